@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What can go wrong, as sentences for people.
+
+Every error says in one sentence what is wrong and where, carries ``hint`` lines with the command
+that mends it, and the exit code of the command line (the README lists them).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RepomanError(Exception):
+    """It failed. Base of all errors that are shown to the user without a traceback.
+
+    :param message: one sentence: what is wrong, and where.
+    :param hints: what to do about it, one command or sentence each.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *hints: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hints = list(hints)
+
+    def result(self) -> dict[str, Any]:
+        """Return the error as the result of a module."""
+        return {"failed": True, "changed": False, "msg": self.message, "hints": self.hints, "exit_code": self.exit_code}
+
+
+class UsageError(RepomanError):
+    """The call itself is wrong: a name that cannot be, options that exclude each other."""
+
+    exit_code = 2
+
+
+class NotKnownError(RepomanError):
+    """Something needed is not known: no registry, no such template or project, an unreadable file."""
+
+    exit_code = 3
+
+
+class ConflictError(RepomanError):
+    """The world does not allow it: a profile that is not installed, an instance that is not ours."""
+
+    exit_code = 4
+
+
+class InterruptedRunError(RepomanError):
+    """The user or the system asked to stop."""
+
+    exit_code = 130
+
+
+class StaleError(RepomanError):
+    """What was read has changed before it could be written: plan again."""

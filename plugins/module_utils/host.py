@@ -1,0 +1,113 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Facts about the host the task runs on, and its users."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError
+
+LAN_INTERFACE = "br0"
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """What a template may use.
+
+    :param lan_ip: the host's address for its containers, from the registry; empty if not known.
+    :param user: login name.
+    :param home: home directory.
+    """
+
+    lan_ip: str
+    user: str
+    home: str
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user of the host.
+
+    :param name: login name.
+    :param uid: user id.
+    :param gid: id of the primary group.
+    :param group: name of the primary group.
+    :param home: home directory, absolute.
+    :param shell: login shell.
+    """
+
+    name: str
+    uid: int
+    gid: int
+    group: str
+    home: str
+    shell: str
+
+    def expand(self, path: str) -> str:
+        """Return ``path`` with a leading ``~`` and every ``$HOME`` as this account's home, normalised."""
+        if path == "~" or path.startswith("~/"):
+            path = self.home + path[1:]
+        return os.path.normpath(path.replace("${HOME}", self.home).replace("$HOME", self.home))
+
+
+def account(user: str | None = None) -> Account:
+    """Return the account to serve.
+
+    :param user: login name; where not given, the user this process runs as, with ``USER`` and
+        ``HOME`` of the environment before what the user database says.
+    :raises NotKnownError: the user database does not know it.
+    """
+    try:
+        entry = pwd.getpwnam(user) if user else pwd.getpwuid(os.getuid())
+    except KeyError:
+        who = f"user {user!r}" if user else f"the user with uid {os.getuid()}"
+        raise NotKnownError(f"{who} is not known on this host.", "getent passwd shows who is") from None
+    try:
+        group = grp.getgrgid(entry.pw_gid).gr_name
+    except KeyError:
+        group = entry.pw_name
+    name, home = entry.pw_name, entry.pw_dir
+    if not user:
+        name, home = os.environ.get("USER") or name, os.environ.get("HOME") or home
+    if not os.path.isabs(home):
+        raise NotKnownError(f"the home directory {home!r} of {name!r} is not an absolute path.", "set HOME to one")
+    return Account(name=name, uid=entry.pw_uid, gid=entry.pw_gid, group=group, home=os.path.normpath(home), shell=entry.pw_shell or "/bin/sh")
+
+
+def detect_lan_ip(interface: str = LAN_INTERFACE) -> str:
+    """Return the first global IPv4 address of ``interface``, or an empty string if it has none or does not exist.
+
+    :raises RepomanError: there is no ``ip`` command, or it does not answer.
+    """
+    try:
+        answer = subprocess.run(["ip", "-json", "-4", "addr", "show", interface], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RepomanError(f"cannot ask 'ip' for the address of {interface}: {error}.", "install iproute2") from error
+    if answer.returncode != 0 or not answer.stdout.strip():
+        return ""
+    for link in json.loads(answer.stdout):
+        for address in link.get("addr_info", []):
+            if address.get("scope") == "global":
+                return str(address["local"])
+    return ""
+
+
+def filesystem_of(path: str) -> str:
+    """Return the type of the file system that holds ``path``, as the kernel calls it; empty if it cannot be told."""
+    best, kind = "", ""
+    real = os.path.realpath(path)
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        left, _sep, right = line.partition(" - ")
+        point = left.split(" ")[4].encode().decode("unicode_escape")
+        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
+            best, kind = point, right.split(" ")[0]
+    return kind
