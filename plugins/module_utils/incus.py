@@ -57,10 +57,12 @@ class Answer:
 
     :param data: the ``metadata`` of the answer.
     :param etag: the object's ``ETag``, for a later ``If-Match``.
+    :param begun: whether ``data`` is an operation that was begun and is to be waited for.
     """
 
     data: Any
     etag: str
+    begun: bool = False
 
 
 def find_socket(given: str | None = None) -> str:
@@ -162,6 +164,10 @@ class Client:
         """
         return self._request("PUT", target, data, if_match=if_match)
 
+    def patch(self, target: str, data: Any) -> Answer:
+        """Change the given keys of an object; the others stay."""
+        return self._request("PATCH", target, data)
+
     def delete(self, target: str) -> Answer:
         """Delete an object."""
         return self._request("DELETE", target)
@@ -171,7 +177,7 @@ class Client:
         self._answer("POST", target, *self._send("POST", target, content, {"Content-Type": "application/octet-stream", **headers}, self.timeout))
 
     def wait(self, begun: Answer, timeout: float, on_progress: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
-        """Wait for the operation that a request began.
+        """Wait for the operation that a request began; where it began none, return at once.
 
         :param begun: the answer of that request.
         :param timeout: seconds the operation may take; it is cancelled after that.
@@ -179,6 +185,8 @@ class Client:
         :returns: the operation's own metadata.
         :raises IncusError: it failed, with its code and reason; or it took too long.
         """
+        if not begun.begun:
+            return {}
         operation: dict[str, Any] = begun.data
         deadline = time.monotonic() + timeout
         while int(operation["status_code"]) in UNDER_WAY:
@@ -194,6 +202,21 @@ class Client:
         if operation.get("err"):
             raise _refused(int(operation["status_code"]), str(operation["err"]))
         return operation.get("metadata") or {}
+
+    def execute(self, instance: str, project: str, command: list[str], timeout: float) -> tuple[int, str]:
+        """Run ``command`` as root inside a running instance, with no input.
+
+        :param timeout: seconds it may take.
+        :returns: its exit status, and what it said on standard error.
+        """
+        target = url("/1.0/instances/{}/exec", instance, project=project)
+        request = {"command": command, "record-output": True, "wait-for-websocket": False, "interactive": False, "cwd": "/"}
+        done = self.wait(self.post(target, request), timeout)
+        logs: dict[str, str] = done.get("output") or {}
+        said = "".join(self.get_text(url(logs[stream], project=project)) for stream in ("2",) if stream in logs and done["return"])
+        for log in logs.values():
+            self.delete(url(log, project=project))
+        return int(done["return"]), said
 
     def close(self) -> None:
         """Drop the connection."""
@@ -224,7 +247,7 @@ class Client:
             if code == HTTP_PRECONDITION_FAILED:
                 raise StaleError(f"{target} was changed by somebody else at the same time.", "run the command again")
             raise _refused(code, reason)
-        return Answer(answer.get("metadata"), headers.get("ETag", ""))
+        return Answer(answer.get("metadata"), headers.get("ETag", ""), answer.get("type") == "async")
 
     def _send(self, method: str, target: str, body: bytes | None, headers: dict[str, str], timeout: float) -> tuple[int, http.client.HTTPMessage, bytes]:
         reused = self._connection is not None

@@ -14,7 +14,7 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -29,6 +29,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.plan import Plan, 
 
 SYSTEM_VENDOR_DIR = "/usr/local/share/repoman/profiles"
 SUFFIX = ".yml"
+HANDED = "homelab.repoman:profiles/"
+"""What stands for the directory of vendor templates that came along with the task."""
 VARIABLE = re.compile(r"\$\{(HOST_LAN_IP|USER|HOME)\}")
 LIBRARY_KEYS = ("name", "description", "config", "devices")
 SERVER_KEYS = ("used_by", "project")
@@ -100,7 +102,8 @@ def vendor_dir(given: str | None = None) -> str:
         return given
     if os.path.isdir(SYSTEM_VENDOR_DIR):
         return SYSTEM_VENDOR_DIR
-    return str(Path(__file__).parents[2] / "profiles")
+    own = Path(__file__).parents[2] / "profiles"
+    return str(own) if own.is_dir() else SYSTEM_VENDOR_DIR
 
 
 def user_dir(home: str) -> str:
@@ -121,7 +124,7 @@ def lookup(name: str, library: Library) -> Template:
     if os.path.isfile(theirs):
         return Template(name, "vendor", theirs, False, _text(theirs))
     if name in library.handed:
-        return Template(name, "vendor", theirs, False, library.handed[name])
+        return Template(name, "vendor", f"{HANDED}{name}{SUFFIX}", False, library.handed[name])
     near = difflib.get_close_matches(name, _names(library), n=1)
     raise NotKnownError(
         f"there is no profile template called {name!r} in {library.users} or {library.vendors}.",
@@ -141,8 +144,7 @@ def lookup_vendor(name: str, library: Library) -> Template:
             f"to shadow it: cp {template.file_path} {library.users}/" if template.source == "vendor" else "only a user file with a vendor file of its name has one"
         )
         raise NotKnownError(f"profile {name!r} does not shadow a vendor profile: there is only {template.file_path}.", hint)
-    path = os.path.join(library.vendors, name + SUFFIX)
-    return Template(name, "vendor", path, False, _text(path) if os.path.isfile(path) else library.handed[name])
+    return lookup(name, replace(library, users=os.devnull))
 
 
 def list_all(library: Library, installed: dict[str, Installed], host: HostFacts) -> list[ProfileEntry]:

@@ -1,0 +1,63 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How a module starts: the options all have in common, and errors as results."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
+
+try:
+    import tomlkit  # noqa: F401
+    import yaml  # noqa: F401
+except ImportError as problem:
+    MISSING: str | None = problem.name or "tomlkit"
+    MISSING_TRACE = traceback.format_exc()
+else:
+    MISSING, MISSING_TRACE = None, ""
+
+Run = Callable[[dict[str, Any], bool], dict[str, Any]]
+"""A module's logic: takes its parameters and whether only to plan; returns its result or raises ``RepomanError``."""
+
+COMMON: dict[str, dict[str, Any]] = {
+    "user": {"type": "str"},
+    "socket": {"type": "str"},
+    "registry_path": {"type": "str"},
+    "user_dir": {"type": "str"},
+    "vendor_dir": {"type": "str", "fallback": (env_fallback, ["REPOMAN_VENDOR_DIR"])},
+    "vendor_templates": {"type": "dict"},
+    "timeout": {"type": "float", "default": 30.0},
+}
+"""Options of every module, so that ``module_defaults`` of the action group may set any of them."""
+
+
+def answer(run: Run, params: dict[str, Any], check: bool) -> dict[str, Any]:
+    """Return the result of ``run``; of an error that is meant for people, its sentence, hints and exit code."""
+    from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
+
+    try:
+        return run(params, check)
+    except RepomanError as error:
+        return error.result()
+
+
+def main(run: Run, spec: dict[str, Any]) -> None:
+    """Be a module.
+
+    :param run: its logic.
+    :param spec: what ``AnsibleModule`` takes: ``argument_spec`` and the relations of its options.
+    """
+    module = AnsibleModule(supports_check_mode=True, **spec)
+    if MISSING:
+        module.fail_json(msg=missing_required_lib(MISSING), exception=MISSING_TRACE, hints=[], exit_code=1)
+    result = answer(run, module.params, module.check_mode)
+    for warning in result.pop("warnings", []):
+        module.warn(warning)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)

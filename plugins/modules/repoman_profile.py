@@ -1,0 +1,141 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: repoman_profile
+short_description: Install and remove Incus profiles from a library of templates
+version_added: 0.4.0
+author: the repoman contributors (@homelab)
+description:
+  - Renders profile templates and brings them into Incus's project C(default), or takes profiles out of it.
+  - A template is a YAML file C(NAME.yml) in the user's or the vendor's directory; a user's file shadows a vendor's of the same name.
+    C(${HOST_LAN_IP}), C(${USER}) and C(${HOME}) in it are replaced.
+  - An installed profile is compared with its template as data, so nothing is written where only the form differs.
+options:
+  names:
+    description: The profiles.
+    type: list
+    elements: str
+  all:
+    description: All templates of the library, in alphabetical order.
+    type: bool
+    default: false
+  state:
+    description:
+      - V(present) installs what is missing and updates what differs.
+      - V(absent) removes profiles from Incus. Template files are never touched. A profile in use is not removed.
+    type: str
+    choices: [present, absent]
+    default: present
+extends_documentation_fragment:
+  - homelab.repoman.common
+  - homelab.repoman.attributes
+seealso:
+  - module: homelab.repoman.repoman_profile_info
+"""
+
+EXAMPLES = r"""
+- name: Install two profiles
+  homelab.repoman.repoman_profile:
+    names:
+      - claude-share
+      - dotfiles
+
+- name: Install the whole library for alice, from a play that runs as root
+  homelab.repoman.repoman_profile:
+    all: true
+    user: alice
+  become: true
+
+- name: Remove a profile
+  homelab.repoman.repoman_profile:
+    names: [llm-share]
+    state: absent
+"""
+
+RETURN = r"""
+profiles:
+  description: What became of each profile, or would in check mode.
+  returned: success, and failure of single profiles
+  type: list
+  elements: dict
+  sample:
+    - name: claude-share
+      action: installed
+      source: vendor
+      file_path: /usr/local/share/repoman/profiles/claude-share.yml
+  contains:
+    name:
+      description: Name of the profile.
+      type: str
+      sample: claude-share
+    action:
+      description: One of V(installed), V(updated), V(unchanged), V(removed), V(absent), V(failed).
+      type: str
+      sample: installed
+    source:
+      description: V(user) or V(vendor).
+      type: str
+      sample: vendor
+    file_path:
+      description: Path of the template.
+      type: str
+      sample: /usr/local/share/repoman/profiles/claude-share.yml
+    referenced_by:
+      description: Projects that still name a removed profile; C([defaults]) if that does.
+      type: list
+      elements: str
+      sample: [isurus]
+    msg:
+      description: Why it failed.
+      type: str
+      sample: "profile 'claude-share': incus refused: Device validation failed."
+    hints:
+      description: What to do about it.
+      type: list
+      elements: str
+      sample: [repoman profile list]
+    exit_code:
+      description: As RV(exit_code), for this profile.
+      type: int
+      sample: 1
+msg:
+  description: What is wrong, in one sentence.
+  returned: failure
+  type: str
+  sample: "there is no incus socket at /run/incus/unix.socket."
+hints:
+  description: What to do about it, one command or sentence each.
+  returned: failure
+  type: list
+  elements: str
+  sample: ["is incus installed and running? sudo systemctl start incus"]
+exit_code:
+  description:
+    - The exit code of the command C(repoman) for this failure.
+    - V(1) it failed, V(2) wrong usage, V(3) something needed is not known, V(4) conflict, V(130) interrupted.
+  returned: failure
+  type: int
+  sample: 3
+"""
+
+from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, main
+from ansible_collections.homelab.repoman.plugins.module_utils.profile import run
+
+SPEC = {
+    "argument_spec": COMMON
+    | {
+        "names": {"type": "list", "elements": "str"},
+        "all": {"type": "bool", "default": False},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    },
+    "required_one_of": [("names", "all")],
+}
+
+
+if __name__ == "__main__":
+    main(run, SPEC)

@@ -1,0 +1,141 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: repoman_profile_info
+short_description: List, show and compare the profile templates of the library
+version_added: 0.4.0
+author: the repoman contributors (@homelab)
+description:
+  - Tells which templates there are, where they come from, whether Incus has them, and whether what it has differs.
+options:
+  names:
+    description: The profiles; all of them where not set.
+    type: list
+    elements: str
+  rendered:
+    description: Return the rendered templates of O(names).
+    type: bool
+    default: false
+  diff:
+    description: Return how the installed profiles of O(names) differ from their rendered templates.
+    type: bool
+    default: false
+  vendor_diff:
+    description: Return how the user's templates of O(names) differ from the vendor's that they shadow.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - homelab.repoman.common
+  - homelab.repoman.attributes.info
+seealso:
+  - module: homelab.repoman.repoman_profile
+"""
+
+EXAMPLES = r"""
+- name: Look at the library
+  homelab.repoman.repoman_profile_info:
+  register: library
+
+- name: Complain about drift
+  ansible.builtin.assert:
+    that: library.profiles | selectattr('drift') | length == 0
+"""
+
+RETURN = r"""
+profiles:
+  description: The templates, in alphabetical order.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: claude-share
+      source: vendor
+      file_path: /usr/local/share/repoman/profiles/claude-share.yml
+      installed: true
+      drift: false
+      shadows: false
+      error: ""
+  contains:
+    name:
+      description: Name of the profile.
+      type: str
+      sample: claude-share
+    source:
+      description: V(user) or V(vendor).
+      type: str
+      sample: vendor
+    file_path:
+      description: Path of the template.
+      type: str
+      sample: /usr/local/share/repoman/profiles/claude-share.yml
+    installed:
+      description: Whether Incus has a profile of that name.
+      type: bool
+      sample: true
+    drift:
+      description: Whether the installed profile differs, as data, from the rendered template.
+      type: bool
+      sample: false
+    shadows:
+      description: Whether it is a user's template that shadows a vendor's.
+      type: bool
+      sample: false
+    error:
+      description: Why the template cannot be rendered; empty if it can.
+      type: str
+      sample: ""
+    rendered:
+      description: The rendered template, with O(rendered) and O(diff).
+      type: str
+      sample: "name: claude-share"
+    diff:
+      description: Unified diff from the installed profile to the template, with O(diff); empty if they are equal.
+      type: str
+      sample: ""
+    vendor_diff:
+      description: Unified diff from the vendor's template to the user's, with O(vendor_diff); empty if they are equal.
+      type: str
+      sample: ""
+msg:
+  description: What is wrong, in one sentence.
+  returned: failure
+  type: str
+  sample: "there is no incus socket at /run/incus/unix.socket."
+hints:
+  description: What to do about it, one command or sentence each.
+  returned: failure
+  type: list
+  elements: str
+  sample: ["is incus installed and running? sudo systemctl start incus"]
+exit_code:
+  description:
+    - The exit code of the command C(repoman) for this failure.
+    - V(1) it failed, V(2) wrong usage, V(3) something needed is not known, V(4) conflict, V(130) interrupted.
+  returned: failure
+  type: int
+  sample: 3
+"""
+
+from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, main
+from ansible_collections.homelab.repoman.plugins.module_utils.profile import info
+
+SPEC = {
+    "argument_spec": COMMON
+    | {
+        "names": {"type": "list", "elements": "str"},
+        "rendered": {"type": "bool", "default": False},
+        "diff": {"type": "bool", "default": False},
+        "vendor_diff": {"type": "bool", "default": False},
+    },
+    "mutually_exclusive": [("rendered", "diff", "vendor_diff")],
+    "required_if": [("rendered", True, ("names",)), ("diff", True, ("names",)), ("vendor_diff", True, ("names",))],
+}
+
+
+if __name__ == "__main__":
+    main(info, SPEC)
