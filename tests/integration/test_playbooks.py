@@ -1,0 +1,114 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The collection without its command: playbooks by name, and modules in people's own playbooks."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from conftest import CHECKOUT, Result, World
+from proxy import RecordingProxy
+
+HOMELAB = """\
+- hosts: localhost
+  gather_facts: false
+  module_defaults: {group/homelab.repoman.repoman: {timeout: 20, user_dir: "~/templates"}}
+  tasks: [{homelab.repoman.repoman_profile: {names: [tiny, claude-share]}}]
+"""
+
+
+def changes(result: Result) -> int:
+    """Return how many tasks changed something, from the recap."""
+    return sum(int(number) for number in re.findall(r"changed=(\d+)", result.out))
+
+
+def test_setup_and_new_by_name(world: World, proxy: RecordingProxy) -> None:
+    """ansible-playbook homelab.repoman.setup and .new: check, apply, again, check."""
+    world.git_repository("demo")
+    projects = [{"name": "demo", "image": "busybox"}]
+    assert changes(world.playbook("homelab.repoman.setup", "--check")) == 1
+    assert proxy.writes == []
+    assert changes(world.playbook("homelab.repoman.setup", "--diff")) == 1
+    assert changes(world.playbook("homelab.repoman.setup")) == 0
+    proxy.clear()
+    assert changes(world.playbook("homelab.repoman.new", "--check", "--diff", repoman_projects=projects)) == 1
+    assert proxy.writes == [] and world.instances() == {}
+    assert changes(world.playbook("homelab.repoman.new", repoman_projects=projects)) == 1
+    proxy.clear()
+    assert changes(world.playbook("homelab.repoman.new", repoman_projects=projects)) == 0
+    assert changes(world.playbook("homelab.repoman.new", "--check", repoman_projects=projects)) == 0
+    assert proxy.writes == [] and world.instances()["demo"]["status"] == "Running"
+
+
+def test_five_lines_of_a_homelab_playbook(world: World, proxy: RecordingProxy) -> None:
+    """repoman_profile with module_defaults of the action group: check, apply, again, check."""
+    world.write(world.home / "templates/tiny.yml", "description: tiny\n")
+    book = str(world.write(world.home / "site.yml", HOMELAB))
+    assert changes(world.playbook(book, "--check")) == 1
+    assert proxy.writes == []
+    assert changes(world.playbook(book)) == 1
+    assert {"tiny", "claude-share"} <= set(world.profiles())
+    proxy.clear()
+    assert changes(world.playbook(book)) == 0
+    assert changes(world.playbook(book, "--check")) == 0
+    assert proxy.writes == []
+
+
+def test_shipped_module_says_the_same(world: World) -> None:
+    """The module that is shipped (here: a task with an environment of its own) gives the result of the fast path."""
+    book = world.write(
+        world.home / "both.yml",
+        "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
+        "    - homelab.repoman.repoman_profile_info:\n      register: here\n"
+        "    - homelab.repoman.repoman_profile_info:\n      environment: {ANYTHING: '1'}\n      register: shipped\n"
+        "    - ansible.builtin.assert:\n        that:\n"
+        "          - here.profiles | map(attribute='name') == shipped.profiles | map(attribute='name')\n"
+        "          - here.profiles | map(attribute='drift') == shipped.profiles | map(attribute='drift')\n"
+        "          - here.profiles | length == 3\n",
+    )
+    world.playbook(str(book))
+
+
+@pytest.mark.parametrize("environment", ["{}", "{ANYTHING: '1'}"])
+def test_failing_module_has_hints_and_exit_code(world: World, environment: str) -> None:
+    """Both ways fail alike: one sentence, hints, the exit code."""
+    book = world.write(
+        world.home / "fail.yml",
+        "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
+        f"    - homelab.repoman.repoman_profile: {{names: [nosuch]}}\n      environment: {environment}\n      register: it\n      ignore_errors: true\n"
+        "    - ansible.builtin.assert:\n        that:\n          - it is failed\n          - it.exit_code == 3\n          - it.hints | length > 0\n",
+    )
+    world.playbook(str(book))
+
+
+def test_wrong_arguments_are_refused(world: World) -> None:
+    """The fast path checks arguments as a module does."""
+    book = world.write(world.home / "bad.yml", "- hosts: localhost\n  gather_facts: false\n  tasks: [{homelab.repoman.repoman_profile: {nams: [x]}}]\n")
+    assert "nams" in world.playbook(str(book), code=2).out
+
+
+def test_collection_built_and_installed_alone(world: World, tmp_path: Path) -> None:
+    """ansible-galaxy collection build && install, no ansible.cfg: the playbooks run from there."""
+    galaxy = world.bin_dir / "ansible-galaxy"
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=CHECKOUT, check=True, capture_output=True, text=True)
+    source = tmp_path / "source"
+    for name in filter(None, listed.stdout.split("\0")):
+        if (CHECKOUT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(CHECKOUT / name, source / name)
+    subprocess.run([galaxy, "collection", "build", "--output-path", tmp_path, source], check=True, capture_output=True)
+    (tarball,) = tmp_path.glob("homelab-repoman-*.tar.gz")
+    with tarfile.open(tarball) as archive:
+        names = set(archive.getnames())
+    assert {"profiles/dotfiles.yml", "plugins/modules/repoman_project.py", "roles/new/tasks/main.yml", "playbooks/new.yml"} <= names
+    assert not [name for name in names if name.startswith(("src", "scripts", ".", "tests"))]
+    shutil.copy2(tarball, world.home / tarball.name)
+    assert world.run("ansible-galaxy", "collection", "install", "--offline", str(world.home / tarball.name)).code == 0
+    out = world.run("ansible-galaxy", "collection", "list", "homelab.repoman").out
+    assert str(world.home / ".ansible") in out
+    assert changes(world.playbook("homelab.repoman.setup")) == 1

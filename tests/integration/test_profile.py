@@ -1,0 +1,229 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The profile verbs, with the incus client as witness."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+from conftest import CHECKOUT, LAN_IP, World
+from proxy import RecordingProxy
+
+VENDOR = ["claude-share", "dotfiles", "llm-share"]
+TINY = 'description: tiny\nconfig:\n  user.who: "${USER}"\n'
+
+
+def test_install_all_four_ways(ready: World, proxy: RecordingProxy) -> None:
+    """Check writes nothing, apply installs in alphabetical order, again only reads, check again agrees."""
+    checked = ready.repoman("-C", "profile", "install", "--all")
+    assert "would install claude-share" in checked.out
+    assert set(ready.profiles()) == {"default"} and proxy.writes == []
+    out = ready.repoman("profile", "install", "--all").out
+    assert out.splitlines() == [f"==> installed {name} (source: vendor)" for name in VENDOR]
+    assert [method for method, _ in proxy.writes] == ["POST"] * 3
+    profiles = ready.profiles()
+    assert profiles["llm-share"]["config"]["environment.OLLAMA_HOST"] == f"http://{LAN_IP}:11434"
+    assert profiles["claude-share"]["devices"]["claude-state"]["source"] == f"{ready.home}/.claude"
+    assert profiles["dotfiles"]["devices"]["hgrc"]["required"] == "false"
+    proxy.clear()
+    again = ready.repoman("profile", "install", "--all").out
+    assert again.splitlines() == [f"==> {name} is up to date (source: vendor)" for name in VENDOR]
+    assert proxy.requests == [("GET", "/1.0/profiles?recursion=1&project=default")]
+    assert not ready.repoman("-C", "--json", "profile", "install", "--all").data["changed"]
+
+
+def test_list_tells_source_and_drift(ready: World) -> None:
+    """The table of design and spec: source, shadowing, installed, drift."""
+    ready.repoman("profile", "install", "claude-share", "llm-share")
+    ready.template("llm-share", "description: mine\n")
+    ready.template("my-experiment", TINY)
+    rows = [line.split() for line in ready.repoman("profile", "list").out.splitlines()]
+    assert rows[0] == ["NAME", "SOURCE", "INSTALLED", "DRIFT"]
+    assert rows[1:] == [
+        ["claude-share", "vendor", "yes", "no"],
+        ["dotfiles", "vendor", "no", "n/a"],
+        ["llm-share", "user", "(shadows", "vendor)", "yes", "yes"],
+        ["my-experiment", "user", "no", "n/a"],
+    ]
+    listed = {line["name"]: line for line in ready.repoman("--json", "profile", "list").data["profiles"]}
+    assert listed["llm-share"]["drift"] and listed["llm-share"]["file_path"] == str(ready.user_dir / "llm-share.yml")
+
+
+def test_list_reads_once_whatever_the_number(ready: World, proxy: RecordingProxy) -> None:
+    """Thirty profiles cost one request, and thirty installs one read and one write each."""
+    for number in range(30):
+        ready.template(f"p{number:02}", TINY)
+    proxy.clear()
+    ready.repoman("profile", "install", "--all")
+    assert len(proxy.requests) == 1 + 33
+    proxy.clear()
+    ready.repoman("profile", "list")
+    assert len(proxy.requests) == 1
+
+
+def test_what_incus_stores_is_no_drift(ready: World) -> None:
+    """Numbers, booleans, empty values, odd characters and order survive the round trip through Incus."""
+    ready.template(
+        "odd",
+        'description: "über <b> & \\"quotes\\" – \u2028"\nconfig:\n  user.z: 007\n  user.a: true\n  limits.cpu: 2\n  user.empty: ""\n  user.html: "<&>"\n'
+        "devices:\n  tmp:\n    type: disk\n    path: /mnt/x\n    source: /var/tmp\n    readonly: true\n",
+    )
+    ready.repoman("profile", "install", "odd")
+    assert "no difference" in ready.repoman("profile", "diff", "odd").out
+    assert not ready.repoman("--json", "profile", "install", "odd").data["changed"]
+
+
+def test_update_carries_if_match_at_the_first_try(ready: World, proxy: RecordingProxy) -> None:
+    """A changed profile is written with one PUT after one bulk read: the computed ETag is Incus's."""
+    ready.template("odd", 'description: "ü<&>"\nconfig:\n  user.a: "1"\n')
+    ready.repoman("profile", "install", "odd")
+    ready.template("odd", 'description: "ü<&>"\nconfig:\n  user.a: "2"\n')
+    proxy.clear()
+    ready.repoman("profile", "install", "odd")
+    assert [method for method, _ in proxy.requests] == ["GET", "PUT"]
+    assert ready.profiles()["odd"]["config"] == {"user.a": "2"}
+
+
+def test_change_by_another_between_read_and_write_is_planned_again(ready: World, proxy: RecordingProxy) -> None:
+    """Somebody edits the profile between our read and our write: we plan again and lose no update silently."""
+    ready.template("tiny", TINY)
+    ready.repoman("profile", "install", "tiny")
+    ready.template("tiny", TINY.replace("tiny", "new"))
+    meddled: list[str] = []
+
+    def meddle(method: str, _target: str) -> None:
+        if method == "PUT" and not meddled:
+            meddled.append(ready.incus("profile", "set", "tiny", "user.other=1"))
+
+    proxy.on_request(meddle)
+    ready.repoman("profile", "install", "tiny")
+    assert meddled and [method for method, _ in proxy.writes] == ["PUT", "PUT"]
+    assert ready.profiles()["tiny"]["config"] == {"user.who": ready.me.name}
+
+
+def test_diff_after_a_hand_edit(ready: World) -> None:
+    """A hand edit shows as a diff with exit code 1; equal is 0; not installed is 1 with the rendered text."""
+    out = ready.repoman("profile", "diff", "claude-share", code=1).out
+    assert out.startswith("not installed; would install claude-share\n") and f"source: {ready.home}/.claude" in out
+    ready.repoman("profile", "install", "claude-share")
+    ready.repoman("profile", "diff", "claude-share")
+    ready.incus("profile", "set", "claude-share", "limits.cpu=2")
+    changed = [line for line in ready.repoman("profile", "diff", "claude-share", code=1).out.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    assert changed == ["-config:", "-  limits.cpu: '2'", "+config: {}"]
+
+
+def test_diff_vendor(ready: World) -> None:
+    """The shadow against the vendor's file; where nothing is shadowed, exit 3 with a hint."""
+    ready.template("dotfiles", "description: mine\n")
+    assert "+description: mine" in ready.repoman("profile", "diff", "dotfiles", "--vendor", code=1).out
+    assert "claude-share" in ready.refused("profile", "diff", "claude-share", "--vendor", code=3)
+
+
+def test_show_renders(ready: World) -> None:
+    """show prints the rendered template as it would be installed."""
+    out = ready.repoman("profile", "show", "llm-share").out
+    assert f'"http://{LAN_IP}:11434"' in out and f"source: {ready.home}/.ollama" in out
+
+
+def test_remove_four_ways_leaves_the_file(ready: World, proxy: RecordingProxy) -> None:
+    """remove takes the profile out of Incus, names the file it leaves, and warns of who still names it."""
+    path = ready.template("tiny", TINY)
+    ready.repoman("profile", "install", "tiny")
+    ready.write(ready.registry, ready.registry.read_text() + '\n[[project]]\nname = "isurus"\nrepo = "isurus"\nprofiles = ["tiny"]\n')
+    proxy.clear()
+    ready.repoman("-C", "profile", "remove", "tiny")
+    assert "tiny" in ready.profiles() and proxy.writes == []
+    result = ready.repoman("profile", "remove", "tiny")
+    assert result.out == f"==> removed tiny from incus (file at {path} untouched)\n"
+    assert "isurus" in result.err and "warning" in result.err
+    assert "tiny" not in ready.profiles() and path.exists()
+    proxy.clear()
+    ready.refused("profile", "remove", "tiny", code=1)
+    assert proxy.writes == []
+    ready.refused("-C", "profile", "remove", "tiny", code=1)
+
+
+def test_remove_of_a_profile_in_use_names_who_uses_it(ready: World) -> None:
+    """Incus keeps profiles in use: so do we, and say who."""
+    ready.template("tiny", TINY)
+    ready.repoman("profile", "install", "tiny")
+    ready.git_repository("p")
+    ready.repoman("new", "p", "--image", "busybox", "--profile", "default", "--profile", "tiny")
+    for flags in ([], ["-C"]):
+        err = ready.refused(*flags, "profile", "remove", "tiny", code=1)
+        assert "in use" in err and "p (project repoman)" in err
+    assert "tiny" in ready.profiles()
+
+
+def test_one_failure_does_not_stop_the_others(ready: World) -> None:
+    """--all goes on after a template that fails; the worst exit code wins."""
+    ready.template("aa-broken", "config: [\n")
+    ready.template("bb-refused", "config:\n  no.such.key: '1'\n")
+    result = ready.repoman("profile", "install", "--all", code=3)
+    assert "==> installed claude-share (source: vendor)" in result.out
+    assert "aa-broken.yml" in result.err and "line" in result.err and "no.such.key" in result.err
+    assert set(ready.profiles()) == {"default", *VENDOR}
+
+
+def test_broken_template_still_lists(ready: World) -> None:
+    """A template that is no YAML is a line of the list and a warning; install names file and line."""
+    path = ready.template("broken", "config:\n  a: b: c\n")
+    result = ready.repoman("profile", "list")
+    assert any(line.split()[:1] == ["broken"] for line in result.out.splitlines()) and "claude-share" in result.out
+    assert f"{path}, line 2" in result.err
+    assert f"{path}, line 2" in ready.refused("profile", "install", "broken", code=3)
+
+
+def test_address_not_known(ready: World) -> None:
+    """A template that needs the address says so with the cure."""
+    ready.write(ready.registry, ready.registry.read_text().replace(LAN_IP, ""))
+    assert "repoman setup" in ready.refused("profile", "install", "llm-share", code=3)
+    ready.repoman("profile", "install", "claude-share")
+    ready.repoman("profile", "list")
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "-x", "", ".hidden", "a\nb"])
+@pytest.mark.parametrize("verb", ["install", "diff", "remove", "show"])
+def test_bad_names(ready: World, proxy: RecordingProxy, verb: str, name: str) -> None:
+    """Names that cannot be are refused before anything is opened."""
+    err = ready.refused("profile", verb, "--", name, code=2)
+    assert "\n\n" not in err and proxy.writes == []
+
+
+def test_user_variable_cannot_inject(ready: World) -> None:
+    """USER with a newline and YAML in it adds no key to a profile."""
+    ready.template("tiny", TINY.replace('"', ""))
+    ready.refused("profile", "install", "tiny", code=4, env={"USER": "x\n  security.privileged: 'true'"})
+    assert "tiny" not in ready.profiles()
+
+
+def test_unknown_profile_suggests_the_nearest(ready: World) -> None:
+    """A slip of the finger gets the right name."""
+    assert "claude-share" in ready.refused("profile", "install", "claude-shar", code=3)
+
+
+def test_vendor_directories(ready: World) -> None:
+    """REPOMAN_VENDOR_DIR stands before the collection's own profiles."""
+    vendors = ready.home / "vendors"
+    ready.write(vendors / "only.yml", TINY)
+    rows = ready.repoman("--json", "profile", "list", env={"REPOMAN_VENDOR_DIR": str(vendors)}).data["profiles"]
+    assert [(row["name"], row["source"]) for row in rows] == [("only", "vendor")]
+
+
+def test_vendor_files_are_the_specs() -> None:
+    """The three vendor profiles, with optional sources in dotfiles alone."""
+    files = {path.stem: path.read_text() for path in (CHECKOUT / "profiles").glob("*.yml")}
+    assert sorted(files) == VENDOR
+    assert [text.count('required: "false"') for _, text in sorted(files.items())] == [0, 2, 0]
+
+
+def test_names_with_odd_characters_are_quoted(ready: World) -> None:
+    """A name that Incus takes but a URL does not is quoted on the way."""
+    ready.template("50% ü?x", "description: odd name\n")
+    ready.repoman("profile", "install", "50% ü?x")
+    assert "50% ü?x" in ready.profiles()
+    assert stat.S_ISREG(ready.registry.stat().st_mode) and json.loads(ready.incus("profile", "list", "--format=json"))
+    ready.repoman("profile", "remove", "50% ü?x")
+    assert "50% ü?x" not in ready.profiles()

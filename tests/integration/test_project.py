@@ -1,0 +1,221 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""new, shell, list and remove on real containers."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from conftest import World
+from proxy import RecordingProxy
+
+
+@pytest.fixture
+def share(ready: World) -> World:
+    """A world with the profiles claude-share and dotfiles, and what they share."""
+    ready.write(ready.home / ".local/bin/claude", "#!/bin/sh\n")
+    ready.write(ready.home / ".gitconfig", "[user]\nname = Shared\nemail = shared@example.org\n")
+    ready.mkdir(ready.home / ".claude")
+    ready.repoman("profile", "install", "claude-share", "dotfiles")
+    return ready
+
+
+def test_new_four_ways(ready: World, proxy: RecordingProxy) -> None:
+    """Check makes nothing, apply makes a running container and its entry, again only reads, check again agrees."""
+    repo = ready.git_repository("demo")
+    before = ready.registry.read_text()
+    checked = ready.repoman("-C", "--json", "new", "demo", "--image", "busybox").data
+    assert checked["changed"] and ready.instances() == {} and proxy.writes == [] and ready.registry.read_text() == before
+    applied = ready.repoman("--json", "new", "demo", "--image", "busybox").data
+    assert applied["changed"] and applied["steps"] == checked["steps"]
+    instance = ready.instances()["demo"]
+    assert instance["status"] == "Running" and instance["type"] == "container" and instance["profiles"] == ["default"]
+    assert instance["devices"]["repo"] == {"type": "disk", "source": str(repo), "path": str(repo), "shift": "true"}
+    assert instance["config"]["user.repoman.project"] == "demo" and instance["config"]["user.repoman.state"] == "ready"
+    assert 'name = "demo"' in ready.registry.read_text()
+    assert sorted(path.name for path in repo.iterdir()) == [".git"]
+    text = ready.registry.read_text()
+    proxy.clear()
+    assert not ready.repoman("--json", "new", "demo", "--image", "busybox").data["changed"]
+    assert proxy.writes == [] and len(proxy.requests) == 2 and ready.registry.read_text() == text
+    assert not ready.repoman("-C", "--json", "new", "demo").data["changed"]
+
+
+def test_debian_with_shared_profiles(share: World) -> None:
+    """The main job: a commit made inside is the user's outside, home is writable, profiles are shared in."""
+    repo = share.git_repository("demo")
+    share.repoman("new", "demo", "--image", "debian", "--profile", "default", "--profile", "claude-share", "--profile", "dotfiles")
+    inside = share.repoman("shell", "demo", "--", "sh", "-c", "pwd; id -un; id -u; echo $HOME; touch ~/mine && echo writable; git commit -q --allow-empty -m inside")
+    assert inside.out.split() == [str(repo), share.me.name, str(share.me.uid), str(share.home), "writable"]
+    assert share.run("git", "log", "-1", "--format=%s %an", cwd=repo).out == "inside Me\n"
+    assert share.run("git", "fsck", "--full", cwd=repo).code == 0
+    owners = {(os.lstat(os.path.join(top, each)).st_uid, os.lstat(os.path.join(top, each)).st_gid) for top, dirs, files in os.walk(repo) for each in dirs + files}
+    assert owners == {(share.me.uid, share.me.gid)}
+    assert share.repoman("shell", "demo", "--", "git", "config", "--global", "user.name").out == "Shared\n"
+    assert share.repoman("shell", "demo", "--", "test", "-x", "/usr/local/bin/claude").code == 0
+    assert not (share.home / "mine").exists()
+
+
+def test_missing_optional_source_does_not_stop_the_container(ready: World) -> None:
+    """dotfiles start without a .gitconfig or .hgrc on the host."""
+    ready.repoman("profile", "install", "dotfiles")
+    ready.git_repository("demo")
+    ready.repoman("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "dotfiles")
+    assert ready.instances()["demo"]["status"] == "Running"
+
+
+def test_profile_that_is_not_installed(ready: World, proxy: RecordingProxy) -> None:
+    """The spec's exact text and exit 4, before any change."""
+    ready.git_repository("demo")
+    before = ready.registry.read_text()
+    proxy.clear()
+    for flags in ([], ["-C"]):
+        err = ready.refused(*flags, "new", "demo", "--image", "busybox", "--profile", "default", "--profile", "foo", code=4)
+        assert err == (
+            "repoman: error: container references profile 'foo' but it's not installed in incus.\n"
+            "hint: repoman profile install foo\n"
+            "hint: repoman profile install --all   (to install the vendor library)\n"
+        )
+    assert proxy.writes == [] and ready.instances() == {} and ready.registry.read_text() == before
+
+
+def test_shell_passes_arguments_input_and_status(ready: World) -> None:
+    """Arguments byte for byte, standard input through, the exit status back."""
+    ready.git_repository("demo")
+    ready.repoman("new", "demo", "--image", "busybox")
+    odd = ["a", "b c", "", "-x", "--", "*", "$HOME", "'", '"', "new\nline", "ü", "\\"]
+    out = ready.repoman("shell", "demo", "--", "printf", "%s|", *odd).out
+    assert out == "|".join(odd) + "|"
+    assert ready.repoman("shell", "demo", "--", "cat", stdin="through\n").out == "through\n"
+    assert ready.repoman("shell", "demo", "--", "sh", "-c", "exit 42", code=42).out == ""
+
+
+def test_shell_starts_a_stopped_container(ready: World) -> None:
+    """A stopped container is started for the shell."""
+    ready.git_repository("demo")
+    ready.repoman("new", "demo", "--image", "busybox")
+    ready.incus("stop", "--force", "--project=repoman", "demo")
+    assert ready.repoman("shell", "demo", "--", "pwd").out == f"{ready.repos}/demo\n"
+
+
+def test_list_reads_once(ready: World, proxy: RecordingProxy) -> None:
+    """The table and its JSON; one request whatever the number of projects."""
+    assert "repoman new" in ready.repoman("list").out
+    ready.git_repository("demo")
+    ready.repoman("new", "demo", "--image", "busybox")
+    ready.write(ready.registry, ready.registry.read_text() + '\n[[project]]\nname = "gone"\nrepo = "gone"\n')
+    proxy.clear()
+    rows = [line.split() for line in ready.repoman("list").out.splitlines()]
+    assert rows[0][:2] == ["NAME", "STATE"]
+    assert [row[:2] for row in rows[1:]] == [["demo", "Running"], ["gone", "missing"]]
+    assert len(proxy.requests) == 1
+    listed = ready.repoman("--json", "list").data["projects"]
+    assert [(line["name"], line["repo_exists"]) for line in listed] == [("demo", True), ("gone", False)]
+
+
+def test_remove_four_ways_keeps_the_repository(ready: World, proxy: RecordingProxy) -> None:
+    """Check deletes nothing; apply deletes container and entry; again there is nothing of that name."""
+    repo = ready.git_repository("demo")
+    before = ready.registry.read_text()
+    ready.repoman("new", "demo", "--image", "busybox")
+    proxy.clear()
+    ready.repoman("-C", "remove", "demo", "--yes")
+    assert "demo" in ready.instances() and proxy.writes == []
+    out = ready.repoman("remove", "demo", "--yes").out
+    assert str(repo) in out
+    assert ready.instances() == {} and ready.registry.read_text() == before
+    assert ready.run("git", "fsck", cwd=repo).code == 0
+    proxy.clear()
+    ready.refused("remove", "demo", "--yes", code=3)
+    assert proxy.writes == []
+
+
+def test_remove_without_a_terminal_wants_yes(ready: World) -> None:
+    """Nobody can be asked: nothing is removed."""
+    ready.git_repository("demo")
+    ready.repoman("new", "demo", "--image", "busybox")
+    assert "--yes" in ready.refused("remove", "demo", code=2)
+    assert "demo" in ready.instances()
+
+
+def test_instance_of_somebody_else_is_not_touched(ready: World, proxy: RecordingProxy) -> None:
+    """An instance without our mark is neither changed nor deleted."""
+    ready.git_repository("demo")
+    ready.incus("create", "busybox", "demo", "--project=repoman")
+    before = ready.instances()["demo"]["config"]
+    proxy.clear()
+    for command in (["new", "demo", "--image", "busybox"], ["remove", "demo", "--yes"], ["shell", "demo", "--", "true"]):
+        ready.refused(*command, code=4)
+    assert proxy.writes == [] and ready.instances()["demo"]["config"] == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["demo"], 3),
+        (["demo", "--repo", "/etc"], 4),
+        (["demo", "--repo", "../elsewhere"], 4),
+        (["demo", "--repo", "link"], 4),
+        (["demo", "--repo", "."], 4),
+        (["Bad_Name"], 2),
+        (["1st"], 2),
+        (["x" * 64], 2),
+        (["a/b"], 2),
+        ([""], 2),
+    ],
+)
+def test_bad_repositories_and_names(ready: World, proxy: RecordingProxy, arguments: list[str], code: int) -> None:
+    """A repository that is missing or outside repos_root, and names no instance can have, change nothing."""
+    ready.mkdir(ready.home / "elsewhere")
+    ready.mkdir(ready.repos)
+    (ready.repos / "link").symlink_to(ready.home / "elsewhere")
+    before = ready.registry.read_text()
+    proxy.clear()
+    ready.refused("new", *arguments, "--image", "busybox", code=code)
+    assert proxy.writes == [] and ready.registry.read_text() == before
+
+
+def test_image_that_does_not_exist_leaves_nothing(ready: World) -> None:
+    """The error names the image; no instance, no entry."""
+    ready.git_repository("demo")
+    before = ready.registry.read_text()
+    assert "nosuch" in ready.refused("new", "demo", "--image", "nosuch", code=3)
+    assert ready.instances() == {} and ready.registry.read_text() == before
+
+
+def test_failing_start_is_undone(ready: World) -> None:
+    """A device that Incus refuses at start takes the container away again."""
+    ready.template("bad", "devices:\n  d:\n    type: disk\n    source: /no/such/source\n    path: /mnt/d\n")
+    ready.repoman("profile", "install", "bad")
+    ready.git_repository("demo")
+    before = ready.registry.read_text()
+    assert "/no/such/source" in ready.refused("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "bad", code=1)
+    assert ready.instances() == {} and ready.registry.read_text() == before
+
+
+def test_directory_under_no_version_control_warns(ready: World) -> None:
+    """Neither git nor Mercurial is a warning."""
+    ready.mkdir(ready.repos / "plain")
+    assert "neither" in ready.repoman("new", "plain", "--image", "busybox").err
+    assert ready.instances()["plain"]["status"] == "Running"
+
+
+def test_override_is_applied(ready: World) -> None:
+    """config and devices of the override reach the instance; an [install] table is refused."""
+    ready.git_repository("demo")
+    override = ready.write(ready.overrides / "demo.toml", 'image = "busybox"\n[config]\n"user.note" = "hi"\n[devices.x]\ntype = "none"\n')
+    ready.repoman("new", "demo")
+    instance = ready.instances()["demo"]
+    assert instance["config"]["user.note"] == "hi" and instance["devices"]["x"] == {"type": "none"}
+    ready.write(override, "[install]\nrun = 'x'\n")
+    assert str(override) in ready.refused("new", "demo", code=3)
+
+
+def test_unfinished_container_of_ours_is_replaced(ready: World) -> None:
+    """What an interrupted run left behind is finished by the next one."""
+    ready.git_repository("demo")
+    ready.incus("create", "busybox", "demo", "--project=repoman", "-c", "user.repoman.project=demo", "-c", "user.repoman.state=creating")
+    ready.repoman("new", "demo", "--image", "busybox")
+    assert ready.instances()["demo"]["config"]["user.repoman.state"] == "ready"
+    assert ready.repoman("shell", "demo", "--", "pwd").out == f"{ready.repos}/demo\n"

@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""setup: Incus's project and the registry."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from conftest import World
+from proxy import RecordingProxy
+
+BRIDGE = "ip link add br0 type bridge && ip addr add 198.51.100.7/24 dev br0 && ip link set br0 up"
+
+SCHEMA_2 = """\
+# my registry
+[repoman]
+schema = 2
+output = "quiet"
+
+[defaults]
+repos_root = "~/repos"   # mine
+incus_project = "repoman"
+profiles = ["default"]
+
+[defaults.llm]
+enabled = true
+ollama_url = "http://192.0.2.44:11434"
+
+[[project]]
+name = "isurus"
+repo = "isurus-project"
+colour = "blue"
+"""
+
+
+def test_four_ways(world: World, proxy: RecordingProxy) -> None:
+    """Check changes nothing, apply does, again changes nothing and only reads, check again agrees."""
+    checked = world.repoman("-C", "--json", "setup", "--non-interactive").data
+    assert checked["changed"] and not world.registry.exists() and "repoman" not in world.projects()
+    assert proxy.writes == []
+    applied = world.repoman("--json", "setup", "--non-interactive").data
+    assert applied["changed"] and applied["steps"] == checked["steps"]
+    config = world.projects()["repoman"]["config"]
+    assert (config["features.profiles"], config["features.images"]) == ("false", "false")
+    before = world.registry.read_text()
+    assert 'profiles = ["default"]' in before and "schema = 3" in before
+    proxy.clear()
+    again = world.repoman("setup", "--non-interactive")
+    assert "nothing" in again.out.lower()
+    assert world.registry.read_text() == before and proxy.writes == [] and len(proxy.requests) == 1
+    assert not world.repoman("-C", "--json", "setup").data["changed"]
+
+
+def test_registry_is_private(world: World) -> None:
+    """The registry may hold private paths: only its owner reads it."""
+    world.repoman("setup", "--non-interactive")
+    assert world.registry.stat().st_mode & 0o777 == 0o600
+    assert world.registry.parent.stat().st_mode & 0o777 == 0o700
+    assert world.registry.stat().st_uid == world.me.uid
+
+
+def test_no_bridge_leaves_the_address_empty_and_says_how_to_set_it(world: World) -> None:
+    """Without br0 the address stays as it is."""
+    assert "br0" in world.repoman("setup", "--non-interactive").err
+    world.write(world.registry, world.registry.read_text().replace('lan_ip = ""', 'lan_ip = "192.0.2.9"'))
+    world.repoman("setup", "--non-interactive")
+    assert 'lan_ip = "192.0.2.9"' in world.registry.read_text()
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs a network namespace of its own")
+def test_address_of_the_bridge_is_found_and_refreshed(world: World) -> None:
+    """setup writes br0's address, also over an old one; br0 lives in a network namespace of the test."""
+    script = f'{BRIDGE} && exec {" ".join(world.me.command(["repoman", "setup", "--non-interactive"], world.env()))}'
+    for old in ('lan_ip = ""', 'lan_ip = "192.0.2.9"'):
+        if world.registry.exists():
+            world.write(world.registry, world.registry.read_text().replace('lan_ip = "198.51.100.7"', old))
+        run_in_namespace(script)
+        assert 'lan_ip = "198.51.100.7"' in world.registry.read_text()
+
+
+def run_in_namespace(script: str) -> None:
+    """Run a shell script as root in a network namespace that ends with it."""
+    import os
+    import subprocess
+
+    sudo = [] if os.geteuid() == 0 else ["sudo"]
+    subprocess.run([*sudo, "unshare", "--net", "sh", "-c", script], check=True, capture_output=True, timeout=60)
+
+
+def test_old_registry_is_migrated_with_a_backup(world: World) -> None:
+    """Schema 2 becomes 3 with its address, comments and unknown keys; the old file stays beside it."""
+    world.write(world.registry, SCHEMA_2)
+    world.repoman("setup", "--non-interactive")
+    text = world.registry.read_text()
+    assert 'lan_ip = "192.0.2.44"' in text and "schema = 3" in text and "llm" not in text
+    assert "# my registry" in text and "# mine" in text and 'colour = "blue"' in text
+    assert (world.registry.parent / "repoman.toml.schema2.bak").read_text() == SCHEMA_2
+
+
+@pytest.mark.parametrize("flag", ["--with-llm", "--without-llm"])
+def test_removed_flags_are_refused(world: World, flag: str) -> None:
+    """The flags of old versions say where their job went."""
+    assert "repoman profile install llm-share" in world.refused("setup", flag, code=2)
+    assert not world.registry.exists()
+
+
+def test_project_with_profiles_of_its_own_in_use_is_not_touched(world: World) -> None:
+    """A project of the user's that cannot share profiles is left alone."""
+    world.incus("project", "create", "repoman", "-c", "features.images=true", "-c", "features.profiles=true")
+    world.incus("profile", "create", "mine", "--project=repoman")
+    try:
+        assert "repoman" in world.refused("setup", "--non-interactive", code=4)
+        assert world.projects()["repoman"]["config"]["features.profiles"] == "true"
+        assert not world.registry.exists()
+    finally:
+        world.incus("profile", "delete", "mine", "--project=repoman")
+
+
+def test_features_of_an_empty_project_are_set(world: World) -> None:
+    """An empty project is made fit."""
+    world.incus("project", "create", "repoman")
+    world.repoman("setup", "--non-interactive")
+    assert world.projects()["repoman"]["config"]["features.profiles"] == "false"

@@ -1,0 +1,291 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A recording proxy in front of Incus's socket: tests count requests with it, and stop, fail or hold them."""
+
+from __future__ import annotations
+
+import json
+import select
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+Request = tuple[str, str]
+"""Method and target (path with query) of a request."""
+Refusal = tuple[int, str]
+"""HTTP status and words of an error that the proxy answers with in Incus's place."""
+Hook = Callable[[str, str], Refusal | None]
+
+PIECE = 65536
+LINE_END = b"\r\n"
+HEAD_END = b"\r\n\r\n"
+READS = ("GET", "HEAD", "OPTIONS")
+SWITCHING_PROTOCOLS = 101
+NO_CONTENT = 204
+NOT_MODIFIED = 304
+FIRST_FINAL_STATUS = 200
+
+
+class _HungUpError(Exception):
+    """The peer closed its connection."""
+
+
+class _Stream:
+    """One end of a connection, read by heads, lines and lengths.
+
+    :param sock: a connected socket.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.buffer = b""
+
+    def _fill(self) -> None:
+        piece = self.sock.recv(PIECE)
+        if not piece:
+            raise _HungUpError
+        self.buffer += piece
+
+    def until(self, end: bytes) -> bytes:
+        """Return everything up to and with ``end``."""
+        while end not in self.buffer:
+            self._fill()
+        found, _end, self.buffer = self.buffer.partition(end)
+        return found + end
+
+    def copy(self, length: int, to: _Stream) -> None:
+        """Hand ``length`` bytes on as they come."""
+        while length:
+            if not self.buffer:
+                self._fill()
+            piece, self.buffer = self.buffer[:length], self.buffer[length:]
+            length -= len(piece)
+            to.send(piece)
+
+    def copy_chunks(self, to: _Stream) -> None:
+        """Hand a chunked body on, chunk by chunk, with its trailers."""
+        while True:
+            line = self.until(LINE_END)
+            to.send(line)
+            length = int(line.split(b";")[0], 16)
+            if length == 0:
+                break
+            self.copy(length + len(LINE_END), to)
+        while True:
+            line = self.until(LINE_END)
+            to.send(line)
+            if line == LINE_END:
+                return
+
+    def copy_rest(self, to: _Stream) -> None:
+        """Hand everything on until the peer hangs up."""
+        with suppress(_HungUpError):
+            while True:
+                if not self.buffer:
+                    self._fill()
+                piece, self.buffer = self.buffer, b""
+                to.send(piece)
+
+    def send(self, data: bytes) -> None:
+        """Write ``data``."""
+        self.sock.sendall(data)
+
+
+class _Head:
+    """First line and headers of a request or an answer.
+
+    :param raw: as they came, with the empty line.
+    """
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        first, *lines = raw.decode("latin-1").split("\r\n")
+        self.words = first.split(" ")
+        pairs = (line.partition(":") for line in lines if line)
+        self.headers = {name.strip().lower(): value.strip() for name, _colon, value in pairs}
+
+    @property
+    def chunked(self) -> bool:
+        """Whether the body comes in chunks."""
+        return self.headers.get("transfer-encoding", "").lower() == "chunked"
+
+    @property
+    def length(self) -> int | None:
+        """Length of the body, where it is told."""
+        told = self.headers.get("content-length")
+        return None if told is None else int(told)
+
+    @property
+    def closes(self) -> bool:
+        """Whether the connection ends with this message."""
+        return self.headers.get("connection", "").lower() == "close"
+
+
+class RecordingProxy:
+    """A unix socket that hands every request on to ``upstream`` and keeps a record of it.
+
+    Use it as a context manager. Connections are kept alive as the two ends keep them; long answers and
+    waits pass through as they are.
+
+    :param upstream: path of the socket of the real Incus.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
+        self._directory = Path(tempfile.mkdtemp(prefix="repoman-proxy-"))
+        self.path = str(self._directory / "unix.socket")
+        self._lock = threading.Lock()
+        self._requests: list[Request] = []
+        self._hook: Hook | None = None
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sockets: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self._closing = False
+        self.connections = 0
+
+    def __enter__(self) -> RecordingProxy:
+        """Listen."""
+        self._listener.bind(self.path)
+        self._listener.listen(64)
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Hang up on everybody and remove the socket."""
+        with self._lock:
+            self._closing = True
+            ends = [self._listener, *self._sockets]
+        for end in ends:
+            _shut(end)
+        self._listener.close()
+        for thread in list(self._threads):
+            thread.join(5)
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    @property
+    def requests(self) -> list[Request]:
+        """Every request so far, in the order they came."""
+        with self._lock:
+            return list(self._requests)
+
+    @property
+    def writes(self) -> list[Request]:
+        """Every request so far that was to change something."""
+        return [request for request in self.requests if request[0] not in READS]
+
+    def clear(self) -> None:
+        """Forget the requests so far."""
+        with self._lock:
+            self._requests.clear()
+            self.connections = 0
+
+    def on_request(self, hook: Hook | None) -> None:
+        """Call ``hook(method, target)`` before a request is handed on; ``None`` takes it away.
+
+        It may take its time. What it returns is answered as an error in Incus's place; where it raises,
+        the connection is dropped. In both cases Incus never sees the request.
+        """
+        self._hook = hook
+
+    def _start(self, run: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=run, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                end, _address = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                self.connections += 1
+            self._start(self._serve, end)
+
+    def _adopt(self, end: socket.socket) -> socket.socket:
+        with self._lock:
+            if self._closing:
+                raise _HungUpError
+            self._sockets.add(end)
+        return end
+
+    def _serve(self, end: socket.socket) -> None:
+        upstream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            client, server = _Stream(self._adopt(end)), _Stream(self._adopt(upstream))
+            upstream.connect(self._upstream)
+            while self._one(client, server):
+                pass
+        except (_HungUpError, OSError, ValueError):
+            pass  # one end hung up: so does the other, below
+        finally:
+            for each in (end, upstream):
+                _shut(each)
+                each.close()
+                with self._lock:
+                    self._sockets.discard(each)
+
+    def _one(self, client: _Stream, server: _Stream) -> bool:
+        """Hand one request on and its answer back; return whether more may come."""
+        if not client.buffer:
+            ready, _write, _error = select.select([client.sock, server.sock], [], [])
+            if server.sock in ready:
+                return False  # upstream ended an idle connection
+        request = _Head(client.until(HEAD_END))
+        method, target = request.words[:2]
+        with self._lock:
+            self._requests.append((method, target))
+        if self._hook is not None:
+            try:
+                refusal = self._hook(method, target)
+            except Exception:  # whatever the test throws means: hang up
+                return False
+            if refusal is not None:
+                client.send(_refuse(*refusal))
+                return False
+        server.send(request.raw)
+        if request.chunked:
+            client.copy_chunks(server)
+        else:
+            client.copy(request.length or 0, server)
+        return self._answer(method, client, server) and not request.closes
+
+    def _answer(self, method: str, client: _Stream, server: _Stream) -> bool:
+        while True:
+            answer = _Head(server.until(HEAD_END))
+            client.send(answer.raw)
+            status = int(answer.words[1])
+            if status == SWITCHING_PROTOCOLS:
+                self._start(client.copy_rest, server)
+                server.copy_rest(client)
+                return False
+            if status >= FIRST_FINAL_STATUS:
+                break
+        if method == "HEAD" or status in (NO_CONTENT, NOT_MODIFIED):
+            return not answer.closes
+        if answer.chunked:
+            server.copy_chunks(client)
+        elif answer.length is not None:
+            server.copy(answer.length, client)
+        else:
+            server.copy_rest(client)
+            return False
+        return not answer.closes
+
+
+def _refuse(status: int, words: str) -> bytes:
+    body = json.dumps({"type": "error", "error": words, "error_code": status, "metadata": None}).encode()
+    head = f"HTTP/1.1 {status} Refused\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body
+
+
+def _shut(end: socket.socket) -> None:
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
