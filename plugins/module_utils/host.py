@@ -10,6 +10,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError
 
 LAN_INTERFACE = "br0"
+HOME_VARIABLE = re.compile(r"\$(?:\{HOME\}|HOME(?!\w))")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Account:
         """Return ``path`` with a leading ``~`` and every ``$HOME`` as this account's home, normalised."""
         if path == "~" or path.startswith("~/"):
             path = self.home + path[1:]
-        return os.path.normpath(path.replace("${HOME}", self.home).replace("$HOME", self.home))
+        return os.path.normpath(HOME_VARIABLE.sub(lambda _match: self.home, path))
 
 
 def account(user: str | None = None) -> Account:
@@ -80,7 +82,9 @@ def account(user: str | None = None) -> Account:
         name, home = os.environ.get("USER") or name, os.environ.get("HOME") or home
     if not os.path.isabs(home):
         raise NotKnownError(f"the home directory {home!r} of {name!r} is not an absolute path.", "set HOME to one")
-    return Account(name=name, uid=entry.pw_uid, gid=entry.pw_gid, group=group, home=os.path.normpath(home), shell=entry.pw_shell or "/bin/sh")
+    return Account(
+        name=name, uid=entry.pw_uid, gid=entry.pw_gid, group=group, home=os.path.normpath(home), shell=entry.pw_shell or "/bin/sh"
+    )
 
 
 def detect_lan_ip(interface: str = LAN_INTERFACE) -> str:

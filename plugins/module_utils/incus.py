@@ -174,7 +174,9 @@ class Client:
 
     def upload(self, target: str, content: bytes, headers: dict[str, str]) -> None:
         """Write a file or make a directory inside an instance; ``headers`` are Incus's ``X-Incus-*``."""
-        self._answer("POST", target, *self._send("POST", target, content, {"Content-Type": "application/octet-stream", **headers}, self.timeout))
+        self._answer(
+            "POST", target, *self._send("POST", target, content, {"Content-Type": "application/octet-stream", **headers}, self.timeout)
+        )
 
     def wait(self, begun: Answer, timeout: float, on_progress: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
         """Wait for the operation that a request began; where it began none, return at once.
@@ -193,7 +195,9 @@ class Client:
             left = deadline - time.monotonic()
             if left <= 0:
                 self._cancel(str(operation["id"]))
-                raise IncusError(0, "timeout", f"incus did not finish '{operation.get('description', 'the operation')}' in {timeout:.0f} s.")
+                raise IncusError(
+                    0, "timeout", f"incus did not finish '{operation.get('description', 'the operation')}' in {timeout:.0f} s."
+                )
             step = min(left, 1.0) if on_progress else left
             target = url("/1.0/operations/{}/wait", str(operation["id"]), timeout=max(1, round(step)))
             operation = self._request("GET", target, timeout=step + self.timeout).data
@@ -241,7 +245,9 @@ class Client:
         try:
             answer = json.loads(body)
         except ValueError:
-            raise RepomanError(f"what answers at {self.path} does not speak Incus's protocol.", "set INCUS_SOCKET to Incus's socket") from None
+            raise RepomanError(
+                f"what answers at {self.path} does not speak Incus's protocol.", "set INCUS_SOCKET to Incus's socket"
+            ) from None
         if answer.get("type") == "error":
             code, reason = int(answer.get("error_code") or status), str(answer.get("error", ""))
             if code == HTTP_PRECONDITION_FAILED:
@@ -249,7 +255,9 @@ class Client:
             raise _refused(code, reason)
         return Answer(answer.get("metadata"), headers.get("ETag", ""), answer.get("type") == "async")
 
-    def _send(self, method: str, target: str, body: bytes | None, headers: dict[str, str], timeout: float) -> tuple[int, http.client.HTTPMessage, bytes]:
+    def _send(
+        self, method: str, target: str, body: bytes | None, headers: dict[str, str], timeout: float
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
         reused = self._connection is not None
         try:
             return self._exchange(method, target, body, headers, timeout)
@@ -274,7 +282,9 @@ class Client:
             self.close()
             raise
 
-    def _exchange(self, method: str, target: str, body: bytes | None, headers: dict[str, str], timeout: float) -> tuple[int, http.client.HTTPMessage, bytes]:
+    def _exchange(
+        self, method: str, target: str, body: bytes | None, headers: dict[str, str], timeout: float
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
         if self._connection is None:
             self._connection = _UnixConnection(self.path, timeout)
         if self._connection.sock is not None:
@@ -305,7 +315,5 @@ class Client:
 def _refused(code: int, reason: str) -> IncusError:
     """Return the error for what Incus refused, in its own words."""
     if code == HTTP_FORBIDDEN:
-        return IncusError(
-            code, reason, f"incus does not allow it: {reason}.", "sudo usermod -aG incus-admin $USER   (then log in again)"
-        )
+        return IncusError(code, reason, f"incus does not allow it: {reason}.", "sudo usermod -aG incus-admin $USER   (then log in again)")
     return IncusError(code, reason, f"incus refused: {reason.rstrip('.')}.")

@@ -99,7 +99,10 @@ def make_account(client: incus.Client, instance: str, project: str, me: Account)
     command = ["/bin/sh", "-c", MAKE_ACCOUNT, "repoman", me.name, str(me.uid), str(me.gid), me.group, me.home, me.shell]
     code, said = _when_ready(client, instance, project, command)
     if code:
-        raise RepomanError(f"cannot make the account {me.name!r} inside: {said.strip() or f'exit status {code}'}.", "choose another image: repoman new NAME --image IMAGE")
+        raise RepomanError(
+            f"cannot make the account {me.name!r} inside: {said.strip() or f'exit status {code}'}.",
+            "choose another image: repoman new NAME --image IMAGE",
+        )
 
 
 def prove(client: incus.Client, instance: str, project: str, me: Account, inside: str, outside: str) -> None:
@@ -125,7 +128,9 @@ def prove(client: incus.Client, instance: str, project: str, me: Account, inside
                 f"{outside} is on {filesystem_of(outside)}, which does not map ids (idmapped mounts); move it to ext4, xfs or btrfs",
             )
     except FileNotFoundError as error:
-        raise RepomanError(f"a file made in {inside} inside the container does not show in {outside}.", "is another device mounted over it?") from error
+        raise RepomanError(
+            f"a file made in {inside} inside the container does not show in {outside}.", "is another device mounted over it?"
+        ) from error
     finally:
         if os.path.lexists(path):
             os.unlink(path)

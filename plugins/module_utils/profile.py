@@ -141,7 +141,9 @@ def lookup_vendor(name: str, library: Library) -> Template:
     template = lookup(name, library)
     if not template.shadows:
         hint = (
-            f"to shadow it: cp {template.file_path} {library.users}/" if template.source == "vendor" else "only a user file with a vendor file of its name has one"
+            f"to shadow it: cp {template.file_path} {library.users}/"
+            if template.source == "vendor"
+            else "only a user file with a vendor file of its name has one"
         )
         raise NotKnownError(f"profile {name!r} does not shadow a vendor profile: there is only {template.file_path}.", hint)
     return lookup(name, replace(library, users=os.devnull))
@@ -161,7 +163,9 @@ def list_all(library: Library, installed: dict[str, Installed], host: HostFacts)
             drift = name in installed and body(template, host) != installed[name].body
         except RepomanError as error:
             problem = error.message
-        entries.append(ProfileEntry(name, source, path or os.path.join(library.users, name + SUFFIX), name in installed, drift, shadows, problem))
+        entries.append(
+            ProfileEntry(name, source, path or os.path.join(library.users, name + SUFFIX), name in installed, drift, shadows, problem)
+        )
     return entries
 
 
@@ -192,7 +196,9 @@ def render(text: str, host: HostFacts) -> str:
         same = False
     if not same:
         said = ", ".join(f"${{{name}}} = {values[name]!r}" for name in used)
-        raise ConflictError(f"the template would change its shape with {said}.", "put the value in quotes in the template, or mend the variable")
+        raise ConflictError(
+            f"the template would change its shape with {said}.", "put the value in quotes in the template, or mend the variable"
+        )
     return rendered
 
 
@@ -282,7 +288,9 @@ def install(names: Iterable[str], library: Library, host: HostFacts, installed: 
     return [_install_one(name, library, host, installed.get(name), client) for name in names]
 
 
-def remove(names: Iterable[str], library: Library, installed: dict[str, Installed], client: incus.Client, known: registry.Registry | None) -> list[Change]:
+def remove(
+    names: Iterable[str], library: Library, installed: dict[str, Installed], client: incus.Client, known: registry.Registry | None
+) -> list[Change]:
     """Plan to take the named profiles out of Incus. Template files are never touched.
 
     :param known: the registry, to tell who still names the profile.
@@ -350,7 +358,12 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         result["warnings"] = warnings
     if failures:
         worst = max(failures, key=lambda line: line["exit_code"])
-        result |= {"failed": True, "msg": " ".join(line["msg"] for line in failures), "hints": worst["hints"], "exit_code": worst["exit_code"]}
+        result |= {
+            "failed": True,
+            "msg": " ".join(line["msg"] for line in failures),
+            "hints": worst["hints"],
+            "exit_code": worst["exit_code"],
+        }
     return result
 
 
@@ -359,7 +372,7 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
     :raises RepomanError: nothing can be told. Templates that cannot be rendered are lines with an ``error``.
     """
-    known, library, host, client = _surroundings(params)
+    _known, library, host, client = _surroundings(params)
     names = params["names"]
     if params["vendor_diff"]:
         return {"changed": False, "profiles": [{"name": name, "vendor_diff": diff_vendor(name, library, host)} for name in names or []]}
@@ -520,12 +533,19 @@ def _body(template: Template, text: str) -> Body:
     except yaml.YAMLError as error:
         raise _not_yaml(error, where) from error
     if not isinstance(data, dict):
-        raise NotKnownError(f"{where}: a profile template is a mapping with config and devices.", "repoman profile show dotfiles   shows one")
+        raise NotKnownError(
+            f"{where}: a profile template is a mapping with config and devices.", "repoman profile show dotfiles   shows one"
+        )
     unknown = sorted(str(key) for key in set(data) - {*LIBRARY_KEYS, *SERVER_KEYS})
     if unknown:
-        raise NotKnownError(f"{where}: unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}.", f"a template holds {', '.join(LIBRARY_KEYS)}")
+        raise NotKnownError(
+            f"{where}: unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}.", f"a template holds {', '.join(LIBRARY_KEYS)}"
+        )
     if data.get("name", template.name) != template.name:
-        raise NotKnownError(f"{where}: its name is {data['name']!r}, but the file is called {template.name}{SUFFIX}.", "make them the same, or leave the name out")
+        raise NotKnownError(
+            f"{where}: its name is {data['name']!r}, but the file is called {template.name}{SUFFIX}.",
+            "make them the same, or leave the name out",
+        )
     config, devices = data.get("config") or {}, data.get("devices") or {}
     if not _is_strings(config):
         raise NotKnownError(f"{where}: config is to be a mapping of keys to values.", 'config: {limits.cpu: "2"}')

@@ -119,7 +119,9 @@ def repository(stored: str, host: Host) -> Repository:
     source, real_root = os.path.realpath(path), os.path.realpath(root)
     outside = not path.startswith(f"{root}/") or not source.startswith(f"{real_root}/")
     if outside:
-        raise ConflictError(f"the repository {path} is not inside repos_root, {root}.", f"move it there, or change [defaults].repos_root in {host.path}")
+        raise ConflictError(
+            f"the repository {path} is not inside repos_root, {root}.", f"move it there, or change [defaults].repos_root in {host.path}"
+        )
     if not os.path.isdir(source):
         what = "is not a directory" if os.path.exists(source) else "does not exist"
         raise NotKnownError(f"the repository {path} {what}.", f"git init {path}", "name another directory of it: --repo DIR")
@@ -201,7 +203,7 @@ def _plan_create(plan: Plan, host: Host, wanted: registry.Effective, repo: Repos
     """Add the steps that make an instance, from its creation to the proof that the user can work in it."""
     name, run_id = wanted.name, secrets.token_hex(8)
     config, devices = _desired(wanted, repo)
-    document = {
+    document: dict[str, Any] = {
         "name": name,
         "type": "container",
         "source": image_source(wanted.image, host.me),
@@ -209,7 +211,11 @@ def _plan_create(plan: Plan, host: Host, wanted: registry.Effective, repo: Repos
         "config": config | {STATE: CREATING, RUN: run_id},
         "devices": devices,
     }
-    targets = [device["path"] for device in _all_devices(wanted, devices, profiles) if device.get("type") == "disk" and device.get("path", "/") != "/"]
+    targets = [
+        device["path"]
+        for device in _all_devices(wanted, devices, profiles)
+        if device.get("type") == "disk" and device.get("path", "/") != "/"
+    ]
 
     def create() -> None:
         try:
@@ -255,7 +261,8 @@ def _plan_match(plan: Plan, host: Host, wanted: registry.Effective, repo: Reposi
     now = {"config": dict(data["config"]), "devices": dict(data["devices"]), "profiles": list(data["profiles"])}
     then = {
         "config": {key: value for key, value in now["config"].items() if key not in applied.get("config", []) or key in config} | config,
-        "devices": {key: value for key, value in now["devices"].items() if key not in applied.get("devices", []) or key in devices} | devices,
+        "devices": {key: value for key, value in now["devices"].items() if key not in applied.get("devices", []) or key in devices}
+        | devices,
         "profiles": list(wanted.profiles),
     }
     if then == now:
@@ -279,7 +286,9 @@ def _plan_power(plan: Plan, host: Host, name: str, state: str, now: str) -> None
         plan.add(Step(f"stop {name}", lambda: _stop(host, name), None, f"state of {name}", f"{now}\n", "Stopped\n"))
 
 
-def _plan_entry(plan: Plan, host: Host, wanted: registry.Effective, repo: Repository, entry: registry.Project | None, asked: registry.Wanted) -> None:
+def _plan_entry(
+    plan: Plan, host: Host, wanted: registry.Effective, repo: Repository, entry: registry.Project | None, asked: registry.Wanted
+) -> None:
     """Add the step that writes the registry entry. It holds what was asked for; what the override says stays in the override."""
     old = entry or registry.Project(
         wanted.name, repo.stored, image=wanted.image, created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -328,11 +337,25 @@ def _plan_absent(host: Host, name: str, found: incus.Answer | None) -> tuple[Pla
             registry.drop_project(data, name)
 
         after = registry.change(host.known.text, host.path, drop)
-        plan.add(Step(f"take {name} out of the registry", lambda: registry.update(host.path, drop, host.me), None, host.path, host.known.text, after))
+        plan.add(
+            Step(
+                f"take {name} out of the registry",
+                lambda: registry.update(host.path, drop, host.me),
+                None,
+                host.path,
+                host.known.text,
+                after,
+            )
+        )
     stored = entry.repo if entry else name
     root, mirrors = (host.me.expand(path) for path in (host.known.defaults.repos_root, host.known.defaults.backup_root))
     report = {
-        "project": {"name": name, "incus_project": host.project, "state": found.data["status"] if found else "absent", "known": plan.changed},
+        "project": {
+            "name": name,
+            "incus_project": host.project,
+            "state": found.data["status"] if found else "absent",
+            "known": plan.changed,
+        },
         "kept": {"repo": os.path.join(root, stored), "mirror": os.path.join(mirrors, stored.split("/")[0])},
     }
     return plan, report
@@ -343,7 +366,11 @@ def _line(host: Host, name: str, instance: dict[str, Any] | None) -> dict[str, A
     entry = host.known.projects.get(name) or registry.Project(name, name)
     override = registry.load_override(host.path, name)
     wanted = registry.effective(name, host.known.defaults, registry.wanted_of(entry), override)
-    path = os.path.normpath(os.path.join(host.me.expand(host.known.defaults.repos_root), host.me.expand(wanted.repo) if wanted.repo[:1] in "~$" else wanted.repo))
+    path = os.path.normpath(
+        os.path.join(
+            host.me.expand(host.known.defaults.repos_root), host.me.expand(wanted.repo) if wanted.repo[:1] in "~$" else wanted.repo
+        )
+    )
     return {
         "name": name,
         "state": instance["status"] if instance else "missing",
@@ -365,7 +392,9 @@ def _desired(wanted: registry.Effective, repo: Repository) -> tuple[dict[str, st
     return wanted.config | {MARK: wanted.name, REPO: repo.source, APPLIED: applied}, devices
 
 
-def _all_devices(wanted: registry.Effective, devices: dict[str, dict[str, str]], profiles: dict[str, profile.Installed]) -> list[dict[str, str]]:
+def _all_devices(
+    wanted: registry.Effective, devices: dict[str, dict[str, str]], profiles: dict[str, profile.Installed]
+) -> list[dict[str, str]]:
     """Return the devices an instance has, its profiles' included."""
     merged: dict[str, dict[str, str]] = {}
     for name in wanted.profiles:
@@ -459,8 +488,15 @@ def _no_such_project(name: str, host: Host) -> NotKnownError:
 
 def _cannot_create(error: incus.IncusError, name: str, image: str) -> RepomanError:
     if error.code == incus.HTTP_NOT_FOUND or "not found" in error.reason.lower():
-        return NotKnownError(f"there is no image {image!r}: incus said: {error.reason}.", "incus image list", "incus image list images:   (what the public server has)")
-    return RepomanError(f"cannot create the container {name!r} from {image!r}: incus said: {error.reason}.", "nothing of it is left; mend that and run the command again")
+        return NotKnownError(
+            f"there is no image {image!r}: incus said: {error.reason}.",
+            "incus image list",
+            "incus image list images:   (what the public server has)",
+        )
+    return RepomanError(
+        f"cannot create the container {name!r} from {image!r}: incus said: {error.reason}.",
+        "nothing of it is left; mend that and run the command again",
+    )
 
 
 def _cannot_start(error: incus.IncusError, name: str, repo: Repository) -> RepomanError:
@@ -469,4 +505,8 @@ def _cannot_start(error: incus.IncusError, name: str, repo: Repository) -> Repom
             f"{repo.source} is on {filesystem_of(repo.source)}, which cannot map ids for a container (idmapped mounts).",
             "move the repository to ext4, xfs or btrfs",
         )
-    return RepomanError(f"cannot start {name!r}: incus said: {error.reason}.", "a source that may be missing wants required: 'false' in its profile", "incus operation list")
+    return RepomanError(
+        f"cannot start {name!r}: incus said: {error.reason}.",
+        "a source that may be missing wants required: 'false' in its profile",
+        "incus operation list",
+    )

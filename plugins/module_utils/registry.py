@@ -32,6 +32,7 @@ LOCK_SECONDS = 30.0
 LOCK_POLL_SECONDS = 0.02
 PROTECTABLE = ("hooks", "config")
 OUTPUTS = ("quiet", "verbose")
+HEADER = re.compile(r"\s*\[+\s*([^\]]+?)\s*\]+")
 
 DEFAULT_TEXT = """\
 # repoman's registry. Edit it freely: comments, order and keys of your own stay as they are.
@@ -236,7 +237,9 @@ def change(text: str, path: str, edit: Callable[[Data], None]) -> str:
         if tomllib.loads(new) == wanted:
             return new
     except (TOMLKitError, tomllib.TOMLDecodeError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise RepomanError(f"cannot rewrite {path} without harm to it: {error}; nothing was changed.", "write each table once, with its [header]") from error
+        raise RepomanError(
+            f"cannot rewrite {path} without harm to it: {error}; nothing was changed.", "write each table once, with its [header]"
+        ) from error
     raise RepomanError(f"cannot rewrite {path} without harm to it; nothing was changed.", "write each table once, with its [header]")
 
 
@@ -396,7 +399,9 @@ def locked(path: str, owner: Account) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise RepomanError(f"another repoman has held {path} for {LOCK_SECONDS:.0f} s.", f"see which: fuser -v {path}") from None
+                    raise RepomanError(
+                        f"another repoman has held {path} for {LOCK_SECONDS:.0f} s.", f"see which: fuser -v {path}"
+                    ) from None
                 time.sleep(LOCK_POLL_SECONDS)
         yield
     finally:
@@ -455,7 +460,9 @@ def _read(path: str) -> str | None:
 def _toml(text: str, path: str) -> Data:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise NotKnownError(f"{path}, line 1: nested too deeply.", "mend it; the file was not touched") from None
+    except ValueError as error:
         found = re.search(r"\(at line (\d+), column \d+\)", str(error))
         line = int(found[1]) if found else text.count("\n") + 1
         reason = re.sub(r" \(at .*\)", "", str(error))
@@ -465,10 +472,10 @@ def _toml(text: str, path: str) -> Data:
 def _schema(data: Data, reader: _Reader) -> int:
     schema = reader.table(data, "repoman").get("schema")
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
-        raise reader.error("schema", f"[repoman].schema is to be a number from 1 to {SCHEMA}")
+        raise reader.error("schema", f"[repoman].schema is to be a number from 1 to {SCHEMA}", "repoman")
     if schema > SCHEMA:
         raise NotKnownError(
-            f"{reader.path}, line {reader.line_of('schema')}: schema {schema} is newer than this repoman knows ({SCHEMA}); the file was not touched.",
+            f"{reader.path}, line {reader.line_of('schema', 'repoman')}: schema {schema} is newer than this repoman knows ({SCHEMA}); the file was not touched.",
             "upgrade repoman",
         )
     return schema
@@ -479,12 +486,12 @@ def _projects(data: Data, reader: _Reader) -> dict[str, Project]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise reader.error("project", "projects are written as [[project]] tables")
     projects: dict[str, Project] = {}
-    for entry in entries:
+    for reader.entry, entry in enumerate(entries):
         name = reader.string(entry, "project", "name", "")
         if not name:
-            raise reader.error("project", "a [[project]] has no name")
+            raise reader.error("name", "a [[project]] has no name", "project")
         if name in projects:
-            raise reader.error("project", f"two [[project]] tables are called {name!r}")
+            raise reader.error("name", f"two [[project]] tables are called {name!r}", "project")
         projects[name] = Project(
             name=name,
             repo=reader.string(entry, "project", "repo", name),
@@ -519,7 +526,7 @@ def _merge(container: Any, wanted: Data) -> None:
             _merge(current, value)
         elif isinstance(current, AoT) and isinstance(value, list):
             _merge_tables(current, value)
-        elif current != value or type(current.unwrap()) is not type(value):
+        elif _plain(current) != value or type(_plain(current)) is not type(value):
             container[key] = _item(value)
 
 
@@ -537,6 +544,10 @@ def _merge_tables(tables: Any, wanted: list[Data]) -> None:
             tables.append(_item(entry))
 
 
+def _plain(item: Any) -> Any:
+    return item.unwrap() if hasattr(item, "unwrap") else item
+
+
 def _item(value: Any) -> Any:
     import tomlkit
 
@@ -548,20 +559,37 @@ class _Reader:
 
     :param text: of the file, to find the line of a key.
     :param path: of the file.
+
+    ``entry`` is the number of the array's table that is being read.
     """
 
     def __init__(self, text: str, path: str) -> None:
         self.lines = text.splitlines()
         self.path = path
+        self.entry = 0
 
-    def line_of(self, key: str) -> int:
-        """Return the line that first names ``key``, as key or header; 1 if none does."""
-        pattern = re.compile(rf"\s*\[*\s*\"?{re.escape(key)}\"?\s*[\]=.]")
-        return next((number for number, line in enumerate(self.lines, 1) if pattern.match(line)), 1)
+    def line_of(self, key: str, where: str = "", entry: int = 0) -> int:
+        """Return the line of ``key`` in the table ``where``, the ``entry``-th of that name; where that is not found, the first that names it, or 1."""
+        name = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]")
+        header, seen, first = "", -1, 0
+        for number, line in enumerate(self.lines, 1):
+            found = HEADER.match(line)
+            if found:
+                header = found[1].replace('"', "").replace("'", "").replace(" ", "")
+                seen += header == where
+                if header == (f"{where}.{key}" if where else key):
+                    return number
+            elif name.match(line):
+                if header == where and seen in (entry, -1):
+                    return number
+                first = first or number
+        return first or 1
 
-    def error(self, key: str, reason: str) -> NotKnownError:
-        """Return the error that ``key`` is not as it should be."""
-        return NotKnownError(f"{self.path}, line {self.line_of(key)}: {reason}.", "mend that line; the file was not touched")
+    def error(self, key: str, reason: str, where: str = "") -> NotKnownError:
+        """Return the error that ``key`` of table ``where`` is not as it should be."""
+        return NotKnownError(
+            f"{self.path}, line {self.line_of(key, where, self.entry)}: {reason}.", "mend that line; the file was not touched"
+        )
 
     def table(self, data: Data, name: str) -> Data:
         """Return the table called ``name``; an empty one where there is none."""
@@ -585,27 +613,27 @@ class _Reader:
         if value is None:
             return None
         if not all(isinstance(item, str) for item in value):
-            raise self.error(key, f"{self._name(where, key)} is to be a list of strings")
+            raise self.error(key, f"{self._name(where, key)} is to be a list of strings", where)
         return tuple(value)
 
     def choice(self, table: Data, where: str, key: str, choices: tuple[str, ...], standard: str) -> str:
         """Return one of ``choices``, or ``standard``."""
         value = str(self.string(table, where, key, standard))
         if value not in choices:
-            raise self.error(key, f"{self._name(where, key)} is to be one of {', '.join(choices)}")
+            raise self.error(key, f"{self._name(where, key)} is to be one of {', '.join(choices)}", where)
         return value
 
     def scalars(self, table: Data, where: str) -> dict[str, str]:
         """Return a table of scalars as Incus takes them: all strings."""
         for key, value in table.items():
             if not isinstance(value, (str, int, float, bool)):
-                raise self.error(key, f"{self._name(where, key)} is to be a string, number or boolean")
+                raise self.error(key, f"{self._name(where, key)} is to be a string, number or boolean", where)
         return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in table.items()}
 
     def _typed(self, table: Data, where: str, key: str, standard: Any, kind: Any, what: str) -> Any:
         value = table.get(key, standard)
         if value is not standard and not isinstance(value, kind):
-            raise self.error(key, f"{self._name(where, key)} is to be {what}")
+            raise self.error(key, f"{self._name(where, key)} is to be {what}", where)
         return value
 
     @staticmethod

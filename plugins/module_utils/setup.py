@@ -97,7 +97,11 @@ def _project_steps(name: str, client: incus.Client) -> list[Step]:
         )
 
     def correct() -> None:
-        client.put(incus.url("/1.0/projects/{}", name), {"description": answer.data.get("description", ""), "config": config | FEATURES}, answer.etag)
+        client.put(
+            incus.url("/1.0/projects/{}", name),
+            {"description": answer.data.get("description", ""), "config": config | FEATURES},
+            answer.etag,
+        )
 
     before, after = ("".join(f'{key}: "{each}"\n' for key, each in side.items()) for side in (wrong, {key: FEATURES[key] for key in wrong}))
     return [Step(f"let the incus project {name} share the profiles and images of 'default'", correct, None, target, before, after)]

@@ -28,10 +28,19 @@ class LocalAction(ActionBase):
         """Return the module's result."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         if not self._is_here():
-            return result | self._execute_module(module_args=self._with_vendor_templates(), task_vars=task_vars, wrap_async=bool(self._task.async_val))
-        checked = ArgumentSpecValidator(**self.spec).validate(json.loads(json.dumps(self._task.args)))  # plain, as a shipped module gets them
+            return result | self._execute_module(
+                module_args=self._with_vendor_templates(), task_vars=task_vars, wrap_async=bool(self._task.async_val)
+            )
+        checked = ArgumentSpecValidator(**self.spec).validate(
+            json.loads(json.dumps(self._task.args))
+        )  # plain, as a shipped module gets them
         if checked.error_messages:
-            return result | {"failed": True, "msg": f"{'; '.join(checked.error_messages)}.", "hints": [f"ansible-doc {self._task.action}"], "exit_code": 2}
+            return result | {
+                "failed": True,
+                "msg": f"{'; '.join(checked.error_messages)}.",
+                "hints": [f"ansible-doc {self._task.action}"],
+                "exit_code": 2,
+            }
         return result | answer(self.logic, checked.validated_parameters, self._task.check_mode)
 
     def _is_here(self) -> bool:

@@ -118,7 +118,9 @@ class World:
     def git_repository(self, name: str) -> Path:
         """Make a git repository with one commit."""
         path = self.repos / name
-        commands = "git init -q -b main && git config user.name Me && git config user.email me@example.org && git commit -q --allow-empty -m first"
+        commands = (
+            "git init -q -b main && git config user.name Me && git config user.email me@example.org && git commit -q --allow-empty -m first"
+        )
         self.mkdir(path)
         assert self.run("sh", "-c", commands, cwd=path).code == 0
         return path
@@ -169,7 +171,10 @@ def me() -> Iterator[Me]:
         return
     name = f"repoman-t{os.getpid()}"
     subprocess.run(["groupadd", "--force", ADMINS], check=True)
-    subprocess.run(["useradd", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--groups", ADMINS, "--shell", "/bin/bash", name], check=True)
+    subprocess.run(
+        ["useradd", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--groups", ADMINS, "--shell", "/bin/bash", name],
+        check=True,
+    )
     socket = Path(os.environ["INCUS_DIR"], "unix.socket")
     os.chown(socket, 0, grp.getgrnam(ADMINS).gr_gid)
     socket.chmod(0o660)

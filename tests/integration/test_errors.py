@@ -70,7 +70,17 @@ def test_something_else_at_the_socket(world: World) -> None:
 
 @pytest.mark.parametrize(
     "argv",
-    [[], ["nosuch"], ["lst"], ["profile"], ["profile", "instal", "x"], ["profile", "install"], ["new"], ["list", "--nosuch"], ["profile", "install", "x", "--all"]],
+    [
+        [],
+        ["nosuch"],
+        ["lst"],
+        ["profile"],
+        ["profile", "instal", "x"],
+        ["profile", "install"],
+        ["new"],
+        ["list", "--nosuch"],
+        ["profile", "install", "x", "--all"],
+    ],
     ids=" ".join,
 )
 def test_wrong_usage(world: World, argv: list[str]) -> None:

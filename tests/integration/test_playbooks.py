@@ -88,14 +88,18 @@ def test_failing_module_has_hints_and_exit_code(world: World, environment: str) 
 
 def test_wrong_arguments_are_refused(world: World) -> None:
     """The fast path checks arguments as a module does."""
-    book = world.write(world.home / "bad.yml", "- hosts: localhost\n  gather_facts: false\n  tasks: [{homelab.repoman.repoman_profile: {nams: [x]}}]\n")
+    book = world.write(
+        world.home / "bad.yml", "- hosts: localhost\n  gather_facts: false\n  tasks: [{homelab.repoman.repoman_profile: {nams: [x]}}]\n"
+    )
     assert "nams" in world.playbook(str(book), code=2).out
 
 
 def test_collection_built_and_installed_alone(world: World, tmp_path: Path) -> None:
     """ansible-galaxy collection build && install, no ansible.cfg: the playbooks run from there."""
     galaxy = world.bin_dir / "ansible-galaxy"
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=CHECKOUT, check=True, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=CHECKOUT, check=True, capture_output=True, text=True
+    )
     source = tmp_path / "source"
     for name in filter(None, listed.stdout.split("\0")):
         if (CHECKOUT / name).is_file():

@@ -110,7 +110,11 @@ def test_diff_after_a_hand_edit(ready: World) -> None:
     ready.repoman("profile", "install", "claude-share")
     ready.repoman("profile", "diff", "claude-share")
     ready.incus("profile", "set", "claude-share", "limits.cpu=2")
-    changed = [line for line in ready.repoman("profile", "diff", "claude-share", code=1).out.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    changed = [
+        line
+        for line in ready.repoman("profile", "diff", "claude-share", code=1).out.splitlines()
+        if line[:1] in "+-" and line[:3] not in ("+++", "---")
+    ]
     assert changed == ["-config:", "-  limits.cpu: '2'", "+config: {}"]
 
 

@@ -46,11 +46,22 @@ def test_debian_with_shared_profiles(share: World) -> None:
     """The main job: a commit made inside is the user's outside, home is writable, profiles are shared in."""
     repo = share.git_repository("demo")
     share.repoman("new", "demo", "--image", "debian", "--profile", "default", "--profile", "claude-share", "--profile", "dotfiles")
-    inside = share.repoman("shell", "demo", "--", "sh", "-c", "pwd; id -un; id -u; echo $HOME; touch ~/mine && echo writable; git commit -q --allow-empty -m inside")
+    inside = share.repoman(
+        "shell",
+        "demo",
+        "--",
+        "sh",
+        "-c",
+        "pwd; id -un; id -u; echo $HOME; touch ~/mine && echo writable; git commit -q --allow-empty -m inside",
+    )
     assert inside.out.split() == [str(repo), share.me.name, str(share.me.uid), str(share.home), "writable"]
     assert share.run("git", "log", "-1", "--format=%s %an", cwd=repo).out == "inside Me\n"
     assert share.run("git", "fsck", "--full", cwd=repo).code == 0
-    owners = {(os.lstat(os.path.join(top, each)).st_uid, os.lstat(os.path.join(top, each)).st_gid) for top, dirs, files in os.walk(repo) for each in dirs + files}
+    owners = {
+        (os.lstat(os.path.join(top, each)).st_uid, os.lstat(os.path.join(top, each)).st_gid)
+        for top, dirs, files in os.walk(repo)
+        for each in dirs + files
+    }
     assert owners == {(share.me.uid, share.me.gid)}
     assert share.repoman("shell", "demo", "--", "git", "config", "--global", "user.name").out == "Shared\n"
     assert share.repoman("shell", "demo", "--", "test", "-x", "/usr/local/bin/claude").code == 0

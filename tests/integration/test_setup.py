@@ -71,7 +71,7 @@ def test_no_bridge_leaves_the_address_empty_and_says_how_to_set_it(world: World)
 @pytest.mark.skipif(not shutil.which("unshare"), reason="needs a network namespace of its own")
 def test_address_of_the_bridge_is_found_and_refreshed(world: World) -> None:
     """setup writes br0's address, also over an old one; br0 lives in a network namespace of the test."""
-    script = f'{BRIDGE} && exec {" ".join(world.me.command(["repoman", "setup", "--non-interactive"], world.env()))}'
+    script = f"{BRIDGE} && exec {' '.join(world.me.command(['repoman', 'setup', '--non-interactive'], world.env()))}"
     for old in ('lan_ip = ""', 'lan_ip = "192.0.2.9"'):
         if world.registry.exists():
             world.write(world.registry, world.registry.read_text().replace('lan_ip = "198.51.100.7"', old))
