@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 Request = tuple[str, str]
 """Method and target (path with query) of a request."""
@@ -35,6 +36,20 @@ FIRST_FINAL_STATUS = 200
 
 class _HungUpError(Exception):
     """The peer closed its connection."""
+
+
+class _Sink(Protocol):
+    """Takes bytes."""
+
+    def send(self, data: bytes) -> None:
+        """Take ``data``."""
+
+
+class _Nowhere:
+    """Takes bytes and forgets them."""
+
+    def send(self, data: bytes) -> None:
+        """Forget ``data``."""
 
 
 class _Stream:
@@ -60,7 +75,7 @@ class _Stream:
         found, _end, self.buffer = self.buffer.partition(end)
         return found + end
 
-    def copy(self, length: int, to: _Stream) -> None:
+    def copy(self, length: int, to: _Sink) -> None:
         """Hand ``length`` bytes on as they come."""
         while length:
             if not self.buffer:
@@ -69,7 +84,7 @@ class _Stream:
             length -= len(piece)
             to.send(piece)
 
-    def copy_chunks(self, to: _Stream) -> None:
+    def copy_chunks(self, to: _Sink) -> None:
         """Hand a chunked body on, chunk by chunk, with its trailers."""
         while True:
             line = self.until(LINE_END)
@@ -84,9 +99,9 @@ class _Stream:
             if line == LINE_END:
                 return
 
-    def copy_rest(self, to: _Stream) -> None:
+    def copy_rest(self, to: _Sink) -> None:
         """Hand everything on until the peer hangs up."""
-        with suppress(_HungUpError):
+        with suppress(_HungUpError, OSError):
             while True:
                 if not self.buffer:
                     self._fill()
@@ -248,13 +263,11 @@ class RecordingProxy:
             except Exception:  # whatever the test throws means: hang up
                 return False
             if refusal is not None:
+                _copy_body(request, client, _Nowhere())
                 client.send(_refuse(*refusal))
                 return False
         server.send(request.raw)
-        if request.chunked:
-            client.copy_chunks(server)
-        else:
-            client.copy(request.length or 0, server)
+        _copy_body(request, client, server)
         return self._answer(method, client, server) and not request.closes
 
     def _answer(self, method: str, client: _Stream, server: _Stream) -> bool:
@@ -278,6 +291,13 @@ class RecordingProxy:
             server.copy_rest(client)
             return False
         return not answer.closes
+
+
+def _copy_body(request: _Head, client: _Stream, to: _Sink) -> None:
+    if request.chunked:
+        client.copy_chunks(to)
+    else:
+        client.copy(request.length or 0, to)
 
 
 def _refuse(status: int, words: str) -> bytes:

@@ -120,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding") != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
         body = b""
-        while length := int(self.rfile.readline(), 16):
+        while length := int(self.rfile.readline().split(b";")[0], 16):
             body += self.rfile.read(length)
             self.rfile.readline()
         self.rfile.readline()

@@ -347,6 +347,7 @@ def test_a_path_that_can_be_no_socket_says_so(name: str, short_dir: Path) -> Non
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
         b"HTTP/1.1 200 " + b"x" * 70000 + b"\r\n\r\n",
     ],
+    ids=lambda raw: repr(raw[:40]),
 )
 def test_what_is_not_incus_is_told_apart(raw: bytes, daemon: Daemon, client: Client, reply: Reply) -> None:
     """Whatever it says, the user gets a sentence with the socket's path."""
@@ -397,9 +398,10 @@ def test_progress_is_told_while_it_runs(daemon: Daemon, client: Client, reply: R
 def test_an_operation_that_fails_or_was_cancelled_is_an_error(code: int, words: str, daemon: Daemon, client: Client, reply: Reply) -> None:
     """With Incus's words, where it has any."""
     daemon.say(reply(RUNNING_OPERATION | {"status_code": code, "err": words, "metadata": None}))
-    with pytest.raises(IncusError, match=words) as caught:
+    with pytest.raises(IncusError) as caught:
         client.wait(Answer(RUNNING_OPERATION, "", True), 5)
     assert caught.value.code == code
+    assert words in caught.value.message
 
 
 def test_an_operation_that_takes_too_long_is_cancelled(daemon: Daemon, client: Client, reply: Reply) -> None:

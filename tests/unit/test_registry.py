@@ -683,7 +683,7 @@ def test_the_mode_stays(mode: int, path: str, me: Account) -> None:
 def test_the_owner_stays_and_a_new_file_is_the_accounts(path: str, me: Account) -> None:
     """Root writes on behalf of somebody."""
     somebody = Account(name="somebody", uid=1500, gid=1501, group="somebody", home=me.home, shell="/bin/sh")
-    os.rmdir(os.path.dirname(path))
+    os.removedirs(os.path.dirname(path))
     registry.update(path, nothing, somebody)
     for made in (path, f"{path}.lock", os.path.dirname(path), os.path.dirname(os.path.dirname(path))):
         assert (os.stat(made).st_uid, os.stat(made).st_gid) == (1500, 1501)

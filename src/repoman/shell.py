@@ -1,0 +1,70 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The end of ``repoman shell``: this process becomes ``incus exec``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from repoman.errors import Failure
+
+SCRIPT = """\
+repo=$1 SHELL=$2
+shift 2
+[ -x "$SHELL" ] || SHELL=/bin/sh
+export SHELL
+cd -- "$repo" || exit 1
+[ $# -gt 0 ] || set -- "$SHELL" -l
+exec "$@"
+"""
+"""Run inside, by a login shell of the account; takes the repository, the account's shell and the command."""
+
+
+def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bool, term: str) -> list[str]:
+    """Return the ``incus exec`` that opens a shell in a project.
+
+    ``-c`` stands after the user's name: so it is the shell's, su makes no session of its own for it, and Ctrl-C and job control work.
+
+    :param result: what the module ``repoman_project`` answered.
+    :param command: what to run; the account's login shell where empty.
+    :param terminal: whether there is a terminal to give to it.
+    :param term: the terminal's type; empty if not known.
+    """
+    project, account = result["project"], result["account"]
+    return [
+        "incus",
+        "exec",
+        "--project",
+        project["incus_project"],
+        f"local:{project['name']}",
+        "-t" if terminal else "-T",
+        *(["--env", f"TERM={term}"] if term else []),
+        "--",
+        *("su", "-l", "-s", "/bin/sh", "--", account["name"]),
+        *("-c", SCRIPT, "repoman-shell", project["repo"], account["shell"]),
+        *command,
+    ]
+
+
+def become(result: Mapping[str, Any], command: Sequence[str]) -> NoReturn:
+    """Replace this process by the shell in the project, or by the command there.
+
+    :raises Failure: there is no ``incus`` client.
+    """
+    program = shutil.which("incus")
+    if program is None:
+        raise Failure("the command 'incus' is not installed: it is the way into a container.", "sudo apt install incus-client")
+    terminal = os.isatty(sys.stdin.fileno()) and os.isatty(sys.stdout.fileno())
+    line = command_line(result, command, terminal, os.environ.get("TERM", ""))
+    for stream in (0, 1, 2):
+        os.set_inheritable(stream, True)  # ansible takes that away
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(program, line, os.environ | {"INCUS_SOCKET": result["socket"]})  # noqa: S606
