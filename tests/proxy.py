@@ -153,6 +153,7 @@ class RecordingProxy:
     """
 
     def __init__(self, upstream: str) -> None:
+        """Make the directory of the socket; ``with`` listens."""
         self._upstream = upstream
         self._directory = Path(tempfile.mkdtemp(prefix="repoman-proxy-"))
         self.path = str(self._directory / "unix.socket")

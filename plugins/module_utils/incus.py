@@ -16,6 +16,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -219,7 +220,8 @@ class Client:
         logs: dict[str, str] = done.get("output") or {}
         said = "".join(self.get_text(url(logs[stream], project=project)) for stream in ("2",) if stream in logs and done["return"])
         for log in logs.values():
-            self.delete(url(log, project=project))
+            with suppress(IncusError):  # what is left of it goes with the instance
+                self.delete(url(log, project=project))
         return int(done["return"]), said
 
     def close(self) -> None:

@@ -160,7 +160,8 @@ def list_all(library: Library, installed: dict[str, Installed], host: HostFacts)
         try:
             template = lookup(name, library)
             path, source, shadows = template.file_path, template.source, template.shadows
-            drift = name in installed and body(template, host) != installed[name].body
+            wanted = body(template, host)
+            drift = name in installed and wanted != installed[name].body
         except RepomanError as error:
             problem = error.message
         entries.append(
@@ -374,16 +375,21 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """
     _known, library, host, client = _surroundings(params)
     names = params["names"]
-    if params["vendor_diff"]:
-        return {"changed": False, "profiles": [{"name": name, "vendor_diff": diff_vendor(name, library, host)} for name in names or []]}
-    if params["rendered"]:
-        return {"changed": False, "profiles": [{"name": name, "rendered": show(name, library, host)} for name in names or []]}
-    if params["diff"]:
-        return {"changed": False, "profiles": [{"name": name} | diff(name, library, host, client) for name in names or []]}
+    if params["vendor_diff"] or params["rendered"] or params["diff"]:
+        return {"changed": False, "profiles": [_closer_look(name, library, host, client, params) for name in names]}
     for name in names or []:
         lookup(name, library)
     entries = [entry for entry in list_all(library, read_installed(client), host) if names is None or entry.name in names]
     return {"changed": False, "profiles": [vars(entry) for entry in entries]}
+
+
+def _closer_look(name: str, library: Library, host: HostFacts, client: incus.Client, params: dict[str, Any]) -> dict[str, Any]:
+    line: dict[str, Any] = {"name": name}
+    if params["rendered"]:
+        line["rendered"] = show(name, library, host)
+    if params["vendor_diff"]:
+        line["vendor_diff"] = diff_vendor(name, library, host)
+    return line | (diff(name, library, host, client) if params["diff"] else {})
 
 
 def _surroundings(params: dict[str, Any]) -> tuple[registry.Registry | None, Library, HostFacts, incus.Client]:
@@ -554,7 +560,8 @@ def _body(template: Template, text: str) -> Body:
     description = data.get("description", "")
     if not isinstance(description, str):
         raise NotKnownError(f"{where}: description is to be a text.", "put it in quotes")
-    return {"description": description, "config": config, "devices": devices}
+    kept = {key: value for key, value in config.items() if value}  # an empty value unsets a key: Incus does not store it
+    return {"description": description, "config": kept, "devices": devices}
 
 
 def _is_strings(value: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -32,6 +33,8 @@ REPO_DEVICE = "repo"
 PUBLIC_IMAGES = {"images": "https://images.linuxcontainers.org"}
 """Remotes that the ``incus`` client knows without configuration."""
 OPERATION_SECONDS = 600.0
+NO_IMAGE = re.compile("not found|image not provided", re.IGNORECASE)
+"""How Incus says that there is no such image."""
 STOP_SECONDS = 30
 
 
@@ -487,7 +490,7 @@ def _no_such_project(name: str, host: Host) -> NotKnownError:
 
 
 def _cannot_create(error: incus.IncusError, name: str, image: str) -> RepomanError:
-    if error.code == incus.HTTP_NOT_FOUND or "not found" in error.reason.lower():
+    if error.code == incus.HTTP_NOT_FOUND or NO_IMAGE.search(error.reason):
         return NotKnownError(
             f"there is no image {image!r}: incus said: {error.reason}.",
             "incus image list",

@@ -132,7 +132,6 @@ SPEC = {
         "diff": {"type": "bool", "default": False},
         "vendor_diff": {"type": "bool", "default": False},
     },
-    "mutually_exclusive": [("rendered", "diff", "vendor_diff")],
     "required_if": [("rendered", True, ("names",)), ("diff", True, ("names",)), ("vendor_diff", True, ("names",))],
 }
 

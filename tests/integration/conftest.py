@@ -85,6 +85,7 @@ class World:
             "USER": self.me.name,
             "LANG": "C.UTF-8",
             "INCUS_SOCKET": self.socket,
+            "ANSIBLE_REMOTE_TEMP": str(self.home / ".ansible/tmp"),
         } | more
 
     def run(self, *argv: str, stdin: str = "", env: dict[str, str] | None = None, cwd: Path | None = None) -> Result:

@@ -97,6 +97,7 @@ def test_change_by_another_between_read_and_write_is_planned_again(ready: World,
         if method == "PUT" and not meddled:
             meddled.append(ready.incus("profile", "set", "tiny", "user.other=1"))
 
+    proxy.clear()
     proxy.on_request(meddle)
     ready.repoman("profile", "install", "tiny")
     assert meddled and [method for method, _ in proxy.writes] == ["PUT", "PUT"]

@@ -14,7 +14,7 @@ from proxy import RecordingProxy
 @pytest.fixture
 def share(ready: World) -> World:
     """A world with the profiles claude-share and dotfiles, and what they share."""
-    ready.write(ready.home / ".local/bin/claude", "#!/bin/sh\n")
+    ready.write(ready.home / ".local/bin/claude", "#!/bin/sh\n").chmod(0o755)
     ready.write(ready.home / ".gitconfig", "[user]\nname = Shared\nemail = shared@example.org\n")
     ready.mkdir(ready.home / ".claude")
     ready.repoman("profile", "install", "claude-share", "dotfiles")
@@ -28,7 +28,7 @@ def test_new_four_ways(ready: World, proxy: RecordingProxy) -> None:
     checked = ready.repoman("-C", "--json", "new", "demo", "--image", "busybox").data
     assert checked["changed"] and ready.instances() == {} and proxy.writes == [] and ready.registry.read_text() == before
     applied = ready.repoman("--json", "new", "demo", "--image", "busybox").data
-    assert applied["changed"] and applied["steps"] == checked["steps"]
+    assert applied["changed"] and applied["results"][0]["steps"] == checked["results"][0]["steps"]
     instance = ready.instances()["demo"]
     assert instance["status"] == "Running" and instance["type"] == "container" and instance["profiles"] == ["default"]
     assert instance["devices"]["repo"] == {"type": "disk", "source": str(repo), "path": str(repo), "shift": "true"}

@@ -81,6 +81,7 @@ class Daemon:
     """
 
     def __init__(self, path: str) -> None:
+        """Start with no script: every request is echoed."""
         self.path = path
         self.seen: list[Seen] = []
         self.connections = 0
@@ -128,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self._read_body()
-        reply = self.daemon.next_reply(Seen(self.command, self.path, {key: value for key, value in self.headers.items()}, body))
+        reply = self.daemon.next_reply(Seen(self.command, self.path, dict(self.headers.items()), body))
         time.sleep(reply.delay)
         if reply.hang_up or reply.raw is not None:
             self.wfile.write(reply.raw or b"")
@@ -200,7 +201,7 @@ def me(tmp_path: Path) -> Account:
 
 @pytest.fixture
 def unprivileged() -> Callable[[Callable[[], object]], str]:
-    """Return a function that calls another in a child process that is not root, and returns what that says: ``str`` of its result or the traceback."""
+    """Return a function that calls another in a child process that is not root, and returns its result, or its traceback, as a text."""
 
     def run(action: Callable[[], object]) -> str:
         read_end, write_end = os.pipe()

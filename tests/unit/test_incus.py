@@ -20,7 +20,15 @@ from typing import Any
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils import incus
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError, RepomanError, StaleError
-from ansible_collections.homelab.repoman.plugins.module_utils.incus import Answer, Client, IncusError, UnreachableError, etag, find_socket, url
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import (
+    Answer,
+    Client,
+    IncusError,
+    UnreachableError,
+    etag,
+    find_socket,
+    url,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from proxy import RecordingProxy
@@ -184,7 +192,7 @@ def test_forbidden_says_which_group_is_needed(daemon: Daemon, client: Client, re
 def test_a_write_on_a_changed_object_is_stale(daemon: Daemon, client: Client, reply: Reply) -> None:
     """The caller plans again."""
     daemon.say(reply(status=412, kind="error", error="Precondition failed", error_code=412))
-    with pytest.raises(StaleError, match="/1.0/profiles/x"):
+    with pytest.raises(StaleError, match=r"/1\.0/profiles/x"):
         client.put("/1.0/profiles/x", {}, if_match="old")
 
 
@@ -214,7 +222,9 @@ def test_a_write_is_never_sent_twice(method: str, daemon: Daemon, client: Client
     """Nobody knows whether Incus did it; the next request works."""
     client.get("/1.0/a")
     daemon.say(reply(hang_up=True))
-    send = {"POST": lambda: client.post("/1.0/b", {}), "PUT": lambda: client.put("/1.0/b", {}), "DELETE": lambda: client.delete("/1.0/b")}[method]
+    send = {"POST": lambda: client.post("/1.0/b", {}), "PUT": lambda: client.put("/1.0/b", {}), "DELETE": lambda: client.delete("/1.0/b")}[
+        method
+    ]
     with pytest.raises(UnreachableError, match=f"{method} /1.0/b"):
         send()
     assert daemon.requests == [("GET", "/1.0/a"), (method, "/1.0/b")]
@@ -242,7 +252,7 @@ def test_a_late_answer_is_an_error_and_not_the_answer_to_the_next_question(daemo
     client = Client(daemon.path, timeout=0.2)
     daemon.say(reply({"late": True}, delay=0.5))
     start = time.monotonic()
-    with pytest.raises(UnreachableError, match="did not answer GET /1.0/a") as caught:
+    with pytest.raises(UnreachableError, match=r"did not answer GET /1\.0/a") as caught:
         client.get("/1.0/a")
     assert time.monotonic() - start < 0.45
     assert any("timeout" in hint for hint in caught.value.hints)
@@ -256,7 +266,9 @@ def test_a_socket_that_takes_connections_and_says_nothing_times_out(silent_socke
         Client(silent_socket, timeout=0.1).get("/1.0")
 
 
-def test_an_interruption_in_the_middle_leaves_a_client_that_can_be_used(daemon: Daemon, client: Client, reply: Reply, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_in_the_middle_leaves_a_client_that_can_be_used(
+    daemon: Daemon, client: Client, reply: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The undoing after a signal talks to Incus with the same client."""
     client.get("/1.0/a")
     daemon.say(reply({"answer": "to the interrupted request"}))
@@ -302,7 +314,9 @@ def test_a_socket_nobody_listens_on_says_so(short_dir: Path) -> None:
     assert caught.value.hints
 
 
-def test_no_permission_says_which_group_gives_it(short_dir: Path, daemon: Daemon, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+def test_no_permission_says_which_group_gives_it(
+    short_dir: Path, daemon: Daemon, unprivileged: Callable[[Callable[[], object]], str]
+) -> None:
     """In a process that is not root."""
     os.chmod(daemon.path, 0o600)
     if os.geteuid() != 0:

@@ -14,7 +14,23 @@ from ansible_collections.homelab.repoman.plugins.module_utils.names import check
 from hypothesis import given
 from hypothesis import strategies as st
 
-NEVER = ["", ".", "..", "../../etc/passwd", "/etc/passwd", "a/b", "-x", "--all", ".hidden", "a\nb", "a\n", "a\x00b", "a\x1b[2J", "a\x7f", "a\udcff"]
+NEVER = [
+    "",
+    ".",
+    "..",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "a/b",
+    "-x",
+    "--all",
+    ".hidden",
+    "a\nb",
+    "a\n",
+    "a\x00b",
+    "a\x1b[2J",
+    "a\x7f",
+    "a\udcff",
+]
 
 
 @pytest.mark.parametrize("name", NEVER)

@@ -459,7 +459,7 @@ def test_comments_above_the_next_table_stay_above_it() -> None:
     after = registry.change(SCHEMA_3, "/r", put(**NEW))
     assert "# the end\n[tool.other]" in after
     after = registry.change(SCHEMA_3, "/r", put(name="two", repo="two-repo", image="local"))
-    assert "# third\n[[project]]\nname = \"three\"" in after
+    assert '# third\n[[project]]\nname = "three"' in after
     text = HEAD + "\n[host]\n\n# about the defaults\n[defaults]\n"
     after = registry.change(text, "/r", set_lan_ip("10.0.0.2"))
     assert "# about the defaults\n[defaults]" in after
@@ -509,7 +509,8 @@ ODD_FORMS = {
     "quoted keys": '["repoman"]\n"schema" = 2\n[defaults."llm"]\n\'ollama_url\' = "http://10.0.0.9:1"\n',
     "no newline at the end": '[defaults.llm]\nollama_url = "http://10.0.0.9:1"\n[repoman]\nschema = 2',
     "comment without newline at the end": '[defaults.llm]\nollama_url = "http://10.0.0.9:1"\n[repoman]\nschema = 2 # end',
-    "projects apart": '[[project]]\nname = "a"\n[repoman]\nschema = 2\n[defaults.llm]\nollama_url = "http://10.0.0.9:1"\n[[project]]\nname = "b"\n',
+    "projects apart": '[[project]]\nname = "a"\n[repoman]\nschema = 2\n'
+    '[defaults.llm]\nollama_url = "http://10.0.0.9:1"\n[[project]]\nname = "b"\n',
     "projects inline": 'project = [{ name = "a" }, { name = "b" }]\n[repoman]\nschema = 2\n[defaults.llm]\nollama_url = "http://10.0.0.9:1"\n',
     "not a number": '[repoman]\nschema = 2\n[defaults.llm]\nollama_url = "http://10.0.0.9:1"\n[mine]\nn = nan\nm = -inf\n',
     "windows": '[repoman]\r\nschema = 2 # s\r\n[defaults.llm]\r\nollama_url = "http://10.0.0.9:1"\r\n[z]\r\nt = """a\r\nb"""\r\n',
@@ -564,7 +565,9 @@ def test_putting_a_project_keeps_foreign_keys_and_place() -> None:
 # Round trips of random registries
 
 LETTERS = st.characters(exclude_categories=("Cs",), exclude_characters="\x00")
-ODD_TEXT = st.text(LETTERS, max_size=12) | st.sampled_from(['"', "\\", "#", "]", "[[project]]", "a\nb", "'''", '"""', "\u2028", "\x7f", "= 1", "🦈"])
+ODD_TEXT = st.text(LETTERS, max_size=12) | st.sampled_from(
+    ['"', "\\", "#", "]", "[[project]]", "a\nb", "'''", '"""', "\u2028", "\x7f", "= 1", "🦈"]
+)
 NAMES = st.sampled_from(["a", "b", "c", "d", "isurus"])
 
 
@@ -597,15 +600,22 @@ def registries(draw: st.DrawFn) -> tuple[str, list[str]]:
         return f"{key}{draw(st.sampled_from([' = ', '=', '   =  ']))}{value}{comment(keep, '  ')}\n"
 
     def foreign(keep: bool) -> str:
-        value = draw(st.sampled_from(["1", "1.5", "1979-05-27", "[1, [2]]", "{ a = 1, b.c = 2 }", '"""a\nb"""', "'''[x]\n# no comment'''", "[\n 1, # x\n]"]))
+        value = draw(
+            st.sampled_from(
+                ["1", "1.5", "1979-05-27", "[1, [2]]", "{ a = 1, b.c = 2 }", '"""a\nb"""', "'''[x]\n# no comment'''", "[\n 1, # x\n]"]
+            )
+        )
         return line(draw(st.sampled_from(["mine", '"my key"', "mine.dotted"])), value, keep) if draw(st.booleans()) else ""
 
-    schema = draw(st.sampled_from([1, 2, 3]))
+    with_llm = 2
+    schema = draw(st.sampled_from([1, with_llm, 3]))
     blocks = [f"{above()}[repoman]{comment(True, ' ')}\n" + line("schema", str(schema), True) + foreign(True)]
     defaults = f"{above()}[defaults]\n" + line("logdir", basic(draw(ODD_TEXT)), True) + foreign(True)
     llm = ""
-    if schema == 2:  # noqa: PLR2004 - the only schema with that table
-        llm = f"{above()}[defaults.llm]\n" + line("ollama_url", basic(f"http://{draw(st.sampled_from(['10.0.0.1', '[::1]', ']']))}:1"), False)
+    if schema == with_llm:
+        llm = f"{above()}[defaults.llm]\n" + line(
+            "ollama_url", basic(f"http://{draw(st.sampled_from(['10.0.0.1', '[::1]', ']']))}:1"), False
+        )
     if draw(st.booleans()):
         blocks.append(defaults + llm)
     else:
@@ -637,7 +647,9 @@ EDITS = st.one_of(
 
 
 @given(registries(), st.lists(EDITS, max_size=5))
-def test_any_edits_of_any_registry_say_what_they_mean_and_keep_comments(made: tuple[str, list[str]], edits: list[Callable[[Data], None]]) -> None:
+def test_any_edits_of_any_registry_say_what_they_mean_and_keep_comments(
+    made: tuple[str, list[str]], edits: list[Callable[[Data], None]]
+) -> None:
     """After every edit the text parses to exactly the data that was wanted, and foreign comments are all there."""
     text, comments = made
     for edit in edits:
@@ -948,7 +960,9 @@ def test_an_override_may_say_all_this(override: Callable[[str], Wanted]) -> None
         ('repo = "a"\nrepo = "b"\n', 2, ""),
     ],
 )
-def test_what_an_override_may_not_say_is_named_with_file_and_line(override: Callable[[str], Wanted], path: str, text: str, line: int, said: str) -> None:
+def test_what_an_override_may_not_say_is_named_with_file_and_line(
+    override: Callable[[str], Wanted], path: str, text: str, line: int, said: str
+) -> None:
     """The exit code is 3, and a hint says what may be there."""
     with pytest.raises(NotKnownError) as caught:
         override(text)

@@ -1,0 +1,318 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: report
+type: stdout
+short_description: Says what repoman did, in its own words
+version_added: 0.4.0
+author: the repoman contributors (@homelab)
+description:
+  - Prints the results of this collection's playbooks and roles as the command C(repoman) does, results on standard output,
+    errors, warnings and hints on standard error.
+  - Tasks that are not repoman's are told in one line each, so that it can serve as the callback of a whole homelab's playbook.
+  - A task of repoman is told in the words of a verb where its variable C(repoman_view) names that verb.
+options:
+  format:
+    description:
+      - V(text) for people.
+      - V(json) prints one JSON document with what repoman's tasks returned, at the end, and nothing else on standard output.
+    type: str
+    choices: [text, json]
+    default: text
+    env:
+      - name: REPOMAN_FORMAT
+    ini:
+      - section: repoman
+        key: format
+  brief:
+    description: Leave out what a run in check mode right before has told, diffs and what was detected.
+    type: bool
+    default: false
+    env:
+      - name: REPOMAN_BRIEF
+    ini:
+      - section: repoman
+        key: brief
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, coloured, sentence, unified
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views import VIEWS, Mode, failure, first_sentence, tell
+
+PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
+HERE = "localhost"
+TRACEBACK_VERBOSITY = 3
+OMITTED = ("invocation", "exception", "failed", "item", "ansible_loop_var", "ansible_index_var")
+"""Keys of a result that are Ansible's own affair."""
+
+
+class HostReport:
+    """What came of one host: its lines, its results, its exit code."""
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+        self.results: list[dict[str, Any]] = []
+        self.looped = False
+        self.changed = False
+        self.exit_code = 0
+
+    def document(self) -> dict[str, Any]:
+        """Return it as a part of the JSON document."""
+        status = {"changed": self.changed, "exit_code": self.exit_code}
+        if len(self.results) == 1 and not self.looped:
+            return self.results[0] | status
+        return status | {"results": self.results}
+
+
+class Outcome:
+    """What came of a run; the console script reads it when ansible is done."""
+
+    def __init__(self) -> None:
+        self.warned: set[str] = set()
+        self.reset("")
+
+    def reset(self, verb: str) -> None:
+        """Begin anew. What was warned of in this process is not warned of again.
+
+        :param verb: of the run; empty for somebody's own playbook.
+        """
+        self.verb = verb
+        self.hosts: dict[str, HostReport] = {}
+        self.finished = False
+
+    def of(self, host: str) -> HostReport:
+        """Return the report of a host."""
+        return self.hosts.setdefault(host, HostReport())
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of all hosts."""
+        return max((report.exit_code for report in self.hosts.values()), default=0)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was changed anywhere, or would be."""
+        return any(report.changed for report in self.hosts.values())
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """What repoman's tasks answered, in order."""
+        return [result for report in self.hosts.values() for result in report.results]
+
+    def document(self, by_host: bool) -> dict[str, Any]:
+        """Return the JSON document."""
+        whole: dict[str, Any] = {"verb": self.verb, "changed": self.changed, "exit_code": self.exit_code}
+        if by_host:
+            return whole | {"hosts": {host: report.document() for host, report in self.hosts.items()}}
+        for report in self.hosts.values():
+            whole |= report.document()
+        return whole
+
+
+outcome = Outcome()
+
+
+class CallbackModule(CallbackBase):
+    """The report."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "homelab.repoman.report"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_host = False
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        """Begin a run."""
+        path = Path(playbook._file_name).resolve()
+        outcome.reset(path.stem.replace("_", " ") if path.parent == PLAYBOOKS else "")
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        """See whether hosts are to be told apart."""
+        self.by_host = list(play.hosts) != [HERE]
+
+    def v2_playbook_on_no_hosts_matched(self) -> None:
+        """Say that there was nothing to work on."""
+        report = outcome.of("")
+        report.exit_code = 1
+        self._say(report, [Line("error", "no host matches."), Line("hint", "ansible-inventory -i INVENTORY --graph   shows the hosts")])
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """Tell of a task that went well."""
+        if not self._is_told(result):
+            self._tell(result, failed=False)
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        """Tell of a task that failed."""
+        if not self._is_told(result):
+            self._tell(result, failed=True, ignored=ignore_errors)
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        """Tell of a task that was skipped, if asked for more."""
+        if self._display.verbosity and not outcome.verb:
+            self._short("skipped", result)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        """Tell of a host that cannot be reached."""
+        host, _task, data = _parts(result)
+        report = outcome.of(host)
+        report.exit_code = max(report.exit_code, 1)
+        report.results.append({"unreachable": True, "msg": str(data.get("msg", ""))})
+        reason = sentence(str(data.get("msg") or "no answer"))
+        self._say(report, self._addressed(host, [Line("error", f"{host} is unreachable: {reason}")]))
+
+    def v2_runner_item_on_ok(self, result: Any) -> None:
+        """Tell of one turn of a loop."""
+        self._tell(result, failed=False, looped=True)
+
+    def v2_runner_item_on_failed(self, result: Any) -> None:
+        """Tell of one turn of a loop that failed."""
+        self._tell(result, failed=True, looped=True)
+
+    def v2_on_file_diff(self, result: Any) -> None:
+        """Show what a task of somebody else changes."""
+        host, task, data = _parts(result)
+        if _view(task):
+            return
+        for each in data.get("results") or [data]:
+            if isinstance(each, dict) and each.get("diff") and each.get("changed"):
+                self._say(outcome.of(host), unified(each["diff"]))
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        """End the run: what was held back is printed."""
+        outcome.finished = True
+        if self.get_option("format") == "json":
+            self._display.display(json.dumps(outcome.document(self.by_host), indent=2, default=str))
+            return
+        if not self._holds_back:
+            return
+        for host, report in outcome.hosts.items():
+            if any(not line.is_error for line in report.lines):
+                self._print(Line("head", f"== {host} =="))
+            for line in report.lines:
+                self._print(line)
+
+    @property
+    def _holds_back(self) -> bool:
+        """Whether lines wait for the end, so that each host's stand together."""
+        return self.by_host and bool(outcome.verb)
+
+    def _tell(self, result: Any, failed: bool, ignored: bool = False, looped: bool = False) -> None:
+        host, task, data = _parts(result)
+        view = _view(task)
+        report = outcome.of(host)
+        brief = self.get_option("brief")
+        lines: list[Line] = []
+        if failed and not ignored:
+            report.exit_code = max(report.exit_code, int(data.get("exit_code") or 1))
+        if view:
+            report.looped |= looped
+            report.changed |= bool(data.get("changed"))
+            report.results.append(_public(data, failed, bool(task.diff)))
+            if task.diff and data.get("diff") and not brief:
+                lines += unified(data["diff"])
+            told = tell(view, data, failed, Mode(bool(task.check_mode), brief))
+            report.exit_code = max(report.exit_code, told.exit_code)
+            lines += told.lines
+        elif failed and outcome.verb:
+            report.results.append(_public(data, failed, False))
+            lines += failure(data).lines
+        elif not outcome.verb:
+            self._short("fatal" if failed else "changed" if data.get("changed") else "ok", result, "; ignored" if ignored else "")
+        lines += [Line("warning", text) for text in self._warnings(result, data)]
+        if failed and (view or outcome.verb):
+            lines += self._details(data)
+        self._say(report, self._addressed(host, lines))
+
+    def _short(self, word: str, result: Any, more: str = "") -> None:
+        """Tell of a task of somebody else, in a line."""
+        host, task, data = _parts(result)
+        label = f" (item={self._get_item_label(data)})" if "ansible_loop_var" in data else ""
+        reason = f": {first_sentence(data)}{more}" if word == "fatal" else ""
+        lines = [Line("out", f"{word}: [{host}] {task.get_name()}{label}{reason}")]
+        if self._run_is_verbose(result):
+            lines.append(Line("raw", self._dump_results(data, indent=4)))
+        self._say(outcome.of(host), lines, to_stderr=word == "fatal")
+
+    def _is_told(self, result: Any) -> bool:
+        """Whether it is the end of a loop whose turns have been told."""
+        _host, _task, data = _parts(result)
+        return bool(data.get("results")) and all(isinstance(item, dict) and "ansible_loop_var" in item for item in data["results"])
+
+    def _addressed(self, host: str, lines: list[Line]) -> list[Line]:
+        """Return lines whose errors name their host, where there is more than this one."""
+        if not self.by_host:
+            return lines
+        return [Line(line.kind, f"[{host}] {line.text}") if line.kind in ("error", "warning") else line for line in lines]
+
+    def _warnings(self, result: Any, data: dict[str, Any]) -> list[str]:
+        """Return the warnings of a result that were not told yet; before ansible-core 2.19 they are only in its data."""
+        texts = [sentence(_warning_text(warning)) for warning in data.get("warnings") or getattr(result, "warnings", None) or ()]
+        fresh = [text for text in dict.fromkeys(texts) if text not in outcome.warned]
+        outcome.warned.update(fresh)
+        return fresh
+
+    def _details(self, data: dict[str, Any]) -> list[Line]:
+        """Return what ``-v`` adds to a failure that is not repoman's own, and ``-vvv`` to any."""
+        lines = []
+        if self._display.verbosity and "exit_code" not in data:
+            lines.append(Line("trace", self._dump_results({key: value for key, value in data.items() if key != "exception"}, indent=4)))
+        if self._display.verbosity >= TRACEBACK_VERBOSITY and data.get("exception"):
+            lines.append(Line("trace", str(data["exception"])))
+        return lines
+
+    def _say(self, report: HostReport, lines: list[Line], to_stderr: bool = False) -> None:
+        """Print lines, or hold them back until the host's are all there."""
+        if self._holds_back and self.get_option("format") == "text":
+            report.lines += lines
+            return
+        for line in lines:
+            self._print(line, to_stderr)
+
+    def _print(self, line: Line, to_stderr: bool = False) -> None:
+        to_stderr = to_stderr or line.is_error
+        if self.get_option("format") == "json" and not to_stderr:
+            return
+        self._display.display(line.printed(coloured(sys.stderr if to_stderr else sys.stdout)), stderr=to_stderr)
+
+
+def _parts(result: Any) -> tuple[str, Any, dict[str, Any]]:
+    """Return the host's name, the task and the data of a result; before ansible-core 2.19 they had other names."""
+    if hasattr(result, "task"):
+        return str(result.host.get_name()), result.task, result.result
+    return str(result._host.get_name()), result._task, result._result
+
+
+def _view(task: Any) -> str:
+    """Return the view a task asks for; empty if it is none of ours."""
+    view = (task.vars or {}).get("repoman_view", "")
+    return str(view) if view in VIEWS else ""
+
+
+def _public(data: dict[str, Any], failed: bool, with_diff: bool) -> dict[str, Any]:
+    """Return a result without what is Ansible's own."""
+    omitted = OMITTED if with_diff else (*OMITTED, "diff")
+    public = {key: value for key, value in data.items() if key not in omitted and not key.startswith("_ansible")}
+    if "warnings" in public:
+        public["warnings"] = [_warning_text(warning) for warning in public["warnings"]]
+    return public | ({"failed": True} if failed else {})
+
+
+def _warning_text(warning: Any) -> str:
+    """Return a warning's text, whatever ansible-core makes of it."""
+    details = getattr(warning, "details", None) or getattr(getattr(warning, "event", None), "msg", None)
+    if isinstance(details, str):
+        return details
+    if details:
+        return str(details[0].msg)
+    return str(warning)
