@@ -57,7 +57,7 @@ class Account:
     def expand(self, path: str) -> str:
         """Return ``path`` with a leading ``~`` and every ``$HOME`` as this account's home, normalised."""
         if path == "~" or path.startswith("~/"):
-            path = self.home + path[1:]
+            path = f"$HOME{path[1:]}"
         return os.path.normpath(HOME_VARIABLE.sub(lambda _match: self.home, path))
 
 
@@ -98,7 +98,11 @@ def detect_lan_ip(interface: str = LAN_INTERFACE) -> str:
         raise RepomanError(f"cannot ask 'ip' for the address of {interface}: {error}.", "install iproute2") from error
     if answer.returncode != 0 or not answer.stdout.strip():
         return ""
-    for link in json.loads(answer.stdout):
+    try:
+        links = json.loads(answer.stdout)
+    except ValueError as error:
+        raise RepomanError(f"'ip -json' gives no JSON for {interface}.", "install iproute2") from error
+    for link in links:
         for address in link.get("addr_info", []):
             if address.get("scope") == "global":
                 return str(address["local"])
@@ -111,7 +115,7 @@ def filesystem_of(path: str) -> str:
     real = os.path.realpath(path)
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
         left, _sep, right = line.partition(" - ")
-        point = left.split(" ")[4].encode().decode("unicode_escape")
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split(" ")[4])
         if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
             best, kind = point, right.split(" ")[0]
     return kind

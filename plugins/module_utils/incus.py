@@ -204,8 +204,10 @@ class Client:
             operation = self._request("GET", target, timeout=step + self.timeout).data
             if on_progress and operation.get("metadata"):
                 on_progress(operation["metadata"])
-        if operation.get("err"):
-            raise _refused(int(operation["status_code"]), str(operation["err"]))
+        if operation.get("err") or int(operation["status_code"]) >= http.client.BAD_REQUEST:
+            raise _refused(
+                int(operation["status_code"]), str(operation.get("err") or operation.get("status") or "the operation was cancelled")
+            )
         return operation.get("metadata") or {}
 
     def execute(self, instance: str, project: str, command: list[str], timeout: float) -> tuple[int, str]:
@@ -247,9 +249,9 @@ class Client:
         try:
             answer = json.loads(body)
         except ValueError:
-            raise RepomanError(
-                f"what answers at {self.path} does not speak Incus's protocol.", "set INCUS_SOCKET to Incus's socket"
-            ) from None
+            answer = None
+        if not isinstance(answer, dict):
+            raise self._foreign()
         if answer.get("type") == "error":
             code, reason = int(answer.get("error_code") or status), str(answer.get("error", ""))
             if code == HTTP_PRECONDITION_FAILED:
@@ -263,7 +265,7 @@ class Client:
         reused = self._connection is not None
         try:
             return self._exchange(method, target, body, headers, timeout)
-        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as error:
+        except (http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionResetError, BrokenPipeError) as error:
             self.close()
             if reused and method == "GET":  # the daemon may close a connection that was idle
                 return self._send(method, target, body, headers, timeout)
@@ -280,6 +282,9 @@ class Client:
         except OSError as error:
             self.close()
             raise self._unreachable(error) from error
+        except http.client.HTTPException as error:
+            self.close()
+            raise self._foreign() from error
         except BaseException:
             self.close()
             raise
@@ -295,6 +300,9 @@ class Client:
         self._connection.request(method, target, body=body, headers=headers)
         response = self._connection.getresponse()
         return response.status, response.headers, response.read()
+
+    def _foreign(self) -> RepomanError:
+        return RepomanError(f"what answers at {self.path} does not speak Incus's protocol.", "set INCUS_SOCKET to Incus's socket")
 
     def _unreachable(self, error: OSError) -> UnreachableError:
         if isinstance(error, PermissionError):

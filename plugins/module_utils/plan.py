@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError, RepomanError, StaleError
 
@@ -90,8 +90,8 @@ class Plan:
                     begun.append(step)
                     step.apply()
             except BaseException as error:
-                with quiet():
-                    undo(begun, error)
+                quiet.on = True
+                undo(begun, error)
                 raise
 
 
@@ -102,13 +102,23 @@ def undo(begun: list[Step], error: BaseException) -> None:
             continue
         try:
             step.undo()
-        except RepomanError as problem:
+        except Exception as problem:  # whatever it is, the other steps are undone all the same
             if isinstance(error, RepomanError):
-                error.hints.append(f"could not undo '{step.description}': {problem.message}")
+                error.hints.append(f"could not undo '{step.description}': {problem}")
+
+
+@dataclass
+class Quiet:
+    """Whether signals are to be ignored.
+
+    :param on: a plain attribute: nothing can come between a failure and its setting, as it could with a call.
+    """
+
+    on: bool = False
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], Any]]:
+def interruptible() -> Iterator[Quiet]:
     """Turn SIGINT and SIGTERM into :class:`InterruptedRunError` for the time of the block.
 
     Yields a context manager during which both signals wait, for the undoing. Outside the main
@@ -116,17 +126,12 @@ def interruptible() -> Iterator[Callable[[], Any]]:
 
     :raises InterruptedRunError: in the block, when the signal arrives.
     """
-    undoing = False
+    quiet = Quiet()
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if not undoing:
+        if not quiet.on:
+            quiet.on = True  # a second signal must not hit before the undoing has begun
             raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}; what this run had made was undone")
-
-    @contextmanager
-    def quiet() -> Iterator[None]:
-        nonlocal undoing
-        undoing = True
-        yield
 
     if threading.current_thread() is not threading.main_thread():
         yield quiet

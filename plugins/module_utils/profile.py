@@ -219,7 +219,8 @@ def rendered_text(template: Template, host: HostFacts) -> str:
     try:
         return render(template.text, host)
     except RepomanError as error:
-        raise type(error)(f"{template.file_path}: {error.message}", *error.hints) from error
+        separator = ", " if error.message.startswith("line ") else ": "
+        raise type(error)(f"{template.file_path}{separator}{error.message}", *error.hints) from error
 
 
 def canonical(profile: Body | None) -> str:
@@ -552,7 +553,7 @@ def _body(template: Template, text: str) -> Body:
             f"{where}: its name is {data['name']!r}, but the file is called {template.name}{SUFFIX}.",
             "make them the same, or leave the name out",
         )
-    config, devices = data.get("config") or {}, data.get("devices") or {}
+    config, devices = ({} if data.get(key, "") == "" else data[key] for key in ("config", "devices"))
     if not _is_strings(config):
         raise NotKnownError(f"{where}: config is to be a mapping of keys to values.", 'config: {limits.cpu: "2"}')
     if not isinstance(devices, dict) or not all(_is_strings(device) for device in devices.values()):
@@ -570,10 +571,32 @@ def _is_strings(value: Any) -> bool:
 
 def _compose(text: str) -> yaml.Node | None:
     try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise NotKnownError("a value is not UTF-8 text.", "see the values of USER and HOME: printenv USER HOME") from error
+    try:
         node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise _not_yaml(error) from error
+    _check(node, ())
     return node
+
+
+def _check(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> None:
+    """Raise an error if a document contains itself or names a key twice."""
+    if not isinstance(node, yaml.CollectionNode):
+        return
+    line = node.start_mark.line + 1
+    if any(node is each for each in above):
+        raise NotKnownError(f"line {line}: it contains itself.", "write it without '*'")
+    keys: set[str] = set()
+    for item in node.value:
+        for each in item if isinstance(item, tuple) else (item,):
+            _check(each, (*above, node))
+        if isinstance(item, tuple) and isinstance(item[0], yaml.ScalarNode):
+            if item[0].value in keys:
+                raise NotKnownError(f"line {item[0].start_mark.line + 1}: the key {item[0].value!r} is there twice.", "mend that line")
+            keys.add(item[0].value)
 
 
 def _shape(node: yaml.Node | None, substitute: Callable[[str], str]) -> Any:

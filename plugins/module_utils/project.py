@@ -261,7 +261,7 @@ def _plan_match(plan: Plan, host: Host, wanted: registry.Effective, repo: Reposi
         )
     config, devices = _desired(wanted, repo)
     applied = json.loads(data["config"].get(APPLIED) or "{}")
-    now = {"config": dict(data["config"]), "devices": dict(data["devices"]), "profiles": list(data["profiles"])}
+    now: dict[str, Any] = {"config": dict(data["config"]), "devices": dict(data["devices"]), "profiles": list(data["profiles"])}
     then = {
         "config": {key: value for key, value in now["config"].items() if key not in applied.get("config", []) or key in config} | config,
         "devices": {key: value for key, value in now["devices"].items() if key not in applied.get("devices", []) or key in devices}

@@ -24,11 +24,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.homelab.repoman.plugins.module_utils import toml
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.names import check_file_name
 
 SCHEMA = 3
 LOCK_SECONDS = 30.0
+TEMPORARY = ".repoman-tmp"
 LOCK_POLL_SECONDS = 0.02
 PROTECTABLE = ("hooks", "config")
 OUTPUTS = ("quiet", "verbose")
@@ -225,22 +228,14 @@ def change(text: str, path: str, edit: Callable[[Data], None]) -> str:
     parse(text, path)
     wanted = migrate(_toml(text, path))
     edit(wanted)
-    if wanted == _toml(text, path):
+    if toml.same(wanted, _toml(text, path)):
         return text
-    import tomlkit  # here: only writes need it, and loading it costs as much as all the rest
-    from tomlkit.exceptions import TOMLKitError
-
     try:
-        document = tomlkit.parse(text)
-        _merge(document, wanted)
-        new = tomlkit.dumps(document)
-        if tomllib.loads(new) == wanted:
-            return new
-    except (TOMLKitError, tomllib.TOMLDecodeError, ValueError, KeyError, TypeError, IndexError) as error:
+        return toml.rewrite(text, wanted)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise RepomanError(
             f"cannot rewrite {path} without harm to it: {error}; nothing was changed.", "write each table once, with its [header]"
         ) from error
-    raise RepomanError(f"cannot rewrite {path} without harm to it; nothing was changed.", "write each table once, with its [header]")
 
 
 def update(path: str, edit: Callable[[Data], None], owner: Account) -> None:
@@ -271,7 +266,7 @@ def load_override(registry_path: str, name: str) -> Wanted:
 
     :raises NotKnownError: it is malformed or holds a key that means nothing: file, line and reason are named.
     """
-    path = override_path(registry_path, name)
+    path = override_path(registry_path, check_file_name("project", name))
     text = _read(path)
     if text is None:
         return Wanted()
@@ -417,7 +412,8 @@ def write_atomic(path: str, text: str, owner: Account) -> None:
     directory = os.path.dirname(path)
     temporary = ""
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=directory)
+        _remove_leftovers(path)
+        handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", suffix=TEMPORARY, dir=directory)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             try:
                 old = os.stat(path)
@@ -445,9 +441,17 @@ def write_atomic(path: str, text: str, owner: Account) -> None:
             os.unlink(temporary)
 
 
+def _remove_leftovers(path: str) -> None:
+    """Remove the temporary files of writers that were killed; the lock keeps living ones out."""
+    prefix = f".{os.path.basename(path)}."
+    for entry in os.scandir(os.path.dirname(path)):
+        if entry.name.startswith(prefix) and entry.name.endswith(TEMPORARY):
+            os.unlink(entry.path)
+
+
 def _read(path: str) -> str | None:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_bytes().decode("utf-8")  # not read_text, which would change the ends of lines
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:
@@ -507,51 +511,10 @@ def _projects(data: Data, reader: _Reader) -> dict[str, Project]:
 def _host_of(address: object) -> str:
     """Return the host part of a URL, or an empty string."""
     try:
-        return urlsplit(str(address)).hostname or ""
+        host = urlsplit(str(address)).hostname or ""
     except ValueError:
         return ""
-
-
-def _merge(container: Any, wanted: Data) -> None:
-    """Make a tomlkit container hold ``wanted``, touching only what differs."""
-    from tomlkit.items import AoT
-
-    for key in [key for key in container if key not in wanted]:
-        del container[key]
-    for key, value in wanted.items():
-        current = container.get(key)
-        if current is None:
-            container[key] = _item(value)
-        elif isinstance(value, dict) and isinstance(current, dict):
-            _merge(current, value)
-        elif isinstance(current, AoT) and isinstance(value, list):
-            _merge_tables(current, value)
-        elif _plain(current) != value or type(_plain(current)) is not type(value):
-            container[key] = _item(value)
-
-
-def _merge_tables(tables: Any, wanted: list[Data]) -> None:
-    """Make an array of tables hold ``wanted``; entries are told apart by their ``name``."""
-    names = [entry.get("name") for entry in wanted]
-    for index in reversed(range(len(tables))):
-        if tables[index].get("name") not in names:
-            del tables[index]
-    present = {str(table.get("name")): table for table in tables}
-    for entry in wanted:
-        if entry.get("name") in present:
-            _merge(present[entry["name"]], entry)
-        else:
-            tables.append(_item(entry))
-
-
-def _plain(item: Any) -> Any:
-    return item.unwrap() if hasattr(item, "unwrap") else item
-
-
-def _item(value: Any) -> Any:
-    import tomlkit
-
-    return tomlkit.item(value)
+    return host if re.fullmatch(r"[\w.:%-]+", host) else ""
 
 
 class _Reader:
@@ -564,14 +527,14 @@ class _Reader:
     """
 
     def __init__(self, text: str, path: str) -> None:
-        self.lines = text.splitlines()
+        self.lines = text.split("\n")
         self.path = path
         self.entry = 0
 
     def line_of(self, key: str, where: str = "", entry: int = 0) -> int:
-        """Return the line of ``key`` in the table ``where``, the ``entry``-th of that name; where that is not found, the first that names it, or 1."""
+        """Return the line of ``key`` in the table ``where``, the ``entry``-th of that name; else that of the table, the first that names it, or 1."""
         name = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]")
-        header, seen, first = "", -1, 0
+        header, seen, first, table = "", -1, 0, 0
         for number, line in enumerate(self.lines, 1):
             found = HEADER.match(line)
             if found:
@@ -579,11 +542,13 @@ class _Reader:
                 seen += header == where
                 if header == (f"{where}.{key}" if where else key):
                     return number
+                if header == where and seen == entry:
+                    table = number
             elif name.match(line):
                 if header == where and seen in (entry, -1):
                     return number
                 first = first or number
-        return first or 1
+        return table or first or 1
 
     def error(self, key: str, reason: str, where: str = "") -> NotKnownError:
         """Return the error that ``key`` of table ``where`` is not as it should be."""

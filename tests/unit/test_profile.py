@@ -411,7 +411,6 @@ def test_every_value_is_the_text_it_is_written_as() -> None:
         "f": "~",
         "g": "0x10",
         "h": "yes",
-        "i": "",
         "j": "1_000",
     }
     assert body["devices"] == {"x": {"shift": "true", "n": "1:30"}}
