@@ -29,7 +29,7 @@ options:
       - section: repoman
         key: format
   brief:
-    description: Leave out what a run in check mode right before has told, diffs and what was detected.
+    description: Leave out what a run in check mode right before has told, which is diffs, warnings and what was detected.
     type: bool
     default: false
     env:
@@ -77,16 +77,16 @@ class Outcome:
     """What came of a run; the console script reads it when ansible is done."""
 
     def __init__(self) -> None:
-        self.warned: set[str] = set()
         self.reset("")
 
     def reset(self, verb: str) -> None:
-        """Begin anew. What was warned of in this process is not warned of again.
+        """Begin anew.
 
         :param verb: of the run; empty for somebody's own playbook.
         """
         self.verb = verb
         self.hosts: dict[str, HostReport] = {}
+        self.warned: set[str] = set()
         self.finished = False
 
     def of(self, host: str) -> HostReport:
@@ -229,7 +229,8 @@ class CallbackModule(CallbackBase):
             lines += failure(data).lines
         elif not outcome.verb:
             self._short("fatal" if failed else "changed" if data.get("changed") else "ok", result, "; ignored" if ignored else "")
-        lines += [Line("warning", text) for text in self._warnings(result, data)]
+        if not brief:
+            lines += [Line("warning", text) for text in self._warnings(result, data)]
         if failed and (view or outcome.verb):
             lines += self._details(data)
         self._say(report, self._addressed(host, lines))

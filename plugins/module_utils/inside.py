@@ -119,7 +119,7 @@ def prove(client: incus.Client, instance: str, project: str, me: Account, inside
         if code:
             raise RepomanError(
                 f"{me.name!r} cannot write to {inside} from inside the container: {said.strip() or f'exit status {code}'}.",
-                f"the repository is on {filesystem_of(outside) or 'a file system'}, owned by uid {os.stat(outside).st_uid}: it must be {me.name!r}'s, and writable",
+                f"the repository must be {me.name!r}'s and writable; it is owned by uid {os.stat(outside).st_uid}, on {filesystem_of(outside)}",
             )
         found = os.lstat(path)
         if (found.st_uid, found.st_gid) != (me.uid, me.gid):

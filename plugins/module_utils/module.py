@@ -6,20 +6,14 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
 
-try:
-    import tomlkit  # noqa: F401
-    import yaml  # noqa: F401
-except ImportError as problem:
-    MISSING: str | None = problem.name or "tomlkit"
-    MISSING_TRACE = traceback.format_exc()
-else:
-    MISSING, MISSING_TRACE = None, ""
+LIBRARIES = {"yaml": "PyYAML", "tomlkit": "tomlkit"}
+"""What the logic imports beside Python's own: module to distribution."""
 
 Run = Callable[[dict[str, Any], bool], dict[str, Any]]
 """A module's logic: takes its parameters and whether only to plan; returns its result or raises ``RepomanError``."""
@@ -53,8 +47,10 @@ def main(run: Run, spec: dict[str, Any]) -> None:
     :param spec: what ``AnsibleModule`` takes: ``argument_spec`` and the relations of its options.
     """
     module = AnsibleModule(supports_check_mode=True, **spec)
-    if MISSING:
-        module.fail_json(msg=missing_required_lib(MISSING), exception=MISSING_TRACE, hints=[], exit_code=1)
+    missing = [distribution for library, distribution in LIBRARIES.items() if find_spec(library) is None]
+    if missing:
+        hints = [f"pip install {' '.join(missing)}"]
+        module.fail_json(msg=missing_required_lib(missing[0]), hints=hints, exit_code=1)
     result = answer(run, module.params, module.check_mode)
     for warning in result.pop("warnings", []):
         module.warn(warning)

@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import yaml
+try:
+    import yaml
+except ImportError:  # the module says so before it gets here
+    yaml = None  # type: ignore[assignment]
 
 from ansible_collections.homelab.repoman.plugins.module_utils import incus, registry
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError, RepomanError, StaleError
@@ -35,7 +38,7 @@ VARIABLE = re.compile(r"\$\{(HOST_LAN_IP|USER|HOME)\}")
 LIBRARY_KEYS = ("name", "description", "config", "devices")
 SERVER_KEYS = ("used_by", "project")
 """What ``incus profile show`` adds: allowed in a template, so that its output can be saved as one, and ignored."""
-_Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_Loader: Any = getattr(yaml, "CBaseLoader", None) or getattr(yaml, "BaseLoader", None)
 """Takes every scalar as the string it is written as: what Incus stores."""
 
 Body = dict[str, Any]
@@ -181,7 +184,7 @@ def render(text: str, host: HostFacts) -> str:
     values = {"HOST_LAN_IP": host.lan_ip, "USER": host.user, "HOME": host.home}
     used = sorted({match[1] for match in VARIABLE.finditer(text)})
     if "HOST_LAN_IP" in used and not host.lan_ip:
-        raise NotKnownError("the template uses ${HOST_LAN_IP}, but the registry's [host].lan_ip is empty.", "repoman setup")
+        raise NotKnownError(f"the template uses ${{HOST_LAN_IP}}, but the registry's [host].lan_ip is empty.", "repoman setup")
 
     def substitute(part: str) -> str:
         return VARIABLE.sub(lambda match: values[match[1]], part)

@@ -4,8 +4,8 @@
 
 """The registry: ``~/.config/repoman/repoman.toml`` and the overrides in ``repos.d/`` beside it.
 
-People edit these files. They are read with the standard library's parser; a write changes only what it
-must, through tomlkit, so that comments, order and unknown keys stay, and is locked, atomic and synced.
+People edit these files. A write changes only what it must, so that comments, order and unknown keys stay,
+and is locked, atomic and synced.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import copy
 import fcntl
 import os
 import re
-import tempfile
+import stat
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.homelab.repoman.plugins.module_utils import toml
+from ansible_collections.homelab.repoman.plugins.module_utils import tomltext
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.names import check_file_name
@@ -35,7 +34,7 @@ TEMPORARY = ".repoman-tmp"
 LOCK_POLL_SECONDS = 0.02
 PROTECTABLE = ("hooks", "config")
 OUTPUTS = ("quiet", "verbose")
-HEADER = re.compile(r"\s*\[+\s*([^\]]+?)\s*\]+")
+HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 
 DEFAULT_TEXT = """\
 # repoman's registry. Edit it freely: comments, order and keys of your own stay as they are.
@@ -153,7 +152,7 @@ class Effective:
 
 def default_path(home: str) -> str:
     """Return where the registry of the user with that home is."""
-    return os.path.join(home, ".config", "repoman", "repoman.toml")
+    return str(Path(home, ".config", "repoman", "repoman.toml"))
 
 
 def load(path: str) -> Registry:
@@ -178,27 +177,26 @@ def parse(text: str, path: str) -> Registry:
 
     :raises NotKnownError: see :func:`load`.
     """
-    data = _toml(text, path)
-    reader = _Reader(text, path)
-    schema = _schema(data, reader)
-    data = migrate(data)
-    repoman, host, defaults = (reader.table(data, name) for name in ("repoman", "host", "defaults"))
+    root = tomltext.read(text, path)
+    schema = _schema(root.table("repoman"))
+    root.data = migrate(root.data)
+    host, defaults = root.table("host"), root.table("defaults")
     standard = Defaults()
     return Registry(
         path=path,
         text=text,
         schema=schema,
-        output=reader.choice(repoman, "repoman", "output", OUTPUTS, "quiet"),
-        lan_ip=reader.string(host, "host", "lan_ip", ""),
+        output=root.table("repoman").choice("output", OUTPUTS),
+        lan_ip=host.string("lan_ip", ""),
         defaults=Defaults(
-            repos_root=reader.string(defaults, "defaults", "repos_root", standard.repos_root),
-            backup_root=reader.string(defaults, "defaults", "backup_root", standard.backup_root),
-            logdir=reader.string(defaults, "defaults", "logdir", standard.logdir),
-            incus_project=reader.string(defaults, "defaults", "incus_project", standard.incus_project),
-            default_image=reader.string(defaults, "defaults", "default_image", standard.default_image),
-            profiles=reader.strings(defaults, "defaults", "profiles", standard.profiles) or (),
+            repos_root=defaults.string("repos_root", standard.repos_root),
+            backup_root=defaults.string("backup_root", standard.backup_root),
+            logdir=defaults.string("logdir", standard.logdir),
+            incus_project=defaults.string("incus_project", standard.incus_project),
+            default_image=defaults.string("default_image", standard.default_image),
+            profiles=defaults.strings("profiles", standard.profiles),
         ),
-        projects=_projects(data, reader),
+        projects=_projects(root),
     )
 
 
@@ -212,10 +210,12 @@ def migrate(data: Data) -> Data:
     if new["repoman"]["schema"] == SCHEMA:
         return new
     new["repoman"]["schema"] = SCHEMA
-    llm = new.get("defaults", {}).pop("llm", {}) if isinstance(new.get("defaults", {}), dict) else {}
-    host = new.setdefault("host", {})
+    defaults, host = new.get("defaults"), new.setdefault("host", {})
+    llm = defaults.pop("llm", None) if isinstance(defaults, dict) else None
+    if defaults == {}:
+        del new["defaults"]
     if isinstance(host, dict):
-        host.setdefault("lan_ip", _host_of(llm.get("ollama_url", "")) if isinstance(llm, dict) else "")
+        host.setdefault("lan_ip", _host_of(llm.get("ollama_url")) if isinstance(llm, dict) else "")
     return new
 
 
@@ -226,13 +226,14 @@ def change(text: str, path: str, edit: Callable[[Data], None]) -> str:
     :raises NotKnownError: ``text`` is no registry. :class:`RepomanError`: it cannot be rewritten faithfully.
     """
     parse(text, path)
-    wanted = migrate(_toml(text, path))
+    old = tomltext.read(text, path).data
+    wanted = migrate(old)
     edit(wanted)
-    if toml.same(wanted, _toml(text, path)):
+    if tomltext.same(old, wanted):
         return text
     try:
-        return toml.rewrite(text, wanted)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        return tomltext.rewrite(text, wanted)
+    except ValueError as error:
         raise RepomanError(
             f"cannot rewrite {path} without harm to it: {error}; nothing was changed.", "write each table once, with its [header]"
         ) from error
@@ -247,7 +248,7 @@ def update(path: str, edit: Callable[[Data], None], owner: Account) -> None:
     :param owner: whose file it is, should this process be root.
     """
     real = os.path.realpath(path)
-    make_directory(os.path.dirname(real), owner)
+    make_directory(str(Path(real).parent), owner)
     with locked(f"{real}.lock", owner):
         text = _read(real)
         before = DEFAULT_TEXT if text is None else text
@@ -255,7 +256,7 @@ def update(path: str, edit: Callable[[Data], None], owner: Account) -> None:
         if text is not None:
             schema = parse(text, path).schema
             backup = f"{real}.schema{schema}.bak"
-            if schema < SCHEMA and not os.path.exists(backup):
+            if schema < SCHEMA and not Path(backup).exists():
                 write_atomic(backup, text, owner)
         if after != text:
             write_atomic(real, after, owner)
@@ -270,38 +271,43 @@ def load_override(registry_path: str, name: str) -> Wanted:
     text = _read(path)
     if text is None:
         return Wanted()
-    data, reader = _toml(text, path), _Reader(text, path)
-    if "install" in data:
-        raise NotKnownError(
-            f"{path}, line {reader.line_of('install')}: an override has no [install] table.",
+    root = tomltext.read(text, path)
+    if "install" in root.data:
+        raise root.error(
+            "install",
+            "an override has no [install] table",
             "install scripts are the project's own business: run them with 'repoman shell NAME -- ./install.sh'",
         )
     known = {"repo", "image", "profiles", "backup", "protect", "config", "devices"}
-    unknown = sorted(set(data) - known)
+    unknown = sorted(root.data.keys() - known)
     if unknown:
-        raise NotKnownError(
-            f"{path}, line {reader.line_of(unknown[0])}: unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}.",
+        raise root.error(
+            unknown[0],
+            f"unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}",
             f"an override may hold {', '.join(sorted(known))}",
         )
-    protect = reader.strings(data, "", "protect", None)
+    protect = root.strings("protect", None)
     for item in protect or ():
         if item not in PROTECTABLE:
-            raise reader.error("protect", f"cannot protect {item!r}: it is one of {', '.join(PROTECTABLE)}")
-    devices = reader.table(data, "devices")
+            raise root.error("protect", f"cannot protect {item!r}: it is one of {', '.join(PROTECTABLE)}")
+    devices = root.table("devices")
     return Wanted(
-        repo=reader.string(data, "", "repo", None),
-        image=reader.string(data, "", "image", None),
-        profiles=reader.strings(data, "", "profiles", None),
-        backup=reader.boolean(data, "", "backup", None),
+        repo=root.string("repo", None),
+        image=root.string("image", None),
+        profiles=root.strings("profiles", None),
+        backup=root.boolean("backup", None),
         protect=protect,
-        config=reader.scalars(reader.table(data, "config"), "config"),
-        devices={key: reader.scalars(reader.table(devices, key), f"devices.{key}") for key in devices},
+        config=root.table("config").scalars(),
+        devices={key: devices.table(key).scalars() for key in devices.data},
     )
 
 
 def override_path(registry_path: str, name: str) -> str:
-    """Return the path of a project's override."""
-    return os.path.join(os.path.dirname(registry_path), "repos.d", f"{name}.toml")
+    """Return the path of a project's override.
+
+    :raises UsageError: ``name`` cannot be a file's name.
+    """
+    return str(Path(registry_path).parent / "repos.d" / f"{check_file_name('project', name)}.toml")
 
 
 def effective(name: str, defaults: Defaults, *sources: Wanted) -> Effective:
@@ -314,9 +320,10 @@ def effective(name: str, defaults: Defaults, *sources: Wanted) -> Effective:
     for source in sources:
         config |= source.config
         devices |= source.devices
-    pick: Callable[[str, Any], Any] = lambda key, standard: next(  # noqa: E731
-        (getattr(source, key) for source in reversed(sources) if getattr(source, key) is not None), standard
-    )
+
+    def pick(key: str, standard: Any) -> Any:
+        return next((getattr(source, key) for source in reversed(sources) if getattr(source, key) is not None), standard)
+
     return Effective(
         name=name,
         repo=pick("repo", name),
@@ -359,19 +366,14 @@ def drop_project(data: Data, name: str) -> None:
 
 def make_directory(path: str, owner: Account) -> None:
     """Make ``path`` and its missing parents, private, and ``owner``'s where this process is root."""
-    missing = []
-    while not os.path.isdir(path):
-        missing.append(path)
-        path = os.path.dirname(path)
-    for directory in reversed(missing):
-        try:
-            os.mkdir(directory, 0o700)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise RepomanError(f"cannot make the directory {directory}: {error.strerror}.") from error
-        if os.geteuid() == 0:
-            os.chown(directory, owner.uid, owner.gid)
+    try:
+        missing = [directory for directory in (Path(path), *Path(path).parents) if not directory.is_dir()]
+        for directory in reversed(missing):
+            directory.mkdir(0o700, exist_ok=True)
+            if os.geteuid() == 0:
+                os.chown(directory, owner.uid, owner.gid, follow_symlinks=False)
+    except OSError as error:
+        raise RepomanError(f"cannot make the directory {path}: {error.strerror}.") from error
 
 
 @contextmanager
@@ -406,104 +408,87 @@ def locked(path: str, owner: Account) -> Iterator[None]:
 def write_atomic(path: str, text: str, owner: Account) -> None:
     """Write ``text`` so that ``path`` holds its old or its new content at any moment; mode and owner of an old file stay.
 
+    The caller holds a lock on it. What a write that was killed left behind goes.
+
     :param owner: whose file a new one is, should this process be root.
     :raises RepomanError: it cannot be written; the old file is as it was.
     """
-    directory = os.path.dirname(path)
-    temporary = ""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.new")
     try:
-        _remove_leftovers(path)
-        handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", suffix=TEMPORARY, dir=directory)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            try:
-                old = os.stat(path)
-            except FileNotFoundError:
-                uid, gid = owner.uid, owner.gid
-            else:
-                uid, gid = old.st_uid, old.st_gid
-                os.fchmod(file.fileno(), old.st_mode & 0o7777)
-            if os.geteuid() == 0:
-                os.fchown(file.fileno(), uid, gid)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-        temporary = ""
-        entry = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        temporary.unlink(missing_ok=True)
         try:
-            os.fsync(entry)
+            with open(temporary, "xb", opener=_private) as file:
+                _take_after(file.fileno(), target, owner)
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, target)
         finally:
-            os.close(entry)
+            temporary.unlink(missing_ok=True)
+        directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
     except OSError as error:
-        raise RepomanError(f"cannot write {path}: {error.strerror}; it is as it was.", f"df -h {directory}") from error
-    finally:
-        if temporary:
-            os.unlink(temporary)
+        raise RepomanError(f"cannot write {path}: {error.strerror}; it is as it was.", f"df -h {target.parent}") from error
 
 
-def _remove_leftovers(path: str) -> None:
-    """Remove the temporary files of writers that were killed; the lock keeps living ones out."""
-    prefix = f".{os.path.basename(path)}."
-    for entry in os.scandir(os.path.dirname(path)):
-        if entry.name.startswith(prefix) and entry.name.endswith(TEMPORARY):
-            os.unlink(entry.path)
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _take_after(handle: int, old: Path, owner: Account) -> None:
+    """Give an open file mode and owner of the file ``old``; where there is none, it becomes ``owner``'s."""
+    uid, gid = owner.uid, owner.gid
+    if old.exists():
+        status = old.stat()
+        uid, gid = status.st_uid, status.st_gid
+        os.fchmod(handle, stat.S_IMODE(status.st_mode))
+    if os.geteuid() == 0:
+        os.fchown(handle, uid, gid)
 
 
 def _read(path: str) -> str | None:
     try:
-        return Path(path).read_bytes().decode("utf-8")  # not read_text, which would change the ends of lines
+        return Path(path).read_bytes().decode()
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise NotKnownError(f"{path}, line {line}: not UTF-8 text.", "save it as UTF-8") from error
     except OSError as error:
         raise NotKnownError(f"cannot read {path}: {error.strerror}.", f"ls -l {path}") from error
 
 
-def _toml(text: str, path: str) -> Data:
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise NotKnownError(f"{path}, line 1: nested too deeply.", "mend it; the file was not touched") from None
-    except ValueError as error:
-        found = re.search(r"\(at line (\d+), column \d+\)", str(error))
-        line = int(found[1]) if found else text.count("\n") + 1
-        reason = re.sub(r" \(at .*\)", "", str(error))
-        raise NotKnownError(f"{path}, line {line}: {reason}.", "mend that line; the file was not touched") from error
-
-
-def _schema(data: Data, reader: _Reader) -> int:
-    schema = reader.table(data, "repoman").get("schema")
+def _schema(repoman: tomltext.Table) -> int:
+    schema = repoman.data.get("schema")
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
-        raise reader.error("schema", f"[repoman].schema is to be a number from 1 to {SCHEMA}", "repoman")
+        raise repoman.error("schema", f"[repoman].schema is to be a number from 1 to {SCHEMA}")
     if schema > SCHEMA:
-        raise NotKnownError(
-            f"{reader.path}, line {reader.line_of('schema', 'repoman')}: schema {schema} is newer than this repoman knows ({SCHEMA}); the file was not touched.",
-            "upgrade repoman",
+        raise repoman.error(
+            "schema", f"schema {schema} is newer than this repoman knows ({SCHEMA}); the file was not touched", "upgrade repoman"
         )
     return schema
 
 
-def _projects(data: Data, reader: _Reader) -> dict[str, Project]:
-    entries = data.get("project", [])
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise reader.error("project", "projects are written as [[project]] tables")
+def _projects(root: tomltext.Table) -> dict[str, Project]:
     projects: dict[str, Project] = {}
-    for reader.entry, entry in enumerate(entries):
-        name = reader.string(entry, "project", "name", "")
+    for entry in root.tables("project"):
+        name = entry.string("name", "")
         if not name:
-            raise reader.error("name", "a [[project]] has no name", "project")
+            raise entry.error("name", "a [[project]] has no name")
         if name in projects:
-            raise reader.error("name", f"two [[project]] tables are called {name!r}", "project")
+            raise entry.error("name", f"two [[project]] tables are called {name!r}")
         projects[name] = Project(
             name=name,
-            repo=reader.string(entry, "project", "repo", name),
-            image=reader.string(entry, "project", "image", ""),
-            profiles=reader.strings(entry, "project", "profiles", None),
-            created=reader.string(entry, "project", "created", ""),
-            last_sync=reader.string(entry, "project", "last_sync", ""),
-            backup=reader.boolean(entry, "project", "backup", True) is not False,
+            repo=entry.string("repo", name),
+            image=entry.string("image", ""),
+            profiles=entry.strings("profiles", None),
+            created=entry.string("created", ""),
+            last_sync=entry.string("last_sync", ""),
+            backup=entry.boolean("backup", True),
         )
     return projects
 
@@ -511,96 +496,7 @@ def _projects(data: Data, reader: _Reader) -> dict[str, Project]:
 def _host_of(address: object) -> str:
     """Return the host part of a URL, or an empty string."""
     try:
-        host = urlsplit(str(address)).hostname or ""
+        host = urlsplit(address).hostname if isinstance(address, str) else None
     except ValueError:
         return ""
-    return host if re.fullmatch(r"[\w.:%-]+", host) else ""
-
-
-class _Reader:
-    """Takes typed values out of parsed TOML; an error names file and line.
-
-    :param text: of the file, to find the line of a key.
-    :param path: of the file.
-
-    ``entry`` is the number of the array's table that is being read.
-    """
-
-    def __init__(self, text: str, path: str) -> None:
-        self.lines = text.split("\n")
-        self.path = path
-        self.entry = 0
-
-    def line_of(self, key: str, where: str = "", entry: int = 0) -> int:
-        """Return the line of ``key`` in the table ``where``, the ``entry``-th of that name; else that of the table, the first that names it, or 1."""
-        name = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]")
-        header, seen, first, table = "", -1, 0, 0
-        for number, line in enumerate(self.lines, 1):
-            found = HEADER.match(line)
-            if found:
-                header = found[1].replace('"', "").replace("'", "").replace(" ", "")
-                seen += header == where
-                if header == (f"{where}.{key}" if where else key):
-                    return number
-                if header == where and seen == entry:
-                    table = number
-            elif name.match(line):
-                if header == where and seen in (entry, -1):
-                    return number
-                first = first or number
-        return table or first or 1
-
-    def error(self, key: str, reason: str, where: str = "") -> NotKnownError:
-        """Return the error that ``key`` of table ``where`` is not as it should be."""
-        return NotKnownError(
-            f"{self.path}, line {self.line_of(key, where, self.entry)}: {reason}.", "mend that line; the file was not touched"
-        )
-
-    def table(self, data: Data, name: str) -> Data:
-        """Return the table called ``name``; an empty one where there is none."""
-        value = data.get(name, {})
-        if not isinstance(value, dict):
-            raise self.error(name, f"[{name}] is to be a table")
-        return value
-
-    def string(self, table: Data, where: str, key: str, standard: Any) -> Any:
-        """Return a string of ``table``, or ``standard``."""
-        return self._typed(table, where, key, standard, str, "a string")
-
-    def boolean(self, table: Data, where: str, key: str, standard: bool | None) -> bool | None:
-        """Return a boolean of ``table``, or ``standard``."""
-        value: bool | None = self._typed(table, where, key, standard, bool, "true or false")
-        return value
-
-    def strings(self, table: Data, where: str, key: str, standard: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """Return a list of strings of ``table``, or ``standard``."""
-        value = self._typed(table, where, key, standard, (list, tuple), "a list of strings")
-        if value is None:
-            return None
-        if not all(isinstance(item, str) for item in value):
-            raise self.error(key, f"{self._name(where, key)} is to be a list of strings", where)
-        return tuple(value)
-
-    def choice(self, table: Data, where: str, key: str, choices: tuple[str, ...], standard: str) -> str:
-        """Return one of ``choices``, or ``standard``."""
-        value = str(self.string(table, where, key, standard))
-        if value not in choices:
-            raise self.error(key, f"{self._name(where, key)} is to be one of {', '.join(choices)}", where)
-        return value
-
-    def scalars(self, table: Data, where: str) -> dict[str, str]:
-        """Return a table of scalars as Incus takes them: all strings."""
-        for key, value in table.items():
-            if not isinstance(value, (str, int, float, bool)):
-                raise self.error(key, f"{self._name(where, key)} is to be a string, number or boolean", where)
-        return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in table.items()}
-
-    def _typed(self, table: Data, where: str, key: str, standard: Any, kind: Any, what: str) -> Any:
-        value = table.get(key, standard)
-        if value is not standard and not isinstance(value, kind):
-            raise self.error(key, f"{self._name(where, key)} is to be {what}", where)
-        return value
-
-    @staticmethod
-    def _name(where: str, key: str) -> str:
-        return f"[{where}].{key}" if where else key
+    return host if host and HOST.fullmatch(host) else ""

@@ -33,12 +33,19 @@ class Line:
         """Whether it belongs on standard error."""
         return self.kind in ERRORS
 
+    @property
+    def shade(self) -> str:
+        """What decides its colour: of a diff's line the first character, otherwise its kind."""
+        if self.kind != "diff":
+            return self.kind
+        return "head" if self.text.startswith(("--- ", "+++ ")) else self.text[:1]
+
     def printed(self, colour: bool = False) -> str:
         """Return it as it is printed, control characters escaped."""
         if self.kind in ("raw", "trace"):
             return self.text.removesuffix("\n")
         prefix, text = PREFIXES.get(self.kind, ""), printable(self.text)
-        paint = COLOURS.get(text[:1] if self.kind == "diff" else self.kind, "") if colour else ""
+        paint = COLOURS.get(self.shade, "") if colour else ""
         if not paint:
             return prefix + text
         return f"\033[{paint}m{prefix.rstrip()}\033[0m {text}" if prefix else f"\033[{paint}m{text}\033[0m"

@@ -16,7 +16,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -123,7 +123,11 @@ def remove(playbook: Playbook, options: Namespace) -> int:
     if options.yes or options.check:
         return just_run(playbook, options)
     if options.json or not sys.stdin.isatty():
-        raise Failure("remove asks before it deletes a container, and there is nobody to ask.", "add --yes to remove without a question", exit_code=USAGE)
+        raise Failure(
+            "remove asks before it deletes a container, and there is nobody to ask.",
+            "add --yes to remove without a question",
+            exit_code=USAGE,
+        )
     return ask_first(playbook, default=False)
 
 
@@ -134,7 +138,9 @@ def ask_first(playbook: Playbook, default: bool) -> int:
     """
     if playbook.check:
         return playbook.run().exit_code
-    preview = replace(playbook, check=True).run()
+    preview = playbook.preview()
+    if preview.exit_code == INTERRUPTED:
+        raise KeyboardInterrupt
     if preview.exit_code or not preview.changed:
         return preview.exit_code
     if not confirmed("Proceed?", default):
@@ -194,7 +200,11 @@ def refuse_old_flags(options: Namespace) -> dict[str, Any]:
     """
     for old in ("with_llm", "without_llm"):
         if getattr(options, old):
-            raise Failure(f"setup has no --{old.replace('_', '-')} any more: profiles are installed on their own.", "repoman profile install llm-share", exit_code=USAGE)
+            raise Failure(
+                f"setup has no --{old.replace('_', '-')} any more: profiles are installed on their own.",
+                "repoman profile install llm-share",
+                exit_code=USAGE,
+            )
     return {}
 
 
@@ -274,7 +284,10 @@ VERBS = (
         ("repoman profile install claude-share", "repoman profile install --all"),
         profiles_to_install,
         just_run,
-        (names("profiles to install or update", at_least_one=False), flag("--all", help="every profile of the library, in alphabetical order")),
+        (
+            names("profiles to install or update", at_least_one=False),
+            flag("--all", help="every profile of the library, in alphabetical order"),
+        ),
         "A file in ~/.config/repoman/profiles.d shadows the vendor file of the same name.",
     ),
     Verb(
@@ -374,7 +387,11 @@ def parse(argv: Sequence[str]) -> tuple[Verb, Namespace]:
         raise Asked(help_of_verb(verb))
     known, extra = parser.parse_known_intermixed_args(line, options)
     if takes_command and extra and not extra[0].startswith("-"):
-        raise Failure(f"a command goes after '--': {extra[0]!r} is one argument too many.", f"{parser.prog} NAME -- {' '.join(extra)}", exit_code=USAGE)
+        raise Failure(
+            f"a command goes after '--': {extra[0]!r} is one argument too many.",
+            f"{parser.prog} NAME -- {' '.join(extra)}",
+            exit_code=USAGE,
+        )
     parser.refuse(extra)
     for argument in (*EVERYWHERE, *verb.arguments):
         key = argument.names[-1].lstrip("-").replace("-", "_")
@@ -462,7 +479,9 @@ def help_of_group(words: str) -> str:
     """Return the help of a group of verbs."""
     verbs = [verb for verb in VERBS if verb.words.startswith(f"{words} ")]
     rows = [(f"{verb.words} {verb.usage}".strip(), verb.summary) for verb in verbs]
-    return "\n".join((f"usage: repoman {words} VERB …", "", GROUPS[words], "", "verbs:", *columns(rows), "", "example:", f"  {verbs[0].examples[0]}", ""))
+    return "\n".join(
+        (f"usage: repoman {words} VERB …", "", GROUPS[words], "", "verbs:", *columns(rows), "", "example:", f"  {verbs[0].examples[0]}", "")
+    )
 
 
 def help_of_verb(verb: Verb) -> str:
@@ -532,7 +551,14 @@ def _main(argv: Sequence[str]) -> int:
         failure = error
     tell(failure)
     if as_json:
-        document = {"verb": as_json, "changed": False, "exit_code": failure.exit_code, "failed": True, "msg": failure.message, "hints": failure.hints}
+        document = {
+            "verb": as_json,
+            "changed": False,
+            "exit_code": failure.exit_code,
+            "failed": True,
+            "msg": failure.message,
+            "hints": failure.hints,
+        }
         print(json.dumps(document, indent=2))  # noqa: T201
     return failure.exit_code
 

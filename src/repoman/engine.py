@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible in this process. Importing this module imports ansible; nothing else of the command does."""
+"""Ansible in this process, for one run. Importing this module imports ansible; nothing else of the command does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from ansible.cli.playbook import PlaybookCLI
 from ansible.errors import AnsibleError
 from ansible.executor.playbook_executor import PlaybookExecutor
 from ansible.plugins.loader import init_plugin_loader
-from ansible.utils.collection_loader import AnsibleCollectionConfig
 from ansible.utils.path import cleanup_tmp_file
 
 from repoman.errors import Failure
@@ -34,7 +33,7 @@ TRACEBACK_VERBOSITY = 3
 
 
 class Engine(PlaybookCLI):  # type: ignore[misc]
-    """``ansible-playbook`` that can run more than once, and that waits for an interrupted step to be undone.
+    """``ansible-playbook`` that sees this copy of the collection first, and waits for an interrupted step to be undone.
 
     :param arguments: as for ``ansible-playbook``.
     :param collections: directory whose collections come before all others.
@@ -47,8 +46,7 @@ class Engine(PlaybookCLI):  # type: ignore[misc]
     def run(self) -> int:
         """Run the playbook; return ansible's own exit code."""
         self.parse()
-        if AnsibleCollectionConfig.collection_finder is None:
-            init_plugin_loader([self.collections])
+        init_plugin_loader([self.collections])
         loader, inventory, variable_manager = self._play_prereqs()
         CLI.get_host_list(inventory, context.CLIARGS["subset"])
         connection_password, become_password = CLI.ask_passwords()

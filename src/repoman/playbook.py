@@ -9,13 +9,16 @@ import json
 import locale
 import os
 import re
+import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NoReturn
 
-from repoman.errors import Failure
+from repoman.errors import INTERRUPTED, Failure, tell
 
 COLLECTION = "homelab.repoman"
 PLACE = Path("ansible_collections", "homelab", "repoman")
@@ -117,21 +120,70 @@ class Playbook:
         :raises Failure: it ended before there was anything to report.
         :raises KeyboardInterrupt: it was interrupted, and what was being done has been undone.
         """
-        collections = collection_root()
+        root = collection_root()
         os.environ.update(self.settings(os.environ, brief))
-        _settle_locale()
-        try:
-            from repoman import engine
-        except SystemExit as error:
-            raise Failure(f"ansible cannot start: {error.code}", "ansible --version   shows whether it runs at all") from error
-        except ImportError as error:
-            raise Failure(f"ansible cannot be loaded: {error}.", "pip install ansible-core") from error
-        code = engine.run(self.arguments(), str(collections))
+        code = _engine().run(self.arguments(), str(root))
         report = sys.modules.get(f"ansible_collections.{COLLECTION}.plugins.callback.report")
         if report is None:
             raise Failure("ansible did not load the report of repoman, so nothing is known of the run.", f"repoman -vvv {self.verb}")
         told = report.outcome
         return Outcome(max(told.exit_code, 1 if code and not told.exit_code else 0), told.changed, told.results)
+
+    def preview(self) -> Outcome:
+        """Run it in check mode, in a fork of this process: ansible keeps the options and variables of a process's first run.
+
+        :returns: its exit code, and whether it would change anything.
+        :raises Failure: the fork died.
+        :raises KeyboardInterrupt: it was interrupted.
+        """
+        os.environ.update(self.settings(os.environ))
+        _engine()
+        sys.stdout.flush()
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            _answer(replace(self, check=True), writing)
+        os.close(writing)
+        try:
+            with open(reading, "rb") as answer:  # noqa: PTH123
+                said = answer.read()
+        except KeyboardInterrupt:
+            os.kill(child, signal.SIGINT)
+            raise
+        finally:
+            os.waitpid(child, 0)
+        if not said:
+            raise Failure("the preview ended without an answer.", f"repoman --check -vvv {self.verb}")
+        return Outcome(**json.loads(said))
+
+
+def _answer(playbook: Playbook, writing: int) -> NoReturn:
+    """Run a playbook in a fork, write its outcome as JSON, and end the process."""
+    outcome = Outcome(INTERRUPTED)
+    with suppress(KeyboardInterrupt, BrokenPipeError):
+        try:
+            outcome = playbook.run()
+        except Failure as failure:
+            tell(failure)
+            outcome = Outcome(failure.exit_code)
+        sys.stdout.flush()
+        os.write(writing, json.dumps({"exit_code": outcome.exit_code, "changed": outcome.changed}).encode())
+    os._exit(0)
+
+
+def _engine() -> ModuleType:
+    """Import ansible.
+
+    :raises Failure: it cannot be.
+    """
+    _settle_locale()
+    try:
+        from repoman import engine
+    except SystemExit as error:
+        raise Failure(f"ansible cannot start: {error.code}", "ansible --version   shows whether it runs at all") from error
+    except ImportError as error:
+        raise Failure(f"ansible cannot be loaded: {error}.", "pip install ansible-core") from error
+    return engine
 
 
 def collection_root() -> Path:

@@ -189,7 +189,7 @@ def installation() -> Iterator[Path]:
     """The ``bin`` of a virtual environment with the wheel installed, where any user can run it."""
     place = Path(tempfile.mkdtemp(prefix="repoman-t", dir="/var/tmp"))
     place.chmod(0o755)
-    pip = [str(place / "venv/bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    pip = [str(place / "venv/bin/python"), "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
     engine = f"ansible-core=={os.environ['REPOMAN_ANSIBLE_CORE']}.*" if os.environ.get("REPOMAN_ANSIBLE_CORE") else "ansible-core"
     subprocess.run([sys.executable, "-m", "venv", str(place / "venv")], check=True)
     subprocess.run([*pip, engine, str(CHECKOUT)], check=True)

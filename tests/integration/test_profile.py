@@ -22,7 +22,7 @@ def test_install_all_four_ways(ready: World, proxy: RecordingProxy) -> None:
     assert set(ready.profiles()) == {"default"} and proxy.writes == []
     out = ready.repoman("profile", "install", "--all").out
     assert out.splitlines() == [f"==> installed {name} (source: vendor)" for name in VENDOR]
-    assert [method for method, _ in proxy.writes] == ["POST"] * 3
+    assert [method for method, _target in proxy.writes] == ["POST"] * 3
     profiles = ready.profiles()
     assert profiles["llm-share"]["config"]["environment.OLLAMA_HOST"] == f"http://{LAN_IP}:11434"
     assert profiles["claude-share"]["devices"]["claude-state"]["source"] == f"{ready.home}/.claude"
@@ -82,7 +82,7 @@ def test_update_carries_if_match_at_the_first_try(ready: World, proxy: Recording
     ready.template("odd", 'description: "ü<&>"\nconfig:\n  user.a: "2"\n')
     proxy.clear()
     ready.repoman("profile", "install", "odd")
-    assert [method for method, _ in proxy.requests] == ["GET", "PUT"]
+    assert [method for method, _target in proxy.requests] == ["GET", "PUT"]
     assert ready.profiles()["odd"]["config"] == {"user.a": "2"}
 
 
@@ -100,7 +100,7 @@ def test_change_by_another_between_read_and_write_is_planned_again(ready: World,
     proxy.clear()
     proxy.on_request(meddle)
     ready.repoman("profile", "install", "tiny")
-    assert meddled and [method for method, _ in proxy.writes] == ["PUT", "PUT"]
+    assert meddled and [method for method, _target in proxy.writes] == ["PUT", "PUT"]
     assert ready.profiles()["tiny"]["config"] == {"user.who": ready.me.name}
 
 
@@ -221,7 +221,7 @@ def test_vendor_files_are_the_specs() -> None:
     """The three vendor profiles, with optional sources in dotfiles alone."""
     files = {path.stem: path.read_text() for path in (CHECKOUT / "profiles").glob("*.yml")}
     assert sorted(files) == VENDOR
-    assert [text.count('required: "false"') for _, text in sorted(files.items())] == [0, 2, 0]
+    assert [text.count('required: "false"') for _name, text in sorted(files.items())] == [0, 2, 0]
 
 
 def test_names_with_odd_characters_are_quoted(ready: World) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import json
 import os
 import stat
@@ -22,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tomlkit  # noqa: F401 - the registry loads it when it writes: too late for a child process that may not read it
 from ansible_collections.homelab.repoman.plugins.module_utils import registry
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import Data, Defaults, Project, Wanted
 from hypothesis import given
 from hypothesis import strategies as st
+
+importlib.import_module("tomlkit")  # the registry loads it when it writes: too late for a child process that may not read it
 
 SCHEMA_1 = """\
 [repoman]

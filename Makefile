@@ -1,0 +1,62 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+# The virtual environment is made with a Python that any user of the machine can run.
+PYTHON ?= $(shell for p in /usr/bin/python3 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+LIB_DIR := $(DESTDIR)$(PREFIX)/lib/repoman
+PROFILES_DIR := $(DESTDIR)$(PREFIX)/share/repoman/profiles
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit lint sanity machine venv install uninstall clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: machine ## set everything up and run the main job as a story; KEEP=1 leaves it running
+	@scripts/demo
+
+test: machine venv ## set everything up and run all tests
+	REPOMAN_SMOKE=1 scripts/dev-incus run -- $(BIN)/pytest
+
+test-unit: venv ## only the tests that need no Incus
+	$(BIN)/pytest tests/unit
+
+lint: venv ## all gates
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy src plugins/module_utils
+	$(BIN)/yamllint --strict .
+	scripts/gates $(BIN)
+
+machine:
+	@scripts/dev-incus install
+	@scripts/dev-incus images
+
+venv: $(VENV)/.done
+
+$(VENV)/.done: pyproject.toml hatch_build.py scripts/dev-incus
+	@scripts/dev-incus install
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -qq --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+install: ## the command and the vendor profiles, to PREFIX (/usr/local), under DESTDIR
+	install -d $(LIB_DIR) $(DESTDIR)$(PREFIX)/bin $(PROFILES_DIR)
+	$(PYTHON) -m venv $(LIB_DIR)/venv
+	$(LIB_DIR)/venv/bin/pip install -qq --disable-pip-version-check .
+	printf '#!/bin/sh\nexec %s -m repoman "$$@"\n' '$(PREFIX)/lib/repoman/venv/bin/python' >$(DESTDIR)$(PREFIX)/bin/repoman
+	chmod 0755 $(DESTDIR)$(PREFIX)/bin/repoman
+	install -m 0644 profiles/*.yml $(PROFILES_DIR)/
+
+uninstall: ## what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/repoman
+	rm -rf $(LIB_DIR)
+	rm -f $(patsubst profiles/%,$(PROFILES_DIR)/%,$(wildcard profiles/*.yml))
+	-rmdir $(PROFILES_DIR) $(DESTDIR)$(PREFIX)/share/repoman 2>/dev/null
+
+clean: ## what the other targets made in this directory
+	rm -rf $(VENV) .dev .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,17 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Give an environment its pip from Python's own ensurepip, then install what is asked for: get-pip.py without a download."""
+
+from __future__ import annotations
+
+import ensurepip
+import os
+import subprocess
+import sys
+
+NOT_OURS = ("--no-setuptools", "--no-wheel")
+
+ensurepip.bootstrap(upgrade=True)
+wanted = [argument for argument in sys.argv[1:] if argument not in NOT_OURS]
+environment = {name: value for name, value in os.environ.items() if name not in ("GET_PIP", "PIP_CONFIG_FILE")}
+sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", *wanted], env=environment))
