@@ -22,12 +22,13 @@ Path: TypeAlias = "tuple[str | int, ...]"
 T = TypeVar("T")
 
 TOKEN = re.compile(
-    r'"""(?:\\.|[^\\])*?"""(?:"{0,2})'
-    + r"|'''.*?'''(?:'{0,2})"
-    + r'|"(?:\\.|[^"\\])*"'
-    + r"|'[^']*'|#[^\n]*|\n|[^\S\n]+|[\[\]{}=]|[^\s\"'#\[\]{}=]+",
+    r'''"""(?:\\.|[^\\])*?"""(?:"{0,2})|"(?:\\.|[^"\\])*"'''  # strings
+    + r"""|'''.*?'''(?:'{0,2})|'[^']*'"""
+    + r"""|#[^\n]*|\n|[^\S\n]+|[\[\]{}=,]|[^\s"'#\[\]{}=,]+""",  # comments, ends of lines, blanks, marks, all else
     re.DOTALL,
 )
+LINE_START = re.compile(r"\n([ \t]*)\Z")
+LINE_REST = re.compile(r"[ \t]*(?:#[^\n]*)?\r?\n")
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 HEADERS = ("[", "[[")
 
@@ -370,27 +371,56 @@ def _written(value: Any) -> str:
 
 
 def _changed(written: str, wanted: Any) -> str:
-    """Return a value as it is ``written``, changed to ``wanted``; the comments in a list stay where that can be."""
-    if not isinstance(wanted, list) or not written.startswith("["):
+    """Return a value as it is ``written``, changed to ``wanted``; in a list over several lines the lines that can stay do."""
+    if not isinstance(wanted, list) or not written.startswith("[") or "\n" not in written:
         return _written(wanted)
-    import tomlkit
+    names = [_name(item) for item in wanted]
+    known = [_name(item) for item in tomllib.loads(f"list = {written}")["list"]]
+    new = written
+    for number, (start, end, stop) in reversed(list(enumerate(_items(written)))):
+        if known[number] in names:
+            item = wanted[names.index(known[number])]
+            if not same(tomllib.loads(f"item = {written[start:end]}")["item"], item):
+                new = new[:start] + _written(item) + new[end:]
+        else:
+            line = LINE_START.search(new, 0, start)
+            rest = LINE_REST.match(new, stop)
+            new = new[: line.start(1)] + new[rest.end() :] if line and rest else new[:start] + new[stop:].lstrip(" \t")
+    new = _extended(new, [item for name, item in zip(names, wanted, strict=True) if name not in known])
+    try:
+        return new if same(tomllib.loads(f"list = {new}")["list"], wanted) else _written(wanted)
+    except ValueError:
+        return _written(wanted)
 
-    def identity(item: Any) -> Any:
-        return item.get("name") if isinstance(item, dict) else item
 
-    document = tomlkit.parse(f"list = {written}")
-    array: Any = document["list"]
-    by_identity = [(identity(item), item) for item in wanted]
-    current = array.unwrap()
-    known = [identity(item) for item in current]
-    for number in reversed(range(len(known))):
-        new = [item for name, item in by_identity if name == known[number]]
-        if not new:
-            del array[number]
-        elif not same(current[number], new[0]):
-            array[number] = new[0]
-    for name, item in by_identity:
-        if name not in known:
-            array.append(item)
-    text = document.as_string().removeprefix("list = ")
-    return text if same(tomllib.loads(f"list = {text}")["list"], wanted) else _written(wanted)
+def _extended(written: str, items: list[Any]) -> str:
+    """Return a list as it is ``written``, with ``items`` after its own, on lines of their own if it has such."""
+    *_, (start, end, stop) = [(1, 1, 1), *_items(written)]
+    line, rest = LINE_START.search(written, 0, start), LINE_REST.match(written, stop)
+    newline = "\r\n" if "\r\n" in written else "\n"
+    texts = [f"{line[1] if line else '  '}{_written(item)},{newline}" if rest else f" {_written(item)}," for item in items]
+    at = rest.end() if rest else stop
+    comma = "," if items and 1 < end == stop else ""
+    return written[:end] + comma + written[end:at] + "".join(texts) + written[at:]
+
+
+def _items(written: str) -> list[tuple[int, int, int]]:
+    """Return of each item of a list where it starts and ends, and where the comma after it ends, if it has one."""
+    items: list[tuple[int, int, int]] = []
+    depth, start, end = 0, -1, -1
+    for token in TOKEN.finditer(written):
+        depth -= token[0] in ("]", "}")
+        if token[0][0] == "#" or token[0].isspace() or (depth == 0 and token[0] in ("[", "]")):
+            pass
+        elif depth == 1 and token[0] == ",":
+            items.append((start, end, token.end()))
+            start = -1
+        else:
+            start, end = token.start() if start < 0 else start, token.end()
+        depth += token[0] in ("[", "{")
+    return items if start < 0 else [*items, (start, end, end)]
+
+
+def _name(item: Any) -> Any:
+    """Return what tells an item of a list from others."""
+    return item.get("name") if isinstance(item, dict) else item

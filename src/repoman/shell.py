@@ -31,6 +31,8 @@ def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bo
 
     ``-c`` stands after the user's name: so it is the shell's, su makes no session of its own for it, and Ctrl-C and job control work.
 
+    The local socket is used, whatever remote is the default of the user's client.
+
     :param result: what the module ``repoman_project`` answered.
     :param command: what to run; the account's login shell where empty.
     :param terminal: whether there is a terminal to give to it.
@@ -40,9 +42,10 @@ def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bo
     return [
         "incus",
         "exec",
+        "--force-local",
         "--project",
         project["incus_project"],
-        f"local:{project['name']}",
+        project["name"],
         "-t" if terminal else "-T",
         *(["--env", f"TERM={term}"] if term else []),
         "--",
