@@ -48,7 +48,8 @@ install: ## the command and the vendor profiles, to PREFIX (/usr/local), under D
 	install -d $(LIB_DIR) $(DESTDIR)$(PREFIX)/bin $(PROFILES_DIR)
 	$(PYTHON) -m venv $(LIB_DIR)/venv
 	$(LIB_DIR)/venv/bin/pip install -qq --disable-pip-version-check .
-	printf '#!/bin/sh\nexec %s -m repoman "$$@"\n' '$(PREFIX)/lib/repoman/venv/bin/python' >$(DESTDIR)$(PREFIX)/bin/repoman
+	printf '#!/bin/sh\nexport REPOMAN_VENDOR_DIR="$${REPOMAN_VENDOR_DIR:-%s}"\nexec %s -m repoman "$$@"\n' \
+		'$(PREFIX)/share/repoman/profiles' '$(PREFIX)/lib/repoman/venv/bin/python' >$(DESTDIR)$(PREFIX)/bin/repoman
 	chmod 0755 $(DESTDIR)$(PREFIX)/bin/repoman
 	install -m 0644 profiles/*.yml $(PROFILES_DIR)/
 

@@ -329,7 +329,7 @@ exit status:
 """
 
 
-class Asked(Exception):  # noqa: N818
+class Asked(Exception):
     """A text was asked for, with ``--help`` or ``--version``: it is to be printed, and that is all."""
 
 

@@ -145,7 +145,7 @@ class Playbook:
             _answer(replace(self, check=True), writing)
         os.close(writing)
         try:
-            with open(reading, "rb") as answer:  # noqa: PTH123
+            with open(reading, "rb") as answer:
                 said = answer.read()
         except KeyboardInterrupt:
             os.kill(child, signal.SIGINT)
