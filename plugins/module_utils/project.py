@@ -10,10 +10,12 @@ import json
 import os
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 try:
     import yaml
@@ -230,6 +232,7 @@ def _plan_create(plan: Plan, host: Host, wanted: registry.Effective, repo: Repos
             raise _cannot_create(error, name, wanted.image) from error
 
     def undo() -> None:
+        _settle(host, name)
         found = host.client.get_or_none(host.instance_url(name))
         if found is not None and found.data["config"].get(RUN) == run_id:
             _delete(host, name)
@@ -455,6 +458,8 @@ def _stop(host: Host, name: str) -> None:
 
 
 def _delete(host: Host, name: str) -> None:
+    """Delete an instance of ours; one that was never ready is not worth a graceful stop."""
+    _settle(host, name)
     found = host.client.get_or_none(host.instance_url(name))
     if found is None:
         return
@@ -464,6 +469,16 @@ def _delete(host: Host, name: str) -> None:
         else:
             _stop(host, name)
     host.client.wait(host.client.delete(host.instance_url(name)), OPERATION_SECONDS)
+
+
+def _settle(host: Host, name: str) -> None:
+    """Wait for the operations on an instance that are under way, such as those of an interrupted run, whatever comes of them."""
+    groups = host.client.get(incus.url("/1.0/operations", recursion=1, project=host.project)).data or {}
+    for operation in (each for group in groups.values() for each in group):
+        concerned = (operation.get("resources") or {}).get("instances") or []
+        if any(urlsplit(path).path.endswith(f"/instances/{name}") for path in concerned):
+            with suppress(incus.IncusError):
+                host.client.wait(incus.Answer(operation, "", begun=True), OPERATION_SECONDS)
 
 
 def _set_config(host: Host, name: str, config: dict[str, str]) -> None:

@@ -96,6 +96,17 @@ class World:
         assert "Traceback" not in result.out + result.err, result
         return result
 
+    def start(self, *argv: str) -> subprocess.Popen[bytes]:
+        """Start a command as the user; its process is the command's own."""
+        command = self.me.command(list(argv), self.env())
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.home)
+
+    def on_terminal(self, command: str, typed: str) -> Result:
+        """Run a shell command on a terminal of its own, with ``typed`` as what is typed; output and errors come together."""
+        return self.run(
+            "script", "--quiet", "--return", "--command", command, "/dev/null", stdin=typed, env={"TERM": "xterm", "NO_COLOR": "1"}
+        )
+
     def repoman(self, *argv: str, code: int = 0, stdin: str = "", env: dict[str, str] | None = None, cwd: Path | None = None) -> Result:
         """Run the command ``repoman``, which must exit with ``code``; a failure must be a sentence with a hint."""
         result = self.run("repoman", *argv, stdin=stdin, env=env, cwd=cwd)

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 
 import pytest
 from conftest import World
@@ -230,3 +232,36 @@ def test_unfinished_container_of_ours_is_replaced(ready: World) -> None:
     ready.repoman("new", "demo", "--image", "busybox")
     assert ready.instances()["demo"]["config"]["user.repoman.state"] == "ready"
     assert ready.repoman("shell", "demo", "--", "pwd").out == f"{ready.repos}/demo\n"
+
+
+def test_remove_asks_on_a_terminal(ready: World) -> None:
+    """The question names what goes and what stays; no keeps everything, yes removes."""
+    repo = ready.git_repository("demo")
+    ready.repoman("new", "demo", "--image", "busybox")
+    refused = ready.on_terminal("repoman remove demo", "n\n")
+    assert refused.code == 1 and str(repo) in refused.out and "demo" in ready.instances()
+    assert ready.on_terminal("repoman remove demo", "y\n").code == 0
+    assert ready.instances() == {} and repo.is_dir()
+
+
+def test_shell_has_a_terminal_and_a_controlling_one(ready: World) -> None:
+    """On a terminal there is one inside, with job control: the shell leads the terminal's foreground group."""
+    ready.git_repository("demo")
+    ready.repoman("new", "demo", "--image", "debian")
+    result = ready.on_terminal("repoman shell demo", "tty; set -m; sleep 0.1 & wait; echo job-control-$?; exit 7\n")
+    assert result.code == 7 and "/dev/pts/" in result.out and "job-control-0" in result.out
+    assert "no job control" not in result.out and "cannot set terminal process group" not in result.out
+
+
+def test_interruption_leaves_nothing(ready: World, proxy: RecordingProxy) -> None:
+    """SIGINT in the middle of a run undoes what it made and exits with 130."""
+    ready.git_repository("demo")
+    before = ready.registry.read_text()
+    process = ready.start("repoman", "new", "demo", "--image", "debian")
+    seen = threading.Event()
+    proxy.on_request(lambda method, target: seen.set() if method == "PUT" and "/state" in target else None)
+    assert seen.wait(60)
+    os.kill(process.pid, signal.SIGINT)
+    _out, err = process.communicate(timeout=120)
+    assert process.returncode == 130 and b"repoman: error:" in err and b"Traceback" not in err, err
+    assert ready.instances() == {} and ready.registry.read_text() == before

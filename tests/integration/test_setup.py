@@ -122,3 +122,15 @@ def test_features_of_an_empty_project_are_set(world: World) -> None:
     world.incus("project", "create", "repoman")
     world.repoman("setup", "--non-interactive")
     assert world.projects()["repoman"]["config"]["features.profiles"] == "false"
+
+
+def test_wizard_shows_its_plan_and_asks_once(world: World) -> None:
+    """On a terminal: what was found, the plan, one question; no means nothing changed; done means no question."""
+    refused = world.on_terminal("repoman setup", "n\n")
+    assert refused.code == 1 and "nothing was changed" in refused.out and not world.registry.exists()
+    agreed = world.on_terminal("repoman setup", "y\n")
+    assert agreed.code == 0 and str(world.home) in agreed.out and "make the incus project repoman" in agreed.out
+    assert agreed.out.count("[") - agreed.out.count("[host]") == 1
+    assert world.registry.exists() and "repoman" in world.projects()
+    again = world.on_terminal("repoman setup", "")
+    assert again.code == 0 and "nothing" in again.out.lower() and "[" not in again.out.replace("[host]", "")
