@@ -218,11 +218,11 @@ class CallbackModule(CallbackBase):
         if view:
             report.looped |= looped
             report.changed |= bool(data.get("changed"))
-            report.results.append(_public(data, failed, bool(task.diff)))
             if task.diff and data.get("diff") and not brief:
                 lines += unified(data["diff"])
             told = tell(view, data, failed, Mode(bool(task.check_mode), brief))
             report.exit_code = max(report.exit_code, told.exit_code)
+            report.results.append(_public(data, failed, bool(task.diff)) | {"exit_code": told.exit_code})
             lines += told.lines
         elif failed and outcome.verb:
             report.results.append(_public(data, failed, False))

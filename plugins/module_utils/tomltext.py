@@ -395,7 +395,7 @@ def _changed(written: str, wanted: Any) -> str:
 
 def _extended(written: str, items: list[Any]) -> str:
     """Return a list as it is ``written``, with ``items`` after its own, on lines of their own if it has such."""
-    *_, (start, end, stop) = [(1, 1, 1), *_items(written)]
+    *_rest, (start, end, stop) = [(1, 1, 1), *_items(written)]
     line, rest = LINE_START.search(written, 0, start), LINE_REST.match(written, stop)
     newline = "\r\n" if "\r\n" in written else "\n"
     texts = [f"{line[1] if line else '  '}{_written(item)},{newline}" if rest else f" {_written(item)}," for item in items]

@@ -29,6 +29,8 @@ from repoman.errors import Failure
 
 UNDO_SECONDS = 60.0
 PATIENCE_SECONDS = 2.0
+ECHO_SECONDS = 0.5
+"""Signals that follow each other faster are one: a process group and its leader may both be told."""
 TRACEBACK_VERBOSITY = 3
 
 
@@ -71,6 +73,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.count = 0
+        self.last = 0.0
         self.ended, self.alive = os.pipe()
         self.ansibles: Any = None
 
@@ -89,6 +92,10 @@ class Interrupts:
             os.close(self.ended)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        now, last = time.monotonic(), self.last
+        self.last = now
+        if now - last < ECHO_SECONDS:
+            return
         self.count += 1
         try:
             if self.count == 1 and callable(self.ansibles):
