@@ -169,7 +169,7 @@ class CallbackModule(CallbackBase):
         report.exit_code = max(report.exit_code, 1)
         report.results.append({"unreachable": True, "msg": str(data.get("msg", ""))})
         reason = sentence(str(data.get("msg") or "no answer"))
-        self._say(report, self._addressed(host, [Line("error", f"{host} is unreachable: {reason}")]))
+        self._say(report, [Line("error", f"{host} is unreachable: {reason.removeprefix('Task failed: ')}")])
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
         """Tell of one turn of a loop."""

@@ -64,7 +64,7 @@ def failure(result: Result) -> Told:
 def first_sentence(result: Result) -> str:
     """Return the first line of a failure that is not repoman's own."""
     lines = [line.strip() for line in str(result.get("msg") or result.get("module_stderr") or "").splitlines()]
-    return next((line for line in lines if line), "the task failed and did not say why.")
+    return next((line.removeprefix("Task failed: ") for line in lines if line), "the task failed and did not say why.")
 
 
 def error(message: str, hints: Iterable[str]) -> list[Line]:

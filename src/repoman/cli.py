@@ -374,6 +374,9 @@ def parse(argv: Sequence[str]) -> tuple[Verb, Namespace]:
     line, command = list(argv), None
     if "--" in line:
         line, command = line[: line.index("--")], line[line.index("--") + 1 :]
+    for part in line:
+        if not part.isascii() and any("\ud800" <= character <= "\udfff" for character in part):
+            raise Failure(f"{part!r} is not UTF-8 text.", "a command for 'shell' may be anything, after '--'", exit_code=USAGE)
     options = Namespace(verbose=0)
     words = ""
     while words not in VERBS_BY_WORDS:

@@ -39,11 +39,20 @@ class Engine(PlaybookCLI):  # type: ignore[misc]
 
     :param arguments: as for ``ansible-playbook``.
     :param collections: directory whose collections come before all others.
+    :param here: this host only; no inventory is read.
     """
 
-    def __init__(self, arguments: list[str], collections: str) -> None:
+    def __init__(self, arguments: list[str], collections: str, here: bool) -> None:
         super().__init__(arguments)
         self.collections = collections
+        self.here = here
+
+    def post_process_args(self, options: Any) -> Any:
+        """Return the parsed options as ansible wants them."""
+        options = super().post_process_args(options)
+        if self.here:
+            options.inventory = []
+        return options
 
     def run(self) -> int:
         """Run the playbook; return ansible's own exit code."""
@@ -117,14 +126,15 @@ class Interrupts:
                 worker.terminate()
 
 
-def run(arguments: list[str], collections: str) -> int:
+def run(arguments: list[str], collections: str, here: bool) -> int:
     """Run ``ansible-playbook`` with these arguments; return its own exit code.
 
     :param collections: directory whose collections come before all others.
+    :param here: this host only; no inventory is read.
     :raises Failure: ansible gave up, with its sentence.
     :raises KeyboardInterrupt: the run was interrupted.
     """
-    engine = Engine(arguments, collections)
+    engine = Engine(arguments, collections, here)
     with _own_signals():
         try:
             return engine.run()

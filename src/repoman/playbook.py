@@ -87,7 +87,7 @@ class Playbook:
 
     def arguments(self) -> list[str]:
         """Return the command line of ``ansible-playbook`` that says the same; the variables are one JSON object."""
-        variables = dict(self.variables) if self.is_here else {"repoman_hosts": "all"} | dict(self.variables)
+        variables = literal(self.variables if self.is_here else {"repoman_hosts": "all"} | dict(self.variables))
         return [
             "ansible-playbook",
             f"{COLLECTION}.{self.name}",
@@ -122,7 +122,7 @@ class Playbook:
         """
         root = collection_root()
         os.environ.update(self.settings(os.environ, brief))
-        code = _engine().run(self.arguments(), str(root))
+        code = _engine().run(self.arguments(), str(root), self.is_here)
         report = sys.modules.get(f"ansible_collections.{COLLECTION}.plugins.callback.report")
         if report is None:
             raise Failure("ansible did not load the report of repoman, so nothing is known of the run.", f"repoman -vvv {self.verb}")
@@ -184,6 +184,17 @@ def _engine() -> ModuleType:
     except ImportError as error:
         raise Failure(f"ansible cannot be loaded: {error}.", "pip install ansible-core") from error
     return engine
+
+
+def literal(value: Any) -> Any:
+    """Return ``value`` as extra variables take it, with every text that Ansible would read as a template marked as one that is none."""
+    if isinstance(value, str):
+        return {"__ansible_unsafe": value} if "{" in value else value
+    if isinstance(value, Mapping):
+        return {key: literal(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [literal(each) for each in value]
+    return value
 
 
 def collection_root() -> Path:

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import grp
-import json
 import os
 import pwd
 import shutil
@@ -16,17 +15,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from proxy import RecordingProxy
+from world import CHECKOUT, LAN_IP, Me, World
 
-CHECKOUT = Path(__file__).parents[2]
 ADMINS = "incus-admin"
-LAN_IP = "192.0.2.10"
-TIMEOUT = 180
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,141 +32,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "integration" in item.path.parts:
             item.add_marker(skip)
-
-
-@dataclass(frozen=True)
-class Me:
-    """The ordinary user the product is tested as."""
-
-    name: str
-    uid: int
-    gid: int
-
-    def command(self, argv: list[str], env: dict[str, str]) -> list[str]:
-        """Return what runs ``argv`` as this user with exactly ``env``."""
-        become = ["setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--init-groups"] if os.geteuid() == 0 else []
-        return [*become, "env", "-i", *(f"{key}={value}" for key, value in env.items()), *argv]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> Any:
-        """Standard output as JSON."""
-        return json.loads(self.out)
-
-
-class World:
-    """A home of its own, with the product installed, and the incus client as witness."""
-
-    def __init__(self, me: Me, home: Path, bin_dir: Path, socket: str) -> None:
-        self.me, self.home, self.bin_dir, self.socket = me, home, bin_dir, socket
-        self.repos = home / "repos"
-        self.registry = home / ".config/repoman/repoman.toml"
-        self.user_dir = home / ".config/repoman/profiles.d"
-        self.overrides = home / ".config/repoman/repos.d"
-
-    def env(self, **more: str) -> dict[str, str]:
-        """Return the environment of the user's commands."""
-        return {
-            "PATH": f"{self.bin_dir}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-            "HOME": str(self.home),
-            "USER": self.me.name,
-            "LANG": "C.UTF-8",
-            "INCUS_SOCKET": self.socket,
-            "ANSIBLE_REMOTE_TEMP": str(self.home / ".ansible/tmp"),
-        } | more
-
-    def run(self, *argv: str, stdin: str = "", env: dict[str, str] | None = None, cwd: Path | None = None) -> Result:
-        """Run a command as the user."""
-        command = self.me.command(list(argv), self.env(**(env or {})))
-        done = subprocess.run(command, input=stdin.encode(), capture_output=True, cwd=cwd or self.home, timeout=TIMEOUT, check=False)
-        result = Result(done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode(errors="surrogateescape"))
-        assert "Traceback" not in result.out + result.err, result
-        return result
-
-    def start(self, *argv: str) -> subprocess.Popen[bytes]:
-        """Start a command as the user; its process is the command's own."""
-        command = self.me.command(list(argv), self.env())
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.home)
-
-    def on_terminal(self, command: str, typed: str) -> Result:
-        """Run a shell command on a terminal of its own, with ``typed`` as what is typed; output and errors come together."""
-        return self.run(
-            "script", "--quiet", "--return", "--command", command, "/dev/null", stdin=typed, env={"TERM": "xterm", "NO_COLOR": "1"}
-        )
-
-    def repoman(self, *argv: str, code: int = 0, stdin: str = "", env: dict[str, str] | None = None, cwd: Path | None = None) -> Result:
-        """Run the command ``repoman``, which must exit with ``code``; a failure must be a sentence with a hint."""
-        result = self.run("repoman", *argv, stdin=stdin, env=env, cwd=cwd)
-        assert result.code == code, result
-        return result
-
-    def refused(self, *argv: str, code: int, env: dict[str, str] | None = None) -> str:
-        """Run ``repoman``, which must refuse with ``code``, in one sentence and at least a hint; return standard error."""
-        result = self.repoman(*argv, code=code, env=env)
-        lines = result.err.splitlines()
-        assert [line for line in lines if line.startswith("repoman: error: ")], result
-        assert [line for line in lines if line.startswith("hint: ")], result
-        return result.err
-
-    def playbook(self, *argv: str, code: int = 0, env: dict[str, str] | None = None, **extra: Any) -> Result:
-        """Run ``ansible-playbook`` with no wrapper."""
-        result = self.run("ansible-playbook", *argv, *(["-e", json.dumps(extra)] if extra else []), env=env)
-        assert result.code == code, result
-        return result
-
-    def git_repository(self, name: str) -> Path:
-        """Make a git repository with one commit."""
-        path = self.repos / name
-        commands = (
-            "git init -q -b main && git config user.name Me && git config user.email me@example.org && git commit -q --allow-empty -m first"
-        )
-        self.mkdir(path)
-        assert self.run("sh", "-c", commands, cwd=path).code == 0
-        return path
-
-    def write(self, path: Path, text: str) -> Path:
-        """Write a file of the user's."""
-        self.mkdir(path.parent)
-        path.write_text(text)
-        os.chown(path, self.me.uid, self.me.gid)
-        return path
-
-    def mkdir(self, path: Path) -> Path:
-        """Make a directory of the user's."""
-        assert self.run("mkdir", "-p", str(path), cwd=Path("/")).code == 0
-        return path
-
-    def template(self, name: str, text: str) -> Path:
-        """Write a template into the user's library."""
-        return self.write(self.user_dir / f"{name}.yml", text)
-
-    def incus(self, *argv: str, check: bool = True) -> str:
-        """Ask the incus client."""
-        done = subprocess.run(["incus", *argv], capture_output=True, text=True, timeout=TIMEOUT, check=False, stdin=subprocess.DEVNULL)
-        assert done.returncode == 0 or not check, done
-        return done.stdout
-
-    def instances(self) -> dict[str, Any]:
-        """Return the instances of project repoman as the incus client tells of them."""
-        if "repoman" not in self.projects():
-            return {}
-        return {each["name"]: each for each in json.loads(self.incus("list", "--project=repoman", "--format=json"))}
-
-    def projects(self) -> dict[str, Any]:
-        """Return Incus's projects as the incus client tells of them."""
-        return {each["name"]: each for each in json.loads(self.incus("project", "list", "--format=json"))}
-
-    def profiles(self) -> dict[str, Any]:
-        """Return the profiles of project default as the incus client tells of them."""
-        return {each["name"]: each for each in json.loads(self.incus("profile", "list", "--project=default", "--format=json"))}
 
 
 @pytest.fixture(scope="session")
@@ -202,10 +62,12 @@ def installation() -> Iterator[Path]:
     place.chmod(0o755)
     pip = [str(place / "venv/bin/python"), "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
     engine = f"ansible-core=={os.environ['REPOMAN_ANSIBLE_CORE']}.*" if os.environ.get("REPOMAN_ANSIBLE_CORE") else "ansible-core"
-    subprocess.run([sys.executable, "-m", "venv", str(place / "venv")], check=True)
-    subprocess.run([*pip, engine, str(CHECKOUT)], check=True)
-    yield place / "venv/bin"
-    shutil.rmtree(place)
+    try:
+        subprocess.run([sys.executable, "-m", "venv", str(place / "venv")], check=True)
+        subprocess.run([*pip, engine, str(CHECKOUT)], check=True)
+        yield place / "venv/bin"
+    finally:
+        shutil.rmtree(place)
 
 
 @pytest.fixture

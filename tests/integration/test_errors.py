@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import World
+from world import World
 
 VERBS = [["list"], ["new", "demo"], ["remove", "demo", "--yes"], ["shell", "demo", "--", "true"]]
 

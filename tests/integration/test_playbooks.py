@@ -11,8 +11,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT, Result, World
 from proxy import RecordingProxy
+from world import CHECKOUT, Result, World
 
 HOMELAB = """\
 - hosts: localhost

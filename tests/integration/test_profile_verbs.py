@@ -8,8 +8,8 @@ import json
 import stat
 
 import pytest
-from conftest import CHECKOUT, LAN_IP, World
 from proxy import RecordingProxy
+from world import CHECKOUT, LAN_IP, World
 
 VENDOR = ["claude-share", "dotfiles", "llm-share"]
 TINY = 'description: tiny\nconfig:\n  user.who: "${USER}"\n'

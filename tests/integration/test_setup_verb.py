@@ -7,8 +7,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from conftest import World
 from proxy import RecordingProxy
+from world import World
 
 BRIDGE = "ip link add br0 type bridge && ip addr add 198.51.100.7/24 dev br0 && ip link set br0 up"
 

@@ -9,8 +9,8 @@ import signal
 import threading
 
 import pytest
-from conftest import World
 from proxy import RecordingProxy
+from world import World
 
 
 @pytest.fixture
