@@ -127,7 +127,9 @@ class Playbook:
         if report is None:
             raise Failure("ansible did not load the report of repoman, so nothing is known of the run.", f"repoman -vvv {self.verb}")
         told = report.outcome
-        return Outcome(max(told.exit_code, 1 if code and not told.exit_code else 0), told.changed, told.results)
+        if not told.hosts or (code and not told.exit_code):
+            raise Failure(f"ansible ended with exit code {code} and no result.", f"repoman -vvv {self.verb}")
+        return Outcome(told.exit_code, told.changed, told.results)
 
     def preview(self) -> Outcome:
         """Run it in check mode, in a fork of this process: ansible keeps the options and variables of a process's first run.
