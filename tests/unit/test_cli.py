@@ -301,7 +301,7 @@ def test_command_line_of_shell() -> None:
         *("incus", "exec", "--force-local", "--project", "repoman", "isurus", "-T", "--env", "TERM=xterm", "--"),
         *("su", "-l", "-s", "/bin/sh", "--", "me", "-c", shell.SCRIPT, "repoman-shell", "/home/me/repos/a b", "/bin/zsh", "a b", "$x"),
     ]
-    assert shell.command_line(RESULT, [], terminal=True, term="")[5:7] == ["-t", "--"]
+    assert shell.command_line(RESULT, [], terminal=True, term="")[6:8] == ["-t", "--"]
 
 
 def inside(repo: Path, login_shell: str, *command: str) -> subprocess.CompletedProcess[bytes]:
