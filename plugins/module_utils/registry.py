@@ -42,7 +42,7 @@ DEFAULT_TEXT = """\
 
 [repoman]
 schema = 3
-output = "quiet"          # or "verbose": name every step
+output = "quiet"
 
 [host]
 lan_ip = ""               # what ${HOST_LAN_IP} means in profile templates

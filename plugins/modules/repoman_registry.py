@@ -53,7 +53,7 @@ options:
         type: list
         elements: str
   output:
-    description: How much the command C(repoman) tells.
+    description: The key C(output) of the registry's table C([repoman]). It is kept for its users; this version does not read it.
     type: str
     choices: [quiet, verbose]
 extends_documentation_fragment:

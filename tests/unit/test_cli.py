@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pty
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -360,3 +364,97 @@ def test_printable() -> None:
 def test_playbooks_are_values() -> None:
     """Two playbooks that say the same are equal; one can be made of another."""
     assert replace(Playbook("list"), check=True) == Playbook("list", check=True)
+
+
+def command(home: Path, *line: str, stdin: int = subprocess.DEVNULL, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a process of its own, ansible and all, in ``home``, where there is no Incus."""
+    paths = f"{Path(cli.__file__).parents[1]}:{playbook.collection_root()}"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "PYTHONPATH": paths,
+        "INCUS_SOCKET": str(home / "none"),
+        "LANG": "C.UTF-8",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "repoman", *line], stdin=stdin, capture_output=True, text=True, check=False, cwd=home, env=environment | more
+    )
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C", "xx_YY.UTF-8"])
+def test_whole_run(tmp_path: Path, locale: str) -> None:
+    """A playbook runs in this process, whatever the locale; the current directory's ansible.cfg and plugins are not used."""
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil" / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n", encoding="utf-8")
+    (tmp_path / "ansible.cfg").write_text("[defaults]\ncallback_plugins=./evil\nstdout_callback=minimal\n", encoding="utf-8")
+    tmp_path.chmod(0o777)
+    done = command(tmp_path, "list", LC_ALL=locale)
+    said = f"repoman: error: there is no registry at {tmp_path}/.config/repoman/repoman.toml.\nhint: repoman setup\n"
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", said)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_no_host_matches(tmp_path: Path) -> None:
+    """What ansible refuses is a sentence, not a traceback."""
+    (tmp_path / "hosts").write_text("a\n", encoding="utf-8")
+    done = command(tmp_path, "-i", "hosts", "-l", "b", "list")
+    assert done.returncode == 1
+    assert "repoman: error: Specified inventory, host pattern and/or --limit leaves us with no hosts to target." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_preview_that_fails(tmp_path: Path) -> None:
+    """On a terminal it is told once, and nothing is asked."""
+    outer, inner = pty.openpty()
+    try:
+        done = command(tmp_path, "setup", stdin=inner)
+    finally:
+        os.close(outer)
+        os.close(inner)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("repoman: error:") == 1
+    assert f"there is no incus socket at {tmp_path}/none." in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_waits_for_the_worker(number: int) -> None:
+    """The interrupt arrives when the last process that was begun inside is gone; echoes of it count once."""
+    from repoman import engine
+
+    with engine._own_signals():
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt), engine.Interrupts():
+            child = os.fork()
+            if not child:
+                for each in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(each, signal.SIG_IGN)
+                time.sleep(0.7)
+                os._exit(0)
+            try:
+                os.kill(os.getpid(), number)
+            finally:
+                os.kill(os.getpid(), number)
+        assert time.monotonic() - began >= 0.6
+        os.waitpid(child, 0)
+
+
+def test_second_interrupt_ends_the_waiting() -> None:
+    """Whoever insists is let go."""
+    from repoman import engine
+
+    with engine._own_signals():
+        began = time.monotonic()
+        interrupts = engine.Interrupts()
+        with pytest.raises(KeyboardInterrupt), interrupts:
+            child = os.fork()
+            if not child:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                time.sleep(engine.ECHO_SECONDS + 0.2)
+                os.kill(os.getppid(), signal.SIGINT)
+                time.sleep(30)
+                os._exit(0)
+            os.kill(os.getpid(), signal.SIGINT)
+        assert interrupts.count == 2
+        assert time.monotonic() - began < 10
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -1,0 +1,584 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What each verb says: results of modules fed to the callback, its words on both streams, the exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pytest
+from ansible.plugins.callback import CallbackBase
+from ansible_collections.homelab.repoman.plugins.callback import report
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, coloured, printable, table, unified
+
+Data = dict[str, Any]
+
+
+@dataclass
+class Host:
+    """A host of a result."""
+
+    name: str
+
+    def get_name(self) -> str:
+        """Return its name."""
+        return self.name
+
+
+@dataclass
+class Task:
+    """A task of a result."""
+
+    vars: Data = field(default_factory=dict)
+    check_mode: bool = False
+    diff: bool = False
+
+    def get_name(self) -> str:
+        """Return its name."""
+        return "the task"
+
+
+@dataclass
+class Result:
+    """A result as ansible-core 2.19 and later hand it to a callback."""
+
+    task: Task
+    host: Host
+    result: Data
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def _result(self) -> Data:
+        """What ansible's own base class may still ask for."""
+        return self.result
+
+
+class OldResult:
+    """A result as ansible-core 2.18 hands it to a callback."""
+
+    def __init__(self, task: Task, host: Host, result: Data) -> None:
+        self._task, self._host, self._result = task, host, result
+
+
+@dataclass
+class Start:
+    """A playbook, or a play."""
+
+    _file_name: str = ""
+    hosts: list[str] = field(default_factory=lambda: ["localhost"])
+
+
+class Screen:
+    """Stands in for ansible's display: keeps what is printed."""
+
+    def __init__(self, verbosity: int = 0) -> None:
+        self.verbosity = verbosity
+        self.out: list[str] = []
+        self.err: list[str] = []
+
+    def display(self, text: str, stderr: bool = False) -> None:
+        """Keep the lines of ``text``."""
+        (self.err if stderr else self.out).extend(text.split("\n"))
+
+
+class Run:
+    """A run of a playbook of the collection, or of somebody's own where it has no name."""
+
+    def __init__(self, name: str, hosts: tuple[str, ...] = ("localhost",), verbosity: int = 0, **options: Any) -> None:
+        self.callback = report.CallbackModule()
+        self.screen = Screen(verbosity)
+        self.callback._display = self.screen
+        self.callback._plugin_options = {"format": "text", "brief": False} | options
+        path = report.PLAYBOOKS / f"{name}.yml" if name else "/home/me/site.yml"
+        self.callback.v2_playbook_on_start(Start(str(path)))
+        self.callback.v2_playbook_on_play_start(Start(hosts=list(hosts)))
+
+    def ends(self) -> Run:
+        """End the run."""
+        self.callback.v2_playbook_on_stats(None)
+        return self
+
+    def says(self) -> tuple[list[str], list[str], int]:
+        """Return what was said on both streams, and the exit code."""
+        return self.screen.out, self.screen.err, report.outcome.exit_code
+
+
+def told(view: str, data: Data, failed: bool = False, check: bool = False, **options: Any) -> tuple[list[str], list[str], int]:
+    """Return what is said of one result of a verb: standard output, standard error, exit code."""
+    run = Run(view, **options)
+    result = Result(Task({"repoman_view": view}, check), Host("localhost"), data)
+    (run.callback.v2_runner_on_failed if failed else run.callback.v2_runner_on_ok)(result)
+    return run.ends().says()
+
+
+def profile(name: str = "claude-share", action: str = "installed", **more: Any) -> Data:
+    """Return a line of what ``repoman_profile`` answers."""
+    return {"name": name, "action": action, "source": "vendor", "file_path": f"/home/me/{name}.yml", "referenced_by": []} | more
+
+
+def entry(name: str, **more: Any) -> Data:
+    """Return a line of what ``repoman_profile_info`` answers."""
+    return {"name": name, "source": "vendor", "file_path": "/f", "installed": False, "drift": False, "shadows": False, "error": ""} | more
+
+
+SETUP: Data = {
+    "changed": True,
+    "path": "/r.toml",
+    "lan_ip": "192.0.2.1",
+    "incus_project": "repoman",
+    "steps": ["make the incus project repoman", "write the registry /r.toml"],
+    "detected": {"lan_ip": "192.0.2.1", "interface": "br0", "user": "me", "home": "/home/me"},
+}
+DETECTED = ["detected:", "  user         me", "  home         /home/me", "  LAN address  192.0.2.1 (br0)"]
+PROJECT: Data = {"changed": True, "steps": ["create container isurus", "start isurus"], "project": {"name": "isurus"}}
+REMOVED: Data = {
+    "changed": True,
+    "steps": ["delete container isurus", "take isurus out of the registry"],
+    "project": {"name": "isurus"},
+    "kept": {"repo": "/repos/isurus", "mirror": "/nfs/isurus"},
+}
+FAILURE: Data = {"msg": "there is no registry at /r.toml.", "hints": ["repoman setup"], "exit_code": 3}
+FAILED_LINE = profile("b", "failed", msg="profile 'b': no.", hints=["do c"], exit_code=4)
+
+
+class TestProfiles:
+    """The verbs of ``profile``."""
+
+    def test_install(self) -> None:
+        """Installed and updated are both installed; what is up to date says so."""
+        lines = [profile(), profile("b", "updated", source="user"), profile("c", "unchanged")]
+        out, err, code = told("profile_install", {"changed": True, "profiles": lines})
+        assert out == [
+            "==> installed claude-share (source: vendor)",
+            "==> installed b (source: user)",
+            "==> c is up to date (source: vendor)",
+        ]
+        assert (err, code) == ([], 0)
+
+    def test_install_in_check_mode(self) -> None:
+        """It says what would be done."""
+        out, _err, _code = told("profile_install", {"changed": True, "profiles": [profile(), profile("b", "updated")]}, check=True)
+        assert out == ["would install claude-share (source: vendor)", "would update b (source: vendor)"]
+
+    def test_install_fails_in_part(self) -> None:
+        """Each failure is told once; the worst exit code wins."""
+        worse = profile("c", "failed", msg="no c.", hints=[], exit_code=3)
+        data = {"profiles": [FAILED_LINE, profile(), worse], "msg": "profile 'b': no. no c.", "hints": ["do c"], "exit_code": 4}
+        out, err, code = told("profile_install", data, failed=True)
+        assert out == ["==> installed claude-share (source: vendor)"]
+        assert err == ["repoman: error: profile 'b': no.", "hint: do c", "repoman: error: no c."]
+        assert code == 4
+
+    def test_remove(self) -> None:
+        """The file is said to be untouched; who still names the profile is a warning."""
+        data = {"changed": True, "profiles": [profile(action="removed")], "warnings": ["profile 'claude-share' is still named by a"]}
+        out, err, code = told("profile_remove", data)
+        assert out == ["==> removed claude-share from incus (file at /home/me/claude-share.yml untouched)"]
+        assert (err, code) == (["repoman: warning: profile 'claude-share' is still named by a"], 0)
+
+    def test_remove_in_check_mode(self) -> None:
+        """It says what would be done."""
+        out, _err, _code = told("profile_remove", {"profiles": [profile(action="removed")]}, check=True)
+        assert out == ["would remove claude-share from incus (file at /home/me/claude-share.yml untouched)"]
+
+    def test_remove_what_is_not_installed(self) -> None:
+        """It is Incus's error, with exit code 1."""
+        out, err, code = told("profile_remove", {"profiles": [profile("foo", "absent")]})
+        assert err == [
+            "repoman: error: incus: Profile not found: 'foo' is not installed.",
+            "hint: it may not need removing: repoman profile list",
+        ]
+        assert (out, code) == ([], 1)
+
+    def test_list(self) -> None:
+        """The table has the widths of the design; errors are warnings and no failure."""
+        lines = [
+            entry("claude-share", installed=True),
+            entry("llm-share", source="user", shadows=True, installed=True, drift=True),
+            entry("dotfiles"),
+            entry("broken", error="/f: line 3: no."),
+        ]
+        out, err, code = told("profile_list", {"profiles": lines})
+        assert out == [
+            "NAME            SOURCE                 INSTALLED   DRIFT",
+            "claude-share    vendor                 yes         no",
+            "llm-share       user (shadows vendor)  yes         yes",
+            "dotfiles        vendor                 no          n/a",
+            "broken          vendor                 no          error",
+        ]
+        assert (err, code) == (["repoman: warning: /f: line 3: no."], 0)
+
+    def test_empty_library(self) -> None:
+        """No table is made of nothing."""
+        assert told("profile_list", {"profiles": []})[0] == ["the profile library is empty"]
+
+    @pytest.mark.parametrize(
+        ("line", "out", "code"),
+        [
+            ({"installed": True, "rendered": "x\n", "diff": ""}, ["no difference"], 0),
+            ({"installed": True, "rendered": "x\n", "diff": "--- a\n+++ b\n-x\n"}, ["--- a", "+++ b", "-x"], 1),
+            ({"installed": False, "rendered": "a: b\nc: d\n", "diff": ""}, ["not installed; would install p", "a: b", "c: d"], 1),
+            ({"vendor_diff": ""}, ["no difference"], 0),
+            ({"vendor_diff": "--- a\n"}, ["--- a"], 1),
+        ],
+    )
+    def test_diff(self, line: Data, out: list[str], code: int) -> None:
+        """Exit code 1 where they differ."""
+        assert told("profile_diff", {"profiles": [{"name": "p"} | line]}) == (out, [], code)
+
+    def test_show(self) -> None:
+        """The text is printed as it is."""
+        assert told("profile_show", {"profiles": [{"name": "p", "rendered": "a: \tb\n"}]}) == (["a: \tb"], [], 0)
+
+
+class TestProjects:
+    """The verbs about projects, and setup."""
+
+    def test_setup(self) -> None:
+        """What was detected, what was done, what comes next."""
+        steps = ["==> make the incus project repoman", "==> write the registry /r.toml", "next: repoman profile install --all"]
+        assert told("setup", SETUP) == (DETECTED + steps, [], 0)
+        assert told("setup", SETUP, brief=True) == (steps, [], 0)
+
+    def test_preview_of_setup(self) -> None:
+        """It says what would be done."""
+        assert told("setup", SETUP, check=True)[0] == [
+            *DETECTED,
+            "would make the incus project repoman",
+            "would write the registry /r.toml",
+        ]
+
+    @pytest.mark.parametrize("check", [True, False])
+    def test_setup_with_nothing_to_do(self, check: bool) -> None:
+        """It says so."""
+        last = "nothing to do: the incus project repoman and the registry /r.toml are as they should be"
+        assert told("setup", SETUP | {"steps": [], "changed": False}, check=check)[0] == [*DETECTED, last]
+
+    def test_setup_without_address(self) -> None:
+        """An address that is only in the registry is told apart from one that was found."""
+        found = SETUP["detected"] | {"lan_ip": ""}
+        assert told("setup", SETUP | {"detected": found})[0][3] == "  LAN address  none on br0; the registry has 192.0.2.1"
+        assert told("setup", SETUP | {"detected": found, "lan_ip": ""})[0][3] == "  LAN address  none on br0"
+
+    def test_new(self) -> None:
+        """Each step, and how to get in."""
+        assert told("new", PROJECT)[0] == ["==> create container isurus", "==> start isurus", "next: repoman shell isurus"]
+        assert told("new", PROJECT, check=True)[0] == ["would create container isurus", "would start isurus"]
+        assert told("new", PROJECT | {"steps": []})[0] == ["==> isurus is up to date", "next: repoman shell isurus"]
+        assert told("new", PROJECT | {"steps": []}, check=True)[0] == ["nothing to do: isurus is as it should be"]
+
+    def test_remove(self) -> None:
+        """What goes, and what stays."""
+        stays = "repository /repos/isurus and mirror /nfs/isurus"
+        assert told("remove", REMOVED)[0] == [f"==> removed isurus ({stays} untouched)"]
+        assert told("remove", REMOVED, check=True)[0] == [
+            "would delete container isurus",
+            "would take isurus out of the registry",
+            f"would leave untouched: {stays}",
+        ]
+
+    def test_remove_of_an_unknown_project(self) -> None:
+        """It is an error of the command, though not of the module."""
+        unknown = REMOVED | {"steps": [], "changed": False}
+        assert told("remove", unknown) == ([], ["repoman: error: there is no project called 'isurus'.", "hint: repoman list"], 3)
+
+    def test_shell(self) -> None:
+        """It is silent, but for what it would do."""
+        assert told("shell", PROJECT) == ([], [], 0)
+        assert told("shell", PROJECT, check=True)[0] == ["would create container isurus", "would start isurus"]
+
+    def test_list(self) -> None:
+        """The columns are aligned; control characters are escaped."""
+        line = {
+            "name": "a",
+            "state": "Running",
+            "repo": "/repos/a\x1b[2J",
+            "repo_exists": True,
+            "image": "images:x",
+            "profiles": ["default", "p"],
+            "last_sync": "",
+            "backup": True,
+        }
+        other = line | {"name": "longer", "state": "missing", "repo": "/r", "repo_exists": False, "backup": False}
+        synced = line | {"name": "c", "repo": "/c", "profiles": [], "last_sync": "2026-01-01T00:00:00Z"}
+        assert told("list", {"projects": [line, other, synced]})[0] == [
+            "NAME     STATE     REPO              IMAGE      PROFILES    LAST SYNC",
+            "a        Running   /repos/a\\x1b[2J   images:x   default,p   never",
+            "longer   missing   /r (missing)      images:x   default,p   no backup",
+            "c        Running   /c                images:x               2026-01-01T00:00:00Z",
+        ]
+
+    def test_no_projects(self) -> None:
+        """A hint says how to make one."""
+        assert told("list", {"projects": []}) == (["no projects yet; make one: repoman new NAME"], [], 0)
+
+
+class TestFailures:
+    """What fails, and how much is said of it."""
+
+    @pytest.mark.parametrize("view", ["setup", "new", "remove", "shell", "list", "profile_list", "profile_install", "profile_diff"])
+    def test_of_ours(self, view: str) -> None:
+        """One sentence, hints, the module's exit code."""
+        err = ["repoman: error: there is no registry at /r.toml.", "hint: repoman setup"]
+        assert told(view, FAILURE, failed=True) == ([], err, 3)
+
+    def test_of_others(self) -> None:
+        """The first line of the message, and how to see more."""
+        data = {"msg": "Task failed: MODULE FAILURE\nSee stdout", "exception": "Traceback", "rc": 1}
+        err = ["repoman: error: MODULE FAILURE", "hint: run it again with -v to see more"]
+        assert told("list", data, failed=True) == ([], err, 1)
+        details = told("list", data, failed=True, verbosity=1)[1]
+        assert details[:2] == err
+        assert '"rc": 1' in "".join(details)
+        assert "Traceback" not in "".join(details)
+        assert told("list", data, failed=True, verbosity=3)[1][-1] == "Traceback"
+
+    def test_without_a_message(self) -> None:
+        """A task that says nothing is still told of."""
+        assert told("list", {}, failed=True)[1][0] == "repoman: error: the task failed and did not say why."
+
+    def test_of_a_task_without_view(self) -> None:
+        """In our playbooks other tasks are told of only if they fail."""
+        run = Run("new")
+        run.callback.v2_runner_on_ok(Result(Task(), Host("localhost"), {"changed": True}))
+        assert run.says() == ([], [], 0)
+        run.callback.v2_runner_on_failed(Result(Task(), Host("localhost"), {"msg": "no."}))
+        assert run.says() == ([], ["repoman: error: no.", "hint: run it again with -v to see more"], 1)
+
+    def test_lines_are_not_forged(self) -> None:
+        """A message stays on its line, its control characters escaped."""
+        _out, err, _code = told("list", {"msg": "a\nrepoman: error: b\x1b[2J", "hints": ["x\ny"], "exit_code": 1}, failed=True)
+        assert err == ["repoman: error: a repoman: error: b\\x1b[2J", "hint: x y"]
+
+    def test_no_hosts(self) -> None:
+        """Nothing to work on is a failure."""
+        run = Run("list", ("all",))
+        run.callback.v2_playbook_on_no_hosts_matched()
+        _out, err, code = run.ends().says()
+        assert (err[0], code) == ("repoman: error: no host matches.", 1)
+
+
+class TestLoops:
+    """Tasks with several turns."""
+
+    def turns(self, **options: Any) -> Run:
+        """Return a run of ``remove`` whose second turn failed."""
+        run = Run("remove", **options)
+        task = Task({"repoman_view": "remove"})
+        good, bad = (data | {"ansible_loop_var": "item", "item": "x"} for data in (REMOVED, FAILURE))
+        run.callback.v2_runner_item_on_ok(Result(task, Host("localhost"), good))
+        run.callback.v2_runner_item_on_failed(Result(task, Host("localhost"), bad))
+        run.callback.v2_runner_on_failed(Result(task, Host("localhost"), {"results": [good, bad], "msg": "One or more items failed"}))
+        return run.ends()
+
+    def test_each_turn_is_told_once(self) -> None:
+        """The end of the loop adds nothing."""
+        out, err, code = self.turns().says()
+        assert out == ["==> removed isurus (repository /repos/isurus and mirror /nfs/isurus untouched)"]
+        assert (err, code) == (["repoman: error: there is no registry at /r.toml.", "hint: repoman setup"], 3)
+
+    def test_as_json(self) -> None:
+        """Each turn is an element of ``results``, with its own exit code."""
+        out, err, _code = self.turns(format="json").says()
+        document = json.loads("\n".join(out))
+        assert {key: document[key] for key in ("verb", "changed", "exit_code")} == {"verb": "remove", "changed": True, "exit_code": 3}
+        assert document["results"] == [REMOVED | {"exit_code": 0}, FAILURE | {"failed": True}]
+        assert err[0] == "repoman: error: there is no registry at /r.toml."
+
+    def test_loop_that_did_not_begin(self) -> None:
+        """A failure before the first turn is told."""
+        run = Run("remove")
+        run.callback.v2_runner_on_failed(Result(Task({"repoman_view": "remove"}), Host("localhost"), {"msg": "no names."}))
+        assert run.says()[1][0] == "repoman: error: no names."
+
+
+class TestJson:
+    """``--json``."""
+
+    DATA: ClassVar[Data] = {
+        "changed": True,
+        "profiles": [profile()],
+        "diff": [{"before": "", "after": "x"}],
+        "invocation": {},
+        "_ansible_no_log": False,
+    }
+
+    def test_document(self) -> None:
+        """The module's keys, without Ansible's, and nothing else on standard output."""
+        out, err, code = told("profile_install", self.DATA, format="json")
+        assert json.loads("\n".join(out)) == {"verb": "profile install", "changed": True, "exit_code": 0, "profiles": [profile()]}
+        assert (err, code) == ([], 0)
+
+    def test_exit_code_of_a_difference(self) -> None:
+        """The exit code is the command's, not the module's."""
+        out, _err, code = told("profile_diff", {"profiles": [{"name": "p", "vendor_diff": "x"}]}, format="json")
+        assert (json.loads("\n".join(out))["exit_code"], code) == (1, 1)
+
+    def test_failure(self) -> None:
+        """It is in the document and on standard error."""
+        out, err, _code = told("list", FAILURE, failed=True, format="json")
+        assert json.loads("\n".join(out)) == {"verb": "list", "changed": False, "failed": True} | FAILURE
+        assert err == ["repoman: error: there is no registry at /r.toml.", "hint: repoman setup"]
+
+    def test_diff(self) -> None:
+        """With ``--diff`` it is in the document."""
+        run = Run("profile_install", format="json")
+        run.callback.v2_runner_on_ok(Result(Task({"repoman_view": "profile_install"}, diff=True), Host("localhost"), self.DATA))
+        assert json.loads("\n".join(run.ends().screen.out))["diff"] == self.DATA["diff"]
+
+
+class TestHosts:
+    """Several hosts."""
+
+    def three(self, **options: Any) -> Run:
+        """Return a run on three hosts: one is well, one fails, one is gone."""
+        run = Run("list", ("all",), **options)
+        task = Task({"repoman_view": "list"})
+        run.callback.v2_runner_on_ok(Result(task, Host("a"), {"projects": []}))
+        run.callback.v2_runner_on_failed(Result(task, Host("b"), FAILURE))
+        run.callback.v2_runner_on_unreachable(Result(task, Host("c"), {"msg": "Task failed: no\nroute", "unreachable": True}))
+        return run
+
+    def test_texts_are_held_together(self) -> None:
+        """Each host's text comes at the end under its name, its errors name it; the worst exit code wins."""
+        run = self.three()
+        assert run.says() == ([], [], 3)
+        out, err, _code = run.ends().says()
+        assert out == ["== a ==", "no projects yet; make one: repoman new NAME"]
+        assert err == [
+            "repoman: error: [b] there is no registry at /r.toml.",
+            "hint: repoman setup",
+            "repoman: error: c is unreachable: no route",
+        ]
+
+    def test_as_json(self) -> None:
+        """The document has a part for each host."""
+        document = json.loads("\n".join(self.three(format="json").ends().screen.out))
+        assert {host: part["exit_code"] for host, part in document["hosts"].items()} == {"a": 0, "b": 3, "c": 1}
+        assert document["exit_code"] == 3
+
+
+class TestWarnings:
+    """Warnings of modules."""
+
+    def test_each_is_told_once(self) -> None:
+        """Whatever comes again is left out."""
+        run = Run("list")
+        result = Result(Task({"repoman_view": "list"}), Host("localhost"), {"projects": [], "warnings": ["w", "w"]})
+        run.callback.v2_runner_on_ok(result)
+        run.callback.v2_runner_on_ok(result)
+        assert run.screen.err == ["repoman: warning: w"]
+
+    def test_of_the_result_object(self) -> None:
+        """Newer ansible-core may have them only there."""
+        run = Run("list")
+        run.callback.v2_runner_on_ok(Result(Task({"repoman_view": "list"}), Host("localhost"), {"projects": []}, ["w"]))
+        assert run.screen.err == ["repoman: warning: w"]
+
+    def test_after_a_preview(self) -> None:
+        """The preview has told them."""
+        assert told("list", {"projects": [], "warnings": ["w"]}, brief=True)[1] == []
+
+
+class TestOthers:
+    """A playbook that is not ours."""
+
+    def test_tasks_in_a_line_each(self) -> None:
+        """Other people's tasks are seen, ours are told in their words."""
+        run = Run("")
+        callback, host = run.callback, Host("web")
+        callback.v2_runner_on_ok(Result(Task(), host, {"changed": False}))
+        callback.v2_runner_on_ok(Result(Task(), host, {"changed": True}))
+        callback.v2_runner_item_on_ok(Result(Task(), host, {"changed": True, "ansible_loop_var": "item", "item": "x"}))
+        callback.v2_runner_on_skipped(Result(Task(), host, {"skipped": True}))
+        callback.v2_runner_on_failed(Result(Task(), host, {"msg": "no"}), ignore_errors=True)
+        callback.v2_runner_on_ok(Result(Task({"repoman_view": "profile_install"}), host, {"profiles": [profile()]}))
+        callback.v2_runner_on_failed(Result(Task(), host, {"msg": "no"}))
+        out, err, code = run.ends().says()
+        assert out == [
+            "ok: [web] the task",
+            "changed: [web] the task",
+            "changed: [web] the task (item=x)",
+            "==> installed claude-share (source: vendor)",
+        ]
+        assert err == ["fatal: [web] the task: no; ignored", "fatal: [web] the task: no"]
+        assert code == 1
+
+    def test_unknown_view(self) -> None:
+        """A view nobody knows is none."""
+        run = Run("")
+        run.callback.v2_runner_on_ok(Result(Task({"repoman_view": "x"}), Host("web"), {}))
+        assert run.screen.out == ["ok: [web] the task"]
+
+    def test_diff_of_others(self) -> None:
+        """Changes of other tasks are shown."""
+        run = Run("")
+        run.callback.v2_on_file_diff(Result(Task(), Host("web"), {"changed": True, "diff": {"before": "a\n", "after": "b\n"}}))
+        assert run.screen.out == ["--- before", "+++ after", "@@ -1 +1 @@", "-a", "+b"]
+
+
+def test_diff_comes_before_its_line() -> None:
+    """``--diff`` shows a unified diff of each step."""
+    run = Run("profile_install")
+    diff = [{"before_header": "profile p", "after_header": "profile p", "before": "a\n", "after": "b\n"}]
+    data = {"profiles": [profile("p", "updated")], "diff": diff}
+    run.callback.v2_runner_on_ok(Result(Task({"repoman_view": "profile_install"}, diff=True), Host("localhost"), data))
+    assert run.screen.out == ["--- profile p", "+++ profile p", "@@ -1 +1 @@", "-a", "+b", "==> installed p (source: vendor)"]
+
+
+def test_results_of_the_oldest_ansible() -> None:
+    """Before 2.19 a result's parts had other names."""
+    run = Run("list")
+    run.callback.v2_runner_on_ok(OldResult(Task({"repoman_view": "list"}), Host("localhost"), {"projects": []}))
+    assert run.screen.out == ["no projects yet; make one: repoman new NAME"]
+
+
+def test_outcome_begins_anew() -> None:
+    """The console script reads one object, whichever run it was."""
+    before = report.outcome
+    told("list", FAILURE, failed=True)
+    assert (report.outcome.exit_code, report.outcome.finished) == (3, True)
+    Run("list")
+    assert report.outcome is before
+    assert (report.outcome.exit_code, report.outcome.results, report.outcome.finished) == (0, [], False)
+
+
+def test_is_a_stdout_callback() -> None:
+    """Ansible takes it as one."""
+    assert issubclass(report.CallbackModule, CallbackBase)
+    assert report.CallbackModule.CALLBACK_TYPE == "stdout"
+
+
+def test_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only on a terminal that can, and not with NO_COLOR."""
+    terminal = io.StringIO()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert not coloured(terminal)
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    assert coloured(terminal)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not coloured(terminal)
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert not coloured(terminal)
+
+
+def test_painted_lines() -> None:
+    """The prefix is painted, or a line of a diff."""
+    assert Line("done", "x").printed(colour=True) == "\033[1;32m==>\033[0m x"
+    assert Line("diff", "+x").printed(colour=True) == "\033[32m+x\033[0m"
+    assert Line("diff", "+++ x").printed(colour=True) == "\033[1m+++ x\033[0m"
+    assert Line("out", "x").printed(colour=True) == "x"
+
+
+def test_table_and_diffs() -> None:
+    """Columns grow with their cells; a diff may come prepared, or alone."""
+    assert [line.text for line in table(("A", "B"), [("x" * 20, "y")], (4,))] == [f"A{'':21}B", f"{'x' * 20}  y"]
+    assert [line.text for line in unified({"prepared": "-a\n+b\n"})] == ["-a", "+b"]
+    assert printable("a\tb\x07\u202e\udce9") == "a\tb\\x07\\u202e\\udce9"
