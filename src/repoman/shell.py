@@ -24,6 +24,31 @@ cd -- "$repo" || exit 1
 exec "$@"
 """
 """Run inside, by a login shell of the account; takes the repository, the account's shell and the command."""
+DECODER = """\
+left=$#
+while [ "$left" -gt 0 ]; do
+    part=$(printf '%b.' "$1")
+    shift
+    set -- "$@" "${part%.}"
+    left=$((left - 1))
+done
+exec "$@"
+"""
+"""Run inside, in front of a command that is not UTF-8; takes its parts as :func:`escaped` gives them."""
+
+
+def escaped(part: str) -> str:
+    """Return an argument in letters, digits and the octal escapes of ``printf %b``."""
+    return "".join(chr(byte) if chr(byte).isascii() and chr(byte).isalnum() else f"\\0{byte:03o}" for byte in os.fsencode(part))
+
+
+def portable(command: Sequence[str]) -> list[str]:
+    """Return a command that does the same and is UTF-8: Incus carries it as JSON, which would replace all other bytes."""
+    try:
+        "".join(command).encode()
+    except UnicodeEncodeError:
+        return ["/bin/sh", "-c", DECODER, "repoman-shell", *(escaped(part) for part in command)]
+    return list(command)
 
 
 def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bool, term: str) -> list[str]:
@@ -51,7 +76,7 @@ def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bo
         "--",
         *("su", "-l", "-s", "/bin/sh", "--", account["name"]),
         *("-c", SCRIPT, "repoman-shell", project["repo"], account["shell"]),
-        *command,
+        *portable(command),
     ]
 
 

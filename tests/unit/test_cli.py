@@ -331,6 +331,16 @@ def test_script_of_shell(tmp_path: Path) -> None:
     assert inside(tmp_path / "gone", "/bin/sh", "true").returncode == 1
 
 
+@pytest.mark.parametrize("command", [["printf", "%s|", "caf\udce9", "", "a  b\n", "-n", "\\0101", "é%s"], ["printf", "x\udcff"]])
+def test_bytes_that_are_not_text(tmp_path: Path, command: list[str]) -> None:
+    """What goes through Incus's JSON is UTF-8, and the command gets its bytes all the same."""
+    line = shell.portable(command)
+    "".join(line).encode()
+    wanted = subprocess.run(command, capture_output=True, check=True).stdout
+    assert inside(tmp_path, "/bin/sh", *line).stdout == wanted
+    assert shell.portable(["a", "é"]) == ["a", "é"]
+
+
 def test_shell_becomes_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """It replaces this process, with the socket of the result; in check mode, or after a failure, it does not."""
     became: list[tuple[Any, ...]] = []
