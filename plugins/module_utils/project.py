@@ -112,6 +112,8 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
     names = list(params["names"] or sorted({*host.known.projects, *instances}))
     for name in names:
         if name not in host.known.projects and name not in instances:
+            for other in (each for each in answer.data if each["name"] == name):
+                _check_ours(host, name, other)
             raise _no_such_project(name, host)
     return {"changed": False, "projects": [_line(host, name, instances.get(name)) for name in names]}
 

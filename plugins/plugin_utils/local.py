@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError
 from ansible_collections.homelab.repoman.plugins.module_utils.module import answer
 
 VENDOR_DIR = Path(__file__).parents[2] / "profiles"
@@ -41,7 +42,10 @@ class LocalAction(ActionBase):
                 "hints": [f"ansible-doc {self._task.action}"],
                 "exit_code": 2,
             }
-        return result | answer(self.logic, checked.validated_parameters, self._task.check_mode)
+        said = answer(self.logic, checked.validated_parameters, self._task.check_mode)
+        if said.get("exit_code") == InterruptedRunError.exit_code:
+            raise KeyboardInterrupt  # an interrupted item must not be followed by the loop's next
+        return result | said
 
     def _is_here(self) -> bool:
         """Whether the task is for this host, as this user, with this environment, and waited for."""

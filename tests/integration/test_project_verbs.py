@@ -265,3 +265,10 @@ def test_interruption_leaves_nothing(ready: World, proxy: RecordingProxy) -> Non
     _out, err = process.communicate(timeout=120)
     assert process.returncode == 130 and b"repoman: error:" in err and b"Traceback" not in err, err
     assert ready.instances() == {} and ready.registry.read_text() == before
+
+
+def test_shell_makes_nothing(ready: World) -> None:
+    """A directory without a project is no reason to make a container."""
+    ready.git_repository("demo")
+    ready.refused("shell", "demo", "--", "true", code=3)
+    assert ready.instances() == {}
