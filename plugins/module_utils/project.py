@@ -176,13 +176,14 @@ def _plan_present(host: Host, name: str, found: incus.Answer | None, params: dic
     repo = repository(wanted.repo, host)
     profiles = profile.read_installed(host.client)
     _check_profiles(wanted.profiles, profiles)
-    plan = Plan()
+    plan, warnings = Plan(), list[str]()
     if found is not None and found.data["config"].get(STATE) == CREATING:
         plan.add(Step(f"remove the unfinished container {name}", lambda: _delete(host, name), None, f"container {name}"))
         found = None
     ready = {"state": "Running"} if params["state"] != "stopped" else {"state": "Stopped"}
     if found is None:
-        _plan_create(plan, host, wanted, repo, profiles)
+        inside.check_account(host.me)
+        _plan_create(plan, host, wanted, repo, profiles, warnings)
     else:
         _plan_match(plan, host, wanted, repo, found)
         if params["state"] == "present" and found.data["status"] != "Running":
@@ -203,22 +204,29 @@ def _plan_present(host: Host, name: str, found: incus.Answer | None, params: dic
         | ready,
         "account": vars(host.me),
         "socket": host.client.path,
+        "warnings": warnings,
     }
     if not any(os.path.exists(os.path.join(repo.source, kind)) for kind in (".git", ".hg", "HEAD")):
-        report["warnings"] = [f"{repo.inside} is neither a git nor a Mercurial repository"]
+        warnings.append(f"{repo.inside} is neither a git nor a Mercurial repository")
     return plan, report
 
 
-def _plan_create(plan: Plan, host: Host, wanted: registry.Effective, repo: Repository, profiles: dict[str, profile.Installed]) -> None:
-    """Add the steps that make an instance, from its creation to the proof that the user can work in it."""
+def _plan_create(
+    plan: Plan, host: Host, wanted: registry.Effective, repo: Repository, profiles: dict[str, profile.Installed], warnings: list[str]
+) -> None:
+    """Add the steps that make an instance, from its creation to the proof that the user can work in it.
+
+    :param warnings: gets what was done to an account of the image's.
+    """
     name, run_id = wanted.name, secrets.token_hex(8)
     config, devices = _desired(wanted, repo)
+    taken = set(config).union(*(profiles[each].body["config"] for each in wanted.profiles))
     document: dict[str, Any] = {
         "name": name,
         "type": "container",
         "source": image_source(wanted.image, host.me),
         "profiles": list(wanted.profiles),
-        "config": config | {STATE: CREATING, RUN: run_id},
+        "config": inside.user_data(host.me, taken) | config | {STATE: CREATING, RUN: run_id},
         "devices": devices,
     }
     targets = [
@@ -249,7 +257,12 @@ def _plan_create(plan: Plan, host: Host, wanted: registry.Effective, repo: Repos
     plan.add(Step(f"create container {name} from {wanted.image}", create, undo, f"container {name}", "", text))
     plan.add(Step(f"prepare the home {host.me.home}", lambda: inside.make_home(host.client, name, host.project, host.me, targets)))
     plan.add(Step(f"start {name}", start))
-    plan.add(Step(f"make the account {host.me.name}", lambda: inside.make_account(host.client, name, host.project, host.me)))
+    plan.add(
+        Step(
+            f"make the account {host.me.name}",
+            lambda: warnings.extend(inside.make_account(host.client, name, host.project, host.me)),
+        )
+    )
     plan.add(
         Step(
             f"prove that {host.me.name} can write to {repo.inside}",
