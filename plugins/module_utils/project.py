@@ -363,7 +363,8 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         found = None
     if found is None:
         action = "created"
-        _plan_create(work.plan, host, wanted, repo, world.profiles, work.options["target"])
+        inside.check_account(host.me)
+        _plan_create(host, work, wanted, repo, world.profiles)
     elif _plan_match(work.plan, host, wanted, repo, found, world.profiles):
         action = "updated"
     work.text = _plan_entry(work.plan, host, wanted, repo, entry, asked, world.text)
@@ -372,7 +373,7 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
     if found is None:
         work.plan.add(Step(f"mark {name} as ready", lambda: _set_config(host, name, {STATE: READY, RUN: ""})))
     status = "Running" if found is None else found["status"]
-    then = _plan_power(work.plan, host, repo, name, state, status)
+    then = _plan_power(host, work, repo, state, status)
     if action == "unchanged" and then != status:
         action = "started" if then == "Running" else "stopped"
     work.line |= {
@@ -420,23 +421,23 @@ def _check_own(wanted: registry.Effective, repo: Repository, profiles: dict[str,
             )
 
 
-def _plan_create(
-    plan: Plan, host: Host, wanted: registry.Effective, repo: Repository, profiles: dict[str, profile.Installed], target: str | None
-) -> None:
+def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repository, profiles: dict[str, profile.Installed]) -> None:
     """Add the steps that make an instance, from its creation to the proof that the user can work in it."""
     name, run_id = wanted.name, secrets.token_hex(8)
     config, devices = _desired(wanted, repo)
+    taken = set(config).union(*(profiles[each].body["config"] for each in wanted.profiles))
     document: dict[str, Any] = {
         "name": name,
         "type": "container",
         "source": images.source(wanted.image, host.me, host.local_images),
         "profiles": list(wanted.profiles),
-        "config": config | {STATE: CREATING, RUN: run_id},
+        "config": inside.user_data(host.me, taken) | config | {STATE: CREATING, RUN: run_id},
         "devices": devices,
     }
     targets = _targets(_all_devices(wanted, devices, profiles))
     witness = Witness(_root(host), repo.source)
-    place = {"target": target} if target else {}
+    plan, warnings = work.plan, work.warnings
+    place = {"target": work.options["target"]} if work.options["target"] else {}
 
     def create() -> None:
         witness.hold()
@@ -480,7 +481,7 @@ def _plan_create(
     plan.add(
         Step(
             f"make the account {host.me.name}",
-            lambda: inside.make_account(host.client, name, host.project, host.me),
+            lambda: warnings.extend(inside.make_account(host.client, name, host.project, host.me)),
             doing=f"making the account in {name}…",
         )
     )
@@ -592,8 +593,9 @@ def _plan_match(
     return True
 
 
-def _plan_power(plan: Plan, host: Host, repo: Repository, name: str, state: str, now: str) -> str:
+def _plan_power(host: Host, work: Work, repo: Repository, state: str, now: str) -> str:
     """Add the step that starts or stops an instance; return its state after that."""
+    plan, name = work.plan, work.name
     if state == "stopped" and now != "Stopped":
         plan.add(
             Step(
@@ -615,7 +617,7 @@ def _plan_power(plan: Plan, host: Host, repo: Repository, name: str, state: str,
         witness.hold()
         try:
             _power(host, name, "unfreeze" if now == "Frozen" else "start")
-            inside.make_account(host.client, name, host.project, host.me)
+            work.warnings.extend(inside.make_account(host.client, name, host.project, host.me))
             _prove(host, name, repo, witness)
         except incus.IncusError as error:
             raise _cannot_start(error, name, repo) from error
