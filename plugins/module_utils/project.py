@@ -132,6 +132,7 @@ class Work:
 
     def fail(self, error: RepomanError) -> None:
         """Let ``error`` be what is told of it."""
+        error.hints = error.hints or ["what was begun is undone: mend that and run the command again"]
         self.line = {"name": self.name, "action": "failed", "incus_project": self.line["incus_project"], "steps": []} | error.result()
 
 
