@@ -43,7 +43,7 @@ RUN = "user.repoman.run"
 CREATING, READY = "creating", "ready"
 REPO_DEVICE = "repo"
 OPERATION_SECONDS = 600.0
-NO_IMAGE = re.compile("not found|image not provided", re.IGNORECASE)
+NO_IMAGE = re.compile("not found|image not provided|image couldn't be found", re.IGNORECASE)
 """How Incus says that there is no such image."""
 STOP_SECONDS = 30
 """What an instance may take to stop by itself."""

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import pty
+import socket
 import ssl
 import subprocess
 import tarfile
@@ -32,7 +33,7 @@ class Streams:
     :param gate: what a download of the image waits for when half of it is sent.
     """
 
-    def __init__(self, root: Path, certificate: tuple[Path, Path], image: bytes) -> None:
+    def __init__(self, root: Path, image: bytes) -> None:
         self.root, self.gate, self.asked = root, threading.Event(), list[str]()
         self.gate.set()
         self.size = len(image)
@@ -59,8 +60,9 @@ class Streams:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate)
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        incus = Path(os.environ["INCUS_DIR"])
+        context.load_cert_chain(incus / "trust/tests.crt", incus / "tests.key")
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
         self.url = f"https://127.0.0.1:{self.server.server_address[1]}"
@@ -109,10 +111,10 @@ def marked_image(world: World, place: Path) -> bytes:
 
 
 @pytest.fixture
-def streams(ready: World, certificate: tuple[Path, Path], tmp_path: Path) -> Iterator[Streams]:
+def streams(ready: World, tmp_path: Path) -> Iterator[Streams]:
     """The tree, served, and a remote of that name in the user's client configuration; what it brought goes again."""
     (tmp_path / "tree").mkdir()
-    streams = Streams(tmp_path / "tree", certificate, marked_image(ready, tmp_path))
+    streams = Streams(tmp_path / "tree", marked_image(ready, tmp_path))
     configure(ready, streams={"addr": streams.url, "protocol": "simplestreams", "public": True})
     yield streams
     streams.close()
@@ -182,12 +184,14 @@ def test_local_fingerprints_and_unknown_names(ready: World, proxy: RecordingProx
 def test_public_image_of_another_incus(ready: World) -> None:
     """Its certificate is the one the client has kept; with another one nothing is made."""
     ready.git_repository("demo")
-    ready.incus("config", "set", "core.https_address=127.0.0.1:0")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    ready.incus("config", "set", f"core.https_address={address}")
     try:
         about = json.loads(ready.incus("query", "/1.0"))["environment"]
         image = json.loads(ready.incus("query", "/1.0/images/aliases/busybox"))["target"]
         ready.incus("query", "-X", "PATCH", "-d", '{"public": true}', f"/1.0/images/{image}")
-        configure(ready, other={"addr": f"https://{about['addresses'][0]}", "protocol": "incus", "public": True})
+        configure(ready, other={"addr": f"https://{address}", "protocol": "incus", "public": True})
         certificate = ready.write(ready.home / ".config/incus/servercerts/other.crt", about["certificate"])
         ready.repoman("new", "demo", "--image", "other:busybox")
         assert ready.instances()["demo"]["status"] == "Running"
