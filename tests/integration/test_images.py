@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import pty
+import signal
 import socket
 import ssl
 import subprocess
@@ -34,7 +35,8 @@ class Streams:
     """
 
     def __init__(self, root: Path, image: bytes) -> None:
-        self.root, self.gate, self.asked = root, threading.Event(), list[str]()
+        self.root, self.asked = root, list[str]()
+        self.gate, self.halfway = threading.Event(), threading.Event()
         self.gate.set()
         self.size = len(image)
         self._write(image)
@@ -55,6 +57,7 @@ class Streams:
                 data = source.read()  # type: ignore[attr-defined]
                 outputfile.write(data[: len(data) // 2])  # type: ignore[attr-defined]
                 if len(data) == streams.size:
+                    streams.halfway.set()
                     streams.gate.wait(TIMEOUT)
                 outputfile.write(data[len(data) // 2 :])  # type: ignore[attr-defined]
 
@@ -160,6 +163,21 @@ def test_download_is_told_on_a_terminal(ready: World, streams: Streams) -> None:
     live = [line for line in seen.decode().split("\r\x1b[K") if line.startswith("creating demo: ")]
     assert any("%" in line for line in live), seen
     assert "==>" in seen.decode().rpartition("\x1b[K")[2]
+
+
+def test_interrupt_while_an_image_comes(ready: World, streams: Streams) -> None:
+    """The download is ended; nothing is left, and the next run has it all."""
+    ready.git_repository("demo")
+    streams.gate.clear()
+    process = ready.start("repoman", "new", "demo", "--image", "streams:tiny")
+    assert streams.halfway.wait(TIMEOUT)
+    process.send_signal(signal.SIGINT)
+    _out, err = process.communicate(timeout=TIMEOUT)
+    streams.gate.set()
+    assert process.returncode == 130, err
+    assert ready.instances() == {} and "demo" not in ready.registry.read_text()
+    ready.repoman("new", "demo", "--image", "streams:tiny")
+    assert ready.instances()["demo"]["status"] == "Running"
 
 
 def test_local_fingerprints_and_unknown_names(ready: World, proxy: RecordingProxy) -> None:
