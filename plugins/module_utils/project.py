@@ -22,7 +22,7 @@ try:
 except ImportError:  # the module says so before it gets here
     yaml = None  # type: ignore[assignment]
 
-from ansible_collections.homelab.repoman.plugins.module_utils import incus, inside, profile, registry
+from ansible_collections.homelab.repoman.plugins.module_utils import incus, inside, profile, protect, registry
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, account, filesystem_of
 from ansible_collections.homelab.repoman.plugins.module_utils.names import check_project_name
@@ -176,6 +176,8 @@ def _plan_present(host: Host, name: str, found: incus.Answer | None, params: dic
     repo = repository(wanted.repo, host)
     profiles = profile.read_installed(host.client)
     _check_profiles(wanted.profiles, profiles)
+    guards = protect.devices(repo.source, repo.inside, wanted.protect, _all_devices(wanted, wanted.devices, profiles))
+    wanted = replace(wanted, devices=wanted.devices | guards)
     plan, warnings = Plan(), list[str]()
     if found is not None and found.data["config"].get(STATE) == CREATING:
         plan.add(Step(f"remove the unfinished container {name}", lambda: _delete(host, name), None, f"container {name}"))
