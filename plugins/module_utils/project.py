@@ -187,7 +187,7 @@ def _plan_present(host: Host, name: str, found: incus.Answer | None, params: dic
         inside.check_account(host.me)
         _plan_create(plan, host, wanted, repo, profiles, warnings)
     else:
-        _plan_match(plan, host, wanted, repo, found)
+        _plan_match(plan, host, wanted, repo, found, warnings)
         if params["state"] == "present" and found.data["status"] != "Running":
             ready = {"state": found.data["status"]}
     _plan_entry(plan, host, wanted, repo, entry, asked)
@@ -273,8 +273,11 @@ def _plan_create(
     )
 
 
-def _plan_match(plan: Plan, host: Host, wanted: registry.Effective, repo: Repository, found: incus.Answer) -> None:
-    """Add the step that brings an instance of ours to its configuration; what somebody set by hand beside it stays."""
+def _plan_match(plan: Plan, host: Host, wanted: registry.Effective, repo: Repository, found: incus.Answer, warnings: list[str]) -> None:
+    """Add the step that brings an instance of ours to its configuration; what somebody set by hand beside it stays.
+
+    :param warnings: gets what has to wait until the instance is stopped.
+    """
     data = found.data
     if data["config"].get(REPO) != repo.source:
         raise ConflictError(
@@ -282,8 +285,16 @@ def _plan_match(plan: Plan, host: Host, wanted: registry.Effective, repo: Reposi
             f"repoman remove {wanted.name}   (repository and backup stay)",
             "choose another name",
         )
-    config, devices = _desired(wanted, repo)
     applied = json.loads(data["config"].get(APPLIED) or "{}")
+    if data["status"] != "Stopped":
+        devices, waiting = protect.while_running(wanted.devices, data["devices"], applied.get("devices", []), repo.inside)
+        wanted = replace(wanted, devices=devices)
+        if waiting:
+            warnings.append(
+                f"{', '.join(waiting)}: what is mounted inside the repository changes only while {wanted.name} is stopped; to have it:"
+                f" incus stop --project {host.project} {wanted.name} && repoman new {wanted.name}"
+            )
+    config, devices = _desired(wanted, repo)
     now: dict[str, Any] = {"config": dict(data["config"]), "devices": dict(data["devices"]), "profiles": list(data["profiles"])}
     then = {
         "config": {key: value for key, value in now["config"].items() if key not in applied.get("config", []) or key in config} | config,
@@ -300,7 +311,10 @@ def _plan_match(plan: Plan, host: Host, wanted: registry.Effective, repo: Reposi
         host.client.wait(host.client.put(host.instance_url(wanted.name), body, found.etag), OPERATION_SECONDS)
 
     def undo() -> None:
-        host.client.wait(host.client.put(host.instance_url(wanted.name), body | now), OPERATION_SECONDS)
+        back = dict(now)
+        if host.client.get(host.instance_url(wanted.name)).data["status"] != "Stopped":
+            back["devices"] = protect.while_running(now["devices"], then["devices"], then["devices"], repo.inside)[0]
+        host.client.wait(host.client.put(host.instance_url(wanted.name), body | back), OPERATION_SECONDS)
 
     plan.add(Step(f"bring {wanted.name} to its configuration", correct, undo, f"container {wanted.name}", before, after))
 

@@ -15,7 +15,7 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError
@@ -93,6 +93,28 @@ def devices(source: str, inside: str, protect: Iterable[str], others: Iterable[D
     if missing:
         raise _nothing_there(missing, guard)
     return found
+
+
+def while_running(
+    wanted: Mapping[str, Device], now: Mapping[str, Device], applied: Container[str], inside: str
+) -> tuple[dict[str, Device], list[str]]:
+    """Return the devices to give an instance while it runs, and the names of those that must wait until it does not.
+
+    What is mounted inside the repository stays as it is: Incus deletes the place of a mount that it takes away from a running
+    instance, where that is a file or an empty directory, and here that would be the user's own. It does so too when an addition fails.
+
+    :param wanted: what repoman wants to give it.
+    :param now: what it has.
+    :param applied: names of those that repoman gave it.
+    :param inside: path of the repository in the instance.
+    """
+
+    def may_come_and_go(name: str, device: Device) -> bool:
+        return not name.startswith(PREFIX) and not os.path.normpath(device.get("path", "")).startswith(f"{inside}/")
+
+    staying = {name: device for name, device in now.items() if name in applied and not may_come_and_go(name, device)}
+    settled = {name: device for name, device in wanted.items() if may_come_and_go(name, device) and name not in staying} | staying
+    return settled, sorted(name for name in {*wanted, *staying} if wanted.get(name) != settled.get(name))
 
 
 def _guard(source: str, wanted: frozenset[str]) -> Guard:
