@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -87,7 +88,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     :raises RepomanError: it cannot be done; what was begun is undone.
     """
     name = check_project_name(params["name"])
-    host = _host(params)
+    host = host_of(params)
 
     def make() -> tuple[Plan, dict[str, Any]]:
         found = host.client.get_or_none(host.instance_url(name))
@@ -101,21 +102,14 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     return {"changed": plan.changed, "diff": plan.diff, "steps": plan.descriptions} | report
 
 
-def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """Do what the module ``repoman_project_info`` is asked to; see its documentation.
+def host_of(params: dict[str, Any]) -> Host:
+    """Return what a module's run works with, by its parameters.
 
-    :raises RepomanError: nothing can be told, or a name is not known.
+    :raises NotKnownError: there is no such account, or no registry.
     """
-    host = _host(params)
-    answer = host.client.get(incus.url("/1.0/instances", recursion=1, project=host.project))
-    instances = {instance["name"]: instance for instance in answer.data if MARK in (instance.get("config") or {})}
-    names = list(params["names"] or sorted({*host.known.projects, *instances}))
-    for name in names:
-        if name not in host.known.projects and name not in instances:
-            for other in (each for each in answer.data if each["name"] == name):
-                _check_ours(host, name, other)
-            raise _no_such_project(name, host)
-    return {"changed": False, "projects": [_line(host, name, instances.get(name)) for name in names]}
+    me = account(params["user"])
+    path = me.expand(params["registry_path"] or registry.default_path(me.home))
+    return Host(me, path, registry.load(path), incus.Client(incus.find_socket(params["socket"]), params["timeout"]))
 
 
 def repository(stored: str, host: Host) -> Repository:
@@ -153,12 +147,6 @@ def image_source(image: str, me: Account) -> dict[str, str]:
     return {"type": "image", "mode": "pull", "server": server, "protocol": "simplestreams", "alias": alias}
 
 
-def _host(params: dict[str, Any]) -> Host:
-    me = account(params["user"])
-    path = me.expand(params["registry_path"] or registry.default_path(me.home))
-    return Host(me, path, registry.load(path), incus.Client(incus.find_socket(params["socket"]), params["timeout"]))
-
-
 def _plan_present(host: Host, name: str, found: incus.Answer | None, params: dict[str, Any]) -> tuple[Plan, dict[str, Any]]:
     entry = host.known.projects.get(name)
     override = registry.load_override(host.path, name)
@@ -171,7 +159,7 @@ def _plan_present(host: Host, name: str, found: incus.Answer | None, params: dic
         devices={key: _strings(device) for key, device in (params["devices"] or {}).items()},
     )
     if found is not None:
-        _check_ours(host, name, found.data)
+        check_ours(host, name, found.data)
     wanted = registry.effective(name, host.known.defaults, *([registry.wanted_of(entry)] if entry else []), override, asked)
     repo = repository(wanted.repo, host)
     profiles = profile.read_installed(host.client)
@@ -212,7 +200,7 @@ def _plan_present(host: Host, name: str, found: incus.Answer | None, params: dic
 def _plan_create(plan: Plan, host: Host, wanted: registry.Effective, repo: Repository, profiles: dict[str, profile.Installed]) -> None:
     """Add the steps that make an instance, from its creation to the proof that the user can work in it."""
     name, run_id = wanted.name, secrets.token_hex(8)
-    config, devices = _desired(wanted, repo)
+    config, devices = desired(wanted, repo)
     document: dict[str, Any] = {
         "name": name,
         "type": "container",
@@ -258,6 +246,48 @@ def _plan_create(plan: Plan, host: Host, wanted: registry.Effective, repo: Repos
     )
 
 
+def match(
+    data: dict[str, Any], config: dict[str, str], devices: dict[str, dict[str, str]], profiles: Iterable[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what of an instance is compared as it is, and as it is to be: ``config``, ``devices`` and ``profiles``.
+
+    What repoman applied and is no longer wanted goes, what it wants is put right; the rest is somebody else's and stays.
+
+    :param data: the instance, as Incus tells of it.
+    :param config: that repoman gives it. :param devices: likewise. :param profiles: in order.
+    """
+    applied = json.loads(data["config"].get(APPLIED) or "{}")
+    now: dict[str, Any] = {"config": dict(data["config"]), "devices": dict(data["devices"]), "profiles": list(data["profiles"])}
+    wanted = list(profiles)
+    kept = [name for name in now["profiles"] if name in wanted or name not in applied.get("profiles", [])]
+    in_order = [name for name in kept if name in wanted] == wanted
+    then = {
+        "config": {key: value for key, value in now["config"].items() if key not in applied.get("config", []) or key in config} | config,
+        "devices": {key: value for key, value in now["devices"].items() if key not in applied.get("devices", []) or key in devices}
+        | devices,
+        "profiles": kept if in_order else [*wanted, *(name for name in kept if name not in wanted)],
+    }
+    return now, then
+
+
+def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+    """Return how an instance differs from what it is to be, one phrase each; both as :func:`match` gives them."""
+    told = []
+    if now["profiles"] != then["profiles"]:
+        told.append(f"profiles: {', '.join(now['profiles']) or 'none'} instead of {', '.join(then['profiles']) or 'none'}")
+    for kind, word in (("config", "key"), ("devices", "device")):
+        for key in sorted({*now[kind], *then[kind]}):
+            if key == APPLIED or now[kind].get(key) == then[kind].get(key):
+                continue
+            if key not in now[kind]:
+                told.append(f"{word} {key} is missing")
+            elif key not in then[kind]:
+                told.append(f"{word} {key} is no longer wanted")
+            else:
+                told.append(f"{word} {key} was changed")
+    return told
+
+
 def _plan_match(plan: Plan, host: Host, wanted: registry.Effective, repo: Repository, found: incus.Answer) -> None:
     """Add the step that brings an instance of ours to its configuration; what somebody set by hand beside it stays."""
     data = found.data
@@ -267,15 +297,8 @@ def _plan_match(plan: Plan, host: Host, wanted: registry.Effective, repo: Reposi
             f"repoman remove {wanted.name}   (repository and backup stay)",
             "choose another name",
         )
-    config, devices = _desired(wanted, repo)
-    applied = json.loads(data["config"].get(APPLIED) or "{}")
-    now: dict[str, Any] = {"config": dict(data["config"]), "devices": dict(data["devices"]), "profiles": list(data["profiles"])}
-    then = {
-        "config": {key: value for key, value in now["config"].items() if key not in applied.get("config", []) or key in config} | config,
-        "devices": {key: value for key, value in now["devices"].items() if key not in applied.get("devices", []) or key in devices}
-        | devices,
-        "profiles": list(wanted.profiles),
-    }
+    config, devices = desired(wanted, repo)
+    now, then = match(data, config, devices, wanted.profiles)
     if then == now:
         return
     before, after = (profile.canonical({key: _visible(side[key]) for key in side}) for side in (now, then))
@@ -339,7 +362,7 @@ def _plan_absent(host: Host, name: str, found: incus.Answer | None) -> tuple[Pla
     entry = host.known.projects.get(name)
     plan = Plan()
     if found is not None:
-        _check_ours(host, name, found.data)
+        check_ours(host, name, found.data)
         text = profile.canonical(_visible({key: found.data[key] for key in ("profiles", "config", "devices")}))
         plan.add(Step(f"delete container {name}", lambda: _delete(host, name), None, f"container {name}", text, ""))
     if entry is not None:
@@ -372,31 +395,7 @@ def _plan_absent(host: Host, name: str, found: incus.Answer | None) -> tuple[Pla
     return plan, report
 
 
-def _line(host: Host, name: str, instance: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what ``list`` tells of a project."""
-    entry = host.known.projects.get(name) or registry.Project(name, name)
-    override = registry.load_override(host.path, name)
-    wanted = registry.effective(name, host.known.defaults, registry.wanted_of(entry), override)
-    path = os.path.normpath(
-        os.path.join(
-            host.me.expand(host.known.defaults.repos_root), host.me.expand(wanted.repo) if wanted.repo[:1] in "~$" else wanted.repo
-        )
-    )
-    return {
-        "name": name,
-        "state": instance["status"] if instance else "missing",
-        "repo": path,
-        "repo_exists": os.path.isdir(path),
-        "image": wanted.image,
-        "profiles": list(wanted.profiles),
-        "created": entry.created,
-        "last_sync": entry.last_sync,
-        "backup": wanted.backup,
-        "incus_project": host.project,
-    }
-
-
-def _desired(wanted: registry.Effective, repo: Repository) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+def desired(wanted: registry.Effective, repo: Repository) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """Return the ``config`` and ``devices`` repoman gives an instance."""
     devices = wanted.devices | {REPO_DEVICE: {"type": "disk", "source": repo.source, "path": repo.inside, "shift": "true"}}
     applied = json.dumps({"config": sorted(wanted.config), "devices": sorted(devices)}, sort_keys=True)
@@ -425,7 +424,11 @@ def _check_profiles(wanted: tuple[str, ...], installed: dict[str, profile.Instal
         )
 
 
-def _check_ours(host: Host, name: str, instance: dict[str, Any]) -> None:
+def check_ours(host: Host, name: str, instance: dict[str, Any]) -> None:
+    """See that an instance is the one repoman made for project ``name``.
+
+    :raises ConflictError: it is not.
+    """
     if (instance.get("config") or {}).get(MARK) != name:
         raise ConflictError(
             f"incus has an instance {name!r} in project {host.project!r} that repoman did not make; it was not touched.",
@@ -503,10 +506,6 @@ def _remotes(me: Account) -> dict[str, str]:
         if isinstance(remote, dict) and remote.get("protocol") == "simplestreams" and "addr" in remote
     }
     return PUBLIC_IMAGES | own
-
-
-def _no_such_project(name: str, host: Host) -> NotKnownError:
-    return NotKnownError(f"there is no project called {name!r} in {host.path}.", "repoman list", f"repoman new {name}")
 
 
 def _cannot_create(error: incus.IncusError, name: str, image: str) -> RepomanError:

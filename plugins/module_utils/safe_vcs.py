@@ -36,6 +36,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host import Accoun
 
 SECONDS = 5.0
 """What a command may take where nothing else is said."""
+GRACE_SECONDS = 1.0
+"""What a killed command may take to end."""
 OUTPUT_BYTES = 64 << 20
 FILE_BYTES = 16 << 20
 INDEX_BYTES = 512 << 20
@@ -43,8 +45,8 @@ ALTERNATES_DEPTH = 5
 """How deep git itself follows alternates."""
 SYMBOLIC_DEPTH = 5
 """How deep git itself follows symbolic refs."""
-HG_WITH_SKIP = (5, 5)
-"""The first Mercurial that is known to honour ``HGRCSKIPREPO`` wherever it reads ``.hg/hgrc``."""
+HG_WITH_SKIP = (6, 0)
+"""Mercurials from here on are known to honour ``HGRCSKIPREPO`` wherever they read ``.hg/hgrc``."""
 PATH = "/usr/local/bin:/usr/bin:/bin"
 OBJECT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9]*\Z")
@@ -233,7 +235,8 @@ class Runner:
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):  # on a dead server's file system even that waits
+                process.wait(GRACE_SECONDS)
             for stream in (process.stdin, process.stdout, process.stderr):
                 if stream is not None:
                     with suppress(BrokenPipeError):
@@ -712,4 +715,4 @@ def check_hg_version(runner: Runner) -> None:
     said = runner.run(["hg", "--version", "--quiet"], hg_environment(runner.me), "/").out.decode(errors="replace")
     found = re.search(r"version (\d+)\.(\d+)", said)
     if not found or (int(found[1]), int(found[2])) < HG_WITH_SKIP:
-        raise VcsError("this Mercurial cannot be kept from reading the repository's hgrc: it is older than 5.5")
+        raise VcsError("this Mercurial cannot be kept from reading the repository's hgrc: it is older than 6.0")

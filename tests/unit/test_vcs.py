@@ -613,7 +613,7 @@ def test_old_mercurial_is_refused(ground: Ground, monkeypatch: pytest.MonkeyPatc
     (tools / "hg").write_text(f"#!/bin/sh\n[ $# = 2 ] || : >{ground.fired_dir}/fired\necho 'Mercurial Distributed SCM (version 5.4)'\n")
     (tools / "hg").chmod(0o755)
     monkeypatch.setattr(safe_vcs, "PATH", str(tools))
-    assert "older than 5.5" in ground.look(path)["problem"] and not ground.fired()
+    assert "older than 6.0" in ground.look(path)["problem"] and not ground.fired()
 
 
 # --- any -----------------------------------------------------------------------------------------
