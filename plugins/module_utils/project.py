@@ -143,7 +143,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         What fails for single projects is in the result.
     """
     wishes = _wishes(params)
-    host = _host(params)
+    host = host_of(params)
     try:
         with interruptible():
             works = _plan_all(host, wishes, params["state"])
@@ -190,7 +190,7 @@ def _plan(host: Host, work: Work, world: World, state: str) -> None:
     """Plan for one project."""
     work.plan, work.warnings, work.found = Plan(), [], world.instances.get(work.name)
     if work.found is not None:
-        _check_ours(host, work.name, work.found)
+        check_ours(host, work.name, work.found)
     if state == "absent":
         _plan_absent(host, work, world)
     else:
@@ -292,23 +292,6 @@ def _answer(host: Host, works: list[Work]) -> dict[str, Any]:
     return result
 
 
-def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """Do what the module ``repoman_project_info`` is asked to; see its documentation.
-
-    :raises RepomanError: nothing can be told, or a name is not known.
-    """
-    host = _host(params)
-    answer = host.client.get(incus.url("/1.0/instances", recursion=1, project=host.project))
-    instances = {instance["name"]: instance for instance in answer.data if MARK in (instance.get("config") or {})}
-    names = list(params["names"] or sorted({*host.known.projects, *instances}))
-    for name in names:
-        if name not in host.known.projects and name not in instances:
-            for other in (each for each in answer.data if each["name"] == name):
-                _check_ours(host, name, other)
-            raise _no_such_project(name, host)
-    return {"changed": False, "projects": [_line(host, name, instances.get(name)) for name in names]}
-
-
 def repository(stored: str, host: Host) -> Repository:
     """Return where a repository is.
 
@@ -329,7 +312,11 @@ def repository(stored: str, host: Host) -> Repository:
     return Repository(os.path.relpath(path, root), path, source)
 
 
-def _host(params: dict[str, Any]) -> Host:
+def host_of(params: dict[str, Any]) -> Host:
+    """Return what a module's run works with, by its parameters.
+
+    :raises NotKnownError: there is no such account, or no registry.
+    """
     me = account(params["user"])
     path = me.expand(params["registry_path"] or registry.default_path(me.home))
     return Host(me, path, registry.load(path), incus.Client(incus.find_socket(params["socket"]), params["timeout"]))
@@ -425,7 +412,7 @@ def _check_own(wanted: registry.Effective, repo: Repository, profiles: dict[str,
 def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repository, profiles: dict[str, profile.Installed]) -> None:
     """Add the steps that make an instance, from its creation to the proof that the user can work in it."""
     name, run_id = wanted.name, secrets.token_hex(8)
-    config, devices = _desired(wanted, repo)
+    config, devices = desired(wanted, repo)
     taken = set(config).union(*(profiles[each].body["config"] for each in wanted.profiles))
     document: dict[str, Any] = {
         "name": name,
@@ -557,7 +544,7 @@ def _plan_match(
 
     :returns: whether there is one.
     """
-    config, devices = _desired(wanted, repo)
+    config, devices = desired(wanted, repo)
     now, then = match(data, config, devices, wanted.profiles)
     if then == now:
         return False
@@ -728,31 +715,7 @@ def _plan_absent(host: Host, work: Work, world: World) -> None:
         work.line["near"] = difflib.get_close_matches(name, sorted(known), n=3)
 
 
-def _line(host: Host, name: str, instance: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what ``list`` tells of a project."""
-    entry = host.known.projects.get(name) or registry.Project(name, name)
-    override = registry.load_override(host.path, name)
-    wanted = registry.effective(name, host.known.defaults, registry.wanted_of(entry), override)
-    path = os.path.normpath(
-        os.path.join(
-            host.me.expand(host.known.defaults.repos_root), host.me.expand(wanted.repo) if wanted.repo[:1] in "~$" else wanted.repo
-        )
-    )
-    return {
-        "name": name,
-        "state": instance["status"] if instance else "missing",
-        "repo": path,
-        "repo_exists": os.path.isdir(path),
-        "image": wanted.image,
-        "profiles": list(wanted.profiles),
-        "created": entry.created,
-        "last_sync": entry.last_sync,
-        "backup": wanted.backup,
-        "incus_project": host.project,
-    }
-
-
-def _desired(wanted: registry.Effective, repo: Repository) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+def desired(wanted: registry.Effective, repo: Repository) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """Return the ``config`` and ``devices`` repoman gives an instance."""
     devices = wanted.devices | {REPO_DEVICE: {"type": "disk", "source": repo.source, "path": repo.inside, "shift": "true"}}
     applied = json.dumps({"config": sorted(wanted.config), "devices": sorted(devices), "profiles": list(wanted.profiles)}, sort_keys=True)
@@ -791,7 +754,11 @@ def _check_profiles(wanted: tuple[str, ...], installed: dict[str, profile.Instal
         )
 
 
-def _check_ours(host: Host, name: str, instance: dict[str, Any]) -> None:
+def check_ours(host: Host, name: str, instance: dict[str, Any]) -> None:
+    """See that an instance is the one repoman made for project ``name``.
+
+    :raises ConflictError: it is not.
+    """
     if (instance.get("config") or {}).get(MARK) != name:
         raise ConflictError(
             f"incus has an instance {name!r} in project {host.project!r} that repoman did not make; it was not touched.",
@@ -838,7 +805,7 @@ def _delete(host: Host, name: str) -> None:
     found = host.client.get_or_none(host.instance_url(name))
     if found is None:
         return
-    _check_ours(host, name, found.data)
+    check_ours(host, name, found.data)
     if found.data["status"] != "Stopped":
         if found.data["config"].get(STATE) == CREATING:
             _power(host, name, "stop", force=True)
@@ -892,10 +859,6 @@ def _listener(what: str) -> Callable[[dict[str, Any]], None]:
 
 def _set_config(host: Host, name: str, config: dict[str, str]) -> None:
     host.client.wait(host.client.patch(host.instance_url(name), {"config": config}), OPERATION_SECONDS)
-
-
-def _no_such_project(name: str, host: Host) -> NotKnownError:
-    return NotKnownError(f"there is no project called {name!r} in {host.path}.", "repoman list", f"repoman new {name}")
 
 
 def _cannot_create(error: incus.IncusError, name: str, image: str) -> RepomanError:

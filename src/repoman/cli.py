@@ -254,6 +254,17 @@ VERBS = (
     ),
     Verb("list", "", "show the projects and their containers", ("repoman list", "repoman list --json"), nothing, just_run),
     Verb(
+        "status",
+        "[NAME…]",
+        "tell all: host, containers, repositories, backup",
+        ("repoman status", "repoman status isurus", "repoman status --json"),
+        lambda options: {"repoman_project_names": options.names} if options.names else {},
+        just_run,
+        (names("projects to look at; default: all", at_least_one=False),),
+        "Shows what is not committed, not pushed, not backed up, and not as it is configured. Nothing that\n"
+        "a repository configures is run, and nothing is sent over the network.",
+    ),
+    Verb(
         "remove",
         "NAME… [--yes]",
         "delete containers; repository and backup stay",

@@ -34,6 +34,8 @@ PLAYBOOKS = [
     ("-v list -vv", Playbook("list", verbosity=3)),
     ("--json -i a list -i b -l web", Playbook("list", json=True, inventory=("a", "b"), limit="web")),
     ("-ia list", Playbook("list", inventory=("a",))),
+    ("status", Playbook("status")),
+    ("status a b", Playbook("status", {"repoman_project_names": ["a", "b"]})),
     ("setup", Playbook("setup")),
     ("setup --non-interactive", Playbook("setup")),
     ("new isurus", Playbook("new", {"repoman_projects": [{"name": "isurus"}]})),
