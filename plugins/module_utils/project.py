@@ -11,14 +11,14 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.homelab.repoman.plugins.module_utils import images, incus, inside, profile, progress, registry
+from ansible_collections.homelab.repoman.plugins.module_utils import images, incus, inside, profile, progress, protect, registry
 from ansible_collections.homelab.repoman.plugins.module_utils.claim import claim
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     ConflictError,
@@ -353,7 +353,7 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         action = "created"
         inside.check_account(host.me)
         _plan_create(host, work, wanted, repo, world.profiles)
-    elif _plan_match(work.plan, host, wanted, repo, found, world.profiles):
+    elif _plan_match(work, host, wanted, repo, found, world.profiles):
         action = "updated"
     work.text = _plan_entry(work.plan, host, wanted, repo, entry, asked, world.text)
     if work.plan.changed and action == "unchanged":
@@ -412,7 +412,7 @@ def _check_own(wanted: registry.Effective, repo: Repository, profiles: dict[str,
 def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repository, profiles: dict[str, profile.Installed]) -> None:
     """Add the steps that make an instance, from its creation to the proof that the user can work in it."""
     name, run_id = wanted.name, secrets.token_hex(8)
-    config, devices = desired(wanted, repo)
+    config, devices = desired(wanted, repo, profiles)
     taken = set(config).union(*(profiles[each].body["config"] for each in wanted.profiles))
     document: dict[str, Any] = {
         "name": name,
@@ -538,17 +538,26 @@ def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
 
 
 def _plan_match(
-    plan: Plan, host: Host, wanted: registry.Effective, repo: Repository, data: dict[str, Any], profiles: dict[str, profile.Installed]
+    work: Work, host: Host, wanted: registry.Effective, repo: Repository, data: dict[str, Any], profiles: dict[str, profile.Installed]
 ) -> bool:
     """Add the step that brings an instance of ours to its configuration; what somebody set by hand beside it stays.
 
     :returns: whether there is one.
     """
-    config, devices = desired(wanted, repo)
+    config, devices = desired(wanted, repo, profiles)
+    name = wanted.name
+    if data["status"] != "Stopped":
+        applied = json.loads(data["config"].get(APPLIED) or "{}").get("devices", [])
+        devices, waiting = protect.while_running(devices, data["devices"], applied, repo.inside)
+        config |= {APPLIED: _applied(wanted, devices)}
+        if waiting:
+            work.warnings.append(
+                f"{', '.join(waiting)}: what is mounted inside the repository changes only while {name} is stopped; to have it changed:"
+                f" incus stop --project {host.project} {name} && repoman new {name}"
+            )
     now, then = match(data, config, devices, wanted.profiles)
     if then == now:
         return False
-    name = wanted.name
     body = {key: data[key] for key in ("architecture", "description", "ephemeral", "stateful") if key in data} | then
     there = _targets(data.get("expanded_devices") or {})
     targets = [path for path in _targets(_all_devices(wanted, then["devices"], profiles)) if path not in there]
@@ -563,11 +572,16 @@ def _plan_match(
 
     def undo() -> None:
         _settle(host, name)
-        if host.client.get(host.instance_url(name)).data["config"].get(APPLIED) == then["config"][APPLIED]:
-            host.client.wait(host.client.put(host.instance_url(name), body | now), OPERATION_SECONDS)
+        fresh = host.client.get(host.instance_url(name)).data
+        if fresh["config"].get(APPLIED) != then["config"][APPLIED]:
+            return
+        back = dict(now)
+        if fresh["status"] != "Stopped":
+            back["devices"], _waiting = protect.while_running(now["devices"], then["devices"], then["devices"], repo.inside)
+        host.client.wait(host.client.put(host.instance_url(name), body | back), OPERATION_SECONDS)
 
     keys = ("profiles", "config", "devices")
-    plan.add(
+    work.plan.add(
         Step(
             f"bring {name} to its configuration",
             correct,
@@ -715,20 +729,32 @@ def _plan_absent(host: Host, work: Work, world: World) -> None:
         work.line["near"] = difflib.get_close_matches(name, sorted(known), n=3)
 
 
-def desired(wanted: registry.Effective, repo: Repository) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """Return the ``config`` and ``devices`` repoman gives an instance."""
-    devices = wanted.devices | {REPO_DEVICE: {"type": "disk", "source": repo.source, "path": repo.inside, "shift": "true"}}
-    applied = json.dumps({"config": sorted(wanted.config), "devices": sorted(devices), "profiles": list(wanted.profiles)}, sort_keys=True)
-    return wanted.config | {MARK: wanted.name, REPO: repo.source, APPLIED: applied}, devices
+def desired(
+    wanted: registry.Effective, repo: Repository, profiles: Mapping[str, profile.Installed]
+) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """Return the ``config`` and ``devices`` repoman gives an instance.
+
+    :param profiles: those that are installed.
+    :raises RepomanError: the repository cannot be protected as is wanted.
+    """
+    others = _all_devices(wanted, wanted.devices, profiles)
+    devices = wanted.devices | protect.devices(repo.source, repo.inside, wanted.protect, others.values())
+    devices |= {REPO_DEVICE: {"type": "disk", "source": repo.source, "path": repo.inside, "shift": "true"}}
+    return wanted.config | {MARK: wanted.name, REPO: repo.source, APPLIED: _applied(wanted, devices)}, devices
+
+
+def _applied(wanted: registry.Effective, devices: Iterable[str]) -> str:
+    """Return the mark that says what repoman gave an instance."""
+    return json.dumps({"config": sorted(wanted.config), "devices": sorted(devices), "profiles": list(wanted.profiles)}, sort_keys=True)
 
 
 def _all_devices(
-    wanted: registry.Effective, devices: dict[str, dict[str, str]], profiles: dict[str, profile.Installed]
+    wanted: registry.Effective, devices: dict[str, dict[str, str]], profiles: Mapping[str, profile.Installed]
 ) -> dict[str, dict[str, str]]:
     """Return the devices an instance has, its profiles' included."""
     merged: dict[str, dict[str, str]] = {}
     for name in wanted.profiles:
-        merged |= profiles[name].body["devices"]
+        merged |= profiles[name].body["devices"] if name in profiles else {}
     return merged | devices
 
 

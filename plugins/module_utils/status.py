@@ -210,7 +210,7 @@ def compare(host: Host, told: Mapping[str, Any], instance: dict[str, Any] | None
         return found
     try:
         wanted = effective(host, told["name"])
-        config, devices = project.desired(wanted, project.repository(wanted.repo, host))
+        config, devices = project.desired(wanted, project.repository(wanted.repo, host), world.profiles)
         return found | {"differences": project.differences(*project.match(instance, config, devices, wanted.profiles))}
     except RepomanError as error:
         return found | {"problem": error.message}

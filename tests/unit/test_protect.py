@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError
-from ansible_collections.homelab.repoman.plugins.module_utils.protect import devices
+from ansible_collections.homelab.repoman.plugins.module_utils.protect import devices, while_running
 
 INSIDE = "/home/me/repos/demo"
 GIT = ["-c", "user.name=me", "-c", "user.email=me@example.org", "-c", "protocol.file.allow=always"]
@@ -162,3 +162,14 @@ def test_a_device_has_a_name_that_incus_takes(repo: Path, tmp_path: Path) -> Non
         (module / "HEAD").touch()
     names = list(devices(str(repo), INSIDE, ["hooks"]))
     assert len(names) == 2 + 1 + 6 and all(name.startswith("protect-") and name.isascii() and len(name) < 64 for name in names)
+
+
+def test_what_is_inside_the_repository_stays_while_the_container_runs() -> None:
+    """Incus would delete the file under a mount that it takes away: such devices neither come nor go; all others do."""
+    new, old, kept = {"path": f"{INSIDE}/.git/config"}, {"path": f"{INSIDE}/.git/hooks"}, {"path": "/srv/git/config"}
+    cache, own = {"path": "/var/cache/x"}, {"path": f"{INSIDE}/by-hand"}
+    now = {"old": old, "protect-kept": kept, "gone": cache, "own": own, "changed": old}
+    wanted = {"new": new, "protect-kept": kept, "cache": cache, "changed": old | {"readonly": "true"}}
+    settled, waiting = while_running(wanted, now, ["old", "protect-kept", "gone", "changed"], INSIDE)
+    assert settled == {"old": old, "protect-kept": kept, "cache": cache, "changed": old}
+    assert waiting == ["changed", "new", "old"]
