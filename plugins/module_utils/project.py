@@ -11,6 +11,8 @@ import json
 import os
 import re
 import secrets
+import stat
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -47,6 +49,7 @@ STOP_SECONDS = 30
 """What an instance may take to stop by itself."""
 CLAIM_SECONDS = 120.0
 """How long a run waits for another one that works on the same, finished project."""
+PROBE = re.compile(r"\.repoman-probe-[0-9a-f]{16}")
 MARKS = "user.repoman."
 HIDDEN = re.compile(r"environment\.|.*(?:password|passwd|secret|token|credential|private.?key)", re.IGNORECASE)
 """Keys of a configuration whose values are nobody's business."""
@@ -342,7 +345,7 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         work.plan.add(
             Step(
                 f"remove the unfinished container {name}",
-                lambda: _delete_unfinished(host, name),
+                lambda: _delete_unfinished(host, name, repo),
                 None,
                 f"container {name}",
                 doing=f"removing what is left of {name}…",
@@ -481,6 +484,7 @@ def _prove(host: Host, name: str, repo: Repository, witness: Witness) -> None:
 
     :raises RepomanError: it is not. :class:`ConflictError`: another directory was mounted in its place.
     """
+    _sweep(witness.place, host.me, 2 * inside.EXEC_SECONDS)
     try:
         inside.prove(host.client, name, host.project, host.me, repo.inside, witness.place)
     except RepomanError as error:
@@ -845,8 +849,8 @@ def _delete(host: Host, name: str) -> None:
         ) from error
 
 
-def _delete_unfinished(host: Host, name: str) -> None:
-    """Delete what an interrupted run left.
+def _delete_unfinished(host: Host, name: str, repo: Repository) -> None:
+    """Delete what a killed run left: the container, and its proof in the repository.
 
     :raises StaleError: it has been finished meanwhile.
     """
@@ -855,6 +859,20 @@ def _delete_unfinished(host: Host, name: str) -> None:
     if found is not None and found.data["config"].get(STATE) != CREATING:
         raise StaleError(f"the container {name!r} was finished by another run.", "run the command again")
     _delete(host, name)
+    _sweep(repo.source, host.me, 0)
+
+
+def _sweep(directory: str, me: Account, age: float) -> None:
+    """Remove the proofs that killed runs left in a repository.
+
+    :param age: seconds after which one is nobody's.
+    """
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if PROBE.fullmatch(entry.name):
+                found = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode) and not found.st_size and found.st_uid == me.uid and found.st_mtime <= time.time() - age:
+                    os.unlink(entry.path)
 
 
 def _settle(host: Host, name: str, cancel: bool = False) -> None:
