@@ -128,10 +128,10 @@ def answer(arguments: Sequence[str], verbs: Iterable[Verb], everywhere: Iterable
         characters that end a word, and the line up to the cursor.
     """
     shell, words = arguments[0], list(arguments[2:])
-    raw, start = "", 0
+    quote, start = "", 0
     if shell == "bash":
         breaks, line = words
-        words, raw, start = split(line, breaks)
+        words, quote, start = split(line, breaks)
         words = words[1:]
     found = candidates(words or [""], verbs, everywhere, groups)
     if found is None:
@@ -141,7 +141,7 @@ def answer(arguments: Sequence[str], verbs: Iterable[Verb], everywhere: Iterable
         return "".join(
             f"{each.word.removeprefix(cut)}\t{each.help}\n" if each.help else f"{each.word.removeprefix(cut)}\n" for each in found
         )
-    return "".join(f"{each.word[start:] if raw else escaped(each.word[start:])}\n" for each in found)
+    return "".join(f"{escaped(each.word[start:], quote)}\n" for each in found)
 
 
 def candidates(
@@ -259,9 +259,14 @@ def split(line: str, breaks: str) -> tuple[list[str], str, int]:
     return [*words, word], quote, start
 
 
-def escaped(text: str) -> str:
-    """Return a text as it is typed in bash."""
-    return re.sub(r"[^\w%+=:,./@-]", lambda match: f"\\{match[0]}", text)
+def escaped(text: str, quote: str = "") -> str:
+    """Return a text as it is typed in bash.
+
+    :param quote: the quote that is open.
+    """
+    if quote == "'":
+        return text.replace("'", "'\\''")
+    return re.sub(r'[$`"\\]' if quote else r"[^\w%+=:,./@-]", lambda match: f"\\{match[0]}", text)
 
 
 def refuse(shell: str | None) -> None:
