@@ -307,15 +307,15 @@ VERBS = (
         "completion",
         "bash|zsh|fish",
         "print the script that completes this command in a shell",
-        ("source <(repoman completion bash)", "source <(repoman completion zsh)", "repoman completion fish | source"),
+        ("repoman completion fish | source", "source <(repoman completion bash)", "source <(repoman completion zsh)"),
         shell_to_complete,
         print_completion,
         (
             Argument(("shell",), "the shell: bash, zsh or fish", {"metavar": "SHELL", "nargs": "?"}),
             Argument(("--names",), "", {"metavar": "KIND", "choices": completion.KINDS}),
         ),
-        "Put the example's line into ~/.bashrc, into ~/.zshrc after compinit, or into\n"
-        "~/.config/fish/config.fish. It completes verbs, options, and names of projects and profiles.",
+        "Put your shell's line of the examples into ~/.config/fish/config.fish, into ~/.bashrc, or into\n"
+        "~/.zshrc after compinit. It completes verbs, options, and names of projects and profiles.",
     ),
     Verb("profile list", "", "show the profile library", ("repoman profile list",), nothing, just_run),
     Verb(
