@@ -53,6 +53,8 @@ PROBE = re.compile(r"\.repoman-probe-[0-9a-f]{16}")
 MARKS = "user.repoman."
 HIDDEN = re.compile(r"environment\.|.*(?:password|passwd|secret|token|credential|private.?key)", re.IGNORECASE)
 """Keys of a configuration whose values are nobody's business."""
+VARIABLE = "environment."
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 HIDDEN_VALUE, NEW_VALUE = "(not shown)", "(not shown, another one)"
 OPTIONS = ("name", "repo", "image", "profiles", "backup", "config", "devices", "target")
 """What is said of a single project."""
@@ -374,9 +376,16 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         "profiles": list(wanted.profiles),
         "backup": wanted.backup,
         "state": then,
+        "environment": environment(set((found or {}).get("expanded_config") or {}) | _keys(wanted, world.profiles)),
     }
     if not any(os.path.exists(os.path.join(repo.source, kind)) for kind in (".git", ".hg", "HEAD")):
         work.warnings.append(f"{repo.inside} is neither a git nor a Mercurial repository")
+
+
+def environment(keys: Iterable[str]) -> list[str]:
+    """Return the names of the variables that keys of an instance's configuration set, as far as a shell can have them."""
+    names = {key.removeprefix(VARIABLE) for key in keys if key.startswith(VARIABLE)}
+    return sorted(name for name in names if IDENTIFIER.fullmatch(name))
 
 
 def _asked(options: dict[str, Any]) -> registry.Wanted:
@@ -416,7 +425,7 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repos
     """Add the steps that make an instance, from its creation to the proof that the user can work in it."""
     name, run_id = wanted.name, secrets.token_hex(8)
     config, devices = desired(wanted, repo, profiles)
-    taken = set(config).union(*(profiles[each].body["config"] for each in wanted.profiles))
+    taken = _keys(wanted, profiles)
     document: dict[str, Any] = {
         "name": name,
         "type": "container",
@@ -750,6 +759,11 @@ def desired(
 def _applied(wanted: registry.Effective, devices: Iterable[str]) -> str:
     """Return the mark that says what repoman gave an instance."""
     return json.dumps({"config": sorted(wanted.config), "devices": sorted(devices), "profiles": list(wanted.profiles)}, sort_keys=True)
+
+
+def _keys(wanted: registry.Effective, profiles: Mapping[str, profile.Installed]) -> set[str]:
+    """Return the keys of the configuration that an instance has from its project and its profiles."""
+    return set(wanted.config).union(*(profiles[each].body["config"] for each in wanted.profiles))
 
 
 def _all_devices(
