@@ -15,8 +15,11 @@ from typing import Any, NoReturn
 from repoman.errors import Failure
 
 OWN_VARIABLES = frozenset(
-    "HOME USER LOGNAME SHELL PWD OLDPWD SHLVL IFS _ PPID UID EUID BASHOPTS SHELLOPTS BASH_VERSINFO BASH_ENV ENV".split()
-)
+    (
+        "HOME", "USER", "LOGNAME", "SHELL", "PWD", "OLDPWD", "SHLVL", "IFS", "_",
+        "PPID", "UID", "EUID", "BASHOPTS", "SHELLOPTS", "BASH_VERSINFO", "BASH_ENV", "ENV",
+    )
+)  # fmt: skip
 """What the account or the shell says, whatever the container's configuration does."""
 ENTER = r"""
 repoman_names=$1 repoman_account=$2
