@@ -13,7 +13,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -21,7 +21,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.homelab.repoman.plugins.module_utils import images, incus, inside, profile, progress, registry
+from ansible_collections.homelab.repoman.plugins.module_utils import images, incus, inside, profile, progress, protect, registry
 from ansible_collections.homelab.repoman.plugins.module_utils.claim import claim
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     ConflictError,
@@ -54,6 +54,8 @@ PROBE = re.compile(r"\.repoman-probe-[0-9a-f]{16}")
 MARKS = "user.repoman."
 HIDDEN = re.compile(r"environment\.|.*(?:password|passwd|secret|token|credential|private.?key)", re.IGNORECASE)
 """Keys of a configuration whose values are nobody's business."""
+VARIABLE = "environment."
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 HIDDEN_VALUE, NEW_VALUE = "(not shown)", "(not shown, another one)"
 OPTIONS = ("name", "repo", "image", "profiles", "backup", "config", "devices", "target")
 """What is said of a single project."""
@@ -149,7 +151,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         What fails for single projects is in the result.
     """
     wishes = _wishes(params)
-    host = _host(params)
+    host = host_of(params)
     try:
         with interruptible():
             works = _plan_all(host, wishes, params["state"])
@@ -196,7 +198,7 @@ def _plan(host: Host, work: Work, world: World, state: str) -> None:
     """Plan for one project."""
     work.plan, work.warnings, work.found = Plan(), [], world.instances.get(work.name)
     if work.found is not None:
-        _check_ours(host, work.name, work.found)
+        check_ours(host, work.name, work.found)
     if state == "absent":
         _plan_absent(host, work, world)
     else:
@@ -298,23 +300,6 @@ def _answer(host: Host, works: list[Work]) -> dict[str, Any]:
     return result
 
 
-def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """Do what the module ``repoman_project_info`` is asked to; see its documentation.
-
-    :raises RepomanError: nothing can be told, or a name is not known.
-    """
-    host = _host(params)
-    answer = host.client.get(incus.url("/1.0/instances", recursion=1, project=host.project))
-    instances = {instance["name"]: instance for instance in answer.data if MARK in (instance.get("config") or {})}
-    names = list(params["names"] or sorted({*host.known.projects, *instances}))
-    for name in names:
-        if name not in host.known.projects and name not in instances:
-            for other in (each for each in answer.data if each["name"] == name):
-                _check_ours(host, name, other)
-            raise _no_such_project(name, host)
-    return {"changed": False, "projects": [_line(host, name, instances.get(name)) for name in names]}
-
-
 def repository(stored: str, host: Host) -> Repository:
     """Return where a repository is.
 
@@ -335,7 +320,11 @@ def repository(stored: str, host: Host) -> Repository:
     return Repository(os.path.relpath(path, root), path, source)
 
 
-def _host(params: dict[str, Any]) -> Host:
+def host_of(params: dict[str, Any]) -> Host:
+    """Return what a module's run works with, by its parameters.
+
+    :raises NotKnownError: there is no such account, or no registry.
+    """
     me = account(params["user"])
     path = me.expand(params["registry_path"] or registry.default_path(me.home))
     return Host(me, path, registry.load(path), incus.Client(incus.find_socket(params["socket"]), params["timeout"]))
@@ -372,7 +361,7 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         action = "created"
         inside.check_account(host.me)
         _plan_create(host, work, wanted, repo, world)
-    elif _plan_match(work.plan, host, wanted, repo, found, world.profiles):
+    elif _plan_match(work, host, wanted, repo, found, world.profiles):
         action = "updated"
     work.text = _plan_entry(work.plan, host, wanted, repo, entry, asked, world.text)
     if work.plan.changed and action == "unchanged":
@@ -390,9 +379,16 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         "profiles": list(wanted.profiles),
         "backup": wanted.backup,
         "state": then,
+        "environment": environment(set((found or {}).get("expanded_config") or {}) | _keys(wanted, world.profiles)),
     }
     if not any(os.path.exists(os.path.join(repo.source, kind)) for kind in (".git", ".hg", "HEAD")):
         work.warnings.append(f"{repo.inside} is neither a git nor a Mercurial repository")
+
+
+def environment(keys: Iterable[str]) -> list[str]:
+    """Return the names of the variables that keys of an instance's configuration set, as far as a shell can have them."""
+    names = {key.removeprefix(VARIABLE) for key in keys if key.startswith(VARIABLE)}
+    return sorted(name for name in names if IDENTIFIER.fullmatch(name))
 
 
 def _asked(options: dict[str, Any]) -> registry.Wanted:
@@ -431,8 +427,8 @@ def _check_own(wanted: registry.Effective, repo: Repository, profiles: dict[str,
 def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repository, world: World) -> None:
     """Add the steps that make an instance, from its creation to the proof that the user can work in it."""
     name, run_id = wanted.name, secrets.token_hex(8)
-    config, devices = _desired(wanted, repo)
-    taken = set(config).union(*(world.profiles[each].body["config"] for each in wanted.profiles))
+    config, devices = desired(wanted, repo, world.profiles)
+    taken = _keys(wanted, world.profiles)
     document: dict[str, Any] = {
         "name": name,
         "type": "container",
@@ -558,17 +554,26 @@ def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
 
 
 def _plan_match(
-    plan: Plan, host: Host, wanted: registry.Effective, repo: Repository, data: dict[str, Any], profiles: dict[str, profile.Installed]
+    work: Work, host: Host, wanted: registry.Effective, repo: Repository, data: dict[str, Any], profiles: dict[str, profile.Installed]
 ) -> bool:
     """Add the step that brings an instance of ours to its configuration; what somebody set by hand beside it stays.
 
     :returns: whether there is one.
     """
-    config, devices = _desired(wanted, repo)
+    config, devices = desired(wanted, repo, profiles)
+    name = wanted.name
+    if data["status"] != "Stopped":
+        applied = json.loads(data["config"].get(APPLIED) or "{}").get("devices", [])
+        devices, waiting = protect.while_running(devices, data["devices"], applied, repo.inside)
+        config |= {APPLIED: _applied(wanted, devices)}
+        if waiting:
+            work.warnings.append(
+                f"{', '.join(waiting)}: what is mounted inside the repository changes only while {name} is stopped; to have it changed:"
+                f" incus stop --project {host.project} {name} && repoman new {name}"
+            )
     now, then = match(data, config, devices, wanted.profiles)
     if then == now:
         return False
-    name = wanted.name
     body = {key: data[key] for key in ("architecture", "description", "ephemeral", "stateful") if key in data} | then
     there = _targets(data.get("expanded_devices") or {})
     targets = [path for path in _targets(_all_devices(wanted, then["devices"], profiles)) if path not in there]
@@ -583,11 +588,16 @@ def _plan_match(
 
     def undo() -> None:
         _settle(host, name)
-        if host.client.get(host.instance_url(name)).data["config"].get(APPLIED) == then["config"][APPLIED]:
-            host.client.wait(host.client.put(host.instance_url(name), body | now), OPERATION_SECONDS)
+        fresh = host.client.get(host.instance_url(name)).data
+        if fresh["config"].get(APPLIED) != then["config"][APPLIED]:
+            return
+        back = dict(now)
+        if fresh["status"] != "Stopped":
+            back["devices"], _waiting = protect.while_running(now["devices"], then["devices"], then["devices"], repo.inside)
+        host.client.wait(host.client.put(host.instance_url(name), body | back), OPERATION_SECONDS)
 
     keys = ("profiles", "config", "devices")
-    plan.add(
+    work.plan.add(
         Step(
             f"bring {name} to its configuration",
             correct,
@@ -735,44 +745,37 @@ def _plan_absent(host: Host, work: Work, world: World) -> None:
         work.line["near"] = difflib.get_close_matches(name, sorted(known), n=3)
 
 
-def _line(host: Host, name: str, instance: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what ``list`` tells of a project."""
-    entry = host.known.projects.get(name) or registry.Project(name, name)
-    override = registry.load_override(host.path, name)
-    wanted = registry.effective(name, host.known.defaults, registry.wanted_of(entry), override)
-    path = os.path.normpath(
-        os.path.join(
-            host.me.expand(host.known.defaults.repos_root), host.me.expand(wanted.repo) if wanted.repo[:1] in "~$" else wanted.repo
-        )
-    )
-    return {
-        "name": name,
-        "state": instance["status"] if instance else "missing",
-        "repo": path,
-        "repo_exists": os.path.isdir(path),
-        "image": wanted.image,
-        "profiles": list(wanted.profiles),
-        "created": entry.created,
-        "last_sync": entry.last_sync,
-        "backup": wanted.backup,
-        "incus_project": host.project,
-    }
+def desired(
+    wanted: registry.Effective, repo: Repository, profiles: Mapping[str, profile.Installed]
+) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """Return the ``config`` and ``devices`` repoman gives an instance.
+
+    :param profiles: those that are installed.
+    :raises RepomanError: the repository cannot be protected as is wanted.
+    """
+    others = _all_devices(wanted, wanted.devices, profiles)
+    devices = wanted.devices | protect.devices(repo.source, repo.inside, wanted.protect, others.values())
+    devices |= {REPO_DEVICE: {"type": "disk", "source": repo.source, "path": repo.inside, "shift": "true"}}
+    return wanted.config | {MARK: wanted.name, REPO: repo.source, APPLIED: _applied(wanted, devices)}, devices
 
 
-def _desired(wanted: registry.Effective, repo: Repository) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """Return the ``config`` and ``devices`` repoman gives an instance."""
-    devices = wanted.devices | {REPO_DEVICE: {"type": "disk", "source": repo.source, "path": repo.inside, "shift": "true"}}
-    applied = json.dumps({"config": sorted(wanted.config), "devices": sorted(devices), "profiles": list(wanted.profiles)}, sort_keys=True)
-    return wanted.config | {MARK: wanted.name, REPO: repo.source, APPLIED: applied}, devices
+def _applied(wanted: registry.Effective, devices: Iterable[str]) -> str:
+    """Return the mark that says what repoman gave an instance."""
+    return json.dumps({"config": sorted(wanted.config), "devices": sorted(devices), "profiles": list(wanted.profiles)}, sort_keys=True)
+
+
+def _keys(wanted: registry.Effective, profiles: Mapping[str, profile.Installed]) -> set[str]:
+    """Return the keys of the configuration that an instance has from its project and its profiles."""
+    return set(wanted.config).union(*(profiles[each].body["config"] for each in wanted.profiles))
 
 
 def _all_devices(
-    wanted: registry.Effective, devices: dict[str, dict[str, str]], profiles: dict[str, profile.Installed]
+    wanted: registry.Effective, devices: dict[str, dict[str, str]], profiles: Mapping[str, profile.Installed]
 ) -> dict[str, dict[str, str]]:
     """Return the devices an instance has, its profiles' included."""
     merged: dict[str, dict[str, str]] = {}
     for name in wanted.profiles:
-        merged |= profiles[name].body["devices"]
+        merged |= profiles[name].body["devices"] if name in profiles else {}
     return merged | devices
 
 
@@ -798,7 +801,11 @@ def _check_profiles(wanted: tuple[str, ...], installed: dict[str, profile.Instal
         )
 
 
-def _check_ours(host: Host, name: str, instance: dict[str, Any]) -> None:
+def check_ours(host: Host, name: str, instance: dict[str, Any]) -> None:
+    """See that an instance is the one repoman made for project ``name``.
+
+    :raises ConflictError: it is not.
+    """
     if (instance.get("config") or {}).get(MARK) != name:
         raise ConflictError(
             f"incus has an instance {name!r} in project {host.project!r} that repoman did not make; it was not touched.",
@@ -845,7 +852,7 @@ def _delete(host: Host, name: str) -> None:
     found = host.client.get_or_none(host.instance_url(name))
     if found is None:
         return
-    _check_ours(host, name, found.data)
+    check_ours(host, name, found.data)
     if found.data["status"] != "Stopped":
         if found.data["config"].get(STATE) == CREATING:
             _power(host, name, "stop", force=True)
@@ -913,10 +920,6 @@ def _listener(what: str) -> Callable[[dict[str, Any]], None]:
 
 def _set_config(host: Host, name: str, config: dict[str, str]) -> None:
     host.client.wait(host.client.patch(host.instance_url(name), {"config": config}), OPERATION_SECONDS)
-
-
-def _no_such_project(name: str, host: Host) -> NotKnownError:
-    return NotKnownError(f"there is no project called {name!r} in {host.path}.", "repoman list", f"repoman new {name}")
 
 
 def _cannot_create(error: incus.IncusError, name: str, image: str) -> RepomanError:
