@@ -633,7 +633,11 @@ def _plan_power(host: Host, work: Work, repo: Repository, state: str, now: str) 
     if state == "stopped" or now == "Running" or (state == "present" and now != "Stopped"):
         return now
 
+    others = False
+    """Whether somebody else has started it."""
+
     def start() -> None:
+        nonlocal others
         witness = Witness(_root(host), repo.source)
         witness.hold()
         try:
@@ -641,13 +645,15 @@ def _plan_power(host: Host, work: Work, repo: Repository, state: str, now: str) 
             work.warnings.extend(inside.make_account(host.client, name, host.project, host.me))
             _prove(host, name, repo, witness)
         except incus.IncusError as error:
-            raise _cannot_start(error, name, repo) from error
+            problem = _cannot_start(error, name, repo)
+            others = isinstance(problem, StaleError)
+            raise problem from error
         finally:
             witness.release()
 
     def undo() -> None:
         _settle(host, name)
-        if host.client.get(host.instance_url(name)).data["status"] != now:
+        if not others and host.client.get(host.instance_url(name)).data["status"] != now:
             _power(host, name, "freeze") if now == "Frozen" else _power(host, name, "stop", force=True)
 
     plan.add(Step(f"start {name}", start, undo, f"state of {name}", f"{now}\n", "Running\n", f"starting {name}…"))
