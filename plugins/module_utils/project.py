@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,7 +44,7 @@ RUN = "user.repoman.run"
 CREATING, READY = "creating", "ready"
 REPO_DEVICE = "repo"
 OPERATION_SECONDS = 600.0
-NO_IMAGE = re.compile("not found|image not provided", re.IGNORECASE)
+NO_IMAGE = re.compile("not found|image not provided|image couldn't be found", re.IGNORECASE)
 """How Incus says that there is no such image."""
 STOP_SECONDS = 30
 """What an instance may take to stop by itself."""
@@ -110,11 +111,13 @@ class World:
     :param instances: of the Incus project, by name.
     :param profiles: installed ones; none where a project is to go.
     :param text: of the registry.
+    :param images: reads the images of this Incus, when they are first needed.
     """
 
     instances: dict[str, dict[str, Any]]
     profiles: dict[str, profile.Installed]
     text: str
+    images: Callable[[], images.Images]
 
 
 @dataclass
@@ -178,7 +181,7 @@ def _plan_all(host: Host, wishes: list[dict[str, Any]], state: str) -> list[Work
         return []
     answer = host.client.get(incus.url("/1.0/instances", recursion=1, project=host.project))
     profiles = {} if state == "absent" else profile.read_installed(host.client)
-    world = World({instance["name"]: instance for instance in answer.data}, profiles, host.known.text)
+    world = World({instance["name"]: instance for instance in answer.data}, profiles, host.known.text, cache(host.local_images))
     works = []
     for wish in wishes:
         work = Work(wish["name"], wish, {"incus_project": host.project}, text=world.text)
@@ -209,7 +212,7 @@ def _plan_again(host: Host, work: Work, state: str) -> tuple[Host, Work]:
     host = replace(host, known=registry.load(host.path))
     found = host.client.get_or_none(host.instance_url(work.name))
     profiles = {} if state == "absent" else profile.read_installed(host.client)
-    _plan(host, work, World({work.name: found.data} if found else {}, profiles, host.known.text), state)
+    _plan(host, work, World({work.name: found.data} if found else {}, profiles, host.known.text, host.local_images), state)
     return host, work
 
 
@@ -357,7 +360,7 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
     if found is None:
         action = "created"
         inside.check_account(host.me)
-        _plan_create(host, work, wanted, repo, world.profiles)
+        _plan_create(host, work, wanted, repo, world)
     elif _plan_match(work, host, wanted, repo, found, world.profiles):
         action = "updated"
     work.text = _plan_entry(work.plan, host, wanted, repo, entry, asked, world.text)
@@ -421,20 +424,20 @@ def _check_own(wanted: registry.Effective, repo: Repository, profiles: dict[str,
             )
 
 
-def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repository, profiles: dict[str, profile.Installed]) -> None:
+def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repository, world: World) -> None:
     """Add the steps that make an instance, from its creation to the proof that the user can work in it."""
     name, run_id = wanted.name, secrets.token_hex(8)
-    config, devices = desired(wanted, repo, profiles)
-    taken = _keys(wanted, profiles)
+    config, devices = desired(wanted, repo, world.profiles)
+    taken = _keys(wanted, world.profiles)
     document: dict[str, Any] = {
         "name": name,
         "type": "container",
-        "source": images.source(wanted.image, host.me, host.local_images),
+        "source": images.source(wanted.image, host.me, world.images),
         "profiles": list(wanted.profiles),
         "config": inside.user_data(host.me, taken) | config | {STATE: CREATING, RUN: run_id},
         "devices": devices,
     }
-    targets = _targets(_all_devices(wanted, devices, profiles))
+    targets = _targets(_all_devices(wanted, devices, world.profiles))
     witness = Witness(_root(host), repo.source)
     plan, warnings = work.plan, work.warnings
     place = {"target": work.options["target"]} if work.options["target"] else {}

@@ -70,26 +70,8 @@ def installation() -> Iterator[Path]:
         shutil.rmtree(place)
 
 
-@pytest.fixture(scope="session")
-def certificate() -> Iterator[tuple[Path, Path]]:
-    """A certificate for servers on the loopback that the private Incus trusts, and its key.
-
-    Incus reads what it trusts once, when it first needs it: so it must be there before any test.
-    """
-    place = Path(tempfile.mkdtemp(prefix="repoman-tls-"))
-    crt, key = place / "server.crt", place / "server.key"
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
-    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    subprocess.run(["openssl", "req", "-quiet", *kind, *names, "-keyout", str(key), "-out", str(crt)], check=True)
-    trusted = Path(os.environ["INCUS_DIR"], "trust", "tests.crt")
-    shutil.copyfile(crt, trusted)
-    yield crt, key
-    trusted.unlink()
-    shutil.rmtree(place)
-
-
 @pytest.fixture
-def world(me: Me, installation: Path, certificate: tuple[Path, Path]) -> Iterator[World]:
+def world(me: Me, installation: Path) -> Iterator[World]:
     """A fresh home; instances, project and profiles are taken away again."""
     home = Path(tempfile.mkdtemp(prefix="repoman-h", dir="/var/tmp"))
     home.chmod(0o755)

@@ -10,6 +10,8 @@ import json
 import os
 import platform
 import pty
+import signal
+import socket
 import ssl
 import subprocess
 import tarfile
@@ -32,8 +34,9 @@ class Streams:
     :param gate: what a download of the image waits for when half of it is sent.
     """
 
-    def __init__(self, root: Path, certificate: tuple[Path, Path], image: bytes) -> None:
-        self.root, self.gate, self.asked = root, threading.Event(), list[str]()
+    def __init__(self, root: Path, image: bytes) -> None:
+        self.root, self.asked = root, list[str]()
+        self.gate, self.halfway = threading.Event(), threading.Event()
         self.gate.set()
         self.size = len(image)
         self._write(image)
@@ -54,13 +57,15 @@ class Streams:
                 data = source.read()  # type: ignore[attr-defined]
                 outputfile.write(data[: len(data) // 2])  # type: ignore[attr-defined]
                 if len(data) == streams.size:
+                    streams.halfway.set()
                     streams.gate.wait(TIMEOUT)
                 outputfile.write(data[len(data) // 2 :])  # type: ignore[attr-defined]
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate)
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        incus = Path(os.environ["INCUS_DIR"])
+        context.load_cert_chain(incus / "trust/tests.crt", incus / "tests.key")
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
         self.url = f"https://127.0.0.1:{self.server.server_address[1]}"
@@ -109,10 +114,10 @@ def marked_image(world: World, place: Path) -> bytes:
 
 
 @pytest.fixture
-def streams(ready: World, certificate: tuple[Path, Path], tmp_path: Path) -> Iterator[Streams]:
+def streams(ready: World, tmp_path: Path) -> Iterator[Streams]:
     """The tree, served, and a remote of that name in the user's client configuration; what it brought goes again."""
     (tmp_path / "tree").mkdir()
-    streams = Streams(tmp_path / "tree", certificate, marked_image(ready, tmp_path))
+    streams = Streams(tmp_path / "tree", marked_image(ready, tmp_path))
     configure(ready, streams={"addr": streams.url, "protocol": "simplestreams", "public": True})
     yield streams
     streams.close()
@@ -160,6 +165,21 @@ def test_download_is_told_on_a_terminal(ready: World, streams: Streams) -> None:
     assert "==>" in seen.decode().rpartition("\x1b[K")[2]
 
 
+def test_interrupt_while_an_image_comes(ready: World, streams: Streams) -> None:
+    """The download is ended; nothing is left, and the next run has it all."""
+    ready.git_repository("demo")
+    streams.gate.clear()
+    process = ready.start("repoman", "new", "demo", "--image", "streams:tiny")
+    assert streams.halfway.wait(TIMEOUT)
+    process.send_signal(signal.SIGINT)
+    _out, err = process.communicate(timeout=TIMEOUT)
+    streams.gate.set()
+    assert process.returncode == 130, err
+    assert ready.instances() == {} and "demo" not in ready.registry.read_text()
+    ready.repoman("new", "demo", "--image", "streams:tiny")
+    assert ready.instances()["demo"]["status"] == "Running"
+
+
 def test_local_fingerprints_and_unknown_names(ready: World, proxy: RecordingProxy) -> None:
     """A fingerprint or the beginning of one serves; what is not there is refused before any change."""
     ready.git_repository("demo")
@@ -182,12 +202,14 @@ def test_local_fingerprints_and_unknown_names(ready: World, proxy: RecordingProx
 def test_public_image_of_another_incus(ready: World) -> None:
     """Its certificate is the one the client has kept; with another one nothing is made."""
     ready.git_repository("demo")
-    ready.incus("config", "set", "core.https_address=127.0.0.1:0")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    ready.incus("config", "set", f"core.https_address={address}")
     try:
         about = json.loads(ready.incus("query", "/1.0"))["environment"]
         image = json.loads(ready.incus("query", "/1.0/images/aliases/busybox"))["target"]
         ready.incus("query", "-X", "PATCH", "-d", '{"public": true}', f"/1.0/images/{image}")
-        configure(ready, other={"addr": f"https://{about['addresses'][0]}", "protocol": "incus", "public": True})
+        configure(ready, other={"addr": f"https://{address}", "protocol": "incus", "public": True})
         certificate = ready.write(ready.home / ".config/incus/servercerts/other.crt", about["certificate"])
         ready.repoman("new", "demo", "--image", "other:busybox")
         assert ready.instances()["demo"]["status"] == "Running"

@@ -25,6 +25,9 @@ def test_fifty_projects(ready: World, proxy: RecordingProxy) -> None:
         ready.mkdir(ready.repos / name / ".git")
     projects = [{"name": name, "image": "busybox"} for name in names]
     play = ("homelab.repoman.new",)
+    proxy.clear()
+    ready.playbook(*play, "--check", repoman_projects=projects)
+    assert proxy.writes == [] and len(proxy.requests) == 3
     ready.playbook(*play, repoman_projects=projects)
     assert {name: each["status"] for name, each in ready.instances().items()} == dict.fromkeys(names, "Running")
     assert entries(ready) == names
