@@ -222,6 +222,60 @@ def test_user_settings_count(ground: Ground) -> None:
     assert ground.look(path)["untracked"] == 0
 
 
+def test_git_reftable(ground: Ground) -> None:
+    """Refs in the reftable format are told by a git that knows it, and are a reason with one that does not."""
+    path = ground.root / "demo"
+    known = subprocess.run(["git", "init", "--ref-format=reftable", str(path)], env=WHO, capture_output=True, check=False).returncode == 0
+    ground.git()
+    if not known:
+        ground.run("git", "config", "extensions.refStorage", "reftable", cwd=path)
+        assert ground.look(path)["problem"].startswith("git says: unknown repository extension")
+        return
+    commit = ground.run("git", "rev-parse", "HEAD", cwd=path).strip()
+    state = ground.look(path)
+    assert (state["commit"], state["problem"]) == (commit, "") and state["branch"]
+
+
+def test_git_unknown_format(ground: Ground) -> None:
+    """A format that is not known here is a reason."""
+    path = ground.git()
+    ground.run("git", "config", "extensions.other", "1", cwd=path)
+    assert ground.look(path)["problem"] == "its format has the extension 'other', which is not known here"
+
+
+def test_git_branch_that_is_not_text(ground: Ground) -> None:
+    """Its bytes are escaped."""
+    path = ground.git()
+    ground.run("git", "checkout", "--quiet", "-b", "x\udcffy", cwd=path)
+    assert ground.look(path)["branch"] == "x\\xffy"
+
+
+def test_git_alternates_in_the_tree(ground: Ground) -> None:
+    """A clone that borrows objects from a neighbour is read."""
+    ground.git("source")
+    ground.run("git", "clone", "--quiet", "--shared", "source", "demo")
+    assert (ground.root / "demo/.git/objects/info/alternates").exists()
+    state = ground.look(ground.root / "demo")
+    assert (state["problem"], state["ahead"], state["last_commit"]) == ("", 0, "2023-11-14T22:13:20Z")
+
+
+def test_git_sparse_and_shallow(ground: Ground) -> None:
+    """A sparse checkout is clean; a shallow clone is counted as far as it goes."""
+    source = ground.git("source")
+    for name in ("a", "b"):
+        (source / name).mkdir()
+        (source / name / "file").write_text("")
+    ground.run("git", "add", ".", cwd=source)
+    ground.run("git", "commit", "--quiet", "--message=two", cwd=source)
+    ground.run("git", "clone", "--quiet", "--depth=1", f"file://{source}", "demo")
+    path = ground.root / "demo"
+    ground.run("git", "sparse-checkout", "set", "--cone", "--sparse-index", "a", cwd=path)
+    assert not (path / "b").exists()
+    ground.run("git", "commit", "--quiet", "--allow-empty", "--message=mine", cwd=path)
+    state = ground.look(path)
+    assert (state["problem"], state["staged"], state["unstaged"], state["ahead"], state["behind"]) == ("", 0, 0, 1, 0)
+
+
 @dataclass(frozen=True)
 class Trap:
     """A booby-trapped repository.
@@ -590,6 +644,24 @@ def test_hg_leads_outside(ground: Ground, lead: Callable[[Ground, Path], None]) 
     lead(ground, path)
     assert "leads outside" in ground.look(path)["problem"]
     assert not ground.fired()
+
+
+def test_hg_tells_nothing_of_files_elsewhere(ground: Ground) -> None:
+    """What ``.hgignore`` leads to outside the repository is not read, so no line of it can be told."""
+    path, secret = ground.hg(), Path(ground.me.home, "secret")
+    secret.write_text("secret(\n")
+    for text in (f"include:{secret}\n", f"subinclude:{secret}\n"):
+        (path / ".hgignore").write_text(text)
+        assert "secret(" not in ground.look(path)["problem"]
+    (path / ".hgignore").unlink()
+    (path / ".hgignore").symlink_to(secret)
+    assert "secret" in subprocess.run(["hg", "status"], cwd=path, env=WHO, capture_output=True, text=True, check=False).stderr
+    assert "secret" not in ground.look(path)["problem"]
+    (path / ".hgignore").unlink()
+    (path / ".hgignore").write_text("include:more\n")
+    (path / "more").write_text("untracked\n")
+    (path / "untracked").write_text("")
+    assert ground.look(path)["untracked"] == 2
 
 
 def test_hg_verify(ground: Ground) -> None:
