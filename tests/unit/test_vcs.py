@@ -655,7 +655,7 @@ def test_hg_tells_nothing_of_files_elsewhere(ground: Ground) -> None:
         assert "secret(" not in ground.look(path)["problem"]
     (path / ".hgignore").unlink()
     (path / ".hgignore").symlink_to(secret)
-    assert "secret" in subprocess.run(["hg", "status"], cwd=path, env=WHO, capture_output=True, text=True, check=False).stderr
+    assert "secret(" in subprocess.run(["hg", "status"], cwd=path, env=WHO, capture_output=True, text=True, check=False).stderr
     assert "secret" not in ground.look(path)["problem"]
     (path / ".hgignore").unlink()
     (path / ".hgignore").write_text("include:more\n")
