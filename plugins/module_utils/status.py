@@ -92,7 +92,7 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
             raise _no_such_project(name, host, {*host.known.projects, *instances})
     lines = [line(host, name, instances.get(name)) for name in names]
     if not params["status"]:
-        return {"changed": False, "projects": lines}
+        return {"changed": False, "projects": lines, "account": vars(host.me), "socket": host.client.path}
     return {"changed": False} | status(host, lines, instances, params)
 
 
@@ -124,6 +124,7 @@ def line(host: Host, name: str, instance: dict[str, Any] | None) -> dict[str, An
         "last_sync": entry.last_sync if entry else "",
         "backup": wanted.backup,
         "incus_project": host.project,
+        "environment": project.environment((instance or {}).get("expanded_config") or {}),
         "problem": problem,
     }
 
@@ -210,7 +211,7 @@ def compare(host: Host, told: Mapping[str, Any], instance: dict[str, Any] | None
         return found
     try:
         wanted = effective(host, told["name"])
-        config, devices = project.desired(wanted, project.repository(wanted.repo, host))
+        config, devices = project.desired(wanted, project.repository(wanted.repo, host), world.profiles)
         return found | {"differences": project.differences(*project.match(instance, config, devices, wanted.profiles))}
     except RepomanError as error:
         return found | {"problem": error.message}

@@ -105,6 +105,11 @@ projects:
       description: Incus's project that the container is in.
       type: str
       sample: repoman
+    environment:
+      description: Names of the variables that the container's configuration sets.
+      type: list
+      elements: str
+      sample: [OLLAMA_HOST]
     problem:
       description: Why less is told than could be, such as an override that cannot be read; empty if nothing is wrong.
       type: str
@@ -177,6 +182,16 @@ time:
   returned: with O(status)
   type: str
   sample: "2026-04-28T15:00:00Z"
+account:
+  description: The account inside.
+  returned: success, without O(status)
+  type: dict
+  sample: {name: alice, uid: 1000, gid: 1000, group: alice, home: /home/alice, shell: /bin/bash}
+socket:
+  description: Path of the Incus socket that was used.
+  returned: success, without O(status)
+  type: str
+  sample: /run/incus/unix.socket
 msg:
   description: What is wrong, in one sentence.
   returned: failure

@@ -156,12 +156,13 @@ def remove(result: Result, mode: Mode) -> Told:
 def shell(result: Result, mode: Mode) -> Told:
     """Say nothing but what failed: what is printed is the shell's."""
     lines: list[Line] = []
-    for project in result["projects"]:
+    done = [project for project in result["projects"] if "action" in project]  # the first task only looks
+    for project in done:
         if project["action"] == "failed":
             lines += error(project["msg"], project["hints"])
         elif mode.check:
             lines += steps(project, mode)
-    return Told(lines, worst(result["projects"]))
+    return Told(lines, worst(done))
 
 
 def projects(result: Result, mode: Mode) -> Told:
