@@ -68,6 +68,9 @@ def test_status_tells_all(ready: World, proxy: RecordingProxy) -> None:
     ready.repoman("new", "demo")
     assert projects(ready)["demo"]["differences"] == []
     assert ready.instances()["demo"]["config"]["user.manual"] == "mine"
+    ready.write(ready.overrides / "demo.toml", 'profiles = ["default", "nope"]\n')
+    told = projects(ready)["demo"]
+    assert told["profiles_missing"] == ["nope"] and told["differences"][0] == "profiles: default, extra instead of default, nope"
 
 
 def test_the_same_requests_for_many_projects(ready: World, proxy: RecordingProxy) -> None:

@@ -276,6 +276,17 @@ def test_git_sparse_and_shallow(ground: Ground) -> None:
     assert (state["problem"], state["staged"], state["unstaged"], state["ahead"], state["behind"]) == ("", 0, 0, 1, 0)
 
 
+def test_user_settings_of_hg_count(ground: Ground) -> None:
+    """What the user ignores everywhere is not untracked."""
+    path = ground.hg()
+    (path / "mine").write_text("")
+    Path(ground.me.home, ".hgrc").write_text("[ui]\nignore = ~/.ignored\n")
+    Path(ground.me.home, ".ignored").write_text("mine\n")
+    assert ground.look(path)["untracked"] == 0
+    (path / "other").write_text("")
+    assert ground.look(path)["untracked"] == 1
+
+
 @dataclass(frozen=True)
 class Trap:
     """A booby-trapped repository.
