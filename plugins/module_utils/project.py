@@ -87,7 +87,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     :raises RepomanError: it cannot be done; what was begun is undone.
     """
     name = check_project_name(params["name"])
-    host = _host(params)
+    host = surroundings(params)
 
     def make() -> tuple[Plan, dict[str, Any]]:
         found = host.client.get_or_none(host.instance_url(name))
@@ -106,16 +106,44 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
     :raises RepomanError: nothing can be told, or a name is not known.
     """
-    host = _host(params)
-    answer = host.client.get(incus.url("/1.0/instances", recursion=1, project=host.project))
-    instances = {instance["name"]: instance for instance in answer.data if MARK in (instance.get("config") or {})}
+    host = surroundings(params)
+    everything = read_instances(host)
+    instances = {name: instance for name, instance in everything.items() if is_marked(instance)}
     names = list(params["names"] or sorted({*host.known.projects, *instances}))
     for name in names:
         if name not in host.known.projects and name not in instances:
-            for other in (each for each in answer.data if each["name"] == name):
-                _check_ours(host, name, other)
+            if name in everything:
+                _check_ours(host, name, everything[name])
             raise _no_such_project(name, host)
-    return {"changed": False, "projects": [_line(host, name, instances.get(name)) for name in names]}
+    return {"changed": False, "projects": [describe(host, name, instances.get(name)) for name in names]}
+
+
+def surroundings(params: dict[str, Any]) -> Host:
+    """Return what the common options of a module name.
+
+    :raises NotKnownError: there is no such user, or no registry that can be read.
+    """
+    me = account(params["user"])
+    path = me.expand(params["registry_path"] or registry.default_path(me.home))
+    return Host(me, path, registry.load(path), incus.Client(incus.find_socket(params["socket"]), params["timeout"]))
+
+
+def read_instances(host: Host) -> dict[str, dict[str, Any]]:
+    """Read every instance of the Incus project, ours or not, in one request: name to instance."""
+    answer = host.client.get(incus.url("/1.0/instances", recursion=1, project=host.project))
+    return {instance["name"]: instance for instance in answer.data}
+
+
+def is_marked(instance: dict[str, Any]) -> bool:
+    """Whether repoman made an instance."""
+    return MARK in (instance.get("config") or {})
+
+
+def vcs_kind(path: str) -> str:
+    """Return ``git`` or ``hg``, of a work tree or a bare repository; empty if it is neither."""
+    if os.path.lexists(os.path.join(path, ".git")) or all(os.path.exists(os.path.join(path, part)) for part in ("HEAD", "objects", "refs")):
+        return "git"
+    return "hg" if os.path.lexists(os.path.join(path, ".hg")) else ""
 
 
 def repository(stored: str, host: Host) -> Repository:
@@ -151,12 +179,6 @@ def image_source(image: str, me: Account) -> dict[str, str]:
     if server is None:
         raise NotKnownError(f"image {image!r}: the incus client knows no remote called {remote!r}.", "incus remote list")
     return {"type": "image", "mode": "pull", "server": server, "protocol": "simplestreams", "alias": alias}
-
-
-def _host(params: dict[str, Any]) -> Host:
-    me = account(params["user"])
-    path = me.expand(params["registry_path"] or registry.default_path(me.home))
-    return Host(me, path, registry.load(path), incus.Client(incus.find_socket(params["socket"]), params["timeout"]))
 
 
 def _plan_present(host: Host, name: str, found: incus.Answer | None, params: dict[str, Any]) -> tuple[Plan, dict[str, Any]]:
@@ -204,7 +226,7 @@ def _plan_present(host: Host, name: str, found: incus.Answer | None, params: dic
         "account": vars(host.me),
         "socket": host.client.path,
     }
-    if not any(os.path.exists(os.path.join(repo.source, kind)) for kind in (".git", ".hg", "HEAD")):
+    if not vcs_kind(repo.source):
         report["warnings"] = [f"{repo.inside} is neither a git nor a Mercurial repository"]
     return plan, report
 
@@ -372,8 +394,11 @@ def _plan_absent(host: Host, name: str, found: incus.Answer | None) -> tuple[Pla
     return plan, report
 
 
-def _line(host: Host, name: str, instance: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what ``list`` tells of a project."""
+def describe(host: Host, name: str, instance: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what ``list`` tells of a project.
+
+    :param instance: as :func:`read_instances` gives it.
+    """
     entry = host.known.projects.get(name) or registry.Project(name, name)
     override = registry.load_override(host.path, name)
     wanted = registry.effective(name, host.known.defaults, registry.wanted_of(entry), override)
@@ -387,6 +412,7 @@ def _line(host: Host, name: str, instance: dict[str, Any] | None) -> dict[str, A
         "state": instance["status"] if instance else "missing",
         "repo": path,
         "repo_exists": os.path.isdir(path),
+        "vcs": vcs_kind(path),
         "image": wanted.image,
         "profiles": list(wanted.profiles),
         "created": entry.created,

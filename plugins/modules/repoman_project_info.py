@@ -41,6 +41,7 @@ projects:
       state: Running
       repo: /home/alice/repos/isurus
       repo_exists: true
+      vcs: git
       image: images:ubuntu/26.04/cloud
       profiles: [default]
       created: "2026-04-28T15:00:00Z"

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from world import CHECKOUT, Me, World, account, home_of
+from world import CHECKOUT, Me, World, account, home_of, place_for
 
 SSHD = "/usr/sbin/sshd"
 PRIVILEGED = os.geteuid() == 0
@@ -64,8 +64,7 @@ class Lab:
 def lab(me: Me, bin_dir: Path) -> Iterator[Lab]:
     """Build the lab, and take it down with everything that was made in it."""
     with ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="repoman-l", dir="/var/tmp")))
-        place.chmod(0o755)
+        place = stack.enter_context(place_for("repoman-l"))
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place / "host_key"], check=True)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place / "key"], check=True)
         for private in ("host_key", "key"):

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,33 +46,37 @@ def account(mark: str, home: str = "") -> Iterator[Me]:
     :param home: its home; a temporary directory where not given.
     """
     name = f"repoman-{mark}{os.getpid()}"
-    place = home or tempfile.mkdtemp(prefix="repoman-a", dir="/var/tmp")
-    subprocess.run(["groupadd", "--force", ADMINS], check=True)
-    subprocess.run(
-        ["useradd", "--user-group", "--no-create-home", "--home-dir", place, "--groups", ADMINS, "--shell", "/bin/bash", name], check=True
-    )
-    entry = pwd.getpwnam(name)
-    try:
+    with ExitStack() as stack:
+        place = home or str(stack.enter_context(place_for("repoman-a")))
+        subprocess.run(["groupadd", "--force", ADMINS], check=True)
+        subprocess.run(
+            ["useradd", "--user-group", "--no-create-home", "--home-dir", place, "--groups", ADMINS, "--shell", "/bin/bash", name],
+            check=True,
+        )
+        stack.callback(subprocess.run, ["userdel", name], check=True)
+        entry = pwd.getpwnam(name)
         if not home:
-            os.chmod(place, 0o755)
             os.chown(place, entry.pw_uid, entry.pw_gid)
         yield Me(name, entry.pw_uid, entry.pw_gid, place)
+
+
+@contextmanager
+def place_for(prefix: str) -> Iterator[Path]:
+    """Make a directory that any user can read, for a while."""
+    place = Path(tempfile.mkdtemp(prefix=prefix, dir="/var/tmp"))
+    place.chmod(0o755)
+    try:
+        yield place
     finally:
-        subprocess.run(["userdel", name], check=True)
-        if not home:
-            shutil.rmtree(place)
+        shutil.rmtree(place)
 
 
 @contextmanager
 def home_of(me: Me) -> Iterator[Path]:
     """Make a home for a while."""
-    home = Path(tempfile.mkdtemp(prefix="repoman-h", dir="/var/tmp"))
-    home.chmod(0o755)
-    os.chown(home, me.uid, me.gid)
-    try:
+    with place_for("repoman-h") as home:
+        os.chown(home, me.uid, me.gid)
         yield home
-    finally:
-        shutil.rmtree(home)
 
 
 @dataclass(frozen=True)
