@@ -406,7 +406,8 @@ def _surroundings(params: dict[str, Any]) -> tuple[registry.Registry | None, Lib
         handed=params.get("vendor_templates") or {},
     )
     client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
-    return known, library, HostFacts(known.lan_ip if known else "", me.name, me.home), client
+    lan_ip = params.get("lan_ip") or (known.lan_ip if known else "")
+    return known, library, HostFacts(lan_ip, me.name, me.home), client
 
 
 def _apply(change: Change, plan_again: Callable[[str], Change]) -> Change:
