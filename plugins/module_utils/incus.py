@@ -220,7 +220,7 @@ class Client:
         request = {"command": command, "record-output": True, "wait-for-websocket": False, "interactive": False, "cwd": "/"}
         done = self.wait(self.post(target, request), timeout)
         logs: dict[str, str] = done.get("output") or {}
-        said = "".join(self.get_text(url(logs[stream], project=project)) for stream in ("2",) if stream in logs and done["return"])
+        said = "".join(self.get_text(url(logs[stream], project=project)) for stream in ("2",) if stream in logs)
         for log in logs.values():
             with suppress(IncusError):  # what is left of it goes with the instance
                 self.delete(url(log, project=project))

@@ -36,6 +36,7 @@ class Step:
     :param target: what is changed; the header of its diff.
     :param before: the text of the target before the step; empty where it does not exist.
     :param after: the text of the target after the step; empty where it is removed.
+    :param doing: what is told while it is under way; empty where it takes no time.
     """
 
     description: str
@@ -44,6 +45,7 @@ class Step:
     target: str = ""
     before: str = ""
     after: str = ""
+    doing: str = ""
 
 
 @dataclass
@@ -51,9 +53,11 @@ class Plan:
     """The steps that lead from what is to what should be.
 
     :param steps: in the order they are applied.
+    :param heard: whether a signal asked to stop while a failure was being undone.
     """
 
     steps: list[Step] = field(default_factory=list)
+    heard: bool = False
 
     def add(self, step: Step) -> None:
         """Append a step."""
@@ -95,6 +99,7 @@ class Plan:
             except BaseException as error:
                 quiet.on = True
                 undo(begun, error)
+                self.heard = quiet.heard
                 raise
 
 
@@ -115,9 +120,11 @@ class Quiet:
     """Whether signals are to be ignored.
 
     :param on: a plain attribute: nothing can come between a failure and its setting, as it could with a call.
+    :param heard: whether one came while they were.
     """
 
     on: bool = False
+    heard: bool = False
 
 
 @contextmanager
@@ -131,7 +138,9 @@ def interruptible() -> Iterator[Quiet]:
     quiet = Quiet()
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if not quiet.on:
+        if quiet.on:
+            quiet.heard = True
+        else:
             quiet.on = True  # a second signal must not hit before the undoing has begun
             raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}; what this run had made was undone")
 

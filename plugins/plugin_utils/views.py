@@ -48,7 +48,7 @@ def tell(view: str, result: Result, failed: bool, mode: Mode) -> Told:
     :param view: name of the playbook whose words to use.
     :param failed: whether the task failed.
     """
-    if failed and not result.get("profiles"):
+    if failed and not result.get("profiles") and not result.get("projects"):
         return failure(result)
     return VIEWS[view](result, mode)
 
@@ -73,7 +73,7 @@ def error(message: str, hints: Iterable[str]) -> list[Line]:
 
 
 def steps(result: Result, mode: Mode) -> list[Line]:
-    """Return the steps that were done, or would be."""
+    """Return the steps that were done, or would be: of a result, or of one project in it."""
     return [Line("out", f"would {step}") if mode.check else Line("done", step) for step in result["steps"]]
 
 
@@ -108,29 +108,53 @@ def detected(result: Result) -> list[Line]:
 
 def new(result: Result, mode: Mode) -> Told:
     """Say each step, and how to get in."""
-    name = result["project"]["name"]
-    lines = steps(result, mode)
-    if mode.check:
-        return Told(lines or [Line("out", f"nothing to do: {name} is as it should be")])
-    if not lines:
-        lines.append(Line("done", f"{name} is up to date"))
-    return Told([*lines, Line("out", f"next: repoman shell {name}")])
+    lines: list[Line] = []
+    for project in result["projects"]:
+        name = project["name"]
+        if project["action"] == "failed":
+            lines += error(project["msg"], project["hints"])
+        elif project["steps"]:
+            lines += steps(project, mode)
+        else:
+            lines.append(Line("out", f"nothing to do: {name} is as it should be") if mode.check else Line("done", f"{name} is up to date"))
+    there = [project["name"] for project in result["projects"] if project["action"] != "failed"]
+    if there and not mode.check:
+        lines.append(Line("out", f"next: repoman shell {there[0] if len(there) == 1 else 'NAME'}"))
+    return Told(lines, worst(result["projects"]))
 
 
 def remove(result: Result, mode: Mode) -> Told:
-    """Say what went and what stayed."""
-    name, kept = result["project"]["name"], result["kept"]
-    if not result["steps"]:
-        return Told(error(f"there is no project called {name!r}.", ("repoman list",)), NOT_KNOWN)
-    stays = f"repository {kept['repo']} and mirror {kept['mirror']}"
-    if mode.check:
-        return Told([*steps(result, mode), Line("out", f"would leave untouched: {stays}")])
-    return Told([Line("done", f"removed {name} ({stays} untouched)")])
+    """Say what went and what stayed; a project that is not known is an error."""
+    lines: list[Line] = []
+    code = worst(result["projects"])
+    for project in result["projects"]:
+        name = project["name"]
+        if project["action"] == "failed":
+            lines += error(project["msg"], project["hints"])
+            continue
+        if project["action"] == "absent":
+            hints = [f"did you mean {near!r}?" for near in project["near"]]
+            lines += error(f"there is no project called {name!r}.", (*hints, "repoman list"))
+            code = max(code, NOT_KNOWN)
+            continue
+        kept = project["kept"]
+        stays = f"repository {kept['repo']} and mirror {kept['mirror']}"
+        if mode.check:
+            lines += [*steps(project, mode), Line("out", f"would leave untouched: {stays}, with all it kept")]
+        else:
+            lines.append(Line("done", f"removed {name} ({stays} untouched)"))
+    return Told(lines, code)
 
 
 def shell(result: Result, mode: Mode) -> Told:
-    """Say nothing: what is printed is the shell's."""
-    return Told(steps(result, mode) if mode.check else [])
+    """Say nothing but what failed: what is printed is the shell's."""
+    lines: list[Line] = []
+    for project in result["projects"]:
+        if project["action"] == "failed":
+            lines += error(project["msg"], project["hints"])
+        elif mode.check:
+            lines += steps(project, mode)
+    return Told(lines, worst(result["projects"]))
 
 
 def projects(result: Result, mode: Mode) -> Told:
@@ -211,9 +235,9 @@ def profile_remove(result: Result, mode: Mode) -> Told:
     return Told(lines, code)
 
 
-def worst(profiles: Iterable[Result]) -> int:
-    """Return the worst exit code of single profiles."""
-    return max((int(profile.get("exit_code", 1)) for profile in profiles if profile["action"] == "failed"), default=0)
+def worst(lines: Iterable[Result]) -> int:
+    """Return the worst exit code of single profiles or projects."""
+    return max((int(line.get("exit_code", 1)) for line in lines if line["action"] == "failed"), default=0)
 
 
 def profile_diff(result: Result, mode: Mode) -> Told:

@@ -269,7 +269,7 @@ VERBS = (
         "NAME… [--yes]",
         "delete containers; repository and backup stay",
         ("repoman remove isurus", "repoman remove isurus --yes"),
-        lambda options: {"repoman_project_names": options.names},
+        lambda options: {"repoman_projects": [{"name": name} for name in dict.fromkeys(options.names)]},
         remove,
         (names("projects to remove"), flag("--yes", help="do not ask")),
         "Shows what goes and what stays, and asks; an empty answer means no.",

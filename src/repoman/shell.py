@@ -63,7 +63,7 @@ def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bo
     :param terminal: whether there is a terminal to give to it.
     :param term: the terminal's type; empty if not known.
     """
-    project, account = result["project"], result["account"]
+    project, account = result["projects"][0], result["account"]
     return [
         "incus",
         "exec",

@@ -46,7 +46,7 @@ PLAYBOOKS = [
         ),
     ),
     ("new --no-backup isurus", Playbook("new", {"repoman_projects": [{"name": "isurus", "backup": False}]})),
-    ("remove a --yes b", Playbook("remove", {"repoman_project_names": ["a", "b"]})),
+    ("remove a --yes b", Playbook("remove", {"repoman_projects": [{"name": "a"}, {"name": "b"}]})),
     ("shell isurus", Playbook("shell", {"repoman_project_name": "isurus"})),
     ("shell isurus -- ls -l -- x", Playbook("shell", {"repoman_project_name": "isurus"})),
     ("profile list", Playbook("profile_list")),
@@ -295,7 +295,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 RESULT: dict[str, Any] = {
-    "project": {"name": "isurus", "incus_project": "repoman", "repo": "/home/me/repos/a b"},
+    "projects": [{"name": "isurus", "incus_project": "repoman", "repo": "/home/me/repos/a b"}],
     "account": {"name": "me", "shell": "/bin/zsh"},
     "socket": "/run/s",
 }

@@ -135,13 +135,22 @@ SETUP: Data = {
     "detected": {"lan_ip": "192.0.2.1", "interface": "br0", "user": "me", "home": "/home/me"},
 }
 DETECTED = ["detected:", "  user         me", "  home         /home/me", "  LAN address  192.0.2.1 (br0)"]
-PROJECT: Data = {"changed": True, "steps": ["create container isurus", "start isurus"], "project": {"name": "isurus"}}
-REMOVED: Data = {
-    "changed": True,
-    "steps": ["delete container isurus", "take isurus out of the registry"],
-    "project": {"name": "isurus"},
-    "kept": {"repo": "/repos/isurus", "mirror": "/nfs/isurus"},
-}
+
+
+def project(name: str = "isurus", **more: Any) -> Data:
+    """Return the result of ``repoman_project`` for one project."""
+    line = {"name": name, "action": "created", "steps": [f"create container {name}", f"start {name}"], "changed": True} | more
+    return {"changed": line["changed"], "projects": [line]}
+
+
+PROJECT = project()
+UNCHANGED = project(action="unchanged", steps=[], changed=False)
+REMOVED = project(
+    action="removed",
+    steps=["delete container isurus", "take isurus out of the registry"],
+    kept={"repo": "/repos/isurus", "mirror": "/nfs/isurus"},
+)
+REFUSED = project(action="failed", steps=[], changed=False, msg="isurus: no.", hints=["do c"], exit_code=4)
 FAILURE: Data = {"msg": "there is no registry at /r.toml.", "hints": ["repoman setup"], "exit_code": 3}
 FAILED_LINE = profile("b", "failed", msg="profile 'b': no.", hints=["do c"], exit_code=4)
 
@@ -269,8 +278,8 @@ class TestProjects:
         """Each step, and how to get in."""
         assert told("new", PROJECT)[0] == ["==> create container isurus", "==> start isurus", "next: repoman shell isurus"]
         assert told("new", PROJECT, check=True)[0] == ["would create container isurus", "would start isurus"]
-        assert told("new", PROJECT | {"steps": []})[0] == ["==> isurus is up to date", "next: repoman shell isurus"]
-        assert told("new", PROJECT | {"steps": []}, check=True)[0] == ["nothing to do: isurus is as it should be"]
+        assert told("new", UNCHANGED)[0] == ["==> isurus is up to date", "next: repoman shell isurus"]
+        assert told("new", UNCHANGED, check=True)[0] == ["nothing to do: isurus is as it should be"]
 
     def test_remove(self) -> None:
         """What goes, and what stays."""
@@ -279,13 +288,21 @@ class TestProjects:
         assert told("remove", REMOVED, check=True)[0] == [
             "would delete container isurus",
             "would take isurus out of the registry",
-            f"would leave untouched: {stays}",
+            f"would leave untouched: {stays}, with all it kept",
         ]
 
     def test_remove_of_an_unknown_project(self) -> None:
         """It is an error of the command, though not of the module."""
-        unknown = REMOVED | {"steps": [], "changed": False}
-        assert told("remove", unknown) == ([], ["repoman: error: there is no project called 'isurus'.", "hint: repoman list"], 3)
+        unknown = project(action="absent", steps=[], changed=False, near=["isuru"])
+        err = ["repoman: error: there is no project called 'isurus'.", "hint: did you mean 'isuru'?", "hint: repoman list"]
+        assert told("remove", unknown) == ([], err, 3)
+
+    @pytest.mark.parametrize(("view", "done"), [("new", PROJECT), ("remove", REMOVED), ("shell", PROJECT)])
+    def test_one_of_several_failed(self, view: str, done: Data) -> None:
+        """The others are told, and the exit code is the worst."""
+        both = {"changed": True, "projects": [*done["projects"], *REFUSED["projects"]]}
+        out, err, code = told(view, both | {"failed": True, "msg": "isurus: no.", "hints": [], "exit_code": 4}, failed=True)
+        assert out[:-1] == told(view, done)[0][:-1] and err == ["repoman: error: isurus: no.", "hint: do c"] and code == 4
 
     def test_shell(self) -> None:
         """It is silent, but for what it would do."""
