@@ -90,6 +90,7 @@ def lab(me: Me, bin_dir: Path) -> Iterator[Lab]:
             "ansible_user": me.name,
             "ansible_python_interpreter": str(bin_dir / "python"),
             "ansible_ssh_private_key_file": str(place / "key"),
+            "ansible_ssh_pipelining": True,  # an ssh daemon that is not root's has no terminals to give
             "ansible_ssh_args": f"-F none -o UserKnownHostsFile={known} -o ControlMaster=no",
         }
         variables = {name: reached | {"ansible_port": port} for name, port in ports.items()}

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,11 +14,10 @@ from pathlib import Path
 import pytest
 from lab import Lab, closed_port, lab
 from proxy import RecordingProxy
-from world import Me, Result
+from world import Me, Result, changes
 
+HOMELAB = Path(__file__).parent / "homelab"
 NAMES = ("nas1", "nas2")
-VENDOR = ["claude-share", "default", "dotfiles"]
-"""What ``profile install --all`` can install where no LAN address is known, and Incus's own."""
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,7 @@ def homelab(built: Lab) -> Iterator[Lab]:
         host.clean()
         for path in (host.registry, *host.user_dir.glob("*"), *host.overrides.glob("*")):
             path.unlink(missing_ok=True)
+        shutil.rmtree(host.home / "src", ignore_errors=True)
 
 
 def by_host(result: Result) -> dict[str, str]:
@@ -137,3 +138,27 @@ def test_interruption_is_undone_over_there(homelab: Lab, name: str, pipelining: 
         assert undone.wait(60)
         host.wait_gone("demo")
     assert host.registry.read_text() == before
+
+
+def test_homelab_that_includes_the_roles(homelab: Lab) -> None:
+    """Somebody's site.yml on two fresh hosts: check mode, for real, again without a change, check mode again."""
+    shutil.copytree(HOMELAB, homelab.controller.home / "homelab", dirs_exist_ok=True)
+    inventory = homelab.inventory(**{name: {"homelab_home": str(host.home)} for name, host in homelab.hosts.items()})
+    site = ("-i", inventory, str(homelab.controller.home / "homelab/site.yml"))
+
+    checked = homelab.controller.playbook(*site, "--check", "--diff")
+    assert "the repository" in checked.err and "no error in check mode" in checked.err
+    for host in homelab.hosts.values():
+        assert not host.registry.exists() and "repoman" not in host.projects() and list(host.profiles()) == ["default"]
+        assert not (host.home / "src").exists()
+
+    assert changes(homelab.controller.playbook(*site)) > 0
+    for host in homelab.hosts.values():
+        found = host.instances()
+        assert {name: instance["status"] for name, instance in found.items()} == dict.fromkeys(("again", "isurus", "lamna"), "Running")
+        assert found["lamna"]["profiles"] == ["default", "dotfiles"] and found["lamna"]["config"]["user.kept"] == "yes"
+        assert found["again"]["devices"]["repo"]["source"] == str(host.home / "src/isurus")
+        assert 'repos_root = "~/src"' in host.registry.read_text() and host.registry.stat().st_uid == host.me.uid
+    assert changes(homelab.controller.playbook(*site)) == 0
+    assert changes(homelab.controller.playbook(*site, "--check")) == 0
+    assert changes(homelab.controller.playbook(*site, "--tags", "repoman")) == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -91,6 +92,11 @@ class Result:
     def data(self) -> Any:
         """Standard output as JSON."""
         return json.loads(self.out)
+
+
+def changes(result: Result) -> int:
+    """Return how many tasks of a playbook changed something, from the recap."""
+    return sum(int(number) for number in re.findall(r"changed=(\d+)", result.out))
 
 
 class World:
