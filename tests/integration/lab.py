@@ -82,6 +82,8 @@ def lab(me: Me, bin_dir: Path) -> Iterator[Lab]:
                 _sshd(place, "nas2", None if PRIVILEGED else me, {"LANG": "C.UTF-8"} if PRIVILEGED else {"HOME": str(home)})
             ),
         }
+        control = controller.mkdir(controller.home / "control")
+        stack.callback(_hang_up, control)
         known = place / "known_hosts"
         key = (place / "host_key.pub").read_text()
         known.write_text("".join(f"[127.0.0.1]:{port} {key}" for port in ports.values()))
@@ -91,7 +93,7 @@ def lab(me: Me, bin_dir: Path) -> Iterator[Lab]:
             "ansible_python_interpreter": str(bin_dir / "python"),
             "ansible_ssh_private_key_file": str(place / "key"),
             "ansible_ssh_pipelining": True,  # an ssh daemon that is not root's has no terminals to give
-            "ansible_ssh_args": f"-F none -o UserKnownHostsFile={known} -o ControlMaster=no",
+            "ansible_ssh_args": f"-F none -o UserKnownHostsFile={known} -o ControlMaster=auto -o ControlPersist=60 -o ControlPath={control}/%p",
         }
         variables = {name: reached | {"ansible_port": port} for name, port in ports.items()}
         variables["nas2"] |= {"repoman_socket": nas2.socket}
@@ -105,6 +107,12 @@ def closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _hang_up(control: Path) -> None:
+    """End the connections that ssh keeps for the next command."""
+    for each in control.iterdir():
+        subprocess.run(["ssh", "-F", "none", "-o", f"ControlPath={each}", "-O", "exit", "lab"], check=True, capture_output=True)
 
 
 @contextmanager

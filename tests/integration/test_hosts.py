@@ -161,4 +161,3 @@ def test_homelab_that_includes_the_roles(homelab: Lab) -> None:
         assert 'repos_root = "~/src"' in host.registry.read_text() and host.registry.stat().st_uid == host.me.uid
     assert changes(homelab.controller.playbook(*site)) == 0
     assert changes(homelab.controller.playbook(*site, "--check")) == 0
-    assert changes(homelab.controller.playbook(*site, "--tags", "repoman")) == 0
