@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils import project
+from ansible_collections.homelab.repoman.plugins.module_utils import project, status
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 
 UNKNOWN = "unknown"
@@ -25,15 +25,15 @@ def read(params: dict[str, Any]) -> tuple[list[dict[str, Any]], RepomanError | N
     :returns: what is told of each, by name; and why Incus could not be asked, in which case every state is ``unknown``.
     :raises RepomanError: the registry, or an override, cannot be read.
     """
-    host = project.surroundings(params)
+    host = project.host_of(params)
     problem, instances = None, {}
     try:
-        instances = {name: instance for name, instance in project.read_instances(host).items() if project.is_marked(instance)}
+        instances = {name: instance for name, instance in project.read_instances(host).items() if status.is_ours(instance)}
     except RepomanError as error:
         problem = error
-    told = [project.describe(host, name, instances.get(name)) for name in sorted({*host.known.projects, *instances})]
+    told = [status.line(host, name, instances.get(name)) for name in sorted({*host.known.projects, *instances})]
     state = {"state": UNKNOWN} if problem else {}
-    return [each | {"user": host.me.name} | state for each in told], problem
+    return [each | {"user": host.me.name, "vcs": project.vcs_kind(each["repo"])} | state for each in told], problem
 
 
 def variables(guest: dict[str, Any], remote: str, as_user: bool) -> dict[str, Any]:

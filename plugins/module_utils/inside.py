@@ -6,13 +6,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 import re
 import secrets
 import time
 from collections.abc import Container, Iterable
+
+try:
+    import yaml
+except ImportError:  # the module says so before it gets here
+    yaml = None  # type: ignore[assignment]
 
 from ansible_collections.homelab.repoman.plugins.module_utils import incus
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError
@@ -25,8 +29,8 @@ POLL_SECONDS = 0.05
 USER_DATA = ("cloud-init.user-data", "user.user-data")
 VENDOR_DATA = ("cloud-init.vendor-data", "user.vendor-data")
 """The configuration keys that cloud-init's data of each kind may stand under."""
-SEPARATORS = re.compile(r"[:\x00-\x1f\x7f]")
-"""What no field of passwd(5) can hold."""
+SEPARATORS = re.compile(r"[:\x00-\x1f\x7f\ud800-\udfff]")
+"""What no field of passwd(5) can hold, and what is no text."""
 
 WAIT = r"""
 boot=$1 limit=$2
@@ -212,7 +216,7 @@ def user_data(me: Account, taken: Container[str]) -> dict[str, str]:
     """Return the configuration that makes cloud-init make the account, and no default user.
 
     It is meant for an instance's first start only: a change of it would make cloud-init begin anew. An image without cloud-init
-    does not look at it. JSON is YAML, and every part of a command is a string of its own: no name can be read as anything else.
+    does not look at it. Every part of a command is a string of its own: no name can be read as anything else.
 
     :param taken: the configuration keys the instance has from elsewhere. Where user data is among them, which belongs to the user,
         the account comes as vendor data; where both are, it is made after the start only.
@@ -234,7 +238,7 @@ def user_data(me: Account, taken: Container[str]) -> dict[str, str]:
             }
         ],
     }
-    return {keys[0]: f"#cloud-config\n{json.dumps(document)}\n"}
+    return {keys[0]: f"#cloud-config\n{yaml.safe_dump(document)}"}
 
 
 def wait_ready(client: incus.Client, instance: str, project: str) -> None:

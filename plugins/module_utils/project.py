@@ -11,14 +11,17 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable
+import stat
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.homelab.repoman.plugins.module_utils import images, incus, inside, profile, progress, registry
+from ansible_collections.homelab.repoman.plugins.module_utils import images, incus, inside, profile, progress, protect, registry
 from ansible_collections.homelab.repoman.plugins.module_utils.claim import claim
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     ConflictError,
@@ -41,15 +44,18 @@ RUN = "user.repoman.run"
 CREATING, READY = "creating", "ready"
 REPO_DEVICE = "repo"
 OPERATION_SECONDS = 600.0
-NO_IMAGE = re.compile("not found|image not provided", re.IGNORECASE)
+NO_IMAGE = re.compile("not found|image not provided|image couldn't be found", re.IGNORECASE)
 """How Incus says that there is no such image."""
 STOP_SECONDS = 30
 """What an instance may take to stop by itself."""
 CLAIM_SECONDS = 120.0
 """How long a run waits for another one that works on the same, finished project."""
+PROBE = re.compile(r"\.repoman-probe-[0-9a-f]{16}")
 MARKS = "user.repoman."
 HIDDEN = re.compile(r"environment\.|.*(?:password|passwd|secret|token|credential|private.?key)", re.IGNORECASE)
 """Keys of a configuration whose values are nobody's business."""
+VARIABLE = "environment."
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 HIDDEN_VALUE, NEW_VALUE = "(not shown)", "(not shown, another one)"
 OPTIONS = ("name", "repo", "image", "profiles", "backup", "config", "devices", "target")
 """What is said of a single project."""
@@ -109,11 +115,13 @@ class World:
     :param instances: of the Incus project, by name.
     :param profiles: installed ones; none where a project is to go.
     :param text: of the registry.
+    :param images: reads the images of this Incus, when they are first needed.
     """
 
     instances: dict[str, dict[str, Any]]
     profiles: dict[str, profile.Installed]
     text: str
+    images: Callable[[], images.Images]
 
 
 @dataclass
@@ -136,6 +144,7 @@ class Work:
 
     def fail(self, error: RepomanError) -> None:
         """Let ``error`` be what is told of it."""
+        error.hints = error.hints or ["what was begun is undone: mend that and run the command again"]
         self.line = {"name": self.name, "action": "failed", "incus_project": self.line["incus_project"], "steps": []} | error.result()
 
     def predict(self, error: RepomanError) -> None:
@@ -150,7 +159,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         What fails for single projects is in the result.
     """
     wishes = _wishes(params)
-    host = surroundings(params, check and params["predict"])
+    host = host_of(params, check and params["predict"])
     try:
         with interruptible():
             works = _plan_all(host, wishes, params["state"])
@@ -179,7 +188,7 @@ def _plan_all(host: Host, wishes: list[dict[str, Any]], state: str) -> list[Work
     if not wishes:
         return []
     profiles = {} if state == "absent" else profile.read_installed(host.client)
-    world = World(read_instances(host), profiles, host.known.text)
+    world = World(read_instances(host), profiles, host.known.text, cache(host.local_images))
     works = []
     for wish in wishes:
         work = Work(wish["name"], wish, {"incus_project": host.project}, text=world.text)
@@ -196,7 +205,7 @@ def _plan(host: Host, work: Work, world: World, state: str) -> None:
     """Plan for one project."""
     work.plan, work.warnings, work.found = Plan(), [], world.instances.get(work.name)
     if work.found is not None:
-        _check_ours(host, work.name, work.found)
+        check_ours(host, work.name, work.found)
     if state == "absent":
         _plan_absent(host, work, world)
     else:
@@ -210,7 +219,7 @@ def _plan_again(host: Host, work: Work, state: str) -> tuple[Host, Work]:
     host = replace(host, known=registry.load(host.path))
     found = host.client.get_or_none(host.instance_url(work.name))
     profiles = {} if state == "absent" else profile.read_installed(host.client)
-    _plan(host, work, World({work.name: found.data} if found else {}, profiles, host.known.text), state)
+    _plan(host, work, World({work.name: found.data} if found else {}, profiles, host.known.text, host.local_images), state)
     return host, work
 
 
@@ -298,55 +307,6 @@ def _answer(host: Host, works: list[Work]) -> dict[str, Any]:
     return result
 
 
-def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """Do what the module ``repoman_project_info`` is asked to; see its documentation.
-
-    :raises RepomanError: nothing can be told, or a name is not known.
-    """
-    host = surroundings(params)
-    everything = read_instances(host)
-    instances = {name: instance for name, instance in everything.items() if is_marked(instance)}
-    names = list(params["names"] or sorted({*host.known.projects, *instances}))
-    for name in names:
-        if name not in host.known.projects and name not in instances:
-            if name in everything:
-                _check_ours(host, name, everything[name])
-            raise _no_such_project(name, host)
-    return {"changed": False, "projects": [describe(host, name, instances.get(name)) for name in names]}
-
-
-def surroundings(params: dict[str, Any], predicting: bool = False) -> Host:
-    """Return what the common options of a module name.
-
-    :param predicting: ``registry_text`` stands for a registry that is not there.
-    :raises NotKnownError: there is no such user, or no registry that can be read.
-    """
-    me = account(params["user"])
-    path = me.expand(params["registry_path"] or registry.default_path(me.home))
-    known = registry.load_or_none(path) if predicting and params["registry_text"] else registry.load(path)
-    client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
-    return Host(me, path, known or registry.parse(params["registry_text"], path), client, predicting)
-
-
-def read_instances(host: Host) -> dict[str, dict[str, Any]]:
-    """Read every instance of the Incus project, ours or not, in one request: name to instance."""
-    read = host.client.get_or_none if host.predicting else host.client.get
-    answer = read(incus.url("/1.0/instances", recursion=1, project=host.project))
-    return {instance["name"]: instance for instance in answer.data} if answer else {}
-
-
-def is_marked(instance: dict[str, Any]) -> bool:
-    """Whether repoman made an instance."""
-    return MARK in (instance.get("config") or {})
-
-
-def vcs_kind(path: str) -> str:
-    """Return ``git`` or ``hg``, of a work tree or a bare repository; empty if it is neither."""
-    if os.path.lexists(os.path.join(path, ".git")) or all(os.path.exists(os.path.join(path, part)) for part in ("HEAD", "objects", "refs")):
-        return "git"
-    return "hg" if os.path.lexists(os.path.join(path, ".hg")) else ""
-
-
 def repository(stored: str, host: Host) -> Repository:
     """Return where a repository is.
 
@@ -375,6 +335,33 @@ def place_of(stored: str, host: Host) -> Repository:
             f"the repository {path} is not inside repos_root, {root}.", f"move it there, or change [defaults].repos_root in {host.path}"
         )
     return Repository(os.path.relpath(path, root), path, source)
+
+
+def host_of(params: dict[str, Any], predicting: bool = False) -> Host:
+    """Return what a module's run works with, by its parameters.
+
+    :param predicting: ``registry_text`` stands for a registry that is not there.
+    :raises NotKnownError: there is no such account, or no registry.
+    """
+    me = account(params["user"])
+    path = me.expand(params["registry_path"] or registry.default_path(me.home))
+    known = registry.load_or_none(path) if predicting and params["registry_text"] else registry.load(path)
+    client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
+    return Host(me, path, known or registry.parse(params["registry_text"], path), client, predicting)
+
+
+def read_instances(host: Host) -> dict[str, dict[str, Any]]:
+    """Read every instance of the Incus project, ours or not, in one request: name to instance."""
+    read = host.client.get_or_none if host.predicting else host.client.get
+    answer = read(incus.url("/1.0/instances", recursion=1, project=host.project))
+    return {instance["name"]: instance for instance in answer.data} if answer else {}
+
+
+def vcs_kind(path: str) -> str:
+    """Return ``git`` or ``hg``, of a work tree or a bare repository; empty if it is neither."""
+    if os.path.lexists(os.path.join(path, ".git")) or all(os.path.exists(os.path.join(path, part)) for part in ("HEAD", "objects", "refs")):
+        return "git"
+    return "hg" if os.path.lexists(os.path.join(path, ".hg")) else ""
 
 
 def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
@@ -410,7 +397,7 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         work.plan.add(
             Step(
                 f"remove the unfinished container {name}",
-                lambda: _delete_unfinished(host, name),
+                lambda: _delete_unfinished(host, name, repo),
                 None,
                 f"container {name}",
                 doing=f"removing what is left of {name}…",
@@ -420,8 +407,8 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
     if found is None:
         action = "created"
         inside.check_account(host.me)
-        _plan_create(host, work, wanted, repo, world.profiles)
-    elif _plan_match(work.plan, host, wanted, repo, found, world.profiles):
+        _plan_create(host, work, wanted, repo, world)
+    elif _plan_match(work, host, wanted, repo, found, world.profiles):
         action = "updated"
     work.text = _plan_entry(work.plan, host, wanted, repo, entry, asked, world.text)
     if work.plan.changed and action == "unchanged":
@@ -439,9 +426,16 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         "profiles": list(wanted.profiles),
         "backup": wanted.backup,
         "state": then,
+        "environment": environment(set((found or {}).get("expanded_config") or {}) | _keys(wanted, world.profiles)),
     }
     if os.path.isdir(repo.source) and not vcs_kind(repo.source):
         work.warnings.append(f"{repo.inside} is neither a git nor a Mercurial repository")
+
+
+def environment(keys: Iterable[str]) -> list[str]:
+    """Return the names of the variables that keys of an instance's configuration set, as far as a shell can have them."""
+    names = {key.removeprefix(VARIABLE) for key in keys if key.startswith(VARIABLE)}
+    return sorted(name for name in names if IDENTIFIER.fullmatch(name))
 
 
 def _asked(options: dict[str, Any]) -> registry.Wanted:
@@ -477,20 +471,20 @@ def _check_own(wanted: registry.Effective, repo: Repository, profiles: dict[str,
             )
 
 
-def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repository, profiles: dict[str, profile.Installed]) -> None:
+def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repository, world: World) -> None:
     """Add the steps that make an instance, from its creation to the proof that the user can work in it."""
     name, run_id = wanted.name, secrets.token_hex(8)
-    config, devices = _desired(wanted, repo)
-    taken = set(config).union(*(profiles[each].body["config"] for each in wanted.profiles))
+    config, devices = desired(wanted, repo, world.profiles)
+    taken = _keys(wanted, world.profiles)
     document: dict[str, Any] = {
         "name": name,
         "type": "container",
-        "source": images.source(wanted.image, host.me, host.local_images),
+        "source": images.source(wanted.image, host.me, world.images),
         "profiles": list(wanted.profiles),
         "config": inside.user_data(host.me, taken) | config | {STATE: CREATING, RUN: run_id},
         "devices": devices,
     }
-    targets = _targets(_all_devices(wanted, devices, profiles))
+    targets = _targets(_all_devices(wanted, devices, world.profiles))
     witness = Witness(_root(host), repo.source)
     plan, warnings = work.plan, work.warnings
     place = {"target": work.options["target"]} if work.options["target"] else {}
@@ -549,6 +543,7 @@ def _prove(host: Host, name: str, repo: Repository, witness: Witness) -> None:
 
     :raises RepomanError: it is not. :class:`ConflictError`: another directory was mounted in its place.
     """
+    _sweep(witness.place, host.me, 2 * inside.EXEC_SECONDS)
     try:
         inside.prove(host.client, name, host.project, host.me, repo.inside, witness.place)
     except RepomanError as error:
@@ -606,17 +601,26 @@ def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
 
 
 def _plan_match(
-    plan: Plan, host: Host, wanted: registry.Effective, repo: Repository, data: dict[str, Any], profiles: dict[str, profile.Installed]
+    work: Work, host: Host, wanted: registry.Effective, repo: Repository, data: dict[str, Any], profiles: dict[str, profile.Installed]
 ) -> bool:
     """Add the step that brings an instance of ours to its configuration; what somebody set by hand beside it stays.
 
     :returns: whether there is one.
     """
-    config, devices = _desired(wanted, repo)
+    config, devices = desired(wanted, repo, profiles)
+    name = wanted.name
+    if data["status"] != "Stopped":
+        applied = json.loads(data["config"].get(APPLIED) or "{}").get("devices", [])
+        devices, waiting = protect.while_running(devices, data["devices"], applied, repo.inside)
+        config |= {APPLIED: _applied(wanted, devices)}
+        if waiting:
+            work.warnings.append(
+                f"{', '.join(waiting)}: what is mounted inside the repository changes only while {name} is stopped; to have it changed:"
+                f" incus stop --project {host.project} {name} && repoman new {name}"
+            )
     now, then = match(data, config, devices, wanted.profiles)
     if then == now:
         return False
-    name = wanted.name
     body = {key: data[key] for key in ("architecture", "description", "ephemeral", "stateful") if key in data} | then
     there = _targets(data.get("expanded_devices") or {})
     targets = [path for path in _targets(_all_devices(wanted, then["devices"], profiles)) if path not in there]
@@ -631,11 +635,16 @@ def _plan_match(
 
     def undo() -> None:
         _settle(host, name)
-        if host.client.get(host.instance_url(name)).data["config"].get(APPLIED) == then["config"][APPLIED]:
-            host.client.wait(host.client.put(host.instance_url(name), body | now), OPERATION_SECONDS)
+        fresh = host.client.get(host.instance_url(name)).data
+        if fresh["config"].get(APPLIED) != then["config"][APPLIED]:
+            return
+        back = dict(now)
+        if fresh["status"] != "Stopped":
+            back["devices"], _waiting = protect.while_running(now["devices"], then["devices"], then["devices"], repo.inside)
+        host.client.wait(host.client.put(host.instance_url(name), body | back), OPERATION_SECONDS)
 
     keys = ("profiles", "config", "devices")
-    plan.add(
+    work.plan.add(
         Step(
             f"bring {name} to its configuration",
             correct,
@@ -783,48 +792,37 @@ def _plan_absent(host: Host, work: Work, world: World) -> None:
         work.line["near"] = difflib.get_close_matches(name, sorted(known), n=3)
 
 
-def describe(host: Host, name: str, instance: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what ``list`` tells of a project.
+def desired(
+    wanted: registry.Effective, repo: Repository, profiles: Mapping[str, profile.Installed]
+) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """Return the ``config`` and ``devices`` repoman gives an instance.
 
-    :param instance: as :func:`read_instances` gives it.
+    :param profiles: those that are installed.
+    :raises RepomanError: the repository cannot be protected as is wanted.
     """
-    entry = host.known.projects.get(name) or registry.Project(name, name)
-    override = registry.load_override(host.path, name)
-    wanted = registry.effective(name, host.known.defaults, registry.wanted_of(entry), override)
-    path = os.path.normpath(
-        os.path.join(
-            host.me.expand(host.known.defaults.repos_root), host.me.expand(wanted.repo) if wanted.repo[:1] in "~$" else wanted.repo
-        )
-    )
-    return {
-        "name": name,
-        "state": instance["status"] if instance else "missing",
-        "repo": path,
-        "repo_exists": os.path.isdir(path),
-        "vcs": vcs_kind(path),
-        "image": wanted.image,
-        "profiles": list(wanted.profiles),
-        "created": entry.created,
-        "last_sync": entry.last_sync,
-        "backup": wanted.backup,
-        "incus_project": host.project,
-    }
+    others = _all_devices(wanted, wanted.devices, profiles)
+    devices = wanted.devices | protect.devices(repo.source, repo.inside, wanted.protect, others.values())
+    devices |= {REPO_DEVICE: {"type": "disk", "source": repo.source, "path": repo.inside, "shift": "true"}}
+    return wanted.config | {MARK: wanted.name, REPO: repo.source, APPLIED: _applied(wanted, devices)}, devices
 
 
-def _desired(wanted: registry.Effective, repo: Repository) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """Return the ``config`` and ``devices`` repoman gives an instance."""
-    devices = wanted.devices | {REPO_DEVICE: {"type": "disk", "source": repo.source, "path": repo.inside, "shift": "true"}}
-    applied = json.dumps({"config": sorted(wanted.config), "devices": sorted(devices), "profiles": list(wanted.profiles)}, sort_keys=True)
-    return wanted.config | {MARK: wanted.name, REPO: repo.source, APPLIED: applied}, devices
+def _applied(wanted: registry.Effective, devices: Iterable[str]) -> str:
+    """Return the mark that says what repoman gave an instance."""
+    return json.dumps({"config": sorted(wanted.config), "devices": sorted(devices), "profiles": list(wanted.profiles)}, sort_keys=True)
+
+
+def _keys(wanted: registry.Effective, profiles: Mapping[str, profile.Installed]) -> set[str]:
+    """Return the keys of the configuration that an instance has from its project and its profiles."""
+    return set(wanted.config).union(*(profiles[each].body["config"] for each in wanted.profiles))
 
 
 def _all_devices(
-    wanted: registry.Effective, devices: dict[str, dict[str, str]], profiles: dict[str, profile.Installed]
+    wanted: registry.Effective, devices: dict[str, dict[str, str]], profiles: Mapping[str, profile.Installed]
 ) -> dict[str, dict[str, str]]:
     """Return the devices an instance has, its profiles' included."""
     merged: dict[str, dict[str, str]] = {}
     for name in wanted.profiles:
-        merged |= profiles[name].body["devices"]
+        merged |= profiles[name].body["devices"] if name in profiles else {}
     return merged | devices
 
 
@@ -850,7 +848,11 @@ def _check_profiles(wanted: tuple[str, ...], installed: dict[str, profile.Instal
         )
 
 
-def _check_ours(host: Host, name: str, instance: dict[str, Any]) -> None:
+def check_ours(host: Host, name: str, instance: dict[str, Any]) -> None:
+    """See that an instance is the one repoman made for project ``name``.
+
+    :raises ConflictError: it is not.
+    """
     if (instance.get("config") or {}).get(MARK) != name:
         raise ConflictError(
             f"incus has an instance {name!r} in project {host.project!r} that repoman did not make; it was not touched.",
@@ -897,7 +899,7 @@ def _delete(host: Host, name: str) -> None:
     found = host.client.get_or_none(host.instance_url(name))
     if found is None:
         return
-    _check_ours(host, name, found.data)
+    check_ours(host, name, found.data)
     if found.data["status"] != "Stopped":
         if found.data["config"].get(STATE) == CREATING:
             _power(host, name, "stop", force=True)
@@ -911,8 +913,8 @@ def _delete(host: Host, name: str) -> None:
         ) from error
 
 
-def _delete_unfinished(host: Host, name: str) -> None:
-    """Delete what an interrupted run left.
+def _delete_unfinished(host: Host, name: str, repo: Repository) -> None:
+    """Delete what a killed run left: the container, and its proof in the repository.
 
     :raises StaleError: it has been finished meanwhile.
     """
@@ -921,6 +923,20 @@ def _delete_unfinished(host: Host, name: str) -> None:
     if found is not None and found.data["config"].get(STATE) != CREATING:
         raise StaleError(f"the container {name!r} was finished by another run.", "run the command again")
     _delete(host, name)
+    _sweep(repo.source, host.me, 0)
+
+
+def _sweep(directory: str, me: Account, age: float) -> None:
+    """Remove the proofs that killed runs left in a repository.
+
+    :param age: seconds after which one is nobody's.
+    """
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if PROBE.fullmatch(entry.name):
+                found = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode) and not found.st_size and found.st_uid == me.uid and found.st_mtime <= time.time() - age:
+                    os.unlink(entry.path)
 
 
 def _settle(host: Host, name: str, cancel: bool = False) -> None:
@@ -951,10 +967,6 @@ def _listener(what: str) -> Callable[[dict[str, Any]], None]:
 
 def _set_config(host: Host, name: str, config: dict[str, str]) -> None:
     host.client.wait(host.client.patch(host.instance_url(name), {"config": config}), OPERATION_SECONDS)
-
-
-def _no_such_project(name: str, host: Host) -> NotKnownError:
-    return NotKnownError(f"there is no project called {name!r} in {host.path}.", "repoman list", f"repoman new {name}")
 
 
 def _cannot_create(error: incus.IncusError, name: str, image: str) -> RepomanError:

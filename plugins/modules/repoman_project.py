@@ -178,6 +178,12 @@ projects:
       elements: str
       returned: unless it failed or was to go
       sample: [default, claude-share]
+    environment:
+      description: Names of the variables that its configuration sets.
+      type: list
+      elements: str
+      returned: unless it failed or was to go
+      sample: [OLLAMA_HOST]
     backup:
       description: Whether the repository is backed up.
       type: bool

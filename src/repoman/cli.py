@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
-from repoman import shell
+from repoman import completion, shell
 from repoman.errors import INTERRUPTED, USAGE, Failure, tell
 from repoman.playbook import Playbook, version
 
@@ -186,6 +186,22 @@ def open_shell(playbook: Playbook, options: Namespace) -> int:
     shell.become(outcome.results[-1], options.command)
 
 
+def print_completion(playbook: Playbook, options: Namespace) -> int:
+    """Print the script that completes in a shell, or names."""
+    print("\n".join(completion.names(options.names)) if options.names else completion.script(options.shell), end="\n" * bool(options.names))  # noqa: T201
+    return 0
+
+
+def shell_to_complete(options: Namespace) -> dict[str, Any]:
+    """Return the variables of ``completion``: none.
+
+    :raises Failure: there is no completion for that shell.
+    """
+    if not options.names:
+        completion.refuse(options.shell)
+    return {}
+
+
 def new_project(options: Namespace) -> dict[str, Any]:
     """Return the variables of ``new``: what was not given is left to the registry and the override."""
     project = {"name": options.name, "repo": options.repo, "image": options.image, "profiles": options.profile}
@@ -265,6 +281,17 @@ VERBS = (
     ),
     Verb("list", "", "show the projects and their containers", ("repoman list", "repoman list --json"), nothing, just_run),
     Verb(
+        "status",
+        "[NAME…]",
+        "tell all: host, containers, repositories, backup",
+        ("repoman status", "repoman status isurus", "repoman status --json"),
+        lambda options: {"repoman_project_names": options.names} if options.names else {},
+        just_run,
+        (names("projects to look at; default: all", at_least_one=False),),
+        "Shows what is not committed, not pushed, not backed up, and not as it is configured. Nothing that\n"
+        "a repository configures is run, and nothing is sent over the network.",
+    ),
+    Verb(
         "remove",
         "NAME… [--yes]",
         "delete containers; repository and backup stay",
@@ -286,6 +313,20 @@ VERBS = (
             Argument(("command",), "what to run in the repository; default: your login shell", {"metavar": "COMMAND…", "nargs": "*"}),
         ),
         "The exit status is the command's.",
+    ),
+    Verb(
+        "completion",
+        "bash|zsh|fish",
+        "print the script that completes this command in a shell",
+        ("repoman completion fish | source", "source <(repoman completion bash)", "source <(repoman completion zsh)"),
+        shell_to_complete,
+        print_completion,
+        (
+            Argument(("shell",), "the shell: bash, zsh or fish", {"metavar": "SHELL", "nargs": "?"}),
+            Argument(("--names",), "", {"metavar": "KIND", "choices": completion.KINDS}),
+        ),
+        "Put your shell's line of the examples into ~/.config/fish/config.fish, into ~/.bashrc, or into\n"
+        "~/.zshrc after compinit. It completes verbs, options, and names of projects and profiles.",
     ),
     Verb("profile list", "", "show the profile library", ("repoman profile list",), nothing, just_run),
     Verb(
@@ -551,6 +592,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
+    if argv[:2] == ["completion", "--complete"]:
+        print(completion.answer(argv[2:], VERBS, EVERYWHERE, GROUPS), end="")  # noqa: T201
+        return 0
     as_json = ""
     elsewhere: list[str] = []
     try:

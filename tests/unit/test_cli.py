@@ -35,6 +35,8 @@ PLAYBOOKS = [
     ("--json -i a list -i b -l web", Playbook("list", json=True, inventory=("a", "b"), limit="web")),
     ("-ia list", Playbook("list", inventory=("a",))),
     ("list -i a --forks 20", Playbook("list", inventory=("a",), forks=20)),
+    ("status", Playbook("status")),
+    ("status a b", Playbook("status", {"repoman_project_names": ["a", "b"]})),
     ("setup", Playbook("setup")),
     ("setup --non-interactive", Playbook("setup")),
     ("new isurus", Playbook("new", {"repoman_projects": [{"name": "isurus"}]})),
@@ -295,7 +297,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 RESULT: dict[str, Any] = {
-    "projects": [{"name": "isurus", "incus_project": "repoman", "repo": "/home/me/repos/a b"}],
+    "projects": [{"name": "isurus", "incus_project": "repoman", "repo": "/home/me/repos/a b", "environment": ["A", "HOME", "B"]}],
     "account": {"name": "me", "shell": "/bin/zsh"},
     "socket": "/run/s",
 }
@@ -306,7 +308,8 @@ def test_command_line_of_shell() -> None:
     line = shell.command_line(RESULT, ["a b", "$x"], terminal=False, term="xterm")
     assert line == [
         *("incus", "exec", "--force-local", "--project", "repoman", "isurus", "-T", "--env", "TERM=xterm", "--"),
-        *("su", "-l", "-s", "/bin/sh", "--", "me", "-c", shell.SCRIPT, "repoman-shell", "/home/me/repos/a b", "/bin/zsh", "a b", "$x"),
+        *("/bin/sh", "-c", shell.ENTER, "repoman-shell", "A B", "me"),
+        *(shell.SCRIPT, "repoman-shell", "/home/me/repos/a b", "/bin/zsh", "a b", "$x"),
     ]
     assert shell.command_line(RESULT, [], terminal=True, term="")[6:8] == ["-t", "--"]
 
@@ -314,7 +317,9 @@ def test_command_line_of_shell() -> None:
 def inside(repo: Path, login_shell: str, *command: str) -> subprocess.CompletedProcess[bytes]:
     """Run the script of ``shell`` as it runs in a container."""
     return subprocess.run(
-        ["/bin/sh", "-c", shell.SCRIPT, "repoman-shell", str(repo), login_shell, *command], capture_output=True, check=False
+        ["/bin/sh", "-c", f"exec 9</dev/null\n{shell.SCRIPT}", "repoman-shell", str(repo), login_shell, *command],
+        capture_output=True,
+        check=False,
     )
 
 
