@@ -20,6 +20,8 @@ cmdtable: dict[bytes, Any] = {}
 testedwith = b"6.3"
 ROOT: list[bytes] = [b"/nonexistent"]
 """The directory of the repository."""
+USERS: set[bytes] = set()
+"""What the user ignores everywhere: files of patterns that our command line names."""
 WRITING = "chmod makedir makedirs makelock mkdir mkstemp rename removedirs rmdir rmtree setflags symlink tryunlink unlink unlinkpath utime"
 
 
@@ -28,14 +30,14 @@ def refuse(*arguments: Any, **options: Any) -> Any:
     raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
-def read_inside(read: Any, root: list[bytes]) -> Any:
-    """Return what reads a file of patterns, such as ``.hgignore`` and what it includes, only below the root.
+def read_inside(read: Any) -> Any:
+    """Return what reads a file of patterns, such as ``.hgignore`` and what it includes, only in the repository, or if it is the user's.
 
     An error in such a file is told with the line that holds it, and so with a line of a file that is none.
     """
 
     def inside(path: bytes, *arguments: Any, **options: Any) -> Any:
-        if not os.path.realpath(path).startswith(b"%s/" % os.path.realpath(root[0])):
+        if path not in USERS and not os.path.realpath(path).startswith(b"%s/" % os.path.realpath(ROOT[0])):
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return read(path, *arguments, **options)
 
@@ -71,7 +73,7 @@ def uisetup(ui: Any) -> None:
         for holder in (vfs.abstractvfs, vfs.vfs):
             if name in vars(holder):
                 setattr(holder, name, refuse)
-    match.readpatternfile = read_inside(match.readpatternfile, ROOT)
+    match.readpatternfile = read_inside(match.readpatternfile)
     util.checkexec = util.checklink = lambda path: True
     command = registrar.command(cmdtable)
     command(b"repoman-state", [], b"")(state)
@@ -79,8 +81,11 @@ def uisetup(ui: Any) -> None:
 
 
 def reposetup(ui: Any, repo: Any) -> None:
-    """Remember where the repository is."""
+    """Remember where the repository is, and what may be read besides."""
+    from mercurial import util
+
     ROOT[:] = [repo.root]
+    USERS.update(os.path.join(repo.root, util.expandpath(path)) for key, path in ui.configitems(b"ui") if key.startswith(b"ignore."))
 
 
 def state(ui: Any, repo: Any) -> None:

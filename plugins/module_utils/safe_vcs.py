@@ -657,7 +657,7 @@ def hg(path: str, tree: Tree, runner: Runner) -> Iterator[HgRepository]:
         extension = Path(directory, "hg_state.py")
         extension.write_bytes(hg_state.__loader__.get_data(str(hg_state.__file__)))  # type: ignore[union-attr]
         runner.share(Path(directory))
-        yield HgRepository(tree.resolve(path), str(extension), runner)
+        yield HgRepository(tree.resolve(path), str(extension), runner, hg_user_ignored(runner))
 
 
 @dataclass(frozen=True)
@@ -665,18 +665,21 @@ class HgRepository:
     """A Mercurial repository; made by :func:`hg`.
 
     :param extension: path of the extension that forbids writing and has our commands.
+    :param ignored: files of what the user ignores everywhere.
     """
 
     path: str
     extension: str
     runner: Runner
+    ignored: tuple[str, ...] = ()
 
     def run(self, *arguments: str) -> bytes:
         """Run an hg command; return its output. Beside hg's own there are ``repoman-state`` and ``repoman-verify``.
 
         :raises VcsError: it failed, with its reason.
         """
-        argv = ["hg", "--config", f"extensions.repoman={self.extension}", "--repository", self.path, *arguments]
+        settings = {"extensions.repoman": self.extension} | {f"ui.ignore.{number}": path for number, path in enumerate(self.ignored)}
+        argv = ["hg", *(f"--config={key}={value}" for key, value in settings.items()), "--repository", self.path, *arguments]
         done = self.runner.run(argv, hg_environment(self.runner.me), os.path.dirname(self.extension))
         if done.code:
             raise VcsError(f"hg says: {done.reason()}")
@@ -697,6 +700,18 @@ def hg_environment(me: Account) -> dict[str, str]:
         "PAGER": "cat",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+@lru_cache
+def hg_user_ignored(runner: Runner) -> tuple[str, ...]:
+    """Return the files of patterns that the user's own configuration of hg names, asked once; none where it cannot be read."""
+    environment = {key: value for key, value in hg_environment(runner.me).items() if key != "HGRCPATH"}
+    try:
+        done = runner.run(["hg", "config", "ui"], environment, "/")
+    except VcsError:
+        return ()
+    settings = (line.partition("=") for line in os.fsdecode(done.out).splitlines())
+    return tuple(value for key, _equals, value in settings if re.match(r"ui\.ignore(\.|$)", key) and value.startswith(("/", "~")))
 
 
 def check_hg(path: str, tree: Tree) -> None:

@@ -378,3 +378,46 @@ def test_phases_are_told(ready: World) -> None:
     on_terminal = ready.on_terminal("repoman new demo --image busybox", "")
     assert on_terminal.code == 0 and "\r\x1b[Kcreating demo" in on_terminal.out
     assert "\r\x1b[K==> create container demo" in on_terminal.out
+
+
+def test_removal_that_is_killed_or_interrupted(ready: World, proxy: RecordingProxy) -> None:
+    """Killed between the container and the entry, the next one finishes. Interrupted, what it had stopped in advance runs again."""
+    for name in ("one", "two", "three"):
+        ready.git_repository(name)
+    drive(ready, "one", "two", "three")
+    proxy.clear()
+    deleting = threading.Event()
+    hold = threading.Event()
+
+    def at_delete(method: str, target: str) -> None:
+        if method == "DELETE" and "/instances/two" in target:
+            deleting.set()
+            hold.wait(TIMEOUT)
+            raise RuntimeError  # Incus never sees it
+
+    proxy.on_request(at_delete)
+    process = ready.start(*command(ready, "one", "two", "three", state="absent"))
+    assert deleting.wait(TIMEOUT)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=TIMEOUT)
+    hold.set()
+    assert json.loads(out)["exit_code"] == 130, err
+    proxy.on_request(None)
+    assert {name: each["status"] for name, each in ready.instances().items()} == {"two": "Running", "three": "Running"}
+    assert entries(ready) == ["two", "three"]
+    killer = Killer(-1, forward=True)
+
+    def kill(method: str, target: str) -> None:
+        if method == "DELETE" and "/instances/two" in target:
+            killer.left = 0
+            killer(method, target)
+
+    proxy.on_request(kill)
+    with ready.start(*command(ready, "two", state="absent")) as killer.process:
+        killer.ready.set()
+        killer.process.communicate(timeout=TIMEOUT)
+    proxy.on_request(None)
+    assert entries(ready) == ["two", "three"]
+    result = drive(ready, "two", "three", state="absent")
+    assert [line["action"] for line in result["projects"]] == ["removed", "removed"]
+    assert ready.instances() == {} and entries(ready) == []

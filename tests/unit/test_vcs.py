@@ -276,6 +276,17 @@ def test_git_sparse_and_shallow(ground: Ground) -> None:
     assert (state["problem"], state["staged"], state["unstaged"], state["ahead"], state["behind"]) == ("", 0, 0, 1, 0)
 
 
+def test_user_settings_of_hg_count(ground: Ground) -> None:
+    """What the user ignores everywhere is not untracked."""
+    path = ground.hg()
+    (path / "mine").write_text("")
+    Path(ground.me.home, ".hgrc").write_text("[ui]\nignore = ~/.ignored\n")
+    Path(ground.me.home, ".ignored").write_text("mine\n")
+    assert ground.look(path)["untracked"] == 0
+    (path / "other").write_text("")
+    assert ground.look(path)["untracked"] == 1
+
+
 @dataclass(frozen=True)
 class Trap:
     """A booby-trapped repository.
@@ -509,6 +520,15 @@ def test_git_fifo(ground: Ground, name: str) -> None:
     assert time.monotonic() - begun < 15
 
 
+@pytest.mark.parametrize("name", [".gitignore", ".gitattributes"])
+def test_git_that_waits_for_ever(ground: Ground, name: str) -> None:
+    """A FIFO that git itself opens is given up on; what was found out before is told."""
+    path = ground.git()
+    os.mkfifo(path / name)
+    state = ground.look(path, seconds=2)
+    assert (state["branch"], state["problem"]) == ("main", "git did not answer within 2 s")
+
+
 def test_time_limit(ground: Ground) -> None:
     """What does not answer in time is a reason; the command and its children are gone."""
     runner = Runner(ground.me, 0.5)
@@ -599,6 +619,14 @@ def hg_shared(ground: Ground, path: Path, trap: Path) -> None:
     (path / ".hg/hgrc").write_text(f"[hooks]\npre-status = {trap}\n")
 
 
+def hg_subrepository(ground: Ground, path: Path, trap: Path) -> None:
+    """Plant an extension in a repository inside the repository."""
+    inner = ground.hg("demo/sub")
+    (path / ".hgsub").write_text("sub = sub\n")
+    ground.run("hg", "commit", "--addremove", "--message=two", cwd=path)
+    hgrc("[extensions]\nevil = EXTENSION\n")(ground, inner, trap)
+
+
 HG_TRAPS = [
     Trap("extension", hgrc("[extensions]\nevil = EXTENSION\n"), ("hg", "status")),
     Trap("include", hg_include, ("hg", "status")),
@@ -606,6 +634,7 @@ HG_TRAPS = [
     Trap("shared", hg_shared, ("hg", "status")),
     Trap("alias", hgrc("[alias]\nstatus = !TRAP\nrepoman-state = !TRAP\n"), ("hg", "status")),
     Trap("editor", hgrc("[ui]\neditor = TRAP\nusername = a\n"), ("hg", "commit", "--amend", "--edit")),
+    Trap("subrepository", hg_subrepository, ("hg", "status", "--subrepos")),
     Trap("ssh", hgrc("[ui]\nssh = TRAP\n[paths]\ndefault = ssh://example.invalid/x\n"), ("hg", "pull")),
 ]
 
@@ -655,7 +684,7 @@ def test_hg_tells_nothing_of_files_elsewhere(ground: Ground) -> None:
         assert "secret(" not in ground.look(path)["problem"]
     (path / ".hgignore").unlink()
     (path / ".hgignore").symlink_to(secret)
-    assert "secret" in subprocess.run(["hg", "status"], cwd=path, env=WHO, capture_output=True, text=True, check=False).stderr
+    assert "secret(" in subprocess.run(["hg", "status"], cwd=path, env=WHO, capture_output=True, text=True, check=False).stderr
     assert "secret" not in ground.look(path)["problem"]
     (path / ".hgignore").unlink()
     (path / ".hgignore").write_text("include:more\n")
