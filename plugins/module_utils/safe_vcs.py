@@ -544,7 +544,8 @@ def _section(name: str, sub: str, values: Mapping[str, str]) -> str:
     """Return a section of a git configuration; source of the quoting: ``git help config``, Syntax."""
     if not values:
         return ""
-    head = f"[{name} {_quoted(sub)}]" if sub else f"[{name}]"
+    plain = sub.replace("\\", "\\\\").replace('"', '\\"')  # of a subsection's name all other characters stand for themselves
+    head = f'[{name} "{plain}"]' if sub else f"[{name}]"
     return "".join((f"{head}\n", *(f"\t{key} = {_quoted(value)}\n" for key, value in values.items())))
 
 
