@@ -22,6 +22,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import Inte
 
 Result = TypeVar("Result")
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What asks a run to stop: somebody at the terminal, the system, a terminal or a connection that is gone."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -126,10 +129,9 @@ class Quiet:
 
 @contextmanager
 def interruptible() -> Iterator[Quiet]:
-    """Turn SIGINT and SIGTERM into :class:`InterruptedRunError` for the time of the block.
+    """Turn :data:`SIGNALS` into :class:`InterruptedRunError` for the time of the block; one that is ignored stays so (``nohup``).
 
-    Yields a context manager during which both signals wait, for the undoing. Outside the main
-    thread, where Python takes no signals, it changes nothing.
+    Yields what makes them wait, for the undoing. Outside the main thread, where Python takes no signals, it changes nothing.
 
     :raises InterruptedRunError: in the block, when the signal arrives.
     """
@@ -145,7 +147,7 @@ def interruptible() -> Iterator[Quiet]:
     if threading.current_thread() is not threading.main_thread():
         yield quiet
         return
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handler) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield quiet
     finally:

@@ -411,7 +411,8 @@ def _surroundings(params: dict[str, Any]) -> tuple[registry.Registry | None, Lib
     known = registry.load_or_none(me.expand(params["registry_path"] or registry.default_path(me.home)))
     library = library_of(params, me)
     client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
-    return known, library, HostFacts(known.lan_ip if known else "", me.name, me.home), client
+    lan_ip = params.get("lan_ip") or (known.lan_ip if known else "")
+    return known, library, HostFacts(lan_ip, me.name, me.home), client
 
 
 def _apply(change: Change, plan_again: Callable[[str], Change]) -> Change:

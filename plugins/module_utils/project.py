@@ -82,12 +82,14 @@ class Host:
     :param me: the account to serve.
     :param path: of the registry.
     :param known: the registry.
+    :param predicting: in check mode, what is missing and an earlier task may make is a warning.
     """
 
     me: Account
     path: str
     known: registry.Registry
     client: incus.Client
+    predicting: bool = False
 
     @property
     def project(self) -> str:
@@ -95,8 +97,10 @@ class Host:
         return self.known.defaults.incus_project
 
     def local_images(self) -> images.Images:
-        """Read the images of this Incus."""
-        found: images.Images = self.client.get(incus.url("/1.0/images", recursion=1, project=self.project)).data
+        """Read the images of this Incus; a project that is not there yet will share the default one's."""
+        answer = self.client.get_or_none(incus.url("/1.0/images", recursion=1, project=self.project)) if self.predicting else None
+        place = incus.DEFAULT_PROJECT if self.predicting and answer is None else self.project
+        found: images.Images = (answer or self.client.get(incus.url("/1.0/images", recursion=1, project=place))).data
         return found
 
     def instance_url(self, name: str, rest: str = "") -> str:
@@ -143,6 +147,10 @@ class Work:
         error.hints = error.hints or ["what was begun is undone: mend that and run the command again"]
         self.line = {"name": self.name, "action": "failed", "incus_project": self.line["incus_project"], "steps": []} | error.result()
 
+    def predict(self, error: RepomanError) -> None:
+        """Let ``error`` be a warning of what check mode cannot know."""
+        self.warnings.append(f"{error.message.rstrip('.')}; that is no error in check mode, where an earlier task may be what makes it")
+
 
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Do what the module ``repoman_project`` is asked to; see its documentation.
@@ -151,7 +159,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         What fails for single projects is in the result.
     """
     wishes = _wishes(params)
-    host = host_of(params)
+    host = host_of(params, check and params["predict"])
     try:
         with interruptible():
             works = _plan_all(host, wishes, params["state"])
@@ -179,9 +187,8 @@ def _plan_all(host: Host, wishes: list[dict[str, Any]], state: str) -> list[Work
     """Read the world once and plan for every project."""
     if not wishes:
         return []
-    answer = host.client.get(incus.url("/1.0/instances", recursion=1, project=host.project))
     profiles = {} if state == "absent" else profile.read_installed(host.client)
-    world = World({instance["name"]: instance for instance in answer.data}, profiles, host.known.text, cache(host.local_images))
+    world = World(read_instances(host), profiles, host.known.text, cache(host.local_images))
     works = []
     for wish in wishes:
         work = Work(wish["name"], wish, {"incus_project": host.project}, text=world.text)
@@ -304,7 +311,20 @@ def repository(stored: str, host: Host) -> Repository:
     """Return where a repository is.
 
     :param stored: a directory in ``repos_root``: relative to it, or absolute.
-    :raises NotKnownError: it does not exist. :class:`ConflictError`: it is not inside ``repos_root`` once links are resolved.
+    :raises NotKnownError: it does not exist. :class:`ConflictError`: see :func:`place_of`.
+    """
+    repo = place_of(stored, host)
+    if not os.path.isdir(repo.source):
+        what = "is not a directory" if os.path.exists(repo.source) else "does not exist"
+        raise NotKnownError(f"the repository {repo.inside} {what}.", f"git init {repo.inside}", "name another directory of it: --repo DIR")
+    return repo
+
+
+def place_of(stored: str, host: Host) -> Repository:
+    """Return where a repository is or would be.
+
+    :param stored: a directory in ``repos_root``: relative to it, or absolute.
+    :raises ConflictError: it is not inside ``repos_root`` once links are resolved.
     """
     root = host.me.expand(host.known.defaults.repos_root)
     path = os.path.normpath(os.path.join(root, host.me.expand(stored) if stored[:1] in "~$" else stored))
@@ -314,20 +334,34 @@ def repository(stored: str, host: Host) -> Repository:
         raise ConflictError(
             f"the repository {path} is not inside repos_root, {root}.", f"move it there, or change [defaults].repos_root in {host.path}"
         )
-    if not os.path.isdir(source):
-        what = "is not a directory" if os.path.exists(source) else "does not exist"
-        raise NotKnownError(f"the repository {path} {what}.", f"git init {path}", "name another directory of it: --repo DIR")
     return Repository(os.path.relpath(path, root), path, source)
 
 
-def host_of(params: dict[str, Any]) -> Host:
+def host_of(params: dict[str, Any], predicting: bool = False) -> Host:
     """Return what a module's run works with, by its parameters.
 
+    :param predicting: ``registry_text`` stands for a registry that is not there.
     :raises NotKnownError: there is no such account, or no registry.
     """
     me = account(params["user"])
     path = me.expand(params["registry_path"] or registry.default_path(me.home))
-    return Host(me, path, registry.load(path), incus.Client(incus.find_socket(params["socket"]), params["timeout"]))
+    known = registry.load_or_none(path) if predicting and params["registry_text"] else registry.load(path)
+    client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
+    return Host(me, path, known or registry.parse(params["registry_text"], path), client, predicting)
+
+
+def read_instances(host: Host) -> dict[str, dict[str, Any]]:
+    """Read every instance of the Incus project, ours or not, in one request: name to instance."""
+    read = host.client.get_or_none if host.predicting else host.client.get
+    answer = read(incus.url("/1.0/instances", recursion=1, project=host.project))
+    return {instance["name"]: instance for instance in answer.data} if answer else {}
+
+
+def vcs_kind(path: str) -> str:
+    """Return ``git`` or ``hg``, of a work tree or a bare repository; empty if it is neither."""
+    if os.path.lexists(os.path.join(path, ".git")) or all(os.path.exists(os.path.join(path, part)) for part in ("HEAD", "objects", "refs")):
+        return "git"
+    return "hg" if os.path.lexists(os.path.join(path, ".hg")) else ""
 
 
 def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
@@ -336,8 +370,21 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
     asked = _asked(work.options)
     override = registry.load_override(host.path, name)
     wanted = registry.effective(name, host.known.defaults, *([registry.wanted_of(entry)] if entry else []), override, asked)
-    repo = repository(wanted.repo, host)
-    _check_profiles(wanted.profiles, world.profiles)
+    try:
+        repo = repository(wanted.repo, host)
+    except NotKnownError as error:
+        repo = place_of(wanted.repo, host)
+        if not host.predicting or os.path.lexists(repo.inside):
+            raise
+        work.predict(error)
+    try:
+        _check_profiles(wanted.profiles, world.profiles)
+    except ConflictError as error:
+        if not host.predicting:
+            raise
+        work.predict(error)
+        nothing = profile.Installed({"description": "", "config": {}, "devices": {}}, [], "")
+        world = replace(world, profiles=dict.fromkeys(wanted.profiles, nothing) | world.profiles)
     _check_own(wanted, repo, world.profiles)
     action = "unchanged"
     if found is not None and found["config"].get(REPO) not in (None, repo.source):
@@ -381,7 +428,7 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         "state": then,
         "environment": environment(set((found or {}).get("expanded_config") or {}) | _keys(wanted, world.profiles)),
     }
-    if not any(os.path.exists(os.path.join(repo.source, kind)) for kind in (".git", ".hg", "HEAD")):
+    if os.path.isdir(repo.source) and not vcs_kind(repo.source):
         work.warnings.append(f"{repo.inside} is neither a git nor a Mercurial repository")
 
 

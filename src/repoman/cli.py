@@ -68,6 +68,16 @@ def name(help: str) -> Argument:  # noqa: A002
     return Argument(("name",), help, {"metavar": "NAME"})
 
 
+def number(text: str) -> int:
+    """Return the number that was typed, 1 or more.
+
+    :raises argparse.ArgumentTypeError: it is none.
+    """
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
 EVERYWHERE = (
     flag("-C", "--check", help="only tell what would be done"),
     flag("--diff", help="show what changes as unified diffs"),
@@ -75,6 +85,7 @@ EVERYWHERE = (
     flag("--json", help="print one JSON document"),
     Argument(("-i", "--inventory"), "work on the hosts of an Ansible inventory", {"metavar": "INVENTORY", "action": "append"}),
     Argument(("-l", "--limit"), "of those, on the hosts that match", {"metavar": "PATTERN"}),
+    Argument(("--forks",), "on so many hosts at a time", {"metavar": "N", "type": number}),
 )
 """Options that stand before or after the verb."""
 
@@ -489,6 +500,7 @@ def playbook_of(verb: Verb, options: Namespace) -> Playbook:
         verbosity=options.verbose,
         inventory=tuple(options.inventory or ()),
         limit=options.limit or "",
+        forks=options.forks or 0,
     )
 
 
@@ -584,16 +596,19 @@ def _main(argv: Sequence[str]) -> int:
         print(completion.answer(argv[2:], VERBS, EVERYWHERE, GROUPS), end="")  # noqa: T201
         return 0
     as_json = ""
+    elsewhere: list[str] = []
     try:
         verb, options = parse(argv)
         playbook = playbook_of(verb, options)
+        if not playbook.is_here:
+            elsewhere.append("what was begun on other hosts is being undone there: repoman -i INVENTORY list")
         as_json = playbook.verb if playbook.json else ""
         return verb.run(playbook, options)
     except Asked as asked:
         print(asked, end="")  # noqa: T201
         return 0
     except KeyboardInterrupt:
-        failure = Failure("interrupted.", exit_code=INTERRUPTED)
+        failure = Failure("interrupted.", *elsewhere, exit_code=INTERRUPTED)
     except Failure as error:
         failure = error
     tell(failure)

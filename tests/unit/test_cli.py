@@ -34,6 +34,7 @@ PLAYBOOKS = [
     ("-v list -vv", Playbook("list", verbosity=3)),
     ("--json -i a list -i b -l web", Playbook("list", json=True, inventory=("a", "b"), limit="web")),
     ("-ia list", Playbook("list", inventory=("a",))),
+    ("list -i a --forks 20", Playbook("list", inventory=("a",), forks=20)),
     ("status", Playbook("status")),
     ("status a b", Playbook("status", {"repoman_project_names": ["a", "b"]})),
     ("setup", Playbook("setup")),
@@ -64,6 +65,7 @@ ERRORS = [
     ("", "no verb was given.", ["repoman --help"]),
     ("-v", "no verb was given.", ["repoman --help"]),
     ("lst", "there is no verb 'lst'.", ["did you mean 'list'?", "repoman --help"]),
+    ("list --forks 0", "argument --forks: '0' is not a number from 1 on.", ["repoman list --help"]),
     ("zzz", "there is no verb 'zzz'.", ["repoman --help"]),
     ("profile", "profile: what about it?", ["repoman profile --help"]),
     ("profile instal a", "there is no verb 'profile instal'.", ["did you mean 'profile install'?", "repoman profile --help"]),
@@ -198,13 +200,14 @@ def test_arguments_of_ansible() -> None:
         "-vv",
     ]
     assert Playbook("list").arguments() == ["ansible-playbook", "homelab.repoman.list"]
-    assert Playbook("list", inventory=("-x", "b"), limit="-y").arguments() == [
+    assert Playbook("list", inventory=("-x", "b"), limit="-y", forks=2).arguments() == [
         "ansible-playbook",
         "homelab.repoman.list",
         '--extra-vars={"repoman_hosts": "all"}',
         "--inventory=-x",
         "--inventory=b",
         "--limit=-y",
+        "--forks=2",
     ]
 
 

@@ -622,7 +622,22 @@ class TestHosts:
             "repoman: error: [b] there is no registry at /r.toml.",
             "hint: repoman setup",
             "repoman: error: c is unreachable: no route",
+            "hint: ansible -i INVENTORY c -m ansible.builtin.ping -vvv   shows why",
         ]
+
+    def test_order_is_that_of_the_names(self) -> None:
+        """Whichever host is done first."""
+        run = Run("list", ("all",))
+        for name in ("b", "a"):
+            run.callback.v2_runner_on_ok(Result(Task({"repoman_view": "list"}), Host(name), {"projects": []}))
+        assert [line for line in run.ends().screen.out if line.startswith("==")] == ["== a ==", "== b =="]
+
+    def test_a_warning_is_told_of_each(self) -> None:
+        """What one host was warned of is not known of the others."""
+        run = Run("list", ("all",))
+        for name in ("a", "b", "b"):
+            run.callback.v2_runner_on_ok(Result(Task({"repoman_view": "list"}), Host(name), {"projects": [], "warnings": ["w"]}))
+        assert run.ends().screen.err == ["repoman: warning: [a] w", "repoman: warning: [b] w"]
 
     def test_as_json(self) -> None:
         """The document has a part for each host."""
