@@ -132,6 +132,7 @@ class Work:
     :param line: what is told of it.
     :param text: of the registry, once it is done.
     :param found: the instance as it was read.
+    :param asked: whether the instance has been asked to stop, and had its time.
     """
 
     name: str
@@ -140,6 +141,7 @@ class Work:
     plan: Plan = field(default_factory=Plan)
     text: str = ""
     found: dict[str, Any] | None = None
+    asked: bool = False
     warnings: list[str] = field(default_factory=list)
 
     def fail(self, error: RepomanError) -> None:
@@ -270,6 +272,7 @@ def _stop_ahead(host: Host, works: Iterable[Work]) -> list[str]:
         if work.found is not None and work.found["status"] == "Running" and work.found["config"].get(STATE) != CREATING:
             with suppress(incus.IncusError):  # the removal tries again, and says so
                 host.client.put(host.instance_url(work.name, "/state"), {"action": "stop", "timeout": STOP_SECONDS})
+                work.asked = True
                 names.append(work.name)
     return names
 
@@ -756,7 +759,7 @@ def _plan_absent(host: Host, work: Work, world: World) -> None:
         work.plan.add(
             Step(
                 f"delete container {name}",
-                lambda: _delete(host, name),
+                lambda: _delete(host, name, work.asked),
                 None,
                 f"container {name}",
                 _text(found, ("profiles", "config", "devices")),
@@ -893,15 +896,18 @@ def _stop(host: Host, name: str) -> None:
         _power(host, name, "stop", force=True)
 
 
-def _delete(host: Host, name: str) -> None:
-    """Delete an instance of ours; one that was never ready is not worth a graceful stop."""
+def _delete(host: Host, name: str, asked: bool = False) -> None:
+    """Delete an instance of ours; one that was never ready is not worth a graceful stop.
+
+    :param asked: whether it has been asked to stop already.
+    """
     _settle(host, name)
     found = host.client.get_or_none(host.instance_url(name))
     if found is None:
         return
     check_ours(host, name, found.data)
     if found.data["status"] != "Stopped":
-        if found.data["config"].get(STATE) == CREATING:
+        if asked or found.data["config"].get(STATE) == CREATING:
             _power(host, name, "stop", force=True)
         else:
             _stop(host, name)
@@ -985,6 +991,8 @@ def _cannot_create(error: incus.IncusError, name: str, image: str) -> RepomanErr
 
 
 def _cannot_start(error: incus.IncusError, name: str, repo: Repository) -> RepomanError:
+    if "already running" in error.reason.lower():
+        return StaleError(f"another run started the container {name!r} at the same time.", "run the command again")
     if "idmap" in error.reason.lower():
         return RepomanError(
             f"{repo.source} is on {filesystem_of(repo.source)}, which cannot map ids for a container (idmapped mounts).",
