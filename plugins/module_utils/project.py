@@ -490,7 +490,8 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repos
     targets = _targets(_all_devices(wanted, devices, world.profiles))
     witness = Witness(_root(host), repo.source)
     plan, warnings = work.plan, work.warnings
-    place = {"target": work.options["target"]} if work.options["target"] else {}
+    target: str | None = work.options["target"]
+    place = {"target": target} if target else {}
 
     def create() -> None:
         witness.hold()
@@ -498,7 +499,7 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repos
             begun = host.client.post(incus.url("/1.0/instances", project=host.project, **place), document)
             host.client.wait(begun, OPERATION_SECONDS, _listener(f"creating {name}") if progress.is_live() else None)
         except incus.IncusError as error:
-            raise _cannot_create(error, name, wanted.image) from error
+            raise _cannot_create(error, name, wanted.image, target) from error
 
     def undo() -> None:
         witness.release()
@@ -680,7 +681,11 @@ def _plan_power(host: Host, work: Work, repo: Repository, state: str, now: str) 
     if state == "stopped" or now == "Running" or (state == "present" and now != "Stopped"):
         return now
 
+    others = False
+    """Whether somebody else has started it."""
+
     def start() -> None:
+        nonlocal others
         witness = Witness(_root(host), repo.source)
         witness.hold()
         try:
@@ -688,13 +693,15 @@ def _plan_power(host: Host, work: Work, repo: Repository, state: str, now: str) 
             work.warnings.extend(inside.make_account(host.client, name, host.project, host.me))
             _prove(host, name, repo, witness)
         except incus.IncusError as error:
-            raise _cannot_start(error, name, repo) from error
+            problem = _cannot_start(error, name, repo)
+            others = isinstance(problem, StaleError)
+            raise problem from error
         finally:
             witness.release()
 
     def undo() -> None:
         _settle(host, name)
-        if host.client.get(host.instance_url(name)).data["status"] != now:
+        if not others and host.client.get(host.instance_url(name)).data["status"] != now:
             _power(host, name, "freeze") if now == "Frozen" else _power(host, name, "stop", force=True)
 
     plan.add(Step(f"start {name}", start, undo, f"state of {name}", f"{now}\n", "Running\n", f"starting {name}…"))
@@ -975,9 +982,11 @@ def _set_config(host: Host, name: str, config: dict[str, str]) -> None:
     host.client.wait(host.client.patch(host.instance_url(name), {"config": config}), OPERATION_SECONDS)
 
 
-def _cannot_create(error: incus.IncusError, name: str, image: str) -> RepomanError:
+def _cannot_create(error: incus.IncusError, name: str, image: str, target: str | None) -> RepomanError:
     if "already exists" in error.reason.lower():
         return StaleError(f"another run makes a container {name!r} at the same time.", "repoman list")
+    if target and "cluster" in error.reason.lower():
+        return NotKnownError(f"the container {name!r} cannot be made on {target!r}: incus said: {error.reason}.", "incus cluster list")
     if error.code == incus.HTTP_NOT_FOUND or NO_IMAGE.search(error.reason):
         return NotKnownError(
             f"there is no image {image!r}: incus said: {error.reason}.",
