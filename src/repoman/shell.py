@@ -14,16 +14,29 @@ from typing import Any, NoReturn
 
 from repoman.errors import Failure
 
+CARRY = """\
+exec 3<<END
+$(export -p)
+END
+exec "$@"
+"""
+"""Run inside, as root, in front of the login: it hands on what profiles set as ``environment.*``, unseen in the list of processes."""
 SCRIPT = """\
 repo=$1 SHELL=$2
 shift 2
+login=$(export -p)
+eval "$(cat <&3)" && eval "$login"
+exec 3<&-
 [ -x "$SHELL" ] || SHELL=/bin/sh
 export SHELL
 cd -- "$repo" || exit 1
 [ $# -gt 0 ] || set -- "$SHELL" -l
 exec "$@"
 """
-"""Run inside, by a login shell of the account; takes the repository, the account's shell and the command."""
+"""Run inside, by a login shell of the account; takes the repository, the account's shell and the command.
+
+A login clears the environment, so what the container has is put back, but for what the login has set.
+"""
 DECODER = """\
 left=$#
 while [ "$left" -gt 0 ]; do
@@ -74,6 +87,7 @@ def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bo
         "-t" if terminal else "-T",
         *(["--env", f"TERM={term}"] if term else []),
         "--",
+        *("sh", "-c", CARRY, "repoman-shell"),
         *("su", "-l", "-s", "/bin/sh", "--", account["name"]),
         *("-c", SCRIPT, "repoman-shell", project["repo"], account["shell"]),
         *portable(command),

@@ -303,6 +303,7 @@ def test_command_line_of_shell() -> None:
     line = shell.command_line(RESULT, ["a b", "$x"], terminal=False, term="xterm")
     assert line == [
         *("incus", "exec", "--force-local", "--project", "repoman", "isurus", "-T", "--env", "TERM=xterm", "--"),
+        *("sh", "-c", shell.CARRY, "repoman-shell"),
         *("su", "-l", "-s", "/bin/sh", "--", "me", "-c", shell.SCRIPT, "repoman-shell", "/home/me/repos/a b", "/bin/zsh", "a b", "$x"),
     ]
     assert shell.command_line(RESULT, [], terminal=True, term="")[6:8] == ["-t", "--"]
@@ -311,7 +312,9 @@ def test_command_line_of_shell() -> None:
 def inside(repo: Path, login_shell: str, *command: str) -> subprocess.CompletedProcess[bytes]:
     """Run the script of ``shell`` as it runs in a container."""
     return subprocess.run(
-        ["/bin/sh", "-c", shell.SCRIPT, "repoman-shell", str(repo), login_shell, *command], capture_output=True, check=False
+        ["sh", "-c", shell.CARRY, "sh", "/bin/sh", "-c", shell.SCRIPT, "repoman-shell", str(repo), login_shell, *command],
+        capture_output=True,
+        check=False,
     )
 
 

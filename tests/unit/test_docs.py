@@ -69,7 +69,10 @@ class Code:
         self.positions: dict[str, int] = {}
         self._find_classes()
         self.functions = {
-            node: file for file, tree in self.trees.items() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            node: file
+            for file, tree in self.trees.items()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         }
         self.enclosing = {inner: function for function in self.functions for inner in ast.walk(function)}
 
@@ -210,7 +213,7 @@ def test_every_error_has_its_entry() -> None:
 
 def test_entries_say_what_to_do() -> None:
     """An entry is a sentence at least, and none is left to be written."""
-    assert [title for title, text in entries().items() if TO_WRITE in text or len(text.split()) < 8] == []  # noqa: PLR2004
+    assert [title for title, text in entries().items() if TO_WRITE in text or len(text.split()) < 8] == []
 
 
 def test_errors_are_found_where_they_are() -> None:
@@ -260,7 +263,9 @@ def test_commands_in_the_guides_exist() -> None:
         words = line.split("#")[0].split()[1:]
         verbs = [word for word in words[1:] if not word.startswith("-")]
         assert verbs, line
-        done = subprocess.run([sys.executable, "-m", "repoman", *verbs[:1], "--help"], capture_output=True, text=True, check=False, cwd=ROOT / "src")
+        done = subprocess.run(
+            [sys.executable, "-m", "repoman", *verbs[:1], "--help"], capture_output=True, text=True, check=False, cwd=ROOT / "src"
+        )
         assert done.returncode == 0, (page, line, done.stderr)
     assert cli
 
