@@ -27,22 +27,33 @@ ANY = "…"
 """Stands for what only a run can tell."""
 COMING = {"sync", "restore", "status"}
 """Verbs that the guides tell of, and that may not be there yet."""
+AFTER_A_COMMAND = ("|", ">", ">>", "&&", ";")
 TO_WRITE = "(What it means, in a sentence.)"
 PAGES = {
-    "host": "setup",
-    "incus": "incus",
-    "inside": "containers",
-    "profile": "profiles",
-    "project": "containers",
-    "registry": "registry",
-    "setup": "setup",
-    "tomltext": "registry",
-    "sync": "sync",
-    "restore": "sync",
-    "mirror": "sync",
-    "vcs": "sync",
+    "setup": ("host", "setup"),
+    "incus": ("incus",),
+    "containers": ("guests", "images", "inside", "project", "projects", "protect", "show"),
+    "profiles": ("profile",),
+    "registry": ("registry", "tomltext"),
+    "repositories": ("hg_state", "safe_vcs", "status", "vcs"),
+    "sync": (
+        "backup",
+        "claim",
+        "copying",
+        "mirror",
+        "mirror_git",
+        "mirror_hg",
+        "restore",
+        "runlog",
+        "scan",
+        "spread",
+        "sync",
+        "target",
+        "watch",
+        "witness",
+    ),
 }
-"""Where the errors of a source file belong; those of others to the page of the command."""
+"""The source files whose errors a page tells of; those of others are on the page of the command."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,8 @@ class Message:
     @property
     def page(self) -> Path:
         """The page its entry belongs to."""
-        return GUIDES / f"troubleshooting_{PAGES.get(self.file.stem, 'command')}.rst"
+        name = next((page for page, stems in PAGES.items() if self.file.stem in stems), "command")
+        return GUIDES / f"troubleshooting_{name}.rst"
 
     def entry(self) -> str:
         """Return the entry, to be pasted and finished."""
@@ -263,7 +275,8 @@ def commands() -> Iterator[tuple[str, list[str]]]:
     shown += [("README", line.strip()) for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("    ")]
     for page, line in shown:
         if re.match(r"repoman (-|[a-z])", line):
-            yield page, shlex.split(line.replace("$(", "("), comments=True)[1:]
+            words = shlex.split(line, comments=True)[1:]
+            yield page, words[: next((at for at, word in enumerate(words) if word in AFTER_A_COMMAND), len(words))]
 
 
 def test_commands_in_the_guides_are_understood() -> None:
