@@ -272,6 +272,11 @@ def test_yaml_in_the_guides_is_yaml() -> None:
 def commands() -> Iterator[tuple[str, list[str]]]:
     """Yield every call of ``repoman`` in the guides and the README: where it is, its arguments."""
     shown = [(page, line.removeprefix("$ ")) for page, text in blocks("console") for line in text.splitlines()]
+    shown += [
+        (page, "repoman " + call)
+        for page, text in blocks("ini")
+        for call in re.findall(r"^ExecStart=\S+/repoman (.+)$", text, flags=re.MULTILINE)
+    ]
     shown += [("README", line.strip()) for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("    ")]
     for page, line in shown:
         if re.match(r"repoman (-|[a-z])", line):
