@@ -116,7 +116,7 @@ def test_page_of_a_role_is_complete(name: str) -> None:
     assert {option: spec["default"] for option, spec in options.items() if "default" in spec} == defaults
     assert points["main"]["short_description"] and told(points["main"]["description"])
     readme = (ROOT / "roles" / name / "README.md").read_text(encoding="utf-8")
-    assert "- hosts: " in readme and f"role: {NAMESPACE}.{name}\n" in readme, "an example to copy"
+    assert "- hosts: " in readme and re.search(rf"(role|name): {NAMESPACE}.{name}\b", readme), "an example to copy"
 
 
 @pytest.mark.parametrize("kind", sorted({"role", *(kind for kind, _name in PLUGINS)}))
