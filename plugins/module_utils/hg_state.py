@@ -17,7 +17,7 @@ import os
 from typing import Any
 
 cmdtable: dict[bytes, Any] = {}
-testedwith = b"6.3"
+testedwith = b"6.3 6.7 7.0"
 ROOT: list[bytes] = [b"/nonexistent"]
 """The directory of the repository."""
 USERS: set[bytes] = set()
@@ -27,7 +27,7 @@ WRITING = "chmod makedir makedirs makelock mkdir mkstemp rename removedirs rmdir
 
 def refuse(*arguments: Any, **options: Any) -> Any:
     """Refuse to write, as a file system that is mounted read-only does."""
-    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), b".hg")
 
 
 def read_inside(read: Any) -> Any:

@@ -490,7 +490,8 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repos
     targets = _targets(_all_devices(wanted, devices, world.profiles))
     witness = Witness(_root(host), repo.source)
     plan, warnings = work.plan, work.warnings
-    place = {"target": work.options["target"]} if work.options["target"] else {}
+    target: str | None = work.options["target"]
+    place = {"target": target} if target else {}
 
     def create() -> None:
         witness.hold()
@@ -498,7 +499,7 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repos
             begun = host.client.post(incus.url("/1.0/instances", project=host.project, **place), document)
             host.client.wait(begun, OPERATION_SECONDS, _listener(f"creating {name}") if progress.is_live() else None)
         except incus.IncusError as error:
-            raise _cannot_create(error, name, wanted.image) from error
+            raise _cannot_create(error, name, wanted.image, target) from error
 
     def undo() -> None:
         witness.release()
@@ -981,9 +982,11 @@ def _set_config(host: Host, name: str, config: dict[str, str]) -> None:
     host.client.wait(host.client.patch(host.instance_url(name), {"config": config}), OPERATION_SECONDS)
 
 
-def _cannot_create(error: incus.IncusError, name: str, image: str) -> RepomanError:
+def _cannot_create(error: incus.IncusError, name: str, image: str, target: str | None) -> RepomanError:
     if "already exists" in error.reason.lower():
         return StaleError(f"another run makes a container {name!r} at the same time.", "repoman list")
+    if target and "cluster" in error.reason.lower():
+        return NotKnownError(f"the container {name!r} cannot be made on {target!r}: incus said: {error.reason}.", "incus cluster list")
     if error.code == incus.HTTP_NOT_FOUND or NO_IMAGE.search(error.reason):
         return NotKnownError(
             f"there is no image {image!r}: incus said: {error.reason}.",

@@ -204,7 +204,13 @@ def shell_to_complete(options: Namespace) -> dict[str, Any]:
 
 def new_project(options: Namespace) -> dict[str, Any]:
     """Return the variables of ``new``: what was not given is left to the registry and the override."""
-    project = {"name": options.name, "repo": options.repo, "image": options.image, "profiles": options.profile}
+    project = {
+        "name": options.name,
+        "repo": options.repo,
+        "image": options.image,
+        "profiles": options.profile,
+        "target": options.target,
+    }
     given = {key: value for key, value in project.items() if value is not None}
     return {"repoman_projects": [given | ({"backup": False} if options.no_backup else {})]}
 
@@ -264,17 +270,18 @@ VERBS = (
     ),
     Verb(
         "new",
-        "NAME [--repo DIR] [--image IMAGE] [--profile NAME]… [--no-backup]",
+        "NAME [--repo DIR] [--image IMAGE] [--profile NAME]… [--no-backup] [--target MEMBER]",
         "make the container of a repository",
         ("repoman new isurus", "repoman new isurus --repo isurus-project --profile default --profile claude-share"),
         new_project,
         just_run,
         (
             name("name of the project and of its container"),
-            Argument(("--repo",), "the repository, in repos_root; default: NAME", {"metavar": "DIR"}),
-            Argument(("--image",), "image of the container, as incus takes it", {"metavar": "IMAGE"}),
+            Argument(("--repo",), "directory of the repository in repos_root; the name where not set", {"metavar": "DIR"}),
+            Argument(("--image",), "image of a new container, as incus takes it", {"metavar": "IMAGE"}),
             Argument(("--profile",), "profile of the container; repeat for more", {"metavar": "NAME", "action": "append"}),
             flag("--no-backup", help="leave the repository out of the backup"),
+            Argument(("--target",), "member of the Incus cluster for a new container", {"metavar": "MEMBER"}),
         ),
         "The repository is mounted at the same path, and the account inside is yours. An existing\n"
         "container of the project is brought to its configuration. What fails is undone.",

@@ -74,7 +74,7 @@ def lab(me: Me, bin_dir: Path) -> Iterator[Lab]:
         nas1 = World(me, stack.enter_context(home_of(me)), bin_dir, own)
         other = stack.enter_context(account("n")) if PRIVILEGED else me
         home = Path(other.home) if PRIVILEGED else stack.enter_context(home_of(me))
-        nas2 = World(other, home, bin_dir, stack.enter_context(_incus()))
+        nas2 = World(other, home, bin_dir, stack.enter_context(private_incus()))
         hosts = {"nas1": nas1, "nas2": nas2}
         ports = {
             "nas1": stack.enter_context(_sshd(place, "nas1", me, {"HOME": str(nas1.home), "USER": me.name, "INCUS_SOCKET": own})),
@@ -115,8 +115,36 @@ def _hang_up(control: Path) -> None:
         subprocess.run(["ssh", "-F", "none", "-o", f"ControlPath={each}", "-O", "exit", "lab"], check=True, capture_output=True)
 
 
+def make_cluster(one: str, two: str) -> None:
+    """Make a cluster of two Incus, members ``one`` and ``two``.
+
+    :param one: socket of the first, whose images and storage stay.
+    :param two: socket of the second, which loses what it has.
+    """
+
+    def ask(socket: str, *argv: str, said: str = "") -> str:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("INCUS_")}
+        environment["INCUS_DIR"] = os.path.dirname(socket)
+        return subprocess.run(["incus", *argv], check=True, env=environment, input=said, capture_output=True, text=True).stdout
+
+    ask(one, "config", "set", f"core.https_address=127.0.0.1:{closed_port()}")
+    ask(one, "cluster", "enable", "one")
+    token = ask(one, "cluster", "add", "two", "--quiet").split()[-1]
+    ask(two, "profile", "device", "remove", "default", "root")
+    ask(two, "image", "delete", "busybox")
+    ask(two, "storage", "delete", "default")
+    cluster = {
+        "enabled": True,
+        "server_name": "two",
+        "server_address": f"127.0.0.1:{closed_port()}",
+        "cluster_token": token,
+        "member_config": [{"entity": "storage-pool", "name": "default", "key": "source", "value": ""}],
+    }
+    ask(two, "admin", "init", "--preseed", said=json.dumps({"cluster": cluster}))
+
+
 @contextmanager
-def _incus() -> Iterator[str]:
+def private_incus() -> Iterator[str]:
     """Run one more private Incus; yields its socket."""
     script = str(CHECKOUT / "scripts/dev-incus")
     place = tempfile.mkdtemp(prefix="repoman-incus.", dir="/var/tmp")
