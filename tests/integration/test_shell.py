@@ -122,7 +122,7 @@ def test_on_a_terminal(ready: World) -> None:
     with terminal(ready, "repoman", "shell", "demo") as there:
         there.size(31, 97)
         there.type("PS1='ready-$((6*7))> '\n")
-        there.wait_for("ready-42> ")
+        assert "no job control" not in there.wait_for("ready-42> ")
         there.type("shopt -q login_shell && echo login-$((6*7)); id -Gn; pwd; tty; stty size; trap 'echo size: $(stty size)' WINCH\n")
         there.wait_for("login-42")
         shown = there.wait_for("ready-42> ")
