@@ -17,13 +17,31 @@ import os
 from typing import Any
 
 cmdtable: dict[bytes, Any] = {}
-testedwith = b"6.3"
+testedwith = b"6.3 6.7 7.0"
+ROOT: list[bytes] = [b"/nonexistent"]
+"""The directory of the repository."""
+USERS: set[bytes] = set()
+"""What the user ignores everywhere: files of patterns that our command line names."""
 WRITING = "chmod makedir makedirs makelock mkdir mkstemp rename removedirs rmdir rmtree setflags symlink tryunlink unlink unlinkpath utime"
 
 
 def refuse(*arguments: Any, **options: Any) -> Any:
     """Refuse to write, as a file system that is mounted read-only does."""
-    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), b".hg")
+
+
+def read_inside(read: Any) -> Any:
+    """Return what reads a file of patterns, such as ``.hgignore`` and what it includes, only in the repository, or if it is the user's.
+
+    An error in such a file is told with the line that holds it, and so with a line of a file that is none.
+    """
+
+    def inside(path: bytes, *arguments: Any, **options: Any) -> Any:
+        if path not in USERS and not os.path.realpath(path).startswith(b"%s/" % os.path.realpath(ROOT[0])):
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return read(path, *arguments, **options)
+
+    return inside
 
 
 class NoLock:
@@ -41,7 +59,7 @@ class NoLock:
 
 def uisetup(ui: Any) -> None:
     """Make hg read only, and add the commands."""
-    from mercurial import registrar, util, vfs
+    from mercurial import match, registrar, util, vfs
 
     plain_open = vfs.vfs.__call__
 
@@ -55,10 +73,19 @@ def uisetup(ui: Any) -> None:
         for holder in (vfs.abstractvfs, vfs.vfs):
             if name in vars(holder):
                 setattr(holder, name, refuse)
+    match.readpatternfile = read_inside(match.readpatternfile)
     util.checkexec = util.checklink = lambda path: True
     command = registrar.command(cmdtable)
     command(b"repoman-state", [], b"")(state)
     command(b"repoman-verify", [], b"")(verify)
+
+
+def reposetup(ui: Any, repo: Any) -> None:
+    """Remember where the repository is, and what may be read besides."""
+    from mercurial import util
+
+    ROOT[:] = [repo.root]
+    USERS.update(os.path.join(repo.root, util.expandpath(path)) for key, path in ui.configitems(b"ui") if key.startswith(b"ignore."))
 
 
 def state(ui: Any, repo: Any) -> None:

@@ -132,6 +132,7 @@ class Work:
     :param line: what is told of it.
     :param text: of the registry, once it is done.
     :param found: the instance as it was read.
+    :param asked: whether the instance has been asked to stop, and had its time.
     """
 
     name: str
@@ -140,6 +141,7 @@ class Work:
     plan: Plan = field(default_factory=Plan)
     text: str = ""
     found: dict[str, Any] | None = None
+    asked: bool = False
     warnings: list[str] = field(default_factory=list)
 
     def fail(self, error: RepomanError) -> None:
@@ -270,6 +272,7 @@ def _stop_ahead(host: Host, works: Iterable[Work]) -> list[str]:
         if work.found is not None and work.found["status"] == "Running" and work.found["config"].get(STATE) != CREATING:
             with suppress(incus.IncusError):  # the removal tries again, and says so
                 host.client.put(host.instance_url(work.name, "/state"), {"action": "stop", "timeout": STOP_SECONDS})
+                work.asked = True
                 names.append(work.name)
     return names
 
@@ -678,7 +681,11 @@ def _plan_power(host: Host, work: Work, repo: Repository, state: str, now: str) 
     if state == "stopped" or now == "Running" or (state == "present" and now != "Stopped"):
         return now
 
+    others = False
+    """Whether somebody else has started it."""
+
     def start() -> None:
+        nonlocal others
         witness = Witness(_root(host), repo.source)
         witness.hold()
         try:
@@ -686,13 +693,15 @@ def _plan_power(host: Host, work: Work, repo: Repository, state: str, now: str) 
             work.warnings.extend(inside.make_account(host.client, name, host.project, host.me))
             _prove(host, name, repo, witness)
         except incus.IncusError as error:
-            raise _cannot_start(error, name, repo) from error
+            problem = _cannot_start(error, name, repo)
+            others = isinstance(problem, StaleError)
+            raise problem from error
         finally:
             witness.release()
 
     def undo() -> None:
         _settle(host, name)
-        if host.client.get(host.instance_url(name)).data["status"] != now:
+        if not others and host.client.get(host.instance_url(name)).data["status"] != now:
             _power(host, name, "freeze") if now == "Frozen" else _power(host, name, "stop", force=True)
 
     plan.add(Step(f"start {name}", start, undo, f"state of {name}", f"{now}\n", "Running\n", f"starting {name}…"))
@@ -757,7 +766,7 @@ def _plan_absent(host: Host, work: Work, world: World) -> None:
         work.plan.add(
             Step(
                 f"delete container {name}",
-                lambda: _delete(host, name),
+                lambda: _delete(host, name, work.asked),
                 None,
                 f"container {name}",
                 _text(found, ("profiles", "config", "devices")),
@@ -894,15 +903,18 @@ def _stop(host: Host, name: str) -> None:
         _power(host, name, "stop", force=True)
 
 
-def _delete(host: Host, name: str) -> None:
-    """Delete an instance of ours; one that was never ready is not worth a graceful stop."""
+def _delete(host: Host, name: str, asked: bool = False) -> None:
+    """Delete an instance of ours; one that was never ready is not worth a graceful stop.
+
+    :param asked: whether it has been asked to stop already.
+    """
     _settle(host, name)
     found = host.client.get_or_none(host.instance_url(name))
     if found is None:
         return
     check_ours(host, name, found.data)
     if found.data["status"] != "Stopped":
-        if found.data["config"].get(STATE) == CREATING:
+        if asked or found.data["config"].get(STATE) == CREATING:
             _power(host, name, "stop", force=True)
         else:
             _stop(host, name)
@@ -988,6 +1000,8 @@ def _cannot_create(error: incus.IncusError, name: str, image: str, target: str |
 
 
 def _cannot_start(error: incus.IncusError, name: str, repo: Repository) -> RepomanError:
+    if "already running" in error.reason.lower():
+        return StaleError(f"another run started the container {name!r} at the same time.", "run the command again")
     if "idmap" in error.reason.lower():
         return RepomanError(
             f"{repo.source} is on {filesystem_of(repo.source)}, which cannot map ids for a container (idmapped mounts).",

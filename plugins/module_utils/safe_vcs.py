@@ -27,6 +27,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,12 +42,16 @@ GRACE_SECONDS = 1.0
 OUTPUT_BYTES = 64 << 20
 FILE_BYTES = 16 << 20
 INDEX_BYTES = 512 << 20
+REFS_BYTES = 64 << 20
 ALTERNATES_DEPTH = 5
 """How deep git itself follows alternates."""
 SYMBOLIC_DEPTH = 5
 """How deep git itself follows symbolic refs."""
 HG_WITH_SKIP = (6, 0)
 """Mercurials from here on are known to honour ``HGRCSKIPREPO`` wherever they read ``.hg/hgrc``."""
+FATAL = ("fatal: ", "abort: ")
+"""How git and hg begin their last words."""
+REASON_LENGTH = 300
 PATH = "/usr/local/bin:/usr/bin:/bin"
 OBJECT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9]*\Z")
@@ -193,9 +198,13 @@ class Done:
     err: bytes
 
     def reason(self) -> str:
-        """Return the last line of what it said on standard error."""
+        """Return, of what it said on standard error, what was fatal, or the last line."""
         lines = [line.strip() for line in self.err.decode(errors="replace").splitlines() if line.strip()]
-        return lines[-1].removeprefix("fatal: ").removeprefix("abort: ") if lines else f"exit status {self.code}"
+        if not lines:
+            return f"exit status {self.code}"
+        fatal = next((number for number, line in enumerate(lines) if line.startswith(FATAL)), len(lines) - 1)
+        said = " ".join(lines[fatal:])
+        return next((said.removeprefix(word) for word in FATAL if said.startswith(word)), said)[:REASON_LENGTH]
 
 
 @dataclass(frozen=True)
@@ -218,7 +227,7 @@ class Runner:
         try:
             process = subprocess.Popen(
                 argv,
-                stdin=subprocess.PIPE,
+                stdin=subprocess.PIPE if given else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=dict(environment),
@@ -227,7 +236,7 @@ class Runner:
                 **self._account(),
             )
         except FileNotFoundError as error:
-            raise VcsError(f"{argv[0]} is not installed") from error
+            raise VcsError(f"there is no {argv[0]} in {environment.get('PATH', '')}") from error
         except OSError as error:
             raise VcsError(f"{argv[0]} cannot be run: {error.strerror}") from error
         try:
@@ -242,12 +251,13 @@ class Runner:
                     with suppress(BrokenPipeError):
                         stream.close()
 
-    def own(self, path: Path) -> None:
-        """Give a directory and what is in it to the account, where this process is root."""
+    def share(self, path: Path) -> None:
+        """Let the account read a directory of ours and what is in it, where this process is root; it cannot change it."""
         if self._account():
             for directory, _directories, files in os.walk(path):
-                for name in ("", *files):
-                    os.chown(os.path.join(directory, name), self.me.uid, self.me.gid, follow_symlinks=False)
+                for name, mode in (("", 0o750), *((name, 0o640) for name in files)):
+                    os.chown(os.path.join(directory, name), -1, self.me.gid, follow_symlinks=False)
+                    os.chmod(os.path.join(directory, name), mode)
 
     def _account(self) -> dict[str, Any]:
         if os.geteuid() != 0 or self.me.uid == 0:
@@ -255,27 +265,26 @@ class Runner:
         return {"user": self.me.uid, "group": self.me.gid, "extra_groups": []}
 
     def _listen(self, process: subprocess.Popen[bytes], name: str, given: bytes) -> Done:
-        assert process.stdin and process.stdout and process.stderr  # noqa: S101 - for mypy
         deadline = time.monotonic() + self.seconds
-        heard: dict[int, list[bytes]] = {stream.fileno(): [] for stream in (process.stdout, process.stderr)}
+        heard: dict[int, list[bytes]] = {stream.fileno(): [] for stream in (process.stdout, process.stderr) if stream}
         size = 0
         with selectors.DefaultSelector() as waiting:
             for descriptor in heard:
                 waiting.register(descriptor, selectors.EVENT_READ)
             left = memoryview(given)
-            if left:
+            if process.stdin and left:
                 os.set_blocking(process.stdin.fileno(), False)
                 waiting.register(process.stdin, selectors.EVENT_WRITE)
-            else:
-                process.stdin.close()
             while waiting.get_map():
                 ready = waiting.select(max(0.0, deadline - time.monotonic()))
                 if time.monotonic() > deadline:
                     raise VcsError(f"{name} did not answer within {self.seconds:g} s")
                 for key, _events in ready:
-                    if key.fileobj is process.stdin:
-                        with suppress(BrokenPipeError):
-                            left = left[os.write(key.fd, left) :] if left else left
+                    if process.stdin and key.fileobj is process.stdin:
+                        try:
+                            left = left[os.write(key.fd, left) :]
+                        except BrokenPipeError:
+                            left = left[:0]
                         if not left:
                             waiting.unregister(process.stdin)
                             process.stdin.close()
@@ -402,7 +411,7 @@ def git_shadow(place: GitPlace, tree: Tree, runner: Runner, settings: Mapping[st
         if shadow.upstream:
             text += _section("branch", shadow.head.removeprefix("refs/heads/"), {"remote": ".", "merge": shadow.upstream})
             (shadow.path / "config").write_text(text, encoding="utf-8", errors="surrogateescape")
-        runner.own(shadow.path)
+        runner.share(shadow.path)
         yield shadow
 
 
@@ -535,7 +544,8 @@ def _section(name: str, sub: str, values: Mapping[str, str]) -> str:
     """Return a section of a git configuration; source of the quoting: ``git help config``, Syntax."""
     if not values:
         return ""
-    head = f"[{name} {_quoted(sub)}]" if sub else f"[{name}]"
+    plain = sub.replace("\\", "\\\\").replace('"', '\\"')  # of a subsection's name all other characters stand for themselves
+    head = f'[{name} "{plain}"]' if sub else f"[{name}]"
     return "".join((f"{head}\n", *(f"\t{key} = {_quoted(value)}\n" for key, value in values.items())))
 
 
@@ -546,7 +556,7 @@ def _quoted(text: str) -> str:
 
 def _copy_refs(shadow: GitShadow, tree: Tree, configured: Mapping[str, list[str]]) -> None:
     """Copy ``HEAD`` and, resolved, the two refs that count."""
-    packed = tree.read(os.path.join(shadow.place.common, "packed-refs"), INDEX_BYTES) or b""
+    packed = tree.read(os.path.join(shadow.place.common, "packed-refs"), REFS_BYTES) or b""
     head = _text(tree.read(os.path.join(shadow.place.own, "HEAD")))
     if head.startswith("ref:"):
         shadow.head = head.removeprefix("ref:").strip()
@@ -567,12 +577,14 @@ def _copy_refs(shadow: GitShadow, tree: Tree, configured: Mapping[str, list[str]
 
 def _copy_reftable(shadow: GitShadow, tree: Tree, configured: Mapping[str, list[str]]) -> None:
     """Copy the tables of refs, which only git can read, and ask it."""
+    if shadow.place.own != shadow.place.common:
+        raise VcsError("a linked working tree whose refs are in the reftable format is not known here")
     (shadow.path / "HEAD").write_text("ref: refs/heads/.invalid\n", encoding="ascii")
     (shadow.path / "refs/heads").rmdir()
     (shadow.path / "refs/heads").write_text("this repository uses the reftable format\n", encoding="ascii")
     for name in tree.names(os.path.join(shadow.place.own, "reftable")):
-        tree.copy(os.path.join(shadow.place.own, "reftable", name), shadow.path / "reftable" / name, INDEX_BYTES)
-    shadow.runner.own(shadow.path)
+        tree.copy(os.path.join(shadow.place.own, "reftable", name), shadow.path / "reftable" / name, REFS_BYTES)
+    shadow.runner.share(shadow.path)
     head = shadow.runner.run(["git", "symbolic-ref", "--quiet", "HEAD"], shadow.environment, str(shadow.path))
     commit = shadow.runner.run(["git", "rev-parse", "--verify", "--quiet", "HEAD"], shadow.environment, str(shadow.path))
     if head.code and commit.code:
@@ -645,8 +657,8 @@ def hg(path: str, tree: Tree, runner: Runner) -> Iterator[HgRepository]:
     with tempfile.TemporaryDirectory(prefix="repoman-vcs-") as directory:
         extension = Path(directory, "hg_state.py")
         extension.write_bytes(hg_state.__loader__.get_data(str(hg_state.__file__)))  # type: ignore[union-attr]
-        runner.own(Path(directory))
-        yield HgRepository(tree.resolve(path), str(extension), runner)
+        runner.share(Path(directory))
+        yield HgRepository(tree.resolve(path), str(extension), runner, hg_user_ignored(runner))
 
 
 @dataclass(frozen=True)
@@ -654,18 +666,21 @@ class HgRepository:
     """A Mercurial repository; made by :func:`hg`.
 
     :param extension: path of the extension that forbids writing and has our commands.
+    :param ignored: files of what the user ignores everywhere.
     """
 
     path: str
     extension: str
     runner: Runner
+    ignored: tuple[str, ...] = ()
 
     def run(self, *arguments: str) -> bytes:
         """Run an hg command; return its output. Beside hg's own there are ``repoman-state`` and ``repoman-verify``.
 
         :raises VcsError: it failed, with its reason.
         """
-        argv = ["hg", "--config", f"extensions.repoman={self.extension}", "--repository", self.path, *arguments]
+        settings = {"extensions.repoman": self.extension} | {f"ui.ignore.{number}": path for number, path in enumerate(self.ignored)}
+        argv = ["hg", *(f"--config={key}={value}" for key, value in settings.items()), "--repository", self.path, *arguments]
         done = self.runner.run(argv, hg_environment(self.runner.me), os.path.dirname(self.extension))
         if done.code:
             raise VcsError(f"hg says: {done.reason()}")
@@ -688,6 +703,18 @@ def hg_environment(me: Account) -> dict[str, str]:
     }
 
 
+@lru_cache
+def hg_user_ignored(runner: Runner) -> tuple[str, ...]:
+    """Return the files of patterns that the user's own configuration of hg names, asked once; none where it cannot be read."""
+    environment = {key: value for key, value in hg_environment(runner.me).items() if key != "HGRCPATH"}
+    try:
+        done = runner.run(["hg", "config", "ui"], environment, "/")
+    except VcsError:
+        return ()
+    settings = (line.partition("=") for line in os.fsdecode(done.out).splitlines())
+    return tuple(value for key, _equals, value in settings if re.match(r"ui\.ignore(\.|$)", key) and value.startswith(("/", "~")))
+
+
 def check_hg(path: str, tree: Tree) -> None:
     """Check that a Mercurial repository, and the one whose store it may share, lie in the tree.
 
@@ -707,8 +734,9 @@ def check_hg(path: str, tree: Tree) -> None:
         raise VcsError("it keeps its history in git, through an extension")
 
 
+@lru_cache
 def check_hg_version(runner: Runner) -> None:
-    """Check that this Mercurial honours ``HGRCSKIPREPO``.
+    """Check, once, that this Mercurial honours ``HGRCSKIPREPO``.
 
     :raises VcsError: it does not, or there is none.
     """

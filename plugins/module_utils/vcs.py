@@ -96,16 +96,19 @@ def look(path: str, tree: Tree, runner: Runner, settings: Mapping[str, str] | No
         if os.path.lexists(os.path.join(real, ".hg")) and not os.path.lexists(os.path.join(real, ".git")):
             state.kind = "hg"
             _look_at_hg(state, path, tree, runner)
-            return state
-        state.kind = "git" if os.path.lexists(os.path.join(real, ".git")) else ""
-        place = safe_vcs.find_git(path, tree)
-        if place is not None:
-            state.kind = "git"
-            _look_at_git(state, place, tree, runner, settings)
+        else:
+            state.kind = "git" if os.path.lexists(os.path.join(real, ".git")) else ""
+            place = safe_vcs.find_git(path, tree)
+            if place is not None:
+                state.kind = "git"
+                _look_at_git(state, place, tree, runner, settings)
     except VcsError as error:
         state.problem = error.message
     except OSError as error:
         state.problem = f"cannot read it: {error.strerror or error}"
+    for key, value in asdict(state).items():
+        if isinstance(value, str):
+            setattr(state, key, value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
     return state
 
 

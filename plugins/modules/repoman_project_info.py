@@ -28,7 +28,7 @@ options:
   vcs_timeout:
     description:
       - Seconds that a single command of git or Mercurial may take, with O(status).
-      - A repository whose command takes longer has that as its RV(projects[].vcs.problem).
+      - A repository whose command takes longer is told so, in RV(projects[].vcs).
     type: float
     default: 5.0
 extends_documentation_fragment:

@@ -93,25 +93,6 @@ def test_profile_that_is_not_installed(ready: World, proxy: RecordingProxy) -> N
     assert proxy.writes == [] and ready.instances() == {} and ready.registry.read_text() == before
 
 
-def test_shell_passes_arguments_input_and_status(ready: World) -> None:
-    """Arguments byte for byte, standard input through, the exit status back."""
-    ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "busybox")
-    odd = ["a", "b c", "", "-x", "--", "*", "$HOME", "'", '"', "new\nline", "ü", "\\"]
-    out = ready.repoman("shell", "demo", "--", "printf", "%s|", *odd).out
-    assert out == "|".join(odd) + "|"
-    assert ready.repoman("shell", "demo", "--", "cat", stdin="through\n").out == "through\n"
-    assert ready.repoman("shell", "demo", "--", "sh", "-c", "exit 42", code=42).out == ""
-
-
-def test_shell_starts_a_stopped_container(ready: World) -> None:
-    """A stopped container is started for the shell."""
-    ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "busybox")
-    ready.incus("stop", "--force", "--project=repoman", "demo")
-    assert ready.repoman("shell", "demo", "--", "pwd").out == f"{ready.repos}/demo\n"
-
-
 def test_list_reads_once(ready: World, proxy: RecordingProxy) -> None:
     """The table and its JSON; one request whatever the number of projects."""
     assert "repoman new" in ready.repoman("list").out
@@ -242,15 +223,6 @@ def test_remove_asks_on_a_terminal(ready: World) -> None:
     assert refused.code == 1 and str(repo) in refused.out and "demo" in ready.instances()
     assert ready.on_terminal("repoman remove demo", "y\n").code == 0
     assert ready.instances() == {} and repo.is_dir()
-
-
-def test_shell_has_a_terminal_and_a_controlling_one(ready: World) -> None:
-    """On a terminal there is one inside, with job control: the shell leads the terminal's foreground group."""
-    ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "debian")
-    result = ready.on_terminal("repoman shell demo", "tty; set -m; sleep 0.1 & wait; echo job-control-$?; exit 7\n")
-    assert result.code == 7 and "/dev/pts/" in result.out and "job-control-0" in result.out
-    assert "no job control" not in result.out and "cannot set terminal process group" not in result.out
 
 
 def test_interruption_leaves_nothing(ready: World, proxy: RecordingProxy) -> None:

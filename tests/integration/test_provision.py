@@ -18,17 +18,23 @@ from world import TIMEOUT, Result, World
 
 DRIVER = """\
 import json, sys
+from ansible_collections.homelab.repoman.plugins.module_utils import project
 from ansible_collections.homelab.repoman.plugins.module_utils.module import answer
-from ansible_collections.homelab.repoman.plugins.module_utils.project import run
-print(json.dumps(answer(run, json.loads(sys.argv[1]), False)))
+params = json.loads(sys.argv[1])
+project.STOP_SECONDS = params.pop("stop_seconds")
+print(json.dumps(answer(project.run, params, params.pop("check"))))
 """
 """The logic of the module repoman_project alone, in one process that can be killed."""
 
 
-def command(world: World, *names: str, state: str = "started", **options: Any) -> list[str]:
+def command(world: World, *names: str, state: str = "started", check: bool = False, stop_seconds: int = 30, **options: Any) -> list[str]:
     """Return the command line that runs the logic for some projects."""
     common = dict.fromkeys(("user", "socket", "registry_path", "user_dir", "vendor_dir")) | {"timeout": 30.0, "state": state}
-    params = common | {"projects": [{"name": name, "image": "busybox"} | options for name in names]}
+    params = common | {
+        "check": check,
+        "stop_seconds": stop_seconds,
+        "projects": [{"name": name, "image": "busybox"} | options for name in names],
+    }
     return [str(world.bin_dir / "python3"), "-c", DRIVER, json.dumps(params)]
 
 
@@ -84,9 +90,10 @@ def test_killed_at_any_moment(ready: World, proxy: RecordingProxy) -> None:
     drive(ready, "demo")
     requests = proxy.requests
     assert_works(ready, "demo")
-    writes = [at for at, (method, _target) in enumerate(requests) if method != "GET"]
+    uploads = [at for at, (_method, target) in enumerate(requests) if "/files?" in target]
+    writes = [at for at, (method, target) in enumerate(requests) if method not in ("GET", "DELETE") and at not in uploads[:-1]]
     long = [at for at in writes if any(part in requests[at][1] for part in ("/1.0/instances?", "/state?", "/exec?"))]
-    assert len(writes) > 8 and len(long) > 4
+    assert len(writes) > 6 and len(long) > 4 and uploads
     for at, forward in [*((at, False) for at in writes), *((at, True) for at in long)]:
         ready.incus("delete", "--force", "--project=repoman", "demo")
         ready.write(ready.registry, before)
@@ -229,8 +236,7 @@ def test_not_ours_not_touched(ready: World, proxy: RecordingProxy) -> None:
         ready.incus(begin, "busybox", "demo", "--project=repoman", "-c", "user.note=mine")
         before = ready.instances()["demo"]
         proxy.clear()
-        for verb in (["new", "demo", "--image", "busybox"], ["remove", "demo", "--yes"], ["shell", "demo", "--", "true"]):
-            assert "did not make" in ready.refused(*verb, code=4)
+        assert "did not make" in ready.refused("shell", "demo", "--", "true", code=4)
         for state in ("present", "started", "stopped", "absent"):
             assert drive(ready, "demo", state=state)["exit_code"] == 4
         assert "demo" not in ready.repoman("list").out
@@ -420,4 +426,62 @@ def test_removal_that_is_killed_or_interrupted(ready: World, proxy: RecordingPro
     assert entries(ready) == ["two", "three"]
     result = drive(ready, "two", "three", state="absent")
     assert [line["action"] for line in result["projects"]] == ["removed", "removed"]
+    assert ready.instances() == {} and entries(ready) == []
+
+
+def test_power_four_ways(ready: World, proxy: RecordingProxy) -> None:
+    """Stopped and started: check does nothing, apply does it, again only reads, check again agrees."""
+    ready.git_repository("demo")
+    drive(ready, "demo")
+    for state, status in (("stopped", "Stopped"), ("started", "Running")):
+        proxy.clear()
+        (line,) = drive(ready, "demo", state=state, check=True)["projects"]
+        assert line["action"] == state and line["state"] == status and proxy.writes == []
+        assert ready.instances()["demo"]["status"] != status
+        assert drive(ready, "demo", state=state)["projects"][0]["steps"] == line["steps"]
+        assert ready.instances()["demo"]["status"] == status
+        proxy.clear()
+        for check in (False, True):
+            assert not drive(ready, "demo", state=state, check=check)["changed"]
+        assert proxy.writes == []
+    ready.incus("pause", "--project=repoman", "demo")
+    assert drive(ready, "demo")["projects"][0]["action"] == "started"
+    assert_works(ready, "demo")
+
+
+def test_two_that_start_the_same_container(ready: World, proxy: RecordingProxy) -> None:
+    """The second waits for the first, and finds nothing to do."""
+    ready.git_repository("demo")
+    drive(ready, "demo")
+    ready.incus("stop", "--force", "--project=repoman", "demo")
+    begun, read = threading.Event(), threading.Event()
+    proxy.clear()
+
+    def hold(method: str, target: str) -> None:
+        if method == "PUT" and not begun.is_set():
+            begun.set()
+            read.wait(TIMEOUT)
+        elif begun.is_set() and target.startswith("/1.0/profiles"):
+            read.set()
+
+    proxy.on_request(hold)
+    first = ready.start(*command(ready, "demo"))
+    assert begun.wait(TIMEOUT)
+    second = drive(ready, "demo")
+    out, _err = first.communicate(timeout=TIMEOUT)
+    actions = sorted(result["projects"][0]["action"] for result in (json.loads(out), second))
+    assert actions in (["started", "unchanged"], ["unchanged", "unchanged"]), actions
+    assert [target for method, target in proxy.writes if method == "PUT"] == ["/1.0/instances/demo/state?project=repoman"]
+    assert_works(ready, "demo")
+
+
+def test_removal_does_not_wait_for_ever(ready: World) -> None:
+    """What does not stop when asked is stopped all the same, alone or among several."""
+    for name in ("one", "two", "three"):
+        ready.git_repository(name)
+    deaf = {"raw.lxc": "lxc.signal.halt = SIGCONT"}
+    drive(ready, "one", "two", "three", config=deaf)
+    for names in (["one"], ["two", "three"]):
+        result = drive(ready, *names, state="absent", stop_seconds=1)
+        assert [line["action"] for line in result["projects"]] == ["removed"] * len(names)
     assert ready.instances() == {} and entries(ready) == []

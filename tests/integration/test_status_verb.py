@@ -68,6 +68,9 @@ def test_status_tells_all(ready: World, proxy: RecordingProxy) -> None:
     ready.repoman("new", "demo")
     assert projects(ready)["demo"]["differences"] == []
     assert ready.instances()["demo"]["config"]["user.manual"] == "mine"
+    ready.write(ready.overrides / "demo.toml", 'profiles = ["default", "nope"]\n')
+    told = projects(ready)["demo"]
+    assert told["profiles_missing"] == ["nope"] and told["differences"][0] == "profiles: default, extra instead of default, nope"
 
 
 def test_the_same_requests_for_many_projects(ready: World, proxy: RecordingProxy) -> None:
@@ -165,20 +168,23 @@ def test_names_from_repositories_are_escaped(ready: World) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can serve another user")
-def test_as_root_for_a_user(ready: World) -> None:
-    """A task of root's tells of a user's projects; git runs as the user, and nothing becomes root's."""
-    repo = ready.git_repository("demo")
-    enter(ready, "demo")
+@pytest.mark.parametrize("environment", [{}, {"SHIPPED": "1"}], ids=["here", "shipped"])
+def test_as_root_for_a_user(ready: World, environment: dict[str, str]) -> None:
+    """A task of root's tells of a user's projects; git and hg run as the user, and nothing becomes root's."""
+    repo = ready.git_repository("one")
+    ready.run("hg", "init", str(ready.repos / "two"))
+    enter(ready, "one", "two")
     ready.write(ready.registry, ready.registry.read_text().replace('"~/repos"', f'"{ready.repos}"'))
     page = ready.home / "page.json"
-    options = {"status": True, "user": ready.me.name, "registry_path": str(ready.registry)}
+    options = {"status": True, "user": ready.me.name, "registry_path": str(ready.registry), "vcs_timeout": 30}
     tasks = [
-        {"homelab.repoman.repoman_project_info": options, "register": "page"},
+        {"homelab.repoman.repoman_project_info": options, "register": "page", "environment": environment},
         {"ansible.builtin.copy": {"content": "{{ page.projects | to_json }}", "dest": str(page), "mode": "0644"}},
     ]
     play = ready.write(ready.home / "play.json", json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
     env = ready.env(USER="root", ANSIBLE_LOCAL_TEMP=f"{ready.home}/.ansible/root")
     done = subprocess.run([str(ready.bin_dir / "ansible-playbook"), str(play)], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done
-    assert json.loads(page.read_text())[0]["vcs"]["branch"] == "main"
+    told = [each["vcs"] for each in json.loads(page.read_text())]
+    assert [(each["branch"], each["problem"]) for each in told] == [("main", ""), ("default", "")]
     assert {path.stat().st_uid for path in repo.rglob("*")} == {ready.me.uid}

@@ -222,6 +222,71 @@ def test_user_settings_count(ground: Ground) -> None:
     assert ground.look(path)["untracked"] == 0
 
 
+def test_git_reftable(ground: Ground) -> None:
+    """Refs in the reftable format are told by a git that knows it, and are a reason with one that does not."""
+    path = ground.root / "demo"
+    known = subprocess.run(["git", "init", "--ref-format=reftable", str(path)], env=WHO, capture_output=True, check=False).returncode == 0
+    ground.git()
+    if not known:
+        ground.run("git", "config", "extensions.refStorage", "reftable", cwd=path)
+        assert ground.look(path)["problem"].startswith("git says: unknown repository extension")
+        return
+    commit = ground.run("git", "rev-parse", "HEAD", cwd=path).strip()
+    state = ground.look(path)
+    assert (state["commit"], state["problem"]) == (commit, "") and state["branch"]
+
+
+def test_git_unknown_format(ground: Ground) -> None:
+    """A format that is not known here is a reason."""
+    path = ground.git()
+    ground.run("git", "config", "extensions.other", "1", cwd=path)
+    assert ground.look(path)["problem"] == "its format has the extension 'other', which is not known here"
+
+
+def test_git_branch_that_is_not_text(ground: Ground) -> None:
+    """Its bytes are escaped."""
+    path = ground.git()
+    ground.run("git", "checkout", "--quiet", "-b", "x\udcffy", cwd=path)
+    assert ground.look(path)["branch"] == "x\\xffy"
+
+
+def test_git_alternates_in_the_tree(ground: Ground) -> None:
+    """A clone that borrows objects from a neighbour is read."""
+    ground.git("source")
+    ground.run("git", "clone", "--quiet", "--shared", "source", "demo")
+    assert (ground.root / "demo/.git/objects/info/alternates").exists()
+    state = ground.look(ground.root / "demo")
+    assert (state["problem"], state["ahead"], state["last_commit"]) == ("", 0, "2023-11-14T22:13:20Z")
+
+
+def test_git_sparse_and_shallow(ground: Ground) -> None:
+    """A sparse checkout is clean; a shallow clone is counted as far as it goes."""
+    source = ground.git("source")
+    for name in ("a", "b"):
+        (source / name).mkdir()
+        (source / name / "file").write_text("")
+    ground.run("git", "add", ".", cwd=source)
+    ground.run("git", "commit", "--quiet", "--message=two", cwd=source)
+    ground.run("git", "clone", "--quiet", "--depth=1", f"file://{source}", "demo")
+    path = ground.root / "demo"
+    ground.run("git", "sparse-checkout", "set", "--cone", "--sparse-index", "a", cwd=path)
+    assert not (path / "b").exists()
+    ground.run("git", "commit", "--quiet", "--allow-empty", "--message=mine", cwd=path)
+    state = ground.look(path)
+    assert (state["problem"], state["staged"], state["unstaged"], state["ahead"], state["behind"]) == ("", 0, 0, 1, 0)
+
+
+def test_user_settings_of_hg_count(ground: Ground) -> None:
+    """What the user ignores everywhere is not untracked."""
+    path = ground.hg()
+    (path / "mine").write_text("")
+    Path(ground.me.home, ".hgrc").write_text("[ui]\nignore = ~/.ignored\n")
+    Path(ground.me.home, ".ignored").write_text("mine\n")
+    assert ground.look(path)["untracked"] == 0
+    (path / "other").write_text("")
+    assert ground.look(path)["untracked"] == 1
+
+
 @dataclass(frozen=True)
 class Trap:
     """A booby-trapped repository.
@@ -455,6 +520,15 @@ def test_git_fifo(ground: Ground, name: str) -> None:
     assert time.monotonic() - begun < 15
 
 
+@pytest.mark.parametrize("name", [".gitignore", ".gitattributes"])
+def test_git_that_waits_for_ever(ground: Ground, name: str) -> None:
+    """A FIFO that git itself opens is given up on; what was found out before is told."""
+    path = ground.git()
+    os.mkfifo(path / name)
+    state = ground.look(path, seconds=2)
+    assert (state["branch"], state["problem"]) == ("main", "git did not answer within 2 s")
+
+
 def test_time_limit(ground: Ground) -> None:
     """What does not answer in time is a reason; the command and its children are gone."""
     runner = Runner(ground.me, 0.5)
@@ -491,7 +565,7 @@ def test_hg_state(ground: Ground) -> None:
     (path / "untracked").write_text("")
     (path / "file").write_text("two\n")
     state = ground.look(path)
-    assert state | {"problem": ""} == {
+    assert state == {
         "kind": "hg",
         "branch": "default",
         "bookmark": "work",
@@ -545,6 +619,14 @@ def hg_shared(ground: Ground, path: Path, trap: Path) -> None:
     (path / ".hg/hgrc").write_text(f"[hooks]\npre-status = {trap}\n")
 
 
+def hg_subrepository(ground: Ground, path: Path, trap: Path) -> None:
+    """Plant an extension in a repository inside the repository."""
+    inner = ground.hg("demo/sub")
+    (path / ".hgsub").write_text("sub = sub\n")
+    ground.run("hg", "commit", "--addremove", "--message=two", cwd=path)
+    hgrc("[extensions]\nevil = EXTENSION\n")(ground, inner, trap)
+
+
 HG_TRAPS = [
     Trap("extension", hgrc("[extensions]\nevil = EXTENSION\n"), ("hg", "status")),
     Trap("include", hg_include, ("hg", "status")),
@@ -552,6 +634,7 @@ HG_TRAPS = [
     Trap("shared", hg_shared, ("hg", "status")),
     Trap("alias", hgrc("[alias]\nstatus = !TRAP\nrepoman-state = !TRAP\n"), ("hg", "status")),
     Trap("editor", hgrc("[ui]\neditor = TRAP\nusername = a\n"), ("hg", "commit", "--amend", "--edit")),
+    Trap("subrepository", hg_subrepository, ("hg", "status", "--subrepos")),
     Trap("ssh", hgrc("[ui]\nssh = TRAP\n[paths]\ndefault = ssh://example.invalid/x\n"), ("hg", "pull")),
 ]
 
@@ -590,6 +673,24 @@ def test_hg_leads_outside(ground: Ground, lead: Callable[[Ground, Path], None]) 
     lead(ground, path)
     assert "leads outside" in ground.look(path)["problem"]
     assert not ground.fired()
+
+
+def test_hg_tells_nothing_of_files_elsewhere(ground: Ground) -> None:
+    """What ``.hgignore`` leads to outside the repository is not read, so no line of it can be told."""
+    path, secret = ground.hg(), Path(ground.me.home, "secret")
+    secret.write_text("secret(\n")
+    for text in (f"include:{secret}\n", f"subinclude:{secret}\n"):
+        (path / ".hgignore").write_text(text)
+        assert "secret(" not in ground.look(path)["problem"]
+    (path / ".hgignore").unlink()
+    (path / ".hgignore").symlink_to(secret)
+    assert "secret(" in subprocess.run(["hg", "status"], cwd=path, env=WHO, capture_output=True, text=True, check=False).stderr
+    assert "secret" not in ground.look(path)["problem"]
+    (path / ".hgignore").unlink()
+    (path / ".hgignore").write_text("include:more\n")
+    (path / "more").write_text("untracked\n")
+    (path / "untracked").write_text("")
+    assert ground.look(path)["untracked"] == 2
 
 
 def test_hg_verify(ground: Ground) -> None:
