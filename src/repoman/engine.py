@@ -13,7 +13,8 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -68,7 +69,7 @@ class Engine(PlaybookCLI):  # type: ignore[misc]
             loader=loader,
             passwords={"conn_pass": connection_password, "become_pass": become_password},
         )
-        with Interrupts():
+        with Interrupts(self.here):
             return int(executor.run())
 
 
@@ -78,9 +79,12 @@ class Interrupts:
     Ansible's workers are forked and inherit the writing end of a pipe: its end of file says that the last of them,
     which may be undoing what it had begun, is gone. A second signal ends the waiting. To be entered after ansible
     has set its own handlers, which are called first.
+
+    :param here: this host only; otherwise what the workers run, such as ssh, is ended, or other hosts would never hear of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, here: bool) -> None:
+        self.here = here
         self.count = 0
         self.last = 0.0
         self.ended, self.alive = os.pipe()
@@ -106,6 +110,8 @@ class Interrupts:
         if now - last < ECHO_SECONDS:
             return
         self.count += 1
+        if self.count == 1 and not self.here:
+            _hang_up()
         try:
             if self.count == 1 and callable(self.ansibles):
                 self.ansibles(signal.SIGINT, frame)
@@ -124,6 +130,15 @@ class Interrupts:
                 told = True
             for worker in multiprocessing.active_children():
                 worker.terminate()
+
+
+def _hang_up() -> None:
+    """End the programs that the workers run."""
+    for worker in multiprocessing.active_children():
+        for children in Path(f"/proc/{worker.pid}/task").glob("*/children"):
+            with suppress(OSError):
+                for child in children.read_text().split():
+                    os.kill(int(child), signal.SIGTERM)
 
 
 def run(arguments: list[str], collections: str, here: bool) -> int:

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--repositories", type=int, default=REPOSITORIES)
     parser.add_argument("--keep", type=Path, help="a directory to keep the trees in, for the next bench")
     options = parser.parse_args()
-    work = Path(tempfile.mkdtemp(prefix="repoman-bench.", dir="/var/tmp"))  # noqa: S108
+    work = Path(tempfile.mkdtemp(prefix="repoman-bench.", dir="/var/tmp"))
     try:
         for what in options.what or ["local"]:
             {"local": local, "latency": latency, "million": million}[what](work / what, options)

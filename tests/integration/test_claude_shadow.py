@@ -64,16 +64,3 @@ def test_why_not_the_single_file(claude: World) -> None:
     saved = claude.repoman("shell", "demo", "--", "sh", "-c", RENAME, "sh", "new", code=1)
     assert "busy" in saved.err
     assert single.read_text() == "old"
-
-
-def test_environment_of_profiles_reaches_the_shell(ready: World) -> None:
-    """Values of any kind arrive as they are; what the login sets stays; nothing of them is in the list of processes."""
-    odd = "a 'b' \"c\" $HOME `id` \\ *"
-    ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "debian")
-    ready.incus("config", "set", "--project=repoman", "demo", f"environment.ODD={odd}")
-    ready.incus("config", "set", "--project=repoman", "demo", "environment.HOME=/wrong")
-    said = ready.repoman("shell", "demo", "--", "sh", "-c", 'printf "%s|%s|%s" "$ODD" "$HOME" "$USER"').out
-    assert said == f"{odd}|{ready.home}|{ready.me.name}"
-    processes = ready.repoman("shell", "demo", "--", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").out
-    assert "cat /proc" in processes and odd not in processes

@@ -61,7 +61,8 @@ def test_nothing_of_ours_is_deprecated(ready: World) -> None:
         ready.playbook("homelab.repoman.new", env=LOUD, repoman_projects=projects),
         ready.playbook("homelab.repoman.list", env=LOUD | {"ANSIBLE_STDOUT_CALLBACK": "homelab.repoman.report", "REPOMAN_FORMAT": "json"}),
         ready.playbook(str(book), env=LOUD),
-        ready.playbook("homelab.repoman.remove", env=LOUD, repoman_project_names=["demo"]),
+        ready.playbook("homelab.repoman.status", env=LOUD),
+        ready.playbook("homelab.repoman.remove", env=LOUD, repoman_projects=[{"name": "demo"}]),
     ]
     assert [line for run in runs for line in complaints(run)] == []
     assert json.loads(runs[3].out)["projects"][0]["name"] == "demo"
