@@ -40,11 +40,13 @@ options:
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
+from ansible_collections.homelab.repoman.plugins.module_utils import progress
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, coloured, sentence, unified
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views import VIEWS, Mode, failure, first_sentence, tell
 
@@ -138,8 +140,11 @@ class CallbackModule(CallbackBase):
         outcome.reset(path.stem.replace("_", " ") if path.parent == PLAYBOOKS else "")
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """See whether hosts are to be told apart."""
+        """See whether hosts are to be told apart; for this one alone, show how its work goes on."""
         self.by_host = list(play.hosts) != [HERE]
+        wanted = bool(outcome.verb) and not self.by_host and (outcome.verb != "shell" or sys.stderr.isatty())
+        if wanted and progress.stream is None:
+            progress.listen(os.fdopen(os.dup(2), "w"))  # a worker has no standard error of its own
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
         """Say that there was nothing to work on."""

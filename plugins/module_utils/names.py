@@ -43,5 +43,12 @@ def check_project_name(name: str) -> str:
     return name
 
 
+def printable(text: str) -> str:
+    """Return ``text`` on one line, with everything a terminal would obey, or that is not text, as an escape."""
+    return "".join(
+        character if character.isprintable() or character == "\t" else character.encode("unicode_escape").decode() for character in text
+    )
+
+
 def _list(kind: str) -> str:
     return "profile list" if kind == "profile" else "list"

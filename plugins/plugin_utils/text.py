@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from ansible_collections.homelab.repoman.plugins.module_utils.names import printable
+
 PREFIXES = {"done": "==> ", "error": "repoman: error: ", "warning": "repoman: warning: ", "hint": "hint: "}
 COLOURS = {"done": "1;32", "error": "1;31", "warning": "1;33", "hint": "36", "head": "1", "+": "32", "-": "31", "@": "36"}
 ERRORS = ("error", "warning", "hint", "trace")
@@ -54,13 +56,6 @@ class Line:
 def coloured(stream: TextIO) -> bool:
     """Whether ``stream`` wants colour: it is a terminal that can, and nobody said ``NO_COLOR``."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def printable(text: str) -> str:
-    """Return ``text`` on one line, with everything a terminal would obey, or that is not text, as an escape."""
-    return "".join(
-        character if character.isprintable() or character == "\t" else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 def sentence(text: str) -> str:
