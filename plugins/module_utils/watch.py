@@ -80,24 +80,24 @@ def run(work: Work, owner: Account, patience: float, alive: Sequence[str] = (), 
 
 def _listen(reading: Connection, patience: float, alive: Sequence[str], on_report: Report) -> Any:
     """Wait for the result; see :func:`run`."""
-    last = time.monotonic()
+    since = time.monotonic()
     asked: subprocess.Popen[bytes] | None = None
     try:
         while True:
             if reading.poll(min(ASK_SECONDS, patience)):
                 kind, said = _receive(reading)
-                last = time.monotonic()
                 if kind == RESULT:
                     return said
-                if kind == REPORT:
-                    on_report(said)
-                    continue
-                raise said if kind == REFUSED else RuntimeError(said)
-            if asked and asked.poll() is not None:
-                asked, last = None, time.monotonic()
-            if alive and not asked:
+                if kind != REPORT:
+                    raise said if kind == REFUSED else RuntimeError(said)
+                on_report(said)
+                since = time.monotonic()
+            elif alive and asked is None:
                 asked = subprocess.Popen(list(alive), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            if time.monotonic() - last >= patience:
+                since = time.monotonic()
+            elif asked and asked.poll() is not None:
+                asked, since = None, time.monotonic()
+            elif time.monotonic() - since >= patience:
                 raise SilentError(f"no answer for {patience:g} s.")
     finally:
         if asked and asked.poll() is None:
