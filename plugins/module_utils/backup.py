@@ -58,9 +58,7 @@ class Backup:
     def projects(self) -> dict[str, registry.Effective]:
         """The projects of the registry with their overrides."""
         return {
-            name: registry.effective(
-                name, self.known.defaults, registry.wanted_of(project), registry.load_override(self.path, name)
-            )
+            name: registry.effective(name, self.known.defaults, registry.wanted_of(project), registry.load_override(self.path, name))
             for name, project in self.known.projects.items()
         }
 
@@ -153,6 +151,14 @@ def shown(path: bytes) -> str:
 
 
 def listing(path: bytes, status: os.stat_result) -> str:
-    """Return a line that tells of a file: what a diff compares."""
+    """Return a line that tells of a file: what a diff compares. Of a directory size and time do not count."""
+    mode = stat.filemode(status.st_mode)
+    if stat.S_ISDIR(status.st_mode):
+        return f"{mode} {'':>12} {'':>20} {escaped(path)}/"
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return f"{stat.filemode(status.st_mode)} {size:>12} {status.st_mtime_ns // 10**9} {shown(path)}"
+    return f"{mode} {size:>12} {status.st_mtime_ns / 10**9:>20.9f} {escaped(path)}"
+
+
+def escaped(path: bytes) -> str:
+    """Return a path on one line, and no two as the same."""
+    return shown(path.replace(b"\\", b"\\\\")).replace("\n", "\\n").replace("\r", "\\r")

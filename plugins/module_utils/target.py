@@ -11,6 +11,7 @@
     backup_root/.repoman/lock                    who is at work
     backup_root/.repoman/stamps.json             what each mirror was last made equal to
     backup_root/.repoman/kept/<time>/<unit>/     what a run replaced or removed
+    backup_root/.repoman/created/<time>          what a run created, by unit, as JSON; null for all of it
 
 All of this may hang with its server, so it runs in a child process; see ``watch.py``.
 """
@@ -125,6 +126,28 @@ def inspect(place: Place, init: bool = False, allow_local: bool = False) -> tupl
     if not allow_local:
         _check_elsewhere(place, source, root)
     return Target(root, secrets.token_hex(8)), True
+
+
+def open_for_reading(place: Place) -> tuple[Target, str]:
+    """Return a target to restore from, which may be another host's or user's, and a warning where it is.
+
+    :raises ConflictError: there is no backup there.
+    """
+    root = os.path.realpath(place.backup_root)
+    mark = _read_mark(Path(root, OURS, "mirror.toml"))
+    if mark is None:
+        raise ConflictError(
+            f"{place.backup_root} is not a backup of repoman: it has no {OURS}/mirror.toml.",
+            f"is it mounted? findmnt --target {place.backup_root}",
+            f"where it is: [defaults].backup_root in {place.registry_path}",
+        )
+    try:
+        _check_mark(place, root, mark)
+    except ConflictError:
+        if mark.get("format") != FORMAT:
+            raise
+        return Target(root, str(mark.get("id"))), f"{root} is the backup of {mark.get('user')} on {mark.get('host')}"
+    return Target(root, str(mark["id"])), ""
 
 
 def adopt(place: Place, target: Target) -> None:
@@ -376,11 +399,17 @@ def write_stamps(target: Target, stamps: Stamps, owner: Account) -> None:
 
 
 def kept_times(target: Target) -> list[str]:
-    """Return the names of what runs kept, oldest first."""
-    try:
-        return sorted(name for name in os.listdir(target.ours("kept")) if KEPT_NAME.fullmatch(name))
-    except FileNotFoundError:
-        return []
+    """Return the names of what runs kept, or noted as created, oldest first."""
+    names: set[str] = set()
+    for directory in ("kept", "created"):
+        with suppress(FileNotFoundError):
+            names.update(os.listdir(target.ours(directory)))
+    return sorted(name for name in names if KEPT_NAME.fullmatch(name))
+
+
+def created_file(target: Target, name: str) -> Path:
+    """Return the file that says what a run created, without which it could not be told what was not there before."""
+    return target.ours("created", name)
 
 
 def kept_name(now: datetime, times: Iterable[str]) -> str:
