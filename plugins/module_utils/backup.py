@@ -156,7 +156,8 @@ def listing(path: bytes, status: os.stat_result) -> str:
     if stat.S_ISDIR(status.st_mode):
         return f"{mode} {'':>12} {'':>20} {escaped(path)}/"
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return f"{mode} {size:>12} {status.st_mtime_ns / 10**9:>20.9f} {escaped(path)}"
+    seconds, rest = divmod(status.st_mtime_ns, 10**9)
+    return f"{mode} {size:>12} {seconds:>10}.{rest:09} {escaped(path)}"
 
 
 def escaped(path: bytes) -> str:

@@ -170,7 +170,7 @@ class Job:
                 "steps": steps,
                 "units": lines,
                 "target": self.target.root,
-                "kept": expired,
+                "expired": expired,
                 "diff": self._diff(works),
             }
 
@@ -492,10 +492,15 @@ class Job:
 
 
 def _check_params(params: dict[str, Any]) -> None:
-    """Refuse numbers that mean nothing.
+    """Refuse parameters that mean nothing, or nothing together.
 
     :raises UsageError: one of them.
     """
+    if params["allow_local"] and not params["init"]:
+        raise UsageError("allow_local means something only together with init.", "repoman sync --init --allow-local")
+    for key in ("init", "full", "allow_shrink", "list_kept"):
+        if params["verify"] and params[key]:
+            raise UsageError(f"verify changes nothing, and does not go with {key}.", "repoman sync --verify")
     for key in ("jobs", "keep_days"):
         if params[key] < 0:
             raise UsageError(f"{key} is {params[key]}, and cannot be less than 0.", "ansible-doc homelab.repoman.repoman_sync")
