@@ -128,7 +128,8 @@ def units(repos_root: str) -> list[Unit]:
                 loose = True
             elif not entry.name.startswith(RESTORING):
                 found.append(Unit(entry.name, os.path.join(repos_root, entry.name)))
-    return [*found, Unit(LOOSE, repos_root, loose=True)] if loose else found
+    taken = any(unit.name == LOOSE for unit in found)
+    return [*found, Unit(LOOSE, repos_root, loose=True)] if loose and not taken else found
 
 
 def mirrors(target: Target) -> list[str]:

@@ -29,7 +29,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils import backup, pro
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, listing, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError, RepomanError, UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.plan import Plan, Step
-from ansible_collections.homelab.repoman.plugins.module_utils.show import amount
+from ansible_collections.homelab.repoman.plugins.module_utils.show import amount, counted
 from ansible_collections.homelab.repoman.plugins.module_utils.target import Target
 
 RSYNC = ("rsync", "-lptgoD", "--hard-links", "--sparse", "--numeric-ids", "--relative", "--no-implied-dirs", "--from0", "--files-from=-")
@@ -241,7 +241,7 @@ def _restore(
         state = whole.state(found)
         locked = state.is_dir() and not check
         if locked:
-            stack.enter_context(target.locked(found, state, whole.me, on_target=False))
+            stack.enter_context(target.locked(found, state, whole.me))
         unit = whole.directory_of(name, [*backup.mirrors(found), *_kept_units(found), backup.LOOSE])
         loose = unit == backup.LOOSE
         everything = merged(layers_of(found, unit, since), loose)
@@ -257,13 +257,14 @@ def _restore(
         deed = _deed(whole, name, wanted, items, [path for path in paths if path], params)
         files = sum(not item.is_directory for item in items.values())
         size = sum(item.status.st_size for item in items.values() if stat.S_ISREG(item.status.st_mode))
+        saved = shown(deed.saved) if deed.replaces and deed.differs() else ""
         plan = Plan()
         if deed.differs():
             plan.add(Step(deed.description(files), deed.apply, None, shown(wanted), deed.before(), deed.after()))
         if not check and plan.changed:
             if locked:
                 _sweep(os.path.dirname(wanted))
-            report(f"restoring {name}: {files} files, {amount(size)}")
+            report(f"restoring {name}: {counted(files)}, {amount(size)}")
             plan.apply()
     return {
         "changed": plan.changed,
@@ -275,7 +276,7 @@ def _restore(
             "from": since or "",
             "files": files,
             "bytes": size,
-            "saved": shown(deed.saved) if plan.changed and deed.replaces else "",
+            "saved": saved,
             "has_container": unit in {whole.directory(project) for project in whole.projects},
         },
     }
@@ -340,7 +341,7 @@ class Deed:
 
     def description(self, files: int) -> str:
         """Return what is done, as a sentence."""
-        what = f"restore {self.name} to {shown(self.root)} ({files} files)"
+        what = f"restore {self.name} to {shown(self.root)} ({counted(files)})"
         return f"{what}, saving what it replaces as {shown(self.saved)}" if self.replaces else what
 
     def before(self) -> str:
@@ -389,7 +390,7 @@ class PathsDeed(Deed):
 
     def description(self, files: int) -> str:
         """Return what is done, as a sentence."""
-        what = f"restore {', '.join(shown(path) for path in self.paths)} of {self.name} in {shown(self.root)} ({files} files)"
+        what = f"restore {', '.join(shown(path) for path in self.paths)} of {self.name} in {shown(self.root)} ({counted(files)})"
         return f"{what}, saving what it replaces in {shown(self.saved)}" if self.replaces else what
 
     def before(self) -> str:

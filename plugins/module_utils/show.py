@@ -54,7 +54,7 @@ class Display:
     def unit(self, line: Mapping[str, Any]) -> None:
         """Tell what came of a unit, where there is no live display and something came of it."""
         if self.on and not progress.is_live() and line["action"] not in QUIET:
-            more = f", {line['files']} files, {amount(line['bytes'])}" if line["action"] == "synced" else ""
+            more = f", {counted(line['files'])}, {amount(line['bytes'])}" if line["action"] == "synced" else ""
             progress.phase(f"{line['name']}: {line['action']}{more}")
 
     def lines(self, tally: Tally) -> list[str]:
@@ -65,7 +65,12 @@ class Display:
             rows.append(f"  and {len(names) - ROWS} more")
         seconds = max(time.monotonic() - self.begun, 0.001)
         rate = amount(int(tally.bytes / seconds))
-        return [*rows, f"sync: {tally.files} files, {amount(tally.bytes)}, {rate}/s"]
+        return [*rows, f"sync: {counted(tally.files)}, {amount(tally.bytes)}, {rate}/s"]
+
+
+def counted(files: int) -> str:
+    """Return a number of files with its word."""
+    return "1 file" if files == 1 else f"{files} files"
 
 
 def amount(size: int) -> str:

@@ -151,8 +151,9 @@ class Job:
             if not self.check:
                 if self.found.fresh:
                     target.adopt(place, self.target)
-                target.check_writable(place, self.target)
                 stack.enter_context(target.locked(self.target, self.state, me))
+                target.check_writable(place, self.target)
+                stack.enter_context(target.announced(self.target))
             scratch = stack.enter_context(self._scratch())
             times = target.kept_times(self.target)
             settings = self._settings(scratch, target.kept_name(self.now, times))
@@ -178,7 +179,7 @@ class Job:
         """Compare contents of sources and mirrors."""
         with ExitStack() as stack:
             if self.state.is_dir():
-                stack.enter_context(target.locked(self.target, self.state, self.backup.me, on_target=False))
+                stack.enter_context(target.locked(self.target, self.state, self.backup.me))
             with tempfile.TemporaryDirectory(prefix="repoman-") as scratch:
                 self.stamps = target.read_stamps(self.target)
                 settings = self._settings(scratch, "verify")

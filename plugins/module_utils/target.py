@@ -266,32 +266,35 @@ def _read_mark(path: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def locked(target: Target, state: Path, owner: Account, on_target: bool = True) -> Iterator[None]:
-    """Be the only run on the target: by a lock in the local state directory, and one on the target for other hosts to see.
+def locked(target: Target, state: Path, owner: Account) -> Iterator[None]:
+    """Be the only run of this host on the target.
 
-    :param state: local directory of the target's state.
-    :param on_target: also write the one on the target.
-    :raises ConflictError: another run is under way, or was, on a machine that cannot be asked.
+    :param state: local directory of the target's state; it holds the lock's file.
+    :raises ConflictError: another run is under way.
     """
     registry.make_directory(str(state), owner)
     handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConflictError(
-                f"another run works on {target.root}.", "wait for it to end", f"see which: fuser -v {state / 'lock'}"
-            ) from None
-        if on_target:
-            _take(target)
-        try:
-            yield
-        finally:
-            if on_target:
-                with suppress(OSError):
-                    target.ours("lock").unlink()
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ConflictError(f"another run works on {target.root}.", "wait for it to end", f"see which: fuser -v {state / 'lock'}") from None
     finally:
         os.close(handle)
+
+
+@contextmanager
+def announced(target: Target) -> Iterator[None]:
+    """Say on the target itself that a run is under way, for other hosts to see. This host's lock is held.
+
+    :raises ConflictError: another run is, or was on a machine that cannot be asked.
+    """
+    _take(target)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            target.ours("lock").unlink()
 
 
 def _take(target: Target) -> None:

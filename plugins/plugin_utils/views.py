@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.show import amount
+from ansible_collections.homelab.repoman.plugins.module_utils.show import amount, counted
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, diff_lines, sentence, table
 
 Result = Mapping[str, Any]
@@ -197,7 +197,7 @@ def total(summary: Result, mode: Mode) -> str:
     said = [
         f"{summary[action]} {WOULD.get(action, word) if mode.check else word}" for action, word in ACTIONS.items() if summary.get(action)
     ]
-    work = [f"{summary['files']} files"]
+    work = [counted(summary["files"])]
     if not mode.check:
         work += [f"{amount(summary['bytes'])} copied", f"{amount(summary['kept_bytes'])} kept"]
     if "same" in summary or "differs" in summary:

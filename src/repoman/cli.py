@@ -398,7 +398,8 @@ VERBS = (
 GROUPS = {"profile": "profiles: templates that are rendered for this host and installed into Incus"}
 EPILOG = """\
 exit status:
-  0  done, or nothing to do            2  wrong usage                       3  something needed is not known
+  0  done, or nothing to do            1  it failed; 'profile diff', 'sync --verify': they differ
+  2  wrong usage                       3  something needed is not known
   4  conflict with what is there       130  interrupted
 """
 

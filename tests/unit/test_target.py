@@ -12,8 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils import target, wat
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, InterruptedRunError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.target import Place, Target
+from backupworld import tmpfs
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=timezone.utc)
 
@@ -41,19 +41,6 @@ def marked(place: Place) -> Target:
     assert fresh
     target.adopt(place, found)
     return found
-
-
-@contextmanager
-def tmpfs(path: Path, options: str = "size=20m") -> Iterator[None]:
-    """Mount a file system of its own; skip, and say so, where that is not allowed."""
-    path.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "repoman-test", str(path)], capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip(f"needs to mount a file system: {done.stderr.decode().strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 def refused(place: Place, **options: bool) -> ConflictError:
@@ -175,43 +162,54 @@ def test_a_full_place_is_refused(place: Place) -> None:
 
 
 def test_a_second_run_is_refused_and_a_third_is_not(tmp_path: Path, marked: Target, me: Account) -> None:
-    """A second run is refused and a third is not."""
+    """A second run is refused, and a third, after it, is not."""
     state = tmp_path / "state"
     with target.locked(marked, state, me), pytest.raises(ConflictError, match="another run"), target.locked(marked, state, me):
         pass
-    assert not marked.ours("lock").exists()
     with target.locked(marked, state, me):
+        pass
+
+
+def test_a_run_is_announced_on_the_target(marked: Target) -> None:
+    """A run is announced on the target, and that goes with it."""
+    with target.announced(marked):
         assert json.loads(marked.ours("lock").read_text())["pid"] == os.getpid()
+    assert not list(marked.ours().glob("lock*"))
 
 
-def test_the_lock_of_a_dead_process_of_this_host_is_taken_over(tmp_path: Path, marked: Target, me: Account) -> None:
-    """The lock of a dead process of this host is taken over."""
+def announcement(marked: Target) -> dict[str, object]:
+    """Return what this process announces."""
+    with target.announced(marked):
+        its: dict[str, object] = json.loads(marked.ours("lock").read_text())
+    return its
+
+
+def test_the_announcement_of_a_dead_process_of_this_host_is_taken_over(marked: Target) -> None:
+    """The announcement of a dead process of this host is taken over."""
     with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
         process.wait()
-    with target.locked(marked, tmp_path / "state", me):
-        its = json.loads(marked.ours("lock").read_text())
+    its = announcement(marked)
     for change in ({"pid": process.pid}, {"boot": "an earlier one"}, {"started": "1"}):
         marked.ours("lock").write_text(json.dumps(its | change))
-        with target.locked(marked, tmp_path / "state", me):
-            pass
+        with target.announced(marked):
+            assert json.loads(marked.ours("lock").read_text()) != its | change
 
 
 @pytest.mark.parametrize("change", [{}, {"host": "elsewhere", "boot": "its"}, {"machine": "another", "pid": 1}])
-def test_a_lock_that_may_be_held_is_left(tmp_path: Path, marked: Target, me: Account, change: dict[str, str]) -> None:
-    """A lock that may be held is left."""
-    with target.locked(marked, tmp_path / "state", me):
-        its = json.loads(marked.ours("lock").read_text())
-    marked.ours("lock").write_text(json.dumps(its | change))
-    with pytest.raises(ConflictError, match="works there") as caught, target.locked(marked, tmp_path / "state", me):
+def test_an_announcement_that_may_be_true_is_left(marked: Target, change: dict[str, object]) -> None:
+    """An announcement that may be true is left, and the run refused."""
+    its = announcement(marked) | change
+    marked.ours("lock").write_text(json.dumps(its))
+    with pytest.raises(ConflictError, match="works there") as caught, target.announced(marked):
         pass
     assert caught.value.hints == [f"if that is certainly not so: rm {marked.ours('lock')}"]
-    assert json.loads(marked.ours("lock").read_text()) == its | change
+    assert json.loads(marked.ours("lock").read_text()) == its
 
 
-def test_a_lock_that_cannot_be_read_is_left(tmp_path: Path, marked: Target, me: Account) -> None:
-    """A lock that cannot be read is left."""
+def test_an_announcement_that_cannot_be_read_is_left(marked: Target) -> None:
+    """An announcement that cannot be read is left, and the run refused."""
     marked.ours("lock").write_text("")
-    with pytest.raises(ConflictError, match="cannot be told"), target.locked(marked, tmp_path / "state", me):
+    with pytest.raises(ConflictError, match="cannot be told"), target.announced(marked):
         pass
 
 
