@@ -284,7 +284,7 @@ def test_a_manifest_is_trusted_only_with_its_stamp(world: BackupWorld) -> None:
         lambda: shutil.rmtree(state / "manifests"),
         lambda: world.ours("stamps.json").unlink(),
         other_stamp,
-        lambda: (state / "begun" / sync.file_of("plain")).touch(),
+        (state / "begun" / sync.file_of("plain")).touch,
     ):
         spoil(world)
         harm()
@@ -617,10 +617,10 @@ def test_verify_needs_a_backup(world: BackupWorld) -> None:
 def test_what_was_kept_long_enough_goes(world: BackupWorld) -> None:
     """What was kept long enough goes, as predicted; what is newer stays."""
     world.init()
-    for time in ("20200101T000000Z", "20200102T000000Z"):
-        (world.ours("kept") / time / "plain").mkdir(parents=True)
+    for when in ("20200101T000000Z", "20200102T000000Z"):
+        (world.ours("kept") / when / "plain").mkdir(parents=True)
         (world.ours("created")).mkdir(exist_ok=True)
-        (world.ours("created") / time).write_text("{}")
+        (world.ours("created") / when).write_text("{}")
     world.write("plain/src/main.c", "changed\n")
     predicted = world.sync(check=True)
     assert predicted["expired"] == ["20200101T000000Z", "20200102T000000Z"]
