@@ -41,7 +41,8 @@ STAMP_SECONDS = 2.0
 TALLY_SECONDS = 0.2
 FAR_SECONDS = 0.0002
 """A target whose answers take longer is far: more is done at once."""
-NEAR_JOBS, FAR_JOBS, FIRST_JOBS = 8, 8, 16
+LOOKS = 8
+"""So many mirrors are looked at at once."""
 SIGNS = {"created": "+", "changed": "~", "removed": "-"}
 STATES = {"synced": "synced", "up to date": "unchanged", "too busy": "busy", "failed": "failed"}
 """The engine's words for what came of a unit, and the results'."""
@@ -161,6 +162,7 @@ class Job:
             works = self._plan(settings)
             expired = target.expired(times, self.now, self.stamps.run, self.params["keep_days"])
             lines = [work.line for work in works]
+            diff = self._diff(works)
             if not self.check:
                 log = stack.enter_context(RunLog(self.backup.logdir, me, self.now))
                 self._apply(works, settings, log, report)
@@ -172,7 +174,7 @@ class Job:
                 "units": lines,
                 "target": self.target.root,
                 "expired": expired,
-                "diff": self._diff(works),
+                "diff": diff,
             }
 
     def verify(self, report: watch.Report) -> dict[str, Any]:
@@ -200,7 +202,7 @@ class Job:
                     report((unit.name, work.line))
                     return work.line
 
-                with ThreadPoolExecutor(settings.jobs) as pool:
+                with ThreadPoolExecutor(self.params["jobs"] or LOOKS) as pool:
                     return {"changed": False, "units": list(pool.map(look, self._units())), "target": self.target.root, "steps": []}
 
     # ---- which units -----------------------------------------------------------------------------------------------------------
@@ -262,7 +264,7 @@ class Job:
                 work.changes = None
                 work.fail(watch.explained(error))
 
-        with ThreadPoolExecutor(settings.jobs) as pool:
+        with ThreadPoolExecutor(self.params["jobs"] or LOOKS) as pool:
             list(pool.map(see, open_ones))
         return works
 
@@ -275,7 +277,7 @@ class Job:
         before = Manifest.load(str(self._manifest(name))) if name in known else None
         now = scanned.manifest()
         work.full = before is None
-        changes = mirror.plan(work.unit, before, now, settings)
+        changes = mirror.plan(work.unit, before, now, settings, saved=str(self._manifest(name)))
         self._guard(work.unit, changes, now)
         if changes.created or changes.changed or changes.removed:
             work.changes = changes
@@ -320,7 +322,7 @@ class Job:
     def _known(self, name: str) -> str:
         """Return the digest of a unit's last manifest; empty where it cannot be trusted and the mirror is to be looked at."""
         stamp = self.stamps.units.get(name)
-        if stamp is None or self.params["full"] or self._dirty(name).exists():
+        if stamp is None or self.params["full"]:
             return ""
         if not 0 <= self.now.timestamp() - stamp.full < FULL_SECONDS:
             return ""
@@ -332,20 +334,14 @@ class Job:
     def _manifest(self, name: str) -> Path:
         return self.state / "manifests" / file_of(name)
 
-    def _dirty(self, name: str) -> Path:
-        """Return the path of the sign that a run has begun on a unit, and not ended."""
-        return self.state / "begun" / file_of(name)
-
     # ---- doing it --------------------------------------------------------------------------------------------------------------
 
     def _apply(self, works: list[Work], settings: Settings, log: RunLog, report: watch.Report) -> None:
         """Do what was planned; what comes of each unit goes into its line, the log and a report."""
         by_name = {work.unit.name: work for work in works}
         wanted = [work for work in works if work.changes is not None]
-        for directory in ("manifests", "begun"):
-            registry.make_directory(str(self.state / directory), self.backup.me)
-        for work in wanted:
-            self._dirty(work.unit.name).touch(mode=0o600)
+        registry.make_directory(str(self.state / "manifests"), self.backup.me)
+        mirror.prepare(settings)
         self._note_created(wanted, settings)
         stamped = time.monotonic()
 
@@ -405,7 +401,6 @@ class Job:
             line["action"] = action
         if outcome.manifest:
             self._settle(work, outcome.manifest, outcome.digest)
-            self._dirty(work.unit.name).unlink(missing_ok=True)
 
     def _settle(self, work: Work, manifest: str, digest: str) -> None:
         """Keep the manifest of what a mirror holds now; its stamp is written a little later."""
@@ -470,14 +465,8 @@ class Job:
             xattrs=self.params["xattrs"],
             acls=self.params["acls"],
             far=self.found.far,
-            jobs=self.params["jobs"] or self._jobs(),
+            jobs=self.params["jobs"],
         )
-
-    def _jobs(self) -> int:
-        """Return how many units to work on at once."""
-        if not self.found.far:
-            return min(NEAR_JOBS, max(2, os.cpu_count() or 1))
-        return FAR_JOBS if self.stamps.units else FIRST_JOBS
 
     def _diff(self, works: Iterable[Work]) -> list[dict[str, str]]:
         """Return what changes, as a list of paths for each unit."""

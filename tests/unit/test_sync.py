@@ -284,7 +284,6 @@ def test_a_manifest_is_trusted_only_with_its_stamp(world: BackupWorld) -> None:
         lambda: shutil.rmtree(state / "manifests"),
         lambda: world.ours("stamps.json").unlink(),
         other_stamp,
-        (state / "begun" / sync.file_of("plain")).touch,
     ):
         spoil(world)
         harm()
@@ -639,6 +638,5 @@ def test_nothing_of_a_run_is_left_lying_about(world: BackupWorld) -> None:
         ["created", "mirror.toml", "stamps.json"],
         ["created", "mirror.toml", "stamps.json", "work"],
     )
-    assert sorted(os.listdir(world.state)) == ["begun", "lock", "manifests"]
-    assert not os.listdir(world.state / "begun")
+    assert sorted(os.listdir(world.state)) == ["lock", "manifests"]
     assert differences(world.repos / "plain", world.backup / "plain") == []
