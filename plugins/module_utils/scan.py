@@ -12,6 +12,7 @@ differ are ever unpacked, so a million entries cost megabytes, not objects.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 import struct
@@ -26,6 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.spread import spre
 
 MAGIC = b"repoman manifest 1\n"
 DIGEST_SIZE = 32
+SPILL = 4 << 20
 
 RECORD = struct.Struct("<IIIQqqQIHH")
 """Mode with type, uid, gid, size (device number for devices), mtime, ctime, inode, links, length of name and of link target."""
@@ -113,32 +115,28 @@ class UnreadableError(NotKnownError):
 
 
 class Manifest:
-    """What one unit held when it was scanned.
+    """What one unit held when it was scanned: in memory, or in a file that is read block by block.
 
     :param data: the blocks, one after the other.
+    :param path: file that holds them instead.
+    :param digest: hash over every field of every entry, in hexadecimal.
     """
 
-    __slots__ = ("_digest", "data")
+    __slots__ = ("data", "digest", "path")
 
-    def __init__(self, data: bytes = b"") -> None:
-        self.data = data
-        self._digest = ""
-
-    @property
-    def digest(self) -> str:
-        """Return the hash over every field of every entry, in hexadecimal."""
-        if not self._digest:
-            self._digest = hashlib.blake2b(self.data, digest_size=DIGEST_SIZE).hexdigest()
-        return self._digest
+    def __init__(self, data: bytes = b"", *, path: str = "", digest: str = "") -> None:
+        self.data, self.path = data, path
+        self.digest = digest or hashlib.blake2b(data, digest_size=DIGEST_SIZE).hexdigest()
 
     def blocks(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield path and records of every directory."""
-        data, at, end = self.data, 0, len(self.data)
-        while at < end:
-            path_size, size = HEAD.unpack_from(data, at)
-            at += HEAD.size
-            yield data[at : at + path_size], data[at + path_size : at + path_size + size]
-            at += path_size + size
+        with open(self.path, "rb") if self.path else io.BytesIO(self.data) as file:
+            if self.path:
+                file.seek(len(MAGIC) + DIGEST_SIZE)
+            while head := file.read(HEAD.size):
+                path_size, size = HEAD.unpack(head)
+                both = file.read(path_size + size)
+                yield both[:path_size], both[path_size:]
 
     def entries(self) -> Iterator[Entry]:
         """Yield every entry."""
@@ -147,38 +145,84 @@ class Manifest:
 
     def count(self) -> int:
         """Return the number of entries."""
-        found = 0
-        for _, block in self.blocks():
-            at = 0
-            while at < len(block):
-                name_size, link_size = RECORD.unpack_from(block, at)[8:]
-                at += RECORD.size + name_size + link_size
-                found += 1
-        return found
+        return sum(count(block) for _, block in self.blocks())
 
     def save(self, path: str) -> None:
         """Write the manifest to a file, whole or not at all."""
-        temporary = f"{path}.{os.getpid()}.new"
-        try:
-            with open(temporary, "wb", opener=_private) as file:
-                file.write(MAGIC + bytes.fromhex(self.digest))
-                file.write(self.data)
-            os.rename(temporary, path)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
+        with Writer(path) as writer:
+            for directory, block in self.blocks():
+                writer.add(HEAD.pack(len(directory), len(block)) + directory + block)
+            writer.finish()
 
     @classmethod
     def load(cls, path: str) -> Manifest | None:
-        """Read a manifest; None if there is none, or the file is not whole."""
+        """Open a manifest; None if there is none, or the file is not whole."""
         try:
             with open(path, "rb") as file:
                 head = file.read(len(MAGIC) + DIGEST_SIZE)
-                manifest = cls(file.read())
+                digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
+                while chunk := file.read(SPILL):
+                    digest.update(chunk)
         except FileNotFoundError:
             return None
-        return manifest if head == MAGIC + bytes.fromhex(manifest.digest) else None
+        return cls(path=path, digest=digest.hexdigest()) if head == MAGIC + digest.digest() else None
+
+
+class Writer:
+    """Writes a manifest block by block; nothing reaches the disk while it is small and :meth:`finish` has not been called.
+
+    :param path: the file, which is there only once it is whole.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._temporary = f"{path}.{os.getpid()}.new"
+        self._blocks: list[bytes] = []
+        self._size = 0
+        self._hash = hashlib.blake2b(digest_size=DIGEST_SIZE)
+        self._file: io.BufferedWriter | None = None
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Throw away what is not finished."""
+        if self._file is not None:
+            self._file.close()
+            with suppress(OSError):
+                os.unlink(self._temporary)
+
+    def add(self, block: bytes) -> None:
+        """Add a block, with its head."""
+        self._hash.update(block)
+        self._blocks.append(block)
+        self._size += len(block)
+        if self._size > SPILL:
+            self._spill()
+
+    def _spill(self) -> io.BufferedWriter:
+        if self._file is None:
+            self._file = open(self._temporary, "wb", opener=_private)  # noqa: SIM115 - closed by finish or exit
+            self._file.write(MAGIC + bytes(DIGEST_SIZE))
+        self._file.writelines(self._blocks)
+        self._blocks.clear()
+        self._size = 0
+        return self._file
+
+    @property
+    def digest(self) -> str:
+        """Return the hash over what was added."""
+        return self._hash.hexdigest()
+
+    def finish(self) -> Manifest:
+        """Put the file in place."""
+        file = self._spill()
+        file.seek(len(MAGIC))
+        file.write(self._hash.digest())
+        file.close()
+        self._file = None
+        os.rename(self._temporary, self.path)
+        return Manifest(path=self.path, digest=self.digest)
 
 
 def _private(path: str, flags: int) -> int:
@@ -188,6 +232,16 @@ def _private(path: str, flags: int) -> int:
 def order(path: bytes) -> bytes:
     """Return the key that sorts paths as a manifest has its directories."""
     return path.replace(b"/", b"\0")
+
+
+def count(block: bytes) -> int:
+    """Return how many entries a block has."""
+    found = at = 0
+    while at < len(block):
+        name_size, link_size = RECORD.unpack_from(block, at)[8:]
+        at += RECORD.size + name_size + link_size
+        found += 1
+    return found
 
 
 def unpack(directory: bytes, block: bytes) -> Iterator[Entry]:
@@ -312,25 +366,81 @@ class Scan:
     error: RepomanError | None = None
 
     def manifest(self) -> Manifest:
-        """Return what was found, read back from the file."""
-        manifest = Manifest.load(self.path)
-        if manifest is None:
-            raise RepomanError(f"{self.path} went missing or bad meanwhile.")
-        return manifest
+        """Return what was found."""
+        return Manifest(path=self.path, digest=self.digest)
 
 
 def scan_one(unit: Unit, known: str, path: str) -> Scan:
     """Scan a unit, and leave its manifest in a file unless its digest is the one that is known."""
     try:
-        manifest = scan(unit)
+        with Writer(path) as writer:
+            for block in walk(os.fsencode(unit.source), loose=unit.loose):
+                writer.add(block)
+            if writer.digest == known:
+                return Scan(unit, known)
+            writer.finish()
+            return Scan(unit, writer.digest, path)
     except RepomanError as error:
         return Scan(unit, error=error)
     except OSError as error:
         return Scan(unit, error=NotKnownError(f"{unit.source} cannot be read: {error.strerror}."))
-    if manifest.digest == known:
-        return Scan(unit, known)
-    manifest.save(path)
-    return Scan(unit, manifest.digest, path)
+
+
+def differences(before: Manifest, now: Manifest) -> Iterator[tuple[bytes, list[tuple[Entry | None, Entry | None]]]]:
+    """Yield every directory in which two manifests differ, in order, with the pairs of entries that do (None: not there)."""
+    olds, news = before.blocks(), now.blocks()
+    old, new = next(olds, None), next(news, None)
+    while old or new:
+        if old and new and old[0] == new[0]:
+            if old[1] != new[1]:
+                were = {entry.path: entry for entry in unpack(*old)}
+                pairs: list[tuple[Entry | None, Entry | None]] = []
+                for entry in unpack(*new):
+                    was = were.pop(entry.path, None)
+                    if was != entry:
+                        pairs.append((was, entry))
+                pairs += [(was, None) for was in were.values()]
+                yield new[0], pairs
+            old, new = next(olds, None), next(news, None)
+        elif new is None or (old and order(old[0]) < order(new[0])):
+            assert old  # noqa: S101
+            yield old[0], [(was, None) for was in unpack(*old)]
+            old = next(olds, None)
+        else:
+            yield new[0], [(None, entry) for entry in unpack(*new)]
+            new = next(news, None)
+
+
+def rewrite(now: Manifest, known: Mapping[bytes, Entry | None], path: str) -> Manifest:
+    """Write a manifest again, with some entries otherwise than it has them (None: without)."""
+    by_directory: dict[bytes, dict[bytes, Entry | None]] = {}
+    for each, entry in known.items():
+        by_directory.setdefault(each.rpartition(b"/")[0], {})[each] = entry
+        if entry is not None and entry.kind == "d":
+            by_directory.setdefault(each, {})
+    extra = iter(sorted(by_directory.keys() - {directory for directory, _ in now.blocks()}, key=order))
+    waiting = next(extra, None)
+
+    def records(directory: bytes, entries: dict[bytes, Entry]) -> bytes:
+        entries |= {each: entry for each, entry in by_directory[directory].items() if entry is not None}
+        for each, entry in by_directory[directory].items():
+            if entry is None:
+                entries.pop(each, None)
+        return pack(directory, [entries[each].record() for each in sorted(entries)])
+
+    with Writer(path) as writer:
+        for directory, block in now.blocks():
+            while waiting is not None and order(waiting) < order(directory):
+                writer.add(records(waiting, {}))
+                waiting = next(extra, None)
+            if directory in by_directory:
+                writer.add(records(directory, {entry.path: entry for entry in unpack(directory, block)}))
+            else:
+                writer.add(HEAD.pack(len(directory), len(block)) + directory + block)
+        while waiting is not None:
+            writer.add(records(waiting, {}))
+            waiting = next(extra, None)
+        return writer.finish()
 
 
 def scan_all(units: Iterable[Unit], known: Mapping[str, str], scratch: str, *, processes: int = 0) -> list[Scan]:
