@@ -131,6 +131,7 @@ class Job:
     now: datetime
     found: Found
     stamps: Stamps = field(default_factory=lambda: Stamps({}))
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def target(self) -> Target:
@@ -174,6 +175,7 @@ class Job:
                 "units": lines,
                 "target": self.target.root,
                 "expired": expired,
+                "warnings": self.warnings,
                 "diff": diff,
             }
 
@@ -363,10 +365,14 @@ class Job:
                 self._take(work, outcome)
                 tell(work)
                 if time.monotonic() - stamped > STAMP_SECONDS:
-                    self._write_stamps()
+                    with suppress(RepomanError):
+                        self._write_stamps()
                     stamped = time.monotonic()
         finally:
-            self._write_stamps()
+            try:
+                self._write_stamps()
+            except RepomanError as error:  # such as a target that is full
+                self.warnings.append(f"{error.message} The next run compares everything again.")
 
     def _mirrored(self, wanted: Sequence[Work], settings: Settings, report: watch.Report) -> Iterator[Outcome]:
         """Let the engine work, and report its tally meanwhile."""
@@ -399,6 +405,7 @@ class Job:
             action = line["action"]
             work.fail(outcome.error)
             line["action"] = action
+            line["hints"] = line["hints"] or [f"is there space? df -h {self.target.root}"]
         if outcome.manifest:
             self._settle(work, outcome.manifest, outcome.digest)
 
