@@ -400,7 +400,7 @@ class Job:
         """Take over what came of a unit."""
         line = work.line
         line["action"] = STATES[outcome.state]
-        line |= {"files": outcome.files, "bytes": outcome.bytes, "kept_bytes": outcome.kept_bytes, "notes": outcome.notes}
+        line |= {"bytes": outcome.bytes, "kept_bytes": outcome.kept_bytes, "notes": outcome.notes}
         if outcome.error is not None:
             action = line["action"]
             work.fail(outcome.error)

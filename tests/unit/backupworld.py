@@ -142,7 +142,9 @@ def seen(root: Path) -> dict[str, tuple[object, ...]]:
 def tmpfs(path: Path, options: str = "size=20m") -> Iterator[None]:
     """Mount a file system of its own; skip, and say so, where that is not allowed."""
     path.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode=755,{options}", "repoman-test", str(path)], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"mode=755,{options}", "repoman-test", str(path)], capture_output=True, check=False
+    )
     if done.returncode:
         pytest.skip(f"needs to mount a file system: {done.stderr.decode().strip()}")
     try:
