@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, open_directory, read_source, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
@@ -238,7 +239,8 @@ class GitDirectory:
                 self.touched.add(entry.parent)
                 self.objects[path] = got if got.ctime_ns else entry
 
-        self._need(self.prefix + b"objects")
+        for path in sorted(each for each, entry in listed.items() if entry.kind == "d"):
+            self._need(path)
         wanted = [each for each, entry in listed.items() if entry.kind == "f" and self.objects.get(each) != entry]
         packs = self.prefix + b"objects/pack/"
         self.copier.each(bring, [each for each in wanted if not each.startswith(packs)])
@@ -289,7 +291,9 @@ class GitDirectory:
         environment = {**git_environment(self.proof), "GIT_OBJECT_DIRECTORY": os.fsdecode(objects)}
         if alternates := self._alternates():
             environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.fsdecode(alternates)
-        return run_git(["fsck", "--connectivity-only", "--no-dangling", "--no-progress"], environment, self.account, self.proof)
+        problem = run_git(["fsck", "--connectivity-only", "--no-dangling", "--no-progress"], environment, self.account, self.proof)
+        shutil.rmtree(self.proof, ignore_errors=True)
+        return problem
 
     def _farm(self, objects: bytes, *, derived: bool) -> None:
         """Make an object directory of links that has only what the mirror will keep."""
@@ -453,15 +457,19 @@ def git_environment(directory: str) -> dict[str, str]:
     }
 
 
+def give(directory: str, account: tuple[int, int] | None) -> dict[str, Any]:
+    """Give a directory to an account, where root runs for it, and return what starts a process as that account."""
+    if account is None or os.geteuid() != 0 or account[0] == 0:
+        return {}
+    for base, _, names in os.walk(directory):
+        os.chown(base, *account)
+        for name in names:
+            os.chown(os.path.join(base, name), *account, follow_symlinks=False)
+    return {"user": account[0], "group": account[1], "extra_groups": []}
+
+
 def run_git(arguments: list[str], environment: dict[str, str], account: tuple[int, int] | None, directory: str) -> str:
     """Run git; return nothing if it is content, or the first of what it said."""
-    extra = {}
-    if account is not None and os.geteuid() == 0 and account[0] != 0:
-        extra = {"user": account[0], "group": account[1], "extra_groups": []}
-        for base, _, names in os.walk(directory):
-            os.chown(base, *account)
-            for name in names:
-                os.chown(os.path.join(base, name), *account, follow_symlinks=False)
     try:
         done = subprocess.run(
             ["git", *arguments],
@@ -470,7 +478,7 @@ def run_git(arguments: list[str], environment: dict[str, str], account: tuple[in
             capture_output=True,
             check=False,
             timeout=GIT_SECONDS,
-            **extra,  # type: ignore[arg-type]
+            **give(directory, account),
         )
     except FileNotFoundError as error:
         raise RepomanError("git is not installed, so mirrors of git repositories cannot be proven whole.", "install git") from error
