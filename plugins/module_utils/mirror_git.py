@@ -91,7 +91,7 @@ class GitDirectory:
         self.nested = nested
         self.tries, self.far, self.account = tries, far, account
         self.objects = {each: entry for each, entry in have.items() if self._is(each, "object") and entry.kind == "f"}
-        self.directories = {each for each, entry in have.items() if entry.kind == "d"}
+        self.directories = {each: entry for each, entry in have.items() if entry.kind == "d"}
         self.touched: set[bytes] = set()
         self.staged: dict[bytes, tuple[Entry, bytes | None]] = {}
         self.listed: dict[bytes, Entry] = {}
@@ -215,6 +215,7 @@ class GitDirectory:
             if self._copy(listed):
                 self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f"}
                 self.object_directories = {each: entry for each, entry in listed.items() if entry.kind == "d"}
+                self.touched |= {each for each, entry in self.object_directories.items() if self.have.get(each) != entry}
                 return True
         return False
 
@@ -258,7 +259,7 @@ class GitDirectory:
         if entry is None:
             raise FileNotFoundError(path)
         self.copier.mkdir(entry, self.have.get(path))
-        self.directories.add(path)
+        self.directories[path] = entry
         self.touched |= {path, entry.parent}
 
     # The proof
@@ -331,8 +332,10 @@ class GitDirectory:
             if path not in self.directories or (old is not None and old.kind != "d"):
                 self._need(entry.parent)
                 self.copier.mkdir(entry, old)
-                self.directories.add(path)
+                self.directories[path] = entry
                 self.touched |= {path, entry.parent}
+            elif old is None or (old[1:4], old.mtime_ns) != (entry[1:4], entry.mtime_ns):
+                self.touched.add(path)
         for path in sorted((each for each, (entry, _) in self.staged.items() if entry.kind != "d"), key=self._publishing_order):
             entry, data = self.staged[path]
             old = self.have.get(path)
@@ -382,10 +385,9 @@ class GitDirectory:
             self.copier.each(aside, [each for each in gone if _extension(each) == b".idx"])
             self.copier.each(aside, [each for each in gone if _extension(each) != b".idx"])
         stay = {each.rpartition(b"/")[0] for each in self.objects} | self.object_directories.keys() | self.staged.keys()
-        for path in sorted((each for each in self.directories & self.have.keys() if each not in stay), reverse=True):
-            if not self._is(path, "passing"):
-                self.copier.remove_directory(path)
-                self.touched.add(path.rpartition(b"/")[0])
+        for path in sorted((each for each in self.directories if each not in stay and each.startswith(self.prefix)), reverse=True):
+            self.copier.remove_directory(path)
+            self.touched.add(path.rpartition(b"/")[0])
 
     def settle(self) -> None:
         """Look again at what was read in the moment it was written: what has not changed since is what the mirror has."""
@@ -405,8 +407,8 @@ class GitDirectory:
         final |= self.objects
         for path in list(self.objects):
             parent = path.rpartition(b"/")[0]
-            if parent not in final and parent in self.have:
-                final[parent] = self.have[parent]
+            if parent not in final and parent in self.directories:
+                final[parent] = self.directories[parent]
         return final
 
 

@@ -36,7 +36,8 @@ REVISION = struct.Struct(">QiiiiII")
 REVISION_SIZE = 64
 INLINE = 1 << 16
 
-_PASSING = re.compile(rb"(^|/)(w?lock|journal(\..*)?|\.[^/]*~|00changelog\.i\.a)$")
+_PASSING = re.compile(rb"(^|/)(w?lock|\.[^/]*~|00changelog\.i\.a)$|^store/journal$")
+_JOURNAL = re.compile(rb"(^|/)journal\.")
 _AT_FDCWD = -100
 _EXCHANGE = 2
 _EXTENSIONS = (b"largefiles", b"lfs")
@@ -167,9 +168,10 @@ class HgDirectory:
         for block in walk(source):
             size, _ = HEAD.unpack_from(block)
             for entry in unpack(block[HEAD.size : HEAD.size + size], block[HEAD.size + size :]):
-                if entry.path and not passing(entry.path):
+                if entry.path:
                     found[entry.path] = entry
-        return found
+        under_way = b"store/journal" in found
+        return {each: entry for each, entry in found.items() if not passing(each) and not (under_way and _JOURNAL.search(each))}
 
     def _bring(self, listed: dict[bytes, Entry], wanted: object, found: dict[bytes, Entry]) -> None:
         """Link or copy what was listed, in the order in which it must be read."""
