@@ -159,7 +159,7 @@ class Copier:
         self.source = os.open(source, flags | os.O_NOFOLLOW)
         self.top = os.open(top, flags)
         self.work = os.open(work, flags)
-        self.source_path, self.top_path, self.kept, self.new = source, top, kept, new
+        self.source_path, self.top_path, self.work_path, self.kept, self.new = source, top, work, kept, new
         self.xattrs, self.acls, self.pool, self.tell = xattrs, acls, pool, tell
         self.files = self.bytes = self.kept_bytes = 0
         self.notes: set[str] = set()

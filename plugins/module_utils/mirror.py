@@ -24,6 +24,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, MirrorError, _delete, open_directory, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, GitDirectory, kind_of
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, passing
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     Entry,
     Manifest,
@@ -41,6 +42,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.spread import stre
 FAR_THREADS = 16
 FAR_UNITS = 8
 SHOWN_ERRORS = 3
+LAST = ".last"
+"""Added to the name of a manifest while it is not true any more."""
 
 
 @dataclass(frozen=True)
@@ -281,6 +284,8 @@ class _Worker:
             error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {failure.strerror}{place}.")
         finally:
             task.close()
+            with suppress(OSError):
+                os.unlink(changes.saved + LAST)
         return task.outcome("failed", error)
 
 
@@ -330,7 +335,8 @@ class _Task:
         changes, settings, unit = self.changes, self.settings, self.unit
         if changes.saved:
             with suppress(FileNotFoundError):
-                os.unlink(changes.saved)
+                os.rename(changes.saved, changes.saved + LAST)
+                changes.before.path = changes.saved + LAST if changes.before.path == changes.saved else changes.before.path
         top = settings.new(unit) if changes.first else settings.mirror(unit)
         if changes.first:
             os.makedirs(top, mode=0o700, exist_ok=True)
@@ -363,6 +369,7 @@ class _Task:
         self._plain()
         for each in repositories:
             each.remove()
+        linked: dict[int, list[Entry]] = {}
         for each in repositories:
             each.settle()
             final = each.final()
@@ -371,6 +378,13 @@ class _Task:
                 if entry != each.seen.get(path):
                     self.known[path] = entry
             self.touched |= each.touched
+            if isinstance(each, GitDirectory):
+                for entry in final.values():
+                    if entry.nlink > 1 and entry.kind == "f":
+                        linked.setdefault(entry.inode, []).append(entry)
+        for group in linked.values():
+            for entry in group[1:]:
+                copier.hard_link(group[0].path, entry, entry)
         self._directories()
         if changes.first:
             self._put_in_place(top)
@@ -384,6 +398,10 @@ class _Task:
                 kinds = {entry.name: entry.kind for entry in unpack(directory, block) if entry.path != directory or not directory}
                 if kinds.get(b"objects") == "d" == kinds.get(b"refs") and kinds.get(b"HEAD") in {"f", "l"}:
                     self.stores[directory] = "git"
+            if (directory == b".hg" or directory.endswith(b"/.hg")) and b"store" in block and b"requires" in block:
+                kinds = {entry.name: entry.kind for entry in unpack(directory, block)}
+                if kinds.get(b"store") == "d" and kinds.get(b"requires") == "f":
+                    self.stores[directory] = "hg"
 
     def _store(self, directory: bytes) -> bytes | None:
         """Return the innermost repository that a directory belongs to."""
@@ -397,13 +415,16 @@ class _Task:
             directory = directory.rpartition(b"/")[0]
 
     def _kind(self, store: bytes, path: bytes) -> str:
-        return kind_of(path[len(store) + 1 :] if store else path)
+        inner = path[len(store) + 1 :] if store else path
+        if self.stores[store] == "hg":
+            return "passing" if passing(inner) else "hg"
+        return kind_of(inner)
 
     def _ours(self, store: bytes, entry: Entry) -> bool:
         """Tell whether an entry is one that its repository looks after, not the plain copy."""
         return bool(entry.path) and entry.path != store and self._kind(store, entry.path) not in {"plain", "passing"}
 
-    def _repositories(self) -> list[GitDirectory]:
+    def _repositories(self) -> list[GitDirectory | HgDirectory]:
         if not self.stores or self.copier is None:
             return []
         changed: set[bytes] = set()
@@ -424,20 +445,20 @@ class _Task:
                 if store in changed:
                     held[store].update((entry.path, entry) for entry in unpack(directory, block) if self._ours(store, entry))
         nested = frozenset(self.stores)
-        return [
-            GitDirectory(
-                store,
-                self.copier,
-                have=have[store],
-                seen=seen[store],
-                nested=nested - {store},
-                proof=os.path.join(self.settings.scratch, f"proof.{os.getpid()}.{id(self)}.{number}"),
-                tries=self.settings.tries,
-                far=self.settings.far,
-                account=self.settings.account,
-            )
-            for number, store in enumerate(sorted(changed))
-        ]
+        found: list[GitDirectory | HgDirectory] = []
+        for number, store in enumerate(sorted(changed)):
+            common: dict[str, Any] = {
+                "have": have[store],
+                "seen": seen[store],
+                "proof": os.path.join(self.settings.scratch, f"proof.{os.getpid()}.{id(self)}.{number}"),
+                "tries": self.settings.tries,
+                "account": self.settings.account,
+            }
+            if self.stores[store] == "hg":
+                found.append(HgDirectory(store, self.copier, **common))
+            else:
+                found.append(GitDirectory(store, self.copier, nested=nested - {store}, far=self.settings.far, **common))
+        return found
 
     # All that no repository looks after
 

@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, open_directory, read_source, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
@@ -90,7 +91,7 @@ class GitDirectory:
         self.nested = nested
         self.tries, self.far, self.account = tries, far, account
         self.objects = {each: entry for each, entry in have.items() if self._is(each, "object") and entry.kind == "f"}
-        self.directories = {each for each, entry in have.items() if entry.kind == "d"}
+        self.directories = {each: entry for each, entry in have.items() if entry.kind == "d"}
         self.touched: set[bytes] = set()
         self.staged: dict[bytes, tuple[Entry, bytes | None]] = {}
         self.listed: dict[bytes, Entry] = {}
@@ -214,6 +215,7 @@ class GitDirectory:
             if self._copy(listed):
                 self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f"}
                 self.object_directories = {each: entry for each, entry in listed.items() if entry.kind == "d"}
+                self.touched |= {each for each, entry in self.object_directories.items() if self.have.get(each) != entry}
                 return True
         return False
 
@@ -238,7 +240,8 @@ class GitDirectory:
                 self.touched.add(entry.parent)
                 self.objects[path] = got if got.ctime_ns else entry
 
-        self._need(self.prefix + b"objects")
+        for path in sorted(each for each, entry in listed.items() if entry.kind == "d"):
+            self._need(path)
         wanted = [each for each, entry in listed.items() if entry.kind == "f" and self.objects.get(each) != entry]
         packs = self.prefix + b"objects/pack/"
         self.copier.each(bring, [each for each in wanted if not each.startswith(packs)])
@@ -256,7 +259,7 @@ class GitDirectory:
         if entry is None:
             raise FileNotFoundError(path)
         self.copier.mkdir(entry, self.have.get(path))
-        self.directories.add(path)
+        self.directories[path] = entry
         self.touched |= {path, entry.parent}
 
     # The proof
@@ -289,7 +292,9 @@ class GitDirectory:
         environment = {**git_environment(self.proof), "GIT_OBJECT_DIRECTORY": os.fsdecode(objects)}
         if alternates := self._alternates():
             environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.fsdecode(alternates)
-        return run_git(["fsck", "--connectivity-only", "--no-dangling", "--no-progress"], environment, self.account, self.proof)
+        problem = run_git(["fsck", "--connectivity-only", "--no-dangling", "--no-progress"], environment, self.account, self.proof)
+        shutil.rmtree(self.proof, ignore_errors=True)
+        return problem
 
     def _farm(self, objects: bytes, *, derived: bool) -> None:
         """Make an object directory of links that has only what the mirror will keep."""
@@ -327,8 +332,10 @@ class GitDirectory:
             if path not in self.directories or (old is not None and old.kind != "d"):
                 self._need(entry.parent)
                 self.copier.mkdir(entry, old)
-                self.directories.add(path)
+                self.directories[path] = entry
                 self.touched |= {path, entry.parent}
+            elif old is None or (old[1:4], old.mtime_ns) != (entry[1:4], entry.mtime_ns):
+                self.touched.add(path)
         for path in sorted((each for each, (entry, _) in self.staged.items() if entry.kind != "d"), key=self._publishing_order):
             entry, data = self.staged[path]
             old = self.have.get(path)
@@ -378,10 +385,9 @@ class GitDirectory:
             self.copier.each(aside, [each for each in gone if _extension(each) == b".idx"])
             self.copier.each(aside, [each for each in gone if _extension(each) != b".idx"])
         stay = {each.rpartition(b"/")[0] for each in self.objects} | self.object_directories.keys() | self.staged.keys()
-        for path in sorted((each for each in self.directories & self.have.keys() if each not in stay), reverse=True):
-            if not self._is(path, "passing"):
-                self.copier.remove_directory(path)
-                self.touched.add(path.rpartition(b"/")[0])
+        for path in sorted((each for each in self.directories if each not in stay and each.startswith(self.prefix)), reverse=True):
+            self.copier.remove_directory(path)
+            self.touched.add(path.rpartition(b"/")[0])
 
     def settle(self) -> None:
         """Look again at what was read in the moment it was written: what has not changed since is what the mirror has."""
@@ -401,8 +407,8 @@ class GitDirectory:
         final |= self.objects
         for path in list(self.objects):
             parent = path.rpartition(b"/")[0]
-            if parent not in final and parent in self.have:
-                final[parent] = self.have[parent]
+            if parent not in final and parent in self.directories:
+                final[parent] = self.directories[parent]
         return final
 
 
@@ -453,15 +459,19 @@ def git_environment(directory: str) -> dict[str, str]:
     }
 
 
+def give(directory: str, account: tuple[int, int] | None) -> dict[str, Any]:
+    """Give a directory to an account, where root runs for it, and return what starts a process as that account."""
+    if account is None or os.geteuid() != 0 or account[0] == 0:
+        return {}
+    for base, _, names in os.walk(directory):
+        os.chown(base, *account)
+        for name in names:
+            os.chown(os.path.join(base, name), *account, follow_symlinks=False)
+    return {"user": account[0], "group": account[1], "extra_groups": []}
+
+
 def run_git(arguments: list[str], environment: dict[str, str], account: tuple[int, int] | None, directory: str) -> str:
     """Run git; return nothing if it is content, or the first of what it said."""
-    extra = {}
-    if account is not None and os.geteuid() == 0 and account[0] != 0:
-        extra = {"user": account[0], "group": account[1], "extra_groups": []}
-        for base, _, names in os.walk(directory):
-            os.chown(base, *account)
-            for name in names:
-                os.chown(os.path.join(base, name), *account, follow_symlinks=False)
     try:
         done = subprocess.run(
             ["git", *arguments],
@@ -470,7 +480,7 @@ def run_git(arguments: list[str], environment: dict[str, str], account: tuple[in
             capture_output=True,
             check=False,
             timeout=GIT_SECONDS,
-            **extra,  # type: ignore[arg-type]
+            **give(directory, account),
         )
     except FileNotFoundError as error:
         raise RepomanError("git is not installed, so mirrors of git repositories cannot be proven whole.", "install git") from error
