@@ -41,7 +41,8 @@ def backup(world: World) -> Iterator[Path]:
     options = f"size=50m,mode=700,uid={world.me.uid},gid={world.me.gid}"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "repoman-test", target], check=True)
     yield target
-    subprocess.run(["umount", "--lazy", target], check=True)
+    if os.path.ismount(target):
+        subprocess.run(["umount", "--lazy", target], check=True)
 
 
 def rows(result: Result) -> dict[str, list[str]]:
@@ -122,7 +123,7 @@ def test_wrong_usage(world: World, backup: Path) -> None:
 def test_a_playbook_of_ones_own(world: World, backup: Path) -> None:
     """The role in a playbook: check, apply, again, check; a failed project fails the task."""
     book = world.write(world.home / "site.yml", "- hosts: localhost\n  gather_facts: false\n  roles: [homelab.repoman.sync]\n")
-    changed = {"ok=1", "changed=1", "failed=0"}
+    changed = {"changed=1", "failed=0"}
     assert changed <= set(world.playbook(str(book), "--check", repoman_sync_init=True).out.split())
     assert changed <= set(world.playbook(str(book), repoman_sync_init=True).out.split())
     for more in ([], ["--check"]):
