@@ -55,12 +55,29 @@ class Backup:
         return self.logdir / "sync" / target.ident
 
     @cached_property
+    def overrides(self) -> dict[str, registry.Wanted | RepomanError]:
+        """The projects' overrides; of one that cannot be read, what is wrong with it."""
+        found: dict[str, registry.Wanted | RepomanError] = {}
+        for name in self.known.projects:
+            try:
+                found[name] = registry.load_override(self.path, name)
+            except RepomanError as error:
+                found[name] = error
+        return found
+
+    @cached_property
     def projects(self) -> dict[str, registry.Effective]:
-        """The projects of the registry with their overrides."""
+        """The projects of the registry with their overrides, as far as these can be read."""
+        wanted = {name: each for name, each in self.overrides.items() if isinstance(each, registry.Wanted)}
         return {
-            name: registry.effective(name, self.known.defaults, registry.wanted_of(project), registry.load_override(self.path, name))
+            name: registry.effective(name, self.known.defaults, registry.wanted_of(project), wanted.get(name, registry.Wanted()))
             for name, project in self.known.projects.items()
         }
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with overrides: their projects are backed up as if there were none."""
+        return [f"{each.message} It does not count for the backup." for each in self.overrides.values() if isinstance(each, RepomanError)]
 
     def directory(self, project: str) -> str:
         """Return the directory in ``repos_root`` that holds a project's repository; empty if it is not in there."""

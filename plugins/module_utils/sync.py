@@ -175,7 +175,7 @@ class Job:
                 "units": lines,
                 "target": self.target.root,
                 "expired": expired,
-                "warnings": self.warnings,
+                "warnings": self.backup.warnings + self.warnings,
                 "diff": diff,
             }
 

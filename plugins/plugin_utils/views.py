@@ -17,6 +17,8 @@ Result = Mapping[str, Any]
 PROFILE_WIDTHS = (16, 23, 12)
 MORE = "run it again with -v to see more"
 NOT_KNOWN = 3
+SHOWN = 50
+"""So many differences of a unit are shown."""
 ACTIONS = {
     "synced": "synced",
     "unchanged": "up to date",
@@ -182,7 +184,10 @@ def sync(result: Result, mode: Mode) -> Told:
     lines += table(("NAME", "STATE", "FILES", "BYTES", "KEPT"), rows) if rows else [Line("out", "there is nothing to back up")]
     code = 0
     for unit in result["units"]:
-        lines += [Line("out", f"{unit['name']}: {difference}") for difference in unit.get("differences") or ()]
+        differences = unit.get("differences") or []
+        lines += [Line("out", f"{unit['name']}: {difference}") for difference in differences[:SHOWN]]
+        if len(differences) > SHOWN:
+            lines.append(Line("out", f"{unit['name']}: and {len(differences) - SHOWN} more; --json has all"))
         lines += [Line("warning", f"{unit['name']}: {note}") for note in unit.get("notes") or ()]
         if "msg" in unit:
             lines += error(unit["msg"], unit.get("hints") or ())

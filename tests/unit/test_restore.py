@@ -148,6 +148,24 @@ def test_an_earlier_state_comes_back(world: BackupWorld, tmp_path: Path) -> None
     assert differences(states[-1], world.root / "newest") == []
 
 
+def test_history_that_was_rewritten_comes_back(world: BackupWorld) -> None:
+    """A commit that was amended and pruned, at the source and then in the mirror, comes back."""
+    repo = world.repos / "isurus"
+    lost = git(repo, "rev-parse", "HEAD").strip()
+    git(repo, "commit", "-q", "--amend", "--allow-empty", "-m", "rewritten")
+    git(repo, "reflog", "expire", "--expire=now", "--all")
+    git(repo, "gc", "-q", "--prune=now")
+    when = next_run(world)
+    while world.sync()["changed"]:
+        pass
+    assert subprocess.run(["git", "cat-file", "-e", lost], cwd=world.backup / "isurus", check=False).returncode
+    old = world.root / "old"
+    world.restore("isurus", **{"from": when, "to": str(old)})
+    assert git(old, "fsck", "--full") == ""
+    assert git(old, "rev-parse", "HEAD").strip() == lost
+    assert git(old, "--no-optional-locks", "status", "--porcelain") == ""
+
+
 def test_there_was_nothing_before_the_first_run(world: BackupWorld) -> None:
     """Before the first run there was nothing."""
     with pytest.raises(NotKnownError, match="as of 2020"):

@@ -174,6 +174,16 @@ def test_an_override_leaves_a_project_out(world: BackupWorld) -> None:
     assert "plain" not in actions(world.init())
 
 
+def test_an_override_that_cannot_be_read_stops_nothing(world: BackupWorld) -> None:
+    """An override that cannot be read stops nothing; there is a warning."""
+    world.project("plain")
+    (world.root / "repos.d").mkdir()
+    (world.root / "repos.d/plain.toml").write_text("backup = perhaps\n")
+    result = world.init()
+    assert actions(result)["plain"] == "synced"
+    assert "plain.toml, line 1" in result["warnings"][0]
+
+
 def test_a_link_is_copied_as_a_link(world: BackupWorld) -> None:
     """A link in repos_root is a loose file, wherever it points."""
     (world.repos / "link").symlink_to("/etc")
