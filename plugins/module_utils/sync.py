@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ class Job:
         """The target."""
         return self.found.target
 
-    @property
+    @cached_property
     def state(self) -> Path:
         """The local directory of what is known of the target."""
         return self.backup.state(self.target)
