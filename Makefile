@@ -11,7 +11,7 @@ LIB_DIR := $(DESTDIR)$(PREFIX)/lib/repoman
 PROFILES_DIR := $(DESTDIR)$(PREFIX)/share/repoman/profiles
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit lint sanity machine venv install uninstall clean
+.PHONY: help demo test test-unit test-nfs lint sanity machine venv install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,9 @@ test: machine venv ## set everything up and run all tests
 
 test-unit: venv ## only the tests that need no Incus
 	$(BIN)/pytest tests/unit
+
+test-nfs: venv ## sync and restore over a real NFS mount, cut off and filled, in a kernel of its own (root)
+	scripts/nfs-lab $(BIN)/pytest tests/nfs -p no:cacheprovider
 
 lint: venv ## all gates
 	$(BIN)/ruff check .
