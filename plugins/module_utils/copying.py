@@ -456,9 +456,7 @@ class Copier:
             return
         size = found.st_size if stat.S_ISREG(found.st_mode) else 0
         if tree:
-            size = sum(
-                os.lstat(os.path.join(base, each)).st_size for base, _, names in os.walk(place) for each in names
-            )
+            size = sum(os.lstat(os.path.join(base, each)).st_size for base, _, names in os.walk(place) for each in names)
         self.count(1, kept=size)
 
     def remove_directory(self, path: bytes) -> None:

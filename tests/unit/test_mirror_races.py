@@ -70,7 +70,9 @@ done 2>/dev/null
 def writing(script: str, repository: Path, brutal: bool, stop: Path) -> Iterator[None]:
     """Let a writer loop over a repository; it has stopped, with all it started, at the end."""
     command = ["sh", "-c", script, "writer", str(repository), "yes" if brutal else "no", str(stop)]
-    writer = subprocess.Popen(command, env=mirroring.ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    writer = subprocess.Popen(
+        command, env=mirroring.ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         yield
     finally:
