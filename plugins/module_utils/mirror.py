@@ -322,8 +322,9 @@ class _Worker:
             error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {failure.strerror}{place}.")
         finally:
             task.close()
-            with suppress(OSError):
-                os.unlink(changes.saved + LAST)
+            if changes.saved:
+                with suppress(OSError):
+                    os.unlink(changes.saved + LAST)
         return task.outcome("failed", error)
 
 
@@ -522,8 +523,9 @@ class _Task:
                     others.append((new, old))
             if files or others:
                 self.touched.add(directory)
-            copier.each(self._file, files)
-            copier.each(self._other, others)
+                with copier.inside(directory):
+                    copier.each(self._file, files)
+                    copier.each(self._other, others)
         for group in linked.values():
             self._linked(group)
         self._removed(removed)

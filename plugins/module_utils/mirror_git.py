@@ -260,7 +260,16 @@ class GitDirectory:
             self._need(path)
         wanted = [each for each, entry in listed.items() if entry.kind == "f" and self.objects.get(each) != entry]
         packs = self.prefix + b"objects/pack/"
-        self.copier.each(bring, [each for each in wanted if not each.startswith(packs)])
+        loose: dict[bytes, list[bytes]] = {}
+        for each in wanted:
+            if not each.startswith(packs):
+                loose.setdefault(each.rpartition(b"/")[0], []).append(each)
+        if self.copier.pool is None:
+            for parent, paths in loose.items():
+                with self.copier.inside(parent):
+                    self.copier.each(bring, paths)
+        else:
+            self.copier.each(bring, [each for paths in loose.values() for each in paths])
         for rank in (0, 1, 2):
             if not vanished:
                 self.copier.each(

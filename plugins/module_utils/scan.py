@@ -11,6 +11,7 @@ differ are ever unpacked, so a million entries cost megabytes, not objects.
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import io
 import os
@@ -112,6 +113,10 @@ class UnreadableError(NotKnownError):
         shown = os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
         super().__init__(f"{shown!r} cannot be read: {error.strerror or error}.", f"ls -ld {shown!r}")
         self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it be pickled: it has other arguments than an error in general."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class Manifest:
