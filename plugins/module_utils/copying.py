@@ -166,6 +166,7 @@ class Copier:
         self.opened: dict[bytes, int] = {}
         self._kept_names: set[bytes] = set()
         self._kept_directories: set[bytes] = set()
+        self._held: dict[bytes, tuple[int, int]] = {}
         self._lock = threading.Lock()
         self._trees = False
         self._count = 0
@@ -176,6 +177,37 @@ class Copier:
         """Let go of the directories."""
         for each in (self.source, self.top, self.work):
             os.close(each)
+
+    @contextmanager
+    def inside(self, path: bytes) -> Iterator[None]:
+        """Hold a directory of both trees open while many of its files are copied; nothing if one of them is not there."""
+        held: list[int] = []
+        try:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                held.append(open_directory(self.source, path))
+                held.append(open_directory(self.top, path))
+                self._held[path] = (held[0], held[1])
+            yield
+        finally:
+            self._held.pop(path, None)
+            for each in held:
+                os.close(each)
+
+    @contextmanager
+    def _source_directory(self, path: bytes) -> Iterator[int]:
+        if found := self._held.get(path):
+            yield found[0]
+        else:
+            with directory(self.source, path) as held:
+                yield held
+
+    @contextmanager
+    def _directory(self, path: bytes) -> Iterator[int]:
+        if found := self._held.get(path):
+            yield found[1]
+        else:
+            with directory(self.top, path) as held:
+                yield held
 
     def each(self, do: Callable[[T], Any], items: Iterable[T]) -> None:
         """Do something with each item, at once where the target is far."""
@@ -215,7 +247,7 @@ class Copier:
         """
         parent, name = split(path)
         try:
-            with directory(self.source, parent) as held:
+            with self._source_directory(parent) as held:
                 source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=held)
         except OSError as error:
             if error.errno in _GONE:
@@ -251,7 +283,7 @@ class Copier:
         os.lseek(source, 0, os.SEEK_SET)
         parent, name = split(path)
         direct = self.new and old is None
-        with directory(self.top, parent) if direct else directory(self.work, b"") as held:
+        with self._directory(parent) if direct else directory(self.work, b"") as held:
             temporary = name if direct else temporary
             if again:
                 with suppress(FileNotFoundError):
@@ -266,7 +298,7 @@ class Copier:
 
         def put(found: os.stat_result) -> None:
             if found is not seen:
-                with directory(self.top, parent) if direct else directory(self.work, b"") as held:
+                with self._directory(parent) if direct else directory(self.work, b"") as held:
                     os.utime(temporary, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=held, follow_symlinks=False)
             if not direct:
                 self.place(temporary, path, old)
@@ -284,6 +316,8 @@ class Copier:
             while chunk := os.read(source, SMALL):
                 done += len(chunk)
                 _write(out, chunk)
+                if done == size:
+                    break
             return done
         while sent := os.sendfile(out, source, None, CHUNK):
             done += sent
@@ -316,7 +350,7 @@ class Copier:
         """Tell whether the mirror's file has the contents of the source's."""
         parent, name = split(path)
         try:
-            with directory(self.top, parent) as held:
+            with self._directory(parent) as held:
                 mirrored = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=held)
         except OSError:
             return False
@@ -371,9 +405,9 @@ class Copier:
 
     def hard_link(self, leader: bytes, entry: Entry, old: Entry | None) -> bool:
         """Make ``entry`` one file with ``leader``; return False where the target cannot."""
-        with directory(self.top, split(leader)[0]) as held:
+        with self._directory(split(leader)[0]) as held:
             leading = os.stat(split(leader)[1], dir_fd=held, follow_symlinks=False)
-            with suppress(FileNotFoundError, NotADirectoryError), directory(self.top, entry.parent) as there:
+            with suppress(FileNotFoundError, NotADirectoryError), self._directory(entry.parent) as there:
                 mirrored = os.stat(entry.name, dir_fd=there, follow_symlinks=False)
                 if mirrored.st_ino == leading.st_ino:
                     return True
@@ -394,7 +428,7 @@ class Copier:
         """Make a directory that can be written for now; :meth:`attributes` gives it its mode later."""
         if old is not None and old.kind != "d":
             self.set_aside(entry.path, old)
-        with directory(self.top, entry.parent) as held:
+        with self._directory(entry.parent) as held:
             try:
                 self._willing(entry.parent, lambda: os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=held))
             except FileExistsError:
@@ -412,7 +446,7 @@ class Copier:
         parent, name = split(path)
         if old is not None and old.kind == "d":
             self.set_aside(path, old)
-        with directory(self.top, parent) as held:
+        with self._directory(parent) as held:
             if old is not None and old.kind != "d" and self.kept is not None:
                 self._keep_link(path, name, held, old)
             try:
@@ -441,7 +475,7 @@ class Copier:
         """Move a thing out of the mirror into ``kept``, a directory with all that is in it; nothing if it is not there."""
         parent, name = split(path)
         try:
-            with directory(self.top, parent) as held:
+            with self._directory(parent) as held:
                 found = os.stat(name, dir_fd=held, follow_symlinks=False)
                 tree = stat.S_ISDIR(found.st_mode)
                 if self.kept is None:
@@ -456,15 +490,13 @@ class Copier:
             return
         size = found.st_size if stat.S_ISREG(found.st_mode) else 0
         if tree:
-            size = sum(
-                os.lstat(os.path.join(base, each)).st_size for base, _, names in os.walk(place) for each in names
-            )
+            size = sum(os.lstat(os.path.join(base, each)).st_size for base, _, names in os.walk(place) for each in names)
         self.count(1, kept=size)
 
     def remove_directory(self, path: bytes) -> None:
         """Remove an empty directory; one that is not empty stays."""
         parent, name = split(path)
-        with suppress(FileNotFoundError, NotADirectoryError), directory(self.top, parent) as held:
+        with suppress(FileNotFoundError, NotADirectoryError), self._directory(parent) as held:
             try:
                 self._willing(parent, lambda: os.rmdir(name, dir_fd=held))
             except OSError as error:
@@ -497,7 +529,7 @@ class Copier:
         try:
             do()
         except PermissionError:
-            with directory(self.top, parent) as held:
+            with self._directory(parent) as held:
                 found = os.stat(b".", dir_fd=held)
                 self.opened[parent] = found.st_mode
                 os.chmod(b".", stat.S_IMODE(found.st_mode) | 0o700, dir_fd=held)
@@ -507,7 +539,7 @@ class Copier:
 
     def attributes(self, entry: Entry) -> None:
         """Give what the mirror has at the entry's path the entry's owner, mode and time."""
-        with directory(self.top, entry.parent if entry.path else b"") as held:
+        with self._directory(entry.parent if entry.path else b"") as held:
             try:
                 self._dress_path(entry.name or b".", held, entry)
             except FileNotFoundError:
@@ -523,7 +555,7 @@ class Copier:
         if made.st_mtime_ns != entry.mtime_ns:
             os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=held, follow_symlinks=False)
         if (self.xattrs or self.acls) and entry.kind in "fd":
-            with suppress(FileNotFoundError, NotADirectoryError), directory(self.source, entry.parent if entry.path else b"") as there:
+            with suppress(FileNotFoundError, NotADirectoryError), self._source_directory(entry.parent if entry.path else b"") as there:
                 self._extended(f"/proc/self/fd/{there}/".encode() + (entry.name or b"."), f"/proc/self/fd/{held}/".encode() + name)
 
     def _dress(self, out: int, seen: os.stat_result, source: int) -> None:
@@ -574,7 +606,7 @@ class Copier:
         parent, name = split(entry.path)
         direct = self.new and old is None
         temporary = name if direct else self._temporary()
-        with directory(self.top, parent) if direct else directory(self.work, b"") as held:
+        with self._directory(parent) if direct else directory(self.work, b"") as held:
             out = os.open(temporary, _CREATE, stat.S_IMODE(entry.mode) & 0o777 | 0o200, dir_fd=held)
             try:
                 _write(out, data)

@@ -28,12 +28,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import H
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     Entry,
     Manifest,
-    UnreadableError,
     Unit,
+    UnreadableError,
     Writer,
     differences,
     entry_of,
     rewrite,
+    scan,
     unpack,
     walk,
 )
@@ -93,6 +94,7 @@ class Changes:
     :param saved: file with the last manifest, which goes before the mirror is touched: an interrupted run is followed by a full comparison.
     :param mirrored: entries that the mirror has (the shrink guard compares ``removed`` with it).
     :param first: there is no mirror yet.
+    :param looked: ``before`` is what the mirror was seen to have, not the last manifest: its repositories are proven again.
     """
 
     unit: Unit
@@ -104,6 +106,12 @@ class Changes:
     removed: int = 0
     mirrored: int = 0
     first: bool = False
+    looked: bool = False
+
+    @property
+    def total(self) -> int:
+        """Return how many entries differ."""
+        return self.created + self.changed + self.removed
 
     def items(self) -> Iterator[tuple[str, bytes]]:
         """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory."""
@@ -183,6 +191,7 @@ def plan(unit: Unit, before: Manifest | None, now: Manifest, settings: Settings,
     """
     mirror = settings.mirror(unit)
     first = not unit.loose and not _is_directory(mirror)
+    looked = first or before is None or settings.full
     if first:
         begun = settings.new(unit)
         held = _look(begun, now, settings, unit) if _is_directory(begun) else Manifest()
@@ -190,7 +199,7 @@ def plan(unit: Unit, before: Manifest | None, now: Manifest, settings: Settings,
         held = _look(mirror, now, settings, unit)
     else:
         held = before
-    changes = Changes(unit, now, held, saved, mirrored=0 if first else held.count(), first=first)
+    changes = Changes(unit, now, held, saved, mirrored=0 if first else held.count(), first=first, looked=looked)
     for _, pairs in differences(held, now):
         for old, new in pairs:
             what = _what(old, new)
@@ -229,19 +238,33 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit) -> Manifes
             return False
         if root and (held.uid, held.gid) != (entry.uid, entry.gid):
             return False
-        return entry.kind == "d" or (held.size == entry.size and (held.nlink > 1) == (entry.nlink > 1))
+        return entry.kind == "d" or (held.size == entry.size and theirs.get(held.path) == ours.get(held.path))
 
+    ours = _leaders(now)
     path = os.path.join(settings.scratch, f"{os.getpid()}.{abs(hash(unit.name))}.mirror")
     with Writer(path) as writer:
         for block in walk(os.fsencode(mirror), loose=unit.loose):
             writer.add(block)
         held = writer.finish()
+    theirs = _leaders(held)
     known: dict[bytes, Entry | None] = {}
     for _, pairs in differences(held, now):
         for old, new in pairs:
             if old is not None:
                 known[old.path] = new if new is not None and like(old, new) else old._replace(ctime_ns=0)
     return rewrite(held, known, path)
+
+
+def _leaders(manifest: Manifest) -> dict[bytes, bytes]:
+    """Return for each file that is one with others of its tree the first of them."""
+    first: dict[int, bytes] = {}
+    found: dict[bytes, bytes] = {}
+    for entry in manifest.entries():
+        if entry.nlink > 1 and entry.kind == "f":
+            leader = first.setdefault(entry.inode, entry.path)
+            if leader != entry.path:
+                found[leader] = found[entry.path] = leader
+    return found
 
 
 def mirror(wanted: Sequence[Changes], settings: Settings, tally: Tally) -> Iterator[Outcome]:
@@ -258,6 +281,21 @@ def mirror(wanted: Sequence[Changes], settings: Settings, tally: Tally) -> Itera
             yield outcome
     finally:
         os.umask(umask)
+
+
+def find_stores(manifest: Manifest) -> dict[bytes, str]:
+    """Return the git directories and ``.hg`` directories of a tree, with ``git`` or ``hg``."""
+    found = {}
+    for directory, block in manifest.blocks():
+        if b"objects" in block and b"HEAD" in block and b"refs" in block:
+            kinds = {entry.name: entry.kind for entry in unpack(directory, block) if entry.path != directory or not directory}
+            if kinds.get(b"objects") == "d" == kinds.get(b"refs") and kinds.get(b"HEAD") in {"f", "l"}:
+                found[directory] = "git"
+        if (directory == b".hg" or directory.endswith(b"/.hg")) and b"store" in block and b"requires" in block:
+            kinds = {entry.name: entry.kind for entry in unpack(directory, block)}
+            if kinds.get(b"store") == "d" and kinds.get(b"requires") == "f":
+                found[directory] = "hg"
+    return found
 
 
 class _Worker:
@@ -284,8 +322,9 @@ class _Worker:
             error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {failure.strerror}{place}.")
         finally:
             task.close()
-            with suppress(OSError):
-                os.unlink(changes.saved + LAST)
+            if changes.saved:
+                with suppress(OSError):
+                    os.unlink(changes.saved + LAST)
         return task.outcome("failed", error)
 
 
@@ -352,7 +391,7 @@ class _Task:
             tell=self.report,
         )
         self.say("scanning")
-        self._find_stores()
+        self.stores = find_stores(self.changes.now)
         repositories = self._repositories()
         for each in repositories:
             self.say("copying objects")
@@ -392,17 +431,6 @@ class _Task:
 
     # Which repositories there are
 
-    def _find_stores(self) -> None:
-        for directory, block in self.changes.now.blocks():
-            if b"objects" in block and b"HEAD" in block and b"refs" in block:
-                kinds = {entry.name: entry.kind for entry in unpack(directory, block) if entry.path != directory or not directory}
-                if kinds.get(b"objects") == "d" == kinds.get(b"refs") and kinds.get(b"HEAD") in {"f", "l"}:
-                    self.stores[directory] = "git"
-            if (directory == b".hg" or directory.endswith(b"/.hg")) and b"store" in block and b"requires" in block:
-                kinds = {entry.name: entry.kind for entry in unpack(directory, block)}
-                if kinds.get(b"store") == "d" and kinds.get(b"requires") == "f":
-                    self.stores[directory] = "hg"
-
     def _store(self, directory: bytes) -> bytes | None:
         """Return the innermost repository that a directory belongs to."""
         if not self.stores:
@@ -427,8 +455,8 @@ class _Task:
     def _repositories(self) -> list[GitDirectory | HgDirectory]:
         if not self.stores or self.copier is None:
             return []
-        changed: set[bytes] = set()
-        for directory, pairs in differences(self.changes.before, self.changes.now):
+        changed: set[bytes] = set(self.stores) if self.changes.looked else set()
+        for directory, pairs in () if changed else differences(self.changes.before, self.changes.now):
             store = self._store(directory)
             if store is not None and store not in changed:
                 for old, new in pairs:
@@ -495,8 +523,9 @@ class _Task:
                     others.append((new, old))
             if files or others:
                 self.touched.add(directory)
-            copier.each(self._file, files)
-            copier.each(self._other, others)
+                with copier.inside(directory):
+                    copier.each(self._file, files)
+                    copier.each(self._other, others)
         for group in linked.values():
             self._linked(group)
         self._removed(removed)
@@ -588,7 +617,7 @@ class _Task:
             more = f" And {len(self.unreadable) - 1} more like it." if len(self.unreadable) > 1 else ""
             result = self.outcome("failed", MirrorError(f"{first.message} All else of {self.unit.name} was mirrored.{more}", *first.hints))
         else:
-            result = self.outcome("synced" if copier.files else "up to date")
+            result = self.outcome("synced" if copier.files or self.changes.total else "up to date")
         if not damaged:
             if not manifest.path:
                 manifest.save(path := os.path.join(self.settings.scratch, f"{os.getpid()}.{id(self)}.manifest"))
@@ -606,13 +635,41 @@ def verify(unit: Unit, settings: Settings) -> list[str]:
     options = ["-n", "-a", "-H", "-c", "-i", "--delete", "--numeric-ids", "--one-file-system"]
     options += ["-X"] * settings.xattrs + ["-A"] * settings.acls
     if unit.loose:
-        options += ["--exclude=*/"]
+        options += ["--exclude=/*/"]
     command = ["rsync", *options, os.path.join(unit.source, ""), os.path.join(settings.mirror(unit), "")]
     try:
         done = subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, check=False)
     except FileNotFoundError as error:
         raise RepomanError("rsync is not installed, so contents cannot be compared.", "install rsync") from error
-    found = [shown(each) for each in done.stdout.splitlines() if each]
+    found = [shown(each) for each in done.stdout.splitlines() if each and not (unit.loose and each.endswith(b" ./"))]
     if done.returncode:
         found += [shown(each) for each in done.stderr.splitlines()[:SHOWN_ERRORS]]
-    return found
+    return found + ([] if unit.loose else _check(unit, settings))
+
+
+def _check(unit: Unit, settings: Settings) -> list[str]:
+    """Return what git and hg find wrong with the repositories of a mirror."""
+    path = settings.mirror(unit)
+    if not _is_directory(path):
+        return []
+    held = scan(Unit(unit.name, path))
+    stores = find_stores(held)
+    top = os.fsencode(path)
+    copier = Copier(top, top, kept=None, work=os.fsencode(settings.scratch), new=True)
+    wrong = []
+    try:
+        for store, kind in stores.items():
+            proof = os.path.join(settings.scratch, f"check.{os.getpid()}")
+            if kind == "hg":
+                problem = HgDirectory(store, copier, have={}, seen={}, proof=proof, tries=1, account=settings.account).check()
+            else:
+                nested = frozenset(stores) - {store}
+                directory = GitDirectory(
+                    store, copier, have={}, seen={}, nested=nested, proof=proof, tries=1, far=False, account=settings.account
+                )
+                problem = directory.check()
+            if problem:
+                wrong.append(f"{shown(os.path.join(top, store))}: {problem}")
+    finally:
+        copier.close()
+    return wrong

@@ -141,7 +141,9 @@ class GitDirectory:
             last = state
             known |= self.listed.keys()
         where = shown(os.path.join(self.copier.source_path, self.path))
-        raise BusyError(f"{where} was being written all the while ({self.tries} tries: {problem}); its mirror is as it was.", "run it again later")
+        raise BusyError(
+            f"{where} was being written all the while ({self.tries} tries: {problem}); its mirror is as it was.", "run it again later"
+        )
 
     def stage(self) -> None:
         """Read all that refers to objects: loose references, HEAD and logs first, packed references last."""
@@ -149,7 +151,11 @@ class GitDirectory:
         packed = self.prefix + b"packed-refs"
         files = sorted((each for each, entry in found.items() if entry.kind == "f" and each != packed), key=self._reading_order)
         derived = [entry.path for entry in self._walk(self.prefix + b"objects/info", frozenset(), missing=True)]
-        derived += [entry.path for entry in self._walk(self.prefix + b"objects/pack", frozenset(), missing=True) if b"/multi-pack-index" in entry.path]
+        derived += [
+            entry.path
+            for entry in self._walk(self.prefix + b"objects/pack", frozenset(), missing=True)
+            if b"/multi-pack-index" in entry.path
+        ]
         staged: dict[bytes, tuple[Entry, bytes | None]] = {each: (entry, None) for each, entry in found.items() if entry.kind != "f"}
         for path in (*files, packed, *derived):
             if not self._is(path, "reference") and not self._is(path, "derived"):
@@ -174,7 +180,17 @@ class GitDirectory:
             found = os.fstat(held)
         finally:
             os.close(held)
-        return Entry(path, found.st_mode, found.st_uid, found.st_gid, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_nlink)
+        return Entry(
+            path,
+            found.st_mode,
+            found.st_uid,
+            found.st_gid,
+            found.st_size,
+            found.st_mtime_ns,
+            found.st_ctime_ns,
+            found.st_ino,
+            found.st_nlink,
+        )
 
     def _reading_order(self, path: bytes) -> tuple[int, bytes]:
         first = path[len(self.prefix) :].partition(b"/")[0]
@@ -244,10 +260,21 @@ class GitDirectory:
             self._need(path)
         wanted = [each for each, entry in listed.items() if entry.kind == "f" and self.objects.get(each) != entry]
         packs = self.prefix + b"objects/pack/"
-        self.copier.each(bring, [each for each in wanted if not each.startswith(packs)])
+        loose: dict[bytes, list[bytes]] = {}
+        for each in wanted:
+            if not each.startswith(packs):
+                loose.setdefault(each.rpartition(b"/")[0], []).append(each)
+        if self.copier.pool is None:
+            for parent, paths in loose.items():
+                with self.copier.inside(parent):
+                    self.copier.each(bring, paths)
+        else:
+            self.copier.each(bring, [each for paths in loose.values() for each in paths])
         for rank in (0, 1, 2):
             if not vanished:
-                self.copier.each(bring, [each for each in wanted if each.startswith(packs) and _PACK_ORDER.get(_extension(each), 1) == rank])
+                self.copier.each(
+                    bring, [each for each in wanted if each.startswith(packs) and _PACK_ORDER.get(_extension(each), 1) == rank]
+                )
         return not vanished
 
     def _need(self, path: bytes) -> None:
@@ -264,10 +291,18 @@ class GitDirectory:
 
     # The proof
 
-    def prove(self, *, derived: bool) -> str:
+    def check(self) -> str:
+        """Let git check every object of a repository that nobody writes; return what it said, nothing if all is well."""
+        self.stage()
+        listed = self.list()
+        self.objects = self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f"}
+        return self.prove(derived=True, full=True)
+
+    def prove(self, *, derived: bool, full: bool = False) -> str:
         """Let git walk from everything that was staged to every object it needs.
 
         :param derived: let it look at what git derives from objects too.
+        :param full: let it look at the objects' contents too.
         :return: nothing if all is there, or what git said.
         """
         shutil.rmtree(self.proof, ignore_errors=True)
@@ -292,7 +327,8 @@ class GitDirectory:
         environment = {**git_environment(self.proof), "GIT_OBJECT_DIRECTORY": os.fsdecode(objects)}
         if alternates := self._alternates():
             environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.fsdecode(alternates)
-        problem = run_git(["fsck", "--connectivity-only", "--no-dangling", "--no-progress"], environment, self.account, self.proof)
+        how = "--full" if full else "--connectivity-only"
+        problem = run_git(["fsck", how, "--no-dangling", "--no-progress"], environment, self.account, self.proof)
         shutil.rmtree(self.proof, ignore_errors=True)
         return problem
 

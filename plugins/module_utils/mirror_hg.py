@@ -88,10 +88,12 @@ class HgDirectory:
         :raises BusyError: after as many tries as allowed.
         :raises DamagedError: the repository did not change between two tries, and was not whole in either.
         """
+        source = os.path.join(self.copier.source_path, self.path)
+        if self._equal(source):
+            return
         if self.build != self.place:
             self.build = _free(self.build)
         os.makedirs(self.build, mode=0o700, exist_ok=True)
-        source = os.path.join(self.copier.source_path, self.path)
         where = shown(os.path.dirname(source))
         last: object = None
         problem = ""
@@ -111,7 +113,26 @@ class HgDirectory:
                 raise DamagedError(f"{where} is damaged: {problem}.", f"hg -R '{where}' verify")
             last = state
         self._drop()
-        raise BusyError(f"{where} was being written all the while ({self.tries} tries: {problem}); its mirror is as it was.", "run it again later")
+        raise BusyError(
+            f"{where} was being written all the while ({self.tries} tries: {problem}); its mirror is as it was.", "run it again later"
+        )
+
+    def _equal(self, source: bytes) -> bool:
+        """Tell whether the mirror's is as the source's already, and whole."""
+        listed = self._list(source)
+        if (
+            self.copier.new
+            or {each[len(self.prefix) :]: entry._replace(path=entry.path[len(self.prefix) :]) for each, entry in self.have.items()}
+            != listed
+        ):
+            return False
+        build, self.build = self.build, self.place
+        if self._prove(listed):
+            self.build = build
+            return False
+        self.built = {each: entry for each, entry in listed.items() if entry.kind != "d"}
+        self.made = listed.keys() - self.built.keys()
+        return True
 
     def _drop(self) -> None:
         """Remove what was built, unless it is all there is."""
@@ -233,6 +254,10 @@ class HgDirectory:
         with suppress(FileNotFoundError, IsADirectoryError):
             os.unlink(os.path.join(self.build, path))
 
+    def check(self) -> str:
+        """Let hg verify a repository that nobody writes; return what it said, nothing if all is well."""
+        return self._prove(self._list(self.place), full=True)
+
     # What the logs say
 
     def _changesets(self, found: dict[bytes, Entry]) -> int:
@@ -289,9 +314,9 @@ class HgDirectory:
         entry = entry_of(path, os.stat(place))._replace(ctime_ns=0)
         found[path] = self.built[path] = entry
 
-    def _prove(self, found: dict[bytes, Entry]) -> str:
+    def _prove(self, found: dict[bytes, Entry], *, full: bool = False) -> str:
         """Let hg verify the store that was built, in a repository of ours with links to its files."""
-        if sum(entry.size for each, entry in found.items() if each.startswith(b"store/")) > VERIFIED:
+        if not full and sum(entry.size for each, entry in found.items() if each.startswith(b"store/")) > VERIFIED:
             return ""
         shutil.rmtree(self.proof, ignore_errors=True)
         base = os.path.join(os.fsencode(self.proof), b".hg")
@@ -323,7 +348,8 @@ class HgDirectory:
                 os.rename(self.build, self.place)
                 self.build = aside
             self._prune()
-        self.touched |= {self.path, self.path.rpartition(b"/")[0]}
+            self.touched.add(self.path.rpartition(b"/")[0])
+        self.touched.add(self.path)
         self.touched |= {self.prefix + each for each in self.made}
 
     def _prune(self) -> None:

@@ -255,13 +255,13 @@ def unpack(directory: bytes, block: bytes) -> Iterator[Entry]:
     at, end, size = 0, len(block), RECORD.size
     unpack_from = RECORD.unpack_from
     while at < end:
-        *fields, name_size, link_size = unpack_from(block, at)
+        mode, uid, gid, length, mtime, ctime, inode, nlink, name_size, link_size = unpack_from(block, at)
         at += size
         name = block[at : at + name_size]
         at += name_size
         link = block[at : at + link_size]
         at += link_size
-        yield Entry(prefix + name if name else directory, *fields, link)
+        yield Entry(prefix + name if name else directory, mode, uid, gid, length, mtime, ctime, inode, nlink, link)
 
 
 def pack(directory: bytes, records: Iterable[bytes]) -> bytes:

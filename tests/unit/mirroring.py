@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ ENVIRONMENT = {
 
 def run(*command: str, cwd: Path | str = "/", check: bool = True) -> str:
     """Run a command in an environment without anyone's configuration, and return what it wrote."""
-    done = subprocess.run(command, cwd=cwd, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
+    done = subprocess.run(
+        command, cwd=cwd, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
     if check and done.returncode:
         raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -77,8 +80,13 @@ class Place:
 
     def units(self) -> list[Unit]:
         """Return all units of the source."""
-        found = [Unit(os.fsdecode(each), os.fsdecode(os.path.join(bytes(self.repos), each))) for each in sorted(os.listdir(bytes(self.repos)))]
-        return [Unit("loose files", str(self.repos), loose=True), *(each for each in found if os.path.isdir(each.source) and not os.path.islink(each.source))]
+        found = [
+            Unit(os.fsdecode(each), os.fsdecode(os.path.join(bytes(self.repos), each))) for each in sorted(os.listdir(bytes(self.repos)))
+        ]
+        return [
+            Unit("loose files", str(self.repos), loose=True),
+            *(each for each in found if os.path.isdir(each.source) and not os.path.islink(each.source)),
+        ]
 
     def plans(self, options: mirror.Settings) -> list[mirror.Changes]:
         """Scan, and plan what differs."""
@@ -119,10 +127,13 @@ class Place:
         return outcomes
 
     def differences(self) -> str:
-        """Let rsync say where the mirror is not as the source."""
-        command = ["rsync", "-n", "-a", "-H", "-c", "-i", "--delete", "--numeric-ids", "--exclude=/.repoman"]
-        found = run(*command, f"{self.repos}/", f"{self.target}/")
-        return "".join(each for each in found.splitlines(keepends=True) if not each.endswith(" ./\n"))
+        """Let rsync say where a mirror is not as its source (hard links are kept within a unit)."""
+        command = ["rsync", "-n", "-a", "-H", "-c", "-i", "--delete", "--numeric-ids"]
+        found = run(*command, "--exclude=/*/", f"{self.repos}/", f"{self.target}/")
+        for unit in self.units():
+            if not unit.loose:
+                found += run(*command, f"{unit.source}/", f"{self.target}/{unit.name}/")
+        return "".join(each for each in found.splitlines(keepends=True) if each != ".d..t...... ./\n")
 
 
 def number_of(unit: Unit) -> str:
@@ -132,11 +143,21 @@ def number_of(unit: Unit) -> str:
 
 def git_problems(where: Path) -> str:
     """Return what git has to say against a repository; nothing if it is whole."""
-    done = subprocess.run(["git", "-C", str(where), "fsck", "--full", "--no-dangling", "--no-progress"], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "-C", str(where), "fsck", "--full", "--no-dangling", "--no-progress"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return "" if done.returncode == 0 else f"{done.returncode} {done.stdout}{done.stderr}"
 
 
 def hg_problems(where: Path) -> str:
-    """Return what hg has to say against a repository; nothing if it is whole."""
-    done = subprocess.run(["hg", "-R", str(where), "--noninteractive", "verify"], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    """Return what hg has to say against a copy of a repository (it takes a lock there); nothing if it is whole."""
+    with tempfile.TemporaryDirectory() as base:
+        shutil.copytree(where / ".hg", Path(base, ".hg"), symlinks=True)
+        done = subprocess.run(
+            ["hg", "-R", base, "--noninteractive", "verify"], env=ENVIRONMENT, capture_output=True, text=True, check=False
+        )
     return "" if done.returncode == 0 else f"{done.returncode} {done.stdout}{done.stderr}"
