@@ -11,7 +11,7 @@ LIB_DIR := $(DESTDIR)$(PREFIX)/lib/repoman
 PROFILES_DIR := $(DESTDIR)$(PREFIX)/share/repoman/profiles
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-nfs lint sanity machine venv install uninstall clean
+.PHONY: help demo test test-unit test-nfs test-matrix lint docs changelog machine venv install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -26,14 +26,20 @@ test-unit: venv ## only the tests that need no Incus
 	$(BIN)/pytest tests/unit
 
 test-nfs: venv ## sync and restore over a real NFS mount, cut off and filled, in a kernel of its own (root)
-	scripts/nfs-lab $(BIN)/pytest tests/nfs -p no:cacheprovider
+	@scripts/nfs-lab install
+	scripts/nfs-lab run $(BIN)/pytest tests/nfs -p no:cacheprovider
 
 lint: venv ## all gates
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy src plugins/module_utils
-	$(BIN)/yamllint --strict .
-	scripts/gates $(BIN)
+	@scripts/gates
+
+docs: venv ## the documentation site, to .dev/docs/html
+	@scripts/docs
+
+changelog: venv ## CHANGELOG.md from changelogs/fragments
+	@scripts/changelog
+
+test-matrix: venv ## the fast tests and the main job on each supported ansible-core
+	@scripts/test-matrix
 
 machine:
 	@scripts/dev-incus install

@@ -88,7 +88,7 @@ class Outcome:
         """
         self.verb = verb
         self.hosts: dict[str, HostReport] = {}
-        self.warned: set[str] = set()
+        self.warned: set[tuple[str, str]] = set()
         self.finished = False
 
     def of(self, host: str) -> HostReport:
@@ -114,7 +114,7 @@ class Outcome:
         """Return the JSON document."""
         whole: dict[str, Any] = {"verb": self.verb, "changed": self.changed, "exit_code": self.exit_code}
         if by_host:
-            return whole | {"hosts": {host: report.document() for host, report in self.hosts.items()}}
+            return whole | {"hosts": {host: report.document() for host, report in sorted(self.hosts.items())}}
         for report in self.hosts.values():
             whole |= report.document()
         return whole
@@ -174,7 +174,8 @@ class CallbackModule(CallbackBase):
         report.exit_code = max(report.exit_code, 1)
         report.results.append({"unreachable": True, "msg": str(data.get("msg", ""))})
         reason = sentence(str(data.get("msg") or "no answer"))
-        self._say(report, [Line("error", f"{host} is unreachable: {reason.removeprefix('Task failed: ')}")])
+        told = Line("error", f"{host} is unreachable: {reason.removeprefix('Task failed: ')}")
+        self._say(report, [told, Line("hint", f"ansible -i INVENTORY {host} -m ansible.builtin.ping -vvv   shows why")])
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
         """Tell of one turn of a loop."""
@@ -201,7 +202,7 @@ class CallbackModule(CallbackBase):
             return
         if not self._holds_back:
             return
-        for host, report in outcome.hosts.items():
+        for host, report in sorted(outcome.hosts.items()):
             if any(not line.is_error for line in report.lines):
                 self._print(Line("head", f"== {host} =="))
             for line in report.lines:
@@ -235,7 +236,7 @@ class CallbackModule(CallbackBase):
         elif not outcome.verb:
             self._short("fatal" if failed else "changed" if data.get("changed") else "ok", result, "; ignored" if ignored else "")
         if not brief:
-            lines += [Line("warning", text) for text in self._warnings(result, data)]
+            lines += [Line("warning", text) for text in self._warnings(host, result, data)]
         if failed and (view or outcome.verb):
             lines += self._details(data)
         self._say(report, self._addressed(host, lines))
@@ -261,11 +262,11 @@ class CallbackModule(CallbackBase):
             return lines
         return [Line(line.kind, f"[{host}] {line.text}") if line.kind in ("error", "warning") else line for line in lines]
 
-    def _warnings(self, result: Any, data: dict[str, Any]) -> list[str]:
-        """Return the warnings of a result that were not told yet; before ansible-core 2.19 they are only in its data."""
+    def _warnings(self, host: str, result: Any, data: dict[str, Any]) -> list[str]:
+        """Return the warnings of a result that were not told yet of its host; before ansible-core 2.19 they are only in its data."""
         texts = [sentence(_warning_text(warning)) for warning in data.get("warnings") or getattr(result, "warnings", None) or ()]
-        fresh = [text for text in dict.fromkeys(texts) if text not in outcome.warned]
-        outcome.warned.update(fresh)
+        fresh = [text for text in dict.fromkeys(texts) if (host, text) not in outcome.warned]
+        outcome.warned.update((host, text) for text in fresh)
         return fresh
 
     def _details(self, data: dict[str, Any]) -> list[Line]:

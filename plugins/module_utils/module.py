@@ -6,6 +6,10 @@
 
 from __future__ import annotations
 
+import select
+import signal
+import sys
+import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -53,9 +57,25 @@ def main(run: Run, spec: dict[str, Any]) -> None:
     if missing:
         hints = [f"pip install {' '.join(missing)}"]
         module.fail_json(msg=missing_required_lib(missing[0]), hints=hints, exit_code=1)
+    _end_when_nobody_listens()
     result = answer(run, module.params | {"_diff": module._diff}, module.check_mode)
     for warning in result.pop("warnings", []):
         module.warn(warning)
     if result.get("failed"):
         module.fail_json(**result)
     module.exit_json(**result)
+
+
+def _end_when_nobody_listens() -> None:
+    """Have this process told by SIGTERM when nobody reads its output any more, so that what it began is undone.
+
+    A command that ssh runs without a terminal outlives an interrupted client and hears nothing of it, but its standard output is hung up.
+    """
+    ears = select.poll()
+    ears.register(sys.stdout.fileno(), 0)  # the kernel tells of a hangup without being asked
+
+    def listen() -> None:
+        ears.poll()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    threading.Thread(target=listen, daemon=True).start()

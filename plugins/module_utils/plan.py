@@ -22,6 +22,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import Inte
 
 Result = TypeVar("Result")
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What asks a run to stop: somebody at the terminal, the system, a terminal or a connection that is gone."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -33,6 +36,7 @@ class Step:
     :param target: what is changed; the header of its diff.
     :param before: the text of the target before the step; empty where it does not exist.
     :param after: the text of the target after the step; empty where it is removed.
+    :param doing: what is told while it is under way; empty where it takes no time.
     """
 
     description: str
@@ -41,6 +45,7 @@ class Step:
     target: str = ""
     before: str = ""
     after: str = ""
+    doing: str = ""
 
 
 @dataclass
@@ -48,9 +53,11 @@ class Plan:
     """The steps that lead from what is to what should be.
 
     :param steps: in the order they are applied.
+    :param heard: whether a signal asked to stop while a failure was being undone.
     """
 
     steps: list[Step] = field(default_factory=list)
+    heard: bool = False
 
     def add(self, step: Step) -> None:
         """Append a step."""
@@ -92,6 +99,7 @@ class Plan:
             except BaseException as error:
                 quiet.on = True
                 undo(begun, error)
+                self.heard = quiet.heard
                 raise
 
 
@@ -112,31 +120,34 @@ class Quiet:
     """Whether signals are to be ignored.
 
     :param on: a plain attribute: nothing can come between a failure and its setting, as it could with a call.
+    :param heard: whether one came while they were.
     """
 
     on: bool = False
+    heard: bool = False
 
 
 @contextmanager
 def interruptible() -> Iterator[Quiet]:
-    """Turn SIGINT and SIGTERM into :class:`InterruptedRunError` for the time of the block.
+    """Turn :data:`SIGNALS` into :class:`InterruptedRunError` for the time of the block; one that is ignored stays so (``nohup``).
 
-    Yields a context manager during which both signals wait, for the undoing. Outside the main
-    thread, where Python takes no signals, it changes nothing.
+    Yields what makes them wait, for the undoing. Outside the main thread, where Python takes no signals, it changes nothing.
 
     :raises InterruptedRunError: in the block, when the signal arrives.
     """
     quiet = Quiet()
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if not quiet.on:
+        if quiet.on:
+            quiet.heard = True
+        else:
             quiet.on = True  # a second signal must not hit before the undoing has begun
             raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}; what this run had made was undone")
 
     if threading.current_thread() is not threading.main_thread():
         yield quiet
         return
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handler) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield quiet
     finally:

@@ -26,7 +26,7 @@ except ImportError:  # the module says so before it gets here
 
 from ansible_collections.homelab.repoman.plugins.module_utils import incus, registry
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError, RepomanError, StaleError
-from ansible_collections.homelab.repoman.plugins.module_utils.host import HostFacts, account
+from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, HostFacts, account
 from ansible_collections.homelab.repoman.plugins.module_utils.names import check_file_name
 from ansible_collections.homelab.repoman.plugins.module_utils.plan import Plan, Step
 
@@ -113,6 +113,15 @@ def vendor_dir(given: str | None = None) -> str:
 def user_dir(home: str) -> str:
     """Return the directory of the user's own templates."""
     return os.path.join(home, ".config", "repoman", "profiles.d")
+
+
+def library_of(params: dict[str, Any], me: Account) -> Library:
+    """Return the library that a module's parameters mean."""
+    return Library(
+        users=me.expand(params["user_dir"] or user_dir(me.home)),
+        vendors=me.expand(vendor_dir(params["vendor_dir"])),
+        handed=params.get("vendor_templates") or {},
+    )
 
 
 def lookup(name: str, library: Library) -> Template:
@@ -400,13 +409,10 @@ def _closer_look(name: str, library: Library, host: HostFacts, client: incus.Cli
 def _surroundings(params: dict[str, Any]) -> tuple[registry.Registry | None, Library, HostFacts, incus.Client]:
     me = account(params["user"])
     known = registry.load_or_none(me.expand(params["registry_path"] or registry.default_path(me.home)))
-    library = Library(
-        users=me.expand(params["user_dir"] or user_dir(me.home)),
-        vendors=me.expand(vendor_dir(params["vendor_dir"])),
-        handed=params.get("vendor_templates") or {},
-    )
+    library = library_of(params, me)
     client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
-    return known, library, HostFacts(known.lan_ip if known else "", me.name, me.home), client
+    lan_ip = params.get("lan_ip") or (known.lan_ip if known else "")
+    return known, library, HostFacts(lan_ip, me.name, me.home), client
 
 
 def _apply(change: Change, plan_again: Callable[[str], Change]) -> Change:

@@ -6,27 +6,35 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
 import secrets
+import stat
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from pathlib import Path
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-try:
-    import yaml
-except ImportError:  # the module says so before it gets here
-    yaml = None  # type: ignore[assignment]
-
-from ansible_collections.homelab.repoman.plugins.module_utils import incus, inside, profile, registry
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils import images, incus, inside, profile, progress, protect, registry
+from ansible_collections.homelab.repoman.plugins.module_utils.claim import claim
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
+    ConflictError,
+    InterruptedRunError,
+    NotKnownError,
+    RepomanError,
+    StaleError,
+    UsageError,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, account, filesystem_of
 from ansible_collections.homelab.repoman.plugins.module_utils.names import check_project_name
-from ansible_collections.homelab.repoman.plugins.module_utils.plan import Plan, Step, carry_out
+from ansible_collections.homelab.repoman.plugins.module_utils.plan import Plan, Step, interruptible
+from ansible_collections.homelab.repoman.plugins.module_utils.witness import Witness
 
 MARK = "user.repoman.project"
 STATE = "user.repoman.state"
@@ -35,12 +43,22 @@ APPLIED = "user.repoman.applied"
 RUN = "user.repoman.run"
 CREATING, READY = "creating", "ready"
 REPO_DEVICE = "repo"
-PUBLIC_IMAGES = {"images": "https://images.linuxcontainers.org"}
-"""Remotes that the ``incus`` client knows without configuration."""
 OPERATION_SECONDS = 600.0
-NO_IMAGE = re.compile("not found|image not provided", re.IGNORECASE)
+NO_IMAGE = re.compile("not found|image not provided|image couldn't be found", re.IGNORECASE)
 """How Incus says that there is no such image."""
 STOP_SECONDS = 30
+"""What an instance may take to stop by itself."""
+CLAIM_SECONDS = 120.0
+"""How long a run waits for another one that works on the same, finished project."""
+PROBE = re.compile(r"\.repoman-probe-[0-9a-f]{16}")
+MARKS = "user.repoman."
+HIDDEN = re.compile(r"environment\.|.*(?:password|passwd|secret|token|credential|private.?key)", re.IGNORECASE)
+"""Keys of a configuration whose values are nobody's business."""
+VARIABLE = "environment."
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+HIDDEN_VALUE, NEW_VALUE = "(not shown)", "(not shown, another one)"
+OPTIONS = ("name", "repo", "image", "profiles", "backup", "config", "devices", "target")
+"""What is said of a single project."""
 
 
 @dataclass(frozen=True)
@@ -64,65 +82,252 @@ class Host:
     :param me: the account to serve.
     :param path: of the registry.
     :param known: the registry.
+    :param predicting: in check mode, what is missing and an earlier task may make is a warning.
     """
 
     me: Account
     path: str
     known: registry.Registry
     client: incus.Client
+    predicting: bool = False
 
     @property
     def project(self) -> str:
         """The Incus project of the instances."""
         return self.known.defaults.incus_project
 
+    def local_images(self) -> images.Images:
+        """Read the images of this Incus; a project that is not there yet will share the default one's."""
+        answer = self.client.get_or_none(incus.url("/1.0/images", recursion=1, project=self.project)) if self.predicting else None
+        place = incus.DEFAULT_PROJECT if self.predicting and answer is None else self.project
+        found: images.Images = (answer or self.client.get(incus.url("/1.0/images", recursion=1, project=place))).data
+        return found
+
     def instance_url(self, name: str, rest: str = "") -> str:
         """Return the request path of an instance, or of something of it."""
         return incus.url("/1.0/instances/{}" + rest, name, project=self.project)
 
 
+@dataclass(frozen=True)
+class World:
+    """What was read, at once for all projects.
+
+    :param instances: of the Incus project, by name.
+    :param profiles: installed ones; none where a project is to go.
+    :param text: of the registry.
+    :param images: reads the images of this Incus, when they are first needed.
+    """
+
+    instances: dict[str, dict[str, Any]]
+    profiles: dict[str, profile.Installed]
+    text: str
+    images: Callable[[], images.Images]
+
+
+@dataclass
+class Work:
+    """What is to be done for one project.
+
+    :param options: what was asked for.
+    :param line: what is told of it.
+    :param text: of the registry, once it is done.
+    :param found: the instance as it was read.
+    :param asked: whether the instance has been asked to stop, and had its time.
+    """
+
+    name: str
+    options: dict[str, Any]
+    line: dict[str, Any]
+    plan: Plan = field(default_factory=Plan)
+    text: str = ""
+    found: dict[str, Any] | None = None
+    asked: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    def fail(self, error: RepomanError) -> None:
+        """Let ``error`` be what is told of it."""
+        error.hints = error.hints or ["what was begun is undone: mend that and run the command again"]
+        self.line = {"name": self.name, "action": "failed", "incus_project": self.line["incus_project"], "steps": []} | error.result()
+
+    def predict(self, error: RepomanError) -> None:
+        """Let ``error`` be a warning of what check mode cannot know."""
+        self.warnings.append(f"{error.message.rstrip('.')}; that is no error in check mode, where an earlier task may be what makes it")
+
+
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Do what the module ``repoman_project`` is asked to; see its documentation.
 
-    :raises RepomanError: it cannot be done; what was begun is undone.
+    :raises RepomanError: nothing can be done, or the run was interrupted: what was begun is undone, what was finished stays.
+        What fails for single projects is in the result.
     """
-    name = check_project_name(params["name"])
-    host = _host(params)
-
-    def make() -> tuple[Plan, dict[str, Any]]:
-        found = host.client.get_or_none(host.instance_url(name))
-        if params["state"] == "absent":
-            return _plan_absent(host, name, found)
-        return _plan_present(host, name, found, params)
-
-    plan, report = carry_out(make, check)
-    if params["state"] == "absent" and not check:
-        report["project"]["state"] = "absent"
-    return {"changed": plan.changed, "diff": plan.diff, "steps": plan.descriptions} | report
+    wishes = _wishes(params)
+    host = host_of(params, check and params["predict"])
+    try:
+        with interruptible():
+            works = _plan_all(host, wishes, params["state"])
+            if not check:
+                _apply_all(host, works, params["state"])
+    finally:
+        progress.clear()
+    return _answer(host, works)
 
 
-def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """Do what the module ``repoman_project_info`` is asked to; see its documentation.
+def _wishes(params: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what is asked of each project.
 
-    :raises RepomanError: nothing can be told, or a name is not known.
+    :raises UsageError: a name cannot be, or stands there twice.
     """
-    host = _host(params)
-    answer = host.client.get(incus.url("/1.0/instances", recursion=1, project=host.project))
-    instances = {instance["name"]: instance for instance in answer.data if MARK in (instance.get("config") or {})}
-    names = list(params["names"] or sorted({*host.known.projects, *instances}))
-    for name in names:
-        if name not in host.known.projects and name not in instances:
-            for other in (each for each in answer.data if each["name"] == name):
-                _check_ours(host, name, other)
-            raise _no_such_project(name, host)
-    return {"changed": False, "projects": [_line(host, name, instances.get(name)) for name in names]}
+    listed = params["projects"] if params["projects"] is not None else [{key: params[key] for key in OPTIONS}]
+    names = [check_project_name(each["name"]) for each in listed]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"the project {twice[0]!r} is named twice.", "name each project once")
+    return [{key: each.get(key) for key in OPTIONS} for each in listed]
+
+
+def _plan_all(host: Host, wishes: list[dict[str, Any]], state: str) -> list[Work]:
+    """Read the world once and plan for every project."""
+    if not wishes:
+        return []
+    profiles = {} if state == "absent" else profile.read_installed(host.client)
+    world = World(read_instances(host), profiles, host.known.text, cache(host.local_images))
+    works = []
+    for wish in wishes:
+        work = Work(wish["name"], wish, {"incus_project": host.project}, text=world.text)
+        works.append(work)
+        try:
+            _plan(host, work, world, state)
+        except RepomanError as error:
+            work.fail(error)
+        world = replace(world, text=work.text)
+    return works
+
+
+def _plan(host: Host, work: Work, world: World, state: str) -> None:
+    """Plan for one project."""
+    work.plan, work.warnings, work.found = Plan(), [], world.instances.get(work.name)
+    if work.found is not None:
+        check_ours(host, work.name, work.found)
+    if state == "absent":
+        _plan_absent(host, work, world)
+    else:
+        _plan_present(host, work, world, state)
+    work.line = {"name": work.name, "incus_project": host.project} | work.line
+    work.line |= {"changed": work.plan.changed, "steps": work.plan.descriptions}
+
+
+def _plan_again(host: Host, work: Work, state: str) -> tuple[Host, Work]:
+    """Plan for one project from a fresh look at it."""
+    host = replace(host, known=registry.load(host.path))
+    found = host.client.get_or_none(host.instance_url(work.name))
+    profiles = {} if state == "absent" else profile.read_installed(host.client)
+    _plan(host, work, World({work.name: found.data} if found else {}, profiles, host.known.text, host.local_images), state)
+    return host, work
+
+
+def _apply_all(host: Host, works: list[Work], state: str) -> None:
+    """Carry every plan out; one failure does not stop the others, an interrupt does."""
+    going = [work for work in works if work.plan.changed and work.line["action"] != "failed"]
+    stopping = _stop_ahead(host, going) if state == "absent" and len(going) > 1 else []
+    for work in going:
+        try:
+            _apply(host, work, state)
+        except InterruptedRunError:
+            for name in stopping:
+                with suppress(RepomanError):
+                    _take_up(host, name)
+            raise
+        except RepomanError as error:
+            work.fail(error)
+            if work.plan.heard:
+                raise InterruptedRunError(f"interrupted after this: {error.message}", *error.hints) from error
+        if work.name in stopping:
+            stopping.remove(work.name)
+
+
+def _apply(host: Host, work: Work, state: str) -> None:
+    """Carry one plan out; where the world has changed, plan once more."""
+    is_ready = work.found is not None and work.found["config"].get(STATE) != CREATING
+    with claim(host.path, work.name, host.me, CLAIM_SECONDS if is_ready else 0) as waited:
+        if waited:
+            host, work = _plan_again(host, work, state)
+        try:
+            work.plan.apply(_tell)
+        except StaleError:
+            host, work = _plan_again(host, work, state)
+            work.plan.apply(_tell)
+    if state == "absent":
+        work.line["state"] = "absent"
+
+
+def _tell(step: Step) -> None:
+    if step.doing:
+        progress.phase(step.doing)
+
+
+def _stop_ahead(host: Host, works: Iterable[Work]) -> list[str]:
+    """Have all running instances stop at the same time; return their names."""
+    names = []
+    for work in works:
+        if work.found is not None and work.found["status"] == "Running" and work.found["config"].get(STATE) != CREATING:
+            with suppress(incus.IncusError):  # the removal tries again, and says so
+                host.client.put(host.instance_url(work.name, "/state"), {"action": "stop", "timeout": STOP_SECONDS})
+                work.asked = True
+                names.append(work.name)
+    return names
+
+
+def _take_up(host: Host, name: str) -> None:
+    """Start an instance again that was stopped for nothing."""
+    _settle(host, name)
+    found = host.client.get_or_none(host.instance_url(name))
+    if found is not None and found.data["status"] == "Stopped":
+        _power(host, name, "start")
+
+
+def _answer(host: Host, works: list[Work]) -> dict[str, Any]:
+    """Return the result of a run."""
+    lines = [work.line for work in works]
+    failed = [line for line in lines if line["action"] == "failed"]
+    result: dict[str, Any] = {
+        "changed": any(line["changed"] for line in lines),
+        "projects": lines,
+        "diff": [entry for work in works if work.line["action"] != "failed" for entry in work.plan.diff],
+        "account": vars(host.me),
+        "socket": host.client.path,
+    }
+    warnings = [warning for work in works for warning in work.warnings]
+    if warnings:
+        result["warnings"] = warnings
+    if failed:
+        worst = max(failed, key=lambda line: line["exit_code"])
+        result |= {
+            "failed": True,
+            "msg": " ".join(line["msg"] for line in failed),
+            "hints": worst["hints"],
+            "exit_code": worst["exit_code"],
+        }
+    return result
 
 
 def repository(stored: str, host: Host) -> Repository:
     """Return where a repository is.
 
     :param stored: a directory in ``repos_root``: relative to it, or absolute.
-    :raises NotKnownError: it does not exist. :class:`ConflictError`: it is not inside ``repos_root`` once links are resolved.
+    :raises NotKnownError: it does not exist. :class:`ConflictError`: see :func:`place_of`.
+    """
+    repo = place_of(stored, host)
+    if not os.path.isdir(repo.source):
+        what = "is not a directory" if os.path.exists(repo.source) else "does not exist"
+        raise NotKnownError(f"the repository {repo.inside} {what}.", f"git init {repo.inside}", "name another directory of it: --repo DIR")
+    return repo
+
+
+def place_of(stored: str, host: Host) -> Repository:
+    """Return where a repository is or would be.
+
+    :param stored: a directory in ``repos_root``: relative to it, or absolute.
+    :raises ConflictError: it is not inside ``repos_root`` once links are resolved.
     """
     root = host.me.expand(host.known.defaults.repos_root)
     path = os.path.normpath(os.path.join(root, host.me.expand(stored) if stored[:1] in "~$" else stored))
@@ -132,109 +337,173 @@ def repository(stored: str, host: Host) -> Repository:
         raise ConflictError(
             f"the repository {path} is not inside repos_root, {root}.", f"move it there, or change [defaults].repos_root in {host.path}"
         )
-    if not os.path.isdir(source):
-        what = "is not a directory" if os.path.exists(source) else "does not exist"
-        raise NotKnownError(f"the repository {path} {what}.", f"git init {path}", "name another directory of it: --repo DIR")
     return Repository(os.path.relpath(path, root), path, source)
 
 
-def image_source(image: str, me: Account) -> dict[str, str]:
-    """Return the source of a new instance, as Incus takes it.
+def host_of(params: dict[str, Any], predicting: bool = False) -> Host:
+    """Return what a module's run works with, by its parameters.
 
-    :param image: ``remote:alias`` of a remote in the user's ``incus`` client configuration, or a local alias or fingerprint.
-    :raises NotKnownError: there is no such remote.
+    :param predicting: ``registry_text`` stands for a registry that is not there.
+    :raises NotKnownError: there is no such account, or no registry.
     """
-    remote, colon, alias = image.partition(":")
-    if not colon or remote == "local":
-        return {"type": "image", "alias": alias or remote}
-    server = _remotes(me).get(remote)
-    if server is None:
-        raise NotKnownError(f"image {image!r}: the incus client knows no remote called {remote!r}.", "incus remote list")
-    return {"type": "image", "mode": "pull", "server": server, "protocol": "simplestreams", "alias": alias}
-
-
-def _host(params: dict[str, Any]) -> Host:
     me = account(params["user"])
     path = me.expand(params["registry_path"] or registry.default_path(me.home))
-    return Host(me, path, registry.load(path), incus.Client(incus.find_socket(params["socket"]), params["timeout"]))
+    known = registry.load_or_none(path) if predicting and params["registry_text"] else registry.load(path)
+    client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
+    return Host(me, path, known or registry.parse(params["registry_text"], path), client, predicting)
 
 
-def _plan_present(host: Host, name: str, found: incus.Answer | None, params: dict[str, Any]) -> tuple[Plan, dict[str, Any]]:
+def read_instances(host: Host) -> dict[str, dict[str, Any]]:
+    """Read every instance of the Incus project, ours or not, in one request: name to instance."""
+    read = host.client.get_or_none if host.predicting else host.client.get
+    answer = read(incus.url("/1.0/instances", recursion=1, project=host.project))
+    return {instance["name"]: instance for instance in answer.data} if answer else {}
+
+
+def vcs_kind(path: str) -> str:
+    """Return ``git`` or ``hg``, of a work tree or a bare repository; empty if it is neither."""
+    if os.path.lexists(os.path.join(path, ".git")) or all(os.path.exists(os.path.join(path, part)) for part in ("HEAD", "objects", "refs")):
+        return "git"
+    return "hg" if os.path.lexists(os.path.join(path, ".hg")) else ""
+
+
+def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
+    name, found = work.name, work.found
     entry = host.known.projects.get(name)
+    asked = _asked(work.options)
     override = registry.load_override(host.path, name)
-    asked = registry.Wanted(
-        repo=params["repo"],
-        image=params["image"],
-        profiles=tuple(params["profiles"]) if params["profiles"] is not None else None,
-        backup=params["backup"],
-        config=_strings(params["config"] or {}),
-        devices={key: _strings(device) for key, device in (params["devices"] or {}).items()},
-    )
-    if found is not None:
-        _check_ours(host, name, found.data)
     wanted = registry.effective(name, host.known.defaults, *([registry.wanted_of(entry)] if entry else []), override, asked)
-    repo = repository(wanted.repo, host)
-    profiles = profile.read_installed(host.client)
-    _check_profiles(wanted.profiles, profiles)
-    plan = Plan()
-    if found is not None and found.data["config"].get(STATE) == CREATING:
-        plan.add(Step(f"remove the unfinished container {name}", lambda: _delete(host, name), None, f"container {name}"))
+    try:
+        repo = repository(wanted.repo, host)
+    except NotKnownError as error:
+        repo = place_of(wanted.repo, host)
+        if not host.predicting or os.path.lexists(repo.inside):
+            raise
+        work.predict(error)
+    try:
+        _check_profiles(wanted.profiles, world.profiles)
+    except ConflictError as error:
+        if not host.predicting:
+            raise
+        work.predict(error)
+        nothing = profile.Installed({"description": "", "config": {}, "devices": {}}, [], "")
+        world = replace(world, profiles=dict.fromkeys(wanted.profiles, nothing) | world.profiles)
+    _check_own(wanted, repo, world.profiles)
+    action = "unchanged"
+    if found is not None and found["config"].get(REPO) not in (None, repo.source):
+        raise ConflictError(
+            f"project {name!r} already exists, with the repository {found['config'][REPO]}.",
+            f"repoman remove {name}   (repository and backup stay)",
+            "choose another name",
+        )
+    if found is not None and found["config"].get(STATE) == CREATING:
+        work.plan.add(
+            Step(
+                f"remove the unfinished container {name}",
+                lambda: _delete_unfinished(host, name, repo),
+                None,
+                f"container {name}",
+                doing=f"removing what is left of {name}…",
+            )
+        )
         found = None
-    ready = {"state": "Running"} if params["state"] != "stopped" else {"state": "Stopped"}
     if found is None:
-        _plan_create(plan, host, wanted, repo, profiles)
-    else:
-        _plan_match(plan, host, wanted, repo, found)
-        if params["state"] == "present" and found.data["status"] != "Running":
-            ready = {"state": found.data["status"]}
-    _plan_entry(plan, host, wanted, repo, entry, asked)
+        action = "created"
+        inside.check_account(host.me)
+        _plan_create(host, work, wanted, repo, world)
+    elif _plan_match(work, host, wanted, repo, found, world.profiles):
+        action = "updated"
+    work.text = _plan_entry(work.plan, host, wanted, repo, entry, asked, world.text)
+    if work.plan.changed and action == "unchanged":
+        action = "updated"
     if found is None:
-        plan.add(Step(f"mark {name} as ready", lambda: _set_config(host, name, {STATE: READY, RUN: ""})))
-    _plan_power(plan, host, name, params["state"], "Running" if found is None else found.data["status"])
-    report: dict[str, Any] = {
-        "project": {
-            "name": name,
-            "incus_project": host.project,
-            "repo": repo.inside,
-            "image": wanted.image,
-            "profiles": list(wanted.profiles),
-            "backup": wanted.backup,
-        }
-        | ready,
-        "account": vars(host.me),
-        "socket": host.client.path,
+        work.plan.add(Step(f"mark {name} as ready", lambda: _set_config(host, name, {STATE: READY, RUN: ""})))
+    status = "Running" if found is None else found["status"]
+    then = _plan_power(host, work, repo, state, status)
+    if action == "unchanged" and then != status:
+        action = "started" if then == "Running" else "stopped"
+    work.line |= {
+        "action": action,
+        "repo": repo.inside,
+        "image": wanted.image,
+        "profiles": list(wanted.profiles),
+        "backup": wanted.backup,
+        "state": then,
+        "environment": environment(set((found or {}).get("expanded_config") or {}) | _keys(wanted, world.profiles)),
     }
-    if not any(os.path.exists(os.path.join(repo.source, kind)) for kind in (".git", ".hg", "HEAD")):
-        report["warnings"] = [f"{repo.inside} is neither a git nor a Mercurial repository"]
-    return plan, report
+    if os.path.isdir(repo.source) and not vcs_kind(repo.source):
+        work.warnings.append(f"{repo.inside} is neither a git nor a Mercurial repository")
 
 
-def _plan_create(plan: Plan, host: Host, wanted: registry.Effective, repo: Repository, profiles: dict[str, profile.Installed]) -> None:
+def environment(keys: Iterable[str]) -> list[str]:
+    """Return the names of the variables that keys of an instance's configuration set, as far as a shell can have them."""
+    names = {key.removeprefix(VARIABLE) for key in keys if key.startswith(VARIABLE)}
+    return sorted(name for name in names if IDENTIFIER.fullmatch(name))
+
+
+def _asked(options: dict[str, Any]) -> registry.Wanted:
+    return registry.Wanted(
+        repo=options["repo"],
+        image=options["image"],
+        profiles=tuple(options["profiles"]) if options["profiles"] is not None else None,
+        backup=options["backup"],
+        config=_strings(options["config"] or {}),
+        devices={key: _strings(device) for key, device in (options["devices"] or {}).items()},
+    )
+
+
+def _check_own(wanted: registry.Effective, repo: Repository, profiles: dict[str, profile.Installed]) -> None:
+    """See that nothing takes the place of what is repoman's own.
+
+    :raises ConflictError: a device or key does.
+    """
+    if REPO_DEVICE in wanted.devices:
+        raise ConflictError(
+            f"project {wanted.name!r} may have no device {REPO_DEVICE!r} of its own: it is the repository's.",
+            f"give the device another name in repos.d/{wanted.name}.toml",
+            "another repository: repo = 'DIR' there, or --repo DIR",
+        )
+    for key in wanted.config:
+        if key.startswith(MARKS):
+            raise ConflictError(f"project {wanted.name!r} may not set {key!r}: these are repoman's own marks.", "leave it out")
+    for device, settings in _all_devices(wanted, wanted.devices, profiles).items():
+        if settings.get("type") == "disk" and os.path.normpath(settings.get("path", "/")) == repo.inside:
+            raise ConflictError(
+                f"the device {device!r} of project {wanted.name!r} would be mounted over the repository at {repo.inside}.",
+                "give it another path, or leave it out",
+            )
+
+
+def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repository, world: World) -> None:
     """Add the steps that make an instance, from its creation to the proof that the user can work in it."""
     name, run_id = wanted.name, secrets.token_hex(8)
-    config, devices = _desired(wanted, repo)
+    config, devices = desired(wanted, repo, world.profiles)
+    taken = _keys(wanted, world.profiles)
     document: dict[str, Any] = {
         "name": name,
         "type": "container",
-        "source": image_source(wanted.image, host.me),
+        "source": images.source(wanted.image, host.me, world.images),
         "profiles": list(wanted.profiles),
-        "config": config | {STATE: CREATING, RUN: run_id},
+        "config": inside.user_data(host.me, taken) | config | {STATE: CREATING, RUN: run_id},
         "devices": devices,
     }
-    targets = [
-        device["path"]
-        for device in _all_devices(wanted, devices, profiles)
-        if device.get("type") == "disk" and device.get("path", "/") != "/"
-    ]
+    targets = _targets(_all_devices(wanted, devices, world.profiles))
+    witness = Witness(_root(host), repo.source)
+    plan, warnings = work.plan, work.warnings
+    target: str | None = work.options["target"]
+    place = {"target": target} if target else {}
 
     def create() -> None:
+        witness.hold()
         try:
-            host.client.wait(host.client.post(incus.url("/1.0/instances", project=host.project), document), OPERATION_SECONDS)
+            begun = host.client.post(incus.url("/1.0/instances", project=host.project, **place), document)
+            host.client.wait(begun, OPERATION_SECONDS, _listener(f"creating {name}") if progress.is_live() else None)
         except incus.IncusError as error:
-            raise _cannot_create(error, name, wanted.image) from error
+            raise _cannot_create(error, name, wanted.image, target) from error
 
     def undo() -> None:
-        _settle(host, name)
+        witness.release()
+        _settle(host, name, cancel=True)
         found = host.client.get_or_none(host.instance_url(name))
         if found is not None and found.data["config"].get(RUN) == run_id:
             _delete(host, name)
@@ -245,62 +514,214 @@ def _plan_create(plan: Plan, host: Host, wanted: registry.Effective, repo: Repos
         except incus.IncusError as error:
             raise _cannot_start(error, name, repo) from error
 
-    text = profile.canonical({key: document[key] for key in ("profiles", "config", "devices")} | {"image": wanted.image})
-    plan.add(Step(f"create container {name} from {wanted.image}", create, undo, f"container {name}", "", text))
-    plan.add(Step(f"prepare the home {host.me.home}", lambda: inside.make_home(host.client, name, host.project, host.me, targets)))
-    plan.add(Step(f"start {name}", start))
-    plan.add(Step(f"make the account {host.me.name}", lambda: inside.make_account(host.client, name, host.project, host.me)))
+    def prove() -> None:
+        _prove(host, name, repo, witness)
+        witness.release()
+
+    text = _text(document | {"image": wanted.image}, ("profiles", "config", "devices", "image"))
     plan.add(
         Step(
-            f"prove that {host.me.name} can write to {repo.inside}",
-            lambda: inside.prove(host.client, name, host.project, host.me, repo.inside, repo.source),
+            f"create container {name} from {wanted.image}",
+            create,
+            undo,
+            f"container {name}",
+            "",
+            text,
+            f"creating {name} from {wanted.image}…",
         )
     )
-
-
-def _plan_match(plan: Plan, host: Host, wanted: registry.Effective, repo: Repository, found: incus.Answer) -> None:
-    """Add the step that brings an instance of ours to its configuration; what somebody set by hand beside it stays."""
-    data = found.data
-    if data["config"].get(REPO) != repo.source:
-        raise ConflictError(
-            f"project {wanted.name!r} already exists, with the repository {data['config'].get(REPO)}.",
-            f"repoman remove {wanted.name}   (repository and backup stay)",
-            "choose another name",
+    plan.add(Step(f"prepare the home {host.me.home}", lambda: inside.make_home(host.client, name, host.project, host.me, targets)))
+    plan.add(Step(f"start {name}", start, doing=f"starting {name}…"))
+    plan.add(
+        Step(
+            f"make the account {host.me.name}",
+            lambda: warnings.extend(inside.make_account(host.client, name, host.project, host.me)),
+            doing=f"making the account in {name}…",
         )
-    config, devices = _desired(wanted, repo)
+    )
+    plan.add(Step(f"prove that {host.me.name} can write to {repo.inside}", prove))
+
+
+def _prove(host: Host, name: str, repo: Repository, witness: Witness) -> None:
+    """Prove that the account can write to the repository, and that it is the one that is held.
+
+    :raises RepomanError: it is not. :class:`ConflictError`: another directory was mounted in its place.
+    """
+    _sweep(witness.place, host.me, 2 * inside.EXEC_SECONDS)
+    try:
+        inside.prove(host.client, name, host.project, host.me, repo.inside, witness.place)
+    except RepomanError as error:
+        if isinstance(error, InterruptedRunError):
+            raise
+        with suppress(RepomanError):  # a probe that went elsewhere
+            host.client.execute(name, host.project, ["/bin/sh", "-c", 'rm -f -- "$0"/.repoman-probe-*', repo.inside], inside.EXEC_SECONDS)
+        if not witness.is_in_place():
+            raise witness.swapped() from error
+        error.message = error.message.replace(witness.place, repo.source)
+        error.hints = [hint.replace(witness.place, repo.source) for hint in error.hints]
+        raise
+
+
+def match(
+    data: dict[str, Any], config: dict[str, str], devices: dict[str, dict[str, str]], profiles: Iterable[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what of an instance is compared as it is, and as it is to be: ``config``, ``devices`` and ``profiles``.
+
+    What repoman applied and is no longer wanted goes, what it wants is put right; the rest is somebody else's and stays.
+
+    :param data: the instance, as Incus tells of it.
+    :param config: that repoman gives it. :param devices: likewise. :param profiles: in order.
+    """
     applied = json.loads(data["config"].get(APPLIED) or "{}")
     now: dict[str, Any] = {"config": dict(data["config"]), "devices": dict(data["devices"]), "profiles": list(data["profiles"])}
+    wanted = list(profiles)
+    kept = [name for name in now["profiles"] if name in wanted or name not in applied.get("profiles", [])]
+    in_order = [name for name in kept if name in wanted] == wanted
     then = {
         "config": {key: value for key, value in now["config"].items() if key not in applied.get("config", []) or key in config} | config,
         "devices": {key: value for key, value in now["devices"].items() if key not in applied.get("devices", []) or key in devices}
         | devices,
-        "profiles": list(wanted.profiles),
+        "profiles": kept if in_order else [*wanted, *(name for name in kept if name not in wanted)],
     }
+    return now, then
+
+
+def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+    """Return how an instance differs from what it is to be, one phrase each; both as :func:`match` gives them."""
+    told = []
+    if now["profiles"] != then["profiles"]:
+        told.append(f"profiles: {', '.join(now['profiles']) or 'none'} instead of {', '.join(then['profiles']) or 'none'}")
+    for kind, word in (("config", "key"), ("devices", "device")):
+        for key in sorted({*now[kind], *then[kind]}):
+            if key == APPLIED or now[kind].get(key) == then[kind].get(key):
+                continue
+            if key not in now[kind]:
+                told.append(f"{word} {key} is missing")
+            elif key not in then[kind]:
+                told.append(f"{word} {key} is no longer wanted")
+            else:
+                told.append(f"{word} {key} was changed")
+    return told
+
+
+def _plan_match(
+    work: Work, host: Host, wanted: registry.Effective, repo: Repository, data: dict[str, Any], profiles: dict[str, profile.Installed]
+) -> bool:
+    """Add the step that brings an instance of ours to its configuration; what somebody set by hand beside it stays.
+
+    :returns: whether there is one.
+    """
+    config, devices = desired(wanted, repo, profiles)
+    name = wanted.name
+    if data["status"] != "Stopped":
+        applied = json.loads(data["config"].get(APPLIED) or "{}").get("devices", [])
+        devices, waiting = protect.while_running(devices, data["devices"], applied, repo.inside)
+        config |= {APPLIED: _applied(wanted, devices)}
+        if waiting:
+            work.warnings.append(
+                f"{', '.join(waiting)}: what is mounted inside the repository changes only while {name} is stopped; to have it changed:"
+                f" incus stop --project {host.project} {name} && repoman new {name}"
+            )
+    now, then = match(data, config, devices, wanted.profiles)
     if then == now:
-        return
-    before, after = (profile.canonical({key: _visible(side[key]) for key in side}) for side in (now, then))
+        return False
     body = {key: data[key] for key in ("architecture", "description", "ephemeral", "stateful") if key in data} | then
+    there = _targets(data.get("expanded_devices") or {})
+    targets = [path for path in _targets(_all_devices(wanted, then["devices"], profiles)) if path not in there]
 
     def correct() -> None:
-        host.client.wait(host.client.put(host.instance_url(wanted.name), body, found.etag), OPERATION_SECONDS)
+        fresh = host.client.get(host.instance_url(name))
+        if any(fresh.data[key] != data[key] for key in now):
+            raise StaleError(f"the container {name!r} was changed by somebody else at the same time.", "run the command again")
+        if targets:
+            inside.make_home(host.client, name, host.project, host.me, targets)
+        host.client.wait(host.client.put(host.instance_url(name), body, fresh.etag), OPERATION_SECONDS)
 
     def undo() -> None:
-        host.client.wait(host.client.put(host.instance_url(wanted.name), body | now), OPERATION_SECONDS)
+        _settle(host, name)
+        fresh = host.client.get(host.instance_url(name)).data
+        if fresh["config"].get(APPLIED) != then["config"][APPLIED]:
+            return
+        back = dict(now)
+        if fresh["status"] != "Stopped":
+            back["devices"], _waiting = protect.while_running(now["devices"], then["devices"], then["devices"], repo.inside)
+        host.client.wait(host.client.put(host.instance_url(name), body | back), OPERATION_SECONDS)
 
-    plan.add(Step(f"bring {wanted.name} to its configuration", correct, undo, f"container {wanted.name}", before, after))
+    keys = ("profiles", "config", "devices")
+    work.plan.add(
+        Step(
+            f"bring {name} to its configuration",
+            correct,
+            undo,
+            f"container {name}",
+            _text(now, keys),
+            _text(then, keys, now),
+            f"bringing {name} to its configuration…",
+        )
+    )
+    return True
 
 
-def _plan_power(plan: Plan, host: Host, name: str, state: str, now: str) -> None:
-    if state in ("started", "present") and now != "Running" and (state == "started" or now == "Stopped"):
-        plan.add(Step(f"start {name}", lambda: _power(host, name, "start"), None, f"state of {name}", f"{now}\n", "Running\n"))
+def _plan_power(host: Host, work: Work, repo: Repository, state: str, now: str) -> str:
+    """Add the step that starts or stops an instance; return its state after that."""
+    plan, name = work.plan, work.name
     if state == "stopped" and now != "Stopped":
-        plan.add(Step(f"stop {name}", lambda: _stop(host, name), None, f"state of {name}", f"{now}\n", "Stopped\n"))
+        plan.add(
+            Step(
+                f"stop {name}",
+                lambda: _stop(host, name),
+                lambda: _take_up(host, name),
+                f"state of {name}",
+                f"{now}\n",
+                "Stopped\n",
+                f"stopping {name}…",
+            )
+        )
+        return "Stopped"
+    if state == "stopped" or now == "Running" or (state == "present" and now != "Stopped"):
+        return now
+
+    others = False
+    """Whether somebody else has started it."""
+
+    def start() -> None:
+        nonlocal others
+        witness = Witness(_root(host), repo.source)
+        witness.hold()
+        try:
+            _power(host, name, "unfreeze" if now == "Frozen" else "start")
+            work.warnings.extend(inside.make_account(host.client, name, host.project, host.me))
+            _prove(host, name, repo, witness)
+        except incus.IncusError as error:
+            problem = _cannot_start(error, name, repo)
+            others = isinstance(problem, StaleError)
+            raise problem from error
+        finally:
+            witness.release()
+
+    def undo() -> None:
+        _settle(host, name)
+        if not others and host.client.get(host.instance_url(name)).data["status"] != now:
+            _power(host, name, "freeze") if now == "Frozen" else _power(host, name, "stop", force=True)
+
+    plan.add(Step(f"start {name}", start, undo, f"state of {name}", f"{now}\n", "Running\n", f"starting {name}…"))
+    return "Running"
 
 
 def _plan_entry(
-    plan: Plan, host: Host, wanted: registry.Effective, repo: Repository, entry: registry.Project | None, asked: registry.Wanted
-) -> None:
-    """Add the step that writes the registry entry. It holds what was asked for; what the override says stays in the override."""
+    plan: Plan,
+    host: Host,
+    wanted: registry.Effective,
+    repo: Repository,
+    entry: registry.Project | None,
+    asked: registry.Wanted,
+    text: str,
+) -> str:
+    """Add the step that writes the registry entry. It holds what was asked for; what the override says stays in the override.
+
+    :param text: of the registry.
+    :returns: its text after that.
+    """
     old = entry or registry.Project(
         wanted.name, repo.stored, image=wanted.image, created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     )
@@ -312,7 +733,7 @@ def _plan_entry(
         backup=asked.backup if asked.backup is not None else old.backup,
     )
     if new == entry:
-        return
+        return text
 
     def put(data: registry.Data) -> None:
         registry.put_project(data, new)
@@ -323,94 +744,106 @@ def _plan_entry(
         else:
             registry.put_project(data, entry)
 
+    after = registry.change(text, host.path, put)
     plan.add(
         Step(
             f"write {wanted.name} to the registry",
             lambda: registry.update(host.path, put, host.me),
             lambda: registry.update(host.path, take_back, host.me),
             host.path,
-            host.known.text,
-            registry.change(host.known.text, host.path, put),
+            text,
+            after,
         )
     )
+    return after
 
 
-def _plan_absent(host: Host, name: str, found: incus.Answer | None) -> tuple[Plan, dict[str, Any]]:
+def _plan_absent(host: Host, work: Work, world: World) -> None:
+    name, found = work.name, work.found
     entry = host.known.projects.get(name)
-    plan = Plan()
+    work.text = world.text
     if found is not None:
-        _check_ours(host, name, found.data)
-        text = profile.canonical(_visible({key: found.data[key] for key in ("profiles", "config", "devices")}))
-        plan.add(Step(f"delete container {name}", lambda: _delete(host, name), None, f"container {name}", text, ""))
+        work.plan.add(
+            Step(
+                f"delete container {name}",
+                lambda: _delete(host, name, work.asked),
+                None,
+                f"container {name}",
+                _text(found, ("profiles", "config", "devices")),
+                "",
+                f"removing {name}…",
+            )
+        )
     if entry is not None:
 
         def drop(data: registry.Data) -> None:
             registry.drop_project(data, name)
 
-        after = registry.change(host.known.text, host.path, drop)
-        plan.add(
+        work.text = registry.change(world.text, host.path, drop)
+        work.plan.add(
             Step(
                 f"take {name} out of the registry",
                 lambda: registry.update(host.path, drop, host.me),
                 None,
                 host.path,
-                host.known.text,
-                after,
+                world.text,
+                work.text,
             )
         )
     stored = entry.repo if entry else name
     root, mirrors = (host.me.expand(path) for path in (host.known.defaults.repos_root, host.known.defaults.backup_root))
-    report = {
-        "project": {
-            "name": name,
-            "incus_project": host.project,
-            "state": found.data["status"] if found else "absent",
-            "known": plan.changed,
-        },
+    work.line |= {
+        "action": "removed" if work.plan.changed else "absent",
+        "state": found["status"] if found else "absent",
         "kept": {"repo": os.path.join(root, stored), "mirror": os.path.join(mirrors, stored.split("/")[0])},
     }
-    return plan, report
+    if not work.plan.changed:
+        known = {*host.known.projects, *(each for each, instance in world.instances.items() if MARK in (instance.get("config") or {}))}
+        work.line["near"] = difflib.get_close_matches(name, sorted(known), n=3)
 
 
-def _line(host: Host, name: str, instance: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what ``list`` tells of a project."""
-    entry = host.known.projects.get(name) or registry.Project(name, name)
-    override = registry.load_override(host.path, name)
-    wanted = registry.effective(name, host.known.defaults, registry.wanted_of(entry), override)
-    path = os.path.normpath(
-        os.path.join(
-            host.me.expand(host.known.defaults.repos_root), host.me.expand(wanted.repo) if wanted.repo[:1] in "~$" else wanted.repo
-        )
-    )
-    return {
-        "name": name,
-        "state": instance["status"] if instance else "missing",
-        "repo": path,
-        "repo_exists": os.path.isdir(path),
-        "image": wanted.image,
-        "profiles": list(wanted.profiles),
-        "created": entry.created,
-        "last_sync": entry.last_sync,
-        "backup": wanted.backup,
-        "incus_project": host.project,
-    }
+def desired(
+    wanted: registry.Effective, repo: Repository, profiles: Mapping[str, profile.Installed]
+) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """Return the ``config`` and ``devices`` repoman gives an instance.
+
+    :param profiles: those that are installed.
+    :raises RepomanError: the repository cannot be protected as is wanted.
+    """
+    others = _all_devices(wanted, wanted.devices, profiles)
+    devices = wanted.devices | protect.devices(repo.source, repo.inside, wanted.protect, others.values())
+    devices |= {REPO_DEVICE: {"type": "disk", "source": repo.source, "path": repo.inside, "shift": "true"}}
+    return wanted.config | {MARK: wanted.name, REPO: repo.source, APPLIED: _applied(wanted, devices)}, devices
 
 
-def _desired(wanted: registry.Effective, repo: Repository) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """Return the ``config`` and ``devices`` repoman gives an instance."""
-    devices = wanted.devices | {REPO_DEVICE: {"type": "disk", "source": repo.source, "path": repo.inside, "shift": "true"}}
-    applied = json.dumps({"config": sorted(wanted.config), "devices": sorted(devices)}, sort_keys=True)
-    return wanted.config | {MARK: wanted.name, REPO: repo.source, APPLIED: applied}, devices
+def _applied(wanted: registry.Effective, devices: Iterable[str]) -> str:
+    """Return the mark that says what repoman gave an instance."""
+    return json.dumps({"config": sorted(wanted.config), "devices": sorted(devices), "profiles": list(wanted.profiles)}, sort_keys=True)
+
+
+def _keys(wanted: registry.Effective, profiles: Mapping[str, profile.Installed]) -> set[str]:
+    """Return the keys of the configuration that an instance has from its project and its profiles."""
+    return set(wanted.config).union(*(profiles[each].body["config"] for each in wanted.profiles))
 
 
 def _all_devices(
-    wanted: registry.Effective, devices: dict[str, dict[str, str]], profiles: dict[str, profile.Installed]
-) -> list[dict[str, str]]:
+    wanted: registry.Effective, devices: dict[str, dict[str, str]], profiles: Mapping[str, profile.Installed]
+) -> dict[str, dict[str, str]]:
     """Return the devices an instance has, its profiles' included."""
     merged: dict[str, dict[str, str]] = {}
     for name in wanted.profiles:
-        merged |= profiles[name].body["devices"]
-    return list((merged | devices).values())
+        merged |= profiles[name].body["devices"] if name in profiles else {}
+    return merged | devices
+
+
+def _targets(devices: dict[str, dict[str, str]]) -> list[str]:
+    """Return the paths in the instance that something is mounted at."""
+    return [device["path"] for device in devices.values() if device.get("type") == "disk" and device.get("path", "/") != "/"]
+
+
+def _root(host: Host) -> str:
+    """Return ``repos_root``, links resolved."""
+    return os.path.realpath(host.me.expand(host.known.defaults.repos_root))
 
 
 def _check_profiles(wanted: tuple[str, ...], installed: dict[str, profile.Installed]) -> None:
@@ -425,7 +858,11 @@ def _check_profiles(wanted: tuple[str, ...], installed: dict[str, profile.Instal
         )
 
 
-def _check_ours(host: Host, name: str, instance: dict[str, Any]) -> None:
+def check_ours(host: Host, name: str, instance: dict[str, Any]) -> None:
+    """See that an instance is the one repoman made for project ``name``.
+
+    :raises ConflictError: it is not.
+    """
     if (instance.get("config") or {}).get(MARK) != name:
         raise ConflictError(
             f"incus has an instance {name!r} in project {host.project!r} that repoman did not make; it was not touched.",
@@ -434,11 +871,18 @@ def _check_ours(host: Host, name: str, instance: dict[str, Any]) -> None:
         )
 
 
-def _visible(value: Any) -> Any:
-    """Return a configuration without the server's ``volatile.*`` and ``image.*`` keys."""
-    if isinstance(value, dict):
-        return {key: _visible(each) for key, each in value.items() if not key.startswith(("volatile.", "image."))}
-    return value
+def _text(side: dict[str, Any], keys: Iterable[str], other: dict[str, Any] | None = None) -> str:
+    """Return what a person is shown of an instance: not the server's own keys, and no value that may be secret.
+
+    :param other: what it is compared with: a secret that differs is told to.
+    """
+    shown = {key: side[key] for key in keys}
+    shown["config"] = {
+        key: (value if not HIDDEN.match(key) else HIDDEN_VALUE if other is None or other["config"].get(key) == value else NEW_VALUE)
+        for key, value in side["config"].items()
+        if not key.startswith(("volatile.", "image."))
+    }
+    return profile.canonical(shown)
 
 
 def _strings(mapping: dict[str, Any]) -> dict[str, str]:
@@ -459,57 +903,90 @@ def _stop(host: Host, name: str) -> None:
         _power(host, name, "stop", force=True)
 
 
-def _delete(host: Host, name: str) -> None:
-    """Delete an instance of ours; one that was never ready is not worth a graceful stop."""
+def _delete(host: Host, name: str, asked: bool = False) -> None:
+    """Delete an instance of ours; one that was never ready is not worth a graceful stop.
+
+    :param asked: whether it has been asked to stop already.
+    """
     _settle(host, name)
     found = host.client.get_or_none(host.instance_url(name))
     if found is None:
         return
+    check_ours(host, name, found.data)
     if found.data["status"] != "Stopped":
-        if found.data["config"].get(STATE) == CREATING:
+        if asked or found.data["config"].get(STATE) == CREATING:
             _power(host, name, "stop", force=True)
         else:
             _stop(host, name)
-    host.client.wait(host.client.delete(host.instance_url(name)), OPERATION_SECONDS)
+    try:
+        host.client.wait(host.client.delete(host.instance_url(name)), OPERATION_SECONDS)
+    except incus.IncusError as error:
+        raise RepomanError(
+            f"cannot delete the container {name!r}: incus said: {error.reason}.", f"incus config show --project {host.project} {name}"
+        ) from error
 
 
-def _settle(host: Host, name: str) -> None:
-    """Wait for the operations on an instance that are under way, such as those of an interrupted run, whatever comes of them."""
+def _delete_unfinished(host: Host, name: str, repo: Repository) -> None:
+    """Delete what a killed run left: the container, and its proof in the repository.
+
+    :raises StaleError: it has been finished meanwhile.
+    """
+    _settle(host, name)
+    found = host.client.get_or_none(host.instance_url(name))
+    if found is not None and found.data["config"].get(STATE) != CREATING:
+        raise StaleError(f"the container {name!r} was finished by another run.", "run the command again")
+    _delete(host, name)
+    _sweep(repo.source, host.me, 0)
+
+
+def _sweep(directory: str, me: Account, age: float) -> None:
+    """Remove the proofs that killed runs left in a repository.
+
+    :param age: seconds after which one is nobody's.
+    """
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if PROBE.fullmatch(entry.name):
+                found = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode) and not found.st_size and found.st_uid == me.uid and found.st_mtime <= time.time() - age:
+                    os.unlink(entry.path)
+
+
+def _settle(host: Host, name: str, cancel: bool = False) -> None:
+    """Wait for the operations on an instance that are under way, such as those of an interrupted run, whatever comes of them.
+
+    :param cancel: end those that can be ended, such as the download of an image.
+    """
     groups = host.client.get(incus.url("/1.0/operations", recursion=1, project=host.project)).data or {}
     for operation in (each for group in groups.values() for each in group):
         concerned = (operation.get("resources") or {}).get("instances") or []
         if any(urlsplit(path).path.endswith(f"/instances/{name}") for path in concerned):
             with suppress(incus.IncusError):
+                if cancel and operation.get("may_cancel"):
+                    host.client.delete(incus.url("/1.0/operations/{}", str(operation["id"])))
                 host.client.wait(incus.Answer(operation, "", begun=True), OPERATION_SECONDS)
+
+
+def _listener(what: str) -> Callable[[dict[str, Any]], None]:
+    """Return what tells how far an operation is, in Incus's words."""
+
+    def tell(metadata: dict[str, Any]) -> None:
+        for key, value in metadata.items():
+            if key.endswith("_progress") and isinstance(value, str):
+                progress.update(f"{what}: {value}")
+
+    return tell
 
 
 def _set_config(host: Host, name: str, config: dict[str, str]) -> None:
     host.client.wait(host.client.patch(host.instance_url(name), {"config": config}), OPERATION_SECONDS)
 
 
-def _remotes(me: Account) -> dict[str, str]:
-    """Return the simplestreams remotes of the user's ``incus`` client: name to address."""
-    path = Path(os.environ.get("INCUS_CONF") or os.path.join(me.home, ".config", "incus"), "config.yml")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        return PUBLIC_IMAGES
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise NotKnownError(f"cannot read {path}: {str(error).splitlines()[0]}.", "incus remote list") from error
-    remotes = data.get("remotes") if isinstance(data, dict) else None
-    own = {
-        str(name): str(remote["addr"])
-        for name, remote in (remotes or {}).items()
-        if isinstance(remote, dict) and remote.get("protocol") == "simplestreams" and "addr" in remote
-    }
-    return PUBLIC_IMAGES | own
-
-
-def _no_such_project(name: str, host: Host) -> NotKnownError:
-    return NotKnownError(f"there is no project called {name!r} in {host.path}.", "repoman list", f"repoman new {name}")
-
-
-def _cannot_create(error: incus.IncusError, name: str, image: str) -> RepomanError:
+def _cannot_create(error: incus.IncusError, name: str, image: str, target: str | None) -> RepomanError:
+    if "already exists" in error.reason.lower():
+        return StaleError(f"another run makes a container {name!r} at the same time.", "repoman list")
+    if target and "cluster" in error.reason.lower():
+        return NotKnownError(f"the container {name!r} cannot be made on {target!r}: incus said: {error.reason}.", "incus cluster list")
     if error.code == incus.HTTP_NOT_FOUND or NO_IMAGE.search(error.reason):
         return NotKnownError(
             f"there is no image {image!r}: incus said: {error.reason}.",
@@ -523,6 +1000,8 @@ def _cannot_create(error: incus.IncusError, name: str, image: str) -> RepomanErr
 
 
 def _cannot_start(error: incus.IncusError, name: str, repo: Repository) -> RepomanError:
+    if "already running" in error.reason.lower():
+        return StaleError(f"another run started the container {name!r} at the same time.", "run the command again")
     if "idmap" in error.reason.lower():
         return RepomanError(
             f"{repo.source} is on {filesystem_of(repo.source)}, which cannot map ids for a container (idmapped mounts).",

@@ -50,6 +50,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         "diff": plan.diff,
         "steps": plan.descriptions,
         "path": path,
+        "text": known.text,
         "lan_ip": known.lan_ip,
         "incus_project": known.defaults.incus_project,
         "detected": {"lan_ip": detected, "interface": LAN_INTERFACE, "user": me.name, "home": me.home},

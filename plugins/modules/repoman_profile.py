@@ -31,6 +31,11 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  lan_ip:
+    description:
+      - Address that C(HOST_LAN_IP) stands for, instead of the registry's.
+      - For check mode, where M(homelab.repoman.repoman_registry) has told the address but not written it.
+    type: str
 extends_documentation_fragment:
   - homelab.repoman.common
   - homelab.repoman.attributes
@@ -132,6 +137,7 @@ SPEC = {
         "names": {"type": "list", "elements": "str"},
         "all": {"type": "bool", "default": False},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "lan_ip": {"type": "str"},
     },
     "required_one_of": [("names", "all")],
 }

@@ -16,14 +16,47 @@ description:
   - Instances that repoman did not make are never touched.
 options:
   name:
-    description: Name of the project and of its instance.
+    description: Name of the project and of its instance. Either this or O(projects) is needed.
     type: str
-    required: true
+  projects:
+    description:
+      - Several projects, each with the options of a single one. The world is read once for all of them.
+      - What fails for one does not stop the others. An interrupt ends the run; what was finished stays.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: Name of the project and of its instance.
+        type: str
+        required: true
+      repo:
+        description: Directory of the repository in C(repos_root), relative to it or absolute. Where not set, it is called as the project.
+        type: str
+      image:
+        description: Image of a new container, C(remote:alias) or a local alias or fingerprint.
+        type: str
+      profiles:
+        description: Incus profiles of the container, in order.
+        type: list
+        elements: str
+      backup:
+        description: Whether the repository is backed up.
+        type: bool
+      config:
+        description: Configuration keys of the instance, as Incus takes them.
+        type: dict
+      devices:
+        description: Devices of the instance, name to device, as Incus takes them.
+        type: dict
+      target:
+        description: Member of the Incus cluster, or C(@group), that a new container is made on.
+        type: str
   state:
     description:
       - V(present) makes the container if there is none, starts it, and brings it to its configuration.
       - V(started) and V(stopped) also start or stop it.
-      - V(absent) deletes the container and the registry entry. The repository and its backup stay.
+      - V(absent) deletes the container and the registry entry. A running one is stopped gracefully first, for half a minute at most.
+        The repository and its backup stay.
     type: str
     choices: [present, started, stopped, absent]
     default: present
@@ -31,7 +64,9 @@ options:
     description: Directory of the repository in C(repos_root), relative to it or absolute. Where not set, it is called as the project.
     type: str
   image:
-    description: Image of a new container, C(remote:alias) or a local alias or fingerprint.
+    description:
+      - Image of a new container, V(remote:alias) or a local alias or fingerprint.
+      - The remotes are C(images) and those of the C(incus) client's configuration, of the protocols simplestreams, incus (public) and oci.
     type: str
   profiles:
     description: Incus profiles of the container, in order.
@@ -44,8 +79,22 @@ options:
     description: Configuration keys of the instance, as Incus takes them.
     type: dict
   devices:
-    description: Devices of the instance, name to device, as Incus takes them.
+    description: Devices of the instance, name to device, as Incus takes them. The device C(repo) is repoman's own.
     type: dict
+  target:
+    description: Member of the Incus cluster, or C(@group), that a new container is made on.
+    type: str
+  predict:
+    description:
+      - In check mode, a repository, a profile or Incus's project that is not there is a warning and no error,
+        because an earlier task may be what makes it.
+    type: bool
+    default: false
+  registry_text:
+    description:
+      - With O(predict) in check mode, what stands for a registry that is not there.
+      - It is what M(homelab.repoman.repoman_registry) returns as RV(homelab.repoman.repoman_registry#module:text).
+    type: str
 extends_documentation_fragment:
   - homelab.repoman.common
   - homelab.repoman.attributes
@@ -59,6 +108,15 @@ EXAMPLES = r"""
     name: isurus
     profiles: [default, claude-share]
 
+- name: Containers for several repositories
+  homelab.repoman.repoman_project:
+    projects:
+      - name: isurus
+        profiles: [default, claude-share]
+      - name: lamna
+        repo: sharks/lamna
+        config: {limits.cpu: "2"}
+
 - name: Remove the container; the repository stays
   homelab.repoman.repoman_project:
     name: isurus
@@ -66,41 +124,110 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-project:
-  description: The project.
-  returned: success
-  type: dict
-  sample:
-    name: isurus
-    state: Running
-    repo: /home/alice/repos/isurus
-    image: images:ubuntu/26.04/cloud
-    profiles: [default, claude-share]
-    backup: true
-    incus_project: repoman
+projects:
+  description: What became of each project, in the order given.
+  returned: always, unless nothing could be done at all
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the project.
+      type: str
+      returned: always
+      sample: isurus
+    action:
+      description: What was done, or would be in check mode.
+      type: str
+      returned: always
+      sample: created
+      choices: [created, updated, started, stopped, removed, unchanged, absent, failed]
+    changed:
+      description: Whether anything was changed, or would be.
+      type: bool
+      returned: always
+      sample: true
+    steps:
+      description: What was done, or would be in check mode, one sentence a step.
+      type: list
+      elements: str
+      returned: always
+      sample: ["create container isurus from images:ubuntu/26.04/cloud"]
+    incus_project:
+      description: The Incus project its instance is in.
+      type: str
+      returned: always
+      sample: repoman
+    state:
+      description: State of the instance, as Incus calls it; V(absent) where there is none.
+      type: str
+      returned: unless it failed
+      sample: Running
+    repo:
+      description: Path of the repository, on the host and inside.
+      type: str
+      returned: unless it failed or was to go
+      sample: /home/alice/repos/isurus
+    image:
+      description: Image of a new container.
+      type: str
+      returned: unless it failed or was to go
+      sample: images:ubuntu/26.04/cloud
+    profiles:
+      description: Its Incus profiles.
+      type: list
+      elements: str
+      returned: unless it failed or was to go
+      sample: [default, claude-share]
+    environment:
+      description: Names of the variables that its configuration sets.
+      type: list
+      elements: str
+      returned: unless it failed or was to go
+      sample: [OLLAMA_HOST]
+    backup:
+      description: Whether the repository is backed up.
+      type: bool
+      returned: unless it failed or was to go
+      sample: true
+    kept:
+      description: What stays when it is removed.
+      type: dict
+      returned: O(state=absent)
+      sample: {repo: /home/alice/repos/isurus, mirror: /nfs/repos/isurus}
+    near:
+      description: Names of projects that are nearest to one that is not known.
+      type: list
+      elements: str
+      returned: O(state=absent), where there is no such project
+      sample: [isurus]
+    msg:
+      description: What is wrong, in one sentence.
+      type: str
+      returned: where it failed
+      sample: "there is no image 'isuru'."
+    hints:
+      description: What to do about it, one command or sentence each.
+      type: list
+      elements: str
+      returned: where it failed
+      sample: ["incus image list"]
+    exit_code:
+      description: The exit code of the command C(repoman) for this failure.
+      type: int
+      returned: where it failed
+      sample: 3
 account:
   description: The account inside.
-  returned: success, unless removed
+  returned: always, unless nothing could be done at all
   type: dict
   sample: {name: alice, uid: 1000, gid: 1000, group: alice, home: /home/alice, shell: /bin/bash}
 socket:
   description: Path of the Incus socket that was used.
-  returned: success, unless removed
+  returned: always, unless nothing could be done at all
   type: str
   sample: /run/incus/unix.socket
-kept:
-  description: What stays when a project is removed.
-  returned: O(state=absent)
-  type: dict
-  sample: {repo: /home/alice/repos/isurus, mirror: /nfs/repos/isurus}
-steps:
-  description: What was done, or would be in check mode, one sentence a step.
-  returned: success
-  type: list
-  elements: str
-  sample: ["create container isurus from images:ubuntu/26.04/cloud"]
 msg:
-  description: What is wrong, in one sentence.
+  description: What is wrong, one sentence for each project that failed.
   returned: failure
   type: str
   sample: "there is no incus socket at /run/incus/unix.socket."
@@ -112,7 +239,7 @@ hints:
   sample: ["is incus installed and running? sudo systemctl start incus"]
 exit_code:
   description:
-    - The exit code of the command C(repoman) for this failure.
+    - The worst exit code of the command C(repoman) for these failures.
     - V(1) it failed, V(2) wrong usage, V(3) something needed is not known, V(4) conflict, V(130) interrupted.
   returned: failure
   type: int
@@ -122,18 +249,27 @@ exit_code:
 from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, main
 from ansible_collections.homelab.repoman.plugins.module_utils.project import run
 
+SETTINGS = {
+    "repo": {"type": "str"},
+    "image": {"type": "str"},
+    "profiles": {"type": "list", "elements": "str"},
+    "backup": {"type": "bool"},
+    "config": {"type": "dict"},
+    "devices": {"type": "dict"},
+    "target": {"type": "str"},
+}
 SPEC = {
     "argument_spec": COMMON
+    | SETTINGS
     | {
-        "name": {"type": "str", "required": True},
+        "name": {"type": "str"},
+        "projects": {"type": "list", "elements": "dict", "options": {"name": {"type": "str", "required": True}} | SETTINGS},
         "state": {"type": "str", "choices": ["present", "started", "stopped", "absent"], "default": "present"},
-        "repo": {"type": "str"},
-        "image": {"type": "str"},
-        "profiles": {"type": "list", "elements": "str"},
-        "backup": {"type": "bool"},
-        "config": {"type": "dict"},
-        "devices": {"type": "dict"},
+        "predict": {"type": "bool", "default": False},
+        "registry_text": {"type": "str"},
     },
+    "mutually_exclusive": [("projects", option) for option in ("name", *SETTINGS)],
+    "required_one_of": [("name", "projects")],
 }
 
 

@@ -12,11 +12,25 @@ version_added: 0.4.0
 author: the repoman contributors (@homelab)
 description:
   - Tells of each project of the registry, and of each container repoman made, from one read of Incus.
+  - With O(status), tells also of the host, of the state of each repository, and of what is not as it should be. Nothing
+    that a repository configures is run for that, and nothing is sent over the network.
 options:
   names:
     description: The projects; all of them where not set.
     type: list
     elements: str
+  status:
+    description:
+      - Tell more than the list, RV(host) and of each project the keys that say so.
+      - It takes two more requests to Incus, and a few processes for each repository, which run as O(user).
+    type: bool
+    default: false
+  vcs_timeout:
+    description:
+      - Seconds that a single command of git or Mercurial may take, with O(status).
+      - A repository whose command takes longer is told so, in RV(projects[].vcs).
+    type: float
+    default: 5.0
 extends_documentation_fragment:
   - homelab.repoman.common
   - homelab.repoman.attributes.info
@@ -28,6 +42,15 @@ EXAMPLES = r"""
 - name: Look at all projects
   homelab.repoman.repoman_project_info:
   register: all
+
+- name: Look at everything there is to know
+  homelab.repoman.repoman_project_info:
+    status: true
+  register: page
+
+- name: Complain about what was not backed up for two days
+  ansible.builtin.assert:
+    that: page.projects | selectattr("backup") | rejectattr("sync_age", "none") | selectattr("sync_age", "gt", 172800) | length == 0
 """
 
 RETURN = r"""
@@ -36,17 +59,139 @@ projects:
   returned: success
   type: list
   elements: dict
+  contains:
+    name:
+      description: Name of the project and of its container.
+      type: str
+      sample: isurus
+    state:
+      description: Incus's word for the state of the container, or V(missing).
+      type: str
+      sample: Running
+    unfinished:
+      description: Whether the making of the container was interrupted; C(repoman new) finishes it.
+      type: bool
+    registered:
+      description: Whether the project is in the registry.
+      type: bool
+    repo:
+      description: Path of the repository.
+      type: str
+      sample: /home/alice/repos/isurus
+    repo_exists:
+      description: Whether it is there.
+      type: bool
+    image:
+      description: Image of the container.
+      type: str
+      sample: images:ubuntu/26.04/cloud
+    profiles:
+      description: Profiles that the container should have.
+      type: list
+      elements: str
+      sample: [default]
+    created:
+      description: UTC time at which the project was made, ISO 8601.
+      type: str
+      sample: "2026-04-28T15:00:00Z"
+    last_sync:
+      description: UTC time of the last successful backup, ISO 8601; empty if there was none.
+      type: str
+      sample: ""
+    backup:
+      description: Whether C(repoman sync) takes it.
+      type: bool
+    incus_project:
+      description: Incus's project that the container is in.
+      type: str
+      sample: repoman
+    environment:
+      description: Names of the variables that the container's configuration sets.
+      type: list
+      elements: str
+      sample: [OLLAMA_HOST]
+    problem:
+      description: Why less is told than could be, such as an override that cannot be read; empty if nothing is wrong.
+      type: str
+      sample: ""
+    addresses:
+      description: Addresses of the container, IPv4 first. With O(status), as all that follow.
+      type: list
+      elements: str
+      sample: [10.158.77.12]
+    profile_drift:
+      description: Those of its profiles that differ from their templates.
+      type: list
+      elements: str
+      sample: [claude-share]
+    profiles_missing:
+      description: Those that it should have and that are not installed.
+      type: list
+      elements: str
+      sample: []
+    missing_sources:
+      description: Optional sources of its disk devices that do not exist on the host, so that it runs without them.
+      type: list
+      elements: dict
+      sample: [{device: hgrc, source: /home/alice/.hgrc}]
+    differences:
+      description: How the container differs from its configuration, image aside, one phrase each. C(repoman new) corrects it.
+      type: list
+      elements: str
+      sample: [key limits.memory was changed]
+    sync_age:
+      description: Seconds since the last successful backup; not set if there was none.
+      type: int
+      sample: 86400
+    vcs:
+      description:
+        - State of the repository; not set where it does not exist. C(kind) is V(git), V(hg), or empty where it is neither.
+        - C(staged), C(unstaged), C(conflicts) and C(untracked) count files. C(ahead) and C(behind) count commits against
+          C(upstream) as it was last fetched; for Mercurial, ancestors that are not public, and newer changesets on the branch.
+        - C(problem) is why the rest is not known. Names come from the repository and may hold anything.
+      type: dict
+      sample:
+        kind: git
+        branch: main
+        bookmark: ""
+        commit: 1f0c7a5d0e3b8a5c2f9d1f6b0f3a4c5d6e7f8091
+        detached: false
+        bare: false
+        staged: 0
+        unstaged: 2
+        conflicts: 0
+        untracked: 1
+        upstream: origin/main
+        ahead: 3
+        behind: 0
+        last_commit: "2026-04-28T15:00:00Z"
+        problem: ""
+host:
+  description: The host. C(lan_ip.matches) is not set where one of the two addresses is not known.
+  returned: with O(status)
+  type: dict
   sample:
-    - name: isurus
-      state: Running
-      repo: /home/alice/repos/isurus
-      repo_exists: true
-      image: images:ubuntu/26.04/cloud
-      profiles: [default]
-      created: "2026-04-28T15:00:00Z"
-      last_sync: ""
-      backup: true
-      incus_project: repoman
+    incus_version: 6.0.4
+    incus_project: repoman
+    registry: /home/alice/.config/repoman/repoman.toml
+    lan_ip: {registry: 192.0.2.10, detected: 192.0.2.10, interface: br0, matches: true}
+    library: {profiles: 3, installed: 3, drift: [], errors: []}
+    backup: {path: /nfs/repos, state: ready, detail: "", free: 1099511627776}
+time:
+  description: UTC time at which all this was so, ISO 8601.
+  returned: with O(status)
+  type: str
+  sample: "2026-04-28T15:00:00Z"
+account:
+  description: The account inside.
+  returned: success, without O(status)
+  type: dict
+  sample: {name: alice, uid: 1000, gid: 1000, group: alice, home: /home/alice, shell: /bin/bash}
+socket:
+  description: Path of the Incus socket that was used.
+  returned: success, without O(status)
+  type: str
+  sample: /run/incus/unix.socket
 msg:
   description: What is wrong, in one sentence.
   returned: failure
@@ -68,9 +213,16 @@ exit_code:
 """
 
 from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, main
-from ansible_collections.homelab.repoman.plugins.module_utils.project import info
+from ansible_collections.homelab.repoman.plugins.module_utils.status import info
 
-SPEC = {"argument_spec": COMMON | {"names": {"type": "list", "elements": "str"}}}
+SPEC = {
+    "argument_spec": COMMON
+    | {
+        "names": {"type": "list", "elements": "str"},
+        "status": {"type": "bool", "default": False},
+        "vcs_timeout": {"type": "float", "default": 5.0},
+    }
+}
 
 
 if __name__ == "__main__":

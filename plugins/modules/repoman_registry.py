@@ -80,6 +80,11 @@ path:
   returned: success
   type: str
   sample: /home/alice/.config/repoman/repoman.toml
+text:
+  description: The registry as it is, or would be in check mode.
+  returned: success
+  type: str
+  sample: "[repoman]\\nschema = 3\\n"
 lan_ip:
   description: The host's address as the registry has it, or will have it.
   returned: success

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from ansible_collections.homelab.repoman.plugins.module_utils.names import printable
 
 PREFIXES = {"done": "==> ", "error": "repoman: error: ", "warning": "repoman: warning: ", "hint": "hint: "}
-COLOURS = {"done": "1;32", "error": "1;31", "warning": "1;33", "hint": "36", "head": "1", "+": "32", "-": "31", "@": "36"}
+COLOURS = {"done": "1;32", "error": "1;31", "warning": "1;33", "hint": "36", "head": "1", "note": "33", "+": "32", "-": "31", "@": "36"}
 ERRORS = ("error", "warning", "hint", "trace")
 """Kinds of lines that belong on standard error."""
 
@@ -23,7 +23,8 @@ ERRORS = ("error", "warning", "hint", "trace")
 class Line:
     """A line to print.
 
-    :param kind: ``done``, ``error``, ``warning``, ``hint``, ``head``, ``diff``, ``out``; or, of many lines and printed as they are, ``raw`` and ``trace``.
+    :param kind: ``done``, ``error``, ``warning``, ``hint``, ``head``, ``note`` (wants attention), ``diff``, ``out``;
+        or, of many lines and printed as they are, ``raw`` and ``trace``.
     :param text: without its prefix.
     """
 

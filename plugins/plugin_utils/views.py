@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.show import amount, counted
+from ansible_collections.homelab.repoman.plugins.module_utils.show import amount
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, diff_lines, sentence, table
 
 Result = Mapping[str, Any]
@@ -31,6 +32,12 @@ ACTIONS = {
 """What came of a unit of the backup, in the words of the summary."""
 WOULD = {"synced": "to sync", "gone": "to put away"}
 """The same, where it is only planned."""
+NO_PROJECTS = "no projects yet; make one: repoman new NAME"
+FILES = {
+    "git": (("conflicts", "in conflict"), ("staged", "staged"), ("unstaged", "changed"), ("untracked", "untracked")),
+    "hg": (("conflicts", "in conflict"), ("unstaged", "changed"), ("untracked", "untracked")),
+}
+"""What is counted in a repository, and the words for it."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ def tell(view: str, result: Result, failed: bool, mode: Mode) -> Told:
     :param view: name of the playbook whose words to use.
     :param failed: whether the task failed.
     """
-    if failed and not result.get("profiles") and not result.get("units"):
+    if failed and not any(result.get(each) for each in ("profiles", "projects", "units")):
         return failure(result)
     return VIEWS[view](result, mode)
 
@@ -88,7 +95,7 @@ def error(message: str, hints: Iterable[str]) -> list[Line]:
 
 
 def steps(result: Result, mode: Mode) -> list[Line]:
-    """Return the steps that were done, or would be."""
+    """Return the steps that were done, or would be: of a result, or of one project in it."""
     return [Line("out", f"would {step}") if mode.check else Line("done", step) for step in result["steps"]]
 
 
@@ -123,39 +130,64 @@ def detected(result: Result) -> list[Line]:
 
 def new(result: Result, mode: Mode) -> Told:
     """Say each step, and how to get in."""
-    name = result["project"]["name"]
-    lines = steps(result, mode)
-    if mode.check:
-        return Told(lines or [Line("out", f"nothing to do: {name} is as it should be")])
-    if not lines:
-        lines.append(Line("done", f"{name} is up to date"))
-    return Told([*lines, Line("out", f"next: repoman shell {name}")])
+    lines: list[Line] = []
+    for project in result["projects"]:
+        name = project["name"]
+        if project["action"] == "failed":
+            lines += error(project["msg"], project["hints"])
+        elif project["steps"]:
+            lines += steps(project, mode)
+        else:
+            lines.append(Line("out", f"nothing to do: {name} is as it should be") if mode.check else Line("done", f"{name} is up to date"))
+    there = [project["name"] for project in result["projects"] if project["action"] != "failed"]
+    if there and not mode.check:
+        lines.append(Line("out", f"next: repoman shell {there[0] if len(there) == 1 else 'NAME'}"))
+    return Told(lines, worst(result["projects"]))
 
 
 def remove(result: Result, mode: Mode) -> Told:
-    """Say what went and what stayed."""
-    name, kept = result["project"]["name"], result["kept"]
-    if not result["steps"]:
-        return Told(error(f"there is no project called {name!r}.", ("repoman list",)), NOT_KNOWN)
-    stays = f"repository {kept['repo']} and mirror {kept['mirror']}"
-    if mode.check:
-        return Told([*steps(result, mode), Line("out", f"would leave untouched: {stays}")])
-    return Told([Line("done", f"removed {name} ({stays} untouched)")])
+    """Say what went and what stayed; a project that is not known is an error."""
+    lines: list[Line] = []
+    code = worst(result["projects"])
+    for project in result["projects"]:
+        name = project["name"]
+        if project["action"] == "failed":
+            lines += error(project["msg"], project["hints"])
+            continue
+        if project["action"] == "absent":
+            hints = [f"did you mean {near!r}?" for near in project["near"]]
+            lines += error(f"there is no project called {name!r}.", (*hints, "repoman list"))
+            code = max(code, NOT_KNOWN)
+            continue
+        kept = project["kept"]
+        stays = f"repository {kept['repo']} and mirror {kept['mirror']}"
+        if mode.check:
+            lines += [*steps(project, mode), Line("out", f"would leave untouched: {stays}, with all it kept")]
+        else:
+            lines.append(Line("done", f"removed {name} ({stays} untouched)"))
+    return Told(lines, code)
 
 
 def shell(result: Result, mode: Mode) -> Told:
-    """Say nothing: what is printed is the shell's."""
-    return Told(steps(result, mode) if mode.check else [])
+    """Say nothing but what failed: what is printed is the shell's."""
+    lines: list[Line] = []
+    done = [project for project in result["projects"] if "action" in project]  # the first task only looks
+    for project in done:
+        if project["action"] == "failed":
+            lines += error(project["msg"], project["hints"])
+        elif mode.check:
+            lines += steps(project, mode)
+    return Told(lines, worst(done))
 
 
 def projects(result: Result, mode: Mode) -> Told:
     """List the projects."""
     if not result["projects"]:
-        return Told([Line("out", "no projects yet; make one: repoman new NAME")])
+        return Told([Line("out", NO_PROJECTS)])
     rows = [
         (
             project["name"],
-            project["state"],
+            project_state(project),
             project["repo"] if project["repo_exists"] else f"{project['repo']} (missing)",
             project["image"],
             ",".join(project["profiles"]),
@@ -163,7 +195,155 @@ def projects(result: Result, mode: Mode) -> Told:
         )
         for project in result["projects"]
     ]
-    return Told(table(("NAME", "STATE", "REPO", "IMAGE", "PROFILES", "LAST SYNC"), rows))
+    warnings = [
+        Line("warning", f"{project['name']}: {sentence(project['problem'])}") for project in result["projects"] if project["problem"]
+    ]
+    return Told([*table(("NAME", "STATE", "REPO", "IMAGE", "PROFILES", "LAST SYNC"), rows), *warnings])
+
+
+def project_state(project: Result) -> str:
+    """Return the words for a project's state."""
+    if project["unfinished"]:
+        return "unfinished"
+    return str(project["state"]) if project["registered"] else f"{project['state']} (not in the registry)"
+
+
+def status(result: Result, mode: Mode) -> Told:
+    """Tell all of the host and the projects."""
+    lines = [Line("head", "host"), *host_status(result["host"])]
+    for project in result["projects"]:
+        lines += [Line("out", ""), *project_status(project, result["time"])]
+    if not result["projects"]:
+        lines += [Line("out", ""), Line("out", NO_PROJECTS)]
+    return Told(lines)
+
+
+def row(label: str, text: str, is_well: bool = True) -> Line:
+    """Return a line of the status: a label and what is to be said; in another colour if it wants attention."""
+    return Line("out" if is_well else "note", f"  {label:14}{text}")
+
+
+def host_status(host: Result) -> list[Line]:
+    """Return what is to be said of the host."""
+    address, library, backup = host["lan_ip"], host["library"], host["backup"]
+    if address["matches"] is False:
+        where = f"{address['registry']} in the registry, but {address['detected']} on {address['interface']}: repoman setup"
+    elif not address["registry"]:
+        where = f"not in the registry{', but ' + address['detected'] + ' on ' + address['interface'] if address['detected'] else ''}: repoman setup"
+    else:
+        where = (
+            address["registry"] if address["detected"] else f"{address['registry']} (no address on {address['interface']} to compare with)"
+        )
+    lines = [
+        row("Incus", f"{host['incus_version']}, project {host['incus_project']}"),
+        row("LAN address", where, bool(address["registry"]) and address["matches"] is not False),
+        row("library", f"{counted(library['profiles'], 'profile')}, {library['installed']} installed"),
+    ]
+    lines += [row("", f"{name} differs from its template: repoman profile diff {name}", False) for name in library["drift"]]
+    lines += [row("", f"{error['name']}: {sentence(error['msg'])}", False) for error in library["errors"]]
+    return [*lines, row("backup", backup_status(backup), backup["state"] == "ready")]
+
+
+def backup_status(backup: Result) -> str:
+    """Return what is to be said of the backup's target."""
+    path, detail = backup["path"], f" ({backup['detail']})" if backup["detail"] else ""
+    if backup["state"] == "ready":
+        return f"{path}, {size(backup['free'])} free"
+    return {
+        "missing": f"{path} does not exist; is it mounted?",
+        "unmarked": f"{path} has no mark of repoman; is it mounted? for the first backup to it: repoman sync --init",
+        "foreign": f"{path} is somebody else's{detail}",
+        "unreadable": f"{path} cannot be read{detail}",
+        "unreachable": f"{path} {backup['detail']}",
+    }[backup["state"]]
+
+
+def project_status(project: Result, now: str) -> list[Line]:
+    """Return what is to be said of a project."""
+    name, state = project["name"], project_state(project)
+    is_well = project["state"] != "missing" and project["registered"] and not project["unfinished"]
+    remedy = (
+        ""
+        if is_well
+        else f"; repoman new {name} {'finishes' if project['unfinished'] else 'makes' if project['state'] == 'missing' else 'enters'} it"
+    )
+    lines = [Line("head", name), row("container", state + remedy, is_well)]
+    if project["addresses"]:
+        lines.append(row("address", ", ".join(project["addresses"])))
+    lines.append(row("repository", project["repo"] + ("" if project["repo_exists"] else " (missing)"), project["repo_exists"]))
+    if project["vcs"]:
+        lines += vcs_status(project["vcs"], now)
+    if project["problem"]:
+        lines.append(row("problem", sentence(project["problem"]), False))
+    drifting = [f"{each} (differs from its template)" if each in project["profile_drift"] else each for each in project["profiles"]]
+    drifting += [f"{each} (differs from its template)" for each in project["profile_drift"] if each not in project["profiles"]]
+    lines.append(row("profiles", ", ".join(drifting) or "none", not project["profile_drift"]))
+    if project["profiles_missing"]:
+        missing = project["profiles_missing"]
+        lines.append(row("", f"not installed: {', '.join(missing)}: repoman profile install {' '.join(missing)}", False))
+    lines += [row("skipped", f"{each['source']} does not exist (device {each['device']})", False) for each in project["missing_sources"]]
+    lines += [row("differs" if not number else "", each, False) for number, each in enumerate(project["differences"])]
+    if project["differences"]:
+        lines.append(row("", f"to correct it: repoman new {name}", False))
+    if not project["backup"]:
+        return [*lines, row("last sync", "no backup")]
+    ago = "" if project["sync_age"] is None else f" ({duration(project['sync_age'])} ago)"
+    return [*lines, row("last sync", f"{project['last_sync'] or 'never'}{ago}", bool(project["last_sync"]))]
+
+
+def vcs_status(state: Result, now: str) -> list[Line]:
+    """Return what is to be said of a repository."""
+    if not state["kind"]:
+        return [row("", state["problem"] or "neither a git nor a Mercurial repository", False)]
+    label = {"git": "git", "hg": "Mercurial"}[state["kind"]]
+    where = state["branch"] or (f"detached at {state['commit'][:12]}" if state["detached"] else "")
+    parts = [f"{where}{' (bookmark ' + state['bookmark'] + ')' if state['bookmark'] else ''}{' (bare)' if state['bare'] else ''}"]
+    if state["problem"]:
+        return [row(label, "; ".join([*filter(None, parts), f"cannot tell more: {sentence(state['problem'])}"]), False)]
+    counts = [f"{state[key]} {word}" for key, word in FILES[state["kind"]] if state[key]]
+    if not state["bare"]:
+        parts.append(", ".join(counts) or "clean")
+    if state["ahead"] or state["behind"]:
+        parts.append(distance(state))
+    elif state["upstream"] and state["ahead"] is None and not state["bare"]:
+        parts.append(f"its upstream {state['upstream']} is not there")
+    elif not state["upstream"] and state["branch"] and state["kind"] == "git" and not state["bare"]:
+        parts.append("no upstream")
+    lines = [row(label, "; ".join(parts), not counts and not state["ahead"] and not state["behind"])]
+    seconds = (datetime.fromisoformat(now) - datetime.fromisoformat(state["last_commit"])).total_seconds() if state["last_commit"] else None
+    when = "none" if seconds is None else f"{state['last_commit']} ({duration(seconds)} ago)" if seconds >= 0 else state["last_commit"]
+    return [*lines, row("last commit", when)]
+
+
+def distance(state: Result) -> str:
+    """Return the words for what is not pushed, and what is not pulled."""
+    ahead, behind = state["ahead"], state["behind"]
+    if state["kind"] == "hg":
+        return ", ".join(text for count, text in ((ahead, f"{ahead} not public"), (behind, f"{behind} newer on the branch")) if count)
+    words = [f"{count} {word}" for count, word in ((ahead, "ahead of"), (behind, "behind")) if count]
+    return f"{' and '.join(words)} {state['upstream']}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the greatest unit that it fills."""
+    for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= length:
+            return counted(int(seconds // length), unit)
+    return "less than a minute"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in the greatest unit that it fills."""
+    value, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    while value >= 1024 and len(units) > 1:  # noqa: PLR2004 - of one unit in the next
+        value /= 1024
+        units.pop(0)
+    return f"{value:.0f} {units[0]}"
 
 
 def sync(result: Result, mode: Mode) -> Told:
@@ -202,7 +382,7 @@ def total(summary: Result, mode: Mode) -> str:
     said = [
         f"{summary[action]} {WOULD.get(action, word) if mode.check else word}" for action, word in ACTIONS.items() if summary.get(action)
     ]
-    work = [counted(summary["files"])]
+    work = [counted(summary["files"], "file")]
     if not mode.check:
         work += [f"{amount(summary['bytes'])} copied", f"{amount(summary['kept_bytes'])} kept"]
     if "same" in summary or "differs" in summary:
@@ -293,9 +473,9 @@ def profile_remove(result: Result, mode: Mode) -> Told:
     return Told(lines, code)
 
 
-def worst(profiles: Iterable[Result]) -> int:
-    """Return the worst exit code of single profiles."""
-    return max((int(profile.get("exit_code", 1)) for profile in profiles if profile["action"] == "failed"), default=0)
+def worst(lines: Iterable[Result]) -> int:
+    """Return the worst exit code of single profiles or projects."""
+    return max((int(line.get("exit_code", 1)) for line in lines if line["action"] == "failed"), default=0)
 
 
 def profile_diff(result: Result, mode: Mode) -> Told:
@@ -328,6 +508,7 @@ VIEWS: dict[str, Callable[[Result, Mode], Told]] = {
     "restore": restore,
     "shell": shell,
     "list": projects,
+    "status": status,
     "profile_list": profile_list,
     "profile_install": profile_install,
     "profile_diff": profile_diff,

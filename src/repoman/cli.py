@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
-from repoman import shell
+from repoman import completion, shell
 from repoman.errors import INTERRUPTED, USAGE, Failure, tell
 from repoman.playbook import Playbook, version
 
@@ -68,6 +68,16 @@ def name(help: str) -> Argument:  # noqa: A002
     return Argument(("name",), help, {"metavar": "NAME"})
 
 
+def number(text: str) -> int:
+    """Return the number that was typed, 1 or more.
+
+    :raises argparse.ArgumentTypeError: it is none.
+    """
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
 EVERYWHERE = (
     flag("-C", "--check", help="only tell what would be done"),
     flag("--diff", help="show what changes as unified diffs"),
@@ -75,6 +85,7 @@ EVERYWHERE = (
     flag("--json", help="print one JSON document"),
     Argument(("-i", "--inventory"), "work on the hosts of an Ansible inventory", {"metavar": "INVENTORY", "action": "append"}),
     Argument(("-l", "--limit"), "of those, on the hosts that match", {"metavar": "PATTERN"}),
+    Argument(("--forks",), "on so many hosts at a time", {"metavar": "N", "type": number}),
 )
 """Options that stand before or after the verb."""
 
@@ -175,9 +186,31 @@ def open_shell(playbook: Playbook, options: Namespace) -> int:
     shell.become(outcome.results[-1], options.command)
 
 
+def print_completion(playbook: Playbook, options: Namespace) -> int:
+    """Print the script that completes in a shell, or names."""
+    print("\n".join(completion.names(options.names)) if options.names else completion.script(options.shell), end="\n" * bool(options.names))  # noqa: T201
+    return 0
+
+
+def shell_to_complete(options: Namespace) -> dict[str, Any]:
+    """Return the variables of ``completion``: none.
+
+    :raises Failure: there is no completion for that shell.
+    """
+    if not options.names:
+        completion.refuse(options.shell)
+    return {}
+
+
 def new_project(options: Namespace) -> dict[str, Any]:
     """Return the variables of ``new``: what was not given is left to the registry and the override."""
-    project = {"name": options.name, "repo": options.repo, "image": options.image, "profiles": options.profile}
+    project = {
+        "name": options.name,
+        "repo": options.repo,
+        "image": options.image,
+        "profiles": options.profile,
+        "target": options.target,
+    }
     given = {key: value for key, value in project.items() if value is not None}
     return {"repoman_projects": [given | ({"backup": False} if options.no_backup else {})]}
 
@@ -262,28 +295,40 @@ VERBS = (
     ),
     Verb(
         "new",
-        "NAME [--repo DIR] [--image IMAGE] [--profile NAME]… [--no-backup]",
+        "NAME [--repo DIR] [--image IMAGE] [--profile NAME]… [--no-backup] [--target MEMBER]",
         "make the container of a repository",
         ("repoman new isurus", "repoman new isurus --repo isurus-project --profile default --profile claude-share"),
         new_project,
         just_run,
         (
             name("name of the project and of its container"),
-            Argument(("--repo",), "the repository, in repos_root; default: NAME", {"metavar": "DIR"}),
-            Argument(("--image",), "image of the container, as incus takes it", {"metavar": "IMAGE"}),
+            Argument(("--repo",), "directory of the repository in repos_root; the name where not set", {"metavar": "DIR"}),
+            Argument(("--image",), "image of a new container, as incus takes it", {"metavar": "IMAGE"}),
             Argument(("--profile",), "profile of the container; repeat for more", {"metavar": "NAME", "action": "append"}),
             flag("--no-backup", help="leave the repository out of the backup"),
+            Argument(("--target",), "member of the Incus cluster for a new container", {"metavar": "MEMBER"}),
         ),
         "The repository is mounted at the same path, and the account inside is yours. An existing\n"
         "container of the project is brought to its configuration. What fails is undone.",
     ),
     Verb("list", "", "show the projects and their containers", ("repoman list", "repoman list --json"), nothing, just_run),
     Verb(
+        "status",
+        "[NAME…]",
+        "tell all: host, containers, repositories, backup",
+        ("repoman status", "repoman status isurus", "repoman status --json"),
+        lambda options: {"repoman_project_names": options.names} if options.names else {},
+        just_run,
+        (names("projects to look at; default: all", at_least_one=False),),
+        "Shows what is not committed, not pushed, not backed up, and not as it is configured. Nothing that\n"
+        "a repository configures is run, and nothing is sent over the network.",
+    ),
+    Verb(
         "remove",
         "NAME… [--yes]",
         "delete containers; repository and backup stay",
         ("repoman remove isurus", "repoman remove isurus --yes"),
-        lambda options: {"repoman_project_names": options.names},
+        lambda options: {"repoman_projects": [{"name": name} for name in dict.fromkeys(options.names)]},
         remove,
         (names("projects to remove"), flag("--yes", help="do not ask")),
         "Shows what goes and what stays, and asks; an empty answer means no.",
@@ -350,6 +395,20 @@ VERBS = (
             Argument(("command",), "what to run in the repository; default: your login shell", {"metavar": "COMMAND…", "nargs": "*"}),
         ),
         "The exit status is the command's.",
+    ),
+    Verb(
+        "completion",
+        "bash|zsh|fish",
+        "print the script that completes this command in a shell",
+        ("repoman completion fish | source", "source <(repoman completion bash)", "source <(repoman completion zsh)"),
+        shell_to_complete,
+        print_completion,
+        (
+            Argument(("shell",), "the shell: bash, zsh or fish", {"metavar": "SHELL", "nargs": "?"}),
+            Argument(("--names",), "", {"metavar": "KIND", "choices": completion.KINDS}),
+        ),
+        "Put your shell's line of the examples into ~/.config/fish/config.fish, into ~/.bashrc, or into\n"
+        "~/.zshrc after compinit. It completes verbs, options, and names of projects and profiles.",
     ),
     Verb("profile list", "", "show the profile library", ("repoman profile list",), nothing, just_run),
     Verb(
@@ -523,6 +582,7 @@ def playbook_of(verb: Verb, options: Namespace) -> Playbook:
         verbosity=options.verbose,
         inventory=tuple(options.inventory or ()),
         limit=options.limit or "",
+        forks=options.forks or 0,
     )
 
 
@@ -614,17 +674,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
+    if argv[:2] == ["completion", "--complete"]:
+        print(completion.answer(argv[2:], VERBS, EVERYWHERE, GROUPS), end="")  # noqa: T201
+        return 0
     as_json = ""
+    elsewhere: list[str] = []
     try:
         verb, options = parse(argv)
         playbook = playbook_of(verb, options)
+        if not playbook.is_here:
+            elsewhere.append("what was begun on other hosts is being undone there: repoman -i INVENTORY list")
         as_json = playbook.verb if playbook.json else ""
         return verb.run(playbook, options)
     except Asked as asked:
         print(asked, end="")  # noqa: T201
         return 0
     except KeyboardInterrupt:
-        failure = Failure("interrupted.", exit_code=INTERRUPTED)
+        failure = Failure("interrupted.", *elsewhere, exit_code=INTERRUPTED)
     except Failure as error:
         failure = error
     tell(failure)

@@ -64,6 +64,7 @@ class Playbook:
     :param verbosity: how often ``-v`` was given.
     :param inventory: where the hosts are; where there are none and no limit, this host.
     :param limit: pattern of the hosts to work on.
+    :param forks: how many hosts to work on at a time; 0 leaves it to ansible's settings.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Playbook:
     verbosity: int = 0
     inventory: tuple[str, ...] = ()
     limit: str = ""
+    forks: int = 0
 
     @property
     def verb(self) -> str:
@@ -97,6 +99,7 @@ class Playbook:
             *([f"-{'v' * self.verbosity}"] if self.verbosity else []),
             *(f"--inventory={source}" for source in self.inventory),
             *([f"--limit={self.limit}"] if self.limit else []),
+            *([f"--forks={self.forks}"] if self.forks else []),
         ]
 
     def settings(self, environment: Mapping[str, str], brief: bool = False) -> dict[str, str]:

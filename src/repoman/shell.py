@@ -14,7 +14,45 @@ from typing import Any, NoReturn
 
 from repoman.errors import Failure
 
+OWN_VARIABLES = frozenset(
+    (
+        "HOME", "USER", "LOGNAME", "SHELL", "PWD", "OLDPWD", "SHLVL", "IFS", "_",
+        "PPID", "UID", "EUID", "BASHOPTS", "SHELLOPTS", "BASH_VERSINFO", "BASH_ENV", "ENV",
+    )
+)  # fmt: skip
+"""What the account or the shell says, whatever the container's configuration does."""
+ENTER = r"""
+repoman_names=$1 repoman_account=$2
+shift 2
+repoman_quoted() {
+    repoman_rest=$1 repoman_text=
+    while :; do
+        case $repoman_rest in
+            *\'*) repoman_text=$repoman_text${repoman_rest%%\'*}"'\''" repoman_rest=${repoman_rest#*\'} ;;
+            *) break ;;
+        esac
+    done
+    printf "'%s'" "$repoman_text$repoman_rest"
+}
+repoman_variables=$(
+    for repoman_name in $repoman_names; do
+        eval "repoman_value=\${$repoman_name-} repoman_there=\${$repoman_name+yes}"
+        if [ "$repoman_there" ]; then
+            printf 'export %s=' "$repoman_name"
+            repoman_quoted "$repoman_value"
+            echo
+        fi
+    done
+)
+exec su -l -s /bin/sh -- "$repoman_account" -c "$@" 9<<END
+$repoman_variables
+END
+"""
+"""Run inside as root, where Incus has set the variables of the container's configuration; ``su -l`` takes them all away, so they are
+handed on as text in file descriptor 9, where nobody else can read them. Takes their names, the account, and :data:`SCRIPT` with its own."""
 SCRIPT = """\
+eval "$(cat <&9)"
+exec 9<&-
 repo=$1 SHELL=$2
 shift 2
 [ -x "$SHELL" ] || SHELL=/bin/sh
@@ -58,12 +96,13 @@ def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bo
 
     The local socket is used, whatever remote is the default of the user's client.
 
-    :param result: what the module ``repoman_project`` answered.
+    :param result: what the module ``repoman_project`` or ``repoman_project_info`` answered.
     :param command: what to run; the account's login shell where empty.
     :param terminal: whether there is a terminal to give to it.
     :param term: the terminal's type; empty if not known.
     """
-    project, account = result["project"], result["account"]
+    project, account = result["projects"][0], result["account"]
+    names = [name for name in project["environment"] if name not in OWN_VARIABLES]
     return [
         "incus",
         "exec",
@@ -74,8 +113,8 @@ def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bo
         "-t" if terminal else "-T",
         *(["--env", f"TERM={term}"] if term else []),
         "--",
-        *("su", "-l", "-s", "/bin/sh", "--", account["name"]),
-        *("-c", SCRIPT, "repoman-shell", project["repo"], account["shell"]),
+        *("/bin/sh", "-c", ENTER, "repoman-shell", " ".join(names), account["name"]),
+        *(SCRIPT, "repoman-shell", project["repo"], account["shell"]),
         *portable(command),
     ]
 

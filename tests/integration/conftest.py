@@ -19,9 +19,7 @@ from pathlib import Path
 
 import pytest
 from proxy import RecordingProxy
-from world import CHECKOUT, LAN_IP, Me, World
-
-ADMINS = "incus-admin"
+from world import ADMINS, CHECKOUT, LAN_IP, Me, World, account, home_of
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,18 +39,11 @@ def me() -> Iterator[Me]:
         entry = pwd.getpwuid(os.getuid())
         yield Me(entry.pw_name, entry.pw_uid, entry.pw_gid)
         return
-    name = f"repoman-t{os.getpid()}"
-    subprocess.run(["groupadd", "--force", ADMINS], check=True)
-    subprocess.run(
-        ["useradd", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--groups", ADMINS, "--shell", "/bin/bash", name],
-        check=True,
-    )
-    socket = Path(os.environ["INCUS_DIR"], "unix.socket")
-    os.chown(socket, 0, grp.getgrnam(ADMINS).gr_gid)
-    socket.chmod(0o660)
-    entry = pwd.getpwnam(name)
-    yield Me(name, entry.pw_uid, entry.pw_gid)
-    subprocess.run(["userdel", name], check=True)
+    with account("t", home="/nonexistent") as me:
+        socket = Path(os.environ["INCUS_DIR"], "unix.socket")
+        os.chown(socket, 0, grp.getgrnam(ADMINS).gr_gid)
+        socket.chmod(0o660)
+        yield me
 
 
 @pytest.fixture(scope="session")
@@ -73,18 +64,10 @@ def installation() -> Iterator[Path]:
 @pytest.fixture
 def world(me: Me, installation: Path) -> Iterator[World]:
     """A fresh home; instances, project and profiles are taken away again."""
-    home = Path(tempfile.mkdtemp(prefix="repoman-h", dir="/var/tmp"))
-    home.chmod(0o755)
-    os.chown(home, me.uid, me.gid)
-    world = World(me, home, installation, os.path.join(os.environ["INCUS_DIR"], "unix.socket"))
-    yield world
-    for name in world.instances():
-        world.incus("delete", "--force", "--project=repoman", name)
-    world.incus("project", "delete", "repoman", check=False)
-    for name in world.profiles():
-        if name != "default":
-            world.incus("profile", "delete", name)
-    shutil.rmtree(home)
+    with home_of(me) as home:
+        world = World(me, home, installation, os.path.join(os.environ["INCUS_DIR"], "unix.socket"))
+        yield world
+        world.clean()
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def test_new_four_ways(ready: World, proxy: RecordingProxy) -> None:
     checked = ready.repoman("-C", "--json", "new", "demo", "--image", "busybox").data
     assert checked["changed"] and ready.instances() == {} and proxy.writes == [] and ready.registry.read_text() == before
     applied = ready.repoman("--json", "new", "demo", "--image", "busybox").data
-    assert applied["changed"] and applied["results"][0]["steps"] == checked["results"][0]["steps"]
+    assert applied["changed"] and applied["projects"][0]["steps"] == checked["projects"][0]["steps"]
     instance = ready.instances()["demo"]
     assert instance["status"] == "Running" and instance["type"] == "container" and instance["profiles"] == ["default"]
     assert instance["devices"]["repo"] == {"type": "disk", "source": str(repo), "path": str(repo), "shift": "true"}

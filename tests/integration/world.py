@@ -6,7 +6,14 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
+import re
+import shutil
 import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +21,7 @@ from typing import Any
 CHECKOUT = Path(__file__).parents[2]
 LAN_IP = "192.0.2.10"
 TIMEOUT = 180
+ADMINS = "incus-admin"
 
 
 @dataclass(frozen=True)
@@ -23,11 +31,53 @@ class Me:
     name: str
     uid: int
     gid: int
+    home: str = ""
 
     def command(self, argv: list[str], env: dict[str, str]) -> list[str]:
         """Return what runs ``argv`` as this user with exactly ``env``."""
         become = ["setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--init-groups"] if os.geteuid() == 0 else []
         return [*become, "env", "-i", *(f"{key}={value}" for key, value in env.items()), *argv]
+
+
+@contextmanager
+def account(mark: str, home: str = "") -> Iterator[Me]:
+    """Make a temporary account, one that may use Incus; for tests that run as root.
+
+    :param mark: a letter that tells it from the other accounts of this run.
+    :param home: its home; a temporary directory where not given.
+    """
+    name = f"repoman-{mark}{os.getpid()}"
+    with ExitStack() as stack:
+        place = home or str(stack.enter_context(place_for("repoman-a")))
+        subprocess.run(["groupadd", "--force", ADMINS], check=True)
+        subprocess.run(
+            ["useradd", "--user-group", "--no-create-home", "--home-dir", place, "--groups", ADMINS, "--shell", "/bin/bash", name],
+            check=True,
+        )
+        stack.callback(subprocess.run, ["userdel", name], check=True)
+        entry = pwd.getpwnam(name)
+        if not home:
+            os.chown(place, entry.pw_uid, entry.pw_gid)
+        yield Me(name, entry.pw_uid, entry.pw_gid, place)
+
+
+@contextmanager
+def place_for(prefix: str) -> Iterator[Path]:
+    """Make a directory that any user can read, for a while."""
+    place = Path(tempfile.mkdtemp(prefix=prefix, dir="/var/tmp"))
+    place.chmod(0o755)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
+@contextmanager
+def home_of(me: Me) -> Iterator[Path]:
+    """Make a home for a while."""
+    with place_for("repoman-h") as home:
+        os.chown(home, me.uid, me.gid)
+        yield home
 
 
 @dataclass(frozen=True)
@@ -44,11 +94,17 @@ class Result:
         return json.loads(self.out)
 
 
+def changes(result: Result) -> int:
+    """Return how many tasks of a playbook changed something, from the recap."""
+    return sum(int(number) for number in re.findall(r"changed=(\d+)", result.out))
+
+
 class World:
     """A home of its own, with the product installed, and the incus client as witness."""
 
     def __init__(self, me: Me, home: Path, bin_dir: Path, socket: str) -> None:
         self.me, self.home, self.bin_dir, self.socket = me, home, bin_dir, socket
+        self.witness = socket
         self.repos = home / "repos"
         self.registry = home / ".config/repoman/repoman.toml"
         self.user_dir = home / ".config/repoman/profiles.d"
@@ -132,7 +188,10 @@ class World:
 
     def incus(self, *argv: str, check: bool = True) -> str:
         """Ask the incus client."""
-        done = subprocess.run(["incus", *argv], capture_output=True, text=True, timeout=TIMEOUT, check=False, stdin=subprocess.DEVNULL)
+        env = os.environ | {"INCUS_SOCKET": self.witness}
+        done = subprocess.run(
+            ["incus", *argv], capture_output=True, text=True, timeout=TIMEOUT, check=False, stdin=subprocess.DEVNULL, env=env
+        )
         assert done.returncode == 0 or not check, done
         return done.stdout
 
@@ -142,6 +201,13 @@ class World:
             return {}
         return {each["name"]: each for each in json.loads(self.incus("list", "--project=repoman", "--format=json"))}
 
+    def wait_gone(self, instance: str) -> None:
+        """Wait until there is no such instance, for as long as a command may take."""
+        deadline = time.monotonic() + TIMEOUT
+        while instance in self.instances():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
     def projects(self) -> dict[str, Any]:
         """Return Incus's projects as the incus client tells of them."""
         return {each["name"]: each for each in json.loads(self.incus("project", "list", "--format=json"))}
@@ -149,3 +215,12 @@ class World:
     def profiles(self) -> dict[str, Any]:
         """Return the profiles of project default as the incus client tells of them."""
         return {each["name"]: each for each in json.loads(self.incus("profile", "list", "--project=default", "--format=json"))}
+
+    def clean(self) -> None:
+        """Take instances, project and profiles away again."""
+        for name in self.instances():
+            self.incus("delete", "--force", "--project=repoman", name)
+        self.incus("project", "delete", "repoman", check=False)
+        for name in self.profiles():
+            if name != "default":
+                self.incus("profile", "delete", name)

@@ -17,12 +17,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils import sync
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
 from backupworld import BackupWorld, differences, git
 
-MOUNT, EXPORTED = Path("/mnt/nfs"), Path("/mnt/exp")
+MOUNT, EXPORTED = (Path(os.environ.get(f"NFS_LAB_{name}", "/nonexistent")) for name in ("MOUNT", "EXPORT"))
+SMALL = Path(os.environ.get("NFS_LAB_SMALL", "/nonexistent"))
 UNITS = 10
 CALLS_AT_MOST = 60
 """Of an unchanged run, however many files there are."""
 
-pytestmark = pytest.mark.skipif(not os.environ.get("NFS_LAB"), reason="needs an NFS server to cut off: run 'make test-nfs'")
+pytestmark = pytest.mark.skipif("NFS_LAB_MOUNT" not in os.environ, reason="needs an NFS server to cut off: run 'make test-nfs'")
 
 
 @pytest.fixture
@@ -32,14 +33,21 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BackupWor
     monkeypatch.setenv("USER", "alice")
     world = BackupWorld(tmp_path)
     world.backup.rmdir()
-    (MOUNT / "backup").mkdir()
-    world.backup.symlink_to(MOUNT / "backup")
+    place(world, MOUNT)
     for number in range(UNITS):
         for file in range(20):
             world.write(f"unit{number}/src/{file}", f"{number} {file}\n")
     world.git("isurus")
     yield world
-    shutil.rmtree(MOUNT / "backup")
+    for mount in (MOUNT, SMALL):
+        shutil.rmtree(mount / "backup", ignore_errors=True)
+
+
+def place(world: BackupWorld, mount: Path) -> None:
+    """Let the backup be on that mount."""
+    (mount / "backup").mkdir()
+    world.backup.unlink(missing_ok=True)
+    world.backup.symlink_to(mount / "backup")
 
 
 def calls() -> int:
@@ -50,12 +58,12 @@ def calls() -> int:
 
 def cut() -> None:
     """Let nothing through any more."""
-    subprocess.run(["tc", "qdisc", "add", "dev", "lo", "root", "netem", "loss", "100%"], check=True)
+    subprocess.run(["nfs-lab-server", "dead"], check=True)
 
 
 def mend() -> None:
     """Let all through again."""
-    subprocess.run(["tc", "qdisc", "del", "dev", "lo", "root"], check=True)
+    subprocess.run(["nfs-lab-server", "alive"], check=True)
 
 
 def sync_when_free(world: BackupWorld) -> None:
@@ -107,20 +115,20 @@ def test_not_mounted(world: BackupWorld) -> None:
         assert not list((MOUNT / "backup").iterdir())
         (MOUNT / "backup").rmdir()
     finally:
-        subprocess.run(["mount.nfs", "127.0.0.1:/", MOUNT, "-o", "vers=4.2,sec=sys,hard"], check=True)
+        subprocess.run(["mount.nfs", "127.0.0.1:/repos", MOUNT, "-o", "vers=4.2,sec=sys,hard"], check=True)
     assert not world.sync()["changed"]
 
 
 def test_a_full_server(world: BackupWorld) -> None:
     """Full, old mirrors stay as they are; with space again all is well."""
+    place(world, SMALL)
     world.sync(init=True)
-    (EXPORTED / "ballast").write_bytes(bytes(45_000_000))
     world.write("unit1/src/1", "x" * 30_000_000)
     result = world.sync()
     assert [line["name"] for line in result["units"] if line["action"] == "failed"] == ["unit1"]
     assert (world.backup / "unit1/src/1").read_text() == "1 1\n"
     assert git(world.backup / "isurus", "fsck", "--full") == ""
-    (EXPORTED / "ballast").unlink()
+    world.write("unit1/src/1", "small again\n")
     world.sync()
     assert world.differences() == []
 

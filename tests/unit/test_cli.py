@@ -34,6 +34,9 @@ PLAYBOOKS = [
     ("-v list -vv", Playbook("list", verbosity=3)),
     ("--json -i a list -i b -l web", Playbook("list", json=True, inventory=("a", "b"), limit="web")),
     ("-ia list", Playbook("list", inventory=("a",))),
+    ("list -i a --forks 20", Playbook("list", inventory=("a",), forks=20)),
+    ("status", Playbook("status")),
+    ("status a b", Playbook("status", {"repoman_project_names": ["a", "b"]})),
     ("setup", Playbook("setup")),
     ("setup --non-interactive", Playbook("setup")),
     ("new isurus", Playbook("new", {"repoman_projects": [{"name": "isurus"}]})),
@@ -45,7 +48,7 @@ PLAYBOOKS = [
         ),
     ),
     ("new --no-backup isurus", Playbook("new", {"repoman_projects": [{"name": "isurus", "backup": False}]})),
-    ("remove a --yes b", Playbook("remove", {"repoman_project_names": ["a", "b"]})),
+    ("remove a --yes b", Playbook("remove", {"repoman_projects": [{"name": "a"}, {"name": "b"}]})),
     ("shell isurus", Playbook("shell", {"repoman_project_name": "isurus"})),
     ("shell isurus -- ls -l -- x", Playbook("shell", {"repoman_project_name": "isurus"})),
     ("profile list", Playbook("profile_list")),
@@ -62,6 +65,7 @@ ERRORS = [
     ("", "no verb was given.", ["repoman --help"]),
     ("-v", "no verb was given.", ["repoman --help"]),
     ("lst", "there is no verb 'lst'.", ["did you mean 'list'?", "repoman --help"]),
+    ("list --forks 0", "argument --forks: '0' is not a number from 1 on.", ["repoman list --help"]),
     ("zzz", "there is no verb 'zzz'.", ["repoman --help"]),
     ("profile", "profile: what about it?", ["repoman profile --help"]),
     ("profile instal a", "there is no verb 'profile instal'.", ["did you mean 'profile install'?", "repoman profile --help"]),
@@ -196,13 +200,14 @@ def test_arguments_of_ansible() -> None:
         "-vv",
     ]
     assert Playbook("list").arguments() == ["ansible-playbook", "homelab.repoman.list"]
-    assert Playbook("list", inventory=("-x", "b"), limit="-y").arguments() == [
+    assert Playbook("list", inventory=("-x", "b"), limit="-y", forks=2).arguments() == [
         "ansible-playbook",
         "homelab.repoman.list",
         '--extra-vars={"repoman_hosts": "all"}',
         "--inventory=-x",
         "--inventory=b",
         "--limit=-y",
+        "--forks=2",
     ]
 
 
@@ -292,7 +297,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 RESULT: dict[str, Any] = {
-    "project": {"name": "isurus", "incus_project": "repoman", "repo": "/home/me/repos/a b"},
+    "projects": [{"name": "isurus", "incus_project": "repoman", "repo": "/home/me/repos/a b", "environment": ["A", "HOME", "B"]}],
     "account": {"name": "me", "shell": "/bin/zsh"},
     "socket": "/run/s",
 }
@@ -303,7 +308,8 @@ def test_command_line_of_shell() -> None:
     line = shell.command_line(RESULT, ["a b", "$x"], terminal=False, term="xterm")
     assert line == [
         *("incus", "exec", "--force-local", "--project", "repoman", "isurus", "-T", "--env", "TERM=xterm", "--"),
-        *("su", "-l", "-s", "/bin/sh", "--", "me", "-c", shell.SCRIPT, "repoman-shell", "/home/me/repos/a b", "/bin/zsh", "a b", "$x"),
+        *("/bin/sh", "-c", shell.ENTER, "repoman-shell", "A B", "me"),
+        *(shell.SCRIPT, "repoman-shell", "/home/me/repos/a b", "/bin/zsh", "a b", "$x"),
     ]
     assert shell.command_line(RESULT, [], terminal=True, term="")[6:8] == ["-t", "--"]
 
@@ -311,7 +317,9 @@ def test_command_line_of_shell() -> None:
 def inside(repo: Path, login_shell: str, *command: str) -> subprocess.CompletedProcess[bytes]:
     """Run the script of ``shell`` as it runs in a container."""
     return subprocess.run(
-        ["/bin/sh", "-c", shell.SCRIPT, "repoman-shell", str(repo), login_shell, *command], capture_output=True, check=False
+        ["/bin/sh", "-c", f"exec 9</dev/null\n{shell.SCRIPT}", "repoman-shell", str(repo), login_shell, *command],
+        capture_output=True,
+        check=False,
     )
 
 

@@ -435,6 +435,22 @@ def test_an_operation_that_cannot_be_cancelled_still_took_too_long(daemon: Daemo
         client.wait(Answer(RUNNING_OPERATION, "", True), 0.2)
 
 
+def test_a_wait_that_ends_before_the_operation_is_asked_again(daemon: Daemon, client: Client, reply: Reply) -> None:
+    """Some releases answer so with an error; how far it is, is read then and told."""
+    late = reply(status=400, kind="error", error="context deadline exceeded", error_code=400)
+    done = RUNNING_OPERATION | {"status_code": 200, "metadata": {"done": "yes"}}
+    heard: list[Any] = []
+
+    def answer(seen: Any) -> Any:
+        if "/wait" not in seen.target:
+            return reply(RUNNING_OPERATION | {"metadata": {"download_progress": "rootfs: 5%"}})
+        return reply(done) if heard else late
+
+    daemon.default = answer
+    assert client.wait(Answer(RUNNING_OPERATION, "", True), 5, heard.append) == {"done": "yes"}
+    assert heard == [{"download_progress": "rootfs: 5%"}, {"done": "yes"}]
+
+
 def _executing(reply: Reply, status: int) -> Callable[[Any], Any]:
     logs = {"1": "/1.0/instances/x/logs/exec-output/o.stdout", "2": "/1.0/instances/x/logs/exec-output/o.stderr"}
 
@@ -452,9 +468,9 @@ def _executing(reply: Reply, status: int) -> Callable[[Any], Any]:
 
 @pytest.mark.parametrize("status", [0, 3])
 def test_a_command_gives_its_status_and_complaint_and_leaves_no_logs(status: int, daemon: Daemon, client: Client, reply: Reply) -> None:
-    """Its complaint is read only if it failed."""
+    """What it said on standard error is read, whether it failed or not."""
     daemon.default = _executing(reply, status)
-    assert client.execute("x", "repo man", ["false", "a b"], 5) == (status, "no such file\n" if status else "")
+    assert client.execute("x", "repo man", ["false", "a b"], 5) == (status, "no such file\n")
     sent = json.loads(daemon.seen[0].body)
     assert daemon.seen[0].target == "/1.0/instances/x/exec?project=repo%20man"
     assert sent["command"] == ["false", "a b"]

@@ -135,13 +135,22 @@ SETUP: Data = {
     "detected": {"lan_ip": "192.0.2.1", "interface": "br0", "user": "me", "home": "/home/me"},
 }
 DETECTED = ["detected:", "  user         me", "  home         /home/me", "  LAN address  192.0.2.1 (br0)"]
-PROJECT: Data = {"changed": True, "steps": ["create container isurus", "start isurus"], "project": {"name": "isurus"}}
-REMOVED: Data = {
-    "changed": True,
-    "steps": ["delete container isurus", "take isurus out of the registry"],
-    "project": {"name": "isurus"},
-    "kept": {"repo": "/repos/isurus", "mirror": "/nfs/isurus"},
-}
+
+
+def project(name: str = "isurus", **more: Any) -> Data:
+    """Return the result of ``repoman_project`` for one project."""
+    line = {"name": name, "action": "created", "steps": [f"create container {name}", f"start {name}"], "changed": True} | more
+    return {"changed": line["changed"], "projects": [line]}
+
+
+PROJECT = project()
+UNCHANGED = project(action="unchanged", steps=[], changed=False)
+REMOVED = project(
+    action="removed",
+    steps=["delete container isurus", "take isurus out of the registry"],
+    kept={"repo": "/repos/isurus", "mirror": "/nfs/isurus"},
+)
+REFUSED = project(action="failed", steps=[], changed=False, msg="isurus: no.", hints=["do c"], exit_code=4)
 FAILURE: Data = {"msg": "there is no registry at /r.toml.", "hints": ["repoman setup"], "exit_code": 3}
 FAILED_LINE = profile("b", "failed", msg="profile 'b': no.", hints=["do c"], exit_code=4)
 
@@ -236,6 +245,52 @@ class TestProfiles:
         assert told("profile_show", {"profiles": [{"name": "p", "rendered": "a: \tb\n"}]}) == (["a: \tb"], [], 0)
 
 
+HOST: Data = {
+    "incus_version": "6.0.4",
+    "incus_project": "repoman",
+    "registry": "/r.toml",
+    "lan_ip": {"registry": "192.0.2.1", "detected": "192.0.2.1", "interface": "br0", "matches": True},
+    "library": {"profiles": 3, "installed": 2, "drift": [], "errors": []},
+    "backup": {"path": "/nfs/repos", "state": "ready", "detail": "", "free": 1 << 40},
+}
+WELL: Data = {
+    "name": "isurus",
+    "state": "Running",
+    "unfinished": False,
+    "registered": True,
+    "repo": "/repos/isurus",
+    "repo_exists": True,
+    "image": "images:x",
+    "profiles": ["default", "p"],
+    "last_sync": "2026-01-02T22:00:00Z",
+    "backup": True,
+    "problem": "",
+    "addresses": ["10.0.0.2", "fd00::2"],
+    "profile_drift": [],
+    "profiles_missing": [],
+    "missing_sources": [],
+    "differences": [],
+    "sync_age": 7200,
+    "vcs": {
+        "kind": "git",
+        "branch": "main",
+        "bookmark": "",
+        "commit": "0123456789abcdef",
+        "detached": False,
+        "bare": False,
+        "staged": 0,
+        "unstaged": 0,
+        "conflicts": 0,
+        "untracked": 0,
+        "upstream": "origin/main",
+        "ahead": 0,
+        "behind": 0,
+        "last_commit": "2026-01-02T00:00:00Z",
+        "problem": "",
+    },
+}
+
+
 class TestProjects:
     """The verbs about projects, and setup."""
 
@@ -269,8 +324,8 @@ class TestProjects:
         """Each step, and how to get in."""
         assert told("new", PROJECT)[0] == ["==> create container isurus", "==> start isurus", "next: repoman shell isurus"]
         assert told("new", PROJECT, check=True)[0] == ["would create container isurus", "would start isurus"]
-        assert told("new", PROJECT | {"steps": []})[0] == ["==> isurus is up to date", "next: repoman shell isurus"]
-        assert told("new", PROJECT | {"steps": []}, check=True)[0] == ["nothing to do: isurus is as it should be"]
+        assert told("new", UNCHANGED)[0] == ["==> isurus is up to date", "next: repoman shell isurus"]
+        assert told("new", UNCHANGED, check=True)[0] == ["nothing to do: isurus is as it should be"]
 
     def test_remove(self) -> None:
         """What goes, and what stays."""
@@ -279,13 +334,21 @@ class TestProjects:
         assert told("remove", REMOVED, check=True)[0] == [
             "would delete container isurus",
             "would take isurus out of the registry",
-            f"would leave untouched: {stays}",
+            f"would leave untouched: {stays}, with all it kept",
         ]
 
     def test_remove_of_an_unknown_project(self) -> None:
         """It is an error of the command, though not of the module."""
-        unknown = REMOVED | {"steps": [], "changed": False}
-        assert told("remove", unknown) == ([], ["repoman: error: there is no project called 'isurus'.", "hint: repoman list"], 3)
+        unknown = project(action="absent", steps=[], changed=False, near=["isuru"])
+        err = ["repoman: error: there is no project called 'isurus'.", "hint: did you mean 'isuru'?", "hint: repoman list"]
+        assert told("remove", unknown) == ([], err, 3)
+
+    @pytest.mark.parametrize(("view", "done"), [("new", PROJECT), ("remove", REMOVED), ("shell", PROJECT)])
+    def test_one_of_several_failed(self, view: str, done: Data) -> None:
+        """The others are told, and the exit code is the worst."""
+        both = {"changed": True, "projects": [*done["projects"], *REFUSED["projects"]]}
+        out, err, code = told(view, both | {"failed": True, "msg": "isurus: no.", "hints": [], "exit_code": 4}, failed=True)
+        assert out[:-1] == told(view, done)[0][:-1] and err == ["repoman: error: isurus: no.", "hint: do c"] and code == 4
 
     def test_shell(self) -> None:
         """It is silent, but for what it would do."""
@@ -303,6 +366,9 @@ class TestProjects:
             "profiles": ["default", "p"],
             "last_sync": "",
             "backup": True,
+            "unfinished": False,
+            "registered": True,
+            "problem": "",
         }
         other = line | {"name": "longer", "state": "missing", "repo": "/r", "repo_exists": False, "backup": False}
         synced = line | {"name": "c", "repo": "/c", "profiles": [], "last_sync": "2026-01-01T00:00:00Z"}
@@ -312,6 +378,108 @@ class TestProjects:
             "longer   missing   /r (missing)      images:x   default,p   no backup",
             "c        Running   /c                images:x               2026-01-01T00:00:00Z",
         ]
+        half = line | {"repo": "/a", "unfinished": True, "problem": "/r/a.toml, line 1:\nno"}
+        stray = line | {"name": "b", "repo": "/b", "registered": False}
+        assert told("list", {"projects": [half, stray]}) == (
+            [
+                "NAME   STATE                           REPO   IMAGE      PROFILES    LAST SYNC",
+                "a      unfinished                      /a     images:x   default,p   never",
+                "b      Running (not in the registry)   /b     images:x   default,p   never",
+            ],
+            ["repoman: warning: a: /r/a.toml, line 1: no"],
+            0,
+        )
+
+    def test_status_of_a_host_where_all_is_well(self) -> None:
+        """It takes a few lines, in columns."""
+        assert told("status", {"host": HOST, "projects": [WELL], "time": "2026-01-03T00:00:00Z"})[0] == [
+            "host",
+            "  Incus         6.0.4, project repoman",
+            "  LAN address   192.0.2.1",
+            "  library       3 profiles, 2 installed",
+            "  backup        /nfs/repos, 1 TiB free",
+            "",
+            "isurus",
+            "  container     Running",
+            "  address       10.0.0.2, fd00::2",
+            "  repository    /repos/isurus",
+            "  git           main; clean",
+            "  last commit   2026-01-02T00:00:00Z (1 day ago)",
+            "  profiles      default, p",
+            "  last sync     2026-01-02T22:00:00Z (2 hours ago)",
+        ]
+
+    @pytest.mark.parametrize(
+        ("change", "line"),
+        [
+            ({"lan_ip": {"registry": "192.0.2.1", "detected": "192.0.2.2", "interface": "br0", "matches": False}}, "but 192.0.2.2 on br0"),
+            (
+                {"lan_ip": {"registry": "", "detected": "192.0.2.2", "interface": "br0", "matches": None}},
+                "not in the registry, but 192.0.2.2",
+            ),
+            ({"lan_ip": {"registry": "192.0.2.1", "detected": "", "interface": "br0", "matches": None}}, "no address on br0 to compare"),
+            ({"library": {"profiles": 1, "installed": 1, "drift": ["p"], "errors": []}}, "repoman profile diff p"),
+            ({"library": {"profiles": 1, "installed": 1, "drift": [], "errors": [{"name": "p", "msg": "no\nway"}]}}, "p: no way"),
+            ({"backup": {"path": "/b", "state": "missing", "detail": "", "free": None}}, "/b does not exist"),
+            ({"backup": {"path": "/b", "state": "unmarked", "detail": "", "free": 1}}, "/b has no mark of repoman"),
+            ({"backup": {"path": "/b", "state": "foreign", "detail": "of host 'x'", "free": 1}}, "/b is somebody else's (of host 'x')"),
+            ({"backup": {"path": "/b", "state": "unreadable", "detail": "No", "free": 1}}, "/b cannot be read (No)"),
+            ({"backup": {"path": "/b", "state": "unreachable", "detail": "is late", "free": None}}, "/b is late"),
+        ],
+    )
+    def test_status_of_a_host(self, change: Data, line: str) -> None:
+        """What wants attention is said, with what mends it."""
+        lines = told("status", {"host": HOST | change, "projects": [], "time": "2026-01-03T00:00:00Z"})[0]
+        assert any(line in each for each in lines) and lines[-1] == "no projects yet; make one: repoman new NAME"
+
+    @pytest.mark.parametrize(
+        ("change", "line"),
+        [
+            ({"state": "missing"}, "  container     missing; repoman new isurus makes it"),
+            ({"unfinished": True}, "  container     unfinished; repoman new isurus finishes it"),
+            ({"registered": False}, "  container     Running (not in the registry); repoman new isurus enters it"),
+            ({"repo_exists": False, "vcs": None}, "  repository    /repos/isurus (missing)"),
+            ({"problem": "no\nway"}, "  problem       no way"),
+            ({"profile_drift": ["p"]}, "  profiles      default, p (differs from its template)"),
+            ({"profiles_missing": ["p", "q"]}, "                not installed: p, q: repoman profile install p q"),
+            ({"missing_sources": [{"device": "d", "source": "/x"}]}, "  skipped       /x does not exist (device d)"),
+            ({"differences": ["key k was changed"]}, "  differs       key k was changed"),
+            ({"last_sync": "", "sync_age": None}, "  last sync     never"),
+            ({"backup": False}, "  last sync     no backup"),
+        ],
+    )
+    def test_status_of_a_project(self, change: Data, line: str) -> None:
+        """What wants attention is said, with what mends it."""
+        assert line in told("status", {"host": HOST, "projects": [WELL | change], "time": "2026-01-03T00:00:00Z"})[0]
+
+    @pytest.mark.parametrize(
+        ("change", "line"),
+        [
+            (
+                {"staged": 1, "unstaged": 2, "untracked": 3, "conflicts": 4},
+                "  git           main; 4 in conflict, 1 staged, 2 changed, 3 untracked",
+            ),
+            ({"ahead": 2, "behind": 1}, "  git           main; clean; 2 ahead of and 1 behind origin/main"),
+            ({"ahead": 2}, "  git           main; clean; 2 ahead of origin/main"),
+            ({"ahead": None}, "  git           main; clean; its upstream origin/main is not there"),
+            ({"upstream": "", "ahead": None}, "  git           main; clean; no upstream"),
+            ({"branch": "", "detached": True, "upstream": ""}, "  git           detached at 0123456789ab; clean"),
+            ({"branch": "x\x1b[31m\u202e", "upstream": "x"}, "  git           x\\x1b[31m\\u202e; clean"),
+            ({"problem": "git did not answer"}, "  git           main; cannot tell more: git did not answer"),
+            ({"bare": True}, "  git           main (bare)"),
+            ({"kind": ""}, "                neither a git nor a Mercurial repository"),
+            (
+                {"kind": "hg", "branch": "default", "bookmark": "b", "upstream": "", "ahead": 2, "behind": 1},
+                "  Mercurial     default (bookmark b); clean; 2 not public, 1 newer on the branch",
+            ),
+            ({"last_commit": ""}, "  last commit   none"),
+            ({"last_commit": "2027-01-01T00:00:00Z"}, "  last commit   2027-01-01T00:00:00Z"),
+        ],
+    )
+    def test_status_of_a_repository(self, change: Data, line: str) -> None:
+        """What is not committed and not pushed is said; names are escaped."""
+        project = WELL | {"vcs": WELL["vcs"] | change}
+        assert line in told("status", {"host": HOST, "projects": [project], "time": "2026-01-03T00:00:00Z"})[0]
 
     def test_no_projects(self) -> None:
         """A hint says how to make one."""
@@ -454,7 +622,22 @@ class TestHosts:
             "repoman: error: [b] there is no registry at /r.toml.",
             "hint: repoman setup",
             "repoman: error: c is unreachable: no route",
+            "hint: ansible -i INVENTORY c -m ansible.builtin.ping -vvv   shows why",
         ]
+
+    def test_order_is_that_of_the_names(self) -> None:
+        """Whichever host is done first."""
+        run = Run("list", ("all",))
+        for name in ("b", "a"):
+            run.callback.v2_runner_on_ok(Result(Task({"repoman_view": "list"}), Host(name), {"projects": []}))
+        assert [line for line in run.ends().screen.out if line.startswith("==")] == ["== a ==", "== b =="]
+
+    def test_a_warning_is_told_of_each(self) -> None:
+        """What one host was warned of is not known of the others."""
+        run = Run("list", ("all",))
+        for name in ("a", "b", "b"):
+            run.callback.v2_runner_on_ok(Result(Task({"repoman_view": "list"}), Host(name), {"projects": [], "warnings": ["w"]}))
+        assert run.ends().screen.err == ["repoman: warning: [a] w", "repoman: warning: [b] w"]
 
     def test_as_json(self) -> None:
         """The document has a part for each host."""

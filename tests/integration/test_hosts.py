@@ -1,0 +1,163 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Other hosts: the same verbs on two Incus hosts over ssh, in parallel, with and without become."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab import Lab, closed_port, lab
+from proxy import RecordingProxy
+from world import Me, Result, changes
+
+HOMELAB = Path(__file__).parent / "homelab"
+NAMES = ("nas1", "nas2")
+
+
+@pytest.fixture(scope="module")
+def built(me: Me, installation: Path) -> Iterator[Lab]:
+    """The lab."""
+    with lab(me, installation) as built:
+        yield built
+
+
+@pytest.fixture
+def homelab(built: Lab) -> Iterator[Lab]:
+    """The lab, as it was at first."""
+    yield built
+    for host in built.hosts.values():
+        host.clean()
+        for path in (host.registry, *host.user_dir.glob("*"), *host.overrides.glob("*")):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(host.home / "src", ignore_errors=True)
+
+
+def by_host(result: Result) -> dict[str, str]:
+    """Return what was reported of each host."""
+    parts = result.out.split("== ")[1:]
+    return {part.partition(" ==\n")[0]: part.partition(" ==\n")[2] for part in parts}
+
+
+def test_two_hosts_from_setup_to_remove(homelab: Lab) -> None:
+    """Each verb works on both; each host has its own registry, library and containers, and its person owns its files."""
+    repoman, inventory = homelab.controller.repoman, homelab.inventory()
+    on = ("-i", inventory, "-l", "nas*", "--forks", "2")
+    set_up = repoman(*on, "setup")
+    assert list(by_host(set_up)) == list(NAMES)
+    for name, host in homelab.hosts.items():
+        assert f"[{name}] br0 has no global IPv4 address" in set_up.err
+        assert str(host.registry) in by_host(set_up)[name]
+        host.write(host.registry, host.registry.read_text().replace('lan_ip = ""', f'lan_ip = "192.0.2.{name[-1]}"'))
+        host.git_repository("demo")
+    repoman(*on, "-C", "profile", "install", "--all")
+    assert [list(host.profiles()) for host in homelab.hosts.values()] == [["default"]] * 2
+    installed = by_host(repoman(*on, "profile", "install", "--all"))
+    for name, host in homelab.hosts.items():
+        assert installed[name].count("==> installed ") == 3
+        assert f"192.0.2.{name[-1]}" in str(host.profiles()["llm-share"])
+        assert host.me.name in str(host.profiles()["claude-share"]) or str(host.home) in str(host.profiles()["claude-share"])
+    assert repoman(*on, "--json", "profile", "install", "--all").data["changed"] is False
+    assert repoman(*on, "-C", "--json", "profile", "install", "--all").data["changed"] is False
+
+    made = repoman(*on, "new", "demo", "--image", "busybox", "--profile", "default", "--profile", "dotfiles")
+    assert "next: repoman shell demo" in by_host(made)["nas2"]
+    for host in homelab.hosts.values():
+        instance = host.instances()["demo"]
+        assert instance["status"] == "Running"
+        assert instance["devices"]["repo"]["source"] == str(host.repos / "demo")
+        assert (host.registry.stat().st_uid, (host.repos / "demo").stat().st_uid) == (host.me.uid, host.me.uid)
+        assert host.run("git", "fsck", cwd=host.repos / "demo").code == 0
+    listed = repoman(*on, "--json", "list").data
+    assert list(listed["hosts"]) == list(NAMES)
+    assert [[(project["name"], project["state"], project["repo"]) for project in listed["hosts"][name]["projects"]] for name in NAMES] == [
+        [("demo", "Running", str(host.repos / "demo"))] for host in homelab.hosts.values()
+    ]
+    assert not repoman(*on, "--json", "new", "demo").data["changed"]
+    repoman("-i", inventory, "-l", "nas2", "remove", "demo", "--yes")
+    assert ["demo" in host.instances() for host in homelab.hosts.values()] == [True, False]
+    assert not homelab.controller.registry.exists()
+
+
+def test_host_that_is_down(homelab: Lab) -> None:
+    """The others' work is done; the error names the one that is down, in text and in JSON; exit 1."""
+    inventory = homelab.inventory(nas0=homelab.variables["nas1"] | {"ansible_port": closed_port()})
+    result = homelab.controller.repoman("-i", inventory, "profile", "install", "dotfiles", code=1)
+    assert "repoman: error: nas0 is unreachable: " in result.err
+    assert "hint: " in result.err
+    assert by_host(result) == dict.fromkeys(NAMES, "==> installed dotfiles (source: vendor)\n")
+    again = homelab.controller.repoman("-i", inventory, "--json", "profile", "install", "dotfiles", code=1).data["hosts"]
+    assert again["nas0"]["unreachable"] is True
+    assert again["nas0"]["exit_code"] == 1
+    assert [again[name]["profiles"][0]["action"] for name in NAMES] == ["unchanged", "unchanged"]
+
+
+def test_failure_on_one_host(homelab: Lab) -> None:
+    """A template that one host alone has is installed there; the worst exit code wins."""
+    homelab.hosts["nas1"].template("own", "description: own\n")
+    result = homelab.controller.repoman("-i", homelab.inventory(), "profile", "install", "own", code=3)
+    assert "==> installed own (source: user)" in result.out
+    assert "repoman: error: [nas2] " in result.err
+    assert "[nas1]" not in result.err
+
+
+@pytest.mark.parametrize(("name", "pipelining"), [("nas1", True), ("nas2", False)])
+def test_interruption_is_undone_over_there(homelab: Lab, name: str, pipelining: bool) -> None:
+    """Ctrl-C here ends the module on the other host, which undoes what it began: without a terminal there, and with one and ``become``."""
+    host = homelab.hosts[name]
+    host.git_repository("demo")
+    begun, undone, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def watch(method: str, target: str) -> None:
+        if method == "PUT" and "/state" in target and not begun.is_set():
+            begun.set()
+            assert go_on.wait(60)
+        if method == "DELETE" and "/instances/demo" in target:
+            undone.set()
+
+    with RecordingProxy(host.socket) as proxy:
+        os.chmod(proxy.path, 0o666)
+        os.chmod(os.path.dirname(proxy.path), 0o755)
+        inventory = homelab.inventory(**{name: {"repoman_socket": proxy.path, "ansible_ssh_pipelining": pipelining}})
+        on = ("-i", inventory, "-l", name)
+        homelab.controller.repoman(*on, "setup")
+        before = host.registry.read_text()
+        proxy.on_request(watch)
+        process = homelab.controller.start("repoman", *on, "new", "demo", "--image", "busybox")
+        assert begun.wait(60)
+        os.kill(process.pid, signal.SIGINT)
+        _out, err = process.communicate(timeout=60)
+        go_on.set()
+        assert process.returncode == 130, err
+        assert b"being undone there" in err
+        assert undone.wait(60)
+        host.wait_gone("demo")
+    assert host.registry.read_text() == before
+
+
+def test_homelab_that_includes_the_roles(homelab: Lab) -> None:
+    """Somebody's site.yml on two fresh hosts: check mode, for real, again without a change, check mode again."""
+    shutil.copytree(HOMELAB, homelab.controller.home / "homelab", dirs_exist_ok=True)
+    inventory = homelab.inventory(**{name: {"homelab_home": str(host.home)} for name, host in homelab.hosts.items()})
+    site = ("-i", inventory, str(homelab.controller.home / "homelab/site.yml"))
+
+    checked = homelab.controller.playbook(*site, "--check", "--diff")
+    assert "the repository" in checked.err and "no error in check mode" in checked.err
+    for host in homelab.hosts.values():
+        assert not host.registry.exists() and "repoman" not in host.projects() and list(host.profiles()) == ["default"]
+        assert not (host.home / "src").exists()
+
+    assert changes(homelab.controller.playbook(*site)) > 0
+    for host in homelab.hosts.values():
+        found = host.instances()
+        assert {name: instance["status"] for name, instance in found.items()} == dict.fromkeys(("again", "isurus", "lamna"), "Running")
+        assert found["lamna"]["profiles"] == ["default", "dotfiles"] and found["lamna"]["config"]["user.kept"] == "yes"
+        assert found["again"]["devices"]["repo"]["source"] == str(host.home / "src/isurus")
+        assert 'repos_root = "~/src"' in host.registry.read_text() and host.registry.stat().st_uid == host.me.uid
+    assert changes(homelab.controller.playbook(*site)) == 0
+    assert changes(homelab.controller.playbook(*site, "--check")) == 0

@@ -1,0 +1,68 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The main job from end to end, and without a word about deprecation: what ``make test-matrix`` runs on each ansible-core."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from world import Result, World
+
+LOUD = {"ANSIBLE_DEPRECATION_WARNINGS": "1", "PYTHONWARNINGS": "always::DeprecationWarning,always::PendingDeprecationWarning"}
+OURS = ("homelab/repoman/", "homelab.repoman", "site-packages/repoman/", "modules/repoman_", "AnsiballZ_repoman")
+BOOK = """\
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - homelab.repoman.repoman_profile_info: {}
+    - homelab.repoman.repoman_project_info: {}
+    - homelab.repoman.repoman_profile_info: {}
+      environment: {SHIPPED: "1"}
+"""
+
+
+def complaints(result: Result) -> list[str]:
+    """Return the lines about deprecation that name a file or plugin of ours, with the line after each."""
+    text = (result.out + result.err).splitlines()
+    told = [" ".join(text[number : number + 4]) for number, line in enumerate(text) if "deprecat" in line.lower()]
+    return [line for line in told if any(name in line for name in OURS)]
+
+
+def test_the_main_job(ready: World) -> None:
+    """setup, profile install, new, list, shell, remove: the demo's core."""
+    repo = ready.git_repository("demo")
+    ready.mkdir(ready.home / ".claude")
+    assert "nothing to do" in ready.repoman("setup", "--non-interactive").out
+    ready.repoman("profile", "install", "dotfiles")
+    ready.repoman("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "dotfiles")
+    listed = ready.repoman("--json", "list").data["projects"]
+    assert [(line["name"], line["state"]) for line in listed] == [("demo", "Running")]
+    assert ready.repoman("shell", "demo", "--", "sh", "-c", "pwd; id -u; echo inside >file").out == f"{repo}\n{ready.me.uid}\n"
+    assert (repo / "file").read_text() == "inside\n"
+    ready.repoman("remove", "demo", "--yes")
+    assert ready.instances() == {} and (repo / "file").exists()
+
+
+@pytest.mark.parametrize("words", ["", "[DEPRECATION WARNING]: x. This is deprecated\nin homelab/repoman/plugins"])
+def test_a_complaint_is_seen(words: str) -> None:
+    """What the test below looks for is found where it is."""
+    assert bool(complaints(Result(0, "", words))) is bool(words)
+
+
+def test_nothing_of_ours_is_deprecated(ready: World) -> None:
+    """The playbooks by name, and modules in a playbook of one's own, with every warning on."""
+    ready.git_repository("demo")
+    book = ready.write(ready.home / "site.yml", BOOK)
+    projects = [{"name": "demo", "image": "busybox"}]
+    runs = [
+        ready.playbook("homelab.repoman.setup", env=LOUD),
+        ready.playbook("homelab.repoman.profile_install", env=LOUD, repoman_profile_names=["dotfiles"]),
+        ready.playbook("homelab.repoman.new", env=LOUD, repoman_projects=projects),
+        ready.playbook("homelab.repoman.list", env=LOUD | {"ANSIBLE_STDOUT_CALLBACK": "homelab.repoman.report", "REPOMAN_FORMAT": "json"}),
+        ready.playbook(str(book), env=LOUD),
+        ready.playbook("homelab.repoman.remove", env=LOUD, repoman_project_names=["demo"]),
+    ]
+    assert [line for run in runs for line in complaints(run)] == []
+    assert json.loads(runs[3].out)["projects"][0]["name"] == "demo"
+    assert ready.instances() == {}

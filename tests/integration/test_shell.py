@@ -1,0 +1,166 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The verb shell: on a real terminal, in a pipe, with the variables of profiles, and what it refuses."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from proxy import RecordingProxy
+from world import World
+
+LIMIT = 60
+
+
+class Terminal:
+    """A terminal with a command of the user's on it."""
+
+    def __init__(self, world: World, *argv: str) -> None:
+        self.seen = b""
+        self.pid, self.fd = pty.fork()
+        if not self.pid:
+            command = world.me.command(list(argv), world.env(TERM="xterm"))
+            os.chdir(world.home)
+            os.execvp(command[0], command)  # noqa: S606
+
+    def size(self, rows: int, columns: int) -> None:
+        """Make it another size; the kernel tells the foreground process."""
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text: str) -> None:
+        """Type on it."""
+        os.write(self.fd, text.encode())
+
+    def wait_for(self, text: str) -> str:
+        """Return what was shown up to and with ``text``, which must come."""
+        wanted, deadline = text.encode(), time.monotonic() + LIMIT
+        while wanted not in self.seen:
+            assert select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))[0], (text, self.seen)
+            assert self._read(), (text, self.seen)
+        before, found, self.seen = self.seen.partition(wanted)
+        return (before + found).decode(errors="surrogateescape")
+
+    def end(self) -> int:
+        """Return the exit status, once it has ended; what it still shows is taken."""
+        while self._read():
+            pass
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def _read(self) -> bool:
+        try:
+            more = os.read(self.fd, 65536)
+        except OSError:  # how Linux says that nobody is at the other end
+            return False
+        self.seen += more
+        return bool(more)
+
+
+@contextmanager
+def terminal(world: World, *argv: str) -> Iterator[Terminal]:
+    """Run a command on a terminal; it does not outlive the block."""
+    there = Terminal(world, *argv)
+    try:
+        yield there
+    finally:
+        os.close(there.fd)
+        try:
+            os.kill(there.pid, signal.SIGKILL)
+            os.waitpid(there.pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+
+
+@pytest.fixture
+def demo(ready: World) -> World:
+    """A world with the project ``demo`` on busybox."""
+    ready.git_repository("demo")
+    ready.repoman("new", "demo", "--image", "busybox")
+    return ready
+
+
+def raw(world: World, *argv: str | bytes, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run ``repoman`` with bytes for arguments and input."""
+    command = [os.fsencode(part) for part in world.me.command(["repoman"], world.env())]
+    return subprocess.run([*command, *map(os.fsencode, argv)], input=stdin, capture_output=True, cwd=world.home, check=False, timeout=LIMIT)
+
+
+def test_in_a_pipe(demo: World, proxy: RecordingProxy) -> None:
+    """Any bytes as arguments and input, errors on their own stream, the exit status or the signal; one request before the client's."""
+    odd = [b"a b", b"", b"-x", b"--", b"$HOME `id` \\ '\"", b"new\nline\n", b"\xff\xfe\x01", "ü".encode(), b"%s\\0101"]
+    assert raw(demo, "shell", "demo", "--", "printf", "%s|", *odd).stdout == b"|".join(odd) + b"|"
+    data = os.urandom(3_000_000)
+    proxy.clear()
+    done = raw(demo, "shell", "demo", "--", "sh", "-c", "cat; echo trouble >&2; pwd >&2; exit 42", stdin=data)
+    assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(data).digest()
+    assert done.stderr == f"trouble\n{demo.repos}/demo\n".encode() and done.returncode == 42
+    before_exec = [target for _method, target in proxy.requests[: [method for method, _target in proxy.requests].index("POST")]]
+    assert sum("/1.0/" in target for target in before_exec if "instances?" in target or "profiles" in target) == 1
+    for name in ("TERM", "KILL"):
+        assert raw(demo, "shell", "demo", "--", "sh", "-c", f"kill -{name} $$").returncode == 128 + getattr(signal, f"SIG{name}")
+    assert raw(demo, "shell", "demo", "--", "no-such-command").returncode == 127
+
+
+def test_on_a_terminal(ready: World) -> None:
+    """A login shell with job control, the size of the terminal and its changes, Ctrl-C, supplementary groups, the exit status."""
+    ready.git_repository("demo")
+    ready.repoman("new", "demo", "--image", "debian")
+    ready.incus("exec", "--project=repoman", "demo", "--", "usermod", "-aG", "games", ready.me.name)
+    ready.incus("stop", "--force", "--project=repoman", "demo")
+    with terminal(ready, "repoman", "shell", "demo") as there:
+        there.size(31, 97)
+        there.type("PS1='ready-$((6*7))> '\n")
+        there.wait_for("ready-42> ")
+        there.type("shopt -q login_shell && echo login-$((6*7)); id -Gn; pwd; tty; stty size; trap 'echo size: $(stty size)' WINCH\n")
+        there.wait_for("login-42")
+        shown = there.wait_for("ready-42> ")
+        assert f"{ready.me.name} games\r\n{ready.repos}/demo\r\n/dev/pts/" in shown and "\r\n31 97\r\n" in shown
+        there.size(40, 120)
+        there.wait_for("size: 40 120")
+        there.type("tail -f /etc/hostname\n")
+        there.wait_for("debian\r\n")  # tail's own: it runs, and is what Ctrl-C ends
+        there.type("\x03")
+        there.wait_for("ready-42> ")
+        there.type("echo after-$?-$((6*7))\n")
+        there.wait_for("after-130-42")
+        there.wait_for("ready-42> ")
+        there.type("exit 7\n")
+        assert there.end() == 7
+
+
+def test_variables_of_the_configuration(ready: World) -> None:
+    """What profiles and the override set is there in spite of the login, whatever it holds; on no command line, and nobody's identity."""
+    ready.git_repository("demo")
+    odd = 'it\'s "$(id)" `x` \\n two  '
+    ready.template("vars", "config:\n  environment.ODD: " + json.dumps(odd) + "\n  environment.HOME: /nowhere\n")
+    ready.repoman("profile", "install", "vars")
+    ready.write(ready.overrides / "demo.toml", '[config]\n"environment.rest" = "own"\n"environment.not-one" = "x"\n')
+    ready.repoman("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "vars")
+    script = 'printf "%s|" "$ODD" "$rest" "$HOME" "$PATH"; ls /proc/self/fd | grep -c 9; tr "\\0" " " </proc/*/cmdline | grep -c "two" '
+    done = raw(ready, "shell", "demo", "--", "sh", "-c", script)
+    values = done.stdout.decode().split("|")
+    assert values[:3] == [odd, "own", str(ready.home)] and values[4].split() == ["0", "0"]
+    ready.incus("stop", "--force", "--project=repoman", "demo")
+    assert raw(ready, "shell", "demo", "--", "sh", "-c", 'printf %s "$ODD"').stdout.decode() == odd
+
+
+def test_what_is_refused_is_not_started(ready: World, proxy: RecordingProxy) -> None:
+    """A container that repoman did not make stays as it is; a name that is not known is none."""
+    ready.git_repository("demo")
+    ready.incus("create", "busybox", "demo", "--project=repoman")
+    proxy.clear()
+    ready.refused("shell", "demo", "--", "true", code=4)
+    ready.refused("shell", "gone", "--", "true", code=3)
+    assert proxy.writes == [] and ready.instances()["demo"]["status"] == "Stopped"

@@ -1,0 +1,190 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""status and list on real containers, and what they must not run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from proxy import RecordingProxy
+from world import LAN_IP, World
+
+
+def projects(world: World, *names: str) -> dict[str, Any]:
+    """Return the projects of ``status``, by name."""
+    return {each["name"]: each for each in world.repoman("--json", "status", *names).data["projects"]}
+
+
+def enter(world: World, *names: str) -> None:
+    """Enter projects into the registry, without a container."""
+    entries = "".join(f'\n[[project]]\nname = "{name}"\nrepo = "{name}"\n' for name in names)
+    world.write(world.registry, world.registry.read_text() + entries)
+
+
+def with_backup(world: World) -> Path:
+    """Let the backup be in a directory of the home, without a mark."""
+    path = world.mkdir(world.home / "backup")
+    world.write(world.registry, world.registry.read_text().replace('"/nfs/repos"', f'"{path}"'))
+    return path
+
+
+def test_status_tells_all(ready: World, proxy: RecordingProxy) -> None:
+    """The host, and of each project container, profiles, sources, differences, repository; with three reads, and no write."""
+    ready.template(
+        "extra",
+        f"config: {{}}\ndevices:\n  gone:\n    type: disk\n    source: {ready.home}/gone\n    path: /mnt/gone\n    required: 'false'\n",
+    )
+    ready.repoman("profile", "install", "extra")
+    repo = ready.git_repository("demo")
+    ready.repoman("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "extra")
+    backup = with_backup(ready)
+    told = projects(ready)["demo"]
+    assert (told["state"], told["differences"], told["profile_drift"], told["problem"]) == ("Running", [], [], "")
+    assert told["missing_sources"] == [{"device": "gone", "source": f"{ready.home}/gone"}]
+    assert (told["vcs"]["kind"], told["vcs"]["branch"], told["vcs"]["untracked"]) == ("git", "main", 0)
+    ready.write(repo / "untracked", "")
+    ready.template("extra", "config: {user.new: x}\ndevices: {}\n")
+    ready.write(ready.overrides / "demo.toml", '[config]\n"user.wanted" = "1"\n')
+    ready.incus("config", "set", "--project=repoman", "demo", "user.manual=mine")
+    ready.incus("config", "device", "set", "--project=repoman", "demo", "repo", "readonly=true")
+    text = ready.registry.read_text()
+    proxy.clear()
+    page = ready.repoman("--json", "status").data
+    assert len(proxy.requests) == 3 and proxy.writes == [] and ready.registry.read_text() == text and not page["changed"]
+    told = page["projects"][0]
+    assert told["differences"] == ["key user.wanted is missing", "device repo was changed"]
+    assert (told["profile_drift"], told["vcs"]["untracked"]) == (["extra"], 1)
+    assert page["host"]["incus_version"] == ready.incus("version").split("Server version: ")[1].strip()
+    assert page["host"]["lan_ip"]["registry"] == LAN_IP and page["host"]["library"]["drift"] == ["extra"]
+    assert page["host"]["backup"] == page["host"]["backup"] | {"path": str(backup), "state": "unmarked"}
+    lines = ready.repoman("status", "demo").out.splitlines()
+    assert lines[0] == "host" and "demo" in lines and "  container     Running" in lines
+    assert "  differs       key user.wanted is missing" in lines and "                to correct it: repoman new demo" in lines
+    ready.repoman("new", "demo")
+    assert projects(ready)["demo"]["differences"] == []
+    assert ready.instances()["demo"]["config"]["user.manual"] == "mine"
+    ready.write(ready.overrides / "demo.toml", 'profiles = ["default", "nope"]\n')
+    told = projects(ready)["demo"]
+    assert told["profiles_missing"] == ["nope"] and told["differences"][0] == "profiles: default, extra instead of default, nope"
+
+
+def test_the_same_requests_for_many_projects(ready: World, proxy: RecordingProxy) -> None:
+    """Fifty projects take no more requests than one."""
+    names = [f"p{number}" for number in range(50)]
+    enter(ready, *names)
+    for name in names[:5]:
+        ready.git_repository(name)
+    proxy.clear()
+    told = projects(ready)
+    assert len(told) == 50 and len(proxy.requests) == 3
+    assert [told[name]["vcs"]["branch"] for name in names[:5]] == ["main"] * 5 and told["p9"]["vcs"] is None
+    proxy.clear()
+    assert len(ready.repoman("--json", "list").data["projects"]) == 50 and len(proxy.requests) == 1
+
+
+def test_what_is_not_as_it_should_be(ready: World) -> None:
+    """Unfinished, missing and unknown containers, broken repositories and overrides are lines; what is not ours is not shown."""
+    ready.git_repository("half")
+    broken = ready.git_repository("broken")
+    ready.write(broken / ".git/HEAD", "nonsense\n")
+    (ready.repos / "odd").symlink_to("/etc")
+    enter(ready, "half", "broken", "odd", "unreadable")
+    ready.write(ready.overrides / "unreadable.toml", "nonsense\n")
+    for name, marks in (("half", ("half", "creating")), ("stray", ("stray", "ready")), ("copy", ("half", "ready")), ("theirs", ())):
+        settings = [f"--config=user.repoman.{key}={mark}" for key, mark in zip(("project", "state"), marks, strict=False)]
+        ready.incus("init", "--project=repoman", "busybox", name, *settings)
+    told = projects(ready)
+    assert sorted(told) == ["broken", "half", "odd", "stray", "unreadable"]
+    assert told["half"]["unfinished"] and told["stray"]["state"] == "Stopped" and not told["stray"]["registered"]
+    assert told["broken"]["state"] == "missing" and told["broken"]["vcs"]["problem"] == "its HEAD names neither a branch nor a commit"
+    assert "leads outside" in told["odd"]["vcs"]["problem"] and "unreadable.toml" in told["unreadable"]["problem"]
+    listed = ready.repoman("list")
+    assert "unfinished" in listed.out and "not in the registry" in listed.out and "unreadable.toml" in listed.err
+    assert "theirs" not in listed.out and "copy" not in listed.out
+    assert "theirs" in ready.refused("status", "theirs", code=4)
+    hints = ready.refused("status", "hal", code=3)
+    assert "hint: did you mean 'half'?" in hints
+
+
+@pytest.mark.parametrize(
+    ("mark", "state"),
+    [
+        ("", "unreadable"),
+        ('host = "elsewhere"\n', "foreign"),
+        ('host = "{host}"\nuser = "nobody"\n', "foreign"),
+        ('host = "{host}"\nuser = "{user}"\n', "ready"),
+    ],
+)
+def test_backup_target(ready: World, mark: str, state: str) -> None:
+    """Whose the backup's target is shows by its mark."""
+    path = with_backup(ready)
+    text = mark.format(host=os.uname().nodename, user=ready.me.name) or "= nonsense"
+    ready.write(path / ".repoman/mirror.toml", text)
+    assert ready.repoman("--json", "status").data["host"]["backup"]["state"] == state
+
+
+def test_backup_target_that_does_not_exist(ready: World) -> None:
+    """It is said, and is no failure."""
+    assert ready.repoman("--json", "status").data["host"]["backup"]["state"] == "missing"
+    assert "/nfs/repos does not exist" in ready.repoman("status").out
+
+
+def test_traps(ready: World) -> None:
+    """Nothing that a repository configures is run by any verb; plain git and hg run it."""
+    trap = ready.write(ready.home / "trap.sh", f"#!/bin/sh\n: >{ready.home}/fired\n")
+    trap.chmod(0o755)
+    fired = ready.home / "fired"
+    git, hg = ready.git_repository("one"), ready.repos / "two"
+    ready.run("git", "config", "core.fsmonitor", str(trap), cwd=git)
+    ready.run("git", "config", "filter.x.clean", str(trap), cwd=git)
+    ready.write(git / ".gitattributes", "* filter=x\n")
+    ready.run("hg", "init", str(hg))
+    ready.write(hg / ".hg/hgrc", f"[hooks]\npre-status = {trap}\npre-repoman-state = {trap}\n[extensions]\nevil = {trap}\n")
+    for name in ("one", "two"):
+        ready.repoman("new", name, "--image", "busybox")
+    ready.repoman("list")
+    told = projects(ready)
+    assert not fired.exists()
+    assert [(told[name]["vcs"]["kind"], told[name]["vcs"]["problem"]) for name in ("one", "two")] == [("git", ""), ("hg", "")]
+    for path, command in ((git, "git"), (hg, "hg")):
+        ready.run(command, "status", cwd=path)
+        assert fired.exists()
+        fired.unlink()
+
+
+def test_names_from_repositories_are_escaped(ready: World) -> None:
+    """A branch cannot make the terminal obey."""
+    repo = ready.git_repository("demo")
+    ready.write(repo / ".git/refs/heads/x\u202ey", (repo / ".git/refs/heads/main").read_text())
+    ready.write(repo / ".git/HEAD", "ref: refs/heads/x\u202ey\n")
+    enter(ready, "demo")
+    out = ready.repoman("status").out
+    assert "x\\u202ey" in out and "\u202e" not in out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can serve another user")
+@pytest.mark.parametrize("environment", [{}, {"SHIPPED": "1"}], ids=["here", "shipped"])
+def test_as_root_for_a_user(ready: World, environment: dict[str, str]) -> None:
+    """A task of root's tells of a user's projects; git and hg run as the user, and nothing becomes root's."""
+    repo = ready.git_repository("one")
+    ready.run("hg", "init", str(ready.repos / "two"))
+    enter(ready, "one", "two")
+    ready.write(ready.registry, ready.registry.read_text().replace('"~/repos"', f'"{ready.repos}"'))
+    page = ready.home / "page.json"
+    options = {"status": True, "user": ready.me.name, "registry_path": str(ready.registry), "vcs_timeout": 30}
+    tasks = [
+        {"homelab.repoman.repoman_project_info": options, "register": "page", "environment": environment},
+        {"ansible.builtin.copy": {"content": "{{ page.projects | to_json }}", "dest": str(page), "mode": "0644"}},
+    ]
+    play = ready.write(ready.home / "play.json", json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    env = ready.env(USER="root", ANSIBLE_LOCAL_TEMP=f"{ready.home}/.ansible/root")
+    done = subprocess.run([str(ready.bin_dir / "ansible-playbook"), str(play)], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done
+    told = [each["vcs"] for each in json.loads(page.read_text())]
+    assert [(each["branch"], each["problem"]) for each in told] == [("main", ""), ("default", "")]
+    assert {path.stat().st_uid for path in repo.rglob("*")} == {ready.me.uid}

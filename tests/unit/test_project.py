@@ -1,0 +1,81 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How an instance differs from what it is to be, and what is shown of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.project import APPLIED, _text, _wishes, differences, match
+
+
+def instance(applied: dict[str, list[str]], **more: Any) -> dict[str, Any]:
+    """Return an instance as Incus tells of it."""
+    data: dict[str, Any] = {"config": {}, "devices": {}, "profiles": ["default"]} | more
+    data["config"] |= {APPLIED: json.dumps(applied)}
+    return data
+
+
+def test_edits_stay_and_what_was_applied_is_put_right() -> None:
+    """Of keys and devices: hand-made ones stay, changed ones are corrected, unwanted ones of repoman's go."""
+    data = instance(
+        {"config": ["a", "b"], "devices": ["repo", "old"]},
+        config={"a": "changed", "b": "2", "mine": "1"},
+        devices={"repo": {"path": "/r"}, "old": {"path": "/o"}, "mine": {"path": "/m"}},
+    )
+    config = {"a": "1", "c": "3", APPLIED: "new"}
+    now, then = match(data, config, {"repo": {"path": "/r"}, "x": {"path": "/x"}}, ["default"])
+    assert now["config"]["a"] == "changed"
+    assert then["config"] == {"a": "1", "c": "3", "mine": "1", APPLIED: "new"}
+    assert then["devices"] == {"repo": {"path": "/r"}, "mine": {"path": "/m"}, "x": {"path": "/x"}}
+    assert differences(now, then) == [
+        "key a was changed",
+        "key b is no longer wanted",
+        "key c is missing",
+        "device old is no longer wanted",
+        "device x is missing",
+    ]
+    assert differences(then, then) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "applied", "wanted", "then"),
+    [
+        (["default"], ["default"], ["default", "new"], ["default", "new"]),
+        (["default", "old"], ["default", "old"], ["default"], ["default"]),
+        (["mine", "default"], ["default"], ["default"], ["mine", "default"]),
+        (["default", "mine", "b"], ["default", "b"], ["default", "b"], ["default", "mine", "b"]),
+        (["b", "mine", "a"], ["a", "b"], ["a", "b"], ["a", "b", "mine"]),
+        (["default", "mine"], [], ["default"], ["default", "mine"]),
+    ],
+)
+def test_profiles(now: list[str], applied: list[str], wanted: list[str], then: list[str]) -> None:
+    """Added and taken away as is wanted, in the order that is wanted; those added by hand stay."""
+    old, new = match(instance({"profiles": applied}, profiles=now), {}, {}, wanted)
+    assert old["profiles"] == now and new["profiles"] == then
+
+
+@pytest.mark.parametrize("key", ["environment.TOKEN", "environment.X", "user.db_password", "cloud.Secret", "user.private-key"])
+def test_secrets_are_not_shown(key: str) -> None:
+    """Neither side has the value, but a change is a difference; the server's own keys are left out."""
+    before = {"config": {key: "hush", "limits.cpu": "2", "volatile.x": "1", "image.os": "y"}, "profiles": []}
+    after = before | {"config": before["config"] | {key: "other hush"}}
+    texts = [_text(before, ("config", "profiles")), _text(after, ("config", "profiles"), before)]
+    assert texts[0] != texts[1] and not any("hush" in text or "volatile" in text or "image" in text for text in texts)
+    assert all(key in text and "limits.cpu" in text for text in texts)
+    assert _text(before, ("config", "profiles"), before) == texts[0]
+
+
+def test_a_project_is_named_once() -> None:
+    """Twice is wrong usage, as is a name that cannot be; nothing has been opened by then."""
+    with pytest.raises(UsageError, match="named twice"):
+        _wishes({"projects": [{"name": "a"}, {"name": "b"}, {"name": "a"}]})
+    with pytest.raises(UsageError):
+        _wishes({"projects": [{"name": "a/b"}]})
+    single = dict.fromkeys(("repo", "image", "profiles", "backup", "config", "devices", "target")) | {"name": "a"}
+    assert _wishes(single | {"projects": None}) == [single] and _wishes({"projects": []}) == []
