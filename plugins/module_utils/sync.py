@@ -155,11 +155,15 @@ class Job:
                 if self.found.fresh:
                     target.adopt(place, self.target)
                 stack.enter_context(target.locked(self.target, self.state, me))
-                target.check_writable(place, self.target)
-                stack.enter_context(target.announced(self.target))
+                target.check_alone(self.target)
             scratch = stack.enter_context(self._scratch())
             times = target.kept_times(self.target)
             settings = self._settings(scratch, target.kept_name(self.now, times))
+            if not self.check:
+                with suppress(OSError):  # what a run that failed left may be what fills the target
+                    mirror.prepare(settings)
+                target.check_writable(place, self.target)
+                stack.enter_context(target.announced(self.target))
             self.stamps = target.read_stamps(self.target)
             works = self._plan(settings)
             expired = target.expired(times, self.now, self.stamps.run, self.params["keep_days"])
@@ -344,7 +348,6 @@ class Job:
         by_name = {work.unit.name: work for work in works}
         wanted = [work for work in works if work.changes is not None]
         registry.make_directory(str(self.state / "manifests"), self.backup.me)
-        mirror.prepare(settings)
         self._note_created(wanted, settings)
         stamped = time.monotonic()
 

@@ -297,9 +297,18 @@ def announced(target: Target) -> Iterator[None]:
             target.ours("lock").unlink()
 
 
-def _take(target: Target) -> None:
-    path = target.ours("lock")
-    mine = {
+def check_alone(target: Target) -> None:
+    """Refuse a target on which another host says it is at work.
+
+    :raises ConflictError: it says so, and may be right.
+    """
+    if os.path.lexists(target.ours("lock")):
+        _check_stale(target.ours("lock"), _self())
+
+
+def _self() -> dict[str, Any]:
+    """Return what this process announces of itself."""
+    return {
         "host": socket.gethostname(),
         "machine": _first_line(MACHINE_ID),
         "boot": _first_line(BOOT_ID),
@@ -307,6 +316,10 @@ def _take(target: Target) -> None:
         "started": _started(os.getpid()),
         "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
+
+
+def _take(target: Target) -> None:
+    path, mine = target.ours("lock"), _self()
     draft = target.ours("lock.new")
     draft.write_text(json.dumps(mine), encoding="utf-8")
     try:
