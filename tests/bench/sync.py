@@ -216,7 +216,7 @@ def million(base: Path) -> bool:
     first, again = timed(ours.run), timed(ours.run)
     memory = max(resource.getrusage(each).ru_maxrss for each in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
     print(f"\na million entries in one unit: first copy {first:.0f} s, unchanged {again:.1f} s, memory {memory:.0f} MB (contract: 200 MB)")
-    return memory < 200  # noqa: PLR2004
+    return memory < 200
 
 
 def main() -> int:

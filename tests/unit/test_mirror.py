@@ -62,7 +62,7 @@ def again(place: Place) -> None:
 # Kinds of repositories
 
 
-def test_every_kind_of_git_repository(place: Place, tmp_path: Path) -> None:
+def test_every_kind_of_git_repository(place: Place, tmp_path: Path) -> None:  # noqa: PLR0915 - many kinds
     """Plain, bare, nested, submodule, linked worktree, shallow, partial, alternates, stash and rebase under way: first copy and changes."""
     plain = repository_at(place.repos / "plain")
     outside = repository_at(tmp_path / "outside")
