@@ -11,7 +11,7 @@ LIB_DIR := $(DESTDIR)$(PREFIX)/lib/repoman
 PROFILES_DIR := $(DESTDIR)$(PREFIX)/share/repoman/profiles
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit lint sanity machine venv install uninstall clean
+.PHONY: help demo test test-unit test-long bench lint sanity machine venv install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,12 @@ test: machine venv ## set everything up and run all tests
 
 test-unit: venv ## only the tests that need no Incus
 	$(BIN)/pytest tests/unit
+
+test-long: venv ## races with writers and kills, many times over
+	REPOMAN_RACES=60 REPOMAN_TREES=300 REPOMAN_KILL_STEP=5 $(BIN)/pytest tests/unit/test_mirror.py tests/unit/test_mirror_races.py
+
+bench: venv ## what sync costs beside rsync; BENCH='--runs 9 --latency --million'
+	$(BIN)/python tests/bench/sync.py $(BENCH)
 
 lint: venv ## all gates
 	$(BIN)/ruff check .

@@ -38,7 +38,7 @@ PROVEN = frozenset({b"HEAD", b"refs", b"logs", b"packed-refs", b"index", b"shall
 PUBLISHED = {b"config": 0, b"objects": 1, b"shallow": 2, b"packed-refs": 3, b"refs": 4, b"worktrees": 5, b"HEAD": 6}
 LAST_RANK = 7
 
-_TEMPORARY = re.compile(rb"(^|/)(tmp_|\.tmp-|incoming-|gc\.pid$)|\.lock$|\.tmp$")
+_PASSING = re.compile(rb"\.lock$|^gc\.pid$|^packed-refs\.new$|^objects/(.*/)?(tmp_|\.tmp-|incoming-)")
 _PACK_ORDER = {b".pack": 0, b".idx": 2}
 
 
@@ -58,7 +58,7 @@ def kind_of(path: bytes) -> str:
         or ``passing`` (locks and files that are not whole yet: never mirrored).
     """
     first, _, rest = path.partition(b"/")
-    if _TEMPORARY.search(path):
+    if _PASSING.search(path):
         return "passing"
     if first == b"objects":
         return "derived" if rest.startswith(b"info/") or b"/multi-pack-index" in path else "object"
@@ -320,8 +320,16 @@ class GitDirectory:
             if data is not None and (first in PROVEN or first.startswith(b"sharedindex.") or inner == b"info/grafts"):
                 _put(os.path.join(base, inner), data)
         missing = self.objects.keys() - self.listed.keys()
-        have = {each: entry[:4] for each, entry in self.have.items() if self._is(each, "derived") and entry.kind == "f"}
-        wanted = {each: entry[:4] for each, (entry, _) in self.staged.items() if self._is(each, "derived") and entry.kind == "f"}
+        have = {
+            each: (entry.size, entry.mtime_ns, entry.inode)
+            for each, entry in self.have.items()
+            if self._is(each, "derived") and entry.kind == "f"
+        }
+        wanted = {
+            each: (entry.size, entry.mtime_ns, entry.inode)
+            for each, (entry, _) in self.staged.items()
+            if self._is(each, "derived") and entry.kind == "f"
+        }
         if missing or have != wanted or self.far or not derived:
             objects = os.path.join(base, b"objects")
             self._farm(objects, derived=derived)
