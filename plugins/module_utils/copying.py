@@ -16,7 +16,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -214,9 +214,15 @@ class Copier:
         if self.pool is None:
             for item in items:
                 do(item)
-        else:
-            for _ in self.pool.map(do, items):
-                pass
+            return
+        futures = [self.pool.submit(do, item) for item in items]
+        _, others = wait(futures, return_when=FIRST_EXCEPTION)
+        for each in others:
+            each.cancel()
+        wait(futures)
+        for each in futures:
+            if not each.cancelled():
+                each.result()
 
     def count(self, files: int = 0, size: int = 0, kept: int = 0) -> None:
         """Add to the counters."""
@@ -259,9 +265,9 @@ class Copier:
                 seen = os.fstat(source)
                 if not stat.S_ISREG(seen.st_mode):
                     return None
-                wait = seen.st_ctime_ns + TICK_NS - time.time_ns()
-                if patient and 0 < wait <= TICK_NS:
-                    time.sleep(wait / 1e9)
+                early = seen.st_ctime_ns + TICK_NS - time.time_ns()
+                if patient and 0 < early <= TICK_NS:
+                    time.sleep(early / 1e9)
                     seen = os.fstat(source)
                 put = self._contents(path, old, source, seen, temporary, again=attempt > 0)
                 after = os.fstat(source)
@@ -511,18 +517,31 @@ class Copier:
         place = os.path.join(self.kept, path)
         with self._lock:
             parent = os.path.dirname(place)
-            if parent not in self._kept_directories:
-                try:
-                    os.makedirs(parent, mode=0o700, exist_ok=True)
-                except (FileExistsError, NotADirectoryError):
-                    parent = _free(parent)
-                    os.makedirs(parent, mode=0o700, exist_ok=True)
-                    return os.path.join(parent, os.path.basename(place))
-                self._kept_directories.add(parent)
+            try:
+                self._make_kept(parent)
+            except (FileExistsError, NotADirectoryError):
+                parent = _free(parent)
+                os.makedirs(parent, mode=0o700, exist_ok=True)
+                return os.path.join(parent, os.path.basename(place))
             if place in self._kept_names or place in self._kept_directories or (self._trees and os.path.lexists(place)):
                 place = _free(place)
             self._kept_names.add(place)
         return place
+
+    def _make_kept(self, path: bytes) -> None:
+        """Make a directory of ``kept``, and those above it."""
+        if path in self._kept_directories:
+            return
+        if path == self.kept:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        else:
+            self._make_kept(os.path.dirname(path))
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                if not stat.S_ISDIR(os.lstat(path).st_mode):
+                    raise
+        self._kept_directories.add(path)
 
     def _willing(self, parent: bytes, do: Callable[[], None]) -> None:
         """Do something in a directory of the mirror, opening it to ourselves first where its own mode forbids it."""

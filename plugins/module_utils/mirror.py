@@ -42,6 +42,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.spread import stre
 
 FAR_THREADS = 16
 FAR_UNITS = 8
+FAR_BATCH = 512
 SHOWN_ERRORS = 3
 LAST = ".last"
 """Added to the name of a manifest while it is not true any more."""
@@ -408,6 +409,15 @@ class _Task:
         self._plain()
         for each in repositories:
             each.remove()
+        self._take(repositories)
+        self._directories()
+        if changes.first:
+            self._put_in_place(top)
+        return self._finish(copier)
+
+    def _take(self, repositories: list[GitDirectory | HgDirectory]) -> None:
+        """Take over what the mirrors of repositories hold now, and make one what is one file in the source."""
+        assert self.copier is not None  # noqa: S101
         linked: dict[int, list[Entry]] = {}
         for each in repositories:
             each.settle()
@@ -423,11 +433,7 @@ class _Task:
                         linked.setdefault(entry.inode, []).append(entry)
         for group in linked.values():
             for entry in group[1:]:
-                copier.hard_link(group[0].path, entry, entry)
-        self._directories()
-        if changes.first:
-            self._put_in_place(top)
-        return self._finish(copier)
+                self.copier.hard_link(group[0].path, entry, entry)
 
     # Which repositories there are
 
@@ -491,14 +497,15 @@ class _Task:
     # All that no repository looks after
 
     def _plain(self) -> None:
+        """Mirror the rest: directories and files as they come, then files with several names, then what is gone."""
         copier = self.copier
         assert copier is not None  # noqa: S101
         removed: list[Entry] = []
         linked: dict[int, list[tuple[Entry, Entry | None]]] = {}
+        waiting: list[tuple[Entry, Entry | None]] = []
         for directory, pairs in differences(self.changes.before, self.changes.now):
             store = self._store(directory)
-            files: list[tuple[Entry, Entry | None]] = []
-            others: list[tuple[Entry, Entry | None]] = []
+            begun = len(waiting)
             for old, new in pairs:
                 entry = new or old
                 assert entry is not None  # noqa: S101
@@ -507,28 +514,41 @@ class _Task:
                 if new is None:
                     removed.append(entry)
                 elif new.kind == "d":
-                    if not new.path:
-                        self.touched.add(b"")
-                    elif old is None or old.kind != "d":
-                        copier.mkdir(new, old)
-                        self.touched |= {new.path, directory}
-                    elif _what(old, new):
-                        self.touched.add(new.path)
-                elif new.kind == "f":
-                    if new.nlink > 1 or (old is not None and old.nlink > 1):
-                        linked.setdefault(new.inode, []).append((new, old))
-                    else:
-                        files.append((new, old))
+                    self._own_directory(new, old)
+                elif new.kind == "f" and (new.nlink > 1 or (old is not None and old.nlink > 1)):
+                    linked.setdefault(new.inode, []).append((new, old))
                 else:
-                    others.append((new, old))
-            if files or others:
+                    waiting.append((new, old))
+            if len(waiting) > begun:
                 self.touched.add(directory)
-                with copier.inside(directory):
-                    copier.each(self._file, files)
-                    copier.each(self._other, others)
+                if self.pool is None:
+                    with copier.inside(directory):
+                        copier.each(self._one, waiting)
+                    waiting.clear()
+                elif len(waiting) > FAR_BATCH:
+                    copier.each(self._one, waiting)
+                    waiting.clear()
+        copier.each(self._one, waiting)
         for group in linked.values():
             self._linked(group)
         self._removed(removed)
+
+    def _own_directory(self, new: Entry, old: Entry | None) -> None:
+        assert self.copier is not None  # noqa: S101
+        if not new.path:
+            self.touched.add(b"")
+        elif old is None or old.kind != "d":
+            self.copier.mkdir(new, old)
+            self.touched |= {new.path, new.parent}
+        elif _what(old, new):
+            self.touched.add(new.path)
+
+    def _one(self, pair: tuple[Entry, Entry | None]) -> None:
+        assert self.copier is not None  # noqa: S101
+        if pair[0].kind == "f":
+            self._file(pair)
+        else:
+            (self.copier.link if pair[0].kind == "l" else self.copier.special)(*pair)
 
     def _file(self, pair: tuple[Entry, Entry | None]) -> Entry | None:
         entry, old = pair
@@ -541,10 +561,6 @@ class _Task:
         if got != entry:
             self.known[entry.path] = got or old
         return got
-
-    def _other(self, pair: tuple[Entry, Entry | None]) -> None:
-        assert self.copier is not None  # noqa: S101
-        (self.copier.link if pair[0].kind == "l" else self.copier.special)(*pair)
 
     def _linked(self, group: list[tuple[Entry, Entry | None]]) -> None:
         """Copy files that are one: the first by its contents, the others as links to it."""

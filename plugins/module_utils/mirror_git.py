@@ -35,7 +35,10 @@ PLAIN = frozenset({b"hooks", b"lfs", b"annex", b"svn", b"modules", b"branches", 
 PROVEN = frozenset({b"HEAD", b"refs", b"logs", b"packed-refs", b"index", b"shallow", b"worktrees", b"reftable"})
 """What of a git directory ``git fsck`` looks at."""
 
-_TEMPORARY = re.compile(rb"(^|/)(tmp_|\.tmp-|incoming-|gc\.pid$)|\.lock$|\.tmp$")
+PUBLISHED = {b"config": 0, b"objects": 1, b"shallow": 2, b"packed-refs": 3, b"refs": 4, b"worktrees": 5, b"HEAD": 6}
+LAST_RANK = 7
+
+_PASSING = re.compile(rb"\.lock$|^gc\.pid$|^packed-refs\.new$|^objects/(.*/)?(tmp_|\.tmp-|incoming-)")
 _PACK_ORDER = {b".pack": 0, b".idx": 2}
 
 
@@ -55,7 +58,7 @@ def kind_of(path: bytes) -> str:
         or ``passing`` (locks and files that are not whole yet: never mirrored).
     """
     first, _, rest = path.partition(b"/")
-    if _TEMPORARY.search(path):
+    if _PASSING.search(path):
         return "passing"
     if first == b"objects":
         return "derived" if rest.startswith(b"info/") or b"/multi-pack-index" in path else "object"
@@ -317,8 +320,16 @@ class GitDirectory:
             if data is not None and (first in PROVEN or first.startswith(b"sharedindex.") or inner == b"info/grafts"):
                 _put(os.path.join(base, inner), data)
         missing = self.objects.keys() - self.listed.keys()
-        have = {each: entry[:4] for each, entry in self.have.items() if self._is(each, "derived") and entry.kind == "f"}
-        wanted = {each: entry[:4] for each, (entry, _) in self.staged.items() if self._is(each, "derived") and entry.kind == "f"}
+        have = {
+            each: (entry.size, entry.mtime_ns, entry.inode)
+            for each, entry in self.have.items()
+            if self._is(each, "derived") and entry.kind == "f"
+        }
+        wanted = {
+            each: (entry.size, entry.mtime_ns, entry.inode)
+            for each, (entry, _) in self.staged.items()
+            if self._is(each, "derived") and entry.kind == "f"
+        }
         if missing or have != wanted or self.far or not derived:
             objects = os.path.join(base, b"objects")
             self._farm(objects, derived=derived)
@@ -372,14 +383,18 @@ class GitDirectory:
                 self.touched |= {path, entry.parent}
             elif old is None or (old[1:4], old.mtime_ns) != (entry[1:4], entry.mtime_ns):
                 self.touched.add(path)
-        for path in sorted((each for each, (entry, _) in self.staged.items() if entry.kind != "d"), key=self._publishing_order):
+
+        def put(path: bytes) -> None:
             entry, data = self.staged[path]
-            old = self.have.get(path)
-            if old == entry:
-                continue
-            self._need(entry.parent)
-            self.touched.add(entry.parent)
-            self.staged[path] = (self._put(entry, data, old) or entry._replace(ctime_ns=0), data)
+            self.staged[path] = (self._put(entry, data, self.have.get(path)) or entry._replace(ctime_ns=0), data)
+
+        wanted = [each for each, (entry, _) in self.staged.items() if entry.kind != "d" and self.have.get(each) != entry]
+        for each in wanted:
+            parent = each.rpartition(b"/")[0]
+            self._need(parent)
+            self.touched.add(parent)
+        for rank in range(LAST_RANK + 1):
+            self.copier.each(put, sorted(each for each in wanted if self._publishing_rank(each) == rank))
         for path, old in self.have.items():
             if path not in self.staged and old.kind != "d" and (self._is(path, "reference") or self._is(path, "derived")):
                 self.copier.set_aside(path, old)
@@ -402,11 +417,9 @@ class GitDirectory:
         read = read_source(self.copier.top, path, size)
         return None if read is None else read[1]
 
-    def _publishing_order(self, path: bytes) -> tuple[int, bytes]:
-        inner = path[len(self.prefix) :]
-        first = inner.partition(b"/")[0]
-        ranks = {b"config": 0, b"objects": 1, b"shallow": 2, b"packed-refs": 3, b"refs": 4, b"worktrees": 5, b"HEAD": 6}
-        return ranks.get(first, 7), path
+    def _publishing_rank(self, path: bytes) -> int:
+        first = path[len(self.prefix) :].partition(b"/")[0]
+        return PUBLISHED.get(first, LAST_RANK)
 
     def remove(self) -> None:
         """Remove objects that the source has no more, unless a collection of garbage may be under way."""

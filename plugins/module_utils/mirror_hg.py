@@ -36,8 +36,8 @@ REVISION = struct.Struct(">QiiiiII")
 REVISION_SIZE = 64
 INLINE = 1 << 16
 
-_PASSING = re.compile(rb"(^|/)(w?lock|\.[^/]*~|00changelog\.i\.a)$|^store/journal$")
-_JOURNAL = re.compile(rb"(^|/)journal\.")
+_PASSING = re.compile(rb"^(store/)?w?lock$|^store/(journal|00changelog\.i\.a)$|(^|/)\.[^/]+-\w{6,8}~$")
+_JOURNAL = re.compile(rb"^(store/)?journal\.")
 _AT_FDCWD = -100
 _EXCHANGE = 2
 _EXTENSIONS = (b"largefiles", b"lfs")

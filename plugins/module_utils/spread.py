@@ -64,7 +64,6 @@ def stream(
     tasks, tasks_in = os.pipe()
     alive, alive_in = os.pipe()
     children: dict[int, int] = {}
-    selector = selectors.DefaultSelector()
     sys.stdout.flush()
     sys.stderr.flush()
     try:
@@ -77,23 +76,14 @@ def stream(
                 _serve(work, jobs, threads, tasks, alive, writer)
             os.close(writer)
             children[child] = reader
-            selector.register(reader, selectors.EVENT_READ, bytearray())
-        feeder = threading.Thread(target=_feed, args=(tasks_in, len(jobs)), daemon=True)
-        feeder.start()
+        threading.Thread(target=_feed, args=(tasks_in, len(jobs)), daemon=True).start()
         done = 0
-        while selector.get_map():
-            for key, _ in selector.select():
-                chunk = os.read(key.fd, 1 << 20)
-                if not chunk:
-                    selector.unregister(key.fd)
-                    continue
-                key.data.extend(chunk)
-                for number, message in _messages(key.data):
-                    if number < 0:
-                        heard(message)
-                    else:
-                        done += 1
-                        yield number, message
+        for number, message in _hear(list(children.values())):
+            if number < 0:
+                heard(message)
+            else:
+                done += 1
+                yield number, message
         if done < len(jobs):
             raise LostWorkerError("A process of this run was killed in the middle of its work.", "run it again")
     finally:
@@ -103,7 +93,20 @@ def stream(
             os.waitpid(child, 0)
         os.close(tasks)
         os.close(alive)
-        selector.close()
+
+
+def _hear(readers: list[int]) -> Iterator[tuple[int, Any]]:
+    """Yield what the processes send until all of them have ended."""
+    with selectors.DefaultSelector() as selector:
+        for reader in readers:
+            selector.register(reader, selectors.EVENT_READ, bytearray())
+        while selector.get_map():
+            for key, _ in selector.select():
+                chunk = os.read(key.fd, 1 << 20)
+                if not chunk:
+                    selector.unregister(key.fd)
+                key.data.extend(chunk)
+                yield from _messages(key.data)
 
 
 def _feed(pipe: int, count: int) -> None:

@@ -20,6 +20,8 @@ from typing import Any
 import mirroring
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils import mirror
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import kind_of
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import passing
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit, rewrite, scan
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,7 +64,7 @@ def again(place: Place) -> None:
 # Kinds of repositories
 
 
-def test_every_kind_of_git_repository(place: Place, tmp_path: Path) -> None:
+def test_every_kind_of_git_repository(place: Place, tmp_path: Path) -> None:  # noqa: PLR0915 - many kinds
     """Plain, bare, nested, submodule, linked worktree, shallow, partial, alternates, stash and rebase under way: first copy and changes."""
     plain = repository_at(place.repos / "plain")
     outside = repository_at(tmp_path / "outside")
@@ -83,6 +85,8 @@ def test_every_kind_of_git_repository(place: Place, tmp_path: Path) -> None:
     git(plain, "stash", "-q")
     git(plain, "pack-refs", "--all")
     git(plain, "branch", "a/b/c")
+    git(plain, "branch", "tmp_x")
+    git(plain, "branch", "incoming-y.tmp")
     busy = repository_at(place.repos / "rebasing")
     git(busy, "checkout", "-q", "-b", "other", "HEAD~1")
     (busy / "two" / "four").write_text("conflict")
@@ -137,6 +141,48 @@ def test_sha256_repository(place: Place) -> None:
     repository_at(place.repos / "new", "--object-format=sha256")
     place.settled()
     assert mirroring.git_problems(place.target / "new") == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        (b"refs/heads/tmp_x", "reference"),
+        (b"refs/heads/incoming-x.tmp", "reference"),
+        (b"refs/heads/gc.pid", "reference"),
+        (b"refs/heads/objects/tmp_x", "reference"),
+        (b"refs/heads/main.lock", "passing"),
+        (b"packed-refs.new", "passing"),
+        (b"gc.pid", "passing"),
+        (b"objects/ab/tmp_obj_x", "passing"),
+        (b"objects/pack/.tmp-12-pack-x.pack", "passing"),
+        (b"objects/tmp_objdir-incoming-x", "passing"),
+        (b"objects/incoming-x/pack/y", "passing"),
+        (b"objects/ab/cdef", "object"),
+        (b"objects/info/commit-graphs/x", "derived"),
+        (b"objects/pack/multi-pack-index", "derived"),
+        (b"hooks/objects", "plain"),
+        (b"modules/sub/HEAD", "plain"),
+    ],
+)
+def test_kinds_of_paths_in_a_git_directory(path: bytes, kind: str) -> None:
+    """Branches may be called what temporary files are called."""
+    assert kind_of(path) == kind
+
+
+@pytest.mark.parametrize(
+    ("path", "is_passing"),
+    [
+        (b"store/lock", True),
+        (b"wlock", True),
+        (b"store/journal", True),
+        (b".bookmarks-ab12cd~", True),
+        (b"patches/lock", False),
+        (b"store/data/lock.i", False),
+    ],
+)
+def test_passing_paths_in_a_mercurial_directory(path: bytes, is_passing: bool) -> None:
+    """Only what hg itself puts there for a moment is left out."""
+    assert passing(path) is is_passing
 
 
 def test_mercurial(place: Place) -> None:
