@@ -11,7 +11,7 @@ LIB_DIR := $(DESTDIR)$(PREFIX)/lib/repoman
 PROFILES_DIR := $(DESTDIR)$(PREFIX)/share/repoman/profiles
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-matrix lint docs changelog machine venv install uninstall clean
+.PHONY: help demo test test-unit test-long test-nfs test-matrix bench lint docs changelog machine venv install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,16 @@ test: machine venv ## set everything up and run all tests
 
 test-unit: venv ## only the tests that need no Incus
 	$(BIN)/pytest tests/unit
+
+test-nfs: venv ## sync and restore over a real NFS mount, cut off and filled, in a kernel of its own (root)
+	@scripts/nfs-lab install
+	scripts/nfs-lab run $(BIN)/pytest tests/nfs -p no:cacheprovider
+
+test-long: venv ## races with writers and kills, many times over
+	REPOMAN_RACES=60 REPOMAN_TREES=300 REPOMAN_KILL_STEP=5 $(BIN)/pytest tests/unit/test_mirror.py tests/unit/test_mirror_races.py
+
+bench: venv ## what sync costs beside rsync; BENCH='--runs 9 --latency --million'
+	$(BIN)/python tests/bench/sync.py $(BENCH)
 
 lint: venv ## all gates
 	@scripts/gates

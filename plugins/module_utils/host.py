@@ -109,13 +109,33 @@ def detect_lan_ip(interface: str = LAN_INTERFACE) -> str:
     return ""
 
 
-def filesystem_of(path: str) -> str:
-    """Return the type of the file system that holds ``path``, as the kernel calls it; empty if it cannot be told."""
-    best, kind = "", ""
+@dataclass(frozen=True)
+class Mount:
+    """A mounted file system.
+
+    :param point: where it is mounted.
+    :param kind: its type, as the kernel calls it; empty if it cannot be told.
+    :param source: what is mounted: a device, a server's directory, or just a word.
+    """
+
+    point: str = ""
+    kind: str = ""
+    source: str = ""
+
+
+def mount_of(path: str) -> Mount:
+    """Return the mounted file system that holds ``path``."""
+    best = Mount()
     real = os.path.realpath(path)
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
         left, _sep, right = line.partition(" - ")
         point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split(" ")[4])
-        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
-            best, kind = point, right.split(" ")[0]
-    return kind
+        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(best.point):
+            kind, source = right.split(" ")[:2]
+            best = Mount(point, kind, source)
+    return best
+
+
+def filesystem_of(path: str) -> str:
+    """Return the type of the file system that holds ``path``, as the kernel calls it; empty if it cannot be told."""
+    return mount_of(path).kind

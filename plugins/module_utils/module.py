@@ -20,7 +20,9 @@ LIBRARIES = {"yaml": "PyYAML", "tomlkit": "tomlkit"}
 """What the logic imports beside Python's own: module to distribution."""
 
 Run = Callable[[dict[str, Any], bool], dict[str, Any]]
-"""A module's logic: takes its parameters and whether only to plan; returns its result or raises ``RepomanError``."""
+"""A module's logic: takes its parameters and whether only to plan; returns its result or raises ``RepomanError``.
+
+Beside the parameters there is ``_diff``: whether somebody wants to see the result's ``diff``."""
 
 COMMON: dict[str, dict[str, Any]] = {
     "user": {"type": "str"},
@@ -56,7 +58,7 @@ def main(run: Run, spec: dict[str, Any]) -> None:
         hints = [f"pip install {' '.join(missing)}"]
         module.fail_json(msg=missing_required_lib(missing[0]), hints=hints, exit_code=1)
     _end_when_nobody_listens()
-    result = answer(run, module.params, module.check_mode)
+    result = answer(run, module.params | {"_diff": module._diff}, module.check_mode)
     for warning in result.pop("warnings", []):
         module.warn(warning)
     if result.get("failed"):

@@ -42,7 +42,7 @@ class LocalAction(ActionBase):
                 "hints": [f"ansible-doc {self._task.action}"],
                 "exit_code": 2,
             }
-        said = answer(self.logic, checked.validated_parameters, self._task.check_mode)
+        said = answer(self.logic, checked.validated_parameters | {"_diff": bool(self._task.diff)}, self._task.check_mode)
         if said.get("exit_code") == InterruptedRunError.exit_code:
             raise KeyboardInterrupt  # an interrupted item must not be followed by the loop's next
         return result | said

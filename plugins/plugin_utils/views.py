@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.show import amount
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, diff_lines, sentence, table
 
 Result = Mapping[str, Any]
@@ -17,6 +18,20 @@ Result = Mapping[str, Any]
 PROFILE_WIDTHS = (16, 23, 12)
 MORE = "run it again with -v to see more"
 NOT_KNOWN = 3
+SHOWN = 50
+"""So many differences of a unit are shown."""
+ACTIONS = {
+    "synced": "synced",
+    "unchanged": "up to date",
+    "gone": "put away",
+    "same": "same",
+    "differs": "differs",
+    "busy": "too busy",
+    "failed": "failed",
+}
+"""What came of a unit of the backup, in the words of the summary."""
+WOULD = {"synced": "to sync", "gone": "to put away"}
+"""The same, where it is only planned."""
 NO_PROJECTS = "no projects yet; make one: repoman new NAME"
 FILES = {
     "git": (("conflicts", "in conflict"), ("staged", "staged"), ("unstaged", "changed"), ("untracked", "untracked")),
@@ -55,7 +70,7 @@ def tell(view: str, result: Result, failed: bool, mode: Mode) -> Told:
     :param view: name of the playbook whose words to use.
     :param failed: whether the task failed.
     """
-    if failed and not result.get("profiles") and not result.get("projects"):
+    if failed and not any(result.get(each) for each in ("profiles", "projects", "units")):
         return failure(result)
     return VIEWS[view](result, mode)
 
@@ -331,6 +346,73 @@ def size(count: int) -> str:
     return f"{value:.0f} {units[0]}"
 
 
+def sync(result: Result, mode: Mode) -> Told:
+    """Say what came of each unit, and of all."""
+    if "kept" in result:
+        return kept(result)
+    lines = steps(result, mode)
+    rows = [
+        (
+            unit["name"],
+            ACTIONS[unit["action"]] if not mode.check or unit["action"] not in WOULD else WOULD[unit["action"]],
+            str(unit["files"]) if unit["files"] else "-",
+            amount(unit["bytes"]) if unit["bytes"] else "-",
+            amount(unit["kept_bytes"]) if unit["kept_bytes"] else "-",
+        )
+        for unit in result["units"]
+    ]
+    lines += table(("NAME", "STATE", "FILES", "BYTES", "KEPT"), rows) if rows else [Line("out", "there is nothing to back up")]
+    code = 0
+    for unit in result["units"]:
+        differences = unit.get("differences") or []
+        lines += [Line("out", f"{unit['name']}: {difference}") for difference in differences[:SHOWN]]
+        if len(differences) > SHOWN:
+            lines.append(Line("out", f"{unit['name']}: and {len(differences) - SHOWN} more; --json has all"))
+        lines += [Line("warning", f"{unit['name']}: {note}") for note in unit.get("notes") or ()]
+        if "msg" in unit:
+            lines += error(unit["msg"], unit.get("hints") or ())
+            code = max(code, int(unit["exit_code"]))
+        elif unit["action"] == "differs":
+            code = max(code, 1)
+    return Told([*lines, Line("done", total(result["summary"], mode))], code)
+
+
+def total(summary: Result, mode: Mode) -> str:
+    """Return what came of a whole run."""
+    said = [
+        f"{summary[action]} {WOULD.get(action, word) if mode.check else word}" for action, word in ACTIONS.items() if summary.get(action)
+    ]
+    work = [counted(summary["files"], "file")]
+    if not mode.check:
+        work += [f"{amount(summary['bytes'])} copied", f"{amount(summary['kept_bytes'])} kept"]
+    if "same" in summary or "differs" in summary:
+        work = []
+    work.append(f"{summary['seconds']:.1f} s")
+    return f"{', '.join(said) or 'nothing'}; {', '.join(work)}"
+
+
+def kept(result: Result) -> Told:
+    """List what is kept of a unit."""
+    if not result["kept"]:
+        return Told([Line("out", f"nothing is kept of {result['name']}")])
+    rows = [(each["time"], str(each["files"]), amount(each["bytes"]), each["path"]) for each in result["kept"]]
+    again = f"next: repoman restore {result['name']} --from {rows[-1][0]} --to DIR"
+    return Told([*table(("TIME", "FILES", "BYTES", "DIRECTORY"), rows), Line("out", again)])
+
+
+def restore(result: Result, mode: Mode) -> Told:
+    """Say what was restored, and where what it replaced is."""
+    restored = result["restored"]
+    lines = steps(result, mode)
+    if not lines:
+        return Told([Line("done", f"{restored['to']} is what the backup holds")])
+    if restored["saved"] and not mode.check:
+        lines.append(Line("out", f"what was there is now in {restored['saved']}"))
+        if restored["has_container"]:
+            lines.append(Line("out", "a running container of it may still see what was there; restart it"))
+    return Told(lines)
+
+
 def profile_list(result: Result, mode: Mode) -> Told:
     """List the profile library."""
     profiles = result["profiles"]
@@ -422,6 +504,8 @@ VIEWS: dict[str, Callable[[Result, Mode], Told]] = {
     "setup": setup,
     "new": new,
     "remove": remove,
+    "sync": sync,
+    "restore": restore,
     "shell": shell,
     "list": projects,
     "status": status,

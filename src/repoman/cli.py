@@ -241,6 +241,31 @@ def refuse_old_flags(options: Namespace) -> dict[str, Any]:
     return {}
 
 
+def what_to_sync(options: Namespace) -> dict[str, Any]:
+    """Return the variables of ``sync``.
+
+    :raises Failure: options that mean nothing together.
+    """
+    if options.allow_local and not options.init:
+        raise Failure("--allow-local means something only together with --init.", "repoman sync --init --allow-local", exit_code=USAGE)
+    alone = options.list_kept is not None
+    if options.verify or alone:
+        this = "--list-kept" if alone else "--verify"
+        for other in ("names", "init", "full", "allow_shrink", "verify"):
+            if getattr(options, other) and (alone or other not in ("names", "verify")):
+                typed = "names" if other == "names" else f"--{other.replace('_', '-')}"
+                raise Failure(f"{this} changes nothing, and does not go with {typed}.", "repoman sync --help", exit_code=USAGE)
+    given = {key: getattr(options, key) for key in ("names", "init", "allow_local", "full", "verify", "allow_shrink", "list_kept", "jobs")}
+    return {f"repoman_sync_{key}": value for key, value in given.items() if value not in (None, False, [])}
+
+
+def what_to_restore(options: Namespace) -> dict[str, Any]:
+    """Return the variables of ``restore``; a directory is seen from where the command was typed."""
+    to = options.to and (options.to if options.to.startswith("~") else os.path.abspath(options.to))
+    given = {"name": options.name, "to": to, "from": getattr(options, "from"), "paths": options.path, "overwrite": options.overwrite}
+    return {f"repoman_restore_{key}": value for key, value in given.items() if value not in (None, False)}
+
+
 def nothing(options: Namespace) -> dict[str, Any]:
     """Return no variables."""
     return {}
@@ -307,6 +332,56 @@ VERBS = (
         remove,
         (names("projects to remove"), flag("--yes", help="do not ask")),
         "Shows what goes and what stays, and asks; an empty answer means no.",
+    ),
+    Verb(
+        "sync",
+        "[NAME…] [--init [--allow-local]] [--full] [--verify] [--allow-shrink] [--jobs N] [--list-kept NAME]",
+        "back up all repositories, or those named",
+        (
+            "repoman sync --init",
+            "repoman sync",
+            "repoman sync --verify",
+            "repoman sync isurus --check --diff",
+            "repoman sync --list-kept isurus",
+        ),
+        what_to_sync,
+        just_run,
+        (
+            names("projects, or directories of repos_root; default: all", at_least_one=False),
+            flag("--init", help="take backup_root as the target if it has no mark yet"),
+            flag("--allow-local", help="with --init: even on the file system of / or repos_root"),
+            flag("--full", help="compare everything with the mirrors"),
+            flag("--verify", help="compare contents, check the mirrors, change nothing"),
+            flag("--allow-shrink", help="let more than half of a project's files go; see below"),
+            Argument(("--jobs",), "projects to work on at once", {"metavar": "N", "type": int}),
+            Argument(("--list-kept",), "show what is kept of a project", {"metavar": "NAME"}),
+        ),
+        "Each mirror is a repository that git fsck or hg verify accepts, whatever writes to the source\n"
+        "meanwhile. What a run replaces or removes is kept for 30 days. A target that is not there,\n"
+        "or is another one, and a source that vanished change nothing. Where a source is empty or gone\n"
+        "and that is meant, name it: repoman sync NAME --allow-shrink.\n"
+        "The exit status of --verify is 1 where anything differs.",
+    ),
+    Verb(
+        "restore",
+        "NAME [--to DIR] [--from TIME] [--path P]… [--overwrite]",
+        "get a repository, or files of it, back",
+        (
+            "repoman restore isurus",
+            "repoman restore isurus --to /tmp/isurus --from 2026-11-24",
+            "repoman restore isurus --path src/main.c --overwrite",
+        ),
+        what_to_restore,
+        just_run,
+        (
+            name("project, or directory of repos_root"),
+            Argument(("--to",), "directory to restore to; default: where it was", {"metavar": "DIR"}),
+            Argument(("--from",), "as it was before the runs since then", {"metavar": "TIME"}),
+            Argument(("--path",), "only this path of it; repeat for more", {"metavar": "P", "action": "append"}),
+            flag("--overwrite", help="over what is there, which is saved first"),
+        ),
+        "TIME is as --list-kept shows it, or 2026-11-24, or '2026-11-24 18:30'. What is replaced is saved\n"
+        "beside the directory, and named.",
     ),
     Verb(
         "shell",
@@ -382,7 +457,7 @@ VERBS = (
 GROUPS = {"profile": "profiles: templates that are rendered for this host and installed into Incus"}
 EPILOG = """\
 exit status:
-  0  done, or nothing to do            1  it failed; for 'profile diff': they differ
+  0  done, or nothing to do            1  it failed; 'profile diff', 'sync --verify': they differ
   2  wrong usage                       3  something needed is not known
   4  conflict with what is there       130  interrupted
 """

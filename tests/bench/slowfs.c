@@ -2,18 +2,15 @@
  * Copyright: (c) 2026, the repoman contributors
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * A directory seen through a mount on which every operation takes longer: a far target for benches.
- * usage: slowfs --root=DIR --delay=MICROSECONDS MOUNTPOINT [FUSE options]
+ * A directory seen through a file system on which each operation takes half a millisecond more, as over a network.
+ * cc -O2 slowfs.c -o slowfs $(pkg-config --cflags --libs fuse3); slowfs MOUNTPOINT BACKING -f
  */
 #define FUSE_USE_VERSION 31
 #define _GNU_SOURCE
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse.h>
-#include <limits.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,244 +19,185 @@
 #include <time.h>
 #include <unistd.h>
 
-static struct {
-    char *root;
-    unsigned long delay;
-} settings;
-static int top;
+static int base;
+static long delay = 500000;
 
-static void linger(void)
+static const char *below(const char *path)
 {
-    struct timespec pause = {settings.delay / 1000000, settings.delay % 1000000 * 1000};
-    clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	const struct timespec wait = { 0, delay };
+
+	nanosleep(&wait, NULL);
+	return path[1] ? path + 1 : ".";
 }
 
-/* The path below the root; "/" itself is ".". */
-static const char *below(const char *path) { return path[1] ? path + 1 : "."; }
-
-static int done(int result) { return result == -1 ? -errno : 0; }
+#define ANSWER(call) return (call) == -1 ? -errno : 0
 
 static int slow_getattr(const char *path, struct stat *st, struct fuse_file_info *fi)
 {
-    linger();
-    return done(fi ? fstat(fi->fh, st) : fstatat(top, below(path), st, AT_SYMLINK_NOFOLLOW));
+	if (fi) {
+		below("/");
+		ANSWER(fstat(fi->fh, st));
+	}
+	ANSWER(fstatat(base, below(path), st, AT_SYMLINK_NOFOLLOW));
 }
 
-static int slow_readlink(const char *path, char *text, size_t size)
+static int slow_readlink(const char *path, char *buffer, size_t size)
 {
-    linger();
-    ssize_t length = readlinkat(top, below(path), text, size - 1);
-    if (length == -1)
-        return -errno;
-    text[length] = '\0';
-    return 0;
+	ssize_t length = readlinkat(base, below(path), buffer, size - 1);
+
+	if (length == -1)
+		return -errno;
+	buffer[length] = 0;
+	return 0;
 }
 
-static int slow_mknod(const char *path, mode_t mode, dev_t device)
+static int slow_readdir(const char *path, void *buffer, fuse_fill_dir_t fill, off_t offset, struct fuse_file_info *fi,
+			enum fuse_readdir_flags flags)
 {
-    linger();
-    return done(mknodat(top, below(path), mode, device));
+	int fd = openat(base, below(path), O_RDONLY | O_DIRECTORY);
+	DIR *directory = fd == -1 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	if (!directory)
+		return -errno;
+	while ((entry = readdir(directory)))
+		fill(buffer, entry->d_name, NULL, 0, 0);
+	closedir(directory);
+	return 0;
 }
 
-static int slow_mkdir(const char *path, mode_t mode)
-{
-    linger();
-    return done(mkdirat(top, below(path), mode));
-}
-
-static int slow_unlink(const char *path)
-{
-    linger();
-    return done(unlinkat(top, below(path), 0));
-}
-
-static int slow_rmdir(const char *path)
-{
-    linger();
-    return done(unlinkat(top, below(path), AT_REMOVEDIR));
-}
-
-static int slow_symlink(const char *text, const char *path)
-{
-    linger();
-    return done(symlinkat(text, top, below(path)));
-}
+static int slow_mknod(const char *path, mode_t mode, dev_t device) { ANSWER(mknodat(base, below(path), mode, device)); }
+static int slow_mkdir(const char *path, mode_t mode) { ANSWER(mkdirat(base, below(path), mode)); }
+static int slow_unlink(const char *path) { ANSWER(unlinkat(base, below(path), 0)); }
+static int slow_rmdir(const char *path) { ANSWER(unlinkat(base, below(path), AT_REMOVEDIR)); }
+static int slow_symlink(const char *to, const char *path) { ANSWER(symlinkat(to, base, below(path))); }
 
 static int slow_rename(const char *from, const char *to, unsigned int flags)
 {
-    linger();
-    return done(renameat2(top, below(from), top, below(to), flags));
+	ANSWER(renameat2(base, from + 1, base, below(to), flags));
 }
 
-static int slow_link(const char *from, const char *to)
-{
-    linger();
-    return done(linkat(top, below(from), top, below(to), 0));
-}
+static int slow_link(const char *from, const char *to) { ANSWER(linkat(base, from + 1, base, below(to), 0)); }
 
-static int slow_chmod(const char *path, mode_t mode, struct fuse_file_info *fi)
-{
-    linger();
-    return done(fi ? fchmod(fi->fh, mode) : fchmodat(top, below(path), mode, 0));
-}
+static int slow_chmod(const char *path, mode_t mode, struct fuse_file_info *fi) { ANSWER(fchmodat(base, below(path), mode, 0)); }
 
 static int slow_chown(const char *path, uid_t uid, gid_t gid, struct fuse_file_info *fi)
 {
-    linger();
-    return done(fi ? fchown(fi->fh, uid, gid) : fchownat(top, below(path), uid, gid, AT_SYMLINK_NOFOLLOW));
+	ANSWER(fchownat(base, below(path), uid, gid, AT_SYMLINK_NOFOLLOW));
 }
 
 static int slow_truncate(const char *path, off_t size, struct fuse_file_info *fi)
 {
-    linger();
-    if (fi)
-        return done(ftruncate(fi->fh, size));
-    int file = openat(top, below(path), O_WRONLY | O_NOFOLLOW);
-    if (file == -1)
-        return -errno;
-    int result = done(ftruncate(file, size));
-    close(file);
-    return result;
+	int fd, result;
+
+	if (fi) {
+		below("/");
+		ANSWER(ftruncate(fi->fh, size));
+	}
+	fd = openat(base, below(path), O_WRONLY);
+	if (fd == -1)
+		return -errno;
+	result = ftruncate(fd, size) == -1 ? -errno : 0;
+	close(fd);
+	return result;
 }
 
 static int slow_utimens(const char *path, const struct timespec times[2], struct fuse_file_info *fi)
 {
-    linger();
-    return done(fi ? futimens(fi->fh, times) : utimensat(top, below(path), times, AT_SYMLINK_NOFOLLOW));
+	ANSWER(utimensat(base, below(path), times, AT_SYMLINK_NOFOLLOW));
 }
 
-static int keep(int file, struct fuse_file_info *fi)
+static int opened(int fd, struct fuse_file_info *fi)
 {
-    if (file == -1)
-        return -errno;
-    fi->fh = file;
-    return 0;
+	if (fd == -1)
+		return -errno;
+	fi->fh = fd;
+	return 0;
 }
 
-static int slow_open(const char *path, struct fuse_file_info *fi)
-{
-    linger();
-    return keep(openat(top, below(path), fi->flags | O_NOFOLLOW), fi);
-}
+static int slow_open(const char *path, struct fuse_file_info *fi) { return opened(openat(base, below(path), fi->flags & ~O_NOFOLLOW), fi); }
 
 static int slow_create(const char *path, mode_t mode, struct fuse_file_info *fi)
 {
-    linger();
-    return keep(openat(top, below(path), fi->flags | O_CREAT | O_NOFOLLOW, mode), fi);
+	return opened(openat(base, below(path), fi->flags, mode), fi);
 }
 
-static int slow_read(const char *path, char *data, size_t size, off_t offset, struct fuse_file_info *fi)
+static int slow_read(const char *path, char *buffer, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-    (void)path;
-    linger();
-    ssize_t count = pread(fi->fh, data, size, offset);
-    return count == -1 ? -errno : (int)count;
+	ssize_t done;
+
+	below("/");
+	done = pread(fi->fh, buffer, size, offset);
+	return done == -1 ? -errno : (int)done;
 }
 
-static int slow_write(const char *path, const char *data, size_t size, off_t offset, struct fuse_file_info *fi)
+static int slow_write(const char *path, const char *buffer, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-    (void)path;
-    linger();
-    ssize_t count = pwrite(fi->fh, data, size, offset);
-    return count == -1 ? -errno : (int)count;
-}
+	ssize_t done;
 
-static int slow_statfs(const char *path, struct statvfs *st)
-{
-    (void)path;
-    linger();
-    return done(fstatvfs(top, st));
+	below("/");
+	done = pwrite(fi->fh, buffer, size, offset);
+	return done == -1 ? -errno : (int)done;
 }
 
 static int slow_release(const char *path, struct fuse_file_info *fi)
 {
-    (void)path;
-    close(fi->fh);
-    return 0;
+	close(fi->fh);
+	return 0;
 }
 
-static int slow_fsync(const char *path, int data_only, struct fuse_file_info *fi)
+static int slow_statfs(const char *path, struct statvfs *st)
 {
-    (void)path;
-    linger();
-    return done(data_only ? fdatasync(fi->fh) : fsync(fi->fh));
-}
-
-static int slow_readdir(const char *path, void *buffer, fuse_fill_dir_t fill, off_t offset, struct fuse_file_info *fi,
-                        enum fuse_readdir_flags flags)
-{
-    (void)offset;
-    (void)fi;
-    (void)flags;
-    linger();
-    int file = openat(top, below(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    DIR *directory = file == -1 ? NULL : fdopendir(file);
-    if (!directory) {
-        int problem = errno;
-        if (file != -1)
-            close(file);
-        return -problem;
-    }
-    struct dirent *entry;
-    while ((entry = readdir(directory))) {
-        struct stat st = {.st_ino = entry->d_ino, .st_mode = (mode_t)entry->d_type << 12};
-        if (fill(buffer, entry->d_name, &st, 0, 0))
-            break;
-    }
-    closedir(directory);
-    return 0;
+	below("/");
+	ANSWER(fstatvfs(base, st));
 }
 
 static void *slow_init(struct fuse_conn_info *connection, struct fuse_config *config)
 {
-    (void)connection;
-    config->use_ino = 1;
-    config->nullpath_ok = 0;
-    return NULL;
+	config->use_ino = 1;
+	config->hard_remove = 1;
+	return NULL;
 }
 
 static const struct fuse_operations operations = {
-    .init = slow_init,
-    .getattr = slow_getattr,
-    .readlink = slow_readlink,
-    .mknod = slow_mknod,
-    .mkdir = slow_mkdir,
-    .unlink = slow_unlink,
-    .rmdir = slow_rmdir,
-    .symlink = slow_symlink,
-    .rename = slow_rename,
-    .link = slow_link,
-    .chmod = slow_chmod,
-    .chown = slow_chown,
-    .truncate = slow_truncate,
-    .utimens = slow_utimens,
-    .open = slow_open,
-    .create = slow_create,
-    .read = slow_read,
-    .write = slow_write,
-    .statfs = slow_statfs,
-    .release = slow_release,
-    .fsync = slow_fsync,
-    .readdir = slow_readdir,
+	.init = slow_init,
+	.getattr = slow_getattr,
+	.readlink = slow_readlink,
+	.readdir = slow_readdir,
+	.mknod = slow_mknod,
+	.mkdir = slow_mkdir,
+	.unlink = slow_unlink,
+	.rmdir = slow_rmdir,
+	.symlink = slow_symlink,
+	.rename = slow_rename,
+	.link = slow_link,
+	.chmod = slow_chmod,
+	.chown = slow_chown,
+	.truncate = slow_truncate,
+	.utimens = slow_utimens,
+	.open = slow_open,
+	.create = slow_create,
+	.read = slow_read,
+	.write = slow_write,
+	.release = slow_release,
+	.statfs = slow_statfs,
 };
 
-int main(int argc, char *argv[])
+int main(int count, char **arguments)
 {
-    static const struct fuse_opt options[] = {
-        {"--root=%s", offsetof(__typeof__(settings), root), 0},
-        {"--delay=%lu", offsetof(__typeof__(settings), delay), 0},
-        FUSE_OPT_END,
-    };
-    struct fuse_args args = FUSE_ARGS_INIT(argc, argv);
-    if (fuse_opt_parse(&args, &settings, options, NULL) == -1 || !settings.root) {
-        fprintf(stderr, "usage: slowfs --root=DIR --delay=MICROSECONDS MOUNTPOINT [FUSE options]\n");
-        return 2;
-    }
-    top = open(settings.root, O_RDONLY | O_DIRECTORY);
-    if (top == -1) {
-        perror(settings.root);
-        return 1;
-    }
-    umask(0);
-    return fuse_main(args.argc, args.argv, &operations, NULL);
+	if (count < 3) {
+		fprintf(stderr, "usage: %s MOUNTPOINT BACKING [FUSE OPTIONS]\n", arguments[0]);
+		return 2;
+	}
+	base = open(arguments[2], O_RDONLY | O_DIRECTORY);
+	if (base == -1) {
+		perror(arguments[2]);
+		return 1;
+	}
+	if (getenv("SLOWFS_NS"))
+		delay = atol(getenv("SLOWFS_NS"));
+	umask(0);
+	arguments[2] = arguments[1];
+	arguments[1] = arguments[0];
+	return fuse_main(count - 1, arguments + 1, &operations, NULL);
 }

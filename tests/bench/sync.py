@@ -1,20 +1,19 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The backup against plain ``rsync -a --delete`` of the same trees, in pairs, each pair in the same run.
 
-usage: sync.py [local] [latency] [million] [--runs N] [--repositories N] [--keep DIR]
+"""What mirroring costs beside ``rsync -a --delete`` of the same trees: pairs of runs, one after the other; the figures are medians.
 
-Both write to targets of their own on the same file system; with ``latency``, through a mount on which every
-operation takes half a millisecond longer. Each figure is the median of the pairs' ratios, whole processes, the
-safety of the backup included.
+Each pair runs both on targets of their own. ``--latency`` lets every operation on both targets take half a millisecond more (libfuse3 is
+needed). ``--million`` mirrors one tree of a million entries, and says how much memory that took.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import os
+import random
 import resource
 import shutil
 import statistics
@@ -22,180 +21,225 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import trees
-
 HERE = Path(__file__).resolve().parent
-DELAY_MICROSECONDS = 500
-REPOSITORIES = 200
-MILLION = 1_000_000
+sys.path[:0] = [str(HERE.parents[1] / ".dev")]
+
+from ansible_collections.homelab.repoman.plugins.module_utils import mirror  # noqa: E402
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import DIGEST_SIZE, MAGIC, Manifest, Unit, scan_all  # noqa: E402
+
+CONTRACT = {
+    ("unchanged", False): 0.6,
+    ("1 % changed", False): 1.2,
+    ("first copy", False): 1.15,
+    ("unchanged", True): 0.02,
+    ("1 % changed", True): 0.08,
+    ("first copy", True): 0.2,
+}
+ENVIRONMENT = {
+    **os.environ,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_AUTHOR_NAME": "a",
+    "GIT_AUTHOR_EMAIL": "a@example.org",
+    "GIT_COMMITTER_NAME": "a",
+    "GIT_COMMITTER_EMAIL": "a@example.org",
+}
 
 
-def main() -> None:
-    """Measure what is asked for."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", nargs="*", help="local, latency, million; default: local")
-    parser.add_argument("--runs", type=int, default=5, help="pairs of each kind")
-    parser.add_argument("--repositories", type=int, default=REPOSITORIES)
-    parser.add_argument("--keep", type=Path, help="a directory to keep the trees in, for the next bench")
-    options = parser.parse_args()
-    work = Path(tempfile.mkdtemp(prefix="repoman-bench.", dir="/var/tmp"))
-    try:
-        for what in options.what or ["local"]:
-            {"local": local, "latency": latency, "million": million}[what](work / what, options)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+def git(where: Path, *arguments: str) -> None:
+    """Run git in a repository."""
+    subprocess.run(["git", "-C", str(where), *arguments], env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
 
 
-def local(work: Path, options: argparse.Namespace) -> None:
-    """Measure on the local disk."""
-    pairs("local disk", work, work / "target", options)
+def build(top: Path, count: int) -> int:
+    """Make repositories with history, about 400 entries each; return how many entries there are."""
+    chance = random.Random(1)  # noqa: S311 - the same trees each time
+    for number in range(count):
+        repository = top / f"repo{number:03}"
+        repository.mkdir(parents=True)
+        git(repository, "init", "-q", "-b", "main")
+        for name in range(110):
+            file = repository / f"src/part{name % 11}/file{name}.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("".join(f"{chance.random()}\n" for _ in range(chance.choice([5, 50, 300]))))
+        for step in range(4):
+            for name in chance.sample(range(110), 6):
+                with (repository / f"src/part{name % 11}/file{name}.py").open("a") as handle:
+                    handle.write(f"{chance.random()}\n")
+            git(repository, "add", "-A")
+            git(repository, "commit", "-q", "-m", f"step {step}")
+    return sum(len(directories) + len(files) for _, directories, files in os.walk(top))
 
 
-def latency(work: Path, options: argparse.Namespace) -> None:
-    """Measure on a target on which every operation takes longer."""
-    with slow(work) as target:
-        pairs(f"{DELAY_MICROSECONDS} µs an operation", work, target, options)
+def change(top: Path, step: int) -> None:
+    """Change one file in a hundred, all over the repositories, and commit in every tenth of them."""
+    chance = random.Random(step)  # noqa: S311
+    for number, repository in enumerate(sorted(top.iterdir())):
+        for name in chance.sample(range(110), 4):
+            with (repository / f"src/part{name % 11}/file{name}.py").open("a") as handle:
+                handle.write(f"changed in {step}\n")
+        if number % 10 == step % 10:
+            git(repository, "commit", "-q", "-a", "-m", f"changed in {step}")
 
 
-def million(work: Path, options: argparse.Namespace) -> None:
-    """Tell the memory of a first and of an unchanged run over a million entries."""
-    source = work / "repos"
-    for project in range(100):
-        for part in range(100):
-            directory = source / f"project-{project:03}" / f"part{part:03}"
-            directory.mkdir(parents=True)
-            for number in range(99):
-                (directory / f"file{number}").touch()
-    told(f"{trees.count(source)} entries")
-    home = prepared(work, source, work / "target")
-    for label in ("first", "unchanged"):
-        seconds, peak = ours(home)
-        told(f"  {label:<12} {seconds:7.2f} s   peak {peak} MB")
+class Ours:
+    """Runs over one target, as the module makes them, with what they remember.
+
+    :param source: directory of the repositories.
+    :param target: where the mirrors are.
+    :param state: local directory for what is remembered.
+    """
+
+    def __init__(self, source: Path, target: Path, state: Path, *, far: bool) -> None:
+        self.source, self.target, self.state, self.far = source, target, state, far
+        self.runs = 0
+        state.mkdir()
+
+    def run(self) -> None:
+        """Run once: read the stamps of the target, scan, plan, mirror, remember."""
+        self.runs += 1
+        scratch = tempfile.mkdtemp()
+        ours = self.target / ".repoman"
+        options = mirror.Settings(str(self.target), str(ours / f"kept/{self.runs}"), str(ours / "work"), scratch, far=self.far)
+        with contextlib.suppress(FileNotFoundError):
+            (ours / "stamps").read_bytes()
+        units = [Unit(each.name, each.path) for each in os.scandir(self.source) if each.is_dir(follow_symlinks=False)]
+        known = {}
+        for unit in units:
+            with contextlib.suppress(FileNotFoundError), (self.state / unit.name).open("rb") as file:
+                known[unit.name] = file.read(len(MAGIC) + DIGEST_SIZE)[len(MAGIC) :].hex()
+        plans = []
+        for found in scan_all(units, known, scratch):
+            if found.error:
+                raise found.error
+            if found.path:
+                saved = str(self.state / found.unit.name)
+                plans.append(mirror.plan(found.unit, Manifest.load(saved), found.manifest(), options, saved=saved))
+        if plans:
+            mirror.prepare(options)
+            for outcome in mirror.mirror(plans, options, mirror.Tally()):
+                if outcome.error or not outcome.settled:
+                    raise SystemExit(f"{outcome.unit.name}: {outcome.error}")
+                shutil.move(outcome.manifest, self.state / outcome.unit.name)
+            (ours / "stamps").write_bytes(b"".join(each.encode() for each in known.values()))
+        shutil.rmtree(scratch)
 
 
-def pairs(where: str, work: Path, target: Path, options: argparse.Namespace) -> None:
-    """Measure first copy, unchanged and changed runs in pairs, and print a row of each."""
-    work.mkdir(parents=True, exist_ok=True)
-    source = work / "repos"
-    kept = options.keep / f"repos-{options.repositories}" if options.keep else None
-    if kept and not kept.exists():
-        trees.make(kept, options.repositories)
-    if kept:
-        subprocess.run(["cp", "-a", str(kept), str(source)], check=True)
-    else:
-        trees.make(source, options.repositories)
-    told(f"{where}: {options.repositories} repositories, {trees.count(source)} entries")
-    home = prepared(work, source, target / "ours")
-    theirs = target / "theirs"
-    first: list[tuple[float, float]] = []
-    unchanged: list[tuple[float, float]] = []
-    changed: list[tuple[float, float]] = []
-    peaks: list[int] = []
-
-    def pair(rows: list[tuple[float, float]]) -> None:
-        # In turn, so that neither always finds the disk's cache as the other left it.
-        if len(rows) % 2:
-            reference = plain(source, theirs)
-            mine, peak = ours(home)
-        else:
-            mine, peak = ours(home)
-            reference = plain(source, theirs)
-        rows.append((mine, reference))
-        peaks.append(peak)
-
-    for turn in range(options.runs):
-        for old in (theirs, target / "ours"):
-            if old.exists():
-                shutil.rmtree(old)
-        shutil.rmtree(home, ignore_errors=True)
-        home = prepared(work, source, target / "ours")
-        subprocess.run(["sync"], check=True)
-        pair(first)
-        pair(unchanged)
-        trees.change(source, turn + 1)
-        pair(changed)
-        told(f"    turn {turn + 1}: first {first[-1]}, unchanged {unchanged[-1]}, changed {changed[-1]}")
-    for label, rows in (("unchanged", unchanged), ("1 % changed", changed), ("first copy", first)):
-        ratio = statistics.median(mine / reference for mine, reference in rows)
-        mine, reference = (statistics.median(row[side] for row in rows) for side in (0, 1))
-        told(f"  {label:<12} {mine:8.2f} s   rsync {reference:8.2f} s   ratio {ratio:.3f}")
-    told(f"  peak memory  {max(peaks)} MB")
+def rsync(source: Path, target: Path) -> None:
+    """Run what everybody runs."""
+    subprocess.run(["rsync", "-a", "--delete", "--exclude=/.repoman", f"{source}/", f"{target}/"], check=True)
 
 
-def prepared(work: Path, source: Path, target: Path) -> Path:
-    """Return a home whose registry names ``source`` and ``target``, the target marked as ours."""
-    home = work / "home"
-    config = home / ".config" / "repoman"
-    config.mkdir(parents=True)
-    target.mkdir(parents=True, exist_ok=True)
-    (config / "repoman.toml").write_text(
-        f'[repoman]\nschema = 3\n[defaults]\nrepos_root = "{source}"\nbackup_root = "{target}"\nlogdir = "{home}/log"\n', encoding="utf-8"
-    )
-    empty = work / "empty"
-    (empty / "project").mkdir(parents=True, exist_ok=True)
-    (empty / "project" / "file").touch()
-    run_ours(home, {"init": True, "allow_local": True, "repos_root": str(empty), "check": False})
-    return home
+def timed(do: Callable[[], None]) -> float:
+    """Return how many seconds something takes."""
+    began = time.perf_counter()
+    do()
+    return time.perf_counter() - began
 
 
-def ours(home: Path) -> tuple[float, int]:
-    """Run a backup; return its seconds and its peak of memory in MB, that of its processes together at most."""
-    began = time.monotonic()
-    peak = run_ours(home, {})
-    return time.monotonic() - began, peak
-
-
-def run_ours(home: Path, more: dict[str, object]) -> int:
-    """Run a backup in a process of its own; return its peak of memory in MB."""
-    done = subprocess.run(
-        [sys.executable, str(HERE / "run_sync.py"), str(home), json.dumps(more)],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"HOME": str(home)},
-    )
-    return int(json.loads(done.stdout)["peak_mb"])
-
-
-def plain(source: Path, target: Path) -> float:
-    """Run plain rsync; return its seconds."""
-    target.mkdir(exist_ok=True)
-    began = time.monotonic()
-    subprocess.run(["rsync", "-a", "--delete", f"{source}/", f"{target}/"], check=True)
-    return time.monotonic() - began
-
-
-@contextmanager
-def slow(work: Path) -> Iterator[Path]:
-    """Yield a directory on which every operation takes longer."""
-    work.mkdir(parents=True, exist_ok=True)
-    program, behind, target = work / "slowfs", work / "behind", work / "slow"
+@contextlib.contextmanager
+def slow(base: Path, wanted: bool) -> Iterator[Path]:
+    """Give a directory for targets, with latency or without."""
+    backing = base / "backing"
+    backing.mkdir()
+    if not wanted:
+        yield backing
+        return
+    if not shutil.which("fusermount3") or subprocess.run(["pkg-config", "--exists", "fuse3"], check=False).returncode:
+        subprocess.run(["apt-get", "install", "-y", "-qq", "libfuse3-dev", "fuse3", "pkg-config"], check=True, stdout=subprocess.DEVNULL)
     flags = subprocess.run(["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True).stdout.split()
-    subprocess.run(["cc", "-O2", "-o", str(program), str(HERE / "slowfs.c"), *flags], check=True)
-    behind.mkdir()
-    target.mkdir()
-    arguments = [f"--root={behind}", f"--delay={DELAY_MICROSECONDS}", "-f", "-o", "max_threads=64", str(target)]
-    daemon = subprocess.Popen([str(program), *arguments])
+    program, mounted = base / "slowfs", base / "mounted"
+    subprocess.run(["cc", "-O2", str(HERE / "slowfs.c"), "-o", str(program), *flags], check=True)
+    mounted.mkdir()
+    subprocess.run([str(program), str(mounted), str(backing)], check=True)
     try:
-        while not os.path.ismount(target):
-            if daemon.poll() is not None:
-                raise SystemExit("the slow file system did not start")
-            time.sleep(0.01)
-        yield target
+        yield mounted
     finally:
-        subprocess.run(["fusermount3", "-u", str(target)], check=False)
-        daemon.wait()
+        subprocess.run(["fusermount3", "-u", str(mounted)], check=True)
 
 
-def told(text: str) -> None:
-    """Print a line at once."""
-    print(text, flush=True)  # noqa: T201
+def compare(base: Path, repositories: int, runs: int, latency: bool) -> bool:
+    """Print the figures of one kind of target; return whether all are within the contract."""
+    source = base / "source"
+    if not source.exists():
+        print(f"{repositories} repositories, {build(source, repositories)} entries")
+    figures: dict[str, list[tuple[float, float]]] = {"first copy": [], "unchanged": [], "1 % changed": []}
+    with tempfile.TemporaryDirectory(dir=base) as place, slow(Path(place), latency) as targets:
+        for number in range(runs):
+            theirs, mine = targets / f"theirs{number}", targets / f"mine{number}"
+            theirs.mkdir()
+            mine.mkdir()
+            ours = Ours(source, mine, Path(place) / f"state{number}", far=latency)
+
+            def pair(name: str, ours: Ours = ours, theirs: Path = theirs) -> None:
+                both = [lambda: timed(lambda: rsync(source, theirs)), lambda: timed(ours.run)]
+                if len(figures[name]) % 2:
+                    mine_took, theirs_took = both[1](), both[0]()
+                else:
+                    theirs_took, mine_took = both[0](), both[1]()
+                figures[name].append((mine_took, theirs_took))
+
+            os.sync()
+            pair("first copy")
+            os.sync()
+            pair("unchanged")
+            change(source, number + 1)
+            os.sync()
+            pair("1 % changed")
+    good = True
+    print(f"\n{'with 0.5 ms latency' if latency else 'local disk'}, medians of {runs} pairs")
+    print(f"{'run':<14}{'rsync -a --delete':>18}{'repoman':>10}{'ratio':>8}{'contract':>10}")
+    for name, pairs in figures.items():
+        ratio = statistics.median(mine_took / theirs_took for mine_took, theirs_took in pairs)
+        wanted = CONTRACT[name, latency]
+        good &= ratio <= wanted
+        theirs_took = statistics.median(each[1] for each in pairs)
+        mine_took = statistics.median(each[0] for each in pairs)
+        print(f"{name:<14}{theirs_took:>16.2f} s{mine_took:>8.2f} s{ratio:>7.3f}x{wanted:>9}x")
+    return good
+
+
+def million(base: Path) -> bool:
+    """Mirror a tree of a million entries, first and again, and print the memory that the largest process took."""
+    source = base / "million"
+    for directory in range(2000):
+        path = source / f"unit/group{directory // 50}/directory{directory}"
+        path.mkdir(parents=True)
+        for number in range(500):
+            os.mknod(path / f"a file with a name of usual length {number}.txt", 0o644)
+    target = base / "million-target"
+    target.mkdir()
+    ours = Ours(source, target, base / "million-state", far=False)
+    first, again = timed(ours.run), timed(ours.run)
+    memory = max(resource.getrusage(each).ru_maxrss for each in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+    print(f"\na million entries in one unit: first copy {first:.0f} s, unchanged {again:.1f} s, memory {memory:.0f} MB (contract: 200 MB)")
+    return memory < 200
+
+
+def main() -> int:
+    """Parse arguments, measure, print; 1 if something is out of the contract."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repositories", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--where", default=None, help="directory to measure in; on the disk that matters")
+    parser.add_argument("--no-local", action="store_true")
+    parser.add_argument("--latency", action="store_true")
+    parser.add_argument("--latency-runs", type=int, default=1)
+    parser.add_argument("--million", action="store_true")
+    arguments = parser.parse_args()
+    good = True
+    with tempfile.TemporaryDirectory(dir=arguments.where, prefix="repoman-bench.") as base:
+        if not arguments.no_local:
+            good &= compare(Path(base), arguments.repositories, arguments.runs, latency=False)
+        if arguments.latency:
+            good &= compare(Path(base), arguments.repositories, arguments.latency_runs, latency=True)
+        if arguments.million:
+            good &= million(Path(base))
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
-    main()
+    sys.exit(main())

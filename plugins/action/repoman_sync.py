@@ -1,0 +1,16 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from ansible_collections.homelab.repoman.plugins.module_utils.sync import run
+from ansible_collections.homelab.repoman.plugins.modules.repoman_sync import SPEC
+from ansible_collections.homelab.repoman.plugins.plugin_utils.local import LocalAction
+
+
+class ActionModule(LocalAction):
+    """Runs the module of the same name in this process where that is the target."""
+
+    spec = SPEC
+    logic = staticmethod(run)

@@ -1,0 +1,183 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What sync and restore have in common: whose backup, where, of which directories, and how its target is asked."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils import registry, watch
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError, NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, account
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.target import OURS, Place, Target
+
+LOOSE = "(loose files)"
+"""The unit of what lies directly in ``repos_root`` and is no directory."""
+RESTORING = ".repoman-restore-"
+"""How directories begin that a restore is filling: they are no units."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """Whose backup it is, and what the registry says of it.
+
+    :param path: of the registry.
+    """
+
+    me: Account
+    path: str
+    known: registry.Registry
+
+    @cached_property
+    def place(self) -> Place:
+        """Where from and where to."""
+        defaults = self.known.defaults
+        return Place(self.me.expand(defaults.backup_root), self.me.expand(defaults.repos_root), self.path, self.me)
+
+    @property
+    def logdir(self) -> Path:
+        """Where the logs of runs are, and the local state."""
+        return Path(self.me.expand(self.known.defaults.logdir))
+
+    def state(self, target: Target) -> Path:
+        """Return the local directory of what is known of a target."""
+        return self.logdir / "sync" / target.ident
+
+    @cached_property
+    def overrides(self) -> dict[str, registry.Wanted | RepomanError]:
+        """The projects' overrides; of one that cannot be read, what is wrong with it."""
+        found: dict[str, registry.Wanted | RepomanError] = {}
+        for name in self.known.projects:
+            try:
+                found[name] = registry.load_override(self.path, name)
+            except RepomanError as error:
+                found[name] = error
+        return found
+
+    @cached_property
+    def projects(self) -> dict[str, registry.Effective]:
+        """The projects of the registry with their overrides, as far as these can be read."""
+        wanted = {name: each for name, each in self.overrides.items() if isinstance(each, registry.Wanted)}
+        return {
+            name: registry.effective(name, self.known.defaults, registry.wanted_of(project), wanted.get(name, registry.Wanted()))
+            for name, project in self.known.projects.items()
+        }
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with overrides: their projects are backed up as if there were none."""
+        return [f"{each.message} It does not count for the backup." for each in self.overrides.values() if isinstance(each, RepomanError)]
+
+    def directory(self, project: str) -> str:
+        """Return the directory in ``repos_root`` that holds a project's repository; empty if it is not in there."""
+        stored = self.projects[project].repo
+        path = os.path.normpath(os.path.join(self.place.repos_root, self.me.expand(stored) if stored[:1] in "~$" else stored))
+        inside = os.path.relpath(path, self.place.repos_root).split("/")[0]
+        return "" if inside in ("..", ".") else inside
+
+    def directory_of(self, name: str, known: Iterable[str]) -> str:
+        """Return the directory that a name means: a project's, or a directory itself.
+
+        :param known: the directories there are.
+        :raises NotKnownError: it means none.
+        """
+        if name in self.projects:
+            return self.directory(name)
+        if name in set(known):
+            return name
+        near = difflib.get_close_matches(name, [*self.projects, *known], n=1)
+        raise NotKnownError(
+            f"there is no project or directory called {name!r}.",
+            *(f"did you mean {match!r}?" for match in near),
+            f"ls {self.place.repos_root} {self.place.backup_root}",
+        )
+
+    def ask(self, work: watch.Work, seconds: float, alive: bool = False, on_report: watch.Report = lambda said: None) -> Any:
+        """Return what ``work`` on the target comes to; see ``watch.run``.
+
+        :param alive: as long as the target answers, silence is no reason to give up.
+        :raises RepomanError: what it raised, or that the target does not answer.
+        """
+        root = self.place.backup_root
+        try:
+            return watch.run(work, self.me, seconds, ["stat", "--file-system", "--", root] if alive else (), on_report)
+        except watch.SilentError as error:
+            raise RepomanError(
+                f"{root} does not answer: nothing came from it for {seconds:g} s; gave up on it.",
+                "is its server up, its disk awake? findmnt --target " + root,
+                "a slow one may be given longer: see probe_timeout and patience in 'ansible-doc homelab.repoman.repoman_sync'",
+            ) from error
+        except InterruptedRunError as error:
+            raise InterruptedRunError("interrupted.", "what was done stays; run it again and it goes on from there") from error
+
+
+def of(params: dict[str, Any]) -> Backup:
+    """Return the backup that a module's parameters mean.
+
+    :raises NotKnownError: there is no registry, or it cannot be read.
+    """
+    me = account(params["user"])
+    path = me.expand(params["registry_path"] or registry.default_path(me.home))
+    return Backup(me, path, registry.load(path))
+
+
+def units(repos_root: str) -> list[Unit]:
+    """Return all that is backed up: each directory in ``repos_root``, and what else is in it as one more.
+
+    A link is no directory, wherever it points: it is copied as the link it is.
+    """
+    found: list[Unit] = []
+    loose = False
+    with os.scandir(repos_root) as listing:
+        for entry in sorted(listing, key=lambda entry: entry.name):
+            if not entry.is_dir(follow_symlinks=False):
+                loose = True
+            elif not entry.name.startswith(RESTORING):
+                found.append(Unit(entry.name, os.path.join(repos_root, entry.name)))
+    taken = any(unit.name == LOOSE for unit in found)
+    return [*found, Unit(LOOSE, repos_root, loose=True)] if loose and not taken else found
+
+
+def mirrors(target: Target) -> list[str]:
+    """Return the directories that lie in a target beside repoman's own."""
+    try:
+        with os.scandir(target.root) as listing:
+            return sorted(entry.name for entry in listing if entry.name != OURS and entry.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []
+
+
+def file_of(unit: str) -> str:
+    """Return a file name for something of a unit, short and plain whatever the unit is called."""
+    return hashlib.sha256(os.fsencode(unit)).hexdigest()[:32]
+
+
+def shown(path: bytes) -> str:
+    """Return a path as text; what is not UTF-8 in it is escaped."""
+    return path.decode("utf-8", "backslashreplace")
+
+
+def listing(path: bytes, status: os.stat_result) -> str:
+    """Return a line that tells of a file: what a diff compares. Of a directory size and time do not count."""
+    mode = stat.filemode(status.st_mode)
+    if stat.S_ISDIR(status.st_mode):
+        return f"{mode} {'':>12} {'':>20} {escaped(path)}/"
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    seconds, rest = divmod(status.st_mtime_ns, 10**9)
+    return f"{mode} {size:>12} {seconds:>10}.{rest:09} {escaped(path)}"
+
+
+def escaped(path: bytes) -> str:
+    """Return a path on one line, and no two as the same."""
+    return shown(path.replace(b"\\", b"\\\\")).replace("\n", "\\n").replace("\r", "\\r")

@@ -1,0 +1,678 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Single things, from a source tree into a mirror: each put there whole, and what it replaces set aside.
+
+Nothing here follows a symbolic link of either tree: directories are opened part by part. What a copy returns is the entry that was
+really copied, seen on the open file before and after; a mirror's manifest is made of these.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError, entry_of
+
+T = TypeVar("T")
+
+TICK_NS = 20_000_000
+"""Two changes within this time may leave the same time stamps: kernels stamp files with the time of the last tick."""
+
+CHUNK = 8 << 20
+SMALL = 1 << 20
+ATTEMPTS = 3
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK, errno.EXDEV)
+_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+
+
+class MirrorError(RepomanError):
+    """Something of a mirror cannot be read or written."""
+
+
+def shown(path: bytes) -> str:
+    """Return a path that can be shown in one line, whatever bytes it has."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in path.decode("utf-8", "backslashreplace"))
+
+
+def open_directory(top: int, path: bytes) -> int:
+    """Open a directory below an open one, following no link.
+
+    :raises FileNotFoundError: it is not there.
+    :raises NotADirectoryError: a part of the path is no directory (or a link).
+    """
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+    held = os.open(b".", flags, dir_fd=top)
+    for part in path.split(b"/") if path else ():
+        try:
+            inner = os.open(part, flags, dir_fd=held)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise NotADirectoryError(errno.ENOTDIR, "a link is in the way", path) from error
+            raise
+        finally:
+            os.close(held)
+        held = inner
+    return held
+
+
+@contextmanager
+def directory(top: int, path: bytes) -> Iterator[int]:
+    """Hold a directory open, as :func:`open_directory` opens it."""
+    held = open_directory(top, path)
+    try:
+        yield held
+    finally:
+        os.close(held)
+
+
+def split(path: bytes) -> tuple[bytes, bytes]:
+    """Return directory and name."""
+    parent, _, name = path.rpartition(b"/")
+    return parent, name
+
+
+def same(one: os.stat_result, other: os.stat_result) -> bool:
+    """Tell whether nothing happened to a file between two looks."""
+    return (one.st_ctime_ns, one.st_mtime_ns, one.st_size, one.st_ino, one.st_mode) == (
+        other.st_ctime_ns,
+        other.st_mtime_ns,
+        other.st_size,
+        other.st_ino,
+        other.st_mode,
+    )
+
+
+def read_source(top: int, path: bytes, limit: int) -> tuple[Entry, bytes] | None:
+    """Read a small file of the source.
+
+    :param limit: bytes; a larger file gives its entry and no contents.
+    :return: the entry (with ``ctime_ns`` 0 if it may have changed while it was read) and the contents; None if it is gone.
+    """
+    parent, name = split(path)
+    try:
+        with directory(top, parent) as held:
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=held)
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        raise UnreadableError(path, error) from error
+    try:
+        before = os.fstat(file)
+        if not stat.S_ISREG(before.st_mode):
+            return None
+        if before.st_size > limit:
+            return entry_of(path, before), b""
+        data = bytearray()
+        while chunk := os.read(file, SMALL):
+            data += chunk
+        entry = entry_of(path, before)
+        if not same(before, os.fstat(file)) or fresh(before):
+            entry = entry._replace(ctime_ns=0)
+        return entry._replace(size=len(data)), bytes(data)
+    finally:
+        os.close(file)
+
+
+def fresh(found: os.stat_result) -> bool:
+    """Tell whether a file changed so lately that a further change could leave the same time stamp."""
+    return 0 <= time.time_ns() - found.st_ctime_ns < TICK_NS
+
+
+class Copier:
+    """Writes one unit's mirror.
+
+    :param source: the unit's directory.
+    :param top: directory the mirror is written in.
+    :param kept: directory for what is replaced or removed; None deletes it (a first copy that nobody has seen yet).
+    :param work: directory on the target for files that are not whole yet.
+    :param new: the mirror is not in place yet: files may be written where they belong.
+    :param pool: threads for operations that wait for the target.
+    """
+
+    def __init__(
+        self,
+        source: bytes,
+        top: bytes,
+        *,
+        kept: bytes | None,
+        work: bytes,
+        new: bool,
+        xattrs: bool = False,
+        acls: bool = False,
+        pool: ThreadPoolExecutor | None = None,
+        tell: Callable[[int, int], None] = lambda _files, _bytes: None,
+    ) -> None:
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        self.source = os.open(source, flags | os.O_NOFOLLOW)
+        self.top = os.open(top, flags)
+        self.work = os.open(work, flags)
+        self.source_path, self.top_path, self.work_path, self.kept, self.new = source, top, work, kept, new
+        self.xattrs, self.acls, self.pool, self.tell = xattrs, acls, pool, tell
+        self.files = self.bytes = self.kept_bytes = 0
+        self.notes: set[str] = set()
+        self.opened: dict[bytes, int] = {}
+        self._kept_names: set[bytes] = set()
+        self._kept_directories: set[bytes] = set()
+        self._held: dict[bytes, tuple[int, int]] = {}
+        self._lock = threading.Lock()
+        self._trees = False
+        self._count = 0
+        self._uid, self._gid = os.geteuid(), os.getegid()
+        self._groups = {self._gid, *os.getgroups()}
+
+    def close(self) -> None:
+        """Let go of the directories."""
+        for each in (self.source, self.top, self.work):
+            os.close(each)
+
+    @contextmanager
+    def inside(self, path: bytes) -> Iterator[None]:
+        """Hold a directory of both trees open while many of its files are copied; nothing if one of them is not there."""
+        held: list[int] = []
+        try:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                held.append(open_directory(self.source, path))
+                held.append(open_directory(self.top, path))
+                self._held[path] = (held[0], held[1])
+            yield
+        finally:
+            self._held.pop(path, None)
+            for each in held:
+                os.close(each)
+
+    @contextmanager
+    def _source_directory(self, path: bytes) -> Iterator[int]:
+        if found := self._held.get(path):
+            yield found[0]
+        else:
+            with directory(self.source, path) as held:
+                yield held
+
+    @contextmanager
+    def _directory(self, path: bytes) -> Iterator[int]:
+        if found := self._held.get(path):
+            yield found[1]
+        else:
+            with directory(self.top, path) as held:
+                yield held
+
+    def each(self, do: Callable[[T], Any], items: Iterable[T]) -> None:
+        """Do something with each item, at once where the target is far."""
+        if self.pool is None:
+            for item in items:
+                do(item)
+            return
+        futures = [self.pool.submit(do, item) for item in items]
+        _, others = wait(futures, return_when=FIRST_EXCEPTION)
+        for each in others:
+            each.cancel()
+        wait(futures)
+        for each in futures:
+            if not each.cancelled():
+                each.result()
+
+    def count(self, files: int = 0, size: int = 0, kept: int = 0) -> None:
+        """Add to the counters."""
+        with self._lock:
+            self.files += files
+            self.bytes += size
+            self.kept_bytes += kept
+        self.tell(files, size)
+
+    def note(self, text: str) -> None:
+        """Remember what could not be reproduced on the target; once, however often it happens."""
+        self.notes.add(text)
+
+    def _temporary(self) -> bytes:
+        with self._lock:
+            self._count += 1
+            return b"%d.%d.%d" % (os.getpid(), id(self), self._count)
+
+    # Files
+
+    def file(self, path: bytes, old: Entry | None, *, patient: bool = True) -> Entry | None:
+        """Copy a regular file.
+
+        :param old: what the mirror has there.
+        :param patient: wait for the clock's next tick where the file changed just now, so that the entry returned tells for sure
+            which contents were copied.
+        :return: what was copied, with ``ctime_ns`` 0 if it changed all the while; None if the file is gone.
+        """
+        parent, name = split(path)
+        try:
+            with self._source_directory(parent) as held:
+                source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=held)
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise UnreadableError(os.path.join(self.source_path, path), error) from error
+        temporary = self._temporary()
+        try:
+            for attempt in range(ATTEMPTS):
+                seen = os.fstat(source)
+                if not stat.S_ISREG(seen.st_mode):
+                    return None
+                early = seen.st_ctime_ns + TICK_NS - time.time_ns()
+                if patient and 0 < early <= TICK_NS:
+                    time.sleep(early / 1e9)
+                    seen = os.fstat(source)
+                put = self._contents(path, old, source, seen, temporary, again=attempt > 0)
+                after = os.fstat(source)
+                if same(seen, after) and seen.st_nlink:
+                    put(seen)
+                    return entry_of(path, seen)
+            put(after)
+            return entry_of(path, after)._replace(ctime_ns=0)
+        finally:
+            os.close(source)
+
+    def _contents(
+        self, path: bytes, old: Entry | None, source: int, seen: os.stat_result, temporary: bytes, *, again: bool
+    ) -> Callable[[os.stat_result], None]:
+        """Write a file's contents beside the mirror, and return what puts the file in its place."""
+        os.lseek(source, 0, os.SEEK_SET)
+        if old is not None and old.kind == "f" and old.size == seen.st_size and self._equal(path, source):
+            return lambda found: self._attributes_only(path, old, found)
+        os.lseek(source, 0, os.SEEK_SET)
+        parent, name = split(path)
+        direct = self.new and old is None
+        with self._directory(parent) if direct else directory(self.work, b"") as held:
+            temporary = name if direct else temporary
+            if again:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=held)
+            out = os.open(temporary, _CREATE, stat.S_IMODE(seen.st_mode) & 0o777 | 0o200, dir_fd=held)
+        try:
+            size = self._transfer(source, out, seen)
+            self._dress(out, seen, source)
+            os.utime(out, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+        finally:
+            os.close(out)
+
+        def put(found: os.stat_result) -> None:
+            if found is not seen:
+                with self._directory(parent) if direct else directory(self.work, b"") as held:
+                    os.utime(temporary, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=held, follow_symlinks=False)
+            if not direct:
+                self.place(temporary, path, old)
+            self.count(1, size)
+
+        return put
+
+    def _transfer(self, source: int, out: int, seen: os.stat_result) -> int:
+        """Copy contents, with holes where the source has them."""
+        size = seen.st_size
+        if seen.st_blocks * 512 < size:
+            return self._sparse(source, out, size)
+        done = 0
+        if size <= SMALL:
+            while chunk := os.read(source, SMALL):
+                done += len(chunk)
+                _write(out, chunk)
+                if done == size:
+                    break
+            return done
+        while sent := os.sendfile(out, source, None, CHUNK):
+            done += sent
+            self.tell(0, 0)
+        return done
+
+    def _sparse(self, source: int, out: int, size: int) -> int:
+        at = done = 0
+        while at < size:
+            try:
+                begin = os.lseek(source, at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    break
+                raise
+            at = os.lseek(source, begin, os.SEEK_HOLE)
+            os.lseek(source, begin, os.SEEK_SET)
+            os.lseek(out, begin, os.SEEK_SET)
+            while begin < at:
+                chunk = os.read(source, min(SMALL, at - begin))
+                if not chunk:
+                    break
+                _write(out, chunk)
+                begin += len(chunk)
+                done += len(chunk)
+        os.ftruncate(out, size)
+        return done
+
+    def _equal(self, path: bytes, source: int) -> bool:
+        """Tell whether the mirror's file has the contents of the source's."""
+        parent, name = split(path)
+        try:
+            with self._directory(parent) as held:
+                mirrored = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=held)
+        except OSError:
+            return False
+        try:
+            if not stat.S_ISREG(os.fstat(mirrored).st_mode):
+                return False
+            while True:
+                one, other = _read(source, SMALL), _read(mirrored, SMALL)
+                if one != other:
+                    return False
+                if not one:
+                    return True
+        finally:
+            os.close(mirrored)
+
+    def _attributes_only(self, path: bytes, old: Entry, found: os.stat_result) -> None:
+        self.attributes(entry_of(path, found))
+        if (old.mode, old.uid, old.gid, old.mtime_ns) != (found.st_mode, found.st_uid, found.st_gid, found.st_mtime_ns):
+            self.count(1)
+
+    # Other kinds
+
+    def link(self, entry: Entry, old: Entry | None) -> None:
+        """Make a symbolic link."""
+        if old is not None and old.kind == "l" and old.link == entry.link:
+            self.attributes(entry)
+            return
+        temporary = self._temporary()
+        os.symlink(entry.link, temporary, dir_fd=self.work)
+        self._finish(temporary, entry, old)
+
+    def special(self, entry: Entry, old: Entry | None) -> None:
+        """Make a pipe, a socket or a device."""
+        if old is not None and old.kind == entry.kind and old.size == entry.size:
+            self.attributes(entry)
+            return
+        temporary = self._temporary()
+        device = entry.size if entry.kind in "bc" else 0
+        try:
+            os.mknod(temporary, entry.mode, device, dir_fd=self.work)
+        except OSError as error:
+            if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS}:
+                raise
+            self.note("devices, pipes or sockets cannot be made on the target")
+            return
+        self._finish(temporary, entry, old)
+
+    def _finish(self, temporary: bytes, entry: Entry, old: Entry | None) -> None:
+        self._dress_path(temporary, self.work, entry)
+        self.place(temporary, entry.path, old)
+        self.count(1)
+
+    def hard_link(self, leader: bytes, entry: Entry, old: Entry | None) -> bool:
+        """Make ``entry`` one file with ``leader``; return False where the target cannot."""
+        with self._directory(split(leader)[0]) as held:
+            leading = os.stat(split(leader)[1], dir_fd=held, follow_symlinks=False)
+            with suppress(FileNotFoundError, NotADirectoryError), self._directory(entry.parent) as there:
+                mirrored = os.stat(entry.name, dir_fd=there, follow_symlinks=False)
+                if mirrored.st_ino == leading.st_ino:
+                    return True
+                old = old or entry_of(entry.path, mirrored)
+            temporary = self._temporary()
+            try:
+                os.link(split(leader)[1], temporary, src_dir_fd=held, dst_dir_fd=self.work, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                self.note("hard links cannot be made on the target")
+                return False
+        self.place(temporary, entry.path, old)
+        self.count(1)
+        return True
+
+    def mkdir(self, entry: Entry, old: Entry | None = None) -> None:
+        """Make a directory that can be written for now; :meth:`attributes` gives it its mode later."""
+        if old is not None and old.kind != "d":
+            self.set_aside(entry.path, old)
+        with self._directory(entry.parent) as held:
+            try:
+                self._willing(entry.parent, lambda: os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=held))
+            except FileExistsError:
+                found = os.stat(entry.name, dir_fd=held, follow_symlinks=False)
+                if stat.S_ISDIR(found.st_mode):
+                    return
+                self.set_aside(entry.path, entry_of(entry.path, found))
+                os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=held)
+        self.count(1)
+
+    # Places
+
+    def place(self, temporary: bytes, path: bytes, old: Entry | None) -> None:
+        """Move a finished file to its place, in one step; what it replaces stays in ``kept``."""
+        parent, name = split(path)
+        if old is not None and old.kind == "d":
+            self.set_aside(path, old)
+        with self._directory(parent) as held:
+            if old is not None and old.kind != "d" and self.kept is not None:
+                self._keep_link(path, name, held, old)
+            try:
+                self._willing(parent, lambda: os.rename(temporary, name, src_dir_fd=self.work, dst_dir_fd=held))
+            except (IsADirectoryError, NotADirectoryError, FileExistsError):
+                self.set_aside(path, None)
+                os.rename(temporary, name, src_dir_fd=self.work, dst_dir_fd=held)
+        with suppress(FileNotFoundError):
+            if old is not None and old.nlink > 1:
+                os.unlink(temporary, dir_fd=self.work)
+
+    def _keep_link(self, path: bytes, name: bytes, held: int, old: Entry) -> None:
+        """Give a file that is about to be replaced a second name in ``kept``."""
+        place = self._kept_place(path)
+        try:
+            os.link(name, place, src_dir_fd=held, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            self._willing(split(path)[0], lambda: os.rename(name, place, src_dir_fd=held))
+        self.count(kept=old.size if old.kind == "f" else 0)
+
+    def set_aside(self, path: bytes, old: Entry | None) -> None:
+        """Move a thing out of the mirror into ``kept``, a directory with all that is in it; nothing if it is not there."""
+        parent, name = split(path)
+        try:
+            with self._directory(parent) as held:
+                found = os.stat(name, dir_fd=held, follow_symlinks=False)
+                tree = stat.S_ISDIR(found.st_mode)
+                if self.kept is None:
+                    _delete(name, held, tree)
+                    return
+                place = self._kept_place(path)
+                self._trees |= tree
+                if tree and (self._uid and found.st_mode & 0o700 != 0o700):  # noqa: PLR2004
+                    os.chmod(name, 0o700, dir_fd=held)
+                self._willing(parent, lambda: os.rename(name, place, src_dir_fd=held))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        size = found.st_size if stat.S_ISREG(found.st_mode) else 0
+        if tree:
+            size = sum(os.lstat(os.path.join(base, each)).st_size for base, _, names in os.walk(place) for each in names)
+        self.count(1, kept=size)
+
+    def remove_directory(self, path: bytes) -> None:
+        """Remove an empty directory; one that is not empty stays."""
+        parent, name = split(path)
+        with suppress(FileNotFoundError, NotADirectoryError), self._directory(parent) as held:
+            try:
+                self._willing(parent, lambda: os.rmdir(name, dir_fd=held))
+            except OSError as error:
+                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                    raise
+            else:
+                self.count(1)
+
+    def _kept_place(self, path: bytes) -> bytes:
+        """Return a free path in ``kept``, its directory made."""
+        assert self.kept is not None  # noqa: S101
+        place = os.path.join(self.kept, path)
+        with self._lock:
+            parent = os.path.dirname(place)
+            try:
+                self._make_kept(parent)
+            except (FileExistsError, NotADirectoryError):
+                parent = _free(parent)
+                os.makedirs(parent, mode=0o700, exist_ok=True)
+                return os.path.join(parent, os.path.basename(place))
+            if place in self._kept_names or place in self._kept_directories or (self._trees and os.path.lexists(place)):
+                place = _free(place)
+            self._kept_names.add(place)
+        return place
+
+    def _make_kept(self, path: bytes) -> None:
+        """Make a directory of ``kept``, and those above it."""
+        if path in self._kept_directories:
+            return
+        if path == self.kept:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        else:
+            self._make_kept(os.path.dirname(path))
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                if not stat.S_ISDIR(os.lstat(path).st_mode):
+                    raise
+        self._kept_directories.add(path)
+
+    def _willing(self, parent: bytes, do: Callable[[], None]) -> None:
+        """Do something in a directory of the mirror, opening it to ourselves first where its own mode forbids it."""
+        try:
+            do()
+        except PermissionError:
+            with self._directory(parent) as held:
+                found = os.stat(b".", dir_fd=held)
+                self.opened[parent] = found.st_mode
+                os.chmod(b".", stat.S_IMODE(found.st_mode) | 0o700, dir_fd=held)
+            do()
+
+    # Attributes
+
+    def attributes(self, entry: Entry) -> None:
+        """Give what the mirror has at the entry's path the entry's owner, mode and time."""
+        with self._directory(entry.parent if entry.path else b"") as held:
+            try:
+                self._dress_path(entry.name or b".", held, entry)
+            except FileNotFoundError:
+                return
+
+    def _dress_path(self, name: bytes, held: int, entry: Entry) -> None:
+        made = os.stat(name, dir_fd=held, follow_symlinks=False)
+        uid, gid = self._owner(made, entry.uid, entry.gid)
+        if uid != -1 or gid != -1:
+            os.chown(name, uid, gid, dir_fd=held, follow_symlinks=False)
+        if entry.kind != "l" and (stat.S_IMODE(made.st_mode) != stat.S_IMODE(entry.mode) or uid != -1 or gid != -1):
+            os.chmod(name, stat.S_IMODE(entry.mode), dir_fd=held)
+        if made.st_mtime_ns != entry.mtime_ns:
+            os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=held, follow_symlinks=False)
+        if (self.xattrs or self.acls) and entry.kind in "fd":
+            with suppress(FileNotFoundError, NotADirectoryError), self._source_directory(entry.parent if entry.path else b"") as there:
+                self._extended(f"/proc/self/fd/{there}/".encode() + (entry.name or b"."), f"/proc/self/fd/{held}/".encode() + name)
+
+    def _dress(self, out: int, seen: os.stat_result, source: int) -> None:
+        made = os.fstat(out)
+        uid, gid = self._owner(made, seen.st_uid, seen.st_gid)
+        if uid != -1 or gid != -1:
+            os.fchown(out, uid, gid)
+        if stat.S_IMODE(made.st_mode) != stat.S_IMODE(seen.st_mode) or uid != -1 or gid != -1:
+            os.fchmod(out, stat.S_IMODE(seen.st_mode))
+        if self.xattrs or self.acls:
+            self._extended(source, out)
+
+    def _owner(self, made: os.stat_result, uid: int, gid: int) -> tuple[int, int]:
+        """Return what is to be changed of a thing's owner, -1 for what is right or not ours to change."""
+        new_uid = uid if made.st_uid != uid else -1
+        new_gid = gid if made.st_gid != gid else -1
+        if self._uid:
+            if new_uid != -1 or (new_gid != -1 and gid not in self._groups):
+                self.note("owners that are not yours cannot be kept")
+            new_uid = -1
+            if gid not in self._groups or made.st_uid != self._uid:
+                new_gid = -1
+        return new_uid, new_gid
+
+    def _extended(self, source: int | bytes, out: int | bytes) -> None:
+        """Copy extended attributes and access lists, as far as they are wanted and the target has them."""
+        try:
+            wanted = {each: os.getxattr(source, each) for each in os.listxattr(source) if self._wants(each)}
+            have = {each for each in os.listxattr(out) if self._wants(each)}
+            for each in have - wanted.keys():
+                os.removexattr(out, each)
+            for each, value in wanted.items():
+                os.setxattr(out, each, value)
+        except OSError as error:
+            if error.errno not in {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA}:
+                raise
+            self.note("extended attributes or access lists cannot be kept on the target")
+
+    def _wants(self, name: str) -> bool:
+        if name in _ACLS:
+            return self.acls
+        return self.xattrs and (name.startswith("user.") or (not self._uid and not name.startswith("system.")))
+
+    # Contents that are in memory already
+
+    def write(self, entry: Entry, data: bytes, old: Entry | None) -> None:
+        """Put a file there whose contents were read before."""
+        parent, name = split(entry.path)
+        direct = self.new and old is None
+        temporary = name if direct else self._temporary()
+        with self._directory(parent) if direct else directory(self.work, b"") as held:
+            out = os.open(temporary, _CREATE, stat.S_IMODE(entry.mode) & 0o777 | 0o200, dir_fd=held)
+            try:
+                _write(out, data)
+                made = os.fstat(out)
+                uid, gid = self._owner(made, entry.uid, entry.gid)
+                if uid != -1 or gid != -1:
+                    os.fchown(out, uid, gid)
+                if stat.S_IMODE(made.st_mode) != stat.S_IMODE(entry.mode) or uid != -1 or gid != -1:
+                    os.fchmod(out, stat.S_IMODE(entry.mode))
+                os.utime(out, ns=(entry.mtime_ns, entry.mtime_ns))
+            finally:
+                os.close(out)
+        if not direct:
+            self.place(temporary, entry.path, old)
+        self.count(1, len(data))
+
+
+def _write(out: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(out, view) :]
+
+
+def _read(file: int, size: int) -> bytes:
+    """Read so many bytes, fewer only at the end."""
+    data = os.read(file, size)
+    while data and len(data) < size and (more := os.read(file, size - len(data))):
+        data += more
+    return data
+
+
+def _free(path: bytes) -> bytes:
+    number = 1
+    while os.path.lexists(path + b".~%d~" % number):
+        number += 1
+    return path + b".~%d~" % number
+
+
+def _delete(name: bytes, held: int, tree: bool) -> None:
+    if not tree:
+        os.unlink(name, dir_fd=held)
+        return
+    inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held)
+    try:
+        for each in os.listdir(inner):
+            found = os.stat(each, dir_fd=inner, follow_symlinks=False)
+            _delete(os.fsencode(each), inner, stat.S_ISDIR(found.st_mode))
+    finally:
+        os.close(inner)
+    os.rmdir(name, dir_fd=held)

@@ -1,0 +1,691 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Mirrors of units: what would change, making it so, and looking whether it is so.
+
+A unit without a mirror is built in ``work/new`` and moved into place whole; a mirror that is there is changed step by step, each of
+which leaves a mirror that git and hg accept. A unit is one process's work; units are spread over processes, and where the target is
+far each process also has threads that wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, MirrorError, _delete, open_directory, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, GitDirectory, kind_of
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, passing
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
+    Entry,
+    Manifest,
+    Unit,
+    UnreadableError,
+    Writer,
+    differences,
+    entry_of,
+    rewrite,
+    scan,
+    unpack,
+    walk,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.spread import stream
+
+FAR_THREADS = 16
+FAR_UNITS = 8
+FAR_BATCH = 512
+SHOWN_ERRORS = 3
+LAST = ".last"
+"""Added to the name of a manifest while it is not true any more."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run mirrors.
+
+    :param target: ``backup_root``.
+    :param kept: directory of this run under ``.repoman/kept``, on the target; what unit ``u`` replaces goes to ``kept/u``.
+    :param work: directory on the target for what is not in place yet (``.repoman/work``).
+    :param scratch: local directory, ours alone, that is gone after the run.
+    :param full: compare everything with the mirror, whatever the last manifest says.
+    :param xattrs: keep extended attributes.
+    :param acls: keep access lists.
+    :param account: uid and gid that git and hg run as, where the run is root's.
+    :param tries: how often a repository that is being written is tried.
+    :param far: each operation on the target costs a round trip.
+    :param jobs: processes at once; 0 for as many as there are processors.
+    """
+
+    target: str
+    kept: str
+    work: str
+    scratch: str
+    full: bool = False
+    xattrs: bool = False
+    acls: bool = False
+    account: tuple[int, int] | None = None
+    tries: int = 8
+    far: bool = False
+    jobs: int = 0
+
+    def mirror(self, unit: Unit) -> str:
+        """Return the directory of a unit's mirror."""
+        return self.target if unit.loose else os.path.join(self.target, unit.name)
+
+    def new(self, unit: Unit) -> str:
+        """Return the directory where a unit's first copy is made."""
+        return os.path.join(self.work, "new", unit.name)
+
+
+@dataclass
+class Changes:
+    """What mirroring a unit would change.
+
+    :param now: what the source has.
+    :param before: what the mirror has.
+    :param saved: file with the last manifest, which goes before the mirror is touched: an interrupted run is followed by a full comparison.
+    :param mirrored: entries that the mirror has (the shrink guard compares ``removed`` with it).
+    :param first: there is no mirror yet.
+    :param looked: ``before`` is what the mirror was seen to have, not the last manifest: its repositories are proven again.
+    """
+
+    unit: Unit
+    now: Manifest
+    before: Manifest
+    saved: str = ""
+    created: int = 0
+    changed: int = 0
+    removed: int = 0
+    mirrored: int = 0
+    first: bool = False
+    looked: bool = False
+
+    @property
+    def total(self) -> int:
+        """Return how many entries differ."""
+        return self.created + self.changed + self.removed
+
+    def items(self) -> Iterator[tuple[str, bytes]]:
+        """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory."""
+        for _, pairs in differences(self.before, self.now):
+            for old, new in pairs:
+                if what := _what(old, new):
+                    yield what, (new or old).path  # type: ignore[union-attr]
+
+
+@dataclass
+class Outcome:
+    """What mirroring one unit came to.
+
+    :param state: ``synced``, ``up to date``, ``too busy`` or ``failed``.
+    :param manifest: file (in scratch) with the manifest to save: what the mirror holds now. A unit that failed may have one too: all but
+        what the error names was mirrored.
+    :param digest: of that manifest: what to save and, if synced, to stamp.
+    :param settled: the mirror is all that the scan saw; otherwise some things changed meanwhile and are left for the next run.
+    :param files: entries written or removed.
+    :param bytes: contents copied.
+    :param kept_bytes: contents moved to kept.
+    :param notes: what cannot be reproduced on the target.
+    """
+
+    unit: Unit
+    state: str
+    error: RepomanError | None = None
+    manifest: str = ""
+    digest: str = ""
+    settled: bool = True
+    files: int = 0
+    bytes: int = 0
+    kept_bytes: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Tally:
+    """Live counters of a run.
+
+    :param files: entries written or removed.
+    :param bytes: contents copied.
+    :param running: units under way, with what is being done to them.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    running: dict[str, str] = field(default_factory=dict)
+
+    def hear(self, news: tuple[str, str, int, int]) -> None:
+        """Take in what a process tells: unit, what is being done to it (empty: it is done), entries and bytes since the last time."""
+        name, doing, files, size = news
+        self.files += files
+        self.bytes += size
+        if doing:
+            self.running[name] = doing
+        else:
+            self.running.pop(name, None)
+
+
+def prepare(settings: Settings) -> None:
+    """Make the directories of a run, and clear away what a killed run left; a first copy that was not finished is kept to go on with."""
+    os.makedirs(os.path.join(settings.work, "new"), mode=0o700, exist_ok=True)
+    work = os.open(settings.work, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for each in os.listdir(work):
+            if each != "new":
+                _delete(os.fsencode(each), work, stat.S_ISDIR(os.stat(each, dir_fd=work, follow_symlinks=False).st_mode))
+    finally:
+        os.close(work)
+
+
+def plan(unit: Unit, before: Manifest | None, now: Manifest, settings: Settings, *, saved: str = "") -> Changes:
+    """Compare a unit with its mirror: by the last manifest, or without one (or ``full``) by looking at the mirror.
+
+    :param saved: file that ``before`` was loaded from.
+    """
+    mirror = settings.mirror(unit)
+    first = not unit.loose and not _is_directory(mirror)
+    looked = first or before is None or settings.full
+    if first:
+        begun = settings.new(unit)
+        held = _look(begun, now, settings, unit) if _is_directory(begun) else Manifest()
+    elif before is None or settings.full:
+        held = _look(mirror, now, settings, unit)
+    else:
+        held = before
+    changes = Changes(unit, now, held, saved, mirrored=0 if first else held.count(), first=first, looked=looked)
+    for _, pairs in differences(held, now):
+        for old, new in pairs:
+            what = _what(old, new)
+            if what == "created":
+                changes.created += 1
+            elif what == "changed":
+                changes.changed += 1
+            elif what:
+                changes.removed += 1
+    return changes
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _what(old: Entry | None, new: Entry | None) -> str:
+    if old is None:
+        return "created"
+    if new is None:
+        return "removed"
+    if new.kind == "d" == old.kind and (old[1:4], old.mtime_ns) == (new[1:4], new.mtime_ns):
+        return ""
+    return "changed"
+
+
+def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit) -> Manifest:
+    """Return what a mirror holds, as a manifest: entries that are as the source's are the source's, all others the mirror's."""
+    root = os.geteuid() == 0
+
+    def like(held: Entry, entry: Entry) -> bool:
+        if held.mode != entry.mode or held.link != entry.link or held.mtime_ns != entry.mtime_ns:
+            return False
+        if root and (held.uid, held.gid) != (entry.uid, entry.gid):
+            return False
+        return entry.kind == "d" or (held.size == entry.size and theirs.get(held.path) == ours.get(held.path))
+
+    ours = _leaders(now)
+    path = os.path.join(settings.scratch, f"{os.getpid()}.{abs(hash(unit.name))}.mirror")
+    with Writer(path) as writer:
+        for block in walk(os.fsencode(mirror), loose=unit.loose):
+            writer.add(block)
+        held = writer.finish()
+    theirs = _leaders(held)
+    known: dict[bytes, Entry | None] = {}
+    for _, pairs in differences(held, now):
+        for old, new in pairs:
+            if old is not None:
+                known[old.path] = new if new is not None and like(old, new) else old._replace(ctime_ns=0)
+    return rewrite(held, known, path)
+
+
+def _leaders(manifest: Manifest) -> dict[bytes, bytes]:
+    """Return for each file that is one with others of its tree the first of them."""
+    first: dict[int, bytes] = {}
+    found: dict[bytes, bytes] = {}
+    for entry in manifest.entries():
+        if entry.nlink > 1 and entry.kind == "f":
+            leader = first.setdefault(entry.inode, entry.path)
+            if leader != entry.path:
+                found[leader] = found[entry.path] = leader
+    return found
+
+
+def mirror(wanted: Sequence[Changes], settings: Settings, tally: Tally) -> Iterator[Outcome]:
+    """Bring mirrors up to date, several at once, and yield each outcome as it is known.
+
+    :param wanted: large units first is fastest.
+    """
+    umask = os.umask(0)
+    try:
+        threads = FAR_UNITS if settings.far else 1
+        work = _Worker(settings)
+        for _, outcome in stream(work, wanted, settings.jobs or os.cpu_count() or 1, threads=threads, heard=tally.hear):
+            tally.running.pop(outcome.unit.name, None)
+            yield outcome
+    finally:
+        os.umask(umask)
+
+
+def find_stores(manifest: Manifest) -> dict[bytes, str]:
+    """Return the git directories and ``.hg`` directories of a tree, with ``git`` or ``hg``."""
+    found = {}
+    for directory, block in manifest.blocks():
+        if b"objects" in block and b"HEAD" in block and b"refs" in block:
+            kinds = {entry.name: entry.kind for entry in unpack(directory, block) if entry.path != directory or not directory}
+            if kinds.get(b"objects") == "d" == kinds.get(b"refs") and kinds.get(b"HEAD") in {"f", "l"}:
+                found[directory] = "git"
+        if (directory == b".hg" or directory.endswith(b"/.hg")) and b"store" in block and b"requires" in block:
+            kinds = {entry.name: entry.kind for entry in unpack(directory, block)}
+            if kinds.get(b"store") == "d" and kinds.get(b"requires") == "f":
+                found[directory] = "hg"
+    return found
+
+
+class _Worker:
+    """Mirrors one unit after the other in its process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.pool: ThreadPoolExecutor | None = None
+
+    def __call__(self, changes: Changes, tell: Callable[[Any], None]) -> Outcome:
+        if self.settings.far and self.pool is None:
+            self.pool = ThreadPoolExecutor(FAR_THREADS)
+        task = _Task(changes, self.settings, tell, self.pool)
+        error: RepomanError
+        try:
+            return task.run()
+        except BusyError as busy:
+            return task.outcome("too busy", busy)
+        except RepomanError as failure:
+            error = failure
+        except OSError as failure:
+            where = failure.filename2 or failure.filename
+            place = f" ({shown(os.fsencode(where))})" if isinstance(where, str | bytes) else ""
+            error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {failure.strerror}{place}.")
+        finally:
+            task.close()
+            if changes.saved:
+                with suppress(OSError):
+                    os.unlink(changes.saved + LAST)
+        return task.outcome("failed", error)
+
+
+class _Task:
+    """The work on one unit."""
+
+    def __init__(self, changes: Changes, settings: Settings, tell: Callable[[Any], None], pool: ThreadPoolExecutor | None) -> None:
+        self.changes, self.settings, self.unit = changes, settings, changes.unit
+        self.tell, self.pool = tell, pool
+        self.copier: Copier | None = None
+        self.doing = ""
+        self.told = time.monotonic()
+        self.untold = [0, 0]
+        self.known: dict[bytes, Entry | None] = {}
+        self.unreadable: list[RepomanError] = []
+        self.touched: set[bytes] = set()
+        self.stores: dict[bytes, str] = {}
+        self.name = os.fsencode(self.unit.name)
+
+    def outcome(self, state: str, error: RepomanError | None = None) -> Outcome:
+        """Return what has been done so far."""
+        self.tell((self.unit.name, "", *self.untold))
+        result = Outcome(self.unit, state, error)
+        if self.copier is not None:
+            result.files, result.bytes, result.kept_bytes = self.copier.files, self.copier.bytes, self.copier.kept_bytes
+            result.notes = sorted(self.copier.notes)
+        return result
+
+    def close(self) -> None:
+        if self.copier is not None:
+            self.copier.close()
+
+    def say(self, doing: str) -> None:
+        self.doing = doing
+        self.report(0, 0, at_once=True)
+
+    def report(self, files: int, size: int, *, at_once: bool = False) -> None:
+        self.untold[0] += files
+        self.untold[1] += size
+        if at_once or time.monotonic() - self.told > 0.2:  # noqa: PLR2004 - seconds; a terminal needs no more
+            files, size = self.untold
+            self.untold = [0, 0]
+            self.told = time.monotonic()
+            self.tell((self.unit.name, self.doing, files, size))
+
+    def run(self) -> Outcome:
+        changes, settings, unit = self.changes, self.settings, self.unit
+        if changes.saved:
+            with suppress(FileNotFoundError):
+                os.rename(changes.saved, changes.saved + LAST)
+                changes.before.path = changes.saved + LAST if changes.before.path == changes.saved else changes.before.path
+        top = settings.new(unit) if changes.first else settings.mirror(unit)
+        if changes.first:
+            os.makedirs(top, mode=0o700, exist_ok=True)
+        self.copier = copier = Copier(
+            os.fsencode(unit.source),
+            os.fsencode(top),
+            kept=None if changes.first else os.path.join(os.fsencode(settings.kept), self.name),
+            work=os.fsencode(settings.work),
+            new=changes.first,
+            xattrs=settings.xattrs,
+            acls=settings.acls,
+            pool=self.pool,
+            tell=self.report,
+        )
+        self.say("scanning")
+        self.stores = find_stores(self.changes.now)
+        repositories = self._repositories()
+        for each in repositories:
+            self.say("copying objects")
+            try:
+                each.bring()
+            except RepomanError as error:
+                # Of a repository that is damaged, a mirror as damaged is better than none.
+                if isinstance(error, BusyError) or not changes.first:
+                    raise
+                self.unreadable.append(error)
+        self.say("copying")
+        for each in repositories:
+            each.publish()
+        self._plain()
+        for each in repositories:
+            each.remove()
+        self._take(repositories)
+        self._directories()
+        if changes.first:
+            self._put_in_place(top)
+        return self._finish(copier)
+
+    def _take(self, repositories: list[GitDirectory | HgDirectory]) -> None:
+        """Take over what the mirrors of repositories hold now, and make one what is one file in the source."""
+        assert self.copier is not None  # noqa: S101
+        linked: dict[int, list[Entry]] = {}
+        for each in repositories:
+            each.settle()
+            final = each.final()
+            for path in each.seen.keys() | final.keys():
+                entry = final.get(path)
+                if entry != each.seen.get(path):
+                    self.known[path] = entry
+            self.touched |= each.touched
+            if isinstance(each, GitDirectory):
+                for entry in final.values():
+                    if entry.nlink > 1 and entry.kind == "f":
+                        linked.setdefault(entry.inode, []).append(entry)
+        for group in linked.values():
+            for entry in group[1:]:
+                self.copier.hard_link(group[0].path, entry, entry)
+
+    # Which repositories there are
+
+    def _store(self, directory: bytes) -> bytes | None:
+        """Return the innermost repository that a directory belongs to."""
+        if not self.stores:
+            return None
+        while True:
+            if directory in self.stores:
+                return directory
+            if not directory:
+                return None
+            directory = directory.rpartition(b"/")[0]
+
+    def _kind(self, store: bytes, path: bytes) -> str:
+        inner = path[len(store) + 1 :] if store else path
+        if self.stores[store] == "hg":
+            return "passing" if passing(inner) else "hg"
+        return kind_of(inner)
+
+    def _ours(self, store: bytes, entry: Entry) -> bool:
+        """Tell whether an entry is one that its repository looks after, not the plain copy."""
+        return bool(entry.path) and entry.path != store and self._kind(store, entry.path) not in {"plain", "passing"}
+
+    def _repositories(self) -> list[GitDirectory | HgDirectory]:
+        if not self.stores or self.copier is None:
+            return []
+        changed: set[bytes] = set(self.stores) if self.changes.looked else set()
+        for directory, pairs in () if changed else differences(self.changes.before, self.changes.now):
+            store = self._store(directory)
+            if store is not None and store not in changed:
+                for old, new in pairs:
+                    if (entry := new or old) and self._ours(store, entry) and _what(old, new):
+                        changed.add(store)
+                        break
+        if not changed:
+            return []
+        have: dict[bytes, dict[bytes, Entry]] = {each: {} for each in changed}
+        seen: dict[bytes, dict[bytes, Entry]] = {each: {} for each in changed}
+        for manifest, held in ((self.changes.before, have), (self.changes.now, seen)):
+            for directory, block in manifest.blocks():
+                store = self._store(directory)
+                if store in changed:
+                    held[store].update((entry.path, entry) for entry in unpack(directory, block) if self._ours(store, entry))
+        nested = frozenset(self.stores)
+        found: list[GitDirectory | HgDirectory] = []
+        for number, store in enumerate(sorted(changed)):
+            common: dict[str, Any] = {
+                "have": have[store],
+                "seen": seen[store],
+                "proof": os.path.join(self.settings.scratch, f"proof.{os.getpid()}.{id(self)}.{number}"),
+                "tries": self.settings.tries,
+                "account": self.settings.account,
+            }
+            if self.stores[store] == "hg":
+                found.append(HgDirectory(store, self.copier, **common))
+            else:
+                found.append(GitDirectory(store, self.copier, nested=nested - {store}, far=self.settings.far, **common))
+        return found
+
+    # All that no repository looks after
+
+    def _plain(self) -> None:
+        """Mirror the rest: directories and files as they come, then files with several names, then what is gone."""
+        copier = self.copier
+        assert copier is not None  # noqa: S101
+        removed: list[Entry] = []
+        linked: dict[int, list[tuple[Entry, Entry | None]]] = {}
+        waiting: list[tuple[Entry, Entry | None]] = []
+        for directory, pairs in differences(self.changes.before, self.changes.now):
+            store = self._store(directory)
+            begun = len(waiting)
+            for old, new in pairs:
+                entry = new or old
+                assert entry is not None  # noqa: S101
+                if store is not None and (self._ours(store, entry) or self._kind(store, entry.path) == "passing"):
+                    continue
+                if new is None:
+                    removed.append(entry)
+                elif new.kind == "d":
+                    self._own_directory(new, old)
+                elif new.kind == "f" and (new.nlink > 1 or (old is not None and old.nlink > 1)):
+                    linked.setdefault(new.inode, []).append((new, old))
+                else:
+                    waiting.append((new, old))
+            if len(waiting) > begun:
+                self.touched.add(directory)
+                if self.pool is None:
+                    with copier.inside(directory):
+                        copier.each(self._one, waiting)
+                    waiting.clear()
+                elif len(waiting) > FAR_BATCH:
+                    copier.each(self._one, waiting)
+                    waiting.clear()
+        copier.each(self._one, waiting)
+        for group in linked.values():
+            self._linked(group)
+        self._removed(removed)
+
+    def _own_directory(self, new: Entry, old: Entry | None) -> None:
+        assert self.copier is not None  # noqa: S101
+        if not new.path:
+            self.touched.add(b"")
+        elif old is None or old.kind != "d":
+            self.copier.mkdir(new, old)
+            self.touched |= {new.path, new.parent}
+        elif _what(old, new):
+            self.touched.add(new.path)
+
+    def _one(self, pair: tuple[Entry, Entry | None]) -> None:
+        assert self.copier is not None  # noqa: S101
+        if pair[0].kind == "f":
+            self._file(pair)
+        else:
+            (self.copier.link if pair[0].kind == "l" else self.copier.special)(*pair)
+
+    def _file(self, pair: tuple[Entry, Entry | None]) -> Entry | None:
+        entry, old = pair
+        assert self.copier is not None  # noqa: S101
+        try:
+            got = self.copier.file(entry.path, old)
+        except UnreadableError as error:
+            self.unreadable.append(error)
+            got = None
+        if got != entry:
+            self.known[entry.path] = got or old
+        return got
+
+    def _linked(self, group: list[tuple[Entry, Entry | None]]) -> None:
+        """Copy files that are one: the first by its contents, the others as links to it."""
+        assert self.copier is not None  # noqa: S101
+        leader: Entry | None = None
+        for entry, old in group:
+            self.touched.add(entry.parent)
+            if leader is None or not self.copier.hard_link(leader.path, entry, old):
+                alike = old is not None and old.nlink == entry.nlink and old.inode == entry.inode
+                got = self._file((entry, old if old is None or alike else old._replace(size=-1)))
+                leader = got if leader is None and got is not None and got.inode == entry.inode else leader
+            elif leader.ctime_ns != entry.ctime_ns:
+                self.known[entry.path] = leader._replace(path=entry.path)
+
+    def _removed(self, removed: list[Entry]) -> None:
+        """Set aside what the source has no more: whole directories where all of them is gone."""
+        assert self.copier is not None  # noqa: S101
+        trees = {entry.path for entry in removed if entry.kind == "d"}
+        whole = [each for each in trees if not any(each in store or store.startswith(each + b"/") for store in self.stores)]
+        gone = set(whole)
+        tops = [entry for entry in removed if entry.parent not in gone and (entry.kind != "d" or entry.path in gone)]
+        self.touched |= {entry.parent for entry in tops}
+        self.copier.each(lambda entry: self.copier.set_aside(entry.path, entry), tops)  # type: ignore[union-attr]
+        for each in sorted(trees - gone, reverse=True):
+            self.copier.remove_directory(each)
+            self.touched.add(each.rpartition(b"/")[0])
+
+    # The end
+
+    def _directories(self) -> None:
+        """Give directories their owner, mode and time, the innermost first."""
+        copier = self.copier
+        assert copier is not None  # noqa: S101
+        if self.unit.loose:
+            return
+        paths = self.touched | copier.opened.keys()
+
+        def dress(path: bytes) -> None:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                held = open_directory(copier.source, path)
+                try:
+                    found = os.fstat(held)
+                finally:
+                    os.close(held)
+                copier.attributes(entry_of(path, found))
+
+        depths: dict[int, list[bytes]] = {}
+        for path in paths:
+            depths.setdefault(path.count(b"/") + bool(path), []).append(path)
+        for depth in sorted(depths, reverse=True):
+            copier.each(dress, depths[depth])
+
+    def _put_in_place(self, top: str) -> None:
+        final = self.settings.mirror(self.unit)
+        try:
+            os.rename(top, final)
+        except (NotADirectoryError, FileExistsError, IsADirectoryError):
+            os.makedirs(self.settings.kept, mode=0o700, exist_ok=True)
+            os.rename(final, os.path.join(self.settings.kept, f"{self.unit.name}.~1~"))
+            os.rename(top, final)
+
+    def _finish(self, copier: Copier) -> Outcome:
+        manifest = self.changes.now
+        if self.known:
+            path = f"{manifest.path or os.path.join(self.settings.scratch, f'{os.getpid()}.{id(self)}')}.mirrored"
+            manifest = rewrite(manifest, self.known, path)
+        damaged = [each for each in self.unreadable if not isinstance(each, UnreadableError)]
+        if self.unreadable:
+            first = self.unreadable[0]
+            more = f" And {len(self.unreadable) - 1} more like it." if len(self.unreadable) > 1 else ""
+            result = self.outcome("failed", MirrorError(f"{first.message} All else of {self.unit.name} was mirrored.{more}", *first.hints))
+        else:
+            result = self.outcome("synced" if copier.files or self.changes.total else "up to date")
+        if not damaged:
+            if not manifest.path:
+                manifest.save(path := os.path.join(self.settings.scratch, f"{os.getpid()}.{id(self)}.manifest"))
+                manifest = Manifest(path=path, digest=manifest.digest)
+            result.manifest, result.digest = manifest.path, manifest.digest
+        result.settled = not self.known
+        return result
+
+
+def verify(unit: Unit, settings: Settings) -> list[str]:
+    """Compare contents of source and mirror, and let git and hg check the mirror's repositories; changes nothing.
+
+    :return: what differs or is wrong, one line each, fit to be shown.
+    """
+    options = ["-n", "-a", "-H", "-c", "-i", "--delete", "--numeric-ids", "--one-file-system"]
+    options += ["-X"] * settings.xattrs + ["-A"] * settings.acls
+    if unit.loose:
+        options += ["--exclude=/*/"]
+    command = ["rsync", *options, os.path.join(unit.source, ""), os.path.join(settings.mirror(unit), "")]
+    try:
+        done = subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, check=False)
+    except FileNotFoundError as error:
+        raise RepomanError("rsync is not installed, so contents cannot be compared.", "install rsync") from error
+    found = [shown(each) for each in done.stdout.splitlines() if each and not (unit.loose and each.endswith(b" ./"))]
+    if done.returncode:
+        found += [shown(each) for each in done.stderr.splitlines()[:SHOWN_ERRORS]]
+    return found + ([] if unit.loose else _check(unit, settings))
+
+
+def _check(unit: Unit, settings: Settings) -> list[str]:
+    """Return what git and hg find wrong with the repositories of a mirror."""
+    path = settings.mirror(unit)
+    if not _is_directory(path):
+        return []
+    held = scan(Unit(unit.name, path))
+    stores = find_stores(held)
+    top = os.fsencode(path)
+    copier = Copier(top, top, kept=None, work=os.fsencode(settings.scratch), new=True)
+    wrong = []
+    try:
+        for store, kind in stores.items():
+            proof = os.path.join(settings.scratch, f"check.{os.getpid()}")
+            if kind == "hg":
+                problem = HgDirectory(store, copier, have={}, seen={}, proof=proof, tries=1, account=settings.account).check()
+            else:
+                nested = frozenset(stores) - {store}
+                directory = GitDirectory(
+                    store, copier, have={}, seen={}, nested=nested, proof=proof, tries=1, far=False, account=settings.account
+                )
+                problem = directory.check()
+            if problem:
+                wrong.append(f"{shown(os.path.join(top, store))}: {problem}")
+    finally:
+        copier.close()
+    return wrong

@@ -1,0 +1,555 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One git directory of a unit, mirrored so that the mirror is whole whatever git does to the source meanwhile.
+
+References and all that points at objects are read first, loose references before the packed ones; then objects are copied, none
+removed; then ``git fsck --connectivity-only`` proves over what was read that every object it needs is in the mirror, without those
+that are to be removed. Only then it is published, and only then objects go. git runs on a directory of ours with a configuration
+of ours: nothing of the repository but its references, logs, index and objects is seen by it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, open_directory, read_source, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD as BLOCK_HEAD
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, unpack, walk
+
+IN_MEMORY = 64 << 20
+RELISTS = 6
+GIT_SECONDS = 6 * 3600
+
+PLAIN = frozenset({b"hooks", b"lfs", b"annex", b"svn", b"modules", b"branches", b"description", b"COMMIT_EDITMSG"})
+"""What of a git directory has nothing to do with objects, and is mirrored like any file."""
+
+PROVEN = frozenset({b"HEAD", b"refs", b"logs", b"packed-refs", b"index", b"shallow", b"worktrees", b"reftable"})
+"""What of a git directory ``git fsck`` looks at."""
+
+PUBLISHED = {b"config": 0, b"objects": 1, b"shallow": 2, b"packed-refs": 3, b"refs": 4, b"worktrees": 5, b"HEAD": 6}
+LAST_RANK = 7
+
+_PASSING = re.compile(rb"\.lock$|^gc\.pid$|^packed-refs\.new$|^objects/(.*/)?(tmp_|\.tmp-|incoming-)")
+_PACK_ORDER = {b".pack": 0, b".idx": 2}
+
+
+class BusyError(ConflictError):
+    """The repository was written all the while, so that no whole state of it could be had."""
+
+
+class DamagedError(RepomanError):
+    """The source itself is not a whole repository."""
+
+
+def kind_of(path: bytes) -> str:
+    """Tell what a path in a git directory is.
+
+    :param path: relative to the git directory.
+    :return: ``object``, ``derived`` (what git computes from objects, and where more of them are), ``reference`` (all that is read first), ``plain``,
+        or ``passing`` (locks and files that are not whole yet: never mirrored).
+    """
+    first, _, rest = path.partition(b"/")
+    if _PASSING.search(path):
+        return "passing"
+    if first == b"objects":
+        return "derived" if rest.startswith(b"info/") or b"/multi-pack-index" in path else "object"
+    return "plain" if first in PLAIN else "reference"
+
+
+class GitDirectory:
+    """The mirror of one git directory.
+
+    :param path: relative to the unit; empty for a bare repository that is the unit.
+    :param have: what the mirror holds of it (no plain entries).
+    :param seen: what the scan found of it.
+    :param nested: paths of other repositories within it.
+    :param proof: local directory for what git is to look at.
+    """
+
+    def __init__(
+        self,
+        path: bytes,
+        copier: Copier,
+        *,
+        have: dict[bytes, Entry],
+        seen: dict[bytes, Entry],
+        nested: frozenset[bytes],
+        proof: str,
+        tries: int,
+        far: bool,
+        account: tuple[int, int] | None,
+    ) -> None:
+        self.path, self.copier, self.have, self.seen, self.proof = path, copier, have, seen, proof
+        self.prefix = path + b"/" if path else b""
+        self.skip = frozenset({self.prefix + each for each in (*PLAIN, b"objects")}) | nested
+        self.nested = nested
+        self.tries, self.far, self.account = tries, far, account
+        self.objects = {each: entry for each, entry in have.items() if self._is(each, "object") and entry.kind == "f"}
+        self.directories = {each: entry for each, entry in have.items() if entry.kind == "d"}
+        self.touched: set[bytes] = set()
+        self.staged: dict[bytes, tuple[Entry, bytes | None]] = {}
+        self.listed: dict[bytes, Entry] = {}
+        self.object_directories: dict[bytes, Entry] = {}
+        self.put_off = False
+        self.damaged: DamagedError | None = None
+
+    def _is(self, path: bytes, kind: str) -> bool:
+        return kind_of(path[len(self.prefix) :]) == kind
+
+    # First: all that can be done without the old mirror noticing
+
+    def bring(self) -> None:
+        """Stage what refers to objects, copy objects, and prove that all is there.
+
+        :raises BusyError: after as many tries as allowed.
+        :raises DamagedError: the repository did not change between two tries, and was not whole in either.
+        """
+        known = {each for each, entry in self.seen.items() if self._is(each, "object") and entry.kind == "f"}
+        last: object = None
+        problem = ""
+        for attempt in range(self.tries):
+            if attempt > 1:
+                time.sleep(0.005 * attempt * attempt)
+            try:
+                self.stage()
+                if not self.copy():
+                    problem = "its objects were being rewritten"
+                    continue
+            except (FileNotFoundError, NotADirectoryError):
+                problem = "parts of it vanished"
+                continue
+            problem = self.prove(derived=True)
+            state = ({each: entry for each, (entry, _) in self.staged.items()}, self.listed)
+            if problem and (state == last or attempt > self.tries // 2) and any(self._is(each, "derived") for each in self.staged):
+                problem = self.prove(derived=False)
+                if not problem:
+                    self.staged = {
+                        each: found for each, found in self.staged.items() if not self._is(each, "derived") or each.endswith(b"/alternates")
+                    }
+            if not problem:
+                self.put_off = not known <= self.listed.keys()
+                return
+            if state == last:
+                where = shown(os.path.join(self.copier.source_path, self.path))
+                raise DamagedError(f"{where} is damaged: {problem}.", f"git -C '{where}' fsck")
+            last = state
+            known |= self.listed.keys()
+        where = shown(os.path.join(self.copier.source_path, self.path))
+        raise BusyError(
+            f"{where} was being written all the while ({self.tries} tries: {problem}); its mirror is as it was.", "run it again later"
+        )
+
+    def stage(self) -> None:
+        """Read all that refers to objects: loose references, HEAD and logs first, packed references last."""
+        found = {entry.path: entry for entry in self._walk(self.path, self.skip) if self._is(entry.path, "reference")}
+        packed = self.prefix + b"packed-refs"
+        files = sorted((each for each, entry in found.items() if entry.kind == "f" and each != packed), key=self._reading_order)
+        derived = [entry.path for entry in self._walk(self.prefix + b"objects/info", frozenset(), missing=True)]
+        derived += [
+            entry.path
+            for entry in self._walk(self.prefix + b"objects/pack", frozenset(), missing=True)
+            if b"/multi-pack-index" in entry.path
+        ]
+        staged: dict[bytes, tuple[Entry, bytes | None]] = {each: (entry, None) for each, entry in found.items() if entry.kind != "f"}
+        for path in (*files, packed, *derived):
+            if not self._is(path, "reference") and not self._is(path, "derived"):
+                continue
+            limit = IN_MEMORY if path not in {packed, self.prefix + b"index"} else 1 << 40
+            read = read_source(self.copier.source, path, limit)
+            if read is not None:
+                entry, data = read
+                staged[path] = (entry, data if entry.size == len(data) else None)
+            elif path in derived and path not in found:
+                with_kind = self._directory(path)
+                if with_kind is not None:
+                    staged[path] = (with_kind, None)
+        self.staged = staged
+
+    def _directory(self, path: bytes) -> Entry | None:
+        try:
+            held = open_directory(self.copier.source, path)
+        except OSError:
+            return None
+        try:
+            found = os.fstat(held)
+        finally:
+            os.close(held)
+        return Entry(
+            path,
+            found.st_mode,
+            found.st_uid,
+            found.st_gid,
+            found.st_size,
+            found.st_mtime_ns,
+            found.st_ctime_ns,
+            found.st_ino,
+            found.st_nlink,
+        )
+
+    def _reading_order(self, path: bytes) -> tuple[int, bytes]:
+        first = path[len(self.prefix) :].partition(b"/")[0]
+        return {b"refs": 0, b"HEAD": 1, b"logs": 2, b"worktrees": 3}.get(first, 4), path
+
+    def _walk(self, start: bytes, skip: frozenset[bytes], *, missing: bool = False) -> Iterable[Entry]:
+        try:
+            for block in walk(self.copier.source_path, start, skip=skip):
+                size, _ = BLOCK_HEAD.unpack_from(block)
+                path = block[BLOCK_HEAD.size : BLOCK_HEAD.size + size]
+                for entry in unpack(path, block[BLOCK_HEAD.size + size :]):
+                    if entry.path != start or start:
+                        yield entry
+        except FileNotFoundError:
+            if not missing:
+                raise
+
+    def list(self) -> dict[bytes, Entry]:
+        """Return the source's objects, and the directories they are in."""
+        start = self.prefix + b"objects"
+        found = {entry.path: entry for entry in self._walk(start, frozenset()) if self._is(entry.path, "object")}
+        own = self._directory(start)
+        if own is None:
+            raise FileNotFoundError(start)
+        found[start] = own
+        whole = {each[:-4] for each in found if each.endswith(b".idx")} & {each[:-5] for each in found if each.endswith(b".pack")}
+        packs = start + b"/pack/"
+        return {
+            each: entry
+            for each, entry in found.items()
+            if entry.kind == "d" or (entry.kind == "f" and (not each.startswith(packs) or _stem(each) in whole or each in self.objects))
+        }
+
+    def copy(self) -> bool:
+        """Copy objects that the mirror lacks, and remove none; tell whether all that were listed could be had."""
+        for _ in range(RELISTS):
+            listed = self.list()
+            if self._copy(listed):
+                self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f"}
+                self.object_directories = {each: entry for each, entry in listed.items() if entry.kind == "d"}
+                self.touched |= {each for each, entry in self.object_directories.items() if self.have.get(each) != entry}
+                return True
+        return False
+
+    def _copy(self, listed: dict[bytes, Entry]) -> bool:
+        vanished = False
+
+        def bring(path: bytes) -> None:
+            nonlocal vanished
+            if vanished:
+                return
+            entry, mine = listed[path], self.objects.get(path)
+            if mine is not None and (mine.size, mine.mtime_ns, mine.inode) == (entry.size, entry.mtime_ns, entry.inode):
+                if (mine.mode, mine.uid, mine.gid) != (entry.mode, entry.uid, entry.gid):
+                    self.copier.attributes(entry)
+                self.objects[path] = entry
+                return
+            self._need(entry.parent)
+            got = self.copier.file(path, mine, patient=False)
+            if got is None:
+                vanished = True
+            else:
+                self.touched.add(entry.parent)
+                self.objects[path] = got if got.ctime_ns else entry
+
+        for path in sorted(each for each, entry in listed.items() if entry.kind == "d"):
+            self._need(path)
+        wanted = [each for each, entry in listed.items() if entry.kind == "f" and self.objects.get(each) != entry]
+        packs = self.prefix + b"objects/pack/"
+        loose: dict[bytes, list[bytes]] = {}
+        for each in wanted:
+            if not each.startswith(packs):
+                loose.setdefault(each.rpartition(b"/")[0], []).append(each)
+        if self.copier.pool is None:
+            for parent, paths in loose.items():
+                with self.copier.inside(parent):
+                    self.copier.each(bring, paths)
+        else:
+            self.copier.each(bring, [each for paths in loose.values() for each in paths])
+        for rank in (0, 1, 2):
+            if not vanished:
+                self.copier.each(
+                    bring, [each for each in wanted if each.startswith(packs) and _PACK_ORDER.get(_extension(each), 1) == rank]
+                )
+        return not vanished
+
+    def _need(self, path: bytes) -> None:
+        """Make a directory of the mirror, and those above it."""
+        if path in self.directories or not path:
+            return
+        self._need(path.rpartition(b"/")[0])
+        entry = self._directory(path) or self.have.get(path)
+        if entry is None:
+            raise FileNotFoundError(path)
+        self.copier.mkdir(entry, self.have.get(path))
+        self.directories[path] = entry
+        self.touched |= {path, entry.parent}
+
+    # The proof
+
+    def check(self) -> str:
+        """Let git check every object of a repository that nobody writes; return what it said, nothing if all is well."""
+        self.stage()
+        listed = self.list()
+        self.objects = self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f"}
+        return self.prove(derived=True, full=True)
+
+    def prove(self, *, derived: bool, full: bool = False) -> str:
+        """Let git walk from everything that was staged to every object it needs.
+
+        :param derived: let it look at what git derives from objects too.
+        :param full: let it look at the objects' contents too.
+        :return: nothing if all is there, or what git said.
+        """
+        shutil.rmtree(self.proof, ignore_errors=True)
+        os.makedirs(os.path.join(self.proof, "refs"))
+        base = os.fsencode(self.proof)
+        config = self.staged.get(self.prefix + b"config", (None, b""))[1] or b""
+        with open(os.path.join(self.proof, "config"), "w", encoding="ascii") as file:
+            file.write(own_config(config))
+        for path, (_, data) in self.staged.items():
+            inner = path[len(self.prefix) :]
+            first = inner.partition(b"/")[0]
+            if data is not None and (first in PROVEN or first.startswith(b"sharedindex.") or inner == b"info/grafts"):
+                _put(os.path.join(base, inner), data)
+        missing = self.objects.keys() - self.listed.keys()
+        have = {
+            each: (entry.size, entry.mtime_ns, entry.inode)
+            for each, entry in self.have.items()
+            if self._is(each, "derived") and entry.kind == "f"
+        }
+        wanted = {
+            each: (entry.size, entry.mtime_ns, entry.inode)
+            for each, (entry, _) in self.staged.items()
+            if self._is(each, "derived") and entry.kind == "f"
+        }
+        if missing or have != wanted or self.far or not derived:
+            objects = os.path.join(base, b"objects")
+            self._farm(objects, derived=derived)
+        else:
+            objects = os.path.join(self.copier.top_path, self.prefix, b"objects")
+        environment = {**git_environment(self.proof), "GIT_OBJECT_DIRECTORY": os.fsdecode(objects)}
+        if alternates := self._alternates():
+            environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.fsdecode(alternates)
+        how = "--full" if full else "--connectivity-only"
+        problem = run_git(["fsck", how, "--no-dangling", "--no-progress"], environment, self.account, self.proof)
+        shutil.rmtree(self.proof, ignore_errors=True)
+        return problem
+
+    def _farm(self, objects: bytes, *, derived: bool) -> None:
+        """Make an object directory of links that has only what the mirror will keep."""
+        made = set()
+        here = os.path.join(self.copier.source_path if self.far else self.copier.top_path, self.prefix)
+        for path in self.listed:
+            inner = path[len(self.prefix) + 8 :]
+            place = os.path.join(objects, inner)
+            parent = os.path.dirname(place)
+            if parent not in made:
+                os.makedirs(parent, exist_ok=True)
+                made.add(parent)
+            os.symlink(os.path.join(here, b"objects", inner), place)
+        os.makedirs(os.path.join(objects, b"pack"), exist_ok=True)
+        os.makedirs(os.path.join(objects, b"info"), exist_ok=True)
+        for path, (_, data) in self.staged.items():
+            if derived and data is not None and self._is(path, "derived") and not path.endswith(b"alternates"):
+                _put(os.path.join(objects, path[len(self.prefix) + 8 :]), data)
+
+    def _alternates(self) -> bytes:
+        """Return where else the repository has objects, as git wants it in its environment."""
+        data = self.staged.get(self.prefix + b"objects/info/alternates", (None, b""))[1] or b""
+        here = os.path.join(self.copier.source_path, self.prefix, b"objects")
+        lines = [each for each in data.split(b"\n") if each and not each.startswith(b"#")]
+        return b":".join(
+            b'"' + os.path.normpath(os.path.join(here, each)).replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for each in lines
+        )
+
+    # Then: what readers of the mirror see
+
+    def publish(self) -> None:
+        """Put what was staged in place, in an order that leaves a whole repository at every moment."""
+        for path in sorted(each for each, (entry, _) in self.staged.items() if entry.kind == "d"):
+            entry, old = self.staged[path][0], self.have.get(path)
+            if path not in self.directories or (old is not None and old.kind != "d"):
+                self._need(entry.parent)
+                self.copier.mkdir(entry, old)
+                self.directories[path] = entry
+                self.touched |= {path, entry.parent}
+            elif old is None or (old[1:4], old.mtime_ns) != (entry[1:4], entry.mtime_ns):
+                self.touched.add(path)
+
+        def put(path: bytes) -> None:
+            entry, data = self.staged[path]
+            self.staged[path] = (self._put(entry, data, self.have.get(path)) or entry._replace(ctime_ns=0), data)
+
+        wanted = [each for each, (entry, _) in self.staged.items() if entry.kind != "d" and self.have.get(each) != entry]
+        for each in wanted:
+            parent = each.rpartition(b"/")[0]
+            self._need(parent)
+            self.touched.add(parent)
+        for rank in range(LAST_RANK + 1):
+            self.copier.each(put, sorted(each for each in wanted if self._publishing_rank(each) == rank))
+        for path, old in self.have.items():
+            if path not in self.staged and old.kind != "d" and (self._is(path, "reference") or self._is(path, "derived")):
+                self.copier.set_aside(path, old)
+                self.touched.add(old.parent)
+
+    def _put(self, entry: Entry, data: bytes | None, old: Entry | None) -> Entry | None:
+        if entry.kind == "l":
+            self.copier.link(entry, old)
+        elif entry.kind != "f":
+            self.copier.special(entry, old)
+        elif data is None:
+            return self.copier.file(entry.path, old)
+        elif old is not None and old.kind == "f" and old.size == entry.size and self._mirrored(entry.path, entry.size) == data:
+            self.copier.attributes(entry)
+        else:
+            self.copier.write(entry, data, old)
+        return entry
+
+    def _mirrored(self, path: bytes, size: int) -> bytes | None:
+        read = read_source(self.copier.top, path, size)
+        return None if read is None else read[1]
+
+    def _publishing_rank(self, path: bytes) -> int:
+        first = path[len(self.prefix) :].partition(b"/")[0]
+        return PUBLISHED.get(first, LAST_RANK)
+
+    def remove(self) -> None:
+        """Remove objects that the source has no more, unless a collection of garbage may be under way."""
+        gone = [each for each in self.objects if each not in self.listed]
+        if not self.put_off:
+            gone.sort(key=lambda each: (_extension(each) != b".idx", each))
+
+            def aside(path: bytes) -> None:
+                self.copier.set_aside(path, self.objects.pop(path))
+
+            self.touched |= {each.rpartition(b"/")[0] for each in gone}
+            self.copier.each(aside, [each for each in gone if _extension(each) == b".idx"])
+            self.copier.each(aside, [each for each in gone if _extension(each) != b".idx"])
+        stay = {each.rpartition(b"/")[0] for each in self.objects} | self.object_directories.keys() | self.staged.keys()
+        for path in sorted((each for each in self.directories if each not in stay and each.startswith(self.prefix)), reverse=True):
+            self.copier.remove_directory(path)
+            self.touched.add(path.rpartition(b"/")[0])
+
+    def settle(self) -> None:
+        """Look again at what was read in the moment it was written: what has not changed since is what the mirror has."""
+        doubtful = [each for each, (entry, data) in self.staged.items() if not entry.ctime_ns and data is not None]
+        if doubtful:
+            time.sleep(TICK_NS / 1e9)
+        for path in doubtful:
+            entry, data = self.staged[path]
+            again = read_source(self.copier.source, path, IN_MEMORY)
+            if again is not None and again[1] == data and again[0]._replace(ctime_ns=0) == entry:
+                self.staged[path] = again
+
+    def final(self) -> dict[bytes, Entry]:
+        """Return what the mirror holds now."""
+        final = {each: entry for each, (entry, _) in self.staged.items()}
+        final |= self.object_directories
+        final |= self.objects
+        for path in list(self.objects):
+            parent = path.rpartition(b"/")[0]
+            if parent not in final and parent in self.directories:
+                final[parent] = self.directories[parent]
+        return final
+
+
+def own_config(config: bytes) -> str:
+    """Return a configuration of our own that says of a repository only what its objects' format is.
+
+    :param config: the repository's; nothing of it but the format of objects, and whether objects may be missing, is used.
+    """
+    section, wanted = b"", {b"objectformat": "", b"partialclone": "", b"refstorage": ""}
+    promised = False
+    for line in config.splitlines():
+        stripped = line.strip()
+        if stripped.startswith(b"["):
+            section = stripped.lower()
+            continue
+        key, _, value = stripped.partition(b"=")
+        key = key.strip().lower()
+        if section.startswith(b"[extensions]") and key in wanted and re.fullmatch(rb"[\w.-]+", value.strip()):
+            wanted[key] = value.strip().decode()
+        if section.startswith(b'[remote "') and key == b"promisor" and value.strip().lower() in {b"true", b"", b"yes", b"on", b"1"}:
+            promised = True
+    lines = ["[core]", "bare = true", "fsmonitor = false"]
+    extensions = [f"{name.decode()} = {value}" for name, value in wanted.items() if value and name != b"partialclone"]
+    if promised or wanted[b"partialclone"]:
+        extensions.append("partialclone = promised")
+        lines += ['[remote "promised"]', "promisor = true", "url = /nonexistent"]
+    lines.insert(1, f"repositoryformatversion = {int(bool(extensions))}")
+    return "\n".join([*lines, "[extensions]", *extensions] if extensions else lines) + "\n"
+
+
+def git_environment(directory: str) -> dict[str, str]:
+    """Return an environment in which git reads no configuration but that of ``directory``, fetches nothing and asks nobody."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LC_ALL": "C",
+        "HOME": "/nonexistent",
+        "XDG_CONFIG_HOME": "/nonexistent",
+        "GIT_DIR": directory,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_ALLOW_PROTOCOL": "none",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+    }
+
+
+def give(directory: str, account: tuple[int, int] | None) -> dict[str, Any]:
+    """Give a directory to an account, where root runs for it, and return what starts a process as that account."""
+    if account is None or os.geteuid() != 0 or account[0] == 0:
+        return {}
+    for base, _, names in os.walk(directory):
+        os.chown(base, *account)
+        for name in names:
+            os.chown(os.path.join(base, name), *account, follow_symlinks=False)
+    return {"user": account[0], "group": account[1], "extra_groups": []}
+
+
+def run_git(arguments: list[str], environment: dict[str, str], account: tuple[int, int] | None, directory: str) -> str:
+    """Run git; return nothing if it is content, or the first of what it said."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=GIT_SECONDS,
+            **give(directory, account),
+        )
+    except FileNotFoundError as error:
+        raise RepomanError("git is not installed, so mirrors of git repositories cannot be proven whole.", "install git") from error
+    except subprocess.TimeoutExpired:
+        return "git did not come to an end"
+    if not done.returncode:
+        return ""
+    said = [each for each in (done.stderr + b"\n" + done.stdout).splitlines() if each and not each.startswith((b"notice", b"dangling"))]
+    return f"git fsck says {shown(b'; '.join(said[:2]))!r}" if said else f"git fsck failed ({done.returncode})"
+
+
+def _put(path: bytes, data: bytes) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def _extension(path: bytes) -> bytes:
+    return os.path.splitext(path)[1]
+
+
+def _stem(path: bytes) -> bytes:
+    return os.path.splitext(path)[0]

@@ -1,0 +1,461 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a directory tree holds: one fast pass of ``lstat`` over it, as a compact manifest that compares and hashes well.
+
+A manifest is a sequence of blocks, one per directory, in the order of a depth-first walk with sorted names. A block is the
+directory's path and the packed records of what is in it. Two manifests are compared block by block, as bytes: only blocks that
+differ are ever unpacked, so a million entries cost megabytes, not objects.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import hashlib
+import io
+import os
+import stat
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
+
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.spread import spread
+
+MAGIC = b"repoman manifest 1\n"
+DIGEST_SIZE = 32
+SPILL = 4 << 20
+
+RECORD = struct.Struct("<IIIQqqQIHH")
+"""Mode with type, uid, gid, size (device number for devices), mtime, ctime, inode, links, length of name and of link target."""
+
+HEAD = struct.Struct("<II")
+"""Length of a block's directory path, and of its records."""
+
+_KINDS = {
+    stat.S_IFREG: "f",
+    stat.S_IFDIR: "d",
+    stat.S_IFLNK: "l",
+    stat.S_IFIFO: "p",
+    stat.S_IFSOCK: "s",
+    stat.S_IFBLK: "b",
+    stat.S_IFCHR: "c",
+}
+_by_name = attrgetter("name")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is backed up as one: a directory directly in ``repos_root``, or the loose files of ``repos_root`` itself.
+
+    :param name: the directory's name; for loose files a name to show.
+    :param source: absolute path of the directory.
+    :param loose: only what is no directory counts; the mirror is the backup's root itself.
+    """
+
+    name: str
+    source: str
+    loose: bool = False
+
+
+class Entry(NamedTuple):
+    """One thing in a tree.
+
+    :param path: relative to the unit; empty for the unit's own directory.
+    :param mode: as ``lstat`` has it, with the type.
+    :param size: bytes; of a device its number.
+    :param link: where a symbolic link points.
+    """
+
+    path: bytes
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    nlink: int
+    link: bytes = b""
+
+    @property
+    def kind(self) -> str:
+        """``f`` file, ``d`` directory, ``l`` link, ``p`` pipe, ``s`` socket, ``b`` and ``c`` devices."""
+        return _KINDS.get(stat.S_IFMT(self.mode), "?")
+
+    @property
+    def name(self) -> bytes:
+        """Return the last part of the path."""
+        return self.path.rpartition(b"/")[2]
+
+    @property
+    def parent(self) -> bytes:
+        """Return the directory's path."""
+        return self.path.rpartition(b"/")[0]
+
+    def record(self) -> bytes:
+        """Return the entry as it stands in its directory's block."""
+        name = self.name
+        return RECORD.pack(*self[1:9], len(name), len(self.link)) + name + self.link
+
+
+class UnreadableError(NotKnownError):
+    """A directory of a unit cannot be read, so nothing is known of what is in it.
+
+    :param path: of the directory.
+    """
+
+    def __init__(self, path: bytes, error: OSError) -> None:
+        shown = os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
+        super().__init__(f"{shown!r} cannot be read: {error.strerror or error}.", f"ls -ld {shown!r}")
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it be pickled: it has other arguments than an error in general."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+
+class Manifest:
+    """What one unit held when it was scanned: in memory, or in a file that is read block by block.
+
+    :param data: the blocks, one after the other.
+    :param path: file that holds them instead.
+    :param digest: hash over every field of every entry, in hexadecimal.
+    """
+
+    __slots__ = ("data", "digest", "path")
+
+    def __init__(self, data: bytes = b"", *, path: str = "", digest: str = "") -> None:
+        self.data, self.path = data, path
+        self.digest = digest or hashlib.blake2b(data, digest_size=DIGEST_SIZE).hexdigest()
+
+    def blocks(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield path and records of every directory."""
+        with open(self.path, "rb") if self.path else io.BytesIO(self.data) as file:
+            if self.path:
+                file.seek(len(MAGIC) + DIGEST_SIZE)
+            while head := file.read(HEAD.size):
+                path_size, size = HEAD.unpack(head)
+                both = file.read(path_size + size)
+                yield both[:path_size], both[path_size:]
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every entry."""
+        for directory, block in self.blocks():
+            yield from unpack(directory, block)
+
+    def count(self) -> int:
+        """Return the number of entries."""
+        return sum(count(block) for _, block in self.blocks())
+
+    def save(self, path: str) -> None:
+        """Write the manifest to a file, whole or not at all."""
+        with Writer(path) as writer:
+            for directory, block in self.blocks():
+                writer.add(HEAD.pack(len(directory), len(block)) + directory + block)
+            writer.finish()
+
+    @classmethod
+    def load(cls, path: str) -> Manifest | None:
+        """Open a manifest; None if there is none, or the file is not whole."""
+        try:
+            with open(path, "rb") as file:
+                head = file.read(len(MAGIC) + DIGEST_SIZE)
+                digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
+                while chunk := file.read(SPILL):
+                    digest.update(chunk)
+        except FileNotFoundError:
+            return None
+        return cls(path=path, digest=digest.hexdigest()) if head == MAGIC + digest.digest() else None
+
+
+class Writer:
+    """Writes a manifest block by block; nothing reaches the disk while it is small and :meth:`finish` has not been called.
+
+    :param path: the file, which is there only once it is whole.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._temporary = f"{path}.{os.getpid()}.new"
+        self._blocks: list[bytes] = []
+        self._size = 0
+        self._hash = hashlib.blake2b(digest_size=DIGEST_SIZE)
+        self._file: io.BufferedWriter | None = None
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Throw away what is not finished."""
+        if self._file is not None:
+            self._file.close()
+            with suppress(OSError):
+                os.unlink(self._temporary)
+
+    def add(self, block: bytes) -> None:
+        """Add a block, with its head."""
+        self._hash.update(block)
+        self._blocks.append(block)
+        self._size += len(block)
+        if self._size > SPILL:
+            self._spill()
+
+    def _spill(self) -> io.BufferedWriter:
+        if self._file is None:
+            self._file = open(self._temporary, "wb", opener=_private)  # noqa: SIM115 - closed by finish or exit
+            self._file.write(MAGIC + bytes(DIGEST_SIZE))
+        self._file.writelines(self._blocks)
+        self._blocks.clear()
+        self._size = 0
+        return self._file
+
+    @property
+    def digest(self) -> str:
+        """Return the hash over what was added."""
+        return self._hash.hexdigest()
+
+    def finish(self) -> Manifest:
+        """Put the file in place."""
+        file = self._spill()
+        file.seek(len(MAGIC))
+        file.write(self._hash.digest())
+        file.close()
+        self._file = None
+        os.rename(self._temporary, self.path)
+        return Manifest(path=self.path, digest=self.digest)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def order(path: bytes) -> bytes:
+    """Return the key that sorts paths as a manifest has its directories."""
+    return path.replace(b"/", b"\0")
+
+
+def count(block: bytes) -> int:
+    """Return how many entries a block has."""
+    found = at = 0
+    while at < len(block):
+        name_size, link_size = RECORD.unpack_from(block, at)[8:]
+        at += RECORD.size + name_size + link_size
+        found += 1
+    return found
+
+
+def unpack(directory: bytes, block: bytes) -> Iterator[Entry]:
+    """Yield the entries of one block."""
+    prefix = directory + b"/" if directory else b""
+    at, end, size = 0, len(block), RECORD.size
+    unpack_from = RECORD.unpack_from
+    while at < end:
+        mode, uid, gid, length, mtime, ctime, inode, nlink, name_size, link_size = unpack_from(block, at)
+        at += size
+        name = block[at : at + name_size]
+        at += name_size
+        link = block[at : at + link_size]
+        at += link_size
+        yield Entry(prefix + name if name else directory, mode, uid, gid, length, mtime, ctime, inode, nlink, link)
+
+
+def pack(directory: bytes, records: Iterable[bytes]) -> bytes:
+    """Return a block with its head."""
+    block = b"".join(records)
+    return HEAD.pack(len(directory), len(block)) + directory + block
+
+
+def entry_of(path: bytes, found: os.stat_result, link: bytes = b"") -> Entry:
+    """Return the entry for what ``lstat`` said."""
+    mode = found.st_mode
+    size = found.st_rdev if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) else found.st_size
+    return Entry(path, mode, found.st_uid, found.st_gid, size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_nlink, link)
+
+
+def walk(top: bytes, start: bytes = b"", *, loose: bool = False, skip: frozenset[bytes] = frozenset()) -> Iterator[bytes]:
+    """Yield the blocks of a tree, with their heads, in a manifest's order.
+
+    Follows no link, leaves no filesystem, skips what vanishes meanwhile.
+
+    :param top: directory that the paths are relative to.
+    :param start: directory below it to begin with; its own record is not part of the walk unless it is ``top`` itself.
+    :param loose: leave out directories, and ``top`` itself.
+    :param skip: paths of directories whose inside is left out.
+    :raises UnreadableError: a directory cannot be read.
+    """
+    record, head, is_dir, is_link = RECORD.pack, HEAD.pack, stat.S_IFDIR, stat.S_IFLNK
+    devices = (stat.S_IFBLK, stat.S_IFCHR)
+    device = os.lstat(os.path.join(top, start) if start else top).st_dev
+    stack = [start]
+    while stack:
+        directory = stack.pop()
+        path = top + b"/" + directory if directory else top
+        records: list[bytes] = []
+        below: list[bytes] = []
+        try:
+            with os.scandir(path) as listing:
+                found = sorted(listing, key=_by_name)
+            if not directory and not loose:
+                own = os.lstat(path)
+                records.append(entry_of(b"", own).record())
+        except (FileNotFoundError, NotADirectoryError):
+            if directory == start:
+                raise
+            continue
+        except OSError as error:
+            raise UnreadableError(path, error) from error
+        for each in found:
+            name = each.name
+            try:
+                seen = each.stat(follow_symlinks=False)
+                mode = seen.st_mode
+                kind = mode & 0o170000
+                link = os.readlink(each.path) if kind == is_link else b""
+            except (FileNotFoundError, OSError) as error:
+                if isinstance(error, FileNotFoundError) or error.errno == 22:  # noqa: PLR2004 - a link that became something else
+                    continue
+                raise UnreadableError(path, error) from error
+            if kind == is_dir:
+                if loose:
+                    continue
+                if seen.st_dev == device:
+                    below.append(directory + b"/" + name if directory else name)
+            records.append(
+                record(
+                    mode,
+                    seen.st_uid,
+                    seen.st_gid,
+                    seen.st_rdev if kind in devices else seen.st_size,
+                    seen.st_mtime_ns,
+                    seen.st_ctime_ns,
+                    seen.st_ino,
+                    seen.st_nlink,
+                    len(name),
+                    len(link),
+                )
+                + name
+                + link
+            )
+        block = b"".join(records)
+        yield head(len(directory), len(block)) + directory + block
+        below.reverse()
+        stack += below if not skip else [each for each in below if each not in skip]
+
+
+def scan(unit: Unit) -> Manifest:
+    """Look at everything a unit holds.
+
+    :raises UnreadableError: a directory of it cannot be read.
+    :raises FileNotFoundError: it is not there.
+    """
+    return Manifest(b"".join(walk(os.fsencode(unit.source), loose=unit.loose)))
+
+
+@dataclass
+class Scan:
+    """What scanning a unit came to.
+
+    :param digest: of what was found; empty if it failed.
+    :param path: file with the manifest; empty where the digest was the known one, or it failed.
+    :param error: why it failed.
+    """
+
+    unit: Unit
+    digest: str = ""
+    path: str = ""
+    error: RepomanError | None = None
+
+    def manifest(self) -> Manifest:
+        """Return what was found."""
+        return Manifest(path=self.path, digest=self.digest)
+
+
+def scan_one(unit: Unit, known: str, path: str) -> Scan:
+    """Scan a unit, and leave its manifest in a file unless its digest is the one that is known."""
+    try:
+        with Writer(path) as writer:
+            for block in walk(os.fsencode(unit.source), loose=unit.loose):
+                writer.add(block)
+            if writer.digest == known:
+                return Scan(unit, known)
+            writer.finish()
+            return Scan(unit, writer.digest, path)
+    except RepomanError as error:
+        return Scan(unit, error=error)
+    except OSError as error:
+        return Scan(unit, error=NotKnownError(f"{unit.source} cannot be read: {error.strerror}."))
+
+
+def differences(before: Manifest, now: Manifest) -> Iterator[tuple[bytes, list[tuple[Entry | None, Entry | None]]]]:
+    """Yield every directory in which two manifests differ, in order, with the pairs of entries that do (None: not there)."""
+    olds, news = before.blocks(), now.blocks()
+    old, new = next(olds, None), next(news, None)
+    while old or new:
+        if old and new and old[0] == new[0]:
+            if old[1] != new[1]:
+                were = {entry.path: entry for entry in unpack(*old)}
+                pairs: list[tuple[Entry | None, Entry | None]] = []
+                for entry in unpack(*new):
+                    was = were.pop(entry.path, None)
+                    if was != entry:
+                        pairs.append((was, entry))
+                pairs += [(was, None) for was in were.values()]
+                yield new[0], pairs
+            old, new = next(olds, None), next(news, None)
+        elif new is None or (old and order(old[0]) < order(new[0])):
+            assert old  # noqa: S101
+            yield old[0], [(was, None) for was in unpack(*old)]
+            old = next(olds, None)
+        else:
+            yield new[0], [(None, entry) for entry in unpack(*new)]
+            new = next(news, None)
+
+
+def rewrite(now: Manifest, known: Mapping[bytes, Entry | None], path: str) -> Manifest:
+    """Write a manifest again, with some entries otherwise than it has them (None: without)."""
+    by_directory: dict[bytes, dict[bytes, Entry | None]] = {}
+    for each, entry in known.items():
+        by_directory.setdefault(each.rpartition(b"/")[0], {})[each] = entry
+        if entry is not None and entry.kind == "d":
+            by_directory.setdefault(each, {})
+    extra = iter(sorted(by_directory.keys() - {directory for directory, _ in now.blocks()}, key=order))
+    waiting = next(extra, None)
+
+    def records(directory: bytes, entries: dict[bytes, Entry]) -> bytes:
+        entries |= {each: entry for each, entry in by_directory[directory].items() if entry is not None}
+        for each, entry in by_directory[directory].items():
+            if entry is None:
+                entries.pop(each, None)
+        return pack(directory, [entries[each].record() for each in sorted(entries)])
+
+    with Writer(path) as writer:
+        for directory, block in now.blocks():
+            while waiting is not None and order(waiting) < order(directory):
+                writer.add(records(waiting, {}))
+                waiting = next(extra, None)
+            if directory in by_directory:
+                writer.add(records(directory, {entry.path: entry for entry in unpack(directory, block)}))
+            else:
+                writer.add(HEAD.pack(len(directory), len(block)) + directory + block)
+        while waiting is not None:
+            writer.add(records(waiting, {}))
+            waiting = next(extra, None)
+        return writer.finish()
+
+
+def scan_all(units: Iterable[Unit], known: Mapping[str, str], scratch: str, *, processes: int = 0) -> list[Scan]:
+    """Scan units, several at once.
+
+    :param known: digest of each unit's last manifest, by the unit's name.
+    :param scratch: local directory for the manifests of units that differ.
+    :param processes: how many at once; as many as there are processors by default.
+    :return: one result each, in the order given.
+    """
+    wanted = list(units)
+    jobs = [(unit, known.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(wanted)]
+    return spread(lambda job: scan_one(*job), jobs, processes or os.cpu_count() or 1)

@@ -1,0 +1,170 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The same work for many things, spread over processes that end when their parent does."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import selectors
+import signal
+import struct
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+_LENGTH = struct.Struct("<Q")
+_NUMBER = struct.Struct("<I")
+
+
+class LostWorkerError(RepomanError):
+    """A process ended in the middle of its work."""
+
+
+def spread(work: Callable[[J], R], jobs: Sequence[J], processes: int) -> list[R]:
+    """Do the work of every job, and return the results in the jobs' order.
+
+    :param work: must not raise; its result must pickle.
+    :param processes: how many at once; with one it is done right here.
+    :raises LostWorkerError: a process was killed.
+    """
+    results: dict[int, R] = {}
+    for number, result in stream(lambda job, _tell: work(job), jobs, processes):
+        results[number] = result
+    return [results[number] for number in range(len(jobs))]
+
+
+def stream(
+    work: Callable[[J, Callable[[Any], None]], R],
+    jobs: Sequence[J],
+    processes: int,
+    *,
+    threads: int = 1,
+    heard: Callable[[Any], None] = lambda _news: None,
+) -> Iterator[tuple[int, R]]:
+    """Do the work of every job, and yield the number of the job and its result as each is done.
+
+    :param work: gets the job and a function that tells news while it works; must not raise.
+    :param threads: how many at once in each process.
+    :param heard: is called here with what the work tells.
+    :raises LostWorkerError: a process was killed.
+    """
+    if min(processes, len(jobs)) <= 1 and threads == 1:
+        for number, job in enumerate(jobs):
+            yield number, work(job, heard)
+        return
+    tasks, tasks_in = os.pipe()
+    alive, alive_in = os.pipe()
+    children: dict[int, int] = {}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        for _ in range(max(1, min(processes, len(jobs)))):
+            reader, writer = os.pipe()
+            child = os.fork()
+            if not child:
+                for each in (reader, tasks_in, alive_in, *children.values()):
+                    os.close(each)
+                _serve(work, jobs, threads, tasks, alive, writer)
+            os.close(writer)
+            children[child] = reader
+        threading.Thread(target=_feed, args=(tasks_in, len(jobs)), daemon=True).start()
+        done = 0
+        for number, message in _hear(list(children.values())):
+            if number < 0:
+                heard(message)
+            else:
+                done += 1
+                yield number, message
+        if done < len(jobs):
+            raise LostWorkerError("A process of this run was killed in the middle of its work.", "run it again")
+    finally:
+        os.close(alive_in)
+        for child, reader in children.items():
+            os.close(reader)
+            os.waitpid(child, 0)
+        os.close(tasks)
+        os.close(alive)
+
+
+def _hear(readers: list[int]) -> Iterator[tuple[int, Any]]:
+    """Yield what the processes send until all of them have ended."""
+    with selectors.DefaultSelector() as selector:
+        for reader in readers:
+            selector.register(reader, selectors.EVENT_READ, bytearray())
+        while selector.get_map():
+            for key, _ in selector.select():
+                chunk = os.read(key.fd, 1 << 20)
+                if not chunk:
+                    selector.unregister(key.fd)
+                key.data.extend(chunk)
+                yield from _messages(key.data)
+
+
+def _feed(pipe: int, count: int) -> None:
+    try:
+        for start in range(0, count, 512):
+            os.write(pipe, b"".join(_NUMBER.pack(number) for number in range(start, min(start + 512, count))))
+    except OSError:
+        pass
+    finally:
+        os.close(pipe)
+
+
+def _messages(buffer: bytearray) -> Iterator[tuple[int, Any]]:
+    while len(buffer) >= _LENGTH.size:
+        (size,) = _LENGTH.unpack_from(buffer)
+        if len(buffer) < _LENGTH.size + size:
+            return
+        message = pickle.loads(memoryview(buffer)[_LENGTH.size : _LENGTH.size + size].tobytes())  # noqa: S301 - from our own child
+        del buffer[: _LENGTH.size + size]
+        yield message
+
+
+def _serve(work: Callable[[J, Callable[[Any], None]], R], jobs: Sequence[J], threads: int, tasks: int, alive: int, writer: int) -> None:
+    """Take jobs until there are none; never returns."""
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
+        lock = threading.Lock()
+
+        def send(number: int, message: Any) -> None:
+            data = pickle.dumps((number, message))
+            data = _LENGTH.pack(len(data)) + data
+            with lock:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(writer, view) :]
+
+        def take() -> None:
+            while len(found := os.read(tasks, _NUMBER.size)) == _NUMBER.size:
+                (number,) = _NUMBER.unpack(found)
+                send(number, work(jobs[number], lambda news: send(-1, news)))
+
+        if threads == 1:
+            take()
+        else:
+            crew = [threading.Thread(target=take) for _ in range(threads)]
+            for each in crew:
+                each.start()
+            for each in crew:
+                each.join()
+        code = 0
+    except BaseException:
+        code = 1
+    finally:
+        os._exit(code)
+
+
+def _end_with_parent(alive: int) -> None:
+    os.read(alive, 1)
+    os._exit(1)

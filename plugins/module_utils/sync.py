@@ -1,0 +1,612 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The backup of all of ``repos_root``: what is to be done, doing it, and what came of it.
+
+The work is done in a child process (see ``watch.py``); this process asks for it, shows how it goes on, and
+writes to the registry which projects have been backed up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils import backup, mirror, registry, scan, target, watch
+from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, escaped, file_of, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError, UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror import Changes, Outcome, Settings, Tally
+from ansible_collections.homelab.repoman.plugins.module_utils.runlog import RunLog
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Scan, Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.show import Display
+from ansible_collections.homelab.repoman.plugins.module_utils.target import Stamp, Stamps, Target
+
+FULL_SECONDS = 7 * 24 * 3600.0
+"""So long manifests are trusted; then everything is compared with the mirror."""
+SHRINK_LEAST = 100
+STAMP_SECONDS = 2.0
+"""How often stamps are written while a run goes on."""
+TALLY_SECONDS = 0.2
+FAR_SECONDS = 0.0002
+"""A target whose answers take longer is far: more is done at once."""
+LOOKS = 8
+"""So many mirrors are looked at at once."""
+SIGNS = {"created": "+", "changed": "~", "removed": "-"}
+STATES = {"synced": "synced", "up to date": "unchanged", "too busy": "busy", "failed": "failed"}
+"""The engine's words for what came of a unit, and the results'."""
+GOOD = ("synced", "unchanged", "gone")
+
+
+def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
+    """Do what the module ``repoman_sync`` is asked to; see its documentation.
+
+    :raises RepomanError: a guard, a hung target, an interruption. What single units fail of is in the result.
+    """
+    _check_params(params)
+    whole = backup.of(params)
+    begun = time.monotonic()
+    if params["list_kept"] is not None:
+        return _list_kept(whole, params)
+    now = datetime.now(timezone.utc)
+    init = params["init"] and not params["verify"]
+    found: Found = whole.ask(lambda report: _inspect(whole, init, params["allow_local"], params["verify"]), params["probe_timeout"])
+    job = Job(whole, params, check, now, found)
+    done: list[str] = []
+    with Display(check) as display:
+
+        def hear(said: Any) -> None:
+            if isinstance(said, Tally):
+                display.tally(said)
+            else:
+                unit, line = said
+                display.unit(line)
+                if line["action"] in GOOD:
+                    done.append(unit)
+
+        work = job.verify if params["verify"] else job.sync
+        try:
+            result: dict[str, Any] = whole.ask(work, params["patience"], alive=True, on_report=hear)
+        finally:
+            if not check and not params["verify"]:
+                _note_last_sync(whole, done, now)
+    return _concluded(result, time.monotonic() - begun)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found out about the target.
+
+    :param fresh: it is yet to be adopted.
+    :param far: its answers take long.
+    """
+
+    target: Target
+    fresh: bool
+    far: bool
+
+
+@dataclass
+class Work:
+    """What is to be done about one unit.
+
+    :param line: what is told of it.
+    :param changes: what its mirror lacks; None where nothing is to be done, or can be.
+    :param full: whether its mirror was looked at, not only the last manifest.
+    :param scanned: the manifest's file and digest where only they are to be saved.
+    """
+
+    unit: Unit
+    line: dict[str, Any]
+    changes: Changes | None = None
+    full: bool = False
+    scanned: Scan | None = None
+
+    def fail(self, error: RepomanError) -> None:
+        """Let it be a failure."""
+        self.line |= {"action": "failed", "msg": error.message, "hints": error.hints, "exit_code": error.exit_code}
+
+
+@dataclass
+class Job:
+    """A run, in the child process.
+
+    :param now: when it began.
+    """
+
+    backup: Backup
+    params: dict[str, Any]
+    check: bool
+    now: datetime
+    found: Found
+    stamps: Stamps = field(default_factory=lambda: Stamps({}))
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def target(self) -> Target:
+        """The target."""
+        return self.found.target
+
+    @cached_property
+    def state(self) -> Path:
+        """The local directory of what is known of the target."""
+        return self.backup.state(self.target)
+
+    def sync(self, report: watch.Report) -> dict[str, Any]:
+        """Plan and, unless in check mode, do it."""
+        me, place = self.backup.me, self.backup.place
+        steps: list[str] = []
+        with ExitStack() as stack:
+            if self.found.fresh:
+                steps.append(f"make {self.target.root} the backup of {place.repos_root}")
+            if not self.check:
+                if self.found.fresh:
+                    target.adopt(place, self.target)
+                stack.enter_context(target.locked(self.target, self.state, me))
+                target.check_alone(self.target)
+            scratch = stack.enter_context(self._scratch())
+            times = target.kept_times(self.target)
+            settings = self._settings(scratch, target.kept_name(self.now, times))
+            if not self.check:
+                with suppress(OSError):  # what a run that failed left may be what fills the target
+                    mirror.prepare(settings)
+                target.check_writable(place, self.target)
+                stack.enter_context(target.announced(self.target))
+            self.stamps = target.read_stamps(self.target)
+            works = self._plan(settings)
+            expired = target.expired(times, self.now, self.stamps.run, self.params["keep_days"])
+            lines = [work.line for work in works]
+            diff = self._diff(works)
+            if not self.check:
+                log = stack.enter_context(RunLog(self.backup.logdir, me, self.now))
+                self._apply(works, settings, log, report)
+                self._expire(expired)
+            steps += [f"remove what was kept at {name}, {self.params['keep_days']} days and longer ago" for name in expired]
+            return {
+                "changed": bool(steps) or any(line["action"] in ("synced", "gone") for line in lines),
+                "steps": steps,
+                "units": lines,
+                "target": self.target.root,
+                "expired": expired,
+                "warnings": self.backup.warnings + self.warnings,
+                "diff": diff,
+            }
+
+    def verify(self, report: watch.Report) -> dict[str, Any]:
+        """Compare contents of sources and mirrors."""
+        with ExitStack() as stack:
+            if self.state.is_dir():
+                stack.enter_context(target.locked(self.target, self.state, self.backup.me))
+            with tempfile.TemporaryDirectory(prefix="repoman-") as scratch:
+                self.stamps = target.read_stamps(self.target)
+                settings = self._settings(scratch, "verify")
+
+                def look(chosen: tuple[Unit | None, str]) -> dict[str, Any]:
+                    unit = chosen[0] or Unit(chosen[1], "")
+                    work = Work(unit, _line(unit))
+                    if chosen[0] is None:
+                        self._plan_gone(work)
+                        return work.line
+                    try:
+                        work.line["differences"] = mirror.verify(unit, settings)
+                        work.line["action"] = "differs" if work.line["differences"] else "same"
+                    except RepomanError as error:
+                        work.fail(error)
+                    except OSError as error:
+                        work.fail(watch.explained(error))
+                    report((unit.name, work.line))
+                    return work.line
+
+                with ThreadPoolExecutor(self.params["jobs"] or LOOKS) as pool:
+                    return {"changed": False, "units": list(pool.map(look, self._units())), "target": self.target.root, "steps": []}
+
+    # ---- which units -----------------------------------------------------------------------------------------------------------
+
+    def _units(self) -> list[tuple[Unit | None, str]]:
+        """Return the units to work on, and, without a unit, the names of mirrors whose source is gone."""
+        everything = {unit.name: unit for unit in backup.units(self.backup.place.repos_root)}
+        left_out = self._left_out()
+        if backup.LOOSE in self.stamps.units:
+            everything.setdefault(backup.LOOSE, Unit(backup.LOOSE, self.backup.place.repos_root, loose=True))
+        gone = [name for name in self.stamps.units if name not in everything and os.path.lexists(self.target.mirror(name))]
+        wanted = [*everything, *gone]
+        if self.params["names"]:
+            wanted = []
+            for name in self.params["names"]:
+                directory = self.backup.directory_of(name, [*everything, *gone])
+                if directory in left_out:
+                    raise ConflictError(
+                        f"{name!r} has backup = false, so it is not backed up.",
+                        f"change it in {self.backup.path}, or in {registry.override_path(self.backup.path, left_out[directory])}",
+                    )
+                wanted.append(directory)
+        chosen = [name for name in dict.fromkeys(wanted) if name not in left_out]
+        return [(everything.get(name), name) for name in chosen]
+
+    def _left_out(self) -> dict[str, str]:
+        """Return the directories that are not backed up, each with the project that says so."""
+        return {
+            self.backup.directory(name): name
+            for name, project in self.backup.projects.items()
+            if not project.backup and self.backup.directory(name)
+        }
+
+    # ---- planning --------------------------------------------------------------------------------------------------------------
+
+    def _plan(self, settings: Settings) -> list[Work]:
+        """Scan all units and see what their mirrors lack."""
+        chosen = self._units()
+        units = [unit for unit, _name in chosen if unit is not None and _can_be_unit(unit)]
+        known = {unit.name: digest for unit in units if (digest := self._known(unit.name))}
+        scans = {result.unit.name: result for result in scan.scan_all(units, known, settings.scratch)}
+        works: list[Work] = []
+        for unit, name in chosen:
+            work = Work(unit or Unit(name, os.path.join(self.backup.place.repos_root, name)), _line(unit or Unit(name, "")))
+            works.append(work)
+            if unit is None:
+                self._plan_gone(work)
+            elif name not in scans:
+                work.fail(ConflictError(f"a directory in repos_root cannot be called {name!r}: repoman uses that name.", "rename it"))
+        open_ones = [work for work in works if work.unit.name in scans]
+
+        def see(work: Work) -> None:
+            try:
+                self._plan_one(work, scans[work.unit.name], known, settings)
+            except RepomanError as error:
+                work.changes = None
+                work.fail(error)
+            except OSError as error:
+                work.changes = None
+                work.fail(watch.explained(error))
+
+        with ThreadPoolExecutor(self.params["jobs"] or LOOKS) as pool:
+            list(pool.map(see, open_ones))
+        return works
+
+    def _plan_one(self, work: Work, scanned: Scan, known: dict[str, str], settings: Settings) -> None:
+        name = work.unit.name
+        if scanned.error:
+            raise scanned.error
+        if not scanned.path:
+            return
+        before = Manifest.load(str(self._manifest(name))) if name in known else None
+        now = scanned.manifest()
+        work.full = before is None
+        changes = mirror.plan(work.unit, before, now, settings, saved=str(self._manifest(name)))
+        self._guard(work.unit, changes, now)
+        if changes.created or changes.changed or changes.removed:
+            work.changes = changes
+            work.line |= {"action": "synced", "first": changes.first}
+            work.line |= {"created": changes.created, "changed": changes.changed, "removed": changes.removed}
+            work.line["files"] = changes.created + changes.changed + changes.removed
+        else:
+            work.scanned = scanned
+
+    def _guard(self, unit: Unit, changes: Changes, now: Manifest) -> None:
+        """Refuse what looks like a lost source.
+
+        :raises ConflictError: it does.
+        """
+        allowed = self.params["allow_shrink"]
+        name = shown(os.fsencode(unit.name))
+        hints = (f"to get it back: repoman restore {name} --overwrite", f"if it is meant: repoman sync {name} --allow-shrink")
+        emptied = not unit.loose and now.count() <= 1 < changes.mirrored
+        if emptied and not (allowed and self.params["names"]):
+            raise ConflictError(f"{unit.source} is empty, and its mirror is not; the mirror was not touched.", *hints)
+        if not allowed and changes.removed > SHRINK_LEAST and changes.removed * 2 > changes.mirrored:
+            raise ConflictError(
+                f"{changes.removed} of {changes.mirrored} files of {name} are gone; its mirror was not touched.",
+                f"see which: repoman sync {name} --allow-shrink --check --diff",
+                *hints,
+            )
+
+    def _plan_gone(self, work: Work) -> None:
+        """Plan for a mirror whose source is gone: it fails, unless it was named and shrinking is allowed."""
+        name = shown(os.fsencode(work.unit.name))
+        if self.params["names"] and self.params["allow_shrink"]:
+            work.line["action"] = "gone"
+            return
+        work.fail(
+            ConflictError(
+                f"{work.unit.source} is gone, and its mirror is not; the mirror was not touched.",
+                f"to get it back: repoman restore {name}",
+                f"if it is meant, its mirror is moved to what is kept: repoman sync {name} --allow-shrink",
+            )
+        )
+
+    def _known(self, name: str) -> str:
+        """Return the digest of a unit's last manifest; empty where it cannot be trusted and the mirror is to be looked at."""
+        stamp = self.stamps.units.get(name)
+        if stamp is None or self.params["full"]:
+            return ""
+        if not 0 <= self.now.timestamp() - stamp.full < FULL_SECONDS:
+            return ""
+        with suppress(OSError), open(self._manifest(name), "rb") as file:
+            if file.read(len(scan.MAGIC) + scan.DIGEST_SIZE) == scan.MAGIC + bytes.fromhex(stamp.digest):
+                return stamp.digest
+        return ""
+
+    def _manifest(self, name: str) -> Path:
+        return self.state / "manifests" / file_of(name)
+
+    # ---- doing it --------------------------------------------------------------------------------------------------------------
+
+    def _apply(self, works: list[Work], settings: Settings, log: RunLog, report: watch.Report) -> None:
+        """Do what was planned; what comes of each unit goes into its line, the log and a report."""
+        by_name = {work.unit.name: work for work in works}
+        wanted = [work for work in works if work.changes is not None]
+        registry.make_directory(str(self.state / "manifests"), self.backup.me)
+        self._note_created(wanted, settings)
+        stamped = time.monotonic()
+
+        def tell(work: Work) -> None:
+            log.write(work.line)
+            report((work.unit.name, work.line))
+
+        try:
+            for work in works:
+                if work.changes is not None:
+                    continue
+                if work.line["action"] == "gone":
+                    self._move_away(work.unit.name, settings)
+                elif work.scanned is not None:
+                    self._settle(work, work.scanned.path, work.scanned.digest)
+                tell(work)
+            for outcome in self._mirrored(wanted, settings, report):
+                work = by_name[outcome.unit.name]
+                self._take(work, outcome)
+                tell(work)
+                if time.monotonic() - stamped > STAMP_SECONDS:
+                    with suppress(RepomanError):
+                        self._write_stamps()
+                    stamped = time.monotonic()
+        finally:
+            try:
+                self._write_stamps()
+            except RepomanError as error:  # such as a target that is full
+                self.warnings.append(f"{error.message} The next run compares everything again.")
+
+    def _mirrored(self, wanted: Sequence[Work], settings: Settings, report: watch.Report) -> Iterator[Outcome]:
+        """Let the engine work, and report its tally meanwhile."""
+        if not wanted:
+            return
+        tally = Tally()
+        ended = threading.Event()
+
+        def tick() -> None:
+            last = ""
+            while not ended.wait(TALLY_SECONDS):
+                if repr(tally) != last:
+                    last = repr(tally)
+                    report(Tally(tally.files, tally.bytes, dict(tally.running)))
+
+        ticker = threading.Thread(target=tick, daemon=True)
+        ticker.start()
+        try:
+            yield from mirror.mirror([work.changes for work in wanted if work.changes is not None], settings, tally)
+        finally:
+            ended.set()
+            ticker.join()
+
+    def _take(self, work: Work, outcome: Outcome) -> None:
+        """Take over what came of a unit."""
+        line = work.line
+        line["action"] = STATES[outcome.state]
+        line |= {"bytes": outcome.bytes, "kept_bytes": outcome.kept_bytes, "notes": outcome.notes}
+        if outcome.error is not None:
+            action = line["action"]
+            work.fail(outcome.error)
+            line["action"] = action
+            line["hints"] = line["hints"] or [f"is there space? df -h {self.target.root}"]
+        if outcome.manifest:
+            self._settle(work, outcome.manifest, outcome.digest)
+
+    def _settle(self, work: Work, manifest: str, digest: str) -> None:
+        """Keep the manifest of what a mirror holds now; its stamp is written a little later."""
+        name = work.unit.name
+        shutil.move(manifest, self._manifest(name))
+        old = self.stamps.units.get(name)
+        full = self.now.timestamp() if work.full or old is None else old.full
+        self.stamps.units[name] = Stamp(digest, full)
+
+    def _move_away(self, name: str, settings: Settings) -> None:
+        """Move a whole mirror to what is kept."""
+        Path(settings.kept).mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.rename(self.target.mirror(name), Path(settings.kept, name))
+        self.stamps.units.pop(name, None)
+        self._manifest(name).unlink(missing_ok=True)
+
+    def _write_stamps(self) -> None:
+        target.write_stamps(self.target, Stamps(self.stamps.units, self.now.timestamp()), self.backup.me)
+
+    def _note_created(self, wanted: Iterable[Work], settings: Settings) -> None:
+        """Write down what this run creates, so that a restore of an earlier time can leave it out."""
+        created = {
+            work.unit.name: None if work.changes.first else [os.fsdecode(path) for kind, path in work.changes.items() if kind == "created"]
+            for work in wanted
+            if work.changes is not None and work.changes.created
+        }
+        if created:
+            path = target.created_file(self.target, Path(settings.kept).name)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            registry.write_atomic(str(path), json.dumps(created), self.backup.me)
+
+    def _expire(self, names: Iterable[str]) -> None:
+        for name in names:
+            if self.target.ours("kept", name).is_dir():
+                target.discard(self.target.ours("kept", name))
+            target.created_file(self.target, name).unlink(missing_ok=True)
+
+    # ---- the rest --------------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _scratch(self) -> Iterator[str]:
+        """Make a local directory for the time of the run."""
+        if self.check:
+            with tempfile.TemporaryDirectory(prefix="repoman-") as scratch:
+                yield scratch
+            return
+        scratch = str(self.state / "scratch")
+        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed: the lock says that it is gone
+        os.mkdir(scratch, 0o700)
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _settings(self, scratch: str, kept: str) -> Settings:
+        return Settings(
+            target=self.target.root,
+            kept=str(self.target.ours("kept", kept)),
+            work=str(self.target.ours("work")),
+            scratch=scratch,
+            full=self.params["full"],
+            xattrs=self.params["xattrs"],
+            acls=self.params["acls"],
+            far=self.found.far,
+            jobs=self.params["jobs"],
+        )
+
+    def _diff(self, works: Iterable[Work]) -> list[dict[str, str]]:
+        """Return what changes, as a list of paths for each unit."""
+        if not self.params.get("_diff", True):
+            return []
+        diffs = []
+        for work in works:
+            if work.changes is not None:
+                name = shown(os.fsencode(work.unit.name))
+                items = sorted((path, SIGNS[kind]) for kind, path in work.changes.items())
+                diffs.append({"prepared": "".join(f"{sign} {name}/{escaped(path)}\n" for path, sign in items)})
+        return diffs
+
+
+def _check_params(params: dict[str, Any]) -> None:
+    """Refuse parameters that mean nothing, or nothing together.
+
+    :raises UsageError: one of them.
+    """
+    if params["allow_local"] and not params["init"]:
+        raise UsageError("allow_local means something only together with init.", "repoman sync --init --allow-local")
+    for key in ("init", "full", "allow_shrink", "list_kept"):
+        if params["verify"] and params[key]:
+            raise UsageError(f"verify changes nothing, and does not go with {key}.", "repoman sync --verify")
+    for key in ("jobs", "keep_days"):
+        if params[key] < 0:
+            raise UsageError(f"{key} is {params[key]}, and cannot be less than 0.", "ansible-doc homelab.repoman.repoman_sync")
+
+
+def _inspect(whole: Backup, init: bool, allow_local: bool, only_read: bool) -> Found:
+    """Look at the target: the guards, and how long it takes to answer."""
+    found, fresh = target.inspect(whole.place, init, allow_local)
+    if fresh and only_read:
+        raise ConflictError(f"{found.root} is no backup yet.", "repoman sync --init")
+    return Found(found, fresh, not fresh and _answers_in(found.root) > FAR_SECONDS)
+
+
+def _answers_in(path: str) -> float:
+    """Return the seconds an answer of the file system takes, the best of some."""
+    times = []
+    for _each in range(5):
+        begun = time.perf_counter()
+        os.statvfs(path)
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def _can_be_unit(unit: Unit) -> bool:
+    """Whether a unit's name is not one of repoman's own."""
+    return unit.loose or unit.name not in (target.OURS, backup.LOOSE)
+
+
+def _line(unit: Unit) -> dict[str, Any]:
+    """Return what is told of a unit nothing is to be done about."""
+    return {"name": shown(os.fsencode(unit.name)), "action": "unchanged", "files": 0, "bytes": 0, "kept_bytes": 0}
+
+
+def _note_last_sync(whole: Backup, units: Iterable[str], now: datetime) -> None:
+    """Write to the registry, at once, that the projects in these units are backed up."""
+    directories = set(units)
+    names = {name for name in whole.known.projects if whole.directory(name) in directories and whole.projects[name].backup}
+    if not names:
+        return
+    when = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def edit(data: registry.Data) -> None:
+        for entry in data.get("project", []):
+            if entry.get("name") in names:
+                entry["last_sync"] = when
+
+    registry.update(whole.path, edit, whole.me)
+
+
+def _concluded(result: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Return the result with its summary; a failure where a unit failed."""
+    lines: list[dict[str, Any]] = result["units"]
+    actions = [line["action"] for line in lines]
+    result["summary"] = {action: actions.count(action) for action in sorted(set(actions))} | {
+        "files": sum(line["files"] for line in lines),
+        "bytes": sum(line["bytes"] for line in lines),
+        "kept_bytes": sum(line["kept_bytes"] for line in lines),
+        "seconds": round(seconds, 2),
+    }
+    bad = [line for line in lines if line["action"] in ("failed", "busy", "differs")]
+    if not bad:
+        return result
+    names = ", ".join(line["name"] for line in bad)
+    verb = "differ from their mirrors, or cannot be compared" if "differences" in "".join(map(str, lines)) else "were not backed up"
+    return result | {
+        "failed": True,
+        "msg": bad[0]["msg"] if len(bad) == 1 and "msg" in bad[0] else f"{len(bad)} of {len(lines)} {verb}: {names}.",
+        "hints": [hint for line in bad for hint in line.get("hints", [])][:4],
+        "exit_code": max(int(line.get("exit_code", 1)) for line in bad),
+    }
+
+
+def _list_kept(whole: Backup, params: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a unit."""
+    name = params["list_kept"]
+
+    def work(report: watch.Report) -> dict[str, Any]:
+        found = target.open_for_reading(whole.place)[0]
+        times = target.kept_times(found)
+        known = set(backup.mirrors(found)) | {unit for each in times for unit in _listed(found.ours("kept", each))}
+        unit = whole.directory_of(name, known | {backup.LOOSE})
+        kept = []
+        for each in times:
+            path = found.ours("kept", each, unit)
+            if path.is_dir():
+                files, size = _size(path, report)
+                kept.append({"time": each, "path": shown(os.fsencode(path)), "files": files, "bytes": size})
+        return {"changed": False, "name": name, "kept": kept, "target": found.root}
+
+    answer: dict[str, Any] = whole.ask(work, params["patience"], alive=True)
+    return answer
+
+
+def _listed(path: Path) -> list[str]:
+    try:
+        return os.listdir(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _size(path: Path, report: Callable[[Any], None]) -> tuple[int, int]:
+    """Return how many files are in a directory, and their bytes."""
+    files = size = 0
+    for directory, _names, names in os.walk(path):
+        for name in names:
+            files += 1
+            size += os.lstat(os.path.join(directory, name)).st_size
+    return files, size

@@ -1,0 +1,468 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The backup's place: its mark, the guards before anything is written to it, its lock, its stamps, what it keeps.
+
+::
+
+    backup_root/<unit>/                          a mirror
+    backup_root/.repoman/mirror.toml             the mark
+    backup_root/.repoman/lock                    who is at work
+    backup_root/.repoman/stamps.json             what each mirror was last made equal to
+    backup_root/.repoman/kept/<time>/<unit>/     what a run replaced or removed
+    backup_root/.repoman/created/<time>          what a run created, by unit, as JSON; null for all of it
+
+All of this may hang with its server, so it runs in a child process; see ``watch.py``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import tomllib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils import registry
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, mount_of
+
+OURS = ".repoman"
+"""The directory of repoman's own in ``backup_root``."""
+FORMAT = 1
+LEAST_FREE = 4 * 1024 * 1024
+KEPT_NAME = re.compile(r"\d{8}T\d{6}Z")
+KEPT_FORM = "%Y%m%dT%H%M%SZ"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MACHINE_ID = Path("/etc/machine-id")
+ZOMBIE = "Z"
+
+MARK_TEXT = """\
+# repoman backs up to this directory: it is the sign that the right file system is mounted here.
+# Keep it. If the host or the user got another name, correct it here.
+
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where from and where to, as the registry says, expanded.
+
+    :param backup_root: absolute; links not resolved.
+    :param repos_root: absolute; links not resolved.
+    :param registry_path: for hints.
+    :param owner: the account whose backup it is.
+    :param host: name of this host.
+    """
+
+    backup_root: str
+    repos_root: str
+    registry_path: str
+    owner: Account
+    host: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.host:
+            object.__setattr__(self, "host", socket.gethostname())
+
+
+@dataclass(frozen=True)
+class Target:
+    """A backup's place that carries our mark, or will in a moment.
+
+    :param root: its directory, links resolved.
+    :param ident: from its mark; tells it from another that is mounted at the same place.
+    """
+
+    root: str
+    ident: str
+
+    def ours(self, *parts: str) -> Path:
+        """Return a path in the directory of repoman's own."""
+        return Path(self.root, OURS, *parts)
+
+    def mirror(self, unit: str) -> Path:
+        """Return the path of a unit's mirror."""
+        return Path(self.root, unit)
+
+
+# ---- guards --------------------------------------------------------------------------------------------------------------------
+
+
+def inspect(place: Place, init: bool = False, allow_local: bool = False) -> tuple[Target, bool]:
+    """Return the target, and whether it is yet to be adopted. Writes nothing.
+
+    :param init: take a place without a mark, if it lies on another file system than ``/`` and ``repos_root``.
+    :param allow_local: take it wherever it lies.
+    :raises ConflictError: a guard; what is wrong and how to answer it.
+    """
+    source, root = os.path.realpath(place.repos_root), os.path.realpath(place.backup_root)
+    _check_apart(place, source, root)
+    _check_source(place, source)
+    mark = _read_mark(Path(root, OURS, "mirror.toml"))
+    if mark is not None:
+        _check_mark(place, root, mark)
+        return Target(root, str(mark["id"])), False
+    if not init:
+        what = "it has no mark of ours" if os.path.isdir(root) else "there is no such directory"
+        raise ConflictError(
+            f"{place.backup_root} is not a backup of repoman: {what}; nothing was written.",
+            f"is it mounted? findmnt --target {place.backup_root}",
+            "for the first backup to it: repoman sync --init",
+            f"another place: [defaults].backup_root in {place.registry_path}",
+        )
+    if os.path.lexists(root) and not os.path.isdir(root):
+        raise ConflictError(f"{place.backup_root} is not a directory.", f"choose another: [defaults].backup_root in {place.registry_path}")
+    if not allow_local:
+        _check_elsewhere(place, source, root)
+    return Target(root, secrets.token_hex(8)), True
+
+
+def open_for_reading(place: Place) -> tuple[Target, str]:
+    """Return a target to restore from, which may be another host's or user's, and a warning where it is.
+
+    :raises ConflictError: there is no backup there.
+    """
+    root = os.path.realpath(place.backup_root)
+    mark = _read_mark(Path(root, OURS, "mirror.toml"))
+    if mark is None:
+        raise ConflictError(
+            f"{place.backup_root} is not a backup of repoman: it has no {OURS}/mirror.toml.",
+            f"is it mounted? findmnt --target {place.backup_root}",
+            f"where it is: [defaults].backup_root in {place.registry_path}",
+        )
+    try:
+        _check_mark(place, root, mark)
+    except ConflictError:
+        if mark.get("format") != FORMAT:
+            raise
+        return Target(root, str(mark.get("id"))), f"{root} is the backup of {mark.get('user')} on {mark.get('host')}"
+    return Target(root, str(mark["id"])), ""
+
+
+def adopt(place: Place, target: Target) -> None:
+    """Put our mark on a target; what else is there stays as it is."""
+    import tomlkit
+
+    mark = {
+        "format": FORMAT,
+        "id": target.ident,
+        "host": place.host,
+        "user": place.owner.name,
+        "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    target.ours().mkdir(mode=0o700, parents=True, exist_ok=True)
+    registry.write_atomic(str(target.ours("mirror.toml")), MARK_TEXT + tomlkit.dumps(mark), place.owner)
+
+
+def check_writable(place: Place, target: Target) -> None:
+    """Refuse a target that takes no files, or has no space left.
+
+    :raises RepomanError: which of the two it is.
+    """
+    probe = target.ours(f"probe-{os.getpid()}")
+    try:
+        with open(probe, "xb") as file:
+            file.write(b"repoman")
+            os.fsync(file.fileno())
+        space = os.statvfs(target.root)
+        free = space.f_bavail * space.f_frsize
+    except OSError as error:
+        raise RepomanError(
+            f"cannot write to {place.backup_root}: {error.strerror}; the mirrors are as they were.",
+            f"is it mounted read-only, or full? findmnt --target {place.backup_root}; df -h {place.backup_root}",
+            f"is it {place.owner.name}'s? ls -ld {target.ours()}",
+        ) from error
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+    if free < LEAST_FREE:
+        raise RepomanError(
+            f"{place.backup_root} has no space left ({free // 1024} KiB); the mirrors are as they were.",
+            f"df -h {place.backup_root}",
+            f"what runs replaced is kept for a while: du -sh {target.ours('kept')}/*",
+        )
+
+
+def _check_apart(place: Place, source: str, root: str) -> None:
+    if root == source or root.startswith(f"{source.rstrip('/')}/"):
+        raise ConflictError(
+            f"backup_root, {place.backup_root}, lies inside repos_root, {place.repos_root}: the backup would back itself up.",
+            f"choose another: [defaults].backup_root in {place.registry_path}",
+        )
+    if source.startswith(f"{root.rstrip('/')}/"):
+        raise ConflictError(
+            f"repos_root, {place.repos_root}, lies inside backup_root, {place.backup_root}: mirrors would overwrite repositories.",
+            f"choose another: [defaults].backup_root in {place.registry_path}",
+        )
+
+
+def _check_source(place: Place, source: str) -> None:
+    try:
+        empty = not os.listdir(source)
+    except OSError as error:
+        raise ConflictError(
+            f"cannot read repos_root, {place.repos_root}: {error.strerror}; the backup was not touched.",
+            f"is it mounted? findmnt --target {place.repos_root}",
+            f"where it is: [defaults].repos_root in {place.registry_path}",
+        ) from error
+    if empty:
+        raise ConflictError(
+            f"repos_root, {place.repos_root}, is empty; the backup was not touched.",
+            f"is it mounted? findmnt --target {place.repos_root}",
+            "to get a repository back: repoman restore NAME",
+        )
+
+
+def _check_mark(place: Place, root: str, mark: dict[str, Any]) -> None:
+    path = Path(root, OURS, "mirror.toml")
+    if mark.get("format") != FORMAT or not re.fullmatch(r"[0-9a-f]{8,64}", str(mark.get("id"))):
+        raise ConflictError(
+            f"{path} is of format {mark.get('format')!r}, which this repoman does not know; nothing was written.", "upgrade repoman"
+        )
+    for key, own in (("host", place.host), ("user", place.owner.name)):
+        if mark.get(key) != own:
+            raise ConflictError(
+                f"{place.backup_root} is the backup of {key} {mark.get(key)!r}, and this is {own!r}; nothing was written.",
+                f"choose a directory of your own: [defaults].backup_root in {place.registry_path}",
+                f"if it is yours and the {key} got another name: correct it in {path}",
+            )
+
+
+def _check_elsewhere(place: Place, source: str, root: str) -> None:
+    """Refuse a target on the file system of ``/`` or of ``repos_root``: most likely it is a bare mount point."""
+    there = next(path for path in (Path(root), *Path(root).parents) if path.is_dir())
+    for name, path in (("/", "/"), (f"repos_root, {place.repos_root}", source)):
+        mounts = [mount_of(str(each)).source for each in (there, path)]
+        if there.stat().st_dev == os.stat(path).st_dev or (mounts[0] == mounts[1] and mounts[0].startswith("/dev/")):
+            raise ConflictError(
+                f"{place.backup_root} is on the same file system as {name}: a backup there dies with its source; nothing was written.",
+                f"is it mounted? findmnt --target {place.backup_root}",
+                "if it is meant: repoman sync --init --allow-local",
+            )
+
+
+def _read_mark(path: Path) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConflictError(f"cannot read the backup's mark, {path}: {reason}; nothing was written.", f"look at it: cat {path}") from error
+
+
+# ---- locks ---------------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked(target: Target, state: Path, owner: Account) -> Iterator[None]:
+    """Be the only run of this host on the target.
+
+    :param state: local directory of the target's state; it holds the lock's file.
+    :raises ConflictError: another run is under way.
+    """
+    registry.make_directory(str(state), owner)
+    handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ConflictError(f"another run works on {target.root}.", "wait for it to end", f"see which: fuser -v {state / 'lock'}") from None
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def announced(target: Target) -> Iterator[None]:
+    """Say on the target itself that a run is under way, for other hosts to see. This host's lock is held.
+
+    :raises ConflictError: another run is, or was on a machine that cannot be asked.
+    """
+    _take(target)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            target.ours("lock").unlink()
+
+
+def check_alone(target: Target) -> None:
+    """Refuse a target on which another host says it is at work.
+
+    :raises ConflictError: it says so, and may be right.
+    """
+    if os.path.lexists(target.ours("lock")):
+        _check_stale(target.ours("lock"), _self())
+
+
+def _self() -> dict[str, Any]:
+    """Return what this process announces of itself."""
+    return {
+        "host": socket.gethostname(),
+        "machine": _first_line(MACHINE_ID),
+        "boot": _first_line(BOOT_ID),
+        "pid": os.getpid(),
+        "started": _started(os.getpid()),
+        "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def _take(target: Target) -> None:
+    path, mine = target.ours("lock"), _self()
+    draft = target.ours("lock.new")
+    draft.write_text(json.dumps(mine), encoding="utf-8")
+    try:
+        for _attempt in range(2):
+            with suppress(FileExistsError):
+                os.link(draft, path)  # whole or not at all
+                return
+            _check_stale(path, mine)
+            path.unlink(missing_ok=True)
+    finally:
+        draft.unlink(missing_ok=True)
+    raise ConflictError(f"another run has just begun to work on {target.root}.", "wait for it to end")
+
+
+def _check_stale(path: Path, mine: dict[str, Any]) -> None:
+    """Return if the run that wrote the lock at ``path`` has certainly ended.
+
+    :raises ConflictError: it has not, or that cannot be told from here.
+    """
+    try:
+        its = json.loads(path.read_text(encoding="utf-8"))
+        here = its["machine"] == mine["machine"] and its["host"] == mine["host"]
+        dead = here and (its["boot"] != mine["boot"] or its["started"] != _started(int(its["pid"])))
+        who = f"process {its['pid']} of {its['host']} since {its['time']}"
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError):
+        dead, who = False, "a run that cannot be told"
+    if not dead:
+        raise ConflictError(f"{path} says that {who} works there.", f"if that is certainly not so: rm {path}")
+
+
+def _started(pid: int) -> str:
+    """Return when a process started, in ticks since boot; empty if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == ZOMBIE else fields[19]
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+# ---- stamps --------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a mirror was last made equal to.
+
+    :param digest: of the manifest.
+    :param full: when everything was last compared, as a UNIX time.
+    """
+
+    digest: str
+    full: float
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """The stamps of all mirrors, one file.
+
+    :param units: by unit.
+    :param run: when the last run ended, as a UNIX time; 0 if there was none.
+    """
+
+    units: dict[str, Stamp]
+    run: float = 0.0
+
+
+def read_stamps(target: Target) -> Stamps:
+    """Return the target's stamps; none where they cannot be read: then everything is compared."""
+    try:
+        data = json.loads(target.ours("stamps.json").read_text(encoding="utf-8"))
+        units = {str(unit): Stamp(str(each["digest"]), float(each["full"])) for unit, each in data["units"].items()}
+        return Stamps(units, float(data["run"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Stamps({})
+
+
+def write_stamps(target: Target, stamps: Stamps, owner: Account) -> None:
+    """Replace the target's stamps."""
+    units = {unit: {"digest": stamp.digest, "full": stamp.full} for unit, stamp in sorted(stamps.units.items())}
+    registry.write_atomic(str(target.ours("stamps.json")), json.dumps({"run": stamps.run, "units": units}, indent=1) + "\n", owner)
+
+
+# ---- kept ----------------------------------------------------------------------------------------------------------------------
+
+
+def kept_times(target: Target) -> list[str]:
+    """Return the names of what runs kept, or noted as created, oldest first."""
+    names: set[str] = set()
+    for directory in ("kept", "created"):
+        with suppress(FileNotFoundError):
+            names.update(os.listdir(target.ours(directory)))
+    return sorted(name for name in names if KEPT_NAME.fullmatch(name))
+
+
+def created_file(target: Target, name: str) -> Path:
+    """Return the file that says what a run created, without which it could not be told what was not there before."""
+    return target.ours("created", name)
+
+
+def kept_name(now: datetime, times: Iterable[str]) -> str:
+    """Return the name of a new run's directory: its time, or just after the newest where the clock was set back."""
+    newest = max(times, default="")
+    name = now.strftime(KEPT_FORM)
+    if name > newest:
+        return name
+    return (kept_time(newest) + timedelta(seconds=1)).strftime(KEPT_FORM)
+
+
+def kept_time(name: str) -> datetime:
+    """Return the time that a name in ``kept`` says."""
+    return datetime.strptime(name, KEPT_FORM).replace(tzinfo=timezone.utc)
+
+
+def expired(times: list[str], now: datetime, last_run: float, days: int) -> list[str]:
+    """Return which of ``times`` were kept longer than ``days``; none where the clock cannot be right.
+
+    That is where it is before the newest, or more than ``days`` after the last run: then the next run decides.
+
+    :param last_run: UNIX time of the last run; 0 if not known.
+    """
+    keep = timedelta(days=days)
+    if not times or now < kept_time(times[-1]) or not last_run or now.timestamp() - last_run > keep.total_seconds():
+        return []
+    limit = (now - keep).strftime(KEPT_FORM)
+    return [name for name in times if name < limit]
+
+
+def discard(path: Path) -> None:
+    """Remove a directory of ours and all it holds, following no link; also where directories in it cannot be written."""
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        for directory, names, _files in os.walk(path):
+            for child in (Path(directory, name) for name in names):
+                if not child.is_symlink():
+                    child.chmod(0o700)
+        shutil.rmtree(path)

@@ -1,0 +1,224 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: repoman_sync
+short_description: Back up all repositories
+version_added: 0.4.0
+author: the repoman contributors (@homelab)
+description:
+  - Mirrors everything in C(repos_root) to C(backup_root), so that each mirror of a repository is one that C(git fsck) or C(hg verify)
+    accepts, whatever writes to the repository meanwhile.
+  - Each directory in C(repos_root) is one unit, whether a project is registered for it or not, but for projects with C(backup=false);
+    loose files are one more unit. A symbolic link is copied as a link, whatever it points at.
+  - What a run replaces or removes in a mirror is kept for O(keep_days).
+  - A target that is missing, is another one than it should be, or does not answer, and a source that vanished, change nothing anywhere.
+  - One unit's failure is that unit's alone; the task fails, and the others are backed up.
+  - Needs C(rsync), and C(git) and C(hg) where there are such repositories.
+options:
+  names:
+    description:
+      - Projects, or directories of C(repos_root), to back up. Where not set, all of them.
+    type: list
+    elements: str
+  init:
+    description:
+      - Take C(backup_root) as the target if it carries no mark yet. It is to lie on another file system than C(/) and C(repos_root);
+        it may be a directory in one.
+    type: bool
+    default: false
+  allow_local:
+    description: With O(init), take C(backup_root) wherever it lies.
+    type: bool
+    default: false
+  full:
+    description:
+      - Compare everything with the mirrors. Otherwise that happens every 7 days and where the last run cannot be relied on; what
+        changed in between is told by what the last run saw.
+    type: bool
+    default: false
+  verify:
+    description:
+      - Compare the contents of sources and mirrors, let git and Mercurial check the mirrors, and change nothing. Differences are a failure.
+    type: bool
+    default: false
+  allow_shrink:
+    description:
+      - Let a run remove more than half of a unit's files.
+      - Together with O(names), also let it empty a mirror whose source is empty, and put away a mirror whose source is gone.
+    type: bool
+    default: false
+  list_kept:
+    description: Only tell what is kept of this project or directory.
+    type: str
+  jobs:
+    description: Units to work on at once. V(0) lets the distance of the target decide.
+    type: int
+    default: 0
+  keep_days:
+    description: Days for which replaced and removed files are kept.
+    type: int
+    default: 30
+  xattrs:
+    description: Also mirror extended attributes. It costs a remote target an extra answer for each file.
+    type: bool
+    default: false
+  acls:
+    description: Also mirror POSIX access lists. NFS 4 has none.
+    type: bool
+    default: false
+  probe_timeout:
+    description:
+      - Seconds that the target may take for its first answer. A disk that sleeps, or an automount, may want more.
+    type: float
+    default: 3.0
+  patience:
+    description:
+      - Seconds of silence after which a target that also does not answer a plain question is given up on.
+      - Work that takes long on a target that answers is waited for.
+    type: float
+    default: 60.0
+
+extends_documentation_fragment:
+  - homelab.repoman.common
+  - homelab.repoman.attributes
+seealso:
+  - module: homelab.repoman.repoman_restore
+"""
+
+EXAMPLES = r"""
+- name: The first backup to a target
+  homelab.repoman.repoman_sync:
+    init: true
+
+- name: Back up all repositories
+  homelab.repoman.repoman_sync:
+
+- name: See whether the mirrors are what the repositories are
+  homelab.repoman.repoman_sync:
+    verify: true
+"""
+
+RETURN = r"""
+units:
+  description: What came of each unit.
+  returned: success or failure of single units
+  type: list
+  elements: dict
+  sample:
+    - name: isurus
+      action: synced
+      created: 3
+      changed: 2
+      removed: 0
+      files: 5
+      bytes: 18234
+      kept_bytes: 411
+  contains:
+    name:
+      description: Name of the directory; what is not text in it is escaped.
+      type: str
+    action:
+      description: C(synced), C(unchanged), C(gone) (put away), C(busy), C(failed); with O(verify) C(same), C(differs) or C(failed).
+      type: str
+    files:
+      description: Files written or removed, or that would be.
+      type: int
+    bytes:
+      description: Contents copied; in check mode 0.
+      type: int
+    kept_bytes:
+      description: Contents kept of what was replaced or removed; in check mode 0.
+      type: int
+    differences:
+      description: With O(verify), what differs, a line each.
+      type: list
+      elements: str
+    msg:
+      description: Of a failure, what is wrong.
+      type: str
+    hints:
+      description: Of a failure, what to do about it.
+      type: list
+      elements: str
+summary:
+  description: How many units came to what, files, bytes, kept bytes, and seconds.
+  returned: success or failure of single units
+  type: dict
+  sample: {synced: 1, unchanged: 4, files: 5, bytes: 18234, kept_bytes: 411, seconds: 0.8}
+steps:
+  description: What was done beside the units, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: ["make /nfs/repos the backup of /home/alice/repos"]
+expired:
+  description: Times whose kept files were removed, or would be.
+  returned: success
+  type: list
+  elements: str
+  sample: [20261001T030000Z]
+target:
+  description: The target, links resolved.
+  returned: success
+  type: str
+  sample: /nfs/repos
+kept:
+  description: What is kept, oldest first.
+  returned: O(list_kept)
+  type: list
+  elements: dict
+  sample:
+    - time: 20261125T030000Z
+      path: /nfs/repos/.repoman/kept/20261125T030000Z/isurus
+      files: 2
+      bytes: 411
+msg:
+  description: What is wrong, in one sentence.
+  returned: failure
+  type: str
+  sample: "/nfs/repos is not a backup of repoman: it has no mark of ours; nothing was written."
+hints:
+  description: What to do about it, one command or sentence each.
+  returned: failure
+  type: list
+  elements: str
+  sample: ["is it mounted? findmnt --target /nfs/repos"]
+exit_code:
+  description:
+    - The exit code of the command C(repoman) for this failure.
+    - V(1) it failed, V(2) wrong usage, V(3) something needed is not known, V(4) conflict, V(130) interrupted.
+  returned: failure
+  type: int
+  sample: 4
+"""
+
+from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, main
+from ansible_collections.homelab.repoman.plugins.module_utils.sync import run
+
+SPEC = {
+    "argument_spec": COMMON
+    | {
+        "names": {"type": "list", "elements": "str"},
+        "init": {"type": "bool", "default": False},
+        "allow_local": {"type": "bool", "default": False},
+        "full": {"type": "bool", "default": False},
+        "verify": {"type": "bool", "default": False},
+        "allow_shrink": {"type": "bool", "default": False},
+        "list_kept": {"type": "str"},
+        "jobs": {"type": "int", "default": 0},
+        "keep_days": {"type": "int", "default": 30},
+        "xattrs": {"type": "bool", "default": False},
+        "acls": {"type": "bool", "default": False},
+        "probe_timeout": {"type": "float", "default": 3.0},
+        "patience": {"type": "float", "default": 60.0},
+    },
+}
+
+
+if __name__ == "__main__":
+    main(run, SPEC)

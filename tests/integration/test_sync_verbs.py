@@ -1,0 +1,169 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""sync and restore as an ordinary user types them: words, exit codes, a real target of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from world import Result, World
+
+REGISTRY = """\
+[repoman]
+schema = 3
+
+[defaults]
+backup_root = "{backup}"
+
+[[project]]
+name = "shark"   # mine
+repo = "isurus"
+"""
+
+
+@pytest.fixture
+def backup(world: World) -> Iterator[Path]:
+    """A home with a git repository and a directory under no control, and a mounted target."""
+    target = world.mkdir(world.home / "target")
+    world.git_repository("isurus")
+    world.write(world.repos / "plain/file", "text\n")
+    world.write(world.registry, REGISTRY.format(backup=target))
+    if os.geteuid() != 0:
+        pytest.skip("needs to mount a file system")
+    options = f"size=50m,mode=700,uid={world.me.uid},gid={world.me.gid}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "repoman-test", target], check=True)
+    yield target
+    if os.path.ismount(target):
+        subprocess.run(["umount", "--lazy", target], check=True)
+
+
+def rows(result: Result) -> dict[str, list[str]]:
+    """Return the summary's rows, by name."""
+    return {line.split()[0]: re.split(r"\s{2,}", line)[1:] for line in result.out.splitlines() if line and not line.startswith("==>")}
+
+
+def differences(one: Path, other: Path) -> str:
+    """Ask rsync how two trees differ."""
+    command = ["rsync", "-aHnci", "--delete", f"{one}/", f"{other}/"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_the_life_of_a_backup(world: World, backup: Path) -> None:
+    """Refused, adopted, again, verified; deleted, refused, restored; all as typed."""
+    assert "hint: for the first backup to it: repoman sync --init" in world.refused("sync", code=4)
+    assert not list(backup.iterdir())
+    predicted = world.repoman("sync", "--init", "--check", "--diff")
+    assert "+ isurus/.git/HEAD" in predicted.out and "would make" in predicted.out
+    assert not list(backup.iterdir())
+    done = world.repoman("sync", "--init")
+    assert rows(done)["isurus"][0] == "synced"
+    assert rows(done)["plain"][:2] == ["synced", "2"]
+    assert "==> 2 synced; " in done.out
+    assert "# mine" in world.registry.read_text() and 'last_sync = "2' in world.registry.read_text()
+    assert {path.lstat().st_uid for path in [*backup.rglob("*"), *(world.home / ".local").rglob("*")]} == {world.me.uid}
+
+    again = world.repoman("sync", "--json").data
+    assert not again["changed"]
+    assert {unit["action"] for unit in again["units"]} == {"unchanged"}
+    assert "2 same" in world.repoman("sync", "--verify").out
+
+    world.write(world.repos / "plain/file", "changed\n")
+    differs = world.repoman("sync", "--verify", code=1)
+    assert rows(differs)["plain"][0] == "differs" and "plain: >f" in differs.out
+    world.repoman("sync", "shark")
+    assert (backup / "plain/file").read_text() == "text\n"
+    world.repoman("sync")
+    kept = world.repoman("sync", "--list-kept", "plain", "--json").data["kept"]
+    assert [each["files"] for each in kept] == [1]
+    world.repoman("restore", "plain", "--from", kept[0]["time"], "--path", "file", "--to", "back", cwd=world.home)
+    assert (world.home / "back/file").read_text() == "text\n"
+
+    subprocess.run(["cp", "-a", world.repos / "isurus", world.home / "original"], check=True)
+    shutil.rmtree(world.repos / "isurus")
+    refused = world.repoman("sync", code=4)
+    assert rows(refused)["isurus"][0] == "failed" and rows(refused)["plain"][0] == "up to date"
+    assert "hint: to get it back: repoman restore isurus" in refused.err
+    assert "would restore shark" in world.repoman("restore", "shark", "--check").out
+    assert "==> restore shark to" in world.repoman("restore", "shark").out
+    assert differences(world.repos / "isurus", world.home / "original") == ""
+    assert world.run("git", "fsck", "--full", cwd=world.repos / "isurus").code == 0
+    assert "is what the backup holds" in world.repoman("restore", "shark").out
+    world.repoman("sync")
+
+
+def test_a_target_that_is_not_mounted(world: World, backup: Path) -> None:
+    """Not mounted, the target is refused, and the bare directory stays bare."""
+    world.repoman("sync", "--init")
+    subprocess.run(["umount", backup], check=True)
+    assert "is it mounted?" in world.refused("sync", code=4)
+    assert "same file system" in world.refused("sync", "--init", code=4)
+    assert not list(backup.iterdir())
+
+
+def test_wrong_usage(world: World, backup: Path) -> None:
+    """Options that mean nothing together, names and times that are not known."""
+    world.refused("sync", "--allow-local", code=2)
+    world.refused("sync", "--verify", "--full", code=2)
+    world.refused("sync", "--list-kept", "plain", "--init", code=2)
+    world.repoman("sync", "--init")
+    assert "did you mean 'shark'?" in world.refused("sync", "shrak", code=3)
+    world.refused("restore", "nobody", code=3)
+    world.refused("restore", "plain", "--from", "then", code=2)
+    world.refused("restore", "plain", "--path", "../isurus", code=2)
+
+
+def test_a_playbook_of_ones_own(world: World, backup: Path) -> None:
+    """The role in a playbook: check, apply, again, check; a failed project fails the task."""
+    book = world.write(world.home / "site.yml", "- hosts: localhost\n  gather_facts: false\n  roles: [homelab.repoman.sync]\n")
+    changed = {"changed=1", "failed=0"}
+    assert changed <= set(world.playbook(str(book), "--check", repoman_sync_init=True).out.split())
+    assert changed <= set(world.playbook(str(book), repoman_sync_init=True).out.split())
+    for more in ([], ["--check"]):
+        assert "changed=0" in world.playbook(str(book), *more).out
+    shutil.rmtree(world.repos / "plain")
+    failed = world.playbook(str(book), code=2)
+    assert "its mirror is not" in failed.out + failed.err
+
+
+def test_progress_on_a_terminal_and_elsewhere(world: World, backup: Path) -> None:
+    """On a terminal live lines that go away; elsewhere a plain line for each project; with --json only JSON on standard output."""
+    done = world.repoman("sync", "--init")
+    assert "isurus: synced, " in done.err
+    for number in range(300):
+        world.write(world.repos / f"plain/{number}", "x" * 1000)
+    shown = world.on_terminal(f"{world.bin_dir}/repoman sync", "")
+    assert shown.code == 0
+    assert "plain: synced" not in shown.out
+    assert "==> 1 synced, 1 up to date" in shown.out
+    world.write(world.repos / "plain/more", "x")
+    assert json.loads(world.repoman("sync", "--json").out)["summary"]["synced"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run(world: World, backup: Path, number: signal.Signals) -> None:
+    """Interrupted in the middle, it exits with 130; the next run goes on."""
+    world.repoman("sync", "--init")
+    world.write(world.repos / "plain/big", "x" * 30_000_000)
+    fifo = backup / ".repoman/mirror.toml"
+    text = fifo.read_bytes()
+    fifo.unlink()
+    os.mkfifo(fifo)
+    os.chmod(fifo, 0o666)
+    run = world.start("repoman", "sync")
+    with open(fifo, "wb") as hold:  # opens once the run reads the mark; it then waits for the rest of it
+        run.send_signal(number)
+        _out, err = run.communicate(timeout=60)
+        assert run.returncode == 130, err
+        hold.close()
+    fifo.unlink()
+    fifo.write_bytes(text)
+    os.chown(fifo, world.me.uid, world.me.gid)
+    assert rows(world.repoman("sync"))["plain"][0] == "synced"

@@ -1,0 +1,816 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Mirrors of every kind of repository and of trees of every shape; what they replace is kept; what kills a run leaves them whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import mirroring
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils import mirror
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import kind_of
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import passing
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit, rewrite, scan
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mirroring import Place, git, hg, number_of
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Empty sources and an empty target."""
+    return Place(tmp_path)
+
+
+def commit(repository: Path, *names: str) -> None:
+    """Write files into a git repository and commit them."""
+    for name in names:
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_text(f"{name} {len(git(repository, 'log', '--oneline', check=False))}\n")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", " ".join(names))
+
+
+def repository_at(path: Path, *options: str) -> Path:
+    """Make a git repository with three commits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mirroring.run("git", "init", "-q", "-b", "main", *options, str(path))
+    for name in ("one", "two/three", "two/four"):
+        commit(path, name)
+    return path
+
+
+def again(place: Place) -> None:
+    """See that nothing is left to do, by manifest and by looking at the mirror."""
+    assert place.sync() == {}
+    for plan in place.plans(place.options(full=True)):
+        assert list(plan.items()) == [], plan.unit
+    for outcome in place.sync(full=True).values():
+        assert (outcome.state, outcome.files) == ("up to date", 0)
+
+
+# Kinds of repositories
+
+
+def test_every_kind_of_git_repository(place: Place, tmp_path: Path) -> None:  # noqa: PLR0915 - many kinds
+    """Plain, bare, nested, submodule, linked worktree, shallow, partial, alternates, stash and rebase under way: first copy and changes."""
+    plain = repository_at(place.repos / "plain")
+    outside = repository_at(tmp_path / "outside")
+    git(outside, "config", "uploadpack.allowFilter", "true")
+    nested = repository_at(plain / "vendor" / "nested")
+    mirroring.run("git", "clone", "-q", "--bare", str(plain), str(place.repos / "bare.git"))
+    clone = ("git", "-c", "protocol.file.allow=always", "clone", "-q")
+    mirroring.run(*clone, "--depth", "1", f"file://{outside}", str(place.repos / "shallow"))
+    mirroring.run(*clone, "--filter=blob:none", "--no-checkout", f"file://{outside}", str(place.repos / "partial"))
+    mirroring.run(*clone, "--shared", str(outside), str(place.repos / "borrowing"))
+    mirroring.run(*clone, str(plain), str(place.repos / "cloned"))
+    super_project = repository_at(place.repos / "super")
+    git(super_project, "submodule", "--quiet", "add", f"file://{outside}", "deps/sub")
+    git(super_project, "commit", "-q", "-m", "with a submodule")
+    git(super_project, "worktree", "add", "-q", "-b", "side", str(super_project / "linked"))
+    git(super_project, "worktree", "add", "-q", "-b", "far", str(place.repos / "far-worktree"))
+    (plain / "one").write_text("stashed")
+    git(plain, "stash", "-q")
+    git(plain, "pack-refs", "--all")
+    git(plain, "branch", "a/b/c")
+    git(plain, "branch", "tmp_x")
+    git(plain, "branch", "incoming-y.tmp")
+    busy = repository_at(place.repos / "rebasing")
+    git(busy, "checkout", "-q", "-b", "other", "HEAD~1")
+    (busy / "two" / "four").write_text("conflict")
+    git(busy, "add", "-A")
+    git(busy, "commit", "-q", "-m", "conflicting")
+    git(busy, "rebase", "-q", "main", check=False)
+    assert (busy / ".git" / "rebase-merge").exists()
+    graph = repository_at(place.repos / "graph")
+    git(graph, "commit-graph", "write", "--reachable")
+    git(graph, "repack", "-q", "-a", "-d", "--write-midx")
+    mirroring.run("git", "init", "-q", str(place.repos / "empty"))
+
+    def whole() -> None:
+        for each in (
+            "plain",
+            "plain/vendor/nested",
+            "bare.git",
+            "shallow",
+            "partial",
+            "cloned",
+            "super",
+            "super/deps/sub",
+            "rebasing",
+            "graph",
+        ):
+            assert mirroring.git_problems(place.target / each) == "", each
+
+    place.settled()
+    whole()
+    again(place)
+    for each in (plain, nested, super_project, super_project / "deps" / "sub", super_project / "linked", graph, place.repos / "borrowing"):
+        commit(each, "later", "two/three")
+        git(each, "branch", "-f", "other")
+    git(plain, "branch", "-D", "a/b/c")
+    git(plain, "branch", "a/b")
+    git(plain, "gc", "-q", "--prune=now")
+    git(graph, "repack", "-q", "-a", "-d", "--write-midx")
+    git(place.repos / "bare.git", "fetch", "-q", "origin", "+refs/heads/*:refs/heads/*")
+    git(place.repos / "shallow", "fetch", "-q", "--unshallow")
+    git(busy, "rebase", "--abort")
+    commit(place.repos / "empty", "first")
+    place.settled()
+    whole()
+    again(place)
+    restored = tmp_path / "restored"
+    mirroring.run("git", "clone", "-q", str(place.target / "super"), str(restored))
+    assert (restored / "later").exists()
+
+
+def test_sha256_repository(place: Place) -> None:
+    """The format of objects is the one thing that is taken from a repository's configuration."""
+    repository_at(place.repos / "new", "--object-format=sha256")
+    place.settled()
+    assert mirroring.git_problems(place.target / "new") == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        (b"refs/heads/tmp_x", "reference"),
+        (b"refs/heads/incoming-x.tmp", "reference"),
+        (b"refs/heads/gc.pid", "reference"),
+        (b"refs/heads/objects/tmp_x", "reference"),
+        (b"refs/heads/main.lock", "passing"),
+        (b"packed-refs.new", "passing"),
+        (b"gc.pid", "passing"),
+        (b"objects/ab/tmp_obj_x", "passing"),
+        (b"objects/pack/.tmp-12-pack-x.pack", "passing"),
+        (b"objects/tmp_objdir-incoming-x", "passing"),
+        (b"objects/incoming-x/pack/y", "passing"),
+        (b"objects/ab/cdef", "object"),
+        (b"objects/info/commit-graphs/x", "derived"),
+        (b"objects/pack/multi-pack-index", "derived"),
+        (b"hooks/objects", "plain"),
+        (b"modules/sub/HEAD", "plain"),
+    ],
+)
+def test_kinds_of_paths_in_a_git_directory(path: bytes, kind: str) -> None:
+    """Branches may be called what temporary files are called."""
+    assert kind_of(path) == kind
+
+
+@pytest.mark.parametrize(
+    ("path", "is_passing"),
+    [
+        (b"store/lock", True),
+        (b"wlock", True),
+        (b"store/journal", True),
+        (b".bookmarks-ab12cd~", True),
+        (b"patches/lock", False),
+        (b"store/data/lock.i", False),
+    ],
+)
+def test_passing_paths_in_a_mercurial_directory(path: bytes, is_passing: bool) -> None:
+    """Only what hg itself puts there for a moment is left out."""
+    assert passing(path) is is_passing
+
+
+def test_mercurial(place: Place) -> None:
+    """Commits, large logs, bookmarks, phases, a strip, and a share; the mirror is what hg verify accepts."""
+    first = place.repos / "first"
+    mirroring.run("hg", "init", str(first))
+    (first / "big").write_text("".join(f"{number}\n" for number in range(40_000)))
+    for number in range(4):
+        (first / f"file{number}").write_text(f"{number}")
+        (first / "sub").mkdir(exist_ok=True)
+        (first / "sub" / f"Upper{number}").write_text(f"{number}")
+        hg(first, "commit", "-q", "-A", "-m", f"{number}")
+    hg(first, "bookmark", "here")
+    hg(first, "phase", "--public", "-r", "0")
+    mirroring.run("hg", "--config", "extensions.share=", "share", "-q", str(first), str(place.repos / "shared"))
+    place.settled()
+    assert mirroring.hg_problems(place.target / "first") == ""
+    again(place)
+    old = (place.target / "first/.hg/store/00changelog.i").read_bytes()
+    (first / "big").write_text("".join(f"{number} changed\n" for number in range(40_000)))
+    hg(first, "commit", "-q", "-m", "big again")
+    hg(first, "--config", "extensions.strip=", "strip", "-q", "-r", "2")
+    (first / "file9").write_text("9")
+    hg(first, "commit", "-q", "-A", "-m", "another")
+    place.settled()
+    assert mirroring.hg_problems(place.target / "first") == ""
+    assert (place.kept() / "first/.hg/store/00changelog.i").read_bytes() == old
+    assert not (place.kept() / "first/.hg/store/data/sub/_upper0.i").exists(), "what did not change is not kept twice"
+    again(place)
+
+
+def test_later_changesets_are_cut_off(place: Place) -> None:
+    """Logs that have more than the changelog, as in the middle of a commit, are mirrored as far as the changelog goes."""
+    source = place.repos / "work"
+    mirroring.run("hg", "init", str(source))
+    for number in range(3):
+        (source / "file").write_text(f"{number}")
+        (source / f"new{number}").write_text(f"{number}")
+        hg(source, "commit", "-q", "-A", "-m", f"{number}")
+    log = source / ".hg/store/00changelog.i"
+    data = log.read_bytes()
+    hg(source, "commit", "-q", "-A", "-m", "none", check=False)
+    (source / "file").write_text("last")
+    (source / "newest").write_text("last")
+    hg(source, "commit", "-q", "-A", "-m", "last")
+    log.write_bytes(data)
+    assert mirroring.hg_problems(source) != ""
+    outcome = place.sync()["work"]
+    assert outcome.state == "synced"
+    assert not outcome.settled
+    assert mirroring.hg_problems(place.target / "work") == ""
+
+
+# Damage
+
+
+def test_damaged_source_leaves_a_whole_mirror_alone(place: Place) -> None:
+    """A repository that has lost an object is reported; the mirror keeps what it had."""
+    source = repository_at(place.repos / "work")
+    place.settled()
+    lost = git(source, "rev-parse", "HEAD:one").strip()
+    commit(source, "later")
+    (source / ".git/objects" / lost[:2] / lost[2:]).unlink()
+    outcome = place.sync()["work"]
+    assert outcome.state == "failed"
+    assert outcome.error is not None
+    assert "is damaged" in outcome.error.message
+    assert "fsck" in outcome.error.hints[0]
+    assert mirroring.git_problems(place.target / "work") == ""
+    assert not (place.target / "work/later").exists()
+
+
+def test_damaged_source_without_a_mirror_is_mirrored_as_it_is(place: Place) -> None:
+    """A damaged copy is better than none, and it is said each time."""
+    source = repository_at(place.repos / "work")
+    lost = git(source, "rev-parse", "HEAD:one").strip()
+    (source / ".git/objects" / lost[:2] / lost[2:]).unlink()
+    outcome = place.sync()["work"]
+    assert outcome.state == "failed"
+    assert outcome.manifest == ""
+    assert place.differences() == ""
+    assert place.sync()["work"].state == "failed"
+
+
+def test_verify(place: Place) -> None:
+    """Verify says what differs, what git and hg find, and changes nothing."""
+    source = repository_at(place.repos / "work")
+    mirroring.run("hg", "init", str(place.repos / "other"))
+    (place.repos / "other/file").write_text("x")
+    hg(place.repos / "other", "commit", "-q", "-A", "-m", "x")
+    (place.repos / "loose").write_text("loose")
+    place.settled()
+    options = place.options()
+    work, other, loose = (
+        Unit("work", str(source)),
+        Unit("other", str(place.repos / "other")),
+        Unit("loose files", str(place.repos), loose=True),
+    )
+    assert [mirror.verify(each, options) for each in (work, other, loose)] == [[], [], []]
+    blob = git(source, "rev-parse", "HEAD:one").strip()
+    mirrored = place.target / "work/.git/objects" / blob[:2] / blob[2:]
+    mirrored.chmod(0o644)
+    before = mirrored.stat()
+    mirrored.write_bytes(b"x" * before.st_size)
+    os.utime(mirrored, ns=(before.st_atime_ns, before.st_mtime_ns))
+    (place.target / "loose").write_text("other")
+    log = place.target / "other/.hg/store/00manifest.i"
+    log.write_bytes(b"\0" * log.stat().st_size)
+    found = mirror.verify(work, options)
+    assert any(blob[2:] in each for each in found)
+    assert any("git fsck says" in each for each in found)
+    assert any("hg verify says" in each for each in mirror.verify(other, options))
+    assert any("loose" in each for each in mirror.verify(loose, options))
+    assert mirrored.read_bytes() == b"x" * before.st_size
+
+
+# Traps
+
+
+def test_nothing_a_repository_configures_runs(place: Place, tmp_path: Path) -> None:
+    """Hooks, filters, monitors, included configuration, hgrc, extensions: none runs in sync or verify."""
+    trap = tmp_path / "sprung"
+    script = tmp_path / "trap"
+    script.write_text(f'#!/bin/sh\necho "$0 $*" >>{trap}\n')
+    script.chmod(0o755)
+    work = repository_at(place.repos / "work")
+    git(work, "submodule", "--quiet", "add", f"file://{repository_at(tmp_path / 'outside')}", "sub")
+    git(work, "commit", "-q", "-m", "sub")
+    included = tmp_path / "included"
+    included.write_text(f"[core]\n\tfsmonitor = {script}\n[alias]\n\tfsck = !{script}\n")
+    for directory in (work / ".git", work / ".git/modules/sub"):
+        with (directory / "config").open("a") as file:
+            file.write(
+                f"[core]\n\tfsmonitor = {script}\n\tsshCommand = {script}\n\tpager = {script}\n\thooksPath = {tmp_path}\n\teditor = {script}\n"
+                f"[alias]\n\tfsck = !{script}\n\trev-list = !{script}\n[include]\n\tpath = {included}\n"
+                f'[filter "x"]\n\tclean = {script}\n\tsmudge = {script}\n[credential]\n\thelper = !{script}\n[gpg]\n\tprogram = {script}\n'
+                f'[remote "origin"]\n\tpromisor = true\n\turl = ext::{script}\n[uploadpack]\n\tpackObjectsHook = {script}\n'
+            )
+        for hook in ("post-checkout", "pre-auto-gc", "fsmonitor-watchman", "reference-transaction", "post-index-change"):
+            shutil.copy(script, directory / "hooks" / hook)
+    evil = tmp_path / "evil"
+    mirroring.run("git", "init", "-q", str(evil))
+    shutil.copy(work / ".git/config", evil / ".git/config")
+    other = repository_at(place.repos / "pointing")
+    (other / ".git/commondir").write_text(f"{evil}/.git\n")
+    (other / ".git/objects/info/alternates").write_text(f"{evil}/.git/objects\n")
+    mercurial = place.repos / "mercurial"
+    mirroring.run("hg", "init", str(mercurial))
+    (mercurial / "file").write_text("x")
+    hg(mercurial, "commit", "-q", "-A", "-m", "x")
+    extension = tmp_path / "trap.py"
+    extension.write_text(f"open({str(trap)!r}, 'a').write('hg extension')\n")
+    for name in (".hg/hgrc", ".hg/hgrc-not-shared"):
+        (mercurial / name).write_text(
+            f"[hooks]\nprelock.x = {script}\nupdate = {script}\n[extensions]\ntrap = {extension}\n[alias]\nverify = !{script}\n"
+        )
+    for _ in range(2):
+        outcomes = place.sync()
+        for name, outcome in outcomes.items():
+            assert outcome.state in {"synced", "up to date"} or name == "pointing", outcome.error
+        for unit in place.units():
+            mirror.verify(unit, place.options())
+        assert not trap.exists(), trap.read_text()
+        for each in ("one", "sub/one"):
+            (work / each).write_text("changed")
+        mirroring.run(
+            "git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/nonexistent", "-C", str(work), "update-index", "--add", "one"
+        )
+        (mercurial / ".hg/store/phaseroots").write_text("")
+        trap.unlink(missing_ok=True)
+    assert (place.target / "work/.git/config").read_bytes() == (work / ".git/config").read_bytes()
+
+
+def test_links_are_never_followed(place: Place, tmp_path: Path) -> None:
+    """A mirror with links where the source has directories, and the other way round, writes nothing outside."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("precious")
+    unit = place.repos / "work"
+    (unit / "inner").mkdir(parents=True)
+    (unit / "inner" / "precious").write_text("source")
+    (unit / "link").symlink_to(outside)
+    (place.repos / "linked").symlink_to(outside)
+    place.settled()
+    assert (place.target / "linked").is_symlink()
+    assert (place.target / "work/link").is_symlink()
+    shutil.rmtree(place.target / "work/inner")
+    (place.target / "work/inner").symlink_to(outside)
+    (unit / "inner" / "precious").write_text("source again")
+    (unit / "link").unlink()
+    (unit / "link").mkdir()
+    (unit / "link" / "precious").write_text("a directory now")
+    place.sync()
+    place.settled(full=True)
+    assert (outside / "precious").read_text() == "precious"
+    assert sorted(os.listdir(outside)) == ["precious"]
+
+
+# Kept
+
+
+def test_what_is_replaced_or_removed_is_kept(place: Place) -> None:
+    """Every old content, whole directories, kinds that changed, references and objects: all is found in kept."""
+    unit = repository_at(place.repos / "work")
+    for path, text in (("file", "old"), ("tree/a/b", "b"), ("tree/c", "c"), ("becomes-dir", "was file"), ("becomes-file/x", "was in dir")):
+        (unit / path).parent.mkdir(parents=True, exist_ok=True)
+        (unit / path).write_text(text)
+    (unit / "link").symlink_to("old target")
+    (place.repos / "loose").write_text("old loose")
+    git(unit, "branch", "side")
+    (unit / ".git/index").read_bytes()
+    place.settled()
+    before = {
+        each.relative_to(place.target / "work"): each.read_bytes()
+        for each in (place.target / "work").rglob("*")
+        if each.is_file() and not each.is_symlink()
+    }
+    (unit / "file").write_text("new")
+    shutil.rmtree(unit / "tree")
+    (unit / "becomes-dir").unlink()
+    (unit / "becomes-dir").mkdir()
+    (unit / "becomes-dir/y").write_text("y")
+    shutil.rmtree(unit / "becomes-file")
+    (unit / "becomes-file").write_text("file")
+    (unit / "link").unlink()
+    (unit / "link").symlink_to("new target")
+    (place.repos / "loose").write_text("new loose")
+    git(unit, "branch", "-D", "side")
+    commit(unit, "one")
+    git(unit, "reflog", "expire", "--expire=now", "--all")
+    git(unit, "gc", "-q", "--prune=now")
+    outcomes = place.settled()
+    kept = place.kept()
+    assert (kept / "loose files/loose").read_text() == "old loose"
+    assert (kept / "work/link").readlink() == Path("old target")
+    assert outcomes["work"].kept_bytes > 0
+    for path, data in before.items():
+        now = place.target / "work" / path
+        if not (now.is_file() and now.read_bytes() == data):
+            assert (kept / "work" / path).read_bytes() == data, path
+    git(unit, "checkout", "-q", "--orphan", "fresh")
+    shutil.rmtree(unit / "two")
+    place.settled()
+    assert (place.kept() / "work/two/three").exists()
+
+
+def test_a_unit_takes_the_place_of_a_loose_file(place: Place) -> None:
+    """A name that was a loose file and is a directory now, and the other way round: both old selves are kept."""
+    (place.repos / "thing").write_text("loose")
+    (place.repos / "dir").mkdir()
+    (place.repos / "dir/file").write_text("in dir")
+    place.settled()
+    (place.repos / "thing").unlink()
+    (place.repos / "thing").mkdir()
+    (place.repos / "thing/file").write_text("now dir")
+    place.sync()
+    place.settled()
+    found = [each.read_text() for each in (place.target / ".repoman/kept").rglob("thing*") if each.is_file()]
+    assert found == ["loose"]
+    shutil.rmtree(place.repos / "dir")
+    (place.repos / "dir").write_text("loose now")
+    place.sync()
+    assert (place.target / "dir").read_text() == "loose now"
+    assert [each.read_text() for each in (place.target / ".repoman/kept").rglob("dir/file")] == ["in dir"]
+
+
+# Trees
+
+NAMES = st.sampled_from(
+    [b"a", b"b", b"-rf", b"new\nline", b"tab\t", b"*", b"\xff\xfe", b"\x1b[31m", b" ", b"a b", b"'\"", b"objects", b"x.lock"]
+)
+CONTENTS = st.one_of(st.binary(max_size=40), st.just(b"\0" * 70_000 + b"end"), st.just(b"x" * 3000))
+FILE_MODES = st.sampled_from([0o644, 0o600, 0o400, 0o755, 0o4755, 0o000])
+TREES = st.recursive(
+    st.one_of(
+        st.tuples(st.just("file"), CONTENTS, FILE_MODES, st.integers(0, 3)),
+        st.tuples(st.just("link"), st.sampled_from([b"a", b"/nonexistent", b"..", b"\xff"])),
+        st.tuples(st.just("pipe")),
+        st.tuples(st.just("hard"), st.integers(0, 2)),
+        st.tuples(st.just("hole"), st.integers(1, 3)),
+    ),
+    lambda inner: st.tuples(st.just("dir"), st.dictionaries(NAMES, inner, max_size=5), st.sampled_from([0o755, 0o700, 0o2750, 0o555])),
+    max_leaves=12,
+)
+
+
+def grow(path: bytes, what: Any, hard: dict[int, bytes]) -> None:
+    """Make a random tree."""
+    if what[0] == "dir":
+        os.mkdir(path)
+        for name, inner in what[1].items():
+            grow(os.path.join(path, name), inner, hard)
+        os.chmod(path, what[2])
+    elif what[0] == "file":
+        Path(os.fsdecode(path)).write_bytes(what[1])
+        os.chmod(path, what[2])
+        os.utime(path, (1_000_000 + what[3], 1_000_000 + what[3]))
+    elif what[0] == "link":
+        os.symlink(what[1], path)
+    elif what[0] == "pipe":
+        os.mkfifo(path)
+    elif what[0] == "hole":
+        with open(path, "wb") as file:
+            file.truncate(1 << 20)
+            file.seek(what[1] << 17)
+            file.write(b"data")
+    elif what[1] in hard:
+        os.link(hard[what[1]], path)
+    else:
+        Path(os.fsdecode(path)).write_bytes(b"hard")
+        hard[what[1]] = path
+
+
+TOPS = st.lists(st.dictionaries(NAMES, TREES, max_size=4), min_size=2, max_size=4)
+
+
+@settings(max_examples=int(os.environ.get("REPOMAN_TREES", "25")))
+@given(TOPS)
+def test_random_trees(steps: list[dict[bytes, Any]]) -> None:
+    """Any tree after any other: the mirror is as the source, check mode said what would happen, and nothing is left to do."""
+    with tempfile.TemporaryDirectory() as base:
+        place = Place(Path(base))
+        for number, step in enumerate(steps):
+            unit = place.repos / "work"
+            if unit.exists():
+                shutil.rmtree(unit)
+            unit.mkdir()
+            hard: dict[int, bytes] = {}
+            for name, what in step.items():
+                grow(os.path.join(bytes(unit), name), what, hard)
+            if number % 2:
+                place.scratch.mkdir(exist_ok=True)
+                plans = place.plans(place.options())
+                assert any(plan.total for plan in plans) or not place.differences()
+            outcomes = place.settled(full=number == 2)
+            for outcome in outcomes.values():
+                assert outcome.settled
+            again(place)
+
+
+def test_sparse_files_stay_sparse(place: Place) -> None:
+    """A hole costs no blocks in the mirror."""
+    (place.repos / "work").mkdir()
+    with (place.repos / "work/image").open("wb") as file:
+        file.truncate(64 << 20)
+        file.seek(32 << 20)
+        file.write(b"data")
+    place.settled()
+    assert (place.target / "work/image").stat().st_blocks < 1000
+    place.settled(full=True)
+
+
+def test_rewritten_with_the_same_size_and_time(place: Place) -> None:
+    """What a comparison of size and time misses is mirrored all the same."""
+    (place.repos / "work").mkdir()
+    file = place.repos / "work/file"
+    file.write_text("one")
+    place.settled()
+    found = file.stat()
+    file.write_text("two")
+    os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert place.settled()["work"].files == 1
+    assert (place.kept() / "work/file").read_text() == "one"
+
+
+def test_attributes_alone_copy_nothing(place: Place) -> None:
+    """A new mode, owner or time, or a link more, is set without copying contents."""
+    (place.repos / "work").mkdir()
+    file = place.repos / "work/file"
+    file.write_bytes(b"x" * 1000)
+    place.settled()
+    file.chmod(0o4711)
+    os.utime(file, (1, 1))
+    if os.geteuid() == 0:
+        os.chown(file, 12345, 54321)
+        file.chmod(0o4711)
+    outcome = place.settled()["work"]
+    assert outcome.bytes == 0
+    assert not place.kept().exists()
+
+
+def test_xattrs(place: Place) -> None:
+    """Extended attributes are kept where they are asked for."""
+    (place.repos / "work").mkdir()
+    file = place.repos / "work/file"
+    file.write_text("x")
+    try:
+        os.setxattr(file, "user.colour", b"blue")
+    except OSError:
+        pytest.skip("no extended attributes here")
+    place.settled(xattrs=True)
+    assert os.getxattr(place.target / "work/file", "user.colour") == b"blue"
+    os.setxattr(file, "user.colour", b"red")
+    os.setxattr(file.parent, "user.shape", b"round")
+    place.sync(xattrs=True)
+    assert os.getxattr(place.target / "work/file", "user.colour") == b"red"
+
+
+def test_sockets_and_pipes_in_a_repository(place: Place) -> None:
+    """git and hg are never let near a pipe that they would wait for."""
+    unit = repository_at(place.repos / "work")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(unit / ".git/fsmonitor--daemon.ipc"))
+    os.mkfifo(unit / ".git/objects/pack/pack-x.idx")
+    os.mkfifo(unit / ".git/refs/heads/pipe")
+    outcome = place.sync()["work"]
+    listener.close()
+    assert outcome.state == "synced"
+    assert stat.S_ISSOCK((place.target / "work/.git/fsmonitor--daemon.ipc").lstat().st_mode)
+
+
+def test_unreadable_file(place: Place, tmp_path: Path) -> None:
+    """A file nobody lets us read: it is named, all else is mirrored, and the unit is not done."""
+    script = """
+import sys
+from pathlib import Path
+from mirroring import Place
+place = Place(Path(sys.argv[1]))
+(place.repos / "work").mkdir()
+(place.repos / "work/open").write_text("x")
+(place.repos / "work/secret").write_text("x")
+(place.repos / "work/secret").chmod(0)
+outcome = place.sync()["work"]
+assert outcome.state == "failed", outcome
+assert "secret" in outcome.error.message, outcome.error.message
+assert (place.target / "work/open").exists()
+(place.repos / "work/secret").chmod(0o600)
+place.settled()
+"""
+    base = tmp_path / "place"
+    base.mkdir()
+    as_nobody(script, base)
+
+
+def test_read_only_directories_as_an_ordinary_user(tmp_path: Path) -> None:
+    """Directories that forbid writing are mirrored, changed and removed all the same, and forbid it in the mirror too."""
+    script = """
+import sys, shutil, os
+from pathlib import Path
+from mirroring import Place
+place = Place(Path(sys.argv[1]))
+unit = place.repos / "work"
+(unit / "closed/inner").mkdir(parents=True)
+(unit / "closed/inner/file").write_text("one")
+(unit / "closed").chmod(0o555)
+(unit / "closed/inner").chmod(0o555)
+place.settled()
+(unit / "closed/inner/file").write_text("two")
+place.settled()
+assert (place.target / "work/closed").stat().st_mode & 0o777 == 0o555
+(unit / "closed/inner").chmod(0o755); (unit / "closed").chmod(0o755)
+shutil.rmtree(unit / "closed/inner")
+(unit / "closed").chmod(0o555)
+place.settled()
+(unit / "closed").chmod(0o755)
+(place.target / "work/closed").chmod(0o755)
+for each in (place.target / ".repoman/kept").rglob("*"):
+    if each.is_dir(): each.chmod(0o755)
+"""
+    base = tmp_path / "place"
+    base.mkdir()
+    as_nobody(script, base)
+
+
+def as_nobody(script: str, base: Path) -> None:
+    """Run a script of this kind without privileges."""
+    for each in (base, *base.parents[:3]):
+        if str(each) != tempfile.gettempdir():
+            each.chmod(0o755)
+    extra: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        os.chown(base, 65534, 65534)
+        extra = {"user": 65534, "group": 65534, "extra_groups": []}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(base)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        **extra,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# Killed
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mirroring import Place
+at, jobs = int(sys.argv[2]), int(sys.argv[3])
+seen = 0
+leader = os.getpid()
+def counted(event, arguments):
+    global seen
+    if event in {"os.rename", "os.link", "os.mkdir", "os.rmdir", "os.remove", "os.symlink", "open", "os.utime", "ctypes.dlsym"}:
+        if event == "open" and (not isinstance(arguments[2], int) or not arguments[2] & os.O_CREAT):
+            return
+        seen += 1
+        if seen == at:
+            os.kill(leader, signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
+place = Place(Path(sys.argv[1]))
+place.runs = 100 + at
+sys.addaudithook(counted)
+place.sync(jobs=jobs)
+"""
+
+
+def killed(base: Path, at: int, jobs: int = 1) -> bool:
+    """Run once in a process that is killed at its so manieth change; tell whether it was."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(base), str(at), str(jobs)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in {0, -signal.SIGKILL}, done.stderr
+    return done.returncode != 0
+
+
+def test_killed_at_any_moment(tmp_path: Path) -> None:
+    """Killed at every so manieth change of a run over git, hg and plain units: every mirror is whole, and one run more makes it equal."""
+    start = tmp_path / "start"
+    start.mkdir()
+    first = Place(start)
+    work = repository_at(first.repos / "work")
+    for number in range(3):
+        git(work, "branch", f"side{number}")
+    mercurial = first.repos / "mercurial"
+    mirroring.run("hg", "init", str(mercurial))
+    for number in range(2):
+        (mercurial / f"file{number}").write_text("x")
+        hg(mercurial, "commit", "-q", "-A", "-m", "x")
+    (first.repos / "plain/tree").mkdir(parents=True)
+    (first.repos / "plain/tree/file").write_text("old")
+    first.settled()
+    commit(work, "one", "five")
+    git(work, "branch", "-D", "side0")
+    git(work, "branch", "side0/inner")
+    git(work, "reflog", "expire", "--expire=now", "--all")
+    git(work, "gc", "-q", "--prune=now")
+    (mercurial / "file0").write_text("y")
+    (mercurial / "file7").write_text("y")
+    hg(mercurial, "commit", "-q", "-A", "-m", "y")
+    (first.repos / "plain/tree/file").write_text("new")
+    (first.repos / "new").mkdir()
+    repository_at(first.repos / "new/inner")
+
+    at, step, base = 1, int(os.environ.get("REPOMAN_KILL_STEP", "67")), tmp_path / "copy"
+    while True:
+        mirroring.run("cp", "-a", str(start), str(base))
+        relocated = Place(base)
+        if not killed(base, at):
+            break
+        for each in ("work", "new/inner"):
+            if (relocated.target / each.split("/")[0]).exists():
+                assert mirroring.git_problems(relocated.target / each) == "", at
+        assert mirroring.hg_problems(relocated.target / "mercurial") == "", at
+        text = (relocated.target / "plain/tree/file").read_text()
+        assert text in {"old", "new"}
+        try:
+            relocated.settled()
+        except AssertionError as error:
+            raise AssertionError(f"killed at change {at}") from error
+        left = os.listdir(relocated.target / ".repoman/work")
+        assert left == ["new"], at
+        assert os.listdir(relocated.target / ".repoman/work/new") == []
+        assert mirroring.git_problems(relocated.target / "work") == ""
+        shutil.rmtree(base)
+        at += step
+    assert at > 5 * step
+
+
+def test_children_end_with_their_parent(tmp_path: Path) -> None:
+    """A run in several processes that is killed leaves none of them working."""
+    base = tmp_path / "place"
+    base.mkdir()
+    place = Place(base)
+    for name in ("one", "two", "three"):
+        repository_at(place.repos / name)
+    assert killed(base, 60, jobs=2)
+    place.settled(jobs=2)
+    again(place)
+
+
+# Far
+
+
+def test_far_target(tmp_path: Path) -> None:
+    """With many threads, as for a target with latency, the outcome is the same."""
+    place = Place(tmp_path, far=True, jobs=2)
+    for name in ("one", "two"):
+        repository_at(place.repos / name)
+    mirroring.run("hg", "init", str(place.repos / "three"))
+    (place.repos / "three/file").write_text("x")
+    hg(place.repos / "three", "commit", "-q", "-A", "-m", "x")
+    place.settled()
+    commit(place.repos / "one", "later")
+    git(place.repos / "one", "gc", "-q", "--prune=now")
+    place.settled()
+    assert mirroring.git_problems(place.target / "one") == ""
+    assert mirroring.hg_problems(place.target / "three") == ""
+
+
+# Manifests
+
+
+def test_manifest_round_trip(tmp_path: Path) -> None:
+    """A saved manifest is read back; one that is not whole counts as none; rewriting changes what it is told to."""
+    (tmp_path / "tree/inner").mkdir(parents=True)
+    (tmp_path / "tree/inner/file").write_text("x")
+    manifest = scan(Unit("tree", str(tmp_path / "tree")))
+    path = str(tmp_path / "manifest")
+    manifest.save(path)
+    loaded = Manifest.load(path)
+    assert loaded is not None
+    assert loaded.digest == manifest.digest
+    assert list(loaded.entries()) == list(manifest.entries())
+    assert [each.path for each in loaded.entries()] == [b"", b"inner", b"inner/file"]
+    entry = list(loaded.entries())[2]
+    without = rewrite(loaded, {b"inner/file": None}, path + "2")
+    assert [each.path for each in without.entries()] == [b"", b"inner"]
+    more = rewrite(without, {b"inner/a/b": entry._replace(path=b"inner/a/b"), b"inner/file": entry}, path + "3")
+    assert sorted(each.path for each in more.entries()) == [b"", b"inner", b"inner/a/b", b"inner/file"]
+    Path(path).write_bytes(Path(path).read_bytes()[:-1])
+    assert Manifest.load(path) is None
+    assert Manifest.load(path + "none") is None
+    assert number_of(Unit("x", "x")) == "78"

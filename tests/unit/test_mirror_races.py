@@ -1,0 +1,133 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Mirrors of repositories that are written all the while: none may be corrupt, and once the writer rests the mirror is as the source."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mirroring
+import pytest
+from mirroring import Place, git, hg
+
+RACES = int(os.environ.get("REPOMAN_RACES", "10"))
+
+GIT_WRITER = r"""
+set -u
+cd "$1"
+brutal=$2
+count=0
+while [ ! -e "$3" ]; do
+    count=$((count + 1))
+    echo "$count" >"file$((count % 7))"
+    git add -A
+    case $((count % 12)) in
+        0) git commit -q --amend -m "amended $count" ;;
+        1) git stash -q; git stash pop -q ;;
+        2) git commit -q -m "$count"; git repack -q -a -d ;;
+        3) git branch -q -f "side$((count % 5))"; git commit -q -m "$count" ;;
+        4) git pack-refs --all; git commit -q -m "$count" ;;
+        5) git commit -q -m "$count"; git tag -f "tag$((count % 3))" >/dev/null ;;
+        6) git commit -q -m "$count"; git gc -q --auto ;;
+        7) git commit -q -m "$count"; git rebase -q --force-rebase HEAD~1 ;;
+        8) git branch -q -D "side$((count % 5))"; git commit -q -m "$count" ;;
+        9) git commit -q -m "$count"; [ "$brutal" = no ] || { git reset -q --hard HEAD~2; git reflog expire --expire=now --all; git gc -q --prune=now; } ;;
+        10) git commit -q -m "$count"; [ "$brutal" = no ] || { git branch -q -f main2 HEAD~1; git reflog expire --expire=now --all; git prune --expire=now; } ;;
+        *) git commit -q -m "$count" ;;
+    esac
+done 2>/dev/null
+"""
+
+HG_WRITER = r"""
+set -u
+cd "$1"
+brutal=$2
+count=0
+run() { hg --noninteractive --config extensions.rebase= --config extensions.strip= --config extensions.shelve= "$@"; }
+while [ ! -e "$3" ]; do
+    count=$((count + 1))
+    echo "$count" >"file$((count % 5))"
+    echo "$count" >"new$count"
+    run commit -q -A -m "$count"
+    case $((count % 4)) in
+        0) echo more >>"new$count"; run commit -q --amend -m "amended $count" ;;
+        1) run bookmark -q -f "mark$((count % 3))" ;;
+        2) [ "$brutal" = no ] || run strip -q --no-backup -r . ;;
+        3) echo shelved >"new$count"; run shelve -q; run unshelve -q ;;
+    esac
+done 2>/dev/null
+"""
+
+
+@contextmanager
+def writing(script: str, repository: Path, brutal: bool, stop: Path) -> Iterator[None]:
+    """Let a writer loop over a repository; it has stopped, with all it started, at the end."""
+    command = ["sh", "-c", script, "writer", str(repository), "yes" if brutal else "no", str(stop)]
+    writer = subprocess.Popen(
+        command, env=mirroring.ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        stop.touch()
+        writer.wait()
+        stop.unlink()
+
+
+@pytest.mark.parametrize("brutal", [False, True], ids=["busy", "brutal"])
+def test_git(tmp_path: Path, brutal: bool) -> None:
+    """A git repository that never rests: whole after every run, first copies and later ones; equal once it rests."""
+    place = Place(tmp_path)
+    repository = place.repos / "work"
+    git(place.repos, "init", "-q", "-b", "main", "work")
+    git(repository, "config", "gc.auto", "30")
+    for number in range(5):
+        (repository / f"file{number}").write_text("begin")
+        git(repository, "add", "-A")
+        git(repository, "commit", "-q", "-m", f"begin {number}")
+    states: list[str] = []
+    with writing(GIT_WRITER, repository, brutal, tmp_path / "stop"):
+        for number in range(RACES):
+            if number % 5 == 0 and (place.target / "work").exists():
+                (place.target / "work").rename(tmp_path / f"mirror{number}")
+            outcome = place.sync()["work"]
+            states.append(outcome.state if outcome.error is None else outcome.error.message)
+            assert outcome.state in {"synced", "too busy"}, states[-1]
+            if (place.target / "work").exists():
+                assert mirroring.git_problems(place.target / "work") == "", states
+    assert "synced" in states
+    place.settled()
+    assert mirroring.git_problems(place.target / "work") == ""
+    sys.stdout.write(f"{states}\n")
+
+
+@pytest.mark.parametrize("brutal", [False, True], ids=["busy", "brutal"])
+def test_hg(tmp_path: Path, brutal: bool) -> None:
+    """A Mercurial repository that never rests: whole after every run, first copies and later ones; equal once it rests."""
+    place = Place(tmp_path)
+    repository = place.repos / "work"
+    run_first = ("init", "work")
+    mirroring.run("hg", *run_first, cwd=place.repos)
+    (repository / "first").write_text("begin")
+    hg(repository, "commit", "-q", "-A", "-m", "begin")
+    states: list[str] = []
+    with writing(HG_WRITER, repository, brutal, tmp_path / "stop"):
+        for number in range(RACES):
+            if number % 5 == 0 and (place.target / "work").exists():
+                (place.target / "work").rename(tmp_path / f"mirror{number}")
+            outcome = place.sync()["work"]
+            states.append(outcome.state if outcome.error is None else outcome.error.message)
+            assert outcome.state in {"synced", "too busy"}, states[-1]
+            if (place.target / "work").exists():
+                assert mirroring.hg_problems(place.target / "work") == "", states
+    assert "synced" in states
+    place.settled()
+    assert mirroring.hg_problems(place.target / "work") == ""
+    sys.stdout.write(f"{states}\n")

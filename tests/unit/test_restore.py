@@ -1,0 +1,356 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Restore: every byte back, from the mirror or an earlier time, over what is there or beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils import restore, target
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
+    ConflictError,
+    NotKnownError,
+    RepomanError,
+    UsageError,
+)
+from backupworld import BackupWorld, differences, git, seen
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackupWorld:
+    """A home with repositories that are backed up."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USER", "alice")
+    world = BackupWorld(tmp_path)
+    world.project("shark", repo='"isurus"')
+    world.git("isurus")
+    plain = world.write("plain/src/main.c").parent.parent
+    (plain / "empty").mkdir()
+    (plain / "link").symlink_to("/etc/passwd")
+    (plain / "run").write_text("#!/bin/sh\n")
+    (plain / "run").chmod(0o755)
+    os.link(plain / "run", plain / "also-run")
+    (plain / b"odd\n\xff name".decode(errors="surrogateescape")).write_text("odd")
+    os.mkfifo(plain / "pipe")
+    os.utime(plain / "src", ns=(10**18, 10**18 + 123456789))
+    world.write("notes.txt")
+    world.init()
+    return world
+
+
+def kept_times(world: BackupWorld) -> list[str]:
+    """Return the times of the runs that kept something."""
+    return sorted(os.listdir(world.ours("kept")))
+
+
+def next_run(world: BackupWorld) -> str:
+    """Make a run, in a second of its own, and return its time."""
+    before = set(target.kept_times(target.Target(str(world.backup), "")))
+    assert world.sync()["changed"]
+    (when,) = set(target.kept_times(target.Target(str(world.backup), ""))) - before
+    return when
+
+
+@pytest.mark.parametrize("name", ["isurus", "hammer", "plain"])
+def test_a_deleted_repository_comes_back_to_the_byte(world: BackupWorld, tmp_path: Path, name: str) -> None:
+    """A deleted repository comes back to the byte, is accepted by its program, and equals its mirror."""
+    if name == "hammer":
+        world.hg(name)
+        world.sync()
+    subprocess.run(["cp", "-a", str(world.repos / name), str(tmp_path / "original")], check=True)
+    shutil.rmtree(world.repos / name)
+    assert world.sync()["exit_code"] == 4
+    predicted = world.restore(name, check=True)
+    assert not (world.repos / name).exists()
+    done = world.restore(name)
+    assert predicted == done
+    assert done["changed"]
+    assert differences(world.repos / name, tmp_path / "original") == []
+    assert (world.repos / name).stat().st_mtime_ns == (tmp_path / "original").stat().st_mtime_ns
+    if name == "isurus":
+        assert git(world.repos / name, "fsck", "--full", "--strict") == ""
+        assert git(world.repos / name, "--no-optional-locks", "status", "--porcelain") == ""
+    if name == "hammer":
+        subprocess.run(["hg", "verify", "-q"], cwd=world.repos / name, check=True, env={**os.environ, "HGRCPATH": ""})
+    if name == "plain":
+        assert (world.repos / "plain/run").stat().st_ino == (world.repos / "plain/also-run").stat().st_ino
+    again = world.restore(name)
+    assert not again["changed"]
+    assert not world.restore(name, check=True)["changed"]
+    assert "failed" not in world.sync()
+    assert world.differences() == []
+
+
+def test_a_project_is_restored_by_its_name_to_another_place(world: BackupWorld) -> None:
+    """A project is restored by its name, to another place; what is there is refused."""
+    result = world.restore("shark", to=str(world.root / "a/b/isurus"))
+    assert differences(world.repos / "isurus", world.root / "a/b/isurus") == []
+    assert result["restored"]["has_container"]
+    (world.root / "a/b/isurus/README").unlink()
+    with pytest.raises(ConflictError, match="exists"):
+        world.restore("shark", to=str(world.root / "a/b/isurus"))
+
+
+def test_what_is_there_is_saved_before_it_is_replaced(world: BackupWorld) -> None:
+    """Without overwrite nothing happens; with it, what was there is saved whole."""
+    world.write("plain/src/main.c", "precious\n")
+    world.write("plain/mine")
+    before = seen(world.repos / "plain")
+    with pytest.raises(ConflictError, match="exists"):
+        world.restore("plain")
+    assert seen(world.repos / "plain") == before
+    predicted = world.restore("plain", check=True, overwrite=True)
+    assert seen(world.repos / "plain") == before
+    done = world.restore("plain", overwrite=True)
+    assert done["diff"] == predicted["diff"]
+    saved = Path(done["restored"]["saved"])
+    assert seen(saved) == before
+    assert differences(world.backup / "plain", world.repos / "plain") == []
+    assert not [entry for entry in os.listdir(world.repos) if entry.startswith(".repoman")]
+
+
+def test_an_earlier_state_comes_back(world: BackupWorld, tmp_path: Path) -> None:
+    """Changed, removed and created files, and a directory that became a file and a link, are as they were."""
+    states = []
+    times = []
+
+    def change() -> None:
+        states.append(tmp_path / f"state{len(states)}")
+        subprocess.run(["cp", "-a", str(world.repos / "plain"), str(states[-1])], check=True)
+
+    change()
+    world.write("plain/src/main.c", "second\n")
+    world.write("plain/new/file")
+    (world.repos / "plain/link").unlink()
+    (world.repos / "plain/link").mkdir()
+    world.write("plain/link/file")
+    times.append(next_run(world))
+    change()
+    shutil.rmtree(world.repos / "plain/src")
+    world.write("plain/src", "a file now\n")
+    shutil.rmtree(world.repos / "plain/new")
+    (world.repos / "plain/new").symlink_to("/etc")
+    times.append(next_run(world))
+    change()
+    for number, when in enumerate(times):
+        to = world.root / f"restored{number}"
+        world.restore("plain", **{"from": when, "to": str(to)})
+        lines = differences(states[number], to)
+        assert [text for text in lines if not text.startswith(".d")] == []
+    world.restore("plain", to=str(world.root / "newest"))
+    assert differences(states[-1], world.root / "newest") == []
+
+
+def test_history_that_was_rewritten_comes_back(world: BackupWorld) -> None:
+    """A commit that was amended and pruned, at the source and then in the mirror, comes back."""
+    repo = world.repos / "isurus"
+    lost = git(repo, "rev-parse", "HEAD").strip()
+    git(repo, "commit", "-q", "--amend", "--allow-empty", "-m", "rewritten")
+    git(repo, "reflog", "expire", "--expire=now", "--all")
+    git(repo, "gc", "-q", "--prune=now")
+    when = next_run(world)
+    while world.sync()["changed"]:
+        pass
+    assert subprocess.run(["git", "cat-file", "-e", lost], cwd=world.backup / "isurus", check=False).returncode
+    old = world.root / "old"
+    world.restore("isurus", **{"from": when, "to": str(old)})
+    assert git(old, "fsck", "--full") == ""
+    assert git(old, "rev-parse", "HEAD").strip() == lost
+    assert git(old, "--no-optional-locks", "status", "--porcelain") == ""
+
+
+def test_there_was_nothing_before_the_first_run(world: BackupWorld) -> None:
+    """Before the first run there was nothing."""
+    with pytest.raises(NotKnownError, match="as of 2020"):
+        world.restore("plain", **{"from": "2020-01-01", "to": str(world.root / "to")})
+
+
+def test_paths_alone(world: BackupWorld) -> None:
+    """Only the paths come back: over what is there, saved first, or elsewhere, with their directories."""
+    world.write("plain/src/main.c", "precious\n")
+    world.write("plain/src/other.c", "mine\n")
+    with pytest.raises(ConflictError, match="exists"):
+        world.restore("plain", paths=["src/main.c"])
+    done = world.restore("plain", paths=["src/main.c", "./run"], overwrite=True)
+    assert (world.repos / "plain/src/main.c").read_text() == "text\n"
+    assert (world.repos / "plain/src/other.c").read_text() == "mine\n"
+    saved = Path(done["restored"]["saved"])
+    assert (saved / "src/main.c").read_text() == "precious\n"
+    assert not world.restore("plain", paths=["src/main.c"], overwrite=True)["changed"]
+
+    shutil.rmtree(world.repos / "plain/src")
+    assert world.restore("plain", paths=["src"])["restored"]["saved"] == ""
+    assert os.listdir(world.repos / "plain/src") == ["main.c"]
+
+    world.restore("plain", paths=["src/main.c", "link"], to=str(world.root / "to"))
+    assert sorted(os.listdir(world.root / "to")) == ["link", "src"]
+    assert os.readlink(world.root / "to/link") == "/etc/passwd"
+
+
+def test_loose_files(world: BackupWorld) -> None:
+    """Loose files come back among the directories."""
+    (world.repos / "notes.txt").unlink()
+    assert world.restore("(loose files)")["changed"]
+    assert (world.repos / "notes.txt").read_text() == "text\n"
+    assert (world.repos / "plain").is_dir()
+
+
+@pytest.mark.parametrize("path", ["../isurus/README", "/etc/passwd", "src/../../isurus", "", "a\0b"])
+def test_paths_that_lead_out_are_refused(world: BackupWorld, path: str) -> None:
+    """Paths that lead out of the repository are wrong usage."""
+    with pytest.raises(UsageError):
+        world.restore("plain", paths=[path], overwrite=True)
+
+
+def test_links_are_not_followed(world: BackupWorld) -> None:
+    """Neither a link in the mirror nor one in the way leads out of the tree."""
+    outside = world.root / "outside"
+    outside.mkdir()
+    (world.repos / "plain/way").symlink_to(outside)
+    world.sync()
+    with pytest.raises(NotKnownError):
+        world.restore("plain", paths=["way/file"], overwrite=True)
+    shutil.rmtree(world.repos / "plain/src")
+    (world.repos / "plain/src").symlink_to(outside)
+    with pytest.raises(ConflictError, match="no directory"):
+        world.restore("plain", paths=["src/main.c"], overwrite=True)
+    assert os.listdir(outside) == []
+    world.restore("plain", paths=["src"], overwrite=True)
+    assert not (world.repos / "plain/src").is_symlink()
+    assert os.listdir(outside) == []
+
+
+def test_a_link_as_destination_is_refused(world: BackupWorld) -> None:
+    """A link in place of the repository is refused; it is not followed."""
+    shutil.rmtree(world.repos / "plain")
+    (world.repos / "plain").symlink_to(world.root)
+    before = sorted(os.listdir(world.root))
+    with pytest.raises(ConflictError, match="not a directory"):
+        world.restore("plain", overwrite=True)
+    assert sorted(os.listdir(world.root)) == before
+
+
+def test_nothing_a_repository_configures_is_run(world: BackupWorld) -> None:
+    """A booby-trapped repository is restored as it is; nothing of it runs."""
+    trap = world.root / "sprung"
+    script = world.write("isurus/trap.sh", f"#!/bin/sh\ntouch {trap}\n")
+    script.chmod(0o755)
+    world.hg("hammer")
+    for key in ("core.fsmonitor", "core.sshCommand", "core.pager"):
+        git(world.repos / "isurus", "config", key, str(script))
+    for hook in ("post-checkout", "post-index-change", "reference-transaction"):
+        shutil.copy(script, world.repos / f"isurus/.git/hooks/{hook}")
+    world.write("hammer/.hg/hgrc", f"[hooks]\npre-verify = {script}\n[extensions]\nevil = {script}\n")
+    world.sync()
+    for name in ("isurus", "hammer"):
+        shutil.rmtree(world.repos / name)
+        world.restore(name)
+        assert differences(world.backup / name, world.repos / name) == []
+    assert not trap.exists()
+
+
+def test_names_and_times_that_are_not_known(world: BackupWorld) -> None:
+    """Names and times that are not known get a hint."""
+    with pytest.raises(NotKnownError) as caught:
+        world.restore("plian")
+    assert "did you mean 'plain'?" in caught.value.hints
+    with pytest.raises(UsageError):
+        world.restore("plain", **{"from": "yesterday"})
+    with pytest.raises(NotKnownError, match="no 'nowhere'"):
+        world.restore("plain", paths=["nowhere"])
+
+
+def test_times_are_understood() -> None:
+    """A time is what list-kept prints, or ISO 8601."""
+    assert restore.moment("20261125T120000Z") == restore.moment("2026-11-25T13:00:00+01:00") == "20261125T120000Z"
+
+
+def test_a_backup_does_not_become_a_destination(world: BackupWorld) -> None:
+    """Nothing is restored into the backup."""
+    for to in (world.backup / "plain", world.backup, world.backup / "x/y"):
+        with pytest.raises(ConflictError, match="in the backup"):
+            world.restore("plain", to=str(to), overwrite=True)
+
+
+def test_another_hosts_backup_can_be_restored_from(world: BackupWorld) -> None:
+    """On a new machine the old one's backup is no use to sync, and of use to restore, with a warning."""
+    mark = world.ours("mirror.toml")
+    mark.write_text(mark.read_text().replace("host = ", 'host = "old"  # '))
+    shutil.rmtree(world.repos)
+    world.repos.mkdir()
+    shutil.rmtree(world.log)
+    with pytest.raises(ConflictError):
+        world.sync()
+    result = world.restore("isurus")
+    assert "on old" in result["warnings"][0]
+    assert differences(world.backup / "isurus", world.repos / "isurus") == []
+
+
+def test_without_a_backup_there_is_nothing_to_restore(world: BackupWorld) -> None:
+    """Without a mark there is nothing to restore."""
+    world.ours("mirror.toml").unlink()
+    with pytest.raises(ConflictError, match="not a backup"):
+        world.restore("plain")
+
+
+def test_a_failed_copy_changes_nothing(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that fails leaves source and saved things as they were."""
+    before = seen(world.repos)
+    world.write("plain/src/main.c", "precious\n")
+    before = seen(world.repos / "plain")
+    monkeypatch.setattr(restore, "RSYNC", ("false",))
+    with pytest.raises(RepomanError, match="cannot copy"):
+        world.restore("plain", overwrite=True)
+    assert seen(world.repos / "plain") == before
+    assert sorted(os.listdir(world.repos)) == ["isurus", "notes.txt", "plain"]
+
+
+def test_a_restore_that_is_killed_leaves_the_old_or_the_new(world: BackupWorld) -> None:
+    """Killed at any moment, the repository is its old or its new self, and the old one is somewhere."""
+    for turn in range(8):
+        shutil.rmtree(world.repos / "plain")
+        world.write("plain/src/main.c", f"precious {turn}\n")
+        run = os.fork()
+        if run == 0:
+            with suppress(BaseException):
+                world.restore("plain", overwrite=True)
+            os._exit(0)
+        time.sleep(turn * 0.02)
+        os.kill(run, signal.SIGKILL)
+        os.waitpid(run, 0)
+        texts = [path.read_text() for path in world.repos.rglob("main.c") if ".repoman-restore-" not in str(path)]
+        assert f"precious {turn}\n" in texts
+        assert (world.repos / "plain/src/main.c").read_text() in ("text\n", f"precious {turn}\n")
+    while True:
+        try:
+            world.restore("plain", overwrite=True)
+            break
+        except ConflictError as error:
+            assert "another run" in error.message
+            time.sleep(0.02)
+    assert differences(world.backup / "plain", world.repos / "plain") == []
+    assert not [entry for entry in os.listdir(world.repos) if entry.startswith(".repoman")]
+
+
+@pytest.mark.parametrize("number", [22, 38])
+def test_where_names_cannot_be_exchanged_they_are_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Where a file system cannot exchange names, they are moved one after the other."""
+
+    class Libc:
+        def renameat2(self, *_arguments: object) -> int:
+            return -1
+
+    monkeypatch.setattr(restore.ctypes, "CDLL", lambda *_arguments, **_more: Libc())
+    monkeypatch.setattr(restore.ctypes, "get_errno", lambda: number)
+    (tmp_path / "one").write_text("1")
+    (tmp_path / "other").write_text("2")
+    restore._exchange(os.fsencode(tmp_path / "one"), os.fsencode(tmp_path / "other"))
+    assert ((tmp_path / "one").read_text(), (tmp_path / "other").read_text()) == ("2", "1")
+    assert sorted(os.listdir(tmp_path)) == ["one", "other"]

@@ -1,0 +1,652 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sync: which units, which guards, what is written where; faults, and the run after them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils import sync
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
+    ConflictError,
+    InterruptedRunError,
+    NotKnownError,
+    RepomanError,
+    UsageError,
+)
+from backupworld import BackupWorld, differences, git, seen, tmpfs
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+ODD_NAMES = [
+    b"new\nline",
+    b"-rf",
+    b"tab\there",
+    b"broken \xff\xfe",
+    b"*",
+    b"\033[31mred\033[0m",
+    b" ",
+    b"quote'\"",
+    b"back\\slash",
+    b"a" * 255,
+]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackupWorld:
+    """A home with two repositories and a loose file, not backed up yet."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USER", "alice")
+    world = BackupWorld(tmp_path)
+    world.git("isurus")
+    world.write("plain/src/main.c")
+    world.write("notes.txt")
+    return world
+
+
+def actions(result: dict[str, Any]) -> dict[str, str]:
+    """Return what came of each unit."""
+    return {line["name"]: line["action"] for line in result["units"]}
+
+
+def line(result: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the line of a unit."""
+    return next(each for each in result["units"] if each["name"] == name)
+
+
+# ---- the plain course ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_without_a_mark_writes_nothing(world: BackupWorld) -> None:
+    """A run without a mark writes nothing, neither there nor here."""
+    with pytest.raises(ConflictError, match="no mark"):
+        world.sync()
+    assert not list(world.backup.iterdir())
+    assert not world.log.exists()
+
+
+def test_the_first_run_is_predicted_done_and_not_done_again(world: BackupWorld) -> None:
+    """Check, apply, again, check again."""
+    before = seen(world.root)
+    predicted = world.sync(check=True, init=True, allow_local=True)
+    assert predicted["changed"]
+    assert set(actions(predicted).values()) == {"synced"}
+    assert seen(world.root) == before
+
+    done = world.init()
+    assert done["changed"]
+    assert done["diff"] == predicted["diff"]
+    assert done["steps"] == predicted["steps"]
+    assert world.differences() == []
+    assert git(world.backup / "isurus", "fsck", "--full", "--strict") == ""
+
+    before = seen(world.backup / "isurus") | seen(world.backup / "plain")
+    again = world.sync()
+    assert not again["changed"]
+    assert set(actions(again).values()) == {"unchanged"}
+    assert not again["diff"]
+    assert seen(world.backup / "isurus") | seen(world.backup / "plain") == before
+    assert not world.sync(check=True)["changed"]
+
+
+def test_what_a_run_replaces_and_removes_is_kept(world: BackupWorld) -> None:
+    """What a run replaces and removes is kept."""
+    world.write("plain/old", "old")
+    world.init()
+    world.write("plain/src/main.c", "changed\n")
+    (world.repos / "plain/old").unlink()
+    world.write("plain/new")
+    result = world.sync()
+    assert (line(result, "plain")["created"], line(result, "plain")["removed"]) == (1, 1)
+    assert world.differences() == []
+    assert {path.name: path.read_text() for path in world.kept()} == {"main.c": "text\n", "old": "old"}
+    (time,) = world.sync(list_kept="plain")["kept"]
+    assert (time["files"], time["bytes"]) == (2, 8)
+    assert world.sync(list_kept="isurus")["kept"] == []
+
+
+def test_projects_learn_when_they_were_backed_up(world: BackupWorld) -> None:
+    """Projects learn when they were backed up, and only those that were."""
+    world.project("shark", repo='"isurus"')
+    world.project("gone", repo='"gone"')
+    world.project("private", repo='"plain"', backup="false")
+    world.sync(check=True, init=True, allow_local=True)
+    assert world.last_sync("shark") == ""
+    world.init()
+    assert world.last_sync("shark").endswith("Z")
+    assert world.last_sync("gone") == world.last_sync("private") == ""
+    assert not (world.backup / "plain").exists()
+
+
+def test_a_failed_unit_fails_alone(world: BackupWorld) -> None:
+    """A failed unit fails alone, and says so."""
+    world.project("isurus")
+    world.project("plain")
+    world.init()
+    first = world.last_sync("plain"), world.last_sync("isurus")
+    shutil.rmtree(world.repos / "plain")
+    world.write("isurus/new")
+    wait_for_another_second(first[0])
+    result = world.sync()
+    assert result["failed"]
+    assert result["exit_code"] == 4
+    assert actions(result) == {"isurus": "synced", "plain": "failed", "(loose files)": "unchanged"}
+    assert "is gone" in line(result, "plain")["msg"]
+    assert (world.backup / "isurus/new").exists()
+    assert world.last_sync("plain") == first[0]
+    assert world.last_sync("isurus") > first[1]
+
+
+def wait_for_another_second(since: str) -> None:
+    """Wait until the clock shows another second than ``since``."""
+    while time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) <= since:
+        time.sleep(0.05)
+
+
+def test_names_are_projects_or_directories(world: BackupWorld) -> None:
+    """Names are projects or directories."""
+    world.project("shark", repo='"isurus"')
+    world.project("private", repo='"plain"', backup="false")
+    assert list(actions(world.sync(names=["shark", "isurus"], init=True, allow_local=True))) == ["isurus"]
+    with pytest.raises(ConflictError, match="backup = false"):
+        world.sync(names=["plain"])
+    with pytest.raises(NotKnownError) as caught:
+        world.sync(names=["shrak"])
+    assert "did you mean 'shark'?" in caught.value.hints
+
+
+def test_an_override_leaves_a_project_out(world: BackupWorld) -> None:
+    """An override leaves a project out."""
+    world.project("plain")
+    (world.root / "repos.d").mkdir()
+    (world.root / "repos.d/plain.toml").write_text("backup = false\n")
+    assert "plain" not in actions(world.init())
+
+
+def test_an_override_that_cannot_be_read_stops_nothing(world: BackupWorld) -> None:
+    """An override that cannot be read stops nothing; there is a warning."""
+    world.project("plain")
+    (world.root / "repos.d").mkdir()
+    (world.root / "repos.d/plain.toml").write_text("backup = perhaps\n")
+    result = world.init()
+    assert actions(result)["plain"] == "synced"
+    assert "plain.toml, line 1" in result["warnings"][0]
+
+
+def test_a_link_is_copied_as_a_link(world: BackupWorld) -> None:
+    """A link in repos_root is a loose file, wherever it points."""
+    (world.repos / "link").symlink_to("/etc")
+    (world.repos / "inside").symlink_to("isurus")
+    world.init()
+    assert os.readlink(world.backup / "link") == "/etc"
+    assert os.readlink(world.backup / "inside") == "isurus"
+
+
+def test_directories_cannot_be_called_as_ours(world: BackupWorld) -> None:
+    """A directory called as repoman's own fails alone."""
+    world.write(".repoman/mirror.toml", "evil")
+    world.write("(loose files)/file")
+    world.write(".repoman-restore-x/file")
+    result = world.init()
+    assert actions(result) == {
+        "(loose files)": "failed", ".repoman": "failed", "isurus": "synced", "plain": "synced",
+    }  # fmt: skip
+    assert "evil" not in world.ours("mirror.toml").read_text()
+
+
+def test_odd_names_arrive(world: BackupWorld) -> None:
+    """Odd names arrive."""
+    for name in ODD_NAMES:
+        directory = os.path.join(os.fsencode(world.repos), name)
+        os.mkdir(directory)
+        for file in ODD_NAMES:
+            with open(os.path.join(directory, file), "wb") as handle:
+                handle.write(name)
+    result = world.init()
+    assert set(actions(result).values()) == {"synced"}
+    assert all(name.isprintable() or "\n" in name or "\t" in name or "\033" in name for name in actions(result))
+    assert world.differences() == []
+    assert not world.sync()["changed"]
+
+
+def test_logs_are_private_and_few(world: BackupWorld) -> None:
+    """Logs are private, and the last 50 are kept."""
+    world.log.mkdir()
+    for day in range(1, 61):
+        (world.log / f"sync-20200101T{day:06}Z-1.jsonl").touch()
+    world.init()
+    logs = sorted(path for path in world.log.iterdir() if path.is_file())
+    assert len(logs) == 50
+    assert logs[0].name == "sync-20200101T000012Z-1.jsonl"
+    assert logs[-1].stat().st_mode & 0o777 == 0o600
+    records = [json.loads(text) for text in logs[-1].read_text().splitlines()]
+    assert [record.get("event") for record in records] == ["begin", None, None, None, "end"]
+    assert {record["name"] for record in records[1:-1]} == {"isurus", "plain", "(loose files)"}
+
+
+def test_parameters_that_mean_nothing(world: BackupWorld) -> None:
+    """Parameters that mean nothing together are wrong usage."""
+    for params in ({"allow_local": True}, {"verify": True, "full": True}, {"jobs": -1}, {"keep_days": -1}):
+        with pytest.raises(UsageError):
+            world.sync(**params)
+
+
+# ---- when manifests are trusted ------------------------------------------------------------------------------------------------
+
+
+def spoil(world: BackupWorld) -> Path:
+    """Put a file into a mirror that its manifest does not know of."""
+    extra = world.backup / "plain/extra"
+    extra.write_text("extra")
+    return extra
+
+
+def stamps(world: BackupWorld, change: Any) -> None:
+    """Change the stamps."""
+    data = json.loads(world.ours("stamps.json").read_text())
+    change(data)
+    world.ours("stamps.json").write_text(json.dumps(data))
+
+
+def test_an_unchanged_source_is_not_compared(world: BackupWorld) -> None:
+    """An unchanged source is not compared with its mirror until it is time, or asked for."""
+    world.init()
+    extra = spoil(world)
+    assert not world.sync()["changed"]
+    assert extra.exists()
+    assert actions(world.sync(full=True))["plain"] == "synced"
+    assert not extra.exists()
+    assert [path.name for path in world.kept()] == ["extra"]
+
+
+@pytest.mark.parametrize("full", [0.0, time.time() - 8 * 24 * 3600, time.time() + 24 * 3600])
+def test_everything_is_compared_again_after_a_week(world: BackupWorld, full: float) -> None:
+    """Everything is compared again after a week, or where the clock was set back."""
+    world.init()
+    spoil(world)
+    stamps(world, lambda data: data["units"]["plain"].update(full=full))
+    assert actions(world.sync()) == {"isurus": "unchanged", "plain": "synced", "(loose files)": "unchanged"}
+    spoil(world)
+    assert not world.sync()["changed"]
+
+
+def test_a_manifest_is_trusted_only_with_its_stamp(world: BackupWorld) -> None:
+    """A target that was rolled back, a lost state and an interrupted run are all noticed."""
+    world.init()
+    state = world.state
+
+    def other_stamp() -> None:
+        stamps(world, lambda data: data["units"]["plain"].update(digest="00" * 32))
+
+    for harm in (
+        lambda: shutil.rmtree(state),
+        lambda: shutil.rmtree(state / "manifests"),
+        lambda: world.ours("stamps.json").unlink(),
+        other_stamp,
+    ):
+        spoil(world)
+        harm()
+        assert actions(world.sync())["plain"] == "synced"
+        assert world.differences() == []
+
+
+# ---- prediction ----------------------------------------------------------------------------------------------------------------
+
+NAMES = st.sampled_from(["a", "b", "c", "d"])
+PATHS = st.builds("/".join, st.lists(NAMES, min_size=1, max_size=3))
+KINDS = st.one_of(st.just("dir"), st.builds("file {}".format, st.integers(0, 3)), st.builds("link {}".format, PATHS), st.just("exec"))
+TREES = st.dictionaries(PATHS, KINDS, min_size=1, max_size=8)
+
+
+def plant(root: Path, tree: dict[str, str]) -> None:
+    """Make a tree; what cannot be, because something else is there, is left out."""
+    for path, kind in tree.items():
+        word, _space, value = kind.partition(" ")
+        with suppress(OSError):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            if word == "dir":
+                (root / path).mkdir()
+            elif word == "link":
+                (root / path).symlink_to(value)
+            else:
+                (root / path).write_text(value)
+                (root / path).chmod(0o755 if word == "exec" else 0o644)
+
+
+@settings(max_examples=10, phases=[Phase.explicit, Phase.generate], database=None)
+@given(TREES, TREES)
+def test_check_mode_predicts_what_a_run_does(old: dict[str, str], new: dict[str, str]) -> None:
+    """Check mode predicts what a run does, with a manifest and without."""
+    with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", root)
+        world = BackupWorld(Path(root))
+        world.write("unit/stays")
+        plant(world.repos / "unit", old)
+        world.init()
+        shutil.rmtree(world.repos / "unit")
+        world.write("unit/stays")
+        plant(world.repos / "unit", new)
+        for more in ({}, {"full": True}):
+            predicted = world.sync(check=True, **more)
+            before = seen(world.backup / "unit")
+            done = world.sync(**more)
+            after = seen(world.backup / "unit")
+            assert world.differences() == []
+            assert predicted["diff"] == done["diff"]
+            assert predicted["changed"] == done["changed"]
+            said = [text.split(" ", 1) for each in predicted["diff"] for text in each["prepared"].splitlines()]
+            for sign, one, other in (("+", after, before), ("-", before, after)):
+                assert {path.removeprefix("unit/") for its, path in said if its == sign} >= one.keys() - other.keys()
+            assert {path.removeprefix("unit/") for _sign, path in said} >= {
+                path
+                for path in before.keys() & after.keys()
+                if not Path(root, "backup/unit", path).is_dir() and differ(before, after, path)
+            }
+            assert all(before.get(path) != after.get(path) for _sign, text in said if (path := text.removeprefix("unit/") or "."))
+        assert not done["changed"]
+
+
+def differ(before: dict[str, tuple[object, ...]], after: dict[str, tuple[object, ...]], path: str) -> bool:
+    """Whether a file became another."""
+    return before[path] != after[path]
+
+
+# ---- guards --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_project_is_refused_then_put_away(world: BackupWorld) -> None:
+    """A deleted project is refused; named, and with shrinking allowed, its mirror is moved to what is kept."""
+    world.init()
+    mirror = seen(world.backup / "isurus")
+    shutil.rmtree(world.repos / "isurus")
+    for params in ({}, {"allow_shrink": True}, {"names": ["isurus"]}):
+        result = world.sync(**params)
+        assert line(result, "isurus")["action"] == "failed"
+        assert any(hint.endswith("repoman restore isurus") for hint in line(result, "isurus")["hints"])
+        assert seen(world.backup / "isurus") == mirror
+    before = seen(world.root)
+    assert actions(world.sync(check=True, names=["isurus"], allow_shrink=True)) == {"isurus": "gone"}
+    assert seen(world.root) == before
+    assert world.sync(names=["isurus"], allow_shrink=True)["changed"]
+    (time,) = os.listdir(world.ours("kept"))
+    assert seen(world.ours("kept") / time / "isurus") == mirror
+    assert "isurus" not in actions(world.sync())
+
+
+def test_an_emptied_project_is_refused(world: BackupWorld) -> None:
+    """An emptied project is refused, unless it is named and shrinking allowed."""
+    world.init()
+    mirror = seen(world.backup / "plain")
+    shutil.rmtree(world.repos / "plain")
+    (world.repos / "plain").mkdir()
+    for params in ({}, {"allow_shrink": True}, {"full": True}):
+        result = world.sync(**params)
+        assert "is empty" in line(result, "plain")["msg"]
+        assert line(result, "plain")["exit_code"] == 4
+        assert seen(world.backup / "plain") == mirror
+    assert actions(world.sync(names=["plain"], allow_shrink=True)) == {"plain": "synced"}
+    assert [path.name for path in world.kept()] == ["main.c"]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_project_that_lost_more_than_half_is_refused(world: BackupWorld, full: bool) -> None:
+    """A project that lost more than half of its files is refused, unless shrinking is allowed."""
+    for number in range(200):
+        world.write(f"plain/{number}")
+    world.init()
+    for number in range(110):
+        (world.repos / f"plain/{number}").unlink()
+    for check in (True, False):
+        result = world.sync(check, full=full)
+        assert "110 of" in line(result, "plain")["msg"]
+        assert result["exit_code"] == 4
+        assert len(list((world.backup / "plain").iterdir())) == 201
+    assert actions(world.sync(allow_shrink=True, full=full))["plain"] == "synced"
+    assert len(world.kept()) == 110
+
+
+def test_fewer_files_may_go(world: BackupWorld) -> None:
+    """Up to a hundred files may go, even if they are more than half."""
+    for number in range(100):
+        world.write(f"plain/{number}")
+    world.init()
+    for number in range(100):
+        (world.repos / f"plain/{number}").unlink()
+    assert actions(world.sync())["plain"] == "synced"
+
+
+def test_an_empty_or_missing_root_changes_nothing(world: BackupWorld) -> None:
+    """An empty or missing repos_root changes nothing."""
+    world.init()
+    before = seen(world.backup)
+    shutil.rmtree(world.repos)
+    with pytest.raises(ConflictError, match="cannot read repos_root"):
+        world.sync()
+    world.repos.mkdir()
+    with pytest.raises(ConflictError, match="is empty"):
+        world.sync()
+    assert seen(world.backup) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to serve another")
+def test_root_serves_another_and_an_unreadable_project_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All files are the user's, not root's; what the user cannot read fails alone."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        root = Path(name)
+        root.chmod(0o755)
+        world = BackupWorld(root, user="nobody")
+        world.git("isurus")
+        world.write("secret/file").parent.chmod(0)
+        world.project("isurus")
+        for path in (root, world.registry, world.backup, *(path for path in world.repos.rglob("*") if path.name not in ("secret", "file"))):
+            os.chown(path, 65534, 65534)
+        result = world.init()
+        assert actions(result) == {"isurus": "synced", "secret": "failed"}
+        assert "secret" in line(result, "secret")["msg"]
+        assert not (world.backup / "secret").exists()
+        assert {path.lstat().st_uid for path in [*world.backup.rglob("*"), *world.log.rglob("*"), world.log, world.registry]} == {65534}
+        assert world.last_sync("isurus")
+
+
+# ---- faults of the target ------------------------------------------------------------------------------------------------------
+
+
+def test_a_target_that_is_not_mounted_is_refused(world: BackupWorld) -> None:
+    """A target that is not mounted is refused, and the bare directory stays bare."""
+    with tmpfs(world.backup):
+        world.sync(init=True)
+        assert world.differences() == []
+    with pytest.raises(ConflictError, match="no mark") as caught:
+        world.sync()
+    assert any("is it mounted?" in hint for hint in caught.value.hints)
+    with pytest.raises(ConflictError, match="same file system"):
+        world.sync(init=True)
+    assert not list(world.backup.iterdir())
+
+
+def test_a_read_only_target_is_refused(world: BackupWorld) -> None:
+    """A read-only target is refused; the run after that is clean."""
+    with tmpfs(world.backup):
+        world.sync(init=True)
+        world.write("plain/new")
+        subprocess.run(["mount", "-o", "remount,ro", str(world.backup)], check=True)
+        with pytest.raises(RepomanError, match="Read-only") as caught:
+            world.sync()
+        assert caught.value.exit_code == 1
+        subprocess.run(["mount", "-o", "remount,rw", str(world.backup)], check=True)
+        world.sync()
+        assert world.differences() == []
+
+
+def test_a_target_that_fills_keeps_the_old_mirrors(world: BackupWorld) -> None:
+    """A target that fills keeps the old mirrors; with room again the next run is clean."""
+    with tmpfs(world.backup, "size=20m"):
+        world.write("plain/big", "x" * 6_000_000)
+        world.sync(init=True)
+        world.write("plain/big", "y" * 12_000_000)
+        world.write("plain/bigger", "z" * 20_000_000)
+        result = world.sync()
+        assert line(result, "plain")["action"] == "failed"
+        assert line(result, "plain")["hints"]
+        assert actions(result)["isurus"] == "unchanged"
+        held = [path for path in world.backup.rglob("big") if path.stat().st_size == 6_000_000]
+        assert held
+        assert held[0].read_text() == "x" * 6_000_000
+        assert git(world.backup / "isurus", "fsck", "--full") == ""
+        subprocess.run(["mount", "-o", "remount,size=80m", str(world.backup)], check=True)
+        world.sync()
+        assert world.differences() == []
+
+
+def test_a_hung_target_is_given_up_on(world: BackupWorld) -> None:
+    """A hung target is given up on; a pipe in place of the mark hangs whoever opens it."""
+    world.init()
+    mark = world.ours("mirror.toml").read_text()
+    world.ours("mirror.toml").unlink()
+    os.mkfifo(world.ours("mirror.toml"))
+    for run in (world.sync, lambda **params: world.restore("plain", **params)):
+        with pytest.raises(RepomanError, match="does not answer") as caught:
+            run(probe_timeout=0.3)
+        assert caught.value.exit_code == 1
+    world.ours("mirror.toml").unlink()
+    world.ours("mirror.toml").write_text(mark)
+    assert not world.sync()["changed"]
+
+
+def test_two_runs_at_once(world: BackupWorld) -> None:
+    """The second of two runs is refused and changes nothing."""
+    world.init()
+    world.write("plain/new")
+    hold = subprocess.Popen(["flock", str(world.state / "lock"), "sh", "-c", "echo held; read _end"], stdin=-1, stdout=-1)
+    assert hold.stdout
+    assert hold.stdout.readline() == b"held\n"
+    before = seen(world.backup)
+    with pytest.raises(ConflictError, match="another run") as caught:
+        world.sync()
+    assert caught.value.exit_code == 4
+    assert seen(world.backup) == before
+    hold.communicate(b"\n")
+    world.sync()
+    assert world.differences() == []
+
+
+def test_runs_that_are_killed_are_made_good_by_the_next(world: BackupWorld) -> None:
+    """Runs that are killed at any moment are made good by the next, without help."""
+    world.init()
+    chance = random.Random(4)  # noqa: S311 - moments, no secrets
+    for turn in range(12):
+        for number in range(30):
+            world.write(f"plain/{chance.randrange(60)}", f"{turn} {number}")
+        git(world.repos / "isurus", "commit", "-q", "--allow-empty", "-m", f"{turn}")
+        (world.repos / f"plain/{turn}").unlink(missing_ok=True)
+        run = os.fork()
+        if run == 0:
+            with suppress(BaseException):
+                world.sync()
+            os._exit(0)
+        time.sleep(chance.random() * 0.25)
+        os.kill(run, signal.SIGKILL)
+        os.waitpid(run, 0)
+        git(world.backup / "isurus", "fsck", "--full")
+    while True:  # the killed run's child ends by itself; then the lock is free
+        try:
+            world.sync()
+            break
+        except ConflictError:
+            time.sleep(0.02)
+    assert world.differences() == []
+    assert git(world.backup / "isurus", "fsck", "--full") == ""
+    assert not world.ours("lock").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_a_clean_state(world: BackupWorld, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    """An interrupted run ends at once; what it finished counts."""
+    world.project("isurus")
+    world.init()
+    first = world.last_sync("isurus")
+    wait_for_another_second(first)
+    for name in ("isurus", "plain"):
+        world.write(f"{name}/new")
+
+    def interrupt(_display: object, _line: object) -> None:
+        os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sync.Display, "unit", interrupt)
+        with pytest.raises(InterruptedRunError) as caught:
+            world.sync()
+    assert caught.value.exit_code == 130
+    assert not world.ours("lock").exists()
+    world.sync()
+    assert world.differences() == []
+    assert world.last_sync("isurus") > first
+
+
+# ---- the rest ------------------------------------------------------------------------------------------------------------------
+
+
+def test_verify_tells_and_changes_nothing(world: BackupWorld) -> None:
+    """Verify tells what differs and changes nothing."""
+    world.init()
+    before = seen(world.root)
+    result = world.sync(verify=True)
+    assert set(actions(result).values()) == {"same"}
+    assert "failed" not in result
+    file = world.backup / "plain/src/main.c"
+    times = file.stat()
+    file.write_text("TEXT\n")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    before = seen(world.root)
+    result = world.sync(verify=True)
+    assert actions(result) == {"isurus": "same", "plain": "differs", "(loose files)": "same"}
+    assert any("main.c" in difference for difference in line(result, "plain")["differences"])
+    assert result["failed"]
+    assert result["exit_code"] == 1
+    assert seen(world.root) == before
+
+
+def test_verify_needs_a_backup(world: BackupWorld) -> None:
+    """Verify needs a backup."""
+    with pytest.raises(ConflictError):
+        world.sync(verify=True)
+
+
+def test_what_was_kept_long_enough_goes(world: BackupWorld) -> None:
+    """What was kept long enough goes, as predicted; what is newer stays."""
+    world.init()
+    for when in ("20200101T000000Z", "20200102T000000Z"):
+        (world.ours("kept") / when / "plain").mkdir(parents=True)
+        (world.ours("created")).mkdir(exist_ok=True)
+        (world.ours("created") / when).write_text("{}")
+    world.write("plain/src/main.c", "changed\n")
+    predicted = world.sync(check=True)
+    assert predicted["expired"] == ["20200101T000000Z", "20200102T000000Z"]
+    assert len(os.listdir(world.ours("kept"))) == 2
+    assert world.sync()["steps"] == predicted["steps"]
+    assert len(os.listdir(world.ours("kept"))) == 1
+    assert [path.name for path in world.kept()] == ["main.c"]
+    assert not world.sync()["changed"]
+    assert world.sync(keep_days=0)["expired"] == []
+
+
+def test_nothing_of_a_run_is_left_lying_about(world: BackupWorld) -> None:
+    """Nothing of a run is left lying about."""
+    world.init()
+    assert sorted(os.listdir(world.backup / ".repoman")) in (
+        ["created", "mirror.toml", "stamps.json"],
+        ["created", "mirror.toml", "stamps.json", "work"],
+    )
+    assert sorted(os.listdir(world.state)) == ["lock", "manifests"]
+    assert differences(world.repos / "plain", world.backup / "plain") == []
