@@ -483,6 +483,9 @@ def copy(items: Items, to: bytes) -> None:
             lines = done.stderr.decode(errors="backslashreplace").strip().splitlines()
             reason = lines[0] if lines else f"rsync ended with {done.returncode}"
             raise RepomanError(f"cannot copy from the backup: {reason}; nothing was restored.", f"df -h {shown(os.path.dirname(to))}")
+    for path, item in items.items():
+        if not item.is_directory and not stat.S_ISREG(item.status.st_mode):  # of these rsync looks at whole seconds only
+            os.utime(os.path.join(to, path), ns=(item.status.st_atime_ns, item.status.st_mtime_ns), follow_symlinks=False)
     for path in reversed(directories):  # what is made in a directory changes its time
         if path in items:
             _dress(os.path.join(to, path) if path else to, items[path].status)
