@@ -80,7 +80,7 @@ def directory(top: int, path: bytes) -> Iterator[int]:
 
 def split(path: bytes) -> tuple[bytes, bytes]:
     """Return directory and name."""
-    parent, _, name = path.rpartition(b"/")
+    parent, _slash, name = path.rpartition(b"/")
     return parent, name
 
 
@@ -216,7 +216,7 @@ class Copier:
                 do(item)
             return
         futures = [self.pool.submit(do, item) for item in items]
-        _, others = wait(futures, return_when=FIRST_EXCEPTION)
+        _done, others = wait(futures, return_when=FIRST_EXCEPTION)
         for each in others:
             each.cancel()
         wait(futures)
@@ -454,7 +454,7 @@ class Copier:
             self.set_aside(path, old)
         with self._directory(parent) as held:
             if old is not None and old.kind != "d" and self.kept is not None:
-                self._keep_link(path, name, held, old)
+                self._keep_link(self.kept, path, name, held, old)
             try:
                 self._willing(parent, lambda: os.rename(temporary, name, src_dir_fd=self.work, dst_dir_fd=held))
             except (IsADirectoryError, NotADirectoryError, FileExistsError):
@@ -464,9 +464,9 @@ class Copier:
             if old is not None and old.nlink > 1:
                 os.unlink(temporary, dir_fd=self.work)
 
-    def _keep_link(self, path: bytes, name: bytes, held: int, old: Entry) -> None:
+    def _keep_link(self, kept: bytes, path: bytes, name: bytes, held: int, old: Entry) -> None:
         """Give a file that is about to be replaced a second name in ``kept``."""
-        place = self._kept_place(path)
+        place = self._kept_place(kept, path)
         try:
             os.link(name, place, src_dir_fd=held, follow_symlinks=False)
         except FileNotFoundError:
@@ -487,7 +487,7 @@ class Copier:
                 if self.kept is None:
                     _delete(name, held, tree)
                     return
-                place = self._kept_place(path)
+                place = self._kept_place(self.kept, path)
                 self._trees |= tree
                 if tree and (self._uid and found.st_mode & 0o700 != 0o700):  # noqa: PLR2004
                     os.chmod(name, 0o700, dir_fd=held)
@@ -496,7 +496,7 @@ class Copier:
             return
         size = found.st_size if stat.S_ISREG(found.st_mode) else 0
         if tree:
-            size = sum(os.lstat(os.path.join(base, each)).st_size for base, _, names in os.walk(place) for each in names)
+            size = sum(os.lstat(os.path.join(base, each)).st_size for base, _directories, names in os.walk(place) for each in names)
         self.count(1, kept=size)
 
     def remove_directory(self, path: bytes) -> None:
@@ -511,10 +511,9 @@ class Copier:
             else:
                 self.count(1)
 
-    def _kept_place(self, path: bytes) -> bytes:
+    def _kept_place(self, kept: bytes, path: bytes) -> bytes:
         """Return a free path in ``kept``, its directory made."""
-        assert self.kept is not None  # noqa: S101
-        place = os.path.join(self.kept, path)
+        place = os.path.join(kept, path)
         with self._lock:
             parent = os.path.dirname(place)
             try:

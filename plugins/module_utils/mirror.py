@@ -116,7 +116,7 @@ class Changes:
 
     def items(self) -> Iterator[tuple[str, bytes]]:
         """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory."""
-        for _, pairs in differences(self.before, self.now):
+        for _directory, pairs in differences(self.before, self.now):
             for old, new in pairs:
                 if what := _what(old, new):
                     yield what, (new or old).path  # type: ignore[union-attr]
@@ -201,7 +201,7 @@ def plan(unit: Unit, before: Manifest | None, now: Manifest, settings: Settings,
     else:
         held = before
     changes = Changes(unit, now, held, saved, mirrored=0 if first else held.count(), first=first, looked=looked)
-    for _, pairs in differences(held, now):
+    for _directory, pairs in differences(held, now):
         for old, new in pairs:
             what = _what(old, new)
             if what == "created":
@@ -249,7 +249,7 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit) -> Manifes
         held = writer.finish()
     theirs = _leaders(held)
     known: dict[bytes, Entry | None] = {}
-    for _, pairs in differences(held, now):
+    for _directory, pairs in differences(held, now):
         for old, new in pairs:
             if old is not None:
                 known[old.path] = new if new is not None and like(old, new) else old._replace(ctime_ns=0)
@@ -277,7 +277,7 @@ def mirror(wanted: Sequence[Changes], settings: Settings, tally: Tally) -> Itera
     try:
         threads = FAR_UNITS if settings.far else 1
         work = _Worker(settings)
-        for _, outcome in stream(work, wanted, settings.jobs or os.cpu_count() or 1, threads=threads, heard=tally.hear):
+        for _number, outcome in stream(work, wanted, settings.jobs or os.cpu_count() or 1, threads=threads, heard=tally.hear):
             tally.running.pop(outcome.unit.name, None)
             yield outcome
     finally:
@@ -335,7 +335,7 @@ class _Task:
     def __init__(self, changes: Changes, settings: Settings, tell: Callable[[Any], None], pool: ThreadPoolExecutor | None) -> None:
         self.changes, self.settings, self.unit = changes, settings, changes.unit
         self.tell, self.pool = tell, pool
-        self.copier: Copier | None = None
+        self.begun: Copier | None = None
         self.doing = ""
         self.told = time.monotonic()
         self.untold = [0, 0]
@@ -345,18 +345,25 @@ class _Task:
         self.stores: dict[bytes, str] = {}
         self.name = os.fsencode(self.unit.name)
 
+    @property
+    def copier(self) -> Copier:
+        """What writes the mirror."""
+        if self.begun is None:
+            raise RuntimeError("the work on this unit has not begun")
+        return self.begun
+
     def outcome(self, state: str, error: RepomanError | None = None) -> Outcome:
         """Return what has been done so far."""
         self.tell((self.unit.name, "", *self.untold))
         result = Outcome(self.unit, state, error)
-        if self.copier is not None:
-            result.files, result.bytes, result.kept_bytes = self.copier.files, self.copier.bytes, self.copier.kept_bytes
-            result.notes = sorted(self.copier.notes)
+        if self.begun is not None:
+            result.files, result.bytes, result.kept_bytes = self.begun.files, self.begun.bytes, self.begun.kept_bytes
+            result.notes = sorted(self.begun.notes)
         return result
 
     def close(self) -> None:
-        if self.copier is not None:
-            self.copier.close()
+        if self.begun is not None:
+            self.begun.close()
 
     def say(self, doing: str) -> None:
         self.doing = doing
@@ -380,7 +387,7 @@ class _Task:
         top = settings.new(unit) if changes.first else settings.mirror(unit)
         if changes.first:
             os.makedirs(top, mode=0o700, exist_ok=True)
-        self.copier = copier = Copier(
+        self.begun = copier = Copier(
             os.fsencode(unit.source),
             os.fsencode(top),
             kept=None if changes.first else os.path.join(os.fsencode(settings.kept), self.name),
@@ -417,7 +424,6 @@ class _Task:
 
     def _take(self, repositories: list[GitDirectory | HgDirectory]) -> None:
         """Take over what the mirrors of repositories hold now, and make one what is one file in the source."""
-        assert self.copier is not None  # noqa: S101
         linked: dict[int, list[Entry]] = {}
         for each in repositories:
             each.settle()
@@ -499,7 +505,6 @@ class _Task:
     def _plain(self) -> None:
         """Mirror the rest: directories and files as they come, then files with several names, then what is gone."""
         copier = self.copier
-        assert copier is not None  # noqa: S101
         removed: list[Entry] = []
         linked: dict[int, list[tuple[Entry, Entry | None]]] = {}
         waiting: list[tuple[Entry, Entry | None]] = []
@@ -508,7 +513,8 @@ class _Task:
             begun = len(waiting)
             for old, new in pairs:
                 entry = new or old
-                assert entry is not None  # noqa: S101
+                if entry is None:
+                    continue
                 if store is not None and (self._ours(store, entry) or self._kind(store, entry.path) == "passing"):
                     continue
                 if new is None:
@@ -534,7 +540,6 @@ class _Task:
         self._removed(removed)
 
     def _own_directory(self, new: Entry, old: Entry | None) -> None:
-        assert self.copier is not None  # noqa: S101
         if not new.path:
             self.touched.add(b"")
         elif old is None or old.kind != "d":
@@ -544,7 +549,6 @@ class _Task:
             self.touched.add(new.path)
 
     def _one(self, pair: tuple[Entry, Entry | None]) -> None:
-        assert self.copier is not None  # noqa: S101
         if pair[0].kind == "f":
             self._file(pair)
         else:
@@ -552,7 +556,6 @@ class _Task:
 
     def _file(self, pair: tuple[Entry, Entry | None]) -> Entry | None:
         entry, old = pair
-        assert self.copier is not None  # noqa: S101
         try:
             got = self.copier.file(entry.path, old)
         except UnreadableError as error:
@@ -564,7 +567,6 @@ class _Task:
 
     def _linked(self, group: list[tuple[Entry, Entry | None]]) -> None:
         """Copy files that are one: the first by its contents, the others as links to it."""
-        assert self.copier is not None  # noqa: S101
         leader: Entry | None = None
         for entry, old in group:
             self.touched.add(entry.parent)
@@ -577,13 +579,12 @@ class _Task:
 
     def _removed(self, removed: list[Entry]) -> None:
         """Set aside what the source has no more: whole directories where all of them is gone."""
-        assert self.copier is not None  # noqa: S101
         trees = {entry.path for entry in removed if entry.kind == "d"}
         whole = [each for each in trees if not any(each in store or store.startswith(each + b"/") for store in self.stores)]
         gone = set(whole)
         tops = [entry for entry in removed if entry.parent not in gone and (entry.kind != "d" or entry.path in gone)]
         self.touched |= {entry.parent for entry in tops}
-        self.copier.each(lambda entry: self.copier.set_aside(entry.path, entry), tops)  # type: ignore[union-attr]
+        self.copier.each(lambda entry: self.copier.set_aside(entry.path, entry), tops)
         for each in sorted(trees - gone, reverse=True):
             self.copier.remove_directory(each)
             self.touched.add(each.rpartition(b"/")[0])
@@ -593,7 +594,6 @@ class _Task:
     def _directories(self) -> None:
         """Give directories their owner, mode and time, the innermost first."""
         copier = self.copier
-        assert copier is not None  # noqa: S101
         if self.unit.loose:
             return
         paths = self.touched | copier.opened.keys()

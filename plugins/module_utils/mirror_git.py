@@ -57,7 +57,7 @@ def kind_of(path: bytes) -> str:
     :return: ``object``, ``derived`` (what git computes from objects, and where more of them are), ``reference`` (all that is read first), ``plain``,
         or ``passing`` (locks and files that are not whole yet: never mirrored).
     """
-    first, _, rest = path.partition(b"/")
+    first, _slash, rest = path.partition(b"/")
     if _PASSING.search(path):
         return "passing"
     if first == b"objects":
@@ -128,7 +128,7 @@ class GitDirectory:
                 problem = "parts of it vanished"
                 continue
             problem = self.prove(derived=True)
-            state = ({each: entry for each, (entry, _) in self.staged.items()}, self.listed)
+            state = ({each: entry for each, (entry, _data) in self.staged.items()}, self.listed)
             if problem and (state == last or attempt > self.tries // 2) and any(self._is(each, "derived") for each in self.staged):
                 problem = self.prove(derived=False)
                 if not problem:
@@ -202,7 +202,7 @@ class GitDirectory:
     def _walk(self, start: bytes, skip: frozenset[bytes], *, missing: bool = False) -> Iterable[Entry]:
         try:
             for block in walk(self.copier.source_path, start, skip=skip):
-                size, _ = BLOCK_HEAD.unpack_from(block)
+                size, _more = BLOCK_HEAD.unpack_from(block)
                 path = block[BLOCK_HEAD.size : BLOCK_HEAD.size + size]
                 for entry in unpack(path, block[BLOCK_HEAD.size + size :]):
                     if entry.path != start or start:
@@ -229,7 +229,7 @@ class GitDirectory:
 
     def copy(self) -> bool:
         """Copy objects that the mirror lacks, and remove none; tell whether all that were listed could be had."""
-        for _ in range(RELISTS):
+        for _turn in range(RELISTS):
             listed = self.list()
             if self._copy(listed):
                 self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f"}
@@ -314,7 +314,7 @@ class GitDirectory:
         config = self.staged.get(self.prefix + b"config", (None, b""))[1] or b""
         with open(os.path.join(self.proof, "config"), "w", encoding="ascii") as file:
             file.write(own_config(config))
-        for path, (_, data) in self.staged.items():
+        for path, (_entry, data) in self.staged.items():
             inner = path[len(self.prefix) :]
             first = inner.partition(b"/")[0]
             if data is not None and (first in PROVEN or first.startswith(b"sharedindex.") or inner == b"info/grafts"):
@@ -327,7 +327,7 @@ class GitDirectory:
         }
         wanted = {
             each: (entry.size, entry.mtime_ns, entry.inode)
-            for each, (entry, _) in self.staged.items()
+            for each, (entry, _data) in self.staged.items()
             if self._is(each, "derived") and entry.kind == "f"
         }
         if missing or have != wanted or self.far or not derived:
@@ -357,7 +357,7 @@ class GitDirectory:
             os.symlink(os.path.join(here, b"objects", inner), place)
         os.makedirs(os.path.join(objects, b"pack"), exist_ok=True)
         os.makedirs(os.path.join(objects, b"info"), exist_ok=True)
-        for path, (_, data) in self.staged.items():
+        for path, (_entry, data) in self.staged.items():
             if derived and data is not None and self._is(path, "derived") and not path.endswith(b"alternates"):
                 _put(os.path.join(objects, path[len(self.prefix) + 8 :]), data)
 
@@ -374,7 +374,7 @@ class GitDirectory:
 
     def publish(self) -> None:
         """Put what was staged in place, in an order that leaves a whole repository at every moment."""
-        for path in sorted(each for each, (entry, _) in self.staged.items() if entry.kind == "d"):
+        for path in sorted(each for each, (entry, _data) in self.staged.items() if entry.kind == "d"):
             entry, old = self.staged[path][0], self.have.get(path)
             if path not in self.directories or (old is not None and old.kind != "d"):
                 self._need(entry.parent)
@@ -388,7 +388,7 @@ class GitDirectory:
             entry, data = self.staged[path]
             self.staged[path] = (self._put(entry, data, self.have.get(path)) or entry._replace(ctime_ns=0), data)
 
-        wanted = [each for each, (entry, _) in self.staged.items() if entry.kind != "d" and self.have.get(each) != entry]
+        wanted = [each for each, (entry, _data) in self.staged.items() if entry.kind != "d" and self.have.get(each) != entry]
         for each in wanted:
             parent = each.rpartition(b"/")[0]
             self._need(parent)
@@ -451,7 +451,7 @@ class GitDirectory:
 
     def final(self) -> dict[bytes, Entry]:
         """Return what the mirror holds now."""
-        final = {each: entry for each, (entry, _) in self.staged.items()}
+        final = {each: entry for each, (entry, _data) in self.staged.items()}
         final |= self.object_directories
         final |= self.objects
         for path in list(self.objects):
@@ -473,7 +473,7 @@ def own_config(config: bytes) -> str:
         if stripped.startswith(b"["):
             section = stripped.lower()
             continue
-        key, _, value = stripped.partition(b"=")
+        key, _equals, value = stripped.partition(b"=")
         key = key.strip().lower()
         if section.startswith(b"[extensions]") and key in wanted and re.fullmatch(rb"[\w.-]+", value.strip()):
             wanted[key] = value.strip().decode()
@@ -512,7 +512,7 @@ def give(directory: str, account: tuple[int, int] | None) -> dict[str, Any]:
     """Give a directory to an account, where root runs for it, and return what starts a process as that account."""
     if account is None or os.geteuid() != 0 or account[0] == 0:
         return {}
-    for base, _, names in os.walk(directory):
+    for base, _directories, names in os.walk(directory):
         os.chown(base, *account)
         for name in names:
             os.chown(os.path.join(base, name), *account, follow_symlinks=False)

@@ -20,7 +20,7 @@ import shutil
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, open_directory, shown
@@ -155,10 +155,11 @@ class HgDirectory:
         until = time.monotonic() + LOCK_SECONDS
         while self._locked(source) and time.monotonic() < until:
             time.sleep(0.002)
-        if self.inner is None:
+        inner = self.inner
+        if inner is None:
             held = open_directory(self.copier.source, self.path)
             os.close(held)
-            self.inner = Copier(
+            self.inner = inner = Copier(
                 source,
                 self.build,
                 kept=None,
@@ -171,10 +172,10 @@ class HgDirectory:
             )
         found: dict[bytes, Entry] = {}
         early = self._list(source)
-        self._bring(early, lambda path: _rank(path) < 2, found)  # noqa: PLR2004
+        self._bring(inner, early, lambda path: _rank(path) < 2, found)  # noqa: PLR2004
         changesets = self._changesets(found)
         late = self._list(source)
-        self._bring({each: entry for each, entry in late.items() if _rank(each) > 1 or entry.kind == "d"}, lambda _path: True, found)
+        self._bring(inner, {each: entry for each, entry in late.items() if _rank(each) > 1 or entry.kind == "d"}, lambda _path: True, found)
         for path in self.built.keys() - found.keys():
             self._unlink(path)
         if problem := self._cut(found, changesets):
@@ -187,18 +188,15 @@ class HgDirectory:
     def _list(self, source: bytes) -> dict[bytes, Entry]:
         found = {}
         for block in walk(source):
-            size, _ = HEAD.unpack_from(block)
+            size, _more = HEAD.unpack_from(block)
             for entry in unpack(block[HEAD.size : HEAD.size + size], block[HEAD.size + size :]):
                 if entry.path:
                     found[entry.path] = entry
         under_way = b"store/journal" in found
         return {each: entry for each, entry in found.items() if not passing(each) and not (under_way and _JOURNAL.search(each))}
 
-    def _bring(self, listed: dict[bytes, Entry], wanted: object, found: dict[bytes, Entry]) -> None:
+    def _bring(self, inner: Copier, listed: dict[bytes, Entry], wanted: Callable[[bytes], bool], found: dict[bytes, Entry]) -> None:
         """Link or copy what was listed, in the order in which it must be read."""
-        inner = self.inner
-        assert inner is not None  # noqa: S101
-        assert callable(wanted)  # noqa: S101
         for path in sorted(each for each, entry in listed.items() if entry.kind == "d"):
             found[path] = listed[path]
             if path not in self.made:

@@ -150,7 +150,7 @@ class Manifest:
 
     def count(self) -> int:
         """Return the number of entries."""
-        return sum(count(block) for _, block in self.blocks())
+        return sum(count(block) for _directory, block in self.blocks())
 
     def save(self, path: str) -> None:
         """Write the manifest to a file, whole or not at all."""
@@ -190,7 +190,7 @@ class Writer:
     def __enter__(self) -> Writer:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         """Throw away what is not finished."""
         if self._file is not None:
             self._file.close()
@@ -407,11 +407,10 @@ def differences(before: Manifest, now: Manifest) -> Iterator[tuple[bytes, list[t
                 pairs += [(was, None) for was in were.values()]
                 yield new[0], pairs
             old, new = next(olds, None), next(news, None)
-        elif new is None or (old and order(old[0]) < order(new[0])):
-            assert old  # noqa: S101
+        elif old and (new is None or order(old[0]) < order(new[0])):
             yield old[0], [(was, None) for was in unpack(*old)]
             old = next(olds, None)
-        else:
+        elif new:
             yield new[0], [(None, entry) for entry in unpack(*new)]
             new = next(news, None)
 
@@ -423,7 +422,7 @@ def rewrite(now: Manifest, known: Mapping[bytes, Entry | None], path: str) -> Ma
         by_directory.setdefault(each.rpartition(b"/")[0], {})[each] = entry
         if entry is not None and entry.kind == "d":
             by_directory.setdefault(each, {})
-    extra = iter(sorted(by_directory.keys() - {directory for directory, _ in now.blocks()}, key=order))
+    extra = iter(sorted(by_directory.keys() - {directory for directory, _block in now.blocks()}, key=order))
     waiting = next(extra, None)
 
     def records(directory: bytes, entries: dict[bytes, Entry]) -> bytes:

@@ -67,7 +67,7 @@ def stream(
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        for _ in range(max(1, min(processes, len(jobs)))):
+        for _number in range(max(1, min(processes, len(jobs)))):
             reader, writer = os.pipe()
             child = os.fork()
             if not child:
@@ -101,7 +101,7 @@ def _hear(readers: list[int]) -> Iterator[tuple[int, Any]]:
         for reader in readers:
             selector.register(reader, selectors.EVENT_READ, bytearray())
         while selector.get_map():
-            for key, _ in selector.select():
+            for key, _events in selector.select():
                 chunk = os.read(key.fd, 1 << 20)
                 if not chunk:
                     selector.unregister(key.fd)
@@ -153,7 +153,7 @@ def _serve(work: Callable[[J, Callable[[Any], None]], R], jobs: Sequence[J], thr
         if threads == 1:
             take()
         else:
-            crew = [threading.Thread(target=take) for _ in range(threads)]
+            crew = [threading.Thread(target=take) for _number in range(threads)]
             for each in crew:
                 each.start()
             for each in crew:

@@ -64,14 +64,14 @@ def build(top: Path, count: int) -> int:
         for name in range(110):
             file = repository / f"src/part{name % 11}/file{name}.py"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text("".join(f"{chance.random()}\n" for _ in range(chance.choice([5, 50, 300]))))
+            file.write_text("".join(f"{chance.random()}\n" for _line in range(chance.choice([5, 50, 300]))))
         for step in range(4):
             for name in chance.sample(range(110), 6):
                 with (repository / f"src/part{name % 11}/file{name}.py").open("a") as handle:
                     handle.write(f"{chance.random()}\n")
             git(repository, "add", "-A")
             git(repository, "commit", "-q", "-m", f"step {step}")
-    return sum(len(directories) + len(files) for _, directories, files in os.walk(top))
+    return sum(len(directories) + len(files) for _path, directories, files in os.walk(top))
 
 
 def change(top: Path, step: int) -> None:

@@ -339,7 +339,7 @@ def test_nothing_a_repository_configures_runs(place: Place, tmp_path: Path) -> N
         (mercurial / name).write_text(
             f"[hooks]\nprelock.x = {script}\nupdate = {script}\n[extensions]\ntrap = {extension}\n[alias]\nverify = !{script}\n"
         )
-    for _ in range(2):
+    for _turn in range(2):
         outcomes = place.sync()
         for name, outcome in outcomes.items():
             assert outcome.state in {"synced", "up to date"} or name == "pointing", outcome.error
@@ -741,7 +741,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
         if not killed(base, at):
             break
         for each in ("work", "new/inner"):
-            if (relocated.target / each.split("/")[0]).exists():
+            if (relocated.target / each.partition("/")[0]).exists():
                 assert mirroring.git_problems(relocated.target / each) == "", at
         assert mirroring.hg_problems(relocated.target / "mercurial") == "", at
         text = (relocated.target / "plain/tree/file").read_text()
