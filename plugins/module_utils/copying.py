@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
@@ -184,8 +184,8 @@ class Copier:
         held: list[int] = []
         try:
             with suppress(FileNotFoundError, NotADirectoryError):
-                held.append(open_directory(self.source, path))
-                held.append(open_directory(self.top, path))
+                held.append(self._open(0, path))
+                held.append(self._open(1, path))
                 self._held[path] = (held[0], held[1])
             yield
         finally:
@@ -193,21 +193,30 @@ class Copier:
             for each in held:
                 os.close(each)
 
-    @contextmanager
-    def _source_directory(self, path: bytes) -> Iterator[int]:
-        if found := self._held.get(path):
-            yield found[0]
-        else:
-            with directory(self.source, path) as held:
-                yield held
+    def _open(self, side: int, path: bytes) -> int:
+        """Open a directory of the source (0) or of the mirror (1), from the one above it if that is held."""
+        above, name = split(path)
+        if path and (found := self._held.get(above)):
+            return open_directory(found[side], name)
+        return open_directory((self.source, self.top)[side], path)
 
     @contextmanager
-    def _directory(self, path: bytes) -> Iterator[int]:
+    def _either(self, side: int, path: bytes) -> Iterator[int]:
         if found := self._held.get(path):
-            yield found[1]
-        else:
-            with directory(self.top, path) as held:
-                yield held
+            yield found[side]
+            return
+        held = self._open(side, path)
+        try:
+            yield held
+        finally:
+            os.close(held)
+
+    def source_directory(self, path: bytes) -> AbstractContextManager[int]:
+        """Hold a directory of the source open, as :func:`open_directory` opens it."""
+        return self._either(0, path)
+
+    def _directory(self, path: bytes) -> AbstractContextManager[int]:
+        return self._either(1, path)
 
     def each(self, do: Callable[[T], Any], items: Iterable[T]) -> None:
         """Do something with each item, at once where the target is far."""
@@ -253,7 +262,7 @@ class Copier:
         """
         parent, name = split(path)
         try:
-            with self._source_directory(parent) as held:
+            with self.source_directory(parent) as held:
                 source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=held)
         except OSError as error:
             if error.errno in _GONE:
@@ -573,7 +582,7 @@ class Copier:
         if made.st_mtime_ns != entry.mtime_ns:
             os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=held, follow_symlinks=False)
         if (self.xattrs or self.acls) and entry.kind in "fd":
-            with suppress(FileNotFoundError, NotADirectoryError), self._source_directory(entry.parent if entry.path else b"") as there:
+            with suppress(FileNotFoundError, NotADirectoryError), self.source_directory(entry.parent if entry.path else b"") as there:
                 self._extended(f"/proc/self/fd/{there}/".encode() + (entry.name or b"."), f"/proc/self/fd/{held}/".encode() + name)
 
     def _dress(self, out: int, seen: os.stat_result, source: int) -> None:

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, MirrorError, _delete, open_directory, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, MirrorError, _delete, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, GitDirectory, kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, passing
@@ -600,18 +600,20 @@ class _Task:
 
         def dress(path: bytes) -> None:
             with suppress(FileNotFoundError, NotADirectoryError):
-                held = open_directory(copier.source, path)
-                try:
+                with copier.source_directory(path) as held:
                     found = os.fstat(held)
-                finally:
-                    os.close(held)
                 copier.attributes(entry_of(path, found))
 
-        depths: dict[int, list[bytes]] = {}
+        depths: dict[int, dict[bytes, list[bytes]]] = {}
         for path in paths:
-            depths.setdefault(path.count(b"/") + bool(path), []).append(path)
+            depths.setdefault(path.count(b"/") + bool(path), {}).setdefault(path.rpartition(b"/")[0], []).append(path)
         for depth in sorted(depths, reverse=True):
-            copier.each(dress, depths[depth])
+            if self.pool is None:
+                for parent, below in depths[depth].items():
+                    with copier.inside(parent):
+                        copier.each(dress, below)
+            else:
+                copier.each(dress, [path for below in depths[depth].values() for path in below])
 
     def _put_in_place(self, top: str) -> None:
         final = self.settings.mirror(self.unit)

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, open_directory, read_source, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, read_source, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD as BLOCK_HEAD
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, unpack, walk
@@ -176,13 +176,10 @@ class GitDirectory:
 
     def _directory(self, path: bytes) -> Entry | None:
         try:
-            held = open_directory(self.copier.source, path)
+            with self.copier.source_directory(path) as held:
+                found = os.fstat(held)
         except OSError:
             return None
-        try:
-            found = os.fstat(held)
-        finally:
-            os.close(held)
         return Entry(
             path,
             found.st_mode,
@@ -259,8 +256,11 @@ class GitDirectory:
                 self.touched.add(entry.parent)
                 self.objects[path] = got if got.ctime_ns else entry
 
-        for path in sorted(each for each, entry in listed.items() if entry.kind == "d"):
-            self._need(path)
+        objects = self.prefix + b"objects"
+        self._need(objects)
+        with self.copier.inside(objects):
+            for path in sorted(each for each, entry in listed.items() if entry.kind == "d"):
+                self._need(path)
         wanted = [each for each, entry in listed.items() if entry.kind == "f" and self.objects.get(each) != entry]
         packs = self.prefix + b"objects/pack/"
         loose: dict[bytes, list[bytes]] = {}
@@ -268,9 +268,10 @@ class GitDirectory:
             if not each.startswith(packs):
                 loose.setdefault(each.rpartition(b"/")[0], []).append(each)
         if self.copier.pool is None:
-            for parent, paths in loose.items():
-                with self.copier.inside(parent):
-                    self.copier.each(bring, paths)
+            with self.copier.inside(objects):
+                for parent, paths in loose.items():
+                    with self.copier.inside(parent):
+                        self.copier.each(bring, paths)
         else:
             self.copier.each(bring, [each for paths in loose.values() for each in paths])
         for rank in (0, 1, 2):
