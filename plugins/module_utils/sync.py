@@ -512,7 +512,7 @@ def _inspect(whole: Backup, init: bool, allow_local: bool, only_read: bool) -> F
     found, fresh = target.inspect(whole.place, init, allow_local)
     if fresh and only_read:
         raise ConflictError(f"{found.root} is no backup yet.", "repoman sync --init")
-    return Found(found, fresh, not fresh and _answers_in(found.root) > FAR_SECONDS)
+    return Found(found, fresh, _answers_in(found.root) > FAR_SECONDS)
 
 
 def _answers_in(path: str) -> float:

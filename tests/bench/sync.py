@@ -148,7 +148,7 @@ def slow(base: Path, wanted: bool) -> Iterator[Path]:
     program, mounted = base / "slowfs", base / "mounted"
     subprocess.run(["cc", "-O2", str(HERE / "slowfs.c"), "-o", str(program), *flags], check=True)
     mounted.mkdir()
-    subprocess.run([str(program), str(mounted), str(backing)], check=True)
+    subprocess.run([str(program), str(mounted), str(backing), "-o", "max_threads=64"], check=True)
     try:
         yield mounted
     finally:
