@@ -10,7 +10,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,9 @@ from pathlib import Path
 
 import pytest
 from proxy import RecordingProxy
-from world import ADMINS, CHECKOUT, LAN_IP, Me, World, account, home_of
+from world import ADMINS, CHECKOUT, LAN_IP, Me, World, account, home_of, remove
+
+os.umask(0o022)  # what root makes here the user must be able to read, whoever runs the tests
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,7 +59,7 @@ def installation() -> Iterator[Path]:
         subprocess.run([*pip, engine, str(CHECKOUT)], check=True)
         yield place / "venv/bin"
     finally:
-        shutil.rmtree(place)
+        remove(place)
 
 
 @pytest.fixture
