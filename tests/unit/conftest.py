@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import socketserver
 import tempfile
@@ -36,6 +37,7 @@ settings.register_profile(
 )
 settings.load_profile("repoman")
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would all they start
 os.umask(0o022)  # modes that tests expect, whoever runs them
 
 NOBODY = 65534
