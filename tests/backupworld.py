@@ -65,7 +65,7 @@ class BackupWorld:
 
     def _params(self, spec: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         plain = {key: option.get("default") for key, option in spec["argument_spec"].items()}
-        return plain | {"registry_path": str(self.registry), "user": self.user} | given
+        return plain | {"registry_path": str(self.registry), "user": self.user, "probe_timeout": 60.0} | given
 
     def project(self, name: str, **more: str) -> None:
         """Register a project."""
