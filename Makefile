@@ -1,6 +1,11 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# What a machine's settings may not change: the language of messages, the repository that git commands are about.
+export LC_ALL := C.UTF-8
+unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
+export PIP_RETRIES ?= 10
+
 PREFIX ?= /usr/local
 DESTDIR ?=
 # The virtual environment is made with a Python that any user of the machine can run.
@@ -56,13 +61,13 @@ venv: $(VENV)/.done
 $(VENV)/.done: pyproject.toml hatch_build.py scripts/dev-incus
 	@scripts/dev-incus install
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -qq --disable-pip-version-check --editable '.[dev]'
+	scripts/thrice $(BIN)/pip install -qq --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 install: ## the command and the vendor profiles, to PREFIX (/usr/local), under DESTDIR
 	install -d $(LIB_DIR) $(DESTDIR)$(PREFIX)/bin $(PROFILES_DIR)
 	$(PYTHON) -m venv $(LIB_DIR)/venv
-	$(LIB_DIR)/venv/bin/pip install -qq --disable-pip-version-check .
+	scripts/thrice $(LIB_DIR)/venv/bin/pip install -qq --disable-pip-version-check .
 	printf '#!/bin/sh\nexport REPOMAN_VENDOR_DIR="$${REPOMAN_VENDOR_DIR:-%s}"\nexec %s -m repoman "$$@"\n' \
 		'$(PREFIX)/share/repoman/profiles' '$(PREFIX)/lib/repoman/venv/bin/python' >$(DESTDIR)$(PREFIX)/bin/repoman
 	chmod 0755 $(DESTDIR)$(PREFIX)/bin/repoman

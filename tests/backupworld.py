@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils import registry, r
 from ansible_collections.homelab.repoman.plugins.modules import repoman_restore, repoman_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 REGISTRY = """\
 [repoman]
@@ -63,7 +65,7 @@ class BackupWorld:
 
     def _params(self, spec: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         plain = {key: option.get("default") for key, option in spec["argument_spec"].items()}
-        return plain | {"registry_path": str(self.registry), "user": self.user} | given
+        return plain | {"registry_path": str(self.registry), "user": self.user, "probe_timeout": 60.0} | given
 
     def project(self, name: str, **more: str) -> None:
         """Register a project."""
@@ -136,6 +138,22 @@ def seen(root: Path) -> dict[str, tuple[object, ...]]:
         content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
         tree[str(path.relative_to(root))] = (status.st_mode, status.st_size, status.st_mtime_ns, status.st_ino, content)
     return tree
+
+
+def killed_after(seconds: float, run: Callable[[], object]) -> None:
+    """Call ``run`` in a process that is killed after so long; it, and what it forked, has ended then."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            run()
+        os._exit(0)
+    os.close(writing)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.read(reading, 1)  # the end of the pipe: nobody holds it any more
+    os.close(reading)
 
 
 @contextmanager

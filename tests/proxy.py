@@ -12,6 +12,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,27 @@ SWITCHING_PROTOCOLS = 101
 NO_CONTENT = 204
 NOT_MODIFIED = 304
 FIRST_FINAL_STATUS = 200
+
+
+class Hold:
+    """A hook that holds a run while Incus works for it: at the first request after the one that began the work.
+
+    :param method: of the request that begins the work. :param part: of its target.
+    :param limit: seconds after which the run goes on all the same.
+    """
+
+    def __init__(self, method: str, part: str, limit: float = 180) -> None:
+        self._method, self._part, self._limit = method, part, limit
+        self._asked = False
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, method: str, target: str) -> None:
+        """Look at a request."""
+        if method == self._method and self._part in target:
+            self._asked = True
+        elif self._asked and not self.reached.is_set():
+            self.reached.set()
+            self.go_on.wait(self._limit)
 
 
 class _HungUpError(Exception):
@@ -155,7 +177,7 @@ class RecordingProxy:
     def __init__(self, upstream: str) -> None:
         """Make the directory of the socket; ``with`` listens."""
         self._upstream = upstream
-        self._directory = Path(tempfile.mkdtemp(prefix="repoman-proxy-"))
+        self._directory = Path(tempfile.mkdtemp(prefix="repoman-proxy-", dir="/var/tmp"))
         self.path = str(self._directory / "unix.socket")
         self._lock = threading.Lock()
         self._requests: list[Request] = []
@@ -201,6 +223,13 @@ class RecordingProxy:
         with self._lock:
             self._requests.clear()
             self.connections = 0
+
+    def settle(self, limit: float = 60) -> None:
+        """Wait until everybody who was connected has hung up, and what they asked for has reached Incus."""
+        deadline = time.monotonic() + limit
+        for thread in self._threads[1:]:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            assert not thread.is_alive()
 
     def on_request(self, hook: Hook | None) -> None:
         """Call ``hook(method, target)`` before a request is handed on; ``None`` takes it away.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +19,10 @@ from pathlib import Path
 
 import pytest
 from proxy import RecordingProxy
-from world import ADMINS, CHECKOUT, LAN_IP, Me, World, account, home_of
+from world import ADMINS, CHECKOUT, LAN_IP, Me, World, account, home_of, remove
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would all they start
+os.umask(0o022)  # what root makes here the user must be able to read, whoever runs the tests
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,14 +54,14 @@ def installation() -> Iterator[Path]:
     """The ``bin`` of a virtual environment with the wheel installed, where any user can run it."""
     place = Path(tempfile.mkdtemp(prefix="repoman-t", dir="/var/tmp"))
     place.chmod(0o755)
-    pip = [str(place / "venv/bin/python"), "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
+    pip = [str(CHECKOUT / "scripts/thrice"), str(place / "venv/bin/python"), "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
     engine = f"ansible-core=={os.environ['REPOMAN_ANSIBLE_CORE']}.*" if os.environ.get("REPOMAN_ANSIBLE_CORE") else "ansible-core"
     try:
         subprocess.run([sys.executable, "-m", "venv", str(place / "venv")], check=True)
         subprocess.run([*pip, engine, str(CHECKOUT)], check=True)
         yield place / "venv/bin"
     finally:
-        shutil.rmtree(place)
+        remove(place)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from lab import Lab, closed_port, lab
-from proxy import RecordingProxy
-from world import Me, Result, changes
+from proxy import Hold, RecordingProxy
+from world import TIMEOUT, Me, Result, changes
 
 HOMELAB = Path(__file__).parent / "homelab"
 NAMES = ("nas1", "nas2")
@@ -111,12 +111,10 @@ def test_interruption_is_undone_over_there(homelab: Lab, name: str, pipelining: 
     """Ctrl-C here ends the module on the other host, which undoes what it began: without a terminal there, and with one and ``become``."""
     host = homelab.hosts[name]
     host.git_repository("demo")
-    begun, undone, go_on = threading.Event(), threading.Event(), threading.Event()
+    hold, undone = Hold("PUT", "/state"), threading.Event()
 
     def watch(method: str, target: str) -> None:
-        if method == "PUT" and "/state" in target and not begun.is_set():
-            begun.set()
-            assert go_on.wait(60)
+        hold(method, target)
         if method == "DELETE" and target.partition("?")[0].endswith("/instances/demo"):
             undone.set()
 
@@ -129,14 +127,14 @@ def test_interruption_is_undone_over_there(homelab: Lab, name: str, pipelining: 
         before = host.registry.read_text()
         proxy.on_request(watch)
         process = homelab.controller.start("repoman", *on, "new", "demo", "--image", "busybox")
-        assert begun.wait(60)
+        assert hold.reached.wait(TIMEOUT)
         os.kill(process.pid, signal.SIGINT)
-        _out, err = process.communicate(timeout=60)
-        go_on.set()
+        _out, err = process.communicate(timeout=TIMEOUT)
         assert process.returncode == 130, err
         assert b"being undone there" in err
-        assert undone.wait(60)
+        assert undone.wait(TIMEOUT)
         host.wait_gone("demo")
+        hold.go_on.set()
     assert host.registry.read_text() == before
 
 

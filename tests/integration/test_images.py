@@ -11,7 +11,6 @@ import os
 import platform
 import pty
 import signal
-import socket
 import ssl
 import subprocess
 import tarfile
@@ -22,6 +21,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from lab import closed_port
 from proxy import RecordingProxy
 from world import TIMEOUT, World
 
@@ -202,8 +202,7 @@ def test_local_fingerprints_and_unknown_names(ready: World, proxy: RecordingProx
 def test_public_image_of_another_incus(ready: World) -> None:
     """Its certificate is the one the client has kept; with another one nothing is made."""
     ready.git_repository("demo")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{closed_port()}"
     ready.incus("config", "set", f"core.https_address={address}")
     try:
         about = json.loads(ready.incus("query", "/1.0"))["environment"]

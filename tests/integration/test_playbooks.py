@@ -92,7 +92,11 @@ def test_collection_built_and_installed_alone(world: World, tmp_path: Path) -> N
     """ansible-galaxy collection build && install, no ansible.cfg: the playbooks run from there."""
     galaxy = world.bin_dir / "ansible-galaxy"
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=CHECKOUT, check=True, capture_output=True, text=True
+        ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=CHECKOUT,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     source = tmp_path / "source"
     for name in filter(None, listed.stdout.split("\0")):

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 
 import pytest
-from proxy import RecordingProxy
-from world import World
+from proxy import Hold, RecordingProxy
+from world import TIMEOUT, World
 
 
 @pytest.fixture
@@ -229,12 +228,13 @@ def test_interruption_leaves_nothing(ready: World, proxy: RecordingProxy) -> Non
     """SIGINT in the middle of a run undoes what it made and exits with 130."""
     ready.git_repository("demo")
     before = ready.registry.read_text()
+    hold = Hold("PUT", "/state")
+    proxy.on_request(hold)
     process = ready.start("repoman", "new", "demo", "--image", "debian")
-    seen = threading.Event()
-    proxy.on_request(lambda method, target: seen.set() if method == "PUT" and "/state" in target else None)
-    assert seen.wait(60)
+    assert hold.reached.wait(TIMEOUT)
     os.kill(process.pid, signal.SIGINT)
-    _out, err = process.communicate(timeout=120)
+    _out, err = process.communicate(timeout=TIMEOUT)
+    hold.go_on.set()
     assert process.returncode == 130 and b"repoman: error:" in err and b"Traceback" not in err, err
     assert ready.instances() == {} and ready.registry.read_text() == before
 

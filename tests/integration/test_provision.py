@@ -10,10 +10,12 @@ import signal
 import subprocess
 import threading
 import tomllib
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
-from proxy import RecordingProxy
+from proxy import Hold, RecordingProxy
 from world import TIMEOUT, Result, World
 
 DRIVER = """\
@@ -67,16 +69,21 @@ def assert_works(world: World, name: str) -> None:
 
 
 class Killer:
-    """Kills a run at one of its requests, before or while Incus sees it."""
+    """Kills a run at one of its requests, before or while Incus sees it.
 
-    def __init__(self, at: int, forward: bool) -> None:
-        self.left, self.forward = at, forward
+    :param counts: which requests count.
+    """
+
+    def __init__(self, at: int, forward: bool, counts: Callable[[str, str], bool] = lambda method, target: True) -> None:
+        self.left, self.forward, self.counts = at, forward, counts
         self.process: subprocess.Popen[bytes] | None = None
         self.ready = threading.Event()
 
     def __call__(self, method: str, target: str) -> None:
         """Count a request."""
         self.ready.wait(TIMEOUT)
+        if not self.counts(method, target):
+            return
         if self.left == 0 and self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -92,25 +99,35 @@ def test_killed_at_any_moment(ready: World, proxy: RecordingProxy) -> None:
     before = ready.registry.read_text()
     proxy.clear()
     drive(ready, "demo")
-    requests = proxy.requests
     assert_works(ready, "demo")
-    uploads = [at for at, (_method, target) in enumerate(requests) if "/files?" in target]
-    writes = [at for at, (method, target) in enumerate(requests) if method not in ("GET", "DELETE") and at not in uploads[:-1]]
-    long = [at for at in writes if any(part in requests[at][1] for part in ("/1.0/instances?", "/state?", "/exec?"))]
-    assert len(writes) > 6 and len(long) > 4 and uploads
-    for at, forward in [*((at, False) for at in writes), *((at, True) for at in long)]:
-        ready.incus("delete", "--force", "--project=repoman", "demo")
-        ready.write(ready.registry, before)
-        killer = Killer(at, forward)
-        proxy.on_request(killer)
-        with ready.start(*command(ready, "demo")) as killer.process:
-            killer.ready.set()
-            killer.process.communicate(timeout=TIMEOUT)
-        proxy.on_request(None)
-        assert killer.process.returncode == -signal.SIGKILL, requests[at]
-        result = drive(ready, "demo")
-        assert not result.get("failed"), (requests[at], forward, result)
-        assert_works(ready, "demo")
+    last_upload = [target for _method, target in proxy.requests if "/files?" in target][-1]
+
+    def writes(method: str, target: str) -> bool:
+        return method not in ("GET", "DELETE") and ("/files?" not in target or target == last_upload)
+
+    def long(method: str, target: str) -> bool:
+        return writes(method, target) and any(part in target for part in ("/1.0/instances?", "/state?", "/exec?"))
+
+    for forward, counts, least in ((False, writes, 7), (True, long, 5)):
+        for at in count():
+            ready.incus("delete", "--force", "--project=repoman", "demo")
+            ready.write(ready.registry, before)
+            killer = Killer(at, forward, counts)
+            proxy.clear()
+            proxy.on_request(killer)
+            with ready.start(*command(ready, "demo")) as killer.process:
+                killer.ready.set()
+                killer.process.communicate(timeout=TIMEOUT)
+            proxy.settle()
+            proxy.on_request(None)
+            last = proxy.requests[-1]
+            if killer.process.returncode == 0:  # it had no more requests than that
+                break
+            assert killer.process.returncode == -signal.SIGKILL, last
+            result = drive(ready, "demo")
+            assert not result.get("failed"), (last, forward, result)
+            assert_works(ready, "demo")
+        assert at >= least
 
 
 def test_two_at_once(ready: World, proxy: RecordingProxy) -> None:
@@ -139,11 +156,12 @@ def test_an_interrupt_ends_a_run_of_several(ready: World, proxy: RecordingProxy,
     """What is finished stays, what is under way is undone, what comes after is not begun."""
     for name in ("one", "two", "three"):
         ready.git_repository(name)
-    seen = threading.Event()
-    proxy.on_request(lambda method, target: seen.set() if method == "PUT" and "/instances/two/state" in target else None)
+    hold = Hold("PUT", "/instances/two/state")
+    proxy.on_request(hold)
     process = ready.start(*command(ready, "one", "two", "three"))
-    assert seen.wait(TIMEOUT)
+    assert hold.reached.wait(TIMEOUT)
     process.send_signal(number)
+    hold.go_on.set()
     out, err = process.communicate(timeout=TIMEOUT)
     assert json.loads(out)["exit_code"] == 130, err
     proxy.on_request(None)
@@ -155,12 +173,13 @@ def test_terminated_command_undoes(ready: World, proxy: RecordingProxy) -> None:
     """SIGTERM to the command itself: nothing is left, exit 130."""
     ready.git_repository("demo")
     before = ready.registry.read_text()
-    seen = threading.Event()
-    proxy.on_request(lambda method, target: seen.set() if method == "PUT" and "/state" in target else None)
+    hold = Hold("PUT", "/state")
+    proxy.on_request(hold)
     process = ready.start("repoman", "new", "demo", "--image", "busybox")
-    assert seen.wait(TIMEOUT)
+    assert hold.reached.wait(TIMEOUT)
     process.terminate()
     _out, err = process.communicate(timeout=TIMEOUT)
+    hold.go_on.set()
     assert process.returncode == 130 and b"repoman: error:" in err, err
     assert ready.instances() == {} and ready.registry.read_text() == before
 

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 from proxy import RecordingProxy
-from world import World
+from world import TIMEOUT, World
 
 BRIDGE = "ip link add br0 type bridge && ip addr add 198.51.100.7/24 dev br0 && ip link set br0 up"
 
@@ -85,7 +85,7 @@ def run_in_namespace(script: str) -> None:
     import subprocess
 
     sudo = [] if os.geteuid() == 0 else ["sudo"]
-    subprocess.run([*sudo, "unshare", "--net", "sh", "-c", script], check=True, capture_output=True, timeout=60)
+    subprocess.run([*sudo, "unshare", "--net", "sh", "-c", script], check=True, capture_output=True, timeout=TIMEOUT)
 
 
 def test_old_registry_is_migrated_with_a_backup(world: World) -> None:

@@ -20,9 +20,7 @@ from contextlib import contextmanager
 
 import pytest
 from proxy import RecordingProxy
-from world import World
-
-LIMIT = 60
+from world import TIMEOUT, World
 
 
 class Terminal:
@@ -46,7 +44,7 @@ class Terminal:
 
     def wait_for(self, text: str) -> str:
         """Return what was shown up to and with ``text``, which must come."""
-        wanted, deadline = text.encode(), time.monotonic() + LIMIT
+        wanted, deadline = text.encode(), time.monotonic() + TIMEOUT
         while wanted not in self.seen:
             assert select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))[0], (text, self.seen)
             assert self._read(), (text, self.seen)
@@ -94,7 +92,9 @@ def demo(ready: World) -> World:
 def raw(world: World, *argv: str | bytes, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """Run ``repoman`` with bytes for arguments and input."""
     command = [os.fsencode(part) for part in world.me.command(["repoman"], world.env())]
-    return subprocess.run([*command, *map(os.fsencode, argv)], input=stdin, capture_output=True, cwd=world.home, check=False, timeout=LIMIT)
+    return subprocess.run(
+        [*command, *map(os.fsencode, argv)], input=stdin, capture_output=True, cwd=world.home, check=False, timeout=TIMEOUT
+    )
 
 
 def test_in_a_pipe(demo: World, proxy: RecordingProxy) -> None:

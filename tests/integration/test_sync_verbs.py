@@ -4,17 +4,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from world import Result, World
+from world import TIMEOUT, Result, World
 
 REGISTRY = """\
 [repoman]
@@ -43,6 +46,23 @@ def backup(world: World) -> Iterator[Path]:
     yield target
     if os.path.ismount(target):
         subprocess.run(["umount", "--lazy", target], check=True)
+
+
+@contextmanager
+def once_read(fifo: Path, run: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Wait until somebody reads a pipe, and keep it open."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            writing = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError as error:
+            assert error.errno == errno.ENXIO and run.poll() is None and time.monotonic() < deadline, (error, run.poll())
+            time.sleep(0.01)
+    try:
+        yield
+    finally:
+        os.close(writing)
 
 
 def rows(result: Result) -> dict[str, list[str]]:
@@ -158,11 +178,10 @@ def test_an_interrupted_run(world: World, backup: Path, number: signal.Signals) 
     os.mkfifo(fifo)
     os.chmod(fifo, 0o666)
     run = world.start("repoman", "sync")
-    with open(fifo, "wb") as hold:  # opens once the run reads the mark; it then waits for the rest of it
+    with once_read(fifo, run):  # it now waits for what the mark says
         run.send_signal(number)
-        _out, err = run.communicate(timeout=60)
+        _out, err = run.communicate(timeout=TIMEOUT)
         assert run.returncode == 130, err
-        hold.close()
     fifo.unlink()
     fifo.write_bytes(text)
     os.chown(fifo, world.me.uid, world.me.gid)

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pwd
 import re
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -46,7 +48,7 @@ def account(mark: str, home: str = "") -> Iterator[Me]:
     :param mark: a letter that tells it from the other accounts of this run.
     :param home: its home; a temporary directory where not given.
     """
-    name = f"repoman-{mark}{os.getpid()}"
+    name = f"repoman-{mark}{secrets.token_hex(4)}"
     with ExitStack() as stack:
         place = home or str(stack.enter_context(place_for("repoman-a")))
         subprocess.run(["groupadd", "--force", ADMINS], check=True)
@@ -54,11 +56,33 @@ def account(mark: str, home: str = "") -> Iterator[Me]:
             ["useradd", "--user-group", "--no-create-home", "--home-dir", place, "--groups", ADMINS, "--shell", "/bin/bash", name],
             check=True,
         )
-        stack.callback(subprocess.run, ["userdel", name], check=True)
         entry = pwd.getpwnam(name)
+        stack.callback(_take_leave, entry)
         if not home:
             os.chown(place, entry.pw_uid, entry.pw_gid)
         yield Me(name, entry.pw_uid, entry.pw_gid, place)
+
+
+def _take_leave(entry: pwd.struct_passwd) -> None:
+    """Remove an account, and what it still runs."""
+    deadline = time.monotonic() + TIMEOUT
+    while subprocess.run(["pkill", "-KILL", "--runstates", "D,R,S", "-U", str(entry.pw_uid)], check=False).returncode == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    subprocess.run(["userdel", "--force", entry.pw_name], check=True)
+
+
+def remove(place: Path) -> None:
+    """Remove a directory, also while a process that is about to end removes its files too, or makes the last one."""
+    for _attempt in range(100):
+        try:
+            shutil.rmtree(place)
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.ENOTEMPTY}:
+                raise
+        if not place.exists():
+            return
+    raise AssertionError(f"{place} is not empty: {list(place.rglob('*'))}")
 
 
 @contextmanager
@@ -69,7 +93,7 @@ def place_for(prefix: str) -> Iterator[Path]:
     try:
         yield place
     finally:
-        shutil.rmtree(place)
+        remove(place)
 
 
 @contextmanager

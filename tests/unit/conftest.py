@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import socketserver
 import tempfile
@@ -24,11 +25,20 @@ from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Where nobody looks, the same examples each time, so that a red run can be run again; at a desk, new ones.
-settings.register_profile("repoman", deadline=None, max_examples=60, derandomize=bool(os.environ.get("CI")))
+settings.register_profile(
+    "repoman",
+    deadline=None,
+    max_examples=60,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],  # how fast a busy machine is, is no fault
+)
 settings.load_profile("repoman")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would all they start
+os.umask(0o022)  # modes that tests expect, whoever runs them
 
 NOBODY = 65534
 
@@ -39,6 +49,7 @@ class Reply:
 
     :param data: ``metadata`` of the answer, or of the operation.
     :param delay: seconds to wait first.
+    :param gate: what to wait for first.
     :param raw: bytes to send as they are, and hang up.
     :param hang_up: close the connection without a word.
     :param close_after: close the connection after the answer, without having said so.
@@ -52,6 +63,7 @@ class Reply:
     error_code: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0
+    gate: threading.Event | None = None
     raw: bytes | None = None
     body: bytes | None = None
     hang_up: bool = False
@@ -132,6 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._read_body()
         reply = self.daemon.next_reply(Seen(self.command, self.path, dict(self.headers.items()), body))
         time.sleep(reply.delay)
+        if reply.gate:
+            reply.gate.wait(60)
         if reply.hang_up or reply.raw is not None:
             self.wfile.write(reply.raw or b"")
             self.close_connection = True
@@ -168,7 +182,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 @pytest.fixture
 def short_dir() -> Iterator[Path]:
     """Return a directory whose path leaves room for a socket's name, open to every user."""
-    directory = Path(tempfile.mkdtemp(prefix="repoman-test-"))
+    directory = Path(tempfile.mkdtemp(prefix="repoman-test-", dir="/var/tmp"))
     directory.chmod(0o755)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)

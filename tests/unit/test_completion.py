@@ -51,7 +51,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def shell(*argv: str) -> list[str]:
     """Run a shell; return the lines it prints."""
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False, stdin=subprocess.DEVNULL)
     assert done.returncode == 0 and not done.stderr, done
     return done.stdout.splitlines()
 
@@ -109,7 +109,7 @@ def on_terminal(command: str, typed: str) -> str:
         input=typed,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
         check=False,
         env=os.environ | {"TERM": "xterm"},
     )

@@ -35,7 +35,7 @@ def ansible_doc(*arguments: str) -> str:
     """Return what ansible-doc says; it must say it without a warning."""
     environment = os.environ | {"ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_COLLECTIONS_PATHS": str(COLLECTIONS)}
     command = [str(Path(sys.executable).with_name("ansible-doc")), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
     assert done.returncode == 0 and "[ERROR]" not in done.stderr and NAMESPACE not in done.stderr, done.stderr
     return done.stdout
 

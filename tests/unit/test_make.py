@@ -13,7 +13,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 def make(*arguments: str) -> None:
     """Run make in the checkout."""
-    done = subprocess.run(["make", "-s", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(["make", "-s", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0, done.stderr
 
 

@@ -609,7 +609,7 @@ def test_what_is_shown_is_rendered_and_checked(library: Library) -> None:
 @pytest.fixture
 def client(daemon: Any) -> incus.Client:
     """Return a client of the scripted daemon."""
-    return incus.Client(daemon.path, timeout=2)
+    return incus.Client(daemon.path)
 
 
 def test_all_profiles_are_read_at_once(daemon: Any, client: incus.Client, reply: Any) -> None:

@@ -812,7 +812,7 @@ def test_a_writer_takes_over_when_the_lock_is_free(path: str, me: Account) -> No
         time.sleep(0.1)
         assert read(path) == SCHEMA_3
         registry.write_atomic(path, SCHEMA_3.replace("attic", "cellar"), me)
-    waiting.join(10)
+    waiting.join()
     assert read(path) == SCHEMA_3.replace("attic", "cellar").replace("10.0.0.1", "10.0.0.2")
 
 

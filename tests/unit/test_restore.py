@@ -6,10 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     RepomanError,
     UsageError,
 )
-from backupworld import BackupWorld, differences, git, seen
+from backupworld import BackupWorld, differences, git, killed_after, seen
 
 
 @pytest.fixture
@@ -317,24 +314,11 @@ def test_a_restore_that_is_killed_leaves_the_old_or_the_new(world: BackupWorld) 
     for turn in range(8):
         shutil.rmtree(world.repos / "plain")
         world.write("plain/src/main.c", f"precious {turn}\n")
-        run = os.fork()
-        if run == 0:
-            with suppress(BaseException):
-                world.restore("plain", overwrite=True)
-            os._exit(0)
-        time.sleep(turn * 0.02)
-        os.kill(run, signal.SIGKILL)
-        os.waitpid(run, 0)
+        killed_after(turn * 0.02, lambda: world.restore("plain", overwrite=True))
         texts = [path.read_text() for path in world.repos.rglob("main.c") if ".repoman-restore-" not in str(path)]
         assert f"precious {turn}\n" in texts
         assert (world.repos / "plain/src/main.c").read_text() in ("text\n", f"precious {turn}\n")
-    while True:
-        try:
-            world.restore("plain", overwrite=True)
-            break
-        except ConflictError as error:
-            assert "another run" in error.message
-            time.sleep(0.02)
+    world.restore("plain", overwrite=True)
     assert differences(world.backup / "plain", world.repos / "plain") == []
     assert not [entry for entry in os.listdir(world.repos) if entry.startswith(".repoman")]
 

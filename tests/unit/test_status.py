@@ -16,6 +16,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils import status
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked has time to answer on a busy machine too."""
+    monkeypatch.setattr(status, "PROBE_SECONDS", 60)
+
+
 def test_missing(me: Account) -> None:
     """Only what certainly does not exist is missing."""
     home = Path(me.home)

@@ -25,7 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     RepomanError,
     UsageError,
 )
-from backupworld import BackupWorld, differences, git, seen, tmpfs
+from backupworld import BackupWorld, differences, git, killed_after, seen, tmpfs
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -550,21 +550,9 @@ def test_runs_that_are_killed_are_made_good_by_the_next(world: BackupWorld) -> N
             world.write(f"plain/{chance.randrange(60)}", f"{turn} {number}")
         git(world.repos / "isurus", "commit", "-q", "--allow-empty", "-m", f"{turn}")
         (world.repos / f"plain/{turn}").unlink(missing_ok=True)
-        run = os.fork()
-        if run == 0:
-            with suppress(BaseException):
-                world.sync()
-            os._exit(0)
-        time.sleep(chance.random() * 0.25)
-        os.kill(run, signal.SIGKILL)
-        os.waitpid(run, 0)
+        killed_after(chance.random() * 0.25, world.sync)
         git(world.backup / "isurus", "fsck", "--full")
-    while True:  # the killed run's child ends by itself; then the lock is free
-        try:
-            world.sync()
-            break
-        except ConflictError:
-            time.sleep(0.02)
+    world.sync()
     assert world.differences() == []
     assert git(world.backup / "isurus", "fsck", "--full") == ""
     assert not world.ours("lock").exists()

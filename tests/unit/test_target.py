@@ -10,6 +10,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -238,8 +239,7 @@ def test_nothing_expires_while_the_clock_cannot_be_right() -> None:
 
 def test_what_expired_is_removed_whatever_its_modes(tmp_path: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """What expired is removed whatever its modes."""
-    place = Path("/var/tmp") / f"repoman-test-{os.getpid()}"
-    place.mkdir()
+    place = Path(tempfile.mkdtemp(prefix="repoman-test-", dir="/var/tmp"))
     place.chmod(0o777)
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -323,11 +323,11 @@ def test_slow_work_on_a_target_that_answers_is_waited_for(tmp_path: Path, me: Ac
     asked = tmp_path / "asked"
 
     def work(report: watch.Report) -> str:
-        while not asked.exists() or asked.stat().st_size < 12:
+        while not asked.exists() or asked.stat().st_size < 30:
             time.sleep(0.01)
         return "done"
 
-    assert watch.run(work, me, 2, ["sh", "-c", f"printf x >>{asked}"]) == "done"
+    assert watch.run(work, me, 4, ["sh", "-c", f"printf x >>{asked}"]) == "done"
 
 
 def test_a_child_that_is_killed_is_an_error_and_takes_its_children_along(me: Account) -> None:
@@ -350,7 +350,8 @@ def test_an_interruption_reaches_the_child_and_its_children(me: Account) -> None
     def work(report: watch.Report) -> None:
         try:
             report(subprocess.Popen(["sleep", "1000"]).pid)
-            signal.pause()
+            while True:
+                time.sleep(1)
         finally:
             report("ended")
 
