@@ -15,6 +15,7 @@ import ctypes
 import errno
 import json
 import os
+import shlex
 import stat
 import subprocess
 import tempfile
@@ -23,7 +24,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils import backup, progress, target, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, listing, shown
@@ -277,7 +278,9 @@ def _restore(
             "files": files,
             "bytes": size,
             "saved": saved,
-            "has_container": unit in {whole.directory(project) for project in whole.projects},
+            "has_container": deed.is_whole
+            and wanted == _destination(whole, unit, params | {"to": None})
+            and unit in {whole.directory(project) for project in whole.projects},
         },
     }
 
@@ -329,6 +332,7 @@ class Deed:
     root: bytes
     items: Items
     saved: bytes
+    is_whole: ClassVar[bool] = True
 
     @property
     def replaces(self) -> bool:
@@ -382,6 +386,7 @@ class PathsDeed(Deed):
     """
 
     paths: list[bytes]
+    is_whole: ClassVar[bool] = False
 
     @property
     def replaces(self) -> bool:
@@ -449,10 +454,13 @@ def _deed(whole: Backup, name: str, root: bytes, items: Items, paths: list[bytes
     into = there and bool(paths)
     deed = PathsDeed(name, root, items, saved, paths) if into else Deed(name, root, items, saved)
     if there and deed.replaces and deed.differs() and not params["overwrite"]:
+        found = next((os.path.join(root, path) for path in paths if _status_at(root, path) is not None), root) if into else root
+        typed = [f"--from {shlex.quote(params['from'])}"] if params["from"] else []
+        again = " ".join(["repoman restore", shlex.quote(name), *typed, *(f"--path {shlex.quote(path)}" for path in params["paths"] or ())])
         raise ConflictError(
-            f"{shown(root)} exists; nothing was restored.",
-            f"beside it: repoman restore {name} --to DIR",
-            f"over it, what is there being saved first: repoman restore {name} --overwrite",
+            f"{shown(found)} exists; nothing was restored.",
+            f"beside it: {again} --to DIR",
+            f"over it, what is there being saved first: {again} --overwrite",
         )
     return deed
 

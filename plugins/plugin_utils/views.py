@@ -408,8 +408,8 @@ def restore(result: Result, mode: Mode) -> Told:
         return Told([Line("done", f"{restored['to']} is what the backup holds")])
     if restored["saved"] and not mode.check:
         lines.append(Line("out", f"what was there is now in {restored['saved']}"))
-        if restored["has_container"]:
-            lines.append(Line("out", "a running container of it may still see what was there; restart it"))
+    if restored["has_container"] and not mode.check:
+        lines.append(Line("out", "a running container of it may still see what was there; restart it"))
     return Told(lines)
 
 
