@@ -176,6 +176,17 @@ def test_help(words: str, option: str, capsys: pytest.CaptureFixture[str]) -> No
     assert text == (GOLDEN / f"{words.replace(' ', '_') or 'repoman'}.txt").read_text(encoding="utf-8")
 
 
+def test_a_home_that_cannot_be_written_is_no_traceback() -> None:
+    """Ansible wants a directory there before anything else; another will do."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")} | {"HOME": "/proc/nowhere"}
+    done = subprocess.run([sys.executable, "-m", "repoman", "list"], env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [
+        "repoman: error: there is no registry at /proc/nowhere/.config/repoman/repoman.toml.",
+        "hint: repoman setup",
+    ]
+
+
 def test_help_and_errors_do_not_import_ansible() -> None:
     """They are to be instant."""
     code = "import sys\nfrom repoman.cli import main\nmain(['--help']), main(['lst'])\nassert not [name for name in sys.modules if name.startswith('ansible')]"
