@@ -224,7 +224,7 @@ def only(items: Items, paths: list[bytes], name: str) -> Items:
         if path not in items:
             raise NotKnownError(
                 f"there is no {shown(path)!r} in the backup of {name} of that time.",
-                f"what runs replaced or removed, and when: repoman sync --list-kept {name}",
+                f"what runs replaced or removed, and when: repoman sync --list-kept {shlex.quote(name)}",
             )
         chosen.update(_parents(path), {path}, (each for each in items if each.startswith(path + b"/")))
     return {path: item for path, item in items.items() if path in chosen}
@@ -249,7 +249,7 @@ def _restore(
         if not everything:
             when = f" as of {params['from']}" if since else ""
             raise NotKnownError(
-                f"there is no backup of {name}{when} in {found.root}.", f"repoman sync --list-kept {name}", f"ls {found.root}"
+                f"there is no backup of {name}{when} in {found.root}.", f"repoman sync --list-kept {shlex.quote(name)}", f"ls {found.root}"
             )
         items = only(everything, paths, name)
         wanted = _destination(whole, unit, params)
@@ -448,7 +448,9 @@ def _deed(whole: Backup, name: str, root: bytes, items: Items, paths: list[bytes
     :raises ConflictError: the destination is there, and may not be overwritten.
     """
     if os.path.lexists(root) and not stat.S_ISDIR(os.lstat(root).st_mode):
-        raise ConflictError(f"{shown(root)} is not a directory; nothing was restored.", f"beside it: repoman restore {name} --to DIR")
+        raise ConflictError(
+            f"{shown(root)} is not a directory; nothing was restored.", f"beside it: repoman restore {shlex.quote(name)} --to DIR"
+        )
     there = os.path.lexists(root) and not _is_empty(root)
     saved = _free_name(root + b".before-" + datetime.now(timezone.utc).strftime(target.KEPT_FORM).encode())
     into = there and bool(paths)

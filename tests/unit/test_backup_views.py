@@ -138,6 +138,7 @@ def work(display: Display) -> None:
     display.unit(unit("isurus", "synced", files=1, bytes=5))
     display.unit(unit("plain", "unchanged"))
     display.unit(unit("white", "failed"))
+    display.unit(unit("whale", "gone"))
 
 
 def test_elsewhere_than_on_a_terminal_a_line_for_each_unit(listened: None) -> None:
@@ -146,7 +147,7 @@ def test_elsewhere_than_on_a_terminal_a_line_for_each_unit(listened: None) -> No
     progress.listen(stream)
     with Display(check=False) as display:
         work(display)
-    assert stream.getvalue() == "isurus: synced, 1 file, 5 B\nwhite: failed\n"
+    assert stream.getvalue() == "isurus: synced, 1 file, 5 B\nwhite: failed\nwhale: put away\n"
 
 
 def test_on_a_terminal_live_lines(listened: None, monkeypatch: pytest.MonkeyPatch) -> None:
