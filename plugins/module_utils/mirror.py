@@ -677,7 +677,7 @@ def _check(unit: Unit, settings: Settings) -> list[str]:
     wrong = []
     try:
         for store, kind in stores.items():
-            proof = os.path.join(settings.scratch, f"check.{os.getpid()}")
+            proof = os.path.join(settings.scratch, f"check.{os.getpid()}.{id(copier)}")
             if kind == "hg":
                 problem = HgDirectory(store, copier, have={}, seen={}, proof=proof, tries=1, account=settings.account).check()
             else:

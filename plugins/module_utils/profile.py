@@ -36,6 +36,7 @@ HANDED = "homelab.repoman:profiles/"
 """What stands for the directory of vendor templates that came along with the task."""
 VARIABLE = re.compile(r"\$\{(HOST_LAN_IP|USER|HOME)\}")
 NO_ADDRESS = "the template uses ${HOST_LAN_IP}, but the registry's [host].lan_ip is empty."
+NO_BRIDGE = "where there is no bridge br0: set [host].lan_ip in ~/.config/repoman/repoman.toml"
 LIBRARY_KEYS = ("name", "description", "config", "devices")
 SERVER_KEYS = ("used_by", "project")
 """What ``incus profile show`` adds: allowed in a template, so that its output can be saved as one, and ignored."""
@@ -194,7 +195,7 @@ def render(text: str, host: HostFacts) -> str:
     values = {"HOST_LAN_IP": host.lan_ip, "USER": host.user, "HOME": host.home}
     used = sorted({match[1] for match in VARIABLE.finditer(text)})
     if "HOST_LAN_IP" in used and not host.lan_ip:
-        raise NotKnownError(NO_ADDRESS, "repoman setup")
+        raise NotKnownError(NO_ADDRESS, "repoman setup", NO_BRIDGE)
 
     def substitute(part: str) -> str:
         return VARIABLE.sub(lambda match: values[match[1]], part)

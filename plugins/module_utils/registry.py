@@ -189,9 +189,9 @@ def parse(text: str, path: str) -> Registry:
         output=root.table("repoman").choice("output", OUTPUTS),
         lan_ip=host.string("lan_ip", ""),
         defaults=Defaults(
-            repos_root=defaults.string("repos_root", standard.repos_root),
-            backup_root=defaults.string("backup_root", standard.backup_root),
-            logdir=defaults.string("logdir", standard.logdir),
+            repos_root=defaults.directory("repos_root", standard.repos_root),
+            backup_root=defaults.directory("backup_root", standard.backup_root),
+            logdir=defaults.directory("logdir", standard.logdir),
             incus_project=defaults.string("incus_project", standard.incus_project),
             default_image=defaults.string("default_image", standard.default_image),
             profiles=defaults.strings("profiles", standard.profiles),
@@ -373,7 +373,7 @@ def make_directory(path: str, owner: Account) -> None:
             if os.geteuid() == 0:
                 os.chown(directory, owner.uid, owner.gid, follow_symlinks=False)
     except OSError as error:
-        raise RepomanError(f"cannot make the directory {path}: {error.strerror}.") from error
+        raise RepomanError(f"cannot make the directory {path}: {error.strerror}.", f"ls -ld {Path(path).parent}") from error
 
 
 @contextmanager

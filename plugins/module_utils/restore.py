@@ -15,6 +15,7 @@ import ctypes
 import errno
 import json
 import os
+import shlex
 import stat
 import subprocess
 import tempfile
@@ -23,7 +24,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils import backup, progress, target, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, listing, shown
@@ -223,7 +224,7 @@ def only(items: Items, paths: list[bytes], name: str) -> Items:
         if path not in items:
             raise NotKnownError(
                 f"there is no {shown(path)!r} in the backup of {name} of that time.",
-                f"what runs replaced or removed, and when: repoman sync --list-kept {name}",
+                f"what runs replaced or removed, and when: repoman sync --list-kept {shlex.quote(name)}",
             )
         chosen.update(_parents(path), {path}, (each for each in items if each.startswith(path + b"/")))
     return {path: item for path, item in items.items() if path in chosen}
@@ -248,7 +249,7 @@ def _restore(
         if not everything:
             when = f" as of {params['from']}" if since else ""
             raise NotKnownError(
-                f"there is no backup of {name}{when} in {found.root}.", f"repoman sync --list-kept {name}", f"ls {found.root}"
+                f"there is no backup of {name}{when} in {found.root}.", f"repoman sync --list-kept {shlex.quote(name)}", f"ls {found.root}"
             )
         items = only(everything, paths, name)
         wanted = _destination(whole, unit, params)
@@ -277,7 +278,9 @@ def _restore(
             "files": files,
             "bytes": size,
             "saved": saved,
-            "has_container": unit in {whole.directory(project) for project in whole.projects},
+            "has_container": deed.is_whole
+            and wanted == _destination(whole, unit, params | {"to": None})
+            and unit in {whole.directory(project) for project in whole.projects},
         },
     }
 
@@ -329,6 +332,7 @@ class Deed:
     root: bytes
     items: Items
     saved: bytes
+    is_whole: ClassVar[bool] = True
 
     @property
     def replaces(self) -> bool:
@@ -382,6 +386,7 @@ class PathsDeed(Deed):
     """
 
     paths: list[bytes]
+    is_whole: ClassVar[bool] = False
 
     @property
     def replaces(self) -> bool:
@@ -443,16 +448,21 @@ def _deed(whole: Backup, name: str, root: bytes, items: Items, paths: list[bytes
     :raises ConflictError: the destination is there, and may not be overwritten.
     """
     if os.path.lexists(root) and not stat.S_ISDIR(os.lstat(root).st_mode):
-        raise ConflictError(f"{shown(root)} is not a directory; nothing was restored.", f"beside it: repoman restore {name} --to DIR")
+        raise ConflictError(
+            f"{shown(root)} is not a directory; nothing was restored.", f"beside it: repoman restore {shlex.quote(name)} --to DIR"
+        )
     there = os.path.lexists(root) and not _is_empty(root)
     saved = _free_name(root + b".before-" + datetime.now(timezone.utc).strftime(target.KEPT_FORM).encode())
     into = there and bool(paths)
     deed = PathsDeed(name, root, items, saved, paths) if into else Deed(name, root, items, saved)
     if there and deed.replaces and deed.differs() and not params["overwrite"]:
+        found = next((os.path.join(root, path) for path in paths if _status_at(root, path) is not None), root) if into else root
+        typed = [f"--from {shlex.quote(params['from'])}"] if params["from"] else []
+        again = " ".join(["repoman restore", shlex.quote(name), *typed, *(f"--path {shlex.quote(path)}" for path in params["paths"] or ())])
         raise ConflictError(
-            f"{shown(root)} exists; nothing was restored.",
-            f"beside it: repoman restore {name} --to DIR",
-            f"over it, what is there being saved first: repoman restore {name} --overwrite",
+            f"{shown(found)} exists; nothing was restored.",
+            f"beside it: {again} --to DIR",
+            f"over it, what is there being saved first: {again} --overwrite",
         )
     return deed
 

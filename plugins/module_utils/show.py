@@ -20,6 +20,16 @@ ROWS = 12
 """So many running projects are shown at most."""
 STEP = 1000.0
 QUIET = ("unchanged",)
+ACTIONS = {
+    "synced": "synced",
+    "unchanged": "up to date",
+    "gone": "put away",
+    "same": "same",
+    "differs": "differs",
+    "busy": "too busy",
+    "failed": "failed",
+}
+"""What came of a unit, in words."""
 
 
 class Display:
@@ -55,7 +65,7 @@ class Display:
         """Tell what came of a unit, where there is no live display and something came of it."""
         if self.on and not progress.is_live() and line["action"] not in QUIET:
             more = f", {counted(line['files'])}, {amount(line['bytes'])}" if line["action"] == "synced" else ""
-            progress.phase(f"{line['name']}: {line['action']}{more}")
+            progress.phase(f"{line['name']}: {ACTIONS[line['action']]}{more}")
 
     def lines(self, tally: Tally) -> list[str]:
         """Return a line for each running project, and one for all."""

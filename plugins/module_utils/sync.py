@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import tempfile
 import threading
@@ -301,28 +302,29 @@ class Job:
         """
         allowed = self.params["allow_shrink"]
         name = shown(os.fsencode(unit.name))
-        hints = (f"to get it back: repoman restore {name} --overwrite", f"if it is meant: repoman sync {name} --allow-shrink")
+        typed = shlex.quote(name)
+        hints = (f"to get it back: repoman restore {typed} --overwrite", f"if it is meant: repoman sync {typed} --allow-shrink")
         emptied = not unit.loose and now.count() <= 1 < changes.mirrored
         if emptied and not (allowed and self.params["names"]):
             raise ConflictError(f"{unit.source} is empty, and its mirror is not; the mirror was not touched.", *hints)
         if not allowed and changes.removed > SHRINK_LEAST and changes.removed * 2 > changes.mirrored:
             raise ConflictError(
                 f"{changes.removed} of {changes.mirrored} files of {name} are gone; its mirror was not touched.",
-                f"see which: repoman sync {name} --allow-shrink --check --diff",
+                f"see which: repoman sync {typed} --allow-shrink --check --diff",
                 *hints,
             )
 
     def _plan_gone(self, work: Work) -> None:
         """Plan for a mirror whose source is gone: it fails, unless it was named and shrinking is allowed."""
-        name = shown(os.fsencode(work.unit.name))
+        typed = shlex.quote(shown(os.fsencode(work.unit.name)))
         if self.params["names"] and self.params["allow_shrink"]:
             work.line["action"] = "gone"
             return
         work.fail(
             ConflictError(
                 f"{work.unit.source} is gone, and its mirror is not; the mirror was not touched.",
-                f"to get it back: repoman restore {name}",
-                f"if it is meant, its mirror is moved to what is kept: repoman sync {name} --allow-shrink",
+                f"to get it back: repoman restore {typed}",
+                f"if it is meant, its mirror is moved to what is kept: repoman sync {typed} --allow-shrink",
             )
         )
 

@@ -80,6 +80,13 @@ class Table:
         value: str | T = self._typed(key, str, "a string", standard)
         return value
 
+    def directory(self, key: str, standard: str) -> str:
+        """Return the path of a directory that is the same wherever one stands, or ``standard`` where there is no such key."""
+        value = self.string(key, standard)
+        if not value.startswith(("/", "~/", "$HOME/")) and value not in ("~", "$HOME"):
+            raise self.error(key, f"{self._name(key)} is to begin with /, ~/ or $HOME/")
+        return value
+
     def boolean(self, key: str, standard: T) -> bool | T:
         """Return a boolean, or ``standard`` where there is no such key."""
         value: bool | T = self._typed(key, bool, "true or false", standard)

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.show import amount
+from ansible_collections.homelab.repoman.plugins.module_utils.show import ACTIONS, amount
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, diff_lines, sentence, table
 
 Result = Mapping[str, Any]
@@ -20,16 +21,6 @@ MORE = "run it again with -v to see more"
 NOT_KNOWN = 3
 SHOWN = 50
 """So many differences of a unit are shown."""
-ACTIONS = {
-    "synced": "synced",
-    "unchanged": "up to date",
-    "gone": "put away",
-    "same": "same",
-    "differs": "differs",
-    "busy": "too busy",
-    "failed": "failed",
-}
-"""What came of a unit of the backup, in the words of the summary."""
 WOULD = {"synced": "to sync", "gone": "to put away"}
 """The same, where it is only planned."""
 NO_PROJECTS = "no projects yet; make one: repoman new NAME"
@@ -396,7 +387,7 @@ def kept(result: Result) -> Told:
     if not result["kept"]:
         return Told([Line("out", f"nothing is kept of {result['name']}")])
     rows = [(each["time"], str(each["files"]), amount(each["bytes"]), each["path"]) for each in result["kept"]]
-    again = f"next: repoman restore {result['name']} --from {rows[-1][0]} --to DIR"
+    again = f"next: repoman restore {shlex.quote(result['name'])} --from {rows[-1][0]} --to DIR"
     return Told([*table(("TIME", "FILES", "BYTES", "DIRECTORY"), rows), Line("out", again)])
 
 
@@ -408,8 +399,8 @@ def restore(result: Result, mode: Mode) -> Told:
         return Told([Line("done", f"{restored['to']} is what the backup holds")])
     if restored["saved"] and not mode.check:
         lines.append(Line("out", f"what was there is now in {restored['saved']}"))
-        if restored["has_container"]:
-            lines.append(Line("out", "a running container of it may still see what was there; restart it"))
+    if restored["has_container"] and not mode.check:
+        lines.append(Line("out", "a running container of it may still see what was there; restart it"))
     return Told(lines)
 
 

@@ -78,13 +78,25 @@ def number(text: str) -> int:
     return int(text)
 
 
+def text(typed: str) -> str:
+    """Return what was typed as an option's value, which is not empty: a shell's unset variable is, and means nothing.
+
+    :raises argparse.ArgumentTypeError: it is empty.
+    """
+    if not typed:
+        raise argparse.ArgumentTypeError("its value is empty")
+    return typed
+
+
 EVERYWHERE = (
     flag("-C", "--check", help="only tell what would be done"),
     flag("--diff", help="show what changes as unified diffs"),
     Argument(("-v", "--verbose"), "tell more; up to -vvvv", {"action": "count"}),
     flag("--json", help="print one JSON document"),
-    Argument(("-i", "--inventory"), "work on the hosts of an Ansible inventory", {"metavar": "INVENTORY", "action": "append"}),
-    Argument(("-l", "--limit"), "of those, on the hosts that match", {"metavar": "PATTERN"}),
+    Argument(
+        ("-i", "--inventory"), "work on the hosts of an Ansible inventory", {"metavar": "INVENTORY", "action": "append", "type": text}
+    ),
+    Argument(("-l", "--limit"), "of those, on the hosts that match", {"metavar": "PATTERN", "type": text}),
     Argument(("--forks",), "on so many hosts at a time", {"metavar": "N", "type": number}),
 )
 """Options that stand before or after the verb."""
@@ -302,11 +314,11 @@ VERBS = (
         just_run,
         (
             name("name of the project and of its container"),
-            Argument(("--repo",), "directory of the repository in repos_root; the name where not set", {"metavar": "DIR"}),
-            Argument(("--image",), "image of a new container, as incus takes it", {"metavar": "IMAGE"}),
-            Argument(("--profile",), "profile of the container; repeat for more", {"metavar": "NAME", "action": "append"}),
+            Argument(("--repo",), "directory of the repository in repos_root; the name where not set", {"metavar": "DIR", "type": text}),
+            Argument(("--image",), "image of a new container, as incus takes it", {"metavar": "IMAGE", "type": text}),
+            Argument(("--profile",), "profile of the container; repeat for more", {"metavar": "NAME", "action": "append", "type": text}),
             flag("--no-backup", help="leave the repository out of the backup"),
-            Argument(("--target",), "member of the Incus cluster for a new container", {"metavar": "MEMBER"}),
+            Argument(("--target",), "member of the Incus cluster for a new container", {"metavar": "MEMBER", "type": text}),
         ),
         "The repository is mounted at the same path, and the account inside is yours. An existing\n"
         "container of the project is brought to its configuration. What fails is undone.",
@@ -353,8 +365,8 @@ VERBS = (
             flag("--full", help="compare everything with the mirrors"),
             flag("--verify", help="compare contents, check the mirrors, change nothing"),
             flag("--allow-shrink", help="let more than half of a project's files go; see below"),
-            Argument(("--jobs",), "projects to work on at once", {"metavar": "N", "type": int}),
-            Argument(("--list-kept",), "show what is kept of a project", {"metavar": "NAME"}),
+            Argument(("--jobs",), "projects to work on at once", {"metavar": "N", "type": number}),
+            Argument(("--list-kept",), "show what is kept of a project", {"metavar": "NAME", "type": text}),
         ),
         "Each mirror is a repository that git fsck or hg verify accepts, whatever writes to the source\n"
         "meanwhile. What a run replaces or removes is kept for 30 days. A target that is not there,\n"
@@ -375,9 +387,9 @@ VERBS = (
         just_run,
         (
             name("project, or directory of repos_root"),
-            Argument(("--to",), "directory to restore to; default: where it was", {"metavar": "DIR"}),
-            Argument(("--from",), "as it was before the runs since then", {"metavar": "TIME"}),
-            Argument(("--path",), "only this path of it; repeat for more", {"metavar": "P", "action": "append"}),
+            Argument(("--to",), "directory to restore to; default: where it was", {"metavar": "DIR", "type": text}),
+            Argument(("--from",), "as it was before the runs since then", {"metavar": "TIME", "type": text}),
+            Argument(("--path",), "only this path of it; repeat for more", {"metavar": "P", "action": "append", "type": text}),
             flag("--overwrite", help="over what is there, which is saved first"),
         ),
         "TIME is as --list-kept shows it, or 2026-11-24, or '2026-11-24 18:30'. What is replaced is saved\n"
@@ -677,14 +689,15 @@ def _main(argv: Sequence[str]) -> int:
     if argv[:2] == ["completion", "--complete"]:
         print(completion.answer(argv[2:], VERBS, EVERYWHERE, GROUPS), end="")  # noqa: T201
         return 0
-    as_json = ""
+    as_json = "--json" in argv[: argv.index("--") if "--" in argv else None]
+    words = ""
     elsewhere: list[str] = []
     try:
         verb, options = parse(argv)
+        words = verb.words
         playbook = playbook_of(verb, options)
         if not playbook.is_here:
             elsewhere.append("what was begun on other hosts is being undone there: repoman -i INVENTORY list")
-        as_json = playbook.verb if playbook.json else ""
         return verb.run(playbook, options)
     except Asked as asked:
         print(asked, end="")  # noqa: T201
@@ -696,7 +709,7 @@ def _main(argv: Sequence[str]) -> int:
     tell(failure)
     if as_json:
         document = {
-            "verb": as_json,
+            "verb": words,
             "changed": False,
             "exit_code": failure.exit_code,
             "failed": True,

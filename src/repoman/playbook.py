@@ -111,6 +111,13 @@ class Playbook:
         settings = QUIET | {"REPOMAN_FORMAT": "json" if self.json else "text", "REPOMAN_BRIEF": str(int(brief))}
         if self.is_here:
             settings |= HERE
+        if not environment.keys() & {"ANSIBLE_HOME", "ANSIBLE_LOCAL_TEMP"}:
+            try:
+                Path("~/.ansible/tmp").expanduser().mkdir(0o700, parents=True, exist_ok=True)
+            except OSError:  # ansible would end with a traceback
+                import tempfile
+
+                settings["ANSIBLE_LOCAL_TEMP"] = tempfile.gettempdir()
         if "ANSIBLE_CONFIG" not in environment:
             files = (Path("~/.ansible.cfg").expanduser(), Path("/etc/ansible/ansible.cfg"), NO_SETTINGS)
             settings["ANSIBLE_CONFIG"] = str(next(file for file in files if os.access(file, os.R_OK)))

@@ -97,6 +97,12 @@ def test_a_restore_names_what_it_saved() -> None:
         "what was there is now in /r/isurus.before-x",
         "a running container of it may still see what was there; restart it",
     ]
+    gone = restored | {"saved": ""}
+    assert said("restore", {"steps": ["restore it"], "restored": gone})[0] == [
+        "==> restore it",
+        "a running container of it may still see what was there; restart it",
+    ]
+    assert said("restore", {"steps": ["restore it"], "restored": gone | {"has_container": False}})[0] == ["==> restore it"]
     assert said("restore", {"steps": [], "restored": restored})[0] == ["==> /r/isurus is what the backup holds"]
     assert said("restore", {"steps": ["restore it"], "restored": restored}, check=True)[0] == ["would restore it"]
 
@@ -132,6 +138,7 @@ def work(display: Display) -> None:
     display.unit(unit("isurus", "synced", files=1, bytes=5))
     display.unit(unit("plain", "unchanged"))
     display.unit(unit("white", "failed"))
+    display.unit(unit("whale", "gone"))
 
 
 def test_elsewhere_than_on_a_terminal_a_line_for_each_unit(listened: None) -> None:
@@ -140,7 +147,7 @@ def test_elsewhere_than_on_a_terminal_a_line_for_each_unit(listened: None) -> No
     progress.listen(stream)
     with Display(check=False) as display:
         work(display)
-    assert stream.getvalue() == "isurus: synced, 1 file, 5 B\nwhite: failed\n"
+    assert stream.getvalue() == "isurus: synced, 1 file, 5 B\nwhite: failed\nwhale: put away\n"
 
 
 def test_on_a_terminal_live_lines(listened: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,10 @@ ERRORS = [
     ("-v", "no verb was given.", ["repoman --help"]),
     ("lst", "there is no verb 'lst'.", ["did you mean 'list'?", "repoman --help"]),
     ("list --forks 0", "argument --forks: '0' is not a number from 1 on.", ["repoman list --help"]),
+    ("sync --jobs 0", "argument --jobs: '0' is not a number from 1 on.", ["repoman sync --help"]),
+    ("restore a --overwrite --to=", "argument --to: its value is empty.", ["repoman restore --help"]),
+    ("list -i=", "argument -i/--inventory: its value is empty.", ["repoman list --help"]),
+    ("new a --image=", "argument --image: its value is empty.", ["repoman new --help"]),
     ("zzz", "there is no verb 'zzz'.", ["repoman --help"]),
     ("profile", "profile: what about it?", ["repoman profile --help"]),
     ("profile instal a", "there is no verb 'profile instal'.", ["did you mean 'profile install'?", "repoman profile --help"]),
@@ -86,6 +90,7 @@ ERRORS = [
         "setup has no --without-llm any more: profiles are installed on their own.",
         ["repoman profile install llm-share"],
     ),
+    ("--json zzz", "there is no verb 'zzz'.", ["repoman --help"]),
     ("shell x --json", "shell has no --json: what it prints is the command's.", ["repoman list --json"]),
     ("shell -i inventory x", "shell works on this host only.", ["ssh to that host, then: repoman shell x"]),
     ("-l web shell x", "shell works on this host only.", ["ssh to that host, then: repoman shell x"]),
@@ -133,7 +138,9 @@ def test_line_becomes_playbook(line: str, wanted: Playbook) -> None:
 def test_wrong_usage(line: str, message: str, hints: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Wrong usage is one sentence, its hints, and exit code 2; nothing is run."""
     assert cli.main(line.split()) == 2
-    assert capsys.readouterr().err.splitlines() == [f"repoman: error: {message}", *(f"hint: {hint}" for hint in hints)]
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [f"repoman: error: {message}", *(f"hint: {hint}" for hint in hints)]
+    assert [json.loads(said.out)[key] for key in ("msg", "exit_code")] == [message, 2] if "--json" in line else not said.out
 
 
 @pytest.mark.parametrize("line", ["new", "profile show", "remove", "shell", "list -i", "new a --repo"])
@@ -167,6 +174,17 @@ def test_help(words: str, option: str, capsys: pytest.CaptureFixture[str]) -> No
     text = capsys.readouterr().out
     assert "\nexample:\n  repoman " in text
     assert text == (GOLDEN / f"{words.replace(' ', '_') or 'repoman'}.txt").read_text(encoding="utf-8")
+
+
+def test_a_home_that_cannot_be_written_is_no_traceback() -> None:
+    """Ansible wants a directory there before anything else; another will do."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")} | {"HOME": "/proc/nowhere"}
+    done = subprocess.run([sys.executable, "-m", "repoman", "list"], env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [
+        "repoman: error: there is no registry at /proc/nowhere/.config/repoman/repoman.toml.",
+        "hint: repoman setup",
+    ]
 
 
 def test_help_and_errors_do_not_import_ansible() -> None:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,25 @@ def test_verify(place: Place) -> None:
     assert any("hg verify says" in each for each in mirror.verify(other, options))
     assert any("loose" in each for each in mirror.verify(loose, options))
     assert mirrored.read_bytes() == b"x" * before.st_size
+
+
+def test_units_are_verified_at_once(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a place of its own for what hg looks at; an hg before the real one waits until both have begun."""
+    units = [Unit(name, str(place.repos / name)) for name in ("one", "two")]
+    for unit in units:
+        mirroring.run("hg", "init", unit.source)
+        (Path(unit.source) / "file").write_text(unit.name)
+        hg(Path(unit.source), "commit", "-q", "-A", "-m", "x")
+    place.settled()
+    programs, begun = tmp_path / "bin", tmp_path / "begun"
+    programs.mkdir()
+    wait = f'tries=0\nwhile [ "$(wc -l <{begun})" -lt 2 ] && [ $((tries+=1)) -lt 200 ]; do sleep 0.1; done\n'
+    (programs / "hg").write_text(f'#!/bin/sh\necho "$2" >>{begun}\n{wait}exec {shutil.which("hg")} "$@"\n')
+    (programs / "hg").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda unit: mirror.verify(unit, place.options()), units)) == [[], []]
+    assert len(set(begun.read_text().splitlines())) == 2
 
 
 # Traps

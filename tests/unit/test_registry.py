@@ -299,6 +299,9 @@ MALFORMED = {
     "repos_root": (HEAD + "[defaults]\nrepos_root = 1\n", 4),
     "backup_root": (HEAD + "[defaults]\nbackup_root = false\n", 4),
     "logdir": (HEAD + "[defaults]\nlogdir = []\n", 4),
+    "repos_root relative": (HEAD + '[defaults]\nrepos_root = "repos"\n', 4),
+    "backup_root empty": (HEAD + '[defaults]\nbackup_root = ""\n', 4),
+    "logdir of another user": (HEAD + '[defaults]\nlogdir = "~other"\n', 4),
     "incus_project": (HEAD + "[defaults]\nincus_project = {}\n", 4),
     "default_image": (HEAD + "[defaults]\ndefault_image = 1.5\n", 4),
     "profiles text": (HEAD + '[defaults]\nprofiles = "default"\n', 4),
@@ -505,9 +508,9 @@ def test_a_project_with_tables_of_its_own_can_be_dropped() -> None:
 ODD_FORMS = {
     "dotted keys": 'repoman.schema = 2\ndefaults.llm.ollama_url = "http://10.0.0.9:1"\n',
     "inline tables": 'repoman = { schema = 2 }\ndefaults = { llm = { ollama_url = "http://10.0.0.9:1" } }\n',
-    "out of order": '[defaults]\nlogdir = "x"\n[repoman]\nschema = 2\n[defaults.llm]\nollama_url = "http://10.0.0.9:1"\n[z]\na = 1\n',
+    "out of order": '[defaults]\nlogdir = "/x"\n[repoman]\nschema = 2\n[defaults.llm]\nollama_url = "http://10.0.0.9:1"\n[z]\na = 1\n',
     "only a sub-table": '[repoman]\nschema = 2\n[defaults.llm]\nollama_url = "http://10.0.0.9:1"\n',
-    "dotted in the table": '[repoman]\nschema = 2\n[defaults]\nllm.ollama_url = "http://10.0.0.9:1"\nllm.x = 1\nlogdir = "x"\n',
+    "dotted in the table": '[repoman]\nschema = 2\n[defaults]\nllm.ollama_url = "http://10.0.0.9:1"\nllm.x = 1\nlogdir = "/x"\n',
     "quoted keys": '["repoman"]\n"schema" = 2\n[defaults."llm"]\n\'ollama_url\' = "http://10.0.0.9:1"\n',
     "no newline at the end": '[defaults.llm]\nollama_url = "http://10.0.0.9:1"\n[repoman]\nschema = 2',
     "comment without newline at the end": '[defaults.llm]\nollama_url = "http://10.0.0.9:1"\n[repoman]\nschema = 2 # end',
@@ -612,7 +615,7 @@ def registries(draw: st.DrawFn) -> tuple[str, list[str]]:
     with_llm = 2
     schema = draw(st.sampled_from([1, with_llm, 3]))
     blocks = [f"{above()}[repoman]{comment(True, ' ')}\n" + line("schema", str(schema), True) + foreign(True)]
-    defaults = f"{above()}[defaults]\n" + line("logdir", basic(draw(ODD_TEXT)), True) + foreign(True)
+    defaults = f"{above()}[defaults]\n" + line("logdir", basic("/" + draw(ODD_TEXT)), True) + foreign(True)
     llm = ""
     if schema == with_llm:
         llm = f"{above()}[defaults.llm]\n" + line(

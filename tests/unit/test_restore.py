@@ -69,6 +69,7 @@ def test_a_deleted_repository_comes_back_to_the_byte(world: BackupWorld, tmp_pat
     done = world.restore(name)
     assert predicted == done
     assert done["changed"]
+    assert done["restored"]["has_container"] == (name == "isurus")
     assert differences(world.repos / name, tmp_path / "original") == []
     assert (world.repos / name).stat().st_mtime_ns == (tmp_path / "original").stat().st_mtime_ns
     if name == "isurus":
@@ -89,7 +90,7 @@ def test_a_project_is_restored_by_its_name_to_another_place(world: BackupWorld) 
     """A project is restored by its name, to another place; what is there is refused."""
     result = world.restore("shark", to=str(world.root / "a/b/isurus"))
     assert differences(world.repos / "isurus", world.root / "a/b/isurus") == []
-    assert result["restored"]["has_container"]
+    assert not result["restored"]["has_container"]
     (world.root / "a/b/isurus/README").unlink()
     with pytest.raises(ConflictError, match="exists"):
         world.restore("shark", to=str(world.root / "a/b/isurus"))
@@ -173,8 +174,10 @@ def test_paths_alone(world: BackupWorld) -> None:
     """Only the paths come back: over what is there, saved first, or elsewhere, with their directories."""
     world.write("plain/src/main.c", "precious\n")
     world.write("plain/src/other.c", "mine\n")
-    with pytest.raises(ConflictError, match="exists"):
-        world.restore("plain", paths=["src/main.c"])
+    with pytest.raises(ConflictError, match=r"plain/link exists") as caught:
+        world.restore("plain", paths=["link", "src/main.c"], **{"from": "2099-01-01 12:00"})
+    again = "repoman restore plain --from '2099-01-01 12:00' --path link --path src/main.c"
+    assert [hint.split(": ", 1)[1] for hint in caught.value.hints] == [f"{again} --to DIR", f"{again} --overwrite"]
     done = world.restore("plain", paths=["src/main.c", "./run"], overwrite=True)
     assert (world.repos / "plain/src/main.c").read_text() == "text\n"
     assert (world.repos / "plain/src/other.c").read_text() == "mine\n"

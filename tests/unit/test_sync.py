@@ -384,6 +384,21 @@ def test_a_deleted_project_is_refused_then_put_away(world: BackupWorld) -> None:
     assert "isurus" not in actions(world.sync())
 
 
+def test_commands_in_hints_can_be_typed(world: BackupWorld) -> None:
+    """A name that the shell would take apart is quoted."""
+    world.write("two words/file")
+    world.init()
+    shutil.rmtree(world.repos / "two words")
+    gone = line(world.sync(), "two words")["hints"]
+    world.write("two words/file")
+    (world.repos / "two words/file").unlink()
+    emptied = line(world.sync(), "two words")["hints"]
+    with pytest.raises(NotKnownError) as caught:
+        world.restore("two words", paths=["nowhere"])
+    for hint in (*gone, *emptied, *caught.value.hints):
+        assert "'two words'" in hint
+
+
 def test_an_emptied_project_is_refused(world: BackupWorld) -> None:
     """An emptied project is refused, unless it is named and shrinking allowed."""
     world.init()
