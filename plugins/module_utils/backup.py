@@ -16,14 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils import registry, watch
+from ansible_collections.homelab.repoman.plugins.module_utils import registry, scan, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError, NotKnownError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, account
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.target import OURS, Place, Target
 
-LOOSE = "(loose files)"
-"""The unit of what lies directly in ``repos_root`` and is no directory."""
+LOOSE = scan.LOOSE
 RESTORING = ".repoman-restore-"
 """How directories begin that a restore is filling: they are no units."""
 

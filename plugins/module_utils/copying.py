@@ -126,6 +126,21 @@ def read_source(top: int, path: bytes, limit: int) -> tuple[Entry, bytes] | None
         os.close(file)
 
 
+def same_contents(one: bytes, other: bytes) -> bool:
+    """Tell whether two regular files can be read and have the same contents."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    try:
+        with open(os.open(one, flags), "rb", buffering=0) as first, open(os.open(other, flags), "rb", buffering=0) as second:
+            while True:
+                part = _read(first.fileno(), SMALL)
+                if part != _read(second.fileno(), SMALL):
+                    return False
+                if not part:
+                    return True
+    except OSError:
+        return False
+
+
 def fresh(found: os.stat_result) -> bool:
     """Tell whether a file changed so lately that a further change could leave the same time stamp."""
     return 0 <= time.time_ns() - found.st_ctime_ns < TICK_NS
@@ -236,7 +251,8 @@ class Copier:
         """Remember what could not be reproduced on the target; once, however often it happens."""
         self.notes.add(text)
 
-    def _temporary(self) -> bytes:
+    def temporary(self) -> bytes:
+        """Return a name in ``work`` that nothing has."""
         with self._lock:
             self._count += 1
             return b"%d.%d.%d" % (os.getpid(), id(self), self._count)
@@ -259,7 +275,7 @@ class Copier:
             if error.errno in _GONE:
                 return None
             raise UnreadableError(os.path.join(self.source_path, path), error) from error
-        temporary = self._temporary()
+        temporary = self.temporary()
         try:
             for attempt in range(ATTEMPTS):
                 seen = os.fstat(source)
@@ -384,7 +400,7 @@ class Copier:
         if old is not None and old.kind == "l" and old.link == entry.link:
             self.attributes(entry)
             return
-        temporary = self._temporary()
+        temporary = self.temporary()
         os.symlink(entry.link, temporary, dir_fd=self.work)
         self._finish(temporary, entry, old)
 
@@ -393,7 +409,7 @@ class Copier:
         if old is not None and old.kind == entry.kind and old.size == entry.size:
             self.attributes(entry)
             return
-        temporary = self._temporary()
+        temporary = self.temporary()
         device = entry.size if entry.kind in "bc" else 0
         try:
             os.mknod(temporary, entry.mode, device, dir_fd=self.work)
@@ -418,7 +434,7 @@ class Copier:
                 if mirrored.st_ino == leading.st_ino:
                     return True
                 old = old or entry_of(entry.path, mirrored)
-            temporary = self._temporary()
+            temporary = self.temporary()
             try:
                 os.link(split(leader)[1], temporary, src_dir_fd=held, dst_dir_fd=self.work, follow_symlinks=False)
             except OSError as error:
@@ -430,10 +446,8 @@ class Copier:
         self.count(1)
         return True
 
-    def mkdir(self, entry: Entry, old: Entry | None = None) -> None:
-        """Make a directory that can be written for now; :meth:`attributes` gives it its mode later."""
-        if old is not None and old.kind != "d":
-            self.set_aside(entry.path, old)
+    def mkdir(self, entry: Entry) -> None:
+        """Make a directory that can be written for now, unless it is there; :meth:`attributes` gives it its mode later."""
         with self._directory(entry.parent) as held:
             try:
                 self._willing(entry.parent, lambda: os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=held))
@@ -453,6 +467,9 @@ class Copier:
         if old is not None and old.kind == "d":
             self.set_aside(path, old)
         with self._directory(parent) as held:
+            if old is None and self.kept is not None:  # somebody else's, or of a run whose end was lost with the machine
+                with suppress(FileNotFoundError):
+                    old = entry_of(path, os.stat(name, dir_fd=held, follow_symlinks=False))
             if old is not None and old.kind != "d" and self.kept is not None:
                 self._keep_link(self.kept, path, name, held, old)
             try:
@@ -510,6 +527,10 @@ class Copier:
                     raise
             else:
                 self.count(1)
+
+    def kept_place(self, path: bytes) -> bytes:
+        """Return a free path in ``kept`` for what is at ``path``, its directory made."""
+        return self._kept_place(self.kept or b"", path)
 
     def _kept_place(self, kept: bytes, path: bytes) -> bytes:
         """Return a free path in ``kept``, its directory made."""
@@ -623,7 +644,7 @@ class Copier:
         """Put a file there whose contents were read before."""
         parent, name = split(entry.path)
         direct = self.new and old is None
-        temporary = name if direct else self._temporary()
+        temporary = name if direct else self.temporary()
         with self._directory(parent) if direct else directory(self.work, b"") as held:
             out = os.open(temporary, _CREATE, stat.S_IMODE(entry.mode) & 0o777 | 0o200, dir_fd=held)
             try:

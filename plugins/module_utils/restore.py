@@ -365,10 +365,9 @@ class Deed:
                 os.rmdir(self.root)
                 os.rename(staging, self.root)
             else:
-                os.rename(staging, self.saved)
-                staging = self.saved
+                copied, staging = staging, b""  # from here on what lies there may be the old directory
+                os.rename(copied, self.saved)
                 _exchange(self.saved, self.root)
-                staging = b""
         finally:
             if staging and os.path.lexists(staging):
                 target.discard(Path(os.fsdecode(staging)))

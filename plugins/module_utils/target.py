@@ -18,6 +18,7 @@ All of this may hang with its server, so it runs in a child process; see ``watch
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
@@ -409,6 +410,21 @@ def write_stamps(target: Target, stamps: Stamps, owner: Account) -> None:
     """Replace the target's stamps."""
     units = {unit: {"digest": stamp.digest, "full": stamp.full} for unit, stamp in sorted(stamps.units.items())}
     registry.write_atomic(str(target.ours("stamps.json")), json.dumps({"run": stamps.run, "units": units}, indent=1) + "\n", owner)
+
+
+def flush(target: Target) -> None:
+    """Return once all that was written to the target is on its disk.
+
+    :raises RepomanError: some of it is not, and may be lost.
+    """
+    handle = os.open(target.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(handle):
+            raise RepomanError(
+                f"{target.root}: what was written may be lost: {os.strerror(ctypes.get_errno())}.", "look at its disk: dmesg"
+            )
+    finally:
+        os.close(handle)
 
 
 # ---- kept ----------------------------------------------------------------------------------------------------------------------
