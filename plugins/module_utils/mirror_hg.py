@@ -75,6 +75,7 @@ class HgDirectory:
         self.touched: set[bytes] = set()
         self.built: dict[bytes, Entry] = {}
         self.linked: set[bytes] = set()
+        self.leaders: dict[int, bytes] = {}
         self.place = os.path.join(copier.top_path, path)
         self.build = self.place
         self.made: set[bytes] = set()
@@ -181,6 +182,7 @@ class HgDirectory:
                 tell=self.copier.tell,
             )
         found: dict[bytes, Entry] = {}
+        self.leaders.clear()
         early = self._list(source)
         self._bring(inner, early, lambda path: _rank(path) < 2, found)  # noqa: PLR2004
         changesets = self._changesets(found)
@@ -230,8 +232,13 @@ class HgDirectory:
                 found[path] = self.built[path] = got
 
         paths = sorted((each for each, entry in listed.items() if entry.kind != "d" and wanted(each)), key=lambda each: (_rank(each), each))
+        for each in paths:
+            if listed[each].nlink > 1:
+                self.leaders.setdefault(listed[each].inode, each)
         for rank in sorted({_rank(each) for each in paths}):
-            inner.each(bring, [each for each in paths if _rank(each) == rank])
+            ranked = [each for each in paths if _rank(each) == rank]
+            inner.each(bring, [each for each in ranked if self.leaders.get(listed[each].inode, each) == each])
+            inner.each(bring, [each for each in ranked if self.leaders.get(listed[each].inode, each) != each])
 
     def _link(self, path: bytes, entry: Entry) -> bool:
         """Take the mirror's file where the source's has not changed."""
@@ -246,13 +253,15 @@ class HgDirectory:
 
     def _twin(self, path: bytes, entry: Entry, found: dict[bytes, Entry]) -> bool:
         """Make a file one with another that it is one with in the source."""
-        if entry.nlink == 1 or entry.kind != "f":
+        other = self.leaders.get(entry.inode, path)
+        twin = found.get(other)
+        if entry.nlink == 1 or entry.kind != "f" or other == path or twin is None or other in self.linked:
             return False
-        for other, twin in found.items():
-            if twin.inode == entry.inode and twin.ctime_ns == entry.ctime_ns and other not in self.linked:
-                with suppress(OSError):
-                    os.link(os.path.join(self.build, other), os.path.join(self.build, path), follow_symlinks=False)
-                    return True
+        if (twin.inode, twin.ctime_ns) != (entry.inode, entry.ctime_ns):
+            return False
+        with suppress(OSError):
+            os.link(os.path.join(self.build, other), os.path.join(self.build, path), follow_symlinks=False)
+            return True
         return False
 
     def _unlink(self, path: bytes) -> None:

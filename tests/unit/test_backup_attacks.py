@@ -162,6 +162,21 @@ def test_a_new_mercurial_repository_in_a_new_directory(tmp_path: Path) -> None:
     assert mirroring.hg_problems(place.target / "work/some/where/inner") == ""
 
 
+def test_files_of_mercurial_that_are_one_on_a_far_target(tmp_path: Path) -> None:
+    """Files with several names stay one, and break nothing, when many threads copy them."""
+    place = Place(tmp_path, far=True, jobs=2)
+    work = place.repos / "work"
+    mirroring.run("hg", "init", str(work))
+    (work / "file").write_text("x")
+    hg(work, "commit", "-q", "-A", "-m", "x")
+    (work / ".hg/more").mkdir()
+    for number in range(60):
+        one = work / f".hg/more/{number}a"
+        one.write_text(f"{number}")
+        os.link(one, work / f".hg/more/{number}b")
+    place.settled()
+
+
 @pytest.mark.parametrize("swapped_at", [2, 3])
 def test_a_directory_swapped_for_a_link_while_it_is_scanned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swapped_at: int) -> None:
     """What a link leads to that took the place of a directory during the scan is not looked at."""
