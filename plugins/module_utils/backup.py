@@ -145,7 +145,12 @@ def units(repos_root: str) -> list[Unit]:
             elif not entry.name.startswith(RESTORING):
                 found.append(Unit(entry.name, os.path.join(repos_root, entry.name)))
     taken = any(unit.name == LOOSE for unit in found)
-    return [*found, Unit(LOOSE, repos_root, loose=True)] if loose and not taken else found
+    return [*found, loose_files(repos_root)] if loose and not taken else found
+
+
+def loose_files(repos_root: str) -> Unit:
+    """Return the unit of what lies directly in ``repos_root``, which may be a link itself."""
+    return Unit(LOOSE, os.path.realpath(repos_root), loose=True)
 
 
 def mirrors(target: Target) -> list[str]:

@@ -588,7 +588,7 @@ class Copier:
         made = os.stat(name, dir_fd=held, follow_symlinks=False)
         uid, gid = self._owner(made, entry.uid, entry.gid)
         if uid != -1 or gid != -1:
-            os.chown(name, uid, gid, dir_fd=held, follow_symlinks=False)
+            self._give(lambda: os.chown(name, uid, gid, dir_fd=held, follow_symlinks=False))
         if entry.kind != "l" and (stat.S_IMODE(made.st_mode) != stat.S_IMODE(entry.mode) or uid != -1 or gid != -1):
             os.chmod(name, stat.S_IMODE(entry.mode), dir_fd=held)
         if made.st_mtime_ns != entry.mtime_ns:
@@ -601,7 +601,7 @@ class Copier:
         made = os.fstat(out)
         uid, gid = self._owner(made, seen.st_uid, seen.st_gid)
         if uid != -1 or gid != -1:
-            os.fchown(out, uid, gid)
+            self._give(lambda: os.fchown(out, uid, gid))
         if stat.S_IMODE(made.st_mode) != stat.S_IMODE(seen.st_mode) or uid != -1 or gid != -1:
             os.fchmod(out, stat.S_IMODE(seen.st_mode))
         if self.xattrs or self.acls:
@@ -618,6 +618,15 @@ class Copier:
             if gid not in self._groups or made.st_uid != self._uid:
                 new_gid = -1
         return new_uid, new_gid
+
+    def _give(self, chown: Callable[[], None]) -> None:
+        """Change an owner, where the target lets us: a server may squash root."""
+        try:
+            chown()
+        except OSError as error:
+            if error.errno not in {errno.EPERM, errno.EINVAL, errno.ENOTSUP}:
+                raise
+            self.note("owners cannot be kept on the target")
 
     def _extended(self, source: int | bytes, out: int | bytes) -> None:
         """Copy extended attributes and access lists, as far as they are wanted and the target has them."""
@@ -652,7 +661,7 @@ class Copier:
                 made = os.fstat(out)
                 uid, gid = self._owner(made, entry.uid, entry.gid)
                 if uid != -1 or gid != -1:
-                    os.fchown(out, uid, gid)
+                    self._give(lambda: os.fchown(out, uid, gid))
                 if stat.S_IMODE(made.st_mode) != stat.S_IMODE(entry.mode) or uid != -1 or gid != -1:
                     os.fchmod(out, stat.S_IMODE(entry.mode))
                 os.utime(out, ns=(entry.mtime_ns, entry.mtime_ns))

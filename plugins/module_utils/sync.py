@@ -220,7 +220,7 @@ class Job:
         everything = {unit.name: unit for unit in backup.units(self.backup.place.repos_root)}
         left_out = self._left_out()
         if backup.LOOSE in self.stamps.units:
-            everything.setdefault(backup.LOOSE, Unit(backup.LOOSE, self.backup.place.repos_root, loose=True))
+            everything.setdefault(backup.LOOSE, backup.loose_files(self.backup.place.repos_root))
         gone = [name for name in self.stamps.units if name not in everything and os.path.lexists(self.target.mirror(name))]
         wanted = [*everything, *gone]
         if self.params["names"]:

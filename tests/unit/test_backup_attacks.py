@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from typing import Any
 import mirroring
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils import mirror, restore, scan, target
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, InterruptedRunError
 from backupworld import BackupWorld, differences, git, seen
 from mirroring import Place, hg
 
@@ -360,3 +361,97 @@ def test_stamps_are_true_whatever_happens_to_the_machine(world: BackupWorld, mon
     flushed.unlink()
     world.sync()
     assert not flushed.exists()
+
+
+def test_repositories_behind_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``repos_root`` may be a link to another disk: all is backed up, loose files too."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USER", "alice")
+    world = BackupWorld(tmp_path)
+    world.write("plain/file")
+    world.write("notes.txt")
+    world.repos.rename(tmp_path / "disk")
+    world.repos.symlink_to(tmp_path / "disk")
+    assert "failed" not in world.init()
+    assert (world.backup / "notes.txt").read_text() == "text\n"
+    assert not world.sync()["changed"]
+    world.write("notes.txt", "more")
+    assert "failed" not in world.sync()
+    assert (world.backup / "notes.txt").read_text() == "more"
+
+
+def test_our_own_name_in_the_source(world: BackupWorld) -> None:
+    """A file called as repoman's directory on the target is refused; the rest goes on."""
+    world.write(".repoman", "a file")
+    world.write("plain/more")
+    result = world.sync()
+    assert actions(result) == {"(loose files)": "failed", "other": "unchanged", "plain": "synced"}
+    assert world.ours("mirror.toml").exists()
+
+
+def test_a_target_without_hard_links_is_locked_all_the_same(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without hard links the lock is still made by one only, and what is replaced is kept."""
+
+    def refused(*_arguments: Any, **_more: Any) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refused)
+    world.write("plain/src/main.c", "changed\n")
+    assert "failed" not in world.sync()
+    assert [path.read_text() for path in world.kept()] == ["text\n"]
+    assert world.differences() == []
+    found = target.Target(str(world.backup), "")
+    with target.announced(found), pytest.raises(ConflictError, match="works there"), target.announced(found):
+        pass
+
+
+def test_of_two_that_find_a_stale_lock_one_takes_it(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that another run has taken over meanwhile is not thrown away as the stale one it was."""
+    found = target.Target(str(world.backup), "")
+    stale = {**target._self(), "boot": "another"}
+    world.ours("lock").write_text(json.dumps(stale))
+    real, other = target._check_stale, json.dumps({**target._self(), "host": "elsewhere"})
+
+    def overtaken(path: Path, mine: dict[str, Any]) -> Any:
+        seen = real(path, mine)
+        path.unlink()
+        path.write_text(other)
+        monkeypatch.setattr(target, "_check_stale", real)
+        return seen
+
+    monkeypatch.setattr(target, "_check_stale", overtaken)
+    with pytest.raises(ConflictError, match="works there"), target.announced(found):
+        pass
+    assert world.ours("lock").read_text() == other
+
+
+WITHOUT_CHOWN = """
+import sys
+from pathlib import Path
+import mirroring
+place = mirroring.Place(Path(sys.argv[1]))
+outcomes = place.sync()
+assert {each.state for each in outcomes.values()} <= {"synced", "up to date"}, [each.error for each in outcomes.values()]
+assert ["owners"] == [note.split()[0] for each in outcomes.values() for note in each.notes], outcomes
+assert not [each for each in place.sync().values() if each.files], "again"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is squashed")
+def test_root_that_may_give_nothing_away(tmp_path: Path) -> None:
+    """Where root may not change owners, as on a server that squashes it, that is said and all else is done."""
+    place = Place(tmp_path)
+    (place.repos / "work").mkdir()
+    (place.repos / "work/file").write_text("x")
+    (place.repos / "work/link").symlink_to("file")
+    os.chown(place.repos / "work/file", 1234, 1234)
+    os.chown(place.repos / "work/link", 1234, 1234, follow_symlinks=False)
+    done = subprocess.run(
+        ["setpriv", "--inh-caps=-chown", "--bounding-set=-chown", sys.executable, "-c", WITHOUT_CHOWN, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (place.target / "work/file").read_text() == "x"
