@@ -30,6 +30,8 @@ TICK_NS = 20_000_000
 
 CHUNK = 8 << 20
 SMALL = 1 << 20
+COPIED_TO_KEEP = 64 << 20
+"""Where hard links cannot be made, files up to this size are copied to what is kept, so that there is one at every moment."""
 ATTEMPTS = 3
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -491,8 +493,21 @@ class Copier:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            self._willing(split(path)[0], lambda: os.rename(name, place, src_dir_fd=held))
+            if old.kind == "f" and old.size <= COPIED_TO_KEEP:
+                self._keep_copy(name, held, place)
+            else:
+                self._willing(split(path)[0], lambda: os.rename(name, place, src_dir_fd=held))
         self.count(kept=old.size if old.kind == "f" else 0)
+
+    def _keep_copy(self, name: bytes, held: int, place: bytes) -> None:
+        """Copy a file to ``kept``, so that its own name is never without a file: a repository without its HEAD is none."""
+        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held), "rb", buffering=0) as source:
+            found = os.fstat(source.fileno())
+            with open(place, "xb", buffering=0) as file:
+                while os.sendfile(file.fileno(), source.fileno(), None, CHUNK):
+                    pass
+                self._dress(file.fileno(), found, source.fileno())
+                os.utime(file.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
 
     def set_aside(self, path: bytes, old: Entry | None) -> None:
         """Move a thing out of the mirror into ``kept``, a directory with all that is in it; nothing if it is not there."""

@@ -396,10 +396,20 @@ def test_a_target_without_hard_links_is_locked_all_the_same(world: BackupWorld, 
         raise OSError(errno.EPERM, "no hard links here")
 
     monkeypatch.setattr(os, "link", refused)
+    old = (world.repos / "plain/src/main.c").stat()
+    rename = os.rename
+
+    def never_without(source: Any, *arguments: Any, **more: Any) -> None:
+        assert source != b"main.c", "the mirror is without the file for a moment"
+        rename(source, *arguments, **more)
+
+    monkeypatch.setattr(os, "rename", never_without)
     world.write("plain/src/main.c", "changed\n")
     assert "failed" not in world.sync()
     assert [path.read_text() for path in world.kept()] == ["text\n"]
     assert world.differences() == []
+    (kept,) = world.kept()
+    assert kept.stat().st_mtime_ns == old.st_mtime_ns
     found = target.Target(str(world.backup), "")
     with target.announced(found), pytest.raises(ConflictError, match="works there"), target.announced(found):
         pass
