@@ -141,9 +141,9 @@ def _created(found: Target, name: str, unit: str) -> list[bytes] | None:
     """Return what a run created of a unit."""
     try:
         paths = json.loads(target.created_file(found, name).read_text(encoding="utf-8")).get(unit, [])
-    except (OSError, ValueError, AttributeError):
+        return None if paths is None else [os.fsencode(path) for path in paths]
+    except (OSError, ValueError, AttributeError, TypeError):
         return []
-    return None if paths is None else [os.fsencode(path) for path in paths]
 
 
 def merged(layers: Iterable[tuple[Layer, list[bytes] | None]], loose: bool) -> Items:
