@@ -16,14 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils import registry, watch
+from ansible_collections.homelab.repoman.plugins.module_utils import registry, scan, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError, NotKnownError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, account
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.target import OURS, Place, Target
 
-LOOSE = "(loose files)"
-"""The unit of what lies directly in ``repos_root`` and is no directory."""
+LOOSE = scan.LOOSE
 RESTORING = ".repoman-restore-"
 """How directories begin that a restore is filling: they are no units."""
 
@@ -146,7 +145,12 @@ def units(repos_root: str) -> list[Unit]:
             elif not entry.name.startswith(RESTORING):
                 found.append(Unit(entry.name, os.path.join(repos_root, entry.name)))
     taken = any(unit.name == LOOSE for unit in found)
-    return [*found, Unit(LOOSE, repos_root, loose=True)] if loose and not taken else found
+    return [*found, loose_files(repos_root)] if loose and not taken else found
+
+
+def loose_files(repos_root: str) -> Unit:
+    """Return the unit of what lies directly in ``repos_root``, which may be a link itself."""
+    return Unit(LOOSE, os.path.realpath(repos_root), loose=True)
 
 
 def mirrors(target: Target) -> list[str]:

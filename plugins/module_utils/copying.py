@@ -30,6 +30,8 @@ TICK_NS = 20_000_000
 
 CHUNK = 8 << 20
 SMALL = 1 << 20
+COPIED_TO_KEEP = 64 << 20
+"""Where hard links cannot be made, files up to this size are copied to what is kept, so that there is one at every moment."""
 ATTEMPTS = 3
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -124,6 +126,21 @@ def read_source(top: int, path: bytes, limit: int) -> tuple[Entry, bytes] | None
         return entry._replace(size=len(data)), bytes(data)
     finally:
         os.close(file)
+
+
+def same_contents(one: bytes, other: bytes) -> bool:
+    """Tell whether two regular files can be read and have the same contents."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    try:
+        with open(os.open(one, flags), "rb", buffering=0) as first, open(os.open(other, flags), "rb", buffering=0) as second:
+            while True:
+                part = _read(first.fileno(), SMALL)
+                if part != _read(second.fileno(), SMALL):
+                    return False
+                if not part:
+                    return True
+    except OSError:
+        return False
 
 
 def fresh(found: os.stat_result) -> bool:
@@ -245,7 +262,8 @@ class Copier:
         """Remember what could not be reproduced on the target; once, however often it happens."""
         self.notes.add(text)
 
-    def _temporary(self) -> bytes:
+    def temporary(self) -> bytes:
+        """Return a name in ``work`` that nothing has."""
         with self._lock:
             self._count += 1
             return b"%d.%d.%d" % (os.getpid(), id(self), self._count)
@@ -268,7 +286,7 @@ class Copier:
             if error.errno in _GONE:
                 return None
             raise UnreadableError(os.path.join(self.source_path, path), error) from error
-        temporary = self._temporary()
+        temporary = self.temporary()
         try:
             for attempt in range(ATTEMPTS):
                 seen = os.fstat(source)
@@ -393,7 +411,7 @@ class Copier:
         if old is not None and old.kind == "l" and old.link == entry.link:
             self.attributes(entry)
             return
-        temporary = self._temporary()
+        temporary = self.temporary()
         os.symlink(entry.link, temporary, dir_fd=self.work)
         self._finish(temporary, entry, old)
 
@@ -402,7 +420,7 @@ class Copier:
         if old is not None and old.kind == entry.kind and old.size == entry.size:
             self.attributes(entry)
             return
-        temporary = self._temporary()
+        temporary = self.temporary()
         device = entry.size if entry.kind in "bc" else 0
         try:
             os.mknod(temporary, entry.mode, device, dir_fd=self.work)
@@ -427,7 +445,7 @@ class Copier:
                 if mirrored.st_ino == leading.st_ino:
                     return True
                 old = old or entry_of(entry.path, mirrored)
-            temporary = self._temporary()
+            temporary = self.temporary()
             try:
                 os.link(split(leader)[1], temporary, src_dir_fd=held, dst_dir_fd=self.work, follow_symlinks=False)
             except OSError as error:
@@ -439,10 +457,8 @@ class Copier:
         self.count(1)
         return True
 
-    def mkdir(self, entry: Entry, old: Entry | None = None) -> None:
-        """Make a directory that can be written for now; :meth:`attributes` gives it its mode later."""
-        if old is not None and old.kind != "d":
-            self.set_aside(entry.path, old)
+    def mkdir(self, entry: Entry) -> None:
+        """Make a directory that can be written for now, unless it is there; :meth:`attributes` gives it its mode later."""
         with self._directory(entry.parent) as held:
             try:
                 self._willing(entry.parent, lambda: os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=held))
@@ -462,6 +478,9 @@ class Copier:
         if old is not None and old.kind == "d":
             self.set_aside(path, old)
         with self._directory(parent) as held:
+            if old is None and self.kept is not None:  # somebody else's, or of a run whose end was lost with the machine
+                with suppress(FileNotFoundError):
+                    old = entry_of(path, os.stat(name, dir_fd=held, follow_symlinks=False))
             if old is not None and old.kind != "d" and self.kept is not None:
                 self._keep_link(self.kept, path, name, held, old)
             try:
@@ -483,8 +502,21 @@ class Copier:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            self._willing(split(path)[0], lambda: os.rename(name, place, src_dir_fd=held))
+            if old.kind == "f" and old.size <= COPIED_TO_KEEP:
+                self._keep_copy(name, held, place)
+            else:
+                self._willing(split(path)[0], lambda: os.rename(name, place, src_dir_fd=held))
         self.count(kept=old.size if old.kind == "f" else 0)
+
+    def _keep_copy(self, name: bytes, held: int, place: bytes) -> None:
+        """Copy a file to ``kept``, so that its own name is never without a file: a repository without its HEAD is none."""
+        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held), "rb", buffering=0) as source:
+            found = os.fstat(source.fileno())
+            with open(place, "xb", buffering=0) as file:
+                while os.sendfile(file.fileno(), source.fileno(), None, CHUNK):
+                    pass
+                self._dress(file.fileno(), found, source.fileno())
+                os.utime(file.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
 
     def set_aside(self, path: bytes, old: Entry | None) -> None:
         """Move a thing out of the mirror into ``kept``, a directory with all that is in it; nothing if it is not there."""
@@ -519,6 +551,10 @@ class Copier:
                     raise
             else:
                 self.count(1)
+
+    def kept_place(self, path: bytes) -> bytes:
+        """Return a free path in ``kept`` for what is at ``path``, its directory made."""
+        return self._kept_place(self.kept or b"", path)
 
     def _kept_place(self, kept: bytes, path: bytes) -> bytes:
         """Return a free path in ``kept``, its directory made."""
@@ -576,7 +612,7 @@ class Copier:
         made = os.stat(name, dir_fd=held, follow_symlinks=False)
         uid, gid = self._owner(made, entry.uid, entry.gid)
         if uid != -1 or gid != -1:
-            os.chown(name, uid, gid, dir_fd=held, follow_symlinks=False)
+            self._give(lambda: os.chown(name, uid, gid, dir_fd=held, follow_symlinks=False))
         if entry.kind != "l" and (stat.S_IMODE(made.st_mode) != stat.S_IMODE(entry.mode) or uid != -1 or gid != -1):
             os.chmod(name, stat.S_IMODE(entry.mode), dir_fd=held)
         if made.st_mtime_ns != entry.mtime_ns:
@@ -589,7 +625,7 @@ class Copier:
         made = os.fstat(out)
         uid, gid = self._owner(made, seen.st_uid, seen.st_gid)
         if uid != -1 or gid != -1:
-            os.fchown(out, uid, gid)
+            self._give(lambda: os.fchown(out, uid, gid))
         if stat.S_IMODE(made.st_mode) != stat.S_IMODE(seen.st_mode) or uid != -1 or gid != -1:
             os.fchmod(out, stat.S_IMODE(seen.st_mode))
         if self.xattrs or self.acls:
@@ -606,6 +642,15 @@ class Copier:
             if gid not in self._groups or made.st_uid != self._uid:
                 new_gid = -1
         return new_uid, new_gid
+
+    def _give(self, chown: Callable[[], None]) -> None:
+        """Change an owner, where the target lets us: a server may squash root."""
+        try:
+            chown()
+        except OSError as error:
+            if error.errno not in {errno.EPERM, errno.EINVAL, errno.ENOTSUP}:
+                raise
+            self.note("owners cannot be kept on the target")
 
     def _extended(self, source: int | bytes, out: int | bytes) -> None:
         """Copy extended attributes and access lists, as far as they are wanted and the target has them."""
@@ -632,7 +677,7 @@ class Copier:
         """Put a file there whose contents were read before."""
         parent, name = split(entry.path)
         direct = self.new and old is None
-        temporary = name if direct else self._temporary()
+        temporary = name if direct else self.temporary()
         with self._directory(parent) if direct else directory(self.work, b"") as held:
             out = os.open(temporary, _CREATE, stat.S_IMODE(entry.mode) & 0o777 | 0o200, dir_fd=held)
             try:
@@ -640,7 +685,7 @@ class Copier:
                 made = os.fstat(out)
                 uid, gid = self._owner(made, entry.uid, entry.gid)
                 if uid != -1 or gid != -1:
-                    os.fchown(out, uid, gid)
+                    self._give(lambda: os.fchown(out, uid, gid))
                 if stat.S_IMODE(made.st_mode) != stat.S_IMODE(entry.mode) or uid != -1 or gid != -1:
                     os.fchmod(out, stat.S_IMODE(entry.mode))
                 os.utime(out, ns=(entry.mtime_ns, entry.mtime_ns))

@@ -21,11 +21,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, MirrorError, _delete, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
+    TICK_NS,
+    Copier,
+    MirrorError,
+    _delete,
+    same_contents,
+    shown,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, GitDirectory, kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, passing
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
+    LOOSE,
     Entry,
     Manifest,
     Unit,
@@ -44,6 +52,8 @@ FAR_THREADS = 16
 FAR_UNITS = 8
 FAR_BATCH = 512
 SHOWN_ERRORS = 3
+DOUBT_NS = 60 * 10**9
+"""A file of the source that changed later than its copy was made, or so little before it that clocks may differ, is compared."""
 LAST = ".last"
 """Added to the name of a manifest while it is not true any more."""
 
@@ -114,6 +124,13 @@ class Changes:
         """Return how many entries differ."""
         return self.created + self.changed + self.removed
 
+    def without_objects(self) -> tuple[int, int]:
+        """Return how many entries go and how many there are in the mirror, but for git's objects: git packs many into one file."""
+        stores = sorted(store for store, kind in find_stores(self.now).items() if kind == "git")
+        objects = tuple(store + b"/objects/" if store else b"objects/" for store in stores)
+        removed = sum(what == "removed" and not path.startswith(objects) for what, path in self.items())
+        return removed, sum(not entry.path.startswith(objects) for entry in self.before.entries())
+
     def items(self) -> Iterator[tuple[str, bytes]]:
         """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory."""
         for _directory, pairs in differences(self.before, self.now):
@@ -135,6 +152,7 @@ class Outcome:
     :param bytes: contents copied.
     :param kept_bytes: contents moved to kept.
     :param notes: what cannot be reproduced on the target.
+    :param created: what the mirror has that was neither in it nor in the scan.
     """
 
     unit: Unit
@@ -147,6 +165,7 @@ class Outcome:
     bytes: int = 0
     kept_bytes: int = 0
     notes: list[str] = field(default_factory=list)
+    created: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -193,11 +212,12 @@ def plan(unit: Unit, before: Manifest | None, now: Manifest, settings: Settings,
     mirror = settings.mirror(unit)
     first = not unit.loose and not _is_directory(mirror)
     looked = first or before is None or settings.full
+    last = before or (saved and (Manifest.load(saved) or Manifest.load(saved + LAST))) or None if looked else None
     if first:
         begun = settings.new(unit)
-        held = _look(begun, now, settings, unit) if _is_directory(begun) else Manifest()
+        held = _look(begun, now, settings, unit, None) if _is_directory(begun) else Manifest()
     elif before is None or settings.full:
-        held = _look(mirror, now, settings, unit)
+        held = _look(mirror, now, settings, unit, last)
     else:
         held = before
     changes = Changes(unit, now, held, saved, mirrored=0 if first else held.count(), first=first, looked=looked)
@@ -230,11 +250,26 @@ def _what(old: Entry | None, new: Entry | None) -> str:
     return "changed"
 
 
-def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit) -> Manifest:
-    """Return what a mirror holds, as a manifest: entries that are as the source's are the source's, all others the mirror's."""
+def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit, last: Manifest | None) -> Manifest:
+    """Return what a mirror holds, as a manifest: entries that are as the source's are the source's, all others the mirror's.
+
+    Of loose files only those that the last manifest knows are the mirror's: others may have been on the target before it was ours.
+
+    :param last: what the mirror once held: what has changed in the source since then, under whatever size and time, is compared.
+    """
     root = os.geteuid() == 0
+    source, target = os.fsencode(unit.source), os.fsencode(mirror)
 
     def like(held: Entry, entry: Entry) -> bool:
+        if not alike(held, entry):
+            return False
+        if entry.kind != "f" or (entry.path not in doubtful and entry.ctime_ns + DOUBT_NS < held.ctime_ns):
+            return True
+        return time.time_ns() - entry.ctime_ns > TICK_NS and same_contents(
+            os.path.join(source, entry.path), os.path.join(target, entry.path)
+        )
+
+    def alike(held: Entry, entry: Entry) -> bool:
         if held.mode != entry.mode or held.link != entry.link or held.mtime_ns != entry.mtime_ns:
             return False
         if root and (held.uid, held.gid) != (entry.uid, entry.gid):
@@ -248,10 +283,16 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit) -> Manifes
             writer.add(block)
         held = writer.finish()
     theirs = _leaders(held)
+    doubtful: set[bytes] = set()
+    ours_once: set[bytes] = {entry.path for entry in last.entries()} if last is not None and unit.loose else set()
+    for _directory, pairs in differences(last, now) if last is not None else ():
+        doubtful.update(new.path for old, new in pairs if old is not None and new is not None and new.kind == "f")
     known: dict[bytes, Entry | None] = {}
     for _directory, pairs in differences(held, now):
         for old, new in pairs:
-            if old is not None:
+            if old is not None and unit.loose and new is None and old.path not in ours_once:
+                known[old.path] = None
+            elif old is not None:
                 known[old.path] = new if new is not None and like(old, new) else old._replace(ctime_ns=0)
     return rewrite(held, known, path)
 
@@ -323,9 +364,6 @@ class _Worker:
             error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {failure.strerror}{place}.")
         finally:
             task.close()
-            if changes.saved:
-                with suppress(OSError):
-                    os.unlink(changes.saved + LAST)
         return task.outcome("failed", error)
 
 
@@ -543,7 +581,7 @@ class _Task:
         if not new.path:
             self.touched.add(b"")
         elif old is None or old.kind != "d":
-            self.copier.mkdir(new, old)
+            self.copier.mkdir(new)
             self.touched |= {new.path, new.parent}
         elif _what(old, new):
             self.touched.add(new.path)
@@ -583,6 +621,8 @@ class _Task:
         whole = [each for each in trees if not any(each in store or store.startswith(each + b"/") for store in self.stores)]
         gone = set(whole)
         tops = [entry for entry in removed if entry.parent not in gone and (entry.kind != "d" or entry.path in gone)]
+        if self.unit.loose:  # a directory has that name now: its mirror, once it is whole, puts the file aside
+            tops = [entry for entry in tops if not _is_directory(os.path.join(self.unit.source, os.fsdecode(entry.path)))]
         self.touched |= {entry.parent for entry in tops}
         self.copier.each(lambda entry: self.copier.set_aside(entry.path, entry), tops)
         for each in sorted(trees - gone, reverse=True):
@@ -620,8 +660,9 @@ class _Task:
         try:
             os.rename(top, final)
         except (NotADirectoryError, FileExistsError, IsADirectoryError):
-            os.makedirs(self.settings.kept, mode=0o700, exist_ok=True)
-            os.rename(final, os.path.join(self.settings.kept, f"{self.unit.name}.~1~"))
+            aside = os.path.join(self.settings.kept, LOOSE)
+            os.makedirs(aside, mode=0o700, exist_ok=True)
+            os.rename(final, os.path.join(aside, self.unit.name))
             os.rename(top, final)
 
     def _finish(self, copier: Copier) -> Outcome:
@@ -642,7 +683,18 @@ class _Task:
                 manifest = Manifest(path=path, digest=manifest.digest)
             result.manifest, result.digest = manifest.path, manifest.digest
         result.settled = not self.known
+        result.created = [os.fsdecode(path) for path in self._unforeseen()]
         return result
+
+    def _unforeseen(self) -> list[bytes]:
+        """Return what came up in the source after the scan, and is in the mirror."""
+        found = {path for path, entry in self.known.items() if entry is not None}
+        parents = {path.rpartition(b"/")[0] for path in found}
+        for manifest in (self.changes.now, self.changes.before) if found else ():
+            for directory, block in manifest.blocks():
+                if directory in parents:
+                    found -= {entry.path for entry in unpack(directory, block)}
+        return sorted(found)
 
 
 def verify(unit: Unit, settings: Settings) -> list[str]:

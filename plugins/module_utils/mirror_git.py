@@ -289,7 +289,7 @@ class GitDirectory:
         entry = self._directory(path) or self.have.get(path)
         if entry is None:
             raise FileNotFoundError(path)
-        self.copier.mkdir(entry, self.have.get(path))
+        self.copier.mkdir(entry)
         self.directories[path] = entry
         self.touched |= {path, entry.parent}
 
@@ -379,7 +379,7 @@ class GitDirectory:
             entry, old = self.staged[path][0], self.have.get(path)
             if path not in self.directories or (old is not None and old.kind != "d"):
                 self._need(entry.parent)
-                self.copier.mkdir(entry, old)
+                self.copier.mkdir(entry)
                 self.directories[path] = entry
                 self.touched |= {path, entry.parent}
             elif old is None or (old[1:4], old.mtime_ns) != (entry[1:4], entry.mtime_ns):

@@ -17,13 +17,14 @@ import errno
 import os
 import re
 import shutil
+import stat
 import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, open_directory, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, directory, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError, give
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD, Entry, entry_of, unpack, walk
 
@@ -74,8 +75,9 @@ class HgDirectory:
         self.touched: set[bytes] = set()
         self.built: dict[bytes, Entry] = {}
         self.linked: set[bytes] = set()
+        self.leaders: dict[int, bytes] = {}
         self.place = os.path.join(copier.top_path, path)
-        self.build = self.place if copier.new else os.path.join(copier.kept or b"", path)
+        self.build = self.place
         self.made: set[bytes] = set()
         self.cut: set[bytes] = set()
         self.inner: Copier | None = None
@@ -88,13 +90,18 @@ class HgDirectory:
         :raises BusyError: after as many tries as allowed.
         :raises DamagedError: the repository did not change between two tries, and was not whole in either.
         """
-        source = os.path.join(self.copier.source_path, self.path)
+        with directory(self.copier.source, self.path) as held:
+            self._bring_from(b"/proc/self/fd/%d/." % held)
+
+    def _bring_from(self, source: bytes) -> None:
         if self._equal(source):
             return
-        if self.build != self.place:
-            self.build = _free(self.build)
-        os.makedirs(self.build, mode=0o700, exist_ok=True)
-        where = shown(os.path.dirname(source))
+        if self.copier.new:
+            self._need(self.path)
+        else:
+            self.build = os.path.join(self.copier.work_path, self.copier.temporary())
+            os.mkdir(self.build, mode=0o700)
+        where = shown(os.path.dirname(os.path.join(self.copier.source_path, self.path)))
         last: object = None
         problem = ""
         for attempt in range(self.tries):
@@ -117,6 +124,14 @@ class HgDirectory:
             f"{where} was being written all the while ({self.tries} tries: {problem}); its mirror is as it was.", "run it again later"
         )
 
+    def _need(self, path: bytes) -> None:
+        """Make a directory of the mirror, and those above it; what is there and is none, such as a link, is set aside."""
+        if not path:
+            return
+        self._need(path.rpartition(b"/")[0])
+        with directory(self.copier.source, path) as held:
+            self.copier.mkdir(entry_of(path, os.fstat(held)))
+
     def _equal(self, source: bytes) -> bool:
         """Tell whether the mirror's is as the source's already, and whole."""
         listed = self._list(source)
@@ -126,9 +141,7 @@ class HgDirectory:
             != listed
         ):
             return False
-        build, self.build = self.build, self.place
         if self._prove(listed):
-            self.build = build
             return False
         self.built = {each: entry for each, entry in listed.items() if entry.kind != "d"}
         self.made = listed.keys() - self.built.keys()
@@ -157,8 +170,6 @@ class HgDirectory:
             time.sleep(0.002)
         inner = self.inner
         if inner is None:
-            held = open_directory(self.copier.source, self.path)
-            os.close(held)
             self.inner = inner = Copier(
                 source,
                 self.build,
@@ -171,6 +182,7 @@ class HgDirectory:
                 tell=self.copier.tell,
             )
         found: dict[bytes, Entry] = {}
+        self.leaders.clear()
         early = self._list(source)
         self._bring(inner, early, lambda path: _rank(path) < 2, found)  # noqa: PLR2004
         changesets = self._changesets(found)
@@ -220,8 +232,13 @@ class HgDirectory:
                 found[path] = self.built[path] = got
 
         paths = sorted((each for each, entry in listed.items() if entry.kind != "d" and wanted(each)), key=lambda each: (_rank(each), each))
+        for each in paths:
+            if listed[each].nlink > 1:
+                self.leaders.setdefault(listed[each].inode, each)
         for rank in sorted({_rank(each) for each in paths}):
-            inner.each(bring, [each for each in paths if _rank(each) == rank])
+            ranked = [each for each in paths if _rank(each) == rank]
+            inner.each(bring, [each for each in ranked if self.leaders.get(listed[each].inode, each) == each])
+            inner.each(bring, [each for each in ranked if self.leaders.get(listed[each].inode, each) != each])
 
     def _link(self, path: bytes, entry: Entry) -> bool:
         """Take the mirror's file where the source's has not changed."""
@@ -236,13 +253,15 @@ class HgDirectory:
 
     def _twin(self, path: bytes, entry: Entry, found: dict[bytes, Entry]) -> bool:
         """Make a file one with another that it is one with in the source."""
-        if entry.nlink == 1 or entry.kind != "f":
+        other = self.leaders.get(entry.inode, path)
+        twin = found.get(other)
+        if entry.nlink == 1 or entry.kind != "f" or other == path or twin is None or other in self.linked:
             return False
-        for other, twin in found.items():
-            if twin.inode == entry.inode and twin.ctime_ns == entry.ctime_ns and other not in self.linked:
-                with suppress(OSError):
-                    os.link(os.path.join(self.build, other), os.path.join(self.build, path), follow_symlinks=False)
-                    return True
+        if (twin.inode, twin.ctime_ns) != (entry.inode, entry.ctime_ns):
+            return False
+        with suppress(OSError):
+            os.link(os.path.join(self.build, other), os.path.join(self.build, path), follow_symlinks=False)
+            return True
         return False
 
     def _unlink(self, path: bytes) -> None:
@@ -338,15 +357,21 @@ class HgDirectory:
         """Let the new ``.hg`` and the old one change places, in one step."""
         self._close()
         if self.build != self.place:
-            if not os.path.lexists(self.place):
+            parent = self.path.rpartition(b"/")[0]
+            self._need(parent)
+            if not _is_directory(self.place):
+                self.copier.set_aside(self.path, None)
                 os.rename(self.build, self.place)
-            elif not exchange(self.build, self.place):
-                aside = _free(self.build)
-                os.rename(self.place, aside)
-                os.rename(self.build, self.place)
-                self.build = aside
-            self._prune()
-            self.touched.add(self.path.rpartition(b"/")[0])
+            else:
+                kept = self.copier.kept_place(self.path)
+                built, self.build = self.build, kept
+                os.rename(built, kept)  # whole and proven: nothing else may lie there, whenever this run ends
+                if not exchange(kept, self.place):
+                    os.rename(kept, built)
+                    os.rename(self.place, kept)
+                    os.rename(built, self.place)
+                self._prune()
+            self.touched.add(parent)
         self.touched.add(self.path)
         self.touched |= {self.prefix + each for each in self.made}
 
@@ -458,12 +483,11 @@ def _begins(path: bytes, prefix: bytes) -> bool:
     return True
 
 
-def _free(path: bytes) -> bytes:
-    place, number = path, 0
-    while os.path.lexists(place):
-        number += 1
-        place = path + b".~%d~" % number
-    return place
+def _is_directory(path: bytes) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def exchange(one: bytes, other: bytes) -> bool:

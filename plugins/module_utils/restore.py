@@ -142,9 +142,9 @@ def _created(found: Target, name: str, unit: str) -> list[bytes] | None:
     """Return what a run created of a unit."""
     try:
         paths = json.loads(target.created_file(found, name).read_text(encoding="utf-8")).get(unit, [])
-    except (OSError, ValueError, AttributeError):
+        return None if paths is None else [os.fsencode(path) for path in paths]
+    except (OSError, ValueError, AttributeError, TypeError):
         return []
-    return None if paths is None else [os.fsencode(path) for path in paths]
 
 
 def merged(layers: Iterable[tuple[Layer, list[bytes] | None]], loose: bool) -> Items:
@@ -369,10 +369,9 @@ class Deed:
                 os.rmdir(self.root)
                 os.rename(staging, self.root)
             else:
-                os.rename(staging, self.saved)
-                staging = self.saved
+                copied, staging = staging, b""  # from here on what lies there may be the old directory
+                os.rename(copied, self.saved)
                 _exchange(self.saved, self.root)
-                staging = b""
         finally:
             if staging and os.path.lexists(staging):
                 target.discard(Path(os.fsdecode(staging)))

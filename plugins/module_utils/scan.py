@@ -12,6 +12,7 @@ differ are ever unpacked, so a million entries cost megabytes, not objects.
 from __future__ import annotations
 
 import copyreg
+import errno
 import hashlib
 import io
 import os
@@ -20,7 +21,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import itemgetter
 from typing import NamedTuple
 
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError
@@ -28,6 +29,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.spread import spre
 
 MAGIC = b"repoman manifest 1\n"
 DIGEST_SIZE = 32
+LOOSE = "(loose files)"
+"""The unit of what lies directly in ``repos_root`` and is no directory."""
 SPILL = 4 << 20
 
 RECORD = struct.Struct("<IIIQqqQIHH")
@@ -45,7 +48,8 @@ _KINDS = {
     stat.S_IFBLK: "b",
     stat.S_IFCHR: "c",
 }
-_by_name = attrgetter("name")
+_by_name = itemgetter(0)
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 @dataclass(frozen=True)
@@ -288,43 +292,34 @@ def walk(top: bytes, start: bytes = b"", *, loose: bool = False, skip: frozenset
     :param skip: paths of directories whose inside is left out.
     :raises UnreadableError: a directory cannot be read.
     """
-    record, head, is_dir, is_link = RECORD.pack, HEAD.pack, stat.S_IFDIR, stat.S_IFLNK
+    record, head, is_dir = RECORD.pack, HEAD.pack, stat.S_IFDIR
     devices = (stat.S_IFBLK, stat.S_IFCHR)
-    device = os.lstat(os.path.join(top, start) if start else top).st_dev
-    stack = [start]
+    first = os.lstat(os.path.join(top, start) if start else top)
+    device = first.st_dev
+    stack = [(start, first.st_ino)]
     while stack:
-        directory = stack.pop()
+        directory, inode = stack.pop()
         path = top + b"/" + directory if directory else top
         records: list[bytes] = []
-        below: list[bytes] = []
+        below: list[tuple[bytes, int]] = []
         try:
-            with os.scandir(path) as listing:
-                found = sorted(listing, key=_by_name)
-            if not directory and not loose:
-                own = os.lstat(path)
-                records.append(entry_of(b"", own).record())
+            own, found = _look(top, directory, path, (inode, device))
         except (FileNotFoundError, NotADirectoryError):
             if directory == start:
                 raise
             continue
         except OSError as error:
             raise UnreadableError(path, error) from error
-        for each in found:
-            name = each.name
-            try:
-                seen = each.stat(follow_symlinks=False)
-                mode = seen.st_mode
-                kind = mode & 0o170000
-                link = os.readlink(each.path) if kind == is_link else b""
-            except (FileNotFoundError, OSError) as error:
-                if isinstance(error, FileNotFoundError) or error.errno == 22:  # noqa: PLR2004 - a link that became something else
-                    continue
-                raise UnreadableError(path, error) from error
+        if not directory and not loose:
+            records.append(entry_of(b"", own).record())
+        for name, seen, link in found:
+            mode = seen.st_mode
+            kind = mode & 0o170000
             if kind == is_dir:
                 if loose:
                     continue
                 if seen.st_dev == device:
-                    below.append(directory + b"/" + name if directory else name)
+                    below.append((directory + b"/" + name if directory else name, seen.st_ino))
             records.append(
                 record(
                     mode,
@@ -344,7 +339,56 @@ def walk(top: bytes, start: bytes = b"", *, loose: bool = False, skip: frozenset
         block = b"".join(records)
         yield head(len(directory), len(block)) + directory + block
         below.reverse()
-        stack += below if not skip else [each for each in below if each not in skip]
+        stack += below if not skip else [each for each in below if each[0] not in skip]
+
+
+def _look(
+    top: bytes, directory: bytes, path: bytes, expected: tuple[int, int]
+) -> tuple[os.stat_result, list[tuple[bytes, os.stat_result, bytes]]]:
+    """Return a directory's status and what is in it, provided that no link led there."""
+    held = os.open(path, _LIST)
+    try:
+        own = os.fstat(held)
+        if (own.st_ino, own.st_dev) == expected:
+            return own, _list(held)
+    finally:
+        os.close(held)
+    held = _open_below(top, directory)  # it is another by now, or a link on the way leads elsewhere
+    try:
+        return os.fstat(held), _list(held)
+    finally:
+        os.close(held)
+
+
+def _list(held: int) -> list[tuple[bytes, os.stat_result, bytes]]:
+    """Return name, status and link target of what is in an open directory, sorted; without what vanishes meanwhile."""
+    found: list[tuple[bytes, os.stat_result, bytes]] = []
+    add, encode, is_link = found.append, os.fsencode, stat.S_IFLNK
+    with os.scandir(held) as listing:
+        for each in listing:
+            try:
+                seen = each.stat(follow_symlinks=False)
+                name = encode(each.name)
+                add((name, seen, os.readlink(name, dir_fd=held) if seen.st_mode & 0o170000 == is_link else b""))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # a link that became something else
+                    raise
+    found.sort(key=_by_name)
+    return found
+
+
+def _open_below(top: bytes, path: bytes) -> int:
+    """Open a directory below another to list it, following no link on the way."""
+    held = os.open(top, _LIST)
+    for part in path.split(b"/") if path else ():
+        try:
+            inner = os.open(part, _LIST, dir_fd=held)
+        finally:
+            os.close(held)
+        held = inner
+    return held
 
 
 def scan(unit: Unit) -> Manifest:

@@ -38,6 +38,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.target import Stam
 FULL_SECONDS = 7 * 24 * 3600.0
 """So long manifests are trusted; then everything is compared with the mirror."""
 SHRINK_LEAST = 100
+VOID = Stamp("", 0.0)
 STAMP_SECONDS = 2.0
 """How often stamps are written while a run goes on."""
 TALLY_SECONDS = 0.2
@@ -220,7 +221,7 @@ class Job:
         everything = {unit.name: unit for unit in backup.units(self.backup.place.repos_root)}
         left_out = self._left_out()
         if backup.LOOSE in self.stamps.units:
-            everything.setdefault(backup.LOOSE, Unit(backup.LOOSE, self.backup.place.repos_root, loose=True))
+            everything.setdefault(backup.LOOSE, backup.loose_files(self.backup.place.repos_root))
         gone = [name for name in self.stamps.units if name not in everything and os.path.lexists(self.target.mirror(name))]
         wanted = [*everything, *gone]
         if self.params["names"]:
@@ -250,7 +251,8 @@ class Job:
         """Scan all units and see what their mirrors lack."""
         chosen = self._units()
         units = [unit for unit, _name in chosen if unit is not None and _can_be_unit(unit)]
-        known = {unit.name: digest for unit in units if (digest := self._known(unit.name))}
+        there = {backup.LOOSE, *backup.mirrors(self.target)}
+        known = {unit.name: digest for unit in units if unit.name in there and (digest := self._known(unit.name))}
         scans = {result.unit.name: result for result in scan.scan_all(units, known, settings.scratch)}
         works: list[Work] = []
         for unit, name in chosen:
@@ -284,6 +286,8 @@ class Job:
             return
         before = Manifest.load(str(self._manifest(name))) if name in known else None
         now = scanned.manifest()
+        if work.unit.loose:
+            self._check_loose(now)
         work.full = before is None
         changes = mirror.plan(work.unit, before, now, settings, saved=str(self._manifest(name)))
         self._guard(work.unit, changes, now)
@@ -294,6 +298,22 @@ class Job:
             work.line["files"] = changes.created + changes.changed + changes.removed
         else:
             work.scanned = scanned
+
+    def _check_loose(self, now: Manifest) -> None:
+        """Refuse loose files that would push a mirror away.
+
+        :raises ConflictError: there is such a file.
+        """
+        directories = {target.OURS, *backup.mirrors(self.target)}
+        for entry in now.entries():
+            name = os.fsdecode(entry.path)
+            if name == target.OURS:
+                raise ConflictError(f"nothing in repos_root can be called {name!r}: repoman uses that name.", "rename it")
+            if name in directories:
+                raise ConflictError(
+                    f"{self.backup.place.repos_root}/{shown(entry.path)} was a directory and is none now; its mirror was not touched.",
+                    f"if it is meant, its mirror is moved to what is kept: repoman sync {shown(entry.path)} --allow-shrink",
+                )
 
     def _guard(self, unit: Unit, changes: Changes, now: Manifest) -> None:
         """Refuse what looks like a lost source.
@@ -307,9 +327,12 @@ class Job:
         emptied = not unit.loose and now.count() <= 1 < changes.mirrored
         if emptied and not (allowed and self.params["names"]):
             raise ConflictError(f"{unit.source} is empty, and its mirror is not; the mirror was not touched.", *hints)
-        if not allowed and changes.removed > SHRINK_LEAST and changes.removed * 2 > changes.mirrored:
+        removed, mirrored = changes.removed, changes.mirrored
+        if not allowed and removed > SHRINK_LEAST and removed * 2 > mirrored:
+            removed, mirrored = changes.without_objects()
+        if not allowed and removed > SHRINK_LEAST and removed * 2 > mirrored:
             raise ConflictError(
-                f"{changes.removed} of {changes.mirrored} files of {name} are gone; its mirror was not touched.",
+                f"{removed} of {mirrored} files of {name} are gone; its mirror was not touched.",
                 f"see which: repoman sync {typed} --allow-shrink --check --diff",
                 *hints,
             )
@@ -349,9 +372,12 @@ class Job:
         """Do what was planned; what comes of each unit goes into its line, the log and a report."""
         by_name = {work.unit.name: work for work in works}
         wanted = [work for work in works if work.changes is not None]
+        open_ones = {work.unit.name for work in wanted}
         registry.make_directory(str(self.state / "manifests"), self.backup.me)
-        self._note_created(wanted, settings)
-        stamped = time.monotonic()
+        created = self._note_created(wanted, settings)
+        if wanted:
+            self._write_stamps(open_ones, flush=False)
+        pause, stamped = STAMP_SECONDS, time.monotonic()
 
         def tell(work: Work) -> None:
             log.write(work.line)
@@ -369,14 +395,20 @@ class Job:
             for outcome in self._mirrored(wanted, settings, report):
                 work = by_name[outcome.unit.name]
                 self._take(work, outcome)
+                if outcome.created and (known := created.get(outcome.unit.name, [])) is not None:
+                    created[outcome.unit.name] = [*known, *outcome.created]
+                    self._write_created(created, settings)
                 tell(work)
-                if time.monotonic() - stamped > STAMP_SECONDS:
+                open_ones.discard(outcome.unit.name)
+                if time.monotonic() - stamped > pause:
+                    begun = time.monotonic()
                     with suppress(RepomanError):
-                        self._write_stamps()
+                        self._write_stamps(open_ones, flush=True)
                     stamped = time.monotonic()
+                    pause = max(STAMP_SECONDS, 4 * (stamped - begun))
         finally:
             try:
-                self._write_stamps()
+                self._write_stamps([name for name in open_ones if not self._manifest(name).exists()], flush=bool(wanted))
             except RepomanError as error:  # such as a target that is full
                 self.warnings.append(f"{error.message} The next run compares everything again.")
 
@@ -414,11 +446,14 @@ class Job:
             line["hints"] = line["hints"] or [f"is there space? df -h {self.target.root}"]
         if outcome.manifest:
             self._settle(work, outcome.manifest, outcome.digest)
+        else:
+            self.stamps.units[work.unit.name] = VOID
 
     def _settle(self, work: Work, manifest: str, digest: str) -> None:
         """Keep the manifest of what a mirror holds now; its stamp is written a little later."""
         name = work.unit.name
         shutil.move(manifest, self._manifest(name))
+        Path(f"{self._manifest(name)}{mirror.LAST}").unlink(missing_ok=True)
         old = self.stamps.units.get(name)
         full = self.now.timestamp() if work.full or old is None else old.full
         self.stamps.units[name] = Stamp(digest, full)
@@ -430,20 +465,32 @@ class Job:
         self.stamps.units.pop(name, None)
         self._manifest(name).unlink(missing_ok=True)
 
-    def _write_stamps(self) -> None:
-        target.write_stamps(self.target, Stamps(self.stamps.units, self.now.timestamp()), self.backup.me)
+    def _write_stamps(self, void: Iterable[str], flush: bool) -> None:
+        """Write the stamps.
 
-    def _note_created(self, wanted: Iterable[Work], settings: Settings) -> None:
+        :param flush: first see to it that all that they stand for is on the target's disk.
+        :param void: units whose mirror is, or may be, half-way: a stamp without a digest, which also says that there is a mirror.
+        """
+        units = self.stamps.units | dict.fromkeys(void, VOID)
+        if flush:
+            target.flush(self.target)
+        target.write_stamps(self.target, Stamps(units, self.now.timestamp()), self.backup.me)
+
+    def _note_created(self, wanted: Iterable[Work], settings: Settings) -> dict[str, list[str] | None]:
         """Write down what this run creates, so that a restore of an earlier time can leave it out."""
-        created = {
+        created: dict[str, list[str] | None] = {
             work.unit.name: None if work.changes.first else [os.fsdecode(path) for kind, path in work.changes.items() if kind == "created"]
             for work in wanted
             if work.changes is not None and work.changes.created
         }
         if created:
-            path = target.created_file(self.target, Path(settings.kept).name)
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            registry.write_atomic(str(path), json.dumps(created), self.backup.me)
+            self._write_created(created, settings)
+        return created
+
+    def _write_created(self, created: dict[str, list[str] | None], settings: Settings) -> None:
+        path = target.created_file(self.target, Path(settings.kept).name)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        registry.write_atomic(str(path), json.dumps(created), self.backup.me)
 
     def _expire(self, names: Iterable[str]) -> None:
         for name in names:

@@ -18,6 +18,7 @@ All of this may hang with its server, so it runs in a child process; see ``watch
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
@@ -320,36 +321,54 @@ def _self() -> dict[str, Any]:
 
 def _take(target: Target) -> None:
     path, mine = target.ours("lock"), _self()
-    draft = target.ours("lock.new")
-    draft.write_text(json.dumps(mine), encoding="utf-8")
+    text, draft = json.dumps(mine), target.ours(f"lock.{os.getpid()}.new")
+    draft.write_text(text, encoding="utf-8")
     try:
         for _attempt in range(2):
             with suppress(FileExistsError):
-                os.link(draft, path)  # whole or not at all
+                try:
+                    os.link(draft, path)  # whole or not at all
+                except FileExistsError:
+                    raise
+                except OSError:  # no hard links there
+                    with open(path, "x", encoding="utf-8") as file:
+                        file.write(text)
                 return
-            _check_stale(path, mine)
-            path.unlink(missing_ok=True)
+            _put_away(path, _check_stale(path, mine), draft)
     finally:
         draft.unlink(missing_ok=True)
     raise ConflictError(f"another run has just begun to work on {target.root}.", "wait for it to end")
 
 
-def _check_stale(path: Path, mine: dict[str, Any]) -> None:
-    """Return if the run that wrote the lock at ``path`` has certainly ended.
+def _put_away(path: Path, stale: str, draft: Path) -> None:
+    """Remove the lock with this text, and no other: another run may have taken it over meanwhile."""
+    aside = draft.with_suffix(".stale")
+    with suppress(FileNotFoundError):
+        os.rename(path, aside)
+        if aside.read_text(encoding="utf-8") != stale and not os.path.lexists(path):
+            os.rename(aside, path)
+        aside.unlink(missing_ok=True)
+
+
+def _check_stale(path: Path, mine: dict[str, Any]) -> str:
+    """Return the lock at ``path`` if the run that wrote it has certainly ended; empty if it is gone.
 
     :raises ConflictError: it has not, or that cannot be told from here.
     """
+    text = ""
     try:
-        its = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        its = json.loads(text)
         here = its["machine"] == mine["machine"] and its["host"] == mine["host"]
         dead = here and (its["boot"] != mine["boot"] or its["started"] != _started(int(its["pid"])))
         who = f"process {its['pid']} of {its['host']} since {its['time']}"
     except FileNotFoundError:
-        return
+        return ""
     except (ValueError, KeyError, TypeError):
         dead, who = False, "a run that cannot be told"
     if not dead:
         raise ConflictError(f"{path} says that {who} works there.", f"if that is certainly not so: rm {path}")
+    return text
 
 
 def _started(pid: int) -> str:
@@ -409,6 +428,21 @@ def write_stamps(target: Target, stamps: Stamps, owner: Account) -> None:
     """Replace the target's stamps."""
     units = {unit: {"digest": stamp.digest, "full": stamp.full} for unit, stamp in sorted(stamps.units.items())}
     registry.write_atomic(str(target.ours("stamps.json")), json.dumps({"run": stamps.run, "units": units}, indent=1) + "\n", owner)
+
+
+def flush(target: Target) -> None:
+    """Return once all that was written to the target is on its disk.
+
+    :raises RepomanError: some of it is not, and may be lost.
+    """
+    handle = os.open(target.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(handle):
+            raise RepomanError(
+                f"{target.root}: what was written may be lost: {os.strerror(ctypes.get_errno())}.", "look at its disk: dmesg"
+            )
+    finally:
+        os.close(handle)
 
 
 # ---- kept ----------------------------------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ while [ ! -e "$3" ]; do
     count=$((count + 1))
     echo "$count" >"file$((count % 5))"
     echo "$count" >"new$count"
+    for each in dir*/*[37]; do echo "$count" >>"$each"; done
     run commit -q -A -m "$count"
     case $((count % 4)) in
         0) echo more >>"new$count"; run commit -q --amend -m "amended $count" ;;
@@ -64,6 +65,31 @@ while [ ! -e "$3" ]; do
     esac
 done 2>/dev/null
 """
+
+
+def many_files(repository: Path, turn: int) -> None:
+    """Write so many files that a copy takes longer than a commit."""
+    for number in range(600):
+        file = repository / f"dir{number % 20}" / f"{number}"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"{turn} {number}\n" * 20)
+
+
+def history(repository: Path) -> None:
+    """Give a git repository a past, as loose objects and as a pack."""
+    for turn in range(3):
+        many_files(repository, turn)
+        git(repository, "add", "-A")
+        git(repository, "commit", "-q", "-m", f"past {turn}")
+        if turn == 1:
+            git(repository, "repack", "-q", "-a", "-d")
+
+
+def hg_history(repository: Path) -> None:
+    """Give a Mercurial repository a past."""
+    for turn in range(2):
+        many_files(repository, turn)
+        hg(repository, "commit", "-q", "-A", "-m", f"past {turn}")
 
 
 @contextmanager
@@ -95,13 +121,14 @@ def test_git(tmp_path: Path, brutal: bool) -> None:
     place = Place(tmp_path)
     repository = place.repos / "work"
     git(place.repos, "init", "-q", "-b", "main", "work")
-    git(repository, "config", "gc.auto", "30")
-    git(repository, "config", "gc.autoDetach", "false")  # what is in the background would outlive the writer
-    git(repository, "config", "maintenance.autoDetach", "false")
+    history(repository)
     for number in range(5):
         (repository / f"file{number}").write_text("begin")
         git(repository, "add", "-A")
         git(repository, "commit", "-q", "-m", f"begin {number}")
+    git(repository, "config", "gc.auto", "30")
+    git(repository, "config", "gc.autoDetach", "false")  # what is in the background would outlive the writer
+    git(repository, "config", "maintenance.autoDetach", "false")
     states: list[str] = []
     with writing(GIT_WRITER, repository, brutal, tmp_path / "stop"):
         for number in rounds(states):
@@ -125,6 +152,7 @@ def test_hg(tmp_path: Path, brutal: bool) -> None:
     repository = place.repos / "work"
     run_first = ("init", "work")
     mirroring.run("hg", *run_first, cwd=place.repos)
+    hg_history(repository)
     (repository / "first").write_text("begin")
     hg(repository, "commit", "-q", "-A", "-m", "begin")
     states: list[str] = []
