@@ -115,7 +115,7 @@ def once(home: Path, more: dict[str, Any]) -> int:
     from ansible_collections.homelab.repoman.plugins.modules.repoman_sync import SPEC
 
     params = {key: option.get("default") for key, option in SPEC["argument_spec"].items()}
-    result = sync.run(params | {"registry_path": str(home / "repoman.toml")} | more, False)
+    result = sync.run(params | {"registry_path": str(home / "repoman.toml"), "_diff": False} | more, False)
     if result.get("failed"):
         raise SystemExit(str(result))
     print(max(resource.getrusage(each).ru_maxrss for each in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024)
@@ -148,7 +148,7 @@ def slow(base: Path, wanted: bool) -> Iterator[Path]:
     program, mounted = base / "slowfs", base / "mounted"
     subprocess.run(["cc", "-O2", str(HERE / "slowfs.c"), "-o", str(program), *flags], check=True)
     mounted.mkdir()
-    subprocess.run([str(program), str(mounted), str(backing)], check=True)
+    subprocess.run([str(program), str(mounted), str(backing), "-o", "max_threads=64"], check=True)
     try:
         yield mounted
     finally:
