@@ -116,11 +116,13 @@ class Mount:
     :param point: where it is mounted.
     :param kind: its type, as the kernel calls it; empty if it cannot be told.
     :param source: what is mounted: a device, a server's directory, or just a word.
+    :param ident: the kernel's number of this mount; another each time, as a rule.
     """
 
     point: str = ""
     kind: str = ""
     source: str = ""
+    ident: str = ""
 
 
 def mount_of(path: str) -> Mount:
@@ -129,10 +131,11 @@ def mount_of(path: str) -> Mount:
     real = os.path.realpath(path)
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
         left, _sep, right = line.partition(" - ")
+        ident = left.split(" ", 1)[0]
         point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split(" ")[4])
         if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(best.point):
             kind, source = right.split(" ")[:2]
-            best = Mount(point, kind, source)
+            best = Mount(point, kind, source, ident)
     return best
 
 

@@ -142,6 +142,11 @@ class Job:
         return self.found.target
 
     @cached_property
+    def session(self) -> str:
+        """What changes when the machine is started, or the target mounted, anew."""
+        return target.session(self.target)
+
+    @cached_property
     def state(self) -> Path:
         """The local directory of what is known of the target."""
         return self.backup.state(self.target)
@@ -166,7 +171,7 @@ class Job:
                     mirror.prepare(settings)
                 target.check_writable(place, self.target)
                 stack.enter_context(target.announced(self.target))
-            self.stamps = target.read_stamps(self.target)
+            self.stamps = target.settled(target.read_stamps(self.target), self.session, self.now.timestamp())
             works = self._plan(settings)
             expired = target.expired(times, self.now, self.stamps.run, self.params["keep_days"])
             lines = [work.line for work in works]
@@ -358,6 +363,8 @@ class Job:
             return ""
         if not 0 <= self.now.timestamp() - stamp.full < FULL_SECONDS:
             return ""
+        if stamp.session not in ("", self.session):  # what was written may have been lost on its way to the disk
+            return ""
         with suppress(OSError), open(self._manifest(name), "rb") as file:
             if file.read(len(scan.MAGIC) + scan.DIGEST_SIZE) == scan.MAGIC + bytes.fromhex(stamp.digest):
                 return stamp.digest
@@ -376,8 +383,8 @@ class Job:
         registry.make_directory(str(self.state / "manifests"), self.backup.me)
         created = self._note_created(wanted, settings)
         if wanted:
-            self._write_stamps(open_ones, flush=False)
-        pause, stamped = STAMP_SECONDS, time.monotonic()
+            self._write_stamps(open_ones)
+        stamped = time.monotonic()
 
         def tell(work: Work) -> None:
             log.write(work.line)
@@ -400,15 +407,13 @@ class Job:
                     self._write_created(created, settings)
                 tell(work)
                 open_ones.discard(outcome.unit.name)
-                if time.monotonic() - stamped > pause:
-                    begun = time.monotonic()
+                if time.monotonic() - stamped > STAMP_SECONDS:
                     with suppress(RepomanError):
-                        self._write_stamps(open_ones, flush=True)
+                        self._write_stamps(open_ones)
                     stamped = time.monotonic()
-                    pause = max(STAMP_SECONDS, 4 * (stamped - begun))
         finally:
             try:
-                self._write_stamps([name for name in open_ones if not self._manifest(name).exists()], flush=bool(wanted))
+                self._write_stamps([name for name in open_ones if not self._manifest(name).exists()])
             except RepomanError as error:  # such as a target that is full
                 self.warnings.append(f"{error.message} The next run compares everything again.")
 
@@ -456,7 +461,7 @@ class Job:
         Path(f"{self._manifest(name)}{mirror.LAST}").unlink(missing_ok=True)
         old = self.stamps.units.get(name)
         full = self.now.timestamp() if work.full or old is None else old.full
-        self.stamps.units[name] = Stamp(digest, full)
+        self.stamps.units[name] = Stamp(digest, full, time.time(), self.session)
 
     def _move_away(self, name: str, settings: Settings) -> None:
         """Move a whole mirror to what is kept."""
@@ -465,15 +470,12 @@ class Job:
         self.stamps.units.pop(name, None)
         self._manifest(name).unlink(missing_ok=True)
 
-    def _write_stamps(self, void: Iterable[str], flush: bool) -> None:
+    def _write_stamps(self, void: Iterable[str]) -> None:
         """Write the stamps.
 
-        :param flush: first see to it that all that they stand for is on the target's disk.
         :param void: units whose mirror is, or may be, half-way: a stamp without a digest, which also says that there is a mirror.
         """
         units = self.stamps.units | dict.fromkeys(void, VOID)
-        if flush:
-            target.flush(self.target)
         target.write_stamps(self.target, Stamps(units, self.now.timestamp()), self.backup.me)
 
     def _note_created(self, wanted: Iterable[Work], settings: Settings) -> dict[str, list[str] | None]:

@@ -18,7 +18,6 @@ All of this may hang with its server, so it runs in a child process; see ``watch
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
@@ -42,6 +41,8 @@ OURS = ".repoman"
 """The directory of repoman's own in ``backup_root``."""
 FORMAT = 1
 LEAST_FREE = 4 * 1024 * 1024
+WRITTEN_SECONDS = 600.0
+"""After so long everything written is on the disk; kernels take half a minute."""
 KEPT_NAME = re.compile(r"\d{8}T\d{6}Z")
 KEPT_FORM = "%Y%m%dT%H%M%SZ"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -396,10 +397,14 @@ class Stamp:
 
     :param digest: of the manifest.
     :param full: when everything was last compared, as a UNIX time.
+    :param time: when it was made, as a UNIX time.
+    :param session: in which it was made, as long as what it stands for may not be on the target's disk; see :func:`session`.
     """
 
     digest: str
     full: float
+    time: float = 0.0
+    session: str = ""
 
 
 @dataclass(frozen=True)
@@ -418,7 +423,10 @@ def read_stamps(target: Target) -> Stamps:
     """Return the target's stamps; none where they cannot be read: then everything is compared."""
     try:
         data = json.loads(target.ours("stamps.json").read_text(encoding="utf-8"))
-        units = {str(unit): Stamp(str(each["digest"]), float(each["full"])) for unit, each in data["units"].items()}
+        units = {
+            str(unit): Stamp(str(each["digest"]), float(each["full"]), float(each.get("time", 0)), str(each.get("session", "")))
+            for unit, each in data["units"].items()
+        }
         return Stamps(units, float(data["run"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Stamps({})
@@ -426,23 +434,31 @@ def read_stamps(target: Target) -> Stamps:
 
 def write_stamps(target: Target, stamps: Stamps, owner: Account) -> None:
     """Replace the target's stamps."""
-    units = {unit: {"digest": stamp.digest, "full": stamp.full} for unit, stamp in sorted(stamps.units.items())}
+    units = {
+        unit: {"digest": stamp.digest, "full": stamp.full} | ({"time": stamp.time, "session": stamp.session} if stamp.session else {})
+        for unit, stamp in sorted(stamps.units.items())
+    }
     registry.write_atomic(str(target.ours("stamps.json")), json.dumps({"run": stamps.run, "units": units}, indent=1) + "\n", owner)
 
 
-def flush(target: Target) -> None:
-    """Return once all that was written to the target is on its disk.
-
-    :raises RepomanError: some of it is not, and may be lost.
-    """
-    handle = os.open(target.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def session(target: Target) -> str:
+    """Return what changes when the machine is started anew, or the target is mounted anew: which is when written data may be lost."""
     try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(handle):
-            raise RepomanError(
-                f"{target.root}: what was written may be lost: {os.strerror(ctypes.get_errno())}.", "look at its disk: dmesg"
-            )
-    finally:
-        os.close(handle)
+        device = os.stat(target.root).st_dev
+    except FileNotFoundError:
+        return ""
+    return f"{_first_line(BOOT_ID)} {device} {mount_of(target.root).ident}"
+
+
+def settled(stamps: Stamps, session: str, now: float) -> Stamps:
+    """Return the stamps, those without their session that were made in this one so long ago that the kernel has written all since."""
+    return Stamps(
+        {
+            unit: Stamp(stamp.digest, stamp.full) if stamp.session == session and now - stamp.time > WRITTEN_SECONDS else stamp
+            for unit, stamp in stamps.units.items()
+        },
+        stamps.run,
+    )
 
 
 # ---- kept ----------------------------------------------------------------------------------------------------------------------
