@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.target import OURS
 LOOSE = scan.LOOSE
 RESTORING = ".repoman-restore-"
 """How directories begin that a restore is filling: they are no units."""
+SAVED = re.compile(r"\.before-\d{8}T\d{6}Z(-\d+)?\Z")
+"""How directories end in which a restore saved what it replaced."""
 
 
 @dataclass(frozen=True)

@@ -343,9 +343,9 @@ class Job:
             )
 
     def _plan_gone(self, work: Work) -> None:
-        """Plan for a mirror whose source is gone: it fails, unless it was named and shrinking is allowed."""
+        """Plan for a mirror whose source is gone: it fails, unless it was named and shrinking is allowed, or a restore had saved it there."""
         typed = shlex.quote(shown(os.fsencode(work.unit.name)))
-        if self.params["names"] and self.params["allow_shrink"]:
+        if (self.params["names"] and self.params["allow_shrink"]) or backup.SAVED.search(work.unit.name):
             work.line["action"] = "gone"
             return
         work.fail(

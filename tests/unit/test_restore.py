@@ -341,3 +341,19 @@ def test_where_names_cannot_be_exchanged_they_are_moved(tmp_path: Path, monkeypa
     restore._exchange(os.fsencode(tmp_path / "one"), os.fsencode(tmp_path / "other"))
     assert ((tmp_path / "one").read_text(), (tmp_path / "other").read_text()) == ("2", "1")
     assert sorted(os.listdir(tmp_path)) == ["one", "other"]
+
+
+def test_what_a_restore_saved_may_be_deleted(world: BackupWorld) -> None:
+    """What a restore saved is backed up as all else, and may be deleted without a word: its mirror goes to what is kept."""
+    world.write("isurus/README.md", "a line that the backup has not\n")
+    saved = Path(world.restore("isurus", overwrite=True)["restored"]["saved"])
+    assert world.sync()["changed"]
+    assert (world.backup / saved.name / "README.md").read_text() == "a line that the backup has not\n"
+    shutil.rmtree(saved)
+    predicted, done = world.sync(check=True), world.sync()
+    assert "failed" not in done
+    assert not (world.backup / saved.name).exists()
+    assert [line["action"] for line in done["units"] if line["name"] == saved.name] == ["gone"]
+    assert [line["action"] for line in predicted["units"]] == [line["action"] for line in done["units"]]
+    assert list(world.backup.glob(f".repoman/kept/*/{saved.name}/README.md"))
+    assert not world.sync()["changed"]
