@@ -23,6 +23,8 @@ from ansible import constants, context
 from ansible.cli.playbook import PlaybookCLI
 from ansible.errors import AnsibleError
 from ansible.executor.playbook_executor import PlaybookExecutor
+from ansible.executor.process.worker import WorkerProcess
+from ansible.plugins import strategy
 from ansible.plugins.loader import init_plugin_loader
 from ansible.utils.path import cleanup_tmp_file
 
@@ -69,8 +71,34 @@ class Engine(PlaybookCLI):  # type: ignore[misc]
             loader=loader,
             passwords={"conn_pass": connection_password, "become_pass": become_password},
         )
+        strategy.WorkerProcess = Worker
         with Interrupts(self.here):
             return int(executor.run())
+
+
+class Worker(WorkerProcess):  # type: ignore[misc]
+    """Ansible's worker, which says why it could not be started: ansible takes an ``OSError`` for an abort, and leaves the task out.
+
+    :raises Failure: the system gave no process, descriptor or memory.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with _needing_a_process():
+            super().__init__(*args, **kwargs)
+
+    def start(self) -> None:
+        """Start it."""
+        with _needing_a_process():
+            super().start()
+
+
+@contextmanager
+def _needing_a_process() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        sentence = f"ansible could not start a process for its next task: {error.strerror or error}."
+        raise Failure(sentence, "ulimit -a   shows the limits of this session; try again when the machine does less") from error
 
 
 class Interrupts:
@@ -153,6 +181,8 @@ def run(arguments: list[str], collections: str, here: bool) -> int:
     with _own_signals():
         try:
             return engine.run()
+        except Failure:
+            raise
         except AnsibleError as error:
             raise _failure(str(error), error) from error
         except SystemExit as error:

@@ -439,6 +439,18 @@ def test_no_host_matches(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_no_process_for_a_task(tmp_path: Path) -> None:
+    """A task that could not be begun is a failure with its reason; ansible would leave it out and end well."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import errno, os\ndef fork():\n    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))\nos.fork = fork\n",
+        encoding="utf-8",
+    )
+    done = command(tmp_path, "list", PYTHONPATH=f"{tmp_path}:{Path(cli.__file__).parents[1]}:{playbook.collection_root()}")
+    said = "repoman: error: ansible could not start a process for its next task: Resource temporarily unavailable.\n"
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"{said}hint: ulimit -a   shows the limits of this session; try again when the machine does less\n"
+
+
 def test_preview_that_fails(tmp_path: Path) -> None:
     """On a terminal it is told once, and nothing is asked."""
     outer, inner = pty.openpty()
