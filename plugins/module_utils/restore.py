@@ -55,8 +55,8 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
     result: dict[str, Any] = whole.ask(work, params["patience"], alive=True, on_report=lambda text: progress.phase(str(text)))
     progress.clear()
-    if found[1]:
-        result["warnings"] = [found[1]]
+    if warnings := [each for each in (found[1], *result.pop("notes")) if each]:
+        result["warnings"] = warnings
     return result
 
 
@@ -251,6 +251,8 @@ def _restore(
             raise NotKnownError(
                 f"there is no backup of {name}{when} in {found.root}.", f"repoman sync --list-kept {shlex.quote(name)}", f"ls {found.root}"
             )
+        oldest = next(iter(target.kept_times(found)), datetime.now(timezone.utc).strftime(target.KEPT_FORM))
+        notes = [f"Nothing is kept from before {oldest}: this is the oldest state there is."] if since and since < oldest else []
         items = only(everything, paths, name)
         wanted = _destination(whole, unit, params)
         if loose and not paths:
@@ -270,6 +272,7 @@ def _restore(
     return {
         "changed": plan.changed,
         "steps": plan.descriptions,
+        "notes": notes,
         "diff": plan.diff if params.get("_diff", True) else [],
         "restored": {
             "name": name,

@@ -272,6 +272,21 @@ def test_times_are_understood() -> None:
     assert restore.moment("20261125T120000Z") == restore.moment("2026-11-25T13:00:00+01:00") == "20261125T120000Z"
 
 
+def test_a_time_before_all_that_is_kept(world: BackupWorld, tmp_path: Path) -> None:
+    """The oldest state there is says that it is not the one that was asked for."""
+    for each in world.ours("created").iterdir():
+        each.unlink()
+    long_ago = {"from": "2020-01-01"}
+    assert "Nothing is kept from before" in world.restore("plain", to=str(tmp_path / "a"), **long_ago)["warnings"][0]
+    world.write("plain/new")
+    world.sync()
+    (run,) = (each.name for each in world.ours("created").iterdir())
+    result = world.restore("plain", to=str(tmp_path / "b"), **long_ago)
+    assert result["warnings"] == [f"Nothing is kept from before {run}: this is the oldest state there is."]
+    assert not (tmp_path / "b/new").exists()
+    assert "warnings" not in world.restore("plain", to=str(tmp_path / "c"), **{"from": run})
+
+
 def test_a_backup_does_not_become_a_destination(world: BackupWorld) -> None:
     """Nothing is restored into the backup."""
     for to in (world.backup / "plain", world.backup, world.backup / "x/y"):
