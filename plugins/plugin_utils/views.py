@@ -239,7 +239,7 @@ def backup_status(backup: Result) -> str:
     """Return what is to be said of the backup's target."""
     path, detail = backup["path"], f" ({backup['detail']})" if backup["detail"] else ""
     if backup["state"] == "ready":
-        return f"{path}, {size(backup['free'])} free"
+        return f"{path}, {amount(backup['free'])} free"
     return {
         "missing": f"{path} does not exist; is it mounted?",
         "unmarked": f"{path} has no mark of repoman; is it mounted? for the first backup to it: repoman sync --init",
@@ -326,15 +326,6 @@ def duration(seconds: float) -> str:
         if seconds >= length:
             return counted(int(seconds // length), unit)
     return "less than a minute"
-
-
-def size(count: int) -> str:
-    """Return a number of bytes in the greatest unit that it fills."""
-    value, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"]
-    while value >= 1024 and len(units) > 1:  # noqa: PLR2004 - of one unit in the next
-        value /= 1024
-        units.pop(0)
-    return f"{value:.0f} {units[0]}"
 
 
 def sync(result: Result, mode: Mode) -> Told:

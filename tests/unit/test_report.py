@@ -397,7 +397,7 @@ class TestProjects:
             "  Incus         6.0.4, project repoman",
             "  LAN address   192.0.2.1",
             "  library       3 profiles, 2 installed",
-            "  backup        /nfs/repos, 1 TiB free",
+            "  backup        /nfs/repos, 1.1 TB free",
             "",
             "isurus",
             "  container     Running",
