@@ -388,7 +388,7 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         work.predict(error)
         nothing = profile.Installed({"description": "", "config": {}, "devices": {}}, [], "")
         world = replace(world, profiles=dict.fromkeys(wanted.profiles, nothing) | world.profiles)
-    _check_own(wanted, repo, world.profiles)
+    check_own(wanted, repo, world.profiles)
     action = "unchanged"
     if found is not None and found["config"].get(REPO) not in (None, repo.source):
         raise ConflictError(
@@ -452,7 +452,7 @@ def _asked(options: dict[str, Any]) -> registry.Wanted:
     )
 
 
-def _check_own(wanted: registry.Effective, repo: Repository, profiles: dict[str, profile.Installed]) -> None:
+def check_own(wanted: registry.Effective, repo: Repository, profiles: dict[str, profile.Installed]) -> None:
     """See that nothing takes the place of what is repoman's own.
 
     :raises ConflictError: a device or key does.

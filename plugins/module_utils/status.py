@@ -207,11 +207,15 @@ def compare(host: Host, told: Mapping[str, Any], instance: dict[str, Any] | None
         "differences": [],
         "problem": told["problem"],
     }
-    if instance is None or told["unfinished"] or told["problem"] or not told["repo_exists"]:
+    if told["unfinished"] or told["problem"] or not told["repo_exists"]:
         return found
     try:
         wanted = effective(host, told["name"])
-        config, devices = project.desired(wanted, project.repository(wanted.repo, host), world.profiles)
+        repository = project.repository(wanted.repo, host)
+        project.check_own(wanted, repository, world.profiles)
+        if instance is None:
+            return found
+        config, devices = project.desired(wanted, repository, world.profiles)
         return found | {"differences": project.differences(*project.match(instance, config, devices, wanted.profiles))}
     except RepomanError as error:
         return found | {"problem": error.message}

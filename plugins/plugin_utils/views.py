@@ -356,7 +356,7 @@ def sync(result: Result, mode: Mode) -> Told:
             code = max(code, int(unit["exit_code"]))
         elif unit["action"] == "differs":
             code = max(code, 1)
-    return Told([*lines, Line("done", total(result["summary"], mode))], code)
+    return Told([*lines, Line("out" if mode.check else "done", total(result["summary"], mode))], code)
 
 
 def total(summary: Result, mode: Mode) -> str:

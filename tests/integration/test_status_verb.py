@@ -93,16 +93,19 @@ def test_what_is_not_as_it_should_be(ready: World) -> None:
     broken = ready.git_repository("broken")
     ready.write(broken / ".git/HEAD", "nonsense\n")
     (ready.repos / "odd").symlink_to("/etc")
-    enter(ready, "half", "broken", "odd", "unreadable")
+    ready.git_repository("marks")
+    enter(ready, "half", "broken", "marks", "odd", "unreadable")
     ready.write(ready.overrides / "unreadable.toml", "nonsense\n")
+    ready.write(ready.overrides / "marks.toml", 'profiles = ["nope"]\n[config]\n"user.repoman.state" = "ready"\n')
     for name, marks in (("half", ("half", "creating")), ("stray", ("stray", "ready")), ("copy", ("half", "ready")), ("theirs", ())):
         settings = [f"--config=user.repoman.{key}={mark}" for key, mark in zip(("project", "state"), marks, strict=False)]
         ready.incus("init", "--project=repoman", "busybox", name, *settings)
     told = projects(ready)
-    assert sorted(told) == ["broken", "half", "odd", "stray", "unreadable"]
+    assert sorted(told) == ["broken", "half", "marks", "odd", "stray", "unreadable"]
     assert told["half"]["unfinished"] and told["stray"]["state"] == "Stopped" and not told["stray"]["registered"]
     assert told["broken"]["state"] == "missing" and told["broken"]["vcs"]["problem"] == "its HEAD names neither a branch nor a commit"
     assert "leads outside" in told["odd"]["vcs"]["problem"] and "unreadable.toml" in told["unreadable"]["problem"]
+    assert "repoman's own marks" in told["marks"]["problem"] and told["marks"]["profiles_missing"] == ["nope"]
     listed = ready.repoman("list")
     assert "unfinished" in listed.out and "not in the registry" in listed.out and "unreadable.toml" in listed.err
     assert "theirs" not in listed.out and "copy" not in listed.out

@@ -64,7 +64,7 @@ def test_a_plan_is_told_as_one() -> None:
     assert lines[1:] == [
         "isurus   to sync       1       -       -",
         "old      to put away   -       -       -",
-        "==> 1 to sync, 1 to put away; 1 file, 0.1 s",
+        "1 to sync, 1 to put away; 1 file, 0.1 s",
     ]
 
 
