@@ -126,7 +126,7 @@ units:
       description: C(synced), C(unchanged), C(gone) (put away), C(busy), C(failed); with O(verify) C(same), C(differs) or C(failed).
       type: str
     files:
-      description: Files written or removed, or that would be.
+      description: Files, links and directories written or removed, or that would be.
       type: int
     bytes:
       description: Contents copied; in check mode 0.
