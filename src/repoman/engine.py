@@ -35,6 +35,8 @@ PATIENCE_SECONDS = 2.0
 ECHO_SECONDS = 0.5
 """Signals that follow each other faster are one: a process group and its leader may both be told."""
 TRACEBACK_VERBOSITY = 3
+SHARED_MEMORY = "/dev/shm"  # noqa: S108
+"""Where ansible's locks are, so that every user must be allowed to write there."""
 
 
 class Engine(PlaybookCLI):  # type: ignore[misc]
@@ -201,6 +203,8 @@ def _failure(text: str, error: Exception) -> Failure:
     verbosity = context.CLIARGS.get("verbosity") or 0
     if verbosity >= TRACEBACK_VERBOSITY:
         traceback.print_exception(error)
+    if SHARED_MEMORY in text:
+        return Failure(lines[0], f"ls -ld {SHARED_MEMORY}   should say drwxrwxrwt; if it does not: sudo chmod 1777 {SHARED_MEMORY}")
     if verbosity:
         return Failure(" ".join(lines))
     return Failure(lines[0], "run it again with -v to see more")

@@ -451,6 +451,22 @@ def test_no_process_for_a_task(tmp_path: Path) -> None:
     assert done.stderr == f"{said}hint: ulimit -a   shows the limits of this session; try again when the machine does less\n"
 
 
+def test_no_shared_memory(tmp_path: Path) -> None:
+    """Where the user may not write to shared memory, the hint says how it is opened."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import _multiprocessing\n"
+        "class SemLock:\n"
+        "    SEM_VALUE_MAX = 1\n"
+        "    def __init__(self, *_arguments):\n"
+        "        raise PermissionError(13, 'Permission denied')\n"
+        "_multiprocessing.SemLock = SemLock\n",
+        encoding="utf-8",
+    )
+    done = command(tmp_path, "list", PYTHONPATH=f"{tmp_path}:{Path(cli.__file__).parents[1]}:{playbook.collection_root()}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("hint: ls -ld /dev/shm   should say drwxrwxrwt; if it does not: sudo chmod 1777 /dev/shm\n")
+
+
 def test_preview_that_fails(tmp_path: Path) -> None:
     """On a terminal it is told once, and nothing is asked."""
     outer, inner = pty.openpty()
