@@ -190,7 +190,6 @@ def test_local_fingerprints_and_unknown_names(ready: World, proxy: RecordingProx
         ("nosuch", 3, "no image 'nosuch'"),
         ("local:nosuch", 3, "no image 'local:nosuch'"),
         ("elsewhere:busybox", 3, "no remote called 'elsewhere'"),
-        ("", 3, "no image ''"),
     ):
         for flags in ([], ["-C"]):
             assert word in ready.refused(*flags, "new", "demo", "--image", image, code=code)
