@@ -44,6 +44,10 @@ def answer(run: Run, params: dict[str, Any], check: bool) -> dict[str, Any]:
         return run(params, check)
     except RepomanError as error:
         return error.result()
+    except OSError as error:
+        from ansible_collections.homelab.repoman.plugins.module_utils.watch import explained
+
+        return explained(error).result()
 
 
 def main(run: Run, spec: dict[str, Any]) -> None:

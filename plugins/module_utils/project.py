@@ -21,7 +21,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.homelab.repoman.plugins.module_utils import images, incus, inside, profile, progress, protect, registry
+from ansible_collections.homelab.repoman.plugins.module_utils import images, incus, inside, profile, progress, protect, registry, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.claim import claim
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     ConflictError,
@@ -34,6 +34,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, account, filesystem_of
 from ansible_collections.homelab.repoman.plugins.module_utils.names import check_project_name
 from ansible_collections.homelab.repoman.plugins.module_utils.plan import Plan, Step, interruptible
+from ansible_collections.homelab.repoman.plugins.module_utils.safe_vcs import VcsError, resolved
 from ansible_collections.homelab.repoman.plugins.module_utils.witness import Witness
 
 MARK = "user.repoman.project"
@@ -199,6 +200,8 @@ def _plan_all(host: Host, wishes: list[dict[str, Any]], state: str) -> list[Work
             _plan(host, work, world, state)
         except RepomanError as error:
             work.fail(error)
+        except OSError as error:
+            work.fail(watch.explained(error))
         world = replace(world, text=work.text)
     return works
 
@@ -237,10 +240,11 @@ def _apply_all(host: Host, works: list[Work], state: str) -> None:
                 with suppress(RepomanError):
                     _take_up(host, name)
             raise
-        except RepomanError as error:
-            work.fail(error)
+        except (RepomanError, OSError) as error:
+            problem = watch.explained(error) if isinstance(error, OSError) else error
+            work.fail(problem)
             if work.plan.heard:
-                raise InterruptedRunError(f"interrupted after this: {error.message}", *error.hints) from error
+                raise InterruptedRunError(f"interrupted after this: {problem.message}", *problem.hints) from error
         if work.name in stopping:
             stopping.remove(work.name)
 
@@ -327,11 +331,14 @@ def place_of(stored: str, host: Host) -> Repository:
     """Return where a repository is or would be.
 
     :param stored: a directory in ``repos_root``: relative to it, or absolute.
-    :raises ConflictError: it is not inside ``repos_root`` once links are resolved.
+    :raises ConflictError: it is not inside ``repos_root`` once links are resolved, or they lead to each other.
     """
     root = host.me.expand(host.known.defaults.repos_root)
     path = os.path.normpath(os.path.join(root, host.me.expand(stored) if stored[:1] in "~$" else stored))
-    source, real_root = os.path.realpath(path), os.path.realpath(root)
+    try:
+        source, real_root = resolved(path), os.path.realpath(root)
+    except VcsError as error:
+        raise ConflictError(f"the repository {path} is behind too many links.", f"namei -l {path}") from error
     outside = not path.startswith(f"{root}/") or not source.startswith(f"{real_root}/")
     if outside:
         raise ConflictError(
@@ -940,11 +947,11 @@ def _delete_unfinished(host: Host, name: str, repo: Repository) -> None:
 
 
 def _sweep(directory: str, me: Account, age: float) -> None:
-    """Remove the proofs that killed runs left in a repository.
+    """Remove the proofs that killed runs left in a repository, as far as it can be read.
 
     :param age: seconds after which one is nobody's.
     """
-    with os.scandir(directory) as entries:
+    with suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
             if PROBE.fullmatch(entry.name):
                 found = entry.stat(follow_symlinks=False)

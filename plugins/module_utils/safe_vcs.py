@@ -137,10 +137,8 @@ class Tree:
         """
         if time.monotonic() > self.until:
             raise VcsError(f"looking at it took longer than {self.seconds:g} s")
-        if len(path) > PATH_LENGTH:
-            raise VcsError(f"a path in it is too long: {path[:REASON_LENGTH]}…")
         try:
-            real = _resolved(path)
+            real = resolved(path)
         except ValueError as error:
             raise VcsError(f"{path} cannot be resolved: {error}") from error
         if real != self.root and not real.startswith(f"{self.root.rstrip('/')}/"):
@@ -224,13 +222,15 @@ class Tree:
             os.close(handle)
 
 
-def _resolved(path: str) -> str:
+def resolved(path: str) -> str:
     """Return an absolute path with its links resolved; from what is missing on, it stays as it is.
 
     ``os.path.realpath`` follows as many links as there are.
 
-    :raises VcsError: it has more links than the kernel follows.
+    :raises VcsError: it has more links than the kernel follows, or is too long.
     """
+    if len(path) > PATH_LENGTH:
+        raise VcsError(f"a path in it is too long: {path[:REASON_LENGTH]}…")
     real, followed = "/", 0
     left = path.split("/")[::-1]
     while left:

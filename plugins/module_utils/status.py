@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import host as this_host
-from ansible_collections.homelab.repoman.plugins.module_utils import incus, profile, project, registry, vcs
+from ansible_collections.homelab.repoman.plugins.module_utils import incus, profile, project, registry, vcs, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.project import Host
@@ -219,6 +219,8 @@ def compare(host: Host, told: Mapping[str, Any], instance: dict[str, Any] | None
         return found | {"differences": project.differences(*project.match(instance, config, devices, wanted.profiles))}
     except RepomanError as error:
         return found | {"problem": error.message}
+    except OSError as error:
+        return found | {"problem": watch.explained(error).message}
     except ValueError:
         return found | {"problem": f"its mark {project.APPLIED} was changed by hand and cannot be read"}
 

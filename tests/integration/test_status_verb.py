@@ -170,6 +170,33 @@ def test_names_from_repositories_are_escaped(ready: World) -> None:
     assert "x\\u202ey" in out and "\u202e" not in out
 
 
+def test_what_a_container_has_closed(ready: World) -> None:
+    """What its superuser lets nobody read is a sentence of its project; the others are told and made all the same."""
+    repo = ready.git_repository("demo")
+    ready.git_repository("other")
+    ready.repoman("new", "demo", "--image", "busybox")
+
+    def inside(script: str) -> None:
+        ready.incus("exec", "--project=repoman", "demo", f"--cwd={repo}", "--", "sh", "-c", script)
+
+    inside("mkdir .git/modules && chmod 700 .git/modules")
+    try:
+        override = ready.write(ready.overrides / "demo.toml", 'protect = ["hooks"]\n')
+        both = [{"name": name, "image": "busybox"} for name in ("demo", "other")]
+        failed = ready.playbook("homelab.repoman.new", code=2, repoman_projects=both)
+        assert f"cannot read {repo}/.git/modules" in failed.out and set(ready.instances()) == {"demo", "other"}
+        told = projects(ready)
+        assert f"cannot read {repo}/.git/modules" in told["demo"]["problem"] and told["other"]["problem"] == ""
+        override.unlink()
+        inside("chown 0:0 . && chmod 700 .")
+        ready.incus("stop", "--project=repoman", "--force", "demo")
+        assert f"cannot write to {repo}" in ready.refused("new", "demo", code=1)
+        assert ready.instances()["demo"]["status"] == "Stopped"
+    finally:
+        ready.incus("start", "--project=repoman", "demo", check=False)
+        inside(f"rmdir .git/modules; chown {ready.me.uid}:{ready.me.gid} .")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can serve another user")
 @pytest.mark.parametrize("environment", [{}, {"SHIPPED": "1"}], ids=["here", "shipped"])
 def test_as_root_for_a_user(ready: World, environment: dict[str, str]) -> None:

@@ -6,11 +6,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils import project, registry
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import Client
+from ansible_collections.homelab.repoman.plugins.module_utils.module import answer
+from ansible_collections.homelab.repoman.plugins.module_utils.plan import Step
 from ansible_collections.homelab.repoman.plugins.module_utils.project import APPLIED, _text, _wishes, differences, match
 
 
@@ -79,3 +87,37 @@ def test_a_project_is_named_once() -> None:
         _wishes({"projects": [{"name": "a/b"}]})
     single = dict.fromkeys(("repo", "image", "profiles", "backup", "config", "devices", "target")) | {"name": "a"}
     assert _wishes(single | {"projects": None}) == [single] and _wishes({"projects": []}) == []
+
+
+@pytest.mark.parametrize("when", ["planned", "applied"])
+def test_what_the_system_refuses_is_a_sentence(me: Account, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """It names the path, and the other projects are worked on all the same."""
+    path = str(Path(me.home, "repoman.toml"))
+    host = project.Host(me, path, registry.parse("[repoman]\nschema = 3\n", path), Client("/nonexistent"))
+    done = []
+
+    def refuse() -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/repos/a")
+
+    def plan(host: project.Host, work: project.Work, world: project.World, state: str) -> None:
+        if work.name == "a" and when == "planned":
+            refuse()
+        work.line |= {"name": work.name, "action": "created", "changed": True}
+        work.plan.add(Step("try", refuse if work.name == "a" else lambda: done.append(work.name)))
+
+    monkeypatch.setattr(project, "_plan", plan)
+    monkeypatch.setattr(project, "read_instances", lambda host: {})
+    works = project._plan_all(host, [{"name": "a"}, {"name": "b"}], "absent")
+    project._apply_all(host, works, "present")
+    assert [work.line["action"] for work in works] == ["failed", "created"] and done == ["b"]
+    assert works[0].line["msg"] == "/repos/a: Permission denied." and works[0].line["exit_code"] == 1
+
+
+def test_no_module_ends_in_a_traceback() -> None:
+    """Also what nobody thought of has a sentence, where the system says it."""
+
+    def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/full")
+
+    said = answer(run, {}, False)
+    assert said["failed"] and said["msg"] == "/full: No space left on device." and said["hints"]
