@@ -50,13 +50,20 @@ def answer(run: Run, params: dict[str, Any], check: bool) -> dict[str, Any]:
         return explained(error).result()
 
 
+class Module(AnsibleModule):  # type: ignore[misc]
+    """A module that writes none of its options' values into the log of its host: a container's environment may be in them."""
+
+    def _log_invocation(self) -> None:
+        self.log(f"Invoked with {', '.join(sorted(name for name, value in self.params.items() if value is not None))}")
+
+
 def main(run: Run, spec: dict[str, Any]) -> None:
     """Be a module.
 
     :param run: its logic.
     :param spec: what ``AnsibleModule`` takes: ``argument_spec`` and the relations of its options.
     """
-    module = AnsibleModule(supports_check_mode=True, **spec)
+    module = Module(supports_check_mode=True, **spec)
     missing = [distribution for library, distribution in LIBRARIES.items() if find_spec(library) is None]
     if missing:
         hints = [f"pip install {' '.join(missing)}"]
