@@ -501,9 +501,10 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repos
     place = {"target": target} if target else {}
 
     def create() -> None:
+        source = images.unlocked(wanted.image, host.me, document["source"])
         witness.hold()
         try:
-            begun = host.client.post(incus.url("/1.0/instances", project=host.project, **place), document)
+            begun = host.client.post(incus.url("/1.0/instances", project=host.project, **place), document | {"source": source})
             host.client.wait(begun, OPERATION_SECONDS, _listener(f"creating {name}") if progress.is_live() else None)
         except incus.IncusError as error:
             raise _cannot_create(error, name, wanted.image, target) from error

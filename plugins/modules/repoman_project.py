@@ -66,7 +66,8 @@ options:
   image:
     description:
       - Image of a new container, V(remote:alias) or a local alias or fingerprint.
-      - The remotes are C(images) and those of the C(incus) client's configuration, of the protocols simplestreams, incus (public) and oci.
+      - The remotes are C(images) and those of the C(incus) client's configuration, of the protocols simplestreams, incus and oci.
+      - An image of another Incus that is not public is fetched with the certificate of the user's client, C(client.crt).
     type: str
   profiles:
     description: Incus profiles of the container, in order.
