@@ -41,6 +41,8 @@ STATE = "user.repoman.state"
 REPO = "user.repoman.repo"
 APPLIED = "user.repoman.applied"
 RUN = "user.repoman.run"
+KINDS = ("config", "devices", "profiles")
+"""Of what the mark APPLIED names what repoman gave."""
 CREATING, READY = "creating", "ready"
 REPO_DEVICE = "repo"
 OPERATION_SECONDS = 600.0
@@ -562,6 +564,25 @@ def _prove(host: Host, name: str, repo: Repository, witness: Witness) -> None:
         raise
 
 
+def applied_to(data: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the names of what repoman gave an instance, by kind, as its mark has them; nothing where there is no mark.
+
+    :param data: the instance, as Incus tells of it.
+    :raises ConflictError: somebody made something else of the mark.
+    """
+    mark: Any = None
+    with suppress(ValueError, RecursionError):
+        mark = json.loads(data["config"].get(APPLIED) or "{}")
+    if isinstance(mark, dict):
+        named = {kind: mark.get(kind, []) for kind in KINDS}
+        if all(isinstance(names, list) and all(isinstance(each, str) for each in names) for names in named.values()):
+            return named
+    raise ConflictError(
+        f"the mark {APPLIED} of the container {data['name']!r} was changed by hand and cannot be read.",
+        f"incus config unset --project {data['project']} {data['name']} {APPLIED}",
+    )
+
+
 def match(
     data: dict[str, Any], config: dict[str, str], devices: dict[str, dict[str, str]], profiles: Iterable[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -571,16 +592,16 @@ def match(
 
     :param data: the instance, as Incus tells of it.
     :param config: that repoman gives it. :param devices: likewise. :param profiles: in order.
+    :raises ConflictError: see :func:`applied_to`.
     """
-    applied = json.loads(data["config"].get(APPLIED) or "{}")
+    applied = applied_to(data)
     now: dict[str, Any] = {"config": dict(data["config"]), "devices": dict(data["devices"]), "profiles": list(data["profiles"])}
     wanted = list(profiles)
-    kept = [name for name in now["profiles"] if name in wanted or name not in applied.get("profiles", [])]
+    kept = [name for name in now["profiles"] if name in wanted or name not in applied["profiles"]]
     in_order = [name for name in kept if name in wanted] == wanted
     then = {
-        "config": {key: value for key, value in now["config"].items() if key not in applied.get("config", []) or key in config} | config,
-        "devices": {key: value for key, value in now["devices"].items() if key not in applied.get("devices", []) or key in devices}
-        | devices,
+        "config": {key: value for key, value in now["config"].items() if key not in applied["config"] or key in config} | config,
+        "devices": {key: value for key, value in now["devices"].items() if key not in applied["devices"] or key in devices} | devices,
         "profiles": kept if in_order else [*wanted, *(name for name in kept if name not in wanted)],
     }
     return now, then
@@ -614,8 +635,7 @@ def _plan_match(
     config, devices = desired(wanted, repo, profiles)
     name = wanted.name
     if data["status"] != "Stopped":
-        applied = json.loads(data["config"].get(APPLIED) or "{}").get("devices", [])
-        devices, waiting = protect.while_running(devices, data["devices"], applied, repo.inside)
+        devices, waiting = protect.while_running(devices, data["devices"], applied_to(data)["devices"], repo.inside)
         config |= {APPLIED: _applied(wanted, devices)}
         if waiting:
             work.warnings.append(

@@ -219,8 +219,6 @@ def compare(host: Host, told: Mapping[str, Any], instance: dict[str, Any] | None
         return found | {"differences": project.differences(*project.match(instance, config, devices, wanted.profiles))}
     except RepomanError as error:
         return found | {"problem": error.message}
-    except ValueError:
-        return found | {"problem": f"its mark {project.APPLIED} was changed by hand and cannot be read"}
 
 
 def addresses(instance: Mapping[str, Any] | None) -> list[str]:

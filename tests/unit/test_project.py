@@ -10,8 +10,15 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import UsageError
-from ansible_collections.homelab.repoman.plugins.module_utils.project import APPLIED, _text, _wishes, differences, match
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.project import (
+    APPLIED,
+    _text,
+    _wishes,
+    applied_to,
+    differences,
+    match,
+)
 
 
 def instance(applied: dict[str, list[str]], **more: Any) -> dict[str, Any]:
@@ -58,6 +65,18 @@ def test_profiles(now: list[str], applied: list[str], wanted: list[str], then: l
     """Added and taken away as is wanted, in the order that is wanted; those added by hand stay."""
     old, new = match(instance({"profiles": applied}, profiles=now), {}, {}, wanted)
     assert old["profiles"] == now and new["profiles"] == then
+
+
+@pytest.mark.parametrize(
+    "text", ["nonsense", "[]", "1", '"x"', "null", '{"config": 1}', '{"devices": [1]}', '{"profiles": null}', "[" * 100_000, "{" * 9]
+)
+def test_a_mark_made_by_hand(text: str) -> None:
+    """What is no mark is said to be none, with the command that takes it away."""
+    data = {"name": "demo", "project": "repoman", "config": {APPLIED: text}, "devices": {}, "profiles": []}
+    with pytest.raises(ConflictError, match="'demo' was changed by hand and cannot be read") as caught:
+        match(data, {}, {}, [])
+    assert caught.value.hints == [f"incus config unset --project repoman demo {APPLIED}"]
+    assert not any(applied_to(data | {"config": {}}).values())
 
 
 @pytest.mark.parametrize("key", ["environment.TOKEN", "environment.X", "user.db_password", "cloud.Secret", "user.private-key"])
