@@ -41,8 +41,8 @@ STATE = "user.repoman.state"
 REPO = "user.repoman.repo"
 APPLIED = "user.repoman.applied"
 RUN = "user.repoman.run"
-KINDS = ("config", "devices", "profiles")
-"""Of what the mark APPLIED names what repoman gave."""
+KINDS = ("config", "devices", "profiles", "asked_config", "asked_devices")
+"""Of what the mark APPLIED names what repoman gave; of these, what no file says but a task did."""
 CREATING, READY = "creating", "ready"
 REPO_DEVICE = "repo"
 OPERATION_SECONDS = 600.0
@@ -372,7 +372,7 @@ def vcs_kind(path: str) -> str:
 def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
     name, found = work.name, work.found
     entry = host.known.projects.get(name)
-    asked = _asked(work.options)
+    asked = _asked(work.options, found)
     override = registry.load_override(host.path, name)
     wanted = registry.effective(name, host.known.defaults, *([registry.wanted_of(entry)] if entry else []), override, asked)
     try:
@@ -412,8 +412,8 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
     if found is None:
         action = "created"
         inside.check_account(host.me)
-        _plan_create(host, work, wanted, repo, world)
-    elif _plan_match(work, host, wanted, repo, found, world.profiles):
+        _plan_create(host, work, wanted, asked, repo, world)
+    elif _plan_match(work, host, wanted, asked, repo, found, world.profiles):
         action = "updated"
     work.text = _plan_entry(work.plan, host, wanted, repo, entry, asked, world.text)
     if work.plan.changed and action == "unchanged":
@@ -443,14 +443,33 @@ def environment(keys: Iterable[str]) -> list[str]:
     return sorted(name for name in names if IDENTIFIER.fullmatch(name))
 
 
-def _asked(options: dict[str, Any]) -> registry.Wanted:
+def _asked(options: dict[str, Any], found: dict[str, Any] | None) -> registry.Wanted:
+    """Return what is asked for: of ``config`` and ``devices``, where nothing is said, what was asked for earlier.
+
+    :param found: the instance, as Incus tells of it.
+    """
+    before = asked_before(found) if found is not None else registry.Wanted()
+    config, devices = options["config"], options["devices"]
     return registry.Wanted(
         repo=options["repo"],
         image=options["image"],
         profiles=tuple(options["profiles"]) if options["profiles"] is not None else None,
         backup=options["backup"],
-        config=_strings(options["config"] or {}),
-        devices={key: _strings(device) for key, device in (options["devices"] or {}).items()},
+        config=_strings(config) if config is not None else before.config,
+        devices={key: _strings(device) for key, device in devices.items()} if devices is not None else before.devices,
+    )
+
+
+def asked_before(data: dict[str, Any]) -> registry.Wanted:
+    """Return what an instance has because a task asked for it, as it has it now: no file says so.
+
+    :param data: the instance, as Incus tells of it.
+    :raises ConflictError: see :func:`applied_to`.
+    """
+    applied = applied_to(data)
+    return registry.Wanted(
+        config={key: value for key, value in data["config"].items() if key in applied["asked_config"]},
+        devices={name: device for name, device in data["devices"].items() if name in applied["asked_devices"]},
     )
 
 
@@ -476,10 +495,10 @@ def check_own(wanted: registry.Effective, repo: Repository, profiles: dict[str, 
             )
 
 
-def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repository, world: World) -> None:
+def _plan_create(host: Host, work: Work, wanted: registry.Effective, asked: registry.Wanted, repo: Repository, world: World) -> None:
     """Add the steps that make an instance, from its creation to the proof that the user can work in it."""
     name, run_id = wanted.name, secrets.token_hex(8)
-    config, devices = desired(wanted, repo, world.profiles)
+    config, devices = desired(wanted, asked, repo, world.profiles)
     taken = _keys(wanted, world.profiles)
     document: dict[str, Any] = {
         "name": name,
@@ -626,17 +645,23 @@ def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
 
 
 def _plan_match(
-    work: Work, host: Host, wanted: registry.Effective, repo: Repository, data: dict[str, Any], profiles: dict[str, profile.Installed]
+    work: Work,
+    host: Host,
+    wanted: registry.Effective,
+    asked: registry.Wanted,
+    repo: Repository,
+    data: dict[str, Any],
+    profiles: dict[str, profile.Installed],
 ) -> bool:
     """Add the step that brings an instance of ours to its configuration; what somebody set by hand beside it stays.
 
     :returns: whether there is one.
     """
-    config, devices = desired(wanted, repo, profiles)
+    config, devices = desired(wanted, asked, repo, profiles)
     name = wanted.name
     if data["status"] != "Stopped":
         devices, waiting = protect.while_running(devices, data["devices"], applied_to(data)["devices"], repo.inside)
-        config |= {APPLIED: _applied(wanted, devices)}
+        config |= {APPLIED: _applied(wanted, asked, devices)}
         if waiting:
             work.warnings.append(
                 f"{', '.join(waiting)}: what is mounted inside the repository changes only while {name} is stopped; to have it changed:"
@@ -823,22 +848,25 @@ def _plan_absent(host: Host, work: Work, world: World) -> None:
 
 
 def desired(
-    wanted: registry.Effective, repo: Repository, profiles: Mapping[str, profile.Installed]
+    wanted: registry.Effective, asked: registry.Wanted, repo: Repository, profiles: Mapping[str, profile.Installed]
 ) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """Return the ``config`` and ``devices`` repoman gives an instance.
 
+    :param asked: what of ``wanted`` a task asked for.
     :param profiles: those that are installed.
     :raises RepomanError: the repository cannot be protected as is wanted.
     """
     others = _all_devices(wanted, wanted.devices, profiles)
     devices = wanted.devices | protect.devices(repo.source, repo.inside, wanted.protect, others.values())
     devices |= {REPO_DEVICE: {"type": "disk", "source": repo.source, "path": repo.inside, "shift": "true"}}
-    return wanted.config | {MARK: wanted.name, REPO: repo.source, APPLIED: _applied(wanted, devices)}, devices
+    return wanted.config | {MARK: wanted.name, REPO: repo.source, APPLIED: _applied(wanted, asked, devices)}, devices
 
 
-def _applied(wanted: registry.Effective, devices: Iterable[str]) -> str:
-    """Return the mark that says what repoman gave an instance."""
-    return json.dumps({"config": sorted(wanted.config), "devices": sorted(devices), "profiles": list(wanted.profiles)}, sort_keys=True)
+def _applied(wanted: registry.Effective, asked: registry.Wanted, devices: Iterable[str]) -> str:
+    """Return the mark that says what repoman gave an instance; see :func:`applied_to`."""
+    mark = {"config": sorted(wanted.config), "devices": sorted(devices), "profiles": list(wanted.profiles)}
+    for_task = {"asked_config": sorted(asked.config), "asked_devices": sorted(name for name in devices if name in asked.devices)}
+    return json.dumps(mark | {kind: names for kind, names in for_task.items() if names}, sort_keys=True)
 
 
 def _keys(wanted: registry.Effective, profiles: Mapping[str, profile.Installed]) -> set[str]:

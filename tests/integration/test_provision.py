@@ -305,6 +305,31 @@ def test_drift_is_put_right_and_edits_stay(ready: World, proxy: RecordingProxy) 
     assert "user.note" not in instance["config"] and "data" not in instance["devices"] and instance["config"]["user.mine"] == "1"
 
 
+def test_what_a_task_gave_stays(ready: World, proxy: RecordingProxy) -> None:
+    """No file says what only a task asked for: new, shell and status leave it alone; a task that names other keys, or none, takes it away."""
+    ready.git_repository("demo")
+    ready.write(ready.overrides / "demo.toml", '[config]\n"user.note" = "of the override"\n')
+    asked = {"config": {"limits.cpu": 1, "user.note": "of the task"}, "devices": {"x": {"type": "none"}}}
+
+    def given() -> list[Any]:
+        found = ready.instances()["demo"]
+        return [found["config"].get("limits.cpu"), found["config"].get("user.note"), found["devices"].get("x")]
+
+    drive(ready, "demo", **asked)
+    all_of_it = ["1", "of the task", {"type": "none"}]
+    assert given() == all_of_it and ready.repoman("--json", "status").data["projects"][0]["differences"] == []
+    proxy.clear()
+    assert not ready.repoman("--json", "new", "demo").data["changed"] and not drive(ready, "demo", **asked)["changed"]
+    assert proxy.writes == []
+    ready.incus("stop", "--force", "--project=repoman", "demo")
+    assert ready.repoman("shell", "demo", "--", "echo", "in").out == "in\n" and given() == all_of_it
+    assert not drive(ready, "demo", **asked)["changed"]
+    assert drive(ready, "demo", config={"user.note": "another"})["changed"] and given() == [None, "another", {"type": "none"}]
+    assert drive(ready, "demo", devices={})["changed"] and given() == [None, "another", None]
+    assert drive(ready, "demo", config={})["changed"] and given() == [None, "of the override", None]
+    assert not ready.repoman("-C", "--json", "new", "demo").data["changed"]
+
+
 @pytest.mark.parametrize(
     ("override", "word"),
     [

@@ -16,9 +16,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.project import (
     _text,
     _wishes,
     applied_to,
+    asked_before,
     differences,
     match,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import Wanted
 
 
 def instance(applied: dict[str, list[str]], **more: Any) -> dict[str, Any]:
@@ -77,6 +79,16 @@ def test_a_mark_made_by_hand(text: str) -> None:
         match(data, {}, {}, [])
     assert caught.value.hints == [f"incus config unset --project repoman demo {APPLIED}"]
     assert not any(applied_to(data | {"config": {}}).values())
+
+
+def test_what_a_task_asked_for_is_as_the_instance_has_it() -> None:
+    """What was taken away by hand is not; a mark that does not tell what a task asked for names nothing."""
+    names = {"config": ["a", "b", "gone"], "devices": ["repo", "x"]}
+    data = instance(names | {"asked_config": ["b", "gone"], "asked_devices": ["x"]}, config={"a": "1", "b": "2"})
+    data["devices"] = {"repo": {"path": "/r"}, "x": {"path": "/x"}}
+    asked = asked_before(data)
+    assert asked.config == {"b": "2"} and asked.devices == {"x": {"path": "/x"}}
+    assert asked_before(data | {"config": {APPLIED: json.dumps(names)}}) == Wanted()
 
 
 @pytest.mark.parametrize("key", ["environment.TOKEN", "environment.X", "user.db_password", "cloud.Secret", "user.private-key"])
