@@ -764,6 +764,8 @@ def _plan_entry(
 ) -> str:
     """Add the step that writes the registry entry. It holds what was asked for; what the override says stays in the override.
 
+    What somebody else writes to the entry in the meantime stays, such as the time of a backup.
+
     :param text: of the registry.
     :returns: its text after that.
     """
@@ -780,16 +782,37 @@ def _plan_entry(
     if new == entry:
         return text
 
+    own: registry.Data = {} if entry and entry.repo == repo.stored else {"repo": repo.stored}
+    own |= {"image": asked.image} if asked.image else {}
+    own |= {"profiles": list(asked.profiles)} if asked.profiles is not None else {}
+    own |= {"backup": asked.backup} if asked.backup is not None else {}
+    before: registry.Data | None = None
+    """The entry as it was when it was written over; empty where there was none."""
+
     def put(data: registry.Data) -> None:
-        registry.put_project(data, new)
+        nonlocal before
+        found = registry.entry_of(data, wanted.name)
+        before = dict(found or {})
+        if found is None:
+            registry.put_project(data, new)
+        else:
+            found.update(own)
 
     def take_back(data: registry.Data) -> None:
-        if entry is None:
+        found = registry.entry_of(data, wanted.name)
+        if found is None or before is None:
+            return
+        if not before:
             registry.drop_project(data, wanted.name)
-        else:
-            registry.put_project(data, entry)
+            return
+        for key in (key for key, value in own.items() if found.get(key) == value):
+            if key in before:
+                found[key] = before[key]
+            else:
+                del found[key]
 
     after = registry.change(text, host.path, put)
+    before = None
     plan.add(
         Step(
             f"write {wanted.name} to the registry",

@@ -7,12 +7,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils import registry
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import Client
+from ansible_collections.homelab.repoman.plugins.module_utils.plan import Plan
 from ansible_collections.homelab.repoman.plugins.module_utils.project import (
     APPLIED,
+    Host,
+    Repository,
+    _plan_entry,
     _text,
     _wishes,
     applied_to,
@@ -110,3 +118,35 @@ def test_a_project_is_named_once() -> None:
         _wishes({"projects": [{"name": "a/b"}]})
     single = dict.fromkeys(("repo", "image", "profiles", "backup", "config", "devices", "target")) | {"name": "a"}
     assert _wishes(single | {"projects": None}) == [single] and _wishes({"projects": []}) == []
+
+
+HEAD = "[repoman]\nschema = 3\n"
+ENTRY = '\n[[project]]\nname = "demo"\nrepo = "demo"\nimage = "old" # mine\nlast_sync = ""\nbackup = true\n'
+
+
+@pytest.mark.parametrize(
+    ("planned", "meanwhile", "then", "undone"),
+    [
+        (ENTRY, ENTRY, ENTRY.replace("old", "new"), ENTRY),
+        (ENTRY, EDITED := ENTRY.replace('""', '"2026"').replace("true", "false"), EDITED.replace("old", "new"), EDITED),
+        ("", EDITED, EDITED.replace("old", "new"), EDITED),
+        (ENTRY, SILENT := ENTRY.replace('image = "old" # mine\n', ""), f'{SILENT}image = "new"\n', SILENT),
+    ],
+    ids=["nothing", "entry edited", "entry written", "key removed"],
+)
+def test_what_is_written_to_an_entry_in_the_meantime_stays(me: Account, planned: str, meanwhile: str, then: str, undone: str) -> None:
+    """Of an entry only what was asked for is written, and taken back, whatever came between plan and write."""
+    path = Path(me.home, "repoman.toml")
+    path.write_text(HEAD + planned)
+    known = registry.load(str(path))
+    host = Host(me, str(path), known, Client("/nowhere", 1))
+    asked = Wanted(image="new")
+    plan = Plan()
+    wanted = registry.effective("demo", known.defaults, asked)
+    _plan_entry(plan, host, wanted, Repository("demo", "/r/demo", "/r/demo"), known.projects.get("demo"), asked, known.text)
+    (step,) = plan.steps
+    path.write_text(HEAD + meanwhile)
+    for act, text in ((step.undo, meanwhile), (step.apply, then), (step.undo, undone)):
+        if act:
+            act()
+        assert path.read_text() == HEAD + text
