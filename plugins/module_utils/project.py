@@ -644,6 +644,68 @@ def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
     return told
 
 
+def _correction(
+    host: Host, work: Work, repo: Repository, data: dict[str, Any], sides: tuple[dict[str, Any], dict[str, Any]], targets: list[str]
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Return what brings an instance of ours to its configuration, and what takes that back.
+
+    Where the repository is mounted anew in a running one and that cannot be proved, it goes without, until the next run.
+
+    :param data: the instance, as it was read.
+    :param sides: as :func:`match` gives them.
+    :param targets: paths inside that are to be there, to mount something at.
+    """
+    name, (now, then) = work.name, sides
+    body = {key: data[key] for key in ("architecture", "description", "ephemeral", "stateful") if key in data} | then
+    remounts = now["devices"].get(REPO_DEVICE) != then["devices"][REPO_DEVICE]
+    witness = Witness(_root(host), repo.source)
+    is_sent = False
+    """Whether Incus may have taken it."""
+    is_proved = False
+    """Whether what is mounted as the repository is it."""
+
+    def correct() -> None:
+        nonlocal is_sent, is_proved
+        fresh = host.client.get(host.instance_url(name))
+        if any(fresh.data[key] != data[key] for key in now):
+            raise StaleError(f"the container {name!r} was changed by somebody else at the same time.", "run the command again")
+        if targets:
+            inside.make_home(host.client, name, host.project, host.me, targets)
+        try:
+            if remounts:
+                witness.hold()
+            is_sent = True
+            host.client.wait(host.client.put(host.instance_url(name), body, fresh.etag), OPERATION_SECONDS)
+            if remounts and fresh.data["status"] == "Running":
+                work.warnings.extend(inside.make_account(host.client, name, host.project, host.me))
+                _prove(host, name, repo, witness)
+                is_proved = True
+            elif remounts and not witness.is_in_place():
+                raise witness.swapped()
+        except StaleError:
+            is_sent = False
+            raise
+        finally:
+            witness.release()
+
+    def undo() -> None:
+        _settle(host, name)
+        fresh = host.client.get(host.instance_url(name)).data
+        if not is_sent or fresh["config"].get(APPLIED) != then["config"][APPLIED]:
+            return
+        back = dict(now)
+        if fresh["status"] != "Stopped":
+            back["devices"], _waiting = protect.while_running(now["devices"], then["devices"], then["devices"], repo.inside)
+            if remounts:
+                there = fresh["devices"].get(REPO_DEVICE)
+                back["devices"].pop(REPO_DEVICE, None)  # the old one would be mounted at once, and cannot be proved
+                if there is not None and (is_proved or there == now["devices"].get(REPO_DEVICE)):
+                    back["devices"][REPO_DEVICE] = there
+        host.client.wait(host.client.put(host.instance_url(name), body | back), OPERATION_SECONDS)
+
+    return correct, undo
+
+
 def _plan_match(
     work: Work,
     host: Host,
@@ -670,28 +732,9 @@ def _plan_match(
     now, then = match(data, config, devices, wanted.profiles)
     if then == now:
         return False
-    body = {key: data[key] for key in ("architecture", "description", "ephemeral", "stateful") if key in data} | then
     there = _targets(data.get("expanded_devices") or {})
     targets = [path for path in _targets(_all_devices(wanted, then["devices"], profiles)) if path not in there]
-
-    def correct() -> None:
-        fresh = host.client.get(host.instance_url(name))
-        if any(fresh.data[key] != data[key] for key in now):
-            raise StaleError(f"the container {name!r} was changed by somebody else at the same time.", "run the command again")
-        if targets:
-            inside.make_home(host.client, name, host.project, host.me, targets)
-        host.client.wait(host.client.put(host.instance_url(name), body, fresh.etag), OPERATION_SECONDS)
-
-    def undo() -> None:
-        _settle(host, name)
-        fresh = host.client.get(host.instance_url(name)).data
-        if fresh["config"].get(APPLIED) != then["config"][APPLIED]:
-            return
-        back = dict(now)
-        if fresh["status"] != "Stopped":
-            back["devices"], _waiting = protect.while_running(now["devices"], then["devices"], then["devices"], repo.inside)
-        host.client.wait(host.client.put(host.instance_url(name), body | back), OPERATION_SECONDS)
-
+    correct, undo = _correction(host, work, repo, data, (now, then), targets)
     keys = ("profiles", "config", "devices")
     work.plan.add(
         Step(

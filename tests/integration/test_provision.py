@@ -383,6 +383,64 @@ def test_repository_swapped_before_the_mount(ready: World, proxy: RecordingProxy
     assert_works(ready, "demo")
 
 
+def test_repository_swapped_before_a_running_container_gets_it(ready: World, proxy: RecordingProxy) -> None:
+    """A link put in its place while its device is put right, for a moment or for good: refused, unmounted, nothing written where it leads."""
+    repo = ready.git_repository("demo")
+    elsewhere = ready.mkdir(ready.home / "elsewhere")
+    ready.write(elsewhere / "private", "")
+    aside = ready.repos / "aside"
+    drive(ready, "demo")
+    ready.incus("config", "device", "set", "--project=repoman", "demo", "repo", "readonly=true")
+
+    def back() -> None:
+        repo.unlink()
+        aside.rename(repo)
+
+    for is_lasting in (False, True):
+        begun = False
+
+        def swap(method: str, target: str, is_lasting: bool = is_lasting) -> None:
+            nonlocal begun
+            if method == "PUT" and "/instances/demo?" in target and not begun:
+                begun = True
+                repo.rename(aside)
+                repo.symlink_to(elsewhere)
+            elif "/exec?" in target and repo.is_symlink() and not is_lasting:
+                back()
+
+        proxy.on_request(swap)
+        result = drive(ready, "demo")["projects"][0]
+        proxy.on_request(None)
+        assert result["action"] == "failed" and ("replaced" in result["msg"]) is is_lasting, result
+        assert [path.name for path in elsewhere.iterdir()] == ["private"]
+        assert "repo" not in ready.instances()["demo"]["devices"]
+        assert "private" not in ready.incus("exec", "--project=repoman", "demo", "--", "ls", "-AR", str(ready.repos), check=False)
+    back()
+    assert drive(ready, "demo")["projects"][0]["action"] == "updated"
+    assert_works(ready, "demo")
+
+
+def test_what_somebody_sets_in_the_meantime_stays(ready: World, proxy: RecordingProxy) -> None:
+    """Between plan and write the container is changed by hand: it is planned once more, and both changes are there."""
+    ready.git_repository("demo")
+    drive(ready, "demo", config={"user.note": "hi"})
+    for number, moment in enumerate(("GET", "PUT")):
+        ready.incus("config", "set", "--project=repoman", "demo", "user.note=by hand")
+        begun = False
+
+        def edit(method: str, target: str, moment: str = moment, mine: str = f"user.mine={number}") -> None:
+            nonlocal begun
+            if method == moment and "/instances/demo?" in target and not begun:
+                begun = True
+                ready.incus("config", "set", "--project=repoman", "demo", mine)
+
+        proxy.on_request(edit)
+        assert drive(ready, "demo", config={"user.note": "hi"})["projects"][0]["action"] == "updated"
+        proxy.on_request(None)
+        config = ready.instances()["demo"]["config"]
+        assert begun and (config["user.note"], config["user.mine"]) == ("hi", str(number))
+
+
 def test_nothing_secret_is_shown(ready: World) -> None:
     """The value of a variable is in the container and nowhere else; what repoman keeps is private."""
     ready.git_repository("demo")
