@@ -391,7 +391,7 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         nothing = profile.Installed({"description": "", "config": {}, "devices": {}}, [], "")
         world = replace(world, profiles=dict.fromkeys(wanted.profiles, nothing) | world.profiles)
     check_own(wanted, repo, world.profiles)
-    action = "unchanged"
+    action, work.line["differences"] = "unchanged", []
     if found is not None and found["config"].get(REPO) not in (None, repo.source):
         raise ConflictError(
             f"project {name!r} already exists, with the repository {found['config'][REPO]}.",
@@ -715,7 +715,7 @@ def _plan_match(
     data: dict[str, Any],
     profiles: dict[str, profile.Installed],
 ) -> bool:
-    """Add the step that brings an instance of ours to its configuration; what somebody set by hand beside it stays.
+    """Add the step that brings an instance of ours to its configuration, and tell where it differs; what is set by hand beside it stays.
 
     :returns: whether there is one.
     """
@@ -730,6 +730,7 @@ def _plan_match(
                 f" incus stop --project {host.project} {name} && repoman new {name}"
             )
     now, then = match(data, config, devices, wanted.profiles)
+    work.line["differences"] = differences(now, then)
     if then == now:
         return False
     there = _targets(data.get("expanded_devices") or {})

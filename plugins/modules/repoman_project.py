@@ -156,6 +156,12 @@ projects:
       elements: str
       returned: always
       sample: ["create container isurus from images:ubuntu/26.04/cloud"]
+    differences:
+      description: How an instance that was there differed from its configuration, one phrase each; that is corrected, or would be.
+      type: list
+      elements: str
+      returned: unless it failed or was to go
+      sample: ["key limits.cpu was changed", "device data is missing"]
     incus_project:
       description: The Incus project its instance is in.
       type: str

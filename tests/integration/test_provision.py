@@ -285,16 +285,19 @@ def test_drift_is_put_right_and_edits_stay(ready: World, proxy: RecordingProxy) 
     ready.incus("profile", "create", "extra")
     ready.incus("profile", "add", "--project=repoman", "demo", "extra")
     proxy.clear()
-    assert ready.repoman("-C", "--json", "new", "demo").data["projects"][0]["action"] == "updated"
+    checked = ready.repoman("-C", "--json", "new", "demo").data["projects"][0]
+    assert checked["action"] == "updated" and checked["differences"] == ["key user.note is missing", "device data is missing"]
     assert proxy.writes == [] and "data" not in ready.instances()["demo"]["devices"]
-    assert ready.repoman("--json", "new", "demo").data["changed"]
+    said = ready.repoman("new", "demo").out.splitlines()
+    assert said[:3] == [*(f"demo differs: {each}" for each in checked["differences"]), "==> bring demo to its configuration"]
     instance = ready.instances()["demo"]
     assert instance["config"]["user.note"] == "hi" and instance["config"]["user.mine"] == "1"
     assert instance["devices"]["data"]["source"] == str(data) and instance["profiles"] == ["default", "extra"]
     owners = ready.incus("exec", "--project=repoman", "demo", "--", "stat", "-c", "%u", f"{ready.home}/deep", f"{ready.home}/deep/er")
     assert owners.split() == [str(ready.me.uid)] * 2
     proxy.clear()
-    assert not ready.repoman("--json", "new", "demo").data["changed"] and proxy.writes == []
+    again = ready.repoman("--json", "new", "demo").data
+    assert not again["changed"] and again["projects"][0]["differences"] == [] and proxy.writes == []
     assert not ready.repoman("-C", "--json", "new", "demo").data["changed"]
     ready.incus("config", "set", "--project=repoman", "demo", "user.note=by hand")
     assert ready.repoman("--json", "new", "demo").data["changed"]
