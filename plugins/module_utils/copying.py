@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
@@ -34,6 +34,7 @@ COPIED_TO_KEEP = 64 << 20
 """Where hard links cannot be made, files up to this size are copied to what is kept, so that there is one at every moment."""
 ATTEMPTS = 3
 
+_DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK, errno.EXDEV)
@@ -55,29 +56,44 @@ def open_directory(top: int, path: bytes) -> int:
     :raises FileNotFoundError: it is not there.
     :raises NotADirectoryError: a part of the path is no directory (or a link).
     """
-    flags = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
-    held = os.open(b".", flags, dir_fd=top)
-    for part in path.split(b"/") if path else ():
+    held = top
+    for part in path.split(b"/") if path else (b".",):
         try:
-            inner = os.open(part, flags, dir_fd=held)
+            inner = os.open(part, _DIRECTORY, dir_fd=held)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise NotADirectoryError(errno.ENOTDIR, "a link is in the way", path) from error
             raise
         finally:
-            os.close(held)
+            if held != top:
+                os.close(held)
         held = inner
     return held
 
 
-@contextmanager
-def directory(top: int, path: bytes) -> Iterator[int]:
+class Held:
+    """A directory that is open inside a ``with``, which gives its descriptor.
+
+    :param descriptor: of the directory.
+    :param closes: at the end it is closed; otherwise somebody else holds it.
+    """
+
+    __slots__ = ("closes", "descriptor")
+
+    def __init__(self, descriptor: int, *, closes: bool) -> None:
+        self.descriptor, self.closes = descriptor, closes
+
+    def __enter__(self) -> int:
+        return self.descriptor
+
+    def __exit__(self, *error: object) -> None:
+        if self.closes:
+            os.close(self.descriptor)
+
+
+def directory(top: int, path: bytes) -> Held:
     """Hold a directory open, as :func:`open_directory` opens it."""
-    held = open_directory(top, path)
-    try:
-        yield held
-    finally:
-        os.close(held)
+    return Held(open_directory(top, path), closes=True)
 
 
 def split(path: bytes) -> tuple[bytes, bytes]:
@@ -217,23 +233,32 @@ class Copier:
             return open_directory(found[side], name)
         return open_directory((self.source, self.top)[side], path)
 
-    @contextmanager
-    def _either(self, side: int, path: bytes) -> Iterator[int]:
+    def _either(self, side: int, path: bytes) -> Held:
         if found := self._held.get(path):
-            yield found[side]
-            return
-        held = self._open(side, path)
-        try:
-            yield held
-        finally:
-            os.close(held)
+            return Held(found[side], closes=False)
+        return Held(self._open(side, path), closes=True)
 
-    def source_directory(self, path: bytes) -> AbstractContextManager[int]:
+    def source_directory(self, path: bytes) -> Held:
         """Hold a directory of the source open, as :func:`open_directory` opens it."""
         return self._either(0, path)
 
-    def _directory(self, path: bytes) -> AbstractContextManager[int]:
+    def _directory(self, path: bytes) -> Held:
         return self._either(1, path)
+
+    def source_status(self, path: bytes) -> os.stat_result:
+        """Return the status of a directory of the source.
+
+        :raises FileNotFoundError: it is not there.
+        :raises NotADirectoryError: it, or a part of the path, is no directory.
+        """
+        if not path:
+            return os.fstat(self.source)
+        parent, name = split(path)
+        with self.source_directory(parent) as held:
+            found = os.stat(name, dir_fd=held, follow_symlinks=False)
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "no directory", path)
+        return found
 
     def each(self, do: Callable[[T], Any], items: Iterable[T]) -> None:
         """Do something with each item, at once where the target is far."""
@@ -310,18 +335,20 @@ class Copier:
         self, path: bytes, old: Entry | None, source: int, seen: os.stat_result, temporary: bytes, *, again: bool
     ) -> Callable[[os.stat_result], None]:
         """Write a file's contents beside the mirror, and return what puts the file in its place."""
-        os.lseek(source, 0, os.SEEK_SET)
-        if old is not None and old.kind == "f" and old.size == seen.st_size and self._equal(path, source):
-            return lambda found: self._attributes_only(path, old, found)
-        os.lseek(source, 0, os.SEEK_SET)
+        if again:
+            os.lseek(source, 0, os.SEEK_SET)
+        if old is not None and old.kind == "f" and old.size == seen.st_size:
+            if self._equal(path, source):
+                return lambda found: self._attributes_only(path, old, found)
+            os.lseek(source, 0, os.SEEK_SET)
         parent, name = split(path)
         direct = self.new and old is None
-        with self._directory(parent) if direct else directory(self.work, b"") as held:
+        with self._directory(parent) if direct else Held(self.work, closes=False) as held:
             temporary = name if direct else temporary
             if again:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=held)
-            out = os.open(temporary, _CREATE, stat.S_IMODE(seen.st_mode) & 0o777 | 0o200, dir_fd=held)
+            out = _create(temporary, seen.st_mode, held)
         try:
             size = self._transfer(source, out, seen)
             self._dress(out, seen, source)
@@ -331,7 +358,7 @@ class Copier:
 
         def put(found: os.stat_result) -> None:
             if found is not seen:
-                with self._directory(parent) if direct else directory(self.work, b"") as held:
+                with self._directory(parent) if direct else Held(self.work, closes=False) as held:
                     os.utime(temporary, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=held, follow_symlinks=False)
             if not direct:
                 self.place(temporary, path, old)
@@ -678,8 +705,8 @@ class Copier:
         parent, name = split(entry.path)
         direct = self.new and old is None
         temporary = name if direct else self.temporary()
-        with self._directory(parent) if direct else directory(self.work, b"") as held:
-            out = os.open(temporary, _CREATE, stat.S_IMODE(entry.mode) & 0o777 | 0o200, dir_fd=held)
+        with self._directory(parent) if direct else Held(self.work, closes=False) as held:
+            out = _create(temporary, entry.mode, held)
             try:
                 _write(out, data)
                 made = os.fstat(out)
@@ -694,6 +721,17 @@ class Copier:
         if not direct:
             self.place(temporary, entry.path, old)
         self.count(1, len(data))
+
+
+def _create(name: bytes, mode: int, held: int) -> int:
+    """Make a file of a mode, as far as a file can be made with it, and open it to be written."""
+    mode = stat.S_IMODE(mode) & 0o777
+    try:
+        return os.open(name, _CREATE, mode, dir_fd=held)
+    except PermissionError:  # perhaps one is there that may not be written
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=held)
+        return os.open(name, _CREATE, mode, dir_fd=held)
 
 
 def _write(out: int, data: bytes) -> None:

@@ -540,20 +540,29 @@ class _Task:
 
     # All that no repository looks after
 
+    def _others(self) -> Iterator[tuple[bytes, list[tuple[Entry | None, Entry | None]]]]:
+        """Yield directories that differ, with those pairs of entries that no repository looks after."""
+        for directory, pairs in differences(self.changes.before, self.changes.now):
+            store = self._store(directory)
+            if store is None:
+                yield directory, pairs
+            elif self.stores[store] == "hg" or not (directory + b"/").startswith(store + b"/objects/" if store else b"objects/"):
+                yield directory, [pair for pair in pairs if self._is_plain(store, pair[1] or pair[0])]
+
+    def _is_plain(self, store: bytes, entry: Entry | None) -> bool:
+        return entry is not None and not self._ours(store, entry) and self._kind(store, entry.path) != "passing"
+
     def _plain(self) -> None:
         """Mirror the rest: directories and files as they come, then files with several names, then what is gone."""
         copier = self.copier
         removed: list[Entry] = []
         linked: dict[int, list[tuple[Entry, Entry | None]]] = {}
         waiting: list[tuple[Entry, Entry | None]] = []
-        for directory, pairs in differences(self.changes.before, self.changes.now):
-            store = self._store(directory)
+        for directory, pairs in self._others():
             begun = len(waiting)
             for old, new in pairs:
                 entry = new or old
                 if entry is None:
-                    continue
-                if store is not None and (self._ours(store, entry) or self._kind(store, entry.path) == "passing"):
                     continue
                 if new is None:
                     removed.append(entry)
@@ -640,9 +649,7 @@ class _Task:
 
         def dress(path: bytes) -> None:
             with suppress(FileNotFoundError, NotADirectoryError):
-                with copier.source_directory(path) as held:
-                    found = os.fstat(held)
-                copier.attributes(entry_of(path, found))
+                copier.attributes(entry_of(path, copier.source_status(path)))
 
         depths: dict[int, dict[bytes, list[bytes]]] = {}
         for path in paths:

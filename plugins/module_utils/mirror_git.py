@@ -23,7 +23,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, read_source, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD as BLOCK_HEAD
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, unpack, walk
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, entry_of, unpack, walk
 
 IN_MEMORY = 64 << 20
 RELISTS = 6
@@ -37,6 +37,9 @@ PROVEN = frozenset({b"HEAD", b"refs", b"logs", b"packed-refs", b"index", b"shall
 
 PUBLISHED = {b"config": 0, b"objects": 1, b"shallow": 2, b"packed-refs": 3, b"refs": 4, b"worktrees": 5, b"HEAD": 6}
 LAST_RANK = 7
+
+LOOSE_OBJECT = len(b"objects/00/") + 38
+"""Length of the path of an object that is a file of its own, where objects are named by SHA-1: nearly all paths are such."""
 
 _PASSING = re.compile(rb"\.lock$|^gc\.pid$|^packed-refs\.new$|^objects/(.*/)?(tmp_|\.tmp-|incoming-)")
 _PACK_ORDER = {b".pack": 0, b".idx": 2}
@@ -57,6 +60,8 @@ def kind_of(path: bytes) -> str:
     :return: ``object``, ``derived`` (what git computes from objects, and where more of them are), ``reference`` (all that is read first), ``plain``,
         or ``passing`` (locks and files that are not whole yet: never mirrored).
     """
+    if len(path) == LOOSE_OBJECT and path[:8] == b"objects/" and path[10:11] == b"/":
+        return "object"
     first, _slash, rest = path.partition(b"/")
     if _PASSING.search(path):
         return "passing"
@@ -176,21 +181,9 @@ class GitDirectory:
 
     def _directory(self, path: bytes) -> Entry | None:
         try:
-            with self.copier.source_directory(path) as held:
-                found = os.fstat(held)
+            return entry_of(path, self.copier.source_status(path))
         except OSError:
             return None
-        return Entry(
-            path,
-            found.st_mode,
-            found.st_uid,
-            found.st_gid,
-            found.st_size,
-            found.st_mtime_ns,
-            found.st_ctime_ns,
-            found.st_ino,
-            found.st_nlink,
-        )
 
     def _reading_order(self, path: bytes) -> tuple[int, bytes]:
         first = path[len(self.prefix) :].partition(b"/")[0]

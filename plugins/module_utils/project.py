@@ -42,6 +42,8 @@ STATE = "user.repoman.state"
 REPO = "user.repoman.repo"
 APPLIED = "user.repoman.applied"
 RUN = "user.repoman.run"
+KINDS = ("config", "devices", "profiles", "asked_config", "asked_devices")
+"""Of what the mark APPLIED names what repoman gave; of these, what no file says but a task did."""
 CREATING, READY = "creating", "ready"
 REPO_DEVICE = "repo"
 OPERATION_SECONDS = 600.0
@@ -377,7 +379,7 @@ def vcs_kind(path: str) -> str:
 def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
     name, found = work.name, work.found
     entry = host.known.projects.get(name)
-    asked = _asked(work.options)
+    asked = _asked(work.options, found)
     override = registry.load_override(host.path, name)
     wanted = registry.effective(name, host.known.defaults, *([registry.wanted_of(entry)] if entry else []), override, asked)
     try:
@@ -396,7 +398,7 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         nothing = profile.Installed({"description": "", "config": {}, "devices": {}}, [], "")
         world = replace(world, profiles=dict.fromkeys(wanted.profiles, nothing) | world.profiles)
     check_own(wanted, repo, world.profiles)
-    action = "unchanged"
+    action, work.line["differences"] = "unchanged", []
     if found is not None and found["config"].get(REPO) not in (None, repo.source):
         raise ConflictError(
             f"project {name!r} already exists, with the repository {found['config'][REPO]}.",
@@ -417,8 +419,8 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
     if found is None:
         action = "created"
         inside.check_account(host.me)
-        _plan_create(host, work, wanted, repo, world)
-    elif _plan_match(work, host, wanted, repo, found, world.profiles):
+        _plan_create(host, work, wanted, asked, repo, world)
+    elif _plan_match(work, host, wanted, asked, repo, found, world.profiles):
         action = "updated"
     work.text = _plan_entry(work.plan, host, wanted, repo, entry, asked, world.text)
     if work.plan.changed and action == "unchanged":
@@ -448,14 +450,33 @@ def environment(keys: Iterable[str]) -> list[str]:
     return sorted(name for name in names if IDENTIFIER.fullmatch(name))
 
 
-def _asked(options: dict[str, Any]) -> registry.Wanted:
+def _asked(options: dict[str, Any], found: dict[str, Any] | None) -> registry.Wanted:
+    """Return what is asked for: of ``config`` and ``devices``, where nothing is said, what was asked for earlier.
+
+    :param found: the instance, as Incus tells of it.
+    """
+    before = asked_before(found) if found is not None else registry.Wanted()
+    config, devices = options["config"], options["devices"]
     return registry.Wanted(
         repo=options["repo"],
         image=options["image"],
         profiles=tuple(options["profiles"]) if options["profiles"] is not None else None,
         backup=options["backup"],
-        config=_strings(options["config"] or {}),
-        devices={key: _strings(device) for key, device in (options["devices"] or {}).items()},
+        config=_strings(config) if config is not None else before.config,
+        devices={key: _strings(device) for key, device in devices.items()} if devices is not None else before.devices,
+    )
+
+
+def asked_before(data: dict[str, Any]) -> registry.Wanted:
+    """Return what an instance has because a task asked for it, as it has it now: no file says so.
+
+    :param data: the instance, as Incus tells of it.
+    :raises ConflictError: see :func:`applied_to`.
+    """
+    applied = applied_to(data)
+    return registry.Wanted(
+        config={key: value for key, value in data["config"].items() if key in applied["asked_config"]},
+        devices={name: device for name, device in data["devices"].items() if name in applied["asked_devices"]},
     )
 
 
@@ -481,10 +502,10 @@ def check_own(wanted: registry.Effective, repo: Repository, profiles: dict[str, 
             )
 
 
-def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repository, world: World) -> None:
+def _plan_create(host: Host, work: Work, wanted: registry.Effective, asked: registry.Wanted, repo: Repository, world: World) -> None:
     """Add the steps that make an instance, from its creation to the proof that the user can work in it."""
     name, run_id = wanted.name, secrets.token_hex(8)
-    config, devices = desired(wanted, repo, world.profiles)
+    config, devices = desired(wanted, asked, repo, world.profiles)
     taken = _keys(wanted, world.profiles)
     document: dict[str, Any] = {
         "name": name,
@@ -570,6 +591,25 @@ def _prove(host: Host, name: str, repo: Repository, witness: Witness) -> None:
         raise
 
 
+def applied_to(data: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the names of what repoman gave an instance, by kind, as its mark has them; nothing where there is no mark.
+
+    :param data: the instance, as Incus tells of it.
+    :raises ConflictError: somebody made something else of the mark.
+    """
+    mark: Any = None
+    with suppress(ValueError, RecursionError):
+        mark = json.loads(data["config"].get(APPLIED) or "{}")
+    if isinstance(mark, dict):
+        named = {kind: mark.get(kind, []) for kind in KINDS}
+        if all(isinstance(names, list) and all(isinstance(each, str) for each in names) for names in named.values()):
+            return named
+    raise ConflictError(
+        f"the mark {APPLIED} of the container {data['name']!r} was changed by hand and cannot be read.",
+        f"incus config unset --project {data['project']} {data['name']} {APPLIED}",
+    )
+
+
 def match(
     data: dict[str, Any], config: dict[str, str], devices: dict[str, dict[str, str]], profiles: Iterable[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -579,16 +619,16 @@ def match(
 
     :param data: the instance, as Incus tells of it.
     :param config: that repoman gives it. :param devices: likewise. :param profiles: in order.
+    :raises ConflictError: see :func:`applied_to`.
     """
-    applied = json.loads(data["config"].get(APPLIED) or "{}")
+    applied = applied_to(data)
     now: dict[str, Any] = {"config": dict(data["config"]), "devices": dict(data["devices"]), "profiles": list(data["profiles"])}
     wanted = list(profiles)
-    kept = [name for name in now["profiles"] if name in wanted or name not in applied.get("profiles", [])]
+    kept = [name for name in now["profiles"] if name in wanted or name not in applied["profiles"]]
     in_order = [name for name in kept if name in wanted] == wanted
     then = {
-        "config": {key: value for key, value in now["config"].items() if key not in applied.get("config", []) or key in config} | config,
-        "devices": {key: value for key, value in now["devices"].items() if key not in applied.get("devices", []) or key in devices}
-        | devices,
+        "config": {key: value for key, value in now["config"].items() if key not in applied["config"] or key in config} | config,
+        "devices": {key: value for key, value in now["devices"].items() if key not in applied["devices"] or key in devices} | devices,
         "profiles": kept if in_order else [*wanted, *(name for name in kept if name not in wanted)],
     }
     return now, then
@@ -612,49 +652,98 @@ def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
     return told
 
 
+def _correction(
+    host: Host, work: Work, repo: Repository, data: dict[str, Any], sides: tuple[dict[str, Any], dict[str, Any]], targets: list[str]
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Return what brings an instance of ours to its configuration, and what takes that back.
+
+    Where the repository is mounted anew in a running one and that cannot be proved, it goes without, until the next run.
+
+    :param data: the instance, as it was read.
+    :param sides: as :func:`match` gives them.
+    :param targets: paths inside that are to be there, to mount something at.
+    """
+    name, (now, then) = work.name, sides
+    body = {key: data[key] for key in ("architecture", "description", "ephemeral", "stateful") if key in data} | then
+    remounts = now["devices"].get(REPO_DEVICE) != then["devices"][REPO_DEVICE]
+    witness = Witness(_root(host), repo.source)
+    is_sent = False
+    """Whether Incus may have taken it."""
+    is_proved = False
+    """Whether what is mounted as the repository is it."""
+
+    def correct() -> None:
+        nonlocal is_sent, is_proved
+        fresh = host.client.get(host.instance_url(name))
+        if any(fresh.data[key] != data[key] for key in now):
+            raise StaleError(f"the container {name!r} was changed by somebody else at the same time.", "run the command again")
+        if targets:
+            inside.make_home(host.client, name, host.project, host.me, targets)
+        try:
+            if remounts:
+                witness.hold()
+            is_sent = True
+            host.client.wait(host.client.put(host.instance_url(name), body, fresh.etag), OPERATION_SECONDS)
+            if remounts and fresh.data["status"] == "Running":
+                work.warnings.extend(inside.make_account(host.client, name, host.project, host.me))
+                _prove(host, name, repo, witness)
+                is_proved = True
+            elif remounts and not witness.is_in_place():
+                raise witness.swapped()
+        except StaleError:
+            is_sent = False
+            raise
+        finally:
+            witness.release()
+
+    def undo() -> None:
+        _settle(host, name)
+        fresh = host.client.get(host.instance_url(name)).data
+        if not is_sent or fresh["config"].get(APPLIED) != then["config"][APPLIED]:
+            return
+        back = dict(now)
+        if fresh["status"] != "Stopped":
+            back["devices"], _waiting = protect.while_running(now["devices"], then["devices"], then["devices"], repo.inside)
+            if remounts:
+                there = fresh["devices"].get(REPO_DEVICE)
+                back["devices"].pop(REPO_DEVICE, None)  # the old one would be mounted at once, and cannot be proved
+                if there is not None and (is_proved or there == now["devices"].get(REPO_DEVICE)):
+                    back["devices"][REPO_DEVICE] = there
+        host.client.wait(host.client.put(host.instance_url(name), body | back), OPERATION_SECONDS)
+
+    return correct, undo
+
+
 def _plan_match(
-    work: Work, host: Host, wanted: registry.Effective, repo: Repository, data: dict[str, Any], profiles: dict[str, profile.Installed]
+    work: Work,
+    host: Host,
+    wanted: registry.Effective,
+    asked: registry.Wanted,
+    repo: Repository,
+    data: dict[str, Any],
+    profiles: dict[str, profile.Installed],
 ) -> bool:
-    """Add the step that brings an instance of ours to its configuration; what somebody set by hand beside it stays.
+    """Add the step that brings an instance of ours to its configuration, and tell where it differs; what is set by hand beside it stays.
 
     :returns: whether there is one.
     """
-    config, devices = desired(wanted, repo, profiles)
+    config, devices = desired(wanted, asked, repo, profiles)
     name = wanted.name
     if data["status"] != "Stopped":
-        applied = json.loads(data["config"].get(APPLIED) or "{}").get("devices", [])
-        devices, waiting = protect.while_running(devices, data["devices"], applied, repo.inside)
-        config |= {APPLIED: _applied(wanted, devices)}
+        devices, waiting = protect.while_running(devices, data["devices"], applied_to(data)["devices"], repo.inside)
+        config |= {APPLIED: _applied(wanted, asked, devices)}
         if waiting:
             work.warnings.append(
                 f"{', '.join(waiting)}: what is mounted inside the repository changes only while {name} is stopped; to have it changed:"
                 f" incus stop --project {host.project} {name} && repoman new {name}"
             )
     now, then = match(data, config, devices, wanted.profiles)
+    work.line["differences"] = differences(now, then)
     if then == now:
         return False
-    body = {key: data[key] for key in ("architecture", "description", "ephemeral", "stateful") if key in data} | then
     there = _targets(data.get("expanded_devices") or {})
     targets = [path for path in _targets(_all_devices(wanted, then["devices"], profiles)) if path not in there]
-
-    def correct() -> None:
-        fresh = host.client.get(host.instance_url(name))
-        if any(fresh.data[key] != data[key] for key in now):
-            raise StaleError(f"the container {name!r} was changed by somebody else at the same time.", "run the command again")
-        if targets:
-            inside.make_home(host.client, name, host.project, host.me, targets)
-        host.client.wait(host.client.put(host.instance_url(name), body, fresh.etag), OPERATION_SECONDS)
-
-    def undo() -> None:
-        _settle(host, name)
-        fresh = host.client.get(host.instance_url(name)).data
-        if fresh["config"].get(APPLIED) != then["config"][APPLIED]:
-            return
-        back = dict(now)
-        if fresh["status"] != "Stopped":
-            back["devices"], _waiting = protect.while_running(now["devices"], then["devices"], then["devices"], repo.inside)
-        host.client.wait(host.client.put(host.instance_url(name), body | back), OPERATION_SECONDS)
-
+    correct, undo = _correction(host, work, repo, data, (now, then), targets)
     keys = ("profiles", "config", "devices")
     work.plan.add(
         Step(
@@ -727,6 +816,8 @@ def _plan_entry(
 ) -> str:
     """Add the step that writes the registry entry. It holds what was asked for; what the override says stays in the override.
 
+    What somebody else writes to the entry in the meantime stays, such as the time of a backup.
+
     :param text: of the registry.
     :returns: its text after that.
     """
@@ -743,16 +834,37 @@ def _plan_entry(
     if new == entry:
         return text
 
+    own: registry.Data = {} if entry and entry.repo == repo.stored else {"repo": repo.stored}
+    own |= {"image": asked.image} if asked.image else {}
+    own |= {"profiles": list(asked.profiles)} if asked.profiles is not None else {}
+    own |= {"backup": asked.backup} if asked.backup is not None else {}
+    before: registry.Data | None = None
+    """The entry as it was when it was written over; empty where there was none."""
+
     def put(data: registry.Data) -> None:
-        registry.put_project(data, new)
+        nonlocal before
+        found = registry.entry_of(data, wanted.name)
+        before = dict(found or {})
+        if found is None:
+            registry.put_project(data, new)
+        else:
+            found.update(own)
 
     def take_back(data: registry.Data) -> None:
-        if entry is None:
+        found = registry.entry_of(data, wanted.name)
+        if found is None or before is None:
+            return
+        if not before:
             registry.drop_project(data, wanted.name)
-        else:
-            registry.put_project(data, entry)
+            return
+        for key in (key for key, value in own.items() if found.get(key) == value):
+            if key in before:
+                found[key] = before[key]
+            else:
+                del found[key]
 
     after = registry.change(text, host.path, put)
+    before = None
     plan.add(
         Step(
             f"write {wanted.name} to the registry",
@@ -811,22 +923,25 @@ def _plan_absent(host: Host, work: Work, world: World) -> None:
 
 
 def desired(
-    wanted: registry.Effective, repo: Repository, profiles: Mapping[str, profile.Installed]
+    wanted: registry.Effective, asked: registry.Wanted, repo: Repository, profiles: Mapping[str, profile.Installed]
 ) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """Return the ``config`` and ``devices`` repoman gives an instance.
 
+    :param asked: what of ``wanted`` a task asked for.
     :param profiles: those that are installed.
     :raises RepomanError: the repository cannot be protected as is wanted.
     """
     others = _all_devices(wanted, wanted.devices, profiles)
     devices = wanted.devices | protect.devices(repo.source, repo.inside, wanted.protect, others.values())
     devices |= {REPO_DEVICE: {"type": "disk", "source": repo.source, "path": repo.inside, "shift": "true"}}
-    return wanted.config | {MARK: wanted.name, REPO: repo.source, APPLIED: _applied(wanted, devices)}, devices
+    return wanted.config | {MARK: wanted.name, REPO: repo.source, APPLIED: _applied(wanted, asked, devices)}, devices
 
 
-def _applied(wanted: registry.Effective, devices: Iterable[str]) -> str:
-    """Return the mark that says what repoman gave an instance."""
-    return json.dumps({"config": sorted(wanted.config), "devices": sorted(devices), "profiles": list(wanted.profiles)}, sort_keys=True)
+def _applied(wanted: registry.Effective, asked: registry.Wanted, devices: Iterable[str]) -> str:
+    """Return the mark that says what repoman gave an instance; see :func:`applied_to`."""
+    mark = {"config": sorted(wanted.config), "devices": sorted(devices), "profiles": list(wanted.profiles)}
+    for_task = {"asked_config": sorted(asked.config), "asked_devices": sorted(name for name in devices if name in asked.devices)}
+    return json.dumps(mark | {kind: names for kind, names in for_task.items() if names}, sort_keys=True)
 
 
 def _keys(wanted: registry.Effective, profiles: Mapping[str, profile.Installed]) -> set[str]:

@@ -349,12 +349,17 @@ def put_project(data: Data, project: Project) -> None:
     if project.profiles is not None:
         entry["profiles"] = list(project.profiles)
     entry |= {"created": project.created, "last_sync": project.last_sync, "backup": project.backup}
-    entries: list[Data] = data.setdefault("project", [])
-    for old in entries:
-        if old.get("name") == project.name:
-            old.update(entry)
-            return
-    entries.append(entry)
+    old = entry_of(data, project.name)
+    if old is None:
+        data.setdefault("project", []).append(entry)
+    else:
+        old.update(entry)
+
+
+def entry_of(data: Data, name: str) -> Data | None:
+    """Return the table of the project of that name in the data of a registry."""
+    entries: list[Data] = data.get("project", [])
+    return next((entry for entry in entries if entry.get("name") == name), None)
 
 
 def drop_project(data: Data, name: str) -> None:

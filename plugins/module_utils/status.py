@@ -129,14 +129,15 @@ def line(host: Host, name: str, instance: dict[str, Any] | None) -> dict[str, An
     }
 
 
-def effective(host: Host, name: str) -> registry.Effective:
+def effective(host: Host, name: str, *asked: registry.Wanted) -> registry.Effective:
     """Return a project's configuration; one that is not in the registry has the defaults.
 
+    :param asked: what a task asked for.
     :raises NotKnownError: its override cannot be read.
     """
     entry = host.known.projects.get(name)
     override = registry.load_override(host.path, name)
-    return registry.effective(name, host.known.defaults, *([registry.wanted_of(entry)] if entry else []), override)
+    return registry.effective(name, host.known.defaults, *([registry.wanted_of(entry)] if entry else []), override, *asked)
 
 
 def repository_path(host: Host, stored: str) -> str:
@@ -210,19 +211,18 @@ def compare(host: Host, told: Mapping[str, Any], instance: dict[str, Any] | None
     if told["unfinished"] or told["problem"] or not told["repo_exists"]:
         return found
     try:
-        wanted = effective(host, told["name"])
+        asked = project.asked_before(instance) if instance else registry.Wanted()
+        wanted = effective(host, told["name"], asked)
         repository = project.repository(wanted.repo, host)
         project.check_own(wanted, repository, world.profiles)
         if instance is None:
             return found
-        config, devices = project.desired(wanted, repository, world.profiles)
+        config, devices = project.desired(wanted, asked, repository, world.profiles)
         return found | {"differences": project.differences(*project.match(instance, config, devices, wanted.profiles))}
     except RepomanError as error:
         return found | {"problem": error.message}
     except OSError as error:
         return found | {"problem": watch.explained(error).message}
-    except ValueError:
-        return found | {"problem": f"its mark {project.APPLIED} was changed by hand and cannot be read"}
 
 
 def addresses(instance: Mapping[str, Any] | None) -> list[str]:

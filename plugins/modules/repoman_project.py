@@ -43,10 +43,10 @@ options:
         description: Whether the repository is backed up.
         type: bool
       config:
-        description: Configuration keys of the instance, as Incus takes them.
+        description: Configuration keys of the instance, as Incus takes them; see O(config).
         type: dict
       devices:
-        description: Devices of the instance, name to device, as Incus takes them.
+        description: Devices of the instance, name to device, as Incus takes them; see O(devices).
         type: dict
       target:
         description: Member of the Incus cluster, or C(@group), that a new container is made on.
@@ -77,10 +77,14 @@ options:
     description: Whether the repository is backed up.
     type: bool
   config:
-    description: Configuration keys of the instance, as Incus takes them.
+    description:
+      - Configuration keys of the instance, as Incus takes them.
+      - They are kept with the instance alone. Where not set, those of an earlier task stay as they are; an empty one takes them away.
     type: dict
   devices:
-    description: Devices of the instance, name to device, as Incus takes them. The device C(repo) is repoman's own.
+    description:
+      - Devices of the instance, name to device, as Incus takes them. The device C(repo) is repoman's own.
+      - They are kept with the instance alone. Where not set, those of an earlier task stay as they are; an empty one takes them away.
     type: dict
   target:
     description: Member of the Incus cluster, or C(@group), that a new container is made on.
@@ -153,6 +157,12 @@ projects:
       elements: str
       returned: always
       sample: ["create container isurus from images:ubuntu/26.04/cloud"]
+    differences:
+      description: How an instance that was there differed from its configuration, one phrase each; that is corrected, or would be.
+      type: list
+      elements: str
+      returned: unless it failed or was to go
+      sample: ["key limits.cpu was changed", "device data is missing"]
     incus_project:
       description: The Incus project its instance is in.
       type: str

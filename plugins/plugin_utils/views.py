@@ -120,13 +120,14 @@ def detected(result: Result) -> list[Line]:
 
 
 def new(result: Result, mode: Mode) -> Told:
-    """Say each step, and how to get in."""
+    """Say how each container differed, each step, and how to get in."""
     lines: list[Line] = []
     for project in result["projects"]:
         name = project["name"]
         if project["action"] == "failed":
             lines += error(project["msg"], project["hints"])
         elif project["steps"]:
+            lines += [Line("out", f"{name} differs: {each}") for each in project["differences"]]
             lines += steps(project, mode)
         else:
             lines.append(Line("out", f"nothing to do: {name} is as it should be") if mode.check else Line("done", f"{name} is up to date"))

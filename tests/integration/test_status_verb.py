@@ -218,3 +218,22 @@ def test_as_root_for_a_user(ready: World, environment: dict[str, str]) -> None:
     told = [each["vcs"] for each in json.loads(page.read_text())]
     assert [(each["branch"], each["problem"]) for each in told] == [("main", ""), ("default", "")]
     assert {path.stat().st_uid for path in repo.rglob("*")} == {ready.me.uid}
+
+
+def test_a_mark_made_by_hand(ready: World, proxy: RecordingProxy) -> None:
+    """It is one project's problem in status; new refuses with the command that mends it, which does."""
+    for name in ("demo", "other"):
+        ready.git_repository(name)
+    ready.repoman("new", "demo", "--image", "busybox")
+    enter(ready, "other")
+    for text in ("nonsense", "[]"):
+        ready.incus("config", "set", "--project=repoman", "demo", f"user.repoman.applied={text}")
+        told = projects(ready)
+        assert "user.repoman.applied" in told["demo"]["problem"] and told["other"]["problem"] == ""
+        proxy.clear()
+        err = ready.refused("new", "demo", code=4)
+        assert proxy.writes == []
+    command = next(line for line in err.splitlines() if line.startswith("hint: ")).removeprefix("hint: incus ")
+    ready.incus(*command.split())
+    ready.repoman("new", "demo")
+    assert projects(ready)["demo"]["problem"] == "" and not ready.repoman("--json", "new", "demo").data["changed"]

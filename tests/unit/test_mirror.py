@@ -488,7 +488,8 @@ def test_a_unit_takes_the_place_of_a_loose_file(place: Place) -> None:
 NAMES = st.sampled_from(
     [b"a", b"b", b"-rf", b"new\nline", b"tab\t", b"*", b"\xff\xfe", b"\x1b[31m", b" ", b"a b", b"'\"", b"objects", b"x.lock"]
 )
-CONTENTS = st.one_of(st.binary(max_size=40), st.just(b"\0" * 70_000 + b"end"), st.just(b"x" * 3000))
+LONG = {"long": b"\0" * 70_000 + b"end", "middling": b"x" * 3000}
+CONTENTS = st.one_of(st.binary(max_size=40), st.sampled_from(sorted(LONG)).map(lambda name: LONG[name]))
 FILE_MODES = st.sampled_from([0o644, 0o600, 0o400, 0o755, 0o4755, 0o000])
 TREES = st.recursive(
     st.one_of(
