@@ -50,6 +50,9 @@ STOP_SECONDS = 30
 """What an instance may take to stop by itself."""
 CLAIM_SECONDS = 120.0
 """How long a run waits for another one that works on the same, finished project."""
+PROTECTION = "security.protection.delete"
+TRUE = ("true", "1", "yes", "on")
+"""How Incus writes that something is so."""
 PROBE = re.compile(r"\.repoman-probe-[0-9a-f]{16}")
 MARKS = "user.repoman."
 HIDDEN = re.compile(r"environment\.|.*(?:password|passwd|secret|token|credential|private.?key)", re.IGNORECASE)
@@ -228,21 +231,24 @@ def _plan_again(host: Host, work: Work, state: str) -> tuple[Host, Work]:
 def _apply_all(host: Host, works: list[Work], state: str) -> None:
     """Carry every plan out; one failure does not stop the others, an interrupt does."""
     going = [work for work in works if work.plan.changed and work.line["action"] != "failed"]
-    stopping = _stop_ahead(host, going) if state == "absent" and len(going) > 1 else []
-    for work in going:
-        try:
-            _apply(host, work, state)
-        except InterruptedRunError:
-            for name in stopping:
-                with suppress(RepomanError):
-                    _take_up(host, name)
-            raise
-        except RepomanError as error:
-            work.fail(error)
-            if work.plan.heard:
-                raise InterruptedRunError(f"interrupted after this: {error.message}", *error.hints) from error
-        if work.name in stopping:
-            stopping.remove(work.name)
+    stopping: list[str] = []
+    try:
+        if state == "absent" and len(going) > 1:
+            _stop_ahead(host, going, stopping)
+        for work in going:
+            try:
+                _apply(host, work, state)
+            except InterruptedRunError:
+                raise
+            except RepomanError as error:
+                work.fail(error)
+                heard = _take_up_all(host, [name for name in stopping if name == work.name], error) or work.plan.heard
+                if heard:
+                    raise InterruptedRunError(f"interrupted after this: {error.message}", *error.hints) from error
+            stopping[:] = [name for name in stopping if name != work.name]
+    except RepomanError as error:
+        _take_up_all(host, stopping, error)
+        raise
 
 
 def _apply(host: Host, work: Work, state: str) -> None:
@@ -265,16 +271,32 @@ def _tell(step: Step) -> None:
         progress.phase(step.doing)
 
 
-def _stop_ahead(host: Host, works: Iterable[Work]) -> list[str]:
-    """Have all running instances stop at the same time; return their names."""
-    names = []
+def _stop_ahead(host: Host, works: Iterable[Work], names: list[str]) -> None:
+    """Have all running instances stop at the same time.
+
+    :param names: takes their names, each before it is asked: whatever happens, they are known.
+    """
     for work in works:
         if work.found is not None and work.found["status"] == "Running" and work.found["config"].get(STATE) != CREATING:
+            names.append(work.name)
             with suppress(incus.IncusError):  # the removal tries again, and says so
                 host.client.put(host.instance_url(work.name, "/state"), {"action": "stop", "timeout": STOP_SECONDS})
                 work.asked = True
-                names.append(work.name)
-    return names
+
+
+def _take_up_all(host: Host, names: list[str], error: RepomanError) -> bool:
+    """Start instances again that were stopped in advance; what cannot be started becomes a hint of ``error``.
+
+    :returns: whether a signal asked to stop meanwhile.
+    """
+    with interruptible() as quiet:
+        quiet.on = True
+        for name in names:
+            try:
+                _take_up(host, name)
+            except RepomanError as problem:
+                error.hints.append(f"could not start {name} again: {problem.message}")
+    return quiet.heard
 
 
 def _take_up(host: Host, name: str) -> None:
@@ -763,11 +785,13 @@ def _plan_absent(host: Host, work: Work, world: World) -> None:
     entry = host.known.projects.get(name)
     work.text = world.text
     if found is not None:
+        _check_deletable(host, name, found)
+        was_up = found["status"] != "Stopped" and found["config"].get(STATE) != CREATING
         work.plan.add(
             Step(
                 f"delete container {name}",
                 lambda: _delete(host, name, work.asked),
-                None,
+                (lambda: _take_up(host, name)) if was_up else None,
                 f"container {name}",
                 _text(found, ("profiles", "config", "devices")),
                 "",
@@ -871,6 +895,24 @@ def check_ours(host: Host, name: str, instance: dict[str, Any]) -> None:
         )
 
 
+def _is_protected(instance: dict[str, Any]) -> bool:
+    """Whether Incus refuses to delete an instance."""
+    return str(instance["expanded_config"].get(PROTECTION, "")).lower() in TRUE
+
+
+def _check_deletable(host: Host, name: str, instance: dict[str, Any]) -> None:
+    """See that Incus will delete an instance, before it is stopped for that.
+
+    :raises ConflictError: it is protected, and has been finished.
+    """
+    if _is_protected(instance) and instance["config"].get(STATE) != CREATING:
+        own = PROTECTION in instance["config"]
+        raise ConflictError(
+            f"the container {name!r} is protected from being deleted: {PROTECTION} is true; it was not touched.",
+            f"incus config {'unset' if own else 'set'} --project {host.project} {name} {PROTECTION}{'' if own else '=false'}",
+        )
+
+
 def _text(side: dict[str, Any], keys: Iterable[str], other: dict[str, Any] | None = None) -> str:
     """Return what a person is shown of an instance: not the server's own keys, and no value that may be secret.
 
@@ -918,6 +960,8 @@ def _delete(host: Host, name: str, asked: bool = False) -> None:
             _power(host, name, "stop", force=True)
         else:
             _stop(host, name)
+    if _is_protected(found.data) and found.data["config"].get(STATE) == CREATING:
+        _set_config(host, name, {PROTECTION: "false"})
     try:
         host.client.wait(host.client.delete(host.instance_url(name)), OPERATION_SECONDS)
     except incus.IncusError as error:

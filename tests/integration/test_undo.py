@@ -1,0 +1,126 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run that ends early has stopped or made is as it was before, and what it says of that is so."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import signal
+import subprocess
+import time
+from typing import Any
+
+import pytest
+from proxy import Hold, RecordingProxy
+from test_provision import command, drive, entries
+from world import TIMEOUT, World
+
+
+def statuses(world: World) -> dict[str, str]:
+    """Return the status of every instance, once nothing is under way."""
+    deadline = time.monotonic() + TIMEOUT
+    while "running" in json.loads(world.incus("query", "/1.0/operations?project=repoman")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return {name: each["status"] for name, each in world.instances().items()}
+
+
+def made(world: World, *names: str) -> None:
+    """Make projects."""
+    for name in names:
+        world.git_repository(name)
+    assert not drive(world, *names).get("failed")
+
+
+def interrupted(world: World, proxy: RecordingProxy, hold: Hold, *names: str, **options: Any) -> Any:
+    """Run the logic, interrupt it where ``hold`` holds it, and return its result."""
+    proxy.on_request(hold)
+    process: subprocess.Popen[bytes] = world.start(*command(world, *names, **options))
+    assert hold.reached.wait(TIMEOUT)
+    process.send_signal(signal.SIGINT)
+    hold.go_on.set()
+    out, err = process.communicate(timeout=TIMEOUT)
+    proxy.on_request(None)
+    assert json.loads(out)["exit_code"] == 130, (out, err)
+    return json.loads(out)
+
+
+@pytest.mark.parametrize("names", [["one"], ["one", "two"]])
+def test_removal_interrupted_while_it_stops(ready: World, proxy: RecordingProxy, names: list[str]) -> None:
+    """Alone or among several, what was asked to stop runs again, and is still a project."""
+    made(ready, *names)
+    result = interrupted(ready, proxy, Hold("PUT", "/instances/one/state"), *names, state="absent")
+    assert "was undone" in result["msg"] and not [hint for hint in result["hints"] if "could not" in hint]
+    assert statuses(ready) == dict.fromkeys(names, "Running") and entries(ready) == names
+
+
+def test_removal_that_cannot_ask_all_to_stop(ready: World, proxy: RecordingProxy) -> None:
+    """Incus hangs up on the second one: the first one runs again."""
+    made(ready, "one", "two")
+    asked = []
+
+    def hang_up(method: str, target: str) -> None:
+        if method == "PUT" and "/state" in target:
+            asked.append(target)
+            if len(asked) == 2:
+                raise RuntimeError
+
+    proxy.on_request(hang_up)
+    result = drive(ready, "one", "two", state="absent")
+    assert "hung up" in result["msg"] and result["exit_code"] == 1
+    assert statuses(ready) == {"one": "Running", "two": "Running"} and entries(ready) == ["one", "two"]
+
+
+def test_protected_from_removal(ready: World, proxy: RecordingProxy) -> None:
+    """By itself or by a profile: refused before it is stopped, in check mode too; the other one goes."""
+    made(ready, "one", "two", "three")
+    ready.incus("config", "set", "--project=repoman", "one", "security.protection.delete=true")
+    ready.incus("profile", "create", "safe")
+    ready.incus("profile", "set", "safe", "security.protection.delete=1")
+    ready.incus("profile", "add", "--project=repoman", "two", "safe")
+    proxy.clear()
+    try:
+        assert "config unset --project repoman one security" in ready.refused("-C", "remove", "one", code=4)
+        assert "config set --project repoman two security.protection.delete=false" in ready.refused("remove", "--yes", "two", code=4)
+        assert proxy.writes == []
+        result = drive(ready, "one", "two", "three", state="absent")
+        assert [line["action"] for line in result["projects"]] == ["failed", "failed", "removed"] and result["exit_code"] == 4
+        assert statuses(ready) == {"one": "Running", "two": "Running"} and entries(ready) == ["one", "two"]
+    finally:
+        for name in ready.instances():
+            ready.incus("config", "set", "--project=repoman", name, "security.protection.delete=false")
+
+
+def test_protection_keeps_nothing_unfinished(ready: World, proxy: RecordingProxy) -> None:
+    """A container that is to be protected and cannot be finished goes all the same."""
+    ready.git_repository("one")
+    proxy.on_request(lambda method, target: (400, "not in a test") if method == "PUT" and "/state" in target else None)
+    assert "not in a test" in drive(ready, "one", config={"security.protection.delete": True})["msg"]
+    proxy.on_request(None)
+    left = ready.instances()
+    for name in left:
+        ready.incus("config", "set", "--project=repoman", name, "security.protection.delete=false")
+    assert left == {} and entries(ready) == []
+
+
+@pytest.mark.parametrize("names", [["one"], ["one", "two"]])
+def test_removal_that_incus_refuses(ready: World, proxy: RecordingProxy, names: list[str]) -> None:
+    """It was stopped for nothing and runs again; the other one goes."""
+    made(ready, *names)
+    proxy.on_request(
+        lambda method, target: (400, "not in a test") if method == "DELETE" and target.startswith("/1.0/instances/one") else None
+    )
+    result = drive(ready, *names, state="absent")
+    assert [line["action"] for line in result["projects"]] == ["failed", "removed"][: len(names)] and "not in a test" in result["msg"]
+    assert statuses(ready) == {"one": "Running"} and entries(ready) == ["one"]
+
+
+def test_removal_while_another_run_holds_one(ready: World) -> None:
+    """It is not touched: it was asked to stop with the other one, which goes, and runs again."""
+    made(ready, "one", "two")
+    with ready.write(ready.registry.parent / "locks/one.lock", "").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = drive(ready, "one", "two", state="absent", claim_seconds=0)
+    assert [line["action"] for line in result["projects"]] == ["failed", "removed"] and result["exit_code"] == 4
+    assert statuses(ready) == {"one": "Running"} and entries(ready) == ["one"]
