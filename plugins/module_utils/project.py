@@ -41,6 +41,7 @@ STATE = "user.repoman.state"
 REPO = "user.repoman.repo"
 APPLIED = "user.repoman.applied"
 RUN = "user.repoman.run"
+"""Which run made it: what that run undoes is known by it, however far it came."""
 CREATING, READY = "creating", "ready"
 REPO_DEVICE = "repo"
 OPERATION_SECONDS = 600.0
@@ -439,7 +440,7 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
     if work.plan.changed and action == "unchanged":
         action = "updated"
     if found is None:
-        work.plan.add(Step(f"mark {name} as ready", lambda: _set_config(host, name, {STATE: READY, RUN: ""})))
+        work.plan.add(Step(f"mark {name} as ready", lambda: _set_config(host, name, {STATE: READY})))
     status = "Running" if found is None else found["status"]
     then = _plan_power(host, work, repo, state, status)
     if action == "unchanged" and then != status:
@@ -528,6 +529,8 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repos
         _settle(host, name, cancel=True)
         found = host.client.get_or_none(host.instance_url(name))
         if found is not None and found.data["config"].get(RUN) == run_id:
+            if found.data["config"].get(STATE) != CREATING:
+                _set_config(host, name, {STATE: CREATING})
             _delete(host, name)
 
     def start() -> None:

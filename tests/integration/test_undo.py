@@ -124,3 +124,41 @@ def test_removal_while_another_run_holds_one(ready: World) -> None:
         result = drive(ready, "one", "two", state="absent", claim_seconds=0)
     assert [line["action"] for line in result["projects"]] == ["failed", "removed"] and result["exit_code"] == 4
     assert statuses(ready) == {"one": "Running"} and entries(ready) == ["one"]
+
+
+class SecondHold(Hold):
+    """A hold that lets the first request it is for pass."""
+
+    passed = False
+
+    def __call__(self, method: str, target: str) -> None:
+        """Look at a request."""
+        if self.passed or method != self._method or self._part not in target:
+            super().__call__(method, target)
+        else:
+            self.passed = True
+
+
+class HoldAt(Hold):
+    """A hold at the very request, before Incus sees it."""
+
+    def __call__(self, method: str, target: str) -> None:
+        """Look at a request."""
+        if method == self._method and self._part in target and not self.reached.is_set():
+            self.reached.set()
+            self.go_on.wait(TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    ("hold", "state"),
+    [(SecondHold("PUT", "/instances/one/state"), "stopped"), (HoldAt("PATCH", "/instances/one?"), "started")],
+    ids=["stopping", "marking"],
+)
+def test_interrupted_after_all_was_made(ready: World, proxy: RecordingProxy, hold: Hold, state: str) -> None:
+    """While the new container is stopped again, or while Incus marks it as ready: it goes, and its entry."""
+    repo = ready.git_repository("one")
+    before = ready.registry.read_text()
+    result = interrupted(ready, proxy, hold, "one", state=state)
+    assert not [hint for hint in result["hints"] if "could not" in hint]
+    assert statuses(ready) == {} and ready.registry.read_text() == before
+    assert sorted(path.name for path in repo.iterdir()) == [".git"]
