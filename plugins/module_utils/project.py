@@ -413,17 +413,13 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         world = replace(world, profiles=dict.fromkeys(wanted.profiles, nothing) | world.profiles)
     check_own(wanted, repo, world.profiles)
     action = "unchanged"
-    if found is not None and found["config"].get(REPO) not in (None, repo.source):
-        raise ConflictError(
-            f"project {name!r} already exists, with the repository {found['config'][REPO]}.",
-            f"repoman remove {name}   (repository and backup stay)",
-            "choose another name",
-        )
-    if found is not None and found["config"].get(STATE) == CREATING:
+    unfinished = found is not None and found["config"].get(STATE) == CREATING
+    before = _repository_before(host, found, repo) if found else repo.source
+    if unfinished:
         work.plan.add(
             Step(
                 f"remove the unfinished container {name}",
-                lambda: _delete_unfinished(host, name, repo),
+                lambda: _delete_unfinished(host, name, {repo.source, before}),
                 None,
                 f"container {name}",
                 doing=f"removing what is left of {name}…",
@@ -437,6 +433,8 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
     elif _plan_match(work, host, wanted, repo, found, world.profiles):
         action = "updated"
     work.text = _plan_entry(work.plan, host, wanted, repo, entry, asked, world.text)
+    if found is not None and found["status"] == "Running":
+        _plan_proof(host, work, repo)
     if work.plan.changed and action == "unchanged":
         action = "updated"
     if found is None:
@@ -456,6 +454,21 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
     }
     if os.path.isdir(repo.source) and not vcs_kind(repo.source):
         work.warnings.append(f"{repo.inside} is neither a git nor a Mercurial repository")
+
+
+def _repository_before(host: Host, instance: dict[str, Any], repo: Repository) -> str:
+    """Return the path of the repository an instance was made for; one that a killed run left may be another of this user's.
+
+    :raises ConflictError: it is another one.
+    """
+    name, before = instance["name"], instance["config"].get(REPO, repo.source)
+    if before != repo.source and not (instance["config"].get(STATE) == CREATING and before.startswith(f"{_root(host)}/")):
+        raise ConflictError(
+            f"project {name!r} already exists, with the repository {before}.",
+            f"repoman remove {name}   (repository and backup stay)",
+            "choose another name",
+        )
+    return str(before)
 
 
 def environment(keys: Iterable[str]) -> list[str]:
@@ -565,6 +578,25 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repos
         )
     )
     plan.add(Step(f"prove that {host.me.name} can write to {repo.inside}", prove))
+
+
+def _plan_proof(host: Host, work: Work, repo: Repository) -> None:
+    """Add the step that proves again what a killed run had begun to prove, if one left its proof in the repository."""
+    try:
+        left = _leftovers(repo.source, host.me, 2 * inside.EXEC_SECONDS)
+    except OSError:  # a repository that cannot be read is told of by others
+        return
+
+    def prove() -> None:
+        witness = Witness(_root(host), repo.source)
+        witness.hold()
+        try:
+            _prove(host, work.name, repo, witness)
+        finally:
+            witness.release()
+
+    if left:
+        work.plan.add(Step(f"prove again that {host.me.name} can write to {repo.inside}", prove))
 
 
 def _prove(host: Host, name: str, repo: Repository, witness: Witness) -> None:
@@ -973,9 +1005,10 @@ def _delete(host: Host, name: str, asked: bool = False) -> None:
         ) from error
 
 
-def _delete_unfinished(host: Host, name: str, repo: Repository) -> None:
+def _delete_unfinished(host: Host, name: str, sources: Iterable[str]) -> None:
     """Delete what a killed run left: the container, and its proof in the repository.
 
+    :param sources: where that may be.
     :raises StaleError: it has been finished meanwhile.
     """
     _settle(host, name)
@@ -983,20 +1016,30 @@ def _delete_unfinished(host: Host, name: str, repo: Repository) -> None:
     if found is not None and found.data["config"].get(STATE) != CREATING:
         raise StaleError(f"the container {name!r} was finished by another run.", "run the command again")
     _delete(host, name)
-    _sweep(repo.source, host.me, 0)
+    for source in sources:
+        with suppress(FileNotFoundError):
+            _sweep(source, host.me, 0)
 
 
 def _sweep(directory: str, me: Account, age: float) -> None:
-    """Remove the proofs that killed runs left in a repository.
+    """Remove the proofs that killed runs left in a repository; ``age`` as for :func:`_leftovers`."""
+    for path in _leftovers(directory, me, age):
+        os.unlink(path)
+
+
+def _leftovers(directory: str, me: Account, age: float) -> list[str]:
+    """Return the paths of the proofs that killed runs left in a repository.
 
     :param age: seconds after which one is nobody's.
     """
+    found = []
     with os.scandir(directory) as entries:
         for entry in entries:
             if PROBE.fullmatch(entry.name):
-                found = entry.stat(follow_symlinks=False)
-                if stat.S_ISREG(found.st_mode) and not found.st_size and found.st_uid == me.uid and found.st_mtime <= time.time() - age:
-                    os.unlink(entry.path)
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode) and not status.st_size and status.st_uid == me.uid and status.st_mtime <= time.time() - age:
+                    found.append(entry.path)
+    return found
 
 
 def _settle(host: Host, name: str, cancel: bool = False) -> None:

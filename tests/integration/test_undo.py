@@ -6,15 +6,19 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from proxy import Hold, RecordingProxy
 from test_provision import command, drive, entries
 from world import TIMEOUT, World
+
+PROBE = f".repoman-probe-{0:016x}"
 
 
 def statuses(world: World) -> dict[str, str]:
@@ -162,3 +166,43 @@ def test_interrupted_after_all_was_made(ready: World, proxy: RecordingProxy, hol
     assert not [hint for hint in result["hints"] if "could not" in hint]
     assert statuses(ready) == {} and ready.registry.read_text() == before
     assert sorted(path.name for path in repo.iterdir()) == [".git"]
+
+
+def unfinished(world: World, repo: Path) -> None:
+    """Make what a killed run leaves of a project ``one``."""
+    marks = {"project": "one", "state": "creating", "repo": str(repo)}
+    world.incus("create", "busybox", "one", "--project=repoman", *(f"-cuser.repoman.{key}={value}" for key, value in marks.items()))
+
+
+def test_killed_with_the_wrong_repository(ready: World, proxy: RecordingProxy) -> None:
+    """The next run names the right one: it is made with that, and nothing is left in the other. What is not in repos_root is not ours."""
+    wrong, right = ready.git_repository("wrong"), ready.git_repository("right")
+    unfinished(ready, wrong)
+    ready.write(wrong / PROBE, "")
+    ready.repoman("new", "one", "--repo", "right", "--image", "busybox")
+    instance = ready.instances()["one"]
+    assert instance["status"] == "Running" and instance["devices"]["repo"]["source"] == str(right)
+    assert [path.name for repo in (wrong, right) for path in repo.iterdir()] == [".git", ".git"]
+    assert "already exists" in ready.refused("new", "one", "--repo", "wrong", code=4)
+    ready.repoman("remove", "one", "--yes")
+    unfinished(ready, ready.home / "elsewhere/one")
+    proxy.clear()
+    assert "already exists" in ready.refused("new", "one", "--repo", "right", "--image", "busybox", code=4)
+    assert proxy.writes == []
+
+
+def test_killed_while_it_proved(ready: World, proxy: RecordingProxy) -> None:
+    """A running container whose proof was left behind is proven again, four ways; a proof that may be under way stays."""
+    made(ready, "one")
+    left = ready.write(ready.repos / "one" / PROBE, "")
+    proxy.clear()
+    assert not drive(ready, "one")["changed"] and proxy.writes == [] and left.exists()
+    os.utime(left, (0, 0))
+    (planned,) = drive(ready, "one", check=True)["projects"]
+    assert planned["action"] == "updated" and proxy.writes == [] and left.exists()
+    assert drive(ready, "one")["projects"] == [planned]
+    assert not left.exists() and [target for _method, target in proxy.writes if "/exec" in target]
+    proxy.clear()
+    for check in (False, True):
+        assert not drive(ready, "one", check=check)["changed"]
+    assert proxy.writes == []
