@@ -45,8 +45,10 @@ RUN = "user.repoman.run"
 CREATING, READY = "creating", "ready"
 REPO_DEVICE = "repo"
 OPERATION_SECONDS = 600.0
-NO_IMAGE = re.compile("not found|image not provided|image couldn't be found", re.IGNORECASE)
+NO_IMAGE = re.compile(r"\bimage\b[^:]*(?:: )?(?:not found|not provided|couldn't be found)", re.IGNORECASE)
 """How Incus says that there is no such image."""
+NO_PROJECT = "project not found"
+"""How Incus says that there is no such project, in lower case."""
 STOP_SECONDS = 30
 """What an instance may take to stop by itself."""
 CLAIM_SECONDS = 120.0
@@ -104,7 +106,10 @@ class Host:
         """Read the images of this Incus; a project that is not there yet will share the default one's."""
         answer = self.client.get_or_none(incus.url("/1.0/images", recursion=1, project=self.project)) if self.predicting else None
         place = incus.DEFAULT_PROJECT if self.predicting and answer is None else self.project
-        found: images.Images = (answer or self.client.get(incus.url("/1.0/images", recursion=1, project=place))).data
+        try:
+            found: images.Images = (answer or self.client.get(incus.url("/1.0/images", recursion=1, project=place))).data
+        except incus.IncusError as error:
+            raise (_no_project(self) if NO_PROJECT in error.reason.lower() else error) from error
         return found
 
     def instance_url(self, name: str, rest: str = "") -> str:
@@ -376,10 +381,17 @@ def host_of(params: dict[str, Any], predicting: bool = False) -> Host:
     return Host(me, path, known or registry.parse(params["registry_text"], path), client, predicting)
 
 
-def read_instances(host: Host) -> dict[str, dict[str, Any]]:
-    """Read every instance of the Incus project, ours or not, in one request: name to instance."""
+def read_instances(host: Host, recursion: int = 1) -> dict[str, dict[str, Any]]:
+    """Read every instance of the Incus project, ours or not, in one request: name to instance.
+
+    :param recursion: 2 for their state too.
+    :raises NotKnownError: there is no such Incus project, and this Incus says so.
+    """
     read = host.client.get_or_none if host.predicting else host.client.get
-    answer = read(incus.url("/1.0/instances", recursion=1, project=host.project))
+    try:
+        answer = read(incus.url("/1.0/instances", recursion=recursion, project=host.project))
+    except incus.IncusError as error:
+        raise (_no_project(host) if NO_PROJECT in error.reason.lower() else error) from error
     return {instance["name"]: instance for instance in answer.data} if answer else {}
 
 
@@ -535,7 +547,7 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repos
             begun = host.client.post(incus.url("/1.0/instances", project=host.project, **place), document)
             host.client.wait(begun, OPERATION_SECONDS, _listener(f"creating {name}") if progress.is_live() else None)
         except incus.IncusError as error:
-            raise _cannot_create(error, name, wanted.image, target) from error
+            raise _cannot_create(host, error, name, wanted.image, target) from error
 
     def undo() -> None:
         witness.release()
@@ -1072,12 +1084,18 @@ def _set_config(host: Host, name: str, config: dict[str, str]) -> None:
     host.client.wait(host.client.patch(host.instance_url(name), {"config": config}), OPERATION_SECONDS)
 
 
-def _cannot_create(error: incus.IncusError, name: str, image: str, target: str | None) -> RepomanError:
+def _no_project(host: Host) -> NotKnownError:
+    return NotKnownError(f"incus has no project {host.project!r}, where the containers are to be.", "repoman setup")
+
+
+def _cannot_create(host: Host, error: incus.IncusError, name: str, image: str, target: str | None) -> RepomanError:
     if "already exists" in error.reason.lower():
         return StaleError(f"another run makes a container {name!r} at the same time.", "repoman list")
     if target and "cluster" in error.reason.lower():
         return NotKnownError(f"the container {name!r} cannot be made on {target!r}: incus said: {error.reason}.", "incus cluster list")
-    if error.code == incus.HTTP_NOT_FOUND or NO_IMAGE.search(error.reason):
+    if NO_PROJECT in error.reason.lower():
+        return _no_project(host)
+    if NO_IMAGE.search(error.reason):
         return NotKnownError(
             f"there is no image {image!r}: incus said: {error.reason}.",
             "incus image list",

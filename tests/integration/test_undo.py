@@ -206,3 +206,36 @@ def test_killed_while_it_proved(ready: World, proxy: RecordingProxy) -> None:
     for check in (False, True):
         assert not drive(ready, "one", check=check)["changed"]
     assert proxy.writes == []
+
+
+@pytest.mark.parametrize(
+    ("device", "word"),
+    [
+        ('eth0]\ntype = "nic"\nnetwork = "nosuch"', 'network "nosuch"'),
+        ('root]\ntype = "disk"\npath = "/"\npool = "nosuch"', "Storage pool not found"),
+    ],
+)
+def test_what_is_missing_is_no_image(ready: World, device: str, word: str) -> None:
+    """A network or pool that is gone: Incus's own words, and not those for an image."""
+    ready.git_repository("one")
+    ready.write(ready.overrides / "one.toml", f"[devices.{device}\n")
+    said = ready.refused("new", "one", "--image", "busybox", code=1)
+    assert word in said and "cannot create the container 'one'" in said and "no image" not in said
+    assert statuses(ready) == {} and entries(ready) == []
+
+
+def test_incus_project_that_is_gone(ready: World, proxy: RecordingProxy) -> None:
+    """Every verb that hears of it says how it is made again, and it is; some releases of Incus tell of no instances, others refuse."""
+    made(ready, "one")
+    ready.incus("delete", "--force", "--project=repoman", "one")
+    ready.incus("project", "delete", "repoman")
+    for image in ("busybox", "images:nosuch"):
+        said = ready.refused("new", "one", "--image", image, code=3)
+        assert "incus has no project 'repoman'" in said and "hint: repoman setup" in said
+    proxy.on_request(lambda _method, target: (404, "Project not found") if target.startswith("/1.0/instances?") else None)
+    for verb in (["list"], ["status"], ["new", "one"]):
+        assert "hint: repoman setup" in ready.refused(*verb, code=3)
+    proxy.on_request(None)
+    ready.repoman("setup", "--non-interactive")
+    ready.repoman("new", "one", "--image", "busybox")
+    assert statuses(ready) == {"one": "Running"}
