@@ -42,17 +42,23 @@ STATE = "user.repoman.state"
 REPO = "user.repoman.repo"
 APPLIED = "user.repoman.applied"
 RUN = "user.repoman.run"
+"""Which run made it: what that run undoes is known by it, however far it came."""
 KINDS = ("config", "devices", "profiles", "asked_config", "asked_devices")
 """Of what the mark APPLIED names what repoman gave; of these, what no file says but a task did."""
 CREATING, READY = "creating", "ready"
 REPO_DEVICE = "repo"
 OPERATION_SECONDS = 600.0
-NO_IMAGE = re.compile("not found|image not provided|image couldn't be found", re.IGNORECASE)
+NO_IMAGE = re.compile(r"\bimage\b[^:]*(?:: )?(?:not found|not provided|couldn't be found)", re.IGNORECASE)
 """How Incus says that there is no such image."""
+NO_PROJECT = "project not found"
+"""How Incus says that there is no such project, in lower case."""
 STOP_SECONDS = 30
 """What an instance may take to stop by itself."""
 CLAIM_SECONDS = 120.0
 """How long a run waits for another one that works on the same, finished project."""
+PROTECTION = "security.protection.delete"
+TRUE = ("true", "1", "yes", "on")
+"""How Incus writes that something is so."""
 PROBE = re.compile(r"\.repoman-probe-[0-9a-f]{16}")
 MARKS = "user.repoman."
 HIDDEN = re.compile(r"environment\.|.*(?:password|passwd|secret|token|credential|private.?key)", re.IGNORECASE)
@@ -103,7 +109,10 @@ class Host:
         """Read the images of this Incus; a project that is not there yet will share the default one's."""
         answer = self.client.get_or_none(incus.url("/1.0/images", recursion=1, project=self.project)) if self.predicting else None
         place = incus.DEFAULT_PROJECT if self.predicting and answer is None else self.project
-        found: images.Images = (answer or self.client.get(incus.url("/1.0/images", recursion=1, project=place))).data
+        try:
+            found: images.Images = (answer or self.client.get(incus.url("/1.0/images", recursion=1, project=place))).data
+        except incus.IncusError as error:
+            raise (_no_project(self) if NO_PROJECT in error.reason.lower() else error) from error
         return found
 
     def instance_url(self, name: str, rest: str = "") -> str:
@@ -233,22 +242,25 @@ def _plan_again(host: Host, work: Work, state: str) -> tuple[Host, Work]:
 def _apply_all(host: Host, works: list[Work], state: str) -> None:
     """Carry every plan out; one failure does not stop the others, an interrupt does."""
     going = [work for work in works if work.plan.changed and work.line["action"] != "failed"]
-    stopping = _stop_ahead(host, going) if state == "absent" and len(going) > 1 else []
-    for work in going:
-        try:
-            _apply(host, work, state)
-        except InterruptedRunError:
-            for name in stopping:
-                with suppress(RepomanError):
-                    _take_up(host, name)
-            raise
-        except (RepomanError, OSError) as error:
-            problem = watch.explained(error) if isinstance(error, OSError) else error
-            work.fail(problem)
-            if work.plan.heard:
-                raise InterruptedRunError(f"interrupted after this: {problem.message}", *problem.hints) from error
-        if work.name in stopping:
-            stopping.remove(work.name)
+    stopping: list[str] = []
+    try:
+        if state == "absent" and len(going) > 1:
+            _stop_ahead(host, going, stopping)
+        for work in going:
+            try:
+                _apply(host, work, state)
+            except InterruptedRunError:
+                raise
+            except (RepomanError, OSError) as error:
+                problem = watch.explained(error) if isinstance(error, OSError) else error
+                work.fail(problem)
+                heard = _take_up_all(host, [name for name in stopping if name == work.name], problem) or work.plan.heard
+                if heard:
+                    raise InterruptedRunError(f"interrupted after this: {problem.message}", *problem.hints) from error
+            stopping[:] = [name for name in stopping if name != work.name]
+    except RepomanError as error:
+        _take_up_all(host, stopping, error)
+        raise
 
 
 def _apply(host: Host, work: Work, state: str) -> None:
@@ -271,16 +283,32 @@ def _tell(step: Step) -> None:
         progress.phase(step.doing)
 
 
-def _stop_ahead(host: Host, works: Iterable[Work]) -> list[str]:
-    """Have all running instances stop at the same time; return their names."""
-    names = []
+def _stop_ahead(host: Host, works: Iterable[Work], names: list[str]) -> None:
+    """Have all running instances stop at the same time.
+
+    :param names: takes their names, each before it is asked: whatever happens, they are known.
+    """
     for work in works:
         if work.found is not None and work.found["status"] == "Running" and work.found["config"].get(STATE) != CREATING:
+            names.append(work.name)
             with suppress(incus.IncusError):  # the removal tries again, and says so
                 host.client.put(host.instance_url(work.name, "/state"), {"action": "stop", "timeout": STOP_SECONDS})
                 work.asked = True
-                names.append(work.name)
-    return names
+
+
+def _take_up_all(host: Host, names: list[str], error: RepomanError) -> bool:
+    """Start instances again that were stopped in advance; what cannot be started becomes a hint of ``error``.
+
+    :returns: whether a signal asked to stop meanwhile.
+    """
+    with interruptible() as quiet:
+        quiet.on = True
+        for name in names:
+            try:
+                _take_up(host, name)
+            except RepomanError as problem:
+                error.hints.append(f"could not start {name} again: {problem.message}")
+    return quiet.heard
 
 
 def _take_up(host: Host, name: str) -> None:
@@ -362,10 +390,17 @@ def host_of(params: dict[str, Any], predicting: bool = False) -> Host:
     return Host(me, path, known or registry.parse(params["registry_text"], path), client, predicting)
 
 
-def read_instances(host: Host) -> dict[str, dict[str, Any]]:
-    """Read every instance of the Incus project, ours or not, in one request: name to instance."""
+def read_instances(host: Host, recursion: int = 1) -> dict[str, dict[str, Any]]:
+    """Read every instance of the Incus project, ours or not, in one request: name to instance.
+
+    :param recursion: 2 for their state too.
+    :raises NotKnownError: there is no such Incus project, and this Incus says so.
+    """
     read = host.client.get_or_none if host.predicting else host.client.get
-    answer = read(incus.url("/1.0/instances", recursion=1, project=host.project))
+    try:
+        answer = read(incus.url("/1.0/instances", recursion=recursion, project=host.project))
+    except incus.IncusError as error:
+        raise (_no_project(host) if NO_PROJECT in error.reason.lower() else error) from error
     return {instance["name"]: instance for instance in answer.data} if answer else {}
 
 
@@ -399,17 +434,13 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         world = replace(world, profiles=dict.fromkeys(wanted.profiles, nothing) | world.profiles)
     check_own(wanted, repo, world.profiles)
     action, work.line["differences"] = "unchanged", []
-    if found is not None and found["config"].get(REPO) not in (None, repo.source):
-        raise ConflictError(
-            f"project {name!r} already exists, with the repository {found['config'][REPO]}.",
-            f"repoman remove {name}   (repository and backup stay)",
-            "choose another name",
-        )
-    if found is not None and found["config"].get(STATE) == CREATING:
+    unfinished = found is not None and found["config"].get(STATE) == CREATING
+    before = _repository_before(host, found, repo) if found else repo.source
+    if unfinished:
         work.plan.add(
             Step(
                 f"remove the unfinished container {name}",
-                lambda: _delete_unfinished(host, name, repo),
+                lambda: _delete_unfinished(host, name, {repo.source, before}),
                 None,
                 f"container {name}",
                 doing=f"removing what is left of {name}…",
@@ -423,10 +454,12 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
     elif _plan_match(work, host, wanted, asked, repo, found, world.profiles):
         action = "updated"
     work.text = _plan_entry(work.plan, host, wanted, repo, entry, asked, world.text)
+    if found is not None and found["status"] == "Running":
+        _plan_proof(host, work, repo)
     if work.plan.changed and action == "unchanged":
         action = "updated"
     if found is None:
-        work.plan.add(Step(f"mark {name} as ready", lambda: _set_config(host, name, {STATE: READY, RUN: ""})))
+        work.plan.add(Step(f"mark {name} as ready", lambda: _set_config(host, name, {STATE: READY})))
     status = "Running" if found is None else found["status"]
     then = _plan_power(host, work, repo, state, status)
     if action == "unchanged" and then != status:
@@ -442,6 +475,21 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
     }
     if os.path.isdir(repo.source) and not vcs_kind(repo.source):
         work.warnings.append(f"{repo.inside} is neither a git nor a Mercurial repository")
+
+
+def _repository_before(host: Host, instance: dict[str, Any], repo: Repository) -> str:
+    """Return the path of the repository an instance was made for; one that a killed run left may be another of this user's.
+
+    :raises ConflictError: it is another one.
+    """
+    name, before = instance["name"], instance["config"].get(REPO, repo.source)
+    if before != repo.source and not (instance["config"].get(STATE) == CREATING and before.startswith(f"{_root(host)}/")):
+        raise ConflictError(
+            f"project {name!r} already exists, with the repository {before}.",
+            f"repoman remove {name}   (repository and backup stay)",
+            "choose another name",
+        )
+    return str(before)
 
 
 def environment(keys: Iterable[str]) -> list[str]:
@@ -528,13 +576,15 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, asked: regi
             begun = host.client.post(incus.url("/1.0/instances", project=host.project, **place), document | {"source": source})
             host.client.wait(begun, OPERATION_SECONDS, _listener(f"creating {name}") if progress.is_live() else None)
         except incus.IncusError as error:
-            raise _cannot_create(error, name, wanted.image, target) from error
+            raise _cannot_create(host, error, name, wanted.image, target) from error
 
     def undo() -> None:
         witness.release()
         _settle(host, name, cancel=True)
         found = host.client.get_or_none(host.instance_url(name))
         if found is not None and found.data["config"].get(RUN) == run_id:
+            if found.data["config"].get(STATE) != CREATING:
+                _set_config(host, name, {STATE: CREATING})
             _delete(host, name)
 
     def start() -> None:
@@ -569,6 +619,25 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, asked: regi
         )
     )
     plan.add(Step(f"prove that {host.me.name} can write to {repo.inside}", prove))
+
+
+def _plan_proof(host: Host, work: Work, repo: Repository) -> None:
+    """Add the step that proves again what a killed run had begun to prove, if one left its proof in the repository."""
+    try:
+        left = _leftovers(repo.source, host.me, 2 * inside.EXEC_SECONDS)
+    except OSError:  # a repository that cannot be read is told of by others
+        return
+
+    def prove() -> None:
+        witness = Witness(_root(host), repo.source)
+        witness.hold()
+        try:
+            _prove(host, work.name, repo, witness)
+        finally:
+            witness.release()
+
+    if left:
+        work.plan.add(Step(f"prove again that {host.me.name} can write to {repo.inside}", prove))
 
 
 def _prove(host: Host, name: str, repo: Repository, witness: Witness) -> None:
@@ -883,11 +952,13 @@ def _plan_absent(host: Host, work: Work, world: World) -> None:
     entry = host.known.projects.get(name)
     work.text = world.text
     if found is not None:
+        _check_deletable(host, name, found)
+        was_up = found["status"] != "Stopped" and found["config"].get(STATE) != CREATING
         work.plan.add(
             Step(
                 f"delete container {name}",
                 lambda: _delete(host, name, work.asked),
-                None,
+                (lambda: _take_up(host, name)) if was_up else None,
                 f"container {name}",
                 _text(found, ("profiles", "config", "devices")),
                 "",
@@ -994,6 +1065,24 @@ def check_ours(host: Host, name: str, instance: dict[str, Any]) -> None:
         )
 
 
+def _is_protected(instance: dict[str, Any]) -> bool:
+    """Whether Incus refuses to delete an instance."""
+    return str(instance["expanded_config"].get(PROTECTION, "")).lower() in TRUE
+
+
+def _check_deletable(host: Host, name: str, instance: dict[str, Any]) -> None:
+    """See that Incus will delete an instance, before it is stopped for that.
+
+    :raises ConflictError: it is protected, and has been finished.
+    """
+    if _is_protected(instance) and instance["config"].get(STATE) != CREATING:
+        own = PROTECTION in instance["config"]
+        raise ConflictError(
+            f"the container {name!r} is protected from being deleted: {PROTECTION} is true; it was not touched.",
+            f"incus config {'unset' if own else 'set'} --project {host.project} {name} {PROTECTION}{'' if own else '=false'}",
+        )
+
+
 def _text(side: dict[str, Any], keys: Iterable[str], other: dict[str, Any] | None = None) -> str:
     """Return what a person is shown of an instance: not the server's own keys, and no value that may be secret.
 
@@ -1041,6 +1130,8 @@ def _delete(host: Host, name: str, asked: bool = False) -> None:
             _power(host, name, "stop", force=True)
         else:
             _stop(host, name)
+    if _is_protected(found.data) and found.data["config"].get(STATE) == CREATING:
+        _set_config(host, name, {PROTECTION: "false"})
     try:
         host.client.wait(host.client.delete(host.instance_url(name)), OPERATION_SECONDS)
     except incus.IncusError as error:
@@ -1049,9 +1140,10 @@ def _delete(host: Host, name: str, asked: bool = False) -> None:
         ) from error
 
 
-def _delete_unfinished(host: Host, name: str, repo: Repository) -> None:
+def _delete_unfinished(host: Host, name: str, sources: Iterable[str]) -> None:
     """Delete what a killed run left: the container, and its proof in the repository.
 
+    :param sources: where that may be.
     :raises StaleError: it has been finished meanwhile.
     """
     _settle(host, name)
@@ -1059,20 +1151,31 @@ def _delete_unfinished(host: Host, name: str, repo: Repository) -> None:
     if found is not None and found.data["config"].get(STATE) != CREATING:
         raise StaleError(f"the container {name!r} was finished by another run.", "run the command again")
     _delete(host, name)
-    _sweep(repo.source, host.me, 0)
+    for source in sources:
+        with suppress(FileNotFoundError):
+            _sweep(source, host.me, 0)
 
 
 def _sweep(directory: str, me: Account, age: float) -> None:
-    """Remove the proofs that killed runs left in a repository, as far as it can be read.
+    """Remove the proofs that killed runs left in a repository, as far as it can be read; ``age`` as for :func:`_leftovers`."""
+    with suppress(OSError):
+        for path in _leftovers(directory, me, age):
+            os.unlink(path)
+
+
+def _leftovers(directory: str, me: Account, age: float) -> list[str]:
+    """Return the paths of the proofs that killed runs left in a repository.
 
     :param age: seconds after which one is nobody's.
     """
-    with suppress(OSError), os.scandir(directory) as entries:
+    found = []
+    with os.scandir(directory) as entries:
         for entry in entries:
             if PROBE.fullmatch(entry.name):
-                found = entry.stat(follow_symlinks=False)
-                if stat.S_ISREG(found.st_mode) and not found.st_size and found.st_uid == me.uid and found.st_mtime <= time.time() - age:
-                    os.unlink(entry.path)
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode) and not status.st_size and status.st_uid == me.uid and status.st_mtime <= time.time() - age:
+                    found.append(entry.path)
+    return found
 
 
 def _settle(host: Host, name: str, cancel: bool = False) -> None:
@@ -1105,12 +1208,18 @@ def _set_config(host: Host, name: str, config: dict[str, str]) -> None:
     host.client.wait(host.client.patch(host.instance_url(name), {"config": config}), OPERATION_SECONDS)
 
 
-def _cannot_create(error: incus.IncusError, name: str, image: str, target: str | None) -> RepomanError:
+def _no_project(host: Host) -> NotKnownError:
+    return NotKnownError(f"incus has no project {host.project!r}, where the containers are to be.", "repoman setup")
+
+
+def _cannot_create(host: Host, error: incus.IncusError, name: str, image: str, target: str | None) -> RepomanError:
     if "already exists" in error.reason.lower():
         return StaleError(f"another run makes a container {name!r} at the same time.", "repoman list")
     if target and "cluster" in error.reason.lower():
         return NotKnownError(f"the container {name!r} cannot be made on {target!r}: incus said: {error.reason}.", "incus cluster list")
-    if error.code == incus.HTTP_NOT_FOUND or NO_IMAGE.search(error.reason):
+    if NO_PROJECT in error.reason.lower():
+        return _no_project(host)
+    if NO_IMAGE.search(error.reason):
         return NotKnownError(
             f"there is no image {image!r}: incus said: {error.reason}.",
             "incus image list",

@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import host as this_host
-from ansible_collections.homelab.repoman.plugins.module_utils import incus, profile, project, registry, vcs, watch
+from ansible_collections.homelab.repoman.plugins.module_utils import profile, project, registry, vcs, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.project import Host
@@ -80,9 +80,7 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
     :raises RepomanError: nothing can be told, or a name is not known.
     """
     host = project.host_of(params)
-    found: list[dict[str, Any]] = host.client.get(
-        incus.url("/1.0/instances", recursion=2 if params["status"] else 1, project=host.project)
-    ).data
+    found = list(project.read_instances(host, recursion=2 if params["status"] else 1).values())
     instances = {each["name"]: each for each in found if is_ours(each)}
     names = list(params["names"] or sorted({*host.known.projects, *instances}))
     for name in names:

@@ -23,14 +23,15 @@ import json, sys
 from ansible_collections.homelab.repoman.plugins.module_utils import project
 from ansible_collections.homelab.repoman.plugins.module_utils.module import answer
 params = json.loads(sys.argv[1])
-project.STOP_SECONDS = params.pop("stop_seconds")
+project.STOP_SECONDS, project.CLAIM_SECONDS = params.pop("stop_seconds"), params.pop("claim_seconds")
 print(json.dumps(answer(project.run, params, params.pop("check"))))
 """
 """The logic of the module repoman_project alone, in one process that can be killed."""
 
 
-def command(world: World, *names: str, state: str = "started", check: bool = False, stop_seconds: int = 30, **options: Any) -> list[str]:
+def command(world: World, *names: str, state: str = "started", check: bool = False, **options: Any) -> list[str]:
     """Return the command line that runs the logic for some projects."""
+    limits = {"stop_seconds": options.pop("stop_seconds", 30), "claim_seconds": options.pop("claim_seconds", 120)}
     common = dict.fromkeys(("user", "socket", "registry_path", "registry_text", "user_dir", "vendor_dir")) | {
         "timeout": 30.0,
         "state": state,
@@ -38,7 +39,7 @@ def command(world: World, *names: str, state: str = "started", check: bool = Fal
     }
     params = common | {
         "check": check,
-        "stop_seconds": stop_seconds,
+        **limits,
         "projects": [{"name": name, "image": "busybox"} | options for name in names],
     }
     return [str(world.bin_dir / "python3"), "-c", DRIVER, json.dumps(params)]
