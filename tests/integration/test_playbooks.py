@@ -20,6 +20,23 @@ HOMELAB = """\
   tasks: [{homelab.repoman.repoman_profile: {names: [tiny, claude-share]}}]
 """
 
+DEFAULTS = """\
+- hosts: localhost
+  gather_facts: false
+  module_defaults: {group/homelab.repoman.repoman: {registry_path: "~/play.toml", user_dir: "~/templates"}}
+  roles:
+    - role: homelab.repoman.setup
+      repoman_profiles: [tiny]
+      repoman_backup_root: ~/backup
+    - role: homelab.repoman.new
+    - role: homelab.repoman.sync
+      repoman_sync_init: true
+      repoman_sync_allow_local: true
+    - role: homelab.repoman.setup
+      repoman_profiles: [small]
+      repoman_registry_path: ~/role.toml
+"""
+
 
 def test_setup_and_new_by_name(world: World, proxy: RecordingProxy) -> None:
     """ansible-playbook homelab.repoman.setup and .new: check, apply, again, check."""
@@ -51,6 +68,20 @@ def test_five_lines_of_a_homelab_playbook(world: World, proxy: RecordingProxy) -
     assert changes(world.playbook(book)) == 0
     assert changes(world.playbook(book, "--check")) == 0
     assert proxy.writes == []
+
+
+def test_defaults_of_the_play_reach_the_roles(world: World) -> None:
+    """module_defaults of the action group hold in all roles; a variable of a role comes before them."""
+    world.git_repository("demo")
+    world.write(world.home / "templates/tiny.yml", "description: tiny\n")
+    world.write(world.home / "templates/small.yml", "description: small\n")
+    book = str(world.write(world.home / "site.yml", DEFAULTS))
+    assert changes(world.playbook(book)) == 5
+    assert {"tiny", "small"} <= set(world.profiles())
+    assert 'backup_root = "~/backup"' in (world.home / "play.toml").read_text() and (world.home / "backup/demo").is_dir()
+    assert "~/backup" not in (world.home / "role.toml").read_text()
+    assert not world.registry.exists()
+    assert changes(world.playbook(book)) == 0
 
 
 def test_shipped_module_says_the_same(world: World) -> None:
