@@ -118,10 +118,11 @@ def user_dir(home: str) -> str:
 
 def library_of(params: dict[str, Any], me: Account) -> Library:
     """Return the library that a module's parameters mean."""
+    vendors = me.expand(vendor_dir(params["vendor_dir"]))
     return Library(
         users=me.expand(params["user_dir"] or user_dir(me.home)),
-        vendors=me.expand(vendor_dir(params["vendor_dir"])),
-        handed=params.get("vendor_templates") or {},
+        vendors=vendors,
+        handed={} if os.path.isdir(vendors) else params.get("vendor_templates") or {},
     )
 
 
