@@ -157,6 +157,8 @@ def remove(playbook: Playbook, options: Namespace) -> int:
 def ask_first(playbook: Playbook, default: bool) -> int:
     """Preview a playbook, ask once, run it; without anything to do there is no question.
 
+    A preview that failed on this host ends it; on other hosts, one that is down does not stop the others.
+
     :param default: what an empty answer means.
     """
     if playbook.check:
@@ -164,7 +166,7 @@ def ask_first(playbook: Playbook, default: bool) -> int:
     preview = playbook.preview()
     if preview.exit_code == INTERRUPTED:
         raise KeyboardInterrupt
-    if preview.exit_code or not preview.changed:
+    if not preview.changed or (preview.exit_code and playbook.is_here):
         return preview.exit_code
     if not confirmed("Proceed?", default):
         print("nothing was changed")  # noqa: T201

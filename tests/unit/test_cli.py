@@ -240,7 +240,7 @@ def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ansible.cfg").write_text("[defaults]\ncallback_plugins=evil\n", encoding="utf-8")
     settings = Playbook("list").settings({})
-    assert settings["ANSIBLE_CONFIG"] in ("/etc/ansible/ansible.cfg", str(playbook.NO_SETTINGS))
+    assert settings["ANSIBLE_CONFIG"] in ("/etc/ansible/ansible.cfg", str(playbook.OWN_SETTINGS))
     assert settings["ANSIBLE_STDOUT_CALLBACK"] == "homelab.repoman.report"
     assert settings["ANSIBLE_BECOME"] == "0"
     (tmp_path / ".ansible.cfg").touch()
@@ -266,6 +266,11 @@ ASKED = [
     ("remove a --yes", "", Outcome(0, True), ["run"], 0, ""),
     ("remove a --check", "", Outcome(0, True), ["run"], 0, ""),
     ("remove a", "", Outcome(130, True), ["preview"], 130, ""),
+    ("-i hosts setup", "\n", Outcome(3, True), ["preview", "brief"], 3, "[Y/n]"),
+    ("-i hosts setup", "n\n", Outcome(3, True), ["preview"], 1, "[Y/n]"),
+    ("-i hosts setup", "", Outcome(3, False), ["preview"], 3, ""),
+    ("-l nas* remove a", "y\n", Outcome(3, True), ["preview", "brief"], 3, "[y/N]"),
+    ("-l nas* remove a", "", Outcome(130, True), ["preview"], 130, ""),
 ]
 
 
@@ -449,6 +454,16 @@ def test_no_process_for_a_task(tmp_path: Path) -> None:
     said = "repoman: error: ansible could not start a process for its next task: Resource temporarily unavailable.\n"
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"{said}hint: ulimit -a   shows the limits of this session; try again when the machine does less\n"
+
+
+def test_no_library(tmp_path: Path) -> None:
+    """What a library is missing for is told before anything is tried, in this process too."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tomlkit'] = None\n", encoding="utf-8")
+    done = command(tmp_path, "setup", PYTHONPATH=f"{tmp_path}:{Path(cli.__file__).parents[1]}:{playbook.collection_root()}")
+    assert (done.returncode, done.stdout) == (1, "")
+    first, *hints = done.stderr.splitlines()
+    assert first == f"repoman: error: {sys.executable} has no tomlkit, which repoman needs."
+    assert f"hint: {sys.executable} -m pip install tomlkit" in hints
 
 
 def test_no_shared_memory(tmp_path: Path) -> None:
