@@ -274,7 +274,16 @@ def what_to_sync(options: Namespace) -> dict[str, Any]:
 
 
 def what_to_restore(options: Namespace) -> dict[str, Any]:
-    """Return the variables of ``restore``; a directory is seen from where the command was typed."""
+    """Return the variables of ``restore``; a directory is seen from where the command was typed.
+
+    :raises Failure: it would be on another host, where that means nothing.
+    """
+    if options.to and (options.inventory or options.limit) and not options.to.startswith(("/", "~")):
+        raise Failure(
+            f"--to {options.to} is relative, and on another host there is nothing that it is relative to.",
+            f"give an absolute directory, or one from the home there: --to ~/{options.to}",
+            exit_code=USAGE,
+        )
     to = options.to and (options.to if options.to.startswith("~") else os.path.abspath(options.to))
     given = {"name": options.name, "to": to, "from": getattr(options, "from"), "paths": options.path, "overwrite": options.overwrite}
     return {f"repoman_restore_{key}": value for key, value in given.items() if value not in (None, False)}

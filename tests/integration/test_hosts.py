@@ -120,7 +120,12 @@ def test_task_in_the_background(homelab: Lab) -> None:
     jobs = homelab.controller.mkdir(homelab.controller.home / "jobs")
     told = homelab.controller.run(
         *("ansible", "-i", homelab.inventory(), "all", "-B", "60", "-P", "1", "-e", "ansible_ssh_use_tty=false"),
-        *("-m", "homelab.repoman.repoman_profile", "-a", "names=dotfiles"),
+        *(
+            "-m",
+            "homelab.repoman.repoman_profile",
+            "-a",
+            "names=dotfiles user={{ repoman_user | default(omit) }} socket={{ repoman_socket | default(omit) }}",
+        ),
         env={"ANSIBLE_ASYNC_DIR": str(jobs)},
     )
     assert told.code == 0, told

@@ -51,6 +51,11 @@ PLAYBOOKS = [
     ("remove a --yes b", Playbook("remove", {"repoman_projects": [{"name": "a"}, {"name": "b"}]})),
     ("shell isurus", Playbook("shell", {"repoman_project_name": "isurus"})),
     ("shell isurus -- ls -l -- x", Playbook("shell", {"repoman_project_name": "isurus"})),
+    (
+        "-i hosts restore a --to ~/x",
+        Playbook("restore", {"repoman_restore_name": "a", "repoman_restore_to": "~/x"}, inventory=("hosts",)),
+    ),
+    ("-l nas1 restore a --to /x", Playbook("restore", {"repoman_restore_name": "a", "repoman_restore_to": "/x"}, limit="nas1")),
     ("profile list", Playbook("profile_list")),
     ("profile -v list", Playbook("profile_list", verbosity=1)),
     ("profile install a b", Playbook("profile_install", {"repoman_profile_names": ["a", "b"]})),
@@ -68,6 +73,11 @@ ERRORS = [
     ("list --forks 0", "argument --forks: '0' is not a number from 1 on.", ["repoman list --help"]),
     ("sync --jobs 0", "argument --jobs: '0' is not a number from 1 on.", ["repoman sync --help"]),
     ("restore a --overwrite --to=", "argument --to: its value is empty.", ["repoman restore --help"]),
+    (
+        "-i hosts restore a --to sub/x",
+        "--to sub/x is relative, and on another host there is nothing that it is relative to.",
+        ["give an absolute directory, or one from the home there: --to ~/sub/x"],
+    ),
     ("list -i=", "argument -i/--inventory: its value is empty.", ["repoman list --help"]),
     ("new a --image=", "argument --image: its value is empty.", ["repoman new --help"]),
     ("zzz", "there is no verb 'zzz'.", ["repoman --help"]),
