@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -104,6 +105,31 @@ def test_failure_on_one_host(homelab: Lab) -> None:
     assert "==> installed own (source: user)" in result.out
     assert "repoman: error: [nas2] " in result.err
     assert "[nas1]" not in result.err
+
+
+def test_python_that_is_found_out(homelab: Lab) -> None:
+    """A host whose inventory names no interpreter is no reason for a warning, as long as there is one."""
+    host = {key: value for key, value in homelab.variables["nas1"].items() if key != "ansible_python_interpreter"}
+    inventory = homelab.controller.write(homelab.controller.home / "one.yml", json.dumps({"all": {"hosts": {"nas1": host}}}))
+    said = homelab.controller.run("repoman", "-i", str(inventory), "profile", "list").err
+    assert "interpreter" not in "".join(line for line in said.splitlines() if not line.startswith("hint: ")).lower()
+
+
+def test_task_in_the_background(homelab: Lab) -> None:
+    """Both hosts do a task with ``async`` and answer."""
+    jobs = homelab.controller.mkdir(homelab.controller.home / "jobs")
+    told = homelab.controller.run(
+        *("ansible", "-i", homelab.inventory(), "all", "-B", "60", "-P", "1", "-e", "ansible_ssh_use_tty=false"),
+        *(
+            "-m",
+            "homelab.repoman.repoman_profile",
+            "-a",
+            "names=dotfiles user={{ repoman_user | default(omit) }} socket={{ repoman_socket | default(omit) }}",
+        ),
+        env={"ANSIBLE_ASYNC_DIR": str(jobs)},
+    )
+    assert told.code == 0, told
+    assert ["dotfiles" in host.profiles() for host in homelab.hosts.values()] == [True, True]
 
 
 @pytest.mark.parametrize(("name", "pipelining"), [("nas1", True), ("nas2", False)])
