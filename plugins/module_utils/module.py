@@ -46,6 +46,12 @@ COMMON: dict[str, dict[str, Any]] = {
 }
 """Options of every module, so that ``module_defaults`` of the action group may set any of them."""
 
+PREDICT: dict[str, dict[str, Any]] = {"predict": {"type": "bool", "default": False}}
+"""The option of what the roles do: whether check mode allows for earlier tasks."""
+
+FORESEEN: dict[str, dict[str, Any]] = PREDICT | {"registry_text": {"type": "str"}, "registry_text_path": {"type": "str"}}
+"""The same, where the registry is needed."""
+
 
 def need_libraries() -> None:
     """See to it that everything the logic imports is there.
@@ -56,22 +62,29 @@ def need_libraries() -> None:
 
     missing = {library: distribution for library, distribution in LIBRARIES.items() if find_spec(library) is None}
     if missing:
-        raise RepomanError(
+        error = RepomanError(
             f"{sys.executable} has no {' and no '.join(missing.values())}, which repoman needs.",
             f"sudo apt install {' '.join(f'python3-{library}' for library in missing)}   (where that is the system's Python)",
             f"{sys.executable} -m pip install {' '.join(missing.values())}",
             "or set ansible_python_interpreter of that host to a Python that has it",
         )
+        error.may_come = True
+        raise error
 
 
 def answer(run: Run, params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """Return the result of ``run``; of an error that is meant for people, its sentence, hints and exit code."""
+    """Return the result of ``run``; of an error that is meant for people, its sentence, hints and exit code.
+
+    With ``predict`` in check mode, what is missing because an earlier task did not make it is no error: nothing more can be told than that.
+    """
     from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 
     try:
         need_libraries()
         return run(params, check)
     except RepomanError as error:
+        if check and params.get("predict") and error.may_come:
+            return {"changed": True, "warnings": [error.foretold()]}
         return error.result()
 
 

@@ -58,7 +58,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     :raises RepomanError: a guard, a hung target, an interruption. What single units fail of is in the result.
     """
     _check_params(params)
-    whole = backup.of(params)
+    whole = backup.of(params, check and params["predict"])
     begun = time.monotonic()
     if params["list_kept"] is not None:
         return _list_kept(whole, params)

@@ -36,7 +36,8 @@ def homelab(built: Lab) -> Iterator[Lab]:
         host.clean()
         for path in (host.registry, *host.user_dir.glob("*"), *host.overrides.glob("*")):
             path.unlink(missing_ok=True)
-        shutil.rmtree(host.home / "src", ignore_errors=True)
+        for name in ("src", "backup"):
+            shutil.rmtree(host.home / name, ignore_errors=True)
 
 
 def by_host(result: Result) -> dict[str, str]:
@@ -172,9 +173,10 @@ def test_homelab_that_includes_the_roles(homelab: Lab) -> None:
 
     checked = homelab.controller.playbook(*site, "--check", "--diff")
     assert "the repository" in checked.err and "no error in check mode" in checked.err
+    assert "cannot read repos_root" in checked.err
     for host in homelab.hosts.values():
         assert not host.registry.exists() and "repoman" not in host.projects() and list(host.profiles()) == ["default"]
-        assert not (host.home / "src").exists()
+        assert not (host.home / "src").exists() and not (host.home / "backup").exists()
 
     assert changes(homelab.controller.playbook(*site)) > 0
     for host in homelab.hosts.values():
@@ -182,6 +184,7 @@ def test_homelab_that_includes_the_roles(homelab: Lab) -> None:
         assert {name: instance["status"] for name, instance in found.items()} == dict.fromkeys(("again", "isurus", "lamna"), "Running")
         assert found["lamna"]["profiles"] == ["default", "dotfiles"] and found["lamna"]["config"]["user.kept"] == "yes"
         assert found["again"]["devices"]["repo"]["source"] == str(host.home / "src/isurus")
+        assert host.run("git", "fsck", cwd=host.home / "backup/lamna").code == 0
         assert 'repos_root = "~/src"' in host.registry.read_text() and host.registry.stat().st_uid == host.me.uid
     assert changes(homelab.controller.playbook(*site)) == 0
     assert changes(homelab.controller.playbook(*site, "--check")) == 0

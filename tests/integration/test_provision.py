@@ -31,7 +31,7 @@ print(json.dumps(answer(project.run, params, params.pop("check"))))
 
 def command(world: World, *names: str, state: str = "started", check: bool = False, stop_seconds: int = 30, **options: Any) -> list[str]:
     """Return the command line that runs the logic for some projects."""
-    common = dict.fromkeys(("user", "socket", "registry_path", "registry_text", "user_dir", "vendor_dir")) | {
+    common = dict.fromkeys(("user", "socket", "registry_path", "user_dir", "vendor_dir")) | {
         "timeout": 30.0,
         "state": state,
         "predict": False,

@@ -96,7 +96,7 @@ def test_setup_is_the_registry() -> None:
     keys["output"] = module["output"]
     for name, option in keys.items():
         assert (form(options[name]), options[name]["description"]) == (form(option), option["description"])
-    assert set(options) - keys.keys() - COMMON.keys() == {"profiles", "all_profiles", "lan_ip"}
+    assert set(options) - keys.keys() - COMMON.keys() == {"profiles", "all_profiles", "lan_ip", "predict"}
 
 
 def test_new_is_the_project() -> None:

@@ -15,11 +15,13 @@ from typing import Any
 
 from repoman import playbook
 
+INFO = "homelab.repoman.repoman_project_info"
 
-def shipped(home: Path, interpreter: Path, **task: Any) -> dict[str, Any]:
+
+def shipped(home: Path, interpreter: Path, module: str = INFO, options: dict[str, Any] | None = None, **task: Any) -> dict[str, Any]:
     """Return what a module answers that runs under ``interpreter``; a task with an environment is never run in Ansible's own process."""
     tasks = [
-        {"homelab.repoman.repoman_project_info": None, "environment": {"A": "b"}, "ignore_errors": True, "register": "said"} | task,
+        {module: options, "environment": {"A": "b"}, "ignore_errors": True, "register": "said"} | task,
         {"ansible.builtin.copy": {"content": "{{ said | to_json }}", "dest": str(home / "said")}},
     ]
     play = {"hosts": "localhost", "gather_facts": False, "vars": {"ansible_python_interpreter": str(interpreter)}, "tasks": tasks}
@@ -57,6 +59,14 @@ def test_interpreter_without_the_libraries(tmp_path: Path) -> None:
     assert (said["msg"], said["exit_code"]) == (f"{python} has no pyyaml and no tomlkit, which repoman needs.", 1)
     assert f"{python} -m pip install pyyaml tomlkit" in said["hints"]
     assert any("ansible_python_interpreter" in hint for hint in said["hints"])
+
+
+def test_libraries_that_an_earlier_task_installs(tmp_path: Path) -> None:
+    """In check mode with predict they are a warning, and a change."""
+    python = bare(tmp_path / "bare")
+    said = shipped(tmp_path, python, "homelab.repoman.repoman_sync", {"predict": True}, check_mode=True)
+    assert said["changed"] and not said["failed"]
+    assert any("no pyyaml" in str(warning) and "no error in check mode" in str(warning) for warning in said["warnings"])
 
 
 def test_interpreter_that_is_too_old(tmp_path: Path) -> None:
