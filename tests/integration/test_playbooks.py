@@ -79,6 +79,20 @@ def test_setup_and_new_by_name(world: World, proxy: RecordingProxy) -> None:
     assert proxy.writes == [] and world.instances()["demo"]["status"] == "Running"
 
 
+def test_playbook_by_name_on_an_inventory(world: World) -> None:
+    """It works on the hosts that repoman_hosts names, and on this one alone where it names none."""
+    host = f"ansible_connection=local ansible_python_interpreter={world.bin_dir}/python"
+    inventory = str(world.write(world.home / "hosts", f"[homelab]\nnas1 {host}\nnas2 {host}\n"))
+    by_name = ("homelab.repoman.profile_list", "-i", inventory)
+
+    def worked(result: Result) -> list[str]:
+        return re.findall(r"^(\S+) +: ok=1", result.out, re.MULTILINE)
+
+    assert worked(world.playbook(*by_name, "-e", "repoman_hosts=homelab")) == ["nas1", "nas2"]
+    assert worked(world.playbook(*by_name, repoman_hosts="all:!nas1")) == ["nas2"]
+    assert worked(world.playbook(*by_name)) == ["localhost"]
+
+
 def test_five_lines_of_a_homelab_playbook(world: World, proxy: RecordingProxy) -> None:
     """repoman_profile with module_defaults of the action group: check, apply, again, check."""
     world.write(world.home / "templates/tiny.yml", "description: tiny\n")
