@@ -53,3 +53,29 @@ requirements:
   - pyyaml
   - tomlkit
 """
+
+    PREDICT = r"""
+options:
+  predict:
+    description:
+      - In check mode, what is missing and may be what an earlier task makes is a warning and no error, and counts as a change.
+        That is the account O(user), Incus and its project, a Python library, the registry, a template, a profile, a repository,
+        the directory of the backup or what is to be mounted there.
+    type: bool
+    default: false
+"""
+
+    FORESEEN = r"""
+options:
+  registry_text:
+    description:
+      - With O(predict) in check mode, what stands for the registry, which an earlier task did not write.
+      - It is what M(homelab.repoman.repoman_registry) returns as RV(homelab.repoman.repoman_registry#module:text).
+    type: str
+  registry_text_path:
+    description:
+      - Path of the registry that O(registry_text) stands for; another one is read from its file.
+      - It is what M(homelab.repoman.repoman_registry) returns as RV(homelab.repoman.repoman_registry#module:path).
+      - Where not set, O(registry_text) stands for any.
+    type: str
+"""

@@ -96,7 +96,6 @@ compose:
   mirror: "'/nfs/repos/' ~ repoman_project"
 """
 
-from importlib.util import find_spec
 from typing import Any
 
 from ansible.errors import AnsibleParserError
@@ -104,7 +103,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.homelab.repoman.plugins.module_utils import guests
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.module import LIBRARIES
+from ansible_collections.homelab.repoman.plugins.module_utils.module import need_libraries
 
 try:
     from ansible.template import trust_as_template
@@ -149,10 +148,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _read(self) -> tuple[list[dict[str, Any]], bool]:
         """Return what is told of the projects, and whether Incus had its say."""
-        missing = [distribution for library, distribution in LIBRARIES.items() if find_spec(library) is None]
-        if missing:
-            raise AnsibleParserError(f"{self.NAME} needs {' and '.join(missing)}: pip install {' '.join(missing)}")
         try:
+            need_libraries()
             found, problem = guests.read({key: self.get_option(key) for key in ("user", "socket", "registry_path", "timeout")})
         except RepomanError as error:
             raise AnsibleParserError(_text(error)) from error

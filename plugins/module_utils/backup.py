@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import registry, scan, watch
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError, NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError, MissingError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, account
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.target import OURS, Place, Target
@@ -92,14 +92,14 @@ class Backup:
         """Return the directory that a name means: a project's, or a directory itself.
 
         :param known: the directories there are.
-        :raises NotKnownError: it means none.
+        :raises MissingError: it means none.
         """
         if name in self.projects:
             return self.directory(name)
         if name in set(known):
             return name
         near = difflib.get_close_matches(name, [*self.projects, *known], n=1)
-        raise NotKnownError(
+        raise MissingError(
             f"there is no project or directory called {name!r}.",
             *(f"did you mean {match!r}?" for match in near),
             f"ls {self.place.repos_root} {self.place.backup_root}",
@@ -124,14 +124,15 @@ class Backup:
             raise InterruptedRunError("interrupted.", "what was done stays; run it again and it goes on from there") from error
 
 
-def of(params: dict[str, Any]) -> Backup:
+def of(params: dict[str, Any], predicting: bool = False) -> Backup:
     """Return the backup that a module's parameters mean.
 
-    :raises NotKnownError: there is no registry, or it cannot be read.
+    :param predicting: ``registry_text`` stands for the registry.
+    :raises NotKnownError: there is no registry, or it cannot be read; see ``registry.load``.
     """
     me = account(params["user"])
     path = me.expand(params["registry_path"] or registry.default_path(me.home))
-    return Backup(me, path, registry.load(path))
+    return Backup(me, path, registry.foreseen(path, params, me) if predicting else registry.load(path))
 
 
 def units(repos_root: str) -> list[Unit]:

@@ -15,7 +15,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import MissingError, NotKnownError, RepomanError
 
 LAN_INTERFACE = "br0"
 HOME_VARIABLE = re.compile(r"\$(?:\{HOME\}|HOME(?!\w))")
@@ -66,13 +66,13 @@ def account(user: str | None = None) -> Account:
 
     :param user: login name; where not given, the user this process runs as, with ``USER`` and
         ``HOME`` of the environment before what the user database says.
-    :raises NotKnownError: the user database does not know it.
+    :raises MissingError: the user database does not know it. :class:`NotKnownError`: its home is no absolute path.
     """
     try:
         entry = pwd.getpwnam(user) if user else pwd.getpwuid(os.getuid())
     except KeyError:
         who = f"user {user!r}" if user else f"the user with uid {os.getuid()}"
-        raise NotKnownError(f"{who} is not known on this host.", "getent passwd shows who is") from None
+        raise MissingError(f"{who} is not known on this host.", "getent passwd shows who is") from None
     try:
         group = grp.getgrgid(entry.pw_gid).gr_name
     except KeyError:

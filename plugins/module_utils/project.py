@@ -163,7 +163,7 @@ class Work:
 
     def predict(self, error: RepomanError) -> None:
         """Let ``error`` be a warning of what check mode cannot know."""
-        self.warnings.append(f"{error.message.rstrip('.')}; that is no error in check mode, where an earlier task may be what makes it")
+        self.warnings.append(error.foretold())
 
 
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
@@ -380,14 +380,14 @@ def place_of(stored: str, host: Host) -> Repository:
 def host_of(params: dict[str, Any], predicting: bool = False) -> Host:
     """Return what a module's run works with, by its parameters.
 
-    :param predicting: ``registry_text`` stands for a registry that is not there.
+    :param predicting: ``registry_text`` stands for the registry.
     :raises NotKnownError: there is no such account, or no registry.
     """
     me = account(params["user"])
     path = me.expand(params["registry_path"] or registry.default_path(me.home))
-    known = registry.load_or_none(path) if predicting and params["registry_text"] else registry.load(path)
+    known = registry.foreseen(path, params, me) if predicting else registry.load(path)
     client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
-    return Host(me, path, known or registry.parse(params["registry_text"], path), client, predicting)
+    return Host(me, path, known, client, predicting)
 
 
 def read_instances(host: Host, recursion: int = 1) -> dict[str, dict[str, Any]]:

@@ -58,7 +58,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     :raises RepomanError: a guard, a hung target, an interruption. What single units fail of is in the result.
     """
     _check_params(params)
-    whole = backup.of(params)
+    whole = backup.of(params, check and params["predict"])
     begun = time.monotonic()
     if params["list_kept"] is not None:
         return _list_kept(whole, params)
@@ -563,7 +563,8 @@ def _inspect(whole: Backup, init: bool, allow_local: bool, only_read: bool) -> F
     found, fresh = target.inspect(whole.place, init, allow_local)
     if fresh and only_read:
         raise ConflictError(f"{found.root} is no backup yet.", "repoman sync --init")
-    return Found(found, fresh, _answers_in(found.root) > FAR_SECONDS)
+    there = next(str(path) for path in (Path(found.root), *Path(found.root).parents) if path.is_dir())
+    return Found(found, fresh, _answers_in(there) > FAR_SECONDS)
 
 
 def _answers_in(path: str) -> float:

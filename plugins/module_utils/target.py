@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import registry
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotThereError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, mount_of
 
 OURS = ".repoman"
@@ -117,7 +117,7 @@ def inspect(place: Place, init: bool = False, allow_local: bool = False) -> tupl
         return Target(root, str(mark["id"])), False
     if not init:
         what = "it has no mark of ours" if os.path.isdir(root) else "there is no such directory"
-        raise ConflictError(
+        raise NotThereError(
             f"{place.backup_root} is not a backup of repoman: {what}; nothing was written.",
             f"is it mounted? findmnt --target {place.backup_root}",
             "for the first backup to it: repoman sync --init",
@@ -213,13 +213,13 @@ def _check_source(place: Place, source: str) -> None:
     try:
         empty = not os.listdir(source)
     except OSError as error:
-        raise ConflictError(
+        raise NotThereError(
             f"cannot read repos_root, {place.repos_root}: {error.strerror}; the backup was not touched.",
             f"is it mounted? findmnt --target {place.repos_root}",
             f"where it is: [defaults].repos_root in {place.registry_path}",
         ) from error
     if empty:
-        raise ConflictError(
+        raise NotThereError(
             f"repos_root, {place.repos_root}, is empty; the backup was not touched.",
             f"is it mounted? findmnt --target {place.repos_root}",
             "to get a repository back: repoman restore NAME",
@@ -247,7 +247,7 @@ def _check_elsewhere(place: Place, source: str, root: str) -> None:
     for name, path in (("/", "/"), (f"repos_root, {place.repos_root}", source)):
         mounts = [mount_of(str(each)).source for each in (there, path)]
         if there.stat().st_dev == os.stat(path).st_dev or (mounts[0] == mounts[1] and mounts[0].startswith("/dev/")):
-            raise ConflictError(
+            raise NotThereError(
                 f"{place.backup_root} is on the same file system as {name}: a backup there dies with its source; nothing was written.",
                 f"is it mounted? findmnt --target {place.backup_root}",
                 "if it is meant: repoman sync --init --allow-local",

@@ -89,19 +89,10 @@ options:
   target:
     description: Member of the Incus cluster, or C(@group), that a new container is made on.
     type: str
-  predict:
-    description:
-      - In check mode, a repository, a profile or Incus's project that is not there is a warning and no error,
-        because an earlier task may be what makes it.
-    type: bool
-    default: false
-  registry_text:
-    description:
-      - With O(predict) in check mode, what stands for a registry that is not there.
-      - It is what M(homelab.repoman.repoman_registry) returns as RV(homelab.repoman.repoman_registry#module:text).
-    type: str
 extends_documentation_fragment:
   - homelab.repoman.common
+  - homelab.repoman.common.predict
+  - homelab.repoman.common.foreseen
   - homelab.repoman.attributes
 seealso:
   - module: homelab.repoman.repoman_project_info
@@ -257,7 +248,7 @@ exit_code:
   sample: 3
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, main
+from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, FORESEEN, main
 from ansible_collections.homelab.repoman.plugins.module_utils.project import run
 
 SETTINGS = {
@@ -271,13 +262,12 @@ SETTINGS = {
 }
 SPEC = {
     "argument_spec": COMMON
+    | FORESEEN
     | SETTINGS
     | {
         "name": {"type": "str"},
         "projects": {"type": "list", "elements": "dict", "options": {"name": {"type": "str", "required": True}} | SETTINGS},
         "state": {"type": "str", "choices": ["present", "started", "stopped", "absent"], "default": "present"},
-        "predict": {"type": "bool", "default": False},
-        "registry_text": {"type": "str"},
     },
     "mutually_exclusive": [("projects", option) for option in ("name", *SETTINGS)],
     "required_one_of": [("name", "projects")],

@@ -85,6 +85,8 @@ options:
 
 extends_documentation_fragment:
   - homelab.repoman.common
+  - homelab.repoman.common.predict
+  - homelab.repoman.common.foreseen
   - homelab.repoman.attributes
 seealso:
   - module: homelab.repoman.repoman_restore
@@ -197,11 +199,12 @@ exit_code:
   sample: 4
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, main
+from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, FORESEEN, main
 from ansible_collections.homelab.repoman.plugins.module_utils.sync import run
 
 SPEC = {
     "argument_spec": COMMON
+    | FORESEEN
     | {
         "names": {"type": "list", "elements": "str"},
         "init": {"type": "bool", "default": False},

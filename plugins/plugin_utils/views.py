@@ -24,6 +24,8 @@ SHOWN = 50
 WOULD = {"synced": "to sync", "gone": "to put away"}
 """The same, where it is only planned."""
 NO_PROJECTS = "no projects yet; make one: repoman new NAME"
+ANSWERS = {"profiles", "projects", "units", "kept", "steps"}
+"""What tells of anything in a result."""
 FILES = {
     "git": (("conflicts", "in conflict"), ("staged", "staged"), ("unstaged", "changed"), ("untracked", "untracked")),
     "hg": (("conflicts", "in conflict"), ("unstaged", "changed"), ("untracked", "untracked")),
@@ -63,6 +65,8 @@ def tell(view: str, result: Result, failed: bool, mode: Mode) -> Told:
     """
     if failed and not any(result.get(each) for each in ("profiles", "projects", "units")):
         return failure(result)
+    if mode.check and not ANSWERS & result.keys():
+        return Told()  # a prediction that could only be a warning
     return VIEWS[view](result, mode)
 
 

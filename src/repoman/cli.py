@@ -157,6 +157,8 @@ def remove(playbook: Playbook, options: Namespace) -> int:
 def ask_first(playbook: Playbook, default: bool) -> int:
     """Preview a playbook, ask once, run it; without anything to do there is no question.
 
+    A preview that failed on this host ends it; on other hosts, one that is down does not stop the others.
+
     :param default: what an empty answer means.
     """
     if playbook.check:
@@ -164,7 +166,7 @@ def ask_first(playbook: Playbook, default: bool) -> int:
     preview = playbook.preview()
     if preview.exit_code == INTERRUPTED:
         raise KeyboardInterrupt
-    if preview.exit_code or not preview.changed:
+    if not preview.changed or (preview.exit_code and playbook.is_here):
         return preview.exit_code
     if not confirmed("Proceed?", default):
         print("nothing was changed")  # noqa: T201
@@ -272,7 +274,16 @@ def what_to_sync(options: Namespace) -> dict[str, Any]:
 
 
 def what_to_restore(options: Namespace) -> dict[str, Any]:
-    """Return the variables of ``restore``; a directory is seen from where the command was typed."""
+    """Return the variables of ``restore``; a directory is seen from where the command was typed.
+
+    :raises Failure: it would be on another host, where that means nothing.
+    """
+    if options.to and (options.inventory or options.limit) and not options.to.startswith(("/", "~")):
+        raise Failure(
+            f"--to {options.to} is relative, and on another host there is nothing that it is relative to.",
+            f"give an absolute directory, or one from the home there: --to ~/{options.to}",
+            exit_code=USAGE,
+        )
     to = options.to and (options.to if options.to.startswith("~") else os.path.abspath(options.to))
     given = {"name": options.name, "to": to, "from": getattr(options, "from"), "paths": options.path, "overwrite": options.overwrite}
     return {f"repoman_restore_{key}": value for key, value in given.items() if value not in (None, False)}

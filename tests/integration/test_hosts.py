@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -35,7 +36,8 @@ def homelab(built: Lab) -> Iterator[Lab]:
         host.clean()
         for path in (host.registry, *host.user_dir.glob("*"), *host.overrides.glob("*")):
             path.unlink(missing_ok=True)
-        shutil.rmtree(host.home / "src", ignore_errors=True)
+        for name in ("src", "backup"):
+            shutil.rmtree(host.home / name, ignore_errors=True)
 
 
 def by_host(result: Result) -> dict[str, str]:
@@ -106,6 +108,31 @@ def test_failure_on_one_host(homelab: Lab) -> None:
     assert "[nas1]" not in result.err
 
 
+def test_python_that_is_found_out(homelab: Lab) -> None:
+    """A host whose inventory names no interpreter is no reason for a warning, as long as there is one."""
+    host = {key: value for key, value in homelab.variables["nas1"].items() if key != "ansible_python_interpreter"}
+    inventory = homelab.controller.write(homelab.controller.home / "one.yml", json.dumps({"all": {"hosts": {"nas1": host}}}))
+    said = homelab.controller.run("repoman", "-i", str(inventory), "profile", "list").err
+    assert "interpreter" not in "".join(line for line in said.splitlines() if not line.startswith("hint: ")).lower()
+
+
+def test_task_in_the_background(homelab: Lab) -> None:
+    """Both hosts do a task with ``async`` and answer."""
+    jobs = homelab.controller.mkdir(homelab.controller.home / "jobs")
+    told = homelab.controller.run(
+        *("ansible", "-i", homelab.inventory(), "all", "-B", "60", "-P", "1", "-e", "ansible_ssh_use_tty=false"),
+        *(
+            "-m",
+            "homelab.repoman.repoman_profile",
+            "-a",
+            "names=dotfiles user={{ repoman_user | default(omit) }} socket={{ repoman_socket | default(omit) }}",
+        ),
+        env={"ANSIBLE_ASYNC_DIR": str(jobs)},
+    )
+    assert told.code == 0, told
+    assert ["dotfiles" in host.profiles() for host in homelab.hosts.values()] == [True, True]
+
+
 @pytest.mark.parametrize(("name", "pipelining"), [("nas1", True), ("nas2", False)])
 def test_interruption_is_undone_over_there(homelab: Lab, name: str, pipelining: bool) -> None:
     """Ctrl-C here ends the module on the other host, which undoes what it began: without a terminal there, and with one and ``become``."""
@@ -146,9 +173,10 @@ def test_homelab_that_includes_the_roles(homelab: Lab) -> None:
 
     checked = homelab.controller.playbook(*site, "--check", "--diff")
     assert "the repository" in checked.err and "no error in check mode" in checked.err
+    assert "cannot read repos_root" in " ".join(checked.err.split())
     for host in homelab.hosts.values():
         assert not host.registry.exists() and "repoman" not in host.projects() and list(host.profiles()) == ["default"]
-        assert not (host.home / "src").exists()
+        assert not (host.home / "src").exists() and not (host.home / "backup").exists()
 
     assert changes(homelab.controller.playbook(*site)) > 0
     for host in homelab.hosts.values():
@@ -156,6 +184,7 @@ def test_homelab_that_includes_the_roles(homelab: Lab) -> None:
         assert {name: instance["status"] for name, instance in found.items()} == dict.fromkeys(("again", "isurus", "lamna"), "Running")
         assert found["lamna"]["profiles"] == ["default", "dotfiles"] and found["lamna"]["config"]["user.kept"] == "yes"
         assert found["again"]["devices"]["repo"]["source"] == str(host.home / "src/isurus")
+        assert host.run("git", "fsck", cwd=host.home / "backup/lamna").code == 0
         assert 'repos_root = "~/src"' in host.registry.read_text() and host.registry.stat().st_uid == host.me.uid
     assert changes(homelab.controller.playbook(*site)) == 0
     assert changes(homelab.controller.playbook(*site, "--check")) == 0

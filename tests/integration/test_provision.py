@@ -32,7 +32,7 @@ print(json.dumps(answer(project.run, params, params.pop("check"))))
 def command(world: World, *names: str, state: str = "started", check: bool = False, **options: Any) -> list[str]:
     """Return the command line that runs the logic for some projects."""
     limits = {"stop_seconds": options.pop("stop_seconds", 30), "claim_seconds": options.pop("claim_seconds", 120)}
-    common = dict.fromkeys(("user", "socket", "registry_path", "registry_text", "user_dir", "vendor_dir")) | {
+    common = dict.fromkeys(("user", "socket", "registry_path", "user_dir", "vendor_dir")) | {
         "timeout": 30.0,
         "state": state,
         "predict": False,

@@ -74,6 +74,9 @@ def test_common_options_are_those_of_the_modules(role: str) -> None:
     assert {name: options[name]["type"] for name in COMMON.keys() - HANDED} == {
         name: option["type"] for name, option in COMMON.items() if name not in HANDED
     }
+    for block in yaml.safe_load((ROLES / role / "tasks/main.yml").read_text()):  # by name: the group's are the play's
+        used = {key for task in block["block"] for key in task if key.startswith("homelab.repoman.")}
+        assert block["module_defaults"] == dict.fromkeys(used, "{{ repoman_common_options }}")
     handed_on = yaml.safe_load((ROLES / role / "vars/main.yml").read_text())["repoman_common_options"]
     assert set(re.findall(r"'(\w+)': repoman_(\w+) \|", handed_on)) == {(name, name) for name in COMMON.keys() - HANDED}
 
@@ -93,7 +96,7 @@ def test_setup_is_the_registry() -> None:
     keys["output"] = module["output"]
     for name, option in keys.items():
         assert (form(options[name]), options[name]["description"]) == (form(option), option["description"])
-    assert set(options) - keys.keys() - COMMON.keys() == {"profiles", "all_profiles", "lan_ip"}
+    assert set(options) - keys.keys() - COMMON.keys() == {"profiles", "all_profiles", "lan_ip", "predict"}
 
 
 def test_new_is_the_project() -> None:

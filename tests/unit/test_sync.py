@@ -25,6 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     RepomanError,
     UsageError,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.module import answer
 from backupworld import BackupWorld, differences, git, killed_after, seen, tmpfs
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -488,6 +489,35 @@ def test_a_target_that_is_not_mounted_is_refused(world: BackupWorld) -> None:
     with pytest.raises(ConflictError, match="same file system"):
         world.sync(init=True)
     assert not list(world.backup.iterdir())
+
+
+def test_a_prediction_allows_for_what_an_earlier_task_makes(world: BackupWorld) -> None:
+    """A mount, a repository, the registry: in check mode each is an error that may come to be none; others are not."""
+    for params in ({}, {"init": True}):
+        assert answer(sync.run, world.params(**params), True)["exit_code"] == ConflictError.exit_code
+        said = answer(sync.run, world.params(predict=True, **params), True)
+        assert said["changed"] and not said.get("failed") and "no error in check mode" in said["warnings"][0]
+        assert answer(sync.run, world.params(predict=True, **params), False)["failed"]
+    world.init()
+    assert answer(sync.run, world.params(predict=True, names=["later"]), True)["changed"]
+    text = world.registry.read_text()
+    foreseen = {"predict": True, "registry_text": text.replace('/repos"', '/elsewhere"')}
+    assert "elsewhere" in answer(sync.run, world.params(**foreseen), True)["warnings"][0]
+    assert not answer(sync.run, world.params(**foreseen, registry_text_path="~/other.toml"), True)["changed"]
+    world.registry.unlink()
+    assert "there is no registry" in answer(sync.run, world.params(predict=True), True)["warnings"][0]
+    assert not answer(sync.run, world.params(predict=True, registry_text=text), True)["changed"]
+    world.registry.write_text("[repoman]\nschema = 99\n")
+    assert answer(sync.run, world.params(predict=True), True)["failed"]
+
+
+def test_the_first_run_makes_the_directory(world: BackupWorld) -> None:
+    """With init a directory that is not there yet is made, as check mode says."""
+    world.backup.rmdir()
+    predicted = world.sync(check=True, init=True, allow_local=True)
+    assert not world.backup.exists()
+    assert world.init()["steps"] == predicted["steps"]
+    assert differences(world.repos / "isurus", world.backup / "isurus") == []
 
 
 def test_a_read_only_target_is_refused(world: BackupWorld) -> None:
