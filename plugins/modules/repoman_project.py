@@ -49,7 +49,9 @@ options:
         description: Devices of the instance, name to device, as Incus takes them.
         type: dict
       target:
-        description: Member of the Incus cluster, or C(@group), that a new container is made on.
+        description:
+          - Member of the Incus cluster, or C(@group), that a new container is made on. Where not set, the member that the task runs on.
+          - On another member the repository must be on a file system that all members share.
         type: str
   state:
     description:
@@ -82,7 +84,9 @@ options:
     description: Devices of the instance, name to device, as Incus takes them. The device C(repo) is repoman's own.
     type: dict
   target:
-    description: Member of the Incus cluster, or C(@group), that a new container is made on.
+    description:
+      - Member of the Incus cluster, or C(@group), that a new container is made on. Where not set, the member that the task runs on.
+      - On another member the repository must be on a file system that all members share.
     type: str
   predict:
     description:
