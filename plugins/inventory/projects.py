@@ -100,7 +100,6 @@ from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.homelab.repoman.plugins.module_utils import guests
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.module import need_libraries
@@ -108,9 +107,16 @@ from ansible_collections.homelab.repoman.plugins.module_utils.module import need
 try:
     from ansible.template import trust_as_template
 except ImportError:  # before ansible-core 2.19 every text is taken as a template that is not marked as none
+    from ansible.utils.unsafe_proxy import wrap_var as mark_as_text
 
     def trust_as_template(value: str) -> str:
         """Return ``value``."""
+        return value
+
+else:
+
+    def mark_as_text(value: str) -> str:
+        """Return ``value``, which is no template as long as nobody says that it is."""
         return value
 
 
@@ -177,7 +183,7 @@ def _literal(value: Any) -> Any:
         return [_literal(each) for each in value]
     if not isinstance(value, str):
         return value
-    return wrap_var(value) if "{" in value else trust_as_template(value)
+    return mark_as_text(value) if "{" in value else trust_as_template(value)
 
 
 def _text(error: RepomanError) -> str:
