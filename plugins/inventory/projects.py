@@ -81,7 +81,7 @@ EXAMPLES = r"""
 # lab.repoman.yml: every project of the user who runs Ansible
 plugin: homelab.repoman.projects
 
-# running.repoman.yml: alice's running projects, in groups vcs_git and vcs_hg, and those with Claude's state in a group of their own
+# running.repoman.yml: alice's running projects, in groups vcs_git, vcs_hg and vcs_none; those with Claude's state are a group too
 plugin: homelab.repoman.projects
 user: alice
 connect_as: user
@@ -90,6 +90,7 @@ strict: true
 keyed_groups:
   - key: repoman_vcs
     prefix: vcs
+    default_value: none
 groups:
   claude: "'claude-share' in repoman_profiles"
 compose:

@@ -106,6 +106,9 @@ def test_host_that_is_down(homelab: Lab) -> None:
     assert again["nas0"]["unreachable"] is True
     assert again["nas0"]["exit_code"] == 1
     assert [again[name]["profiles"][0]["action"] for name in NAMES] == ["unchanged", "unchanged"]
+    asked = homelab.controller.on_terminal(f"repoman -i {inventory} setup", "y\n")
+    assert asked.code == 1 and "Proceed?" in asked.out and "nas0 is unreachable" in asked.out
+    assert [host.registry.exists() for host in homelab.hosts.values()] == [True, True]
 
 
 def test_hosts_are_worked_on_together(homelab: Lab) -> None:

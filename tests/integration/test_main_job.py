@@ -24,7 +24,7 @@ PROJECTS = """\
 plugin: homelab.repoman.projects
 strict: true
 keyed_groups:
-  - {key: repoman_vcs, prefix: vcs}
+  - {key: repoman_vcs, prefix: vcs, default_value: none}
 compose:
   width: repoman_profiles | length
 """
