@@ -131,7 +131,7 @@ def test_hosts_are_worked_on_together(homelab: Lab) -> None:
         for name, host in homelab.hosts.items():
             proxy = stack.enter_context(open_proxy(host.socket))
             proxy.on_request(wait_once())
-            sockets[name] = {"repoman_socket": proxy.path}
+            sockets[name] = {"repoman_socket": proxy.path, "repoman_timeout": TIMEOUT}
         homelab.controller.repoman("-i", homelab.inventory(**sockets), "--forks", "2", "profile", "install", "dotfiles")
     assert not both.broken
 
