@@ -14,7 +14,7 @@ options:
     description:
       - Login name of the user to serve. Its home holds the registry and the profile templates, and O(user) fills the variable
         C(USER) of templates.
-      - Where not set, it is the user the task runs as, with E(USER) and E(HOME) of its environment.
+      - Where not set, it is the user the task runs as, with E(HOME) of its environment, and with E(USER) where that is a name of this user.
       - Set it where the task runs with C(become).
     type: str
   socket:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -104,6 +104,12 @@ class Host:
     def project(self) -> str:
         """The Incus project of the instances."""
         return self.known.defaults.incus_project
+
+    @cached_property
+    def member(self) -> str:
+        """The member of the cluster that this host is; empty where its Incus is alone."""
+        told = self.client.get("/1.0").data["environment"]
+        return str(told["server_name"]) if told.get("server_clustered") else ""
 
     def local_images(self) -> images.Images:
         """Read the images of this Incus; a project that is not there yet will share the default one's."""
@@ -567,11 +573,12 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, asked: regi
     witness = Witness(_root(host), repo.source)
     plan, warnings = work.plan, work.warnings
     target: str | None = work.options["target"]
-    place = {"target": target} if target else {}
 
     def create() -> None:
         source = images.unlocked(wanted.image, host.me, document["source"])
         witness.hold()
+        member = target or host.member  # the cluster would choose any, and the repository is here
+        place = {"target": member} if member else {}
         try:
             begun = host.client.post(incus.url("/1.0/instances", project=host.project, **place), document | {"source": source})
             host.client.wait(begun, OPERATION_SECONDS, _listener(f"creating {name}") if progress.is_live() else None)

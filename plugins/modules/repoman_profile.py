@@ -21,7 +21,7 @@ options:
     type: list
     elements: str
   all:
-    description: All templates of the library, in alphabetical order.
+    description: Every profile of the library, in alphabetical order.
     type: bool
     default: false
   state:

@@ -49,7 +49,9 @@ options:
         description: Devices of the instance, name to device, as Incus takes them; see O(devices).
         type: dict
       target:
-        description: Member of the Incus cluster, or C(@group), that a new container is made on.
+        description:
+          - Member of the Incus cluster, or C(@group), that a new container is made on. Where not set, the member that the task runs on.
+          - On another member the repository must be on a file system that all members share.
         type: str
   state:
     description:
@@ -87,7 +89,9 @@ options:
       - They are kept with the instance alone. Where not set, those of an earlier task stay as they are; an empty one takes them away.
     type: dict
   target:
-    description: Member of the Incus cluster, or C(@group), that a new container is made on.
+    description:
+      - Member of the Incus cluster, or C(@group), that a new container is made on. Where not set, the member that the task runs on.
+      - On another member the repository must be on a file system that all members share.
     type: str
 extends_documentation_fragment:
   - homelab.repoman.common

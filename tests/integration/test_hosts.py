@@ -10,11 +10,12 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from lab import Lab, closed_port, lab
-from proxy import Hold, RecordingProxy
+from proxy import Hold, Hook, RecordingProxy
 from world import TIMEOUT, Me, Result, changes
 
 HOMELAB = Path(__file__).parent / "homelab"
@@ -38,6 +39,15 @@ def homelab(built: Lab) -> Iterator[Lab]:
             path.unlink(missing_ok=True)
         for name in ("src", "backup"):
             shutil.rmtree(host.home / name, ignore_errors=True)
+
+
+@contextmanager
+def open_proxy(socket: str) -> Iterator[RecordingProxy]:
+    """Put a recording proxy that any user may use in front of a socket."""
+    with RecordingProxy(socket) as proxy:
+        os.chmod(proxy.path, 0o666)
+        os.chmod(os.path.dirname(proxy.path), 0o755)
+        yield proxy
 
 
 def by_host(result: Result) -> dict[str, str]:
@@ -97,6 +107,52 @@ def test_host_that_is_down(homelab: Lab) -> None:
     assert again["nas0"]["unreachable"] is True
     assert again["nas0"]["exit_code"] == 1
     assert [again[name]["profiles"][0]["action"] for name in NAMES] == ["unchanged", "unchanged"]
+    asked = homelab.controller.on_terminal(f"repoman -i {inventory} setup", "y\n")
+    assert asked.code == 1 and "Proceed?" in asked.out and "nas0 is unreachable" in asked.out
+    assert [host.registry.exists() for host in homelab.hosts.values()] == [True, True]
+
+
+def test_hosts_are_worked_on_together(homelab: Lab) -> None:
+    """With ``--forks 2`` each host's first request is made while the other's waits for its answer."""
+    both = threading.Barrier(2)
+
+    def wait_once() -> Hook:
+        came = threading.Event()
+
+        def hook(method: str, target: str) -> None:
+            if not came.is_set():
+                came.set()
+                with suppress(threading.BrokenBarrierError):
+                    both.wait(TIMEOUT / 2)
+
+        return hook
+
+    with ExitStack() as stack:
+        sockets = {}
+        for name, host in homelab.hosts.items():
+            proxy = stack.enter_context(open_proxy(host.socket))
+            proxy.on_request(wait_once())
+            sockets[name] = {"repoman_socket": proxy.path, "repoman_timeout": TIMEOUT}
+        homelab.controller.repoman("-i", homelab.inventory(**sockets), "--forks", "2", "profile", "install", "dotfiles")
+    assert not both.broken
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody")
+def test_become_somebody(homelab: Lab) -> None:
+    """Who is become is who is served, where nobody else is named: the account, the home and its files are theirs."""
+    host = homelab.hosts["nas2"]
+    host.git_repository("demo")
+    with open_proxy(host.socket) as proxy:
+        become = {"ansible_become_user": host.me.name, "repoman_user": "", "ansible_remote_tmp": f"{host.home}/.ansible/tmp"}
+        on = ("-i", homelab.inventory(nas2=become | {"repoman_socket": proxy.path}), "-l", "nas2")
+        homelab.controller.repoman(*on, "setup")
+        homelab.controller.repoman(*on, "profile", "install", "dotfiles")
+        homelab.controller.repoman(*on, "new", "demo", "--image", "busybox")
+        assert not homelab.controller.repoman(*on, "--json", "new", "demo").data["changed"]
+    assert host.registry.stat().st_uid == host.me.uid
+    assert str(host.home) in str(host.profiles()["dotfiles"])
+    assert host.instances()["demo"]["devices"]["repo"]["source"] == str(host.repos / "demo")
+    assert host.incus("exec", "--project=repoman", "demo", "--", "id", "-u", host.me.name).strip() == str(host.me.uid)
 
 
 def test_failure_on_one_host(homelab: Lab) -> None:
@@ -145,9 +201,7 @@ def test_interruption_is_undone_over_there(homelab: Lab, name: str, pipelining: 
         if method == "DELETE" and target.partition("?")[0].endswith("/instances/demo"):
             undone.set()
 
-    with RecordingProxy(host.socket) as proxy:
-        os.chmod(proxy.path, 0o666)
-        os.chmod(os.path.dirname(proxy.path), 0o755)
+    with open_proxy(host.socket) as proxy:
         inventory = homelab.inventory(**{name: {"repoman_socket": proxy.path, "ansible_ssh_pipelining": pipelining}})
         on = ("-i", inventory, "-l", name)
         homelab.controller.repoman(*on, "setup")
