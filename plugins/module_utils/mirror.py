@@ -43,6 +43,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     entry_of,
     rewrite,
     scan,
+    told,
     unpack,
     walk,
 )
@@ -362,6 +363,8 @@ class _Worker:
             where = failure.filename2 or failure.filename
             place = f" ({shown(os.fsencode(where))})" if isinstance(where, str | bytes) else ""
             error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {failure.strerror}{place}.")
+        except Exception as failure:  # whatever it is, it is this unit's alone
+            error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {told(failure)}.")
         finally:
             task.close()
         return task.outcome("failed", error)

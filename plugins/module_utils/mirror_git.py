@@ -276,15 +276,17 @@ class GitDirectory:
 
     def _need(self, path: bytes) -> None:
         """Make a directory of the mirror, and those above it."""
-        if path in self.directories or not path:
-            return
-        self._need(path.rpartition(b"/")[0])
-        entry = self._directory(path) or self.have.get(path)
-        if entry is None:
-            raise FileNotFoundError(path)
-        self.copier.mkdir(entry)
-        self.directories[path] = entry
-        self.touched |= {path, entry.parent}
+        missing = []
+        while path and path not in self.directories:
+            missing.append(path)
+            path = path.rpartition(b"/")[0]
+        for each in reversed(missing):
+            entry = self._directory(each) or self.have.get(each)
+            if entry is None:
+                raise FileNotFoundError(each)
+            self.copier.mkdir(entry)
+            self.directories[each] = entry
+            self.touched |= {each, entry.parent}
 
     # The proof
 

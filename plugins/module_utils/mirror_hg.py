@@ -126,11 +126,11 @@ class HgDirectory:
 
     def _need(self, path: bytes) -> None:
         """Make a directory of the mirror, and those above it; what is there and is none, such as a link, is set aside."""
-        if not path:
-            return
-        self._need(path.rpartition(b"/")[0])
-        with directory(self.copier.source, path) as held:
-            self.copier.mkdir(entry_of(path, os.fstat(held)))
+        parts = path.split(b"/") if path else []
+        for number in range(len(parts)):
+            each = b"/".join(parts[: number + 1])
+            with directory(self.copier.source, each) as held:
+                self.copier.mkdir(entry_of(each, os.fstat(held)))
 
     def _equal(self, source: bytes) -> bool:
         """Tell whether the mirror's is as the source's already, and whole."""

@@ -22,10 +22,10 @@ from typing import Any
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import mirror
+from ansible_collections.homelab.repoman.plugins.module_utils import mirror, target
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import passing
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit, rewrite, scan
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit, rewrite, scan, scan_one
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mirroring import Place, git, hg, number_of
@@ -581,6 +581,73 @@ def test_rewritten_with_the_same_size_and_time(place: Place) -> None:
     os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns))
     assert place.settled()["work"].files == 1
     assert (place.kept() / "work/file").read_text() == "one"
+
+
+def test_times_beyond_the_year_2262(place: Place) -> None:
+    """A time that no number of nanoseconds holds is mirrored, and nothing is copied again for it."""
+    repository = repository_at(place.repos / "work")
+    (place.repos / "work/file").write_text("x")
+    (place.repos / "work/link").symlink_to("file")
+    (place.repos / "work/inner").mkdir()
+    late = 10_413_792_000_000_000_000
+    for each in ("file", "link", "inner", ".git/config", ".git/refs"):
+        os.utime(repository / each, ns=(late, late), follow_symlinks=False)
+    if (repository / "file").lstat().st_mtime_ns != late:
+        pytest.skip("no such time here")
+    place.settled()
+    for each in ("file", "link", "inner", ".git/config", ".git/refs"):
+        assert (place.target / "work" / each).lstat().st_mtime_ns == late, each
+    again(place)
+    (repository / "file").chmod(0o600)
+    (repository / "inner").chmod(0o700)
+    assert place.settled()["work"].bytes == 0
+
+
+def test_deeper_than_functions_call_each_other(place: Place) -> None:
+    """A thousand directories in each other are mirrored, changed, kept and removed."""
+    deep = place.repos / "work" / "/".join("d" * 1100)
+    mirroring.run("mkdir", "-p", str(deep))
+    try:
+        (deep / "file").write_text("one")
+        assert place.sync()["work"].state == "synced"
+        (deep / "file").write_text("other")
+        assert place.sync()["work"].state == "synced"
+        assert (place.target / "work" / "/".join("d" * 1100) / "file").read_text() == "other"
+        assert (place.kept() / "work" / "/".join("d" * 1100) / "file").read_text() == "one"
+        mirroring.run("rm", "-r", str(place.repos / "work/d"))
+        (place.repos / "work/file").write_text("x")
+        outcome = place.sync()["work"]
+        assert (outcome.state, outcome.kept_bytes) == ("synced", 5)
+        assert os.listdir(place.target / "work") == ["file"]
+        target.discard(place.kept())
+        assert not place.kept().exists()
+    finally:
+        mirroring.run("rm", "-rf", str(place.repos), str(place.target))
+
+
+def test_a_unit_that_nobody_can_handle_fails_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong in the scan or the work of one unit, the others are mirrored."""
+    for name in ("bad", "good"):
+        (place.repos / name).mkdir()
+        (place.repos / name / "file").write_text(name)
+    whole = mirror.Copier.file
+
+    def fails(self: mirror.Copier, path: bytes, *arguments: Any, **more: Any) -> Any:
+        if b"/bad" in self.source_path:
+            raise ValueError("odd")
+        return whole(self, path, *arguments, **more)
+
+    monkeypatch.setattr(mirror.Copier, "file", fails)
+    outcomes = place.sync(jobs=2)
+    assert (outcomes["bad"].state, outcomes["good"].state) == ("failed", "synced")
+    assert outcomes["bad"].error is not None
+    assert "ValueError: odd" in outcomes["bad"].error.message
+    monkeypatch.undo()
+    place.settled()
+    monkeypatch.setattr("ansible_collections.homelab.repoman.plugins.module_utils.scan.walk", fails)
+    error = scan_one(Unit("bad", "bad"), "", str(place.scratch / "x")).error
+    assert error is not None
+    assert "TypeError" in error.message
 
 
 def test_attributes_alone_copy_nothing(place: Place) -> None:
