@@ -126,7 +126,7 @@ def read_source(top: int, path: bytes, limit: int) -> tuple[Entry, bytes] | None
     except OSError as error:
         if error.errno in _GONE:
             return None
-        raise UnreadableError(path, error) from error
+        raise _unreadable(top, path, error) from error
     try:
         before = os.fstat(file)
         if not stat.S_ISREG(before.st_mode):
@@ -142,6 +142,10 @@ def read_source(top: int, path: bytes, limit: int) -> tuple[Entry, bytes] | None
         return entry._replace(size=len(data)), bytes(data)
     finally:
         os.close(file)
+
+
+def _unreadable(top: int, path: bytes, error: OSError) -> UnreadableError:
+    return UnreadableError(os.path.join(os.readlink(b"/proc/self/fd/%d" % top), path), error)
 
 
 def same_contents(one: bytes, other: bytes) -> bool:
@@ -310,7 +314,7 @@ class Copier:
         except OSError as error:
             if error.errno in _GONE:
                 return None
-            raise UnreadableError(os.path.join(self.source_path, path), error) from error
+            raise _unreadable(self.source, path, error) from error
         temporary = self.temporary()
         try:
             for attempt in range(ATTEMPTS):

@@ -30,7 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
     shown,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, GitDirectory, kind_of
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError, GitDirectory, kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, passing
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     LOOSE,
@@ -55,6 +55,8 @@ FAR_BATCH = 512
 SHOWN_ERRORS = 3
 DOUBT_NS = 60 * 10**9
 """A file of the source that changed later than its copy was made, or so little before it that clocks may differ, is compared."""
+JUDGED = {"git": b"HEAD", "hg": b"requires"}
+"""The file of a repository whose entry in the manifest has no ``ctime_ns`` while the repository is damaged: the next run proves it again."""
 LAST = ".last"
 """Added to the name of a manifest while it is not true any more."""
 
@@ -262,7 +264,7 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit, last: Mani
     source, target = os.fsencode(unit.source), os.fsencode(mirror)
 
     def like(held: Entry, entry: Entry) -> bool:
-        if not alike(held, entry):
+        if not alike(held, entry) or entry.path in damaged:
             return False
         if entry.kind != "f" or (entry.path not in doubtful and entry.ctime_ns + DOUBT_NS < held.ctime_ns):
             return True
@@ -285,9 +287,11 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit, last: Mani
         held = writer.finish()
     theirs = _leaders(held)
     doubtful: set[bytes] = set()
+    damaged: set[bytes] = set()
     ours_once: set[bytes] = {entry.path for entry in last.entries()} if last is not None and unit.loose else set()
     for _directory, pairs in differences(last, now) if last is not None else ():
         doubtful.update(new.path for old, new in pairs if old is not None and new is not None and new.kind == "f")
+        damaged.update(old.path for old, _new in pairs if old is not None and not old.ctime_ns and old.name in JUDGED.values())
     known: dict[bytes, Entry | None] = {}
     for _directory, pairs in differences(held, now):
         for old, new in pairs:
@@ -382,6 +386,7 @@ class _Task:
         self.untold = [0, 0]
         self.known: dict[bytes, Entry | None] = {}
         self.unreadable: list[RepomanError] = []
+        self.damaged: list[GitDirectory | HgDirectory] = []
         self.touched: set[bytes] = set()
         self.stores: dict[bytes, str] = {}
         self.name = os.fsencode(self.unit.name)
@@ -441,16 +446,22 @@ class _Task:
         )
         self.say("scanning")
         self.stores = find_stores(self.changes.now)
-        repositories = self._repositories()
-        for each in repositories:
+        found = self._repositories()
+        repositories: list[GitDirectory | HgDirectory] = []
+        for each in found:
             self.say("copying objects")
             try:
                 each.bring()
             except RepomanError as error:
-                # Of a repository that is damaged, a mirror as damaged is better than none.
-                if isinstance(error, BusyError) or not changes.first:
+                if isinstance(error, BusyError | UnreadableError) or not (changes.first or isinstance(error, DamagedError)):
                     raise
                 self.unreadable.append(error)
+                self.damaged.append(each)
+                if changes.first or not each.have:  # a mirror as damaged is better than none
+                    repositories.append(each)
+            else:
+                self.unreadable += each.unreadable.values()
+                repositories.append(each)
         self.say("copying")
         for each in repositories:
             each.publish()
@@ -458,6 +469,7 @@ class _Task:
         for each in repositories:
             each.remove()
         self._take(repositories)
+        self._leave(repositories)
         self._directories()
         if changes.first:
             self._put_in_place(top)
@@ -481,6 +493,19 @@ class _Task:
         for group in linked.values():
             for entry in group[1:]:
                 self.copier.hard_link(group[0].path, entry, entry)
+
+    def _leave(self, mirrored: list[GitDirectory | HgDirectory]) -> None:
+        """Take over what the mirrors of damaged repositories hold, those that were left as they were too, so that the next run tries again."""
+        for each in self.damaged:
+            if each not in mirrored:
+                held = each.held()
+                for path in each.seen.keys() | held.keys():
+                    if (entry := held.get(path)) != each.seen.get(path):
+                        self.known[path] = entry
+                self.touched |= each.touched
+            judged = each.prefix + JUDGED[self.stores[each.path]]
+            if entry := self.known.get(judged, each.seen.get(judged)):
+                self.known[judged] = entry._replace(ctime_ns=0)
 
     # Which repositories there are
 
@@ -680,18 +705,16 @@ class _Task:
         if self.known:
             path = f"{manifest.path or os.path.join(self.settings.scratch, f'{os.getpid()}.{id(self)}')}.mirrored"
             manifest = rewrite(manifest, self.known, path)
-        damaged = [each for each in self.unreadable if not isinstance(each, UnreadableError)]
         if self.unreadable:
             first = self.unreadable[0]
             more = f" And {len(self.unreadable) - 1} more like it." if len(self.unreadable) > 1 else ""
             result = self.outcome("failed", MirrorError(f"{first.message} All else of {self.unit.name} was mirrored.{more}", *first.hints))
         else:
             result = self.outcome("synced" if copier.files or self.changes.total else "up to date")
-        if not damaged:
-            if not manifest.path:
-                manifest.save(path := os.path.join(self.settings.scratch, f"{os.getpid()}.{id(self)}.manifest"))
-                manifest = Manifest(path=path, digest=manifest.digest)
-            result.manifest, result.digest = manifest.path, manifest.digest
+        if not manifest.path:
+            manifest.save(path := os.path.join(self.settings.scratch, f"{os.getpid()}.{id(self)}.manifest"))
+            manifest = Manifest(path=path, digest=manifest.digest)
+        result.manifest, result.digest = manifest.path, manifest.digest
         result.settled = not self.known
         result.created = [os.fsdecode(path) for path in self._unforeseen()]
         return result

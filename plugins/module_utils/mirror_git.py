@@ -23,7 +23,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, read_source, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD as BLOCK_HEAD
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, entry_of, unpack, walk
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError, entry_of, unpack, walk
 
 IN_MEMORY = 64 << 20
 RELISTS = 6
@@ -104,8 +104,8 @@ class GitDirectory:
         self.staged: dict[bytes, tuple[Entry, bytes | None]] = {}
         self.listed: dict[bytes, Entry] = {}
         self.object_directories: dict[bytes, Entry] = {}
-        self.put_off = False
-        self.damaged: DamagedError | None = None
+        self.unreadable: dict[bytes, UnreadableError] = {}
+        self.put_off = True
 
     def _is(self, path: bytes, kind: str) -> bool:
         return kind_of(path[len(self.prefix) :]) == kind
@@ -141,10 +141,11 @@ class GitDirectory:
                         each: found for each, found in self.staged.items() if not self._is(each, "derived") or each.endswith(b"/alternates")
                     }
             if not problem:
-                self.put_off = not known <= self.listed.keys()
+                self.put_off = bool(self.unreadable) or not known <= self.listed.keys()
                 return
             if state == last:
                 where = shown(os.path.join(self.copier.source_path, self.path))
+                problem = "; ".join([*(each.message[:-1] for each in [*self.unreadable.values()][:1]), problem])
                 raise DamagedError(f"{where} is damaged: {problem}.", f"git -C '{where}' fsck")
             last = state
             known |= self.listed.keys()
@@ -154,7 +155,8 @@ class GitDirectory:
         )
 
     def stage(self) -> None:
-        """Read all that refers to objects: loose references, HEAD and logs first, packed references last."""
+        """Read all that refers to objects, but for what nobody lets us read: loose references, HEAD and logs first, packed references last."""
+        self.unreadable = {}
         found = {entry.path: entry for entry in self._walk(self.path, self.skip) if self._is(entry.path, "reference")}
         packed = self.prefix + b"packed-refs"
         files = sorted((each for each, entry in found.items() if entry.kind == "f" and each != packed), key=self._reading_order)
@@ -169,7 +171,11 @@ class GitDirectory:
             if not self._is(path, "reference") and not self._is(path, "derived"):
                 continue
             limit = IN_MEMORY if path not in {packed, self.prefix + b"index"} else 1 << 40
-            read = read_source(self.copier.source, path, limit)
+            try:
+                read = read_source(self.copier.source, path, limit)
+            except UnreadableError as error:
+                self.unreadable[path] = error
+                continue
             if read is not None:
                 entry, data = read
                 staged[path] = (entry, data if entry.size == len(data) else None)
@@ -218,11 +224,11 @@ class GitDirectory:
         }
 
     def copy(self) -> bool:
-        """Copy objects that the mirror lacks, and remove none; tell whether all that were listed could be had."""
+        """Copy objects that the mirror lacks, and remove none; tell whether all that were listed and can be read could be had."""
         for _turn in range(RELISTS):
             listed = self.list()
             if self._copy(listed):
-                self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f"}
+                self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f" and each in self.objects}
                 self.object_directories = {each: entry for each, entry in listed.items() if entry.kind == "d"}
                 self.touched |= {each for each, entry in self.object_directories.items() if self.have.get(each) != entry}
                 return True
@@ -242,7 +248,11 @@ class GitDirectory:
                 self.objects[path] = entry
                 return
             self._need(entry.parent)
-            got = self.copier.file(path, mine, patient=False)
+            try:
+                got = self.copier.file(path, mine, patient=False)
+            except UnreadableError as error:
+                self.unreadable[path] = error
+                return
             if got is None:
                 vanished = True
             else:
@@ -295,6 +305,8 @@ class GitDirectory:
         self.stage()
         listed = self.list()
         self.objects = self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f"}
+        if self.unreadable:
+            return next(iter(self.unreadable.values())).message
         return self.prove(derived=True, full=True)
 
     def prove(self, *, derived: bool, full: bool = False) -> str:
@@ -310,10 +322,15 @@ class GitDirectory:
         config = self.staged.get(self.prefix + b"config", (None, b""))[1] or b""
         with open(os.path.join(self.proof, "config"), "w", encoding="ascii") as file:
             file.write(own_config(config))
+        dangling = self._dangling()
         for path, (_entry, data) in self.staged.items():
             inner = path[len(self.prefix) :]
             first = inner.partition(b"/")[0]
-            if data is not None and (first in PROVEN or first.startswith(b"sharedindex.") or inner == b"info/grafts"):
+            if (
+                data is not None
+                and path not in dangling
+                and (first in PROVEN or first.startswith(b"sharedindex.") or inner == b"info/grafts")
+            ):
                 _put(os.path.join(base, inner), data)
         missing = self.objects.keys() - self.listed.keys()
         have = {
@@ -339,10 +356,23 @@ class GitDirectory:
         shutil.rmtree(self.proof, ignore_errors=True)
         return problem
 
+    def _dangling(self) -> set[bytes]:
+        """Return the symbolic references that name no reference, such as a remote's HEAD after a branch was renamed: no object is lost by them."""
+        start = self.prefix + b"refs/"
+        loose = {path: data or b"" for path, (entry, data) in self.staged.items() if entry.kind == "f" and path.startswith(start)}
+        symbolic = {path: self.prefix + data[4:].strip() for path, data in loose.items() if data.startswith(b"ref:")}
+        if not symbolic:
+            return set()
+        packed = self.staged.get(self.prefix + b"packed-refs", (None, b""))[1] or b""
+        there = loose.keys() | {self.prefix + line.rpartition(b" ")[2] for line in packed.splitlines()}
+        dangling: set[bytes] = set()
+        while more := {each for each, named in symbolic.items() if each not in dangling and (named not in there or named in dangling)}:
+            dangling |= more
+        return dangling
+
     def _farm(self, objects: bytes, *, derived: bool) -> None:
         """Make an object directory of links that has only what the mirror will keep."""
         made = set()
-        here = os.path.join(self.copier.source_path if self.far else self.copier.top_path, self.prefix)
         for path in self.listed:
             inner = path[len(self.prefix) + 8 :]
             place = os.path.join(objects, inner)
@@ -350,7 +380,8 @@ class GitDirectory:
             if parent not in made:
                 os.makedirs(parent, exist_ok=True)
                 made.add(parent)
-            os.symlink(os.path.join(here, b"objects", inner), place)
+            here = self.copier.source_path if self.far and path not in self.unreadable else self.copier.top_path
+            os.symlink(os.path.join(here, path), place)
         os.makedirs(os.path.join(objects, b"pack"), exist_ok=True)
         os.makedirs(os.path.join(objects, b"info"), exist_ok=True)
         for path, (_entry, data) in self.staged.items():
@@ -392,7 +423,12 @@ class GitDirectory:
         for rank in range(LAST_RANK + 1):
             self.copier.each(put, sorted(each for each in wanted if self._publishing_rank(each) == rank))
         for path, old in self.have.items():
-            if path not in self.staged and old.kind != "d" and (self._is(path, "reference") or self._is(path, "derived")):
+            if (
+                path not in self.staged
+                and path not in self.unreadable
+                and old.kind != "d"
+                and (self._is(path, "reference") or self._is(path, "derived"))
+            ):
                 self.copier.set_aside(path, old)
                 self.touched.add(old.parent)
 
@@ -447,7 +483,8 @@ class GitDirectory:
 
     def final(self) -> dict[bytes, Entry]:
         """Return what the mirror holds now."""
-        final = {each: entry for each, (entry, _data) in self.staged.items()}
+        final = {each: entry for each, entry in self.have.items() if each in self.unreadable}
+        final |= {each: entry for each, (entry, _data) in self.staged.items()}
         final |= self.object_directories
         final |= self.objects
         for path in list(self.objects):
@@ -455,6 +492,11 @@ class GitDirectory:
             if parent not in final and parent in self.directories:
                 final[parent] = self.directories[parent]
         return final
+
+    def held(self) -> dict[bytes, Entry]:
+        """Return what the mirror holds where nothing was published: what it held, and objects that were copied."""
+        start = self.prefix + b"objects"
+        return {**self.have, **{each: entry for each, entry in self.directories.items() if each.startswith(start)}, **self.objects}
 
 
 def own_config(config: bytes) -> str:

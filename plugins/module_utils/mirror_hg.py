@@ -26,7 +26,7 @@ from contextlib import suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, directory, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError, give
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD, Entry, entry_of, unpack, walk
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD, Entry, UnreadableError, entry_of, unpack, walk
 
 HG_SECONDS = 6 * 3600
 VERIFIED = 512 << 20
@@ -81,6 +81,7 @@ class HgDirectory:
         self.made: set[bytes] = set()
         self.cut: set[bytes] = set()
         self.inner: Copier | None = None
+        self.unreadable: dict[bytes, UnreadableError] = {}
 
     # First: all that can be done without the old mirror noticing
 
@@ -116,7 +117,9 @@ class HgDirectory:
                 return
             state = dict(self.built)
             if state == last and not self._locked(source):
-                self._drop()
+                if self.have:
+                    self._drop()
+                problem = "; ".join([*(each.message[:-1] for each in [*self.unreadable.values()][:1]), problem])
                 raise DamagedError(f"{where} is damaged: {problem}.", f"hg -R '{where}' verify")
             last = state
         self._drop()
@@ -183,8 +186,11 @@ class HgDirectory:
             )
         found: dict[bytes, Entry] = {}
         self.leaders.clear()
+        self.unreadable.clear()
         early = self._list(source)
         self._bring(inner, early, lambda path: _rank(path) < 2, found)  # noqa: PLR2004
+        if b"store/00changelog.i" in self.unreadable:
+            return "its history is not known"
         changesets = self._changesets(found)
         late = self._list(source)
         self._bring(inner, {each: entry for each, entry in late.items() if _rank(each) > 1 or entry.kind == "d"}, lambda _path: True, found)
@@ -224,7 +230,12 @@ class HgDirectory:
             if self._link(path, entry) or self._twin(path, entry, found):
                 got: Entry | None = entry
             elif entry.kind == "f":
-                got = inner.file(path, None, patient=False)
+                try:
+                    got = inner.file(path, None, patient=False)
+                except UnreadableError as error:
+                    self.unreadable[path] = error
+                    old = self.have.get(self.prefix + path)
+                    got = old._replace(path=path) if old is not None and self._link_old(path) else None
             else:
                 (inner.link if entry.kind == "l" else inner.special)(entry, None)
                 got = entry
@@ -242,7 +253,12 @@ class HgDirectory:
 
     def _link(self, path: bytes, entry: Entry) -> bool:
         """Take the mirror's file where the source's has not changed."""
-        if self.build == self.place or entry.kind != "f" or self.have.get(self.prefix + path) != entry._replace(path=self.prefix + path):
+        if entry.kind != "f" or self.have.get(self.prefix + path) != entry._replace(path=self.prefix + path):
+            return False
+        return self._link_old(path)
+
+    def _link_old(self, path: bytes) -> bool:
+        if self.build == self.place:
             return False
         try:
             os.link(os.path.join(self.place, path), os.path.join(self.build, path), follow_symlinks=False)
@@ -409,6 +425,10 @@ class HgDirectory:
                 with suppress(OSError):
                     final[path] = entry_of(path, os.lstat(os.path.join(self.copier.source_path, path)))
         return final
+
+    def held(self) -> dict[bytes, Entry]:
+        """Return what the mirror holds where nothing was published: what it held."""
+        return self.have
 
 
 class Log:

@@ -255,19 +255,32 @@ def test_later_changesets_are_cut_off(place: Place) -> None:
 
 
 def test_damaged_source_leaves_a_whole_mirror_alone(place: Place) -> None:
-    """A repository that has lost an object is reported; the mirror keeps what it had."""
+    """A repository that has lost an object is reported each time; its mirror stays as it was, and all else of the unit is mirrored."""
     source = repository_at(place.repos / "work")
     place.settled()
     lost = git(source, "rev-parse", "HEAD:one").strip()
     commit(source, "later")
-    (source / ".git/objects" / lost[:2] / lost[2:]).unlink()
-    outcome = place.sync()["work"]
-    assert outcome.state == "failed"
-    assert outcome.error is not None
-    assert "is damaged" in outcome.error.message
-    assert "fsck" in outcome.error.hints[0]
-    assert mirroring.git_problems(place.target / "work") == ""
-    assert not (place.target / "work/later").exists()
+    missing = source / ".git/objects" / lost[:2] / lost[2:]
+    missing.rename(place.state / "lost")
+    mercurial = place.repos / "work/mercurial"
+    mirroring.run("hg", "init", str(mercurial))
+    (mercurial / "file").write_text("x")
+    hg(mercurial, "commit", "-q", "-A", "-m", "x")
+    before = git(place.target / "work", "rev-parse", "HEAD")
+    for more in ({}, {}, {"full": True}):
+        outcome = place.sync(**more)["work"]
+        assert outcome.state == "failed"
+        assert outcome.error is not None
+        assert "is damaged" in outcome.error.message
+        assert "fsck" in outcome.error.hints[0]
+        assert mirroring.git_problems(place.target / "work") == ""
+        assert git(place.target / "work", "rev-parse", "HEAD") == before
+        assert (place.target / "work/later").exists()
+        assert mirroring.hg_problems(place.target / "work/mercurial") == ""
+    (place.state / "lost").rename(missing)
+    place.settled()
+    assert git(place.target / "work", "rev-parse", "HEAD") != before
+    again(place)
 
 
 def test_damaged_source_without_a_mirror_is_mirrored_as_it_is(place: Place) -> None:
@@ -277,9 +290,53 @@ def test_damaged_source_without_a_mirror_is_mirrored_as_it_is(place: Place) -> N
     (source / ".git/objects" / lost[:2] / lost[2:]).unlink()
     outcome = place.sync()["work"]
     assert outcome.state == "failed"
-    assert outcome.manifest == ""
     assert place.differences() == ""
     assert place.sync()["work"].state == "failed"
+    assert place.sync(full=True)["work"].state == "failed"
+    assert place.sync()["work"].state == "failed"
+
+
+def test_damaged_mercurial_source(place: Place) -> None:
+    """A damaged Mercurial repository leaves its mirror alone; one that has no mirror is mirrored as it is, also beside others that have one."""
+    source = place.repos / "work/first"
+    for each in (source, place.repos / "second"):
+        mirroring.run("hg", "init", str(each))
+        (each / "file").write_text("x")
+        hg(each, "commit", "-q", "-A", "-m", "x")
+    place.settled()
+    (place.repos / "second").rename(place.repos / "work/second")
+    for each in (source, place.repos / "work/second"):
+        (each / "file").write_text("y")
+        hg(each, "commit", "-q", "-m", "y")
+        (each / ".hg/store/data/file.i").write_bytes(b"nonsense")
+    outcome = place.sync()["work"]
+    assert outcome.state == "failed"
+    assert outcome.error is not None
+    assert "is damaged" in outcome.error.message
+    assert mirroring.hg_problems(place.target / "work/first") == ""
+    assert (place.target / "work/second/.hg/store/data/file.i").read_bytes() == b"nonsense"
+    assert place.sync()["work"].state == "failed"
+
+
+def test_a_reference_to_nothing_is_no_damage(place: Place) -> None:
+    """A remote's HEAD that names a branch renamed since is mirrored as it is, by every run."""
+    source = repository_at(place.repos / "work")
+    git(source, "update-ref", "refs/remotes/origin/main", "HEAD")
+    git(source, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
+    place.settled()
+    git(source, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/master")
+    git(source, "symbolic-ref", "refs/remotes/origin/chained", "refs/remotes/origin/HEAD")
+    assert mirroring.git_problems(source) != ""
+    commit(source, "later")
+    place.settled()
+    git(source, "pack-refs", "--all")
+    git(source, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
+    place.settled()
+    assert git(place.target / "work", "rev-parse", "refs/remotes/origin/HEAD") != ""
+    shutil.rmtree(place.target / "work")
+    git(source, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/master")
+    place.settled()
+    assert mirror.verify(Unit("work", str(source)), place.options()) == []
 
 
 def test_verify(place: Place) -> None:
@@ -713,6 +770,55 @@ def test_unreadable_file(nobodys: Place, unprivileged: Callable[[Callable[[], ob
         assert (nobodys.target / "work/open").exists()
         (unit / "secret").chmod(0o600)
         nobodys.settled()
+
+    assert unprivileged(work) == "None"
+
+
+def test_unreadable_file_of_a_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """All else of the repository is mirrored and none of it removed again; what needs the file is said to be damaged; the next run mends it."""
+
+    def work() -> None:
+        source = repository_at(nobodys.repos / "work")
+        mercurial = nobodys.repos / "mercurial"
+        mirroring.run("hg", "init", str(mercurial))
+        (mercurial / "file").write_text("x")
+        hg(mercurial, "commit", "-q", "-A", "-m", "x")
+        (mercurial / ".hg/branch").write_text("default\n")
+        blob = git(source, "rev-parse", "HEAD:one").strip()
+        needed = [source / ".git/objects" / blob[:2] / blob[2:], mercurial / ".hg/store/data/file.i"]
+        harmless = [source / ".git/config", source / ".git/logs/HEAD", mercurial / ".hg/branch"]
+
+        def sync_without(closed: list[Path], *, damaged: bool) -> None:
+            for each in closed:
+                each.chmod(0)
+            outcomes = nobodys.sync()
+            assert len(outcomes) >= 2
+            for name in ("work", "mercurial"):
+                outcome = outcomes[name]
+                message = outcome.error.message if outcome.error else ""
+                assert outcome.state == "failed", name
+                assert "cannot be read" in message, message
+                assert ("is damaged" in message) == damaged, message
+            for each in closed:
+                each.chmod(0o644)
+
+        def files(top: Path) -> set[Path]:
+            return {each.relative_to(top) for each in top.rglob("*") if each.is_file() and ".repoman" not in each.parts}
+
+        closed = [*needed, *harmless]
+        sync_without(closed, damaged=True)
+        assert files(nobodys.repos) - files(nobodys.target) == {each.relative_to(nobodys.repos) for each in closed}
+        nobodys.settled()
+        again(nobodys)
+        commit(source, "later")
+        (mercurial / "file").write_text("y")
+        hg(mercurial, "commit", "-q", "-m", "y")
+        sync_without(harmless, damaged=False)
+        assert files(nobodys.repos) == files(nobodys.target)
+        assert git(nobodys.target / "work", "rev-parse", "HEAD") == git(source, "rev-parse", "HEAD")
+        assert mirroring.hg_problems(nobodys.target / "mercurial") == ""
+        nobodys.settled()
+        again(nobodys)
 
     assert unprivileged(work) == "None"
 
