@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, read_source, shown
@@ -29,8 +30,12 @@ IN_MEMORY = 64 << 20
 RELISTS = 6
 GIT_SECONDS = 6 * 3600
 
-PLAIN = frozenset({b"hooks", b"lfs", b"annex", b"svn", b"modules", b"branches", b"description", b"COMMIT_EDITMSG"})
-"""What of a git directory has nothing to do with objects, and is mirrored like any file."""
+GITS = re.compile(
+    rb"([A-Z]+_)*HEAD|refs|logs|packed-refs|index|sharedindex\..*|shallow|worktrees|reftable|config|config\.worktree|info|objects|commondir"
+    rb"|gitdir|rebase-apply|rebase-merge|sequencer|(BISECT|MERGE|NOTES_MERGE)_\w+|AUTO_MERGE|SQUASH_MSG|gc\.(pid|log)|next-index-\d+"
+)
+"""Names directly in a git directory of what has to do with objects. All else is mirrored like any file: hooks, repositories of submodules, and
+worktrees that people keep in a bare repository."""
 
 PROVEN = frozenset({b"HEAD", b"refs", b"logs", b"packed-refs", b"index", b"shallow", b"worktrees", b"reftable"})
 """What of a git directory ``git fsck`` looks at."""
@@ -42,6 +47,7 @@ LOOSE_OBJECT = len(b"objects/00/") + 38
 """Length of the path of an object that is a file of its own, where objects are named by SHA-1: nearly all paths are such."""
 
 _PASSING = re.compile(rb"\.lock$|^gc\.pid$|^packed-refs\.new$|^objects/(.*/)?(tmp_|\.tmp-|incoming-)")
+_SUFFIX = re.compile(rb"\.(lock|new)$")
 _PACK_ORDER = {b".pack": 0, b".idx": 2}
 
 
@@ -62,12 +68,19 @@ def kind_of(path: bytes) -> str:
     """
     if len(path) == LOOSE_OBJECT and path[:8] == b"objects/" and path[10:11] == b"/":
         return "object"
-    first, _slash, rest = path.partition(b"/")
+    first, slash, rest = path.partition(b"/")
+    if not _is_gits(first if slash else _SUFFIX.sub(b"", first)):
+        return "plain"
     if _PASSING.search(path):
         return "passing"
     if first == b"objects":
         return "derived" if rest.startswith(b"info/") or b"/multi-pack-index" in path else "object"
-    return "plain" if first in PLAIN else "reference"
+    return "reference"
+
+
+@lru_cache(maxsize=1024)
+def _is_gits(name: bytes) -> bool:
+    return GITS.fullmatch(name) is not None
 
 
 class GitDirectory:
@@ -95,7 +108,7 @@ class GitDirectory:
     ) -> None:
         self.path, self.copier, self.have, self.seen, self.proof = path, copier, have, seen, proof
         self.prefix = path + b"/" if path else b""
-        self.skip = frozenset({self.prefix + each for each in (*PLAIN, b"objects")}) | nested
+        self.skip = frozenset({self.prefix + b"objects"}) | nested
         self.nested = nested
         self.tries, self.far, self.account = tries, far, account
         self.objects = {each: entry for each, entry in have.items() if self._is(each, "object") and entry.kind == "f"}
@@ -157,7 +170,9 @@ class GitDirectory:
     def stage(self) -> None:
         """Read all that refers to objects, but for what nobody lets us read: loose references, HEAD and logs first, packed references last."""
         self.unreadable = {}
-        found = {entry.path: entry for entry in self._walk(self.path, self.skip) if self._is(entry.path, "reference")}
+        names = os.listdir(os.path.join(self.copier.source_path, self.path))
+        skip = self.skip | {self.prefix + each for each in names if kind_of(each) == "plain"}
+        found = {entry.path: entry for entry in self._walk(self.path, skip) if self._is(entry.path, "reference")}
         packed = self.prefix + b"packed-refs"
         files = sorted((each for each, entry in found.items() if entry.kind == "f" and each != packed), key=self._reading_order)
         derived = [entry.path for entry in self._walk(self.prefix + b"objects/info", frozenset(), missing=True)]

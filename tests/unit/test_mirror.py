@@ -151,6 +151,30 @@ def test_every_kind_of_git_repository(place: Place, tmp_path: Path) -> None:  # 
     assert (restored / "later").exists()
 
 
+def test_worktrees_in_a_bare_repository(place: Place) -> None:
+    """They are mirrored like any directory, lock files of other tools with them; git's own locks are not."""
+    source = repository_at(place.state / "source")
+    bare = place.repos / "work"
+    mirroring.run("git", "clone", "-q", "--bare", str(source), str(bare))
+    git(bare, "worktree", "add", "-q", str(bare / "main"), "main")
+    for name in ("Cargo.lock", "deep/yarn.lock"):
+        (bare / "main" / name).parent.mkdir(exist_ok=True)
+        (bare / "main" / name).write_text(name)
+    place.settled()
+    again(place)
+    commit(bare / "main", "later", "deep/yarn.lock")
+    place.settled()
+    assert (place.kept() / "work/main/deep/yarn.lock").read_text() == "deep/yarn.lock"
+    assert mirroring.git_problems(place.target / "work") == ""
+    (bare / "main/deep/yarn.lock").unlink()
+    (bare / "worktrees/main/index.lock").write_text("")
+    (bare / "HEAD.lock").write_text("")
+    place.sync()
+    assert not (place.target / "work/main/deep/yarn.lock").exists()
+    assert not (place.target / "work/worktrees/main/index.lock").exists()
+    assert not (place.target / "work/HEAD.lock").exists()
+
+
 def test_sha256_repository(place: Place) -> None:
     """The format of objects is the one thing that is taken from a repository's configuration."""
     repository_at(place.repos / "new", "--object-format=sha256")
@@ -176,6 +200,19 @@ def test_sha256_repository(place: Place) -> None:
         (b"objects/info/commit-graphs/x", "derived"),
         (b"objects/pack/multi-pack-index", "derived"),
         (b"hooks/objects", "plain"),
+        (b"index.lock", "passing"),
+        (b"worktrees/main/index.lock", "passing"),
+        (b"worktrees/main/HEAD", "reference"),
+        (b"ORIG_HEAD", "reference"),
+        (b"AUTO_MERGE", "reference"),
+        (b"BISECT_LOG", "reference"),
+        (b"sharedindex.0123", "reference"),
+        (b"rebase-merge/done", "reference"),
+        (b"Cargo.lock", "plain"),
+        (b"hooks/yarn.lock", "plain"),
+        (b"main/Cargo.lock", "plain"),
+        (b"main/objects/tmp_x", "plain"),
+        (b"main.lock/file", "plain"),
         (b"modules/sub/HEAD", "plain"),
     ],
 )
