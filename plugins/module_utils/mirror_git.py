@@ -15,9 +15,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -29,6 +30,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry,
 IN_MEMORY = 64 << 20
 RELISTS = 6
 GIT_SECONDS = 6 * 3600
+BORROWED = 1 << 20
+"""So many files at most are looked at where a repository borrows objects."""
+SHORT = 1 << 20
+"""Bytes that the list of what an object directory borrows from has at most."""
 
 GITS = re.compile(
     rb"([A-Z]+_)*HEAD|refs|logs|packed-refs|index|sharedindex\..*|shallow|worktrees|reftable|config|config\.worktree|info|objects|commondir"
@@ -48,6 +53,7 @@ LOOSE_OBJECT = len(b"objects/00/") + 38
 
 _PASSING = re.compile(rb"\.lock$|^gc\.pid$|^packed-refs\.new$|^objects/(.*/)?(tmp_|\.tmp-|incoming-)")
 _SUFFIX = re.compile(rb"\.(lock|new)$")
+_BORROWED = re.compile(rb"[0-9a-f]{2}|pack|info")
 _PACK_ORDER = {b".pack": 0, b".idx": 2}
 
 
@@ -331,6 +337,9 @@ class GitDirectory:
         :param full: let it look at the objects' contents too.
         :return: nothing if all is there, or what git said.
         """
+        borrowed = self._alternates()
+        if odd := odd_alternate(borrowed):
+            return odd
         shutil.rmtree(self.proof, ignore_errors=True)
         os.makedirs(os.path.join(self.proof, "refs"))
         base = os.fsencode(self.proof)
@@ -358,14 +367,15 @@ class GitDirectory:
             for each, (entry, _data) in self.staged.items()
             if self._is(each, "derived") and entry.kind == "f"
         }
-        if missing or have != wanted or self.far or not derived:
+        if missing or have != wanted or self.far or not derived or self.prefix + b"objects/info/alternates" in self.staged:
             objects = os.path.join(base, b"objects")
             self._farm(objects, derived=derived)
         else:
             objects = os.path.join(self.copier.top_path, self.prefix, b"objects")
         environment = {**git_environment(self.proof), "GIT_OBJECT_DIRECTORY": os.fsdecode(objects)}
-        if alternates := self._alternates():
-            environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.fsdecode(alternates)
+        if borrowed:
+            quoted = (b'"' + each.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for each in borrowed)
+            environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.fsdecode(b":".join(quoted))
         how = "--full" if full else "--connectivity-only"
         problem = run_git(["fsck", how, "--no-dangling", "--no-progress"], environment, self.account, self.proof)
         shutil.rmtree(self.proof, ignore_errors=True)
@@ -403,14 +413,11 @@ class GitDirectory:
             if derived and data is not None and self._is(path, "derived") and not path.endswith(b"alternates"):
                 _put(os.path.join(objects, path[len(self.prefix) + 8 :]), data)
 
-    def _alternates(self) -> bytes:
-        """Return where else the repository has objects, as git wants it in its environment."""
+    def _alternates(self) -> Sequence[bytes]:
+        """Return where else the repository has objects."""
         data = self.staged.get(self.prefix + b"objects/info/alternates", (None, b""))[1] or b""
         here = os.path.join(self.copier.source_path, self.prefix, b"objects")
-        lines = [each for each in data.split(b"\n") if each and not each.startswith(b"#")]
-        return b":".join(
-            b'"' + os.path.normpath(os.path.join(here, each)).replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for each in lines
-        )
+        return [os.path.normpath(os.path.join(here, each)) for each in _lines(data)]
 
     # Then: what readers of the mirror see
 
@@ -512,6 +519,58 @@ class GitDirectory:
         """Return what the mirror holds where nothing was published: what it held, and objects that were copied."""
         start = self.prefix + b"objects"
         return {**self.have, **{each: entry for each, entry in self.directories.items() if each.startswith(start)}, **self.objects}
+
+
+def odd_alternate(paths: Iterable[bytes]) -> str:
+    """Look at object directories that a repository borrows from, and at those that they borrow from: git would wait for a pipe in one.
+
+    :return: what in them git cannot be let near; nothing if all that it opens there is files.
+    """
+    waiting = list(paths)
+    seen: set[tuple[int, int, bool]] = set()
+    looked = 0
+    for top in waiting:
+        below = [top]
+        for here in below:
+            try:
+                found = os.stat(here)
+                key = (found.st_dev, found.st_ino, here is top)
+                if key in seen:
+                    continue
+                seen.add(key)
+                with os.scandir(here) as listing:
+                    names = [each for each in listing if here is not top or _BORROWED.fullmatch(each.name)]
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                return f"{shown(here)}, from which it borrows objects, cannot be looked at: {error.strerror}"
+            looked += 1 + len(names)
+            for each in names:
+                if each.is_dir():
+                    below.append(each.path)
+                elif not each.is_file() and os.path.exists(each.path):
+                    return f"{shown(each.path)}, from where it borrows objects, is neither a file nor a directory"
+        further = _borrowing(top)
+        if further is None or looked + len(waiting) > BORROWED:
+            return f"{shown(top)}, from which it borrows objects, names too many others, or holds too much"
+        for line in further:
+            waiting += [os.path.join(top, line), os.path.normpath(os.path.join(os.path.realpath(top), line))]
+    return ""
+
+
+def _borrowing(top: bytes) -> list[bytes] | None:
+    """Return which object directories another borrows from; None if that cannot be told."""
+    try:
+        with open(os.open(os.path.join(top, b"info/alternates"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), "rb") as file:
+            data = file.read(SHORT + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+    except OSError:
+        return []
+    lines = _lines(data)
+    return None if len(data) > SHORT or any(each.startswith(b'"') for each in lines) else lines
+
+
+def _lines(alternates: bytes) -> list[bytes]:
+    return [each for each in alternates.split(b"\n") if each and not each.startswith(b"#")]
 
 
 def own_config(config: bytes) -> str:

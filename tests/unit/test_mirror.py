@@ -791,6 +791,37 @@ def test_sockets_and_pipes_in_a_repository(place: Place) -> None:
     assert stat.S_ISSOCK((place.target / "work/.git/fsmonitor--daemon.ipc").lstat().st_mode)
 
 
+@pytest.mark.parametrize("how", ["direct", "further", "linked"])
+def test_pipes_where_objects_are_borrowed(place: Place, tmp_path: Path, how: str) -> None:
+    """git is not let near them either, however many object directories lie between; the repository is said to be damaged."""
+    lender, middle = tmp_path / "lender", tmp_path / "middle"
+    repository_at(lender)
+    clone = ("git", "clone", "-q", "--shared", "--bare")
+    mirroring.run(*clone, str(lender), str(middle))
+    mirroring.run("git", "clone", "-q", "--shared", str(lender if how == "direct" else middle), str(place.repos / "work"))
+    place.settled()
+    pipe = lender / ".git/objects/pack/pack-x.idx"
+    pipe.with_suffix(".pack").write_bytes(b"PACK")
+    os.mkfifo(tmp_path / "pipe" if how == "linked" else pipe)
+    if how == "linked":
+        (lender / ".git/objects/ab").mkdir(exist_ok=True)
+        pipe = lender / ".git/objects/ab/cdef"
+        pipe.symlink_to(tmp_path / "pipe")
+    (place.repos / "work/new").write_text("x")
+    git(place.repos / "work", "symbolic-ref", "refs/heads/also", "refs/heads/main")
+    outcome = place.sync()["work"]
+    assert outcome.state == "failed"
+    assert outcome.error is not None
+    assert f"{pipe}, from where it borrows objects, is neither a file nor a directory" in outcome.error.message
+    assert (place.target / "work/new").exists()
+    pipe.unlink()
+    (lender / ".git/objects/pack/pack-x.pack").unlink()
+    place.settled()
+    (lender / ".git/objects/info/alternates").write_text(f'"{tmp_path}"\n')
+    git(place.repos / "work", "branch", "third")
+    assert place.sync()["work"].state == "failed"
+
+
 def test_unreadable_file(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """A file nobody lets us read: it is named, all else is mirrored, and the unit is not done."""
 
