@@ -12,13 +12,15 @@ far each process also has threads that wait for it.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
@@ -31,7 +33,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError, GitDirectory, kind_of
-from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, passing
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, journal, passing
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     LOOSE,
     Entry,
@@ -57,6 +59,8 @@ DOUBT_NS = 60 * 10**9
 """A file of the source that changed later than its copy was made, or so little before it that clocks may differ, is compared."""
 JUDGED = {"git": b"HEAD", "hg": b"requires"}
 """The file of a repository whose entry in the manifest has no ``ctime_ns`` while the repository is damaged: the next run proves it again."""
+_MAY_PASS = re.compile(rb"lock$|gc\.pid$|packed-refs\.new$|objects/(.*/)?(tmp_|\.tmp-|incoming-)|journal|00changelog\.i\.a$|~$")
+"""What a path has that can be one of a lock, or of a file that is not whole yet: most have not, and need no closer look."""
 LAST = ".last"
 """Added to the name of a manifest while it is not true any more."""
 
@@ -122,6 +126,9 @@ class Changes:
     first: bool = False
     looked: bool = False
 
+    def __post_init__(self) -> None:
+        self._passing = _Passing(self.now)
+
     @property
     def total(self) -> int:
         """Return how many entries differ."""
@@ -135,11 +142,11 @@ class Changes:
         return removed, sum(not entry.path.startswith(objects) for entry in self.before.entries())
 
     def items(self) -> Iterator[tuple[str, bytes]]:
-        """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory."""
+        """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory. What is never mirrored is left out."""
         for _directory, pairs in differences(self.before, self.now):
             for old, new in pairs:
-                if what := _what(old, new):
-                    yield what, (new or old).path  # type: ignore[union-attr]
+                if (what := _what(old, new)) and not self._passing(path := (new or old).path):  # type: ignore[union-attr]
+                    yield what, path
 
 
 @dataclass
@@ -224,15 +231,13 @@ def plan(unit: Unit, before: Manifest | None, now: Manifest, settings: Settings,
     else:
         held = before
     changes = Changes(unit, now, held, saved, mirrored=0 if first else held.count(), first=first, looked=looked)
-    for _directory, pairs in differences(held, now):
-        for old, new in pairs:
-            what = _what(old, new)
-            if what == "created":
-                changes.created += 1
-            elif what == "changed":
-                changes.changed += 1
-            elif what:
-                changes.removed += 1
+    for what, _path in changes.items():
+        if what == "created":
+            changes.created += 1
+        elif what == "changed":
+            changes.changed += 1
+        else:
+            changes.removed += 1
     return changes
 
 
@@ -328,6 +333,53 @@ def mirror(wanted: Sequence[Changes], settings: Settings, tally: Tally) -> Itera
             yield outcome
     finally:
         os.umask(umask)
+
+
+class _Passing:
+    """Tells of a path of a unit whether it is a repository's lock, or a file of it that is not whole yet, which is never mirrored.
+
+    :param now: what the source has; it is only looked at for paths that may be such.
+    """
+
+    def __init__(self, now: Manifest) -> None:
+        self.now = now
+
+    @cached_property
+    def stores(self) -> dict[bytes, str]:
+        return find_stores(self.now)
+
+    @cached_property
+    def under_way(self) -> set[bytes]:
+        """The ``.hg`` directories with a transaction's journal."""
+        found = set()
+        for directory, block in self.now.blocks():
+            store = directory.removesuffix(b"/store")
+            if store in self.stores and store != directory and b"journal" in block:
+                found |= {store for entry in unpack(directory, block) if entry.name == b"journal"}
+        return found
+
+    def __call__(self, path: bytes) -> bool:
+        if not _MAY_PASS.search(path):
+            return False
+        store = innermost(self.stores, path.rpartition(b"/")[0])
+        if store is None:
+            return False
+        inner = path[len(store) + 1 :] if store else path
+        if self.stores[store] == "git":
+            return kind_of(inner) == "passing"
+        return passing(inner) or (journal(inner) and store in self.under_way)
+
+
+def innermost(stores: Mapping[bytes, str], directory: bytes) -> bytes | None:
+    """Return the innermost of some repositories that a directory belongs to."""
+    if not stores:
+        return None
+    while True:
+        if directory in stores:
+            return directory
+        if not directory:
+            return None
+        directory = directory.rpartition(b"/")[0]
 
 
 def find_stores(manifest: Manifest) -> dict[bytes, str]:
@@ -510,15 +562,7 @@ class _Task:
     # Which repositories there are
 
     def _store(self, directory: bytes) -> bytes | None:
-        """Return the innermost repository that a directory belongs to."""
-        if not self.stores:
-            return None
-        while True:
-            if directory in self.stores:
-                return directory
-            if not directory:
-                return None
-            directory = directory.rpartition(b"/")[0]
+        return innermost(self.stores, directory)
 
     def _kind(self, store: bytes, path: bytes) -> str:
         inner = path[len(store) + 1 :] if store else path
@@ -739,15 +783,30 @@ def verify(unit: Unit, settings: Settings) -> list[str]:
     options += ["-X"] * settings.xattrs + ["-A"] * settings.acls
     if unit.loose:
         options += ["--exclude=/*/"]
+    options += ["--from0", "--exclude-from=-"]
     command = ["rsync", *options, os.path.join(unit.source, ""), os.path.join(settings.mirror(unit), "")]
+    left_out = b"".join(_pattern(each) + b"\0" for each in _passing_paths(unit))
     try:
-        done = subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, check=False)
+        done = subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, input=left_out, capture_output=True, check=False)
     except FileNotFoundError as error:
         raise RepomanError("rsync is not installed, so contents cannot be compared.", "install rsync") from error
     found = [shown(each) for each in done.stdout.splitlines() if each and not (unit.loose and each.endswith(b" ./"))]
     if done.returncode:
         found += [shown(each) for each in done.stderr.splitlines()[:SHOWN_ERRORS]]
     return found + ([] if unit.loose else _check(unit, settings))
+
+
+def _passing_paths(unit: Unit) -> Iterator[bytes]:
+    """Yield what of a unit is never mirrored; nothing where it cannot be read, which rsync says."""
+    with suppress(OSError, UnreadableError):
+        now = scan(unit)
+        passes = _Passing(now)
+        yield from (entry.path for entry in now.entries() if passes(entry.path))
+
+
+def _pattern(path: bytes) -> bytes:
+    """Return the pattern by which rsync leaves out this one path."""
+    return b"/" + (re.sub(rb"([*?[\\])", rb"\\\1", path) if re.search(rb"[*?[]", path) else path)
 
 
 def _check(unit: Unit, settings: Settings) -> list[str]:

@@ -49,6 +49,11 @@ def passing(path: bytes) -> bool:
     return _PASSING.search(path) is not None
 
 
+def journal(path: bytes) -> bool:
+    """Tell whether a path in ``.hg`` is of a transaction, while one is under way: never mirrored then."""
+    return _JOURNAL.search(path) is not None
+
+
 class HgDirectory:
     """The mirror of one ``.hg`` directory; its methods are those of ``GitDirectory``.
 
@@ -211,7 +216,7 @@ class HgDirectory:
                 if entry.path:
                     found[entry.path] = entry
         under_way = b"store/journal" in found
-        return {each: entry for each, entry in found.items() if not passing(each) and not (under_way and _JOURNAL.search(each))}
+        return {each: entry for each, entry in found.items() if not passing(each) and not (under_way and journal(each))}
 
     def _bring(self, inner: Copier, listed: dict[bytes, Entry], wanted: Callable[[bytes], bool], found: dict[bytes, Entry]) -> None:
         """Link or copy what was listed, in the order in which it must be read."""

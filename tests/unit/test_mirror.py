@@ -333,6 +333,49 @@ def test_damaged_source_without_a_mirror_is_mirrored_as_it_is(place: Place) -> N
     assert place.sync()["work"].state == "failed"
 
 
+def test_stale_locks_are_left_out_of_all(place: Place) -> None:
+    """What a killed git or hg left behind is not mirrored, so it is neither planned nor counted, nor missed by a comparison."""
+    source = repository_at(place.repos / "work/odd[*]")
+    mercurial = place.repos / "work/mercurial"
+    mirroring.run("hg", "init", str(mercurial))
+    (mercurial / "file").write_text("x")
+    hg(mercurial, "commit", "-q", "-A", "-m", "x")
+    place.settled()
+    left = ["index.lock", "refs/heads/main.lock", "objects/pack/tmp_pack_x", "worktrees.lock"]
+    for path in (source / ".git", source):
+        for each in left:
+            (path / each).parent.mkdir(parents=True, exist_ok=True)
+            (path / each).write_text("x")
+    (mercurial / ".hg/wlock").symlink_to("host:1")
+    (mercurial / ".hg/store/lock").symlink_to("host:1")
+    (mercurial / ".hg/store/journal").write_text("x")
+    (mercurial / ".hg/store/journal.phaseroots").write_text("x")
+
+    def nothing_left() -> None:
+        for full in (False, True):
+            assert [path for plan in place.plans(place.options(full=full)) for path in plan.items()] == []
+            assert all((outcome.state, outcome.files) == ("up to date", 0) for outcome in place.sync(full=full).values())
+
+    for full in (False, True):
+        planned = [path for plan in place.plans(place.options(full=full)) for what, path in plan.items() if what == "created"]
+        wanted = [f"odd[*]/{each}" for each in (*left, "refs", "refs/heads", "objects", "objects/pack")]
+        assert sorted(planned) == sorted(map(os.fsencode, wanted))
+    assert place.sync()["work"].state == "synced"
+    nothing_left()
+    assert [mirror.verify(unit, place.options()) for unit in place.units()] == [[], []]
+    assert not (place.target / "work/odd[*]/.git/index.lock").exists()
+    shutil.rmtree(place.target / "work")
+    assert place.sync()["work"].state == "synced"
+    nothing_left()
+    for each in left:
+        (source / ".git" / each).unlink()
+    for each in ("wlock", "store/lock", "store/journal", "store/journal.phaseroots"):
+        (mercurial / ".hg" / each).unlink()
+    assert all(what == "changed" for plan in place.plans(place.options()) for what, _path in plan.items())
+    place.settled()
+    again(place)
+
+
 def test_damaged_mercurial_source(place: Place) -> None:
     """A damaged Mercurial repository leaves its mirror alone; one that has no mirror is mirrored as it is, also beside others that have one."""
     source = place.repos / "work/first"
