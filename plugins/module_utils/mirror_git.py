@@ -356,6 +356,9 @@ class GitDirectory:
                 and (first in PROVEN or first.startswith(b"sharedindex.") or inner == b"info/grafts")
             ):
                 _put(os.path.join(base, inner), data)
+        head = self.staged.get(self.prefix + b"HEAD")
+        if head is not None and head[0].kind == "l":  # as git once made it, and still reads it
+            _put(os.path.join(base, b"HEAD"), b"ref: " + head[0].link + b"\n")
         missing = self.objects.keys() - self.listed.keys()
         have = {
             each: (entry.size, entry.mtime_ns, entry.inode)

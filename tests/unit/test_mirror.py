@@ -398,6 +398,18 @@ def test_damaged_mercurial_source(place: Place) -> None:
     assert place.sync()["work"].state == "failed"
 
 
+def test_a_head_that_is_a_link(place: Place) -> None:
+    """As old versions of git made it, and all of them read it."""
+    source = repository_at(place.repos / "work")
+    (source / ".git/HEAD").unlink()
+    (source / ".git/HEAD").symlink_to("refs/heads/main")
+    place.settled()
+    commit(source, "later")
+    place.settled()
+    again(place)
+    assert mirroring.git_problems(place.target / "work") == ""
+
+
 def test_a_reference_to_nothing_is_no_damage(place: Place) -> None:
     """A remote's HEAD that names a branch renamed since is mirrored as it is, by every run."""
     source = repository_at(place.repos / "work")
