@@ -12,13 +12,15 @@ far each process also has threads that wait for it.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
@@ -30,8 +32,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
     shown,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, GitDirectory, kind_of
-from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, passing
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError, GitDirectory, kind_of
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, journal, passing
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     LOOSE,
     Entry,
@@ -43,6 +45,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     entry_of,
     rewrite,
     scan,
+    told,
     unpack,
     walk,
 )
@@ -54,6 +57,10 @@ FAR_BATCH = 512
 SHOWN_ERRORS = 3
 DOUBT_NS = 60 * 10**9
 """A file of the source that changed later than its copy was made, or so little before it that clocks may differ, is compared."""
+JUDGED = {"git": b"HEAD", "hg": b"requires"}
+"""The file of a repository whose entry in the manifest has no ``ctime_ns`` while the repository is damaged: the next run proves it again."""
+_MAY_PASS = re.compile(rb"lock$|gc\.pid$|packed-refs\.new$|objects/(.*/)?(tmp_|\.tmp-|incoming-)|journal|00changelog\.i\.a$|~$")
+"""What a path has that can be one of a lock, or of a file that is not whole yet: most have not, and need no closer look."""
 LAST = ".last"
 """Added to the name of a manifest while it is not true any more."""
 
@@ -119,6 +126,9 @@ class Changes:
     first: bool = False
     looked: bool = False
 
+    def __post_init__(self) -> None:
+        self._passing = _Passing(self.now)
+
     @property
     def total(self) -> int:
         """Return how many entries differ."""
@@ -132,11 +142,11 @@ class Changes:
         return removed, sum(not entry.path.startswith(objects) for entry in self.before.entries())
 
     def items(self) -> Iterator[tuple[str, bytes]]:
-        """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory."""
+        """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory. What is never mirrored is left out."""
         for _directory, pairs in differences(self.before, self.now):
             for old, new in pairs:
-                if what := _what(old, new):
-                    yield what, (new or old).path  # type: ignore[union-attr]
+                if (what := _what(old, new)) and not self._passing(path := (new or old).path):  # type: ignore[union-attr]
+                    yield what, path
 
 
 @dataclass
@@ -221,15 +231,13 @@ def plan(unit: Unit, before: Manifest | None, now: Manifest, settings: Settings,
     else:
         held = before
     changes = Changes(unit, now, held, saved, mirrored=0 if first else held.count(), first=first, looked=looked)
-    for _directory, pairs in differences(held, now):
-        for old, new in pairs:
-            what = _what(old, new)
-            if what == "created":
-                changes.created += 1
-            elif what == "changed":
-                changes.changed += 1
-            elif what:
-                changes.removed += 1
+    for what, _path in changes.items():
+        if what == "created":
+            changes.created += 1
+        elif what == "changed":
+            changes.changed += 1
+        else:
+            changes.removed += 1
     return changes
 
 
@@ -261,7 +269,7 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit, last: Mani
     source, target = os.fsencode(unit.source), os.fsencode(mirror)
 
     def like(held: Entry, entry: Entry) -> bool:
-        if not alike(held, entry):
+        if not alike(held, entry) or entry.path in damaged:
             return False
         if entry.kind != "f" or (entry.path not in doubtful and entry.ctime_ns + DOUBT_NS < held.ctime_ns):
             return True
@@ -284,9 +292,11 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit, last: Mani
         held = writer.finish()
     theirs = _leaders(held)
     doubtful: set[bytes] = set()
+    damaged: set[bytes] = set()
     ours_once: set[bytes] = {entry.path for entry in last.entries()} if last is not None and unit.loose else set()
     for _directory, pairs in differences(last, now) if last is not None else ():
         doubtful.update(new.path for old, new in pairs if old is not None and new is not None and new.kind == "f")
+        damaged.update(old.path for old, _new in pairs if old is not None and not old.ctime_ns and old.name in JUDGED.values())
     known: dict[bytes, Entry | None] = {}
     for _directory, pairs in differences(held, now):
         for old, new in pairs:
@@ -323,6 +333,53 @@ def mirror(wanted: Sequence[Changes], settings: Settings, tally: Tally) -> Itera
             yield outcome
     finally:
         os.umask(umask)
+
+
+class _Passing:
+    """Tells of a path of a unit whether it is a repository's lock, or a file of it that is not whole yet, which is never mirrored.
+
+    :param now: what the source has; it is only looked at for paths that may be such.
+    """
+
+    def __init__(self, now: Manifest) -> None:
+        self.now = now
+
+    @cached_property
+    def stores(self) -> dict[bytes, str]:
+        return find_stores(self.now)
+
+    @cached_property
+    def under_way(self) -> set[bytes]:
+        """The ``.hg`` directories with a transaction's journal."""
+        found = set()
+        for directory, block in self.now.blocks():
+            store = directory.removesuffix(b"/store")
+            if store in self.stores and store != directory and b"journal" in block:
+                found |= {store for entry in unpack(directory, block) if entry.name == b"journal"}
+        return found
+
+    def __call__(self, path: bytes) -> bool:
+        if not _MAY_PASS.search(path):
+            return False
+        store = innermost(self.stores, path.rpartition(b"/")[0])
+        if store is None:
+            return False
+        inner = path[len(store) + 1 :] if store else path
+        if self.stores[store] == "git":
+            return kind_of(inner) == "passing"
+        return passing(inner) or (journal(inner) and store in self.under_way)
+
+
+def innermost(stores: Mapping[bytes, str], directory: bytes) -> bytes | None:
+    """Return the innermost of some repositories that a directory belongs to."""
+    if not stores:
+        return None
+    while True:
+        if directory in stores:
+            return directory
+        if not directory:
+            return None
+        directory = directory.rpartition(b"/")[0]
 
 
 def find_stores(manifest: Manifest) -> dict[bytes, str]:
@@ -362,6 +419,8 @@ class _Worker:
             where = failure.filename2 or failure.filename
             place = f" ({shown(os.fsencode(where))})" if isinstance(where, str | bytes) else ""
             error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {failure.strerror}{place}.")
+        except Exception as failure:  # whatever it is, it is this unit's alone
+            error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {told(failure)}.")
         finally:
             task.close()
         return task.outcome("failed", error)
@@ -379,6 +438,7 @@ class _Task:
         self.untold = [0, 0]
         self.known: dict[bytes, Entry | None] = {}
         self.unreadable: list[RepomanError] = []
+        self.damaged: list[GitDirectory | HgDirectory] = []
         self.touched: set[bytes] = set()
         self.stores: dict[bytes, str] = {}
         self.name = os.fsencode(self.unit.name)
@@ -438,16 +498,22 @@ class _Task:
         )
         self.say("scanning")
         self.stores = find_stores(self.changes.now)
-        repositories = self._repositories()
-        for each in repositories:
+        found = self._repositories()
+        repositories: list[GitDirectory | HgDirectory] = []
+        for each in found:
             self.say("copying objects")
             try:
                 each.bring()
             except RepomanError as error:
-                # Of a repository that is damaged, a mirror as damaged is better than none.
-                if isinstance(error, BusyError) or not changes.first:
+                if isinstance(error, BusyError | UnreadableError) or not (changes.first or isinstance(error, DamagedError)):
                     raise
                 self.unreadable.append(error)
+                self.damaged.append(each)
+                if changes.first or not each.have:  # a mirror as damaged is better than none
+                    repositories.append(each)
+            else:
+                self.unreadable += each.unreadable.values()
+                repositories.append(each)
         self.say("copying")
         for each in repositories:
             each.publish()
@@ -455,6 +521,7 @@ class _Task:
         for each in repositories:
             each.remove()
         self._take(repositories)
+        self._leave(repositories)
         self._directories()
         if changes.first:
             self._put_in_place(top)
@@ -479,18 +546,23 @@ class _Task:
             for entry in group[1:]:
                 self.copier.hard_link(group[0].path, entry, entry)
 
+    def _leave(self, mirrored: list[GitDirectory | HgDirectory]) -> None:
+        """Take over what the mirrors of damaged repositories hold, those that were left as they were too, so that the next run tries again."""
+        for each in self.damaged:
+            if each not in mirrored:
+                held = each.held()
+                for path in each.seen.keys() | held.keys():
+                    if (entry := held.get(path)) != each.seen.get(path):
+                        self.known[path] = entry
+                self.touched |= each.touched
+            judged = each.prefix + JUDGED[self.stores[each.path]]
+            if entry := self.known.get(judged, each.seen.get(judged)):
+                self.known[judged] = entry._replace(ctime_ns=0)
+
     # Which repositories there are
 
     def _store(self, directory: bytes) -> bytes | None:
-        """Return the innermost repository that a directory belongs to."""
-        if not self.stores:
-            return None
-        while True:
-            if directory in self.stores:
-                return directory
-            if not directory:
-                return None
-            directory = directory.rpartition(b"/")[0]
+        return innermost(self.stores, directory)
 
     def _kind(self, store: bytes, path: bytes) -> str:
         inner = path[len(store) + 1 :] if store else path
@@ -677,18 +749,16 @@ class _Task:
         if self.known:
             path = f"{manifest.path or os.path.join(self.settings.scratch, f'{os.getpid()}.{id(self)}')}.mirrored"
             manifest = rewrite(manifest, self.known, path)
-        damaged = [each for each in self.unreadable if not isinstance(each, UnreadableError)]
         if self.unreadable:
             first = self.unreadable[0]
             more = f" And {len(self.unreadable) - 1} more like it." if len(self.unreadable) > 1 else ""
             result = self.outcome("failed", MirrorError(f"{first.message} All else of {self.unit.name} was mirrored.{more}", *first.hints))
         else:
             result = self.outcome("synced" if copier.files or self.changes.total else "up to date")
-        if not damaged:
-            if not manifest.path:
-                manifest.save(path := os.path.join(self.settings.scratch, f"{os.getpid()}.{id(self)}.manifest"))
-                manifest = Manifest(path=path, digest=manifest.digest)
-            result.manifest, result.digest = manifest.path, manifest.digest
+        if not manifest.path:
+            manifest.save(path := os.path.join(self.settings.scratch, f"{os.getpid()}.{id(self)}.manifest"))
+            manifest = Manifest(path=path, digest=manifest.digest)
+        result.manifest, result.digest = manifest.path, manifest.digest
         result.settled = not self.known
         result.created = [os.fsdecode(path) for path in self._unforeseen()]
         return result
@@ -713,15 +783,30 @@ def verify(unit: Unit, settings: Settings) -> list[str]:
     options += ["-X"] * settings.xattrs + ["-A"] * settings.acls
     if unit.loose:
         options += ["--exclude=/*/"]
+    options += ["--from0", "--exclude-from=-"]
     command = ["rsync", *options, os.path.join(unit.source, ""), os.path.join(settings.mirror(unit), "")]
+    left_out = b"".join(_pattern(each) + b"\0" for each in _passing_paths(unit))
     try:
-        done = subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, check=False)
+        done = subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, input=left_out, capture_output=True, check=False)
     except FileNotFoundError as error:
         raise RepomanError("rsync is not installed, so contents cannot be compared.", "install rsync") from error
     found = [shown(each) for each in done.stdout.splitlines() if each and not (unit.loose and each.endswith(b" ./"))]
     if done.returncode:
         found += [shown(each) for each in done.stderr.splitlines()[:SHOWN_ERRORS]]
     return found + ([] if unit.loose else _check(unit, settings))
+
+
+def _passing_paths(unit: Unit) -> Iterator[bytes]:
+    """Yield what of a unit is never mirrored; nothing where it cannot be read, which rsync says."""
+    with suppress(OSError, UnreadableError):
+        now = scan(unit)
+        passes = _Passing(now)
+        yield from (entry.path for entry in now.entries() if passes(entry.path))
+
+
+def _pattern(path: bytes) -> bytes:
+    """Return the pattern by which rsync leaves out this one path."""
+    return b"/" + (re.sub(rb"([*?[\\])", rb"\\\1", path) if re.search(rb"[*?[]", path) else path)
 
 
 def _check(unit: Unit, settings: Settings) -> list[str]:

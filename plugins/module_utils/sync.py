@@ -28,6 +28,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import backup, mirror, registry, scan, target, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, escaped, file_of, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import MirrorError, sizes
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError, UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror import Changes, Outcome, Settings, Tally
 from ansible_collections.homelab.repoman.plugins.module_utils.runlog import RunLog
@@ -213,6 +214,8 @@ class Job:
                         work.fail(error)
                     except OSError as error:
                         work.fail(watch.explained(error))
+                    except Exception as error:  # whatever it is, it is this unit's alone
+                        work.fail(MirrorError(f"{shown(os.fsencode(unit.name))}: it could not be compared: {scan.told(error)}."))
                     report((unit.name, work.line))
                     return work.line
 
@@ -278,6 +281,9 @@ class Job:
             except OSError as error:
                 work.changes = None
                 work.fail(watch.explained(error))
+            except Exception as error:  # whatever it is, it is this unit's alone
+                work.changes = None
+                work.fail(MirrorError(f"{shown(os.fsencode(work.unit.name))}: it could not be compared: {scan.told(error)}."))
 
         with ThreadPoolExecutor(self.params["jobs"] or LOOKS) as pool:
             list(pool.map(see, open_ones))
@@ -657,8 +663,7 @@ def _listed(path: Path) -> list[str]:
 def _size(path: Path, report: Callable[[Any], None]) -> tuple[int, int]:
     """Return how many files are in a directory, and their bytes."""
     files = size = 0
-    for directory, _names, names in os.walk(path):
-        for name in names:
-            files += 1
-            size += os.lstat(os.path.join(directory, name)).st_size
+    for each in sizes(os.fsencode(path)):
+        files += 1
+        size += each
     return files, size

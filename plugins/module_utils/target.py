@@ -23,7 +23,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import socket
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -34,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import registry
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import _delete
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotThereError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, mount_of
 
@@ -508,11 +508,8 @@ def expired(times: list[str], now: datetime, last_run: float, days: int) -> list
 
 def discard(path: Path) -> None:
     """Remove a directory of ours and all it holds, following no link; also where directories in it cannot be written."""
+    parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        shutil.rmtree(path)
-    except PermissionError:
-        for directory, names, _files in os.walk(path):
-            for child in (Path(directory, name) for name in names):
-                if not child.is_symlink():
-                    child.chmod(0o700)
-        shutil.rmtree(path)
+        _delete(os.fsencode(path.name), parent, tree=True)
+    finally:
+        os.close(parent)

@@ -101,6 +101,34 @@ def test_the_first_run_is_predicted_done_and_not_done_again(world: BackupWorld) 
     assert not world.sync(check=True)["changed"]
 
 
+def test_a_damaged_repository_is_told_of_each_time(world: BackupWorld) -> None:
+    """Its first copy is as damaged; no run after it says that all is well, until it is."""
+    blob = git(world.repos / "isurus", "rev-parse", "HEAD:README").strip()
+    lost = world.repos / "isurus/.git/objects" / blob[:2] / blob[2:]
+    lost.rename(world.root / "lost")
+    for more in ({"init": True, "allow_local": True}, {}, {"full": True}, {}):
+        result = world.sync(**more)
+        assert line(result, "isurus")["action"] == "failed"
+        assert "is damaged" in result["msg"]
+    assert world.differences() == []
+    (world.root / "lost").rename(lost)
+    assert line(world.sync(), "isurus")["action"] == "synced"
+    assert not world.sync(full=True)["changed"]
+
+
+def test_a_stale_lock_is_nobodys_difference(world: BackupWorld) -> None:
+    """A lock that a killed git left is not backed up: no run plans it, none misses it."""
+    world.init()
+    world.write("isurus/.git/index.lock", "")
+    assert world.sync()["changed"]  # the time of the directory
+    for more in ({}, {"full": True}, {"full": True}):
+        assert not world.sync(check=True, **more)["changed"]
+        assert not world.sync(**more)["changed"]
+    assert set(actions(world.sync(verify=True)).values()) == {"same"}
+    (world.backup / "isurus/lost").write_text("x")
+    assert line(world.sync(verify=True), "isurus")["differences"] == ["*deleting   lost", ".d..t...... ./"]
+
+
 def test_what_a_run_replaces_and_removes_is_kept(world: BackupWorld) -> None:
     """What a run replaces and removes is kept."""
     world.write("plain/old", "old")
