@@ -28,7 +28,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import backup, mirror, registry, scan, target, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, escaped, file_of, shown
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError, UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError, RepomanError, UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror import Changes, Outcome, Settings, Tally
 from ansible_collections.homelab.repoman.plugins.module_utils.runlog import RunLog
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Scan, Unit
@@ -108,6 +108,7 @@ class Work:
     :param changes: what its mirror lacks; None where nothing is to be done, or can be.
     :param full: whether its mirror was looked at, not only the last manifest.
     :param scanned: the manifest's file and digest where only they are to be saved.
+    :param absent: there is neither a source nor a mirror.
     """
 
     unit: Unit
@@ -115,6 +116,7 @@ class Work:
     changes: Changes | None = None
     full: bool = False
     scanned: Scan | None = None
+    absent: bool = False
 
     def fail(self, error: RepomanError) -> None:
         """Let it be a failure."""
@@ -216,8 +218,11 @@ class Job:
                     report((unit.name, work.line))
                     return work.line
 
+                chosen = [  # the mirror of what a restore had saved is put away by the next run
+                    (unit, name) for unit, name in self._units() if unit or self.params["names"] or not backup.SAVED.search(name)
+                ]
                 with ThreadPoolExecutor(self.params["jobs"] or LOOKS) as pool:
-                    return {"changed": False, "units": list(pool.map(look, self._units())), "target": self.target.root, "steps": []}
+                    return {"changed": False, "units": list(pool.map(look, chosen)), "target": self.target.root, "steps": []}
 
     # ---- which units -----------------------------------------------------------------------------------------------------------
 
@@ -235,20 +240,34 @@ class Job:
                 directory = self.backup.directory_of(name, [*everything, *gone])
                 if directory in left_out:
                     raise ConflictError(
-                        f"{name!r} has backup = false, so it is not backed up.",
+                        f"{left_out[directory]!r} has backup = false, so {directory} is not backed up.",
                         f"change it in {self.backup.path}, or in {registry.override_path(self.backup.path, left_out[directory])}",
                     )
                 wanted.append(directory)
         chosen = [name for name in dict.fromkeys(wanted) if name not in left_out]
+        self.warnings += self._dishonoured(chosen, left_out)
         return [(everything.get(name), name) for name in chosen]
 
     def _left_out(self) -> dict[str, str]:
-        """Return the directories that are not backed up, each with the project that says so."""
+        """Return the directories that are not backed up, each with the project that is all of it and says so."""
+        paths = self.backup.paths
         return {
-            self.backup.directory(name): name
+            paths[name]: name
             for name, project in self.backup.projects.items()
-            if not project.backup and self.backup.directory(name)
+            if not project.backup and paths[name] and "/" not in paths[name]
         }
+
+    def _dishonoured(self, chosen: Iterable[str], left_out: dict[str, str]) -> list[str]:
+        """Return of which projects it cannot be honoured whether they are to be backed up: a directory is backed up as one."""
+        found: list[str] = []
+        units = set(chosen)
+        for name, project in self.backup.projects.items():
+            directory = self.backup.directory(name)
+            if not project.backup and directory in units:
+                found.append(f"backup = false of {name!r} cannot be honoured: {directory} is backed up as one.")
+            elif project.backup and directory in left_out and not self.params["names"]:
+                found.append(f"{name!r} is not backed up: {left_out[directory]!r} has backup = false, and {directory} is left out as one.")
+        return found
 
     # ---- planning --------------------------------------------------------------------------------------------------------------
 
@@ -343,9 +362,23 @@ class Job:
             )
 
     def _plan_gone(self, work: Work) -> None:
-        """Plan for a mirror whose source is gone: it fails, unless it was named and shrinking is allowed, or a restore had saved it there."""
+        """Plan for a mirror whose source is gone: it fails, unless it was named and shrinking is allowed, or a restore had saved it there.
+
+        Where there is no mirror either, nothing is to be done, which fails too unless shrinking is allowed.
+        """
         typed = shlex.quote(shown(os.fsencode(work.unit.name)))
-        if (self.params["names"] and self.params["allow_shrink"]) or backup.SAVED.search(work.unit.name):
+        meant = self.params["names"] and self.params["allow_shrink"]
+        if work.unit.name not in backup.mirrors(self.target):
+            work.absent = True
+            if not meant:
+                work.fail(
+                    NotKnownError(
+                        f"there is neither a repository nor a mirror of {shown(os.fsencode(work.unit.name))}.",
+                        f"what is kept of it: repoman sync --list-kept {typed}",
+                    )
+                )
+            return
+        if not self.params["verify"] and (meant or backup.SAVED.search(work.unit.name)):
             work.line["action"] = "gone"
             return
         work.fail(
@@ -388,7 +421,8 @@ class Job:
 
         def tell(work: Work) -> None:
             log.write(work.line)
-            report((work.unit.name, work.line))
+            if not work.absent:
+                report((work.unit.name, work.line))
 
         try:
             for work in works:
@@ -633,11 +667,11 @@ def _list_kept(whole: Backup, params: dict[str, Any]) -> dict[str, Any]:
         found = target.open_for_reading(whole.place)[0]
         times = target.kept_times(found)
         known = set(backup.mirrors(found)) | {unit for each in times for unit in _listed(found.ours("kept", each))}
-        unit = whole.directory_of(name, known | {backup.LOOSE})
+        inside = whole.path_of(name, known | {backup.LOOSE})
         kept = []
         for each in times:
-            path = found.ours("kept", each, unit)
-            if path.is_dir():
+            path = found.ours("kept", each, inside)
+            if path.is_dir() and os.path.realpath(path) == str(path):
                 files, size = _size(path, report)
                 kept.append({"time": each, "path": shown(os.fsencode(path)), "files": files, "bytes": size})
         return {"changed": False, "name": name, "kept": kept, "target": found.root}

@@ -205,6 +205,84 @@ def test_directories_cannot_be_called_as_ours(world: BackupWorld) -> None:
     assert "evil" not in world.ours("mirror.toml").read_text()
 
 
+def test_a_project_inside_a_directory_is_backed_up_with_it(world: BackupWorld) -> None:
+    """Of projects below one directory all is backed up as one; that one of them wants none is told, and takes nothing from the others."""
+    world.git("sharks/lamna")
+    world.git("sharks/mako")
+    world.project("lamna", repo='"sharks/lamna"', backup="false")
+    world.project("mako", repo='"sharks/mako"')
+    result = world.init()
+    assert actions(result)["sharks"] == "synced"
+    assert (world.backup / "sharks/mako/README").exists()
+    assert world.last_sync("mako")
+    (warning,) = result["warnings"]
+    assert "'lamna' cannot be honoured: sharks is" in warning
+    assert actions(world.sync(names=["lamna"])) == actions(world.sync(names=["mako"])) == {"sharks": "unchanged"}
+    assert not world.sync(names=["isurus"])["warnings"]
+
+
+def test_a_directory_that_is_left_out_takes_projects_with_it_and_says_so(world: BackupWorld) -> None:
+    """A directory with backup = false is left out with the projects in it; that is told."""
+    world.git("sharks/mako")
+    world.project("fish", repo='"sharks"', backup="false")
+    world.project("mako", repo='"sharks/mako"')
+    result = world.init()
+    assert "sharks" not in actions(result)
+    (warning,) = result["warnings"]
+    assert "'mako' is not backed up" in warning
+    with pytest.raises(ConflictError, match="'fish' has backup = false, so sharks is not backed up"):
+        world.sync(names=["mako"])
+
+
+def test_a_project_that_is_a_link_is_what_it_points_at(world: BackupWorld) -> None:
+    """A project whose repository is a link in repos_root is backed up where the link points."""
+    (world.repos / "link").symlink_to("isurus")
+    world.project("shark", repo='"link"')
+    world.init()
+    first = world.last_sync("shark")
+    assert first
+    for params in ({}, {"allow_shrink": True}):
+        assert actions(world.sync(names=["shark"], **params)) == {"isurus": "unchanged"}
+    assert os.readlink(world.backup / "link") == "isurus"
+
+
+def test_a_project_outside_is_refused_by_name(world: BackupWorld) -> None:
+    """A project outside repos_root has no backup, and naming it means nothing else."""
+    outside = world.root / "elsewhere"
+    outside.mkdir()
+    (world.repos / "away").symlink_to(outside)
+    world.init()
+    world.project("out", repo=f'"{outside}"')
+    world.project("root", repo='"."')
+    world.project("away")
+    for name in ("out", "root", "away"):
+        for run in (
+            lambda name=name: world.sync(names=[name]),
+            lambda name=name: world.sync(names=[name], allow_shrink=True),
+            lambda name=name: world.sync(list_kept=name),
+            lambda name=name: world.restore(name, check=True, overwrite=True),
+        ):
+            with pytest.raises(ConflictError, match="is not inside repos_root"):
+                run()
+
+
+def test_a_name_without_repository_and_mirror(world: BackupWorld) -> None:
+    """Of a project that has neither repository nor mirror that is said; with shrinking allowed there is nothing to do."""
+    world.project("isurus")
+    world.init()
+    shutil.rmtree(world.repos / "isurus")
+    assert actions(world.sync(names=["isurus"], allow_shrink=True)) == {"isurus": "gone"}
+    noted = world.last_sync("isurus")
+    wait_for_another_second(noted)
+    for check in (True, False):
+        result = world.sync(check, names=["isurus"], allow_shrink=True)
+        assert actions(result) == {"isurus": "unchanged"}
+        assert not result["changed"]
+        assert "neither a repository nor a mirror" in line(world.sync(check, names=["isurus"]), "isurus")["msg"]
+    assert "neither" in line(world.sync(verify=True, names=["isurus"]), "isurus")["msg"]
+    assert world.last_sync("isurus") == noted
+
+
 def test_odd_names_arrive(world: BackupWorld) -> None:
     """Odd names arrive."""
     for name in ODD_NAMES:
