@@ -11,14 +11,16 @@ far each process also has threads that wait for it.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
@@ -47,11 +49,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     walk,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.spread import stream
+from ansible_collections.homelab.repoman.plugins.module_utils.target import discard
 
 FAR_THREADS = 16
 FAR_UNITS = 8
 FAR_BATCH = 512
 SHOWN_ERRORS = 3
+FULL = (errno.ENOSPC, errno.EDQUOT)
 DOUBT_NS = 60 * 10**9
 """A file of the source that changed later than its copy was made, or so little before it that clocks may differ, is compared."""
 LAST = ".last"
@@ -192,16 +196,27 @@ class Tally:
             self.running.pop(name, None)
 
 
-def prepare(settings: Settings) -> None:
-    """Make the directories of a run, and clear away what a killed run left; a first copy that was not finished is kept to go on with."""
-    os.makedirs(os.path.join(settings.work, "new"), mode=0o700, exist_ok=True)
-    work = os.open(settings.work, os.O_RDONLY | os.O_DIRECTORY)
+def prepare(settings: Settings, wanted: Container[str] | None = None) -> None:
+    """Make the directories of a run, and clear away what a killed run left; a first copy that was not finished is kept to go on with.
+
+    :param wanted: the units whose first copy that may be; None for all.
+    """
+    new = os.path.join(settings.work, "new")
+    os.makedirs(new, mode=0o700, exist_ok=True)
+    _clear(settings.work, ("new",))
+    if wanted is not None:
+        _clear(new, wanted)
+
+
+def _clear(directory: str, stays: Container[str]) -> None:
+    """Remove what a directory of ours holds, but for what stays."""
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for each in os.listdir(work):
-            if each != "new":
-                _delete(os.fsencode(each), work, stat.S_ISDIR(os.stat(each, dir_fd=work, follow_symlinks=False).st_mode))
+        for each in os.listdir(held):
+            if each not in stays:
+                _delete(os.fsencode(each), held, stat.S_ISDIR(os.stat(each, dir_fd=held, follow_symlinks=False).st_mode))
     finally:
-        os.close(work)
+        os.close(held)
 
 
 def plan(unit: Unit, before: Manifest | None, now: Manifest, settings: Settings, *, saved: str = "") -> Changes:
@@ -351,20 +366,25 @@ class _Worker:
         if self.settings.far and self.pool is None:
             self.pool = ThreadPoolExecutor(FAR_THREADS)
         task = _Task(changes, self.settings, tell, self.pool)
+        state = "failed"
         error: RepomanError
+        full = False
         try:
-            return task.run()
-        except BusyError as busy:
-            return task.outcome("too busy", busy)
-        except RepomanError as failure:
-            error = failure
-        except OSError as failure:
-            where = failure.filename2 or failure.filename
-            place = f" ({shown(os.fsencode(where))})" if isinstance(where, str | bytes) else ""
-            error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {failure.strerror}{place}.")
+            try:
+                return task.run()
+            except BusyError as busy:
+                state, error = "too busy", busy
+            except RepomanError as failure:
+                error = failure
+            except OSError as failure:
+                where = failure.filename2 or failure.filename
+                place = f" ({shown(os.fsencode(where))})" if isinstance(where, str | bytes) else ""
+                error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {failure.strerror}{place}.")
+                full = failure.errno in FULL
+            task.clear(full)
         finally:
             task.close()
-        return task.outcome("failed", error)
+        return task.outcome(state, error)
 
 
 class _Task:
@@ -398,6 +418,14 @@ class _Task:
             result.files, result.bytes, result.kept_bytes = self.begun.files, self.begun.bytes, self.begun.kept_bytes
             result.notes = sorted(self.begun.notes)
         return result
+
+    def clear(self, full: bool) -> None:
+        """Remove what is not whole yet; on a full target also a first copy, which would only keep the others from theirs."""
+        with suppress(OSError):
+            if self.begun is not None:
+                self.begun.clear()
+            if full and self.changes.first:
+                discard(Path(self.settings.new(self.unit)))
 
     def close(self) -> None:
         if self.begun is not None:

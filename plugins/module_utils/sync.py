@@ -168,14 +168,16 @@ class Job:
             scratch = stack.enter_context(self._scratch())
             times = target.kept_times(self.target)
             settings = self._settings(scratch, target.kept_name(self.now, times))
+            self.stamps = target.settled(target.read_stamps(self.target), self.session, self.now.timestamp())
+            expired = target.expired(times, self.now, self.stamps.run, self.params["keep_days"])
             if not self.check:
                 with suppress(OSError):  # what a run that failed left may be what fills the target
-                    mirror.prepare(settings)
+                    mirror.prepare(settings, {unit.name for unit in backup.units(place.repos_root)} - self._left_out().keys())
+                with suppress(OSError):  # and so may what has expired; what cannot be removed is told of when all else is done
+                    self._expire(expired)
                 target.check_writable(place, self.target)
                 stack.enter_context(target.announced(self.target))
-            self.stamps = target.settled(target.read_stamps(self.target), self.session, self.now.timestamp())
             works = self._plan(settings)
-            expired = target.expired(times, self.now, self.stamps.run, self.params["keep_days"])
             lines = [work.line for work in works]
             diff = self._diff(works)
             if not self.check:

@@ -597,8 +597,58 @@ def test_a_target_that_fills_keeps_the_old_mirrors(world: BackupWorld) -> None:
         assert held
         assert held[0].read_text() == "x" * 6_000_000
         assert git(world.backup / "isurus", "fsck", "--full") == ""
+        assert os.listdir(world.ours("work")) == ["new"]
         subprocess.run(["mount", "-o", "remount,size=80m", str(world.backup)], check=True)
         world.sync()
+        assert world.differences() == []
+
+
+def test_a_project_that_does_not_fit_blocks_nobody(world: BackupWorld) -> None:
+    """A new project that does not fit fails, leaves nothing that takes the others' space, and is done once there is room."""
+    with tmpfs(world.backup, "size=20m"):
+        world.sync(init=True)
+        for number in range(6):
+            world.write(f"huge/{number}", "z" * 5_000_000)
+        for turn in range(2):
+            world.write("plain/new", "y" * 6_000_000 + str(turn))
+            result = world.sync(names=["huge"])
+            assert "No space left" in line(result, "huge")["msg"]
+            assert os.listdir(world.ours("work") / "new") == []
+            assert actions(world.sync(names=["plain"], keep_days=0)) == {"plain": "synced"}
+            shutil.rmtree(world.ours("kept"), ignore_errors=True)
+        subprocess.run(["mount", "-o", "remount,size=80m", str(world.backup)], check=True)
+        assert actions(world.sync())["huge"] == "synced"
+        assert world.differences() == []
+
+
+def test_a_first_copy_that_nobody_wants_any_more_is_cleared_away(world: BackupWorld) -> None:
+    """What a killed run began of a project goes with the project; what it began of others stays, also where only one is named."""
+    world.project("private", repo='"private"', backup="false")
+    world.write("private/file")
+    world.init()
+    world.write("later/file")
+    for name in ("gone", "later", "private"):
+        (world.ours("work/new") / name).mkdir(parents=True)
+        (world.ours("work/new") / name / "begun").touch()
+    world.sync(check=True)
+    assert len(os.listdir(world.ours("work/new"))) == 3
+    world.sync(names=["isurus"])
+    assert os.listdir(world.ours("work/new")) == ["later"]
+    assert actions(world.sync())["later"] == "synced"
+    assert os.listdir(world.ours("work/new")) == []
+    assert world.differences("--exclude=/private") == []
+
+
+def test_what_has_expired_makes_room(world: BackupWorld) -> None:
+    """A target that is full of what was kept long enough is no full target."""
+    with tmpfs(world.backup, "size=20m"):
+        world.sync(init=True)
+        old = world.ours("kept") / "20200101T000000Z/plain/old"
+        old.parent.mkdir(parents=True)
+        old.write_bytes(b"x" * 17_000_000)
+        world.write("plain/new")
+        assert actions(world.sync())["plain"] == "synced"
+        assert not old.exists()
         assert world.differences() == []
 
 
