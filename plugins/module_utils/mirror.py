@@ -232,7 +232,7 @@ def plan(unit: Unit, before: Manifest | None, now: Manifest, settings: Settings,
         begun = settings.new(unit)
         held = _look(begun, now, settings, unit, None) if _is_directory(begun) else Manifest()
     elif before is None or settings.full:
-        held = _look(mirror, now, settings, unit, last)
+        held = _look(mirror, now, settings, unit, last) if _is_directory(mirror) else Manifest()
     else:
         held = before
     changes = Changes(unit, now, held, saved, mirrored=0 if first else held.count(), first=first, looked=looked)

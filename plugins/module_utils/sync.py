@@ -599,7 +599,8 @@ def _inspect(whole: Backup, init: bool, allow_local: bool, only_read: bool) -> F
     found, fresh = target.inspect(whole.place, init, allow_local)
     if fresh and only_read:
         raise ConflictError(f"{found.root} is no backup yet.", "repoman sync --init")
-    return Found(found, fresh, _answers_in(found.root) > FAR_SECONDS)
+    there = next(path for path in (Path(found.root), *Path(found.root).parents) if path.is_dir())
+    return Found(found, fresh, _answers_in(str(there)) > FAR_SECONDS)
 
 
 def _answers_in(path: str) -> float:

@@ -100,6 +100,23 @@ def test_the_first_run_is_predicted_done_and_not_done_again(world: BackupWorld) 
     assert not world.sync(check=True)["changed"]
 
 
+def test_the_first_run_makes_its_directory(world: BackupWorld) -> None:
+    """Where only the parent of backup_root is there, the first run is predicted and done; what is not there is not made unasked."""
+    registered = world.registry.read_text().replace('/backup"', '/nfs/deep/repos"')
+    world.registry.write_text(registered)
+    (world.root / "nfs").mkdir()
+    with pytest.raises(ConflictError, match="there is no such directory"):
+        world.sync()
+    predicted = world.sync(check=True, init=True, allow_local=True)
+    assert os.listdir(world.root / "nfs") == []
+    done = world.init()
+    assert (done["steps"], done["diff"]) == (predicted["steps"], predicted["diff"])
+    assert set(actions(done).values()) == set(actions(predicted).values()) == {"synced"}
+    differ = differences(world.repos, world.root / "nfs/deep/repos", "--exclude=/.repoman")
+    assert [text for text in differ if not text.endswith(" ./")] == []
+    assert not world.sync()["changed"]
+
+
 def test_what_a_run_replaces_and_removes_is_kept(world: BackupWorld) -> None:
     """What a run replaces and removes is kept."""
     world.write("plain/old", "old")
