@@ -25,8 +25,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     RepomanError,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, account
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.target import OURS, Place, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror import LAST
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.target import OURS, Place, Target, created_of, kept_times
 
 LOOSE = scan.LOOSE
 RESTORING = ".repoman-restore-"
@@ -207,6 +208,19 @@ def mirrors(target: Target) -> list[str]:
             return sorted(entry.name for entry in listing if entry.name != OURS and entry.is_dir(follow_symlinks=False))
     except FileNotFoundError:
         return []
+
+
+def loose_names(state: Path, found: Target) -> tuple[set[bytes], bool]:
+    """Return which loose files in a target are the backup's, and whether that is all: others may have been there before.
+
+    :param state: the local directory of what is known of the target; elsewhere only what recent runs created is known.
+    """
+    path = str(state / "manifests" / file_of(LOOSE))
+    last = Manifest.load(path) or Manifest.load(path + LAST)
+    names = {entry.path for entry in last.entries()} if last is not None else set()
+    for name in kept_times(found):
+        names.update(created_of(found, name, LOOSE) or ())
+    return names, last is not None
 
 
 def file_of(unit: str) -> str:

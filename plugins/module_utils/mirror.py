@@ -16,7 +16,7 @@ import os
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -732,15 +732,15 @@ class _Task:
         return sorted(found)
 
 
-def verify(unit: Unit, settings: Settings) -> list[str]:
+def verify(unit: Unit, settings: Settings, ours: Iterable[bytes] = ()) -> list[str]:
     """Compare contents of source and mirror, and let git and hg check the mirror's repositories; changes nothing.
 
+    :param ours: of loose files, those that the mirror held; others on the target are none of it.
     :return: what differs or is wrong, one line each, fit to be shown.
     """
-    options = ["-n", "-a", "-H", "-c", "-i", "--delete", "--numeric-ids", "--one-file-system"]
+    options = ["-n", "-a", "-H", "-c", "-i", "--numeric-ids", "--one-file-system"]
     options += ["-X"] * settings.xattrs + ["-A"] * settings.acls
-    if unit.loose:
-        options += ["--exclude=/*/"]
+    options += ["--exclude=/*/"] if unit.loose else ["--delete"]
     command = ["rsync", *options, os.path.join(unit.source, ""), os.path.join(settings.mirror(unit), "")]
     try:
         done = subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, check=False)
@@ -749,7 +749,18 @@ def verify(unit: Unit, settings: Settings) -> list[str]:
     found = [shown(each) for each in done.stdout.splitlines() if each and not (unit.loose and each.endswith(b" ./"))]
     if done.returncode:
         found += [shown(each) for each in done.stderr.splitlines()[:SHOWN_ERRORS]]
-    return found + ([] if unit.loose else _check(unit, settings))
+    if not unit.loose:
+        return found + _check(unit, settings)
+    source, target = os.fsencode(unit.source), os.fsencode(settings.mirror(unit))
+    return found + [f"*deleting   {shown(each)}" for each in sorted(ours) if _is_file(target, each) and not _is_file(source, each)]
+
+
+def _is_file(directory: bytes, name: bytes) -> bool:
+    """Tell whether there is something of that name that is no directory."""
+    try:
+        return not stat.S_ISDIR(os.lstat(os.path.join(directory, name)).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _check(unit: Unit, settings: Settings) -> list[str]:

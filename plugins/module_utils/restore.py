@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import os
 import shlex
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -134,23 +133,15 @@ def layers_of(found: Target, unit: str, since: str | None) -> list[tuple[Layer, 
     layers: list[tuple[Layer, list[bytes] | None]] = [(Layer(os.fsencode(mirror), ""), [])]
     if since is not None:
         for name in reversed([name for name in target.kept_times(found) if name >= since]):
-            layers.append((Layer(os.fsencode(found.ours("kept", name, unit)), name), _created(found, name, unit)))
+            layers.append((Layer(os.fsencode(found.ours("kept", name, unit)), name), target.created_of(found, name, unit)))
     return layers
 
 
-def _created(found: Target, name: str, unit: str) -> list[bytes] | None:
-    """Return what a run created of a unit."""
-    try:
-        paths = json.loads(target.created_file(found, name).read_text(encoding="utf-8")).get(unit, [])
-        return None if paths is None else [os.fsencode(path) for path in paths]
-    except (OSError, ValueError, AttributeError, TypeError):
-        return []
-
-
-def merged(layers: Iterable[tuple[Layer, list[bytes] | None]], loose: bool) -> Items:
+def merged(layers: Iterable[tuple[Layer, list[bytes] | None]], loose: bool, ours: Container[bytes] | None = None) -> Items:
     """Return what the layers come to, the later over the earlier; a path's parents are directories, whatever came before.
 
     :param loose: take no directories.
+    :param ours: take only these from the mirror; None for all.
     """
     items: Items = {}
     for layer, created in layers:
@@ -160,6 +151,8 @@ def merged(layers: Iterable[tuple[Layer, list[bytes] | None]], loose: bool) -> I
             new = set(created)
             items = {path: item for path, item in items.items() if path not in new and new.isdisjoint(_parents(path))}
         for path, status in _walk(layer.root, loose):
+            if ours is not None and not layer.name and path not in ours:
+                continue
             old = items.get(path)
             if layer.name and old is not None and old.is_directory and stat.S_ISDIR(status.st_mode):
                 continue  # a directory of a kept file: the mirror's own is nearer to what it was
@@ -258,7 +251,8 @@ def _restore(
         unit, _slash, rest = inside.partition("/")
         sub = os.fsencode(rest)
         loose = unit == backup.LOOSE
-        everything = merged(layers_of(found, unit, since), loose)
+        names, known = backup.loose_names(state, found) if loose else (set(), False)
+        everything = merged(layers_of(found, unit, since), loose, names if known else None)
         if not everything or (sub and not (sub in everything and everything[sub].is_directory)):
             when = f" as of {params['from']}" if since else ""
             raise NotKnownError(

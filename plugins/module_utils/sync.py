@@ -211,7 +211,8 @@ class Job:
                         self._plan_gone(work)
                         return work.line
                     try:
-                        work.line["differences"] = mirror.verify(unit, settings)
+                        ours = backup.loose_names(self.state, self.target)[0] if unit.loose else ()
+                        work.line["differences"] = mirror.verify(unit, settings, ours)
                         work.line["action"] = "differs" if work.line["differences"] else "same"
                     except RepomanError as error:
                         work.fail(error)

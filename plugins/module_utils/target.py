@@ -478,6 +478,15 @@ def created_file(target: Target, name: str) -> Path:
     return target.ours("created", name)
 
 
+def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
+    """Return what a run created of a unit; None is everything."""
+    try:
+        paths = json.loads(created_file(target, name).read_text(encoding="utf-8")).get(unit, [])
+        return None if paths is None else [os.fsencode(path) for path in paths]
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []
+
+
 def kept_name(now: datetime, times: Iterable[str]) -> str:
     """Return the name of a new run's directory: its time, or just after the newest where the clock was set back."""
     newest = max(times, default="")

@@ -301,6 +301,25 @@ def test_loose_files(world: BackupWorld) -> None:
     assert (world.repos / "plain").is_dir()
 
 
+def test_what_lay_in_the_target_before_is_not_restored(world: BackupWorld) -> None:
+    """Files of others in the target are no loose files; where this machine knows nothing of the backup, all are."""
+    (world.backup / "photos.zip").write_text("photos")
+    (world.repos / "notes.txt").unlink()
+    assert world.restore("(loose files)")["restored"]["files"] == 1
+    assert sorted(os.listdir(world.repos)) == ["isurus", "notes.txt", "plain"]
+    with pytest.raises(NotKnownError):
+        world.restore("(loose files)", paths=["photos.zip"])
+    world.write("notes.txt", "changed\n")
+    when = next_run(world)
+    (world.repos / "notes.txt").unlink()
+    (world.state / "manifests").rename(world.state / "elsewhere")
+    world.restore("(loose files)", to=str(world.root / "all"))
+    assert sorted(os.listdir(world.root / "all")) == ["notes.txt", "photos.zip"]
+    (world.state / "elsewhere").rename(world.state / "manifests")
+    world.restore("(loose files)", to=str(world.root / "old"), **{"from": when})
+    assert [path.read_text() for path in (world.root / "old").iterdir()] == ["text\n"]
+
+
 @pytest.mark.parametrize("path", ["../isurus/README", "/etc/passwd", "src/../../isurus", "", "a\0b"])
 def test_paths_that_lead_out_are_refused(world: BackupWorld, path: str) -> None:
     """Paths that lead out of the repository are wrong usage."""

@@ -765,6 +765,23 @@ def test_verify_tells_and_changes_nothing(world: BackupWorld) -> None:
     assert seen(world.root) == before
 
 
+def test_what_lay_in_the_target_before_is_no_loose_file(world: BackupWorld) -> None:
+    """Files of others in an adopted target are neither differences nor restored; loose files of ours that are gone from the source are."""
+    (world.backup / "photos.zip").write_text("photos")
+    world.write("other.txt")
+    world.init()
+    (world.backup / "later.zip").write_text("later")
+    assert set(actions(world.sync(verify=True)).values()) == {"same"}
+    (world.repos / "other.txt").unlink()
+    for lost in (False, True):
+        if lost:
+            shutil.rmtree(world.state / "manifests")
+        verified = line(world.sync(verify=True), "(loose files)")
+        assert verified["differences"] == ["*deleting   other.txt"]
+    world.sync(full=True)
+    assert (world.backup / "other.txt").exists()  # it is not known any more whose it is
+
+
 def test_verify_needs_a_backup(world: BackupWorld) -> None:
     """Verify needs a backup."""
     with pytest.raises(ConflictError):
