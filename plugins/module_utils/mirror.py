@@ -53,6 +53,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.target import disc
 
 FAR_THREADS = 16
 FAR_UNITS = 8
+FAR_FIRST_UNITS = 16
+"""So many units are mirrored at once on a far target; where some are copied for the first time."""
 FAR_BATCH = 512
 SHOWN_ERRORS = 3
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -76,7 +78,7 @@ class Settings:
     :param account: uid and gid that git and hg run as, where the run is root's.
     :param tries: how often a repository that is being written is tried.
     :param far: each operation on the target costs a round trip.
-    :param jobs: processes at once; 0 for as many as there are processors.
+    :param jobs: units at once; 0 for as many as there are processors, or as a far target takes.
     """
 
     target: str
@@ -331,9 +333,12 @@ def mirror(wanted: Sequence[Changes], settings: Settings, tally: Tally) -> Itera
     """
     umask = os.umask(0)
     try:
-        threads = FAR_UNITS if settings.far else 1
-        work = _Worker(settings)
-        for _number, outcome in stream(work, wanted, settings.jobs or os.cpu_count() or 1, threads=threads, heard=tally.hear):
+        processors = os.cpu_count() or 1
+        at_once = settings.jobs or processors
+        if settings.far:
+            at_once = settings.jobs or (FAR_FIRST_UNITS if any(each.first for each in wanted) else FAR_UNITS)
+        processes = min(at_once, processors) if settings.far else at_once
+        for _number, outcome in stream(_Worker(settings), wanted, processes, at_once=at_once, heard=tally.hear):
             tally.running.pop(outcome.unit.name, None)
             yield outcome
     finally:
