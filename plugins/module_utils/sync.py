@@ -153,6 +153,11 @@ class Job:
         """The local directory of what is known of the target."""
         return self.backup.state(self.target)
 
+    @cached_property
+    def told(self) -> dict[str, list[str]]:
+        """What runs told of each unit that cannot be had on the target: once is enough."""
+        return self._read_told()
+
     def sync(self, report: watch.Report) -> dict[str, Any]:
         """Plan and, unless in check mode, do it."""
         me, place = self.backup.me, self.backup.place
@@ -449,6 +454,8 @@ class Job:
                         self._write_stamps(open_ones)
                     stamped = time.monotonic()
         finally:
+            with suppress(RepomanError):
+                self._write_told()
             try:
                 self._write_stamps([name for name in open_ones if not self._manifest(name).exists()])
             except RepomanError as error:  # such as a target that is full
@@ -480,7 +487,7 @@ class Job:
         """Take over what came of a unit."""
         line = work.line
         line["action"] = STATES[outcome.state]
-        line |= {"bytes": outcome.bytes, "kept_bytes": outcome.kept_bytes, "notes": outcome.notes}
+        line |= {"bytes": outcome.bytes, "kept_bytes": outcome.kept_bytes, "notes": self._untold(work.unit.name, outcome.notes)}
         if outcome.error is not None:
             action = line["action"]
             work.fail(outcome.error)
@@ -506,6 +513,27 @@ class Job:
         os.rename(self.target.mirror(name), Path(settings.kept, name))
         self.stamps.units.pop(name, None)
         self._manifest(name).unlink(missing_ok=True)
+        self.told.pop(name, None)
+
+    def _untold(self, name: str, notes: Iterable[str]) -> list[str]:
+        """Return the notes on a unit that no run has told yet; from now on they are told."""
+        told = self.told.setdefault(name, [])
+        new = [note for note in notes if note not in told]
+        told += new
+        return new
+
+    def _write_told(self) -> None:
+        """Remember what was told, where that is more or less than before."""
+        told = {name: notes for name, notes in sorted(self.told.items()) if notes}
+        if told != self._read_told():
+            registry.write_atomic(str(self.state / "notes.json"), json.dumps(told), self.backup.me)
+
+    def _read_told(self) -> dict[str, list[str]]:
+        try:
+            told = json.loads((self.state / "notes.json").read_text(encoding="utf-8"))
+            return {str(name): list(map(str, notes)) for name, notes in told.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
 
     def _write_stamps(self, void: Iterable[str]) -> None:
         """Write the stamps.

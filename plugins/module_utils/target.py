@@ -277,10 +277,13 @@ def locked(target: Target, state: Path, owner: Account) -> Iterator[None]:
     registry.make_directory(str(state), owner)
     handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(
+                f"another run works on {target.root}.", "wait for it to end", f"see which: fuser -v {state / 'lock'}"
+            ) from None
         yield
-    except BlockingIOError:
-        raise ConflictError(f"another run works on {target.root}.", "wait for it to end", f"see which: fuser -v {state / 'lock'}") from None
     finally:
         os.close(handle)
 

@@ -136,6 +136,10 @@ units:
     kept_bytes:
       description: Contents kept of what was replaced or removed; in check mode 0.
       type: int
+    notes:
+      description: What of it cannot be had on the target, such as owners. A note is told once, not again by each run.
+      type: list
+      elements: str
     differences:
       description: With O(verify), what differs, a line each.
       type: list

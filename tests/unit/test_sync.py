@@ -569,6 +569,33 @@ def test_root_serves_another_and_an_unreadable_project_fails_alone(monkeypatch: 
         assert world.last_sync("isurus")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to serve another")
+def test_what_cannot_be_had_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be had on the target is told once of each unit, not again by each run; of a unit that was put away it is forgotten."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        root = Path(name)
+        root.chmod(0o755)
+        world = BackupWorld(root, user="nobody")
+        world.write("foreign/file")
+        for path in (root, world.registry, world.backup, world.repos, world.repos / "foreign"):
+            os.chown(path, 65534, 65534)
+
+        def notes(**params: Any) -> list[str]:
+            world.write("foreign/file", f"{time.monotonic_ns()}\n")
+            return [note.split()[0] for note in line(world.sync(**params), "foreign").get("notes", [])]
+
+        assert notes(check=True, init=True, allow_local=True) == []
+        assert notes(init=True, allow_local=True) == ["owners"]
+        assert notes() == notes(full=True) == []
+        shutil.rmtree(world.repos / "foreign")
+        world.write("stays")
+        world.sync(names=["foreign"], allow_shrink=True)
+        world.write("foreign/file")
+        os.chown(world.repos / "foreign", 65534, 65534)
+        assert notes() == ["owners"]
+        assert notes() == []
+
+
 # ---- faults of the target ------------------------------------------------------------------------------------------------------
 
 
