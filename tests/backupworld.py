@@ -116,9 +116,9 @@ class BackupWorld:
         """Return a path in the backup's directory of repoman's own."""
         return self.backup / ".repoman" / name
 
-    def differences(self) -> list[str]:
+    def differences(self, *more: str) -> list[str]:
         """Ask rsync how repositories and mirrors differ."""
-        return differences(self.repos, self.backup, "--exclude=/.repoman")
+        return differences(self.repos, self.backup, "--exclude=/.repoman", *more)
 
 
 def git(where: Path, *command: str) -> str:

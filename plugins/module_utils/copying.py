@@ -207,6 +207,7 @@ class Copier:
         self._lock = threading.Lock()
         self._trees = False
         self._count = 0
+        self._prefix = b"%d.%d." % (os.getpid(), id(self))
         self._uid, self._gid = os.geteuid(), os.getegid()
         self._groups = {self._gid, *os.getgroups()}
 
@@ -214,6 +215,12 @@ class Copier:
         """Let go of the directories."""
         for each in (self.source, self.top, self.work):
             os.close(each)
+
+    def clear(self) -> None:
+        """Remove from ``work`` what is not whole yet, after an error: it may be what fills the target."""
+        for name in map(os.fsencode, os.listdir(self.work_path)):
+            if name.startswith(self._prefix):
+                _delete(name, self.work, stat.S_ISDIR(os.stat(name, dir_fd=self.work, follow_symlinks=False).st_mode))
 
     @contextmanager
     def inside(self, path: bytes) -> Iterator[None]:
@@ -295,7 +302,7 @@ class Copier:
         """Return a name in ``work`` that nothing has."""
         with self._lock:
             self._count += 1
-            return b"%d.%d.%d" % (os.getpid(), id(self), self._count)
+            return b"%s%d" % (self._prefix, self._count)
 
     # Files
 

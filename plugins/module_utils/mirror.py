@@ -11,16 +11,18 @@ far each process also has threads that wait for it.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
@@ -50,11 +52,15 @@ from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     walk,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.spread import stream
+from ansible_collections.homelab.repoman.plugins.module_utils.target import discard
 
 FAR_THREADS = 16
 FAR_UNITS = 8
+FAR_FIRST_UNITS = 16
+"""So many units are mirrored at once on a far target; where some are copied for the first time."""
 FAR_BATCH = 512
 SHOWN_ERRORS = 3
+FULL = (errno.ENOSPC, errno.EDQUOT)
 DOUBT_NS = 60 * 10**9
 """A file of the source that changed later than its copy was made, or so little before it that clocks may differ, is compared."""
 JUDGED = {"git": b"HEAD", "hg": b"requires"}
@@ -79,7 +85,7 @@ class Settings:
     :param account: uid and gid that git and hg run as, where the run is root's.
     :param tries: how often a repository that is being written is tried.
     :param far: each operation on the target costs a round trip.
-    :param jobs: processes at once; 0 for as many as there are processors.
+    :param jobs: units at once; 0 for as many as there are processors, or as a far target takes.
     """
 
     target: str
@@ -202,16 +208,27 @@ class Tally:
             self.running.pop(name, None)
 
 
-def prepare(settings: Settings) -> None:
-    """Make the directories of a run, and clear away what a killed run left; a first copy that was not finished is kept to go on with."""
-    os.makedirs(os.path.join(settings.work, "new"), mode=0o700, exist_ok=True)
-    work = os.open(settings.work, os.O_RDONLY | os.O_DIRECTORY)
+def prepare(settings: Settings, wanted: Container[str] | None = None) -> None:
+    """Make the directories of a run, and clear away what a killed run left; a first copy that was not finished is kept to go on with.
+
+    :param wanted: the units whose first copy that may be; None for all.
+    """
+    new = os.path.join(settings.work, "new")
+    os.makedirs(new, mode=0o700, exist_ok=True)
+    _clear(settings.work, ("new",))
+    if wanted is not None:
+        _clear(new, wanted)
+
+
+def _clear(directory: str, stays: Container[str]) -> None:
+    """Remove what a directory of ours holds, but for what stays."""
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for each in os.listdir(work):
-            if each != "new":
-                _delete(os.fsencode(each), work, stat.S_ISDIR(os.stat(each, dir_fd=work, follow_symlinks=False).st_mode))
+        for each in os.listdir(held):
+            if each not in stays:
+                _delete(os.fsencode(each), held, stat.S_ISDIR(os.stat(each, dir_fd=held, follow_symlinks=False).st_mode))
     finally:
-        os.close(work)
+        os.close(held)
 
 
 def plan(unit: Unit, before: Manifest | None, now: Manifest, settings: Settings, *, saved: str = "") -> Changes:
@@ -227,7 +244,7 @@ def plan(unit: Unit, before: Manifest | None, now: Manifest, settings: Settings,
         begun = settings.new(unit)
         held = _look(begun, now, settings, unit, None) if _is_directory(begun) else Manifest()
     elif before is None or settings.full:
-        held = _look(mirror, now, settings, unit, last)
+        held = _look(mirror, now, settings, unit, last) if _is_directory(mirror) else Manifest()
     else:
         held = before
     changes = Changes(unit, now, held, saved, mirrored=0 if first else held.count(), first=first, looked=looked)
@@ -326,9 +343,12 @@ def mirror(wanted: Sequence[Changes], settings: Settings, tally: Tally) -> Itera
     """
     umask = os.umask(0)
     try:
-        threads = FAR_UNITS if settings.far else 1
-        work = _Worker(settings)
-        for _number, outcome in stream(work, wanted, settings.jobs or os.cpu_count() or 1, threads=threads, heard=tally.hear):
+        processors = os.cpu_count() or 1
+        at_once = settings.jobs or processors
+        if settings.far:
+            at_once = settings.jobs or (FAR_FIRST_UNITS if any(each.first for each in wanted) else FAR_UNITS)
+        processes = min(at_once, processors) if settings.far else at_once
+        for _number, outcome in stream(_Worker(settings), wanted, processes, at_once=at_once, heard=tally.hear):
             tally.running.pop(outcome.unit.name, None)
             yield outcome
     finally:
@@ -408,22 +428,27 @@ class _Worker:
         if self.settings.far and self.pool is None:
             self.pool = ThreadPoolExecutor(FAR_THREADS)
         task = _Task(changes, self.settings, tell, self.pool)
+        state = "failed"
         error: RepomanError
+        full = False
         try:
-            return task.run()
-        except BusyError as busy:
-            return task.outcome("too busy", busy)
-        except RepomanError as failure:
-            error = failure
-        except OSError as failure:
-            where = failure.filename2 or failure.filename
-            place = f" ({shown(os.fsencode(where))})" if isinstance(where, str | bytes) else ""
-            error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {failure.strerror}{place}.")
-        except Exception as failure:  # whatever it is, it is this unit's alone
-            error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {told(failure)}.")
+            try:
+                return task.run()
+            except BusyError as busy:
+                state, error = "too busy", busy
+            except RepomanError as failure:
+                error = failure
+            except OSError as failure:
+                where = failure.filename2 or failure.filename
+                place = f" ({shown(os.fsencode(where))})" if isinstance(where, str | bytes) else ""
+                error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {failure.strerror}{place}.")
+                full = failure.errno in FULL
+            except Exception as failure:  # whatever it is, it is this unit's alone
+                error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {told(failure)}.")
+            task.clear(full)
         finally:
             task.close()
-        return task.outcome("failed", error)
+        return task.outcome(state, error)
 
 
 class _Task:
@@ -458,6 +483,14 @@ class _Task:
             result.files, result.bytes, result.kept_bytes = self.begun.files, self.begun.bytes, self.begun.kept_bytes
             result.notes = sorted(self.begun.notes)
         return result
+
+    def clear(self, full: bool) -> None:
+        """Remove what is not whole yet; on a full target also a first copy, which would only keep the others from theirs."""
+        with suppress(OSError):
+            if self.begun is not None:
+                self.begun.clear()
+            if full and self.changes.first:
+                discard(Path(self.settings.new(self.unit)))
 
     def close(self) -> None:
         if self.begun is not None:
@@ -774,15 +807,15 @@ class _Task:
         return sorted(found)
 
 
-def verify(unit: Unit, settings: Settings) -> list[str]:
+def verify(unit: Unit, settings: Settings, ours: Iterable[bytes] = ()) -> list[str]:
     """Compare contents of source and mirror, and let git and hg check the mirror's repositories; changes nothing.
 
+    :param ours: of loose files, those that the mirror held; others on the target are none of it.
     :return: what differs or is wrong, one line each, fit to be shown.
     """
-    options = ["-n", "-a", "-H", "-c", "-i", "--delete", "--numeric-ids", "--one-file-system"]
+    options = ["-n", "-a", "-H", "-c", "-i", "--numeric-ids", "--one-file-system"]
     options += ["-X"] * settings.xattrs + ["-A"] * settings.acls
-    if unit.loose:
-        options += ["--exclude=/*/"]
+    options += ["--exclude=/*/"] if unit.loose else ["--delete"]
     options += ["--from0", "--exclude-from=-"]
     command = ["rsync", *options, os.path.join(unit.source, ""), os.path.join(settings.mirror(unit), "")]
     left_out = b"".join(_pattern(each) + b"\0" for each in _passing_paths(unit))
@@ -793,7 +826,18 @@ def verify(unit: Unit, settings: Settings) -> list[str]:
     found = [shown(each) for each in done.stdout.splitlines() if each and not (unit.loose and each.endswith(b" ./"))]
     if done.returncode:
         found += [shown(each) for each in done.stderr.splitlines()[:SHOWN_ERRORS]]
-    return found + ([] if unit.loose else _check(unit, settings))
+    if not unit.loose:
+        return found + _check(unit, settings)
+    source, target = os.fsencode(unit.source), os.fsencode(settings.mirror(unit))
+    return found + [f"*deleting   {shown(each)}" for each in sorted(ours) if _is_file(target, each) and not _is_file(source, each)]
+
+
+def _is_file(directory: bytes, name: bytes) -> bool:
+    """Tell whether there is something of that name that is no directory."""
+    try:
+        return not stat.S_ISDIR(os.lstat(os.path.join(directory, name)).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _passing_paths(unit: Unit) -> Iterator[bytes]:

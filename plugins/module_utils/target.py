@@ -277,10 +277,13 @@ def locked(target: Target, state: Path, owner: Account) -> Iterator[None]:
     registry.make_directory(str(state), owner)
     handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(
+                f"another run works on {target.root}.", "wait for it to end", f"see which: fuser -v {state / 'lock'}"
+            ) from None
         yield
-    except BlockingIOError:
-        raise ConflictError(f"another run works on {target.root}.", "wait for it to end", f"see which: fuser -v {state / 'lock'}") from None
     finally:
         os.close(handle)
 
@@ -476,6 +479,15 @@ def kept_times(target: Target) -> list[str]:
 def created_file(target: Target, name: str) -> Path:
     """Return the file that says what a run created, without which it could not be told what was not there before."""
     return target.ours("created", name)
+
+
+def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
+    """Return what a run created of a unit; None is everything."""
+    try:
+        paths = json.loads(created_file(target, name).read_text(encoding="utf-8")).get(unit, [])
+        return None if paths is None else [os.fsencode(path) for path in paths]
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []
 
 
 def kept_name(now: datetime, times: Iterable[str]) -> str:

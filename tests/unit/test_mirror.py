@@ -22,7 +22,7 @@ from typing import Any
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import mirror, target
+from ansible_collections.homelab.repoman.plugins.module_utils import mirror, spread, target
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import passing
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit, rewrite, scan, scan_one
@@ -1118,3 +1118,49 @@ def test_manifest_round_trip(tmp_path: Path) -> None:
     assert Manifest.load(path) is None
     assert Manifest.load(path + "none") is None
     assert number_of(Unit("x", "x")) == "78"
+
+
+# ---- so many at once -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("total", "processes"), [(0, 3), (3, 2), (8, 2), (8, 3), (2, 4), (1, 1)])
+def test_processes_share_what_is_done_at_once(total: int, processes: int) -> None:
+    """So many as were asked for are done at once, in all processes together."""
+    shares = spread.shares(total, processes)
+    assert len(shares) == processes
+    assert sum(shares) == max(total, processes)
+    assert max(shares) - min(shares) <= 1
+
+
+@pytest.mark.parametrize(
+    ("more", "new", "expected"),
+    [
+        ({"far": True, "jobs": 1}, False, 1),
+        ({"far": True, "jobs": 3}, False, 3),
+        ({"far": True, "jobs": 0}, False, 8),
+        ({"far": True, "jobs": 0}, True, 16),
+        ({"far": False, "jobs": 3}, False, 3),
+        ({"far": False, "jobs": 0}, True, os.cpu_count()),
+    ],
+)
+def test_so_many_units_are_mirrored_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], new: bool, expected: int
+) -> None:
+    """As many units are under way at once as were asked for, or as the target's distance wants: these wait for one another."""
+    path = tmp_path / "begun"
+    path.touch()
+
+    def work(_self: object, changes: mirror.Changes, _tell: object) -> mirror.Outcome:
+        with path.open("ab") as file:
+            file.write(b"x")
+        while path.stat().st_size < expected:
+            os.sched_yield()
+        return mirror.Outcome(changes.unit, "up to date")
+
+    monkeypatch.setattr(mirror._Worker, "__call__", work)
+    crews: list[int] = []
+    monkeypatch.setattr(spread, "shares", lambda *given, real=spread.shares: crews.extend(real(*given)) or crews)
+    wanted = [mirror.Changes(Unit(str(number), ""), Manifest(), Manifest(), first=new) for number in range(20)]
+    options = mirror.Settings(target="", kept="", work="", scratch="", **more)
+    assert len(list(mirror.mirror(wanted, options, mirror.Tally()))) == 20
+    assert sum(crews) == expected or (expected == 1 and not crews)
