@@ -26,6 +26,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
     Copier,
     MirrorError,
     _delete,
+    movable,
     same_contents,
     shown,
 )
@@ -664,13 +665,14 @@ class _Task:
 
     def _put_in_place(self, top: str) -> None:
         final = self.settings.mirror(self.unit)
-        try:
-            os.rename(top, final)
-        except (NotADirectoryError, FileExistsError, IsADirectoryError):
-            aside = os.path.join(self.settings.kept, LOOSE)
-            os.makedirs(aside, mode=0o700, exist_ok=True)
-            os.rename(final, os.path.join(aside, self.unit.name))
-            os.rename(top, final)
+        with movable(os.fsencode(top)):
+            try:
+                os.rename(top, final)
+            except (NotADirectoryError, FileExistsError, IsADirectoryError):
+                aside = os.path.join(self.settings.kept, LOOSE)
+                os.makedirs(aside, mode=0o700, exist_ok=True)
+                os.rename(final, os.path.join(aside, self.unit.name))
+                os.rename(top, final)
 
     def _finish(self, copier: Copier) -> Outcome:
         manifest = self.changes.now

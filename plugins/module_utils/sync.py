@@ -28,7 +28,8 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import backup, mirror, registry, scan, target, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, escaped, file_of, shown
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError, UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import movable
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, InterruptedRunError, RepomanError, UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror import Changes, Outcome, Settings, Tally
 from ansible_collections.homelab.repoman.plugins.module_utils.runlog import RunLog
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Scan, Unit
@@ -119,6 +120,19 @@ class Work:
     def fail(self, error: RepomanError) -> None:
         """Let it be a failure."""
         self.line |= {"action": "failed", "msg": error.message, "hints": error.hints, "exit_code": error.exit_code}
+
+
+@contextmanager
+def _alone(work: Work) -> Iterator[None]:
+    """Let what goes wrong be the failure of one unit."""
+    try:
+        yield
+    except InterruptedRunError:
+        raise
+    except RepomanError as error:
+        work.fail(error)
+    except OSError as error:
+        work.fail(watch.explained(error))
 
 
 @dataclass
@@ -394,14 +408,16 @@ class Job:
             for work in works:
                 if work.changes is not None:
                     continue
-                if work.line["action"] == "gone":
-                    self._move_away(work.unit.name, settings)
-                elif work.scanned is not None:
-                    self._settle(work, work.scanned.path, work.scanned.digest)
+                with _alone(work):
+                    if work.line["action"] == "gone":
+                        self._move_away(work.unit.name, settings)
+                    elif work.scanned is not None:
+                        self._settle(work, work.scanned.path, work.scanned.digest)
                 tell(work)
             for outcome in self._mirrored(wanted, settings, report):
                 work = by_name[outcome.unit.name]
-                self._take(work, outcome)
+                with _alone(work):
+                    self._take(work, outcome)
                 if outcome.created and (known := created.get(outcome.unit.name, [])) is not None:
                     created[outcome.unit.name] = [*known, *outcome.created]
                     self._write_created(created, settings)
@@ -466,7 +482,8 @@ class Job:
     def _move_away(self, name: str, settings: Settings) -> None:
         """Move a whole mirror to what is kept."""
         Path(settings.kept).mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.rename(self.target.mirror(name), Path(settings.kept, name))
+        with movable(os.fsencode(self.target.mirror(name))):
+            os.rename(self.target.mirror(name), Path(settings.kept, name))
         self.stamps.units.pop(name, None)
         self._manifest(name).unlink(missing_ok=True)
 

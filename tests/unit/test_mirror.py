@@ -659,7 +659,10 @@ def test_read_only_directories_as_an_ordinary_user(nobodys: Place, unprivileged:
         (unit / "closed/inner/file").write_text("one")
         (unit / "closed").chmod(0o555)
         (unit / "closed/inner").chmod(0o555)
+        unit.chmod(0o555)
         nobodys.settled()
+        assert (nobodys.target / "work").stat().st_mode & 0o777 == 0o555
+        unit.chmod(0o755)
         (unit / "closed/inner/file").write_text("two")
         nobodys.settled()
         assert (nobodys.target / "work/closed").stat().st_mode & 0o777 == 0o555
@@ -671,6 +674,25 @@ def test_read_only_directories_as_an_ordinary_user(nobodys: Place, unprivileged:
         for each in (unit / "closed", nobodys.target / "work/closed", *(nobodys.target / ".repoman/kept").rglob("*")):
             if each.is_dir():
                 each.chmod(0o755)
+
+    assert unprivileged(work) == "None"
+
+
+def test_a_first_copy_goes_on_in_read_only_directories(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """A first copy whose directories have their modes already, as a run that was killed leaves it, is finished by the next."""
+
+    def work() -> None:
+        unit = nobodys.repos / "work"
+        (unit / "closed").mkdir(parents=True)
+        (unit / "closed/file").write_text("one")
+        (unit / "closed").chmod(0o555)
+        unit.chmod(0o555)
+        shutil.copytree(unit, nobodys.target / ".repoman/work/new/work")
+        unit.chmod(0o755)
+        (unit / "closed").chmod(0o755)
+        (unit / "closed/later").write_text("two")
+        (unit / "later").write_text("two")
+        nobodys.settled()
 
     assert unprivileged(work) == "None"
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,12 @@ def actions(result: dict[str, Any]) -> dict[str, str]:
 def line(result: dict[str, Any], name: str) -> dict[str, Any]:
     """Return the line of a unit."""
     return next(each for each in result["units"] if each["name"] == name)
+
+
+def own(root: Path) -> None:
+    """Give all below a directory to the user without privileges, where root is."""
+    for path in [root, *root.rglob("*")] if os.geteuid() == 0 else ():
+        os.chown(path, 65534, 65534)
 
 
 # ---- the plain course ----------------------------------------------------------------------------------------------------------
@@ -472,6 +479,54 @@ def test_root_serves_another_and_an_unreadable_project_fails_alone(monkeypatch: 
         assert not (world.backup / "secret").exists()
         assert {path.lstat().st_uid for path in [*world.backup.rglob("*"), *world.log.rglob("*"), world.log, world.registry]} == {65534}
         assert world.last_sync("isurus")
+
+
+def test_read_only_repositories_of_an_ordinary_user(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """A repository that its owner may not write is backed up and put away as any other."""
+    world = BackupWorld(short_dir)
+    own(short_dir)
+
+    def work() -> None:
+        world.write("closed/file").parent.chmod(0o555)
+        world.write("open/file")
+        assert actions(world.init()) == {"closed": "synced", "open": "synced"}
+        assert world.differences() == []
+        (world.repos / "closed").chmod(0o755)
+        shutil.rmtree(world.repos / "closed")
+        predicted = world.sync(names=["closed"], allow_shrink=True, check=True)
+        assert actions(world.sync(names=["closed"], allow_shrink=True)) == actions(predicted) == {"closed": "gone"}
+        (kept,) = (world.backup / ".repoman/kept").glob("*/closed")
+        assert kept.stat().st_mode & 0o777 == 0o555
+        kept.chmod(0o755)
+
+    assert unprivileged(work) == "None"
+
+
+def test_what_cannot_be_put_away_fails_alone(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirror that cannot be put away, and a manifest that cannot be saved, are the failures of their units alone."""
+    world.init()
+    shutil.rmtree(world.repos / "plain")
+    world.write("notes.txt", "more\n")
+    world.git("hammer")
+
+    def refuse(_job: sync.Job, name: str, _settings: object) -> None:
+        raise PermissionError(13, "Permission denied", name)
+
+    def full(job: sync.Job, work: sync.Work, *more: str) -> None:
+        if work.unit.name == "hammer":
+            raise OSError(28, "No space left on device", job.state)
+        settle(job, work, *more)
+
+    settle = sync.Job._settle
+    with monkeypatch.context() as patched:
+        patched.setattr(sync.Job, "_move_away", refuse)
+        patched.setattr(sync.Job, "_settle", full)
+        result = world.sync(names=["plain", "hammer", "(loose files)"], allow_shrink=True)
+    assert actions(result) == {"plain": "failed", "hammer": "failed", "(loose files)": "synced"}
+    assert "Permission denied" in line(result, "plain")["msg"]
+    assert "No space" in line(result, "hammer")["msg"]
+    assert (world.backup / "notes.txt").read_text() == "more\n"
+    assert actions(world.sync(names=["plain", "hammer"], allow_shrink=True)) == {"plain": "gone", "hammer": "unchanged"}
 
 
 # ---- faults of the target ------------------------------------------------------------------------------------------------------
