@@ -302,21 +302,25 @@ class Job:
         if scanned.error:
             raise scanned.error
         if not scanned.path:
+            if scanned.closed:
+                work.fail(mirror.incomplete(work.unit, list(scanned.closed.values()), (), done=not self.check))
             return
         before = Manifest.load(str(self._manifest(name))) if name in known else None
         now = scanned.manifest()
         if work.unit.loose:
             self._check_loose(now)
         work.full = before is None
-        changes = mirror.plan(work.unit, before, now, settings, saved=str(self._manifest(name)))
-        self._guard(work.unit, changes, now)
+        changes = mirror.plan(work.unit, before, now, settings, saved=str(self._manifest(name)), closed=scanned.closed)
+        self._guard(work.unit, changes, changes.now)
         if changes.created or changes.changed or changes.removed:
             work.changes = changes
             work.line |= {"action": "synced", "first": changes.first}
             work.line |= {"created": changes.created, "changed": changes.changed, "removed": changes.removed}
             work.line["files"] = changes.created + changes.changed + changes.removed
         else:
-            work.scanned = scanned
+            work.scanned = Scan(work.unit, changes.now.digest, changes.now.path)
+        if changes.unread:
+            work.fail(mirror.incomplete(work.unit, changes.unread, changes.frozen, done=not self.check))
 
     def _check_loose(self, now: Manifest) -> None:
         """Refuse loose files that would push a mirror away.

@@ -28,7 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import p
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit, rewrite, scan
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mirroring import Place, git, hg, number_of
+from mirroring import Place, git, git_problems, hg, hg_problems, number_of
 
 NOBODY = 65534
 
@@ -646,6 +646,136 @@ def test_unreadable_file(nobodys: Place, unprivileged: Callable[[Callable[[], ob
         assert (nobodys.target / "work/open").exists()
         (unit / "secret").chmod(0o600)
         nobodys.settled()
+
+    assert unprivileged(work) == "None"
+
+
+def failed(outcome: mirror.Outcome, *words: str) -> None:
+    """See that a unit failed for what it says, and all else of it was mirrored."""
+    assert (outcome.state, outcome.manifest != "") == ("failed", True), outcome
+    assert outcome.error is not None
+    for word in (*words, "All else of work was mirrored."):
+        assert word in outcome.error.message, outcome.error.message
+
+
+def test_unreadable_directory(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """A directory nobody lets us read: it is named, all else is mirrored, and what the mirror has in it stays."""
+
+    def work() -> None:
+        unit = nobodys.repos / "work"
+        repository_at(unit / "secret/repository")
+        (unit / "secret/file").write_text("x")
+        (unit / "new").mkdir()
+        (unit / "new").chmod(0o070)
+        (unit / "gone").write_text("x")
+        failed(nobodys.sync()["work"], "work/new' cannot be read: Permission denied.")
+        assert (nobodys.target / "work/new").stat().st_mode & 0o777 == 0o770
+        mirrored = entries(nobodys.target / "work/secret")
+        (unit / "secret/file").write_text("later")
+        (unit / "secret").chmod(0)
+        (unit / "gone").unlink()
+        (unit / "later").write_text("x")
+        for full in (False, True):
+            failed(nobodys.sync(full=full)["work"], "And 1 more like it.")
+            assert not (nobodys.target / "work/gone").exists()
+            assert (nobodys.target / "work/later").exists()
+            assert entries(nobodys.target / "work/secret") == mirrored
+            assert [list(plan.items()) for plan in nobodys.plans(nobodys.options(full=True)) if plan.unit.name == "work"] == [[]]
+        (unit / "secret").chmod(0o750)
+        (unit / "new").chmod(0o700)
+        nobodys.settled()
+        again(nobodys)
+
+    assert unprivileged(work) == "None"
+
+
+def entries(top: Path) -> dict[str, tuple[int, bytes]]:
+    """Return what lies below a directory, but for a file that git only writes."""
+    found = [path for path in top.rglob("*") if path.name != "COMMIT_EDITMSG"]
+    return {str(path.relative_to(top)): (path.lstat().st_ino, b"" if path.is_dir() else path.read_bytes()) for path in found}
+
+
+@pytest.mark.parametrize("closed", ["objects", "objects/??", "objects/pack", "refs/heads", "logs"])
+def test_unreadable_directory_of_a_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str], closed: str) -> None:
+    """A repository that cannot be read whole stays as its mirror has it; without a mirror, all that can be read is mirrored."""
+
+    def work() -> None:
+        unit = repository_at(nobodys.repos / "work")
+        (shut, *_others) = sorted((unit / ".git").glob(closed))
+        git(unit, "repack", "-q") if closed == "objects/pack" else None
+        shut.chmod(0)
+        (first,) = [outcome for outcome in nobodys.sync().values() if outcome.unit.name == "work"]
+        assert first.error is not None
+        assert f"{shut}' cannot be read: Permission denied." in first.error.message
+        assert (nobodys.target / "work/one").exists()
+        for path in (unit / ".git").rglob("*"):
+            if shut != path and shut not in path.parents and path.is_file():
+                assert (nobodys.target / "work/.git" / path.relative_to(unit / ".git")).exists(), path
+        shut.chmod(0o755)
+        nobodys.settled()
+        mirrored = entries(nobodys.target / "work/.git")
+        commit(unit, "later")
+        git(unit, "update-ref", "-d", "refs/heads/main")
+        git(unit, "-c", "gc.reflogExpire=now", "reflog", "expire", "--expire=now", "--all")
+        shut.chmod(0)
+        for full in (False, True):
+            outcome = nobodys.sync(full=full)["work"]
+            failed(outcome, f"{shut}' cannot be read: Permission denied.", f"As its mirror has it stays {unit}/.git.")
+            assert (nobodys.target / "work/later").exists()
+            assert entries(nobodys.target / "work/.git") == mirrored
+            assert git_problems(nobodys.target / "work") == ""
+        shut.chmod(0o755)
+        nobodys.settled()
+        again(nobodys)
+
+    assert unprivileged(work) == "None"
+
+
+def test_unreadable_directory_beside_a_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """What git does not need may be unreadable: the repository is mirrored all the same."""
+
+    def work() -> None:
+        unit = repository_at(nobodys.repos / "work")
+        (unit / ".git/hooks/hook").write_text("x")
+        nobodys.settled()
+        (unit / ".git/hooks").chmod(0)
+        commit(unit, "later")
+        failed(nobodys.sync()["work"], ".git/hooks' cannot be read: Permission denied.")
+        assert git(nobodys.target / "work", "log", "--format=%H") == git(unit, "log", "--format=%H")
+        assert git_problems(nobodys.target / "work") == ""
+        assert (nobodys.target / "work/.git/hooks/hook").exists()
+        (unit / ".git/hooks").chmod(0o755)
+        nobodys.settled()
+
+    assert unprivileged(work) == "None"
+
+
+def test_unreadable_directory_of_a_mercurial_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """A Mercurial repository that cannot be read whole stays as its mirror has it; without a mirror, what can be read is mirrored."""
+
+    def work() -> None:
+        unit = nobodys.repos / "work"
+        unit.mkdir()
+        hg(unit, "init")
+        (unit / "one").write_text("one")
+        hg(unit, "commit", "-q", "-A", "-m", "one")
+        shut = unit / ".hg/store/data"
+        shut.chmod(0)
+        assert nobodys.sync()["work"].state == "failed"
+        assert (nobodys.target / "work/.hg/store/00changelog.i").exists()
+        shut.chmod(0o755)
+        nobodys.settled()
+        mirrored = entries(nobodys.target / "work/.hg")
+        (unit / "two").write_text("two")
+        hg(unit, "commit", "-q", "-A", "-m", "two")
+        shut.chmod(0)
+        for full in (False, True):
+            failed(nobodys.sync(full=full)["work"], f"As its mirror has it stays {unit}/.hg.")
+            assert (nobodys.target / "work/two").exists()
+            assert entries(nobodys.target / "work/.hg") == mirrored
+        shut.chmod(0o755)
+        nobodys.settled()
+        assert hg_problems(nobodys.target / "work") == ""
 
     assert unprivileged(work) == "None"
 

@@ -481,6 +481,49 @@ def test_root_serves_another_and_an_unreadable_project_fails_alone(monkeypatch: 
         assert world.last_sync("isurus")
 
 
+def test_an_unreadable_directory_stops_nothing_else(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """A directory that cannot be read is named each time, its mirror stays, and all else is mirrored; predicted as it is done."""
+    world = BackupWorld(short_dir)
+    world.project("plain")
+    own(short_dir)
+
+    def work() -> None:
+        secret = world.write("plain/secret/0").parent
+        for number in range(1, 300):
+            world.write(f"plain/secret/{number}")
+        world.write("plain/old")
+        world.write("other/file")
+        world.init()
+        synced = world.last_sync("plain")
+        mirrored = seen(world.backup / "plain/secret")
+        secret.chmod(0)
+        (world.repos / "plain/old").unlink()
+        world.write("plain/new")
+        world.write("other/file", "new")
+        for full in (False, True):
+            for changes in (True, False):
+                predicted = world.sync(check=True, full=full)
+                done = world.sync(full=full)
+                counts = {key: line(done, "plain").get(key, 0) for key in ("created", "changed", "removed")}
+                assert {key: line(predicted, "plain").get(key, 0) for key in counts} == counts
+                assert any(counts.values()) == (changes and not full)
+                assert actions(done) == actions(predicted)
+                assert actions(done)["plain"] == "failed"
+                assert f"'{secret}' cannot be read" in line(predicted, "plain")["msg"]
+                assert line(done, "plain")["msg"].endswith("All else of plain was mirrored.")
+                assert line(predicted, "plain")["exit_code"] == line(done, "plain")["exit_code"]
+        assert sorted(os.listdir(world.backup / "plain")) == ["new", "secret"]
+        assert {path: each[1:] for path, each in seen(world.backup / "plain/secret").items()} == {
+            path: each[1:] for path, each in mirrored.items()
+        }
+        assert world.last_sync("plain") == synced
+        secret.chmod(0o755)
+        assert actions(world.sync())["plain"] == "synced"
+        assert world.differences() == []
+
+    assert unprivileged(work) == "None"
+
+
 def test_read_only_repositories_of_an_ordinary_user(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """A repository that its owner may not write is backed up and put away as any other."""
     world = BackupWorld(short_dir)
