@@ -338,10 +338,10 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit, last: Mani
     root = os.geteuid() == 0
     source, target = os.fsencode(unit.source), os.fsencode(mirror)
 
-    def like(held: Entry, entry: Entry) -> bool:
+    def like(held: Entry, entry: Entry, once: Entry | None) -> bool:
         if not alike(held, entry):
             return False
-        if entry.kind != "f" or (entry.path not in doubtful and entry.ctime_ns + DOUBT_NS < held.ctime_ns):
+        if entry.kind != "f" or (once in (None, entry) and entry.ctime_ns + DOUBT_NS < held.ctime_ns):
             return True
         return time.time_ns() - entry.ctime_ns > TICK_NS and same_contents(
             os.path.join(source, entry.path), os.path.join(target, entry.path)
@@ -361,18 +361,21 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit, last: Mani
             writer.add(block)
         held = writer.finish()
     theirs = _leaders(held)
-    doubtful: set[bytes] = set()
-    ours_once: set[bytes] = {entry.path for entry in last.entries()} if last is not None and unit.loose else set()
-    for _directory, pairs in differences(last, now) if last is not None else ():
-        doubtful.update(new.path for old, new in pairs if old is not None and new is not None and new.kind == "f")
-    known: dict[bytes, Entry | None] = {}
-    for _directory, pairs in differences(held, now):
-        for old, new in pairs:
-            if old is not None and unit.loose and new is None and old.path not in ours_once:
-                known[old.path] = None
-            elif old is not None:
-                known[old.path] = new if new is not None and like(old, new) else old._replace(ctime_ns=0)
-    return rewrite(held, known, path)
+    with Writer(path) as writer:
+        for directory, (old, new, before) in aligned(held, now, last or Manifest()):
+            if old is None:
+                continue
+            news = {entry.path: entry for entry in unpack(directory, new or b"")}
+            onces = {entry.path: entry for entry in unpack(directory, before or b"")}
+            records = []
+            for mirrored in unpack(directory, old):
+                entry, once = news.get(mirrored.path), onces.get(mirrored.path)
+                if entry is not None and like(mirrored, entry, once):
+                    records.append(entry.record())
+                elif entry is not None or once is not None or not unit.loose:
+                    records.append(mirrored._replace(ctime_ns=0).record())
+            writer.add(pack(directory, records))
+        return writer.finish()
 
 
 def _leaders(manifest: Manifest) -> dict[bytes, bytes]:

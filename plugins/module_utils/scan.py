@@ -492,7 +492,10 @@ def rewrite(now: Manifest, known: Mapping[bytes, Entry | None], path: str) -> Ma
         by_directory.setdefault(each.rpartition(b"/")[0], {})[each] = entry
         if entry is not None and entry.kind == "d":
             by_directory.setdefault(each, {})
-    extra = iter(sorted(by_directory.keys() - {directory for directory, _block in now.blocks()}, key=order))
+    missing = set(by_directory)
+    for directory, _block in now.blocks():
+        missing.discard(directory)
+    extra = iter(sorted(missing, key=order))
     waiting = next(extra, None)
 
     def records(directory: bytes, entries: dict[bytes, Entry]) -> bytes:

@@ -15,6 +15,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +23,8 @@ from typing import Any
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import mirror
+from ansible_collections.homelab.repoman.plugins.module_utils import copying, mirror
+from ansible_collections.homelab.repoman.plugins.module_utils import scan as scanning
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import passing
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit, rewrite, scan
@@ -951,6 +953,28 @@ def test_far_target(tmp_path: Path) -> None:
 
 
 # Manifests
+
+
+def test_memory_of_a_full_comparison(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirror is compared directory by directory: four times the entries take no more memory, whatever changed of them."""
+    monkeypatch.setattr(scanning, "SPILL", 1 << 14)
+    monkeypatch.setattr(copying, "SMALL", 1 << 12)
+    peaks = []
+    for directories in range(10, 14), range(14, 26):
+        for number in directories:
+            (place.repos / f"work/{number}").mkdir(parents=True)
+            for each in range(60):
+                os.mknod(place.repos / f"work/{number}/a file with a name of usual length {each}")
+        place.sync()
+        shutil.copytree(place.repos / "work", place.repos / "copy")
+        shutil.rmtree(place.repos / "work")
+        (place.repos / "copy").rename(place.repos / "work")
+        place.scratch.mkdir(exist_ok=True)
+        tracemalloc.start()
+        assert [plan.total for plan in place.plans(place.options(full=True)) if plan.unit.name == "work"] == [0]
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0], peaks
 
 
 def test_manifest_round_trip(tmp_path: Path) -> None:
