@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
@@ -100,6 +100,22 @@ def split(path: bytes) -> tuple[bytes, bytes]:
     """Return directory and name."""
     parent, _slash, name = path.rpartition(b"/")
     return parent, name
+
+
+@contextmanager
+def movable(*paths: bytes) -> Iterator[None]:
+    """Let directories be moved to other parents inside a ``with``, whatever their modes forbid their owner; afterwards they have those again."""
+    with ExitStack() as stack:
+        for path in paths if os.geteuid() else ():
+            with suppress(FileNotFoundError, NotADirectoryError):
+                held = os.open(path, _DIRECTORY)
+                stack.callback(os.close, held)
+                mode = stat.S_IMODE(os.fstat(held).st_mode)
+                if not mode & stat.S_IWUSR:
+                    itself = b"/proc/self/fd/%d" % held
+                    os.chmod(itself, mode | stat.S_IWUSR)
+                    stack.callback(os.chmod, itself, mode)
+        yield
 
 
 def same(one: os.stat_result, other: os.stat_result) -> bool:
@@ -359,7 +375,7 @@ class Copier:
             if again:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=held)
-            out = _create(temporary, seen.st_mode, held)
+            out = self._willing(parent if direct else None, lambda: _create(temporary, seen.st_mode, held))
         try:
             size = self._transfer(source, out, seen)
             self._dress(out, seen, source)
@@ -630,16 +646,18 @@ class Copier:
                         raise
             self._kept_directories.add(each)
 
-    def _willing(self, parent: bytes, do: Callable[[], None]) -> None:
-        """Do something in a directory of the mirror, opening it to ourselves first where its own mode forbids it."""
+    def _willing(self, parent: bytes | None, do: Callable[[], T]) -> T:
+        """Do something in a directory of the mirror, opening it to ourselves first where its own mode forbids it; in None: of ``work``."""
         try:
-            do()
+            return do()
         except PermissionError:
+            if parent is None:
+                raise
             with self._directory(parent) as held:
                 found = os.stat(b".", dir_fd=held)
                 self.opened[parent] = found.st_mode
                 os.chmod(b".", stat.S_IMODE(found.st_mode) | 0o700, dir_fd=held)
-            do()
+            return do()
 
     # Attributes
 
@@ -729,7 +747,7 @@ class Copier:
         direct = self.new and old is None
         temporary = name if direct else self.temporary()
         with self._directory(parent) if direct else Held(self.work, closes=False) as held:
-            out = _create(temporary, entry.mode, held)
+            out = self._willing(parent if direct else None, lambda: _create(temporary, entry.mode, held))
             try:
                 _write(out, data)
                 made = os.fstat(out)

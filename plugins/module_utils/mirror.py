@@ -23,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
@@ -30,6 +31,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
     Copier,
     MirrorError,
     _delete,
+    movable,
     same_contents,
     shown,
 )
@@ -43,8 +45,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     Unit,
     UnreadableError,
     Writer,
+    aligned,
     differences,
     entry_of,
+    pack,
     rewrite,
     scan,
     told,
@@ -119,6 +123,9 @@ class Changes:
     :param mirrored: entries that the mirror has (the shrink guard compares ``removed`` with it).
     :param first: there is no mirror yet.
     :param looked: ``before`` is what the mirror was seen to have, not the last manifest: its repositories are proven again.
+    :param closed: directories that cannot be read, as the mirror has them: what is in them stays as ``before``, and ``now``, have it.
+    :param unread: why they cannot.
+    :param frozen: repositories that have such a directory, and stay as the mirror has them: it is whole, and what is not seen may be needed.
     """
 
     unit: Unit
@@ -131,6 +138,9 @@ class Changes:
     mirrored: int = 0
     first: bool = False
     looked: bool = False
+    closed: dict[bytes, Entry] = field(default_factory=dict)
+    unread: list[UnreadableError] = field(default_factory=list)
+    frozen: frozenset[bytes] = frozenset()
 
     def __post_init__(self) -> None:
         self._passing = _Passing(self.now)
@@ -231,11 +241,24 @@ def _clear(directory: str, stays: Container[str]) -> None:
         os.close(held)
 
 
-def plan(unit: Unit, before: Manifest | None, now: Manifest, settings: Settings, *, saved: str = "") -> Changes:
+def plan(
+    unit: Unit,
+    before: Manifest | None,
+    now: Manifest,
+    settings: Settings,
+    *,
+    saved: str = "",
+    closed: Mapping[bytes, UnreadableError] = MappingProxyType({}),
+) -> Changes:
     """Compare a unit with its mirror: by the last manifest, or without one (or ``full``) by looking at the mirror.
 
     :param saved: file that ``before`` was loaded from.
+    :param closed: directories that could not be read: what the mirror has in them stays, and is taken for what they hold.
     """
+    shut: dict[bytes, Entry] = {}
+    if closed:
+        shut = _shut(now, closed)
+        now = rewrite(now, shut, _beside(now, settings, unit, "shut"))
     mirror = settings.mirror(unit)
     first = not unit.loose and not _is_directory(mirror)
     looked = first or before is None or settings.full
@@ -247,7 +270,15 @@ def plan(unit: Unit, before: Manifest | None, now: Manifest, settings: Settings,
         held = _look(mirror, now, settings, unit, last) if _is_directory(mirror) else Manifest()
     else:
         held = before
+    frozen: frozenset[bytes] = frozenset()
+    if shut:
+        stores = find_stores(now)
+        inner = {path: store for path in shut if (store := innermost(stores, path)) is not None}
+        if not first:
+            frozen = frozenset(store for path, store in inner.items() if _kind(stores, store, path) not in {"plain", "passing"})
+        now = _filled(now, held, shut, stores, frozen, _beside(now, settings, unit, "filled"))
     changes = Changes(unit, now, held, saved, mirrored=0 if first else held.count(), first=first, looked=looked)
+    changes.closed, changes.unread, changes.frozen = shut, list(closed.values()), frozen
     for what, _path in changes.items():
         if what == "created":
             changes.created += 1
@@ -256,6 +287,53 @@ def plan(unit: Unit, before: Manifest | None, now: Manifest, settings: Settings,
         else:
             changes.removed += 1
     return changes
+
+
+def _beside(manifest: Manifest, settings: Settings, unit: Unit, what: str) -> str:
+    """Return a path for another form of a manifest."""
+    return f"{manifest.path or os.path.join(settings.scratch, f'{os.getpid()}.{abs(hash(unit.name))}')}.{what}"
+
+
+def _shut(now: Manifest, closed: Mapping[bytes, UnreadableError]) -> dict[bytes, Entry]:
+    """Return the entries of directories that cannot be read, as the mirror is to have them: its owner may read them there."""
+    parents = {path.rpartition(b"/")[0] for path in closed}
+    return {
+        entry.path: entry._replace(mode=entry.mode | stat.S_IRWXU)
+        for directory, block in now.blocks()
+        if directory in parents
+        for entry in unpack(directory, block)
+        if entry.path in closed
+    }
+
+
+def _filled(
+    now: Manifest, held: Manifest, shut: Mapping[bytes, Entry], stores: Mapping[bytes, str], frozen: frozenset[bytes], path: str
+) -> Manifest:
+    """Return what the source has, and what the mirror holds in directories that cannot be read and of repositories that stay as they are."""
+    with Writer(path) as writer:
+        for directory, (new, old) in aligned(now, held):
+            block = new
+            if innermost(shut, directory) is not None:
+                block = old
+            elif (store := innermost(stores, directory)) is not None and store in frozen:
+                entries = {entry.path: entry for entry in unpack(directory, new or b"") if not _owns(stores, store, entry)}
+                entries |= {entry.path: entry for entry in unpack(directory, old or b"") if _owns(stores, store, entry)}
+                block = b"".join(entries[each].record() for each in sorted(entries)) if entries else None
+            if block is not None:
+                writer.add(pack(directory, [block]))
+        return writer.finish()
+
+
+def incomplete(unit: Unit, errors: Sequence[RepomanError], frozen: Iterable[bytes], *, done: bool = True) -> MirrorError:
+    """Return the error of a unit of which not all can be mirrored.
+
+    :param done: all else was.
+    """
+    more = f" And {len(errors) - 1} more like it." if len(errors) > 1 else ""
+    stays = [shown(os.path.join(os.fsencode(unit.source), each)) for each in sorted(frozen)]
+    stay = f" As its mirror has it stays {', '.join(stays[:SHOWN_ERRORS])}." if stays else ""
+    what = f"{errors[0].message}{more}{stay}"
+    return MirrorError(f"{what} All else of {unit.name} was mirrored." if done else what, *errors[0].hints)
 
 
 def _is_directory(path: str) -> bool:
@@ -285,10 +363,10 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit, last: Mani
     root = os.geteuid() == 0
     source, target = os.fsencode(unit.source), os.fsencode(mirror)
 
-    def like(held: Entry, entry: Entry) -> bool:
-        if not alike(held, entry) or entry.path in damaged:
+    def like(held: Entry, entry: Entry, once: Entry | None) -> bool:
+        if not alike(held, entry) or (once is not None and not once.ctime_ns and once.name in JUDGED.values()):
             return False
-        if entry.kind != "f" or (entry.path not in doubtful and entry.ctime_ns + DOUBT_NS < held.ctime_ns):
+        if entry.kind != "f" or (once in (None, entry) and entry.ctime_ns + DOUBT_NS < held.ctime_ns):
             return True
         return time.time_ns() - entry.ctime_ns > TICK_NS and same_contents(
             os.path.join(source, entry.path), os.path.join(target, entry.path)
@@ -308,20 +386,21 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit, last: Mani
             writer.add(block)
         held = writer.finish()
     theirs = _leaders(held)
-    doubtful: set[bytes] = set()
-    damaged: set[bytes] = set()
-    ours_once: set[bytes] = {entry.path for entry in last.entries()} if last is not None and unit.loose else set()
-    for _directory, pairs in differences(last, now) if last is not None else ():
-        doubtful.update(new.path for old, new in pairs if old is not None and new is not None and new.kind == "f")
-        damaged.update(old.path for old, _new in pairs if old is not None and not old.ctime_ns and old.name in JUDGED.values())
-    known: dict[bytes, Entry | None] = {}
-    for _directory, pairs in differences(held, now):
-        for old, new in pairs:
-            if old is not None and unit.loose and new is None and old.path not in ours_once:
-                known[old.path] = None
-            elif old is not None:
-                known[old.path] = new if new is not None and like(old, new) else old._replace(ctime_ns=0)
-    return rewrite(held, known, path)
+    with Writer(path) as writer:
+        for directory, (old, new, before) in aligned(held, now, last or Manifest()):
+            if old is None:
+                continue
+            news = {entry.path: entry for entry in unpack(directory, new or b"")}
+            onces = {entry.path: entry for entry in unpack(directory, before or b"")}
+            records = []
+            for mirrored in unpack(directory, old):
+                entry, once = news.get(mirrored.path), onces.get(mirrored.path)
+                if entry is not None and like(mirrored, entry, once):
+                    records.append(entry.record())
+                elif entry is not None or once is not None or not unit.loose:
+                    records.append(mirrored._replace(ctime_ns=0).record())
+            writer.add(pack(directory, records))
+        return writer.finish()
 
 
 def _leaders(manifest: Manifest) -> dict[bytes, bytes]:
@@ -384,22 +463,9 @@ class _Passing:
         store = innermost(self.stores, path.rpartition(b"/")[0])
         if store is None:
             return False
-        inner = path[len(store) + 1 :] if store else path
-        if self.stores[store] == "git":
-            return kind_of(inner) == "passing"
-        return passing(inner) or (journal(inner) and store in self.under_way)
-
-
-def innermost(stores: Mapping[bytes, str], directory: bytes) -> bytes | None:
-    """Return the innermost of some repositories that a directory belongs to."""
-    if not stores:
-        return None
-    while True:
-        if directory in stores:
-            return directory
-        if not directory:
-            return None
-        directory = directory.rpartition(b"/")[0]
+        if _kind(self.stores, store, path) == "passing":
+            return True
+        return self.stores[store] == "hg" and store in self.under_way and journal(path[len(store) + 1 :] if store else path)
 
 
 def find_stores(manifest: Manifest) -> dict[bytes, str]:
@@ -415,6 +481,29 @@ def find_stores(manifest: Manifest) -> dict[bytes, str]:
             if kinds.get(b"store") == "d" and kinds.get(b"requires") == "f":
                 found[directory] = "hg"
     return found
+
+
+def innermost(tops: Container[bytes], directory: bytes) -> bytes | None:
+    """Return which of some directories, the innermost, a directory is or lies in."""
+    while True:
+        if directory in tops:
+            return directory
+        if not directory:
+            return None
+        directory = directory.rpartition(b"/")[0]
+
+
+def _kind(stores: Mapping[bytes, str], store: bytes, path: bytes) -> str:
+    """Tell what a path in a repository is to it."""
+    inner = path[len(store) + 1 :] if store else path
+    if stores[store] == "hg":
+        return "passing" if passing(inner) else "hg"
+    return kind_of(inner)
+
+
+def _owns(stores: Mapping[bytes, str], store: bytes, entry: Entry) -> bool:
+    """Tell whether an entry is one that its repository looks after, not the plain copy."""
+    return bool(entry.path) and entry.path != store and _kind(stores, store, entry.path) not in {"plain", "passing"}
 
 
 class _Worker:
@@ -462,7 +551,7 @@ class _Task:
         self.told = time.monotonic()
         self.untold = [0, 0]
         self.known: dict[bytes, Entry | None] = {}
-        self.unreadable: list[RepomanError] = []
+        self.unreadable: list[RepomanError] = [*changes.unread]
         self.damaged: list[GitDirectory | HgDirectory] = []
         self.touched: set[bytes] = set()
         self.stores: dict[bytes, str] = {}
@@ -595,17 +684,11 @@ class _Task:
     # Which repositories there are
 
     def _store(self, directory: bytes) -> bytes | None:
-        return innermost(self.stores, directory)
-
-    def _kind(self, store: bytes, path: bytes) -> str:
-        inner = path[len(store) + 1 :] if store else path
-        if self.stores[store] == "hg":
-            return "passing" if passing(inner) else "hg"
-        return kind_of(inner)
+        """Return the innermost repository that a directory belongs to."""
+        return innermost(self.stores, directory) if self.stores else None
 
     def _ours(self, store: bytes, entry: Entry) -> bool:
-        """Tell whether an entry is one that its repository looks after, not the plain copy."""
-        return bool(entry.path) and entry.path != store and self._kind(store, entry.path) not in {"plain", "passing"}
+        return _owns(self.stores, store, entry)
 
     def _repositories(self) -> list[GitDirectory | HgDirectory]:
         if not self.stores or self.copier is None:
@@ -618,6 +701,8 @@ class _Task:
                     if (entry := new or old) and self._ours(store, entry) and _what(old, new):
                         changed.add(store)
                         break
+        closed = self.changes.closed
+        changed = {each for each in changed if each not in self.changes.frozen and not (closed and innermost(closed, each) is not None)}
         if not changed:
             return []
         have: dict[bytes, dict[bytes, Entry]] = {each: {} for each in changed}
@@ -636,6 +721,7 @@ class _Task:
                 "proof": os.path.join(self.settings.scratch, f"proof.{os.getpid()}.{id(self)}.{number}"),
                 "tries": self.settings.tries,
                 "account": self.settings.account,
+                "closed": frozenset(closed),
             }
             if self.stores[store] == "hg":
                 found.append(HgDirectory(store, self.copier, **common))
@@ -655,7 +741,7 @@ class _Task:
                 yield directory, [pair for pair in pairs if self._is_plain(store, pair[1] or pair[0])]
 
     def _is_plain(self, store: bytes, entry: Entry | None) -> bool:
-        return entry is not None and not self._ours(store, entry) and self._kind(store, entry.path) != "passing"
+        return entry is not None and not self._ours(store, entry) and _kind(self.stores, store, entry.path) != "passing"
 
     def _plain(self) -> None:
         """Mirror the rest: directories and files as they come, then files with several names, then what is gone."""
@@ -754,7 +840,7 @@ class _Task:
 
         def dress(path: bytes) -> None:
             with suppress(FileNotFoundError, NotADirectoryError):
-                copier.attributes(entry_of(path, copier.source_status(path)))
+                copier.attributes(self.changes.closed.get(path) or entry_of(path, copier.source_status(path)))
 
         depths: dict[int, dict[bytes, list[bytes]]] = {}
         for path in paths:
@@ -769,13 +855,14 @@ class _Task:
 
     def _put_in_place(self, top: str) -> None:
         final = self.settings.mirror(self.unit)
-        try:
-            os.rename(top, final)
-        except (NotADirectoryError, FileExistsError, IsADirectoryError):
-            aside = os.path.join(self.settings.kept, LOOSE)
-            os.makedirs(aside, mode=0o700, exist_ok=True)
-            os.rename(final, os.path.join(aside, self.unit.name))
-            os.rename(top, final)
+        with movable(os.fsencode(top)):
+            try:
+                os.rename(top, final)
+            except (NotADirectoryError, FileExistsError, IsADirectoryError):
+                aside = os.path.join(self.settings.kept, LOOSE)
+                os.makedirs(aside, mode=0o700, exist_ok=True)
+                os.rename(final, os.path.join(aside, self.unit.name))
+                os.rename(top, final)
 
     def _finish(self, copier: Copier) -> Outcome:
         manifest = self.changes.now
@@ -783,9 +870,7 @@ class _Task:
             path = f"{manifest.path or os.path.join(self.settings.scratch, f'{os.getpid()}.{id(self)}')}.mirrored"
             manifest = rewrite(manifest, self.known, path)
         if self.unreadable:
-            first = self.unreadable[0]
-            more = f" And {len(self.unreadable) - 1} more like it." if len(self.unreadable) > 1 else ""
-            result = self.outcome("failed", MirrorError(f"{first.message} All else of {self.unit.name} was mirrored.{more}", *first.hints))
+            result = self.outcome("failed", incomplete(self.unit, self.unreadable, self.changes.frozen))
         else:
             result = self.outcome("synced" if copier.files or self.changes.total else "up to date")
         if not manifest.path:

@@ -96,6 +96,7 @@ class GitDirectory:
     :param have: what the mirror holds of it (no plain entries).
     :param seen: what the scan found of it.
     :param nested: paths of other repositories within it.
+    :param closed: directories that cannot be read: what is in them is left out.
     :param proof: local directory for what git is to look at.
     """
 
@@ -107,6 +108,7 @@ class GitDirectory:
         have: dict[bytes, Entry],
         seen: dict[bytes, Entry],
         nested: frozenset[bytes],
+        closed: frozenset[bytes] = frozenset(),
         proof: str,
         tries: int,
         far: bool,
@@ -115,7 +117,7 @@ class GitDirectory:
         self.path, self.copier, self.have, self.seen, self.proof = path, copier, have, seen, proof
         self.prefix = path + b"/" if path else b""
         self.skip = frozenset({self.prefix + b"objects"}) | nested
-        self.nested = nested
+        self.nested, self.closed = nested, closed
         self.tries, self.far, self.account = tries, far, account
         self.objects = {each: entry for each, entry in have.items() if self._is(each, "object") and entry.kind == "f"}
         self.directories = {each: entry for each, entry in have.items() if entry.kind == "d"}
@@ -217,8 +219,10 @@ class GitDirectory:
         return {b"refs": 0, b"HEAD": 1, b"logs": 2, b"worktrees": 3}.get(first, 4), path
 
     def _walk(self, start: bytes, skip: frozenset[bytes], *, missing: bool = False) -> Iterable[Entry]:
+        if any(start == each or start.startswith(each + b"/") for each in self.closed):
+            return
         try:
-            for block in walk(self.copier.source_path, start, skip=skip):
+            for block in walk(self.copier.source_path, start, skip=skip | self.closed):
                 size, _more = BLOCK_HEAD.unpack_from(block)
                 path = block[BLOCK_HEAD.size : BLOCK_HEAD.size + size]
                 for entry in unpack(path, block[BLOCK_HEAD.size + size :]):

@@ -61,6 +61,7 @@ class HgDirectory:
     :param have: what the mirror holds of it.
     :param seen: what the scan found of it.
     :param proof: local directory for what hg is to look at.
+    :param closed: directories that cannot be read: what is in them is left out.
     """
 
     def __init__(
@@ -73,10 +74,12 @@ class HgDirectory:
         proof: str,
         tries: int,
         account: tuple[int, int] | None,
+        closed: frozenset[bytes] = frozenset(),
     ) -> None:
         self.path, self.copier, self.have, self.seen, self.proof = path, copier, have, seen, proof
         self.tries, self.account = tries, account
         self.prefix = path + b"/"
+        self.closed = frozenset(each[len(self.prefix) :] for each in closed if each.startswith(self.prefix))
         self.touched: set[bytes] = set()
         self.built: dict[bytes, Entry] = {}
         self.linked: set[bytes] = set()
@@ -210,7 +213,7 @@ class HgDirectory:
 
     def _list(self, source: bytes) -> dict[bytes, Entry]:
         found = {}
-        for block in walk(source):
+        for block in walk(source, skip=self.closed):
             size, _more = HEAD.unpack_from(block)
             for entry in unpack(block[HEAD.size : HEAD.size + size], block[HEAD.size + size :]):
                 if entry.path:

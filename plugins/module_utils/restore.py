@@ -20,13 +20,14 @@ import subprocess
 import tempfile
 from collections.abc import Container, Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils import backup, progress, target, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, listing, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import movable
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError, RepomanError, UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.show import amount, counted
@@ -277,7 +278,7 @@ def _restore(
         saved = shown(os.path.join(deed.saved, within) if within else deed.saved) if deed.replaces and deed.differs() else ""
         plan = Plan()
         if deed.differs():
-            plan.add(Step(deed.description(files), deed.apply, None, shown(wanted), deed.before(), deed.after()))
+            plan.add(Step(deed.description(files), deed.apply, deed.undo, shown(wanted), deed.before(), deed.after()))
         if not check and plan.changed:
             if locked:
                 _sweep(os.path.dirname(wanted))
@@ -393,15 +394,22 @@ class Deed:
             if staging and os.path.lexists(staging):
                 target.discard(Path(os.fsdecode(staging)))
 
+    def undo(self) -> None:
+        """Do nothing: the destination changes in the last step, and at once."""
+
 
 @dataclass
 class PathsDeed(Deed):
     """Some paths in a directory that is there; each takes its place at once.
 
     :param paths: relative to the directory.
+    :param begun: what was, or was about to be, put into its place: path, what was there, and what takes its place.
+    :param made: directories that were made for it.
     """
 
     paths: list[bytes]
+    begun: list[tuple[bytes, os.stat_result | None, os.stat_result]] = field(default_factory=list)
+    made: list[bytes] = field(default_factory=list)
     is_whole: ClassVar[bool] = False
 
     @property
@@ -438,22 +446,66 @@ class PathsDeed(Deed):
         try:
             copy(self.items, staging)
             for path in self.paths:
-                self._put(staging, path)
+                try:
+                    self._put(staging, path)
+                except OSError as error:
+                    place = shown(os.path.join(self.root, path))
+                    raise RepomanError(
+                        f"{place} cannot be put into its place: {error.strerror}; nothing was restored.", f"ls -ld {shlex.quote(place)}"
+                    ) from error
         finally:
             target.discard(Path(os.fsdecode(staging)))
 
     def _put(self, staging: bytes, path: bytes) -> None:
         above, name = os.path.split(path)
+        self.made += [parent for parent in _parents(path) if _status_at(self.root, parent) is None]
         there = _open_below(self.root, above, make=True)
         try:
             old = _lstat_at(name, there)
-            if old is None:
-                os.rename(os.path.join(staging, path), name, dst_dir_fd=there)
-                return
-            os.makedirs(os.path.dirname(os.path.join(self.saved, path)), mode=0o700, exist_ok=True)
-            kept = os.path.join(self.saved, path)
-            os.rename(os.path.join(staging, path), kept)
-            _exchange(kept, name, there)
+            new = os.path.join(staging, path)
+            self.begun.append((path, old, os.lstat(new)))
+            with movable(os.path.dirname(new), new, *_reached(there, name)):
+                if old is None:
+                    os.rename(new, name, dst_dir_fd=there)
+                    return
+                kept = os.path.join(self.saved, path)
+                os.makedirs(os.path.dirname(kept), mode=0o700, exist_ok=True)
+                os.rename(new, kept)
+                _exchange(kept, name, there)
+        finally:
+            os.close(there)
+
+    def undo(self) -> None:
+        """Give each path back what was there.
+
+        :raises RepomanError: that cannot be done; the error says where it was saved.
+        """
+        try:
+            for path, old, new in reversed(self.begun):
+                self._take_back(path, old, new)
+            for parent in sorted(self.made, reverse=True):
+                with suppress(OSError):
+                    os.rmdir(os.path.join(self.root, parent))
+        except OSError as error:
+            raise RepomanError(f"{error.strerror}; what was there before is in {shown(self.saved)}.") from error
+        if os.path.lexists(self.saved):  # the new things that took the places
+            target.discard(Path(os.fsdecode(self.saved)))
+
+    def _take_back(self, path: bytes, old: os.stat_result | None, new: os.stat_result) -> None:
+        above, name = os.path.split(path)
+        kept = os.path.join(self.saved, path)
+        there = _open_below(self.root, above)
+        try:
+            now = _lstat_at(name, there)
+            with movable(kept, *_reached(there, name)):
+                if now is not None and os.path.samestat(now, new):
+                    if old is not None:
+                        _exchange(kept, name, there)
+                    else:
+                        os.makedirs(os.path.dirname(kept), mode=0o700, exist_ok=True)
+                        os.rename(name, kept, src_dir_fd=there)
+                elif now is None and old is not None:
+                    os.rename(kept, name, dst_dir_fd=there)
         finally:
             os.close(there)
 
@@ -554,6 +606,12 @@ def _open_below(root: bytes, path: bytes, make: bool = False) -> int:
         os.close(handle)
         handle = below
     return handle
+
+
+def _reached(there: int, name: bytes) -> tuple[bytes, bytes]:
+    """Return paths of an open directory and of something in it."""
+    held = b"/proc/self/fd/%d/" % there
+    return held + b".", held + name
 
 
 def _status_at(root: bytes, path: bytes) -> os.stat_result | None:

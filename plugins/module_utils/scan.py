@@ -20,7 +20,7 @@ import stat
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -287,7 +287,14 @@ def entry_of(path: bytes, found: os.stat_result, link: bytes = b"") -> Entry:
     return Entry(path, mode, found.st_uid, found.st_gid, size, mtime, ctime, found.st_ino, found.st_nlink, link)
 
 
-def walk(top: bytes, start: bytes = b"", *, loose: bool = False, skip: frozenset[bytes] = frozenset()) -> Iterator[bytes]:
+def walk(
+    top: bytes,
+    start: bytes = b"",
+    *,
+    loose: bool = False,
+    skip: frozenset[bytes] = frozenset(),
+    closed: dict[bytes, UnreadableError] | None = None,
+) -> Iterator[bytes]:
     """Yield the blocks of a tree, with their heads, in a manifest's order.
 
     Follows no link, leaves no filesystem, skips what vanishes meanwhile.
@@ -296,6 +303,7 @@ def walk(top: bytes, start: bytes = b"", *, loose: bool = False, skip: frozenset
     :param start: directory below it to begin with; its own record is not part of the walk unless it is ``top`` itself.
     :param loose: leave out directories, and ``top`` itself.
     :param skip: paths of directories whose inside is left out.
+    :param closed: takes the directories below ``start`` that cannot be read, which have no block; without it they raise.
     :raises UnreadableError: a directory cannot be read.
     """
     record, head, is_dir = RECORD.pack, HEAD.pack, stat.S_IFDIR
@@ -315,7 +323,11 @@ def walk(top: bytes, start: bytes = b"", *, loose: bool = False, skip: frozenset
                 raise
             continue
         except OSError as error:
-            raise UnreadableError(path, error) from error
+            unreadable = UnreadableError(path, error)
+            if closed is None or directory == start:
+                raise unreadable from error
+            closed[directory] = unreadable
+            continue
         if not directory and not loose:
             records.append(entry_of(b"", own).record())
         for name, seen, link in found:
@@ -416,12 +428,14 @@ class Scan:
     :param digest: of what was found; empty if it failed.
     :param path: file with the manifest; empty where the digest was the known one, or it failed.
     :param error: why it failed.
+    :param closed: directories that cannot be read.
     """
 
     unit: Unit
     digest: str = ""
     path: str = ""
     error: RepomanError | None = None
+    closed: dict[bytes, UnreadableError] = field(default_factory=dict)
 
     def manifest(self) -> Manifest:
         """Return what was found."""
@@ -430,14 +444,15 @@ class Scan:
 
 def scan_one(unit: Unit, known: str, path: str) -> Scan:
     """Scan a unit, and leave its manifest in a file unless its digest is the one that is known."""
+    closed: dict[bytes, UnreadableError] = {}
     try:
         with Writer(path) as writer:
-            for block in walk(os.fsencode(unit.source), loose=unit.loose):
+            for block in walk(os.fsencode(unit.source), loose=unit.loose, closed=closed):
                 writer.add(block)
             if writer.digest == known:
-                return Scan(unit, known)
+                return Scan(unit, known, closed=closed)
             writer.finish()
-            return Scan(unit, writer.digest, path)
+            return Scan(unit, writer.digest, path, closed=closed)
     except RepomanError as error:
         return Scan(unit, error=error)
     except OSError as error:
@@ -475,6 +490,17 @@ def differences(before: Manifest, now: Manifest) -> Iterator[tuple[bytes, list[t
             new = next(news, None)
 
 
+def aligned(*manifests: Manifest) -> Iterator[tuple[bytes, list[bytes | None]]]:
+    """Yield every directory that one of some manifests has, in order, with its block of each (None: not there)."""
+    rests = [each.blocks() for each in manifests]
+    heads = [next(each, None) for each in rests]
+    while any(heads):
+        directory = min((head[0] for head in heads if head), key=order)
+        here = [head is not None and head[0] == directory for head in heads]
+        yield directory, [head[1] if head and hit else None for head, hit in zip(heads, here, strict=True)]
+        heads = [next(rest, None) if hit else head for rest, head, hit in zip(rests, heads, here, strict=True)]
+
+
 def rewrite(now: Manifest, known: Mapping[bytes, Entry | None], path: str) -> Manifest:
     """Write a manifest again, with some entries otherwise than it has them (None: without)."""
     by_directory: dict[bytes, dict[bytes, Entry | None]] = {}
@@ -482,7 +508,10 @@ def rewrite(now: Manifest, known: Mapping[bytes, Entry | None], path: str) -> Ma
         by_directory.setdefault(each.rpartition(b"/")[0], {})[each] = entry
         if entry is not None and entry.kind == "d":
             by_directory.setdefault(each, {})
-    extra = iter(sorted(by_directory.keys() - {directory for directory, _block in now.blocks()}, key=order))
+    missing = set(by_directory)
+    for directory, _block in now.blocks():
+        missing.discard(directory)
+    extra = iter(sorted(missing, key=order))
     waiting = next(extra, None)
 
     def records(directory: bytes, entries: dict[bytes, Entry]) -> bytes:

@@ -28,8 +28,14 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import backup, mirror, registry, scan, target, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, escaped, file_of, shown
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import MirrorError, sizes
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError, RepomanError, UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import MirrorError, movable, sizes
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
+    ConflictError,
+    InterruptedRunError,
+    NotKnownError,
+    RepomanError,
+    UsageError,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror import Changes, Outcome, Settings, Tally
 from ansible_collections.homelab.repoman.plugins.module_utils.runlog import RunLog
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Scan, Unit
@@ -122,6 +128,19 @@ class Work:
     def fail(self, error: RepomanError) -> None:
         """Let it be a failure."""
         self.line |= {"action": "failed", "msg": error.message, "hints": error.hints, "exit_code": error.exit_code}
+
+
+@contextmanager
+def _alone(work: Work) -> Iterator[None]:
+    """Let what goes wrong be the failure of one unit."""
+    try:
+        yield
+    except InterruptedRunError:
+        raise
+    except RepomanError as error:
+        work.fail(error)
+    except OSError as error:
+        work.fail(watch.explained(error))
 
 
 @dataclass
@@ -321,21 +340,25 @@ class Job:
         if scanned.error:
             raise scanned.error
         if not scanned.path:
+            if scanned.closed:
+                work.fail(mirror.incomplete(work.unit, list(scanned.closed.values()), (), done=not self.check))
             return
         before = Manifest.load(str(self._manifest(name))) if name in known else None
         now = scanned.manifest()
         if work.unit.loose:
             self._check_loose(now)
         work.full = before is None
-        changes = mirror.plan(work.unit, before, now, settings, saved=str(self._manifest(name)))
-        self._guard(work.unit, changes, now)
+        changes = mirror.plan(work.unit, before, now, settings, saved=str(self._manifest(name)), closed=scanned.closed)
+        self._guard(work.unit, changes, changes.now)
         if changes.created or changes.changed or changes.removed:
             work.changes = changes
             work.line |= {"action": "synced", "first": changes.first}
             work.line |= {"created": changes.created, "changed": changes.changed, "removed": changes.removed}
             work.line["files"] = changes.created + changes.changed + changes.removed
         else:
-            work.scanned = scanned
+            work.scanned = Scan(work.unit, changes.now.digest, changes.now.path)
+        if changes.unread:
+            work.fail(mirror.incomplete(work.unit, changes.unread, changes.frozen, done=not self.check))
 
     def _check_loose(self, now: Manifest) -> None:
         """Refuse loose files that would push a mirror away.
@@ -442,14 +465,16 @@ class Job:
             for work in works:
                 if work.changes is not None:
                     continue
-                if work.line["action"] == "gone":
-                    self._move_away(work.unit.name, settings)
-                elif work.scanned is not None:
-                    self._settle(work, work.scanned.path, work.scanned.digest)
+                with _alone(work):
+                    if work.line["action"] == "gone":
+                        self._move_away(work.unit.name, settings)
+                    elif work.scanned is not None:
+                        self._settle(work, work.scanned.path, work.scanned.digest)
                 tell(work)
             for outcome in self._mirrored(wanted, settings, report):
                 work = by_name[outcome.unit.name]
-                self._take(work, outcome)
+                with _alone(work):
+                    self._take(work, outcome)
                 if outcome.created and (known := created.get(outcome.unit.name, [])) is not None:
                     created[outcome.unit.name] = [*known, *outcome.created]
                     self._write_created(created, settings)
@@ -516,7 +541,8 @@ class Job:
     def _move_away(self, name: str, settings: Settings) -> None:
         """Move a whole mirror to what is kept."""
         Path(settings.kept).mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.rename(self.target.mirror(name), Path(settings.kept, name))
+        with movable(os.fsencode(self.target.mirror(name))):
+            os.rename(self.target.mirror(name), Path(settings.kept, name))
         self.stamps.units.pop(name, None)
         self._manifest(name).unlink(missing_ok=True)
         self.told.pop(name, None)

@@ -99,7 +99,7 @@ class Place:
                 raise scan.error
             if scan.path:
                 path = saved[scan.unit.name]
-                plans.append(mirror.plan(scan.unit, Manifest.load(path), scan.manifest(), options, saved=path))
+                plans.append(mirror.plan(scan.unit, Manifest.load(path), scan.manifest(), options, saved=path, closed=scan.closed))
         return plans
 
     def sync(self, **more: Any) -> dict[str, mirror.Outcome]:

@@ -15,6 +15,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,13 +23,14 @@ from typing import Any
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import mirror, spread, target
+from ansible_collections.homelab.repoman.plugins.module_utils import copying, mirror, spread, target
+from ansible_collections.homelab.repoman.plugins.module_utils import scan as scanning
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import passing
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit, rewrite, scan, scan_one
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mirroring import Place, git, hg, number_of
+from mirroring import Place, git, git_problems, hg, hg_problems, number_of
 
 NOBODY = 65534
 
@@ -946,6 +948,136 @@ def test_unreadable_file_of_a_repository(nobodys: Place, unprivileged: Callable[
     assert unprivileged(work) == "None"
 
 
+def failed(outcome: mirror.Outcome, *words: str) -> None:
+    """See that a unit failed for what it says, and all else of it was mirrored."""
+    assert (outcome.state, outcome.manifest != "") == ("failed", True), outcome
+    assert outcome.error is not None
+    for word in (*words, "All else of work was mirrored."):
+        assert word in outcome.error.message, outcome.error.message
+
+
+def test_unreadable_directory(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """A directory nobody lets us read: it is named, all else is mirrored, and what the mirror has in it stays."""
+
+    def work() -> None:
+        unit = nobodys.repos / "work"
+        repository_at(unit / "secret/repository")
+        (unit / "secret/file").write_text("x")
+        (unit / "new").mkdir()
+        (unit / "new").chmod(0o070)
+        (unit / "gone").write_text("x")
+        failed(nobodys.sync()["work"], "work/new' cannot be read: Permission denied.")
+        assert (nobodys.target / "work/new").stat().st_mode & 0o777 == 0o770
+        mirrored = entries(nobodys.target / "work/secret")
+        (unit / "secret/file").write_text("later")
+        (unit / "secret").chmod(0)
+        (unit / "gone").unlink()
+        (unit / "later").write_text("x")
+        for full in (False, True):
+            failed(nobodys.sync(full=full)["work"], "And 1 more like it.")
+            assert not (nobodys.target / "work/gone").exists()
+            assert (nobodys.target / "work/later").exists()
+            assert entries(nobodys.target / "work/secret") == mirrored
+            assert [list(plan.items()) for plan in nobodys.plans(nobodys.options(full=True)) if plan.unit.name == "work"] == [[]]
+        (unit / "secret").chmod(0o750)
+        (unit / "new").chmod(0o700)
+        nobodys.settled()
+        again(nobodys)
+
+    assert unprivileged(work) == "None"
+
+
+def entries(top: Path) -> dict[str, tuple[int, bytes]]:
+    """Return what lies below a directory, but for a file that git only writes."""
+    found = [path for path in top.rglob("*") if path.name != "COMMIT_EDITMSG"]
+    return {str(path.relative_to(top)): (path.lstat().st_ino, b"" if path.is_dir() else path.read_bytes()) for path in found}
+
+
+@pytest.mark.parametrize("closed", ["objects", "objects/??", "objects/pack", "refs/heads", "logs"])
+def test_unreadable_directory_of_a_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str], closed: str) -> None:
+    """A repository that cannot be read whole stays as its mirror has it; without a mirror, all that can be read is mirrored."""
+
+    def work() -> None:
+        unit = repository_at(nobodys.repos / "work")
+        (shut, *_others) = sorted((unit / ".git").glob(closed))
+        git(unit, "repack", "-q") if closed == "objects/pack" else None
+        shut.chmod(0)
+        (first,) = [outcome for outcome in nobodys.sync().values() if outcome.unit.name == "work"]
+        assert first.error is not None
+        assert f"{shut}' cannot be read: Permission denied." in first.error.message
+        assert (nobodys.target / "work/one").exists()
+        for path in (unit / ".git").rglob("*"):
+            if shut != path and shut not in path.parents and path.is_file():
+                assert (nobodys.target / "work/.git" / path.relative_to(unit / ".git")).exists(), path
+        shut.chmod(0o755)
+        nobodys.settled()
+        mirrored = entries(nobodys.target / "work/.git")
+        commit(unit, "later")
+        git(unit, "update-ref", "-d", "refs/heads/main")
+        git(unit, "-c", "gc.reflogExpire=now", "reflog", "expire", "--expire=now", "--all")
+        shut.chmod(0)
+        for full in (False, True):
+            outcome = nobodys.sync(full=full)["work"]
+            failed(outcome, f"{shut}' cannot be read: Permission denied.", f"As its mirror has it stays {unit}/.git.")
+            assert (nobodys.target / "work/later").exists()
+            assert entries(nobodys.target / "work/.git") == mirrored
+            assert git_problems(nobodys.target / "work") == ""
+        shut.chmod(0o755)
+        nobodys.settled()
+        again(nobodys)
+
+    assert unprivileged(work) == "None"
+
+
+def test_unreadable_directory_beside_a_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """What git does not need may be unreadable: the repository is mirrored all the same."""
+
+    def work() -> None:
+        unit = repository_at(nobodys.repos / "work")
+        (unit / ".git/hooks/hook").write_text("x")
+        nobodys.settled()
+        (unit / ".git/hooks").chmod(0)
+        commit(unit, "later")
+        failed(nobodys.sync()["work"], ".git/hooks' cannot be read: Permission denied.")
+        assert git(nobodys.target / "work", "log", "--format=%H") == git(unit, "log", "--format=%H")
+        assert git_problems(nobodys.target / "work") == ""
+        assert (nobodys.target / "work/.git/hooks/hook").exists()
+        (unit / ".git/hooks").chmod(0o755)
+        nobodys.settled()
+
+    assert unprivileged(work) == "None"
+
+
+def test_unreadable_directory_of_a_mercurial_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """A Mercurial repository that cannot be read whole stays as its mirror has it; without a mirror, what can be read is mirrored."""
+
+    def work() -> None:
+        unit = nobodys.repos / "work"
+        unit.mkdir()
+        hg(unit, "init")
+        (unit / "one").write_text("one")
+        hg(unit, "commit", "-q", "-A", "-m", "one")
+        shut = unit / ".hg/store/data"
+        shut.chmod(0)
+        assert nobodys.sync()["work"].state == "failed"
+        assert (nobodys.target / "work/.hg/store/00changelog.i").exists()
+        shut.chmod(0o755)
+        nobodys.settled()
+        mirrored = entries(nobodys.target / "work/.hg")
+        (unit / "two").write_text("two")
+        hg(unit, "commit", "-q", "-A", "-m", "two")
+        shut.chmod(0)
+        for full in (False, True):
+            failed(nobodys.sync(full=full)["work"], f"As its mirror has it stays {unit}/.hg.")
+            assert (nobodys.target / "work/two").exists()
+            assert entries(nobodys.target / "work/.hg") == mirrored
+        shut.chmod(0o755)
+        nobodys.settled()
+        assert hg_problems(nobodys.target / "work") == ""
+
+    assert unprivileged(work) == "None"
+
+
 def test_read_only_directories_as_an_ordinary_user(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """Directories that forbid writing are mirrored, changed and removed all the same, and forbid it in the mirror too."""
 
@@ -955,7 +1087,10 @@ def test_read_only_directories_as_an_ordinary_user(nobodys: Place, unprivileged:
         (unit / "closed/inner/file").write_text("one")
         (unit / "closed").chmod(0o555)
         (unit / "closed/inner").chmod(0o555)
+        unit.chmod(0o555)
         nobodys.settled()
+        assert (nobodys.target / "work").stat().st_mode & 0o777 == 0o555
+        unit.chmod(0o755)
         (unit / "closed/inner/file").write_text("two")
         nobodys.settled()
         assert (nobodys.target / "work/closed").stat().st_mode & 0o777 == 0o555
@@ -967,6 +1102,25 @@ def test_read_only_directories_as_an_ordinary_user(nobodys: Place, unprivileged:
         for each in (unit / "closed", nobodys.target / "work/closed", *(nobodys.target / ".repoman/kept").rglob("*")):
             if each.is_dir():
                 each.chmod(0o755)
+
+    assert unprivileged(work) == "None"
+
+
+def test_a_first_copy_goes_on_in_read_only_directories(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """A first copy whose directories have their modes already, as a run that was killed leaves it, is finished by the next."""
+
+    def work() -> None:
+        unit = nobodys.repos / "work"
+        (unit / "closed").mkdir(parents=True)
+        (unit / "closed/file").write_text("one")
+        (unit / "closed").chmod(0o555)
+        unit.chmod(0o555)
+        shutil.copytree(unit, nobodys.target / ".repoman/work/new/work")
+        unit.chmod(0o755)
+        (unit / "closed").chmod(0o755)
+        (unit / "closed/later").write_text("two")
+        (unit / "later").write_text("two")
+        nobodys.settled()
 
     assert unprivileged(work) == "None"
 
@@ -1095,6 +1249,28 @@ def test_far_target(tmp_path: Path) -> None:
 
 
 # Manifests
+
+
+def test_memory_of_a_full_comparison(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirror is compared directory by directory: four times the entries take no more memory, whatever changed of them."""
+    monkeypatch.setattr(scanning, "SPILL", 1 << 14)
+    monkeypatch.setattr(copying, "SMALL", 1 << 12)
+    peaks = []
+    for directories in range(10, 14), range(14, 26):
+        for number in directories:
+            (place.repos / f"work/{number}").mkdir(parents=True)
+            for each in range(60):
+                os.mknod(place.repos / f"work/{number}/a file with a name of usual length {each}")
+        place.sync()
+        shutil.copytree(place.repos / "work", place.repos / "copy")
+        shutil.rmtree(place.repos / "work")
+        (place.repos / "copy").rename(place.repos / "work")
+        place.scratch.mkdir(exist_ok=True)
+        tracemalloc.start()
+        assert [plan.total for plan in place.plans(place.options(full=True)) if plan.unit.name == "work"] == [0]
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0], peaks
 
 
 def test_manifest_round_trip(tmp_path: Path) -> None:

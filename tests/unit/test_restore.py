@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -457,6 +458,78 @@ def test_a_restore_that_is_killed_leaves_the_old_or_the_new(world: BackupWorld) 
     world.restore("plain", overwrite=True)
     assert differences(world.backup / "plain", world.repos / "plain") == []
     assert not [entry for entry in os.listdir(world.repos) if entry.startswith(".repoman")]
+
+
+def test_read_only_directories_of_an_ordinary_user(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """Directories that their owner may not write take their places, and what is in them, and forbid it afterwards as before."""
+    world = BackupWorld(short_dir)
+    for path in [short_dir, *short_dir.iterdir()] if os.geteuid() == 0 else ():
+        os.chown(path, 65534, 65534)
+
+    def work() -> None:
+        plain = world.write("plain/closed/file").parent.parent
+        world.write("plain/other/file").parent.chmod(0o555)
+        (plain / "closed").chmod(0o555)
+        world.init()
+        for each in ("closed/file", "other/file"):
+            (plain / each).write_text("mine\n")
+        restored = world.restore("plain", paths=["closed", "other/file"], overwrite=True)["restored"]
+        assert differences(world.backup / "plain", plain, "--omit-dir-times") == []
+        assert [(Path(restored["saved"]) / each).read_text() for each in ("closed/file", "other/file")] == ["mine\n", "mine\n"]
+        for each in (plain / "closed", plain / "other", Path(restored["saved"], "closed")):
+            assert each.stat().st_mode & 0o777 == 0o555
+            each.chmod(0o755)
+
+    assert unprivileged(work) == "None"
+
+
+@pytest.mark.parametrize("exchanged", [True, False])
+def test_paths_are_restored_all_or_none(world: BackupWorld, monkeypatch: pytest.MonkeyPatch, exchanged: bool) -> None:
+    """Where one path cannot take its place, those that had taken theirs are put back, and what was there is where it was."""
+    world.write("plain/src/main.c", "mine\n")
+    (world.repos / "plain/run").unlink()
+    (world.repos / "plain/link").unlink()
+    (world.repos / "plain/link").mkdir()
+    before = seen(world.repos / "plain")
+    exchange = restore._exchange
+
+    def fail(one: bytes, other: bytes, *there: int) -> None:
+        if other == b"link":
+            if exchanged:
+                exchange(one, other, *there)
+            monkeypatch.undo()
+            monkeypatch.setenv("HOME", str(world.root))
+            raise OSError(28, "No space left on device")
+        exchange(one, other, *there)
+
+    monkeypatch.setattr(restore, "_exchange", fail)
+    with pytest.raises(RepomanError, match=r"plain/link cannot be put into its place: No space left on device; nothing was restored"):
+        world.restore("plain", paths=["src", "run", "link"], overwrite=True)
+    after = seen(world.repos / "plain")
+    assert {path: status for path, status in after.items() if path != "."} == {path: each for path, each in before.items() if path != "."}
+    assert sorted(os.listdir(world.repos)) == ["isurus", "notes.txt", "plain"]
+
+
+def test_paths_that_cannot_be_put_back_are_named(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a failed restore cannot be taken back either, the error says where what it had replaced is."""
+    world.write("plain/src/main.c", "mine\n")
+    (world.repos / "plain/run").unlink()
+    exchange = restore._exchange
+    calls: list[bytes] = []
+
+    def fail(one: bytes, other: bytes, *there: int) -> None:
+        calls.append(other)
+        if len(calls) > 1:
+            raise OSError(5, "Input/output error")
+        exchange(one, other, *there)
+
+    (world.repos / "plain/also-run").write_text("mine\n")
+    monkeypatch.setattr(restore, "_exchange", fail)
+    with pytest.raises(RepomanError, match="cannot be put into its place") as caught:
+        world.restore("plain", paths=["src", "also-run"], overwrite=True)
+    (saved,) = world.repos.glob("plain.before-*")
+    assert (saved / "src/main.c").read_text() == "mine\n"
+    assert any(str(saved) in hint for hint in caught.value.hints)
 
 
 @pytest.mark.parametrize("number", [22, 38])

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,12 @@ def actions(result: dict[str, Any]) -> dict[str, str]:
 def line(result: dict[str, Any], name: str) -> dict[str, Any]:
     """Return the line of a unit."""
     return next(each for each in result["units"] if each["name"] == name)
+
+
+def own(root: Path) -> None:
+    """Give all below a directory to the user without privileges, where root is."""
+    for path in [root, *root.rglob("*")] if os.geteuid() == 0 else ():
+        os.chown(path, 65534, 65534)
 
 
 # ---- the plain course ----------------------------------------------------------------------------------------------------------
@@ -623,6 +630,97 @@ def test_what_cannot_be_had_is_told_once(monkeypatch: pytest.MonkeyPatch) -> Non
         os.chown(world.repos / "foreign", 65534, 65534)
         assert notes() == ["owners"]
         assert notes() == []
+
+
+def test_an_unreadable_directory_stops_nothing_else(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """A directory that cannot be read is named each time, its mirror stays, and all else is mirrored; predicted as it is done."""
+    world = BackupWorld(short_dir)
+    world.project("plain")
+    own(short_dir)
+
+    def work() -> None:
+        secret = world.write("plain/secret/0").parent
+        for number in range(1, 300):
+            world.write(f"plain/secret/{number}")
+        world.write("plain/old")
+        world.write("other/file")
+        world.init()
+        synced = world.last_sync("plain")
+        mirrored = seen(world.backup / "plain/secret")
+        secret.chmod(0)
+        (world.repos / "plain/old").unlink()
+        world.write("plain/new")
+        world.write("other/file", "new")
+        for full in (False, True):
+            for changes in (True, False):
+                predicted = world.sync(check=True, full=full)
+                done = world.sync(full=full)
+                counts = {key: line(done, "plain").get(key, 0) for key in ("created", "changed", "removed")}
+                assert {key: line(predicted, "plain").get(key, 0) for key in counts} == counts
+                assert any(counts.values()) == (changes and not full)
+                assert actions(done) == actions(predicted)
+                assert actions(done)["plain"] == "failed"
+                assert f"'{secret}' cannot be read" in line(predicted, "plain")["msg"]
+                assert line(done, "plain")["msg"].endswith("All else of plain was mirrored.")
+                assert line(predicted, "plain")["exit_code"] == line(done, "plain")["exit_code"]
+        assert sorted(os.listdir(world.backup / "plain")) == ["new", "secret"]
+        assert {path: each[1:] for path, each in seen(world.backup / "plain/secret").items()} == {
+            path: each[1:] for path, each in mirrored.items()
+        }
+        assert world.last_sync("plain") == synced
+        secret.chmod(0o755)
+        assert actions(world.sync())["plain"] == "synced"
+        assert world.differences() == []
+
+    assert unprivileged(work) == "None"
+
+
+def test_read_only_repositories_of_an_ordinary_user(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """A repository that its owner may not write is backed up and put away as any other."""
+    world = BackupWorld(short_dir)
+    own(short_dir)
+
+    def work() -> None:
+        world.write("closed/file").parent.chmod(0o555)
+        world.write("open/file")
+        assert actions(world.init()) == {"closed": "synced", "open": "synced"}
+        assert world.differences() == []
+        (world.repos / "closed").chmod(0o755)
+        shutil.rmtree(world.repos / "closed")
+        predicted = world.sync(names=["closed"], allow_shrink=True, check=True)
+        assert actions(world.sync(names=["closed"], allow_shrink=True)) == actions(predicted) == {"closed": "gone"}
+        (kept,) = (world.backup / ".repoman/kept").glob("*/closed")
+        assert kept.stat().st_mode & 0o777 == 0o555
+        kept.chmod(0o755)
+
+    assert unprivileged(work) == "None"
+
+
+def test_what_cannot_be_put_away_fails_alone(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirror that cannot be put away, and a manifest that cannot be saved, are the failures of their units alone."""
+    world.init()
+    shutil.rmtree(world.repos / "plain")
+    world.write("notes.txt", "more\n")
+    world.git("hammer")
+
+    def refuse(_job: sync.Job, name: str, _settings: object) -> None:
+        raise PermissionError(13, "Permission denied", name)
+
+    def full(job: sync.Job, work: sync.Work, *more: str) -> None:
+        if work.unit.name == "hammer":
+            raise OSError(28, "No space left on device", job.state)
+        settle(job, work, *more)
+
+    settle = sync.Job._settle
+    with monkeypatch.context() as patched:
+        patched.setattr(sync.Job, "_move_away", refuse)
+        patched.setattr(sync.Job, "_settle", full)
+        result = world.sync(names=["plain", "hammer", "(loose files)"], allow_shrink=True)
+    assert actions(result) == {"plain": "failed", "hammer": "failed", "(loose files)": "synced"}
+    assert "Permission denied" in line(result, "plain")["msg"]
+    assert "No space" in line(result, "hammer")["msg"]
+    assert (world.backup / "notes.txt").read_text() == "more\n"
+    assert actions(world.sync(names=["plain", "hammer"], allow_shrink=True)) == {"plain": "gone", "hammer": "unchanged"}
 
 
 # ---- faults of the target ------------------------------------------------------------------------------------------------------
