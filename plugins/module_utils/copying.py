@@ -236,7 +236,7 @@ class Copier:
         """Remove from ``work`` what is not whole yet, after an error: it may be what fills the target."""
         for name in map(os.fsencode, os.listdir(self.work_path)):
             if name.startswith(self._prefix):
-                _delete(name, self.work, stat.S_ISDIR(os.stat(name, dir_fd=self.work, follow_symlinks=False).st_mode))
+                delete(name, self.work, stat.S_ISDIR(os.stat(name, dir_fd=self.work, follow_symlinks=False).st_mode))
 
     @contextmanager
     def inside(self, path: bytes) -> Iterator[None]:
@@ -581,7 +581,7 @@ class Copier:
                 found = os.stat(name, dir_fd=held, follow_symlinks=False)
                 tree = stat.S_ISDIR(found.st_mode)
                 if self.kept is None:
-                    _delete(name, held, tree)
+                    delete(name, held, tree)
                     return
                 place = self._kept_place(self.kept, path)
                 self._trees |= tree
@@ -809,13 +809,15 @@ def sizes(path: bytes) -> Iterator[int]:
                     yield each.stat(follow_symlinks=False).st_size
 
 
-def _delete(name: bytes, held: int, tree: bool) -> None:
+def delete(name: bytes, held: int, tree: bool) -> None:
     """Remove a file, or a directory and all it holds, however deep; directories that forbid it are opened to ourselves."""
     if not tree:
         os.unlink(name, dir_fd=held)
         return
-    found = [name]
-    for path in found:
+    waiting, found = [name], []
+    while waiting:
+        path = waiting.pop()
+        found.append(path)
         with directory(held, path) as there:
             if os.geteuid() and os.fstat(there).st_mode & 0o700 != 0o700:  # noqa: PLR2004
                 os.chmod(f"/proc/self/fd/{there}", 0o700)
@@ -823,7 +825,7 @@ def _delete(name: bytes, held: int, tree: bool) -> None:
         try:
             for each in map(os.fsencode, os.listdir(inner)):
                 if stat.S_ISDIR(os.stat(each, dir_fd=inner, follow_symlinks=False).st_mode):
-                    found.append(path + b"/" + each)
+                    waiting.append(path + b"/" + each)
                 else:
                     os.unlink(each, dir_fd=inner)
         finally:

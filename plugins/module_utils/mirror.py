@@ -30,7 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
     TICK_NS,
     Copier,
     MirrorError,
-    _delete,
+    delete,
     movable,
     same_contents,
     shown,
@@ -236,7 +236,7 @@ def _clear(directory: str, stays: Container[str]) -> None:
     try:
         for each in os.listdir(held):
             if each not in stays:
-                _delete(os.fsencode(each), held, stat.S_ISDIR(os.stat(each, dir_fd=held, follow_symlinks=False).st_mode))
+                delete(os.fsencode(each), held, stat.S_ISDIR(os.stat(each, dir_fd=held, follow_symlinks=False).st_mode))
     finally:
         os.close(held)
 

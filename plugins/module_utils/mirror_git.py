@@ -538,7 +538,8 @@ def odd_alternate(paths: Iterable[bytes]) -> str:
     looked = 0
     for top in waiting:
         below = [top]
-        for here in below:
+        while below:
+            here = below.pop()
             try:
                 found = os.stat(here)
                 key = (found.st_dev, found.st_ino, here is top)

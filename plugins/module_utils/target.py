@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import registry
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import _delete
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import delete
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotThereError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, mount_of
 
@@ -522,6 +522,6 @@ def discard(path: Path) -> None:
     """Remove a directory of ours and all it holds, following no link; also where directories in it cannot be written."""
     parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _delete(os.fsencode(path.name), parent, tree=True)
+        delete(os.fsencode(path.name), parent, tree=True)
     finally:
         os.close(parent)

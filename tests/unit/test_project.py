@@ -125,15 +125,17 @@ def test_a_project_is_named_once() -> None:
 
 HEAD = "[repoman]\nschema = 3\n"
 ENTRY = '\n[[project]]\nname = "demo"\nrepo = "demo"\nimage = "old" # mine\nlast_sync = ""\nbackup = true\n'
+EDITED = ENTRY.replace('""', '"2026"').replace("true", "false")
+SILENT = ENTRY.replace('image = "old" # mine\n', "")
 
 
 @pytest.mark.parametrize(
     ("planned", "meanwhile", "then", "undone"),
     [
         (ENTRY, ENTRY, ENTRY.replace("old", "new"), ENTRY),
-        (ENTRY, EDITED := ENTRY.replace('""', '"2026"').replace("true", "false"), EDITED.replace("old", "new"), EDITED),
+        (ENTRY, EDITED, EDITED.replace("old", "new"), EDITED),
         ("", EDITED, EDITED.replace("old", "new"), EDITED),
-        (ENTRY, SILENT := ENTRY.replace('image = "old" # mine\n', ""), f'{SILENT}image = "new"\n', SILENT),
+        (ENTRY, SILENT, f'{SILENT}image = "new"\n', SILENT),
     ],
     ids=["nothing", "entry edited", "entry written", "key removed"],
 )
