@@ -273,6 +273,8 @@ def test_an_interruption_in_the_middle_leaves_a_client_that_can_be_used(
     daemon.say(reply({"answer": "to the interrupted request"}))
 
     def interrupted(connection: http.client.HTTPConnection) -> None:
+        while daemon.script:  # the request has arrived
+            time.sleep(0.001)
         raise InterruptedRunError("interrupted by SIGINT")
 
     with monkeypatch.context() as patch:
