@@ -810,6 +810,32 @@ def test_read_only_directories_as_an_ordinary_user(nobodys: Place, unprivileged:
     assert unprivileged(work) == "None"
 
 
+@pytest.mark.parametrize("kind", ["git", "hg"])
+def test_read_only_repository_as_an_ordinary_user(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str], kind: str) -> None:
+    """A repository of which nothing may be written is mirrored, and so is what was changed of it in between."""
+
+    def work() -> None:
+        unit = nobodys.repos / "work"
+        if kind == "git":
+            repository_at(unit)
+        else:
+            mirroring.run("hg", "init", str(unit))
+        for number in range(2):
+            mirroring.run("chmod", "-R", "u+w", str(unit))
+            if kind == "git":
+                commit(unit, f"file{number}")
+            else:
+                (unit / "file").write_text(str(number))
+                hg(unit, "commit", "-q", "-A", "-m", str(number))
+            mirroring.run("chmod", "-R", "a-w", str(unit))
+            nobodys.settled()
+        again(nobodys)
+        mirroring.run("chmod", "-R", "u+w", str(nobodys.target / "work"))  # hg takes a lock to verify
+        assert (git_problems if kind == "git" else hg_problems)(nobodys.target / "work") == ""
+
+    assert unprivileged(work) == "None"
+
+
 def test_a_first_copy_goes_on_in_read_only_directories(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """A first copy whose directories have their modes already, as a run that was killed leaves it, is finished by the next."""
 
