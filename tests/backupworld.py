@@ -53,7 +53,11 @@ class BackupWorld:
 
     def sync(self, check: bool = False, **params: Any) -> dict[str, Any]:
         """Run the logic of the module; the world's backup is on the same file system."""
-        return sync.run(self._params(repoman_sync.SPEC, params), check)
+        return sync.run(self.params(**params), check)
+
+    def params(self, **given: Any) -> dict[str, Any]:
+        """Return the parameters of the module."""
+        return self._params(repoman_sync.SPEC, given)
 
     def init(self) -> dict[str, Any]:
         """Make the first backup."""
@@ -112,9 +116,9 @@ class BackupWorld:
         """Return a path in the backup's directory of repoman's own."""
         return self.backup / ".repoman" / name
 
-    def differences(self) -> list[str]:
+    def differences(self, *more: str) -> list[str]:
         """Ask rsync how repositories and mirrors differ."""
-        return differences(self.repos, self.backup, "--exclude=/.repoman")
+        return differences(self.repos, self.backup, "--exclude=/.repoman", *more)
 
 
 def git(where: Path, *command: str) -> str:

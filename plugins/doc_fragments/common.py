@@ -14,7 +14,7 @@ options:
     description:
       - Login name of the user to serve. Its home holds the registry and the profile templates, and O(user) fills the variable
         C(USER) of templates.
-      - Where not set, it is the user the task runs as, with E(USER) and E(HOME) of its environment.
+      - Where not set, it is the user the task runs as, with E(HOME) of its environment, and with E(USER) where that is a name of this user.
       - Set it where the task runs with C(become).
     type: str
   socket:
@@ -52,4 +52,30 @@ requirements:
   - python >= 3.11
   - pyyaml
   - tomlkit
+"""
+
+    PREDICT = r"""
+options:
+  predict:
+    description:
+      - In check mode, what is missing and may be what an earlier task makes is a warning and no error, and counts as a change.
+        That is the account O(user), Incus and its project, a Python library, the registry, a template, a profile, a repository,
+        the directory of the backup or what is to be mounted there.
+    type: bool
+    default: false
+"""
+
+    FORESEEN = r"""
+options:
+  registry_text:
+    description:
+      - With O(predict) in check mode, what stands for the registry, which an earlier task did not write.
+      - It is what M(homelab.repoman.repoman_registry) returns as RV(homelab.repoman.repoman_registry#module:text).
+    type: str
+  registry_text_path:
+    description:
+      - Path of the registry that O(registry_text) stands for; another one is read from its file.
+      - It is what M(homelab.repoman.repoman_registry) returns as RV(homelab.repoman.repoman_registry#module:path).
+      - Where not set, O(registry_text) stands for any.
+    type: str
 """

@@ -81,7 +81,7 @@ EXAMPLES = r"""
 # lab.repoman.yml: every project of the user who runs Ansible
 plugin: homelab.repoman.projects
 
-# running.repoman.yml: alice's running projects, in groups vcs_git and vcs_hg, and those with Claude's state in a group of their own
+# running.repoman.yml: alice's running projects, in groups vcs_git, vcs_hg and vcs_none; those with Claude's state are a group too
 plugin: homelab.repoman.projects
 user: alice
 connect_as: user
@@ -90,28 +90,34 @@ strict: true
 keyed_groups:
   - key: repoman_vcs
     prefix: vcs
+    default_value: none
 groups:
   claude: "'claude-share' in repoman_profiles"
 compose:
   mirror: "'/nfs/repos/' ~ repoman_project"
 """
 
-from importlib.util import find_spec
 from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.homelab.repoman.plugins.module_utils import guests
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.module import LIBRARIES
+from ansible_collections.homelab.repoman.plugins.module_utils.module import need_libraries
 
 try:
     from ansible.template import trust_as_template
 except ImportError:  # before ansible-core 2.19 every text is taken as a template that is not marked as none
+    from ansible.utils.unsafe_proxy import wrap_var as mark_as_text
 
     def trust_as_template(value: str) -> str:
         """Return ``value``."""
+        return value
+
+else:
+
+    def mark_as_text(value: str) -> str:
+        """Return ``value``, which is no template as long as nobody says that it is."""
         return value
 
 
@@ -149,10 +155,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _read(self) -> tuple[list[dict[str, Any]], bool]:
         """Return what is told of the projects, and whether Incus had its say."""
-        missing = [distribution for library, distribution in LIBRARIES.items() if find_spec(library) is None]
-        if missing:
-            raise AnsibleParserError(f"{self.NAME} needs {' and '.join(missing)}: pip install {' '.join(missing)}")
         try:
+            need_libraries()
             found, problem = guests.read({key: self.get_option(key) for key in ("user", "socket", "registry_path", "timeout")})
         except RepomanError as error:
             raise AnsibleParserError(_text(error)) from error
@@ -180,7 +184,7 @@ def _literal(value: Any) -> Any:
         return [_literal(each) for each in value]
     if not isinstance(value, str):
         return value
-    return wrap_var(value) if "{" in value else trust_as_template(value)
+    return mark_as_text(value) if "{" in value else trust_as_template(value)
 
 
 def _text(error: RepomanError) -> str:

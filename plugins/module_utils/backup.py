@@ -18,10 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import registry, scan, watch
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError, NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
+    ConflictError,
+    InterruptedRunError,
+    MissingError,
+    RepomanError,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, account
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.target import OURS, Place, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror import LAST
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.target import OURS, Place, Target, created_of, kept_times
 
 LOOSE = scan.LOOSE
 RESTORING = ".repoman-restore-"
@@ -81,29 +87,63 @@ class Backup:
         """What is wrong with overrides: their projects are backed up as if there were none."""
         return [f"{each.message} It does not count for the backup." for each in self.overrides.values() if isinstance(each, RepomanError)]
 
+    @cached_property
+    def paths(self) -> dict[str, str]:
+        """The projects' repositories, relative to ``repos_root``; empty for one that is not in there.
+
+        Links that lie directly in ``repos_root`` are resolved. Those below may be a container's work, and are no part of the way.
+        """
+        root, real = self.place.repos_root, os.path.realpath(self.place.repos_root)
+        found: dict[str, str] = {}
+        for name, path in self.repositories.items():
+            inside = os.path.relpath(path, root)
+            if _is_outside(inside):
+                inside = os.path.relpath(os.path.realpath(path), real)
+            top, _slash, rest = inside.partition("/")
+            if not _is_outside(inside) and os.path.islink(os.path.join(real, top)):
+                inside = os.path.relpath(os.path.join(os.path.realpath(os.path.join(real, top)), rest), real)
+            found[name] = "" if _is_outside(inside) else inside
+        return found
+
+    @cached_property
+    def repositories(self) -> dict[str, str]:
+        """The projects' repositories, absolute, links not resolved."""
+        stored = {name: project.repo for name, project in self.projects.items()}
+        return {
+            name: os.path.normpath(os.path.join(self.place.repos_root, self.me.expand(repo) if repo[:1] in "~$" else repo))
+            for name, repo in stored.items()
+        }
+
     def directory(self, project: str) -> str:
         """Return the directory in ``repos_root`` that holds a project's repository; empty if it is not in there."""
-        stored = self.projects[project].repo
-        path = os.path.normpath(os.path.join(self.place.repos_root, self.me.expand(stored) if stored[:1] in "~$" else stored))
-        inside = os.path.relpath(path, self.place.repos_root).split("/")[0]
-        return "" if inside in ("..", ".") else inside
+        return self.paths[project].split("/")[0]
 
-    def directory_of(self, name: str, known: Iterable[str]) -> str:
-        """Return the directory that a name means: a project's, or a directory itself.
+    def path_of(self, name: str, known: Iterable[str]) -> str:
+        """Return the path in ``repos_root`` that a name means: a project's repository, or a directory itself.
 
         :param known: the directories there are.
-        :raises NotKnownError: it means none.
+        :raises MissingError: it means none.
+        :raises ConflictError: it means a repository somewhere else.
         """
-        if name in self.projects:
-            return self.directory(name)
+        if self.paths.get(name):
+            return self.paths[name]
         if name in set(known):
             return name
+        if name in self.paths:
+            raise ConflictError(
+                f"the repository {self.repositories[name]} is not inside repos_root, {self.place.repos_root}.",
+                f"only what is in there is backed up: move it there, or change [defaults].repos_root in {self.path}",
+            )
         near = difflib.get_close_matches(name, [*self.projects, *known], n=1)
-        raise NotKnownError(
+        raise MissingError(
             f"there is no project or directory called {name!r}.",
             *(f"did you mean {match!r}?" for match in near),
             f"ls {self.place.repos_root} {self.place.backup_root}",
         )
+
+    def directory_of(self, name: str, known: Iterable[str]) -> str:
+        """Return the directory in ``repos_root`` that a name means, or that holds what it means; see :meth:`path_of`."""
+        return self.path_of(name, known).split("/")[0]
 
     def ask(self, work: watch.Work, seconds: float, alive: bool = False, on_report: watch.Report = lambda said: None) -> Any:
         """Return what ``work`` on the target comes to; see ``watch.run``.
@@ -124,14 +164,20 @@ class Backup:
             raise InterruptedRunError("interrupted.", "what was done stays; run it again and it goes on from there") from error
 
 
-def of(params: dict[str, Any]) -> Backup:
+def _is_outside(inside: str) -> bool:
+    """Whether a relative path leads nowhere below where it begins."""
+    return inside.partition("/")[0] in ("..", ".")
+
+
+def of(params: dict[str, Any], predicting: bool = False) -> Backup:
     """Return the backup that a module's parameters mean.
 
-    :raises NotKnownError: there is no registry, or it cannot be read.
+    :param predicting: ``registry_text`` stands for the registry.
+    :raises NotKnownError: there is no registry, or it cannot be read; see ``registry.load``.
     """
     me = account(params["user"])
     path = me.expand(params["registry_path"] or registry.default_path(me.home))
-    return Backup(me, path, registry.load(path))
+    return Backup(me, path, registry.foreseen(path, params, me) if predicting else registry.load(path))
 
 
 def units(repos_root: str) -> list[Unit]:
@@ -163,6 +209,19 @@ def mirrors(target: Target) -> list[str]:
             return sorted(entry.name for entry in listing if entry.name != OURS and entry.is_dir(follow_symlinks=False))
     except FileNotFoundError:
         return []
+
+
+def loose_names(state: Path, found: Target) -> tuple[set[bytes], bool]:
+    """Return which loose files in a target are the backup's, and whether that is all: others may have been there before.
+
+    :param state: the local directory of what is known of the target; elsewhere only what recent runs created is known.
+    """
+    path = str(state / "manifests" / file_of(LOOSE))
+    last = Manifest.load(path) or Manifest.load(path + LAST)
+    names = {entry.path for entry in last.entries()} if last is not None else set()
+    for name in kept_times(found):
+        names.update(created_of(found, name, LOOSE) or ())
+    return names, last is not None
 
 
 def file_of(unit: str) -> str:

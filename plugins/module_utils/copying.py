@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import TIMES, Entry, UnreadableError, entry_of
 
 T = TypeVar("T")
 
@@ -142,7 +142,7 @@ def read_source(top: int, path: bytes, limit: int) -> tuple[Entry, bytes] | None
     except OSError as error:
         if error.errno in _GONE:
             return None
-        raise UnreadableError(path, error) from error
+        raise _unreadable(top, path, error) from error
     try:
         before = os.fstat(file)
         if not stat.S_ISREG(before.st_mode):
@@ -158,6 +158,10 @@ def read_source(top: int, path: bytes, limit: int) -> tuple[Entry, bytes] | None
         return entry._replace(size=len(data)), bytes(data)
     finally:
         os.close(file)
+
+
+def _unreadable(top: int, path: bytes, error: OSError) -> UnreadableError:
+    return UnreadableError(os.path.join(os.readlink(b"/proc/self/fd/%d" % top), path), error)
 
 
 def same_contents(one: bytes, other: bytes) -> bool:
@@ -219,6 +223,7 @@ class Copier:
         self._lock = threading.Lock()
         self._trees = False
         self._count = 0
+        self._prefix = b"%d.%d." % (os.getpid(), id(self))
         self._uid, self._gid = os.geteuid(), os.getegid()
         self._groups = {self._gid, *os.getgroups()}
 
@@ -226,6 +231,12 @@ class Copier:
         """Let go of the directories."""
         for each in (self.source, self.top, self.work):
             os.close(each)
+
+    def clear(self) -> None:
+        """Remove from ``work`` what is not whole yet, after an error: it may be what fills the target."""
+        for name in map(os.fsencode, os.listdir(self.work_path)):
+            if name.startswith(self._prefix):
+                _delete(name, self.work, stat.S_ISDIR(os.stat(name, dir_fd=self.work, follow_symlinks=False).st_mode))
 
     @contextmanager
     def inside(self, path: bytes) -> Iterator[None]:
@@ -307,7 +318,7 @@ class Copier:
         """Return a name in ``work`` that nothing has."""
         with self._lock:
             self._count += 1
-            return b"%d.%d.%d" % (os.getpid(), id(self), self._count)
+            return b"%s%d" % (self._prefix, self._count)
 
     # Files
 
@@ -326,7 +337,7 @@ class Copier:
         except OSError as error:
             if error.errno in _GONE:
                 return None
-            raise UnreadableError(os.path.join(self.source_path, path), error) from error
+            raise _unreadable(self.source, path, error) from error
         temporary = self.temporary()
         try:
             for attempt in range(ATTEMPTS):
@@ -443,8 +454,9 @@ class Copier:
             os.close(mirrored)
 
     def _attributes_only(self, path: bytes, old: Entry, found: os.stat_result) -> None:
-        self.attributes(entry_of(path, found))
-        if (old.mode, old.uid, old.gid, old.mtime_ns) != (found.st_mode, found.st_uid, found.st_gid, found.st_mtime_ns):
+        entry = entry_of(path, found)
+        self.attributes(entry)
+        if (old.mode, old.uid, old.gid, old.mtime_ns) != (entry.mode, entry.uid, entry.gid, entry.mtime_ns):
             self.count(1)
 
     # Other kinds
@@ -580,7 +592,7 @@ class Copier:
             return
         size = found.st_size if stat.S_ISREG(found.st_mode) else 0
         if tree:
-            size = sum(os.lstat(os.path.join(base, each)).st_size for base, _directories, names in os.walk(place) for each in names)
+            size = sum(sizes(place))
         self.count(1, kept=size)
 
     def remove_directory(self, path: bytes) -> None:
@@ -617,18 +629,22 @@ class Copier:
 
     def _make_kept(self, path: bytes) -> None:
         """Make a directory of ``kept``, and those above it."""
-        if path in self._kept_directories:
-            return
-        if path == self.kept:
-            os.makedirs(path, mode=0o700, exist_ok=True)
-        else:
-            self._make_kept(os.path.dirname(path))
-            try:
-                os.mkdir(path, 0o700)
-            except FileExistsError:
-                if not stat.S_ISDIR(os.lstat(path).st_mode):
-                    raise
-        self._kept_directories.add(path)
+        missing = []
+        while path not in self._kept_directories:
+            missing.append(path)
+            if path == self.kept:
+                break
+            path = os.path.dirname(path)
+        for each in reversed(missing):
+            if each == self.kept:
+                os.makedirs(each, mode=0o700, exist_ok=True)
+            else:
+                try:
+                    os.mkdir(each, 0o700)
+                except FileExistsError:
+                    if not stat.S_ISDIR(os.lstat(each).st_mode):
+                        raise
+            self._kept_directories.add(each)
 
     def willing(self, parent: bytes | None, do: Callable[[], T]) -> T:
         """Do something in a directory of the mirror, opening it to ourselves first where its own mode forbids it; in None: of ``work``."""
@@ -660,11 +676,18 @@ class Copier:
             self._give(lambda: os.chown(name, uid, gid, dir_fd=held, follow_symlinks=False))
         if entry.kind != "l" and (stat.S_IMODE(made.st_mode) != stat.S_IMODE(entry.mode) or uid != -1 or gid != -1):
             os.chmod(name, stat.S_IMODE(entry.mode), dir_fd=held)
-        if made.st_mtime_ns != entry.mtime_ns:
-            os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=held, follow_symlinks=False)
+        mtime = entry.mtime_ns if entry.mtime_ns not in TIMES else self._true_mtime(entry)
+        if made.st_mtime_ns != mtime:
+            os.utime(name, ns=(mtime, mtime), dir_fd=held, follow_symlinks=False)
         if (self.xattrs or self.acls) and entry.kind in "fd":
             with suppress(FileNotFoundError, NotADirectoryError), self.source_directory(entry.parent if entry.path else b"") as there:
                 self._extended(f"/proc/self/fd/{there}/".encode() + (entry.name or b"."), f"/proc/self/fd/{held}/".encode() + name)
+
+    def _true_mtime(self, entry: Entry) -> int:
+        """Return the time of something whose time is beyond what an entry holds, as the source has it."""
+        with suppress(OSError), self.source_directory(entry.parent) as held:
+            return os.stat(entry.name or b".", dir_fd=held, follow_symlinks=False).st_mtime_ns
+        return entry.mtime_ns
 
     def _dress(self, out: int, seen: os.stat_result, source: int) -> None:
         made = os.fstat(out)
@@ -733,7 +756,8 @@ class Copier:
                     self._give(lambda: os.fchown(out, uid, gid))
                 if stat.S_IMODE(made.st_mode) != stat.S_IMODE(entry.mode) or uid != -1 or gid != -1:
                     os.fchmod(out, stat.S_IMODE(entry.mode))
-                os.utime(out, ns=(entry.mtime_ns, entry.mtime_ns))
+                mtime = entry.mtime_ns if entry.mtime_ns not in TIMES else self._true_mtime(entry)
+                os.utime(out, ns=(mtime, mtime))
             finally:
                 os.close(out)
         if not direct:
@@ -773,15 +797,38 @@ def _free(path: bytes) -> bytes:
     return path + b".~%d~" % number
 
 
+def sizes(path: bytes) -> Iterator[int]:
+    """Yield the size of each file below a directory, however deep it lies, as far as directories can be read."""
+    waiting = [path]
+    while waiting:
+        with suppress(OSError), os.scandir(waiting.pop()) as listing:
+            for each in listing:
+                if each.is_dir(follow_symlinks=False):
+                    waiting.append(each.path)
+                else:
+                    yield each.stat(follow_symlinks=False).st_size
+
+
 def _delete(name: bytes, held: int, tree: bool) -> None:
+    """Remove a file, or a directory and all it holds, however deep; directories that forbid it are opened to ourselves."""
     if not tree:
         os.unlink(name, dir_fd=held)
         return
-    inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held)
-    try:
-        for each in os.listdir(inner):
-            found = os.stat(each, dir_fd=inner, follow_symlinks=False)
-            _delete(os.fsencode(each), inner, stat.S_ISDIR(found.st_mode))
-    finally:
-        os.close(inner)
-    os.rmdir(name, dir_fd=held)
+    found = [name]
+    for path in found:
+        with directory(held, path) as there:
+            if os.geteuid() and os.fstat(there).st_mode & 0o700 != 0o700:  # noqa: PLR2004
+                os.chmod(f"/proc/self/fd/{there}", 0o700)
+            inner = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=there)
+        try:
+            for each in map(os.fsencode, os.listdir(inner)):
+                if stat.S_ISDIR(os.stat(each, dir_fd=inner, follow_symlinks=False).st_mode):
+                    found.append(path + b"/" + each)
+                else:
+                    os.unlink(each, dir_fd=inner)
+        finally:
+            os.close(inner)
+    for path in reversed(found):
+        parent, last = split(path)
+        with directory(held, parent) as there:
+            os.rmdir(last, dir_fd=there)

@@ -21,6 +21,8 @@ class RepomanError(Exception):
     """
 
     exit_code = 1
+    may_come = False
+    """Whether something is missing that an earlier task of a play may be what makes it: then a prediction is a warning of it."""
 
     def __init__(self, message: str, *hints: str) -> None:
         super().__init__(message)
@@ -30,6 +32,10 @@ class RepomanError(Exception):
     def result(self) -> dict[str, Any]:
         """Return the error as the result of a module."""
         return {"failed": True, "changed": False, "msg": self.message, "hints": self.hints, "exit_code": self.exit_code}
+
+    def foretold(self) -> str:
+        """Return the error as a warning of what check mode cannot know."""
+        return f"{self.message.rstrip('.')}; that is no error in check mode, where an earlier task may be what makes it"
 
 
 class UsageError(RepomanError):
@@ -44,10 +50,22 @@ class NotKnownError(RepomanError):
     exit_code = 3
 
 
+class MissingError(NotKnownError):
+    """There is no such account, registry, template or directory yet."""
+
+    may_come = True
+
+
 class ConflictError(RepomanError):
     """The world does not allow it: a profile that is not installed, an instance that is not ours."""
 
     exit_code = 4
+
+
+class NotThereError(ConflictError):
+    """A directory is not what it is to be: nothing is in it, or mounted there, or it carries no mark."""
+
+    may_come = True
 
 
 class InterruptedRunError(RepomanError):

@@ -49,7 +49,13 @@ class IncusError(RepomanError):
 
 
 class UnreachableError(RepomanError):
+    """There is no Incus to talk to, or it does not answer."""
+
+
+class AbsentError(UnreachableError):
     """There is no Incus to talk to: no socket, nobody behind it, or no permission."""
+
+    may_come = True
 
 
 @dataclass(frozen=True)
@@ -311,19 +317,19 @@ class Client:
 
     def _unreachable(self, error: OSError) -> UnreachableError:
         if isinstance(error, PermissionError):
-            return UnreachableError(
+            return AbsentError(
                 f"no permission to talk to incus at {self.path}.",
                 "sudo usermod -aG incus-admin $USER   (then log in again)",
                 "the group 'incus' is not enough: it may neither share directories nor make projects",
             )
         if isinstance(error, FileNotFoundError):
-            return UnreachableError(
+            return AbsentError(
                 f"there is no incus socket at {self.path}.",
                 "is incus installed and running? sudo systemctl start incus",
                 "set INCUS_SOCKET if its socket is elsewhere",
             )
         if isinstance(error, ConnectionRefusedError):
-            return UnreachableError(f"incus is not running: nobody listens at {self.path}.", "sudo systemctl start incus")
+            return AbsentError(f"incus is not running: nobody listens at {self.path}.", "sudo systemctl start incus")
         return UnreachableError(f"cannot talk to incus at {self.path}: {error.strerror or error}.", "set INCUS_SOCKET to Incus's socket")
 
 

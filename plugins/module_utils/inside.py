@@ -291,7 +291,9 @@ def prove(client: incus.Client, instance: str, project: str, me: Account, inside
             )
     except FileNotFoundError as error:
         raise RepomanError(
-            f"a file made in {inside} inside the container does not show in {outside}.", "is another device mounted over it?"
+            f"a file made in {inside} inside the container does not show in {outside}.",
+            "is another device mounted over it?",
+            "on another member of a cluster, the repository must be on a file system that all members share",
         ) from error
     finally:
         if os.path.lexists(path):

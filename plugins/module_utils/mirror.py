@@ -11,7 +11,9 @@ far each process also has threads that wait for it.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
 import subprocess
 import time
@@ -19,6 +21,8 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -32,8 +36,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
     shown,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, GitDirectory, kind_of
-from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, passing
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError, GitDirectory, kind_of
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, journal, passing
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     LOOSE,
     Entry,
@@ -47,17 +51,26 @@ from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     pack,
     rewrite,
     scan,
+    told,
     unpack,
     walk,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.spread import stream
+from ansible_collections.homelab.repoman.plugins.module_utils.target import discard
 
 FAR_THREADS = 16
 FAR_UNITS = 8
+FAR_FIRST_UNITS = 16
+"""So many units are mirrored at once on a far target; where some are copied for the first time."""
 FAR_BATCH = 512
 SHOWN_ERRORS = 3
+FULL = (errno.ENOSPC, errno.EDQUOT)
 DOUBT_NS = 60 * 10**9
 """A file of the source that changed later than its copy was made, or so little before it that clocks may differ, is compared."""
+JUDGED = {"git": b"HEAD", "hg": b"requires"}
+"""The file of a repository whose entry in the manifest has no ``ctime_ns`` while the repository is damaged: the next run proves it again."""
+_MAY_PASS = re.compile(rb"lock$|gc\.pid$|packed-refs\.new$|objects/(.*/)?(tmp_|\.tmp-|incoming-)|journal|00changelog\.i\.a$|~$")
+"""What a path has that can be one of a lock, or of a file that is not whole yet: most have not, and need no closer look."""
 LAST = ".last"
 """Added to the name of a manifest while it is not true any more."""
 
@@ -76,7 +89,7 @@ class Settings:
     :param account: uid and gid that git and hg run as, where the run is root's.
     :param tries: how often a repository that is being written is tried.
     :param far: each operation on the target costs a round trip.
-    :param jobs: processes at once; 0 for as many as there are processors.
+    :param jobs: units at once; 0 for as many as there are processors, or as a far target takes.
     """
 
     target: str
@@ -129,6 +142,9 @@ class Changes:
     unread: list[UnreadableError] = field(default_factory=list)
     frozen: frozenset[bytes] = frozenset()
 
+    def __post_init__(self) -> None:
+        self._passing = _Passing(self.now)
+
     @property
     def total(self) -> int:
         """Return how many entries differ."""
@@ -142,11 +158,11 @@ class Changes:
         return removed, sum(not entry.path.startswith(objects) for entry in self.before.entries())
 
     def items(self) -> Iterator[tuple[str, bytes]]:
-        """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory."""
+        """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory. What is never mirrored is left out."""
         for _directory, pairs in differences(self.before, self.now):
             for old, new in pairs:
-                if what := _what(old, new):
-                    yield what, (new or old).path  # type: ignore[union-attr]
+                if (what := _what(old, new)) and not self._passing(path := (new or old).path):  # type: ignore[union-attr]
+                    yield what, path
 
 
 @dataclass
@@ -202,16 +218,27 @@ class Tally:
             self.running.pop(name, None)
 
 
-def prepare(settings: Settings) -> None:
-    """Make the directories of a run, and clear away what a killed run left; a first copy that was not finished is kept to go on with."""
-    os.makedirs(os.path.join(settings.work, "new"), mode=0o700, exist_ok=True)
-    work = os.open(settings.work, os.O_RDONLY | os.O_DIRECTORY)
+def prepare(settings: Settings, wanted: Container[str] | None = None) -> None:
+    """Make the directories of a run, and clear away what a killed run left; a first copy that was not finished is kept to go on with.
+
+    :param wanted: the units whose first copy that may be; None for all.
+    """
+    new = os.path.join(settings.work, "new")
+    os.makedirs(new, mode=0o700, exist_ok=True)
+    _clear(settings.work, ("new",))
+    if wanted is not None:
+        _clear(new, wanted)
+
+
+def _clear(directory: str, stays: Container[str]) -> None:
+    """Remove what a directory of ours holds, but for what stays."""
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for each in os.listdir(work):
-            if each != "new":
-                _delete(os.fsencode(each), work, stat.S_ISDIR(os.stat(each, dir_fd=work, follow_symlinks=False).st_mode))
+        for each in os.listdir(held):
+            if each not in stays:
+                _delete(os.fsencode(each), held, stat.S_ISDIR(os.stat(each, dir_fd=held, follow_symlinks=False).st_mode))
     finally:
-        os.close(work)
+        os.close(held)
 
 
 def plan(
@@ -240,7 +267,7 @@ def plan(
         begun = settings.new(unit)
         held = _look(begun, now, settings, unit, None) if _is_directory(begun) else Manifest()
     elif before is None or settings.full:
-        held = _look(mirror, now, settings, unit, last)
+        held = _look(mirror, now, settings, unit, last) if _is_directory(mirror) else Manifest()
     else:
         held = before
     frozen: frozenset[bytes] = frozenset()
@@ -252,15 +279,13 @@ def plan(
         now = _filled(now, held, shut, stores, frozen, _beside(now, settings, unit, "filled"))
     changes = Changes(unit, now, held, saved, mirrored=0 if first else held.count(), first=first, looked=looked)
     changes.closed, changes.unread, changes.frozen = shut, list(closed.values()), frozen
-    for _directory, pairs in differences(held, now):
-        for old, new in pairs:
-            what = _what(old, new)
-            if what == "created":
-                changes.created += 1
-            elif what == "changed":
-                changes.changed += 1
-            elif what:
-                changes.removed += 1
+    for what, _path in changes.items():
+        if what == "created":
+            changes.created += 1
+        elif what == "changed":
+            changes.changed += 1
+        else:
+            changes.removed += 1
     return changes
 
 
@@ -339,7 +364,7 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit, last: Mani
     source, target = os.fsencode(unit.source), os.fsencode(mirror)
 
     def like(held: Entry, entry: Entry, once: Entry | None) -> bool:
-        if not alike(held, entry):
+        if not alike(held, entry) or (once is not None and not once.ctime_ns and once.name in JUDGED.values()):
             return False
         if entry.kind != "f" or (once in (None, entry) and entry.ctime_ns + DOUBT_NS < held.ctime_ns):
             return True
@@ -397,13 +422,50 @@ def mirror(wanted: Sequence[Changes], settings: Settings, tally: Tally) -> Itera
     """
     umask = os.umask(0)
     try:
-        threads = FAR_UNITS if settings.far else 1
-        work = _Worker(settings)
-        for _number, outcome in stream(work, wanted, settings.jobs or os.cpu_count() or 1, threads=threads, heard=tally.hear):
+        processors = os.cpu_count() or 1
+        at_once = settings.jobs or processors
+        if settings.far:
+            at_once = settings.jobs or (FAR_FIRST_UNITS if any(each.first for each in wanted) else FAR_UNITS)
+        processes = min(at_once, processors) if settings.far else at_once
+        for _number, outcome in stream(_Worker(settings), wanted, processes, at_once=at_once, heard=tally.hear):
             tally.running.pop(outcome.unit.name, None)
             yield outcome
     finally:
         os.umask(umask)
+
+
+class _Passing:
+    """Tells of a path of a unit whether it is a repository's lock, or a file of it that is not whole yet, which is never mirrored.
+
+    :param now: what the source has; it is only looked at for paths that may be such.
+    """
+
+    def __init__(self, now: Manifest) -> None:
+        self.now = now
+
+    @cached_property
+    def stores(self) -> dict[bytes, str]:
+        return find_stores(self.now)
+
+    @cached_property
+    def under_way(self) -> set[bytes]:
+        """The ``.hg`` directories with a transaction's journal."""
+        found = set()
+        for directory, block in self.now.blocks():
+            store = directory.removesuffix(b"/store")
+            if store in self.stores and store != directory and b"journal" in block:
+                found |= {store for entry in unpack(directory, block) if entry.name == b"journal"}
+        return found
+
+    def __call__(self, path: bytes) -> bool:
+        if not _MAY_PASS.search(path):
+            return False
+        store = innermost(self.stores, path.rpartition(b"/")[0])
+        if store is None:
+            return False
+        if _kind(self.stores, store, path) == "passing":
+            return True
+        return self.stores[store] == "hg" and store in self.under_way and journal(path[len(store) + 1 :] if store else path)
 
 
 def find_stores(manifest: Manifest) -> dict[bytes, str]:
@@ -455,20 +517,27 @@ class _Worker:
         if self.settings.far and self.pool is None:
             self.pool = ThreadPoolExecutor(FAR_THREADS)
         task = _Task(changes, self.settings, tell, self.pool)
+        state = "failed"
         error: RepomanError
+        full = False
         try:
-            return task.run()
-        except BusyError as busy:
-            return task.outcome("too busy", busy)
-        except RepomanError as failure:
-            error = failure
-        except OSError as failure:
-            where = failure.filename2 or failure.filename
-            place = f" ({shown(os.fsencode(where))})" if isinstance(where, str | bytes) else ""
-            error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {failure.strerror}{place}.")
+            try:
+                return task.run()
+            except BusyError as busy:
+                state, error = "too busy", busy
+            except RepomanError as failure:
+                error = failure
+            except OSError as failure:
+                where = failure.filename2 or failure.filename
+                place = f" ({shown(os.fsencode(where))})" if isinstance(where, str | bytes) else ""
+                error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {failure.strerror}{place}.")
+                full = failure.errno in FULL
+            except Exception as failure:  # whatever it is, it is this unit's alone
+                error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {told(failure)}.")
+            task.clear(full)
         finally:
             task.close()
-        return task.outcome("failed", error)
+        return task.outcome(state, error)
 
 
 class _Task:
@@ -483,6 +552,7 @@ class _Task:
         self.untold = [0, 0]
         self.known: dict[bytes, Entry | None] = {}
         self.unreadable: list[RepomanError] = [*changes.unread]
+        self.damaged: list[GitDirectory | HgDirectory] = []
         self.touched: set[bytes] = set()
         self.stores: dict[bytes, str] = {}
         self.name = os.fsencode(self.unit.name)
@@ -502,6 +572,14 @@ class _Task:
             result.files, result.bytes, result.kept_bytes = self.begun.files, self.begun.bytes, self.begun.kept_bytes
             result.notes = sorted(self.begun.notes)
         return result
+
+    def clear(self, full: bool) -> None:
+        """Remove what is not whole yet; on a full target also a first copy, which would only keep the others from theirs."""
+        with suppress(OSError):
+            if self.begun is not None:
+                self.begun.clear()
+            if full and self.changes.first:
+                discard(Path(self.settings.new(self.unit)))
 
     def close(self) -> None:
         if self.begun is not None:
@@ -542,16 +620,22 @@ class _Task:
         )
         self.say("scanning")
         self.stores = find_stores(self.changes.now)
-        repositories = self._repositories()
-        for each in repositories:
+        found = self._repositories()
+        repositories: list[GitDirectory | HgDirectory] = []
+        for each in found:
             self.say("copying objects")
             try:
                 each.bring()
             except RepomanError as error:
-                # Of a repository that is damaged, a mirror as damaged is better than none.
-                if isinstance(error, BusyError) or not changes.first:
+                if isinstance(error, BusyError | UnreadableError) or not (changes.first or isinstance(error, DamagedError)):
                     raise
                 self.unreadable.append(error)
+                self.damaged.append(each)
+                if changes.first or not each.have:  # a mirror as damaged is better than none
+                    repositories.append(each)
+            else:
+                self.unreadable += each.unreadable.values()
+                repositories.append(each)
         self.say("copying")
         for each in repositories:
             each.publish()
@@ -559,6 +643,7 @@ class _Task:
         for each in repositories:
             each.remove()
         self._take(repositories)
+        self._leave(repositories)
         self._directories()
         if changes.first:
             self._put_in_place(top)
@@ -582,6 +667,19 @@ class _Task:
         for group in linked.values():
             for entry in group[1:]:
                 self.copier.hard_link(group[0].path, entry, entry)
+
+    def _leave(self, mirrored: list[GitDirectory | HgDirectory]) -> None:
+        """Take over what the mirrors of damaged repositories hold, those that were left as they were too, so that the next run tries again."""
+        for each in self.damaged:
+            if each not in mirrored:
+                held = each.held()
+                for path in each.seen.keys() | held.keys():
+                    if (entry := held.get(path)) != each.seen.get(path):
+                        self.known[path] = entry
+                self.touched |= each.touched
+            judged = each.prefix + JUDGED[self.stores[each.path]]
+            if entry := self.known.get(judged, each.seen.get(judged)):
+                self.known[judged] = entry._replace(ctime_ns=0)
 
     # Which repositories there are
 
@@ -771,16 +869,14 @@ class _Task:
         if self.known:
             path = f"{manifest.path or os.path.join(self.settings.scratch, f'{os.getpid()}.{id(self)}')}.mirrored"
             manifest = rewrite(manifest, self.known, path)
-        damaged = [each for each in self.unreadable if not isinstance(each, UnreadableError)]
         if self.unreadable:
             result = self.outcome("failed", incomplete(self.unit, self.unreadable, self.changes.frozen))
         else:
             result = self.outcome("synced" if copier.files or self.changes.total else "up to date")
-        if not damaged:
-            if not manifest.path:
-                manifest.save(path := os.path.join(self.settings.scratch, f"{os.getpid()}.{id(self)}.manifest"))
-                manifest = Manifest(path=path, digest=manifest.digest)
-            result.manifest, result.digest = manifest.path, manifest.digest
+        if not manifest.path:
+            manifest.save(path := os.path.join(self.settings.scratch, f"{os.getpid()}.{id(self)}.manifest"))
+            manifest = Manifest(path=path, digest=manifest.digest)
+        result.manifest, result.digest = manifest.path, manifest.digest
         result.settled = not self.known
         result.created = [os.fsdecode(path) for path in self._unforeseen()]
         return result
@@ -796,24 +892,50 @@ class _Task:
         return sorted(found)
 
 
-def verify(unit: Unit, settings: Settings) -> list[str]:
+def verify(unit: Unit, settings: Settings, ours: Iterable[bytes] = ()) -> list[str]:
     """Compare contents of source and mirror, and let git and hg check the mirror's repositories; changes nothing.
 
+    :param ours: of loose files, those that the mirror held; others on the target are none of it.
     :return: what differs or is wrong, one line each, fit to be shown.
     """
-    options = ["-n", "-a", "-H", "-c", "-i", "--delete", "--numeric-ids", "--one-file-system"]
+    options = ["-n", "-a", "-H", "-c", "-i", "--numeric-ids", "--one-file-system"]
     options += ["-X"] * settings.xattrs + ["-A"] * settings.acls
-    if unit.loose:
-        options += ["--exclude=/*/"]
+    options += ["--exclude=/*/"] if unit.loose else ["--delete"]
+    options += ["--from0", "--exclude-from=-"]
     command = ["rsync", *options, os.path.join(unit.source, ""), os.path.join(settings.mirror(unit), "")]
+    left_out = b"".join(_pattern(each) + b"\0" for each in _passing_paths(unit))
     try:
-        done = subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, check=False)
+        done = subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, input=left_out, capture_output=True, check=False)
     except FileNotFoundError as error:
         raise RepomanError("rsync is not installed, so contents cannot be compared.", "install rsync") from error
     found = [shown(each) for each in done.stdout.splitlines() if each and not (unit.loose and each.endswith(b" ./"))]
     if done.returncode:
         found += [shown(each) for each in done.stderr.splitlines()[:SHOWN_ERRORS]]
-    return found + ([] if unit.loose else _check(unit, settings))
+    if not unit.loose:
+        return found + _check(unit, settings)
+    source, target = os.fsencode(unit.source), os.fsencode(settings.mirror(unit))
+    return found + [f"*deleting   {shown(each)}" for each in sorted(ours) if _is_file(target, each) and not _is_file(source, each)]
+
+
+def _is_file(directory: bytes, name: bytes) -> bool:
+    """Tell whether there is something of that name that is no directory."""
+    try:
+        return not stat.S_ISDIR(os.lstat(os.path.join(directory, name)).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _passing_paths(unit: Unit) -> Iterator[bytes]:
+    """Yield what of a unit is never mirrored; nothing where it cannot be read, which rsync says."""
+    with suppress(OSError, UnreadableError):
+        now = scan(unit)
+        passes = _Passing(now)
+        yield from (entry.path for entry in now.entries() if passes(entry.path))
+
+
+def _pattern(path: bytes) -> bytes:
+    """Return the pattern by which rsync leaves out this one path."""
+    return b"/" + (re.sub(rb"([*?[\\])", rb"\\\1", path) if re.search(rb"[*?[]", path) else path)
 
 
 def _check(unit: Unit, settings: Settings) -> list[str]:

@@ -15,22 +15,32 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, read_source, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD as BLOCK_HEAD
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, entry_of, unpack, walk
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError, entry_of, unpack, walk
 
 IN_MEMORY = 64 << 20
 RELISTS = 6
 GIT_SECONDS = 6 * 3600
+BORROWED = 1 << 20
+"""So many files at most are looked at where a repository borrows objects."""
+SHORT = 1 << 20
+"""Bytes that the list of what an object directory borrows from has at most."""
 
-PLAIN = frozenset({b"hooks", b"lfs", b"annex", b"svn", b"modules", b"branches", b"description", b"COMMIT_EDITMSG"})
-"""What of a git directory has nothing to do with objects, and is mirrored like any file."""
+GITS = re.compile(
+    rb"([A-Z]+_)*HEAD|refs|logs|packed-refs|index|sharedindex\..*|shallow|worktrees|reftable|config|config\.worktree|info|objects|commondir"
+    rb"|gitdir|rebase-apply|rebase-merge|sequencer|(BISECT|MERGE|NOTES_MERGE)_\w+|AUTO_MERGE|SQUASH_MSG|gc\.(pid|log)|next-index-\d+"
+)
+"""Names directly in a git directory of what has to do with objects. All else is mirrored like any file: hooks, repositories of submodules, and
+worktrees that people keep in a bare repository."""
 
 PROVEN = frozenset({b"HEAD", b"refs", b"logs", b"packed-refs", b"index", b"shallow", b"worktrees", b"reftable"})
 """What of a git directory ``git fsck`` looks at."""
@@ -42,6 +52,8 @@ LOOSE_OBJECT = len(b"objects/00/") + 38
 """Length of the path of an object that is a file of its own, where objects are named by SHA-1: nearly all paths are such."""
 
 _PASSING = re.compile(rb"\.lock$|^gc\.pid$|^packed-refs\.new$|^objects/(.*/)?(tmp_|\.tmp-|incoming-)")
+_SUFFIX = re.compile(rb"\.(lock|new)$")
+_BORROWED = re.compile(rb"[0-9a-f]{2}|pack|info")
 _PACK_ORDER = {b".pack": 0, b".idx": 2}
 
 
@@ -62,12 +74,19 @@ def kind_of(path: bytes) -> str:
     """
     if len(path) == LOOSE_OBJECT and path[:8] == b"objects/" and path[10:11] == b"/":
         return "object"
-    first, _slash, rest = path.partition(b"/")
+    first, slash, rest = path.partition(b"/")
+    if not _is_gits(first if slash else _SUFFIX.sub(b"", first)):
+        return "plain"
     if _PASSING.search(path):
         return "passing"
     if first == b"objects":
         return "derived" if rest.startswith(b"info/") or b"/multi-pack-index" in path else "object"
-    return "plain" if first in PLAIN else "reference"
+    return "reference"
+
+
+@lru_cache(maxsize=1024)
+def _is_gits(name: bytes) -> bool:
+    return GITS.fullmatch(name) is not None
 
 
 class GitDirectory:
@@ -97,7 +116,7 @@ class GitDirectory:
     ) -> None:
         self.path, self.copier, self.have, self.seen, self.proof = path, copier, have, seen, proof
         self.prefix = path + b"/" if path else b""
-        self.skip = frozenset({self.prefix + each for each in (*PLAIN, b"objects")}) | nested
+        self.skip = frozenset({self.prefix + b"objects"}) | nested
         self.nested, self.closed = nested, closed
         self.tries, self.far, self.account = tries, far, account
         self.objects = {each: entry for each, entry in have.items() if self._is(each, "object") and entry.kind == "f"}
@@ -106,8 +125,8 @@ class GitDirectory:
         self.staged: dict[bytes, tuple[Entry, bytes | None]] = {}
         self.listed: dict[bytes, Entry] = {}
         self.object_directories: dict[bytes, Entry] = {}
-        self.put_off = False
-        self.damaged: DamagedError | None = None
+        self.unreadable: dict[bytes, UnreadableError] = {}
+        self.put_off = True
 
     def _is(self, path: bytes, kind: str) -> bool:
         return kind_of(path[len(self.prefix) :]) == kind
@@ -143,10 +162,11 @@ class GitDirectory:
                         each: found for each, found in self.staged.items() if not self._is(each, "derived") or each.endswith(b"/alternates")
                     }
             if not problem:
-                self.put_off = not known <= self.listed.keys()
+                self.put_off = bool(self.unreadable) or not known <= self.listed.keys()
                 return
             if state == last:
                 where = shown(os.path.join(self.copier.source_path, self.path))
+                problem = "; ".join([*(each.message[:-1] for each in [*self.unreadable.values()][:1]), problem])
                 raise DamagedError(f"{where} is damaged: {problem}.", f"git -C '{where}' fsck")
             last = state
             known |= self.listed.keys()
@@ -156,8 +176,11 @@ class GitDirectory:
         )
 
     def stage(self) -> None:
-        """Read all that refers to objects: loose references, HEAD and logs first, packed references last."""
-        found = {entry.path: entry for entry in self._walk(self.path, self.skip) if self._is(entry.path, "reference")}
+        """Read all that refers to objects, but for what nobody lets us read: loose references, HEAD and logs first, packed references last."""
+        self.unreadable = {}
+        names = os.listdir(os.path.join(self.copier.source_path, self.path))
+        skip = self.skip | {self.prefix + each for each in names if kind_of(each) == "plain"}
+        found = {entry.path: entry for entry in self._walk(self.path, skip) if self._is(entry.path, "reference")}
         packed = self.prefix + b"packed-refs"
         files = sorted((each for each, entry in found.items() if entry.kind == "f" and each != packed), key=self._reading_order)
         derived = [entry.path for entry in self._walk(self.prefix + b"objects/info", frozenset(), missing=True)]
@@ -171,7 +194,11 @@ class GitDirectory:
             if not self._is(path, "reference") and not self._is(path, "derived"):
                 continue
             limit = IN_MEMORY if path not in {packed, self.prefix + b"index"} else 1 << 40
-            read = read_source(self.copier.source, path, limit)
+            try:
+                read = read_source(self.copier.source, path, limit)
+            except UnreadableError as error:
+                self.unreadable[path] = error
+                continue
             if read is not None:
                 entry, data = read
                 staged[path] = (entry, data if entry.size == len(data) else None)
@@ -222,11 +249,11 @@ class GitDirectory:
         }
 
     def copy(self) -> bool:
-        """Copy objects that the mirror lacks, and remove none; tell whether all that were listed could be had."""
+        """Copy objects that the mirror lacks, and remove none; tell whether all that were listed and can be read could be had."""
         for _turn in range(RELISTS):
             listed = self.list()
             if self._copy(listed):
-                self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f"}
+                self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f" and each in self.objects}
                 self.object_directories = {each: entry for each, entry in listed.items() if entry.kind == "d"}
                 self.touched |= {each for each, entry in self.object_directories.items() if self.have.get(each) != entry}
                 return True
@@ -246,7 +273,11 @@ class GitDirectory:
                 self.objects[path] = entry
                 return
             self._need(entry.parent)
-            got = self.copier.file(path, mine, patient=False)
+            try:
+                got = self.copier.file(path, mine, patient=False)
+            except UnreadableError as error:
+                self.unreadable[path] = error
+                return
             if got is None:
                 vanished = True
             else:
@@ -280,15 +311,17 @@ class GitDirectory:
 
     def _need(self, path: bytes) -> None:
         """Make a directory of the mirror, and those above it."""
-        if path in self.directories or not path:
-            return
-        self._need(path.rpartition(b"/")[0])
-        entry = self._directory(path) or self.have.get(path)
-        if entry is None:
-            raise FileNotFoundError(path)
-        self.copier.mkdir(entry)
-        self.directories[path] = entry
-        self.touched |= {path, entry.parent}
+        missing = []
+        while path and path not in self.directories:
+            missing.append(path)
+            path = path.rpartition(b"/")[0]
+        for each in reversed(missing):
+            entry = self._directory(each) or self.have.get(each)
+            if entry is None:
+                raise FileNotFoundError(each)
+            self.copier.mkdir(entry)
+            self.directories[each] = entry
+            self.touched |= {each, entry.parent}
 
     # The proof
 
@@ -297,6 +330,8 @@ class GitDirectory:
         self.stage()
         listed = self.list()
         self.objects = self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f"}
+        if self.unreadable:
+            return next(iter(self.unreadable.values())).message
         return self.prove(derived=True, full=True)
 
     def prove(self, *, derived: bool, full: bool = False) -> str:
@@ -306,17 +341,28 @@ class GitDirectory:
         :param full: let it look at the objects' contents too.
         :return: nothing if all is there, or what git said.
         """
+        borrowed = self._alternates()
+        if odd := odd_alternate(borrowed):
+            return odd
         shutil.rmtree(self.proof, ignore_errors=True)
         os.makedirs(os.path.join(self.proof, "refs"))
         base = os.fsencode(self.proof)
         config = self.staged.get(self.prefix + b"config", (None, b""))[1] or b""
         with open(os.path.join(self.proof, "config"), "w", encoding="ascii") as file:
             file.write(own_config(config))
+        dangling = self._dangling()
         for path, (_entry, data) in self.staged.items():
             inner = path[len(self.prefix) :]
             first = inner.partition(b"/")[0]
-            if data is not None and (first in PROVEN or first.startswith(b"sharedindex.") or inner == b"info/grafts"):
+            if (
+                data is not None
+                and path not in dangling
+                and (first in PROVEN or first.startswith(b"sharedindex.") or inner == b"info/grafts")
+            ):
                 _put(os.path.join(base, inner), data)
+        head = self.staged.get(self.prefix + b"HEAD")
+        if head is not None and head[0].kind == "l":  # as git once made it, and still reads it
+            _put(os.path.join(base, b"HEAD"), b"ref: " + head[0].link + b"\n")
         missing = self.objects.keys() - self.listed.keys()
         have = {
             each: (entry.size, entry.mtime_ns, entry.inode)
@@ -328,23 +374,37 @@ class GitDirectory:
             for each, (entry, _data) in self.staged.items()
             if self._is(each, "derived") and entry.kind == "f"
         }
-        if missing or have != wanted or self.far or not derived:
+        if missing or have != wanted or self.far or not derived or self.prefix + b"objects/info/alternates" in self.staged:
             objects = os.path.join(base, b"objects")
             self._farm(objects, derived=derived)
         else:
             objects = os.path.join(self.copier.top_path, self.prefix, b"objects")
         environment = {**git_environment(self.proof), "GIT_OBJECT_DIRECTORY": os.fsdecode(objects)}
-        if alternates := self._alternates():
-            environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.fsdecode(alternates)
+        if borrowed:
+            quoted = (b'"' + each.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for each in borrowed)
+            environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.fsdecode(b":".join(quoted))
         how = "--full" if full else "--connectivity-only"
         problem = run_git(["fsck", how, "--no-dangling", "--no-progress"], environment, self.account, self.proof)
         shutil.rmtree(self.proof, ignore_errors=True)
         return problem
 
+    def _dangling(self) -> set[bytes]:
+        """Return the symbolic references that name no reference, such as a remote's HEAD after a branch was renamed: no object is lost by them."""
+        start = self.prefix + b"refs/"
+        loose = {path: data or b"" for path, (entry, data) in self.staged.items() if entry.kind == "f" and path.startswith(start)}
+        symbolic = {path: self.prefix + data[4:].strip() for path, data in loose.items() if data.startswith(b"ref:")}
+        if not symbolic:
+            return set()
+        packed = self.staged.get(self.prefix + b"packed-refs", (None, b""))[1] or b""
+        there = loose.keys() | {self.prefix + line.rpartition(b" ")[2] for line in packed.splitlines()}
+        dangling: set[bytes] = set()
+        while more := {each for each, named in symbolic.items() if each not in dangling and (named not in there or named in dangling)}:
+            dangling |= more
+        return dangling
+
     def _farm(self, objects: bytes, *, derived: bool) -> None:
         """Make an object directory of links that has only what the mirror will keep."""
         made = set()
-        here = os.path.join(self.copier.source_path if self.far else self.copier.top_path, self.prefix)
         for path in self.listed:
             inner = path[len(self.prefix) + 8 :]
             place = os.path.join(objects, inner)
@@ -352,21 +412,19 @@ class GitDirectory:
             if parent not in made:
                 os.makedirs(parent, exist_ok=True)
                 made.add(parent)
-            os.symlink(os.path.join(here, b"objects", inner), place)
+            here = self.copier.source_path if self.far and path not in self.unreadable else self.copier.top_path
+            os.symlink(os.path.join(here, path), place)
         os.makedirs(os.path.join(objects, b"pack"), exist_ok=True)
         os.makedirs(os.path.join(objects, b"info"), exist_ok=True)
         for path, (_entry, data) in self.staged.items():
             if derived and data is not None and self._is(path, "derived") and not path.endswith(b"alternates"):
                 _put(os.path.join(objects, path[len(self.prefix) + 8 :]), data)
 
-    def _alternates(self) -> bytes:
-        """Return where else the repository has objects, as git wants it in its environment."""
+    def _alternates(self) -> Sequence[bytes]:
+        """Return where else the repository has objects."""
         data = self.staged.get(self.prefix + b"objects/info/alternates", (None, b""))[1] or b""
         here = os.path.join(self.copier.source_path, self.prefix, b"objects")
-        lines = [each for each in data.split(b"\n") if each and not each.startswith(b"#")]
-        return b":".join(
-            b'"' + os.path.normpath(os.path.join(here, each)).replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for each in lines
-        )
+        return [os.path.normpath(os.path.join(here, each)) for each in _lines(data)]
 
     # Then: what readers of the mirror see
 
@@ -394,7 +452,12 @@ class GitDirectory:
         for rank in range(LAST_RANK + 1):
             self.copier.each(put, sorted(each for each in wanted if self._publishing_rank(each) == rank))
         for path, old in self.have.items():
-            if path not in self.staged and old.kind != "d" and (self._is(path, "reference") or self._is(path, "derived")):
+            if (
+                path not in self.staged
+                and path not in self.unreadable
+                and old.kind != "d"
+                and (self._is(path, "reference") or self._is(path, "derived"))
+            ):
                 self.copier.set_aside(path, old)
                 self.touched.add(old.parent)
 
@@ -449,7 +512,8 @@ class GitDirectory:
 
     def final(self) -> dict[bytes, Entry]:
         """Return what the mirror holds now."""
-        final = {each: entry for each, (entry, _data) in self.staged.items()}
+        final = {each: entry for each, entry in self.have.items() if each in self.unreadable}
+        final |= {each: entry for each, (entry, _data) in self.staged.items()}
         final |= self.object_directories
         final |= self.objects
         for path in list(self.objects):
@@ -457,6 +521,63 @@ class GitDirectory:
             if parent not in final and parent in self.directories:
                 final[parent] = self.directories[parent]
         return final
+
+    def held(self) -> dict[bytes, Entry]:
+        """Return what the mirror holds where nothing was published: what it held, and objects that were copied."""
+        start = self.prefix + b"objects"
+        return {**self.have, **{each: entry for each, entry in self.directories.items() if each.startswith(start)}, **self.objects}
+
+
+def odd_alternate(paths: Iterable[bytes]) -> str:
+    """Look at object directories that a repository borrows from, and at those that they borrow from: git would wait for a pipe in one.
+
+    :return: what in them git cannot be let near; nothing if all that it opens there is files.
+    """
+    waiting = list(paths)
+    seen: set[tuple[int, int, bool]] = set()
+    looked = 0
+    for top in waiting:
+        below = [top]
+        for here in below:
+            try:
+                found = os.stat(here)
+                key = (found.st_dev, found.st_ino, here is top)
+                if key in seen:
+                    continue
+                seen.add(key)
+                with os.scandir(here) as listing:
+                    names = [each for each in listing if here is not top or _BORROWED.fullmatch(each.name)]
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                return f"{shown(here)}, from which it borrows objects, cannot be looked at: {error.strerror}"
+            looked += 1 + len(names)
+            for each in names:
+                if each.is_dir():
+                    below.append(each.path)
+                elif not each.is_file() and os.path.exists(each.path):
+                    return f"{shown(each.path)}, from where it borrows objects, is neither a file nor a directory"
+        further = _borrowing(top)
+        if further is None or looked + len(waiting) > BORROWED:
+            return f"{shown(top)}, from which it borrows objects, names too many others, or holds too much"
+        for line in further:
+            waiting += [os.path.join(top, line), os.path.normpath(os.path.join(os.path.realpath(top), line))]
+    return ""
+
+
+def _borrowing(top: bytes) -> list[bytes] | None:
+    """Return which object directories another borrows from; None if that cannot be told."""
+    try:
+        with open(os.open(os.path.join(top, b"info/alternates"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), "rb") as file:
+            data = file.read(SHORT + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+    except OSError:
+        return []
+    lines = _lines(data)
+    return None if len(data) > SHORT or any(each.startswith(b'"') for each in lines) else lines
+
+
+def _lines(alternates: bytes) -> list[bytes]:
+    return [each for each in alternates.split(b"\n") if each and not each.startswith(b"#")]
 
 
 def own_config(config: bytes) -> str:

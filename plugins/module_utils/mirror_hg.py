@@ -26,7 +26,7 @@ from contextlib import suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, directory, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError, give
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD, Entry, entry_of, unpack, walk
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD, Entry, UnreadableError, entry_of, unpack, walk
 
 HG_SECONDS = 6 * 3600
 VERIFIED = 512 << 20
@@ -47,6 +47,11 @@ _EXTENSIONS = (b"largefiles", b"lfs")
 def passing(path: bytes) -> bool:
     """Tell whether a path in ``.hg`` is a lock, a journal or a file that is not whole yet."""
     return _PASSING.search(path) is not None
+
+
+def journal(path: bytes) -> bool:
+    """Tell whether a path in ``.hg`` is of a transaction, while one is under way: never mirrored then."""
+    return _JOURNAL.search(path) is not None
 
 
 class HgDirectory:
@@ -84,6 +89,7 @@ class HgDirectory:
         self.made: set[bytes] = set()
         self.cut: set[bytes] = set()
         self.inner: Copier | None = None
+        self.unreadable: dict[bytes, UnreadableError] = {}
 
     # First: all that can be done without the old mirror noticing
 
@@ -119,7 +125,9 @@ class HgDirectory:
                 return
             state = dict(self.built)
             if state == last and not self._locked(source):
-                self._drop()
+                if self.have:
+                    self._drop()
+                problem = "; ".join([*(each.message[:-1] for each in [*self.unreadable.values()][:1]), problem])
                 raise DamagedError(f"{where} is damaged: {problem}.", f"hg -R '{where}' verify")
             last = state
         self._drop()
@@ -129,11 +137,11 @@ class HgDirectory:
 
     def _need(self, path: bytes) -> None:
         """Make a directory of the mirror, and those above it; what is there and is none, such as a link, is set aside."""
-        if not path:
-            return
-        self._need(path.rpartition(b"/")[0])
-        with directory(self.copier.source, path) as held:
-            self.copier.mkdir(entry_of(path, os.fstat(held)))
+        parts = path.split(b"/") if path else []
+        for number in range(len(parts)):
+            each = b"/".join(parts[: number + 1])
+            with directory(self.copier.source, each) as held:
+                self.copier.mkdir(entry_of(each, os.fstat(held)))
 
     def _equal(self, source: bytes) -> bool:
         """Tell whether the mirror's is as the source's already, and whole."""
@@ -186,8 +194,11 @@ class HgDirectory:
             )
         found: dict[bytes, Entry] = {}
         self.leaders.clear()
+        self.unreadable.clear()
         early = self._list(source)
         self._bring(inner, early, lambda path: _rank(path) < 2, found)  # noqa: PLR2004
+        if b"store/00changelog.i" in self.unreadable:
+            return "its history is not known"
         changesets = self._changesets(found)
         late = self._list(source)
         self._bring(inner, {each: entry for each, entry in late.items() if _rank(each) > 1 or entry.kind == "d"}, lambda _path: True, found)
@@ -208,7 +219,7 @@ class HgDirectory:
                 if entry.path:
                     found[entry.path] = entry
         under_way = b"store/journal" in found
-        return {each: entry for each, entry in found.items() if not passing(each) and not (under_way and _JOURNAL.search(each))}
+        return {each: entry for each, entry in found.items() if not passing(each) and not (under_way and journal(each))}
 
     def _bring(self, inner: Copier, listed: dict[bytes, Entry], wanted: Callable[[bytes], bool], found: dict[bytes, Entry]) -> None:
         """Link or copy what was listed, in the order in which it must be read."""
@@ -227,7 +238,12 @@ class HgDirectory:
             if self._link(path, entry) or self._twin(path, entry, found):
                 got: Entry | None = entry
             elif entry.kind == "f":
-                got = inner.file(path, None, patient=False)
+                try:
+                    got = inner.file(path, None, patient=False)
+                except UnreadableError as error:
+                    self.unreadable[path] = error
+                    old = self.have.get(self.prefix + path)
+                    got = old._replace(path=path) if old is not None and self._link_old(path) else None
             else:
                 (inner.link if entry.kind == "l" else inner.special)(entry, None)
                 got = entry
@@ -245,7 +261,12 @@ class HgDirectory:
 
     def _link(self, path: bytes, entry: Entry) -> bool:
         """Take the mirror's file where the source's has not changed."""
-        if self.build == self.place or entry.kind != "f" or self.have.get(self.prefix + path) != entry._replace(path=self.prefix + path):
+        if entry.kind != "f" or self.have.get(self.prefix + path) != entry._replace(path=self.prefix + path):
+            return False
+        return self._link_old(path)
+
+    def _link_old(self, path: bytes) -> bool:
+        if self.build == self.place:
             return False
         try:
             os.link(os.path.join(self.place, path), os.path.join(self.build, path), follow_symlinks=False)
@@ -414,6 +435,10 @@ class HgDirectory:
                 with suppress(OSError):
                     final[path] = entry_of(path, os.lstat(os.path.join(self.copier.source_path, path)))
         return final
+
+    def held(self) -> dict[bytes, Entry]:
+        """Return what the mirror holds where nothing was published: what it held."""
+        return self.have
 
 
 class Log:

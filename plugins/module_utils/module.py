@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import select
 import signal
 import sys
@@ -14,9 +15,19 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule, env_fallback
 
-LIBRARIES = {"yaml": "PyYAML", "tomlkit": "tomlkit"}
+if sys.version_info < (3, 11):  # noqa: UP036 - what a module imports after this one would end in a traceback
+    _too_old = {
+        "failed": True,
+        "msg": f"{sys.executable} is Python {'.'.join(map(str, sys.version_info[:3]))}, and repoman needs 3.11 or later.",
+        "hints": ["set ansible_python_interpreter of that host to a later one, such as /usr/bin/python3.11"],
+        "exit_code": 1,
+    }
+    sys.stdout.write(json.dumps(_too_old))
+    raise SystemExit(1)
+
+LIBRARIES = {"yaml": "pyyaml", "tomlkit": "tomlkit"}
 """What the logic imports beside Python's own: module to distribution."""
 
 Run = Callable[[dict[str, Any], bool], dict[str, Any]]
@@ -35,15 +46,57 @@ COMMON: dict[str, dict[str, Any]] = {
 }
 """Options of every module, so that ``module_defaults`` of the action group may set any of them."""
 
+PREDICT: dict[str, dict[str, Any]] = {"predict": {"type": "bool", "default": False}}
+"""The option of what the roles do: whether check mode allows for earlier tasks."""
+
+FORESEEN: dict[str, dict[str, Any]] = PREDICT | {"registry_text": {"type": "str"}, "registry_text_path": {"type": "str"}}
+"""The same, where the registry is needed."""
+
+
+def need_libraries() -> None:
+    """See to it that everything the logic imports is there.
+
+    :raises RepomanError: something is missing.
+    """
+    from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
+
+    missing = {library: distribution for library, distribution in LIBRARIES.items() if find_spec(library) is None}
+    if missing:
+        error = RepomanError(
+            f"{sys.executable} has no {' and no '.join(missing.values())}, which repoman needs.",
+            f"sudo apt install {' '.join(f'python3-{library}' for library in missing)}   (where that is the system's Python)",
+            f"{sys.executable} -m pip install {' '.join(missing.values())}",
+            "or set ansible_python_interpreter of that host to a Python that has it",
+        )
+        error.may_come = True
+        raise error
+
 
 def answer(run: Run, params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """Return the result of ``run``; of an error that is meant for people, its sentence, hints and exit code."""
+    """Return the result of ``run``; of an error that is meant for people, its sentence, hints and exit code.
+
+    With ``predict`` in check mode, what is missing because an earlier task did not make it is no error: nothing more can be told than that.
+    """
     from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 
     try:
+        need_libraries()
         return run(params, check)
     except RepomanError as error:
+        if check and params.get("predict") and error.may_come:
+            return {"changed": True, "warnings": [error.foretold()]}
         return error.result()
+    except OSError as error:
+        from ansible_collections.homelab.repoman.plugins.module_utils.watch import explained
+
+        return explained(error).result()
+
+
+class Module(AnsibleModule):  # type: ignore[misc]
+    """A module that writes none of its options' values into the log of its host: a container's environment may be in them."""
+
+    def _log_invocation(self) -> None:
+        self.log(f"Invoked with {', '.join(sorted(name for name, value in self.params.items() if value is not None))}")
 
 
 def main(run: Run, spec: dict[str, Any]) -> None:
@@ -52,11 +105,7 @@ def main(run: Run, spec: dict[str, Any]) -> None:
     :param run: its logic.
     :param spec: what ``AnsibleModule`` takes: ``argument_spec`` and the relations of its options.
     """
-    module = AnsibleModule(supports_check_mode=True, **spec)
-    missing = [distribution for library, distribution in LIBRARIES.items() if find_spec(library) is None]
-    if missing:
-        hints = [f"pip install {' '.join(missing)}"]
-        module.fail_json(msg=missing_required_lib(missing[0]), hints=hints, exit_code=1)
+    module = Module(supports_check_mode=True, **spec)
     _end_when_nobody_listens()
     result = answer(run, module.params | {"_diff": module._diff}, module.check_mode)
     for warning in result.pop("warnings", []):

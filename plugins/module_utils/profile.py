@@ -25,7 +25,13 @@ except ImportError:  # the module says so before it gets here
     yaml = None  # type: ignore[assignment]
 
 from ansible_collections.homelab.repoman.plugins.module_utils import incus, registry
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError, RepomanError, StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
+    ConflictError,
+    MissingError,
+    NotKnownError,
+    RepomanError,
+    StaleError,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, HostFacts, account
 from ansible_collections.homelab.repoman.plugins.module_utils.names import check_file_name
 from ansible_collections.homelab.repoman.plugins.module_utils.plan import Plan, Step
@@ -118,10 +124,11 @@ def user_dir(home: str) -> str:
 
 def library_of(params: dict[str, Any], me: Account) -> Library:
     """Return the library that a module's parameters mean."""
+    vendors = me.expand(vendor_dir(params["vendor_dir"]))
     return Library(
         users=me.expand(params["user_dir"] or user_dir(me.home)),
-        vendors=me.expand(vendor_dir(params["vendor_dir"])),
-        handed=params.get("vendor_templates") or {},
+        vendors=vendors,
+        handed={} if os.path.isdir(vendors) else params.get("vendor_templates") or {},
     )
 
 
@@ -140,7 +147,7 @@ def lookup(name: str, library: Library) -> Template:
     if name in library.handed:
         return Template(name, "vendor", f"{HANDED}{name}{SUFFIX}", False, library.handed[name])
     near = difflib.get_close_matches(name, _names(library), n=1)
-    raise NotKnownError(
+    raise MissingError(
         f"there is no profile template called {name!r} in {library.users} or {library.vendors}.",
         *(f"did you mean {match!r}?" for match in near),
         "repoman profile list",
@@ -357,7 +364,9 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
             return install(names, library, host, installed, client)
         return remove(names, library, installed, client, known)
 
-    changes = plan(names, read_installed(client))
+    installed = read_installed(client)
+    changes = plan(names, installed)
+    foretold = _foretell(changes, library, installed) if check and params["predict"] else []
     diffs = Plan([change.step for change in changes if change.step]).diff
     if not check:
         changes = [_apply(change, lambda name: plan([name], read_one(name, client))[0]) for change in changes]
@@ -365,7 +374,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     changed = any(line["action"] in ("installed", "updated", "removed") for line in results)
     failures = [line for line in results if line["action"] == "failed"]
     result: dict[str, Any] = {"changed": changed, "profiles": results, "diff": diffs}
-    warnings = [
+    warnings = foretold + [
         f"profile '{line['name']}' is still named by {', '.join(line['referenced_by'])}: they will not start with 'repoman new' until it is installed again"
         for line in results
         if line.get("referenced_by")
@@ -396,6 +405,19 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
         lookup(name, library)
     entries = [entry for entry in list_all(library, read_installed(client), host) if names is None or entry.name in names]
     return {"changed": False, "profiles": [vars(entry) for entry in entries]}
+
+
+def _foretell(changes: list[Change], library: Library, installed: dict[str, Installed]) -> list[str]:
+    """Let templates that are missing be what an earlier task puts into the user's directory; return the warnings."""
+    warnings = []
+    for change in changes:
+        if change.error is not None and change.error.may_come:
+            name = change.line["name"]
+            action, path = "updated" if name in installed else "installed", os.path.join(library.users, name + SUFFIX)
+            change.line |= {"action": action, "source": "user", "file_path": path}
+            warnings.append(change.error.foretold())
+            change.error = None
+    return warnings
 
 
 def _closer_look(name: str, library: Library, host: HostFacts, client: incus.Client, params: dict[str, Any]) -> dict[str, Any]:

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.homelab.repoman.plugins.module_utils import images, incus, inside, profile, progress, protect, registry
+from ansible_collections.homelab.repoman.plugins.module_utils import images, incus, inside, profile, progress, protect, registry, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.claim import claim
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     ConflictError,
@@ -34,6 +34,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, account, filesystem_of
 from ansible_collections.homelab.repoman.plugins.module_utils.names import check_project_name
 from ansible_collections.homelab.repoman.plugins.module_utils.plan import Plan, Step, interruptible
+from ansible_collections.homelab.repoman.plugins.module_utils.safe_vcs import VcsError, resolved
 from ansible_collections.homelab.repoman.plugins.module_utils.witness import Witness
 
 MARK = "user.repoman.project"
@@ -41,15 +42,23 @@ STATE = "user.repoman.state"
 REPO = "user.repoman.repo"
 APPLIED = "user.repoman.applied"
 RUN = "user.repoman.run"
+"""Which run made it: what that run undoes is known by it, however far it came."""
+KINDS = ("config", "devices", "profiles", "asked_config", "asked_devices")
+"""Of what the mark APPLIED names what repoman gave; of these, what no file says but a task did."""
 CREATING, READY = "creating", "ready"
 REPO_DEVICE = "repo"
 OPERATION_SECONDS = 600.0
-NO_IMAGE = re.compile("not found|image not provided|image couldn't be found", re.IGNORECASE)
+NO_IMAGE = re.compile(r"\bimage\b[^:]*(?:: )?(?:not found|not provided|couldn't be found)", re.IGNORECASE)
 """How Incus says that there is no such image."""
+NO_PROJECT = "project not found"
+"""How Incus says that there is no such project, in lower case."""
 STOP_SECONDS = 30
 """What an instance may take to stop by itself."""
 CLAIM_SECONDS = 120.0
 """How long a run waits for another one that works on the same, finished project."""
+PROTECTION = "security.protection.delete"
+TRUE = ("true", "1", "yes", "on")
+"""How Incus writes that something is so."""
 PROBE = re.compile(r"\.repoman-probe-[0-9a-f]{16}")
 MARKS = "user.repoman."
 HIDDEN = re.compile(r"environment\.|.*(?:password|passwd|secret|token|credential|private.?key)", re.IGNORECASE)
@@ -96,11 +105,20 @@ class Host:
         """The Incus project of the instances."""
         return self.known.defaults.incus_project
 
+    @cached_property
+    def member(self) -> str:
+        """The member of the cluster that this host is; empty where its Incus is alone."""
+        told = self.client.get("/1.0").data["environment"]
+        return str(told["server_name"]) if told.get("server_clustered") else ""
+
     def local_images(self) -> images.Images:
         """Read the images of this Incus; a project that is not there yet will share the default one's."""
         answer = self.client.get_or_none(incus.url("/1.0/images", recursion=1, project=self.project)) if self.predicting else None
         place = incus.DEFAULT_PROJECT if self.predicting and answer is None else self.project
-        found: images.Images = (answer or self.client.get(incus.url("/1.0/images", recursion=1, project=place))).data
+        try:
+            found: images.Images = (answer or self.client.get(incus.url("/1.0/images", recursion=1, project=place))).data
+        except incus.IncusError as error:
+            raise (_no_project(self) if NO_PROJECT in error.reason.lower() else error) from error
         return found
 
     def instance_url(self, name: str, rest: str = "") -> str:
@@ -151,7 +169,7 @@ class Work:
 
     def predict(self, error: RepomanError) -> None:
         """Let ``error`` be a warning of what check mode cannot know."""
-        self.warnings.append(f"{error.message.rstrip('.')}; that is no error in check mode, where an earlier task may be what makes it")
+        self.warnings.append(error.foretold())
 
 
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
@@ -199,6 +217,8 @@ def _plan_all(host: Host, wishes: list[dict[str, Any]], state: str) -> list[Work
             _plan(host, work, world, state)
         except RepomanError as error:
             work.fail(error)
+        except OSError as error:
+            work.fail(watch.explained(error))
         world = replace(world, text=work.text)
     return works
 
@@ -228,21 +248,25 @@ def _plan_again(host: Host, work: Work, state: str) -> tuple[Host, Work]:
 def _apply_all(host: Host, works: list[Work], state: str) -> None:
     """Carry every plan out; one failure does not stop the others, an interrupt does."""
     going = [work for work in works if work.plan.changed and work.line["action"] != "failed"]
-    stopping = _stop_ahead(host, going) if state == "absent" and len(going) > 1 else []
-    for work in going:
-        try:
-            _apply(host, work, state)
-        except InterruptedRunError:
-            for name in stopping:
-                with suppress(RepomanError):
-                    _take_up(host, name)
-            raise
-        except RepomanError as error:
-            work.fail(error)
-            if work.plan.heard:
-                raise InterruptedRunError(f"interrupted after this: {error.message}", *error.hints) from error
-        if work.name in stopping:
-            stopping.remove(work.name)
+    stopping: list[str] = []
+    try:
+        if state == "absent" and len(going) > 1:
+            _stop_ahead(host, going, stopping)
+        for work in going:
+            try:
+                _apply(host, work, state)
+            except InterruptedRunError:
+                raise
+            except (RepomanError, OSError) as error:
+                problem = watch.explained(error) if isinstance(error, OSError) else error
+                work.fail(problem)
+                heard = _take_up_all(host, [name for name in stopping if name == work.name], problem) or work.plan.heard
+                if heard:
+                    raise InterruptedRunError(f"interrupted after this: {problem.message}", *problem.hints) from error
+            stopping[:] = [name for name in stopping if name != work.name]
+    except RepomanError as error:
+        _take_up_all(host, stopping, error)
+        raise
 
 
 def _apply(host: Host, work: Work, state: str) -> None:
@@ -265,16 +289,32 @@ def _tell(step: Step) -> None:
         progress.phase(step.doing)
 
 
-def _stop_ahead(host: Host, works: Iterable[Work]) -> list[str]:
-    """Have all running instances stop at the same time; return their names."""
-    names = []
+def _stop_ahead(host: Host, works: Iterable[Work], names: list[str]) -> None:
+    """Have all running instances stop at the same time.
+
+    :param names: takes their names, each before it is asked: whatever happens, they are known.
+    """
     for work in works:
         if work.found is not None and work.found["status"] == "Running" and work.found["config"].get(STATE) != CREATING:
+            names.append(work.name)
             with suppress(incus.IncusError):  # the removal tries again, and says so
                 host.client.put(host.instance_url(work.name, "/state"), {"action": "stop", "timeout": STOP_SECONDS})
                 work.asked = True
-                names.append(work.name)
-    return names
+
+
+def _take_up_all(host: Host, names: list[str], error: RepomanError) -> bool:
+    """Start instances again that were stopped in advance; what cannot be started becomes a hint of ``error``.
+
+    :returns: whether a signal asked to stop meanwhile.
+    """
+    with interruptible() as quiet:
+        quiet.on = True
+        for name in names:
+            try:
+                _take_up(host, name)
+            except RepomanError as problem:
+                error.hints.append(f"could not start {name} again: {problem.message}")
+    return quiet.heard
 
 
 def _take_up(host: Host, name: str) -> None:
@@ -327,11 +367,14 @@ def place_of(stored: str, host: Host) -> Repository:
     """Return where a repository is or would be.
 
     :param stored: a directory in ``repos_root``: relative to it, or absolute.
-    :raises ConflictError: it is not inside ``repos_root`` once links are resolved.
+    :raises ConflictError: it is not inside ``repos_root`` once links are resolved, or they lead to each other.
     """
     root = host.me.expand(host.known.defaults.repos_root)
     path = os.path.normpath(os.path.join(root, host.me.expand(stored) if stored[:1] in "~$" else stored))
-    source, real_root = os.path.realpath(path), os.path.realpath(root)
+    try:
+        source, real_root = resolved(path), os.path.realpath(root)
+    except VcsError as error:
+        raise ConflictError(f"the repository {path} is behind too many links.", f"namei -l {path}") from error
     outside = not path.startswith(f"{root}/") or not source.startswith(f"{real_root}/")
     if outside:
         raise ConflictError(
@@ -343,20 +386,27 @@ def place_of(stored: str, host: Host) -> Repository:
 def host_of(params: dict[str, Any], predicting: bool = False) -> Host:
     """Return what a module's run works with, by its parameters.
 
-    :param predicting: ``registry_text`` stands for a registry that is not there.
+    :param predicting: ``registry_text`` stands for the registry.
     :raises NotKnownError: there is no such account, or no registry.
     """
     me = account(params["user"])
     path = me.expand(params["registry_path"] or registry.default_path(me.home))
-    known = registry.load_or_none(path) if predicting and params["registry_text"] else registry.load(path)
+    known = registry.foreseen(path, params, me) if predicting else registry.load(path)
     client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
-    return Host(me, path, known or registry.parse(params["registry_text"], path), client, predicting)
+    return Host(me, path, known, client, predicting)
 
 
-def read_instances(host: Host) -> dict[str, dict[str, Any]]:
-    """Read every instance of the Incus project, ours or not, in one request: name to instance."""
+def read_instances(host: Host, recursion: int = 1) -> dict[str, dict[str, Any]]:
+    """Read every instance of the Incus project, ours or not, in one request: name to instance.
+
+    :param recursion: 2 for their state too.
+    :raises NotKnownError: there is no such Incus project, and this Incus says so.
+    """
     read = host.client.get_or_none if host.predicting else host.client.get
-    answer = read(incus.url("/1.0/instances", recursion=1, project=host.project))
+    try:
+        answer = read(incus.url("/1.0/instances", recursion=recursion, project=host.project))
+    except incus.IncusError as error:
+        raise (_no_project(host) if NO_PROJECT in error.reason.lower() else error) from error
     return {instance["name"]: instance for instance in answer.data} if answer else {}
 
 
@@ -370,7 +420,7 @@ def vcs_kind(path: str) -> str:
 def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
     name, found = work.name, work.found
     entry = host.known.projects.get(name)
-    asked = _asked(work.options)
+    asked = _asked(work.options, found)
     override = registry.load_override(host.path, name)
     wanted = registry.effective(name, host.known.defaults, *([registry.wanted_of(entry)] if entry else []), override, asked)
     try:
@@ -389,18 +439,14 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         nothing = profile.Installed({"description": "", "config": {}, "devices": {}}, [], "")
         world = replace(world, profiles=dict.fromkeys(wanted.profiles, nothing) | world.profiles)
     check_own(wanted, repo, world.profiles)
-    action = "unchanged"
-    if found is not None and found["config"].get(REPO) not in (None, repo.source):
-        raise ConflictError(
-            f"project {name!r} already exists, with the repository {found['config'][REPO]}.",
-            f"repoman remove {name}   (repository and backup stay)",
-            "choose another name",
-        )
-    if found is not None and found["config"].get(STATE) == CREATING:
+    action, work.line["differences"] = "unchanged", []
+    unfinished = found is not None and found["config"].get(STATE) == CREATING
+    before = _repository_before(host, found, repo) if found else repo.source
+    if unfinished:
         work.plan.add(
             Step(
                 f"remove the unfinished container {name}",
-                lambda: _delete_unfinished(host, name, repo),
+                lambda: _delete_unfinished(host, name, {repo.source, before}),
                 None,
                 f"container {name}",
                 doing=f"removing what is left of {name}…",
@@ -410,14 +456,16 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
     if found is None:
         action = "created"
         inside.check_account(host.me)
-        _plan_create(host, work, wanted, repo, world)
-    elif _plan_match(work, host, wanted, repo, found, world.profiles):
+        _plan_create(host, work, wanted, asked, repo, world)
+    elif _plan_match(work, host, wanted, asked, repo, found, world.profiles):
         action = "updated"
     work.text = _plan_entry(work.plan, host, wanted, repo, entry, asked, world.text)
+    if found is not None and found["status"] == "Running":
+        _plan_proof(host, work, repo)
     if work.plan.changed and action == "unchanged":
         action = "updated"
     if found is None:
-        work.plan.add(Step(f"mark {name} as ready", lambda: _set_config(host, name, {STATE: READY, RUN: ""})))
+        work.plan.add(Step(f"mark {name} as ready", lambda: _set_config(host, name, {STATE: READY})))
     status = "Running" if found is None else found["status"]
     then = _plan_power(host, work, repo, state, status)
     if action == "unchanged" and then != status:
@@ -435,20 +483,54 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
         work.warnings.append(f"{repo.inside} is neither a git nor a Mercurial repository")
 
 
+def _repository_before(host: Host, instance: dict[str, Any], repo: Repository) -> str:
+    """Return the path of the repository an instance was made for; one that a killed run left may be another of this user's.
+
+    :raises ConflictError: it is another one.
+    """
+    name, before = instance["name"], instance["config"].get(REPO, repo.source)
+    if before != repo.source and not (instance["config"].get(STATE) == CREATING and before.startswith(f"{_root(host)}/")):
+        raise ConflictError(
+            f"project {name!r} already exists, with the repository {before}.",
+            f"repoman remove {name}   (repository and backup stay)",
+            "choose another name",
+        )
+    return str(before)
+
+
 def environment(keys: Iterable[str]) -> list[str]:
     """Return the names of the variables that keys of an instance's configuration set, as far as a shell can have them."""
     names = {key.removeprefix(VARIABLE) for key in keys if key.startswith(VARIABLE)}
     return sorted(name for name in names if IDENTIFIER.fullmatch(name))
 
 
-def _asked(options: dict[str, Any]) -> registry.Wanted:
+def _asked(options: dict[str, Any], found: dict[str, Any] | None) -> registry.Wanted:
+    """Return what is asked for: of ``config`` and ``devices``, where nothing is said, what was asked for earlier.
+
+    :param found: the instance, as Incus tells of it.
+    """
+    before = asked_before(found) if found is not None else registry.Wanted()
+    config, devices = options["config"], options["devices"]
     return registry.Wanted(
         repo=options["repo"],
         image=options["image"],
         profiles=tuple(options["profiles"]) if options["profiles"] is not None else None,
         backup=options["backup"],
-        config=_strings(options["config"] or {}),
-        devices={key: _strings(device) for key, device in (options["devices"] or {}).items()},
+        config=_strings(config) if config is not None else before.config,
+        devices={key: _strings(device) for key, device in devices.items()} if devices is not None else before.devices,
+    )
+
+
+def asked_before(data: dict[str, Any]) -> registry.Wanted:
+    """Return what an instance has because a task asked for it, as it has it now: no file says so.
+
+    :param data: the instance, as Incus tells of it.
+    :raises ConflictError: see :func:`applied_to`.
+    """
+    applied = applied_to(data)
+    return registry.Wanted(
+        config={key: value for key, value in data["config"].items() if key in applied["asked_config"]},
+        devices={name: device for name, device in data["devices"].items() if name in applied["asked_devices"]},
     )
 
 
@@ -474,10 +556,10 @@ def check_own(wanted: registry.Effective, repo: Repository, profiles: dict[str, 
             )
 
 
-def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repository, world: World) -> None:
+def _plan_create(host: Host, work: Work, wanted: registry.Effective, asked: registry.Wanted, repo: Repository, world: World) -> None:
     """Add the steps that make an instance, from its creation to the proof that the user can work in it."""
     name, run_id = wanted.name, secrets.token_hex(8)
-    config, devices = desired(wanted, repo, world.profiles)
+    config, devices = desired(wanted, asked, repo, world.profiles)
     taken = _keys(wanted, world.profiles)
     document: dict[str, Any] = {
         "name": name,
@@ -491,21 +573,25 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repos
     witness = Witness(_root(host), repo.source)
     plan, warnings = work.plan, work.warnings
     target: str | None = work.options["target"]
-    place = {"target": target} if target else {}
 
     def create() -> None:
+        source = images.unlocked(wanted.image, host.me, document["source"])
         witness.hold()
+        member = target or host.member  # the cluster would choose any, and the repository is here
+        place = {"target": member} if member else {}
         try:
-            begun = host.client.post(incus.url("/1.0/instances", project=host.project, **place), document)
+            begun = host.client.post(incus.url("/1.0/instances", project=host.project, **place), document | {"source": source})
             host.client.wait(begun, OPERATION_SECONDS, _listener(f"creating {name}") if progress.is_live() else None)
         except incus.IncusError as error:
-            raise _cannot_create(error, name, wanted.image, target) from error
+            raise _cannot_create(host, error, name, wanted.image, target) from error
 
     def undo() -> None:
         witness.release()
         _settle(host, name, cancel=True)
         found = host.client.get_or_none(host.instance_url(name))
         if found is not None and found.data["config"].get(RUN) == run_id:
+            if found.data["config"].get(STATE) != CREATING:
+                _set_config(host, name, {STATE: CREATING})
             _delete(host, name)
 
     def start() -> None:
@@ -542,6 +628,25 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, repo: Repos
     plan.add(Step(f"prove that {host.me.name} can write to {repo.inside}", prove))
 
 
+def _plan_proof(host: Host, work: Work, repo: Repository) -> None:
+    """Add the step that proves again what a killed run had begun to prove, if one left its proof in the repository."""
+    try:
+        left = _leftovers(repo.source, host.me, 2 * inside.EXEC_SECONDS)
+    except OSError:  # a repository that cannot be read is told of by others
+        return
+
+    def prove() -> None:
+        witness = Witness(_root(host), repo.source)
+        witness.hold()
+        try:
+            _prove(host, work.name, repo, witness)
+        finally:
+            witness.release()
+
+    if left:
+        work.plan.add(Step(f"prove again that {host.me.name} can write to {repo.inside}", prove))
+
+
 def _prove(host: Host, name: str, repo: Repository, witness: Witness) -> None:
     """Prove that the account can write to the repository, and that it is the one that is held.
 
@@ -562,6 +667,25 @@ def _prove(host: Host, name: str, repo: Repository, witness: Witness) -> None:
         raise
 
 
+def applied_to(data: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the names of what repoman gave an instance, by kind, as its mark has them; nothing where there is no mark.
+
+    :param data: the instance, as Incus tells of it.
+    :raises ConflictError: somebody made something else of the mark.
+    """
+    mark: Any = None
+    with suppress(ValueError, RecursionError):
+        mark = json.loads(data["config"].get(APPLIED) or "{}")
+    if isinstance(mark, dict):
+        named = {kind: mark.get(kind, []) for kind in KINDS}
+        if all(isinstance(names, list) and all(isinstance(each, str) for each in names) for names in named.values()):
+            return named
+    raise ConflictError(
+        f"the mark {APPLIED} of the container {data['name']!r} was changed by hand and cannot be read.",
+        f"incus config unset --project {data['project']} {data['name']} {APPLIED}",
+    )
+
+
 def match(
     data: dict[str, Any], config: dict[str, str], devices: dict[str, dict[str, str]], profiles: Iterable[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -571,16 +695,16 @@ def match(
 
     :param data: the instance, as Incus tells of it.
     :param config: that repoman gives it. :param devices: likewise. :param profiles: in order.
+    :raises ConflictError: see :func:`applied_to`.
     """
-    applied = json.loads(data["config"].get(APPLIED) or "{}")
+    applied = applied_to(data)
     now: dict[str, Any] = {"config": dict(data["config"]), "devices": dict(data["devices"]), "profiles": list(data["profiles"])}
     wanted = list(profiles)
-    kept = [name for name in now["profiles"] if name in wanted or name not in applied.get("profiles", [])]
+    kept = [name for name in now["profiles"] if name in wanted or name not in applied["profiles"]]
     in_order = [name for name in kept if name in wanted] == wanted
     then = {
-        "config": {key: value for key, value in now["config"].items() if key not in applied.get("config", []) or key in config} | config,
-        "devices": {key: value for key, value in now["devices"].items() if key not in applied.get("devices", []) or key in devices}
-        | devices,
+        "config": {key: value for key, value in now["config"].items() if key not in applied["config"] or key in config} | config,
+        "devices": {key: value for key, value in now["devices"].items() if key not in applied["devices"] or key in devices} | devices,
         "profiles": kept if in_order else [*wanted, *(name for name in kept if name not in wanted)],
     }
     return now, then
@@ -604,49 +728,98 @@ def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
     return told
 
 
+def _correction(
+    host: Host, work: Work, repo: Repository, data: dict[str, Any], sides: tuple[dict[str, Any], dict[str, Any]], targets: list[str]
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Return what brings an instance of ours to its configuration, and what takes that back.
+
+    Where the repository is mounted anew in a running one and that cannot be proved, it goes without, until the next run.
+
+    :param data: the instance, as it was read.
+    :param sides: as :func:`match` gives them.
+    :param targets: paths inside that are to be there, to mount something at.
+    """
+    name, (now, then) = work.name, sides
+    body = {key: data[key] for key in ("architecture", "description", "ephemeral", "stateful") if key in data} | then
+    remounts = now["devices"].get(REPO_DEVICE) != then["devices"][REPO_DEVICE]
+    witness = Witness(_root(host), repo.source)
+    is_sent = False
+    """Whether Incus may have taken it."""
+    is_proved = False
+    """Whether what is mounted as the repository is it."""
+
+    def correct() -> None:
+        nonlocal is_sent, is_proved
+        fresh = host.client.get(host.instance_url(name))
+        if any(fresh.data[key] != data[key] for key in now):
+            raise StaleError(f"the container {name!r} was changed by somebody else at the same time.", "run the command again")
+        if targets:
+            inside.make_home(host.client, name, host.project, host.me, targets)
+        try:
+            if remounts:
+                witness.hold()
+            is_sent = True
+            host.client.wait(host.client.put(host.instance_url(name), body, fresh.etag), OPERATION_SECONDS)
+            if remounts and fresh.data["status"] == "Running":
+                work.warnings.extend(inside.make_account(host.client, name, host.project, host.me))
+                _prove(host, name, repo, witness)
+                is_proved = True
+            elif remounts and not witness.is_in_place():
+                raise witness.swapped()
+        except StaleError:
+            is_sent = False
+            raise
+        finally:
+            witness.release()
+
+    def undo() -> None:
+        _settle(host, name)
+        fresh = host.client.get(host.instance_url(name)).data
+        if not is_sent or fresh["config"].get(APPLIED) != then["config"][APPLIED]:
+            return
+        back = dict(now)
+        if fresh["status"] != "Stopped":
+            back["devices"], _waiting = protect.while_running(now["devices"], then["devices"], then["devices"], repo.inside)
+            if remounts:
+                there = fresh["devices"].get(REPO_DEVICE)
+                back["devices"].pop(REPO_DEVICE, None)  # the old one would be mounted at once, and cannot be proved
+                if there is not None and (is_proved or there == now["devices"].get(REPO_DEVICE)):
+                    back["devices"][REPO_DEVICE] = there
+        host.client.wait(host.client.put(host.instance_url(name), body | back), OPERATION_SECONDS)
+
+    return correct, undo
+
+
 def _plan_match(
-    work: Work, host: Host, wanted: registry.Effective, repo: Repository, data: dict[str, Any], profiles: dict[str, profile.Installed]
+    work: Work,
+    host: Host,
+    wanted: registry.Effective,
+    asked: registry.Wanted,
+    repo: Repository,
+    data: dict[str, Any],
+    profiles: dict[str, profile.Installed],
 ) -> bool:
-    """Add the step that brings an instance of ours to its configuration; what somebody set by hand beside it stays.
+    """Add the step that brings an instance of ours to its configuration, and tell where it differs; what is set by hand beside it stays.
 
     :returns: whether there is one.
     """
-    config, devices = desired(wanted, repo, profiles)
+    config, devices = desired(wanted, asked, repo, profiles)
     name = wanted.name
     if data["status"] != "Stopped":
-        applied = json.loads(data["config"].get(APPLIED) or "{}").get("devices", [])
-        devices, waiting = protect.while_running(devices, data["devices"], applied, repo.inside)
-        config |= {APPLIED: _applied(wanted, devices)}
+        devices, waiting = protect.while_running(devices, data["devices"], applied_to(data)["devices"], repo.inside)
+        config |= {APPLIED: _applied(wanted, asked, devices)}
         if waiting:
             work.warnings.append(
                 f"{', '.join(waiting)}: what is mounted inside the repository changes only while {name} is stopped; to have it changed:"
                 f" incus stop --project {host.project} {name} && repoman new {name}"
             )
     now, then = match(data, config, devices, wanted.profiles)
+    work.line["differences"] = differences(now, then)
     if then == now:
         return False
-    body = {key: data[key] for key in ("architecture", "description", "ephemeral", "stateful") if key in data} | then
     there = _targets(data.get("expanded_devices") or {})
     targets = [path for path in _targets(_all_devices(wanted, then["devices"], profiles)) if path not in there]
-
-    def correct() -> None:
-        fresh = host.client.get(host.instance_url(name))
-        if any(fresh.data[key] != data[key] for key in now):
-            raise StaleError(f"the container {name!r} was changed by somebody else at the same time.", "run the command again")
-        if targets:
-            inside.make_home(host.client, name, host.project, host.me, targets)
-        host.client.wait(host.client.put(host.instance_url(name), body, fresh.etag), OPERATION_SECONDS)
-
-    def undo() -> None:
-        _settle(host, name)
-        fresh = host.client.get(host.instance_url(name)).data
-        if fresh["config"].get(APPLIED) != then["config"][APPLIED]:
-            return
-        back = dict(now)
-        if fresh["status"] != "Stopped":
-            back["devices"], _waiting = protect.while_running(now["devices"], then["devices"], then["devices"], repo.inside)
-        host.client.wait(host.client.put(host.instance_url(name), body | back), OPERATION_SECONDS)
-
+    correct, undo = _correction(host, work, repo, data, (now, then), targets)
     keys = ("profiles", "config", "devices")
     work.plan.add(
         Step(
@@ -719,6 +892,8 @@ def _plan_entry(
 ) -> str:
     """Add the step that writes the registry entry. It holds what was asked for; what the override says stays in the override.
 
+    What somebody else writes to the entry in the meantime stays, such as the time of a backup.
+
     :param text: of the registry.
     :returns: its text after that.
     """
@@ -735,16 +910,37 @@ def _plan_entry(
     if new == entry:
         return text
 
+    own: registry.Data = {} if entry and entry.repo == repo.stored else {"repo": repo.stored}
+    own |= {"image": asked.image} if asked.image else {}
+    own |= {"profiles": list(asked.profiles)} if asked.profiles is not None else {}
+    own |= {"backup": asked.backup} if asked.backup is not None else {}
+    before: registry.Data | None = None
+    """The entry as it was when it was written over; empty where there was none."""
+
     def put(data: registry.Data) -> None:
-        registry.put_project(data, new)
+        nonlocal before
+        found = registry.entry_of(data, wanted.name)
+        before = dict(found or {})
+        if found is None:
+            registry.put_project(data, new)
+        else:
+            found.update(own)
 
     def take_back(data: registry.Data) -> None:
-        if entry is None:
+        found = registry.entry_of(data, wanted.name)
+        if found is None or before is None:
+            return
+        if not before:
             registry.drop_project(data, wanted.name)
-        else:
-            registry.put_project(data, entry)
+            return
+        for key in (key for key, value in own.items() if found.get(key) == value):
+            if key in before:
+                found[key] = before[key]
+            else:
+                del found[key]
 
     after = registry.change(text, host.path, put)
+    before = None
     plan.add(
         Step(
             f"write {wanted.name} to the registry",
@@ -763,11 +959,13 @@ def _plan_absent(host: Host, work: Work, world: World) -> None:
     entry = host.known.projects.get(name)
     work.text = world.text
     if found is not None:
+        _check_deletable(host, name, found)
+        was_up = found["status"] != "Stopped" and found["config"].get(STATE) != CREATING
         work.plan.add(
             Step(
                 f"delete container {name}",
                 lambda: _delete(host, name, work.asked),
-                None,
+                (lambda: _take_up(host, name)) if was_up else None,
                 f"container {name}",
                 _text(found, ("profiles", "config", "devices")),
                 "",
@@ -803,22 +1001,25 @@ def _plan_absent(host: Host, work: Work, world: World) -> None:
 
 
 def desired(
-    wanted: registry.Effective, repo: Repository, profiles: Mapping[str, profile.Installed]
+    wanted: registry.Effective, asked: registry.Wanted, repo: Repository, profiles: Mapping[str, profile.Installed]
 ) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """Return the ``config`` and ``devices`` repoman gives an instance.
 
+    :param asked: what of ``wanted`` a task asked for.
     :param profiles: those that are installed.
     :raises RepomanError: the repository cannot be protected as is wanted.
     """
     others = _all_devices(wanted, wanted.devices, profiles)
     devices = wanted.devices | protect.devices(repo.source, repo.inside, wanted.protect, others.values())
     devices |= {REPO_DEVICE: {"type": "disk", "source": repo.source, "path": repo.inside, "shift": "true"}}
-    return wanted.config | {MARK: wanted.name, REPO: repo.source, APPLIED: _applied(wanted, devices)}, devices
+    return wanted.config | {MARK: wanted.name, REPO: repo.source, APPLIED: _applied(wanted, asked, devices)}, devices
 
 
-def _applied(wanted: registry.Effective, devices: Iterable[str]) -> str:
-    """Return the mark that says what repoman gave an instance."""
-    return json.dumps({"config": sorted(wanted.config), "devices": sorted(devices), "profiles": list(wanted.profiles)}, sort_keys=True)
+def _applied(wanted: registry.Effective, asked: registry.Wanted, devices: Iterable[str]) -> str:
+    """Return the mark that says what repoman gave an instance; see :func:`applied_to`."""
+    mark = {"config": sorted(wanted.config), "devices": sorted(devices), "profiles": list(wanted.profiles)}
+    for_task = {"asked_config": sorted(asked.config), "asked_devices": sorted(name for name in devices if name in asked.devices)}
+    return json.dumps(mark | {kind: names for kind, names in for_task.items() if names}, sort_keys=True)
 
 
 def _keys(wanted: registry.Effective, profiles: Mapping[str, profile.Installed]) -> set[str]:
@@ -871,6 +1072,24 @@ def check_ours(host: Host, name: str, instance: dict[str, Any]) -> None:
         )
 
 
+def _is_protected(instance: dict[str, Any]) -> bool:
+    """Whether Incus refuses to delete an instance."""
+    return str(instance["expanded_config"].get(PROTECTION, "")).lower() in TRUE
+
+
+def _check_deletable(host: Host, name: str, instance: dict[str, Any]) -> None:
+    """See that Incus will delete an instance, before it is stopped for that.
+
+    :raises ConflictError: it is protected, and has been finished.
+    """
+    if _is_protected(instance) and instance["config"].get(STATE) != CREATING:
+        own = PROTECTION in instance["config"]
+        raise ConflictError(
+            f"the container {name!r} is protected from being deleted: {PROTECTION} is true; it was not touched.",
+            f"incus config {'unset' if own else 'set'} --project {host.project} {name} {PROTECTION}{'' if own else '=false'}",
+        )
+
+
 def _text(side: dict[str, Any], keys: Iterable[str], other: dict[str, Any] | None = None) -> str:
     """Return what a person is shown of an instance: not the server's own keys, and no value that may be secret.
 
@@ -918,6 +1137,8 @@ def _delete(host: Host, name: str, asked: bool = False) -> None:
             _power(host, name, "stop", force=True)
         else:
             _stop(host, name)
+    if _is_protected(found.data) and found.data["config"].get(STATE) == CREATING:
+        _set_config(host, name, {PROTECTION: "false"})
     try:
         host.client.wait(host.client.delete(host.instance_url(name)), OPERATION_SECONDS)
     except incus.IncusError as error:
@@ -926,9 +1147,10 @@ def _delete(host: Host, name: str, asked: bool = False) -> None:
         ) from error
 
 
-def _delete_unfinished(host: Host, name: str, repo: Repository) -> None:
+def _delete_unfinished(host: Host, name: str, sources: Iterable[str]) -> None:
     """Delete what a killed run left: the container, and its proof in the repository.
 
+    :param sources: where that may be.
     :raises StaleError: it has been finished meanwhile.
     """
     _settle(host, name)
@@ -936,20 +1158,31 @@ def _delete_unfinished(host: Host, name: str, repo: Repository) -> None:
     if found is not None and found.data["config"].get(STATE) != CREATING:
         raise StaleError(f"the container {name!r} was finished by another run.", "run the command again")
     _delete(host, name)
-    _sweep(repo.source, host.me, 0)
+    for source in sources:
+        with suppress(FileNotFoundError):
+            _sweep(source, host.me, 0)
 
 
 def _sweep(directory: str, me: Account, age: float) -> None:
-    """Remove the proofs that killed runs left in a repository.
+    """Remove the proofs that killed runs left in a repository, as far as it can be read; ``age`` as for :func:`_leftovers`."""
+    with suppress(OSError):
+        for path in _leftovers(directory, me, age):
+            os.unlink(path)
+
+
+def _leftovers(directory: str, me: Account, age: float) -> list[str]:
+    """Return the paths of the proofs that killed runs left in a repository.
 
     :param age: seconds after which one is nobody's.
     """
+    found = []
     with os.scandir(directory) as entries:
         for entry in entries:
             if PROBE.fullmatch(entry.name):
-                found = entry.stat(follow_symlinks=False)
-                if stat.S_ISREG(found.st_mode) and not found.st_size and found.st_uid == me.uid and found.st_mtime <= time.time() - age:
-                    os.unlink(entry.path)
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode) and not status.st_size and status.st_uid == me.uid and status.st_mtime <= time.time() - age:
+                    found.append(entry.path)
+    return found
 
 
 def _settle(host: Host, name: str, cancel: bool = False) -> None:
@@ -982,12 +1215,18 @@ def _set_config(host: Host, name: str, config: dict[str, str]) -> None:
     host.client.wait(host.client.patch(host.instance_url(name), {"config": config}), OPERATION_SECONDS)
 
 
-def _cannot_create(error: incus.IncusError, name: str, image: str, target: str | None) -> RepomanError:
+def _no_project(host: Host) -> NotKnownError:
+    return NotKnownError(f"incus has no project {host.project!r}, where the containers are to be.", "repoman setup")
+
+
+def _cannot_create(host: Host, error: incus.IncusError, name: str, image: str, target: str | None) -> RepomanError:
     if "already exists" in error.reason.lower():
         return StaleError(f"another run makes a container {name!r} at the same time.", "repoman list")
     if target and "cluster" in error.reason.lower():
         return NotKnownError(f"the container {name!r} cannot be made on {target!r}: incus said: {error.reason}.", "incus cluster list")
-    if error.code == incus.HTTP_NOT_FOUND or NO_IMAGE.search(error.reason):
+    if NO_PROJECT in error.reason.lower():
+        return _no_project(host)
+    if NO_IMAGE.search(error.reason):
         return NotKnownError(
             f"there is no image {image!r}: incus said: {error.reason}.",
             "incus image list",

@@ -17,8 +17,10 @@ import shlex
 import stat
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.safe_vcs import VcsError, resolved
 
 HOOKS, CONFIG = "hooks", "config"
 PREFIX = "protect-"
@@ -27,6 +29,10 @@ DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9/_.-]{0,62}")
 HG_FILES = ("hgrc", "hgrc-not-shared", "requires")
 """What Mercurial reads settings from; ``requires`` could send it to another repository's."""
 READ_LIMIT = 1 << 20
+DEPTH = 50
+"""How deep in a repository a submodule's git directory may be."""
+ENTRIES = 2000
+"""What there may be in the directories of submodules and linked worktrees, together."""
 
 Device = dict[str, str]
 
@@ -49,8 +55,14 @@ class Mount:
 
 @dataclass
 class Guard:
-    """What is to be mounted read-only, as paths on the host."""
+    """What is to be mounted read-only, as paths on the host.
 
+    :param top: of the repository.
+    :param seen: entries of directories, so far.
+    """
+
+    top: str
+    seen: int = 0
     files: list[str] = field(default_factory=list)
     directories: list[str] = field(default_factory=list)
 
@@ -62,6 +74,23 @@ class Guard:
         """Add a directory with all that is in it."""
         self.directories.append(os.path.join(*parts))
 
+    def inner(self, *parts: str) -> list[str]:
+        """Return the directories in one; none where there is none.
+
+        :raises ConflictError: it is too deep, or has too many entries, with all that were seen before.
+        """
+        top = os.path.join(*parts)
+        if not os.path.isdir(top) or os.path.islink(top):
+            return []
+        if top.removeprefix(self.top).count("/") > DEPTH:
+            raise ConflictError(f"{top} is too deep for the git directory of a submodule, so it cannot be protected.", _look_at(self.top))
+        with os.scandir(top) as entries:
+            listed = list(islice(entries, ENTRIES + 1))
+        self.seen += len(listed)
+        if self.seen > ENTRIES:
+            raise ConflictError(f"{top} has more in it than the {ENTRIES} entries that can be protected.", _look_at(top))
+        return sorted(entry.path for entry in listed if entry.is_dir(follow_symlinks=False))
+
 
 def devices(source: str, inside: str, protect: Iterable[str], others: Iterable[Device] = ()) -> dict[str, Device]:
     """Return the devices that protect a repository, by name; the repository itself is only read.
@@ -71,12 +100,23 @@ def devices(source: str, inside: str, protect: Iterable[str], others: Iterable[D
     :param protect: what to: ``hooks``, ``config``.
     :param others: what else the instance has; where git's own directory, or the repository once more, can be reached through one,
         it is protected there.
-    :raises NotKnownError: something to protect does not exist, so that the container could make it.
+    :raises NotKnownError: something to protect does not exist, so that the container could make it, or cannot be looked at.
     :raises ConflictError: something to protect is not what it should be, such as a link to elsewhere.
     """
     wanted = frozenset(protect)
     if not wanted:
         return {}
+    try:
+        return _devices(source, inside, wanted, others)
+    except OSError as error:
+        where = os.fsdecode(error.filename or source)
+        raise NotKnownError(f"cannot read {where}, which may have to be protected: {error.strerror}.", _look_at(where)) from error
+    except VcsError as error:
+        raise ConflictError(f"{error.message}, so {source} cannot be protected.", _look_at(source)) from error
+
+
+def _devices(source: str, inside: str, wanted: frozenset[str], others: Iterable[Device]) -> dict[str, Device]:
+    """See :func:`devices`, with what the operating system raises besides."""
     guard = _guard(source, wanted)
     mounts = {os.path.normpath(each["path"]): os.path.realpath(each["source"]) for each in others if _shares(each)} | {inside: source}
     found: dict[str, Device] = {}
@@ -119,7 +159,7 @@ def while_running(
 
 def _guard(source: str, wanted: frozenset[str]) -> Guard:
     """Return what is to be guarded of a repository, whether it is there or not."""
-    guard = Guard()
+    guard = Guard(source)
     git, hg = os.path.join(source, ".git"), os.path.join(source, ".hg")
     if os.path.isfile(git) and not os.path.islink(git):
         guard.file(git)
@@ -142,17 +182,17 @@ def _git(guard: Guard, directory: str, wanted: frozenset[str]) -> None:
     by_worktree = CONFIG in wanted and "worktreeconfig" in _text(os.path.join(directory, "config")).lower()
     redirect = os.path.join(directory, "commondir")
     if os.path.lexists(redirect):
-        if _common(directory) != os.path.realpath(directory):
+        if _common(directory) != resolved(directory):
             raise ConflictError(
                 f"{redirect} sends git elsewhere for its settings and hooks; git makes no such file there.", f"rm {shlex.quote(redirect)}"
             )
         guard.file(redirect)
-    worktrees = _directories(os.path.join(directory, "worktrees"))
+    worktrees = guard.inner(directory, "worktrees")
     for linked in worktrees:
         guard.file(linked, "commondir")
     for each in (directory, *worktrees) if by_worktree else ():
         guard.file(each, "config.worktree")
-    for module in _modules(os.path.join(directory, "modules")):
+    for module in _modules(guard, os.path.join(directory, "modules")):
         _git(guard, module, wanted)
 
 
@@ -166,31 +206,24 @@ def _mercurial(guard: Guard, directory: str) -> None:
         guard.file(_named(shared), "hgrc")
 
 
-def _modules(top: str) -> Iterator[str]:
+def _modules(guard: Guard, top: str) -> Iterator[str]:
     """Yield the git directories of submodules; their names may have slashes."""
-    for directory in _directories(top):
+    for directory in guard.inner(top):
         if os.path.lexists(os.path.join(directory, "HEAD")):
             yield directory
         else:
-            yield from _modules(directory)
-
-
-def _directories(top: str) -> list[str]:
-    if not os.path.isdir(top) or os.path.islink(top):
-        return []
-    with os.scandir(top) as entries:
-        return sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+            yield from _modules(guard, directory)
 
 
 def _common(directory: str) -> str:
     """Return the directory that has the settings of a git directory: its own, or the one it names; links resolved."""
     file = os.path.join(directory, "commondir")
-    return _named(file) if os.path.isfile(file) else os.path.realpath(directory)
+    return _named(file) if os.path.isfile(file) else resolved(directory)
 
 
 def _named(file: str, prefix: str = "") -> str:
     """Return the path that a file of git's or Mercurial's names, links resolved."""
-    return os.path.realpath(os.path.join(os.path.dirname(file), _text(file).removeprefix(prefix).rstrip("\r\n").replace("\0", "")))
+    return resolved(os.path.join(os.path.dirname(file), _text(file).removeprefix(prefix).rstrip("\r\n").replace("\0", "")))
 
 
 def _text(path: str) -> str:
@@ -198,6 +231,10 @@ def _text(path: str) -> str:
         return ""
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         return file.read(READ_LIMIT)
+
+
+def _look_at(path: str) -> str:
+    return f"ls -ld {shlex.quote(path)}"
 
 
 def _shares(device: Device) -> bool:

@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.homelab.repoman.plugins.module_utils import tomltext
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import MissingError, NotKnownError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.names import check_file_name
 
@@ -162,8 +162,17 @@ def load(path: str) -> Registry:
     """
     text = _read(path)
     if text is None:
-        raise NotKnownError(f"there is no registry at {path}.", "repoman setup")
+        raise MissingError(f"there is no registry at {path}.", "repoman setup")
     return parse(text, path)
+
+
+def foreseen(path: str, params: dict[str, Any], me: Account) -> Registry:
+    """Return the registry as an earlier task of check mode would have made it: as ``registry_text`` where that is of this path.
+
+    :raises NotKnownError: see :func:`load`.
+    """
+    text, its_path = params["registry_text"], params["registry_text_path"]
+    return parse(text, path) if text and me.expand(its_path or path) == path else load(path)
 
 
 def load_or_none(path: str) -> Registry | None:
@@ -349,12 +358,17 @@ def put_project(data: Data, project: Project) -> None:
     if project.profiles is not None:
         entry["profiles"] = list(project.profiles)
     entry |= {"created": project.created, "last_sync": project.last_sync, "backup": project.backup}
-    entries: list[Data] = data.setdefault("project", [])
-    for old in entries:
-        if old.get("name") == project.name:
-            old.update(entry)
-            return
-    entries.append(entry)
+    old = entry_of(data, project.name)
+    if old is None:
+        data.setdefault("project", []).append(entry)
+    else:
+        old.update(entry)
+
+
+def entry_of(data: Data, name: str) -> Data | None:
+    """Return the table of the project of that name in the data of a registry."""
+    entries: list[Data] = data.get("project", [])
+    return next((entry for entry in entries if entry.get("name") == name), None)
 
 
 def drop_project(data: Data, name: str) -> None:

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import os
 import shlex
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -135,23 +134,15 @@ def layers_of(found: Target, unit: str, since: str | None) -> list[tuple[Layer, 
     layers: list[tuple[Layer, list[bytes] | None]] = [(Layer(os.fsencode(mirror), ""), [])]
     if since is not None:
         for name in reversed([name for name in target.kept_times(found) if name >= since]):
-            layers.append((Layer(os.fsencode(found.ours("kept", name, unit)), name), _created(found, name, unit)))
+            layers.append((Layer(os.fsencode(found.ours("kept", name, unit)), name), target.created_of(found, name, unit)))
     return layers
 
 
-def _created(found: Target, name: str, unit: str) -> list[bytes] | None:
-    """Return what a run created of a unit."""
-    try:
-        paths = json.loads(target.created_file(found, name).read_text(encoding="utf-8")).get(unit, [])
-        return None if paths is None else [os.fsencode(path) for path in paths]
-    except (OSError, ValueError, AttributeError, TypeError):
-        return []
-
-
-def merged(layers: Iterable[tuple[Layer, list[bytes] | None]], loose: bool) -> Items:
+def merged(layers: Iterable[tuple[Layer, list[bytes] | None]], loose: bool, ours: Container[bytes] | None = None) -> Items:
     """Return what the layers come to, the later over the earlier; a path's parents are directories, whatever came before.
 
     :param loose: take no directories.
+    :param ours: take only these from the mirror; None for all.
     """
     items: Items = {}
     for layer, created in layers:
@@ -161,6 +152,8 @@ def merged(layers: Iterable[tuple[Layer, list[bytes] | None]], loose: bool) -> I
             new = set(created)
             items = {path: item for path, item in items.items() if path not in new and new.isdisjoint(_parents(path))}
         for path, status in _walk(layer.root, loose):
+            if ours is not None and not layer.name and path not in ours:
+                continue
             old = items.get(path)
             if layer.name and old is not None and old.is_directory and stat.S_ISDIR(status.st_mode):
                 continue  # a directory of a kept file: the mirror's own is nearer to what it was
@@ -231,6 +224,17 @@ def only(items: Items, paths: list[bytes], name: str) -> Items:
     return {path: item for path, item in items.items() if path in chosen}
 
 
+def below(items: Items, path: bytes) -> Items:
+    """Return what lies below a directory of ``items``, relative to it; all of it where the path is empty."""
+    if not path:
+        return items
+    layers = {item.layer: Layer(os.path.join(item.layer.root, path), item.layer.name) for item in items.values()}
+    begin = path + b"/"
+    return {
+        each[len(begin) :]: Item(layers[item.layer], item.status) for each, item in items.items() if each == path or each.startswith(begin)
+    }
+
+
 # ---- doing it ------------------------------------------------------------------------------------------------------------------
 
 
@@ -244,24 +248,34 @@ def _restore(
         locked = state.is_dir() and not check
         if locked:
             stack.enter_context(target.locked(found, state, whole.me))
-        unit = whole.directory_of(name, [*backup.mirrors(found), *_kept_units(found), backup.LOOSE])
+        inside = whole.path_of(name, [*backup.mirrors(found), *_kept_units(found), backup.LOOSE])
+        unit, _slash, rest = inside.partition("/")
+        sub = os.fsencode(rest)
         loose = unit == backup.LOOSE
-        everything = merged(layers_of(found, unit, since), loose)
-        if not everything:
+        names, known = backup.loose_names(state, found) if loose else (set(), False)
+        everything = merged(layers_of(found, unit, since), loose, names if known else None)
+        if not everything or (sub and not (sub in everything and everything[sub].is_directory)):
             when = f" as of {params['from']}" if since else ""
             raise NotKnownError(
                 f"there is no backup of {name}{when} in {found.root}.", f"repoman sync --list-kept {shlex.quote(name)}", f"ls {found.root}"
             )
         oldest = next(iter(target.kept_times(found)), datetime.now(timezone.utc).strftime(target.KEPT_FORM))
         notes = [f"Nothing is kept from before {oldest}: this is the oldest state there is."] if since and since < oldest else []
-        items = only(everything, paths, name)
         wanted = _destination(whole, unit, params)
+        is_whole = not paths or b"" in paths
+        items = only(below(everything, sub), paths, name)
+        within = sub if not params["to"] else b""
+        if within:
+            paths = [within] if is_whole else [within + b"/" + path for path in paths]
+            items = only(everything, paths, name)
+            if b"" in everything and not (os.path.lexists(wanted) and not _is_empty(wanted)):
+                items[b""] = everything[b""]
         if loose and not paths:
             paths = sorted(items)
-        deed = _deed(whole, name, wanted, items, [path for path in paths if path], params)
+        deed = _deed(unit if within else name, wanted, items, [path for path in paths if path], params)
         files = sum(not item.is_directory for item in items.values())
         size = sum(item.status.st_size for item in items.values() if stat.S_ISREG(item.status.st_mode))
-        saved = shown(deed.saved) if deed.replaces and deed.differs() else ""
+        saved = shown(os.path.join(deed.saved, within) if within else deed.saved) if deed.replaces and deed.differs() else ""
         plan = Plan()
         if deed.differs():
             plan.add(Step(deed.description(files), deed.apply, deed.undo, shown(wanted), deed.before(), deed.after()))
@@ -277,12 +291,12 @@ def _restore(
         "diff": plan.diff if params.get("_diff", True) else [],
         "restored": {
             "name": name,
-            "to": shown(wanted),
+            "to": shown(os.path.join(wanted, within) if within else wanted),
             "from": since or "",
             "files": files,
             "bytes": size,
             "saved": saved,
-            "has_container": deed.is_whole
+            "has_container": (deed.is_whole or (bool(within) and is_whole))
             and wanted == _destination(whole, unit, params | {"to": None})
             and unit in {whole.directory(project) for project in whole.projects},
         },
@@ -496,11 +510,13 @@ class PathsDeed(Deed):
             os.close(there)
 
 
-def _deed(whole: Backup, name: str, root: bytes, items: Items, paths: list[bytes], params: dict[str, Any]) -> Deed:
+def _deed(of: str, root: bytes, items: Items, paths: list[bytes], params: dict[str, Any]) -> Deed:
     """Return what is to be done.
 
+    :param of: what the paths are of.
     :raises ConflictError: the destination is there, and may not be overwritten.
     """
+    name = params["name"]
     if os.path.lexists(root) and not stat.S_ISDIR(os.lstat(root).st_mode):
         raise ConflictError(
             f"{shown(root)} is not a directory; nothing was restored.", f"beside it: repoman restore {shlex.quote(name)} --to DIR"
@@ -508,7 +524,7 @@ def _deed(whole: Backup, name: str, root: bytes, items: Items, paths: list[bytes
     there = os.path.lexists(root) and not _is_empty(root)
     saved = _free_name(root + b".before-" + datetime.now(timezone.utc).strftime(target.KEPT_FORM).encode())
     into = there and bool(paths)
-    deed = PathsDeed(name, root, items, saved, paths) if into else Deed(name, root, items, saved)
+    deed = PathsDeed(of, root, items, saved, paths) if into else Deed(name, root, items, saved)
     if there and deed.replaces and deed.differs() and not params["overwrite"]:
         found = next((os.path.join(root, path) for path in paths if _status_at(root, path) is not None), root) if into else root
         typed = [f"--from {shlex.quote(params['from'])}"] if params["from"] else []

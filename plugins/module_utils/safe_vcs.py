@@ -15,10 +15,11 @@ Files are read through :class:`Tree`, which follows no link out of the directory
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
 import re
 import selectors
-import shutil
 import signal
 import stat
 import subprocess
@@ -28,6 +29,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,10 +43,23 @@ GRACE_SECONDS = 1.0
 """What a killed command may take to end."""
 OUTPUT_BYTES = 64 << 20
 FILE_BYTES = 16 << 20
-INDEX_BYTES = 512 << 20
+COPY_BYTES = 256 << 20
+"""What may be copied of one repository."""
 REFS_BYTES = 64 << 20
+PATH_LENGTH = 4096
+LINKS = 40
+"""How many links on a path the kernel follows."""
+ENTRIES = 2000
+"""What a directory that is listed may have in it; where git keeps its state there are some dozens."""
 ALTERNATES_DEPTH = 5
 """How deep git itself follows alternates."""
+ALTERNATES = 100
+"""From how many places objects may be borrowed."""
+SHARED_INDEX = re.compile(rb"link(?=.{4}(.{32}))", re.DOTALL)
+"""What names the other part of a split index, and by chance other bytes; source: git's documentation of the index's format, ``link``."""
+SHARED_INDEX_LOOKS = 1 << 20
+REF_TABLES = 100
+"""Tables of refs in the reftable format, of which git keeps about a dozen."""
 SYMBOLIC_DEPTH = 5
 """How deep git itself follows symbolic refs."""
 HG_WITH_SKIP = (6, 0)
@@ -107,19 +122,24 @@ class Tree:
     """Files below a directory, read without being led out of it.
 
     :param root: the directory. A path that, its links resolved, is not below it is refused.
+    :param seconds: after which it refuses all.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, seconds: float = math.inf) -> None:
         self.root = os.path.realpath(root)
+        self.seconds, self.until = seconds, time.monotonic() + seconds
+        self.left = COPY_BYTES
 
     def resolve(self, path: str) -> str:
-        """Return ``path`` with its links resolved.
+        """Return an absolute ``path`` with its links resolved.
 
-        :raises VcsError: it is not inside the root.
+        :raises VcsError: it is not inside the root, is too long, has more links than the kernel follows, or time is up.
         """
+        if time.monotonic() > self.until:
+            raise VcsError(f"looking at it took longer than {self.seconds:g} s")
         try:
-            real = os.path.realpath(path)
-        except (OSError, ValueError) as error:
+            real = resolved(path)
+        except ValueError as error:
             raise VcsError(f"{path} cannot be resolved: {error}") from error
         if real != self.root and not real.startswith(f"{self.root.rstrip('/')}/"):
             raise VcsError(f"{path} leads outside {self.root}")
@@ -150,13 +170,22 @@ class Tree:
             return None if file is None else file.read(most)
 
     def copy(self, path: str, target: Path, most: int = FILE_BYTES) -> bool:
-        """Copy a file with its times; return whether there is one. Raises as :meth:`open`."""
+        """Copy a file with its times; return whether there is one. Raises as :meth:`open`.
+
+        :raises VcsError: it is too much, with all that was copied before.
+        """
         with self.open(path, most) as file:
             if file is None:
                 return False
+            left = os.fstat(file.fileno()).st_size
+            self.left -= left
+            if self.left < 0:
+                raise VcsError(f"its state is larger than {COPY_BYTES >> 20} MiB")
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as copied:
-                shutil.copyfileobj(file, copied)
+                while part := file.read(min(left, 1 << 20)):  # it may grow meanwhile
+                    copied.write(part)
+                    left -= len(part)
             found = os.fstat(file.fileno())
             os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))  # git tells by it which entries of an index may lie
             return True
@@ -164,10 +193,14 @@ class Tree:
     def names(self, path: str) -> list[str]:
         """Return the names in a directory; none where there is none.
 
-        :raises VcsError: it is outside, or cannot be read.
+        :raises VcsError: it is outside, cannot be read, or has too many.
         """
         try:
-            return sorted(os.listdir(self.resolve(path)))
+            with os.scandir(self.resolve(path)) as entries:
+                found = sorted(entry.name for entry in islice(entries, ENTRIES + 1))
+            if len(found) > ENTRIES:
+                raise VcsError(f"{path} has more than {ENTRIES} entries")
+            return found
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -184,9 +217,39 @@ class Tree:
                 handle = inner
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise VcsError(f"{path} is not a file")
-            return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # somebody may hold a lease on it
         finally:
             os.close(handle)
+
+
+def resolved(path: str) -> str:
+    """Return an absolute path with its links resolved; from what is missing on, it stays as it is.
+
+    ``os.path.realpath`` follows as many links as there are.
+
+    :raises VcsError: it has more links than the kernel follows, or is too long.
+    """
+    if len(path) > PATH_LENGTH:
+        raise VcsError(f"a path in it is too long: {path[:REASON_LENGTH]}…")
+    real, followed = "/", 0
+    left = path.split("/")[::-1]
+    while left:
+        part = left.pop()
+        if part == "..":
+            real = os.path.dirname(real)
+        elif part not in ("", "."):
+            inner = os.path.join(real, part)
+            try:
+                target = os.readlink(inner)
+            except OSError:
+                real = inner
+                continue
+            followed += 1
+            if followed > LINKS:
+                raise VcsError(f"{path} has more than {LINKS} links on its way")
+            real = "/" if target.startswith("/") else real
+            left += target.split("/")[::-1]
+    return real
 
 
 @dataclass(frozen=True)
@@ -397,8 +460,7 @@ def git_shadow(place: GitPlace, tree: Tree, runner: Runner, settings: Mapping[st
         }
         for name in ("objects", "refs/heads"):
             (shadow.path / name).mkdir(parents=True)
-        for name in ("index", *(each for each in tree.names(place.own) if each.startswith("sharedindex."))):
-            tree.copy(os.path.join(place.own, name), shadow.path / name, INDEX_BYTES)
+        _copy_index(shadow, tree)
         tree.copy(os.path.join(place.own, "info", "sparse-checkout"), shadow.path / "info/sparse-checkout")
         for name in ("info/exclude", "info/attributes", "shallow"):
             tree.copy(os.path.join(place.common, name), shadow.path / name)
@@ -501,20 +563,33 @@ def git_config(configured: Mapping[str, list[str]], bare: bool, settings: Mappin
     return text
 
 
-def check_objects(path: str, tree: Tree, depth: int = 0) -> str:
+def check_objects(path: str, tree: Tree) -> str:
     """Return the resolved path of an object directory, after a look at what else it borrows objects from.
 
-    :raises VcsError: it, or one of its alternates, is outside the tree.
+    :raises VcsError: it, or one of its alternates, is outside the tree, or there are too many.
     """
-    real = tree.resolve(path)
-    if depth <= ALTERNATES_DEPTH:
-        for line in _text(tree.read(os.path.join(real, "info", "alternates"))).splitlines():
-            if line and not line.startswith("#"):
-                try:
-                    check_objects(os.path.join(real, line), tree, depth + 1)
-                except VcsError as error:
-                    raise VcsError(f"it borrows objects from elsewhere: {error.message}") from error
-    return real
+    objects = tree.resolve(path)
+    seen = newest = {objects}
+    for _depth in range(ALTERNATES_DEPTH + 1):
+        newest = {inner for real in newest for inner in _alternates(real, tree)} - seen
+        seen = seen | newest
+        if len(seen) > ALTERNATES:
+            raise VcsError(f"it borrows objects from more than {ALTERNATES} places")
+    return objects
+
+
+def _alternates(objects: str, tree: Tree) -> set[str]:
+    """Return the resolved paths of the object directories that one names; source: ``git help gitrepository-layout``."""
+    text = os.fsdecode(tree.read(os.path.join(objects, "info", "alternates"), 1 << 20) or b"")
+    lines = [line for line in text.split("\n") if line and not line.startswith("#")]
+    if len(lines) > ALTERNATES:
+        raise VcsError(f"it borrows objects from more than {ALTERNATES} places")
+    if any(line.startswith('"') for line in lines):
+        raise VcsError("it borrows objects from a place whose path is quoted, which is not known here")
+    try:
+        return {tree.resolve(os.path.join(objects, line)) for line in lines}
+    except VcsError as error:
+        raise VcsError(f"it borrows objects from elsewhere: {error.message}") from error
 
 
 def is_true(values: list[str] | None) -> bool:
@@ -554,6 +629,21 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
+def _copy_index(shadow: GitShadow, tree: Tree) -> None:
+    """Copy the index, and where it is split the part of it that it shares."""
+    copied = shadow.path / "index"
+    names = {name for name in tree.names(shadow.place.own) if name.startswith("sharedindex.")}
+    if not tree.copy(os.path.join(shadow.place.own, "index"), copied, COPY_BYTES) or not names or not copied.stat().st_size:
+        return
+    with copied.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as index:
+        for found in islice(SHARED_INDEX.finditer(index), SHARED_INDEX_LOOKS):
+            for digits in (40, 64):
+                name = f"sharedindex.{found[1].hex()[:digits]}"
+                if name in names:
+                    tree.copy(os.path.join(shadow.place.own, name), shadow.path / name, COPY_BYTES)
+                    names.remove(name)
+
+
 def _copy_refs(shadow: GitShadow, tree: Tree, configured: Mapping[str, list[str]]) -> None:
     """Copy ``HEAD`` and, resolved, the two refs that count."""
     packed = tree.read(os.path.join(shadow.place.common, "packed-refs"), REFS_BYTES) or b""
@@ -582,7 +672,10 @@ def _copy_reftable(shadow: GitShadow, tree: Tree, configured: Mapping[str, list[
     (shadow.path / "HEAD").write_text("ref: refs/heads/.invalid\n", encoding="ascii")
     (shadow.path / "refs/heads").rmdir()
     (shadow.path / "refs/heads").write_text("this repository uses the reftable format\n", encoding="ascii")
-    for name in tree.names(os.path.join(shadow.place.own, "reftable")):
+    tables = tree.names(os.path.join(shadow.place.own, "reftable"))
+    if len(tables) > REF_TABLES:
+        raise VcsError(f"its refs are in more than {REF_TABLES} tables")
+    for name in tables:
         tree.copy(os.path.join(shadow.place.own, "reftable", name), shadow.path / "reftable" / name, REFS_BYTES)
     shadow.runner.share(shadow.path)
     head = shadow.runner.run(["git", "symbolic-ref", "--quiet", "HEAD"], shadow.environment, str(shadow.path))
@@ -723,7 +816,7 @@ def check_hg(path: str, tree: Tree) -> None:
     own = os.path.join(tree.resolve(path), ".hg")
     shared = tree.read(os.path.join(own, "sharedpath"))
     wants: set[str] = set()
-    for directory in (own, *([os.path.join(own, _text(shared))] if shared is not None else [])):
+    for directory in (own, *([os.path.join(own, os.fsdecode(shared).rstrip("\n"))] if shared is not None else [])):
         if not os.path.isdir(tree.resolve(directory)):
             raise VcsError(f"{directory} is not a directory")
         for name in ("bookmarks", "bookmarks.current", "branch", "cache", "dirstate", "requires", "store", "wcache"):

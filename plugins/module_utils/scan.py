@@ -36,6 +36,9 @@ SPILL = 4 << 20
 RECORD = struct.Struct("<IIIQqqQIHH")
 """Mode with type, uid, gid, size (device number for devices), mtime, ctime, inode, links, length of name and of link target."""
 
+TIMES = (-(1 << 63), (1 << 63) - 1)
+"""The earliest and the latest time a record holds, the years 1677 and 2262; a file of another time counts as of one of these."""
+
 HEAD = struct.Struct("<II")
 """Length of a block's directory path, and of its records."""
 
@@ -278,7 +281,10 @@ def entry_of(path: bytes, found: os.stat_result, link: bytes = b"") -> Entry:
     """Return the entry for what ``lstat`` said."""
     mode = found.st_mode
     size = found.st_rdev if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) else found.st_size
-    return Entry(path, mode, found.st_uid, found.st_gid, size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_nlink, link)
+    mtime, ctime = found.st_mtime_ns, found.st_ctime_ns
+    if not (TIMES[0] < mtime < TIMES[1] and TIMES[0] < ctime < TIMES[1]):
+        mtime, ctime = (max(TIMES[0], min(each, TIMES[1])) for each in (mtime, ctime))
+    return Entry(path, mode, found.st_uid, found.st_gid, size, mtime, ctime, found.st_ino, found.st_nlink, link)
 
 
 def walk(
@@ -332,22 +338,25 @@ def walk(
                     continue
                 if seen.st_dev == device:
                     below.append((directory + b"/" + name if directory else name, seen.st_ino))
-            records.append(
-                record(
-                    mode,
-                    seen.st_uid,
-                    seen.st_gid,
-                    seen.st_rdev if kind in devices else seen.st_size,
-                    seen.st_mtime_ns,
-                    seen.st_ctime_ns,
-                    seen.st_ino,
-                    seen.st_nlink,
-                    len(name),
-                    len(link),
+            try:
+                records.append(
+                    record(
+                        mode,
+                        seen.st_uid,
+                        seen.st_gid,
+                        seen.st_rdev if kind in devices else seen.st_size,
+                        seen.st_mtime_ns,
+                        seen.st_ctime_ns,
+                        seen.st_ino,
+                        seen.st_nlink,
+                        len(name),
+                        len(link),
+                    )
+                    + name
+                    + link
                 )
-                + name
-                + link
-            )
+            except struct.error:  # a time beyond what a record holds
+                records.append(entry_of(name, seen, link).record())
         block = b"".join(records)
         yield head(len(directory), len(block)) + directory + block
         below.reverse()
@@ -448,6 +457,13 @@ def scan_one(unit: Unit, known: str, path: str) -> Scan:
         return Scan(unit, error=error)
     except OSError as error:
         return Scan(unit, error=NotKnownError(f"{unit.source} cannot be read: {error.strerror}."))
+    except Exception as error:  # whatever it is, it is this unit's alone
+        return Scan(unit, error=NotKnownError(f"{unit.source} cannot be read: {told(error)}."))
+
+
+def told(error: Exception) -> str:
+    """Return an error that nobody foresaw as a text: its type, and what it says."""
+    return f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
 
 
 def differences(before: Manifest, now: Manifest) -> Iterator[tuple[bytes, list[tuple[Entry | None, Entry | None]]]]:

@@ -47,17 +47,18 @@ def stream(
     jobs: Sequence[J],
     processes: int,
     *,
-    threads: int = 1,
+    at_once: int = 0,
     heard: Callable[[Any], None] = lambda _news: None,
 ) -> Iterator[tuple[int, R]]:
     """Do the work of every job, and yield the number of the job and its result as each is done.
 
     :param work: gets the job and a function that tells news while it works; must not raise.
-    :param threads: how many at once in each process.
+    :param at_once: how many at once in all, in threads of the processes; 0 for one in each process.
     :param heard: is called here with what the work tells.
     :raises LostWorkerError: a process was killed.
     """
-    if min(processes, len(jobs)) <= 1 and threads == 1:
+    processes = max(1, min(processes, len(jobs)))
+    if processes == 1 and at_once <= 1:
         for number, job in enumerate(jobs):
             yield number, work(job, heard)
         return
@@ -67,7 +68,7 @@ def stream(
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        for _number in range(max(1, min(processes, len(jobs)))):
+        for threads in shares(at_once, processes):
             reader, writer = os.pipe()
             child = os.fork()
             if not child:
@@ -93,6 +94,11 @@ def stream(
             os.waitpid(child, 0)
         os.close(tasks)
         os.close(alive)
+
+
+def shares(total: int, processes: int) -> list[int]:
+    """Return how many threads each process has, so that there are ``total``, and one in each at least."""
+    return [max(1, total // processes + (number < total % processes)) for number in range(processes)]
 
 
 def _hear(readers: list[int]) -> Iterator[tuple[int, Any]]:

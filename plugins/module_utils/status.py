@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import host as this_host
-from ansible_collections.homelab.repoman.plugins.module_utils import incus, profile, project, registry, vcs
+from ansible_collections.homelab.repoman.plugins.module_utils import profile, project, registry, vcs, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.project import Host
@@ -80,9 +80,7 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
     :raises RepomanError: nothing can be told, or a name is not known.
     """
     host = project.host_of(params)
-    found: list[dict[str, Any]] = host.client.get(
-        incus.url("/1.0/instances", recursion=2 if params["status"] else 1, project=host.project)
-    ).data
+    found = list(project.read_instances(host, recursion=2 if params["status"] else 1).values())
     instances = {each["name"]: each for each in found if is_ours(each)}
     names = list(params["names"] or sorted({*host.known.projects, *instances}))
     for name in names:
@@ -129,14 +127,15 @@ def line(host: Host, name: str, instance: dict[str, Any] | None) -> dict[str, An
     }
 
 
-def effective(host: Host, name: str) -> registry.Effective:
+def effective(host: Host, name: str, *asked: registry.Wanted) -> registry.Effective:
     """Return a project's configuration; one that is not in the registry has the defaults.
 
+    :param asked: what a task asked for.
     :raises NotKnownError: its override cannot be read.
     """
     entry = host.known.projects.get(name)
     override = registry.load_override(host.path, name)
-    return registry.effective(name, host.known.defaults, *([registry.wanted_of(entry)] if entry else []), override)
+    return registry.effective(name, host.known.defaults, *([registry.wanted_of(entry)] if entry else []), override, *asked)
 
 
 def repository_path(host: Host, stored: str) -> str:
@@ -210,17 +209,18 @@ def compare(host: Host, told: Mapping[str, Any], instance: dict[str, Any] | None
     if told["unfinished"] or told["problem"] or not told["repo_exists"]:
         return found
     try:
-        wanted = effective(host, told["name"])
+        asked = project.asked_before(instance) if instance else registry.Wanted()
+        wanted = effective(host, told["name"], asked)
         repository = project.repository(wanted.repo, host)
         project.check_own(wanted, repository, world.profiles)
         if instance is None:
             return found
-        config, devices = project.desired(wanted, repository, world.profiles)
+        config, devices = project.desired(wanted, asked, repository, world.profiles)
         return found | {"differences": project.differences(*project.match(instance, config, devices, wanted.profiles))}
     except RepomanError as error:
         return found | {"problem": error.message}
-    except ValueError:
-        return found | {"problem": f"its mark {project.APPLIED} was changed by hand and cannot be read"}
+    except OSError as error:
+        return found | {"problem": watch.explained(error).message}
 
 
 def addresses(instance: Mapping[str, Any] | None) -> list[str]:

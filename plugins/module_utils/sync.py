@@ -28,8 +28,14 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import backup, mirror, registry, scan, target, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, escaped, file_of, shown
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import movable
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, InterruptedRunError, RepomanError, UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import MirrorError, movable, sizes
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
+    ConflictError,
+    InterruptedRunError,
+    NotKnownError,
+    RepomanError,
+    UsageError,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror import Changes, Outcome, Settings, Tally
 from ansible_collections.homelab.repoman.plugins.module_utils.runlog import RunLog
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Scan, Unit
@@ -59,7 +65,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     :raises RepomanError: a guard, a hung target, an interruption. What single units fail of is in the result.
     """
     _check_params(params)
-    whole = backup.of(params)
+    whole = backup.of(params, check and params["predict"])
     begun = time.monotonic()
     if params["list_kept"] is not None:
         return _list_kept(whole, params)
@@ -109,6 +115,7 @@ class Work:
     :param changes: what its mirror lacks; None where nothing is to be done, or can be.
     :param full: whether its mirror was looked at, not only the last manifest.
     :param scanned: the manifest's file and digest where only they are to be saved.
+    :param absent: there is neither a source nor a mirror.
     """
 
     unit: Unit
@@ -116,6 +123,7 @@ class Work:
     changes: Changes | None = None
     full: bool = False
     scanned: Scan | None = None
+    absent: bool = False
 
     def fail(self, error: RepomanError) -> None:
         """Let it be a failure."""
@@ -165,6 +173,11 @@ class Job:
         """The local directory of what is known of the target."""
         return self.backup.state(self.target)
 
+    @cached_property
+    def told(self) -> dict[str, list[str]]:
+        """What runs told of each unit that cannot be had on the target: once is enough."""
+        return self._read_told()
+
     def sync(self, report: watch.Report) -> dict[str, Any]:
         """Plan and, unless in check mode, do it."""
         me, place = self.backup.me, self.backup.place
@@ -180,14 +193,16 @@ class Job:
             scratch = stack.enter_context(self._scratch())
             times = target.kept_times(self.target)
             settings = self._settings(scratch, target.kept_name(self.now, times))
+            self.stamps = target.settled(target.read_stamps(self.target), self.session, self.now.timestamp())
+            expired = target.expired(times, self.now, self.stamps.run, self.params["keep_days"])
             if not self.check:
                 with suppress(OSError):  # what a run that failed left may be what fills the target
-                    mirror.prepare(settings)
+                    mirror.prepare(settings, {unit.name for unit in backup.units(place.repos_root)} - self._left_out().keys())
+                with suppress(OSError):  # and so may what has expired; what cannot be removed is told of when all else is done
+                    self._expire(expired)
                 target.check_writable(place, self.target)
                 stack.enter_context(target.announced(self.target))
-            self.stamps = target.settled(target.read_stamps(self.target), self.session, self.now.timestamp())
             works = self._plan(settings)
-            expired = target.expired(times, self.now, self.stamps.run, self.params["keep_days"])
             lines = [work.line for work in works]
             diff = self._diff(works)
             if not self.check:
@@ -221,17 +236,23 @@ class Job:
                         self._plan_gone(work)
                         return work.line
                     try:
-                        work.line["differences"] = mirror.verify(unit, settings)
+                        ours = backup.loose_names(self.state, self.target)[0] if unit.loose else ()
+                        work.line["differences"] = mirror.verify(unit, settings, ours)
                         work.line["action"] = "differs" if work.line["differences"] else "same"
                     except RepomanError as error:
                         work.fail(error)
                     except OSError as error:
                         work.fail(watch.explained(error))
+                    except Exception as error:  # whatever it is, it is this unit's alone
+                        work.fail(MirrorError(f"{shown(os.fsencode(unit.name))}: it could not be compared: {scan.told(error)}."))
                     report((unit.name, work.line))
                     return work.line
 
+                chosen = [  # the mirror of what a restore had saved is put away by the next run
+                    (unit, name) for unit, name in self._units() if unit or self.params["names"] or not backup.SAVED.search(name)
+                ]
                 with ThreadPoolExecutor(self.params["jobs"] or LOOKS) as pool:
-                    return {"changed": False, "units": list(pool.map(look, self._units())), "target": self.target.root, "steps": []}
+                    return {"changed": False, "units": list(pool.map(look, chosen)), "target": self.target.root, "steps": []}
 
     # ---- which units -----------------------------------------------------------------------------------------------------------
 
@@ -249,20 +270,34 @@ class Job:
                 directory = self.backup.directory_of(name, [*everything, *gone])
                 if directory in left_out:
                     raise ConflictError(
-                        f"{name!r} has backup = false, so it is not backed up.",
+                        f"{left_out[directory]!r} has backup = false, so {directory} is not backed up.",
                         f"change it in {self.backup.path}, or in {registry.override_path(self.backup.path, left_out[directory])}",
                     )
                 wanted.append(directory)
         chosen = [name for name in dict.fromkeys(wanted) if name not in left_out]
+        self.warnings += self._dishonoured(chosen, left_out)
         return [(everything.get(name), name) for name in chosen]
 
     def _left_out(self) -> dict[str, str]:
-        """Return the directories that are not backed up, each with the project that says so."""
+        """Return the directories that are not backed up, each with the project that is all of it and says so."""
+        paths = self.backup.paths
         return {
-            self.backup.directory(name): name
+            paths[name]: name
             for name, project in self.backup.projects.items()
-            if not project.backup and self.backup.directory(name)
+            if not project.backup and paths[name] and "/" not in paths[name]
         }
+
+    def _dishonoured(self, chosen: Iterable[str], left_out: dict[str, str]) -> list[str]:
+        """Return of which projects it cannot be honoured whether they are to be backed up: a directory is backed up as one."""
+        found: list[str] = []
+        units = set(chosen)
+        for name, project in self.backup.projects.items():
+            directory = self.backup.directory(name)
+            if not project.backup and directory in units:
+                found.append(f"backup = false of {name!r} cannot be honoured: {directory} is backed up as one.")
+            elif project.backup and directory in left_out and not self.params["names"]:
+                found.append(f"{name!r} is not backed up: {left_out[directory]!r} has backup = false, and {directory} is left out as one.")
+        return found
 
     # ---- planning --------------------------------------------------------------------------------------------------------------
 
@@ -292,6 +327,9 @@ class Job:
             except OSError as error:
                 work.changes = None
                 work.fail(watch.explained(error))
+            except Exception as error:  # whatever it is, it is this unit's alone
+                work.changes = None
+                work.fail(MirrorError(f"{shown(os.fsencode(work.unit.name))}: it could not be compared: {scan.told(error)}."))
 
         with ThreadPoolExecutor(self.params["jobs"] or LOOKS) as pool:
             list(pool.map(see, open_ones))
@@ -361,9 +399,23 @@ class Job:
             )
 
     def _plan_gone(self, work: Work) -> None:
-        """Plan for a mirror whose source is gone: it fails, unless it was named and shrinking is allowed, or a restore had saved it there."""
+        """Plan for a mirror whose source is gone: it fails, unless it was named and shrinking is allowed, or a restore had saved it there.
+
+        Where there is no mirror either, nothing is to be done, which fails too unless shrinking is allowed.
+        """
         typed = shlex.quote(shown(os.fsencode(work.unit.name)))
-        if (self.params["names"] and self.params["allow_shrink"]) or backup.SAVED.search(work.unit.name):
+        meant = self.params["names"] and self.params["allow_shrink"]
+        if work.unit.name not in backup.mirrors(self.target):
+            work.absent = True
+            if not meant:
+                work.fail(
+                    NotKnownError(
+                        f"there is neither a repository nor a mirror of {shown(os.fsencode(work.unit.name))}.",
+                        f"what is kept of it: repoman sync --list-kept {typed}",
+                    )
+                )
+            return
+        if not self.params["verify"] and (meant or backup.SAVED.search(work.unit.name)):
             work.line["action"] = "gone"
             return
         work.fail(
@@ -406,7 +458,8 @@ class Job:
 
         def tell(work: Work) -> None:
             log.write(work.line)
-            report((work.unit.name, work.line))
+            if not work.absent:
+                report((work.unit.name, work.line))
 
         try:
             for work in works:
@@ -432,6 +485,8 @@ class Job:
                         self._write_stamps(open_ones)
                     stamped = time.monotonic()
         finally:
+            with suppress(RepomanError):
+                self._write_told()
             try:
                 self._write_stamps([name for name in open_ones if not self._manifest(name).exists()])
             except RepomanError as error:  # such as a target that is full
@@ -463,7 +518,7 @@ class Job:
         """Take over what came of a unit."""
         line = work.line
         line["action"] = STATES[outcome.state]
-        line |= {"bytes": outcome.bytes, "kept_bytes": outcome.kept_bytes, "notes": outcome.notes}
+        line |= {"bytes": outcome.bytes, "kept_bytes": outcome.kept_bytes, "notes": self._untold(work.unit.name, outcome.notes)}
         if outcome.error is not None:
             action = line["action"]
             work.fail(outcome.error)
@@ -490,6 +545,27 @@ class Job:
             os.rename(self.target.mirror(name), Path(settings.kept, name))
         self.stamps.units.pop(name, None)
         self._manifest(name).unlink(missing_ok=True)
+        self.told.pop(name, None)
+
+    def _untold(self, name: str, notes: Iterable[str]) -> list[str]:
+        """Return the notes on a unit that no run has told yet; from now on they are told."""
+        told = self.told.setdefault(name, [])
+        new = [note for note in notes if note not in told]
+        told += new
+        return new
+
+    def _write_told(self) -> None:
+        """Remember what was told, where that is more or less than before."""
+        told = {name: notes for name, notes in sorted(self.told.items()) if notes}
+        if told != self._read_told():
+            registry.write_atomic(str(self.state / "notes.json"), json.dumps(told), self.backup.me)
+
+    def _read_told(self) -> dict[str, list[str]]:
+        try:
+            told = json.loads((self.state / "notes.json").read_text(encoding="utf-8"))
+            return {str(name): list(map(str, notes)) for name, notes in told.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
 
     def _write_stamps(self, void: Iterable[str]) -> None:
         """Write the stamps.
@@ -584,7 +660,8 @@ def _inspect(whole: Backup, init: bool, allow_local: bool, only_read: bool) -> F
     found, fresh = target.inspect(whole.place, init, allow_local)
     if fresh and only_read:
         raise ConflictError(f"{found.root} is no backup yet.", "repoman sync --init")
-    return Found(found, fresh, _answers_in(found.root) > FAR_SECONDS)
+    there = next(path for path in (Path(found.root), *Path(found.root).parents) if path.is_dir())
+    return Found(found, fresh, _answers_in(str(there)) > FAR_SECONDS)
 
 
 def _answers_in(path: str) -> float:
@@ -654,11 +731,11 @@ def _list_kept(whole: Backup, params: dict[str, Any]) -> dict[str, Any]:
         found = target.open_for_reading(whole.place)[0]
         times = target.kept_times(found)
         known = set(backup.mirrors(found)) | {unit for each in times for unit in _listed(found.ours("kept", each))}
-        unit = whole.directory_of(name, known | {backup.LOOSE})
+        inside = whole.path_of(name, known | {backup.LOOSE})
         kept = []
         for each in times:
-            path = found.ours("kept", each, unit)
-            if path.is_dir():
+            path = found.ours("kept", each, inside)
+            if path.is_dir() and os.path.realpath(path) == str(path):
                 files, size = _size(path, report)
                 kept.append({"time": each, "path": shown(os.fsencode(path)), "files": files, "bytes": size})
         return {"changed": False, "name": name, "kept": kept, "target": found.root}
@@ -677,8 +754,7 @@ def _listed(path: Path) -> list[str]:
 def _size(path: Path, report: Callable[[Any], None]) -> tuple[int, int]:
     """Return how many files are in a directory, and their bytes."""
     files = size = 0
-    for directory, _names, names in os.walk(path):
-        for name in names:
-            files += 1
-            size += os.lstat(os.path.join(directory, name)).st_size
+    for each in sizes(os.fsencode(path)):
+        files += 1
+        size += each
     return files, size

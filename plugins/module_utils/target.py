@@ -23,7 +23,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import socket
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -34,7 +33,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import registry
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import _delete
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotThereError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, mount_of
 
 OURS = ".repoman"
@@ -117,7 +117,7 @@ def inspect(place: Place, init: bool = False, allow_local: bool = False) -> tupl
         return Target(root, str(mark["id"])), False
     if not init:
         what = "it has no mark of ours" if os.path.isdir(root) else "there is no such directory"
-        raise ConflictError(
+        raise NotThereError(
             f"{place.backup_root} is not a backup of repoman: {what}; nothing was written.",
             f"is it mounted? findmnt --target {place.backup_root}",
             "for the first backup to it: repoman sync --init",
@@ -213,13 +213,13 @@ def _check_source(place: Place, source: str) -> None:
     try:
         empty = not os.listdir(source)
     except OSError as error:
-        raise ConflictError(
+        raise NotThereError(
             f"cannot read repos_root, {place.repos_root}: {error.strerror}; the backup was not touched.",
             f"is it mounted? findmnt --target {place.repos_root}",
             f"where it is: [defaults].repos_root in {place.registry_path}",
         ) from error
     if empty:
-        raise ConflictError(
+        raise NotThereError(
             f"repos_root, {place.repos_root}, is empty; the backup was not touched.",
             f"is it mounted? findmnt --target {place.repos_root}",
             "to get a repository back: repoman restore NAME",
@@ -247,7 +247,7 @@ def _check_elsewhere(place: Place, source: str, root: str) -> None:
     for name, path in (("/", "/"), (f"repos_root, {place.repos_root}", source)):
         mounts = [mount_of(str(each)).source for each in (there, path)]
         if there.stat().st_dev == os.stat(path).st_dev or (mounts[0] == mounts[1] and mounts[0].startswith("/dev/")):
-            raise ConflictError(
+            raise NotThereError(
                 f"{place.backup_root} is on the same file system as {name}: a backup there dies with its source; nothing was written.",
                 f"is it mounted? findmnt --target {place.backup_root}",
                 "if it is meant: repoman sync --init --allow-local",
@@ -277,10 +277,13 @@ def locked(target: Target, state: Path, owner: Account) -> Iterator[None]:
     registry.make_directory(str(state), owner)
     handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(
+                f"another run works on {target.root}.", "wait for it to end", f"see which: fuser -v {state / 'lock'}"
+            ) from None
         yield
-    except BlockingIOError:
-        raise ConflictError(f"another run works on {target.root}.", "wait for it to end", f"see which: fuser -v {state / 'lock'}") from None
     finally:
         os.close(handle)
 
@@ -478,6 +481,15 @@ def created_file(target: Target, name: str) -> Path:
     return target.ours("created", name)
 
 
+def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
+    """Return what a run created of a unit; None is everything."""
+    try:
+        paths = json.loads(created_file(target, name).read_text(encoding="utf-8")).get(unit, [])
+        return None if paths is None else [os.fsencode(path) for path in paths]
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []
+
+
 def kept_name(now: datetime, times: Iterable[str]) -> str:
     """Return the name of a new run's directory: its time, or just after the newest where the clock was set back."""
     newest = max(times, default="")
@@ -508,11 +520,8 @@ def expired(times: list[str], now: datetime, last_run: float, days: int) -> list
 
 def discard(path: Path) -> None:
     """Remove a directory of ours and all it holds, following no link; also where directories in it cannot be written."""
+    parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        shutil.rmtree(path)
-    except PermissionError:
-        for directory, names, _files in os.walk(path):
-            for child in (Path(directory, name) for name in names):
-                if not child.is_symlink():
-                    child.chmod(0o700)
-        shutil.rmtree(path)
+        _delete(os.fsencode(path.name), parent, tree=True)
+    finally:
+        os.close(parent)

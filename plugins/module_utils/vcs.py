@@ -23,6 +23,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.safe_vcs import Ru
 
 AT_ONCE = 8
 """Repositories that are looked at at the same time."""
+SHARES = 4
+"""What is read of a repository in this process may take so many times as long as a command, with what commands take meanwhile."""
+TEXT_LENGTH = 4096
 BRANCHES = "refs/heads/"
 REMOTES = "refs/remotes/"
 
@@ -71,15 +74,15 @@ def look_at_all(paths: Mapping[str, str], root: str, me: Account, seconds: float
     :param paths: of the repositories, by any key.
     :param root: the directory that nothing is read outside of.
     :param me: whose repositories they are; the commands run as this account.
-    :param seconds: each command may take.
+    :param seconds: each command may take; what is read before them may take some of these.
     :returns: the fields of :class:`State` by the same keys; a repository that cannot be looked at has its reason in ``problem``.
     """
     if not paths:
         return {}
-    runner, tree = Runner(me, seconds), Tree(root)
+    runner = Runner(me, seconds)
     settings = safe_vcs.git_user_settings(runner)
     with ThreadPoolExecutor(min(AT_ONCE, len(paths))) as pool:
-        states = pool.map(lambda path: look(path, tree, runner, settings), paths.values())
+        states = pool.map(lambda path: look(path, Tree(root, SHARES * seconds), runner, settings), paths.values())
         return {key: asdict(state) for key, state in zip(paths, states, strict=True)}
 
 
@@ -108,7 +111,7 @@ def look(path: str, tree: Tree, runner: Runner, settings: Mapping[str, str] | No
         state.problem = f"cannot read it: {error.strerror or error}"
     for key, value in asdict(state).items():
         if isinstance(value, str):
-            setattr(state, key, value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+            setattr(state, key, value[:TEXT_LENGTH].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
     return state
 
 

@@ -21,7 +21,7 @@ options:
     type: list
     elements: str
   all:
-    description: All templates of the library, in alphabetical order.
+    description: Every profile of the library, in alphabetical order.
     type: bool
     default: false
   state:
@@ -38,6 +38,7 @@ options:
     type: str
 extends_documentation_fragment:
   - homelab.repoman.common
+  - homelab.repoman.common.predict
   - homelab.repoman.attributes
 seealso:
   - module: homelab.repoman.repoman_profile_info
@@ -128,11 +129,12 @@ exit_code:
   sample: 3
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, main
+from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, PREDICT, main
 from ansible_collections.homelab.repoman.plugins.module_utils.profile import run
 
 SPEC = {
     "argument_spec": COMMON
+    | PREDICT
     | {
         "names": {"type": "list", "elements": "str"},
         "all": {"type": "bool", "default": False},

@@ -43,13 +43,15 @@ options:
         description: Whether the repository is backed up.
         type: bool
       config:
-        description: Configuration keys of the instance, as Incus takes them.
+        description: Configuration keys of the instance, as Incus takes them; see O(config).
         type: dict
       devices:
-        description: Devices of the instance, name to device, as Incus takes them.
+        description: Devices of the instance, name to device, as Incus takes them; see O(devices).
         type: dict
       target:
-        description: Member of the Incus cluster, or C(@group), that a new container is made on.
+        description:
+          - Member of the Incus cluster, or C(@group), that a new container is made on. Where not set, the member that the task runs on.
+          - On another member the repository must be on a file system that all members share.
         type: str
   state:
     description:
@@ -66,7 +68,8 @@ options:
   image:
     description:
       - Image of a new container, V(remote:alias) or a local alias or fingerprint.
-      - The remotes are C(images) and those of the C(incus) client's configuration, of the protocols simplestreams, incus (public) and oci.
+      - The remotes are C(images) and those of the C(incus) client's configuration, of the protocols simplestreams, incus and oci.
+      - An image of another Incus that is not public is fetched with the certificate of the user's client, C(client.crt).
     type: str
   profiles:
     description: Incus profiles of the container, in order.
@@ -76,27 +79,24 @@ options:
     description: Whether the repository is backed up.
     type: bool
   config:
-    description: Configuration keys of the instance, as Incus takes them.
+    description:
+      - Configuration keys of the instance, as Incus takes them.
+      - They are kept with the instance alone. Where not set, those of an earlier task stay as they are; an empty one takes them away.
     type: dict
   devices:
-    description: Devices of the instance, name to device, as Incus takes them. The device C(repo) is repoman's own.
+    description:
+      - Devices of the instance, name to device, as Incus takes them. The device C(repo) is repoman's own.
+      - They are kept with the instance alone. Where not set, those of an earlier task stay as they are; an empty one takes them away.
     type: dict
   target:
-    description: Member of the Incus cluster, or C(@group), that a new container is made on.
-    type: str
-  predict:
     description:
-      - In check mode, a repository, a profile or Incus's project that is not there is a warning and no error,
-        because an earlier task may be what makes it.
-    type: bool
-    default: false
-  registry_text:
-    description:
-      - With O(predict) in check mode, what stands for a registry that is not there.
-      - It is what M(homelab.repoman.repoman_registry) returns as RV(homelab.repoman.repoman_registry#module:text).
+      - Member of the Incus cluster, or C(@group), that a new container is made on. Where not set, the member that the task runs on.
+      - On another member the repository must be on a file system that all members share.
     type: str
 extends_documentation_fragment:
   - homelab.repoman.common
+  - homelab.repoman.common.predict
+  - homelab.repoman.common.foreseen
   - homelab.repoman.attributes
 seealso:
   - module: homelab.repoman.repoman_project_info
@@ -152,6 +152,12 @@ projects:
       elements: str
       returned: always
       sample: ["create container isurus from images:ubuntu/26.04/cloud"]
+    differences:
+      description: How an instance that was there differed from its configuration, one phrase each; that is corrected, or would be.
+      type: list
+      elements: str
+      returned: unless it failed or was to go
+      sample: ["key limits.cpu was changed", "device data is missing"]
     incus_project:
       description: The Incus project its instance is in.
       type: str
@@ -246,7 +252,7 @@ exit_code:
   sample: 3
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, main
+from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, FORESEEN, main
 from ansible_collections.homelab.repoman.plugins.module_utils.project import run
 
 SETTINGS = {
@@ -260,13 +266,12 @@ SETTINGS = {
 }
 SPEC = {
     "argument_spec": COMMON
+    | FORESEEN
     | SETTINGS
     | {
         "name": {"type": "str"},
         "projects": {"type": "list", "elements": "dict", "options": {"name": {"type": "str", "required": True}} | SETTINGS},
         "state": {"type": "str", "choices": ["present", "started", "stopped", "absent"], "default": "present"},
-        "predict": {"type": "bool", "default": False},
-        "registry_text": {"type": "str"},
     },
     "mutually_exclusive": [("projects", option) for option in ("name", *SETTINGS)],
     "required_one_of": [("name", "projects")],

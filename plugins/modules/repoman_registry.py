@@ -58,6 +58,7 @@ options:
     choices: [quiet, verbose]
 extends_documentation_fragment:
   - homelab.repoman.common
+  - homelab.repoman.common.predict
   - homelab.repoman.attributes
 """
 
@@ -126,11 +127,12 @@ exit_code:
   sample: 3
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, main
+from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, PREDICT, main
 from ansible_collections.homelab.repoman.plugins.module_utils.setup import run
 
 SPEC = {
     "argument_spec": COMMON
+    | PREDICT
     | {
         "state": {"type": "str", "choices": ["present"], "default": "present"},
         "host": {"type": "dict", "options": {"lan_ip": {"type": "str"}}},

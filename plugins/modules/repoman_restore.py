@@ -19,24 +19,24 @@ description:
   - Nothing that the repository configures is run.
 options:
   name:
-    description: The project, or the directory of C(repos_root).
+    description: Project, or directory of C(repos_root).
     type: str
     required: true
   to:
     description:
-      - Directory to restore to. Where not set, where the repository was.
+      - Directory to restore to; where the repository was, where not set.
     type: str
   from:
     description:
-      - Restore what was there before the run of this time, and before later ones. ISO 8601, local time where it names no zone; as
-        O(homelab.repoman.repoman_sync#module:list_kept) tells them.
+      - As it was before the run of this time, and before later ones.
+      - ISO 8601, local time where it names no zone; as O(homelab.repoman.repoman_sync#module:list_kept) tells them.
     type: str
   paths:
-    description: Restore only these paths of the repository, relative to it.
+    description: Only these paths of the repository, relative to it.
     type: list
     elements: str
   overwrite:
-    description: Restore over what is there. It is saved first.
+    description: Restore over what is there, which is saved first.
     type: bool
     default: false
   probe_timeout:

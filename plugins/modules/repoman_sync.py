@@ -15,6 +15,8 @@ description:
     accepts, whatever writes to the repository meanwhile.
   - Each directory in C(repos_root) is one unit, whether a project is registered for it or not, but for projects with C(backup=false);
     loose files are one more unit. A symbolic link is copied as a link, whatever it points at.
+  - Projects deeper in C(repos_root) are backed up with the directory they are in. That one of them has C(backup=false) cannot be honoured;
+    there is a warning.
   - What a run replaces or removes in a mirror is kept for O(keep_days).
   - A target that is missing, is another one than it should be, or does not answer, and a source that vanished, change nothing anywhere.
   - One unit's failure is that unit's alone; the task fails, and the others are backed up.
@@ -85,6 +87,8 @@ options:
 
 extends_documentation_fragment:
   - homelab.repoman.common
+  - homelab.repoman.common.predict
+  - homelab.repoman.common.foreseen
   - homelab.repoman.attributes
 seealso:
   - module: homelab.repoman.repoman_restore
@@ -134,6 +138,10 @@ units:
     kept_bytes:
       description: Contents kept of what was replaced or removed; in check mode 0.
       type: int
+    notes:
+      description: What of it cannot be had on the target, such as owners. A note is told once, not again by each run.
+      type: list
+      elements: str
     differences:
       description: With O(verify), what differs, a line each.
       type: list
@@ -197,11 +205,12 @@ exit_code:
   sample: 4
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, main
+from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, FORESEEN, main
 from ansible_collections.homelab.repoman.plugins.module_utils.sync import run
 
 SPEC = {
     "argument_spec": COMMON
+    | FORESEEN
     | {
         "names": {"type": "list", "elements": "str"},
         "init": {"type": "bool", "default": False},

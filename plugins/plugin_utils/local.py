@@ -22,6 +22,7 @@ class LocalAction(ActionBase):
     """Base of the action plugins; each names its module's ``spec`` and ``logic``."""
 
     TRANSFERS_FILES = False
+    _supports_async = True
     spec: ClassVar[dict[str, Any]]
     logic: ClassVar[Callable[[dict[str, Any], bool], dict[str, Any]]]
 

@@ -24,6 +24,8 @@ SHOWN = 50
 WOULD = {"synced": "to sync", "gone": "to put away"}
 """The same, where it is only planned."""
 NO_PROJECTS = "no projects yet; make one: repoman new NAME"
+ANSWERS = {"profiles", "projects", "units", "kept", "steps"}
+"""What tells of anything in a result."""
 FILES = {
     "git": (("conflicts", "in conflict"), ("staged", "staged"), ("unstaged", "changed"), ("untracked", "untracked")),
     "hg": (("conflicts", "in conflict"), ("unstaged", "changed"), ("untracked", "untracked")),
@@ -63,6 +65,8 @@ def tell(view: str, result: Result, failed: bool, mode: Mode) -> Told:
     """
     if failed and not any(result.get(each) for each in ("profiles", "projects", "units")):
         return failure(result)
+    if mode.check and not ANSWERS & result.keys():
+        return Told()  # a prediction that could only be a warning
     return VIEWS[view](result, mode)
 
 
@@ -120,13 +124,14 @@ def detected(result: Result) -> list[Line]:
 
 
 def new(result: Result, mode: Mode) -> Told:
-    """Say each step, and how to get in."""
+    """Say how each container differed, each step, and how to get in."""
     lines: list[Line] = []
     for project in result["projects"]:
         name = project["name"]
         if project["action"] == "failed":
             lines += error(project["msg"], project["hints"])
         elif project["steps"]:
+            lines += [Line("out", f"{name} differs: {each}") for each in project["differences"]]
             lines += steps(project, mode)
         else:
             lines.append(Line("out", f"nothing to do: {name} is as it should be") if mode.check else Line("done", f"{name} is up to date"))

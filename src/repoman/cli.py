@@ -157,6 +157,8 @@ def remove(playbook: Playbook, options: Namespace) -> int:
 def ask_first(playbook: Playbook, default: bool) -> int:
     """Preview a playbook, ask once, run it; without anything to do there is no question.
 
+    A preview that failed on this host ends it; on other hosts, one that is down does not stop the others.
+
     :param default: what an empty answer means.
     """
     if playbook.check:
@@ -164,7 +166,7 @@ def ask_first(playbook: Playbook, default: bool) -> int:
     preview = playbook.preview()
     if preview.exit_code == INTERRUPTED:
         raise KeyboardInterrupt
-    if preview.exit_code or not preview.changed:
+    if not preview.changed or (preview.exit_code and playbook.is_here):
         return preview.exit_code
     if not confirmed("Proceed?", default):
         print("nothing was changed")  # noqa: T201
@@ -272,7 +274,16 @@ def what_to_sync(options: Namespace) -> dict[str, Any]:
 
 
 def what_to_restore(options: Namespace) -> dict[str, Any]:
-    """Return the variables of ``restore``; a directory is seen from where the command was typed."""
+    """Return the variables of ``restore``; a directory is seen from where the command was typed.
+
+    :raises Failure: it would be on another host, where that means nothing.
+    """
+    if options.to and (options.inventory or options.limit) and not options.to.startswith(("/", "~")):
+        raise Failure(
+            f"--to {options.to} is relative, and on another host there is nothing that it is relative to.",
+            f"give an absolute directory, or one from the home there: --to ~/{options.to}",
+            exit_code=USAGE,
+        )
     to = options.to and (options.to if options.to.startswith("~") else os.path.abspath(options.to))
     given = {"name": options.name, "to": to, "from": getattr(options, "from"), "paths": options.path, "overwrite": options.overwrite}
     return {f"repoman_restore_{key}": value for key, value in given.items() if value not in (None, False)}
@@ -359,14 +370,14 @@ VERBS = (
         what_to_sync,
         just_run,
         (
-            names("projects, or directories of repos_root; default: all", at_least_one=False),
-            flag("--init", help="take backup_root as the target if it has no mark yet"),
-            flag("--allow-local", help="with --init: even on the file system of / or repos_root"),
-            flag("--full", help="compare everything with the mirrors"),
-            flag("--verify", help="compare contents, check the mirrors, change nothing"),
-            flag("--allow-shrink", help="let more than half of a project's files go; see below"),
-            Argument(("--jobs",), "projects to work on at once", {"metavar": "N", "type": number}),
-            Argument(("--list-kept",), "show what is kept of a project", {"metavar": "NAME", "type": text}),
+            names("projects, or directories of repos_root, to back up; all where there are none", at_least_one=False),
+            flag("--init", help="take backup_root as the target if it carries no mark yet"),
+            flag("--allow-local", help="with --init, take it wherever it lies"),
+            flag("--full", help="compare everything with the mirrors, whatever the last run saw"),
+            flag("--verify", help="compare contents and check the mirrors; change nothing"),
+            flag("--allow-shrink", help="let a run remove more than half of a repository's files; see below"),
+            Argument(("--jobs",), "repositories to work on at once", {"metavar": "N", "type": number}),
+            Argument(("--list-kept",), "only tell what is kept of this project or directory", {"metavar": "NAME", "type": text}),
         ),
         "Each mirror is a repository that git fsck or hg verify accepts, whatever writes to the source\n"
         "meanwhile. What a run replaces or removes is kept for 30 days. A target that is not there,\n"
@@ -387,10 +398,10 @@ VERBS = (
         just_run,
         (
             name("project, or directory of repos_root"),
-            Argument(("--to",), "directory to restore to; default: where it was", {"metavar": "DIR", "type": text}),
-            Argument(("--from",), "as it was before the runs since then", {"metavar": "TIME", "type": text}),
-            Argument(("--path",), "only this path of it; repeat for more", {"metavar": "P", "action": "append", "type": text}),
-            flag("--overwrite", help="over what is there, which is saved first"),
+            Argument(("--to",), "directory to restore to; where the repository was, where not set", {"metavar": "DIR", "type": text}),
+            Argument(("--from",), "as it was before the run of this time, and before later ones", {"metavar": "TIME", "type": text}),
+            Argument(("--path",), "only this path of the repository; repeat for more", {"metavar": "P", "action": "append", "type": text}),
+            flag("--overwrite", help="restore over what is there, which is saved first"),
         ),
         "TIME is as --list-kept shows it, or 2026-11-24, or '2026-11-24 18:30'. What is replaced is saved\n"
         "beside the directory, and named.",
@@ -431,7 +442,7 @@ VERBS = (
         profiles_to_install,
         just_run,
         (
-            names("profiles to install or update", at_least_one=False),
+            names("profiles of the library to install or update", at_least_one=False),
             flag("--all", help="every profile of the library, in alphabetical order"),
         ),
         "A file in ~/.config/repoman/profiles.d shadows the vendor file of the same name.",

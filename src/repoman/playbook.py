@@ -22,7 +22,7 @@ from repoman.errors import INTERRUPTED, Failure, tell
 
 COLLECTION = "homelab.repoman"
 PLACE = Path("ansible_collections", "homelab", "repoman")
-NO_SETTINGS = Path(__file__).with_name("ansible.cfg")
+OWN_SETTINGS = Path(__file__).with_name("ansible.cfg")
 QUIET = {
     "ANSIBLE_DEPRECATION_WARNINGS": "0",
     "ANSIBLE_DEVEL_WARNING": "0",
@@ -119,7 +119,7 @@ class Playbook:
 
                 settings["ANSIBLE_LOCAL_TEMP"] = tempfile.gettempdir()
         if "ANSIBLE_CONFIG" not in environment:
-            files = (Path("~/.ansible.cfg").expanduser(), Path("/etc/ansible/ansible.cfg"), NO_SETTINGS)
+            files = (Path("~/.ansible.cfg").expanduser(), Path("/etc/ansible/ansible.cfg"), OWN_SETTINGS)
             settings["ANSIBLE_CONFIG"] = str(next(file for file in files if os.access(file, os.R_OK)))
         return settings
 

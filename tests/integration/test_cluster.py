@@ -12,7 +12,7 @@ from lab import make_cluster, private_incus
 from world import Me, World, home_of
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster(me: Me, installation: Path) -> Iterator[World]:
     """A world on the first of two members of a cluster."""
     with home_of(me) as home, private_incus() as one, private_incus() as two:
@@ -35,3 +35,12 @@ def test_container_on_a_member(cluster: World) -> None:
     assert cluster.repoman("--json", "list").data["projects"][0]["state"] == "Running"
     cluster.repoman("remove", "demo", "--yes")
     assert cluster.instances() == {}
+
+
+def test_container_beside_its_repository(cluster: World) -> None:
+    """Where no member is named, it is the one that has the repository, not the one that has the fewest containers."""
+    cluster.repoman("setup")
+    for name in ("a", "b"):
+        cluster.git_repository(name)
+        cluster.repoman("new", name, "--image", "busybox")
+    assert [each["location"] for each in cluster.instances().values()] == ["one", "one"]

@@ -4,16 +4,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from lab import Lab, closed_port, lab
-from proxy import Hold, RecordingProxy
+from proxy import Hold, Hook, RecordingProxy
 from world import TIMEOUT, Me, Result, changes
 
 HOMELAB = Path(__file__).parent / "homelab"
@@ -35,7 +37,17 @@ def homelab(built: Lab) -> Iterator[Lab]:
         host.clean()
         for path in (host.registry, *host.user_dir.glob("*"), *host.overrides.glob("*")):
             path.unlink(missing_ok=True)
-        shutil.rmtree(host.home / "src", ignore_errors=True)
+        for name in ("src", "backup"):
+            shutil.rmtree(host.home / name, ignore_errors=True)
+
+
+@contextmanager
+def open_proxy(socket: str) -> Iterator[RecordingProxy]:
+    """Put a recording proxy that any user may use in front of a socket."""
+    with RecordingProxy(socket) as proxy:
+        os.chmod(proxy.path, 0o666)
+        os.chmod(os.path.dirname(proxy.path), 0o755)
+        yield proxy
 
 
 def by_host(result: Result) -> dict[str, str]:
@@ -95,6 +107,52 @@ def test_host_that_is_down(homelab: Lab) -> None:
     assert again["nas0"]["unreachable"] is True
     assert again["nas0"]["exit_code"] == 1
     assert [again[name]["profiles"][0]["action"] for name in NAMES] == ["unchanged", "unchanged"]
+    asked = homelab.controller.on_terminal(f"repoman -i {inventory} setup", "y\n")
+    assert asked.code == 1 and "Proceed?" in asked.out and "nas0 is unreachable" in asked.out
+    assert [host.registry.exists() for host in homelab.hosts.values()] == [True, True]
+
+
+def test_hosts_are_worked_on_together(homelab: Lab) -> None:
+    """With ``--forks 2`` each host's first request is made while the other's waits for its answer."""
+    both = threading.Barrier(2)
+
+    def wait_once() -> Hook:
+        came = threading.Event()
+
+        def hook(method: str, target: str) -> None:
+            if not came.is_set():
+                came.set()
+                with suppress(threading.BrokenBarrierError):
+                    both.wait(TIMEOUT / 2)
+
+        return hook
+
+    with ExitStack() as stack:
+        sockets = {}
+        for name, host in homelab.hosts.items():
+            proxy = stack.enter_context(open_proxy(host.socket))
+            proxy.on_request(wait_once())
+            sockets[name] = {"repoman_socket": proxy.path, "repoman_timeout": TIMEOUT}
+        homelab.controller.repoman("-i", homelab.inventory(**sockets), "--forks", "2", "profile", "install", "dotfiles")
+    assert not both.broken
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody")
+def test_become_somebody(homelab: Lab) -> None:
+    """Who is become is who is served, where nobody else is named: the account, the home and its files are theirs."""
+    host = homelab.hosts["nas2"]
+    host.git_repository("demo")
+    with open_proxy(host.socket) as proxy:
+        become = {"ansible_become_user": host.me.name, "repoman_user": "", "ansible_remote_tmp": f"{host.home}/.ansible/tmp"}
+        on = ("-i", homelab.inventory(nas2=become | {"repoman_socket": proxy.path}), "-l", "nas2")
+        homelab.controller.repoman(*on, "setup")
+        homelab.controller.repoman(*on, "profile", "install", "dotfiles")
+        homelab.controller.repoman(*on, "new", "demo", "--image", "busybox")
+        assert not homelab.controller.repoman(*on, "--json", "new", "demo").data["changed"]
+    assert host.registry.stat().st_uid == host.me.uid
+    assert str(host.home) in str(host.profiles()["dotfiles"])
+    assert host.instances()["demo"]["devices"]["repo"]["source"] == str(host.repos / "demo")
+    assert host.incus("exec", "--project=repoman", "demo", "--", "id", "-u", host.me.name).strip() == str(host.me.uid)
 
 
 def test_failure_on_one_host(homelab: Lab) -> None:
@@ -104,6 +162,31 @@ def test_failure_on_one_host(homelab: Lab) -> None:
     assert "==> installed own (source: user)" in result.out
     assert "repoman: error: [nas2] " in result.err
     assert "[nas1]" not in result.err
+
+
+def test_python_that_is_found_out(homelab: Lab) -> None:
+    """A host whose inventory names no interpreter is no reason for a warning, as long as there is one."""
+    host = {key: value for key, value in homelab.variables["nas1"].items() if key != "ansible_python_interpreter"}
+    inventory = homelab.controller.write(homelab.controller.home / "one.yml", json.dumps({"all": {"hosts": {"nas1": host}}}))
+    said = homelab.controller.run("repoman", "-i", str(inventory), "profile", "list").err
+    assert "interpreter" not in "".join(line for line in said.splitlines() if not line.startswith("hint: ")).lower()
+
+
+def test_task_in_the_background(homelab: Lab) -> None:
+    """Both hosts do a task with ``async`` and answer."""
+    jobs = homelab.controller.mkdir(homelab.controller.home / "jobs")
+    told = homelab.controller.run(
+        *("ansible", "-i", homelab.inventory(), "all", "-B", "60", "-P", "1", "-e", "ansible_ssh_use_tty=false"),
+        *(
+            "-m",
+            "homelab.repoman.repoman_profile",
+            "-a",
+            "names=dotfiles user={{ repoman_user | default(omit) }} socket={{ repoman_socket | default(omit) }}",
+        ),
+        env={"ANSIBLE_ASYNC_DIR": str(jobs)},
+    )
+    assert told.code == 0, told
+    assert ["dotfiles" in host.profiles() for host in homelab.hosts.values()] == [True, True]
 
 
 @pytest.mark.parametrize(("name", "pipelining"), [("nas1", True), ("nas2", False)])
@@ -118,9 +201,7 @@ def test_interruption_is_undone_over_there(homelab: Lab, name: str, pipelining: 
         if method == "DELETE" and target.partition("?")[0].endswith("/instances/demo"):
             undone.set()
 
-    with RecordingProxy(host.socket) as proxy:
-        os.chmod(proxy.path, 0o666)
-        os.chmod(os.path.dirname(proxy.path), 0o755)
+    with open_proxy(host.socket) as proxy:
         inventory = homelab.inventory(**{name: {"repoman_socket": proxy.path, "ansible_ssh_pipelining": pipelining}})
         on = ("-i", inventory, "-l", name)
         homelab.controller.repoman(*on, "setup")
@@ -146,9 +227,10 @@ def test_homelab_that_includes_the_roles(homelab: Lab) -> None:
 
     checked = homelab.controller.playbook(*site, "--check", "--diff")
     assert "the repository" in checked.err and "no error in check mode" in checked.err
+    assert "cannot read repos_root" in " ".join(checked.err.split())
     for host in homelab.hosts.values():
         assert not host.registry.exists() and "repoman" not in host.projects() and list(host.profiles()) == ["default"]
-        assert not (host.home / "src").exists()
+        assert not (host.home / "src").exists() and not (host.home / "backup").exists()
 
     assert changes(homelab.controller.playbook(*site)) > 0
     for host in homelab.hosts.values():
@@ -156,6 +238,7 @@ def test_homelab_that_includes_the_roles(homelab: Lab) -> None:
         assert {name: instance["status"] for name, instance in found.items()} == dict.fromkeys(("again", "isurus", "lamna"), "Running")
         assert found["lamna"]["profiles"] == ["default", "dotfiles"] and found["lamna"]["config"]["user.kept"] == "yes"
         assert found["again"]["devices"]["repo"]["source"] == str(host.home / "src/isurus")
+        assert host.run("git", "fsck", cwd=host.home / "backup/lamna").code == 0
         assert 'repos_root = "~/src"' in host.registry.read_text() and host.registry.stat().st_uid == host.me.uid
     assert changes(homelab.controller.playbook(*site)) == 0
     assert changes(homelab.controller.playbook(*site, "--check")) == 0

@@ -21,7 +21,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from lab import closed_port
+from ansible_collections.homelab.repoman.plugins.module_utils import images
+from ansible_collections.homelab.repoman.plugins.module_utils.host import account
+from lab import closed_port, private_incus
 from proxy import RecordingProxy
 from world import TIMEOUT, World
 
@@ -190,7 +192,6 @@ def test_local_fingerprints_and_unknown_names(ready: World, proxy: RecordingProx
         ("nosuch", 3, "no image 'nosuch'"),
         ("local:nosuch", 3, "no image 'local:nosuch'"),
         ("elsewhere:busybox", 3, "no remote called 'elsewhere'"),
-        ("", 3, "no image ''"),
     ):
         for flags in ([], ["-C"]):
             assert word in ready.refused(*flags, "new", "demo", "--image", image, code=code)
@@ -218,3 +219,44 @@ def test_public_image_of_another_incus(ready: World) -> None:
         assert ready.instances() == {}
     finally:
         ready.incus("config", "unset", "core.https_address")
+
+
+def test_private_image_of_another_incus(ready: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is had with the user's certificate, as the client has it; from nobody else, and nobody else gets it."""
+    ready.git_repository("demo")
+    place = ready.mkdir(ready.home / ".config/incus")
+    (tmp_path / "image.tar").write_bytes(marked_image(ready, tmp_path))
+    key = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp384r1", "-sha384", "-nodes", "-subj", "/CN=me")
+    assert ready.run(*key, "-keyout", f"{place}/client.key", "-out", f"{place}/client.crt").code == 0
+    with private_incus() as other:
+        environment = os.environ | {"INCUS_DIR": os.path.dirname(other)}
+        environment.pop("INCUS_SOCKET", None)
+
+        def there(*argv: str) -> str:
+            return subprocess.run(["incus", *argv], env=environment, capture_output=True, text=True, check=True, timeout=TIMEOUT).stdout
+
+        address = f"127.0.0.1:{closed_port()}"
+        there("config", "set", f"core.https_address={address}")
+        there("image", "import", str(tmp_path / "image.tar"), "--alias=mine/1")
+        about = json.loads(there("query", "/1.0"))["environment"]
+        configure(ready, other={"addr": f"https://{address}", "protocol": "incus", "public": False, "auth_type": "tls"})
+        certificate = ready.write(place / "servercerts/other.crt", about["certificate"])
+        err = ready.refused("new", "demo", "--image", "other:mine/1", code=3)
+        assert "has no image 'mine/1' that" in err and "hint: incus image copy other:mine/1 local: --alias mine/1" in err
+        there("config", "trust", "add-certificate", str(place / "client.crt"))
+        ready.write(certificate, (place / "client.crt").read_text())
+        assert "its certificate is another" in ready.refused("new", "demo", "--image", "other:mine/1", code=1)
+        ready.write(certificate, about["certificate"])
+        assert "has no image 'none' that" in ready.refused("new", "demo", "--image", "other:none", code=3)
+        assert ready.instances() == {}
+        begun = f"other:{json.loads(there('image', 'list', '--format=json', 'mine/1'))[0]['fingerprint'][:12]}"
+        monkeypatch.setenv("INCUS_CONF", str(place))
+        user = account()
+        assert set(images.unlocked(begun, user, images.source(begun, user, list))) >= {"fingerprint", "secret", "certificate"}
+        try:
+            ready.repoman("new", "demo", "--image", "other:mine/1")
+            assert ready.repoman("shell", "demo", "--", "ls", f"/etc/{MARK}").out == f"/etc/{MARK}\n"
+        finally:
+            for each in json.loads(ready.incus("image", "list", "--format=json")):
+                if each["cached"]:
+                    ready.incus("image", "delete", each["fingerprint"])

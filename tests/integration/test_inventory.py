@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,6 +128,21 @@ def test_tasks_run_inside(lab: World, collections: Path) -> None:
     assert (lab.repos / "demo/made").stat().st_uid == lab.me.uid
     gone = lab.run("ansible", "-i", str(lab.home / "lab.repoman.yml"), "gone", *run, "id", env=env)
     assert gone.code == 4 and "gone" in gone.out + gone.err, gone
+
+
+def test_the_guides_commands(ready: World, collections: Path) -> None:
+    """What the guide shows works as it stands there, in a container with Python."""
+    ready.git_repository("demo")
+    ready.repoman("new", "demo", "--image", "debian")
+    guide = (CHECKOUT / "docs/docsite/rst/several_hosts.rst").read_text().partition("Projects as hosts\n")[2]
+    plugin, shown = (re.findall(rf"^.. code-block:: {kind}\n\n((?:   .*\n)+)", guide, re.MULTILINE)[0] for kind in ("yaml", "console"))
+    ready.write(ready.home / "lab.repoman.yml", textwrap.dedent(plugin))
+    commands = [shlex.split(line.removeprefix("   $ ")) for line in shown.splitlines()]
+    graph, log = (
+        ready.run(*words, env={"ANSIBLE_COLLECTIONS_PATH": str(collections)}) for words in commands if words[0] != "ansible-galaxy"
+    )
+    assert graph.code == 0 and "@vcs_git:" in graph.out, graph
+    assert log.code == 0 and re.search(r"^[0-9a-f]{7,} first$", log.out, re.MULTILINE), log
 
 
 def test_daemon_that_does_not_answer(lab: World) -> None:

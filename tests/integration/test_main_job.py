@@ -20,6 +20,14 @@ BOOK = """\
     - homelab.repoman.repoman_profile_info: {}
       environment: {SHIPPED: "1"}
 """
+PROJECTS = """\
+plugin: homelab.repoman.projects
+strict: true
+keyed_groups:
+  - {key: repoman_vcs, prefix: vcs, default_value: none}
+compose:
+  width: repoman_profiles | length
+"""
 
 
 def complaints(result: Result) -> list[str]:
@@ -51,10 +59,12 @@ def test_a_complaint_is_seen(words: str) -> None:
 
 
 def test_nothing_of_ours_is_deprecated(ready: World) -> None:
-    """The playbooks by name, and modules in a playbook of one's own, with every warning on."""
+    """The playbooks by name, modules in a playbook of one's own, and the inventory, with every warning on."""
     ready.git_repository("demo")
     book = ready.write(ready.home / "site.yml", BOOK)
     projects = [{"name": "demo", "image": "busybox"}]
+    odd = ready.write(ready.home / "odd.toml", ready.registry.read_text() + '\n[[project]]\nname = "odd"\nrepo = "{{ 1 + 1 }}"\n')
+    inventory = ready.write(ready.home / "lab.repoman.yml", f"{PROJECTS}registry_path: {odd}\n")
     runs = [
         ready.playbook("homelab.repoman.setup", env=LOUD),
         ready.playbook("homelab.repoman.profile_install", env=LOUD, repoman_profile_names=["dotfiles"]),
@@ -62,8 +72,10 @@ def test_nothing_of_ours_is_deprecated(ready: World) -> None:
         ready.playbook("homelab.repoman.list", env=LOUD | {"ANSIBLE_STDOUT_CALLBACK": "homelab.repoman.report", "REPOMAN_FORMAT": "json"}),
         ready.playbook(str(book), env=LOUD),
         ready.playbook("homelab.repoman.status", env=LOUD),
+        ready.run("ansible-inventory", "-i", str(inventory), "--list", env=LOUD),
         ready.playbook("homelab.repoman.remove", env=LOUD, repoman_projects=[{"name": "demo"}]),
     ]
     assert [line for run in runs for line in complaints(run)] == []
     assert json.loads(runs[3].out)["projects"][0]["name"] == "demo"
+    assert runs[6].code == 0 and {"demo", "odd"} == set(json.loads(runs[6].out)["repoman_projects"]["hosts"]), runs[6]
     assert ready.instances() == {}

@@ -23,22 +23,23 @@ import json, sys
 from ansible_collections.homelab.repoman.plugins.module_utils import project
 from ansible_collections.homelab.repoman.plugins.module_utils.module import answer
 params = json.loads(sys.argv[1])
-project.STOP_SECONDS = params.pop("stop_seconds")
+project.STOP_SECONDS, project.CLAIM_SECONDS = params.pop("stop_seconds"), params.pop("claim_seconds")
 print(json.dumps(answer(project.run, params, params.pop("check"))))
 """
 """The logic of the module repoman_project alone, in one process that can be killed."""
 
 
-def command(world: World, *names: str, state: str = "started", check: bool = False, stop_seconds: int = 30, **options: Any) -> list[str]:
+def command(world: World, *names: str, state: str = "started", check: bool = False, **options: Any) -> list[str]:
     """Return the command line that runs the logic for some projects."""
-    common = dict.fromkeys(("user", "socket", "registry_path", "registry_text", "user_dir", "vendor_dir")) | {
+    limits = {"stop_seconds": options.pop("stop_seconds", 30), "claim_seconds": options.pop("claim_seconds", 120)}
+    common = dict.fromkeys(("user", "socket", "registry_path", "user_dir", "vendor_dir")) | {
         "timeout": 30.0,
         "state": state,
         "predict": False,
     }
     params = common | {
         "check": check,
-        "stop_seconds": stop_seconds,
+        **limits,
         "projects": [{"name": name, "image": "busybox"} | options for name in names],
     }
     return [str(world.bin_dir / "python3"), "-c", DRIVER, json.dumps(params)]
@@ -285,16 +286,19 @@ def test_drift_is_put_right_and_edits_stay(ready: World, proxy: RecordingProxy) 
     ready.incus("profile", "create", "extra")
     ready.incus("profile", "add", "--project=repoman", "demo", "extra")
     proxy.clear()
-    assert ready.repoman("-C", "--json", "new", "demo").data["projects"][0]["action"] == "updated"
+    checked = ready.repoman("-C", "--json", "new", "demo").data["projects"][0]
+    assert checked["action"] == "updated" and checked["differences"] == ["key user.note is missing", "device data is missing"]
     assert proxy.writes == [] and "data" not in ready.instances()["demo"]["devices"]
-    assert ready.repoman("--json", "new", "demo").data["changed"]
+    said = ready.repoman("new", "demo").out.splitlines()
+    assert said[:3] == [*(f"demo differs: {each}" for each in checked["differences"]), "==> bring demo to its configuration"]
     instance = ready.instances()["demo"]
     assert instance["config"]["user.note"] == "hi" and instance["config"]["user.mine"] == "1"
     assert instance["devices"]["data"]["source"] == str(data) and instance["profiles"] == ["default", "extra"]
     owners = ready.incus("exec", "--project=repoman", "demo", "--", "stat", "-c", "%u", f"{ready.home}/deep", f"{ready.home}/deep/er")
     assert owners.split() == [str(ready.me.uid)] * 2
     proxy.clear()
-    assert not ready.repoman("--json", "new", "demo").data["changed"] and proxy.writes == []
+    again = ready.repoman("--json", "new", "demo").data
+    assert not again["changed"] and again["projects"][0]["differences"] == [] and proxy.writes == []
     assert not ready.repoman("-C", "--json", "new", "demo").data["changed"]
     ready.incus("config", "set", "--project=repoman", "demo", "user.note=by hand")
     assert ready.repoman("--json", "new", "demo").data["changed"]
@@ -303,6 +307,31 @@ def test_drift_is_put_right_and_edits_stay(ready: World, proxy: RecordingProxy) 
     assert ready.repoman("--json", "new", "demo").data["changed"]
     instance = ready.instances()["demo"]
     assert "user.note" not in instance["config"] and "data" not in instance["devices"] and instance["config"]["user.mine"] == "1"
+
+
+def test_what_a_task_gave_stays(ready: World, proxy: RecordingProxy) -> None:
+    """No file says what only a task asked for: new, shell and status leave it alone; a task that names other keys, or none, takes it away."""
+    ready.git_repository("demo")
+    ready.write(ready.overrides / "demo.toml", '[config]\n"user.note" = "of the override"\n')
+    asked = {"config": {"limits.cpu": 1, "user.note": "of the task"}, "devices": {"x": {"type": "none"}}}
+
+    def given() -> list[Any]:
+        found = ready.instances()["demo"]
+        return [found["config"].get("limits.cpu"), found["config"].get("user.note"), found["devices"].get("x")]
+
+    drive(ready, "demo", **asked)
+    all_of_it = ["1", "of the task", {"type": "none"}]
+    assert given() == all_of_it and ready.repoman("--json", "status").data["projects"][0]["differences"] == []
+    proxy.clear()
+    assert not ready.repoman("--json", "new", "demo").data["changed"] and not drive(ready, "demo", **asked)["changed"]
+    assert proxy.writes == []
+    ready.incus("stop", "--force", "--project=repoman", "demo")
+    assert ready.repoman("shell", "demo", "--", "echo", "in").out == "in\n" and given() == all_of_it
+    assert not drive(ready, "demo", **asked)["changed"]
+    assert drive(ready, "demo", config={"user.note": "another"})["changed"] and given() == [None, "another", {"type": "none"}]
+    assert drive(ready, "demo", devices={})["changed"] and given() == [None, "another", None]
+    assert drive(ready, "demo", config={})["changed"] and given() == [None, "of the override", None]
+    assert not ready.repoman("-C", "--json", "new", "demo").data["changed"]
 
 
 @pytest.mark.parametrize(
@@ -356,6 +385,64 @@ def test_repository_swapped_before_the_mount(ready: World, proxy: RecordingProxy
     back()
     drive(ready, "demo")
     assert_works(ready, "demo")
+
+
+def test_repository_swapped_before_a_running_container_gets_it(ready: World, proxy: RecordingProxy) -> None:
+    """A link put in its place while its device is put right, for a moment or for good: refused, unmounted, nothing written where it leads."""
+    repo = ready.git_repository("demo")
+    elsewhere = ready.mkdir(ready.home / "elsewhere")
+    ready.write(elsewhere / "private", "")
+    aside = ready.repos / "aside"
+    drive(ready, "demo")
+    ready.incus("config", "device", "set", "--project=repoman", "demo", "repo", "readonly=true")
+
+    def back() -> None:
+        repo.unlink()
+        aside.rename(repo)
+
+    for is_lasting in (False, True):
+        begun = False
+
+        def swap(method: str, target: str, is_lasting: bool = is_lasting) -> None:
+            nonlocal begun
+            if method == "PUT" and "/instances/demo?" in target and not begun:
+                begun = True
+                repo.rename(aside)
+                repo.symlink_to(elsewhere)
+            elif "/exec?" in target and repo.is_symlink() and not is_lasting:
+                back()
+
+        proxy.on_request(swap)
+        result = drive(ready, "demo")["projects"][0]
+        proxy.on_request(None)
+        assert result["action"] == "failed" and ("replaced" in result["msg"]) is is_lasting, result
+        assert [path.name for path in elsewhere.iterdir()] == ["private"]
+        assert "repo" not in ready.instances()["demo"]["devices"]
+        assert "private" not in ready.incus("exec", "--project=repoman", "demo", "--", "ls", "-AR", str(ready.repos), check=False)
+    back()
+    assert drive(ready, "demo")["projects"][0]["action"] == "updated"
+    assert_works(ready, "demo")
+
+
+def test_what_somebody_sets_in_the_meantime_stays(ready: World, proxy: RecordingProxy) -> None:
+    """Between plan and write the container is changed by hand: it is planned once more, and both changes are there."""
+    ready.git_repository("demo")
+    drive(ready, "demo", config={"user.note": "hi"})
+    for number, moment in enumerate(("GET", "PUT")):
+        ready.incus("config", "set", "--project=repoman", "demo", "user.note=by hand")
+        begun = False
+
+        def edit(method: str, target: str, moment: str = moment, mine: str = f"user.mine={number}") -> None:
+            nonlocal begun
+            if method == moment and "/instances/demo?" in target and not begun:
+                begun = True
+                ready.incus("config", "set", "--project=repoman", "demo", mine)
+
+        proxy.on_request(edit)
+        assert drive(ready, "demo", config={"user.note": "hi"})["projects"][0]["action"] == "updated"
+        proxy.on_request(None)
+        config = ready.instances()["demo"]["config"]
+        assert begun and (config["user.note"], config["user.mine"]) == ("hi", str(number))
 
 
 def test_nothing_secret_is_shown(ready: World) -> None:

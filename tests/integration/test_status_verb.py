@@ -170,6 +170,33 @@ def test_names_from_repositories_are_escaped(ready: World) -> None:
     assert "x\\u202ey" in out and "\u202e" not in out
 
 
+def test_what_a_container_has_closed(ready: World) -> None:
+    """What its superuser lets nobody read is a sentence of its project; the others are told and made all the same."""
+    repo = ready.git_repository("demo")
+    ready.git_repository("other")
+    ready.repoman("new", "demo", "--image", "busybox")
+
+    def inside(script: str) -> None:
+        ready.incus("exec", "--project=repoman", "demo", f"--cwd={repo}", "--", "sh", "-c", script)
+
+    inside("mkdir .git/modules && chmod 700 .git/modules")
+    try:
+        override = ready.write(ready.overrides / "demo.toml", 'protect = ["hooks"]\n')
+        both = [{"name": name, "image": "busybox"} for name in ("demo", "other")]
+        failed = ready.playbook("homelab.repoman.new", code=2, repoman_projects=both)
+        assert f"cannot read {repo}/.git/modules" in failed.out and set(ready.instances()) == {"demo", "other"}
+        told = projects(ready)
+        assert f"cannot read {repo}/.git/modules" in told["demo"]["problem"] and told["other"]["problem"] == ""
+        override.unlink()
+        inside("chown 0:0 . && chmod 700 .")
+        ready.incus("stop", "--project=repoman", "--force", "demo")
+        assert f"cannot write to {repo}" in ready.refused("new", "demo", code=1)
+        assert ready.instances()["demo"]["status"] == "Stopped"
+    finally:
+        ready.incus("start", "--project=repoman", "demo", check=False)
+        inside(f"rmdir .git/modules; chown {ready.me.uid}:{ready.me.gid} .")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can serve another user")
 @pytest.mark.parametrize("environment", [{}, {"SHIPPED": "1"}], ids=["here", "shipped"])
 def test_as_root_for_a_user(ready: World, environment: dict[str, str]) -> None:
@@ -191,3 +218,22 @@ def test_as_root_for_a_user(ready: World, environment: dict[str, str]) -> None:
     told = [each["vcs"] for each in json.loads(page.read_text())]
     assert [(each["branch"], each["problem"]) for each in told] == [("main", ""), ("default", "")]
     assert {path.stat().st_uid for path in repo.rglob("*")} == {ready.me.uid}
+
+
+def test_a_mark_made_by_hand(ready: World, proxy: RecordingProxy) -> None:
+    """It is one project's problem in status; new refuses with the command that mends it, which does."""
+    for name in ("demo", "other"):
+        ready.git_repository(name)
+    ready.repoman("new", "demo", "--image", "busybox")
+    enter(ready, "other")
+    for text in ("nonsense", "[]"):
+        ready.incus("config", "set", "--project=repoman", "demo", f"user.repoman.applied={text}")
+        told = projects(ready)
+        assert "user.repoman.applied" in told["demo"]["problem"] and told["other"]["problem"] == ""
+        proxy.clear()
+        err = ready.refused("new", "demo", code=4)
+        assert proxy.writes == []
+    command = next(line for line in err.splitlines() if line.startswith("hint: ")).removeprefix("hint: incus ")
+    ready.incus(*command.split())
+    ready.repoman("new", "demo")
+    assert projects(ready)["demo"]["problem"] == "" and not ready.repoman("--json", "new", "demo").data["changed"]

@@ -51,6 +51,11 @@ PLAYBOOKS = [
     ("remove a --yes b", Playbook("remove", {"repoman_projects": [{"name": "a"}, {"name": "b"}]})),
     ("shell isurus", Playbook("shell", {"repoman_project_name": "isurus"})),
     ("shell isurus -- ls -l -- x", Playbook("shell", {"repoman_project_name": "isurus"})),
+    (
+        "-i hosts restore a --to ~/x",
+        Playbook("restore", {"repoman_restore_name": "a", "repoman_restore_to": "~/x"}, inventory=("hosts",)),
+    ),
+    ("-l nas1 restore a --to /x", Playbook("restore", {"repoman_restore_name": "a", "repoman_restore_to": "/x"}, limit="nas1")),
     ("profile list", Playbook("profile_list")),
     ("profile -v list", Playbook("profile_list", verbosity=1)),
     ("profile install a b", Playbook("profile_install", {"repoman_profile_names": ["a", "b"]})),
@@ -68,6 +73,11 @@ ERRORS = [
     ("list --forks 0", "argument --forks: '0' is not a number from 1 on.", ["repoman list --help"]),
     ("sync --jobs 0", "argument --jobs: '0' is not a number from 1 on.", ["repoman sync --help"]),
     ("restore a --overwrite --to=", "argument --to: its value is empty.", ["repoman restore --help"]),
+    (
+        "-i hosts restore a --to sub/x",
+        "--to sub/x is relative, and on another host there is nothing that it is relative to.",
+        ["give an absolute directory, or one from the home there: --to ~/sub/x"],
+    ),
     ("list -i=", "argument -i/--inventory: its value is empty.", ["repoman list --help"]),
     ("new a --image=", "argument --image: its value is empty.", ["repoman new --help"]),
     ("zzz", "there is no verb 'zzz'.", ["repoman --help"]),
@@ -240,7 +250,7 @@ def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ansible.cfg").write_text("[defaults]\ncallback_plugins=evil\n", encoding="utf-8")
     settings = Playbook("list").settings({})
-    assert settings["ANSIBLE_CONFIG"] in ("/etc/ansible/ansible.cfg", str(playbook.NO_SETTINGS))
+    assert settings["ANSIBLE_CONFIG"] in ("/etc/ansible/ansible.cfg", str(playbook.OWN_SETTINGS))
     assert settings["ANSIBLE_STDOUT_CALLBACK"] == "homelab.repoman.report"
     assert settings["ANSIBLE_BECOME"] == "0"
     (tmp_path / ".ansible.cfg").touch()
@@ -266,6 +276,11 @@ ASKED = [
     ("remove a --yes", "", Outcome(0, True), ["run"], 0, ""),
     ("remove a --check", "", Outcome(0, True), ["run"], 0, ""),
     ("remove a", "", Outcome(130, True), ["preview"], 130, ""),
+    ("-i hosts setup", "\n", Outcome(3, True), ["preview", "brief"], 3, "[Y/n]"),
+    ("-i hosts setup", "n\n", Outcome(3, True), ["preview"], 1, "[Y/n]"),
+    ("-i hosts setup", "", Outcome(3, False), ["preview"], 3, ""),
+    ("-l nas* remove a", "y\n", Outcome(3, True), ["preview", "brief"], 3, "[y/N]"),
+    ("-l nas* remove a", "", Outcome(130, True), ["preview"], 130, ""),
 ]
 
 
@@ -449,6 +464,16 @@ def test_no_process_for_a_task(tmp_path: Path) -> None:
     said = "repoman: error: ansible could not start a process for its next task: Resource temporarily unavailable.\n"
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"{said}hint: ulimit -a   shows the limits of this session; try again when the machine does less\n"
+
+
+def test_no_library(tmp_path: Path) -> None:
+    """What a library is missing for is told before anything is tried, in this process too."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tomlkit'] = None\n", encoding="utf-8")
+    done = command(tmp_path, "setup", PYTHONPATH=f"{tmp_path}:{Path(cli.__file__).parents[1]}:{playbook.collection_root()}")
+    assert (done.returncode, done.stdout) == (1, "")
+    first, *hints = done.stderr.splitlines()
+    assert first == f"repoman: error: {sys.executable} has no tomlkit, which repoman needs."
+    assert f"hint: {sys.executable} -m pip install tomlkit" in hints
 
 
 def test_no_shared_memory(tmp_path: Path) -> None:

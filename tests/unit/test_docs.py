@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 GUIDES = ROOT / "docs/docsite/rst"
 SOURCES = ("plugins/module_utils", "plugins/plugin_utils", "plugins/action", "plugins/inventory", "plugins/callback", "src/repoman")
 BASES = ("RepomanError", "Failure")
+SAYERS = {"AnsibleParserError": 0, "error": 0, "display.warning": 0, "Line": 1, "fail_json": 0}
+"""What else says an error, or a warning of a plugin's, and which argument is the message."""
 ANY = "…"
 """Stands for what only a run can tell."""
 COMING = {"sync", "restore", "status"}
@@ -117,8 +119,23 @@ class Code:
                     hints = tuple(text for each in node.args[position + 1 :] for text in self.texts(each, file, 1)[:1] if text != ANY)
                     for text in self.texts(argument, file) if argument else []:
                         yield Message(text, hints, file, node.lineno)
+                elif isinstance(node, ast.Call):
+                    yield from self._said(node, file)
                 elif isinstance(node, ast.Dict):
                     yield from self._failed_result(node, file)
+
+    def _said(self, node: ast.Call, file: Path) -> Iterator[Message]:
+        """Yield the text of a call that says an error without raising one of ours."""
+        name, arguments = called(node.func), node.args
+        if isinstance(node.func, ast.Attribute) and name not in ("AnsibleParserError", "fail_json"):
+            name = f"{called(node.func.value)}.{name}"
+        given = next((each.value for each in node.keywords if each.arg == "msg"), None)
+        argument = given or (arguments[SAYERS[name]] if name in SAYERS and len(arguments) > SAYERS[name] else None)
+        is_error = name != "Line" or (isinstance(arguments[0], ast.Constant) and arguments[0].value == "error")
+        if argument is None or name not in SAYERS or not is_error:
+            return
+        for text in self.texts(argument, file):
+            yield Message(text, (), file, node.lineno)
 
     def _failed_result(self, node: ast.Dict, file: Path) -> Iterator[Message]:
         """Yield the text of a result that is written out as failed."""
@@ -138,6 +155,8 @@ class Code:
             return [left + right for left in self.texts(node.left, file, depth) for right in self.texts(node.right, file, depth)]
         if isinstance(node, ast.Name):
             return self._values(node, file, depth)
+        if isinstance(node, ast.Call) and not depth:
+            return self._answers(node, file)
         if isinstance(node, ast.JoinedStr):
             found = [""]
             for part in node.values:
@@ -149,6 +168,17 @@ class Code:
                 found = [before + each for before in found for each in inner]
             return [re.sub(f"{ANY}+", ANY, each) for each in found]
         return [ANY]
+
+    def _answers(self, node: ast.Call, file: Path) -> list[str]:
+        """Return what a call may answer: the default of ``next``, or what a function of the same file returns."""
+        if called(node.func) == "next" and len(node.args) == 2:
+            return self.texts(node.args[1], file, 1)
+        found = []
+        for function, place in self.functions.items():
+            if isinstance(node.func, ast.Name) and function.name == node.func.id and place == file:
+                returned = (each.value for each in ast.walk(function) if isinstance(each, ast.Return))
+                found += [text for value in returned for text in (self._answers(value, file) if isinstance(value, ast.Call) else [ANY])]
+        return found or [ANY]
 
     def _is_parameter(self, node: ast.expr) -> bool:
         """Whether it is what a function of ours was given to say: a parameter called reason or message."""
@@ -233,7 +263,7 @@ def test_entries_say_what_to_do() -> None:
 
 
 def test_errors_are_found_where_they_are() -> None:
-    """The collector sees constants, f-strings, what callers hand to a helper, and results written out."""
+    """The collector sees constants, f-strings, what callers hand to a helper, results written out, and what is said with no error raised."""
     texts = messages().keys()
     assert {
         f"there is no incus socket at {ANY}.",
@@ -241,6 +271,11 @@ def test_errors_are_found_where_they_are() -> None:
         "which profile? Name some, or give --all.",
         f"{ANY}, line {ANY}: an override has no [install] table.",
         f"incus refused: {ANY}.",
+        "no host matches.",
+        f"{ANY} is unreachable: {ANY}",
+        f"there is no project called {ANY}.",
+        "the task failed and did not say why.",
+        f"the state of the projects is unknown: {ANY}",
     } <= set(texts)
 
 

@@ -47,11 +47,20 @@ def test_a_home_that_looks_like_a_variable_is_not_expanded_again() -> None:
 
 
 def test_the_environment_says_who_runs_this(monkeypatch: pytest.MonkeyPatch) -> None:
-    """USER and HOME come before the user database; uid and gid are the process's."""
+    """USER, where it is one of this user's names, and HOME come before the user database; uid and gid are the process's."""
+    entry = pwd.struct_passwd(("alice", "x", os.getuid(), os.getgid(), "", "/home/alice", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwnam", {"alice": entry}.__getitem__)
     monkeypatch.setenv("USER", "alice")
     monkeypatch.setenv("HOME", "/srv/alice/")
     found = account()
     assert (found.name, found.home, found.uid) == ("alice", "/srv/alice", os.getuid())
+
+
+@pytest.mark.parametrize("left", ["daemon", "no-such-user", "x\ny"])
+def test_the_name_of_who_logged_in_is_not_taken(left: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``su`` leaves USER of another; an account of that name with this process's uid is nobody."""
+    monkeypatch.setenv("USER", left)
+    assert account().name == pwd.getpwuid(os.getuid()).pw_name
 
 
 def test_without_an_environment_the_user_database_says_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,11 +23,11 @@ from typing import Any
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import copying, mirror
+from ansible_collections.homelab.repoman.plugins.module_utils import copying, mirror, spread, target
 from ansible_collections.homelab.repoman.plugins.module_utils import scan as scanning
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import passing
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit, rewrite, scan
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit, rewrite, scan, scan_one
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mirroring import Place, git, git_problems, hg, hg_problems, number_of
@@ -153,6 +153,30 @@ def test_every_kind_of_git_repository(place: Place, tmp_path: Path) -> None:  # 
     assert (restored / "later").exists()
 
 
+def test_worktrees_in_a_bare_repository(place: Place) -> None:
+    """They are mirrored like any directory, lock files of other tools with them; git's own locks are not."""
+    source = repository_at(place.state / "source")
+    bare = place.repos / "work"
+    mirroring.run("git", "clone", "-q", "--bare", str(source), str(bare))
+    git(bare, "worktree", "add", "-q", str(bare / "main"), "main")
+    for name in ("Cargo.lock", "deep/yarn.lock"):
+        (bare / "main" / name).parent.mkdir(exist_ok=True)
+        (bare / "main" / name).write_text(name)
+    place.settled()
+    again(place)
+    commit(bare / "main", "later", "deep/yarn.lock")
+    place.settled()
+    assert (place.kept() / "work/main/deep/yarn.lock").read_text() == "deep/yarn.lock"
+    assert mirroring.git_problems(place.target / "work") == ""
+    (bare / "main/deep/yarn.lock").unlink()
+    (bare / "worktrees/main/index.lock").write_text("")
+    (bare / "HEAD.lock").write_text("")
+    place.sync()
+    assert not (place.target / "work/main/deep/yarn.lock").exists()
+    assert not (place.target / "work/worktrees/main/index.lock").exists()
+    assert not (place.target / "work/HEAD.lock").exists()
+
+
 def test_sha256_repository(place: Place) -> None:
     """The format of objects is the one thing that is taken from a repository's configuration."""
     repository_at(place.repos / "new", "--object-format=sha256")
@@ -178,6 +202,19 @@ def test_sha256_repository(place: Place) -> None:
         (b"objects/info/commit-graphs/x", "derived"),
         (b"objects/pack/multi-pack-index", "derived"),
         (b"hooks/objects", "plain"),
+        (b"index.lock", "passing"),
+        (b"worktrees/main/index.lock", "passing"),
+        (b"worktrees/main/HEAD", "reference"),
+        (b"ORIG_HEAD", "reference"),
+        (b"AUTO_MERGE", "reference"),
+        (b"BISECT_LOG", "reference"),
+        (b"sharedindex.0123", "reference"),
+        (b"rebase-merge/done", "reference"),
+        (b"Cargo.lock", "plain"),
+        (b"hooks/yarn.lock", "plain"),
+        (b"main/Cargo.lock", "plain"),
+        (b"main/objects/tmp_x", "plain"),
+        (b"main.lock/file", "plain"),
         (b"modules/sub/HEAD", "plain"),
     ],
 )
@@ -257,19 +294,32 @@ def test_later_changesets_are_cut_off(place: Place) -> None:
 
 
 def test_damaged_source_leaves_a_whole_mirror_alone(place: Place) -> None:
-    """A repository that has lost an object is reported; the mirror keeps what it had."""
+    """A repository that has lost an object is reported each time; its mirror stays as it was, and all else of the unit is mirrored."""
     source = repository_at(place.repos / "work")
     place.settled()
     lost = git(source, "rev-parse", "HEAD:one").strip()
     commit(source, "later")
-    (source / ".git/objects" / lost[:2] / lost[2:]).unlink()
-    outcome = place.sync()["work"]
-    assert outcome.state == "failed"
-    assert outcome.error is not None
-    assert "is damaged" in outcome.error.message
-    assert "fsck" in outcome.error.hints[0]
-    assert mirroring.git_problems(place.target / "work") == ""
-    assert not (place.target / "work/later").exists()
+    missing = source / ".git/objects" / lost[:2] / lost[2:]
+    missing.rename(place.state / "lost")
+    mercurial = place.repos / "work/mercurial"
+    mirroring.run("hg", "init", str(mercurial))
+    (mercurial / "file").write_text("x")
+    hg(mercurial, "commit", "-q", "-A", "-m", "x")
+    before = git(place.target / "work", "rev-parse", "HEAD")
+    for more in ({}, {}, {"full": True}):
+        outcome = place.sync(**more)["work"]
+        assert outcome.state == "failed"
+        assert outcome.error is not None
+        assert "is damaged" in outcome.error.message
+        assert "fsck" in outcome.error.hints[0]
+        assert mirroring.git_problems(place.target / "work") == ""
+        assert git(place.target / "work", "rev-parse", "HEAD") == before
+        assert (place.target / "work/later").exists()
+        assert mirroring.hg_problems(place.target / "work/mercurial") == ""
+    (place.state / "lost").rename(missing)
+    place.settled()
+    assert git(place.target / "work", "rev-parse", "HEAD") != before
+    again(place)
 
 
 def test_damaged_source_without_a_mirror_is_mirrored_as_it_is(place: Place) -> None:
@@ -279,9 +329,108 @@ def test_damaged_source_without_a_mirror_is_mirrored_as_it_is(place: Place) -> N
     (source / ".git/objects" / lost[:2] / lost[2:]).unlink()
     outcome = place.sync()["work"]
     assert outcome.state == "failed"
-    assert outcome.manifest == ""
     assert place.differences() == ""
     assert place.sync()["work"].state == "failed"
+    assert place.sync(full=True)["work"].state == "failed"
+    assert place.sync()["work"].state == "failed"
+
+
+def test_stale_locks_are_left_out_of_all(place: Place) -> None:
+    """What a killed git or hg left behind is not mirrored, so it is neither planned nor counted, nor missed by a comparison."""
+    source = repository_at(place.repos / "work/odd[*]")
+    mercurial = place.repos / "work/mercurial"
+    mirroring.run("hg", "init", str(mercurial))
+    (mercurial / "file").write_text("x")
+    hg(mercurial, "commit", "-q", "-A", "-m", "x")
+    place.settled()
+    left = ["index.lock", "refs/heads/main.lock", "objects/pack/tmp_pack_x", "worktrees.lock"]
+    for path in (source / ".git", source):
+        for each in left:
+            (path / each).parent.mkdir(parents=True, exist_ok=True)
+            (path / each).write_text("x")
+    (mercurial / ".hg/wlock").symlink_to("host:1")
+    (mercurial / ".hg/store/lock").symlink_to("host:1")
+    (mercurial / ".hg/store/journal").write_text("x")
+    (mercurial / ".hg/store/journal.phaseroots").write_text("x")
+
+    def nothing_left() -> None:
+        for full in (False, True):
+            assert [path for plan in place.plans(place.options(full=full)) for path in plan.items()] == []
+            assert all((outcome.state, outcome.files) == ("up to date", 0) for outcome in place.sync(full=full).values())
+
+    for full in (False, True):
+        planned = [path for plan in place.plans(place.options(full=full)) for what, path in plan.items() if what == "created"]
+        wanted = [f"odd[*]/{each}" for each in (*left, "refs", "refs/heads", "objects", "objects/pack")]
+        assert sorted(planned) == sorted(map(os.fsencode, wanted))
+    assert place.sync()["work"].state == "synced"
+    nothing_left()
+    assert [mirror.verify(unit, place.options()) for unit in place.units()] == [[], []]
+    assert not (place.target / "work/odd[*]/.git/index.lock").exists()
+    shutil.rmtree(place.target / "work")
+    assert place.sync()["work"].state == "synced"
+    nothing_left()
+    for each in left:
+        (source / ".git" / each).unlink()
+    for each in ("wlock", "store/lock", "store/journal", "store/journal.phaseroots"):
+        (mercurial / ".hg" / each).unlink()
+    assert all(what == "changed" for plan in place.plans(place.options()) for what, _path in plan.items())
+    place.settled()
+    again(place)
+
+
+def test_damaged_mercurial_source(place: Place) -> None:
+    """A damaged Mercurial repository leaves its mirror alone; one that has no mirror is mirrored as it is, also beside others that have one."""
+    source = place.repos / "work/first"
+    for each in (source, place.repos / "second"):
+        mirroring.run("hg", "init", str(each))
+        (each / "file").write_text("x")
+        hg(each, "commit", "-q", "-A", "-m", "x")
+    place.settled()
+    (place.repos / "second").rename(place.repos / "work/second")
+    for each in (source, place.repos / "work/second"):
+        (each / "file").write_text("y")
+        hg(each, "commit", "-q", "-m", "y")
+        (each / ".hg/store/data/file.i").write_bytes(b"nonsense")
+    outcome = place.sync()["work"]
+    assert outcome.state == "failed"
+    assert outcome.error is not None
+    assert "is damaged" in outcome.error.message
+    assert mirroring.hg_problems(place.target / "work/first") == ""
+    assert (place.target / "work/second/.hg/store/data/file.i").read_bytes() == b"nonsense"
+    assert place.sync()["work"].state == "failed"
+
+
+def test_a_head_that_is_a_link(place: Place) -> None:
+    """As old versions of git made it, and all of them read it."""
+    source = repository_at(place.repos / "work")
+    (source / ".git/HEAD").unlink()
+    (source / ".git/HEAD").symlink_to("refs/heads/main")
+    place.settled()
+    commit(source, "later")
+    place.settled()
+    again(place)
+    assert mirroring.git_problems(place.target / "work") == ""
+
+
+def test_a_reference_to_nothing_is_no_damage(place: Place) -> None:
+    """A remote's HEAD that names a branch renamed since is mirrored as it is, by every run."""
+    source = repository_at(place.repos / "work")
+    git(source, "update-ref", "refs/remotes/origin/main", "HEAD")
+    git(source, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
+    place.settled()
+    git(source, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/master")
+    git(source, "symbolic-ref", "refs/remotes/origin/chained", "refs/remotes/origin/HEAD")
+    assert mirroring.git_problems(source) != ""
+    commit(source, "later")
+    place.settled()
+    git(source, "pack-refs", "--all")
+    git(source, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
+    place.settled()
+    assert git(place.target / "work", "rev-parse", "refs/remotes/origin/HEAD") != ""
+    shutil.rmtree(place.target / "work")
+    git(source, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/master")
+    place.settled()
+    assert mirror.verify(Unit("work", str(source)), place.options()) == []
 
 
 def test_verify(place: Place) -> None:
@@ -585,6 +734,73 @@ def test_rewritten_with_the_same_size_and_time(place: Place) -> None:
     assert (place.kept() / "work/file").read_text() == "one"
 
 
+def test_times_beyond_the_year_2262(place: Place) -> None:
+    """A time that no number of nanoseconds holds is mirrored, and nothing is copied again for it."""
+    repository = repository_at(place.repos / "work")
+    (place.repos / "work/file").write_text("x")
+    (place.repos / "work/link").symlink_to("file")
+    (place.repos / "work/inner").mkdir()
+    late = 10_413_792_000_000_000_000
+    for each in ("file", "link", "inner", ".git/config", ".git/refs"):
+        os.utime(repository / each, ns=(late, late), follow_symlinks=False)
+    if (repository / "file").lstat().st_mtime_ns != late:
+        pytest.skip("no such time here")
+    place.settled()
+    for each in ("file", "link", "inner", ".git/config", ".git/refs"):
+        assert (place.target / "work" / each).lstat().st_mtime_ns == late, each
+    again(place)
+    (repository / "file").chmod(0o600)
+    (repository / "inner").chmod(0o700)
+    assert place.settled()["work"].bytes == 0
+
+
+def test_deeper_than_functions_call_each_other(place: Place) -> None:
+    """A thousand directories in each other are mirrored, changed, kept and removed."""
+    deep = place.repos / "work" / "/".join("d" * 1100)
+    mirroring.run("mkdir", "-p", str(deep))
+    try:
+        (deep / "file").write_text("one")
+        assert place.sync()["work"].state == "synced"
+        (deep / "file").write_text("other")
+        assert place.sync()["work"].state == "synced"
+        assert (place.target / "work" / "/".join("d" * 1100) / "file").read_text() == "other"
+        assert (place.kept() / "work" / "/".join("d" * 1100) / "file").read_text() == "one"
+        mirroring.run("rm", "-r", str(place.repos / "work/d"))
+        (place.repos / "work/file").write_text("x")
+        outcome = place.sync()["work"]
+        assert (outcome.state, outcome.kept_bytes) == ("synced", 5)
+        assert os.listdir(place.target / "work") == ["file"]
+        target.discard(place.kept())
+        assert not place.kept().exists()
+    finally:
+        mirroring.run("rm", "-rf", str(place.repos), str(place.target))
+
+
+def test_a_unit_that_nobody_can_handle_fails_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong in the scan or the work of one unit, the others are mirrored."""
+    for name in ("bad", "good"):
+        (place.repos / name).mkdir()
+        (place.repos / name / "file").write_text(name)
+    whole = mirror.Copier.file
+
+    def fails(self: mirror.Copier, path: bytes, *arguments: Any, **more: Any) -> Any:
+        if b"/bad" in self.source_path:
+            raise ValueError("odd")
+        return whole(self, path, *arguments, **more)
+
+    monkeypatch.setattr(mirror.Copier, "file", fails)
+    outcomes = place.sync(jobs=2)
+    assert (outcomes["bad"].state, outcomes["good"].state) == ("failed", "synced")
+    assert outcomes["bad"].error is not None
+    assert "ValueError: odd" in outcomes["bad"].error.message
+    monkeypatch.undo()
+    place.settled()
+    monkeypatch.setattr("ansible_collections.homelab.repoman.plugins.module_utils.scan.walk", fails)
+    error = scan_one(Unit("bad", "bad"), "", str(place.scratch / "x")).error
+    assert error is not None
+    assert "TypeError" in error.message
+
+
 def test_attributes_alone_copy_nothing(place: Place) -> None:
     """A new mode, owner or time, or a link more, is set without copying contents."""
     (place.repos / "work").mkdir()
@@ -632,6 +848,37 @@ def test_sockets_and_pipes_in_a_repository(place: Place) -> None:
     assert stat.S_ISSOCK((place.target / "work/.git/fsmonitor--daemon.ipc").lstat().st_mode)
 
 
+@pytest.mark.parametrize("how", ["direct", "further", "linked"])
+def test_pipes_where_objects_are_borrowed(place: Place, tmp_path: Path, how: str) -> None:
+    """git is not let near them either, however many object directories lie between; the repository is said to be damaged."""
+    lender, middle = tmp_path / "lender", tmp_path / "middle"
+    repository_at(lender)
+    clone = ("git", "clone", "-q", "--shared", "--bare")
+    mirroring.run(*clone, str(lender), str(middle))
+    mirroring.run("git", "clone", "-q", "--shared", str(lender if how == "direct" else middle), str(place.repos / "work"))
+    place.settled()
+    pipe = lender / ".git/objects/pack/pack-x.idx"
+    pipe.with_suffix(".pack").write_bytes(b"PACK")
+    os.mkfifo(tmp_path / "pipe" if how == "linked" else pipe)
+    if how == "linked":
+        (lender / ".git/objects/ab").mkdir(exist_ok=True)
+        pipe = lender / ".git/objects/ab/cdef"
+        pipe.symlink_to(tmp_path / "pipe")
+    (place.repos / "work/new").write_text("x")
+    git(place.repos / "work", "symbolic-ref", "refs/heads/also", "refs/heads/main")
+    outcome = place.sync()["work"]
+    assert outcome.state == "failed"
+    assert outcome.error is not None
+    assert f"{pipe}, from where it borrows objects, is neither a file nor a directory" in outcome.error.message
+    assert (place.target / "work/new").exists()
+    pipe.unlink()
+    (lender / ".git/objects/pack/pack-x.pack").unlink()
+    place.settled()
+    (lender / ".git/objects/info/alternates").write_text(f'"{tmp_path}"\n')
+    git(place.repos / "work", "branch", "third")
+    assert place.sync()["work"].state == "failed"
+
+
 def test_unreadable_file(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """A file nobody lets us read: it is named, all else is mirrored, and the unit is not done."""
 
@@ -648,6 +895,55 @@ def test_unreadable_file(nobodys: Place, unprivileged: Callable[[Callable[[], ob
         assert (nobodys.target / "work/open").exists()
         (unit / "secret").chmod(0o600)
         nobodys.settled()
+
+    assert unprivileged(work) == "None"
+
+
+def test_unreadable_file_of_a_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """All else of the repository is mirrored and none of it removed again; what needs the file is said to be damaged; the next run mends it."""
+
+    def work() -> None:
+        source = repository_at(nobodys.repos / "work")
+        mercurial = nobodys.repos / "mercurial"
+        mirroring.run("hg", "init", str(mercurial))
+        (mercurial / "file").write_text("x")
+        hg(mercurial, "commit", "-q", "-A", "-m", "x")
+        (mercurial / ".hg/branch").write_text("default\n")
+        blob = git(source, "rev-parse", "HEAD:one").strip()
+        needed = [source / ".git/objects" / blob[:2] / blob[2:], mercurial / ".hg/store/data/file.i"]
+        harmless = [source / ".git/config", source / ".git/logs/HEAD", mercurial / ".hg/branch"]
+
+        def sync_without(closed: list[Path], *, damaged: bool) -> None:
+            for each in closed:
+                each.chmod(0)
+            outcomes = nobodys.sync()
+            assert len(outcomes) >= 2
+            for name in ("work", "mercurial"):
+                outcome = outcomes[name]
+                message = outcome.error.message if outcome.error else ""
+                assert outcome.state == "failed", name
+                assert "cannot be read" in message, message
+                assert ("is damaged" in message) == damaged, message
+            for each in closed:
+                each.chmod(0o644)
+
+        def files(top: Path) -> set[Path]:
+            return {each.relative_to(top) for each in top.rglob("*") if each.is_file() and ".repoman" not in each.parts}
+
+        closed = [*needed, *harmless]
+        sync_without(closed, damaged=True)
+        assert files(nobodys.repos) - files(nobodys.target) == {each.relative_to(nobodys.repos) for each in closed}
+        nobodys.settled()
+        again(nobodys)
+        commit(source, "later")
+        (mercurial / "file").write_text("y")
+        hg(mercurial, "commit", "-q", "-m", "y")
+        sync_without(harmless, damaged=False)
+        assert files(nobodys.repos) == files(nobodys.target)
+        assert git(nobodys.target / "work", "rev-parse", "HEAD") == git(source, "rev-parse", "HEAD")
+        assert mirroring.hg_problems(nobodys.target / "mercurial") == ""
+        nobodys.settled()
+        again(nobodys)
 
     assert unprivileged(work) == "None"
 
@@ -1024,3 +1320,49 @@ def test_manifest_round_trip(tmp_path: Path) -> None:
     assert Manifest.load(path) is None
     assert Manifest.load(path + "none") is None
     assert number_of(Unit("x", "x")) == "78"
+
+
+# ---- so many at once -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("total", "processes"), [(0, 3), (3, 2), (8, 2), (8, 3), (2, 4), (1, 1)])
+def test_processes_share_what_is_done_at_once(total: int, processes: int) -> None:
+    """So many as were asked for are done at once, in all processes together."""
+    shares = spread.shares(total, processes)
+    assert len(shares) == processes
+    assert sum(shares) == max(total, processes)
+    assert max(shares) - min(shares) <= 1
+
+
+@pytest.mark.parametrize(
+    ("more", "new", "expected"),
+    [
+        ({"far": True, "jobs": 1}, False, 1),
+        ({"far": True, "jobs": 3}, False, 3),
+        ({"far": True, "jobs": 0}, False, 8),
+        ({"far": True, "jobs": 0}, True, 16),
+        ({"far": False, "jobs": 3}, False, 3),
+        ({"far": False, "jobs": 0}, True, os.cpu_count()),
+    ],
+)
+def test_so_many_units_are_mirrored_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], new: bool, expected: int
+) -> None:
+    """As many units are under way at once as were asked for, or as the target's distance wants: these wait for one another."""
+    path = tmp_path / "begun"
+    path.touch()
+
+    def work(_self: object, changes: mirror.Changes, _tell: object) -> mirror.Outcome:
+        with path.open("ab") as file:
+            file.write(b"x")
+        while path.stat().st_size < expected:
+            os.sched_yield()
+        return mirror.Outcome(changes.unit, "up to date")
+
+    monkeypatch.setattr(mirror._Worker, "__call__", work)
+    crews: list[int] = []
+    monkeypatch.setattr(spread, "shares", lambda *given, real=spread.shares: crews.extend(real(*given)) or crews)
+    wanted = [mirror.Changes(Unit(str(number), ""), Manifest(), Manifest(), first=new) for number in range(20)]
+    options = mirror.Settings(target="", kept="", work="", scratch="", **more)
+    assert len(list(mirror.mirror(wanted, options, mirror.Tally()))) == 20
+    assert sum(crews) == expected or (expected == 1 and not crews)

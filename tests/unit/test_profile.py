@@ -22,7 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     StaleError,
     UsageError,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.host import HostFacts
+from ansible_collections.homelab.repoman.plugins.module_utils.host import HostFacts, account
 from ansible_collections.homelab.repoman.plugins.module_utils.profile import Installed, Library, ProfileEntry, Template
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -319,18 +319,28 @@ def test_a_user_file_shadows_a_vendor_file(library: Library) -> None:
     assert profile.lookup_vendor("both", library) == Template("both", "vendor", theirs, False, "description: theirs\n")
 
 
-def test_vendor_files_may_come_along_with_the_task(library: Library) -> None:
-    """A file of the vendor directory comes first, the user's before both."""
-    handed = Library(library.users, library.vendors, {"handed": "description: handed\n", "both": "description: handed\n"})
-    add(library.vendors, "both", "description: theirs\n")
+def test_vendor_files_may_come_along_with_the_task(tmp_path: Path) -> None:
+    """They count only where there is no vendor directory; the user's files come before them."""
+    params = {"user_dir": str(tmp_path / "mine"), "vendor_dir": str(tmp_path / "theirs")}
+    params |= {"vendor_templates": {"handed": "description: handed\n", "both": "description: handed\n"}}
+    (tmp_path / "mine").mkdir()
+    handed = profile.library_of(params, account())
     assert profile.lookup("handed", handed).text == "description: handed\n"
     assert profile.lookup("handed", handed).source == "vendor"
-    assert profile.lookup("both", handed).text == "description: theirs\n"
-    mine = add(library.users, "handed", "description: mine\n")
+    mine = add(handed.users, "handed", "description: mine\n")
     found = profile.lookup("handed", handed)
     assert (found.file_path, found.source, found.shadows) == (mine, "user", True)
     assert profile.lookup_vendor("handed", handed).text == "description: handed\n"
     assert [entry.name for entry in profile.list_all(handed, {}, HOST)] == ["both", "handed"]
+    (tmp_path / "theirs").mkdir()
+    add(handed.vendors, "both", "description: theirs\n")
+    there = profile.library_of(params, account())
+    assert profile.lookup("both", there).text == "description: theirs\n"
+    assert not profile.lookup("handed", there).shadows
+    assert [entry.name for entry in profile.list_all(there, {}, HOST)] == ["both", "handed"]
+    Path(mine).unlink()
+    with pytest.raises(NotKnownError):
+        profile.lookup("handed", there)
 
 
 @pytest.mark.parametrize("name", ["mine", "theirs"])

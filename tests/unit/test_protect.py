@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -152,6 +154,54 @@ def test_what_does_not_exist_is_refused(repo: Path) -> None:
     with pytest.raises(NotKnownError) as error:
         protected(repo)
     assert error.value.hints == [f"mkdir {repo}/.git/hooks"]
+
+
+@pytest.mark.parametrize("part", [".git", ".git/modules", ".git/worktrees", ".git/modules/deep/library", ".git/config"])
+def test_what_cannot_be_read_is_named(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str], part: str) -> None:
+    """A container can make what the user may not look at; that is a sentence."""
+    path = short_dir / "demo"
+    git("init", "-q", str(path), cwd=short_dir)
+    for directory in (".git/worktrees", ".git/modules/deep/library"):
+        (path / directory).mkdir(parents=True)
+    git("config", "extensions.worktreeConfig", "true", cwd=path)
+    (path / part).chmod(0)
+    try:
+        said = unprivileged(lambda: protected(path))
+    finally:
+        (path / part).chmod(0o700)
+    assert f"NotKnownError: cannot read {path / part}" in said and said.rstrip().endswith(": Permission denied.")
+
+
+def test_what_has_no_end_is_refused(repo: Path) -> None:
+    """Directories and links that a container made to be followed for ever."""
+    deep = repo / ".git/modules"
+    for _level in range(60):
+        deep = deep / "a"
+    deep.mkdir(parents=True)
+    with pytest.raises(ConflictError, match="is too deep"):
+        protected(repo)
+    shutil.rmtree(repo / ".git/modules")
+    deep = repo / ".git"
+    for _level in range(30):
+        deep = deep / "modules/a"
+        (deep / "hooks").mkdir(parents=True)
+        (deep / "HEAD").touch()
+    with pytest.raises(ConflictError, match="is too deep"):
+        protected(repo, "hooks")
+    shutil.rmtree(repo / ".git/modules")
+    for number in range(2001):
+        (repo / ".git/worktrees" / str(number)).mkdir(parents=True)
+    with pytest.raises(ConflictError, match="has more in it than the 2000 entries"):
+        protected(repo)
+    shutil.rmtree(repo / ".git")
+    for number in range(1100):
+        (repo / f"link{number}").symlink_to(f"link{number + 1}")
+    (repo / ".git").write_text("gitdir: link0\n")
+    with pytest.raises(ConflictError, match="more than 40 links on its way, so"):
+        protected(repo)
+    (repo / ".git").write_text(f"gitdir: {'a/' * (1 << 19)}\n")
+    with pytest.raises(ConflictError, match=r"is too long: .*, so"):
+        protected(repo)
 
 
 def test_a_device_has_a_name_that_incus_takes(repo: Path, tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ DETECTED = ["detected:", "  user         me", "  home         /home/me", "  LAN 
 
 def project(name: str = "isurus", **more: Any) -> Data:
     """Return the result of ``repoman_project`` for one project."""
-    line = {"name": name, "action": "created", "steps": [f"create container {name}", f"start {name}"], "changed": True} | more
+    steps = [f"create container {name}", f"start {name}"]
+    line = {"name": name, "action": "created", "steps": steps, "differences": [], "changed": True} | more
     return {"changed": line["changed"], "projects": [line]}
 
 
@@ -324,6 +325,10 @@ class TestProjects:
         """Each step, and how to get in."""
         assert told("new", PROJECT)[0] == ["==> create container isurus", "==> start isurus", "next: repoman shell isurus"]
         assert told("new", PROJECT, check=True)[0] == ["would create container isurus", "would start isurus"]
+        differing = project(action="updated", steps=["do it"], differences=["key a was changed", "device b\x1b is missing"])
+        lines = ["isurus differs: key a was changed", "isurus differs: device b\\x1b is missing"]
+        assert told("new", differing)[0] == [*lines, "==> do it", "next: repoman shell isurus"]
+        assert told("new", differing, check=True)[0] == [*lines, "would do it"]
         assert told("new", UNCHANGED)[0] == ["==> isurus is up to date", "next: repoman shell isurus"]
         assert told("new", UNCHANGED, check=True)[0] == ["nothing to do: isurus is as it should be"]
 

@@ -195,12 +195,130 @@ def test_paths_alone(world: BackupWorld) -> None:
     assert os.readlink(world.root / "to/link") == "/etc/passwd"
 
 
+@pytest.fixture
+def sharks(world: BackupWorld) -> BackupWorld:
+    """The same with two projects below one directory."""
+    (world.repos / "sharks").mkdir(mode=0o750)
+    world.git("sharks/lamna")
+    world.git("sharks/mako")
+    world.write("sharks/lamna/src/f")
+    world.project("lamna", repo='"sharks/lamna"')
+    assert world.sync()["changed"]
+    return world
+
+
+def test_a_project_inside_a_directory_is_restored_alone(sharks: BackupWorld) -> None:
+    """Of a project below a directory only what is the project's is restored, replaced and saved."""
+    repo, other = sharks.repos / "sharks/lamna", sharks.repos / "sharks/mako"
+    sharks.write("sharks/mako/mine", "precious\n")
+    sharks.write("sharks/lamna/src/f", "precious\n")
+    before, others = seen(repo), seen(other)
+    with pytest.raises(ConflictError, match="sharks/lamna exists") as caught:
+        sharks.restore("lamna")
+    assert caught.value.hints[0].endswith("repoman restore lamna --to DIR")
+    predicted = sharks.restore("lamna", check=True, overwrite=True)
+    assert seen(repo) == before
+    done = sharks.restore("lamna", overwrite=True)
+    assert predicted["diff"] == done["diff"]
+    assert done["restored"]["to"] == str(repo)
+    assert done["restored"]["has_container"]
+    assert differences(sharks.backup / "sharks/lamna", repo) == []
+    assert seen(Path(done["restored"]["saved"])) == before
+    assert seen(other) == others
+    assert not sharks.restore("lamna", overwrite=True)["changed"]
+
+
+def test_a_project_inside_a_directory_is_restored_elsewhere(sharks: BackupWorld, tmp_path: Path) -> None:
+    """Elsewhere it is a directory of its own; an earlier state too."""
+    result = sharks.restore("lamna", to=str(tmp_path / "to"))
+    assert not result["restored"]["has_container"]
+    assert differences(sharks.repos / "sharks/lamna", tmp_path / "to") == []
+    assert (tmp_path / "to").stat().st_mode == (sharks.repos / "sharks/lamna").stat().st_mode
+    sharks.write("sharks/lamna/src/f", "changed\n")
+    sharks.write("sharks/lamna/src/new")
+    when = next_run(sharks)
+    sharks.restore("lamna", **{"from": when, "to": str(tmp_path / "old")})
+    assert (tmp_path / "old/src/f").read_text() == "text\n"
+    assert not (tmp_path / "old/src/new").exists()
+    assert git(tmp_path / "old", "fsck", "--full") == ""
+    (kept,) = sharks.sync(list_kept="lamna")["kept"]
+    assert kept["path"].endswith("sharks/lamna")
+    assert sharks.sync(list_kept="sharks")["kept"][0]["files"] == kept["files"]
+
+
+def test_paths_of_a_project_inside_a_directory(sharks: BackupWorld, tmp_path: Path) -> None:
+    """Paths are the project's, there and elsewhere."""
+    sharks.write("sharks/lamna/src/f", "precious\n")
+    done = sharks.restore("lamna", paths=["src/f"], overwrite=True)
+    assert not done["restored"]["has_container"]
+    assert (sharks.repos / "sharks/lamna/src/f").read_text() == "text\n"
+    assert (Path(done["restored"]["saved"]) / "src/f").read_text() == "precious\n"
+    sharks.restore("lamna", paths=["src/f"], to=str(tmp_path / "to"))
+    assert [str(path.relative_to(tmp_path / "to")) for path in (tmp_path / "to").rglob("*")] == ["src", "src/f"]
+    with pytest.raises(NotKnownError, match="'nowhere' in the backup of lamna"):
+        sharks.restore("lamna", paths=["nowhere"])
+
+
+@pytest.mark.parametrize("there", ["nothing", "empty", "others"])
+def test_a_project_inside_a_directory_comes_back(sharks: BackupWorld, there: str) -> None:
+    """Deleted, alone or with the directory it was in, it comes back as it was, and alone."""
+    mode = (sharks.repos / "sharks").stat().st_mode
+    shutil.rmtree(sharks.repos / "sharks")
+    if there != "nothing":
+        (sharks.repos / "sharks").mkdir()
+    if there == "others":
+        sharks.write("sharks/other")
+    done = sharks.restore("lamna")
+    assert done["restored"]["saved"] == ""
+    assert "restore lamna" in done["steps"][0]
+    assert sorted(os.listdir(sharks.repos / "sharks")) == ["lamna"] + ["other"] * (there == "others")
+    assert differences(sharks.backup / "sharks/lamna", sharks.repos / "sharks/lamna") == []
+    assert there == "others" or (sharks.repos / "sharks").stat().st_mode == mode
+    assert not sharks.restore("lamna")["changed"]
+
+
+def test_a_link_on_the_way_to_a_project_is_not_followed(sharks: BackupWorld, tmp_path: Path) -> None:
+    """Whoever may write to the directory above a project cannot turn its restore to another place."""
+    (tmp_path / "outside/lamna").mkdir(parents=True)
+    sharks.write("sharks/deep/lamna/file")
+    sharks.project("deep", repo='"sharks/deep/lamna"')
+    sharks.sync()
+    shutil.rmtree(sharks.repos / "sharks/deep")
+    (sharks.repos / "sharks/deep").symlink_to(tmp_path / "outside")
+    with pytest.raises(ConflictError, match="no directory"):
+        sharks.restore("deep", overwrite=True)
+    assert os.listdir(tmp_path / "outside/lamna") == []
+    sharks.sync()
+    assert os.readlink(sharks.backup / "sharks/deep") == str(tmp_path / "outside")
+    with pytest.raises(NotKnownError, match="no backup of deep"):
+        sharks.restore("deep", to=str(tmp_path / "to"))
+
+
 def test_loose_files(world: BackupWorld) -> None:
     """Loose files come back among the directories."""
     (world.repos / "notes.txt").unlink()
     assert world.restore("(loose files)")["changed"]
     assert (world.repos / "notes.txt").read_text() == "text\n"
     assert (world.repos / "plain").is_dir()
+
+
+def test_what_lay_in_the_target_before_is_not_restored(world: BackupWorld) -> None:
+    """Files of others in the target are no loose files; where this machine knows nothing of the backup, all are."""
+    (world.backup / "photos.zip").write_text("photos")
+    (world.repos / "notes.txt").unlink()
+    assert world.restore("(loose files)")["restored"]["files"] == 1
+    assert sorted(os.listdir(world.repos)) == ["isurus", "notes.txt", "plain"]
+    with pytest.raises(NotKnownError):
+        world.restore("(loose files)", paths=["photos.zip"])
+    world.write("notes.txt", "changed\n")
+    when = next_run(world)
+    (world.repos / "notes.txt").unlink()
+    (world.state / "manifests").rename(world.state / "elsewhere")
+    world.restore("(loose files)", to=str(world.root / "all"))
+    assert sorted(os.listdir(world.root / "all")) == ["notes.txt", "photos.zip"]
+    (world.state / "elsewhere").rename(world.state / "manifests")
+    world.restore("(loose files)", to=str(world.root / "old"), **{"from": when})
+    assert [path.read_text() for path in (world.root / "old").iterdir()] == ["text\n"]
 
 
 @pytest.mark.parametrize("path", ["../isurus/README", "/etc/passwd", "src/../../isurus", "", "a\0b"])
@@ -438,6 +556,9 @@ def test_what_a_restore_saved_may_be_deleted(world: BackupWorld) -> None:
     assert world.sync()["changed"]
     assert (world.backup / saved.name / "README.md").read_text() == "a line that the backup has not\n"
     shutil.rmtree(saved)
+    verified = world.sync(verify=True)
+    assert "failed" not in verified
+    assert {line["action"] for line in verified["units"]} == {"same"}
     predicted, done = world.sync(check=True), world.sync()
     assert "failed" not in done
     assert not (world.backup / saved.name).exists()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON
-from ansible_collections.homelab.repoman.plugins.modules import repoman_project, repoman_registry
+from ansible_collections.homelab.repoman.plugins.modules import repoman_profile, repoman_project, repoman_registry, repoman_restore
 
 from repoman import cli
 
@@ -74,6 +74,9 @@ def test_common_options_are_those_of_the_modules(role: str) -> None:
     assert {name: options[name]["type"] for name in COMMON.keys() - HANDED} == {
         name: option["type"] for name, option in COMMON.items() if name not in HANDED
     }
+    for block in yaml.safe_load((ROLES / role / "tasks/main.yml").read_text()):  # by name: the group's are the play's
+        used = {key for task in block["block"] for key in task if key.startswith("homelab.repoman.")}
+        assert block["module_defaults"] == dict.fromkeys(used, "{{ repoman_common_options }}")
     handed_on = yaml.safe_load((ROLES / role / "vars/main.yml").read_text())["repoman_common_options"]
     assert set(re.findall(r"'(\w+)': repoman_(\w+) \|", handed_on)) == {(name, name) for name in COMMON.keys() - HANDED}
 
@@ -93,7 +96,7 @@ def test_setup_is_the_registry() -> None:
     keys["output"] = module["output"]
     for name, option in keys.items():
         assert (form(options[name]), options[name]["description"]) == (form(option), option["description"])
-    assert set(options) - keys.keys() - COMMON.keys() == {"profiles", "all_profiles", "lan_ip"}
+    assert set(options) - keys.keys() - COMMON.keys() == {"profiles", "all_profiles", "lan_ip", "predict"}
 
 
 def test_new_is_the_project() -> None:
@@ -116,6 +119,52 @@ def test_command_agrees_with_new() -> None:
     assert plain(projects["profiles"]["description"]).startswith("profiles of the container")
     assert arguments["profile"].help.startswith("profile of the container")
     assert arguments["no-backup"].settings["action"] == "store_true" and projects["backup"]["type"] == "bool"
+
+
+def arguments_of(words: str) -> dict[str, cli.Argument]:
+    """Return the arguments of a verb that its help tells of, as the options of a role or module are called."""
+    arguments = cli.VERBS_BY_WORDS[words].arguments
+    return {argument.names[-1].lstrip("-").replace("-", "_"): argument for argument in arguments if argument.help}
+
+
+def typed(description: Any) -> str:
+    """Return a description as the help puts it: an option of the role as it is typed."""
+    return re.sub(r"repoman_sync_(\w+)", lambda option: f"--{option[1].replace('_', '-')}", plain(description))
+
+
+def test_command_agrees_with_sync() -> None:
+    """Each argument of ``repoman sync`` is an option of the role, explained in its words."""
+    options, arguments = options_of("sync"), arguments_of("sync")
+    told = {name: argument.help.removesuffix("; see below") for name, argument in arguments.items()}
+    assert told == {name: typed(options[f"sync_{name}"]["description"]) for name in arguments}
+    flags = {name for name, argument in arguments.items() if argument.settings.get("action") == "store_true"}
+    assert flags == {name for name in arguments if options[f"sync_{name}"]["type"] == "bool"}
+
+
+def test_command_agrees_with_restore() -> None:
+    """Each argument of ``repoman restore`` is an option of the module, explained in its words."""
+    options, arguments = documented(repoman_restore), arguments_of("restore")
+    path = arguments.pop("path")
+    assert {name: argument.help for name, argument in arguments.items()} == {
+        name: plain(options[name]["description"]) for name in ("name", "to", "from", "overwrite")
+    }
+    assert plain(options["paths"]["description"]).startswith("only these paths of the repository")
+    assert path.help.startswith("only this path of the repository") and path.settings["action"] == "append"
+
+
+def test_command_agrees_with_profile_install() -> None:
+    """What to install is told in the words of the role setup, and of the module."""
+    options, arguments = options_of("setup"), arguments_of("profile install")
+    assert {name: argument.help for name, argument in arguments.items()} == {
+        "names": plain(options["profiles"]["description"]),
+        "all": plain(options["all_profiles"]["description"]),
+    }
+    assert options["all_profiles"]["description"] == documented(repoman_profile)["all"]["description"]
+
+
+def test_command_setup_takes_no_option_of_the_role() -> None:
+    """All that ``repoman setup`` takes is about asking; what is set up otherwise is set by the role, or in the registry."""
+    assert list(arguments_of("setup")) == ["non_interactive"]
 
 
 def test_roles_need_nothing_that_is_not_there(role: str) -> None:

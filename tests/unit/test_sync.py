@@ -26,6 +26,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     RepomanError,
     UsageError,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.module import answer
 from backupworld import BackupWorld, differences, git, killed_after, seen, tmpfs
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -105,6 +106,51 @@ def test_the_first_run_is_predicted_done_and_not_done_again(world: BackupWorld) 
     assert not again["diff"]
     assert seen(world.backup / "isurus") | seen(world.backup / "plain") == before
     assert not world.sync(check=True)["changed"]
+
+
+def test_a_damaged_repository_is_told_of_each_time(world: BackupWorld) -> None:
+    """Its first copy is as damaged; no run after it says that all is well, until it is."""
+    blob = git(world.repos / "isurus", "rev-parse", "HEAD:README").strip()
+    lost = world.repos / "isurus/.git/objects" / blob[:2] / blob[2:]
+    lost.rename(world.root / "lost")
+    for more in ({"init": True, "allow_local": True}, {}, {"full": True}, {}):
+        result = world.sync(**more)
+        assert line(result, "isurus")["action"] == "failed"
+        assert "is damaged" in result["msg"]
+    assert world.differences() == []
+    (world.root / "lost").rename(lost)
+    assert line(world.sync(), "isurus")["action"] == "synced"
+    assert not world.sync(full=True)["changed"]
+
+
+def test_a_stale_lock_is_nobodys_difference(world: BackupWorld) -> None:
+    """A lock that a killed git left is not backed up: no run plans it, none misses it."""
+    world.init()
+    world.write("isurus/.git/index.lock", "")
+    assert world.sync()["changed"]  # the time of the directory
+    for more in ({}, {"full": True}, {"full": True}):
+        assert not world.sync(check=True, **more)["changed"]
+        assert not world.sync(**more)["changed"]
+    assert set(actions(world.sync(verify=True)).values()) == {"same"}
+    (world.backup / "isurus/lost").write_text("x")
+    assert line(world.sync(verify=True), "isurus")["differences"] == ["*deleting   lost", ".d..t...... ./"]
+
+
+def test_the_first_run_makes_its_directory(world: BackupWorld) -> None:
+    """Where only the parent of backup_root is there, the first run is predicted and done; what is not there is not made unasked."""
+    registered = world.registry.read_text().replace('/backup"', '/nfs/deep/repos"')
+    world.registry.write_text(registered)
+    (world.root / "nfs").mkdir()
+    with pytest.raises(ConflictError, match="there is no such directory"):
+        world.sync()
+    predicted = world.sync(check=True, init=True, allow_local=True)
+    assert os.listdir(world.root / "nfs") == []
+    done = world.init()
+    assert (done["steps"], done["diff"]) == (predicted["steps"], predicted["diff"])
+    assert set(actions(done).values()) == set(actions(predicted).values()) == {"synced"}
+    differ = differences(world.repos, world.root / "nfs/deep/repos", "--exclude=/.repoman")
+    assert [text for text in differ if not text.endswith(" ./")] == []
+    assert not world.sync()["changed"]
 
 
 def test_what_a_run_replaces_and_removes_is_kept(world: BackupWorld) -> None:
@@ -210,6 +256,84 @@ def test_directories_cannot_be_called_as_ours(world: BackupWorld) -> None:
         "(loose files)": "failed", ".repoman": "failed", "isurus": "synced", "plain": "synced",
     }  # fmt: skip
     assert "evil" not in world.ours("mirror.toml").read_text()
+
+
+def test_a_project_inside_a_directory_is_backed_up_with_it(world: BackupWorld) -> None:
+    """Of projects below one directory all is backed up as one; that one of them wants none is told, and takes nothing from the others."""
+    world.git("sharks/lamna")
+    world.git("sharks/mako")
+    world.project("lamna", repo='"sharks/lamna"', backup="false")
+    world.project("mako", repo='"sharks/mako"')
+    result = world.init()
+    assert actions(result)["sharks"] == "synced"
+    assert (world.backup / "sharks/mako/README").exists()
+    assert world.last_sync("mako")
+    (warning,) = result["warnings"]
+    assert "'lamna' cannot be honoured: sharks is" in warning
+    assert actions(world.sync(names=["lamna"])) == actions(world.sync(names=["mako"])) == {"sharks": "unchanged"}
+    assert not world.sync(names=["isurus"])["warnings"]
+
+
+def test_a_directory_that_is_left_out_takes_projects_with_it_and_says_so(world: BackupWorld) -> None:
+    """A directory with backup = false is left out with the projects in it; that is told."""
+    world.git("sharks/mako")
+    world.project("fish", repo='"sharks"', backup="false")
+    world.project("mako", repo='"sharks/mako"')
+    result = world.init()
+    assert "sharks" not in actions(result)
+    (warning,) = result["warnings"]
+    assert "'mako' is not backed up" in warning
+    with pytest.raises(ConflictError, match="'fish' has backup = false, so sharks is not backed up"):
+        world.sync(names=["mako"])
+
+
+def test_a_project_that_is_a_link_is_what_it_points_at(world: BackupWorld) -> None:
+    """A project whose repository is a link in repos_root is backed up where the link points."""
+    (world.repos / "link").symlink_to("isurus")
+    world.project("shark", repo='"link"')
+    world.init()
+    first = world.last_sync("shark")
+    assert first
+    for params in ({}, {"allow_shrink": True}):
+        assert actions(world.sync(names=["shark"], **params)) == {"isurus": "unchanged"}
+    assert os.readlink(world.backup / "link") == "isurus"
+
+
+def test_a_project_outside_is_refused_by_name(world: BackupWorld) -> None:
+    """A project outside repos_root has no backup, and naming it means nothing else."""
+    outside = world.root / "elsewhere"
+    outside.mkdir()
+    (world.repos / "away").symlink_to(outside)
+    world.init()
+    world.project("out", repo=f'"{outside}"')
+    world.project("root", repo='"."')
+    world.project("away")
+    for name in ("out", "root", "away"):
+        for run in (
+            lambda name=name: world.sync(names=[name]),
+            lambda name=name: world.sync(names=[name], allow_shrink=True),
+            lambda name=name: world.sync(list_kept=name),
+            lambda name=name: world.restore(name, check=True, overwrite=True),
+        ):
+            with pytest.raises(ConflictError, match="is not inside repos_root"):
+                run()
+
+
+def test_a_name_without_repository_and_mirror(world: BackupWorld) -> None:
+    """Of a project that has neither repository nor mirror that is said; with shrinking allowed there is nothing to do."""
+    world.project("isurus")
+    world.init()
+    shutil.rmtree(world.repos / "isurus")
+    assert actions(world.sync(names=["isurus"], allow_shrink=True)) == {"isurus": "gone"}
+    noted = world.last_sync("isurus")
+    wait_for_another_second(noted)
+    for check in (True, False):
+        result = world.sync(check, names=["isurus"], allow_shrink=True)
+        assert actions(result) == {"isurus": "unchanged"}
+        assert not result["changed"]
+        assert "neither a repository nor a mirror" in line(world.sync(check, names=["isurus"]), "isurus")["msg"]
+    assert "neither" in line(world.sync(verify=True, names=["isurus"]), "isurus")["msg"]
+    assert world.last_sync("isurus") == noted
 
 
 def test_odd_names_arrive(world: BackupWorld) -> None:
@@ -481,6 +605,33 @@ def test_root_serves_another_and_an_unreadable_project_fails_alone(monkeypatch: 
         assert world.last_sync("isurus")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to serve another")
+def test_what_cannot_be_had_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be had on the target is told once of each unit, not again by each run; of a unit that was put away it is forgotten."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        root = Path(name)
+        root.chmod(0o755)
+        world = BackupWorld(root, user="nobody")
+        world.write("foreign/file")
+        for path in (root, world.registry, world.backup, world.repos, world.repos / "foreign"):
+            os.chown(path, 65534, 65534)
+
+        def notes(**params: Any) -> list[str]:
+            world.write("foreign/file", f"{time.monotonic_ns()}\n")
+            return [note.split()[0] for note in line(world.sync(**params), "foreign").get("notes", [])]
+
+        assert notes(check=True, init=True, allow_local=True) == []
+        assert notes(init=True, allow_local=True) == ["owners"]
+        assert notes() == notes(full=True) == []
+        shutil.rmtree(world.repos / "foreign")
+        world.write("stays")
+        world.sync(names=["foreign"], allow_shrink=True)
+        world.write("foreign/file")
+        os.chown(world.repos / "foreign", 65534, 65534)
+        assert notes() == ["owners"]
+        assert notes() == []
+
+
 def test_an_unreadable_directory_stops_nothing_else(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """A directory that cannot be read is named each time, its mirror stays, and all else is mirrored; predicted as it is done."""
     world = BackupWorld(short_dir)
@@ -588,6 +739,35 @@ def test_a_target_that_is_not_mounted_is_refused(world: BackupWorld) -> None:
     assert not list(world.backup.iterdir())
 
 
+def test_a_prediction_allows_for_what_an_earlier_task_makes(world: BackupWorld) -> None:
+    """A mount, a repository, the registry: in check mode each is an error that may come to be none; others are not."""
+    for params in ({}, {"init": True}):
+        assert answer(sync.run, world.params(**params), True)["exit_code"] == ConflictError.exit_code
+        said = answer(sync.run, world.params(predict=True, **params), True)
+        assert said["changed"] and not said.get("failed") and "no error in check mode" in said["warnings"][0]
+        assert answer(sync.run, world.params(predict=True, **params), False)["failed"]
+    world.init()
+    assert answer(sync.run, world.params(predict=True, names=["later"]), True)["changed"]
+    text = world.registry.read_text()
+    foreseen = {"predict": True, "registry_text": text.replace('/repos"', '/elsewhere"')}
+    assert "elsewhere" in answer(sync.run, world.params(**foreseen), True)["warnings"][0]
+    assert not answer(sync.run, world.params(**foreseen, registry_text_path="~/other.toml"), True)["changed"]
+    world.registry.unlink()
+    assert "there is no registry" in answer(sync.run, world.params(predict=True), True)["warnings"][0]
+    assert not answer(sync.run, world.params(predict=True, registry_text=text), True)["changed"]
+    world.registry.write_text("[repoman]\nschema = 99\n")
+    assert answer(sync.run, world.params(predict=True), True)["failed"]
+
+
+def test_the_first_run_makes_the_directory(world: BackupWorld) -> None:
+    """With init a directory that is not there yet is made, as check mode says."""
+    world.backup.rmdir()
+    predicted = world.sync(check=True, init=True, allow_local=True)
+    assert not world.backup.exists()
+    assert world.init()["steps"] == predicted["steps"]
+    assert differences(world.repos / "isurus", world.backup / "isurus") == []
+
+
 def test_a_read_only_target_is_refused(world: BackupWorld) -> None:
     """A read-only target is refused; the run after that is clean."""
     with tmpfs(world.backup):
@@ -617,8 +797,58 @@ def test_a_target_that_fills_keeps_the_old_mirrors(world: BackupWorld) -> None:
         assert held
         assert held[0].read_text() == "x" * 6_000_000
         assert git(world.backup / "isurus", "fsck", "--full") == ""
+        assert os.listdir(world.ours("work")) == ["new"]
         subprocess.run(["mount", "-o", "remount,size=80m", str(world.backup)], check=True)
         world.sync()
+        assert world.differences() == []
+
+
+def test_a_project_that_does_not_fit_blocks_nobody(world: BackupWorld) -> None:
+    """A new project that does not fit fails, leaves nothing that takes the others' space, and is done once there is room."""
+    with tmpfs(world.backup, "size=20m"):
+        world.sync(init=True)
+        for number in range(6):
+            world.write(f"huge/{number}", "z" * 5_000_000)
+        for turn in range(2):
+            world.write("plain/new", "y" * 6_000_000 + str(turn))
+            result = world.sync(names=["huge"])
+            assert "No space left" in line(result, "huge")["msg"]
+            assert os.listdir(world.ours("work") / "new") == []
+            assert actions(world.sync(names=["plain"], keep_days=0)) == {"plain": "synced"}
+            shutil.rmtree(world.ours("kept"), ignore_errors=True)
+        subprocess.run(["mount", "-o", "remount,size=80m", str(world.backup)], check=True)
+        assert actions(world.sync())["huge"] == "synced"
+        assert world.differences() == []
+
+
+def test_a_first_copy_that_nobody_wants_any_more_is_cleared_away(world: BackupWorld) -> None:
+    """What a killed run began of a project goes with the project; what it began of others stays, also where only one is named."""
+    world.project("private", repo='"private"', backup="false")
+    world.write("private/file")
+    world.init()
+    world.write("later/file")
+    for name in ("gone", "later", "private"):
+        (world.ours("work/new") / name).mkdir(parents=True)
+        (world.ours("work/new") / name / "begun").touch()
+    world.sync(check=True)
+    assert len(os.listdir(world.ours("work/new"))) == 3
+    world.sync(names=["isurus"])
+    assert os.listdir(world.ours("work/new")) == ["later"]
+    assert actions(world.sync())["later"] == "synced"
+    assert os.listdir(world.ours("work/new")) == []
+    assert world.differences("--exclude=/private") == []
+
+
+def test_what_has_expired_makes_room(world: BackupWorld) -> None:
+    """A target that is full of what was kept long enough is no full target."""
+    with tmpfs(world.backup, "size=20m"):
+        world.sync(init=True)
+        old = world.ours("kept") / "20200101T000000Z/plain/old"
+        old.parent.mkdir(parents=True)
+        old.write_bytes(b"x" * 17_000_000)
+        world.write("plain/new")
+        assert actions(world.sync())["plain"] == "synced"
+        assert not old.exists()
         assert world.differences() == []
 
 
@@ -716,6 +946,23 @@ def test_verify_tells_and_changes_nothing(world: BackupWorld) -> None:
     assert result["failed"]
     assert result["exit_code"] == 1
     assert seen(world.root) == before
+
+
+def test_what_lay_in_the_target_before_is_no_loose_file(world: BackupWorld) -> None:
+    """Files of others in an adopted target are neither differences nor restored; loose files of ours that are gone from the source are."""
+    (world.backup / "photos.zip").write_text("photos")
+    world.write("other.txt")
+    world.init()
+    (world.backup / "later.zip").write_text("later")
+    assert set(actions(world.sync(verify=True)).values()) == {"same"}
+    (world.repos / "other.txt").unlink()
+    for lost in (False, True):
+        if lost:
+            shutil.rmtree(world.state / "manifests")
+        verified = line(world.sync(verify=True), "(loose files)")
+        assert verified["differences"] == ["*deleting   other.txt"]
+    world.sync(full=True)
+    assert (world.backup / "other.txt").exists()  # it is not known any more whose it is
 
 
 def test_verify_needs_a_backup(world: BackupWorld) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -169,6 +170,12 @@ def test_a_second_run_is_refused_and_a_third_is_not(tmp_path: Path, marked: Targ
         pass
     with target.locked(marked, state, me):
         pass
+
+
+def test_what_fails_under_the_lock_is_not_the_locks(tmp_path: Path, marked: Target, me: Account) -> None:
+    """A process that cannot be made, while the lock is held, is not told as another run's work."""
+    with pytest.raises(BlockingIOError, match="temporarily"), target.locked(marked, tmp_path / "state", me):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def test_a_run_is_announced_on_the_target(marked: Target) -> None:

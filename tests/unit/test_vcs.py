@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -489,14 +491,151 @@ def by_ref(ground: Ground, path: Path) -> None:
     (path / ".git/refs/heads/main").symlink_to(outside(ground) / "refs/heads/main")
 
 
-@pytest.mark.parametrize("lead", [by_git_file, by_link, by_common, by_objects, by_alternates, by_index, by_ref])
+def by_quoted_alternates(ground: Ground, path: Path) -> None:
+    """Lead outside by alternates, in quotes that only git takes away."""
+    (path / ".git/objects/info/alternates").write_text(f'"{outside(ground)}/objects"\n')
+
+
+def by_link_that_is_hidden(ground: Ground, path: Path) -> None:
+    """Lead outside by alternates, through a name that ends with what is no end of a line to git."""
+    (path / ".git/objects/x\r").symlink_to(outside(ground) / "objects")
+    (path / ".git/objects/info/alternates").write_text("x\r")
+
+
+def by_links_in_a_row(ground: Ground, path: Path) -> None:
+    """Lead outside by an index that is as many links away as the kernel follows."""
+    by_index(ground, path)
+    for number in range(39):
+        (path / ".git/index").rename(path / f".git/{number}")
+        (path / ".git/index").symlink_to(str(number))
+
+
+@pytest.mark.parametrize(
+    "lead",
+    [
+        by_git_file,
+        by_link,
+        by_common,
+        by_objects,
+        by_alternates,
+        by_quoted_alternates,
+        by_link_that_is_hidden,
+        by_index,
+        by_links_in_a_row,
+        by_ref,
+    ],
+)
 def test_git_leads_outside(ground: Ground, lead: Callable[[Ground, Path], None]) -> None:
     """What leads out of repos_root is not followed, and said; the same leads plain git there."""
     path = ground.git()
     lead(ground, path)
     ground.run("git", "rev-parse", "HEAD", cwd=path)
     state = ground.look(path)
-    assert "leads outside" in state["problem"] and not state["commit"]
+    assert re.search("leads outside|is quoted", state["problem"]) and not state["commit"]
+
+
+def alternates_of_themselves(ground: Ground, path: Path, lines: int) -> None:
+    """Have a repository borrow its own objects."""
+    (path / ".git/objects/info/alternates").write_text(".\n" * lines)
+
+
+def alternates_in_a_fan(ground: Ground, path: Path) -> None:
+    """Have it borrow from many places, in two steps."""
+    for name in range(50):
+        for inner in (f"a{name}/info", f"b{name}"):
+            (path / ".git/objects" / inner).mkdir(parents=True)
+        (path / f".git/objects/a{name}/info/alternates").write_text(f"../b{name}\n")
+    (path / ".git/objects/info/alternates").write_text("".join(f"a{name}\n" for name in range(50)))
+
+
+def links_without_end(ground: Ground, path: Path) -> None:
+    """Put links that lead to each other where the index was."""
+    for number in range(1100):
+        (path / f".git/link{number}").symlink_to(f"link{number + 1}")
+    (path / ".git/index").unlink()
+    (path / ".git/index").symlink_to("link0")
+
+
+def long_path(ground: Ground, path: Path) -> None:
+    """Name a git directory by a path that has no end either."""
+    shutil.rmtree(path / ".git")
+    (path / ".git").write_text(f"gitdir: {'a/' * (7 << 20)}\n")
+
+
+def many_entries(ground: Ground, path: Path) -> None:
+    """Fill the git directory."""
+    for number in range(safe_vcs.ENTRIES):
+        (path / f".git/x{number}").touch()
+
+
+def large_shared_indexes(ground: Ground, path: Path) -> None:
+    """Make an index that names many others, all of which are large and take no space."""
+    names = [f"{number:064x}" for number in range(3)]
+    (path / ".git/index").write_bytes(b"".join(b"link" + bytes(4) + bytes.fromhex(name) for name in names))
+    for name in names:
+        (path / f".git/sharedindex.{name}").touch()
+        os.truncate(path / f".git/sharedindex.{name}", safe_vcs.COPY_BYTES // 2)
+
+
+def large_reftable(ground: Ground, path: Path) -> None:
+    """Make tables of refs that are large and take no space."""
+    ground.run("git", "config", "core.repositoryFormatVersion", "1", cwd=path)
+    ground.run("git", "config", "extensions.refStorage", "reftable", cwd=path)
+    (path / ".git/reftable").mkdir()
+    for number in range(safe_vcs.COPY_BYTES // safe_vcs.REFS_BYTES + 1):
+        (path / f".git/reftable/{number}").touch()
+        os.truncate(path / f".git/reftable/{number}", safe_vcs.REFS_BYTES)
+
+
+def many_reftables(ground: Ground, path: Path) -> None:
+    """Make many tables."""
+    large_reftable(ground, path)
+    for number in range(200):
+        (path / f".git/reftable/{number}").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("plant", "problem"),
+    [
+        (partial(alternates_of_themselves, lines=1000), "it borrows objects from more than 100 places"),
+        (alternates_in_a_fan, "it borrows objects from more than 100 places"),
+        (links_without_end, "has more than 40 links on its way"),
+        (long_path, "a path in it is too long: "),
+        (many_entries, "has more than 2000 entries"),
+        (large_shared_indexes, "its state is larger than 256 MiB"),
+        (large_reftable, "its state is larger than 256 MiB"),
+        (many_reftables, "its refs are in more than 100 tables"),
+    ],
+)
+def test_git_without_end(ground: Ground, plant: Callable[[Ground, Path], None], problem: str) -> None:
+    """What would be read or copied for ever, or until nothing is left, is a reason."""
+    path = ground.git()
+    plant(ground, path)
+    found = ground.look(path)["problem"]
+    assert problem in found and len(found) < 1000
+
+
+def test_git_borrows_from_itself(ground: Ground) -> None:
+    """What borrows from itself, and what many borrow from, is looked at once."""
+    path = ground.git()
+    alternates_of_themselves(ground, path, 50)
+    asked: list[str] = []
+
+    class Counting(Tree):
+        """Counts what is read."""
+
+        def read(self, path: str, most: int = safe_vcs.FILE_BYTES) -> bytes | None:
+            asked.append(path)
+            return super().read(path, most)
+
+    assert safe_vcs.check_objects(str(path / ".git/objects"), Counting(str(ground.root))) == str(path / ".git/objects")
+    assert len(asked) == 1 and ground.look(path)["problem"] == ""
+
+
+def test_time_is_up(ground: Ground) -> None:
+    """The look at a repository has an end, whatever is in it."""
+    tree = Tree(str(ground.root), 0)
+    assert vcs.look(str(ground.git()), tree, Runner(ground.me)).problem == "looking at it took longer than 0 s"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Modules that are shipped to an interpreter, which may not be what they need."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from repoman import playbook
+
+INFO = "homelab.repoman.repoman_project_info"
+
+
+def shipped(home: Path, interpreter: Path, module: str = INFO, options: dict[str, Any] | None = None, **task: Any) -> dict[str, Any]:
+    """Return what a module answers that runs under ``interpreter``; a task with an environment is never run in Ansible's own process."""
+    tasks = [
+        {module: options, "environment": {"A": "b"}, "ignore_errors": True, "register": "said"} | task,
+        {"ansible.builtin.copy": {"content": "{{ said | to_json }}", "dest": str(home / "said")}},
+    ]
+    play = {"hosts": "localhost", "gather_facts": False, "vars": {"ansible_python_interpreter": str(interpreter)}, "tasks": tasks}
+    (home / "site.yml").write_text(json.dumps([play]), encoding="utf-8")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "LC_ALL": "C.UTF-8",
+        "ANSIBLE_ASYNC_DIR": str(home / "jobs"),
+        "ANSIBLE_REMOTE_TEMP": str(home / "tmp"),
+        "ANSIBLE_COLLECTIONS_PATH": str(playbook.collection_root()),
+    }
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "site.yml"]
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done
+    said: dict[str, Any] = json.loads((home / "said").read_text(encoding="utf-8"))
+    return said
+
+
+def bare(place: Path, *lines: str) -> Path:
+    """Make a Python without any library.
+
+    :param lines: what it does before anything else.
+    """
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
+    (packages,) = place.glob("lib/python*/site-packages")
+    (packages / "first.pth").write_text("".join(f"import sys; {line}\n" for line in lines), encoding="utf-8")
+    return place / "bin/python"
+
+
+def test_interpreter_without_the_libraries(tmp_path: Path) -> None:
+    """It is named, with what it lacks and the ways out."""
+    python = bare(tmp_path / "bare")
+    said = shipped(tmp_path, python)
+    assert (said["msg"], said["exit_code"]) == (f"{python} has no pyyaml and no tomlkit, which repoman needs.", 1)
+    assert f"{python} -m pip install pyyaml tomlkit" in said["hints"]
+    assert any("ansible_python_interpreter" in hint for hint in said["hints"])
+
+
+def test_libraries_that_an_earlier_task_installs(tmp_path: Path) -> None:
+    """In check mode with predict they are a warning, and a change."""
+    python = bare(tmp_path / "bare")
+    said = shipped(tmp_path, python, "homelab.repoman.repoman_sync", {"predict": True}, check_mode=True)
+    assert said["changed"] and not said["failed"]
+    assert any("no pyyaml" in str(warning) and "no error in check mode" in str(warning) for warning in said["warnings"])
+
+
+def test_interpreter_that_is_too_old(tmp_path: Path) -> None:
+    """It says so before it imports what an old Python does not have."""
+    python = bare(tmp_path / "old", "sys.version_info = (3, 10, 9, 'final', 0); sys.modules['tomllib'] = None")
+    said = shipped(tmp_path, python)
+    assert (said["msg"], said["exit_code"]) == (f"{python} is Python 3.10.9, and repoman needs 3.11 or later.", 1)
+    assert any("ansible_python_interpreter" in hint for hint in said["hints"])
+
+
+def test_task_in_the_background(tmp_path: Path) -> None:
+    """``async`` and ``poll`` are obeyed: the answer is the module's own."""
+    said = shipped(tmp_path, Path(sys.executable), **{"async": 60, "poll": 1, "environment": {}})
+    assert said["msg"] == f"there is no registry at {tmp_path}/.config/repoman/repoman.toml.", said
+    assert said["finished"]
