@@ -970,7 +970,7 @@ def test_unreadable_directory(nobodys: Place, unprivileged: Callable[[Callable[[
         assert (nobodys.target / "work/new").stat().st_mode & 0o777 == 0o770
         mirrored = entries(nobodys.target / "work/secret")
         (unit / "secret/file").write_text("later")
-        (unit / "secret").chmod(0)
+        (unit / "secret").chmod(0o400)
         (unit / "gone").unlink()
         (unit / "later").write_text("x")
         for full in (False, True):
@@ -1029,21 +1029,47 @@ def test_unreadable_directory_of_a_repository(nobodys: Place, unprivileged: Call
     assert unprivileged(work) == "None"
 
 
-def test_unreadable_directory_beside_a_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+@pytest.mark.parametrize("name", ["hooks", "private"])
+def test_unreadable_directory_beside_a_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str], name: str) -> None:
     """What git does not need may be unreadable: the repository is mirrored all the same."""
 
     def work() -> None:
         unit = repository_at(nobodys.repos / "work")
-        (unit / ".git/hooks/hook").write_text("x")
+        closed = unit / ".git" / name
+        closed.mkdir(exist_ok=True)
+        (closed / "file").write_text("x")
         nobodys.settled()
-        (unit / ".git/hooks").chmod(0)
+        closed.chmod(0)
         commit(unit, "later")
-        failed(nobodys.sync()["work"], ".git/hooks' cannot be read: Permission denied.")
+        failed(nobodys.sync()["work"], f".git/{name}' cannot be read: Permission denied.")
         assert git(nobodys.target / "work", "log", "--format=%H") == git(unit, "log", "--format=%H")
         assert git_problems(nobodys.target / "work") == ""
-        assert (nobodys.target / "work/.git/hooks/hook").exists()
-        (unit / ".git/hooks").chmod(0o755)
+        assert (nobodys.target / "work/.git" / name / "file").exists()
+        (unit / ".git/index.lock").touch()
+        assert "index.lock" not in str(mirror.verify(Unit("work", str(unit)), nobodys.options()))
+        (unit / ".git/index.lock").unlink()
+        closed.chmod(0o755)
         nobodys.settled()
+
+    assert unprivileged(work) == "None"
+
+
+def test_unreadable_directory_of_a_new_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """Of a repository that comes into a project that has a mirror, all that can be read is mirrored."""
+
+    def work() -> None:
+        (nobodys.repos / "work").mkdir()
+        nobodys.settled()
+        unit = repository_at(nobodys.repos / "work/new")
+        shut, *others = sorted((unit / ".git/objects").glob("??"))
+        shut.chmod(0)
+        failed(nobodys.sync()["work"], f"{shut}' cannot be read: Permission denied.")
+        assert all((nobodys.target / "work/new/.git/objects" / each.name / next(each.iterdir()).name).exists() for each in others)
+        failed(nobodys.sync(full=True)["work"], f"As its mirror has it stays {unit}/.git.")
+        shut.chmod(0o755)
+        nobodys.settled()
+        again(nobodys)
+        assert git_problems(nobodys.target / "work/new") == ""
 
     assert unprivileged(work) == "None"
 
