@@ -375,7 +375,7 @@ class Copier:
             if again:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=held)
-            out = self._willing(parent if direct else None, lambda: _create(temporary, seen.st_mode, held))
+            out = self.willing(parent if direct else None, lambda: _create(temporary, seen.st_mode, held))
         try:
             size = self._transfer(source, out, seen)
             self._dress(out, seen, source)
@@ -516,7 +516,7 @@ class Copier:
         """Make a directory that can be written for now, unless it is there; :meth:`attributes` gives it its mode later."""
         with self._directory(entry.parent) as held:
             try:
-                self._willing(entry.parent, lambda: os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=held))
+                self.willing(entry.parent, lambda: os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=held))
             except FileExistsError:
                 found = os.stat(entry.name, dir_fd=held, follow_symlinks=False)
                 if stat.S_ISDIR(found.st_mode):
@@ -539,7 +539,7 @@ class Copier:
             if old is not None and old.kind != "d" and self.kept is not None:
                 self._keep_link(self.kept, path, name, held, old)
             try:
-                self._willing(parent, lambda: os.rename(temporary, name, src_dir_fd=self.work, dst_dir_fd=held))
+                self.willing(parent, lambda: os.rename(temporary, name, src_dir_fd=self.work, dst_dir_fd=held))
             except (IsADirectoryError, NotADirectoryError, FileExistsError):
                 self.set_aside(path, None)
                 os.rename(temporary, name, src_dir_fd=self.work, dst_dir_fd=held)
@@ -560,7 +560,7 @@ class Copier:
             if old.kind == "f" and old.size <= COPIED_TO_KEEP:
                 self._keep_copy(name, held, place)
             else:
-                self._willing(split(path)[0], lambda: os.rename(name, place, src_dir_fd=held))
+                self.willing(split(path)[0], lambda: os.rename(name, place, src_dir_fd=held))
         self.count(kept=old.size if old.kind == "f" else 0)
 
     def _keep_copy(self, name: bytes, held: int, place: bytes) -> None:
@@ -587,7 +587,7 @@ class Copier:
                 self._trees |= tree
                 if tree and (self._uid and found.st_mode & 0o700 != 0o700):  # noqa: PLR2004
                     os.chmod(name, 0o700, dir_fd=held)
-                self._willing(parent, lambda: os.rename(name, place, src_dir_fd=held))
+                self.willing(parent, lambda: os.rename(name, place, src_dir_fd=held))
         except (FileNotFoundError, NotADirectoryError):
             return
         size = found.st_size if stat.S_ISREG(found.st_mode) else 0
@@ -600,7 +600,7 @@ class Copier:
         parent, name = split(path)
         with suppress(FileNotFoundError, NotADirectoryError), self._directory(parent) as held:
             try:
-                self._willing(parent, lambda: os.rmdir(name, dir_fd=held))
+                self.willing(parent, lambda: os.rmdir(name, dir_fd=held))
             except OSError as error:
                 if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                     raise
@@ -646,7 +646,7 @@ class Copier:
                         raise
             self._kept_directories.add(each)
 
-    def _willing(self, parent: bytes | None, do: Callable[[], T]) -> T:
+    def willing(self, parent: bytes | None, do: Callable[[], T]) -> T:
         """Do something in a directory of the mirror, opening it to ourselves first where its own mode forbids it; in None: of ``work``."""
         try:
             return do()
@@ -747,7 +747,7 @@ class Copier:
         direct = self.new and old is None
         temporary = name if direct else self.temporary()
         with self._directory(parent) if direct else Held(self.work, closes=False) as held:
-            out = self._willing(parent if direct else None, lambda: _create(temporary, entry.mode, held))
+            out = self.willing(parent if direct else None, lambda: _create(temporary, entry.mode, held))
             try:
                 _write(out, data)
                 made = os.fstat(out)

@@ -275,7 +275,10 @@ def plan(
         stores = find_stores(now)
         inner = {path: store for path in shut if (store := innermost(stores, path)) is not None}
         if not first:
-            frozen = frozenset(store for path, store in inner.items() if _kind(stores, store, path) not in {"plain", "passing"})
+            mirrored = find_stores(held)
+            frozen = frozenset(
+                store for path, store in inner.items() if store in mirrored and _kind(stores, store, path) not in {"plain", "passing"}
+            )
         now = _filled(now, held, shut, stores, frozen, _beside(now, settings, unit, "filled"))
     changes = Changes(unit, now, held, saved, mirrored=0 if first else held.count(), first=first, looked=looked)
     changes.closed, changes.unread, changes.frozen = shut, list(closed.values()), frozen
@@ -928,7 +931,7 @@ def _is_file(directory: bytes, name: bytes) -> bool:
 def _passing_paths(unit: Unit) -> Iterator[bytes]:
     """Yield what of a unit is never mirrored; nothing where it cannot be read, which rsync says."""
     with suppress(OSError, UnreadableError):
-        now = scan(unit)
+        now = Manifest(b"".join(walk(os.fsencode(unit.source), loose=unit.loose, closed={})))
         passes = _Passing(now)
         yield from (entry.path for entry in now.entries() if passes(entry.path))
 

@@ -385,14 +385,15 @@ class HgDirectory:
             self._need(parent)
             if not _is_directory(self.place):
                 self.copier.set_aside(self.path, None)
-                os.rename(self.build, self.place)
+                self.copier.willing(parent, lambda: os.rename(self.build, self.place))
             else:
                 kept = self.copier.kept_place(self.path)
                 built, self.build = self.build, kept
                 os.rename(built, kept)  # whole and proven: nothing else may lie there, whenever this run ends
-                if not exchange(kept, self.place):
+                _open_to_us(self.place)
+                if not self.copier.willing(parent, lambda: exchange(kept, self.place)):
                     os.rename(kept, built)
-                    os.rename(self.place, kept)
+                    self.copier.willing(parent, lambda: os.rename(self.place, kept))
                     os.rename(built, self.place)
                 self._prune()
             self.touched.add(parent)
@@ -403,6 +404,7 @@ class HgDirectory:
         """Leave in ``kept`` only what was replaced or removed."""
         kept = 0
         for base, directories, names in os.walk(self.build, topdown=False):
+            _open_to_us(base)
             for name in names:
                 place = os.path.join(base, name)
                 if os.path.relpath(place, self.build) in self.linked:
@@ -516,6 +518,12 @@ def _is_directory(path: bytes) -> bool:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except FileNotFoundError:
         return False
+
+
+def _open_to_us(path: bytes) -> None:
+    """Let a directory be moved to another, and what is in it be removed, where its mode forbids that."""
+    if not os.access(path, os.W_OK):
+        os.chmod(path, stat.S_IRWXU)
 
 
 def exchange(one: bytes, other: bytes) -> bool:

@@ -235,6 +235,12 @@ def below(items: Items, path: bytes) -> Items:
     }
 
 
+def outermost(paths: list[bytes]) -> list[bytes]:
+    """Return of some paths those that lie in no other of them, each once; none where all of the repository is among them."""
+    named = set(paths)
+    return [] if b"" in named else [path for path in dict.fromkeys(paths) if named.isdisjoint(_parents(path))]
+
+
 # ---- doing it ------------------------------------------------------------------------------------------------------------------
 
 
@@ -272,7 +278,7 @@ def _restore(
                 items[b""] = everything[b""]
         if loose and not paths:
             paths = sorted(items)
-        deed = _deed(unit if within else name, wanted, items, [path for path in paths if path], params)
+        deed = _deed(unit if within else name, wanted, items, outermost(paths), params)
         files = sum(not item.is_directory for item in items.values())
         size = sum(item.status.st_size for item in items.values() if stat.S_ISREG(item.status.st_mode))
         saved = shown(os.path.join(deed.saved, within) if within else deed.saved) if deed.replaces and deed.differs() else ""

@@ -970,7 +970,7 @@ def test_unreadable_directory(nobodys: Place, unprivileged: Callable[[Callable[[
         assert (nobodys.target / "work/new").stat().st_mode & 0o777 == 0o770
         mirrored = entries(nobodys.target / "work/secret")
         (unit / "secret/file").write_text("later")
-        (unit / "secret").chmod(0)
+        (unit / "secret").chmod(0o400)
         (unit / "gone").unlink()
         (unit / "later").write_text("x")
         for full in (False, True):
@@ -1029,21 +1029,47 @@ def test_unreadable_directory_of_a_repository(nobodys: Place, unprivileged: Call
     assert unprivileged(work) == "None"
 
 
-def test_unreadable_directory_beside_a_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+@pytest.mark.parametrize("name", ["hooks", "private"])
+def test_unreadable_directory_beside_a_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str], name: str) -> None:
     """What git does not need may be unreadable: the repository is mirrored all the same."""
 
     def work() -> None:
         unit = repository_at(nobodys.repos / "work")
-        (unit / ".git/hooks/hook").write_text("x")
+        closed = unit / ".git" / name
+        closed.mkdir(exist_ok=True)
+        (closed / "file").write_text("x")
         nobodys.settled()
-        (unit / ".git/hooks").chmod(0)
+        closed.chmod(0)
         commit(unit, "later")
-        failed(nobodys.sync()["work"], ".git/hooks' cannot be read: Permission denied.")
+        failed(nobodys.sync()["work"], f".git/{name}' cannot be read: Permission denied.")
         assert git(nobodys.target / "work", "log", "--format=%H") == git(unit, "log", "--format=%H")
         assert git_problems(nobodys.target / "work") == ""
-        assert (nobodys.target / "work/.git/hooks/hook").exists()
-        (unit / ".git/hooks").chmod(0o755)
+        assert (nobodys.target / "work/.git" / name / "file").exists()
+        (unit / ".git/index.lock").touch()
+        assert "index.lock" not in str(mirror.verify(Unit("work", str(unit)), nobodys.options()))
+        (unit / ".git/index.lock").unlink()
+        closed.chmod(0o755)
         nobodys.settled()
+
+    assert unprivileged(work) == "None"
+
+
+def test_unreadable_directory_of_a_new_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """Of a repository that comes into a project that has a mirror, all that can be read is mirrored."""
+
+    def work() -> None:
+        (nobodys.repos / "work").mkdir()
+        nobodys.settled()
+        unit = repository_at(nobodys.repos / "work/new")
+        shut, *others = sorted((unit / ".git/objects").glob("??"))
+        shut.chmod(0)
+        failed(nobodys.sync()["work"], f"{shut}' cannot be read: Permission denied.")
+        assert all((nobodys.target / "work/new/.git/objects" / each.name / next(each.iterdir()).name).exists() for each in others)
+        failed(nobodys.sync(full=True)["work"], f"As its mirror has it stays {unit}/.git.")
+        shut.chmod(0o755)
+        nobodys.settled()
+        again(nobodys)
+        assert git_problems(nobodys.target / "work/new") == ""
 
     assert unprivileged(work) == "None"
 
@@ -1102,6 +1128,32 @@ def test_read_only_directories_as_an_ordinary_user(nobodys: Place, unprivileged:
         for each in (unit / "closed", nobodys.target / "work/closed", *(nobodys.target / ".repoman/kept").rglob("*")):
             if each.is_dir():
                 each.chmod(0o755)
+
+    assert unprivileged(work) == "None"
+
+
+@pytest.mark.parametrize("kind", ["git", "hg"])
+def test_read_only_repository_as_an_ordinary_user(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str], kind: str) -> None:
+    """A repository of which nothing may be written is mirrored, and so is what was changed of it in between."""
+
+    def work() -> None:
+        unit = nobodys.repos / "work"
+        if kind == "git":
+            repository_at(unit)
+        else:
+            mirroring.run("hg", "init", str(unit))
+        for number in range(2):
+            mirroring.run("chmod", "-R", "u+w", str(unit))
+            if kind == "git":
+                commit(unit, f"file{number}")
+            else:
+                (unit / "file").write_text(str(number))
+                hg(unit, "commit", "-q", "-A", "-m", str(number))
+            mirroring.run("chmod", "-R", "a-w", str(unit))
+            nobodys.settled()
+        again(nobodys)
+        mirroring.run("chmod", "-R", "u+w", str(nobodys.target / "work"))  # hg takes a lock to verify
+        assert (git_problems if kind == "git" else hg_problems)(nobodys.target / "work") == ""
 
     assert unprivileged(work) == "None"
 

@@ -483,6 +483,15 @@ def test_read_only_directories_of_an_ordinary_user(short_dir: Path, unprivileged
     assert unprivileged(work) == "None"
 
 
+def test_a_path_is_restored_with_what_is_below_it(world: BackupWorld) -> None:
+    """Who names a directory and something in it, or a thing twice, gets it once."""
+    world.write("plain/src/main.c", "mine\n")
+    world.restore("plain", paths=["src/main.c", "src", "link", "src"], overwrite=True)
+    assert differences(world.backup / "plain", world.repos / "plain", "--omit-dir-times") == []
+    (saved,) = world.repos.glob("plain.before-*")
+    assert (saved / "src/main.c").read_text() == "mine\n"
+
+
 @pytest.mark.parametrize("exchanged", [True, False])
 def test_paths_are_restored_all_or_none(world: BackupWorld, monkeypatch: pytest.MonkeyPatch, exchanged: bool) -> None:
     """Where one path cannot take its place, those that had taken theirs are put back, and what was there is where it was."""
