@@ -347,9 +347,6 @@ class GitDirectory:
         shutil.rmtree(self.proof, ignore_errors=True)
         os.makedirs(os.path.join(self.proof, "refs"))
         base = os.fsencode(self.proof)
-        config = self.staged.get(self.prefix + b"config", (None, b""))[1] or b""
-        with open(os.path.join(self.proof, "config"), "w", encoding="ascii") as file:
-            file.write(own_config(config))
         dangling = self._dangling()
         for path, (_entry, data) in self.staged.items():
             inner = path[len(self.prefix) :]
@@ -379,6 +376,9 @@ class GitDirectory:
             self._farm(objects, derived=derived)
         else:
             objects = os.path.join(self.copier.top_path, self.prefix, b"objects")
+        config = self.staged.get(self.prefix + b"config", (None, b""))[1] or b""
+        with open(os.path.join(self.proof, "config"), "w", encoding="ascii") as file:
+            file.write(own_config(config, derived=bool(borrowed or (derived and wanted))))
         environment = {**git_environment(self.proof), "GIT_OBJECT_DIRECTORY": os.fsdecode(objects)}
         if borrowed:
             quoted = (b'"' + each.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for each in borrowed)
@@ -581,10 +581,11 @@ def _lines(alternates: bytes) -> list[bytes]:
     return [each for each in alternates.split(b"\n") if each and not each.startswith(b"#")]
 
 
-def own_config(config: bytes) -> str:
+def own_config(config: bytes, *, derived: bool) -> str:
     """Return a configuration of our own that says of a repository only what its objects' format is.
 
     :param config: the repository's; nothing of it but the format of objects, and whether objects may be missing, is used.
+    :param derived: there may be something that git derived from objects; otherwise no process is started to check that.
     """
     section, wanted = b"", {b"objectformat": "", b"partialclone": "", b"refstorage": ""}
     promised = False
@@ -600,6 +601,8 @@ def own_config(config: bytes) -> str:
         if section.startswith(b'[remote "') and key == b"promisor" and value.strip().lower() in {b"true", b"", b"yes", b"on", b"1"}:
             promised = True
     lines = ["[core]", "bare = true", "fsmonitor = false"]
+    if not derived:
+        lines += ["commitGraph = false", "multiPackIndex = false"]
     extensions = [f"{name.decode()} = {value}" for name, value in wanted.items() if value and name != b"partialclone"]
     if promised or wanted[b"partialclone"]:
         extensions.append("partialclone = promised")
