@@ -89,7 +89,7 @@ class Settings:
     :param account: uid and gid that git and hg run as, where the run is root's.
     :param tries: how often a repository that is being written is tried.
     :param far: each operation on the target costs a round trip.
-    :param jobs: units at once; 0 for as many as there are processors, or as a far target takes.
+    :param jobs: units at once; 0 leaves it to the number of processors, or on a far target to how many can wait for it.
     """
 
     target: str
@@ -426,7 +426,7 @@ def mirror(wanted: Sequence[Changes], settings: Settings, tally: Tally) -> Itera
     umask = os.umask(0)
     try:
         processors = os.cpu_count() or 1
-        at_once = settings.jobs or processors
+        at_once = settings.jobs or processors + 1  # each waits for git now and then
         if settings.far:
             at_once = settings.jobs or (FAR_FIRST_UNITS if any(each.first for each in wanted) else FAR_UNITS)
         processes = min(at_once, processors) if settings.far else at_once

@@ -92,7 +92,7 @@ class Entry(NamedTuple):
     @property
     def kind(self) -> str:
         """``f`` file, ``d`` directory, ``l`` link, ``p`` pipe, ``s`` socket, ``b`` and ``c`` devices."""
-        return _KINDS.get(stat.S_IFMT(self.mode), "?")
+        return _KINDS.get(self.mode & 0o170000, "?")
 
     @property
     def name(self) -> bytes:
