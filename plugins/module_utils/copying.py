@@ -581,7 +581,7 @@ class Copier:
                 found = os.stat(name, dir_fd=held, follow_symlinks=False)
                 tree = stat.S_ISDIR(found.st_mode)
                 if self.kept is None:
-                    delete(name, held, tree)
+                    self.willing(parent, lambda: delete(name, held, tree))
                     return
                 place = self._kept_place(self.kept, path)
                 self._trees |= tree

@@ -35,7 +35,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
     same_contents,
     shown,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError, GitDirectory, kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, journal, passing
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
@@ -526,6 +526,8 @@ class _Worker:
         try:
             try:
                 return task.run()
+            except InterruptedRunError:
+                raise
             except BusyError as busy:
                 state, error = "too busy", busy
             except RepomanError as failure:

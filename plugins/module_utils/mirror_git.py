@@ -12,6 +12,7 @@ of ours: nothing of the repository but its references, logs, index and objects i
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -318,7 +319,7 @@ class GitDirectory:
         for each in reversed(missing):
             entry = self._directory(each) or self.have.get(each)
             if entry is None:
-                raise FileNotFoundError(each)
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), each)
             self.copier.mkdir(entry)
             self.directories[each] = entry
             self.touched |= {each, entry.parent}
@@ -537,13 +538,14 @@ def odd_alternate(paths: Iterable[bytes]) -> str:
     seen: set[tuple[int, int, bool]] = set()
     looked = 0
     for top in waiting:
-        below = [top]
+        below, known = [top], False
         while below:
             here = below.pop()
             try:
                 found = os.stat(here)
                 key = (found.st_dev, found.st_ino, here is top)
                 if key in seen:
+                    known = known or here is top
                     continue
                 seen.add(key)
                 with os.scandir(here) as listing:
@@ -558,6 +560,8 @@ def odd_alternate(paths: Iterable[bytes]) -> str:
                     below.append(each.path)
                 elif not each.is_file() and os.path.exists(each.path):
                     return f"{shown(each.path)}, from where it borrows objects, is neither a file nor a directory"
+        if known:
+            continue
         further = _borrowing(top)
         if further is None or looked + len(waiting) > BORROWED:
             return f"{shown(top)}, from which it borrows objects, names too many others, or holds too much"

@@ -276,7 +276,7 @@ def _restore(
             items = only(everything, paths, name)
             if b"" in everything and not (os.path.lexists(wanted) and not _is_empty(wanted)):
                 items[b""] = everything[b""]
-        if loose and not paths:
+        if loose and is_whole:
             paths = sorted(items)
         deed = _deed(unit if within else name, wanted, items, outermost(paths), params)
         files = sum(not item.is_directory for item in items.values())
@@ -494,6 +494,10 @@ class PathsDeed(Deed):
                     os.rmdir(os.path.join(self.root, parent))
         except OSError as error:
             raise RepomanError(f"{error.strerror}; what was there before is in {shown(self.saved)}.") from error
+        for path, old, _new in self.begun:
+            if old is not None and (kept := _status_at(self.saved, path)) is not None and os.path.samestat(kept, old):
+                place = shown(os.path.join(self.root, path))
+                raise RepomanError(f"{place} was changed meanwhile; what was there before is in {shown(self.saved)}.")
         if os.path.lexists(self.saved):  # the new things that took the places
             target.discard(Path(os.fsdecode(self.saved)))
 

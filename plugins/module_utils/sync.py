@@ -195,6 +195,7 @@ class Job:
             settings = self._settings(scratch, target.kept_name(self.now, times))
             self.stamps = target.settled(target.read_stamps(self.target), self.session, self.now.timestamp())
             expired = target.expired(times, self.now, self.stamps.run, self.params["keep_days"])
+            chosen = self._units()
             if not self.check:
                 with suppress(OSError):  # what a run that failed left may be what fills the target
                     mirror.prepare(settings, {unit.name for unit in backup.units(place.repos_root)} - self._left_out().keys())
@@ -202,7 +203,7 @@ class Job:
                     self._expire(expired)
                 target.check_writable(place, self.target)
                 stack.enter_context(target.announced(self.target))
-            works = self._plan(settings)
+            works = self._plan(settings, chosen)
             lines = [work.line for work in works]
             diff = self._diff(works)
             if not self.check:
@@ -301,9 +302,8 @@ class Job:
 
     # ---- planning --------------------------------------------------------------------------------------------------------------
 
-    def _plan(self, settings: Settings) -> list[Work]:
-        """Scan all units and see what their mirrors lack."""
-        chosen = self._units()
+    def _plan(self, settings: Settings, chosen: list[tuple[Unit | None, str]]) -> list[Work]:
+        """Scan the chosen units and see what their mirrors lack."""
         units = [unit for unit, _name in chosen if unit is not None and _can_be_unit(unit)]
         there = {backup.LOOSE, *backup.mirrors(self.target)}
         known = {unit.name: digest for unit in units if unit.name in there and (digest := self._known(unit.name))}
@@ -475,9 +475,9 @@ class Job:
                 work = by_name[outcome.unit.name]
                 with _alone(work):
                     self._take(work, outcome)
-                if outcome.created and (known := created.get(outcome.unit.name, [])) is not None:
-                    created[outcome.unit.name] = [*known, *outcome.created]
-                    self._write_created(created, settings)
+                    if outcome.created and (known := created.get(outcome.unit.name, [])) is not None:
+                        created[outcome.unit.name] = [*known, *outcome.created]
+                        self._write_created(created, settings)
                 tell(work)
                 open_ones.discard(outcome.unit.name)
                 if time.monotonic() - stamped > STAMP_SECONDS:

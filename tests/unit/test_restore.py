@@ -519,6 +519,39 @@ def test_paths_are_restored_all_or_none(world: BackupWorld, monkeypatch: pytest.
     assert sorted(os.listdir(world.repos)) == ["isurus", "notes.txt", "plain"]
 
 
+def test_what_was_changed_meanwhile_is_named(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that somebody replaced while it was restored is not touched again, and what was there before stays saved."""
+    world.write("plain/src/main.c", "mine\n")
+    (world.repos / "plain/link").unlink()
+    (world.repos / "plain/link").mkdir()
+    exchange = restore._exchange
+
+    def fail(one: bytes, other: bytes, *there: int) -> None:
+        if other == b"link":
+            (world.repos / "plain/src").rename(world.root / "moved")
+            world.write("plain/src/main.c", "another's\n")
+            monkeypatch.undo()
+            monkeypatch.setenv("HOME", str(world.root))
+            raise OSError(28, "No space left on device")
+        exchange(one, other, *there)
+
+    monkeypatch.setattr(restore, "_exchange", fail)
+    with pytest.raises(RepomanError, match="link cannot be put into its place") as caught:
+        world.restore("plain", paths=["src", "link"], overwrite=True)
+    (saved,) = world.repos.glob("plain.before-*")
+    assert (saved / "src/main.c").read_text() == "mine\n"
+    assert (world.repos / "plain/src/main.c").read_text() == "another's\n"
+    assert any(f"plain/src was changed meanwhile; what was there before is in {saved}." in hint for hint in caught.value.hints)
+
+
+def test_all_loose_files_are_not_their_directory(world: BackupWorld) -> None:
+    """The directory of loose files holds the repositories too: it is not replaced, however the files are named."""
+    world.write("notes.txt", "mine\n")
+    world.restore("(loose files)", paths=["."], overwrite=True)
+    assert (world.repos / "notes.txt").read_text() != "mine\n"
+    assert {"isurus", "notes.txt", "plain"} <= set(os.listdir(world.repos))
+
+
 def test_paths_that_cannot_be_put_back_are_named(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a failed restore cannot be taken back either, the error says where what it had replaced is."""
     world.write("plain/src/main.c", "mine\n")

@@ -853,6 +853,19 @@ def test_what_has_expired_makes_room(world: BackupWorld) -> None:
         assert world.differences() == []
 
 
+def test_a_wrong_name_removes_nothing(world: BackupWorld) -> None:
+    """A run that is refused for what was typed has removed nothing, not even what has expired."""
+    world.init()
+    old = world.ours("kept") / "20200101T000000Z/plain/old"
+    old.parent.mkdir(parents=True)
+    old.write_text("x")
+    with pytest.raises(NotKnownError, match="no project or directory called 'plian'"):
+        world.sync(names=["plian"])
+    assert old.exists()
+    world.sync()
+    assert not old.exists()
+
+
 def test_a_hung_target_is_given_up_on(world: BackupWorld) -> None:
     """A hung target is given up on; a pipe in place of the mark hangs whoever opens it."""
     world.init()
