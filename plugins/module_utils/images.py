@@ -133,6 +133,7 @@ def _connected(remote: Remote, own: Path) -> Iterator[http.client.HTTPSConnectio
     connection = http.client.HTTPSConnection(address.hostname or "", address.port, timeout=REMOTE_SECONDS, context=context)
     try:
         connection.connect()
+        connection.auto_open = 0  # another connection would be to somebody at whom nobody has looked
         if remote.certificate and connection.sock.getpeercert(binary_form=True) != ssl.PEM_cert_to_DER_cert(remote.certificate):
             raise OSError("its certificate is another than the one that was kept of it")
         yield connection
@@ -148,6 +149,8 @@ def _ask(connection: http.client.HTTPSConnection, method: str, path: str) -> dic
     connection.request(method, path)
     response = connection.getresponse()
     said = json.loads(response.read(ANSWER_BYTES))
+    if not isinstance(said, dict):
+        raise ValueError("it does not speak the protocol of Incus")
     if response.status in (http.client.FORBIDDEN, http.client.NOT_FOUND):
         return None
     if response.status >= http.client.BAD_REQUEST:

@@ -170,6 +170,8 @@ def carry_out(make: Callable[[], tuple[Plan, Result]], check: bool, on_step: Cal
     try:
         plan.apply(on_step)
     except StaleError:
+        if plan.heard:
+            raise
         plan, report = make()
         plan.apply(on_step)
     return plan, report

@@ -278,6 +278,8 @@ def _apply(host: Host, work: Work, state: str) -> None:
         try:
             work.plan.apply(_tell)
         except StaleError:
+            if work.plan.heard:
+                raise
             host, work = _plan_again(host, work, state)
             work.plan.apply(_tell)
     if state == "absent":
@@ -591,7 +593,8 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, asked: regi
         found = host.client.get_or_none(host.instance_url(name))
         if found is not None and found.data["config"].get(RUN) == run_id:
             if found.data["config"].get(STATE) != CREATING:
-                _set_config(host, name, {STATE: CREATING})
+                with suppress(RepomanError):  # only so that the next run would finish what cannot be deleted now
+                    _set_config(host, name, {STATE: CREATING})
             _delete(host, name)
 
     def start() -> None:
@@ -774,20 +777,42 @@ def _correction(
 
     def undo() -> None:
         _settle(host, name)
-        fresh = host.client.get(host.instance_url(name)).data
+        answer = host.client.get(host.instance_url(name))
+        fresh = answer.data
         if not is_sent or fresh["config"].get(APPLIED) != then["config"][APPLIED]:
             return
-        back = dict(now)
+        back: dict[str, Any] = {key: _taken_back(fresh[key], now[key], then[key]) for key in ("config", "devices")}
+        back["profiles"] = now["profiles"] if fresh["profiles"] == then["profiles"] else fresh["profiles"]
         if fresh["status"] != "Stopped":
-            back["devices"], _waiting = protect.while_running(now["devices"], then["devices"], then["devices"], repo.inside)
+            back["devices"], _waiting = protect.while_running(back["devices"], fresh["devices"], fresh["devices"], repo.inside)
             if remounts:
                 there = fresh["devices"].get(REPO_DEVICE)
                 back["devices"].pop(REPO_DEVICE, None)  # the old one would be mounted at once, and cannot be proved
                 if there is not None and (is_proved or there == now["devices"].get(REPO_DEVICE)):
                     back["devices"][REPO_DEVICE] = there
-        host.client.wait(host.client.put(host.instance_url(name), body | back), OPERATION_SECONDS)
+        host.client.wait(host.client.put(host.instance_url(name), body | back, answer.etag), OPERATION_SECONDS)
 
     return correct, undo
+
+
+def _taken_back(fresh: dict[str, Any], now: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
+    """Return what is there without what this run made of it; what somebody else has set since then stays."""
+    mine = {key for key in {*now, *then} if now.get(key) != then.get(key) and fresh.get(key) == then.get(key)}
+    return {key: value for key, value in fresh.items() if key not in mine} | {key: now[key] for key in mine if key in now}
+
+
+def _check_remount(host: Host, data: dict[str, Any], devices: dict[str, dict[str, str]], repo: Repository) -> None:
+    """See that mounting the repository anew in a running instance would not take away what is mounted in it.
+
+    :raises ConflictError: it would.
+    """
+    there = data.get("expanded_devices") or data["devices"]
+    within = sorted(each for each, device in there.items() if os.path.normpath(device.get("path", "")).startswith(f"{repo.inside}/"))
+    if within and data["devices"].get(REPO_DEVICE) != devices[REPO_DEVICE]:
+        raise ConflictError(
+            f"the repository of {data['name']!r} is to be mounted anew, which would take away what is mounted in it: {', '.join(within)}.",
+            f"incus stop --project {host.project} {data['name']} && repoman new {data['name']}",
+        )
 
 
 def _plan_match(
@@ -811,8 +836,9 @@ def _plan_match(
         if waiting:
             work.warnings.append(
                 f"{', '.join(waiting)}: what is mounted inside the repository changes only while {name} is stopped; to have it changed:"
-                f" incus stop --project {host.project} {name} && repoman new {name}"
+                f" incus stop --project {host.project} {name}, and then once more what was run now"
             )
+        _check_remount(host, data, devices, repo)
     now, then = match(data, config, devices, wanted.profiles)
     work.line["differences"] = differences(now, then)
     if then == now:
@@ -1159,8 +1185,7 @@ def _delete_unfinished(host: Host, name: str, sources: Iterable[str]) -> None:
         raise StaleError(f"the container {name!r} was finished by another run.", "run the command again")
     _delete(host, name)
     for source in sources:
-        with suppress(FileNotFoundError):
-            _sweep(source, host.me, 0)
+        _sweep(source, host.me, 0)
 
 
 def _sweep(directory: str, me: Account, age: float) -> None:

@@ -85,3 +85,11 @@ def test_protect(ready: World, proxy: RecordingProxy) -> None:
         ready.incus("stop", "--force", "--project=repoman", "demo")
         assert "warning" not in ready.repoman("new", "demo").err and snapshot(repo) == before
         assert failed(ready, attacks) == ([] if attacks is harmless else list(ATTACKS))
+
+    ready.incus("config", "device", "set", "--project=repoman", "demo", "repo", "propagation=rslave")
+    proxy.clear()
+    err = ready.refused("new", "demo", code=4)
+    assert "is to be mounted anew, which would take away what is mounted in it: protect-.git, " in err and proxy.writes == []
+    ready.incus("stop", "--force", "--project=repoman", "demo")
+    ready.repoman("new", "demo")
+    assert failed(ready) == list(ATTACKS)

@@ -410,6 +410,7 @@ def test_repository_swapped_before_a_running_container_gets_it(ready: World, pro
                 repo.rename(aside)
                 repo.symlink_to(elsewhere)
             elif "/exec?" in target and repo.is_symlink() and not is_lasting:
+                ready.incus("config", "set", "--project=repoman", "demo", "user.mine=1")
                 back()
 
         proxy.on_request(swap)
@@ -418,6 +419,7 @@ def test_repository_swapped_before_a_running_container_gets_it(ready: World, pro
         assert result["action"] == "failed" and ("replaced" in result["msg"]) is is_lasting, result
         assert [path.name for path in elsewhere.iterdir()] == ["private"]
         assert "repo" not in ready.instances()["demo"]["devices"]
+        assert ready.instances()["demo"]["config"]["user.mine"] == "1"
         assert "private" not in ready.incus("exec", "--project=repoman", "demo", "--", "ls", "-AR", str(ready.repos), check=False)
     back()
     assert drive(ready, "demo")["projects"][0]["action"] == "updated"

@@ -273,7 +273,8 @@ def test_an_interruption_in_the_middle_leaves_a_client_that_can_be_used(
     daemon.say(reply({"answer": "to the interrupted request"}))
 
     def interrupted(connection: http.client.HTTPConnection) -> None:
-        while daemon.script:  # the request has arrived
+        deadline = time.monotonic() + 30
+        while daemon.script and time.monotonic() < deadline:  # the request has not arrived
             time.sleep(0.001)
         raise InterruptedRunError("interrupted by SIGINT")
 
