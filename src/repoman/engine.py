@@ -28,15 +28,13 @@ from ansible.plugins import strategy
 from ansible.plugins.loader import init_plugin_loader
 from ansible.utils.path import cleanup_tmp_file
 
-from repoman.errors import Failure
+from repoman.errors import OPEN_SHARED_MEMORY, SHARED_MEMORY, Failure
 
 UNDO_SECONDS = 60.0
 PATIENCE_SECONDS = 2.0
 ECHO_SECONDS = 0.5
 """Signals that follow each other faster are one: a process group and its leader may both be told."""
 TRACEBACK_VERBOSITY = 3
-SHARED_MEMORY = "/dev/shm"  # noqa: S108
-"""Where ansible's locks are, so that every user must be allowed to write there."""
 
 
 class Engine(PlaybookCLI):  # type: ignore[misc]
@@ -204,7 +202,7 @@ def _failure(text: str, error: Exception) -> Failure:
     if verbosity >= TRACEBACK_VERBOSITY:
         traceback.print_exception(error)
     if SHARED_MEMORY in text:
-        return Failure(lines[0], f"ls -ld {SHARED_MEMORY}   should say drwxrwxrwt; if it does not: sudo chmod 1777 {SHARED_MEMORY}")
+        return Failure(lines[0], OPEN_SHARED_MEMORY)
     if verbosity:
         return Failure(" ".join(lines))
     return Failure(lines[0], "run it again with -v to see more")

@@ -10,6 +10,9 @@ import sys
 
 USAGE = 2
 INTERRUPTED = 130
+SHARED_MEMORY = "/dev/shm"  # noqa: S108
+"""Where ansible's locks are, so that every user must be allowed to write there."""
+OPEN_SHARED_MEMORY = f"ls -ld {SHARED_MEMORY}   should say drwxrwxrwt; if it does not: sudo chmod 1777 {SHARED_MEMORY}"
 
 
 class Failure(Exception):

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from repoman.errors import INTERRUPTED, Failure, tell
+from repoman.errors import INTERRUPTED, OPEN_SHARED_MEMORY, Failure, tell
 
 COLLECTION = "homelab.repoman"
 PLACE = Path("ansible_collections", "homelab", "repoman")
@@ -195,6 +195,8 @@ def _engine() -> ModuleType:
         raise Failure(f"ansible cannot start: {error.code}", "ansible --version   shows whether it runs at all") from error
     except ImportError as error:
         raise Failure(f"ansible cannot be loaded: {error}.", "pip install ansible-core") from error
+    except OSError as error:  # before ansible-core 2.19 a lock is made as it is loaded
+        raise Failure(f"ansible cannot be loaded: {error.strerror or error}.", OPEN_SHARED_MEMORY) from error
     return engine
 
 
