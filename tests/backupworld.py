@@ -121,6 +121,11 @@ class BackupWorld:
         return differences(self.repos, self.backup, "--exclude=/.repoman", *more)
 
 
+def actions(result: dict[str, Any]) -> dict[str, str]:
+    """Return what came of each unit."""
+    return {line["name"]: line["action"] for line in result["units"]}
+
+
 def git(where: Path, *command: str) -> str:
     """Run git without anybody's configuration."""
     done = subprocess.run(["git", *command], cwd=where, check=True, capture_output=True, env={**os.environ, **GIT})

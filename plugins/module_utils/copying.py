@@ -10,6 +10,7 @@ really copied, seen on the open file before and after; a mirror's manifest is ma
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -21,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import TIMES, Entry, UnreadableError, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import TIMES, Entry, UnreadableError, entry_of, open_below
 
 T = TypeVar("T")
 
@@ -34,6 +35,8 @@ COPIED_TO_KEEP = 64 << 20
 """Where hard links cannot be made, files up to this size are copied to what is kept, so that there is one at every moment."""
 ATTEMPTS = 3
 
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 _DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
@@ -51,24 +54,8 @@ def shown(path: bytes) -> str:
 
 
 def open_directory(top: int, path: bytes) -> int:
-    """Open a directory below an open one, following no link.
-
-    :raises FileNotFoundError: it is not there.
-    :raises NotADirectoryError: a part of the path is no directory (or a link).
-    """
-    held = top
-    for part in path.split(b"/") if path else (b".",):
-        try:
-            inner = os.open(part, _DIRECTORY, dir_fd=held)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise NotADirectoryError(errno.ENOTDIR, "a link is in the way", path) from error
-            raise
-        finally:
-            if held != top:
-                os.close(held)
-        held = inner
-    return held
+    """Open a directory below an open one, only to reach what is in it; raises as :func:`scan.open_below` does."""
+    return open_below(top, path, _DIRECTORY)
 
 
 class Held:
@@ -236,7 +223,7 @@ class Copier:
         """Remove from ``work`` what is not whole yet, after an error: it may be what fills the target."""
         for name in map(os.fsencode, os.listdir(self.work_path)):
             if name.startswith(self._prefix):
-                delete(name, self.work, stat.S_ISDIR(os.stat(name, dir_fd=self.work, follow_symlinks=False).st_mode))
+                delete(name, self.work)
 
     @contextmanager
     def inside(self, path: bytes) -> Iterator[None]:
@@ -537,7 +524,7 @@ class Copier:
                 with suppress(FileNotFoundError):
                     old = entry_of(path, os.stat(name, dir_fd=held, follow_symlinks=False))
             if old is not None and old.kind != "d" and self.kept is not None:
-                self._keep_link(self.kept, path, name, held, old)
+                self._keep_link(path, name, held, old)
             try:
                 self.willing(parent, lambda: os.rename(temporary, name, src_dir_fd=self.work, dst_dir_fd=held))
             except (IsADirectoryError, NotADirectoryError, FileExistsError):
@@ -547,9 +534,9 @@ class Copier:
             if old is not None and old.nlink > 1:
                 os.unlink(temporary, dir_fd=self.work)
 
-    def _keep_link(self, kept: bytes, path: bytes, name: bytes, held: int, old: Entry) -> None:
+    def _keep_link(self, path: bytes, name: bytes, held: int, old: Entry) -> None:
         """Give a file that is about to be replaced a second name in ``kept``."""
-        place = self._kept_place(kept, path)
+        place = self.kept_place(path)
         try:
             os.link(name, place, src_dir_fd=held, follow_symlinks=False)
         except FileNotFoundError:
@@ -581,9 +568,9 @@ class Copier:
                 found = os.stat(name, dir_fd=held, follow_symlinks=False)
                 tree = stat.S_ISDIR(found.st_mode)
                 if self.kept is None:
-                    self.willing(parent, lambda: delete(name, held, tree))
+                    self.willing(parent, lambda: delete(name, held))
                     return
-                place = self._kept_place(self.kept, path)
+                place = self.kept_place(path)
                 self._trees |= tree
                 if tree and (self._uid and found.st_mode & 0o700 != 0o700):  # noqa: PLR2004
                     os.chmod(name, 0o700, dir_fd=held)
@@ -609,11 +596,9 @@ class Copier:
 
     def kept_place(self, path: bytes) -> bytes:
         """Return a free path in ``kept`` for what is at ``path``, its directory made."""
-        return self._kept_place(self.kept or b"", path)
-
-    def _kept_place(self, kept: bytes, path: bytes) -> bytes:
-        """Return a free path in ``kept``, its directory made."""
-        place = os.path.join(kept, path)
+        if self.kept is None:
+            raise RuntimeError("a first copy keeps nothing")
+        place = os.path.join(self.kept, path)
         with self._lock:
             parent = os.path.dirname(place)
             try:
@@ -797,6 +782,30 @@ def _free(path: bytes) -> bytes:
     return path + b".~%d~" % number
 
 
+def is_directory(path: str | bytes) -> bool:
+    """Tell whether there is a directory, and no link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def exchange(one: bytes, other: bytes, there: int | None = None) -> bool:
+    """Let two names change places in one step; return False where the filesystem cannot.
+
+    :param there: directory that ``other`` is relative to.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, ctypes.c_char_p(one), _AT_FDCWD if there is None else there, ctypes.c_char_p(other), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}:
+        return False
+    raise OSError(code, os.strerror(code), os.fsdecode(other))
+
+
 def sizes(path: bytes) -> Iterator[int]:
     """Yield the size of each file below a directory, however deep it lies, as far as directories can be read."""
     waiting = [path]
@@ -809,9 +818,12 @@ def sizes(path: bytes) -> Iterator[int]:
                     yield each.stat(follow_symlinks=False).st_size
 
 
-def delete(name: bytes, held: int, tree: bool) -> None:
-    """Remove a file, or a directory and all it holds, however deep; directories that forbid it are opened to ourselves."""
-    if not tree:
+def delete(name: bytes, held: int) -> None:
+    """Remove a file, or a directory and all it holds, however deep; directories that forbid it are opened to ourselves.
+
+    :param held: directory that it is in.
+    """
+    if not stat.S_ISDIR(os.stat(name, dir_fd=held, follow_symlinks=False).st_mode):
         os.unlink(name, dir_fd=held)
         return
     waiting, found = [name], []

@@ -31,6 +31,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
     Copier,
     MirrorError,
     delete,
+    is_directory,
     movable,
     same_contents,
     shown,
@@ -236,7 +237,7 @@ def _clear(directory: str, stays: Container[str]) -> None:
     try:
         for each in os.listdir(held):
             if each not in stays:
-                delete(os.fsencode(each), held, stat.S_ISDIR(os.stat(each, dir_fd=held, follow_symlinks=False).st_mode))
+                delete(os.fsencode(each), held)
     finally:
         os.close(held)
 
@@ -260,14 +261,14 @@ def plan(
         shut = _shut(now, closed)
         now = rewrite(now, shut, _beside(now, settings, unit, "shut"))
     mirror = settings.mirror(unit)
-    first = not unit.loose and not _is_directory(mirror)
+    first = not unit.loose and not is_directory(mirror)
     looked = first or before is None or settings.full
     last = before or (saved and (Manifest.load(saved) or Manifest.load(saved + LAST))) or None if looked else None
     if first:
         begun = settings.new(unit)
-        held = _look(begun, now, settings, unit, None) if _is_directory(begun) else Manifest()
+        held = _look(begun, now, settings, unit, None) if is_directory(begun) else Manifest()
     elif before is None or settings.full:
-        held = _look(mirror, now, settings, unit, last) if _is_directory(mirror) else Manifest()
+        held = _look(mirror, now, settings, unit, last) if is_directory(mirror) else Manifest()
     else:
         held = before
     frozen: frozenset[bytes] = frozenset()
@@ -280,8 +281,18 @@ def plan(
                 store for path, store in inner.items() if store in mirrored and _kind(stores, store, path) not in {"plain", "passing"}
             )
         now = _filled(now, held, shut, stores, frozen, _beside(now, settings, unit, "filled"))
-    changes = Changes(unit, now, held, saved, mirrored=0 if first else held.count(), first=first, looked=looked)
-    changes.closed, changes.unread, changes.frozen = shut, list(closed.values()), frozen
+    changes = Changes(
+        unit,
+        now,
+        held,
+        saved,
+        mirrored=0 if first else held.count(),
+        first=first,
+        looked=looked,
+        closed=shut,
+        unread=list(closed.values()),
+        frozen=frozen,
+    )
     for what, _path in changes.items():
         if what == "created":
             changes.created += 1
@@ -337,13 +348,6 @@ def incomplete(unit: Unit, errors: Sequence[RepomanError], frozen: Iterable[byte
     stay = f" As its mirror has it stays {', '.join(stays[:SHOWN_ERRORS])}." if stays else ""
     what = f"{errors[0].message}{more}{stay}"
     return MirrorError(f"{what} All else of {unit.name} was mirrored." if done else what, *errors[0].hints)
-
-
-def _is_directory(path: str) -> bool:
-    try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return False
 
 
 def _what(old: Entry | None, new: Entry | None) -> str:
@@ -827,7 +831,7 @@ class _Task:
         gone = set(whole)
         tops = [entry for entry in removed if entry.parent not in gone and (entry.kind != "d" or entry.path in gone)]
         if self.unit.loose:  # a directory has that name now: its mirror, once it is whole, puts the file aside
-            tops = [entry for entry in tops if not _is_directory(os.path.join(self.unit.source, os.fsdecode(entry.path)))]
+            tops = [entry for entry in tops if not is_directory(os.path.join(self.unit.source, os.fsdecode(entry.path)))]
         self.touched |= {entry.parent for entry in tops}
         self.copier.each(lambda entry: self.copier.set_aside(entry.path, entry), tops)
         for each in sorted(trees - gone, reverse=True):
@@ -946,7 +950,7 @@ def _pattern(path: bytes) -> bytes:
 def _check(unit: Unit, settings: Settings) -> list[str]:
     """Return what git and hg find wrong with the repositories of a mirror."""
     path = settings.mirror(unit)
-    if not _is_directory(path):
+    if not is_directory(path):
         return []
     held = scan(Unit(unit.name, path))
     stores = find_stores(held)

@@ -12,8 +12,6 @@ one, with hard links to all that did not change, and the two change places in on
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
 import re
 import shutil
@@ -24,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, directory, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, directory, exchange, is_directory, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError, give
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD, Entry, UnreadableError, entry_of, unpack, walk
 
@@ -39,8 +37,6 @@ INLINE = 1 << 16
 
 _PASSING = re.compile(rb"^(store/)?w?lock$|^store/(journal|00changelog\.i\.a)$|(^|/)\.[^/]+-\w{6,8}~$")
 _JOURNAL = re.compile(rb"^(store/)?journal\.")
-_AT_FDCWD = -100
-_EXCHANGE = 2
 _EXTENSIONS = (b"largefiles", b"lfs")
 
 
@@ -383,7 +379,7 @@ class HgDirectory:
         if self.build != self.place:
             parent = self.path.rpartition(b"/")[0]
             self._need(parent)
-            if not _is_directory(self.place):
+            if not is_directory(self.place):
                 self.copier.set_aside(self.path, None)
                 self.copier.willing(parent, lambda: os.rename(self.build, self.place))
             else:
@@ -513,30 +509,10 @@ def _begins(path: bytes, prefix: bytes) -> bool:
     return True
 
 
-def _is_directory(path: bytes) -> bool:
-    try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return False
-
-
 def _open_to_us(path: bytes) -> None:
     """Let a directory be moved to another, and what is in it be removed, where its mode forbids that."""
     if not os.access(path, os.W_OK):
         os.chmod(path, stat.S_IRWXU)
-
-
-def exchange(one: bytes, other: bytes) -> bool:
-    """Let two directories change places in one step; return False where the filesystem cannot."""
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if rename is None:
-        return False
-    if rename(_AT_FDCWD, ctypes.c_char_p(one), _AT_FDCWD, ctypes.c_char_p(other), _EXCHANGE) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}:
-        return False
-    raise OSError(code, os.strerror(code), os.fsdecode(other))
 
 
 def run_hg(directory: str, account: tuple[int, int] | None) -> str | None:

@@ -11,7 +11,6 @@ destination, which then takes its place at once. Nothing of the repository is ru
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import shlex
@@ -27,7 +26,7 @@ from typing import Any, ClassVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils import backup, progress, target, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, listing, shown
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import movable
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import exchange, movable
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError, RepomanError, UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.show import amount, counted
@@ -36,8 +35,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.target import Targ
 RSYNC = ("rsync", "-lptgoD", "--hard-links", "--sparse", "--numeric-ids", "--relative", "--no-implied-dirs", "--from0", "--files-from=-")
 """Copies what is named and is no directory; directories are there already."""
 PARTIAL = b".repoman-partial"
-AT_FDCWD = -100
-RENAME_EXCHANGE = 2
 
 
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
@@ -644,21 +641,17 @@ def _lstat_at(name: bytes, there: int) -> os.stat_result | None:
         return None
 
 
-def _exchange(one: bytes, other: bytes, there: int = AT_FDCWD) -> None:
+def _exchange(one: bytes, other: bytes, there: int | None = None) -> None:
     """Exchange two names at once; where the file system cannot, one after the other.
 
     :param there: directory that ``other`` is relative to.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not libc.renameat2(AT_FDCWD, one, there, other, RENAME_EXCHANGE):
+    if exchange(one, other, there):
         return
-    if ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), os.fsdecode(other))
     aside = one + b".new"
     os.rename(one, aside)
-    directory = None if there == AT_FDCWD else there
-    os.rename(other, one, src_dir_fd=directory)
-    os.rename(aside, other, dst_dir_fd=directory)
+    os.rename(other, one, src_dir_fd=there)
+    os.rename(aside, other, dst_dir_fd=there)
 
 
 def _is_empty(path: bytes) -> bool:

@@ -374,7 +374,11 @@ def _look(
             return own, _list(held)
     finally:
         os.close(held)
-    held = _open_below(top, directory)  # it is another by now, or a link on the way leads elsewhere
+    above = os.open(top, _LIST)
+    try:
+        held = open_below(above, directory, _LIST)  # it is another by now, or a link on the way leads elsewhere
+    finally:
+        os.close(above)
     try:
         return os.fstat(held), _list(held)
     finally:
@@ -400,14 +404,24 @@ def _list(held: int) -> list[tuple[bytes, os.stat_result, bytes]]:
     return found
 
 
-def _open_below(top: bytes, path: bytes) -> int:
-    """Open a directory below another to list it, following no link on the way."""
-    held = os.open(top, _LIST)
-    for part in path.split(b"/") if path else ():
+def open_below(top: int, path: bytes, flags: int) -> int:
+    """Open a directory below an open one, following no link.
+
+    :param flags: with ``O_DIRECTORY`` and ``O_NOFOLLOW``.
+    :raises FileNotFoundError: it is not there.
+    :raises NotADirectoryError: a part of the path is no directory (or a link).
+    """
+    held = top
+    for part in path.split(b"/") if path else (b".",):
         try:
-            inner = os.open(part, _LIST, dir_fd=held)
+            inner = os.open(part, flags, dir_fd=held)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise NotADirectoryError(errno.ENOTDIR, "a link is in the way", path) from error
+            raise
         finally:
-            os.close(held)
+            if held != top:
+                os.close(held)
         held = inner
     return held
 

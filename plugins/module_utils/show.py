@@ -78,9 +78,9 @@ class Display:
         return [*rows, f"sync: {counted(tally.files)}, {amount(tally.bytes)}, {rate}/s"]
 
 
-def counted(files: int) -> str:
-    """Return a number of files with its word."""
-    return "1 file" if files == 1 else f"{files} files"
+def counted(number: int, noun: str = "file") -> str:
+    """Return a number of things."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def amount(size: int) -> str:

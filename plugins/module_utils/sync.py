@@ -143,6 +143,18 @@ def _alone(work: Work) -> Iterator[None]:
         work.fail(watch.explained(error))
 
 
+@contextmanager
+def _compared(work: Work) -> Iterator[None]:
+    """The same while a unit is compared, also of what nobody foresaw."""
+    try:
+        with _alone(work):
+            yield
+    except InterruptedRunError:
+        raise
+    except Exception as error:
+        work.fail(MirrorError(f"{shown(os.fsencode(work.unit.name))}: it could not be compared: {scan.told(error)}."))
+
+
 @dataclass
 class Job:
     """A run, in the child process.
@@ -236,16 +248,10 @@ class Job:
                     if chosen[0] is None:
                         self._plan_gone(work)
                         return work.line
-                    try:
+                    with _compared(work):
                         ours = backup.loose_names(self.state, self.target)[0] if unit.loose else ()
                         work.line["differences"] = mirror.verify(unit, settings, ours)
                         work.line["action"] = "differs" if work.line["differences"] else "same"
-                    except RepomanError as error:
-                        work.fail(error)
-                    except OSError as error:
-                        work.fail(watch.explained(error))
-                    except Exception as error:  # whatever it is, it is this unit's alone
-                        work.fail(MirrorError(f"{shown(os.fsencode(unit.name))}: it could not be compared: {scan.told(error)}."))
                     report((unit.name, work.line))
                     return work.line
 
@@ -319,17 +325,8 @@ class Job:
         open_ones = [work for work in works if work.unit.name in scans]
 
         def see(work: Work) -> None:
-            try:
+            with _compared(work):
                 self._plan_one(work, scans[work.unit.name], known, settings)
-            except RepomanError as error:
-                work.changes = None
-                work.fail(error)
-            except OSError as error:
-                work.changes = None
-                work.fail(watch.explained(error))
-            except Exception as error:  # whatever it is, it is this unit's alone
-                work.changes = None
-                work.fail(MirrorError(f"{shown(os.fsencode(work.unit.name))}: it could not be compared: {scan.told(error)}."))
 
         with ThreadPoolExecutor(self.params["jobs"] or LOOKS) as pool:
             list(pool.map(see, open_ones))
@@ -350,11 +347,11 @@ class Job:
         work.full = before is None
         changes = mirror.plan(work.unit, before, now, settings, saved=str(self._manifest(name)), closed=scanned.closed)
         self._guard(work.unit, changes, changes.now)
-        if changes.created or changes.changed or changes.removed:
-            work.changes = changes
+        if changes.total:
             work.line |= {"action": "synced", "first": changes.first}
             work.line |= {"created": changes.created, "changed": changes.changed, "removed": changes.removed}
-            work.line["files"] = changes.created + changes.changed + changes.removed
+            work.line["files"] = changes.total
+            work.changes = changes
         else:
             work.scanned = Scan(work.unit, changes.now.digest, changes.now.path)
         if changes.unread:
@@ -660,8 +657,7 @@ def _inspect(whole: Backup, init: bool, allow_local: bool, only_read: bool) -> F
     found, fresh = target.inspect(whole.place, init, allow_local)
     if fresh and only_read:
         raise ConflictError(f"{found.root} is no backup yet.", "repoman sync --init")
-    there = next(path for path in (Path(found.root), *Path(found.root).parents) if path.is_dir())
-    return Found(found, fresh, _answers_in(str(there)) > FAR_SECONDS)
+    return Found(found, fresh, _answers_in(str(target.nearest(found.root))) > FAR_SECONDS)
 
 
 def _answers_in(path: str) -> float:

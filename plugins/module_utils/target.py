@@ -241,9 +241,14 @@ def _check_mark(place: Place, root: str, mark: dict[str, Any]) -> None:
             )
 
 
+def nearest(path: str) -> Path:
+    """Return the directory, or where it is not there yet, the nearest one above it that is."""
+    return next(each for each in (Path(path), *Path(path).parents) if each.is_dir())
+
+
 def _check_elsewhere(place: Place, source: str, root: str) -> None:
     """Refuse a target on the file system of ``/`` or of ``repos_root``: most likely it is a bare mount point."""
-    there = next(path for path in (Path(root), *Path(root).parents) if path.is_dir())
+    there = nearest(root)
     for name, path in (("/", "/"), (f"repos_root, {place.repos_root}", source)):
         mounts = [mount_of(str(each)).source for each in (there, path)]
         if there.stat().st_dev == os.stat(path).st_dev or (mounts[0] == mounts[1] and mounts[0].startswith("/dev/")):
@@ -522,6 +527,6 @@ def discard(path: Path) -> None:
     """Remove a directory of ours and all it holds, following no link; also where directories in it cannot be written."""
     parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        delete(os.fsencode(path.name), parent, tree=True)
+        delete(os.fsencode(path.name), parent)
     finally:
         os.close(parent)

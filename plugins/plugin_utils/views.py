@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.show import ACTIONS, amount
+from ansible_collections.homelab.repoman.plugins.module_utils.show import ACTIONS, amount, counted
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, diff_lines, sentence, table
 
 Result = Mapping[str, Any]
@@ -320,11 +320,6 @@ def distance(state: Result) -> str:
     return f"{' and '.join(words)} {state['upstream']}"
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number of things."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def duration(seconds: float) -> str:
     """Return a time in the greatest unit that it fills."""
     for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
@@ -369,7 +364,7 @@ def total(summary: Result, mode: Mode) -> str:
     said = [
         f"{summary[action]} {WOULD.get(action, word) if mode.check else word}" for action, word in ACTIONS.items() if summary.get(action)
     ]
-    work = [counted(summary["files"], "file")]
+    work = [counted(summary["files"])]
     if not mode.check:
         work += [f"{amount(summary['bytes'])} copied", f"{amount(summary['kept_bytes'])} kept"]
     if "same" in summary or "differs" in summary:

@@ -17,7 +17,7 @@ import mirroring
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils import mirror, restore, scan, target
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, InterruptedRunError
-from backupworld import BackupWorld, differences, git, seen
+from backupworld import BackupWorld, actions, differences, git, seen
 from mirroring import Place, hg
 
 
@@ -32,11 +32,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackupWorld:
     world.write("notes.txt")
     world.init()
     return world
-
-
-def actions(result: dict[str, Any]) -> dict[str, str]:
-    """Return what came of each unit."""
-    return {line["name"]: line["action"] for line in result["units"]}
 
 
 def commit(tool: str, repository: Path) -> None:

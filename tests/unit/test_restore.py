@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import restore, target
+from ansible_collections.homelab.repoman.plugins.module_utils import copying, restore, target
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     ConflictError,
     NotKnownError,
@@ -582,8 +582,8 @@ def test_where_names_cannot_be_exchanged_they_are_moved(tmp_path: Path, monkeypa
         def renameat2(self, *_arguments: object) -> int:
             return -1
 
-    monkeypatch.setattr(restore.ctypes, "CDLL", lambda *_arguments, **_more: Libc())
-    monkeypatch.setattr(restore.ctypes, "get_errno", lambda: number)
+    monkeypatch.setattr(copying.ctypes, "CDLL", lambda *_arguments, **_more: Libc())
+    monkeypatch.setattr(copying.ctypes, "get_errno", lambda: number)
     (tmp_path / "one").write_text("1")
     (tmp_path / "other").write_text("2")
     restore._exchange(os.fsencode(tmp_path / "one"), os.fsencode(tmp_path / "other"))

@@ -27,7 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     UsageError,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.module import answer
-from backupworld import BackupWorld, differences, git, killed_after, seen, tmpfs
+from backupworld import BackupWorld, actions, differences, git, killed_after, seen, tmpfs
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -55,11 +55,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackupWorld:
     world.write("plain/src/main.c")
     world.write("notes.txt")
     return world
-
-
-def actions(result: dict[str, Any]) -> dict[str, str]:
-    """Return what came of each unit."""
-    return {line["name"]: line["action"] for line in result["units"]}
 
 
 def line(result: dict[str, Any], name: str) -> dict[str, Any]:
