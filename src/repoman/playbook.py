@@ -180,6 +180,9 @@ def _answer(playbook: Playbook, writing: int) -> NoReturn:
             outcome = Outcome(failure.exit_code)
         sys.stdout.flush()
         os.write(writing, json.dumps({"exit_code": outcome.exit_code, "changed": outcome.changed}).encode())
+    from multiprocessing import util
+
+    util._exit_function()  # type: ignore[attr-defined]  # it removes what ansible has in the temporary directory
     os._exit(0)
 
 

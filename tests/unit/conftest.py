@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
+from backupworld import BackupWorld
 from hypothesis import HealthCheck, settings
 
 # Where nobody looks, the same examples each time, so that a red run can be run again; at a desk, new ones.
@@ -85,6 +86,14 @@ class Seen:
     target: str
     headers: dict[str, str]
     body: bytes
+
+
+@pytest.fixture
+def empty_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackupWorld:
+    """A home without repositories."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USER", "alice")
+    return BackupWorld(tmp_path)
 
 
 class Daemon:

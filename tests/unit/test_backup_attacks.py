@@ -22,11 +22,9 @@ from mirroring import Place, hg
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackupWorld:
+def world(empty_world: BackupWorld) -> BackupWorld:
     """A home with two directories and a loose file, backed up."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USER", "alice")
-    world = BackupWorld(tmp_path)
+    world = empty_world
     world.write("plain/src/main.c")
     world.write("other/file")
     world.write("notes.txt")
@@ -86,11 +84,9 @@ def test_a_mirror_that_was_removed_is_made_again(world: BackupWorld) -> None:
     assert world.differences() == []
 
 
-def test_what_lay_in_an_adopted_place_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_lay_in_an_adopted_place_stays(empty_world: BackupWorld) -> None:
     """Files that were on the target before it was adopted are not taken for mirrors of loose files."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USER", "alice")
-    world = BackupWorld(tmp_path)
+    world = empty_world
     world.write("plain/file")
     world.write("notes.txt")
     world.write("old.txt")
@@ -370,11 +366,9 @@ def test_what_a_power_cut_took_is_made_again(world: BackupWorld, minutes: int) -
     assert not world.sync()["changed"]
 
 
-def test_repositories_behind_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repositories_behind_a_link(empty_world: BackupWorld, tmp_path: Path) -> None:
     """``repos_root`` may be a link to another disk: all is backed up, loose files too."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USER", "alice")
-    world = BackupWorld(tmp_path)
+    world = empty_world
     world.write("plain/file")
     world.write("notes.txt")
     world.repos.rename(tmp_path / "disk")

@@ -492,17 +492,18 @@ def test_no_shared_memory(tmp_path: Path) -> None:
     assert done.stderr.endswith("hint: ls -ld /dev/shm   should say drwxrwxrwt; if it does not: sudo chmod 1777 /dev/shm\n")
 
 
-def test_preview_that_fails(tmp_path: Path) -> None:
-    """On a terminal it is told once, and nothing is asked."""
+def test_preview_that_fails(tmp_path: Path, short_dir: Path) -> None:
+    """On a terminal it is told once, and nothing is asked, nor left behind."""
     outer, inner = pty.openpty()
     try:
-        done = command(tmp_path, "setup", stdin=inner)
+        done = command(tmp_path, "setup", stdin=inner, TMPDIR=str(short_dir))
     finally:
         os.close(outer)
         os.close(inner)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("repoman: error:") == 1
     assert f"there is no incus socket at {tmp_path}/none." in done.stderr
+    assert list(short_dir.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

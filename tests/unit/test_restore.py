@@ -22,11 +22,9 @@ from backupworld import BackupWorld, differences, git, killed_after, seen
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackupWorld:
+def world(empty_world: BackupWorld) -> BackupWorld:
     """A home with repositories that are backed up."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USER", "alice")
-    world = BackupWorld(tmp_path)
+    world = empty_world
     world.project("shark", repo='"isurus"')
     world.git("isurus")
     plain = world.write("plain/src/main.c").parent.parent

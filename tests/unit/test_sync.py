@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -46,15 +46,25 @@ ODD_NAMES = [
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackupWorld:
+def world(empty_world: BackupWorld) -> BackupWorld:
     """A home with two repositories and a loose file, not backed up yet."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USER", "alice")
-    world = BackupWorld(tmp_path)
+    world = empty_world
     world.git("isurus")
     world.write("plain/src/main.c")
     world.write("notes.txt")
     return world
+
+
+@pytest.fixture
+def served() -> Iterator[BackupWorld]:
+    """A home of nobody's, whom root serves; its repositories are root's."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        root = Path(name)
+        root.chmod(0o755)
+        world = BackupWorld(root, user="nobody")
+        for path in (root, world.registry, world.backup):
+            os.chown(path, 65534, 65534)
+        yield world
 
 
 def line(result: dict[str, Any], name: str) -> dict[str, Any]:
@@ -582,50 +592,41 @@ def test_an_empty_or_missing_root_changes_nothing(world: BackupWorld) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to serve another")
-def test_root_serves_another_and_an_unreadable_project_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_serves_another_and_an_unreadable_project_fails_alone(served: BackupWorld) -> None:
     """All files are the user's, not root's; what the user cannot read fails alone."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
-        root = Path(name)
-        root.chmod(0o755)
-        world = BackupWorld(root, user="nobody")
-        world.git("isurus")
-        world.write("secret/file").parent.chmod(0)
-        world.project("isurus")
-        for path in (root, world.registry, world.backup, *(path for path in world.repos.rglob("*") if path.name not in ("secret", "file"))):
-            os.chown(path, 65534, 65534)
-        result = world.init()
-        assert actions(result) == {"isurus": "synced", "secret": "failed"}
-        assert "secret" in line(result, "secret")["msg"]
-        assert not (world.backup / "secret").exists()
-        assert {path.lstat().st_uid for path in [*world.backup.rglob("*"), *world.log.rglob("*"), world.log, world.registry]} == {65534}
-        assert world.last_sync("isurus")
+    served.git("isurus")
+    served.write("secret/file").parent.chmod(0)
+    served.project("isurus")
+    for path in (path for path in served.repos.rglob("*") if path.name not in ("secret", "file")):
+        os.chown(path, 65534, 65534)
+    result = served.init()
+    assert actions(result) == {"isurus": "synced", "secret": "failed"}
+    assert "secret" in line(result, "secret")["msg"]
+    assert not (served.backup / "secret").exists()
+    assert {path.lstat().st_uid for path in [*served.backup.rglob("*"), *served.log.rglob("*"), served.log, served.registry]} == {65534}
+    assert served.last_sync("isurus")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to serve another")
-def test_what_cannot_be_had_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_had_is_told_once(served: BackupWorld) -> None:
     """What cannot be had on the target is told once of each unit, not again by each run; of a unit that was put away it is forgotten."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
-        root = Path(name)
-        root.chmod(0o755)
-        world = BackupWorld(root, user="nobody")
-        world.write("foreign/file")
-        for path in (root, world.registry, world.backup, world.repos, world.repos / "foreign"):
-            os.chown(path, 65534, 65534)
+    os.chown(served.repos, 65534, 65534)
+    os.chown(served.write("foreign/file").parent, 65534, 65534)
 
-        def notes(**params: Any) -> list[str]:
-            world.write("foreign/file", f"{time.monotonic_ns()}\n")
-            return [note.split()[0] for note in line(world.sync(**params), "foreign").get("notes", [])]
+    def notes(**params: Any) -> list[str]:
+        served.write("foreign/file", f"{time.monotonic_ns()}\n")
+        return [note.split()[0] for note in line(served.sync(**params), "foreign").get("notes", [])]
 
-        assert notes(check=True, init=True, allow_local=True) == []
-        assert notes(init=True, allow_local=True) == ["owners"]
-        assert notes() == notes(full=True) == []
-        shutil.rmtree(world.repos / "foreign")
-        world.write("stays")
-        world.sync(names=["foreign"], allow_shrink=True)
-        world.write("foreign/file")
-        os.chown(world.repos / "foreign", 65534, 65534)
-        assert notes() == ["owners"]
-        assert notes() == []
+    assert notes(check=True, init=True, allow_local=True) == []
+    assert notes(init=True, allow_local=True) == ["owners"]
+    assert notes() == notes(full=True) == []
+    shutil.rmtree(served.repos / "foreign")
+    served.write("stays")
+    served.sync(names=["foreign"], allow_shrink=True)
+    served.write("foreign/file")
+    os.chown(served.repos / "foreign", 65534, 65534)
+    assert notes() == ["owners"]
+    assert notes() == []
 
 
 def test_an_unreadable_directory_stops_nothing_else(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
