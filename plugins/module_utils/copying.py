@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import TIMES, Entry, UnreadableError, entry_of, open_below
@@ -46,6 +46,42 @@ _ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 
 class MirrorError(RepomanError):
     """Something of a mirror cannot be read or written."""
+
+
+class UnsoundError(Exception):
+    """Raised by a :class:`Check` that has seen enough: the contents are damaged, and the rest of the file need not be read."""
+
+
+class DamagedFileError(MirrorError):
+    """The contents of a source file are not what its name or its own checksum says. The mirror was not touched.
+
+    :param path: relative to the unit.
+    :param reason: what is wrong with the contents.
+    :param mirrored: the mirror's file has the same contents.
+    """
+
+    def __init__(self, path: bytes, reason: str, *, mirrored: bool = False) -> None:
+        super().__init__(f"{shown(path)} is damaged: {reason}.")
+        self.path, self.reason, self.mirrored = path, reason, mirrored
+
+
+class Check(Protocol):
+    """Judges the contents of one file while they are copied; made anew for each attempt."""
+
+    def update(self, chunk: bytes) -> None:
+        """Take in the next bytes.
+
+        :raises UnsoundError: they are damaged; no more is read.
+        """
+
+    def hole(self, size: int) -> None:
+        """Take in so many zeros that are a hole in the file.
+
+        :raises UnsoundError: there should be none.
+        """
+
+    def finish(self) -> str:
+        """Return what is wrong with the contents, nothing if they are sound."""
 
 
 def shown(path: bytes) -> str:
@@ -169,6 +205,35 @@ def same_contents(one: bytes, other: bytes) -> bool:
 def fresh(found: os.stat_result) -> bool:
     """Tell whether a file changed so lately that a further change could leave the same time stamp."""
     return 0 <= time.time_ns() - found.st_ctime_ns < TICK_NS
+
+
+class _Judge:
+    """A check under way, and its verdict.
+
+    :param reason: why the contents are damaged, once that is known.
+    """
+
+    __slots__ = ("check", "reason")
+
+    def __init__(self, check: Callable[[], Check]) -> None:
+        self.check, self.reason = check(), ""
+
+    def update(self, chunk: bytes) -> None:
+        if not self.reason:
+            try:
+                self.check.update(chunk)
+            except UnsoundError as error:
+                self.reason = str(error)
+
+    def hole(self, size: int) -> None:
+        if not self.reason:
+            try:
+                self.check.hole(size)
+            except UnsoundError as error:
+                self.reason = str(error)
+
+    def finish(self) -> str:
+        return self.reason or self.check.finish()
 
 
 class Copier:
@@ -309,13 +374,15 @@ class Copier:
 
     # Files
 
-    def file(self, path: bytes, old: Entry | None, *, patient: bool = True) -> Entry | None:
+    def file(self, path: bytes, old: Entry | None, *, patient: bool = True, check: Callable[[], Check] | None = None) -> Entry | None:
         """Copy a regular file.
 
         :param old: what the mirror has there.
         :param patient: wait for the clock's next tick where the file changed just now, so that the entry returned tells for sure
             which contents were copied.
+        :param check: makes what judges the contents; it sees each byte once, while it is copied.
         :return: what was copied, with ``ctime_ns`` 0 if it changed all the while; None if the file is gone.
+        :raises DamagedFileError: the contents did not pass the check; nothing was put into the mirror.
         """
         parent, name = split(path)
         try:
@@ -335,7 +402,12 @@ class Copier:
                 if patient and 0 < early <= TICK_NS:
                     time.sleep(early / 1e9)
                     seen = os.fstat(source)
-                put = self._contents(path, old, source, seen, temporary, again=attempt > 0)
+                try:
+                    put = self._contents(path, old, source, seen, temporary, again=attempt > 0, check=check)
+                except DamagedFileError:
+                    if attempt < ATTEMPTS - 1 and not same(seen, os.fstat(source)):
+                        continue
+                    raise
                 after = os.fstat(source)
                 if same(seen, after) and seen.st_nlink:
                     put(seen)
@@ -346,13 +418,27 @@ class Copier:
             os.close(source)
 
     def _contents(
-        self, path: bytes, old: Entry | None, source: int, seen: os.stat_result, temporary: bytes, *, again: bool
+        self,
+        path: bytes,
+        old: Entry | None,
+        source: int,
+        seen: os.stat_result,
+        temporary: bytes,
+        *,
+        again: bool,
+        check: Callable[[], Check] | None = None,
     ) -> Callable[[os.stat_result], None]:
-        """Write a file's contents beside the mirror, and return what puts the file in its place."""
+        """Write a file's contents beside the mirror, and return what puts the file in its place.
+
+        :raises DamagedFileError: they did not pass the check; nothing of them is left.
+        """
         if again:
             os.lseek(source, 0, os.SEEK_SET)
         if old is not None and old.kind == "f" and old.size == seen.st_size:
-            if self._equal(path, source):
+            judge = _Judge(check) if check else None
+            if self._equal(path, source, judge):
+                if judge and (reason := judge.finish()):
+                    raise DamagedFileError(path, reason, mirrored=True)
                 return lambda found: self._attributes_only(path, old, found)
             os.lseek(source, 0, os.SEEK_SET)
         parent, name = split(path)
@@ -364,7 +450,12 @@ class Copier:
                     os.unlink(temporary, dir_fd=held)
             out = self.willing(parent if direct else None, lambda: _create(temporary, seen.st_mode, held))
         try:
-            size = self._transfer(source, out, seen)
+            judge = _Judge(check) if check else None
+            size = self._judged_transfer(source, out, seen, judge) if judge else self._transfer(source, out, seen)
+            if judge and (reason := judge.finish()):
+                with self._directory(parent) if direct else Held(self.work, closes=False) as held:
+                    os.unlink(temporary, dir_fd=held)
+                raise DamagedFileError(path, reason)
             self._dress(out, seen, source)
             os.utime(out, ns=(seen.st_atime_ns, seen.st_mtime_ns))
         finally:
@@ -398,29 +489,51 @@ class Copier:
             self.tell(0, 0)
         return done
 
-    def _sparse(self, source: int, out: int, size: int) -> int:
+    def _judged_transfer(self, source: int, out: int, seen: os.stat_result, judge: _Judge) -> int:
+        # One read serves both: sendfile could copy other bytes than those that were judged.
+        size = seen.st_size
+        if seen.st_blocks * 512 < size:
+            return self._sparse(source, out, size, judge)
+        done = 0
+        while done < size and not judge.reason and (chunk := os.read(source, min(SMALL, size - done))):
+            judge.update(chunk)
+            _write(out, chunk)
+            done += len(chunk)
+            if size > SMALL:
+                self.tell(0, 0)
+        return done
+
+    def _sparse(self, source: int, out: int, size: int, judge: _Judge | None = None) -> int:
         at = done = 0
         while at < size:
             try:
                 begin = os.lseek(source, at, os.SEEK_DATA)
             except OSError as error:
                 if error.errno == errno.ENXIO:
+                    if judge:
+                        judge.hole(size - at)
                     break
                 raise
-            at = os.lseek(source, begin, os.SEEK_HOLE)
+            if judge and begin > at:
+                judge.hole(begin - at)
+            at = min(os.lseek(source, begin, os.SEEK_HOLE), size)
             os.lseek(source, begin, os.SEEK_SET)
             os.lseek(out, begin, os.SEEK_SET)
             while begin < at:
                 chunk = os.read(source, min(SMALL, at - begin))
                 if not chunk:
                     break
+                if judge:
+                    judge.update(chunk)
+                    if judge.reason:
+                        return done
                 _write(out, chunk)
                 begin += len(chunk)
                 done += len(chunk)
         os.ftruncate(out, size)
         return done
 
-    def _equal(self, path: bytes, source: int) -> bool:
+    def _equal(self, path: bytes, source: int, judge: _Judge | None = None) -> bool:
         """Tell whether the mirror's file has the contents of the source's."""
         parent, name = split(path)
         try:
@@ -437,6 +550,8 @@ class Copier:
                     return False
                 if not one:
                     return True
+                if judge:
+                    judge.update(one)
         finally:
             os.close(mirrored)
 
