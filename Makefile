@@ -16,7 +16,7 @@ LIB_DIR := $(DESTDIR)$(PREFIX)/lib/repoman
 PROFILES_DIR := $(DESTDIR)$(PREFIX)/share/repoman/profiles
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-long test-nfs test-matrix bench lint docs changelog machine venv install uninstall clean
+.PHONY: help demo test test-unit test-long test-nfs test-matrix bench lint docs changelog machine newest venv install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,17 +24,17 @@ help: ## list the targets
 demo: machine ## set everything up and run the main job as a story; KEEP=1 leaves it running
 	@scripts/demo
 
-test: machine venv ## set everything up and run all tests
+test: machine newest venv ## set everything up and run all tests
 	REPOMAN_SMOKE=1 scripts/dev-incus run -- $(BIN)/pytest
 
-test-unit: venv ## only the tests that need no Incus
+test-unit: newest venv ## only the tests that need no Incus
 	$(BIN)/pytest tests/unit
 
 test-nfs: venv ## sync and restore over a real NFS mount, cut off and filled, in a kernel of its own (root)
 	@scripts/nfs-lab install
 	scripts/nfs-lab run $(BIN)/pytest tests/nfs -p no:cacheprovider
 
-test-long: venv ## races with writers and kills, many times over
+test-long: newest venv ## races with writers and kills, many times over
 	REPOMAN_RACES=60 REPOMAN_TREES=300 REPOMAN_KILL_STEP=5 $(BIN)/pytest tests/unit/test_mirror.py tests/unit/test_mirror_races.py
 
 bench: venv ## what sync costs beside rsync; BENCH='--runs 9 --latency --million'
@@ -55,6 +55,10 @@ test-matrix: venv ## the fast tests and the main job on each supported ansible-c
 machine:
 	@scripts/dev-incus install
 	@scripts/dev-incus images
+
+# A machine without the network goes without, unless it is to answer for all tests.
+newest:
+	@scripts/newest-vcs $(PYTHON) || [ -z "$$CI" ]
 
 venv: $(VENV)/.done
 

@@ -27,6 +27,7 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
 from backupworld import BackupWorld
 from hypothesis import HealthCheck, settings
+from newest import newest
 
 # Where nobody looks, the same examples each time, so that a red run can be run again; at a desk, new ones.
 settings.register_profile(
@@ -94,6 +95,18 @@ def empty_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackupWorld:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USER", "alice")
     return BackupWorld(tmp_path)
+
+
+@pytest.fixture
+def newest_git() -> Path:
+    """The newest git, of a Debian newer than the machine's."""
+    return newest("git")
+
+
+@pytest.fixture
+def newest_hg() -> Path:
+    """The newest Mercurial."""
+    return newest("hg")
 
 
 class Daemon:

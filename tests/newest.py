@@ -1,0 +1,27 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The newest git and Mercurial, which ``make newest`` puts beside those of the machine: what a container may have."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+NEWEST = Path(__file__).parents[1] / ".dev/newest"
+
+
+def newest(name: str) -> Path:
+    """Return the program, or skip the test where this machine cannot have it; automated runs have to have it.
+
+    :param name: ``git`` or ``hg``.
+    """
+    program = NEWEST / name / "bin" / name
+    if (NEWEST / name / ".done").exists():
+        return program
+    if (absent := NEWEST / name / "absent").exists():
+        pytest.skip(f"needs the newest {name}: {absent.read_text().strip()}")
+    if os.environ.get("CI"):
+        pytest.fail(f"{program} is missing: run 'make newest'")
+    pytest.skip(f"needs the newest {name}: run 'make newest'")
