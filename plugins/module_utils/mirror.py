@@ -37,8 +37,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
     shown,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError, RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError, GitDirectory, kind_of
-from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, journal, passing
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError, GitDirectory
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, journal
+from ansible_collections.homelab.repoman.plugins.module_utils.repositories import find_stores, innermost, kind_in, owns
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     LOOSE,
     Entry,
@@ -150,13 +151,6 @@ class Changes:
     def total(self) -> int:
         """Return how many entries differ."""
         return self.created + self.changed + self.removed
-
-    def without_objects(self) -> tuple[int, int]:
-        """Return how many entries go and how many there are in the mirror, but for git's objects: git packs many into one file."""
-        stores = sorted(store for store, kind in find_stores(self.now).items() if kind == "git")
-        objects = tuple(store + b"/objects/" if store else b"objects/" for store in stores)
-        removed = sum(what == "removed" and not path.startswith(objects) for what, path in self.items())
-        return removed, sum(not entry.path.startswith(objects) for entry in self.before.entries())
 
     def items(self) -> Iterator[tuple[str, bytes]]:
         """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory. What is never mirrored is left out."""
@@ -278,7 +272,7 @@ def plan(
         if not first:
             mirrored = find_stores(held)
             frozen = frozenset(
-                store for path, store in inner.items() if store in mirrored and _kind(stores, store, path) not in {"plain", "passing"}
+                store for path, store in inner.items() if store in mirrored and kind_in(stores, store, path) not in {"plain", "passing"}
             )
         now = _filled(now, held, shut, stores, frozen, _beside(now, settings, unit, "filled"))
     changes = Changes(
@@ -330,8 +324,8 @@ def _filled(
             if innermost(shut, directory) is not None:
                 block = old
             elif (store := innermost(stores, directory)) is not None and store in frozen:
-                entries = {entry.path: entry for entry in unpack(directory, new or b"") if not _owns(stores, store, entry)}
-                entries |= {entry.path: entry for entry in unpack(directory, old or b"") if _owns(stores, store, entry)}
+                entries = {entry.path: entry for entry in unpack(directory, new or b"") if not owns(stores, store, entry)}
+                entries |= {entry.path: entry for entry in unpack(directory, old or b"") if owns(stores, store, entry)}
                 block = b"".join(entries[each].record() for each in sorted(entries)) if entries else None
             if block is not None:
                 writer.add(pack(directory, [block]))
@@ -470,47 +464,9 @@ class _Passing:
         store = innermost(self.stores, path.rpartition(b"/")[0])
         if store is None:
             return False
-        if _kind(self.stores, store, path) == "passing":
+        if kind_in(self.stores, store, path) == "passing":
             return True
         return self.stores[store] == "hg" and store in self.under_way and journal(path[len(store) + 1 :] if store else path)
-
-
-def find_stores(manifest: Manifest) -> dict[bytes, str]:
-    """Return the git directories and ``.hg`` directories of a tree, with ``git`` or ``hg``."""
-    found = {}
-    for directory, block in manifest.blocks():
-        if b"objects" in block and b"HEAD" in block and b"refs" in block:
-            kinds = {entry.name: entry.kind for entry in unpack(directory, block) if entry.path != directory or not directory}
-            if kinds.get(b"objects") == "d" == kinds.get(b"refs") and kinds.get(b"HEAD") in {"f", "l"}:
-                found[directory] = "git"
-        if (directory == b".hg" or directory.endswith(b"/.hg")) and b"store" in block and b"requires" in block:
-            kinds = {entry.name: entry.kind for entry in unpack(directory, block)}
-            if kinds.get(b"store") == "d" and kinds.get(b"requires") == "f":
-                found[directory] = "hg"
-    return found
-
-
-def innermost(tops: Container[bytes], directory: bytes) -> bytes | None:
-    """Return which of some directories, the innermost, a directory is or lies in."""
-    while True:
-        if directory in tops:
-            return directory
-        if not directory:
-            return None
-        directory = directory.rpartition(b"/")[0]
-
-
-def _kind(stores: Mapping[bytes, str], store: bytes, path: bytes) -> str:
-    """Tell what a path in a repository is to it."""
-    inner = path[len(store) + 1 :] if store else path
-    if stores[store] == "hg":
-        return "passing" if passing(inner) else "hg"
-    return kind_of(inner)
-
-
-def _owns(stores: Mapping[bytes, str], store: bytes, entry: Entry) -> bool:
-    """Tell whether an entry is one that its repository looks after, not the plain copy."""
-    return bool(entry.path) and entry.path != store and _kind(stores, store, entry.path) not in {"plain", "passing"}
 
 
 class _Worker:
@@ -697,7 +653,7 @@ class _Task:
         return innermost(self.stores, directory) if self.stores else None
 
     def _ours(self, store: bytes, entry: Entry) -> bool:
-        return _owns(self.stores, store, entry)
+        return owns(self.stores, store, entry)
 
     def _repositories(self) -> list[GitDirectory | HgDirectory]:
         if not self.stores or self.copier is None:
@@ -750,7 +706,7 @@ class _Task:
                 yield directory, [pair for pair in pairs if self._is_plain(store, pair[1] or pair[0])]
 
     def _is_plain(self, store: bytes, entry: Entry | None) -> bool:
-        return entry is not None and not self._ours(store, entry) and _kind(self.stores, store, entry.path) != "passing"
+        return entry is not None and not self._ours(store, entry) and kind_in(self.stores, store, entry.path) != "passing"
 
     def _plain(self) -> None:
         """Mirror the rest: directories and files as they come, then files with several names, then what is gone."""

@@ -26,7 +26,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils import backup, mirror, registry, scan, target, watch
+from ansible_collections.homelab.repoman.plugins.module_utils import backup, mirror, registry, scan, shrinkage, target, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, escaped, file_of, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import MirrorError, movable, sizes
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
@@ -385,9 +385,9 @@ class Job:
         emptied = not unit.loose and now.count() <= 1 < changes.mirrored
         if emptied and not (allowed and self.params["names"]):
             raise ConflictError(f"{unit.source} is empty, and its mirror is not; the mirror was not touched.", *hints)
-        removed, mirrored = changes.removed, changes.mirrored
-        if not allowed and removed > SHRINK_LEAST and removed * 2 > mirrored:
-            removed, mirrored = changes.without_objects()
+        removed = mirrored = 0
+        if not allowed and shrinkage.may_exceed(changes, SHRINK_LEAST):
+            removed, mirrored = shrinkage.count_missed(changes, str(self.target.mirror("" if unit.loose else unit.name)))
         if not allowed and removed > SHRINK_LEAST and removed * 2 > mirrored:
             raise ConflictError(
                 f"{removed} of {mirrored} files of {name} are gone; its mirror was not touched.",

@@ -48,6 +48,8 @@ PAGES = {
         "restore",
         "runlog",
         "scan",
+        "shrinkage",
+        "source_files",
         "spread",
         "sync",
         "target",
