@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import NamedTuple
 
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.spread import spread
 
 MAGIC = b"repoman manifest 1\n"
@@ -52,7 +52,17 @@ _KINDS = {
     stat.S_IFCHR: "c",
 }
 _by_name = itemgetter(0)
-_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+"""How a directory is opened to be listed."""
+REACH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""How a directory is opened only to reach what is in it."""
+
+HELD = 32
+"""At most this many directories are held open by one walk."""
+DEEPEST = 3400
+"""A directory whose path in its unit is longer, in bytes, is walked, but not what is in the directories in it: neither git nor rsync nor a
+person reaches a path of more than 4096 bytes, and a tree of thousands of levels costs time and memory with the square of its depth."""
+LONGEST_SHOWN = 400
 
 
 @dataclass(frozen=True)
@@ -110,20 +120,44 @@ class Entry(NamedTuple):
         return RECORD.pack(*self[1:9], len(name), len(self.link)) + name + self.link
 
 
-class UnreadableError(NotKnownError):
+class UnreadableError(RepomanError):
     """A directory of a unit cannot be read, so nothing is known of what is in it.
 
     :param path: of the directory.
     """
 
     def __init__(self, path: bytes, error: OSError) -> None:
-        shown = os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
+        shown = shortened(path)
         super().__init__(f"{shown!r} cannot be read: {error.strerror or error}.", f"ls -ld {shown!r}")
         self.path = path
 
     def __reduce__(self) -> tuple[object, ...]:
         """Let it be pickled: it has other arguments than an error in general."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+
+class TooDeepError(UnreadableError):
+    """What is in a directory is not backed up because its path is too long."""
+
+    def __init__(self, message: str, *hints: str, path: bytes) -> None:
+        RepomanError.__init__(self, message, *hints)
+        self.path = path
+
+
+def too_deep(path: bytes) -> TooDeepError:
+    """Return the error for a directory whose path is too long."""
+    return TooDeepError(
+        f"{shortened(path)!r} lies too deep: its path has {len(path)} bytes, and what is in it cannot be backed up.",
+        "move it nearer to the top, or remove it",
+        path=path,
+    )
+
+
+def shortened(path: bytes) -> str:
+    """Return a path as a text, one that is too long to be shown without its middle."""
+    if len(path) > LONGEST_SHOWN:
+        path = path[: LONGEST_SHOWN // 2] + b"[...]" + path[-LONGEST_SHOWN // 2 :]
+    return os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
 
 
 class Manifest:
@@ -288,101 +322,219 @@ def entry_of(path: bytes, found: os.stat_result, link: bytes = b"") -> Entry:
 
 
 def walk(
-    top: bytes,
+    top: bytes | int,
     start: bytes = b"",
     *,
     loose: bool = False,
     skip: frozenset[bytes] = frozenset(),
     closed: dict[bytes, UnreadableError] | None = None,
+    named: bytes = b"",
 ) -> Iterator[bytes]:
     """Yield the blocks of a tree, with their heads, in a manifest's order.
 
-    Follows no link, leaves no filesystem, skips what vanishes meanwhile.
+    Follows no symbolic link, not even one that takes a directory's place meanwhile; stays on the file system; skips what vanishes.
 
-    :param top: directory that the paths are relative to.
+    :param top: directory that the paths are relative to: its path, or a descriptor of it, which stays the caller's.
     :param start: directory below it to begin with; its own record is not part of the walk unless it is ``top`` itself.
     :param loose: leave out directories, and ``top`` itself.
     :param skip: paths of directories whose inside is left out.
-    :param closed: takes the directories below ``start`` that cannot be read, which have no block; without it they raise.
+    :param closed: takes the directories below ``start`` that cannot be read, or lie too deep; they have no block. Without it those that
+        cannot be read raise, and nothing is too deep.
+    :param named: the path of ``top`` that errors show.
     :raises UnreadableError: a directory cannot be read.
+    :raises FileNotFoundError: ``start`` is not there.
+    :raises NotADirectoryError: ``start``, or a part of its path, is not a directory.
     """
-    record, head, is_dir = RECORD.pack, HEAD.pack, stat.S_IFDIR
-    devices = (stat.S_IFBLK, stat.S_IFCHR)
-    first = os.lstat(os.path.join(top, start) if start else top)
-    device = first.st_dev
-    stack = [(start, first.st_ino)]
-    while stack:
-        directory, inode = stack.pop()
-        path = top + b"/" + directory if directory else top
-        records: list[bytes] = []
-        below: list[tuple[bytes, int]] = []
+    if isinstance(top, int):
+        yield from _Walk(top, named or os.readlink(b"/proc/self/fd/%d" % top), loose, skip, closed).blocks(start)
+        return
+    held = os.open(top, REACH)
+    try:
+        yield from _Walk(held, named or top, loose, skip, closed).blocks(start)
+    finally:
+        os.close(held)
+
+
+class _Level:
+    """A directory on the way to where a walk is.
+
+    :param held: its descriptor; -1 once it is closed because too many others are open.
+    :param waiting: names of the directories in it that are still to be walked, the next one last.
+    """
+
+    __slots__ = ("held", "path", "waiting")
+
+    def __init__(self, held: int, path: bytes, waiting: list[bytes]) -> None:
+        self.held, self.path, self.waiting = held, path, waiting
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self.held >= 0:
+            os.close(self.held)
+            self.held = -1
+
+
+class _Walk:
+    """A walk of one tree, see :func:`walk`.
+
+    Each directory is opened by its name in the one above it, which is held open until its last directory has been opened. So no
+    exchange of names leads out of the tree. At most ``HELD`` are open: of a deeper tree those at the top are opened again later.
+    """
+
+    def __init__(self, top: int, named: bytes, loose: bool, skip: frozenset[bytes], closed: dict[bytes, UnreadableError] | None) -> None:
+        self.top, self.named, self.loose, self.skip, self.closed = top, named, loose, skip, closed
+        self.levels: list[_Level] = []
+        self.device = -1
+
+    def blocks(self, start: bytes) -> Iterator[bytes]:
+        """Yield the blocks of ``start`` and of the directories below it."""
+        at: tuple[bytes, int] | None = (start, self._begin(start))
         try:
-            own, found = _look(top, directory, path, (inode, device))
-        except (FileNotFoundError, NotADirectoryError):
-            if directory == start:
-                raise
-            continue
-        except OSError as error:
-            unreadable = UnreadableError(path, error)
-            if closed is None or directory == start:
-                raise unreadable from error
-            closed[directory] = unreadable
-            continue
-        if not directory and not loose:
-            records.append(entry_of(b"", own).record())
-        for name, seen, link in found:
-            mode = seen.st_mode
-            kind = mode & 0o170000
-            if kind == is_dir:
-                if loose:
-                    continue
-                if seen.st_dev == device:
-                    below.append((directory + b"/" + name if directory else name, seen.st_ino))
+            while at is not None:
+                block = self._enter(*at, begin=at[0] == start)
+                if block is not None:
+                    yield block
+                at = self._next()
+        finally:
+            for level in self.levels:
+                level.close()
+
+    def _shown(self, directory: bytes) -> bytes:
+        return os.path.join(self.named, directory) if directory else self.named
+
+    def _begin(self, start: bytes) -> int:
+        above, _slash, name = start.rpartition(b"/")
+        try:
+            parent = open_below(self.top, above, REACH)
             try:
-                records.append(
-                    record(
-                        mode,
-                        seen.st_uid,
-                        seen.st_gid,
-                        seen.st_rdev if kind in devices else seen.st_size,
-                        seen.st_mtime_ns,
-                        seen.st_ctime_ns,
-                        seen.st_ino,
-                        seen.st_nlink,
-                        len(name),
-                        len(link),
-                    )
-                    + name
-                    + link
+                return open_below(parent, name, LIST)
+            finally:
+                os.close(parent)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError as error:
+            raise UnreadableError(self._shown(start), error) from error
+
+    def _refuse(self, directory: bytes, error: OSError, *, begin: bool = False) -> None:
+        """Note that a directory cannot be read."""
+        unreadable = UnreadableError(self._shown(directory), error)
+        if self.closed is None or begin:
+            raise unreadable from error
+        self.closed[directory] = unreadable
+
+    def _enter(self, directory: bytes, held: int, *, begin: bool) -> bytes | None:
+        """Return the block of an open directory, which is closed unless there are directories in it to be walked."""
+        below: list[bytes] = []
+        try:
+            own = os.fstat(held)
+            if begin:
+                self.device = own.st_dev
+            elif own.st_dev != self.device:
+                return None
+            found = _list(held)
+            block, below = _block(directory, own, found, self.device, self.loose)
+            if below and (self.skip or len(directory) > DEEPEST):
+                below = self._wanted(directory, below)
+            return block
+        except OSError as error:
+            self._refuse(directory, error, begin=begin)
+            return None
+        finally:
+            if below:
+                below.reverse()
+                self.levels.append(_Level(held, directory, below))
+                if len(self.levels) > HELD:
+                    self.levels[-HELD - 1].close()
+            else:
+                os.close(held)
+
+    def _wanted(self, directory: bytes, names: list[bytes]) -> list[bytes]:
+        """Return which of a directory's directories are to be walked."""
+        prefix = directory + b"/" if directory else b""
+        wanted = [each for each in names if prefix + each not in self.skip]
+        if self.closed is None or len(directory) <= DEEPEST:
+            return wanted
+        for each in wanted:
+            self.closed[prefix + each] = too_deep(self._shown(prefix + each))
+        return []
+
+    def _next(self) -> tuple[bytes, int] | None:
+        """Return the next directory's path and descriptor; None if there are no more."""
+        while self.levels:
+            level = self.levels[-1]
+            name = level.waiting.pop()
+            directory = level.path + b"/" + name if level.path else name
+            try:
+                if level.held < 0:
+                    self._reopen()
+                return directory, os.open(name, LIST, dir_fd=level.held)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    self._refuse(directory, error)
+            finally:
+                if not level.waiting:
+                    level.close()
+                    self.levels.pop()
+        return None
+
+    def _reopen(self) -> None:
+        """Open the last levels again, beginning at the top."""
+        levels = {level.path: level for level in self.levels[-HELD:]}
+        held, path = os.dup(self.top), b""
+        try:
+            for part in (*self.levels[-1].path.split(b"/"), b""):
+                level = levels.get(path)
+                if level is not None and level.held < 0:
+                    level.held = os.dup(held)
+                if part:
+                    inner = open_below(held, part, REACH)
+                    os.close(held)
+                    held, path = inner, path + b"/" + part if path else part
+        finally:
+            os.close(held)
+
+
+def _block(
+    directory: bytes, own: os.stat_result, found: list[tuple[bytes, os.stat_result, bytes]], device: int, loose: bool
+) -> tuple[bytes, list[bytes]]:
+    """Return a directory's block, with its head, and the names of the directories in it."""
+    record, is_dir = RECORD.pack, stat.S_IFDIR
+    devices = (stat.S_IFBLK, stat.S_IFCHR)
+    records: list[bytes] = []
+    below: list[bytes] = []
+    if not directory and not loose:
+        records.append(entry_of(b"", own).record())
+    for name, seen, link in found:
+        mode = seen.st_mode
+        kind = mode & 0o170000
+        if kind == is_dir:
+            if loose:
+                continue
+            if seen.st_dev == device:
+                below.append(name)
+        try:
+            records.append(
+                record(
+                    mode,
+                    seen.st_uid,
+                    seen.st_gid,
+                    seen.st_rdev if kind in devices else seen.st_size,
+                    seen.st_mtime_ns,
+                    seen.st_ctime_ns,
+                    seen.st_ino,
+                    seen.st_nlink,
+                    len(name),
+                    len(link),
                 )
-            except struct.error:  # a time beyond what a record holds
-                records.append(entry_of(name, seen, link).record())
-        block = b"".join(records)
-        yield head(len(directory), len(block)) + directory + block
-        below.reverse()
-        stack += below if not skip else [each for each in below if each[0] not in skip]
-
-
-def _look(
-    top: bytes, directory: bytes, path: bytes, expected: tuple[int, int]
-) -> tuple[os.stat_result, list[tuple[bytes, os.stat_result, bytes]]]:
-    """Return a directory's status and what is in it, provided that no link led there."""
-    held = os.open(path, _LIST)
-    try:
-        own = os.fstat(held)
-        if (own.st_ino, own.st_dev) == expected:
-            return own, _list(held)
-    finally:
-        os.close(held)
-    above = os.open(top, _LIST)
-    try:
-        held = open_below(above, directory, _LIST)  # it is another by now, or a link on the way leads elsewhere
-    finally:
-        os.close(above)
-    try:
-        return os.fstat(held), _list(held)
-    finally:
-        os.close(held)
+                + name
+                + link
+            )
+        except struct.error:  # a time beyond what a record holds
+            records.append(entry_of(name, seen, link).record())
+    block = b"".join(records)
+    return HEAD.pack(len(directory), len(block)) + directory + block, below
 
 
 def _list(held: int) -> list[tuple[bytes, os.stat_result, bytes]]:
@@ -470,9 +622,9 @@ def scan_one(unit: Unit, known: str, path: str) -> Scan:
     except RepomanError as error:
         return Scan(unit, error=error)
     except OSError as error:
-        return Scan(unit, error=NotKnownError(f"{unit.source} cannot be read: {error.strerror}."))
+        return Scan(unit, error=RepomanError(f"{unit.source} cannot be read: {error.strerror}."))
     except Exception as error:  # whatever it is, it is this unit's alone
-        return Scan(unit, error=NotKnownError(f"{unit.source} cannot be read: {told(error)}."))
+        return Scan(unit, error=RepomanError(f"{unit.source} cannot be read: {told(error)}."))
 
 
 def told(error: Exception) -> str:
