@@ -16,6 +16,7 @@ import os
 import re
 import stat
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils import fixtures, vanished_stores
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
     TICK_NS,
     Copier,
@@ -59,6 +61,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.spread import stream
 from ansible_collections.homelab.repoman.plugins.module_utils.target import discard
+from ansible_collections.homelab.repoman.plugins.module_utils.vanished_stores import Vanished
 
 FAR_THREADS = 16
 FAR_UNITS = 8
@@ -92,6 +95,7 @@ class Settings:
     :param tries: how often a repository that is being written is tried.
     :param far: each operation on the target costs a round trip.
     :param jobs: units at once; 0 leaves it to the number of processors, or on a far target to how many can wait for it.
+    :param lose_repositories: a repository that the source has no longer goes from the mirror too: somebody said so.
     """
 
     target: str
@@ -105,6 +109,7 @@ class Settings:
     tries: int = 8
     far: bool = False
     jobs: int = 0
+    lose_repositories: bool = False
 
     def mirror(self, unit: Unit) -> str:
         """Return the directory of a unit's mirror."""
@@ -126,8 +131,10 @@ class Changes:
     :param first: there is no mirror yet.
     :param looked: ``before`` is what the mirror was seen to have, not the last manifest: its repositories are proven again.
     :param closed: directories that cannot be read, as the mirror has them: what is in them stays as ``before``, and ``now``, have it.
-    :param unread: why they cannot.
-    :param frozen: repositories that have such a directory, and stay as the mirror has them: it is whole, and what is not seen may be needed.
+    :param unread: why they cannot, and which repositories were lost.
+    :param frozen: repositories that have such a directory or were lost, and stay as the mirror has them: it is whole, and what is not seen
+        may be needed.
+    :param notes: what is to be said of the unit.
     """
 
     unit: Unit
@@ -141,8 +148,9 @@ class Changes:
     first: bool = False
     looked: bool = False
     closed: dict[bytes, Entry] = field(default_factory=dict)
-    unread: list[UnreadableError] = field(default_factory=list)
+    unread: list[RepomanError] = field(default_factory=list)
     frozen: frozenset[bytes] = frozenset()
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._passing = _Passing(self.now)
@@ -275,6 +283,14 @@ def plan(
                 store for path, store in inner.items() if store in mirrored and kind_in(stores, store, path) not in {"plain", "passing"}
             )
         now = _filled(now, held, shut, stores, frozen, _beside(now, settings, unit, "filled"))
+    problems: list[RepomanError] = [*closed.values()]
+    notes: list[str] = []
+    if not first and not unit.loose:
+        lost, notes = _find_vanished(unit, now, held, settings)
+        if lost:
+            problems += [vanished_stores.describe(unit, each) for each in lost]
+            frozen |= vanished_stores.kept_stores(held, lost)
+            now = vanished_stores.keep(now, held, lost, _beside(now, settings, unit, "with-vanished"))
     changes = Changes(
         unit,
         now,
@@ -284,8 +300,9 @@ def plan(
         first=first,
         looked=looked,
         closed=shut,
-        unread=list(closed.values()),
+        unread=problems,
         frozen=frozen,
+        notes=notes,
     )
     for what, _path in changes.items():
         if what == "created":
@@ -295,6 +312,20 @@ def plan(
         else:
             changes.removed += 1
     return changes
+
+
+def _find_vanished(unit: Unit, now: Manifest, held: Manifest, settings: Settings) -> tuple[list[Vanished], list[str]]:
+    """Return the repositories that a unit lost, and notes on those that were removed."""
+    source = os.fsencode(unit.source)
+
+    def is_data(store: bytes, stores: Mapping[bytes, str], pointers: set[bytes]) -> bool:
+        scratch = os.path.join(settings.scratch, f"tracked.{os.getpid()}.{threading.get_ident()}")
+        return fixtures.is_tracked(store, stores, pointers, source, scratch, settings.account)
+
+    lost, removed = vanished_stores.find_vanished(held, now, source, is_data)
+    if settings.lose_repositories:
+        return [], []
+    return lost, [f"the repository {shown(each)} is gone from the source; its mirror was moved to what is kept" for each in removed]
 
 
 def _beside(manifest: Manifest, settings: Settings, unit: Unit, what: str) -> str:
@@ -535,7 +566,7 @@ class _Task:
         result = Outcome(self.unit, state, error)
         if self.begun is not None:
             result.files, result.bytes, result.kept_bytes = self.begun.files, self.begun.bytes, self.begun.kept_bytes
-            result.notes = sorted(self.begun.notes)
+            result.notes = sorted({*self.begun.notes, *self.changes.notes})
         return result
 
     def clear(self, full: bool) -> None:

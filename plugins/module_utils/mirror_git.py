@@ -25,6 +25,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, read_source, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.git_environment import hardened_git_environment
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD as BLOCK_HEAD
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError, entry_of, unpack, walk
 
@@ -617,22 +618,7 @@ def own_config(config: bytes, *, derived: bool) -> str:
 
 def git_environment(directory: str) -> dict[str, str]:
     """Return an environment in which git reads no configuration but that of ``directory``, fetches nothing and asks nobody."""
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "LC_ALL": "C",
-        "HOME": "/nonexistent",
-        "XDG_CONFIG_HOME": "/nonexistent",
-        "GIT_DIR": directory,
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_SYSTEM": os.devnull,
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_ATTR_NOSYSTEM": "1",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_ALLOW_PROTOCOL": "none",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_NO_REPLACE_OBJECTS": "1",
-    }
+    return hardened_git_environment(os.environ.get("PATH", os.defpath), GIT_DIR=directory)
 
 
 def give(directory: str, account: tuple[int, int] | None) -> dict[str, Any]:

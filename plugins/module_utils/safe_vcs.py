@@ -35,6 +35,7 @@ from typing import IO, Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import hg_state
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.git_environment import hardened_git_environment
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
 
 SECONDS = 5.0
@@ -479,27 +480,11 @@ def git_shadow(place: GitPlace, tree: Tree, runner: Runner, settings: Mapping[st
 
 def git_environment(me: Account) -> dict[str, str]:
     """Return the environment in which git reads no configuration but that of its git directory, and reaches nobody."""
-    own = {"XDG_CONFIG_HOME": os.environ["XDG_CONFIG_HOME"]} if os.environ.get("XDG_CONFIG_HOME") and os.geteuid() == me.uid else {}
-    return own | {
-        "PATH": PATH,
-        "HOME": me.home,
-        "LC_ALL": "C",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_SYSTEM": os.devnull,
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_ATTR_NOSYSTEM": "1",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_LITERAL_PATHSPECS": "1",
-        "GIT_ALLOW_PROTOCOL": "none",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ASKPASS": "false",
-        "SSH_ASKPASS": "false",
-        "GIT_SSH_COMMAND": "false",
-        "GIT_PAGER": "cat",
-        "GIT_EDITOR": "false",
-    }
+    environment = hardened_git_environment(PATH, me.home)
+    del environment["XDG_CONFIG_HOME"]
+    if os.environ.get("XDG_CONFIG_HOME") and os.geteuid() == me.uid:
+        environment["XDG_CONFIG_HOME"] = os.environ["XDG_CONFIG_HOME"]
+    return environment
 
 
 def git_user_settings(runner: Runner) -> dict[str, str]:

@@ -88,37 +88,87 @@ def read_regular(top_fd: int, path: bytes, limit: int) -> bytes | None:
         os.close(fd)
 
 
+def names(top_fd: int, path: bytes) -> list[bytes]:
+    """Return the names in a directory below an open one, following no link.
+
+    :param path: empty or with a slash at its end.
+    """
+    fd = open_below(top_fd, path.rstrip(b"/"), _DIRECTORY & ~os.O_PATH)
+    try:
+        return [os.fsencode(name) for name in os.listdir(fd)]
+    finally:
+        os.close(fd)
+
+
+def copy_regular(top_fd: int, path: bytes, target: bytes, limit: int = METADATA_BYTES) -> bool:
+    """Copy the data of a regular file, with its holes, as it is when it is opened.
+
+    :return: False if there is no such file, or it is larger than ``limit``.
+    """
+    fd = open_regular(top_fd, path)
+    if fd is None:
+        return False
+    try:
+        size = os.fstat(fd).st_size
+        if size > limit:
+            return False
+        with open(target, "wb", buffering=0) as file:
+            for start, part in data_parts(fd, limit):
+                os.pwrite(file.fileno(), part, start)
+            file.truncate(size)
+        return True
+    finally:
+        os.close(fd)
+
+
+def parts(fd: int, limit: int) -> Iterator[bytes]:
+    """Yield the data of an open file, without its holes, in parts of at most 1 MiB."""
+    return (part for _start, part in data_parts(fd, limit))
+
+
+def data_parts(fd: int, limit: int) -> Iterator[tuple[int, bytes]]:
+    """Yield where the data of an open file is, and the data, in parts of at most 1 MiB; holes cost nothing.
+
+    It ends at the size that the file has now, however it grows meanwhile.
+
+    :param limit: bytes of data.
+    """
+    end = os.fstat(fd).st_size
+    position = done = 0
+    while position < end and done < limit:
+        try:
+            start = os.lseek(fd, position, os.SEEK_DATA)
+            position = min(os.lseek(fd, start, os.SEEK_HOLE), end)
+        except OSError:  # only a hole follows, or the file is shorter now
+            return
+        while start < position and done < limit:
+            part = os.pread(fd, min(MIB, position - start, limit - done), start)
+            if not part:
+                return
+            yield start, part
+            start += len(part)
+            done += len(part)
+
+
 def lines(fd: int, limit: int = METADATA_BYTES) -> Iterator[bytes]:
     """Yield the lines of an open file, without their ends; lines longer than ``LINE_BYTES`` are left out.
 
-    :param limit: bytes of the file's data that are read at most. Holes are not read and count as the end of a line.
+    :param limit: bytes of the file's data that are read at most. A hole counts as the end of a line.
     """
-    end = os.fstat(fd).st_size
-    position = read = 0
-    rest, too_long = b"", False
-    while position < end and read < limit:
-        try:
-            start = os.lseek(fd, position, os.SEEK_DATA)
-        except OSError:  # only a hole follows, or the file is shorter now
-            break
-        if start > position:
-            if rest and not too_long:
+    rest: bytes | None = b""
+    expected = 0
+    for start, part in data_parts(fd, limit):
+        if start != expected:
+            if rest:
                 yield rest
-            rest, too_long = b"", False
-        position = min(os.lseek(fd, start, os.SEEK_HOLE), end)
-        os.lseek(fd, start, os.SEEK_SET)
-        while start < position and read < limit and (part := os.read(fd, min(MIB, position - start))):
-            start += len(part)
-            read += len(part)
-            first, *others = part.split(b"\n")
-            rest = rest + first if not too_long and len(rest) + len(first) <= LINE_BYTES else b""
-            too_long = too_long or not (rest or not first)
-            if others:
-                if not too_long:
-                    yield rest
-                yield from (each for each in others[:-1] if len(each) <= LINE_BYTES)
-                rest, too_long = (others[-1], False) if len(others[-1]) <= LINE_BYTES else (b"", True)
-        if start < position:
-            break
-    if rest and not too_long:
+            rest = b""
+        expected = start + len(part)
+        first, *others = part.split(b"\n")
+        rest = None if rest is None or len(rest) + len(first) > LINE_BYTES else rest + first
+        if others:
+            if rest is not None:
+                yield rest
+            yield from (each for each in others[:-1] if len(each) <= LINE_BYTES)
+            rest = others[-1] if len(others[-1]) <= LINE_BYTES else None
+    if rest:
         yield rest

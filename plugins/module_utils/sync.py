@@ -622,6 +622,7 @@ class Job:
             acls=self.params["acls"],
             far=self.found.far,
             jobs=self.params["jobs"],
+            lose_repositories=bool(self.params["names"] and self.params["allow_shrink"]),
         )
 
     def _diff(self, works: Iterable[Work]) -> list[dict[str, str]]:

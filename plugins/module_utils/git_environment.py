@@ -1,0 +1,38 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The environment in which git reads no configuration but that of its git directory, fetches nothing, asks nobody and starts nothing."""
+
+from __future__ import annotations
+
+import os
+
+HARDENING = {
+    "LC_ALL": "C",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_SYSTEM": os.devnull,
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_LITERAL_PATHSPECS": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "false",
+    "SSH_ASKPASS": "false",
+    "GIT_SSH_COMMAND": "false",
+    "GIT_PAGER": "cat",
+    "GIT_EDITOR": "false",
+}
+
+
+def hardened_git_environment(path: str, home: str = "/nonexistent", **more: str) -> dict[str, str]:
+    """Return the environment of a git that is let near a repository which nobody vouches for.
+
+    :param path: where commands are looked for.
+    :param home: the account's; by default none, so that nothing of it is read.
+    :param more: what is set beside, such as ``GIT_DIR``.
+    """
+    return {"XDG_CONFIG_HOME": "/nonexistent", "PATH": path, "HOME": home, **HARDENING, **more}
