@@ -26,6 +26,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, account
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror import LAST
+from ansible_collections.homelab.repoman.plugins.module_utils.mounts import is_lost_and_found
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.target import OURS, Place, Target, created_of, kept_times
 
@@ -183,7 +184,7 @@ def of(params: dict[str, Any], predicting: bool = False) -> Backup:
 def units(repos_root: str) -> list[Unit]:
     """Return all that is backed up: each directory in ``repos_root``, and what else is in it as one more.
 
-    A link is no directory, wherever it points: it is copied as the link it is.
+    A link is no directory, wherever it points: it is copied as the link it is. The ``lost+found`` that mkfs makes is nobody's.
     """
     found: list[Unit] = []
     loose = False
@@ -191,6 +192,8 @@ def units(repos_root: str) -> list[Unit]:
         for entry in sorted(listing, key=lambda entry: entry.name):
             if not entry.is_dir(follow_symlinks=False):
                 loose = True
+            elif is_lost_and_found(os.fsencode(entry.name), entry.stat(follow_symlinks=False)):
+                continue
             elif not entry.name.startswith(RESTORING):
                 found.append(Unit(entry.name, os.path.join(repos_root, entry.name)))
     taken = any(unit.name == LOOSE for unit in found)
@@ -206,7 +209,13 @@ def mirrors(target: Target) -> list[str]:
     """Return the directories that lie in a target beside repoman's own."""
     try:
         with os.scandir(target.root) as listing:
-            return sorted(entry.name for entry in listing if entry.name != OURS and entry.is_dir(follow_symlinks=False))
+            return sorted(
+                entry.name
+                for entry in listing
+                if entry.name != OURS
+                and entry.is_dir(follow_symlinks=False)
+                and not is_lost_and_found(os.fsencode(entry.name), entry.stat(follow_symlinks=False))
+            )
     except FileNotFoundError:
         return []
 

@@ -41,7 +41,7 @@ _CLASSES = {
 }
 
 
-class _Malformed(ValueError):  # noqa: N818 - never leaves this file
+class _Malformed(ValueError):
     """The pattern matches nothing, such as one with an open bracket."""
 
 
@@ -78,9 +78,13 @@ class Patterns:
         return bool(self.rules)
 
     def match(self, directory: bytes, name: bytes, is_directory: bool) -> bool:
-        """Tell whether something is excluded by itself, whatever is true of the directories above it.
+        """Tell whether something is excluded by itself, whatever is true of the directories above it; see :meth:`decide`."""
+        return bool(self.decide(directory, name, is_directory))
 
-        :param directory: the one it is in, relative to the unit; empty for the unit's own.
+    def decide(self, directory: bytes, name: bytes, is_directory: bool) -> bool | None:
+        """Tell whether something is excluded by itself, or included again; None if no pattern matches it.
+
+        :param directory: the one it is in, relative to what the patterns are relative to; empty for that itself.
         """
         by_name = self._seen.get(name)
         if by_name is None:
@@ -89,14 +93,14 @@ class Patterns:
                 self._seen.clear()
             self._seen[name] = by_name
         if not by_name and self._paths is None:
-            return False
+            return None
         path = directory + b"/" + name if directory else name
         if not by_name and (self._paths is None or not self._paths.fullmatch(path)):
-            return False
+            return None
         for rule in self._backwards:
             if (is_directory or not rule.only_directories) and rule.regex.fullmatch(path if rule.whole_path else name):
                 return not rule.negated
-        return False
+        return None
 
     def match_path(self, path: bytes, is_directory: bool) -> bool:
         """Tell whether a path is excluded by itself or because a directory above it is."""

@@ -61,6 +61,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.spread import stream
 from ansible_collections.homelab.repoman.plugins.module_utils.target import discard
+from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeFilter, TreeRules
 from ansible_collections.homelab.repoman.plugins.module_utils.vanished_stores import Vanished
 
 FAR_THREADS = 16
@@ -252,16 +253,19 @@ def plan(
     *,
     saved: str = "",
     closed: Mapping[bytes, UnreadableError] = MappingProxyType({}),
+    stays: Iterable[bytes] = (),
 ) -> Changes:
     """Compare a unit with its mirror: by the last manifest, or without one (or ``full``) by looking at the mirror.
 
     :param saved: file that ``before`` was loaded from.
     :param closed: directories that could not be read: what the mirror has in them stays, and is taken for what they hold.
+    :param stays: directories of which the same is true although nothing is wrong: something is, or was, mounted on them.
     """
     shut: dict[bytes, Entry] = {}
     if closed:
         shut = _shut(now, closed)
         now = rewrite(now, shut, _beside(now, settings, unit, "shut"))
+    shut |= _entries_at(now, frozenset(stays))
     mirror = settings.mirror(unit)
     first = not unit.loose and not is_directory(mirror)
     looked = first or before is None or settings.full
@@ -322,7 +326,7 @@ def _find_vanished(unit: Unit, now: Manifest, held: Manifest, settings: Settings
         scratch = os.path.join(settings.scratch, f"tracked.{os.getpid()}.{threading.get_ident()}")
         return fixtures.is_tracked(store, stores, pointers, source, scratch, settings.account)
 
-    lost, removed = vanished_stores.find_vanished(held, now, source, is_data)
+    lost, removed = vanished_stores.find_vanished(held, now, source, is_data, unit.rules)
     if settings.lose_repositories:
         return [], []
     return lost, [f"the repository {shown(each)} is gone from the source; its mirror was moved to what is kept" for each in removed]
@@ -343,6 +347,13 @@ def _shut(now: Manifest, closed: Mapping[bytes, UnreadableError]) -> dict[bytes,
         for entry in unpack(directory, block)
         if entry.path in closed
     }
+
+
+def _entries_at(now: Manifest, paths: frozenset[bytes]) -> dict[bytes, Entry]:
+    """Return the entries of some paths."""
+    parents = {path.rpartition(b"/")[0] for path in paths}
+    blocks = ((directory, block) for directory, block in now.blocks() if directory in parents) if paths else ()
+    return {entry.path: entry for directory, block in blocks for entry in unpack(directory, block) if entry.path in paths}
 
 
 def _filled(
@@ -414,7 +425,7 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit, last: Mani
     ours = _leaders(now)
     path = os.path.join(settings.scratch, f"{os.getpid()}.{abs(hash(unit.name))}.mirror")
     with Writer(path) as writer:
-        for block in walk(os.fsencode(mirror), loose=unit.loose):
+        for block in walk(os.fsencode(mirror), loose=unit.loose, tree=TreeFilter(TreeRules())):
             writer.add(block)
         held = writer.finish()
     theirs = _leaders(held)

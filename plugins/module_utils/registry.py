@@ -69,6 +69,9 @@ class Defaults:
     incus_project: str = "repoman"
     default_image: str = "images:ubuntu/26.04/cloud"
     profiles: tuple[str, ...] = ("default",)
+    exclude: tuple[str, ...] = ()
+    exclude_caches: bool = False
+    follow_mounts: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,9 @@ class Project:
     :param created: UTC time, ISO 8601.
     :param last_sync: UTC time of the last successful backup, ISO 8601; empty if there was none.
     :param backup: whether ``sync`` takes it.
+    :param exclude: patterns of what ``sync`` leaves out, added to the defaults'; ``None`` if it names none.
+    :param exclude_caches: whether ``sync`` leaves out what is in directories with a cache tag; ``None`` for the default.
+    :param follow_mounts: whether ``sync`` takes what is mounted in the repository; ``None`` for the default.
     """
 
     name: str
@@ -91,6 +97,9 @@ class Project:
     created: str = ""
     last_sync: str = ""
     backup: bool = True
+    exclude: tuple[str, ...] | None = None
+    exclude_caches: bool | None = None
+    follow_mounts: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,9 @@ class Wanted:
     profiles: tuple[str, ...] | None = None
     backup: bool | None = None
     protect: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    exclude_caches: bool | None = None
+    follow_mounts: bool | None = None
     config: dict[str, str] = field(default_factory=dict)
     devices: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -138,6 +150,7 @@ class Effective:
     """The configuration that holds for a project: defaults, its entry, its override, the command line, later over earlier.
 
     :param repo: as stored: a directory in ``repos_root``, or an absolute path.
+    :param exclude: the project's own patterns, relative to its repository: they come after those of the defaults.
     """
 
     name: str
@@ -146,6 +159,9 @@ class Effective:
     profiles: tuple[str, ...]
     backup: bool
     protect: tuple[str, ...]
+    exclude: tuple[str, ...]
+    exclude_caches: bool
+    follow_mounts: bool
     config: dict[str, str]
     devices: dict[str, dict[str, str]]
 
@@ -204,6 +220,9 @@ def parse(text: str, path: str) -> Registry:
             incus_project=defaults.string("incus_project", standard.incus_project),
             default_image=defaults.string("default_image", standard.default_image),
             profiles=defaults.strings("profiles", standard.profiles),
+            exclude=defaults.strings("exclude", standard.exclude),
+            exclude_caches=defaults.boolean("exclude_caches", standard.exclude_caches),
+            follow_mounts=defaults.boolean("follow_mounts", standard.follow_mounts),
         ),
         projects=_projects(root),
     )
@@ -287,7 +306,7 @@ def load_override(registry_path: str, name: str) -> Wanted:
             "an override has no [install] table",
             "install scripts are the project's own business: run them with 'repoman shell NAME -- ./install.sh'",
         )
-    known = {"repo", "image", "profiles", "backup", "protect", "config", "devices"}
+    known = {"repo", "image", "profiles", "backup", "protect", "exclude", "exclude_caches", "follow_mounts", "config", "devices"}
     unknown = sorted(root.data.keys() - known)
     if unknown:
         raise root.error(
@@ -306,6 +325,9 @@ def load_override(registry_path: str, name: str) -> Wanted:
         profiles=root.strings("profiles", None),
         backup=root.boolean("backup", None),
         protect=protect,
+        exclude=root.strings("exclude", None),
+        exclude_caches=root.boolean("exclude_caches", None),
+        follow_mounts=root.boolean("follow_mounts", None),
         config=root.table("config").scalars(),
         devices={key: devices.table(key).scalars() for key in devices.data},
     )
@@ -322,7 +344,7 @@ def override_path(registry_path: str, name: str) -> str:
 def effective(name: str, defaults: Defaults, *sources: Wanted) -> Effective:
     """Return the configuration of project ``name``: ``defaults``, then each source over what came before it.
 
-    Lists replace lists; of ``config`` and ``devices`` single keys replace single keys.
+    Lists replace lists, but for patterns that exclude, which add up; of ``config`` and ``devices`` single keys replace single keys.
     """
     config: dict[str, str] = {}
     devices: dict[str, dict[str, str]] = {}
@@ -340,6 +362,9 @@ def effective(name: str, defaults: Defaults, *sources: Wanted) -> Effective:
         profiles=pick("profiles", defaults.profiles),
         backup=pick("backup", True),
         protect=pick("protect", ()),
+        exclude=tuple(pattern for source in sources for pattern in source.exclude or ()),
+        exclude_caches=pick("exclude_caches", defaults.exclude_caches),
+        follow_mounts=pick("follow_mounts", defaults.follow_mounts),
         config=config,
         devices=devices,
     )
@@ -347,7 +372,15 @@ def effective(name: str, defaults: Defaults, *sources: Wanted) -> Effective:
 
 def wanted_of(project: Project) -> Wanted:
     """Return what an entry of the registry says."""
-    return Wanted(repo=project.repo, image=project.image or None, profiles=project.profiles, backup=project.backup)
+    return Wanted(
+        repo=project.repo,
+        image=project.image or None,
+        profiles=project.profiles,
+        backup=project.backup,
+        exclude=project.exclude,
+        exclude_caches=project.exclude_caches,
+        follow_mounts=project.follow_mounts,
+    )
 
 
 def put_project(data: Data, project: Project) -> None:
@@ -503,6 +536,9 @@ def _projects(root: tomltext.Table) -> dict[str, Project]:
             created=entry.string("created", ""),
             last_sync=entry.string("last_sync", ""),
             backup=entry.boolean("backup", True),
+            exclude=entry.strings("exclude", None),
+            exclude_caches=entry.boolean("exclude_caches", None),
+            follow_mounts=entry.boolean("follow_mounts", None),
         )
     return projects
 

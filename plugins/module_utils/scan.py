@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.spread import spread
+from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeFilter, TreeRules
 
 MAGIC = b"repoman manifest 1\n"
 DIGEST_SIZE = 32
@@ -72,11 +73,13 @@ class Unit:
     :param name: the directory's name; for loose files a name to show.
     :param source: absolute path of the directory.
     :param loose: only what is no directory counts; the mirror is the backup's root itself.
+    :param rules: what of it is left out.
     """
 
     name: str
     source: str
     loose: bool = False
+    rules: TreeRules = field(default_factory=TreeRules)
 
 
 class Entry(NamedTuple):
@@ -329,10 +332,12 @@ def walk(
     skip: frozenset[bytes] = frozenset(),
     closed: dict[bytes, UnreadableError] | None = None,
     named: bytes = b"",
+    tree: TreeFilter | None = None,
 ) -> Iterator[bytes]:
     """Yield the blocks of a tree, with their heads, in a manifest's order.
 
-    Follows no symbolic link, not even one that takes a directory's place meanwhile; stays on the file system; skips what vanishes.
+    Follows no symbolic link, not even one that takes a directory's place meanwhile; stays on the file system, unless ``tree`` follows
+    mounts; skips what vanishes.
 
     :param top: directory that the paths are relative to: its path, or a descriptor of it, which stays the caller's.
     :param start: directory below it to begin with; its own record is not part of the walk unless it is ``top`` itself.
@@ -341,16 +346,17 @@ def walk(
     :param closed: takes the directories below ``start`` that cannot be read, or lie too deep; they have no block. Without it those that
         cannot be read raise, and nothing is too deep.
     :param named: the path of ``top`` that errors show.
+    :param tree: leaves things out of the whole tree; it is told of file systems on the way, too.
     :raises UnreadableError: a directory cannot be read.
     :raises FileNotFoundError: ``start`` is not there.
     :raises NotADirectoryError: ``start``, or a part of its path, is not a directory.
     """
     if isinstance(top, int):
-        yield from _Walk(top, named or os.readlink(b"/proc/self/fd/%d" % top), loose, skip, closed).blocks(start)
+        yield from _Walk(top, named or os.readlink(b"/proc/self/fd/%d" % top), loose, skip, closed, tree).blocks(start)
         return
     held = os.open(top, REACH)
     try:
-        yield from _Walk(held, named or top, loose, skip, closed).blocks(start)
+        yield from _Walk(held, named or top, loose, skip, closed, tree).blocks(start)
     finally:
         os.close(held)
 
@@ -381,8 +387,16 @@ class _Walk:
     exchange of names leads out of the tree. At most ``HELD`` are open: of a deeper tree those at the top are opened again later.
     """
 
-    def __init__(self, top: int, named: bytes, loose: bool, skip: frozenset[bytes], closed: dict[bytes, UnreadableError] | None) -> None:
-        self.top, self.named, self.loose, self.skip, self.closed = top, named, loose, skip, closed
+    def __init__(
+        self,
+        top: int,
+        named: bytes,
+        loose: bool,
+        skip: frozenset[bytes],
+        closed: dict[bytes, UnreadableError] | None,
+        tree: TreeFilter | None = None,
+    ) -> None:
+        self.top, self.named, self.loose, self.skip, self.closed, self.tree = top, named, loose, skip, closed, tree
         self.levels: list[_Level] = []
         self.device = -1
 
@@ -429,10 +443,17 @@ class _Walk:
             own = os.fstat(held)
             if begin:
                 self.device = own.st_dev
-            elif own.st_dev != self.device:
+            elif own.st_dev != self.device and (self.tree is None or not self.tree.is_followed(directory)):
+                return None
+            tree = self.tree
+            if tree is not None and tree.is_target(directory, own):
                 return None
             found = _list(held)
-            block, below = _block(directory, own, found, self.device, self.loose)
+            if tree is not None:
+                found = tree.keep(directory, held, found)
+            block, below, outside = _block(directory, own, found, self.loose)
+            if tree is not None and (outside or tree.rules.mounts):
+                below = tree.enter(directory, below, outside)
             if below and (self.skip or len(directory) > DEEPEST):
                 below = self._wanted(directory, below)
             return block
@@ -497,13 +518,15 @@ class _Walk:
 
 
 def _block(
-    directory: bytes, own: os.stat_result, found: list[tuple[bytes, os.stat_result, bytes]], device: int, loose: bool
-) -> tuple[bytes, list[bytes]]:
-    """Return a directory's block, with its head, and the names of the directories in it."""
+    directory: bytes, own: os.stat_result, found: list[tuple[bytes, os.stat_result, bytes]], loose: bool
+) -> tuple[bytes, list[bytes], list[bytes]]:
+    """Return a directory's block, with its head, and the names of the directories in it: on its file system, and on others."""
+    device = own.st_dev
     record, is_dir = RECORD.pack, stat.S_IFDIR
     devices = (stat.S_IFBLK, stat.S_IFCHR)
     records: list[bytes] = []
     below: list[bytes] = []
+    outside: list[bytes] = []
     if not directory and not loose:
         records.append(entry_of(b"", own).record())
     for name, seen, link in found:
@@ -512,8 +535,7 @@ def _block(
         if kind == is_dir:
             if loose:
                 continue
-            if seen.st_dev == device:
-                below.append(name)
+            (below if seen.st_dev == device else outside).append(name)
         try:
             records.append(
                 record(
@@ -534,7 +556,7 @@ def _block(
         except struct.error:  # a time beyond what a record holds
             records.append(entry_of(name, seen, link).record())
     block = b"".join(records)
-    return HEAD.pack(len(directory), len(block)) + directory + block, below
+    return HEAD.pack(len(directory), len(block)) + directory + block, below, outside
 
 
 def _list(held: int) -> list[tuple[bytes, os.stat_result, bytes]]:
@@ -584,7 +606,7 @@ def scan(unit: Unit) -> Manifest:
     :raises UnreadableError: a directory of it cannot be read.
     :raises FileNotFoundError: it is not there.
     """
-    return Manifest(b"".join(walk(os.fsencode(unit.source), loose=unit.loose)))
+    return Manifest(b"".join(walk(os.fsencode(unit.source), loose=unit.loose, tree=TreeFilter(unit.rules))))
 
 
 @dataclass
@@ -595,6 +617,9 @@ class Scan:
     :param path: file with the manifest; empty where the digest was the known one, or it failed.
     :param error: why it failed.
     :param closed: directories that cannot be read.
+    :param skipped: directories that another file system is mounted on, which was not looked at.
+    :param followed: those with one that was.
+    :param excluded: how many things were excluded.
     """
 
     unit: Unit
@@ -602,6 +627,9 @@ class Scan:
     path: str = ""
     error: RepomanError | None = None
     closed: dict[bytes, UnreadableError] = field(default_factory=dict)
+    skipped: list[bytes] = field(default_factory=list)
+    followed: list[bytes] = field(default_factory=list)
+    excluded: int = 0
 
     def manifest(self) -> Manifest:
         """Return what was found."""
@@ -610,15 +638,17 @@ class Scan:
 
 def scan_one(unit: Unit, known: str, path: str) -> Scan:
     """Scan a unit, and leave its manifest in a file unless its digest is the one that is known."""
-    closed: dict[bytes, UnreadableError] = {}
+    tree = TreeFilter(unit.rules)
+    result = Scan(unit, skipped=tree.skipped, followed=tree.followed)
     try:
         with Writer(path) as writer:
-            for block in walk(os.fsencode(unit.source), loose=unit.loose, closed=closed):
+            for block in walk(os.fsencode(unit.source), loose=unit.loose, closed=result.closed, tree=tree):
                 writer.add(block)
-            if writer.digest == known:
-                return Scan(unit, known, closed=closed)
-            writer.finish()
-            return Scan(unit, writer.digest, path, closed=closed)
+            result.excluded, result.digest = tree.excluded, writer.digest
+            if writer.digest != known:
+                writer.finish()
+                result.path = path
+            return result
     except RepomanError as error:
         return Scan(unit, error=error)
     except OSError as error:

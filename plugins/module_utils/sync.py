@@ -37,10 +37,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     UsageError,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror import Changes, Outcome, Settings, Tally
+from ansible_collections.homelab.repoman.plugins.module_utils.mounts import is_lost_and_found_at
 from ansible_collections.homelab.repoman.plugins.module_utils.runlog import RunLog
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Scan, Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.show import Display
 from ansible_collections.homelab.repoman.plugins.module_utils.target import Stamp, Stamps, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.unit_rules import LEFT_OUT, LeftOut, warnings_of, with_rules
 
 FULL_SECONDS = 7 * 24 * 3600.0
 """So long manifests are trusted; then everything is compared with the mirror."""
@@ -190,6 +192,11 @@ class Job:
         """What runs told of each unit that cannot be had on the target: once is enough."""
         return self._read_told()
 
+    @cached_property
+    def left_out(self) -> LeftOut:
+        """What the last run left out of units, and what was mounted in them."""
+        return LeftOut(self.state)
+
     def sync(self, report: watch.Report) -> dict[str, Any]:
         """Plan and, unless in check mode, do it."""
         me, place = self.backup.me, self.backup.place
@@ -259,7 +266,14 @@ class Job:
                     (unit, name) for unit, name in self._units() if unit or self.params["names"] or not backup.SAVED.search(name)
                 ]
                 with ThreadPoolExecutor(self.params["jobs"] or LOOKS) as pool:
-                    return {"changed": False, "units": list(pool.map(look, chosen)), "target": self.target.root, "steps": []}
+                    lines = list(pool.map(look, chosen))
+                return {
+                    "changed": False,
+                    "units": lines,
+                    "target": self.target.root,
+                    "steps": [],
+                    "warnings": self.backup.warnings + self.warnings,
+                }
 
     # ---- which units -----------------------------------------------------------------------------------------------------------
 
@@ -269,7 +283,11 @@ class Job:
         left_out = self._left_out()
         if backup.LOOSE in self.stamps.units:
             everything.setdefault(backup.LOOSE, backup.loose_files(self.backup.place.repos_root))
-        gone = [name for name in self.stamps.units if name not in everything and os.path.lexists(self.target.mirror(name))]
+        gone = [
+            name
+            for name in self.stamps.units
+            if name not in everything and os.path.lexists(path := self.target.mirror(name)) and not is_lost_and_found_at(path)
+        ]
         wanted = [*everything, *gone]
         if self.params["names"]:
             wanted = []
@@ -283,7 +301,9 @@ class Job:
                 wanted.append(directory)
         chosen = [name for name in dict.fromkeys(wanted) if name not in left_out]
         self.warnings += self._dishonoured(chosen, left_out)
-        return [(everything.get(name), name) for name in chosen]
+        ruled = with_rules([everything[name] for name in chosen if name in everything], self.backup, self.params, self.target.root)
+        units = {unit.name: unit for unit in ruled}
+        return [(units.get(name), name) for name in chosen]
 
     def _left_out(self) -> dict[str, str]:
         """Return the directories that are not backed up, each with the project that is all of it and says so."""
@@ -314,6 +334,7 @@ class Job:
         there = {backup.LOOSE, *backup.mirrors(self.target)}
         known = {unit.name: digest for unit in units if unit.name in there and (digest := self._known(unit.name))}
         scans = {result.unit.name: result for result in scan.scan_all(units, known, settings.scratch)}
+        stays = {name: self._other_file_systems(result) for name, result in scans.items()}
         works: list[Work] = []
         for unit, name in chosen:
             work = Work(unit or Unit(name, os.path.join(self.backup.place.repos_root, name)), _line(unit or Unit(name, "")))
@@ -326,13 +347,23 @@ class Job:
 
         def see(work: Work) -> None:
             with _compared(work):
-                self._plan_one(work, scans[work.unit.name], known, settings)
+                self._plan_one(work, scans[work.unit.name], known, settings, stays[work.unit.name])
 
         with ThreadPoolExecutor(self.params["jobs"] or LOOKS) as pool:
             list(pool.map(see, open_ones))
         return works
 
-    def _plan_one(self, work: Work, scanned: Scan, known: dict[str, str], settings: Settings) -> None:
+    def _other_file_systems(self, scanned: Scan) -> list[bytes]:
+        """Warn of file systems in a unit that are left out, or are not mounted any more; return those whose mirror stays."""
+        if scanned.error:
+            return []
+        absent = [] if self.params["allow_shrink"] else self.left_out.absent(scanned)
+        self.left_out.take(scanned, absent)
+        typed = shlex.quote(shown(os.fsencode(scanned.unit.name)))
+        self.warnings += warnings_of(scanned.unit, scanned.skipped, absent, typed)
+        return [] if self.params["allow_shrink"] else [*scanned.skipped, *absent]
+
+    def _plan_one(self, work: Work, scanned: Scan, known: dict[str, str], settings: Settings, stays: Sequence[bytes]) -> None:
         name = work.unit.name
         if scanned.error:
             raise scanned.error
@@ -345,7 +376,7 @@ class Job:
         if work.unit.loose:
             self._check_loose(now)
         work.full = before is None
-        changes = mirror.plan(work.unit, before, now, settings, saved=str(self._manifest(name)), closed=scanned.closed)
+        changes = mirror.plan(work.unit, before, now, settings, saved=str(self._manifest(name)), closed=scanned.closed, stays=stays)
         self._guard(work.unit, changes, changes.now)
         if changes.total:
             work.line |= {"action": "synced", "first": changes.first}
@@ -484,6 +515,8 @@ class Job:
         finally:
             with suppress(RepomanError):
                 self._write_told()
+                if not self.left_out.is_saved():
+                    registry.write_atomic(str(self.state / LEFT_OUT), self.left_out.dump(), self.backup.me)
             try:
                 self._write_stamps([name for name in open_ones if not self._manifest(name).exists()])
             except RepomanError as error:  # such as a target that is full

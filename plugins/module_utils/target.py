@@ -36,6 +36,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils import registry
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import delete
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotThereError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, mount_of
+from ansible_collections.homelab.repoman.plugins.module_utils.mounts import is_lost_and_found_at
 
 OURS = ".repoman"
 """The directory of repoman's own in ``backup_root``."""
@@ -211,7 +212,7 @@ def _check_apart(place: Place, source: str, root: str) -> None:
 
 def _check_source(place: Place, source: str) -> None:
     try:
-        empty = not os.listdir(source)
+        empty = not [name for name in os.listdir(source) if not is_lost_and_found_at(os.path.join(source, name))]
     except OSError as error:
         raise NotThereError(
             f"cannot read repos_root, {place.repos_root}: {error.strerror}; the backup was not touched.",

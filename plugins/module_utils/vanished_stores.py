@@ -22,6 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import 
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.repositories import find_stores, innermost, kind_in
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, Manifest, Unit, Writer, aligned, open_below, pack, unpack
+from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeRules
 
 PARTS: dict[str, dict[bytes, str]] = {
     "git": {b"HEAD": "fl", b"objects": "d", b"refs": "d"},
@@ -48,16 +49,23 @@ class Vanished:
 
 
 def find_vanished(
-    before: Manifest, now: Manifest, source: bytes, is_data: Callable[[bytes, Mapping[bytes, str], set[bytes]], bool]
+    before: Manifest,
+    now: Manifest,
+    source: bytes,
+    is_data: Callable[[bytes, Mapping[bytes, str], set[bytes]], bool],
+    rules: TreeRules | None = None,
 ) -> tuple[list[Vanished], list[bytes]]:
     """Return the repositories that were lost, and those that were removed as any directory may be.
 
     :param source: the unit's directory.
     :param is_data: tells of a directory in a work tree, with the unit's repositories and its ``.git`` files, whether it is a fixture.
+    :param rules: what the unit leaves out: a repository that is excluded is not lost.
     :raises BusyError: one is there after all.
     """
     held, found = find_stores(before), find_stores(now)
     missing = sorted(held.keys() - found.keys())
+    if missing and rules is not None:
+        missing = [store for store in missing if not rules.leaves_out(source, store)]
     if not missing or now.count() <= 1:
         return [], []
     search = _Search(before, now, source, held, found, missing)

@@ -52,6 +52,16 @@ options:
         description: Profiles of new instances.
         type: list
         elements: str
+      exclude:
+        description: Patterns, as in a C(.gitignore), of what backups leave out of each repository.
+        type: list
+        elements: str
+      exclude_caches:
+        description: Whether backups leave out what is in directories with a valid C(CACHEDIR.TAG).
+        type: bool
+      follow_mounts:
+        description: Whether backups also take file systems that are mounted inside repositories.
+        type: bool
   output:
     description: The key C(output) of the registry's table C([repoman]). It is kept for its users; this version does not read it.
     type: str
@@ -145,6 +155,9 @@ SPEC = {
                 "incus_project": {"type": "str"},
                 "default_image": {"type": "str"},
                 "profiles": {"type": "list", "elements": "str"},
+                "exclude": {"type": "list", "elements": "str"},
+                "exclude_caches": {"type": "bool"},
+                "follow_mounts": {"type": "bool"},
             },
         },
         "output": {"type": "str", "choices": ["quiet", "verbose"]},

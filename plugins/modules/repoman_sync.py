@@ -73,6 +73,26 @@ options:
     description: Also mirror POSIX access lists. NFS 4 has none.
     type: bool
     default: false
+  exclude:
+    description:
+      - Patterns of what is left out, as in a C(.gitignore), relative to each directory of C(repos_root). They come after those of the
+        registry (C(exclude) in C([defaults]), in a project's entry and in its override), so that V(!name) takes one back.
+      - A repository is backed up whole or not at all. Nothing inside C(.git), C(.hg) or a bare repository can be excluded, but a
+        directory that has one in it can.
+      - What the mirror has of it is moved to what is kept, as if it had been removed.
+    type: list
+    elements: str
+  exclude_caches:
+    description:
+      - Leave out what is in directories with a valid C(CACHEDIR.TAG), but for that file. A tag in a repository's own directory does not count.
+      - Where not set, the registry decides.
+    type: bool
+  follow_mounts:
+    description:
+      - Also back up file systems that are mounted inside a repository, and btrfs subvolumes there. Otherwise each is an empty directory in
+        the mirror, and each run that leaves one out names it; what its mirror held of it stays.
+      - Where not set, the registry decides.
+    type: bool
   probe_timeout:
     description:
       - Seconds that the target may take for its first answer. A disk that sleeps, or an automount, may want more.
@@ -223,6 +243,9 @@ SPEC = {
         "keep_days": {"type": "int", "default": 30},
         "xattrs": {"type": "bool", "default": False},
         "acls": {"type": "bool", "default": False},
+        "exclude": {"type": "list", "elements": "str"},
+        "exclude_caches": {"type": "bool"},
+        "follow_mounts": {"type": "bool"},
         "probe_timeout": {"type": "float", "default": 3.0},
         "patience": {"type": "float", "default": 60.0},
     },

@@ -269,7 +269,20 @@ def what_to_sync(options: Namespace) -> dict[str, Any]:
             if getattr(options, other) and (alone or other not in ("names", "verify")):
                 typed = "names" if other == "names" else f"--{other.replace('_', '-')}"
                 raise Failure(f"{this} changes nothing, and does not go with {typed}.", "repoman sync --help", exit_code=USAGE)
-    given = {key: getattr(options, key) for key in ("names", "init", "allow_local", "full", "verify", "allow_shrink", "list_kept", "jobs")}
+    keys = (
+        "names",
+        "init",
+        "allow_local",
+        "full",
+        "verify",
+        "allow_shrink",
+        "list_kept",
+        "jobs",
+        "exclude",
+        "exclude_caches",
+        "follow_mounts",
+    )
+    given = {key: getattr(options, key) for key in keys}
     return {f"repoman_sync_{key}": value for key, value in given.items() if value not in (None, False, [])}
 
 
@@ -358,7 +371,8 @@ VERBS = (
     ),
     Verb(
         "sync",
-        "[NAME…] [--init [--allow-local]] [--full] [--verify] [--allow-shrink] [--jobs N] [--list-kept NAME]",
+        "[NAME…] [--init [--allow-local]] [--full] [--verify] [--allow-shrink] [--exclude PATTERN]… [--exclude-caches] [--follow-mounts]"
+        " [--jobs N] [--list-kept NAME]",
         "back up all repositories, or those named",
         (
             "repoman sync --init",
@@ -376,6 +390,13 @@ VERBS = (
             flag("--full", help="compare everything with the mirrors, whatever the last run saw"),
             flag("--verify", help="compare contents and check the mirrors; change nothing"),
             flag("--allow-shrink", help="let a run remove more than half of a repository's files; see below"),
+            Argument(
+                ("--exclude",),
+                "patterns, as in a .gitignore, of what to leave out",
+                {"metavar": "PATTERN", "action": "append", "type": text},
+            ),
+            flag("--exclude-caches", help="leave out what is in directories with a valid CACHEDIR.TAG"),
+            flag("--follow-mounts", help="also back up file systems that are mounted inside repositories"),
             Argument(("--jobs",), "repositories to work on at once", {"metavar": "N", "type": number}),
             Argument(("--list-kept",), "only tell what is kept of this project or directory", {"metavar": "NAME", "type": text}),
         ),

@@ -12,7 +12,6 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.exclude import Patterns
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from mirroring import ENVIRONMENT
 
 NAMES = ["a", "b", "ab", "aab", "a.o", "b.o", "-x", "[a]", "a b", "a ", "#a", "!a", "A", "*", "a\\", "\xe4", "a-b", "]"]
@@ -135,6 +134,7 @@ LISTS = [
 
 @pytest.mark.parametrize("patterns", LISTS, ids=" ".join)
 def test_patterns_mean_what_they_mean_to_git(ground: Path, patterns: list[str]) -> None:
+    """git's own answer to the same patterns is the right one."""
     assert ours(ground, patterns) == git_ignores(ground, patterns)
 
 
@@ -146,6 +146,7 @@ PIECES = st.sampled_from(
 @given(st.lists(st.lists(PIECES, min_size=1, max_size=6).map("".join), min_size=1, max_size=4))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_random_patterns_mean_what_they_mean_to_git(ground: Path, patterns: list[str]) -> None:
+    """The same of patterns that nobody wrote."""
     assert ours(ground, patterns) == git_ignores(ground, patterns), patterns
 
 
@@ -166,6 +167,7 @@ def test_no_name_makes_matching_take_long(pattern: str, path: bytes) -> None:
 
 
 def test_names_that_are_not_text_are_compared_as_bytes() -> None:
+    """Names need not be UTF-8, and may hold line breaks."""
     patterns = Patterns([os.fsdecode(b"caf\xe9*"), "x\n*"])
     assert patterns.match(b"", b"caf\xe9.log", is_directory=False)
     assert patterns.match(b"", b"x\ny", is_directory=False)

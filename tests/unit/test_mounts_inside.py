@@ -1,0 +1,256 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""File systems inside units, units that are file systems, and mkfs's ``lost+found``: with real mounts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotThereError
+from ansible_collections.homelab.repoman.plugins.module_utils.mounts import mounts_below
+from backupworld import BackupWorld, actions, tmpfs
+from mirroring import git_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount and to make root's directories")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> BackupWorld:
+    """A home with one unit."""
+    found = BackupWorld(tmp_path)
+    found.write("big/file")
+    return found
+
+
+@contextmanager
+def bind(source: Path, place: Path) -> Iterator[None]:
+    """Mount a directory at another place."""
+    source.mkdir(parents=True, exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["mount", "--bind", str(source), str(place)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"needs to bind a mount: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@contextmanager
+def btrfs(place: Path) -> Iterator[None]:
+    """Mount a btrfs of its own."""
+    image = place.with_suffix(".img")
+    with image.open("wb") as file:
+        file.truncate(120 << 20)
+    place.mkdir(exist_ok=True)
+    for command in (["mkfs.btrfs", "-q", str(image)], ["mount", "-o", "loop", str(image), str(place)]):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            pytest.skip("needs mkfs.btrfs")
+        if done.returncode:
+            pytest.skip(f"needs a btrfs: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+        image.unlink()
+
+
+def names(world: BackupWorld, unit: str = "big") -> set[str]:
+    """Return what a mirror has."""
+    return {str(path.relative_to(world.backup / unit)) for path in (world.backup / unit).rglob("*")}
+
+
+def test_a_mount_is_left_out_and_named_in_each_run(world: BackupWorld) -> None:
+    """Every kind of run names it, not only the first."""
+    with tmpfs(world.repos / "big/data"):
+        world.write("big/data/precious")
+        for result in (world.init(), world.sync(), world.sync(check=True), world.sync(full=True)):
+            assert any(str(world.repos / "big/data") in each for each in result["warnings"]), result
+        assert names(world) == {"file", "data"}
+        assert actions(world.sync(verify=True)) == {"big": "same"}
+
+
+@pytest.mark.parametrize("how", ["run", "defaults", "override"])
+def test_a_mount_is_followed_where_that_is_asked_for(world: BackupWorld, how: str) -> None:
+    """With the repository that is on it."""
+    world.project("big")
+    if how == "defaults":
+        world.registry.write_text(world.registry.read_text().replace("[defaults]\n", "[defaults]\nfollow_mounts = true\n"))
+    elif how == "override":
+        (world.root / "repos.d").mkdir()
+        (world.root / "repos.d/big.toml").write_text("follow_mounts = true\n")
+    with tmpfs(world.repos / "big/data"):
+        world.git("big/data/inner")
+        asked = {"follow_mounts": True} if how == "run" else {}
+        result = world.sync(init=True, allow_local=True, **asked)
+        assert result["warnings"] == []
+        assert git_problems(world.backup / "big/data/inner") == ""
+        assert actions(world.sync(**asked)) == {"big": "unchanged"}
+        assert actions(world.sync(verify=True, **asked)) == {"big": "same"}
+
+
+@needs_root
+def test_a_bind_mount_of_the_same_file_system_is_a_mount(world: BackupWorld, tmp_path: Path) -> None:
+    """Device numbers do not tell it apart."""
+    with bind(tmp_path / "elsewhere", world.repos / "big/deep/data"):
+        (tmp_path / "elsewhere/x").touch()
+        result = world.init()
+        assert any("big/deep/data" in each for each in result["warnings"])
+        assert names(world) == {"file", "deep", "deep/data"}
+        world.sync(follow_mounts=True)
+        assert names(world) == {"file", "deep", "deep/data", "deep/data/x"}
+
+
+@needs_root
+def test_what_the_mirror_held_below_a_mount_stays(world: BackupWorld) -> None:
+    """What is hidden below a mount is not taken for removed."""
+    world.git("big/data/inner")
+    world.write("big/data/x")
+    world.init()
+    before = names(world)
+    with tmpfs(world.repos / "big/data"):
+        for full in (False, True):
+            world.write("big/file", f"{full}\n")
+            assert actions(world.sync(full=full)) == {"big": "synced"}
+            assert names(world) == before
+        assert git_problems(world.backup / "big/data/inner") == ""
+        world.sync(names=["big"], allow_shrink=True)
+        assert names(world) == {"file", "data"}
+
+
+@needs_root
+def test_a_followed_mount_that_is_absent_keeps_its_mirror(world: BackupWorld) -> None:
+    """An unmounted disk looks like an empty directory."""
+    with tmpfs(world.repos / "big/data"):
+        for number in range(5):
+            world.write(f"big/data/{number}")
+        world.sync(init=True, allow_local=True, follow_mounts=True)
+    before = names(world)
+    assert "data/4" in before
+    for _again in range(2):
+        result = world.sync(follow_mounts=True)
+        assert any("is it mounted?" in each for each in result["warnings"])
+        assert names(world) == before
+    assert world.kept() == []
+    world.sync(follow_mounts=True, allow_shrink=True, names=["big"])
+    assert names(world) == {"file", "data"}
+    assert len(world.kept()) == 5
+    assert world.sync(follow_mounts=True)["warnings"] == []
+
+
+@needs_root
+def test_a_followed_mount_that_returns_is_taken_up_again(world: BackupWorld, tmp_path: Path) -> None:
+    """Once it is back, what changed on it is mirrored."""
+    (tmp_path / "disk").mkdir()
+    with bind(tmp_path / "disk", world.repos / "big/data"):
+        world.write("big/data/x", "1\n")
+        world.sync(init=True, allow_local=True, follow_mounts=True)
+    world.sync(follow_mounts=True)
+    with bind(tmp_path / "disk", world.repos / "big/data"):
+        world.write("big/data/y", "2\n")
+        (world.repos / "big/data/x").unlink()
+        assert world.sync(follow_mounts=True)["warnings"] == []
+        assert names(world) == {"file", "data", "data/y"}
+
+
+@needs_root
+def test_kernel_file_systems_and_the_backup_itself_are_never_followed(world: BackupWorld) -> None:
+    """Neither has an end, or anybody's files."""
+    proc = world.repos / "big/proc"
+    proc.mkdir()
+    if subprocess.run(["mount", "-t", "proc", "proc", str(proc)], check=False).returncode:
+        pytest.skip("needs to mount proc")
+    try:
+        with bind(world.root, world.repos / "big/all"):
+            result = world.sync(init=True, allow_local=True, follow_mounts=True)
+            assert actions(result)["big"] == "synced"
+            world.sync(follow_mounts=True)
+            assert any("of type proc" in each for each in result["warnings"])
+            assert not list((world.backup / "big/proc").iterdir())
+            assert not list((world.backup / "big/all/backup").iterdir())
+    finally:
+        subprocess.run(["umount", "--lazy", str(proc)], check=True)
+
+
+@needs_root
+def test_a_unit_that_is_a_mount_point_is_mirrored(world: BackupWorld) -> None:
+    """Its own file system is the unit's."""
+    with tmpfs(world.repos / "disk"):
+        world.git("disk")
+        (world.repos / "disk/lost+found").mkdir(mode=0o700)
+        result = world.init()
+        assert result["warnings"] == []
+        assert git_problems(world.backup / "disk") == ""
+        assert not (world.backup / "disk/lost+found").exists()
+
+
+@needs_root
+def test_btrfs_subvolumes_are_named_or_followed(world: BackupWorld) -> None:
+    """They are other file systems although nothing is mounted."""
+    with btrfs(world.root / "btrfs"):
+        volume = world.root / "btrfs"
+        with bind(volume, world.repos / "unit"):
+            subprocess.run(["btrfs", "subvolume", "create", str(volume / "sub")], check=True, capture_output=True)
+            world.write("unit/sub/x")
+            result = world.init()
+            assert any("unit/sub" in each for each in result["warnings"])
+            assert names(world, "unit") == {"sub"}
+            assert actions(world.sync(verify=True))["unit"] == "same"
+            assert world.sync(follow_mounts=True)["warnings"] == []
+            assert names(world, "unit") == {"sub", "sub/x"}
+
+
+@needs_root
+def test_mounts_are_found_by_any_name(tmp_path: Path) -> None:
+    """The kernel escapes some bytes of them."""
+    place = os.fsencode(tmp_path) + b"/a b\\\n\xff/c"
+    os.makedirs(place)
+    with tmpfs(Path(os.fsdecode(place))):
+        assert mounts_below(os.fsencode(tmp_path)) == {b"a b\\\n\xff/c": "tmpfs"}
+    assert mounts_below(os.fsencode(tmp_path)) == {}
+
+
+@needs_root
+@pytest.mark.parametrize("where", ["repos", "backup", "unit"])
+def test_mkfs_lost_and_found_is_nobodys(world: BackupWorld, where: str) -> None:
+    """An ordinary user could not even read it."""
+    place = {"repos": world.repos, "backup": world.backup, "unit": world.repos / "big"}[where]
+    (place / "lost+found").mkdir(mode=0o700)
+    for _again in range(2):
+        result = world.init() if not (world.backup / ".repoman").exists() else world.sync()
+        assert set(actions(result)) == {"big"}
+        assert result["warnings"] == []
+    assert not (world.backup / "big/lost+found").exists()
+
+
+@needs_root
+def test_a_directory_of_that_name_elsewhere_or_of_somebody_is_data(world: BackupWorld) -> None:
+    """Only root's, and only at the root of a file system, is mkfs's."""
+    world.write("big/deep/lost+found/x")
+    for name in ("lost+found", "big/lost+found"):
+        world.write(f"{name}/x")
+        os.chown(world.repos / name, 1000, 1000)
+    world.write("big/.Trash-1000/x")
+    world.init()
+    assert (world.backup / "lost+found/x").exists()
+    assert {"deep/lost+found/x", "lost+found/x", ".Trash-1000/x"} <= names(world)
+
+
+@needs_root
+def test_repos_root_with_nothing_but_lost_and_found_is_empty(tmp_path: Path) -> None:
+    """A disk that was made anew has nothing to back up."""
+    world = BackupWorld(tmp_path)
+    (world.repos / "lost+found").mkdir()
+    with pytest.raises(NotThereError, match="is empty"):
+        world.init()
+    assert not (world.backup / ".repoman").exists()
