@@ -1,0 +1,233 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Checks of files of git's object stores against their names, or the checksums at their ends.
+
+The checks see the contents once, in pieces, and need little memory whatever the file's size. A loose object's name is the hash of its
+contents. A pack, its index and all that git derives from objects end with a hash of what precedes it; those that belong to one pack
+record that pack's hash too, just before their own (a bitmap in its header).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zlib
+from collections.abc import Callable
+from functools import partial
+
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import Check, UnsoundError
+
+LOOSE = re.compile(rb"objects/([0-9a-f]{2})/([0-9a-f]{38}|[0-9a-f]{62})")
+_IN_PACK = re.compile(rb"objects/pack/pack-[^/]+\.(pack|idx|rev|bitmap|mtimes)")
+_DERIVED = re.compile(
+    rb"objects/pack/multi-pack-index(-[0-9a-f]+\.(rev|bitmap))?|objects/pack/multi-pack-index\.d/multi-pack-index-[0-9a-f]+\.(midx|rev|bitmap)"
+    rb"|objects/info/commit-graph|objects/info/commit-graphs/graph-[0-9a-f]+\.graph"
+)
+_HASH = re.compile(rb"-([0-9a-f]{40}|[0-9a-f]{64})\.")
+_MAGIC = {b"pack": b"PACK", b"rev": b"RIDX", b"bitmap": b"BITM", b"mtimes": b"MTME", b"midx": b"MIDX", b"graph": b"CGPH"}
+_RECORDS_ITS_PACK = (b"idx", b"rev", b"mtimes")
+_BITMAP_HEADER = 12
+"""Bytes of a bitmap before the hash of its pack: signature, version, flags and the number of entries."""
+_HEADER = 32
+"""A loose object's type and size have fewer bytes."""
+_PIECE = 1 << 20
+_HOLE = 64 << 10
+"""What git writes is compressed: it has no stretch of zeros that a file system would leave out."""
+
+DIGESTS = {"sha1": 20, "sha256": 32}
+EMPTY = "it is empty"
+CUT_OFF = "it is cut off"
+NOT_ITS_NAME = "its contents do not match its name"
+NOT_ITS_CHECKSUM = "its contents do not match the checksum at its end"
+OTHER_PACK = "it belongs to another pack"
+
+
+class LooseCheck:
+    """Inflates a loose object and compares its hash with its name.
+
+    :param name: the object's, in hex.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.hash = hashlib.new("sha1" if len(name) == 40 else "sha256", usedforsecurity=False)  # noqa: PLR2004 - digits
+        self.inflate = zlib.decompressobj()
+        self.header = b""
+        self.left: int | None = None
+        self.empty = True
+
+    def update(self, chunk: bytes) -> None:
+        """Take in the next bytes of the file."""
+        self.empty = False
+        if self.inflate.eof:
+            raise UnsoundError("something follows its end")
+        while chunk:
+            try:
+                data = self.inflate.decompress(chunk, _PIECE)
+            except zlib.error as error:
+                raise UnsoundError("it cannot be inflated") from error
+            self._take(data)
+            chunk = self.inflate.unconsumed_tail
+        if self.inflate.unused_data:
+            raise UnsoundError("something follows its end")
+
+    def _take(self, data: bytes) -> None:
+        self.hash.update(data)
+        size = len(data)
+        if self.left is None:
+            self.header += data[:_HEADER]
+            end = self.header.find(b"\0")
+            if end < 0:
+                if len(self.header) >= _HEADER:
+                    raise UnsoundError("it has no header")
+                return
+            _kind, _space, digits = self.header[:end].partition(b" ")
+            if not digits.isdigit():
+                raise UnsoundError("it has no header")
+            self.left = int(digits)
+            size = len(self.header) - end - 1 + max(0, size - _HEADER)
+        self.left -= size
+        if self.left < 0:
+            raise UnsoundError("it is longer than its header says")
+
+    def hole(self, size: int) -> None:
+        """Take in zeros."""
+        _take_hole(self, size)
+
+    def finish(self) -> str:
+        """Judge the whole."""
+        if self.empty:
+            return EMPTY
+        while not self.inflate.eof and (data := self.inflate.decompress(self.inflate.unconsumed_tail, _PIECE)):
+            self._take(data)
+        if not self.inflate.eof or self.left:
+            return CUT_OFF
+        return "" if self.hash.hexdigest() == self.name else NOT_ITS_NAME
+
+
+class TrailerCheck:
+    """Compares what a file holds with the hash at its end.
+
+    :param algorithm: of the hash.
+    :param magic: the file's first bytes; none where they vary.
+    :param named: the hash that is part of the file's name and must be that at its end, in hex; nothing where there is none.
+    :param pack: tells the hash of the pack that a file belongs to, once it is asked for; None if that is not known, or there is none.
+    :param recorded_at: where the file has that hash: in its header, or None just before the hash at its end.
+    """
+
+    def __init__(
+        self,
+        algorithm: str,
+        magic: bytes = b"",
+        named: str = "",
+        pack: Callable[[], bytes | None] | None = None,
+        recorded_at: int | None = None,
+    ) -> None:
+        self.size, self.magic, self.named, self.pack, self.recorded_at = DIGESTS[algorithm], magic, named, pack, recorded_at
+        self.hash = hashlib.new(algorithm, usedforsecurity=False)
+        self.tail = self.last = self.first = b""
+
+    def update(self, chunk: bytes) -> None:
+        """Take in the next bytes of the file."""
+        if len(self.first) < _HEADER + _BITMAP_HEADER:
+            self.first += chunk[: _HEADER + _BITMAP_HEADER]
+            if not self.magic.startswith(self.first[: len(self.magic)]):
+                raise UnsoundError("it does not begin as such a file does")
+        self.last = (self.last + chunk[-2 * self.size :])[-2 * self.size :]
+        if len(chunk) < self.size:
+            chunk = self.tail + chunk
+        else:
+            self.hash.update(self.tail)
+        cut = max(0, len(chunk) - self.size)
+        self.hash.update(memoryview(chunk)[:cut])
+        self.tail = chunk[cut:]
+
+    def hole(self, size: int) -> None:
+        """Take in zeros."""
+        _take_hole(self, size)
+
+    def finish(self) -> str:
+        """Judge the whole."""
+        if not self.first:
+            return EMPTY
+        if len(self.tail) < self.size or self.hash.digest() != self.tail:
+            return NOT_ITS_CHECKSUM
+        if self.named and self.named != self.tail.hex():
+            return NOT_ITS_NAME
+        pack = self.pack() if self.pack else None
+        if pack is None:
+            return ""
+        at = self.recorded_at
+        recorded = self.last[: self.size] if at is None else self.first[at : at + self.size]
+        return "" if recorded == pack else OTHER_PACK
+
+
+def _take_hole(check: Check, size: int) -> None:
+    if size > _HOLE:
+        raise UnsoundError("it has a hole")
+    check.update(bytes(size))
+
+
+def check_of(path: bytes, algorithm: str, pack: Callable[[bytes], bytes | None] = lambda _path: None) -> Callable[[], Check] | None:
+    """Return what makes the check of a file of an object store, None for files that say nothing about their contents.
+
+    :param path: relative to the git directory.
+    :param algorithm: the repository's, for files whose names have no hash.
+    :param pack: tells the hash of a pack, given its path; None if there is none.
+    """
+    if found := LOOSE.fullmatch(path):
+        return partial(LooseCheck, (found[1] + found[2]).decode())
+    hashed = _HASH.search(path, path.rfind(b"/"))
+    if hashed:
+        algorithm = "sha1" if len(hashed[1]) == 40 else "sha256"  # noqa: PLR2004 - digits
+    suffix = os.path.splitext(path)[1][1:]
+    if _IN_PACK.fullmatch(path):
+        its_pack = partial(pack, os.path.splitext(path)[0] + b".pack")
+        if suffix in _RECORDS_ITS_PACK:
+            return partial(TrailerCheck, algorithm, _MAGIC.get(suffix, b""), pack=its_pack)
+        if suffix == b"bitmap":
+            return partial(TrailerCheck, algorithm, _MAGIC[suffix], pack=its_pack, recorded_at=_BITMAP_HEADER)
+        return partial(TrailerCheck, algorithm, _MAGIC[suffix])
+    if _DERIVED.fullmatch(path):
+        if not suffix:
+            suffix = b"graph" if b"/info/" in path else b"midx"
+        named = hashed[1].decode() if hashed and suffix in {b"graph", b"midx"} else ""
+        return partial(TrailerCheck, algorithm, _MAGIC[suffix], named)
+    return None
+
+
+def problem_of(data: bytes, check: Check) -> str:
+    """Return what is wrong with contents that are in memory, nothing if they are sound."""
+    try:
+        if data:
+            check.update(data)
+        return check.finish()
+    except UnsoundError as error:
+        return str(error)
+
+
+def problem_of_file(file: int, check: Check) -> str:
+    """Return what is wrong with the contents of an open file, up to the size it has now; nothing if they are sound."""
+    left = os.fstat(file).st_size
+    try:
+        while left and (chunk := os.read(file, min(_PIECE, left))):
+            check.update(chunk)
+            left -= len(chunk)
+        return check.finish()
+    except UnsoundError as error:
+        return str(error)
+
+
+def index_problem(data: bytes, algorithm: str) -> str:
+    """Return what is wrong with a repository's ``index``; git may be told to leave its checksum zero."""
+    size = DIGESTS[algorithm]
+    if not data:
+        return EMPTY
+    if not data.startswith(b"DIRC"):
+        return "it does not begin as such a file does"
+    if len(data) > size + 12 and not any(data[-size:]):
+        return ""
+    return problem_of(data, TrailerCheck(algorithm))
