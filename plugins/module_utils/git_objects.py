@@ -165,6 +165,22 @@ class TrailerCheck:
         return "" if recorded == pack else OTHER_PACK
 
 
+class PackCheck(TrailerCheck):
+    """Compares a pack with the hash at its end, and that with the pack's name or, if that is no hash, with what its index says.
+
+    Until git 1.9 the name was made of the names of the objects in it, so the same name can stand for other bytes.
+    """
+
+    def finish(self) -> str:
+        """Judge the whole."""
+        pack, self.pack = self.pack, None
+        named, self.named = self.named, ""
+        reason = super().finish()
+        if reason or not pack or self.tail.hex() == named:
+            return reason
+        return "" if pack() in {None, self.tail} else "its index belongs to another pack"
+
+
 def _take_hole(check: Check, size: int) -> None:
     if size > _HOLE:
         raise UnsoundError("it has a hole")
@@ -176,7 +192,7 @@ def check_of(path: bytes, algorithm: str, pack: Callable[[bytes], bytes | None] 
 
     :param path: relative to the git directory.
     :param algorithm: the repository's, for files whose names have no hash.
-    :param pack: tells the hash of a pack, given its path; None if there is none.
+    :param pack: tells the hash of a pack, given its path, or the hash of its pack that an index records; None if there is none.
     """
     if found := LOOSE.fullmatch(path):
         return partial(LooseCheck, (found[1] + found[2]).decode())
@@ -190,7 +206,8 @@ def check_of(path: bytes, algorithm: str, pack: Callable[[bytes], bytes | None] 
             return partial(TrailerCheck, algorithm, _MAGIC.get(suffix, b""), pack=its_pack)
         if suffix == b"bitmap":
             return partial(TrailerCheck, algorithm, _MAGIC[suffix], pack=its_pack, recorded_at=_BITMAP_HEADER)
-        return partial(TrailerCheck, algorithm, _MAGIC[suffix])
+        index = partial(pack, os.path.splitext(path)[0] + b".idx")
+        return partial(PackCheck, algorithm, _MAGIC[suffix], hashed[1].decode() if hashed else "", pack=index)
     if _DERIVED.fullmatch(path):
         if not suffix:
             suffix = b"graph" if b"/info/" in path else b"midx"

@@ -642,6 +642,9 @@ class _Task:
                     repositories.append(each)
             else:
                 self.unreadable += each.unreadable.values()
+                if isinstance(each, GitDirectory) and (damage := each.damage_error()):
+                    self.unreadable.append(damage)
+                    self.damaged.append(each)
                 repositories.append(each)
         self.say("copying")
         for each in repositories:

@@ -25,12 +25,15 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, read_source, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.git_copy import Damage, ObjectCopy
 from ansible_collections.homelab.repoman.plugins.module_utils.git_environment import hardened_git_environment
+from ansible_collections.homelab.repoman.plugins.module_utils.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD as BLOCK_HEAD
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError, entry_of, unpack, walk
 
 IN_MEMORY = 64 << 20
 RELISTS = 6
+SHOWN_DAMAGE = 3
 GIT_SECONDS = 6 * 3600
 BORROWED = 1 << 20
 """So many files at most are looked at where a repository borrows objects."""
@@ -56,7 +59,7 @@ LOOSE_OBJECT = len(b"objects/00/") + 38
 _PASSING = re.compile(rb"\.lock$|^gc\.pid$|^packed-refs\.new$|^objects/(.*/)?(tmp_|\.tmp-|incoming-)")
 _SUFFIX = re.compile(rb"\.(lock|new)$")
 _BORROWED = re.compile(rb"[0-9a-f]{2}|pack|info")
-_PACK_ORDER = {b".pack": 0, b".idx": 2}
+_SHA256 = re.compile(rb"objectformat\s*=\s*\"?sha256", re.IGNORECASE)
 
 
 class BusyError(ConflictError):
@@ -65,6 +68,25 @@ class BusyError(ConflictError):
 
 class DamagedError(RepomanError):
     """The source itself is not a whole repository."""
+
+
+def damaged_error(unit: bytes, found: Sequence[Damage], where: bytes) -> DamagedError:
+    """Return the error of a unit with damage in a repository.
+
+    :param unit: the unit's name.
+    :param where: the repository.
+    """
+    first, place = found[0], f" ({shown(found[0].path)})" if found[0].path else ""
+    more = "".join(f". {each}" for each in found[1:SHOWN_DAMAGE])
+    if len(found) > SHOWN_DAMAGE:
+        more += f". {len(found) - SHOWN_DAMAGE} more are damaged"
+    hints = []
+    if any(each.mends for each in found):
+        command = repoman_command("restore", [unit], "--objects")
+        hints.append(f"{command}   # puts sound objects back from the mirror")
+    else:
+        hints.append(f"git -C {shell_word(where)} fsck   # tells all that is damaged")
+    return DamagedError(f"{shown(unit)}: {first.what}{place} is damaged: {first.reason}; {first.mirror}{more}.", *hints)
 
 
 def kind_of(path: bytes) -> str:
@@ -129,6 +151,15 @@ class GitDirectory:
         self.object_directories: dict[bytes, Entry] = {}
         self.unreadable: dict[bytes, UnreadableError] = {}
         self.put_off = True
+        self.damage: dict[bytes, Damage] = {}
+        self.stay: set[bytes] = set()
+        """Paths that the mirror keeps as it has them, although the source has others or none."""
+
+    @property
+    def algorithm(self) -> str:
+        """The hash that names objects."""
+        config = self.staged.get(self.prefix + b"config", (None, b""))[1] or b""
+        return "sha256" if _SHA256.search(config) else "sha1"
 
     def _is(self, path: bytes, kind: str) -> bool:
         return kind_of(path[len(self.prefix) :]) == kind
@@ -164,7 +195,7 @@ class GitDirectory:
                         each: found for each, found in self.staged.items() if not self._is(each, "derived") or each.endswith(b"/alternates")
                     }
             if not problem:
-                self.put_off = bool(self.unreadable) or not known <= self.listed.keys()
+                self.put_off = bool(self.unreadable or self.damage) or not known <= self.listed.keys()
                 return
             if state == last:
                 where = shown(os.path.join(self.copier.source_path, self.path))
@@ -254,64 +285,15 @@ class GitDirectory:
         """Copy objects that the mirror lacks, and remove none; tell whether all that were listed and can be read could be had."""
         for _turn in range(RELISTS):
             listed = self.list()
-            if self._copy(listed):
+            if ObjectCopy(self, listed).run():
                 self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f" and each in self.objects}
+                self.damage = {each: found for each, found in self.damage.items() if not each or each in listed}
                 self.object_directories = {each: entry for each, entry in listed.items() if entry.kind == "d"}
                 self.touched |= {each for each, entry in self.object_directories.items() if self.have.get(each) != entry}
                 return True
         return False
 
-    def _copy(self, listed: dict[bytes, Entry]) -> bool:
-        vanished = False
-
-        def bring(path: bytes) -> None:
-            nonlocal vanished
-            if vanished:
-                return
-            entry, mine = listed[path], self.objects.get(path)
-            if mine is not None and (mine.size, mine.mtime_ns, mine.inode) == (entry.size, entry.mtime_ns, entry.inode):
-                if (mine.mode, mine.uid, mine.gid) != (entry.mode, entry.uid, entry.gid):
-                    self.copier.attributes(entry)
-                self.objects[path] = entry
-                return
-            self._need(entry.parent)
-            try:
-                got = self.copier.file(path, mine, patient=False)
-            except UnreadableError as error:
-                self.unreadable[path] = error
-                return
-            if got is None:
-                vanished = True
-            else:
-                self.touched.add(entry.parent)
-                self.objects[path] = got if got.ctime_ns else entry
-
-        objects = self.prefix + b"objects"
-        self._need(objects)
-        with self.copier.inside(objects):
-            for path in sorted(each for each, entry in listed.items() if entry.kind == "d"):
-                self._need(path)
-        wanted = [each for each, entry in listed.items() if entry.kind == "f" and self.objects.get(each) != entry]
-        packs = self.prefix + b"objects/pack/"
-        loose: dict[bytes, list[bytes]] = {}
-        for each in wanted:
-            if not each.startswith(packs):
-                loose.setdefault(each.rpartition(b"/")[0], []).append(each)
-        if self.copier.pool is None:
-            with self.copier.inside(objects):
-                for parent, paths in loose.items():
-                    with self.copier.inside(parent):
-                        self.copier.each(bring, paths)
-        else:
-            self.copier.each(bring, [each for paths in loose.values() for each in paths])
-        for rank in (0, 1, 2):
-            if not vanished:
-                self.copier.each(
-                    bring, [each for each in wanted if each.startswith(packs) and _PACK_ORDER.get(_extension(each), 1) == rank]
-                )
-        return not vanished
-
-    def _need(self, path: bytes) -> None:
+    def ensure_directory(self, path: bytes) -> None:
         """Make a directory of the mirror, and those above it."""
         missing = []
         while path and path not in self.directories:
@@ -414,7 +396,7 @@ class GitDirectory:
             if parent not in made:
                 os.makedirs(parent, exist_ok=True)
                 made.add(parent)
-            here = self.copier.source_path if self.far and path not in self.unreadable else self.copier.top_path
+            here = self.copier.source_path if self.far and path not in self.unreadable and path not in self.damage else self.copier.top_path
             os.symlink(os.path.join(here, path), place)
         os.makedirs(os.path.join(objects, b"pack"), exist_ok=True)
         os.makedirs(os.path.join(objects, b"info"), exist_ok=True)
@@ -435,7 +417,7 @@ class GitDirectory:
         for path in sorted(each for each, (entry, _data) in self.staged.items() if entry.kind == "d"):
             entry, old = self.staged[path][0], self.have.get(path)
             if path not in self.directories or (old is not None and old.kind != "d"):
-                self._need(entry.parent)
+                self.ensure_directory(entry.parent)
                 self.copier.mkdir(entry)
                 self.directories[path] = entry
                 self.touched |= {path, entry.parent}
@@ -449,7 +431,7 @@ class GitDirectory:
         wanted = [each for each, (entry, _data) in self.staged.items() if entry.kind != "d" and self.have.get(each) != entry]
         for each in wanted:
             parent = each.rpartition(b"/")[0]
-            self._need(parent)
+            self.ensure_directory(parent)
             self.touched.add(parent)
         for rank in range(LAST_RANK + 1):
             self.copier.each(put, sorted(each for each in wanted if self._publishing_rank(each) == rank))
@@ -500,6 +482,11 @@ class GitDirectory:
         for path in sorted((each for each in self.directories if each not in stay and each.startswith(self.prefix)), reverse=True):
             self.copier.remove_directory(path)
             self.touched.add(path.rpartition(b"/")[0])
+
+    def damage_error(self) -> DamagedError | None:
+        """Return what is to be said of damage in the source; None if there is none."""
+        unit, where = os.path.basename(self.copier.source_path), os.path.join(self.copier.source_path, self.path)
+        return damaged_error(unit, list(self.damage.values()), where) if self.damage else None
 
     def settle(self) -> None:
         """Look again at what was read in the moment it was written: what has not changed since is what the mirror has."""

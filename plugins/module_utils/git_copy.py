@@ -1,0 +1,233 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Copy a git directory's object files to its mirror; damaged ones never replace what the mirror has.
+
+Each file is checked while it is copied. What does not pass is copied only into a mirror that has nothing of the repository yet, where
+a damaged store is better than none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, DamagedFileError, directory, shown, split
+from ansible_collections.homelab.repoman.plugins.module_utils.git_objects import DIGESTS, LOOSE, check_of, problem_of_file
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError
+
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+SOUND = "the mirror keeps the sound one"
+SAME = "the mirror has the same"
+OTHER = "the mirror keeps another one, which is damaged too"
+ABSENT = "the mirror does not have it"
+AS_IS = "it was mirrored as it is"
+STAYS = "the mirror keeps the one it has"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something damaged in a source.
+
+    :param path: relative to the unit; empty for an object of which there is no file.
+    :param what: what it is: ``object 1234…``, ``pack``, …
+    :param reason: what is wrong with it.
+    :param mirror: what the mirror has instead.
+    :param entry: the file that was seen.
+    """
+
+    path: bytes
+    what: str
+    reason: str
+    mirror: str
+    entry: Entry | None = None
+
+    @property
+    def mends(self) -> bool:
+        """Tell whether the mirror has what mends it."""
+        return self.mirror == SOUND
+
+    def __str__(self) -> str:
+        where = f" ({shown(self.path)})" if self.path else ""
+        return f"{self.what}{where} is damaged: {self.reason}; {self.mirror}"
+
+
+def kind_name(inner: bytes) -> str:
+    """Return what a file of an object store is called in messages.
+
+    :param inner: relative to the git directory.
+    """
+    if found := LOOSE.fullmatch(inner):
+        return f"object {(found[1] + found[2]).decode()}"
+    name = inner.rpartition(b"/")[2]
+    return {b".pack": "pack", b".idx": "pack index"}.get(os.path.splitext(name)[1], shown(name))
+
+
+class Store(Protocol):
+    """The mirror of one git directory, as far as copying its objects goes."""
+
+    prefix: bytes
+    copier: Copier
+    have: dict[bytes, Entry]
+    objects: dict[bytes, Entry]
+    damage: dict[bytes, Damage]
+    unreadable: dict[bytes, UnreadableError]
+    touched: set[bytes]
+
+    @property
+    def algorithm(self) -> str:
+        """The hash that names objects."""
+
+    def ensure_directory(self, path: bytes) -> None:
+        """Make a directory of the mirror, and those above it."""
+
+
+class ObjectCopy:
+    """Copies the listed object files of one git directory that its mirror lacks."""
+
+    def __init__(self, store: Store, listed: dict[bytes, Entry]) -> None:
+        self.store, self.copier, self.listed = store, store.copier, listed
+        self.first = store.copier.new or not store.have
+        self.algorithm = store.algorithm
+        self.vanished = False
+        self.packs = store.prefix + b"objects/pack/"
+
+    def run(self) -> bool:
+        """Copy; return False if a file vanished meanwhile."""
+        store, copier = self.store, self.copier
+        objects = store.prefix + b"objects"
+        store.ensure_directory(objects)
+        with copier.inside(objects):
+            for path in sorted(each for each, entry in self.listed.items() if entry.kind == "d"):
+                store.ensure_directory(path)
+        changed = [each for each, entry in self.listed.items() if entry.kind == "f" and store.objects.get(each) != entry]
+        self._copy_loose(objects, [each for each in changed if not each.startswith(self.packs)])
+        in_packs = [each for each in changed if each.startswith(self.packs)]
+        # An index makes its pack visible, so it comes last; all others need the pack's hash.
+        self._copy_all(each for each in in_packs if each.endswith(b".pack"))
+        self._copy_all(each for each in in_packs if not each.endswith((b".pack", b".idx")) and self._has_pack(each))
+        self._copy_all(each for each in in_packs if each.endswith(b".idx") and self._has_pack(each))
+        return not self.vanished
+
+    def _copy_loose(self, objects: bytes, paths: Sequence[bytes]) -> None:
+        if self.copier.pool is not None:
+            self.copier.each(self._bring, paths)
+            return
+        by_directory: dict[bytes, list[bytes]] = {}
+        for each in paths:
+            by_directory.setdefault(split(each)[0], []).append(each)
+        with self.copier.inside(objects):
+            for parent, inside in by_directory.items():
+                with self.copier.inside(parent):
+                    self.copier.each(self._bring, inside)
+
+    def _copy_all(self, paths: Iterable[bytes]) -> None:
+        if not self.vanished:
+            self.copier.each(self._bring, list(paths))
+
+    def _has_pack(self, path: bytes) -> bool:
+        """Tell whether the mirror has the pack that a file belongs to, or the file belongs to none."""
+        pack = os.path.splitext(path)[0] + b".pack"
+        return pack not in self.store.damage or pack in self.store.objects
+
+    def _bring(self, path: bytes) -> None:
+        """Bring one file up to date."""
+        if self.vanished:
+            return
+        store = self.store
+        entry, mine = self.listed[path], store.objects.get(path)
+        known = store.damage.get(path)
+        if known is not None and known.entry == entry:
+            return
+        if mine is not None and mine.ctime_ns and (mine.size, mine.mtime_ns, mine.inode) == (entry.size, entry.mtime_ns, entry.inode):
+            if (mine.mode, mine.uid, mine.gid) != (entry.mode, entry.uid, entry.gid):
+                self.copier.attributes(entry)
+            store.objects[path] = entry
+            return
+        store.ensure_directory(entry.parent)
+        store.damage.pop(path, None)
+        try:
+            got = self._copy_checked(path, entry, mine)
+        except UnreadableError as error:
+            store.unreadable[path] = error
+            return
+        if path in store.damage and got is None:
+            return
+        if got is None:
+            self.vanished = True
+        else:
+            store.touched.add(entry.parent)
+            store.objects[path] = got if got.ctime_ns or path in store.damage else entry
+
+    def _copy_checked(self, path: bytes, entry: Entry, mine: Entry | None) -> Entry | None:
+        inner = path[len(self.store.prefix) :]
+        check = check_of(inner, self.algorithm, self._recorded)
+        try:
+            return self.copier.file(path, mine, patient=False, check=check)
+        except DamagedFileError as error:
+            if mine is None and self.first:
+                mirror = AS_IS
+            elif mine is None:
+                mirror = ABSENT
+            elif error.mirrored:
+                mirror = SAME
+            else:
+                mirror = SOUND if self._mirrored_is_sound(path) else OTHER
+            self.store.damage[path] = Damage(path, kind_name(inner), error.reason, mirror, entry)
+            if mirror != AS_IS:
+                return None
+        got = self.copier.file(path, mine, patient=False)
+        return got and got._replace(ctime_ns=0)  # so that every run judges it again
+
+    def _mirrored_is_sound(self, path: bytes) -> bool:
+        """Check the mirror's own file."""
+        check = check_of(path[len(self.store.prefix) :], self.algorithm, self._recorded_in_mirror)
+        if check is None:
+            return False
+        parent, name = split(path)
+        with suppress(OSError), directory(self.copier.top, parent) as held:
+            file = os.open(name, READ, dir_fd=held)
+            try:
+                return not problem_of_file(file, check())
+            finally:
+                os.close(file)
+        return False
+
+    def _recorded(self, inner: bytes) -> bytes | None:
+        """Return the hash of a pack in the mirror, or the one that a pack's index in the source records; None if there is none."""
+        path = self.store.prefix + inner
+        if path.endswith(b".idx"):
+            return recorded_hash(self.copier.source, path, DIGESTS[self.algorithm])
+        if path in self.store.damage and not self.store.damage[path].mends:
+            return None
+        return self._recorded_in_mirror(inner) if path in self.store.objects else None
+
+    def _recorded_in_mirror(self, inner: bytes) -> bytes | None:
+        return recorded_hash(self.copier.top, self.store.prefix + inner, DIGESTS[self.algorithm])
+
+
+def recorded_hash(top: int, path: bytes, size: int) -> bytes | None:
+    """Return the hash at the end of a pack, or the hash of its pack that an index has before its own; None if it cannot be had.
+
+    :param top: open directory that the path is relative to.
+    :param size: of a hash.
+    """
+    before = size if path.endswith(b".pack") else 2 * size
+    parent, name = split(path)
+    try:
+        with directory(top, parent) as held:
+            file = os.open(name, READ, dir_fd=held)
+    except OSError:
+        return None
+    try:
+        end = os.fstat(file).st_size
+        data = os.pread(file, size, end - before) if end >= before else b""
+        return data if len(data) == size else None
+    except OSError:
+        return None
+    finally:
+        os.close(file)
