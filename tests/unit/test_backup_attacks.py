@@ -15,7 +15,7 @@ from typing import Any
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import mirror, restore, scan, target
+from ansible_collections.homelab.repoman.plugins.module_utils import mirror, restore_operation, scan, target
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, InterruptedRunError
 from backupworld import BackupWorld, actions, differences, git, seen
 from mirroring import Place, hg
@@ -310,21 +310,28 @@ def test_a_restore_that_is_interrupted_when_names_change_places_discards_nothing
 ) -> None:
     """Interrupted just after the old directory has become the saved one: it is there."""
     world.write("plain/src/main.c", "precious\n")
-    real = restore._exchange
+    real = restore_operation.exchange_names
 
-    def interrupted(one: bytes, other: bytes, *more: Any) -> None:
+    def interrupted(*names: Any) -> bool:
         if exchanges:
-            real(one, other, *more)
-        else:
-            os.rename(one, one + b".new")
-            os.rename(other, one)
+            real(*names)
+            raise InterruptedRunError("interrupted.")
+        monkeypatch.setattr(restore_operation, "rename_new", moved)
+        return False
+
+    def moved(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
+        monkeypatch.setattr(restore_operation, "rename_new", rename_new)
+        rename_new(one_fd, one, other_fd, other)
         raise InterruptedRunError("interrupted.")
 
-    monkeypatch.setattr(restore, "_exchange", interrupted)
+    rename_new = restore_operation.rename_new
+    monkeypatch.setattr(restore_operation, "exchange_names", interrupted)
     with pytest.raises(InterruptedRunError):
         world.restore("plain", overwrite=True)
-    found = [path.read_text() for path in world.repos.rglob("main.c")]
-    assert "precious\n" in found
+    found = {path.parent.parent.name: path.read_text() for path in world.repos.rglob("main.c")}
+    assert "precious\n" in found.values()
+    assert "plain" in found
+    assert not [name for name in os.listdir(world.repos) if name.startswith(".repoman")]
 
 
 def test_a_stamp_is_void_while_its_mirror_is_written(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,16 @@ PAGES = {
     "profiles": ("profile",),
     "registry": ("registry", "tomltext"),
     "repositories": ("hg_state", "safe_vcs", "status", "vcs"),
+    "restore": (
+        "restore_compare",
+        "restore_copy",
+        "restore_cover",
+        "restore_destination",
+        "restore_layers",
+        "restore_objects",
+        "restore_operation",
+        "restore_paths",
+    ),
     "sync": (
         "backup",
         "claim",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import copying, restore, target
+from ansible_collections.homelab.repoman.plugins.module_utils import renaming, restore_copy, restore_layers, restore_paths, target
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     ConflictError,
     NotKnownError,
@@ -386,7 +386,7 @@ def test_names_and_times_that_are_not_known(world: BackupWorld) -> None:
 
 def test_times_are_understood() -> None:
     """A time is what list-kept prints, or ISO 8601."""
-    assert restore.moment("20261125T120000Z") == restore.moment("2026-11-25T13:00:00+01:00") == "20261125T120000Z"
+    assert restore_layers.parse_time("20261125T120000Z") == restore_layers.parse_time("2026-11-25T13:00:00+01:00") == "20261125T120000Z"
 
 
 def test_a_time_before_all_that_is_kept(world: BackupWorld, tmp_path: Path) -> None:
@@ -437,8 +437,12 @@ def test_a_failed_copy_changes_nothing(world: BackupWorld, monkeypatch: pytest.M
     before = seen(world.repos)
     world.write("plain/src/main.c", "precious\n")
     before = seen(world.repos / "plain")
-    monkeypatch.setattr(restore, "RSYNC", ("false",))
-    with pytest.raises(RepomanError, match="cannot copy"):
+
+    def full(out: int, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(restore_copy, "_write", full)
+    with pytest.raises(RepomanError, match=r"plain/.* cannot be written: No space left on device; nothing was restored"):
         world.restore("plain", overwrite=True)
     assert seen(world.repos / "plain") == before
     assert sorted(os.listdir(world.repos)) == ["isurus", "notes.txt", "plain"]
@@ -498,18 +502,18 @@ def test_paths_are_restored_all_or_none(world: BackupWorld, monkeypatch: pytest.
     (world.repos / "plain/link").unlink()
     (world.repos / "plain/link").mkdir()
     before = seen(world.repos / "plain")
-    exchange = restore._exchange
+    exchange = restore_paths.exchange
 
-    def fail(one: bytes, other: bytes, *there: int) -> None:
+    def fail(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
         if other == b"link":
             if exchanged:
-                exchange(one, other, *there)
+                exchange(one_fd, one, other_fd, other)
             monkeypatch.undo()
             monkeypatch.setenv("HOME", str(world.root))
             raise OSError(28, "No space left on device")
-        exchange(one, other, *there)
+        exchange(one_fd, one, other_fd, other)
 
-    monkeypatch.setattr(restore, "_exchange", fail)
+    monkeypatch.setattr(restore_paths, "exchange", fail)
     with pytest.raises(RepomanError, match=r"plain/link cannot be put into its place: No space left on device; nothing was restored"):
         world.restore("plain", paths=["src", "run", "link"], overwrite=True)
     after = seen(world.repos / "plain")
@@ -522,18 +526,18 @@ def test_what_was_changed_meanwhile_is_named(world: BackupWorld, monkeypatch: py
     world.write("plain/src/main.c", "mine\n")
     (world.repos / "plain/link").unlink()
     (world.repos / "plain/link").mkdir()
-    exchange = restore._exchange
+    exchange = restore_paths.exchange
 
-    def fail(one: bytes, other: bytes, *there: int) -> None:
+    def fail(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
         if other == b"link":
             (world.repos / "plain/src").rename(world.root / "moved")
             world.write("plain/src/main.c", "another's\n")
             monkeypatch.undo()
             monkeypatch.setenv("HOME", str(world.root))
             raise OSError(28, "No space left on device")
-        exchange(one, other, *there)
+        exchange(one_fd, one, other_fd, other)
 
-    monkeypatch.setattr(restore, "_exchange", fail)
+    monkeypatch.setattr(restore_paths, "exchange", fail)
     with pytest.raises(RepomanError, match="link cannot be put into its place") as caught:
         world.restore("plain", paths=["src", "link"], overwrite=True)
     (saved,) = world.repos.glob("plain.before-*")
@@ -554,17 +558,17 @@ def test_paths_that_cannot_be_put_back_are_named(world: BackupWorld, monkeypatch
     """Where a failed restore cannot be taken back either, the error says where what it had replaced is."""
     world.write("plain/src/main.c", "mine\n")
     (world.repos / "plain/run").unlink()
-    exchange = restore._exchange
+    exchange = restore_paths.exchange
     calls: list[bytes] = []
 
-    def fail(one: bytes, other: bytes, *there: int) -> None:
+    def fail(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
         calls.append(other)
         if len(calls) > 1:
             raise OSError(5, "Input/output error")
-        exchange(one, other, *there)
+        exchange(one_fd, one, other_fd, other)
 
     (world.repos / "plain/also-run").write_text("mine\n")
-    monkeypatch.setattr(restore, "_exchange", fail)
+    monkeypatch.setattr(restore_paths, "exchange", fail)
     with pytest.raises(RepomanError, match="cannot be put into its place") as caught:
         world.restore("plain", paths=["src", "also-run"], overwrite=True)
     (saved,) = world.repos.glob("plain.before-*")
@@ -573,20 +577,25 @@ def test_paths_that_cannot_be_put_back_are_named(world: BackupWorld, monkeypatch
 
 
 @pytest.mark.parametrize("number", [22, 38])
-def test_where_names_cannot_be_exchanged_they_are_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Where a file system cannot exchange names, they are moved one after the other."""
+def test_where_names_cannot_be_exchanged_they_are_moved(world: BackupWorld, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Where a file system cannot exchange names, they are moved one after the other; a failure puts them back."""
 
     class Libc:
         def renameat2(self, *_arguments: object) -> int:
             return -1
 
-    monkeypatch.setattr(copying.ctypes, "CDLL", lambda *_arguments, **_more: Libc())
-    monkeypatch.setattr(copying.ctypes, "get_errno", lambda: number)
-    (tmp_path / "one").write_text("1")
-    (tmp_path / "other").write_text("2")
-    restore._exchange(os.fsencode(tmp_path / "one"), os.fsencode(tmp_path / "other"))
-    assert ((tmp_path / "one").read_text(), (tmp_path / "other").read_text()) == ("2", "1")
-    assert sorted(os.listdir(tmp_path)) == ["one", "other"]
+    monkeypatch.setattr(renaming.ctypes, "CDLL", lambda *_arguments, **_more: Libc())
+    monkeypatch.setattr(renaming.ctypes, "get_errno", lambda: number)
+    world.write("plain/src/main.c", "mine\n")
+    for params in ({}, {"paths": ["src"]}):
+        world.write("plain/src/main.c", "mine\n")
+        saved = world.restore("plain", overwrite=True, **params)["restored"]["saved"]
+        assert (Path(saved) / "src/main.c").read_text() == "mine\n"
+        assert (world.repos / "plain/src/main.c").read_text() == "text\n"
+        shutil.rmtree(saved)
+    assert sorted(os.listdir(world.repos)) == ["isurus", "notes.txt", "plain"]
+    with pytest.raises(FileExistsError):
+        renaming.rename_new(-100, os.fsencode(world.repos / "plain"), -100, os.fsencode(world.repos / "isurus"))
 
 
 def test_what_a_restore_saved_may_be_deleted(world: BackupWorld) -> None:

@@ -1,0 +1,175 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Directories below one that is held open: opened part by part, without following a link, however long the path is.
+
+A walk of thousands of nested directories must not open each path from the top again, and cannot hold all of them open. The
+cursor holds the nearest levels and every 64th above them, so that going down, up and sideways costs a few system calls.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+
+REACH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+HELD_LEVELS = 64
+
+
+class DirectoryCursor:
+    """Opens directories below an open one.
+
+    :param top_fd: of the directory on top, which the caller closes.
+    """
+
+    def __init__(self, top_fd: int) -> None:
+        self.top_fd = top_fd
+        self._parts: list[bytes] = []
+        self._fds: list[int] = []
+        """One for each part; -1 for a level that is not held."""
+
+    def __enter__(self) -> DirectoryCursor:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all levels."""
+        self._cut(0)
+
+    def _cut(self, depth: int) -> None:
+        for fd in self._fds[depth:]:
+            if fd >= 0:
+                os.close(fd)
+        del self._fds[depth:], self._parts[depth:]
+
+    def open(self, path: bytes, make: int | None = None) -> int:
+        """Return a descriptor of a directory, to reach what is in it; it is the cursor's, and good until the next call.
+
+        :param make: make what is missing, with this mode.
+        :raises FileNotFoundError: it is not there.
+        :raises NotADirectoryError: a part of the path is no directory, or a link.
+        """
+        parts = path.split(b"/") if path else []
+        depth = 0
+        for one, other in zip(self._parts, parts, strict=False):
+            if one != other:
+                break
+            depth += 1
+        while depth and self._fds[depth - 1] < 0:
+            depth -= 1
+        self._cut(depth)
+        fd = self._fds[-1] if self._fds else self.top_fd
+        for part in parts[depth:]:
+            fd = self._enter(part, fd, make)
+            self._parts.append(part)
+            self._fds.append(fd)
+            above = len(self._fds) - HELD_LEVELS
+            if above > 0 and above % HELD_LEVELS and self._fds[above] >= 0:
+                os.close(self._fds[above])
+                self._fds[above] = -1
+        return fd
+
+    @staticmethod
+    def _enter(part: bytes, above_fd: int, make: int | None) -> int:
+        if make is not None:
+            with suppress(FileExistsError):
+                os.mkdir(part, make, dir_fd=above_fd)
+        try:
+            return os.open(part, REACH, dir_fd=above_fd)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise NotADirectoryError(errno.ENOTDIR, "a link is in the way", part) from error
+            raise
+
+    def reach(self, path: bytes) -> tuple[int, bytes]:
+        """Return the descriptor of the directory that holds something, and its name there; see :meth:`open`."""
+        parent, _slash, name = path.rpartition(b"/")
+        return self.open(parent), name or b"."
+
+    def lstat(self, path: bytes) -> os.stat_result | None:
+        """Return what is at a path, following no link; None if nothing is there or a directory above is missing."""
+        try:
+            parent_fd, name = self.reach(path)
+            return os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+
+def walk_beneath(
+    top_fd: int,
+    unreadable: dict[bytes, OSError] | None = None,
+    enters: Callable[[bytes, os.stat_result], bool] = lambda _path, _status: True,
+) -> Iterator[tuple[bytes, os.stat_result]]:
+    """Yield path and status of everything below an open directory, following no link, directories before what they hold.
+
+    What vanishes meanwhile is left out.
+
+    :param unreadable: takes the directories that cannot be read, with the reason; without it that is an error.
+    :param enters: says whether to look into a directory.
+    """
+    waiting = [b""]
+    with DirectoryCursor(top_fd) as cursor:
+        while waiting:
+            directory = waiting.pop()
+            inner: list[bytes] = []
+            try:
+                found = list(scan_fd(cursor.open(directory)))
+            except (FileNotFoundError, NotADirectoryError):
+                if directory:
+                    continue
+                raise
+            except OSError as error:
+                if unreadable is None:
+                    raise OSError(error.errno, error.strerror, directory) from error
+                unreadable[directory] = error
+                continue
+            for name, status in found:
+                path = directory + b"/" + name if directory else name
+                yield path, status
+                if stat.S_ISDIR(status.st_mode) and enters(path, status):
+                    inner.append(path)
+            waiting += reversed(inner)
+
+
+def scan_fd(directory_fd: int) -> Iterable[tuple[bytes, os.stat_result]]:
+    """Yield name and status of what is in an open directory, sorted; without what vanishes meanwhile."""
+    list_fd = os.open(b".", LIST, dir_fd=directory_fd)
+    try:
+        for name in sorted(map(os.fsencode, os.listdir(list_fd))):
+            with suppress(FileNotFoundError):
+                yield name, os.stat(name, dir_fd=list_fd, follow_symlinks=False)
+    finally:
+        os.close(list_fd)
+
+
+def remove_beneath(name: bytes, parent_fd: int) -> None:
+    """Remove a file, or a directory and all it holds, following no link; directories that forbid it are opened to ourselves.
+
+    :param parent_fd: of the directory that it is in.
+    """
+    if not stat.S_ISDIR(os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode):
+        os.unlink(name, dir_fd=parent_fd)
+        return
+    with DirectoryCursor(parent_fd) as cursor:
+        waiting, directories = [name], []
+        while waiting:
+            path = waiting.pop()
+            directories.append(path)
+            directory_fd = cursor.open(path)
+            if os.geteuid() and os.fstat(directory_fd).st_mode & 0o700 != 0o700:  # noqa: PLR2004
+                os.chmod(f"/proc/self/fd/{directory_fd}", 0o700)
+            for each, status in scan_fd(directory_fd):
+                if stat.S_ISDIR(status.st_mode):
+                    waiting.append(path + b"/" + each)
+                else:
+                    os.unlink(each, dir_fd=directory_fd)
+        for path in reversed(directories):
+            above_fd, last = cursor.reach(path)
+            os.rmdir(last, dir_fd=above_fd)

@@ -1,0 +1,419 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where a restore writes: a directory that is resolved once, and then reached only through what is held open.
+
+Below a repository its container may exchange any directory for a link at any time. So links are followed only on the way to a
+repository, never inside one, and nothing is opened by its path a second time.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import stat
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from ansible_collections.homelab.repoman.plugins.module_utils import backup, target
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
+from ansible_collections.homelab.repoman.plugins.module_utils.directory_cursor import LIST, REACH, remove_beneath
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.renaming import rename_new
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_copy import write_error
+
+NAME_MAX = 255
+MAX_LINKS = 40
+STAGING = os.fsencode(backup.RESTORING)
+_STAGING = re.compile(re.escape(STAGING) + rb"(?P<inode>[0-9a-f]+)-[0-9a-f]+-(?P<name>.+)\Z", re.DOTALL)
+
+Identity = tuple[int, int]
+"""Device and inode of a directory."""
+
+
+def identity(status: os.stat_result) -> Identity:
+    """Return what tells a directory from all others."""
+    return status.st_dev, status.st_ino
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """Directories that say what is below them.
+
+    :param roots: what lies two levels below, in the repositories they hold, is a container's work.
+    :param repositories: what lies below is a container's work.
+    :param backup: nothing is restored to it or below.
+    """
+
+    roots: frozenset[Identity] = frozenset()
+    repositories: frozenset[Identity] = frozenset()
+    backup: frozenset[Identity] = frozenset()
+
+
+@dataclass
+class Destination:
+    """A directory to restore to, which may not be there yet.
+
+    :param path: absolute, its parents' links resolved; for messages.
+    :param parent_fd: the nearest directory above it that is there.
+    :param missing: the directories to make below that one.
+    :param name: its own.
+    """
+
+    path: bytes
+    parent_fd: int
+    missing: list[bytes]
+    name: bytes
+    boundaries: Boundaries
+    _made: list[tuple[int, bytes]] = field(default_factory=list)
+    _fd: int = -1
+
+    def close(self) -> None:
+        """Let go of the directories."""
+        for fd in {self.parent_fd, *(fd for fd, _name in self._made), *([self._fd] if self._fd >= 0 else [])}:
+            os.close(fd)
+
+    @property
+    def status(self) -> os.stat_result | None:
+        """What is there now; None for nothing."""
+        if self.missing:
+            return None
+        try:
+            return os.stat(self.name, dir_fd=self.parent_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    @property
+    def fd(self) -> int:
+        """The directory itself, open to reach what is in it, from the first look on; it must be there."""
+        if self._fd < 0:
+            self._fd = os.open(self.name, REACH, dir_fd=self.parent_fd)
+        return self._fd
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether it is a directory that holds something; a file system's own ``lost+found`` does not count."""
+        found = self.status
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            return False
+        try:
+            list_fd = os.open(b".", LIST, dir_fd=self.fd)
+        except PermissionError:
+            return True
+        try:
+            return any(not is_lost_found(each, list_fd) for each in map(os.fsencode, os.listdir(list_fd)))
+        finally:
+            os.close(list_fd)
+
+    @property
+    def is_own_place(self) -> bool:
+        """Whether it is a mount point or a subvolume: it cannot be exchanged for another directory."""
+        return self.status is not None and is_own_place(self.parent_fd, self.fd)
+
+    @property
+    def takes_neighbours(self) -> bool:
+        """Whether something can be made beside it."""
+        return os.access(b".", os.W_OK | os.X_OK, dir_fd=self.parent_fd, effective_ids=True)
+
+    def make_parents(self) -> None:
+        """Make the directories above it."""
+        while self.missing:
+            name, above = self.missing[0], self.parent_fd
+            with suppress(FileExistsError):
+                try:
+                    os.mkdir(name, 0o700, dir_fd=above)
+                except OSError as error:
+                    if error.errno == errno.EEXIST:
+                        raise
+                    raise write_error(self.path, error) from error
+            self._made.append((above, name))
+            try:
+                self.parent_fd = os.open(name, REACH, dir_fd=above)
+            except OSError as error:
+                raise in_the_way(name, self.path) from error
+            del self.missing[0]
+
+    def remove_parents(self) -> None:
+        """Remove the directories that were made above it, if nothing is in them."""
+        for fd, name in reversed(self._made):
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=fd)
+
+    def check_unmoved(self) -> None:
+        """Refuse to go on if its path leads to another directory by now.
+
+        :raises ConflictError: it does.
+        """
+        again = resolve(self.path, self.boundaries)
+        try:
+            moved = bool(again.missing) or identity(os.fstat(again.parent_fd)) != identity(os.fstat(self.parent_fd))
+        finally:
+            again.close()
+        if moved:
+            raise ConflictError(f"{shown(self.path)}: a directory above it was moved meanwhile; nothing was restored.", "run it again")
+
+    def saved_name(self) -> bytes:
+        """Return a free name beside it for what is there."""
+        return free_name(self.parent_fd if not self.missing else None, self.name)
+
+
+def resolve(path: bytes, boundaries: Boundaries) -> Destination:
+    """Open the way to a directory, following links as far as no container can make them.
+
+    :param path: absolute.
+    :raises ConflictError: something on the way is no directory, or a link inside a repository, or it lies in the backup.
+    """
+    name = os.path.basename(path)
+    way = _Way(path, boundaries)
+    try:
+        missing = way.go()
+        real = b"/" + b"/".join([part for part, _fd in way.held[1:]] + missing + [name])
+        found = Destination(real, os.dup(way.here), missing, name, boundaries)
+    finally:
+        way.close()
+    status = found.status
+    if status is not None and identity(status) in boundaries.backup:
+        found.close()
+        raise in_backup(path)
+    return found
+
+
+class _Way:
+    """The directories from the top to the one that a path lies in, each open.
+
+    :param path: absolute.
+    """
+
+    def __init__(self, path: bytes, boundaries: Boundaries) -> None:
+        self.path, self.boundaries = path, boundaries
+        self.held: list[tuple[bytes, int]] = [(b"", os.open(b"/", REACH))]
+        self._waiting = [(part, True) for part in os.path.dirname(path).split(b"/") if part]
+        self._links = 0
+
+    @property
+    def here(self) -> int:
+        """The last directory."""
+        return self.held[-1][1]
+
+    def close(self, depth: int = 0) -> None:
+        """Let go of directories, down to a depth."""
+        for _name, fd in self.held[depth:]:
+            os.close(fd)
+        del self.held[depth:]
+
+    def go(self) -> list[bytes]:
+        """Go as far as there are directories; return the names of those that are missing."""
+        while self._waiting:
+            part, trusted = self._waiting.pop(0)
+            own = identity(os.fstat(self.here))
+            if own in self.boundaries.backup:
+                raise in_backup(self.path)
+            if own in self.boundaries.roots or own in self.boundaries.repositories:
+                self._waiting = [(each, False) for each, _trusted in self._waiting]
+                trusted = trusted and own not in self.boundaries.repositories
+            if part == b"..":
+                self.close(max(1, len(self.held) - 1))
+            elif not self._enter(part, trusted):
+                missing = [part, *(each for each, _trusted in self._waiting)]
+                if b".." in missing:
+                    raise in_the_way(part, self.path)
+                return missing
+        if identity(os.fstat(self.here)) in self.boundaries.backup:
+            raise in_backup(self.path)
+        return []
+
+    def _enter(self, part: bytes, trusted: bool) -> bool:
+        """Go to a directory, or where a link leads; return False if there is nothing."""
+        try:
+            fd = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.here)
+        except FileNotFoundError:
+            return False
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            self.held.append((part, fd))
+            return True
+        try:
+            self._links += 1
+            if not stat.S_ISLNK(mode) or not trusted or self._links > MAX_LINKS:
+                raise in_the_way(part, self.path)
+            link = os.readlink(b"", dir_fd=fd)
+        finally:
+            os.close(fd)
+        if link.startswith(b"/"):
+            self.close(1)
+        self._waiting[:0] = [(each, True) for each in link.split(b"/") if each not in (b"", b".")]
+        return True
+
+
+def in_backup(path: bytes) -> ConflictError:
+    """Return the error for a destination in the backup."""
+    return ConflictError(f"{shown(path)} lies in the backup itself.", "restore to another directory: --to DIR")
+
+
+def in_the_way(part: bytes, path: bytes) -> ConflictError:
+    """Return the error for something on the way that is no directory."""
+    return ConflictError(
+        f"{shown(part)!r} on the way to {shown(path)} is no directory.", f"ls -ld {shell_word(path)}", "elsewhere: --to DIR"
+    )
+
+
+# ---- names ---------------------------------------------------------------------------------------------------------------------
+
+
+def free_name(directory_fd: int | None, base: bytes) -> bytes:
+    """Return a name for what a restore replaces, that nothing in a directory has; a long one is cut."""
+    when = b".before-" + datetime.now(timezone.utc).strftime(target.KEPT_FORM).encode()
+    for number in range(1, 1000):
+        end = when + (b"-%d" % number if number > 1 else b"")
+        name = shortened(base, NAME_MAX - len(end)) + end
+        try:
+            if directory_fd is None:
+                return name
+            os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return name
+    raise ConflictError(f"a thousand restores of {shown(base)} are saved already.", "remove some of them")
+
+
+def shortened(name: bytes, size: int) -> bytes:
+    """Return the beginning of a name; what is UTF-8 stays so."""
+    if len(name) <= size:
+        return name
+    cut = name[:size]
+    with suppress(UnicodeDecodeError):
+        name.decode()
+        cut = cut.decode(errors="ignore").encode()
+    return cut
+
+
+def is_lost_found(name: bytes, directory_fd: int) -> bool:
+    """Whether something is the ``lost+found`` that a file system has of its own."""
+    if name != b"lost+found":
+        return False
+    found = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+    here, above = os.stat(b".", dir_fd=directory_fd), os.stat(b"..", dir_fd=directory_fd)
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == 0 and here.st_dev != above.st_dev
+
+
+def is_own_place(above_fd: int, directory_fd: int) -> bool:
+    """Whether a directory is a mount point, or a subvolume, in the one above it."""
+    return os.fstat(above_fd).st_dev != os.fstat(directory_fd).st_dev or _mount_id(above_fd) != _mount_id(directory_fd)
+
+
+def _mount_id(fd: int) -> bytes:
+    with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
+        return next((line.split()[1] for line in file if line.startswith(b"mnt_id:")), b"")
+
+
+# ---- staging -------------------------------------------------------------------------------------------------------------------
+
+
+class Staging:
+    """A private directory that is filled before it, or what is in it, takes its place.
+
+    Its name holds the number of its inode, so that what a killed restore left can be told: a directory of that number is an
+    unfinished copy, and one of another number is what the copy was exchanged for. A lock on it says that its restore still runs.
+
+    :param parent_fd: the directory it is made in.
+    :param base: the name of what is restored.
+    """
+
+    def __init__(self, parent_fd: int, base: bytes) -> None:
+        self.parent_fd = parent_fd
+        token = secrets.token_hex(4).encode()
+        draft = STAGING + token
+        os.mkdir(draft, 0o700, dir_fd=parent_fd)
+        self.fd = -1
+        try:
+            self.fd = os.open(draft, LIST, dir_fd=parent_fd)
+            with suppress(OSError):  # network file systems lock no directories
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.identity = identity(os.fstat(self.fd))
+            start = STAGING + b"%x-%s-" % (self.identity[1], token)
+            self.name = start + shortened(base, NAME_MAX - len(start))
+            os.rename(draft, self.name, src_dir_fd=parent_fd, dst_dir_fd=parent_fd)
+        except BaseException:
+            with suppress(OSError):
+                os.rmdir(draft, dir_fd=parent_fd)
+            if self.fd >= 0:
+                os.close(self.fd)
+            raise
+
+    def in_place(self) -> bool:
+        """Tell whether its name still leads to it."""
+        try:
+            return identity(os.stat(self.name, dir_fd=self.parent_fd, follow_symlinks=False)) == self.identity
+        except FileNotFoundError:
+            return False
+
+    def end(self, saved: bytes) -> bool:
+        """Remove it; if it was exchanged for another directory, give that one the name ``saved``, and return True."""
+        try:
+            return settle(self.parent_fd, self.name, saved)
+        finally:
+            os.close(self.fd)
+
+
+def settle(parent_fd: int, name: bytes, saved: bytes) -> bool:
+    """Finish with what has a staging directory's name: remove an unfinished copy, save what a copy was exchanged for.
+
+    :return: whether something was saved.
+    """
+    try:
+        found = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    match = _STAGING.match(name)
+    if match and int(match["inode"], 16) != found.st_ino:
+        rename_new(parent_fd, name, parent_fd, saved)
+        return True
+    if match or stat.S_ISDIR(found.st_mode):
+        with suppress(FileNotFoundError):
+            remove_beneath(name, parent_fd)
+    return False
+
+
+def sweep(directory_fd: int, alone: bool) -> list[bytes]:
+    """Finish with what killed restores left in a directory; return the names under which something was saved.
+
+    :param alone: no other restore of this user can be under way.
+    """
+    saved: list[bytes] = []
+    try:
+        list_fd = os.open(b".", LIST, dir_fd=directory_fd)
+    except OSError:
+        return saved
+    try:
+        for name in map(os.fsencode, os.listdir(list_fd)):
+            if name.startswith(STAGING):
+                with suppress(OSError):
+                    if _is_abandoned(name, list_fd, alone):
+                        match = _STAGING.match(name)
+                        free = free_name(list_fd, match["name"] if match else b"repository")
+                        if settle(list_fd, name, free):
+                            saved.append(free)
+    finally:
+        os.close(list_fd)
+    return saved
+
+
+def _is_abandoned(name: bytes, directory_fd: int, alone: bool) -> bool:
+    """Tell whether no restore holds a staging directory any more."""
+    fd = os.open(name, LIST, dir_fd=directory_fd)
+    try:
+        if os.geteuid() not in (0, os.fstat(fd).st_uid):
+            return False
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return alone
+    finally:
+        os.close(fd)
+    return True

@@ -1,0 +1,530 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Restoring paths of a directory that is there, each exchanged at once, all or none.
+
+So is a directory restored that cannot be exchanged itself: a mount point, a subvolume, one that holds such, one whose parent may
+not be written. What is replaced is saved on the same file system: beside the directory, or in it where that is one of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup import RESTORING
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
+from ansible_collections.homelab.repoman.plugins.module_utils.directory_cursor import DirectoryCursor, remove_beneath
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.renaming import exchange_names, made_writable, rename_new
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_compare import Comparer, Present, Statuses, listed
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_copy import LayerCopier, write_error
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_destination import (
+    Destination,
+    Staging,
+    free_name,
+    in_the_way,
+    is_lost_found,
+    is_own_place,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_layers import Items, parents
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_operation import DirectoryRestore
+from ansible_collections.homelab.repoman.plugins.module_utils.show import counted
+
+SAVED_INSIDE = b".repoman"
+OWN = re.compile(rb"(?:\.repoman\.before-\d{8}T\d{6}Z(?:-\d+)?|" + re.escape(os.fsencode(RESTORING)) + rb".+)\Z", re.DOTALL)
+"""What restores make in a directory that is a file system of its own."""
+
+
+@dataclass
+class Holder:
+    """A directory that holds new and saved things of one file system.
+
+    :param fd: of the directory.
+    :param path: absolute, for messages.
+    :param prefix: what moves are relative to, relative to the destination.
+    :param base: how the name begins under which is saved.
+    """
+
+    fd: int
+    path: bytes
+    prefix: bytes
+    base: bytes
+    saved_name: bytes = b""
+    staging: Staging | None = None
+    saved_fd: int = -1
+    exchanges: bool = True
+
+    def relative(self, path: bytes) -> bytes:
+        """Return where in the saved directory a path is saved."""
+        return path[len(self.prefix) + 1 :] if self.prefix else path
+
+    @property
+    def saved(self) -> bytes:
+        """Absolute path of the saved directory."""
+        return os.path.join(self.path, self.saved_name)
+
+    def open_saved(self) -> int:
+        """Return the directory that saved things go to, made if need be."""
+        if self.saved_fd < 0:
+            os.mkdir(self.saved_name, 0o700, dir_fd=self.fd)
+            self.saved_fd = os.open(self.saved_name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        return self.saved_fd
+
+
+@dataclass
+class Move:
+    """A path that is replaced, made or removed.
+
+    :param old: what is there now.
+    :param new: what takes its place, once it is copied.
+    """
+
+    path: bytes
+    holder: Holder
+    wanted: bool
+    old: os.stat_result | None = None
+    new: os.stat_result | None = None
+    number: bytes = b""
+
+
+@dataclass
+class Cover:
+    """How paths are covered by moves that cross no file system.
+
+    :param moves: paths to exchange.
+    :param entered: directories that stay, and only get their attributes.
+    :param left: directories that are left alone, with the reason.
+    """
+
+    moves: list[bytes] = field(default_factory=list)
+    entered: list[bytes] = field(default_factory=list)
+    left: dict[bytes, str] = field(default_factory=dict)
+
+
+class PathsRestore(DirectoryRestore):
+    """Paths of a directory that is there.
+
+    :param paths: relative to the directory; the empty path is all of it.
+    :param in_place: nothing is made beside the directory.
+    """
+
+    is_whole: ClassVar[bool] = False
+
+    def __init__(
+        self, name: str, destination: Destination, items: Items, present: Present, paths: list[bytes], *, in_place: bool, base: bytes
+    ) -> None:
+        super().__init__(name, destination, items, present)
+        self.paths, self.in_place, self.root_fd = paths, in_place, destination.fd
+        self.whole = paths == [b""]
+        self._holders: dict[bytes, Holder] = {}
+        self._base = base
+        self._begun: list[Move] = []
+        self._made: list[bytes] = []
+        self._dressed: list[tuple[int, os.stat_result]] = []
+        self._stack = ExitStack()
+        self._cover = Cover()
+        for path in paths:
+            self._cover_path(path)
+        self.moves = [self._move(path) for path in self._different(self._cover.moves)]
+
+    # Planning
+
+    def _cover_path(self, path: bytes) -> None:
+        """Cover a path: exchange it, or where a file system of its own is in it, what is in it one by one."""
+        places = self.present.places
+        holds = path in self._above_places or not path
+        if path in places and path not in self._filled:
+            self._cover.left[path] = "is a file system of its own, of which the backup holds nothing"
+        elif path not in places and not holds:
+            self._cover.moves.append(path)
+        elif path and (path not in self.items or not self.items[path].is_directory):
+            self._cover.left[path] = "holds a file system of its own, of which the backup knows nothing"
+        else:
+            self._cover.entered.append(path)
+            own = path in places or (not path and self.in_place)
+            for name in sorted(self._names[path]):
+                inner = path + b"/" + name if path else name
+                if own and self._is_own(name, inner):
+                    continue
+                self._cover_path(inner)
+
+    @cached_property
+    def _above_places(self) -> set[bytes]:
+        return {parent for place in self.present.places for parent in parents(place)}
+
+    @cached_property
+    def _filled(self) -> set[bytes]:
+        return {path.rpartition(b"/")[0] for path in self.items if path}
+
+    @cached_property
+    def _names(self) -> dict[bytes, set[bytes]]:
+        """The names in each directory that is entered, there or in the backup."""
+        found: dict[bytes, set[bytes]] = {path: set() for path in {b"", *self.present.places, *self._above_places}}
+        for path in (*self.present.statuses, *self.items):
+            parent, _slash, name = path.rpartition(b"/")
+            if path and parent in found:
+                found[parent].add(name)
+        return found
+
+    def _is_own(self, name: bytes, path: bytes) -> bool:
+        """Whether something in a file system of its own is the file system's, a restore's, or nothing that this user can move."""
+        status = self.present.statuses.get(path)
+        if status is None:
+            return False
+        if OWN.match(name):
+            return True
+        if stat.S_ISDIR(status.st_mode) and os.geteuid() not in (0, status.st_uid):
+            with DirectoryCursor(self.root_fd) as cursor:
+                parent_fd, last = cursor.reach(path)
+                if not os.access(last, os.W_OK, dir_fd=parent_fd, effective_ids=True, follow_symlinks=False):
+                    if not is_lost_found(last, parent_fd):
+                        self._cover.left[path] = "belongs to another user, and cannot be moved by you"
+                    return True
+        with DirectoryCursor(self.root_fd) as cursor, suppress(OSError):
+            parent_fd, last = cursor.reach(path)
+            return is_lost_found(last, parent_fd)
+        return False
+
+    def _different(self, moves: list[bytes]) -> list[bytes]:
+        """Return the moves whose paths are not what the backup holds."""
+        here, there = _by_move(moves, self.present.statuses), _by_move(moves, self.items)
+        comparer, different = Comparer(self.root_fd), []
+        for path in moves:
+            items = {each: self.items[each] for each in there[path]}
+            now = listed({each: self.present.statuses[each] for each in here[path]})
+            then = listed({each: item.status for each, item in items.items()})
+            if now != then or not comparer.is_equal(items):
+                different.append(path)
+        return different
+
+    def _move(self, path: bytes) -> Move:
+        return Move(path, self._holder(path.rpartition(b"/")[0]), path in self.items, self._lstat(path))
+
+    def _lstat(self, path: bytes) -> os.stat_result | None:
+        with DirectoryCursor(self.root_fd) as cursor:
+            try:
+                return cursor.lstat(path)
+            except NotADirectoryError as error:
+                raise in_the_way(path.rpartition(b"/")[0], self.destination.path) from error
+
+    def _holder(self, directory: bytes) -> Holder:
+        """Return the holder for what is in a directory: the nearest mount point or subvolume above it holds it."""
+        prefix = b""
+        with DirectoryCursor(self.root_fd) as cursor, suppress(FileNotFoundError, NotADirectoryError):
+            parts = directory.split(b"/") if directory else []
+            with DirectoryCursor(self.root_fd) as above:
+                for count in range(1, len(parts) + 1):
+                    path = b"/".join(parts[:count])
+                    if is_own_place(above.open(path.rpartition(b"/")[0]), cursor.open(path)):
+                        prefix = path
+        if prefix not in self._holders:
+            if not prefix and not self.in_place:
+                fd, where, base = self.destination.parent_fd, os.path.dirname(self.destination.path), self.destination.name
+            else:
+                with DirectoryCursor(self.root_fd) as cursor:
+                    fd = os.dup(cursor.open(prefix))
+                self._stack.callback(os.close, fd)
+                where = os.path.join(self.destination.path, prefix) if prefix else self.destination.path
+                base = SAVED_INSIDE if prefix else self._base
+            self._holders[prefix] = Holder(fd, where, prefix, base, free_name(fd, base))
+        return self._holders[prefix]
+
+    # Telling
+
+    def close(self) -> None:
+        """Let go of the directories."""
+        self._stack.close()
+
+    @cached_property
+    def replaces(self) -> bool:
+        """Whether one of the paths is there."""
+        return any(move.old is not None for move in self.moves)
+
+    @cached_property
+    def differs(self) -> bool:
+        """Whether a path is not what it is to be."""
+        return bool(self.moves)
+
+    @property
+    def saved(self) -> str:
+        """Where what is replaced is saved; empty if nothing is."""
+        places = dict.fromkeys(move.holder.saved for move in self.moves if move.old is not None)
+        return ", ".join(shown(os.path.join(place, self.within) if self.within else place) for place in places)
+
+    within = b""
+    """The only project's repository in the destination that is restored, or paths of which: what is saved is told relative to it."""
+
+    def description(self, files: int) -> str:
+        """Return what is done, as a sentence."""
+        where = shown(self.destination.path)
+        if self.whole:
+            what = f"restore {self.name} in {where} ({counted(files)})"
+        else:
+            what = f"restore {', '.join(shown(path) for path in self.paths)} of {self.name} in {where} ({counted(files)})"
+        return f"{what}, saving what it replaces in {self._saved_in}" if self.replaces else what
+
+    @property
+    def _saved_in(self) -> str:
+        return ", ".join(dict.fromkeys(shown(move.holder.saved) for move in self.moves if move.old is not None))
+
+    def place_notes(self) -> list[str]:
+        """Return what is to be said of places that were left alone, or that hold what was saved."""
+        notes = [
+            f"{shown(os.path.join(self.destination.path, path))} {why}: it was left as it is." for path, why in self._cover.left.items()
+        ]
+        inside = dict.fromkeys(move.holder.saved for move in self.moves if move.old is not None and move.holder.base == SAVED_INSIDE)
+        return notes + [
+            f"{shown(path)} lies in the repository, and the next sync backs it up with it: remove it when you no longer need it."
+            for path in inside
+        ]
+
+    @cached_property
+    def before(self) -> str:
+        """A list of what the paths are."""
+        chosen = _by_move([move.path for move in self.moves], self.present.statuses)
+        return listed({path: self.present.statuses[path] for paths in chosen.values() for path in paths})
+
+    @cached_property
+    def after(self) -> str:
+        """A list of what the paths are to be."""
+        chosen = _by_move([move.path for move in self.moves], self.items)
+        return listed({path: self.items[path].status for paths in chosen.values() for path in paths})
+
+    def found(self) -> bytes:
+        """Return what is in the way of a restore that may not replace anything."""
+        if self.whole:
+            return self.destination.path
+        return os.path.join(self.destination.path, next(path for path in self.paths if self._lstat(path) is not None))
+
+    # Doing
+
+    def apply(self) -> None:
+        """Copy; then move each path into its place, and what was there to where it is saved."""
+        self._check_movable()
+        try:
+            self._copy()
+            for move in self.moves:
+                try:
+                    self._put(move)
+                except OSError as error:
+                    place = os.path.join(self.destination.path, move.path)
+                    raise RepomanError(
+                        f"{shown(place)} cannot be put into its place: {error.strerror}; nothing was restored.",
+                        f"ls -ld {shell_word(place)}",
+                    ) from error
+            self._finish_directories()
+        finally:
+            for holder in self._holders.values():
+                if holder.staging is not None:
+                    with suppress(OSError):
+                        holder.staging.end(holder.saved_name)
+                    holder.staging = None
+
+    def _check_movable(self) -> None:
+        """Refuse to replace a directory of another user, before anything is changed.
+
+        :raises ConflictError: it cannot be moved to where it would be saved.
+        """
+        for move in self.moves if os.geteuid() else ():
+            if move.old is None or not stat.S_ISDIR(move.old.st_mode) or move.old.st_uid == os.geteuid():
+                continue
+            with DirectoryCursor(self.root_fd) as cursor:
+                parent_fd, name = cursor.reach(move.path)
+                if os.access(name, os.W_OK, dir_fd=parent_fd, effective_ids=True, follow_symlinks=False):
+                    continue
+            path = os.path.join(self.destination.path, move.path)
+            raise ConflictError(
+                f"{shown(path)} belongs to another user, and you cannot move it to save it; nothing was restored.",
+                f"ls -ld {shell_word(path)}",
+                f"move it away yourself: sudo mv {shell_word(path)} {shell_word(path + b'.old')}",
+            )
+
+    def _copy(self) -> None:
+        """Copy what is wanted to staging directories, each path under a number."""
+        chosen = _by_move([move.path for move in self.moves], self.items)
+        for holder in self._holders.values():
+            moves = [move for move in self.moves if move.holder is holder]
+            if not moves:
+                continue
+            with made_writable((holder.fd, b".")):
+                try:
+                    holder.staging = Staging(holder.fd, self.destination.name)
+                except OSError as error:
+                    raise write_error(holder.path, error) from error
+            holder.exchanges = _can_exchange(holder.staging.fd)
+            items: Items = {}
+            for number, move in enumerate(moves):
+                move.number = b"%d" % number
+                items |= {move.number + path[len(move.path) :]: self.items[path] for path in chosen[move.path]}
+            copier = LayerCopier(holder.staging.fd, holder.path)
+            copier.copy(items)
+            self.notes |= copier.notes
+
+    def _put(self, move: Move) -> None:
+        holder = move.holder
+        staging = holder.staging
+        if staging is None:
+            raise RuntimeError("nothing was copied")
+        parent, _slash, name = move.path.rpartition(b"/")
+        with DirectoryCursor(self.root_fd) as cursor, ExitStack() as stack:
+            self._made += [each for each in parents(move.path) if cursor.lstat(each) is None]
+            try:
+                there = cursor.open(parent, make=0o755)
+            except NotADirectoryError as error:
+                raise in_the_way(parent, self.destination.path) from error
+            move.old = cursor.lstat(move.path)
+            there = cursor.open(parent)
+            if move.wanted:
+                move.new = os.stat(move.number, dir_fd=staging.fd, follow_symlinks=False)
+            self._begun.append(move)
+            stack.enter_context(made_writable((there, b"."), (there, name), (staging.fd, move.number)))
+            if move.old is None:
+                rename_new(staging.fd, move.number, there, name)
+                return
+            with made_writable((holder.fd, b".")):
+                holder.open_saved()
+            saved = stack.enter_context(DirectoryCursor(holder.saved_fd))
+            relative = holder.relative(move.path)
+            kept_fd, kept = saved.open(relative.rpartition(b"/")[0], make=0o700), relative.rpartition(b"/")[2]
+            if not move.wanted:
+                rename_new(there, name, kept_fd, kept)
+            elif holder.exchanges:
+                rename_new(staging.fd, move.number, kept_fd, kept)
+                exchange(kept_fd, kept, there, name)
+            else:
+                rename_new(there, name, kept_fd, kept)
+                rename_new(staging.fd, move.number, there, name)
+
+    def _finish_directories(self) -> None:
+        """Give directories that were made or entered the attributes that the backup has."""
+        with DirectoryCursor(self.root_fd) as cursor:
+            for path in sorted({*self._made, *(self._cover.entered if self.moves else ())}, reverse=True):
+                item = self.items.get(path)
+                if item is None:
+                    continue
+                fd = os.dup(cursor.open(path))
+                self._stack.callback(os.close, fd)
+                found = os.fstat(fd)
+                if os.geteuid() not in (0, found.st_uid):
+                    continue
+                self._dressed.append((fd, found))
+                copier = LayerCopier(-1, os.path.join(self.destination.path, path))
+                copier.finish(fd, item)
+                self.notes |= copier.notes
+
+    # Undoing
+
+    def undo(self) -> None:
+        """Give each path back what was there.
+
+        :raises RepomanError: that cannot be done; the error says where it was saved.
+        """
+        where = self._saved_in or shown(self.destination.path)
+        left: list[Move] = []
+        try:
+            left = [move for move in reversed(self._begun) if not self._take_back(move)]
+            with DirectoryCursor(self.root_fd) as cursor:
+                for parent in sorted(self._made, reverse=True):
+                    with suppress(OSError):
+                        above, name = cursor.reach(parent)
+                        os.rmdir(name, dir_fd=above)
+            for fd, found in reversed(self._dressed):
+                with suppress(OSError):
+                    itself = f"/proc/self/fd/{fd}"
+                    os.chmod(itself, stat.S_IMODE(found.st_mode))
+                    os.utime(itself, ns=(found.st_atime_ns, found.st_mtime_ns))
+        except OSError as error:
+            raise RepomanError(f"{error.strerror}; what was there before is in {where}.") from error
+        if left:
+            place = shown(os.path.join(self.destination.path, left[0].path))
+            raise RepomanError(f"{place} was changed meanwhile; what was there before is in {where}.")
+        for holder in self._holders.values():
+            if holder.saved_fd >= 0:
+                os.close(holder.saved_fd)
+                holder.saved_fd = -1
+                with suppress(FileNotFoundError), made_writable((holder.fd, b".")):
+                    remove_beneath(holder.saved_name, holder.fd)  # the new things that took the places
+
+    def _take_back(self, move: Move) -> bool:
+        """Put back what was at a path; return False if something else is there by now, and what was there stays saved."""
+        parent, _slash, name = move.path.rpartition(b"/")
+        relative = move.holder.relative(move.path)
+        with ExitStack() as stack:
+            there = stack.enter_context(DirectoryCursor(self.root_fd)).open(parent)
+            now = _lstat(name, there)
+            kept_fd, kept, saved = -1, relative.rpartition(b"/")[2], None
+            if move.holder.saved_fd >= 0:
+                with suppress(FileNotFoundError):
+                    kept_fd = stack.enter_context(DirectoryCursor(move.holder.saved_fd)).open(relative.rpartition(b"/")[0])
+                    saved = _lstat(kept, kept_fd)
+            is_saved = saved is not None and move.old is not None and os.path.samestat(saved, move.old)
+            stack.enter_context(made_writable((there, b"."), (there, name), *([(kept_fd, kept)] if saved else [])))
+            if now is not None and move.new is not None and os.path.samestat(now, move.new):
+                if move.old is None:
+                    remove_beneath(name, there)
+                elif is_saved and move.holder.exchanges:
+                    exchange(kept_fd, kept, there, name)
+                elif is_saved:
+                    remove_beneath(name, there)
+                    rename_new(kept_fd, kept, there, name)
+            elif now is None and is_saved:
+                rename_new(kept_fd, kept, there, name)
+            else:
+                return not is_saved
+        return True
+
+
+def exchange(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
+    """Exchange two names, on a file system that can."""
+    if not exchange_names(one_fd, one, other_fd, other):
+        raise OSError(errno.ENOTSUP, "names cannot be exchanged", os.fsdecode(other))
+
+
+def _can_exchange(directory_fd: int) -> bool:
+    """Try whether a file system can exchange names."""
+    names = (b".one", b".other")
+    for name in names:
+        os.mkdir(name, 0o700, dir_fd=directory_fd)
+    try:
+        return exchange_names(directory_fd, names[0], directory_fd, names[1])
+    finally:
+        for name in names:
+            os.rmdir(name, dir_fd=directory_fd)
+
+
+def _lstat(name: bytes, directory_fd: int) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _by_move(moves: list[bytes], paths: Statuses | Items | Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """Return for each move which of the paths it covers."""
+    found: dict[bytes, list[bytes]] = {move: [] for move in moves}
+    for path, move in _covered(sorted(moves, key=_depth_first), sorted((path for path in paths if path), key=_depth_first)):
+        found[move].append(path)
+    return found
+
+
+def _covered(moves: list[bytes], paths: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    for path in paths:
+        while at < len(moves) and _depth_first(moves[at]) < _depth_first(path) and not path.startswith(moves[at] + b"/"):
+            at += 1
+        if at < len(moves) and (path == moves[at] or path.startswith(moves[at] + b"/")):
+            yield path, moves[at]
+
+
+def _depth_first(path: bytes) -> bytes:
+    return path.replace(b"/", b"\0")
