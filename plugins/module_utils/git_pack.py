@@ -97,6 +97,7 @@ class ObjectStore:
         self.algorithm = "sha256" if _SHA256.search(self.config) else "sha1"
         self.files = self._list()
         self.damaged: dict[bytes, str] = {}
+        self._problems: dict[bytes, str] = {}
         self._indexes: dict[bytes, PackIndex | None] = {}
 
     def __enter__(self) -> ObjectStore:
@@ -163,6 +164,8 @@ class ObjectStore:
     def _recorded(self, inner: bytes) -> bytes | None:
         size = DIGESTS[self.algorithm]
         before = size if inner.endswith(b".pack") else 2 * size
+        if inner.endswith(b".pack") and self.problem(inner):  # its end tells nothing
+            return None
         try:
             with self.opened(inner) as file:
                 end = os.fstat(file).st_size
@@ -172,9 +175,11 @@ class ObjectStore:
 
     def problem(self, inner: bytes) -> str:
         """Return what is wrong with a file, nothing if it is sound; each is read once."""
-        if inner not in self.damaged:
-            self.damaged[inner] = self._problem(inner)
-        return self.damaged[inner]
+        if inner not in self._problems:
+            self._problems[inner] = self._problem(inner)
+            if self._problems[inner] and inner in self.files:
+                self.damaged[inner] = self._problems[inner]
+        return self._problems[inner]
 
     def _problem(self, inner: bytes) -> str:
         found = self.files.get(inner)
@@ -196,7 +201,6 @@ class ObjectStore:
         for inner in self.files:
             if LOOSE.fullmatch(inner) or _JUDGED.fullmatch(inner):
                 self.problem(inner)
-        self.damaged = {inner: reason for inner, reason in self.damaged.items() if reason}
 
     # Which objects there are
 
@@ -218,6 +222,11 @@ class ObjectStore:
         for name in self._index(stem) or ():
             yield name.hex()
 
+    def count(self, stem: bytes) -> int:
+        """Return how many objects a sound pack has."""
+        index = self._index(stem)
+        return index.count if index else 0
+
     def names(self, stem: bytes, name: str) -> bool:
         """Tell whether a sound pack has an object."""
         index = self._index(stem)
@@ -227,10 +236,14 @@ class ObjectStore:
         """Tell whether there is an object in a sound pack."""
         return any(self.names(stem, name) for stem in self.packs())
 
+    def has_loose(self, name: str) -> bool:
+        """Tell whether there is a sound object in a file of its own."""
+        loose = f"objects/{name[:2]}/{name[2:]}".encode()
+        return loose in self.files and not self.problem(loose)
+
     def has(self, name: str) -> bool:
         """Tell whether there is a sound object."""
-        loose = f"objects/{name[:2]}/{name[2:]}".encode()
-        return (loose in self.files and not self.problem(loose)) or self.has_in_pack(name)
+        return self.has_loose(name) or self.has_in_pack(name)
 
 
 def extracted_object(store: ObjectStore, name: str, environment: dict[str, str], how: dict[str, Any]) -> Iterator[bytes]:
