@@ -21,8 +21,17 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
+from ansible_collections.homelab.repoman.plugins.module_utils.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.contents import SMALL_HOLES, SourceReadError, data_size, equal, transfer
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import TIMES, Entry, UnreadableError, entry_of, open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
+    TIMES,
+    Entry,
+    UnreadableError,
+    entry_of,
+    shortened,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.source_files import read_at_most
 
 T = TypeVar("T")
 
@@ -30,10 +39,12 @@ TICK_NS = 20_000_000
 """Two changes within this time may leave the same time stamps: kernels stamp files with the time of the last tick."""
 
 CHUNK = 8 << 20
-SMALL = 1 << 20
 COPIED_TO_KEEP = 64 << 20
 """Where hard links cannot be made, files up to this size are copied to what is kept, so that there is one at every moment."""
 ATTEMPTS = 3
+NAME_MAX = 255
+LEASE_SECONDS = 2.0
+"""How long a file on which a program has a lease is waited for."""
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -41,11 +52,17 @@ _DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK, errno.EXDEV)
+_ENTRY_ALONE = (errno.EFBIG, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+"""Errors of a target that are about one entry: others can still be written."""
 _ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 
 
 class MirrorError(RepomanError):
     """Something of a mirror cannot be read or written."""
+
+
+class UnwritableError(MirrorError):
+    """One entry cannot be in the mirror, because the target cannot have such a file: it is too large for it, or its name is not allowed."""
 
 
 class UnsoundError(Exception):
@@ -172,13 +189,11 @@ def read_source(top: int, path: bytes, limit: int) -> tuple[Entry, bytes] | None
             return None
         if before.st_size > limit:
             return entry_of(path, before), b""
-        data = bytearray()
-        while chunk := os.read(file, SMALL):
-            data += chunk
+        data = read_at_most(file, before.st_size)
         entry = entry_of(path, before)
         if not same(before, os.fstat(file)) or fresh(before):
             entry = entry._replace(ctime_ns=0)
-        return entry._replace(size=len(data)), bytes(data)
+        return entry._replace(size=len(data)), data
     finally:
         os.close(file)
 
@@ -187,19 +202,13 @@ def _unreadable(top: int, path: bytes, error: OSError) -> UnreadableError:
     return UnreadableError(os.path.join(os.readlink(b"/proc/self/fd/%d" % top), path), error)
 
 
-def same_contents(one: bytes, other: bytes) -> bool:
-    """Tell whether two regular files can be read and have the same contents."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-    try:
-        with open(os.open(one, flags), "rb", buffering=0) as first, open(os.open(other, flags), "rb", buffering=0) as second:
-            while True:
-                part = _read(first.fileno(), SMALL)
-                if part != _read(second.fileno(), SMALL):
-                    return False
-                if not part:
-                    return True
-    except OSError:
-        return False
+def safe_mode(mode: int, wanted: tuple[int, int], owner: tuple[int, int]) -> int:
+    """Return a file's mode without the bits that would let others act as its owner or group if it has not got the right ones."""
+    if wanted[0] != owner[0]:
+        mode &= ~(stat.S_ISUID | stat.S_ISGID)
+    if wanted[1] != owner[1]:
+        mode &= ~stat.S_ISGID
+    return mode
 
 
 def fresh(found: os.stat_result) -> bool:
@@ -339,6 +348,14 @@ class Copier:
             raise NotADirectoryError(errno.ENOTDIR, "no directory", path)
         return found
 
+    def has_source_directory(self, path: bytes) -> bool:
+        """Tell whether the source has a directory there."""
+        try:
+            self.source_status(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
     def each(self, do: Callable[[T], Any], items: Iterable[T]) -> None:
         """Do something with each item, at once where the target is far."""
         if self.pool is None:
@@ -384,38 +401,67 @@ class Copier:
         :return: what was copied, with ``ctime_ns`` 0 if it changed all the while; None if the file is gone.
         :raises DamagedFileError: the contents did not pass the check; nothing was put into the mirror.
         """
-        parent, name = split(path)
+        source = self._open_source(path)
+        if source is None:
+            return None
         try:
-            with self.source_directory(parent) as held:
-                source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=held)
+            return self._copy_file(path, old, source, patient=patient, check=check)
+        except SourceReadError as error:
+            raise UnreadableError(os.path.join(self.source_path, path), error) from error
         except OSError as error:
-            if error.errno in _GONE:
-                return None
-            raise _unreadable(self.source, path, error) from error
-        temporary = self.temporary()
-        try:
-            for attempt in range(ATTEMPTS):
-                seen = os.fstat(source)
-                if not stat.S_ISREG(seen.st_mode):
-                    return None
-                early = seen.st_ctime_ns + TICK_NS - time.time_ns()
-                if patient and 0 < early <= TICK_NS:
-                    time.sleep(early / 1e9)
-                    seen = os.fstat(source)
-                try:
-                    put = self._contents(path, old, source, seen, temporary, again=attempt > 0, check=check)
-                except DamagedFileError:
-                    if attempt < ATTEMPTS - 1 and not same(seen, os.fstat(source)):
-                        continue
-                    raise
-                after = os.fstat(source)
-                if same(seen, after) and seen.st_nlink:
-                    put(seen)
-                    return entry_of(path, seen)
-            put(after)
-            return entry_of(path, after)._replace(ctime_ns=0)
+            raise self._located(error, path) from error
         finally:
             os.close(source)
+
+    def _open_source(self, path: bytes) -> int | None:
+        """Open a file of the source to be read; None if it is gone.
+
+        :raises UnreadableError: it cannot be read.
+        """
+        parent, name = split(path)
+        until = time.monotonic() + LEASE_SECONDS
+        while True:
+            try:
+                with self.source_directory(parent) as held:
+                    return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=held)
+            except OSError as error:
+                if error.errno in _GONE:
+                    return None
+                # Somebody has a lease on the file, and has just been asked to give it up.
+                if error.errno != errno.EWOULDBLOCK or time.monotonic() > until:
+                    raise UnreadableError(os.path.join(self.source_path, path), error) from error
+                time.sleep(0.02)
+
+    def _located(self, error: OSError, path: bytes) -> Exception:
+        """Return an error of the target that says what could not be written; one that is about this entry alone is told apart."""
+        place = os.path.join(self.top_path, path)
+        if error.errno in _ENTRY_ALONE:
+            return UnwritableError(f"{shortened(place)} cannot be written: {error.strerror}. The target cannot have such a file.")
+        error.filename, error.filename2 = os.fsdecode(place), None
+        return error
+
+    def _copy_file(self, path: bytes, old: Entry | None, source: int, *, patient: bool, check: Callable[[], Check] | None) -> Entry | None:
+        temporary = self.temporary()
+        for attempt in range(ATTEMPTS):
+            seen = os.fstat(source)
+            if not stat.S_ISREG(seen.st_mode):
+                return None
+            early = seen.st_ctime_ns + TICK_NS - time.time_ns()
+            if patient and 0 < early <= TICK_NS:
+                time.sleep(early / 1e9)
+                seen = os.fstat(source)
+            try:
+                put = self._contents(path, old, source, seen, temporary, again=attempt > 0, check=check)
+            except DamagedFileError:
+                if attempt < ATTEMPTS - 1 and not same(seen, os.fstat(source)):
+                    continue
+                raise
+            after = os.fstat(source)
+            if same(seen, after) and seen.st_nlink:
+                put(seen)
+                return entry_of(path, seen)
+        put(after)
+        return entry_of(path, after)._replace(size=seen.st_size, ctime_ns=0)
 
     def _contents(
         self,
@@ -432,15 +478,13 @@ class Copier:
 
         :raises DamagedFileError: they did not pass the check; nothing of them is left.
         """
-        if again:
-            os.lseek(source, 0, os.SEEK_SET)
+        judge = _Judge(check) if check else None
         if old is not None and old.kind == "f" and old.size == seen.st_size:
-            judge = _Judge(check) if check else None
-            if self._equal(path, source, judge):
+            if self._equal(path, source, seen, judge):
                 if judge and (reason := judge.finish()):
                     raise DamagedFileError(path, reason, mirrored=True)
                 return lambda found: self._attributes_only(path, old, found)
-            os.lseek(source, 0, os.SEEK_SET)
+            judge = _Judge(check) if check else None
         parent, name = split(path)
         direct = self.new and old is None
         with self._directory(parent) if direct else Held(self.work, closes=False) as held:
@@ -448,18 +492,19 @@ class Copier:
             if again:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=held)
-            out = self.willing(parent if direct else None, lambda: _create(temporary, seen.st_mode, held))
-        try:
-            judge = _Judge(check) if check else None
-            size = self._judged_transfer(source, out, seen, judge) if judge else self._transfer(source, out, seen)
-            if judge and (reason := judge.finish()):
-                with self._directory(parent) if direct else Held(self.work, closes=False) as held:
+            out = self.willing(parent if direct else None, lambda: self._create(temporary, seen.st_uid, seen.st_mode, held))
+            try:
+                size = transfer(source, out, seen, judge, lambda: self.tell(0, 0))
+                if judge and (reason := judge.finish()):
+                    raise DamagedFileError(path, reason)
+                self._dress(out, seen, source)
+                os.utime(out, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+            except BaseException:
+                with suppress(OSError):
                     os.unlink(temporary, dir_fd=held)
-                raise DamagedFileError(path, reason)
-            self._dress(out, seen, source)
-            os.utime(out, ns=(seen.st_atime_ns, seen.st_mtime_ns))
-        finally:
-            os.close(out)
+                raise
+            finally:
+                os.close(out)
 
         def put(found: os.stat_result) -> None:
             if found is not seen:
@@ -471,69 +516,7 @@ class Copier:
 
         return put
 
-    def _transfer(self, source: int, out: int, seen: os.stat_result) -> int:
-        """Copy contents, with holes where the source has them."""
-        size = seen.st_size
-        if seen.st_blocks * 512 < size:
-            return self._sparse(source, out, size)
-        done = 0
-        if size <= SMALL:
-            while chunk := os.read(source, SMALL):
-                done += len(chunk)
-                _write(out, chunk)
-                if done == size:
-                    break
-            return done
-        while sent := os.sendfile(out, source, None, CHUNK):
-            done += sent
-            self.tell(0, 0)
-        return done
-
-    def _judged_transfer(self, source: int, out: int, seen: os.stat_result, judge: _Judge) -> int:
-        # One read serves both: sendfile could copy other bytes than those that were judged.
-        size = seen.st_size
-        if seen.st_blocks * 512 < size:
-            return self._sparse(source, out, size, judge)
-        done = 0
-        while done < size and not judge.reason and (chunk := os.read(source, min(SMALL, size - done))):
-            judge.update(chunk)
-            _write(out, chunk)
-            done += len(chunk)
-            if size > SMALL:
-                self.tell(0, 0)
-        return done
-
-    def _sparse(self, source: int, out: int, size: int, judge: _Judge | None = None) -> int:
-        at = done = 0
-        while at < size:
-            try:
-                begin = os.lseek(source, at, os.SEEK_DATA)
-            except OSError as error:
-                if error.errno == errno.ENXIO:
-                    if judge:
-                        judge.hole(size - at)
-                    break
-                raise
-            if judge and begin > at:
-                judge.hole(begin - at)
-            at = min(os.lseek(source, begin, os.SEEK_HOLE), size)
-            os.lseek(source, begin, os.SEEK_SET)
-            os.lseek(out, begin, os.SEEK_SET)
-            while begin < at:
-                chunk = os.read(source, min(SMALL, at - begin))
-                if not chunk:
-                    break
-                if judge:
-                    judge.update(chunk)
-                    if judge.reason:
-                        return done
-                _write(out, chunk)
-                begin += len(chunk)
-                done += len(chunk)
-        os.ftruncate(out, size)
-        return done
-
-    def _equal(self, path: bytes, source: int, judge: _Judge | None = None) -> bool:
+    def _equal(self, path: bytes, source: int, seen: os.stat_result, judge: _Judge | None = None) -> bool:
         """Tell whether the mirror's file has the contents of the source's."""
         parent, name = split(path)
         try:
@@ -544,16 +527,19 @@ class Copier:
         try:
             if not stat.S_ISREG(os.fstat(mirrored).st_mode):
                 return False
-            while True:
-                one, other = _read(source, SMALL), _read(mirrored, SMALL)
-                if one != other:
-                    return False
-                if not one:
-                    return True
-                if judge:
-                    judge.update(one)
+            return equal(source, mirrored, seen.st_size, judge, lambda: self.tell(0, 0))
         finally:
             os.close(mirrored)
+
+    def _create(self, name: bytes, uid: int, mode: int, held: int) -> int:
+        """Make a file, and open it to be written; nobody else can open it until it has its owner."""
+        mode = stat.S_IMODE(mode) & 0o777 if uid == self._uid else 0o600
+        try:
+            return os.open(name, _CREATE, mode, dir_fd=held)
+        except PermissionError:  # perhaps one is there that may not be written
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=held)
+            return os.open(name, _CREATE, mode, dir_fd=held)
 
     def _attributes_only(self, path: bytes, old: Entry, found: os.stat_result) -> None:
         entry = entry_of(path, found)
@@ -663,7 +649,11 @@ class Copier:
                 self._keep_copy(name, held, place)
             else:
                 self.willing(split(path)[0], lambda: os.rename(name, place, src_dir_fd=held))
-        self.count(kept=old.size if old.kind == "f" else 0)
+        size = old.size if old.kind == "f" else 0
+        if size > SMALL_HOLES:
+            with suppress(FileNotFoundError):
+                size = data_size(os.lstat(place))
+        self.count(kept=size)
 
     def _keep_copy(self, name: bytes, held: int, place: bytes) -> None:
         """Copy a file to ``kept``, so that its own name is never without a file: a repository without its HEAD is none."""
@@ -692,7 +682,7 @@ class Copier:
                 self.willing(parent, lambda: os.rename(name, place, src_dir_fd=held))
         except (FileNotFoundError, NotADirectoryError):
             return
-        size = found.st_size if stat.S_ISREG(found.st_mode) else 0
+        size = data_size(found) if stat.S_ISREG(found.st_mode) else 0
         if tree:
             size = sum(sizes(place))
         self.count(1, kept=size)
@@ -720,7 +710,7 @@ class Copier:
                 self._make_kept(parent)
             except (FileExistsError, NotADirectoryError):
                 parent = _free(parent)
-                os.makedirs(parent, mode=0o700, exist_ok=True)
+                make_private(parent)
                 return os.path.join(parent, os.path.basename(place))
             if place in self._kept_names or place in self._kept_directories or (self._trees and os.path.lexists(place)):
                 place = _free(place)
@@ -737,7 +727,7 @@ class Copier:
             path = os.path.dirname(path)
         for each in reversed(missing):
             if each == self.kept:
-                os.makedirs(each, mode=0o700, exist_ok=True)
+                make_private(each)
             else:
                 try:
                     os.mkdir(each, 0o700)
@@ -772,16 +762,23 @@ class Copier:
     def _dress_path(self, name: bytes, held: int, entry: Entry) -> None:
         made = os.stat(name, dir_fd=held, follow_symlinks=False)
         uid, gid = self._owner(made, entry.uid, entry.gid)
-        if uid != -1 or gid != -1:
-            self._give(lambda: os.chown(name, uid, gid, dir_fd=held, follow_symlinks=False))
-        if entry.kind != "l" and (stat.S_IMODE(made.st_mode) != stat.S_IMODE(entry.mode) or uid != -1 or gid != -1):
-            os.chmod(name, stat.S_IMODE(entry.mode), dir_fd=held)
+        changed = (uid, gid) != (-1, -1)
+        given = not changed or self._give(lambda: os.chown(name, uid, gid, dir_fd=held, follow_symlinks=False))
+        mode = self._safe_mode(made, entry.uid, entry.gid, entry.mode, uid if given else -1, gid if given else -1)
+        if entry.kind != "l" and (stat.S_IMODE(made.st_mode) != mode or (given and changed)):
+            self._chmod(lambda: os.chmod(name, mode, dir_fd=held))
+        if self.xattrs or self.acls:
+            self._extended_of(entry, b"/proc/self/fd/%d/" % held + name)
         mtime = entry.mtime_ns if entry.mtime_ns not in TIMES else self._true_mtime(entry)
         if made.st_mtime_ns != mtime:
             os.utime(name, ns=(mtime, mtime), dir_fd=held, follow_symlinks=False)
-        if (self.xattrs or self.acls) and entry.kind in "fd":
-            with suppress(FileNotFoundError, NotADirectoryError), self.source_directory(entry.parent if entry.path else b"") as there:
-                self._extended(f"/proc/self/fd/{there}/".encode() + (entry.name or b"."), f"/proc/self/fd/{held}/".encode() + name)
+
+    def _extended_of(self, entry: Entry, out: int | bytes) -> None:
+        """Give something of the mirror the extended attributes and access lists of its source, unless that is another kind of thing by now."""
+        parent, name = split(entry.path) if entry.path else (b"", b".")
+        with suppress(FileNotFoundError, NotADirectoryError), self.source_directory(parent) as there:
+            if stat.S_IFMT(os.stat(name, dir_fd=there, follow_symlinks=False).st_mode) == stat.S_IFMT(entry.mode):
+                self._extended(b"/proc/self/fd/%d/" % there + name, out)
 
     def _true_mtime(self, entry: Entry) -> int:
         """Return the time of something whose time is beyond what an entry holds, as the source has it."""
@@ -790,14 +787,42 @@ class Copier:
         return entry.mtime_ns
 
     def _dress(self, out: int, seen: os.stat_result, source: int) -> None:
-        made = os.fstat(out)
-        uid, gid = self._owner(made, seen.st_uid, seen.st_gid)
-        if uid != -1 or gid != -1:
-            self._give(lambda: os.fchown(out, uid, gid))
-        if stat.S_IMODE(made.st_mode) != stat.S_IMODE(seen.st_mode) or uid != -1 or gid != -1:
-            os.fchmod(out, stat.S_IMODE(seen.st_mode))
+        self._own(out, seen.st_uid, seen.st_gid, seen.st_mode)
         if self.xattrs or self.acls:
             self._extended(source, out)
+
+    def _own(self, out: int, wanted_uid: int, wanted_gid: int, mode: int) -> None:
+        """Give an open file its owner and then its mode."""
+        made = os.fstat(out)
+        uid, gid = self._owner(made, wanted_uid, wanted_gid)
+        given = (uid == -1 and gid == -1) or self._give(lambda: os.fchown(out, uid, gid))
+        mode = self._safe_mode(made, wanted_uid, wanted_gid, mode, uid if given else -1, gid if given else -1)
+        if stat.S_IMODE(made.st_mode) != mode or (given and (uid != -1 or gid != -1)):
+            self._chmod(lambda: os.fchmod(out, mode))
+
+    def _safe_mode(self, made: os.stat_result, wanted_uid: int, wanted_gid: int, mode: int, uid: int, gid: int) -> int:
+        """Return the mode for something that has been given an owner; without set-user-ID and set-group-ID if it is not the right one.
+
+        :param uid: the owner it was given, -1 if it still has the one it was made with.
+        :param gid: the group likewise.
+        """
+        mode = stat.S_IMODE(mode)
+        if stat.S_ISDIR(made.st_mode):
+            return mode
+        owner = (made.st_uid if uid == -1 else uid, made.st_gid if gid == -1 else gid)
+        safe = safe_mode(mode, (wanted_uid, wanted_gid), owner)
+        if safe != mode:
+            self.note("set-user-ID and set-group-ID bits of files whose owner cannot be kept are left out")
+        return safe
+
+    def _chmod(self, chmod: Callable[[], None]) -> None:
+        """Change a mode, if the target has modes."""
+        try:
+            chmod()
+        except OSError as error:
+            if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EINVAL}:
+                raise
+            self.note("modes cannot be kept on the target")
 
     def _owner(self, made: os.stat_result, uid: int, gid: int) -> tuple[int, int]:
         """Return what is to be changed of a thing's owner, -1 for what is right or not ours to change."""
@@ -811,28 +836,44 @@ class Copier:
                 new_gid = -1
         return new_uid, new_gid
 
-    def _give(self, chown: Callable[[], None]) -> None:
-        """Change an owner, where the target lets us: a server may squash root."""
+    def _give(self, chown: Callable[[], None]) -> bool:
+        """Change an owner, where the target lets us: a server may squash root; tell whether it did."""
         try:
             chown()
         except OSError as error:
             if error.errno not in {errno.EPERM, errno.EINVAL, errno.ENOTSUP}:
                 raise
             self.note("owners cannot be kept on the target")
+            return False
+        return True
 
     def _extended(self, source: int | bytes, out: int | bytes) -> None:
         """Copy extended attributes and access lists, as far as they are wanted and the target has them."""
+        # A path is one below a held directory, whose last part may be a link by now: it is never followed.
+        options: tuple[dict[str, Any], ...] = tuple({} if isinstance(each, int) else {"follow_symlinks": False} for each in (source, out))
         try:
-            wanted = {each: os.getxattr(source, each) for each in os.listxattr(source) if self._wants(each)}
-            have = {each for each in os.listxattr(out) if self._wants(each)}
-            for each in have - wanted.keys():
-                os.removexattr(out, each)
+            wanted = self._attributes_of(source, options[0])
+            have = self._attributes_of(out, options[1])
+            for each in have.keys() - wanted.keys():
+                os.removexattr(out, each, **options[1])
             for each, value in wanted.items():
-                os.setxattr(out, each, value)
+                if have.get(each) != value:
+                    os.setxattr(out, each, value, **options[1])
         except OSError as error:
-            if error.errno not in {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA}:
+            if error.errno not in {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA, errno.E2BIG, errno.ERANGE, errno.ENOSPC}:
                 raise
             self.note("extended attributes or access lists cannot be kept on the target")
+
+    def _attributes_of(self, where: int | bytes, options: dict[str, Any]) -> dict[str, bytes]:
+        found = {}
+        for each in os.listxattr(where, **options):
+            if self._wants(each):
+                try:
+                    found[each] = os.getxattr(where, each, **options)
+                except OSError as error:
+                    if error.errno != errno.ENODATA:  # removed meanwhile
+                        raise
+        return found
 
     def _wants(self, name: str) -> bool:
         if name in _ACLS:
@@ -847,15 +888,12 @@ class Copier:
         direct = self.new and old is None
         temporary = name if direct else self.temporary()
         with self._directory(parent) if direct else Held(self.work, closes=False) as held:
-            out = self.willing(parent if direct else None, lambda: _create(temporary, entry.mode, held))
+            out = self.willing(parent if direct else None, lambda: self._create(temporary, entry.uid, entry.mode, held))
             try:
                 _write(out, data)
-                made = os.fstat(out)
-                uid, gid = self._owner(made, entry.uid, entry.gid)
-                if uid != -1 or gid != -1:
-                    self._give(lambda: os.fchown(out, uid, gid))
-                if stat.S_IMODE(made.st_mode) != stat.S_IMODE(entry.mode) or uid != -1 or gid != -1:
-                    os.fchmod(out, stat.S_IMODE(entry.mode))
+                self._own(out, entry.uid, entry.gid, entry.mode)
+                if self.xattrs or self.acls:
+                    self._extended_of(entry, out)
                 mtime = entry.mtime_ns if entry.mtime_ns not in TIMES else self._true_mtime(entry)
                 os.utime(out, ns=(mtime, mtime))
             finally:
@@ -865,36 +903,37 @@ class Copier:
         self.count(1, len(data))
 
 
-def _create(name: bytes, mode: int, held: int) -> int:
-    """Make a file of a mode, as far as a file can be made with it, and open it to be written."""
-    mode = stat.S_IMODE(mode) & 0o777
-    try:
-        return os.open(name, _CREATE, mode, dir_fd=held)
-    except PermissionError:  # perhaps one is there that may not be written
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=held)
-        return os.open(name, _CREATE, mode, dir_fd=held)
-
-
 def _write(out: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(out, view) :]
 
 
-def _read(file: int, size: int) -> bytes:
-    """Read so many bytes, fewer only at the end."""
-    data = os.read(file, size)
-    while data and len(data) < size and (more := os.read(file, size - len(data))):
-        data += more
-    return data
-
-
 def _free(path: bytes) -> bytes:
+    """Return a path like another, in the same directory, that nothing has; the name is cut if it would be too long."""
+    parent, name = os.path.split(path)
     number = 1
-    while os.path.lexists(path + b".~%d~" % number):
+    while True:
+        suffix = b".~%d~" % number
+        free = os.path.join(parent, name[: NAME_MAX - len(suffix)] + suffix)
+        if not os.path.lexists(free):
+            return free
         number += 1
-    return path + b".~%d~" % number
+
+
+def make_private(path: str | bytes) -> None:
+    """Make a directory, and those above it that are missing, for ourselves alone, whatever the umask."""
+    missing = []
+    path = os.fsencode(path)
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for each in reversed(missing):
+        try:
+            os.mkdir(each, 0o700)
+        except FileExistsError:
+            if not os.path.isdir(each):
+                raise
 
 
 def is_directory(path: str | bytes) -> bool:
@@ -922,7 +961,7 @@ def exchange(one: bytes, other: bytes, there: int | None = None) -> bool:
 
 
 def sizes(path: bytes) -> Iterator[int]:
-    """Yield the size of each file below a directory, however deep it lies, as far as directories can be read."""
+    """Yield the size, without holes, of each file below a directory, however deep it lies, as far as directories can be read."""
     waiting = [path]
     while waiting:
         with suppress(OSError), os.scandir(waiting.pop()) as listing:
@@ -930,7 +969,7 @@ def sizes(path: bytes) -> Iterator[int]:
                 if each.is_dir(follow_symlinks=False):
                     waiting.append(each.path)
                 else:
-                    yield each.stat(follow_symlinks=False).st_size
+                    yield data_size(each.stat(follow_symlinks=False))
 
 
 def delete(name: bytes, held: int) -> None:

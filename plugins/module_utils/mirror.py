@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,14 +28,17 @@ from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import fixtures, vanished_stores
+from ansible_collections.homelab.repoman.plugins.module_utils.contents import same_contents
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
     TICK_NS,
     Copier,
     MirrorError,
+    UnwritableError,
     delete,
     is_directory,
+    make_private,
     movable,
-    same_contents,
+    safe_mode,
     shown,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError, RepomanError
@@ -44,6 +47,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import H
 from ansible_collections.homelab.repoman.plugins.module_utils.repositories import find_stores, innermost, kind_in, owns
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     LOOSE,
+    REACH,
     Entry,
     Manifest,
     Unit,
@@ -228,7 +232,11 @@ def prepare(settings: Settings, wanted: Container[str] | None = None) -> None:
     :param wanted: the units whose first copy that may be; None for all.
     """
     new = os.path.join(settings.work, "new")
-    os.makedirs(new, mode=0o700, exist_ok=True)
+    make_private(new)
+    for each in (settings.work, os.path.dirname(settings.kept)):  # made by an earlier version, they may be open to others
+        with suppress(FileNotFoundError, PermissionError):
+            if stat.S_IMODE(os.stat(each).st_mode) & 0o077:
+                os.chmod(each, 0o700)
     _clear(settings.work, ("new",))
     if wanted is not None:
         _clear(new, wanted)
@@ -403,20 +411,27 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit, last: Mani
 
     :param last: what the mirror once held: what has changed in the source since then, under whatever size and time, is compared.
     """
+    with ExitStack() as stack:
+        tops = []
+        for each in (unit.source, mirror):
+            tops.append(os.open(each, REACH))
+            stack.callback(os.close, tops[-1])
+        return _compared(tops[0], tops[1], now, settings, unit, last)
+
+
+def _compared(source: int, target: int, now: Manifest, settings: Settings, unit: Unit, last: Manifest | None) -> Manifest:
     root = os.geteuid() == 0
-    source, target = os.fsencode(unit.source), os.fsencode(mirror)
 
     def like(held: Entry, entry: Entry, once: Entry | None) -> bool:
         if not alike(held, entry) or (once is not None and not once.ctime_ns and once.name in JUDGED.values()):
             return False
         if entry.kind != "f" or (once in (None, entry) and entry.ctime_ns + DOUBT_NS < held.ctime_ns):
             return True
-        return time.time_ns() - entry.ctime_ns > TICK_NS and same_contents(
-            os.path.join(source, entry.path), os.path.join(target, entry.path)
-        )
+        return time.time_ns() - entry.ctime_ns > TICK_NS and same_contents(source, target, entry.path)
 
     def alike(held: Entry, entry: Entry) -> bool:
-        if held.mode != entry.mode or held.link != entry.link or held.mtime_ns != entry.mtime_ns:
+        mode = safe_mode(entry.mode, entry[2:4], held[2:4]) if entry.kind == "f" else entry.mode
+        if held.mode != mode or held.link != entry.link or held.mtime_ns != entry.mtime_ns:
             return False
         if root and (held.uid, held.gid) != (entry.uid, entry.gid):
             return False
@@ -425,7 +440,7 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit, last: Mani
     ours = _leaders(now)
     path = os.path.join(settings.scratch, f"{os.getpid()}.{abs(hash(unit.name))}.mirror")
     with Writer(path) as writer:
-        for block in walk(os.fsencode(mirror), loose=unit.loose, tree=TreeFilter(TreeRules())):
+        for block in walk(target, loose=unit.loose, named=os.fsencode(settings.mirror(unit)), tree=TreeFilter(TreeRules())):
             writer.add(block)
         held = writer.finish()
     theirs = _leaders(held)
@@ -613,7 +628,7 @@ class _Task:
                 changes.before.path = changes.saved + LAST if changes.before.path == changes.saved else changes.before.path
         top = settings.new(unit) if changes.first else settings.mirror(unit)
         if changes.first:
-            os.makedirs(top, mode=0o700, exist_ok=True)
+            make_private(top)
         self.begun = copier = Copier(
             os.fsencode(unit.source),
             os.fsencode(top),
@@ -806,7 +821,7 @@ class _Task:
         entry, old = pair
         try:
             got = self.copier.file(entry.path, old)
-        except UnreadableError as error:
+        except (UnreadableError, UnwritableError) as error:
             self.unreadable.append(error)
             got = None
         if got != entry:
@@ -832,7 +847,7 @@ class _Task:
         gone = set(whole)
         tops = [entry for entry in removed if entry.parent not in gone and (entry.kind != "d" or entry.path in gone)]
         if self.unit.loose:  # a directory has that name now: its mirror, once it is whole, puts the file aside
-            tops = [entry for entry in tops if not is_directory(os.path.join(self.unit.source, os.fsdecode(entry.path)))]
+            tops = [entry for entry in tops if not self.copier.has_source_directory(entry.path)]
         self.touched |= {entry.parent for entry in tops}
         self.copier.each(lambda entry: self.copier.set_aside(entry.path, entry), tops)
         for each in sorted(trees - gone, reverse=True):
@@ -870,7 +885,7 @@ class _Task:
                 os.rename(top, final)
             except (NotADirectoryError, FileExistsError, IsADirectoryError):
                 aside = os.path.join(self.settings.kept, LOOSE)
-                os.makedirs(aside, mode=0o700, exist_ok=True)
+                make_private(aside)
                 os.rename(final, os.path.join(aside, self.unit.name))
                 os.rename(top, final)
 

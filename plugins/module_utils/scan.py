@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import NamedTuple
 
+from ansible_collections.homelab.repoman.plugins.module_utils.beneath import open_below as open_below  # noqa: PLC0414 - others take it from here
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.spread import spread
 from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeFilter, TreeRules
@@ -576,28 +577,6 @@ def _list(held: int) -> list[tuple[bytes, os.stat_result, bytes]]:
                     raise
     found.sort(key=_by_name)
     return found
-
-
-def open_below(top: int, path: bytes, flags: int) -> int:
-    """Open a directory below an open one, following no link.
-
-    :param flags: with ``O_DIRECTORY`` and ``O_NOFOLLOW``.
-    :raises FileNotFoundError: it is not there.
-    :raises NotADirectoryError: a part of the path is no directory (or a link).
-    """
-    held = top
-    for part in path.split(b"/") if path else (b".",):
-        try:
-            inner = os.open(part, flags, dir_fd=held)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise NotADirectoryError(errno.ENOTDIR, "a link is in the way", path) from error
-            raise
-        finally:
-            if held != top:
-                os.close(held)
-        held = inner
-    return held
 
 
 def scan(unit: Unit) -> Manifest:

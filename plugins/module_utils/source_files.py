@@ -15,7 +15,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.beneath import open_below
 
 MIB = 1 << 20
 

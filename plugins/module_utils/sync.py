@@ -28,7 +28,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import backup, mirror, registry, scan, shrinkage, target, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, escaped, file_of, shown
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import MirrorError, movable, sizes
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import MirrorError, make_private, movable, sizes
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     ConflictError,
     InterruptedRunError,
@@ -570,7 +570,7 @@ class Job:
 
     def _move_away(self, name: str, settings: Settings) -> None:
         """Move a whole mirror to what is kept."""
-        Path(settings.kept).mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(settings.kept)
         with movable(os.fsencode(self.target.mirror(name))):
             os.rename(self.target.mirror(name), Path(settings.kept, name))
         self.stamps.units.pop(name, None)

@@ -23,7 +23,7 @@ from typing import Any
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import copying, mirror, spread, target
+from ansible_collections.homelab.repoman.plugins.module_utils import contents, mirror, spread, target
 from ansible_collections.homelab.repoman.plugins.module_utils import scan as scanning
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import passing
@@ -1315,7 +1315,7 @@ def test_far_target(tmp_path: Path) -> None:
 def test_memory_of_a_full_comparison(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mirror is compared directory by directory: four times the entries take no more memory, whatever changed of them."""
     monkeypatch.setattr(scanning, "SPILL", 1 << 14)
-    monkeypatch.setattr(copying, "SMALL", 1 << 12)
+    monkeypatch.setattr(contents, "BLOCK", 1 << 12)
     peaks = []
     for directories in range(10, 14), range(14, 26):
         for number in directories:

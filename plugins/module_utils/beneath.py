@@ -1,0 +1,58 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Open directories beneath an open one without following a symbolic link anywhere in the path."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+
+_OPENAT2 = 437
+"""The number of the system call, on every architecture that Linux 5.6 and later run on except Alpha."""
+_NO_LINKS = 0x02 | 0x04 | 0x08
+"""RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS and RESOLVE_BENEATH."""
+_HOW = struct.Struct("=QQQ")
+_LOOP_INSTEAD = (errno.ENOSYS, errno.EPERM, errno.EAGAIN, errno.EINVAL, errno.E2BIG, errno.ENAMETOOLONG, errno.EXDEV)
+"""Errors after which the path is opened part by part: an old kernel, a filter of system calls, a path that is too long for one call."""
+_syscall = getattr(ctypes.CDLL(None, use_errno=True), "syscall", None)
+
+
+def open_below(top: int, path: bytes, flags: int) -> int:
+    """Open a directory below an open one, following no link.
+
+    :param flags: with ``O_DIRECTORY`` and ``O_NOFOLLOW``.
+    :raises FileNotFoundError: it is not there.
+    :raises NotADirectoryError: a part of the path is no directory (or a link).
+    """
+    if b"/" in path and _syscall is not None:
+        how = _HOW.pack(flags, 0, _NO_LINKS)
+        held = int(_syscall(ctypes.c_long(_OPENAT2), ctypes.c_long(top), path, how, ctypes.c_long(_HOW.size)))
+        if held >= 0:
+            return held
+        code = ctypes.get_errno()
+        if code == errno.ELOOP:
+            raise NotADirectoryError(errno.ENOTDIR, "a link is in the way", path)
+        if code not in _LOOP_INSTEAD:
+            raise OSError(code, os.strerror(code), path)
+    return open_parts(top, path, flags)
+
+
+def open_parts(top: int, path: bytes, flags: int) -> int:
+    """Do the same with one call for each part of the path, so that it may have any length."""
+    held = top
+    for part in path.split(b"/") if path else (b".",):
+        try:
+            inner = os.open(part, flags, dir_fd=held)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise NotADirectoryError(errno.ENOTDIR, "a link is in the way", path) from error
+            raise
+        finally:
+            if held != top:
+                os.close(held)
+        held = inner
+    return held
