@@ -322,13 +322,16 @@ class PathsRestore(DirectoryRestore):
                         f"{shown(place)} cannot be put into its place: {error.strerror}; nothing was restored.",
                         f"ls -ld {shell_word(place)}",
                     ) from error
-            self._finish_directories()
         finally:
-            for holder in self._holders.values():
-                if holder.staging is not None:
-                    with suppress(OSError):
-                        holder.staging.end(holder.saved_name)
-                    holder.staging = None
+            self._end_staging()
+        self._finish_directories()  # last: what is made or removed in one changes its time
+
+    def _end_staging(self) -> None:
+        for holder in self._holders.values():
+            if holder.staging is not None:
+                with suppress(OSError), made_writable((holder.fd, b".")):
+                    holder.staging.end(holder.saved_name)
+                holder.staging = None
 
     def _check_movable(self) -> None:
         """Refuse to replace a directory of another user, before anything is changed.
