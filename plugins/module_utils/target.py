@@ -2,33 +2,30 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The backup's place: its mark, the guards before anything is written to it, its lock, its stamps, what it keeps.
+"""The backup's place: its mark, the guards before anything is written to it, its stamps.
 
 ::
 
     backup_root/<unit>/                          a mirror
     backup_root/.repoman/mirror.toml             the mark
-    backup_root/.repoman/lock                    who is at work
+    backup_root/.repoman/lock                    who is at work; see ``target_lock.py``
     backup_root/.repoman/stamps.json             what each mirror was last made equal to
-    backup_root/.repoman/kept/<time>/<unit>/     what a run replaced or removed
-    backup_root/.repoman/created/<time>          what a run created, by unit, as JSON; null for all of it
+    backup_root/.repoman/history.json, kept, created   see ``history.py``
 
 All of this may hang with its server, so it runs in a child process; see ``watch.py``.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import secrets
 import socket
 import tomllib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +34,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.copying import del
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotThereError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, mount_of
 from ansible_collections.homelab.repoman.plugins.module_utils.mounts import is_lost_and_found_at
+from ansible_collections.homelab.repoman.plugins.module_utils.small_files import read_json, read_limited
 
 OURS = ".repoman"
 """The directory of repoman's own in ``backup_root``."""
@@ -44,11 +42,11 @@ FORMAT = 1
 LEAST_FREE = 4 * 1024 * 1024
 WRITTEN_SECONDS = 600.0
 """After so long everything written is on the disk; kernels take half a minute."""
-KEPT_NAME = re.compile(r"\d{8}T\d{6}Z")
-KEPT_FORM = "%Y%m%dT%H%M%SZ"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-MACHINE_ID = Path("/etc/machine-id")
-ZOMBIE = "Z"
+RELEASED = datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp()
+"""No run is older than repoman itself: a clock that says so has lost its battery."""
+MAX_MARK_BYTES = 64 << 10
+MAX_STAMPS_BYTES = 32 << 20
 
 MARK_TEXT = """\
 # repoman backs up to this directory: it is the sign that the right file system is mounted here.
@@ -262,139 +260,12 @@ def _check_elsewhere(place: Place, source: str, root: str) -> None:
 
 def _read_mark(path: Path) -> dict[str, Any] | None:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_limited(path, MAX_MARK_BYTES, waits=True))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConflictError(f"cannot read the backup's mark, {path}: {reason}; nothing was written.", f"look at it: cat {path}") from error
-
-
-# ---- locks ---------------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def locked(target: Target, state: Path, owner: Account) -> Iterator[None]:
-    """Be the only run of this host on the target.
-
-    :param state: local directory of the target's state; it holds the lock's file.
-    :raises ConflictError: another run is under way.
-    """
-    registry.make_directory(str(state), owner)
-    handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConflictError(
-                f"another run works on {target.root}.", "wait for it to end", f"see which: fuser -v {state / 'lock'}"
-            ) from None
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def announced(target: Target) -> Iterator[None]:
-    """Say on the target itself that a run is under way, for other hosts to see. This host's lock is held.
-
-    :raises ConflictError: another run is, or was on a machine that cannot be asked.
-    """
-    _take(target)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            target.ours("lock").unlink()
-
-
-def check_alone(target: Target) -> None:
-    """Refuse a target on which another host says it is at work.
-
-    :raises ConflictError: it says so, and may be right.
-    """
-    if os.path.lexists(target.ours("lock")):
-        _check_stale(target.ours("lock"), _self())
-
-
-def _self() -> dict[str, Any]:
-    """Return what this process announces of itself."""
-    return {
-        "host": socket.gethostname(),
-        "machine": _first_line(MACHINE_ID),
-        "boot": _first_line(BOOT_ID),
-        "pid": os.getpid(),
-        "started": _started(os.getpid()),
-        "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
-
-
-def _take(target: Target) -> None:
-    path, mine = target.ours("lock"), _self()
-    text, draft = json.dumps(mine), target.ours(f"lock.{os.getpid()}.new")
-    draft.write_text(text, encoding="utf-8")
-    try:
-        for _attempt in range(2):
-            with suppress(FileExistsError):
-                try:
-                    os.link(draft, path)  # whole or not at all
-                except FileExistsError:
-                    raise
-                except OSError:  # no hard links there
-                    with open(path, "x", encoding="utf-8") as file:
-                        file.write(text)
-                return
-            _put_away(path, _check_stale(path, mine), draft)
-    finally:
-        draft.unlink(missing_ok=True)
-    raise ConflictError(f"another run has just begun to work on {target.root}.", "wait for it to end")
-
-
-def _put_away(path: Path, stale: str, draft: Path) -> None:
-    """Remove the lock with this text, and no other: another run may have taken it over meanwhile."""
-    aside = draft.with_suffix(".stale")
-    with suppress(FileNotFoundError):
-        os.rename(path, aside)
-        if aside.read_text(encoding="utf-8") != stale and not os.path.lexists(path):
-            os.rename(aside, path)
-        aside.unlink(missing_ok=True)
-
-
-def _check_stale(path: Path, mine: dict[str, Any]) -> str:
-    """Return the lock at ``path`` if the run that wrote it has certainly ended; empty if it is gone.
-
-    :raises ConflictError: it has not, or that cannot be told from here.
-    """
-    text = ""
-    try:
-        text = path.read_text(encoding="utf-8")
-        its = json.loads(text)
-        here = its["machine"] == mine["machine"] and its["host"] == mine["host"]
-        dead = here and (its["boot"] != mine["boot"] or its["started"] != _started(int(its["pid"])))
-        who = f"process {its['pid']} of {its['host']} since {its['time']}"
-    except FileNotFoundError:
-        return ""
-    except (ValueError, KeyError, TypeError):
-        dead, who = False, "a run that cannot be told"
-    if not dead:
-        raise ConflictError(f"{path} says that {who} works there.", f"if that is certainly not so: rm {path}")
-    return text
-
-
-def _started(pid: int) -> str:
-    """Return when a process started, in ticks since boot; empty if it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == ZOMBIE else fields[19]
-
-
-def _first_line(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 # ---- stamps --------------------------------------------------------------------------------------------------------------------
@@ -431,13 +302,13 @@ class Stamps:
 def read_stamps(target: Target) -> Stamps:
     """Return the target's stamps; none where they cannot be read: then everything is compared."""
     try:
-        data = json.loads(target.ours("stamps.json").read_text(encoding="utf-8"))
+        data = read_json(target.ours("stamps.json"), MAX_STAMPS_BYTES)
         units = {
             str(unit): Stamp(str(each["digest"]), float(each["full"]), float(each.get("time", 0)), str(each.get("session", "")))
             for unit, each in data["units"].items()
         }
         return Stamps(units, float(data["run"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return Stamps({})
 
 
@@ -450,78 +321,37 @@ def write_stamps(target: Target, stamps: Stamps, owner: Account) -> None:
     registry.write_atomic(str(target.ours("stamps.json")), json.dumps({"run": stamps.run, "units": units}, indent=1) + "\n", owner)
 
 
+def first_line(path: Path) -> str:
+    """Return the only line of one of the system's files; empty where it cannot be read."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 def session(target: Target) -> str:
     """Return what changes when the machine is started anew, or the target is mounted anew: which is when written data may be lost."""
     try:
         device = os.stat(target.root).st_dev
     except FileNotFoundError:
         return ""
-    return f"{_first_line(BOOT_ID)} {device} {mount_of(target.root).ident}"
+    return f"{first_line(BOOT_ID)} {device} {mount_of(target.root).ident}"
 
 
 def settled(stamps: Stamps, session: str, now: float) -> Stamps:
     """Return the stamps, those without their session that were made in this one so long ago that the kernel has written all since."""
     return Stamps(
         {
-            unit: Stamp(stamp.digest, stamp.full) if stamp.session == session and now - stamp.time > WRITTEN_SECONDS else stamp
+            unit: Stamp(stamp.digest, stamp.full) if stamp.session == session and _is_written(stamp, now) else stamp
             for unit, stamp in stamps.units.items()
         },
         stamps.run,
     )
 
 
-# ---- kept ----------------------------------------------------------------------------------------------------------------------
-
-
-def kept_times(target: Target) -> list[str]:
-    """Return the names of what runs kept, or noted as created, oldest first."""
-    names: set[str] = set()
-    for directory in ("kept", "created"):
-        with suppress(FileNotFoundError):
-            names.update(os.listdir(target.ours(directory)))
-    return sorted(name for name in names if KEPT_NAME.fullmatch(name))
-
-
-def created_file(target: Target, name: str) -> Path:
-    """Return the file that says what a run created, without which it could not be told what was not there before."""
-    return target.ours("created", name)
-
-
-def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
-    """Return what a run created of a unit; None is everything."""
-    try:
-        paths = json.loads(created_file(target, name).read_text(encoding="utf-8")).get(unit, [])
-        return None if paths is None else [os.fsencode(path) for path in paths]
-    except (OSError, ValueError, AttributeError, TypeError):
-        return []
-
-
-def kept_name(now: datetime, times: Iterable[str]) -> str:
-    """Return the name of a new run's directory: its time, or just after the newest where the clock was set back."""
-    newest = max(times, default="")
-    name = now.strftime(KEPT_FORM)
-    if name > newest:
-        return name
-    return (kept_time(newest) + timedelta(seconds=1)).strftime(KEPT_FORM)
-
-
-def kept_time(name: str) -> datetime:
-    """Return the time that a name in ``kept`` says."""
-    return datetime.strptime(name, KEPT_FORM).replace(tzinfo=timezone.utc)
-
-
-def expired(times: list[str], now: datetime, last_run: float, days: int) -> list[str]:
-    """Return which of ``times`` were kept longer than ``days``; none where the clock cannot be right.
-
-    That is where it is before the newest, or more than ``days`` after the last run: then the next run decides.
-
-    :param last_run: UNIX time of the last run; 0 if not known.
-    """
-    keep = timedelta(days=days)
-    if not times or now < kept_time(times[-1]) or not last_run or now.timestamp() - last_run > keep.total_seconds():
-        return []
-    limit = (now - keep).strftime(KEPT_FORM)
-    return [name for name in times if name < limit]
+def _is_written(stamp: Stamp, now: float) -> bool:
+    """Tell whether a stamp was made so long ago that the kernel has written all since; not where the clock was wrong then."""
+    return stamp.time > RELEASED and now - stamp.time > WRITTEN_SECONDS
 
 
 def discard(path: Path) -> None:

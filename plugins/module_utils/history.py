@@ -1,0 +1,308 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The history of mirrors: which states there are, in which order they were made, when, and which of them expire.
+
+::
+
+    backup_root/.repoman/kept/<name>/<unit>/   what a run replaced or removed
+    backup_root/.repoman/created/<name>        what a run created, by unit, as JSON; null for all of it
+    backup_root/.repoman/history.json          the names in the order in which the states were made
+
+A state is named by the clock of the machine that made it. That clock may have been wrong, so the order comes from
+``history.json`` and not from the names, and a name that the order contradicts says nothing of the time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from pathlib import Path
+
+from ansible_collections.homelab.repoman.plugins.module_utils import registry
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.small_files import read_json
+from ansible_collections.homelab.repoman.plugins.module_utils.target import RELEASED, Target
+
+STATE_NAME = re.compile(r"\d{8}T\d{6}Z")
+STATE_FORMAT = "%Y%m%dT%H%M%SZ"
+DAY = 24 * 3600.0
+MAX_INDEX_BYTES = 16 << 20
+MAX_CREATED_BYTES = 64 << 20
+SHOWN_NAMES = 3
+
+
+@dataclass(frozen=True)
+class State:
+    """One state of the history.
+
+    :param name: what the clock said when it was made.
+    :param ordered: its place comes from ``history.json``, not from its name.
+    """
+
+    name: str
+    ordered: bool = False
+
+    @property
+    def clock(self) -> float:
+        """What the clock said, as a UNIX time."""
+        return time_of(self.name).timestamp()
+
+
+def time_of(name: str) -> datetime:
+    """Return the time that a state's name says.
+
+    :raises ValueError: it says none.
+    """
+    return datetime.strptime(name, STATE_FORMAT).replace(tzinfo=timezone.utc)
+
+
+class History:
+    """The states of a target, oldest first.
+
+    :param now: what the clock says, as a UNIX time.
+    """
+
+    def __init__(self, target: Target, states: Sequence[State], now: float) -> None:
+        self.target, self.states, self.now = target, list(states), now
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all states, in the order in which they were made."""
+        return [state.name for state in self.states]
+
+    @property
+    def clock_is_wrong(self) -> bool:
+        """Whether the machine's clock cannot be right."""
+        return self.now < RELEASED
+
+    @cached_property
+    def later(self) -> list[str]:
+        """The names that are more than a day after the machine's clock."""
+        return [state.name for state in self.states if state.clock > self.now + DAY]
+
+    @cached_property
+    def _trusted(self) -> frozenset[int]:
+        """The states whose clock was right, as far as can be told: the most that agree with the order in which they were made."""
+        limit = math.inf if self.clock_is_wrong else self.now + DAY
+        plausible = [
+            number for number, state in enumerate(self.states) if state.clock <= limit and not (state.ordered and state.clock < RELEASED)
+        ]
+        return frozenset(_longest_ascending(plausible, [state.clock for state in self.states]))
+
+    @cached_property
+    def _bounds(self) -> list[tuple[float, float]]:
+        """For each state, the times between which it was made; both are the same where that is known."""
+        trusted = sorted(self._trusted)
+        bounds = []
+        for number, state in enumerate(self.states):
+            if number in self._trusted:
+                bounds.append((state.clock, state.clock))
+                continue
+            at = bisect_right(trusted, number)
+            after = self.states[trusted[at]].clock if at < len(trusted) else max(self.now, state.clock if self.clock_is_wrong else 0)
+            before = self.states[trusted[at - 1]].clock if at else after
+            seen = self._file_time(state.name)
+            bounds.append((seen, seen) if before <= seen <= after else (before, max(before, after)))
+        return bounds
+
+    def _file_time(self, name: str) -> float:
+        """Return when the file system says that a state was made: on a server it is the server's clock."""
+        for path in (created_file(self.target, name), self.target.ours("kept", name)):
+            with suppress(OSError):
+                return os.lstat(path).st_mtime
+        return -math.inf
+
+    def made(self, name: str) -> float:
+        """Return when a state was made, as a UNIX time, as far as it can be told."""
+        return self._bounds[self.names.index(name)][0]
+
+    def since(self, moment: str) -> list[str]:
+        """Return the states to take back to get to what was there at a moment, in the order in which they were made.
+
+        :param moment: a state's name means that one and all after it; another one is a time.
+        """
+        names = self.names
+        if moment in names:
+            return names[names.index(moment) :]
+        wanted = time_of(moment).timestamp()
+        first = next((number for number, (made, _latest) in enumerate(self._bounds) if made >= wanted), len(names))
+        return names[first:]
+
+    def expired(self, last_run: float, days: int) -> list[str]:
+        """Return the states made longer than ``days`` ago; none while the clock may be wrong: then the next run decides.
+
+        That is where it is before the last run, or more than ``days`` after it. A state goes only with all before it.
+
+        :param last_run: UNIX time of the last run; 0 if not known.
+        """
+        keep = days * DAY
+        since_last = self.now - last_run
+        if self.clock_is_wrong or not last_run or not math.isfinite(last_run) or since_last > keep or since_last < -DAY:
+            return []
+        found = []
+        for state, (_made, latest) in zip(self.states, self._bounds, strict=True):
+            literal = state.clock if state.clock <= self.now + DAY else latest
+            if max(literal, latest) >= math.floor(self.now) - keep:
+                break
+            found.append(state.name)
+        return found
+
+    def warnings(self) -> list[str]:
+        """Return what is wrong with the clock, now or when states were made."""
+        if self.clock_is_wrong:
+            return [f"the clock of this machine says {format_time(self.now)}, which cannot be: nothing expires until it is right."]
+        if not self.later:
+            return []
+        number = len(self.later)
+        which = ", ".join(self.later[:SHOWN_NAMES]) + (", …" if number > SHOWN_NAMES else "")
+        what = "1 state of the history has a name" if number == 1 else f"{number} states of the history have names"
+        return [
+            f"{what} after this machine's clock, {format_time(self.now)}: {which}. A run made {'it' if number == 1 else 'them'} while the "
+            "clock was wrong; states are used in the order in which they were made. To correct the names, see "
+            "'The clock was wrong' in the guide 'Backup and restore'."
+        ]
+
+
+def _longest_ascending(numbers: Sequence[int], values: Sequence[float]) -> list[int]:
+    """Return the most of ``numbers`` whose values never descend; of several such choices one with later values."""
+    tails: list[float] = []
+    ends: list[int] = []
+    following: dict[int, int] = {}
+    for number in reversed(numbers):
+        value = -values[number]
+        at = bisect_right(tails, value)
+        if at:
+            following[number] = ends[at - 1]
+        tails[at : at + 1] = [value]
+        ends[at : at + 1] = [number]
+    found = []
+    number = ends[-1] if ends else -1
+    while number >= 0:
+        found.append(number)
+        number = following.get(number, -1)
+    return found
+
+
+def format_time(time: float) -> str:
+    """Return a UNIX time as a state's name has it."""
+    with suppress(OverflowError, ValueError, OSError):
+        return datetime.fromtimestamp(time, timezone.utc).strftime(STATE_FORMAT)
+    return "no time at all"
+
+
+def load(target: Target, now: float) -> History:
+    """Return the history of a target; what is not in ``history.json`` has its place by its name."""
+    names = _listed(target)
+    states = [State(name, ordered) for name, ordered in _read_index(target) if name in names]
+    known = {state.name for state in states}
+    for name in sorted(names - known):
+        place = next((number for number, state in enumerate(states) if state.name > name), len(states))
+        states.insert(place, State(name))
+    return History(target, states, now)
+
+
+def state_names(target: Target) -> list[str]:
+    """Return the names of the states, in the order in which they were made."""
+    return load(target, 0.0).names
+
+
+def _listed(target: Target) -> set[str]:
+    names: set[str] = set()
+    for directory in ("kept", "created"):
+        with suppress(FileNotFoundError):
+            names.update(os.listdir(target.ours(directory)))
+    return {name for name in names if _is_state_name(name)}
+
+
+def _is_state_name(name: str) -> bool:
+    if not STATE_NAME.fullmatch(name):
+        return False
+    try:
+        time_of(name).timestamp()
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _read_index(target: Target) -> list[tuple[str, bool]]:
+    """Return names and whether they stand for a clock that was looked at; nothing where the file is not one of ours."""
+    found: dict[str, bool] = {}
+    try:
+        for name, ordered in read_json(target.ours("history.json"), MAX_INDEX_BYTES)["states"]:
+            if isinstance(name, str) and _is_state_name(name):
+                found[name] = bool(ordered)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    return list(found.items())
+
+
+def claim(target: Target, now: datetime, owner: Account) -> str:
+    """Make a new state, the last in order, and return its name. The caller holds the lock on the target's metadata.
+
+    The name is what the clock says, or the next second that no state has.
+    """
+    history = load(target, now.timestamp())
+    taken = set(history.names)
+    while (name := now.strftime(STATE_FORMAT)) in taken:
+        now += timedelta(seconds=1)
+    created_file(target, name).parent.mkdir(mode=0o700, exist_ok=True)
+    registry.write_atomic(str(created_file(target, name)), "{}", owner)
+    _write_index(target, [*history.states, State(name, ordered=True)], owner)
+    return name
+
+
+def _write_index(target: Target, states: Iterable[State], owner: Account) -> None:
+    data = {"states": [[state.name, state.ordered] for state in states]}
+    registry.write_atomic(str(target.ours("history.json")), json.dumps(data) + "\n", owner)
+
+
+# ---- what a run created --------------------------------------------------------------------------------------------------------
+
+
+def created_file(target: Target, name: str) -> Path:
+    """Return the file that says what a run created, without which it could not be told what was not there before."""
+    return target.ours("created", name)
+
+
+def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
+    """Return what a run created of a unit, of directories only the topmost; None is everything.
+
+    :raises RepomanError: the file is too large to be repoman's.
+    """
+    path = created_file(target, name)
+    try:
+        if path.lstat().st_size > MAX_CREATED_BYTES:
+            raise RepomanError(f"{path} is too large to be repoman's: what the run of {name} created is not known.", f"look at it: ls -l {path}")
+        paths = read_json(path, MAX_CREATED_BYTES).get(unit, [])
+        return None if paths is None else [os.fsencode(path) for path in paths]
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []
+
+
+def write_created(target: Target, name: str, created: dict[str, list[str] | None], owner: Account) -> None:
+    """Write down what a run created; of what is new in a new directory only the directory."""
+    topmost = {unit: None if paths is None else _topmost(paths) for unit, paths in created.items()}
+    registry.write_atomic(str(created_file(target, name)), json.dumps(topmost), owner)
+
+
+def _topmost(paths: Iterable[str]) -> list[str]:
+    """Return of some paths those that lie in no other of them."""
+    found = set(paths)
+    return sorted(path for path in found if not any(parent in found for parent in _parents(path)))
+
+
+def _parents(path: str) -> Iterable[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path

@@ -1,0 +1,52 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Read small files of repoman's own from a place that others may write to: never without a limit, never from a pipe or a link."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+CHUNK = 1 << 20
+
+
+def read_limited(path: Path, limit: int, *, waits: bool = False) -> str:
+    """Return the text of a regular file.
+
+    The limit holds while reading: a file that grows, or that is sparse and huge, costs no more than ``limit`` bytes of memory.
+
+    :param waits: wait for what does not answer at once; the caller gives up on this process if it takes too long.
+    :raises OSError: it cannot be read, is not a regular file, or is larger than ``limit``.
+    :raises ValueError: it is not UTF-8.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | (0 if waits else os.O_NONBLOCK) | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        if not waits and not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        data = bytearray()
+        while chunk := os.read(file, CHUNK):
+            data += chunk
+            if len(data) > limit:
+                raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
+        return data.decode("utf-8")
+    finally:
+        os.close(file)
+
+
+def read_json(path: Path, limit: int) -> Any:
+    """Return what a JSON file holds.
+
+    :raises OSError: as :func:`read_limited`.
+    :raises ValueError: it is not JSON, or is nested too deep to be repoman's.
+    """
+    text = read_limited(path, limit)
+    try:
+        return json.loads(text)
+    except (RecursionError, MemoryError) as error:
+        raise ValueError(f"{path} is nested too deep, or too large") from error
