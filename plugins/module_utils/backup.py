@@ -24,11 +24,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     MissingError,
     RepomanError,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.history import created_of, state_names
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, account
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror import LAST
 from ansible_collections.homelab.repoman.plugins.module_utils.mounts import is_lost_and_found
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.target import OURS, Place, Target, created_of, kept_times
+from ansible_collections.homelab.repoman.plugins.module_utils.target import OURS, Place, Target
 
 LOOSE = scan.LOOSE
 RESTORING = ".repoman-restore-"
@@ -228,7 +229,7 @@ def loose_names(state: Path, found: Target) -> tuple[set[bytes], bool]:
     path = str(state / "manifests" / file_of(LOOSE))
     last = Manifest.load(path) or Manifest.load(path + LAST)
     names = {entry.path for entry in last.entries()} if last is not None else set()
-    for name in kept_times(found):
+    for name in state_names(found):
         names.update(created_of(found, name, LOOSE) or ())
     return names, last is not None
 

@@ -127,6 +127,11 @@ class History:
         """Return when a state was made, as a UNIX time, as far as it can be told."""
         return self._bounds[self.names.index(name)][0]
 
+    @property
+    def oldest(self) -> str:
+        """When the oldest state was made, as a name says it; now if there is none."""
+        return format_time(self._bounds[0][0]) if self.states else format_time(self.now)
+
     def since(self, moment: str) -> list[str]:
         """Return the states to take back to get to what was there at a moment, in the order in which they were made.
 
@@ -283,7 +288,9 @@ def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
     path = created_file(target, name)
     try:
         if path.lstat().st_size > MAX_CREATED_BYTES:
-            raise RepomanError(f"{path} is too large to be repoman's: what the run of {name} created is not known.", f"look at it: ls -l {path}")
+            raise RepomanError(
+                f"{path} is too large to be repoman's: what the run of {name} created is not known.", f"look at it: ls -l {path}"
+            )
         paths = read_json(path, MAX_CREATED_BYTES).get(unit, [])
         return None if paths is None else [os.fsencode(path) for path in paths]
     except (OSError, ValueError, AttributeError, TypeError):

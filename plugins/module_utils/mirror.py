@@ -11,7 +11,6 @@ far each process also has threads that wait for it.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
@@ -67,6 +66,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.spread import stre
 from ansible_collections.homelab.repoman.plugins.module_utils.target import discard
 from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeFilter, TreeRules
 from ansible_collections.homelab.repoman.plugins.module_utils.vanished_stores import Vanished
+from ansible_collections.homelab.repoman.plugins.module_utils.write_errors import NO_SPACE, unit_error
 
 FAR_THREADS = 16
 FAR_UNITS = 8
@@ -74,7 +74,6 @@ FAR_FIRST_UNITS = 16
 """So many units are mirrored at once on a far target; where some are copied for the first time."""
 FAR_BATCH = 512
 SHOWN_ERRORS = 3
-FULL = (errno.ENOSPC, errno.EDQUOT)
 DOUBT_NS = 60 * 10**9
 """A file of the source that changed later than its copy was made, or so little before it that clocks may differ, is compared."""
 JUDGED = {"git": b"HEAD", "hg": b"requires"}
@@ -92,6 +91,7 @@ class Settings:
     :param target: ``backup_root``.
     :param kept: directory of this run under ``.repoman/kept``, on the target; what unit ``u`` replaces goes to ``kept/u``.
     :param work: directory on the target for what is not in place yet (``.repoman/work``).
+    :param temporaries: directory below ``work`` for files of this run that are not whole yet; ``work`` itself if it is empty.
     :param scratch: local directory, ours alone, that is gone after the run.
     :param full: compare everything with the mirror, whatever the last manifest says.
     :param xattrs: keep extended attributes.
@@ -115,6 +115,7 @@ class Settings:
     far: bool = False
     jobs: int = 0
     lose_repositories: bool = False
+    temporaries: str = ""
 
     def mirror(self, unit: Unit) -> str:
         """Return the directory of a unit's mirror."""
@@ -229,6 +230,8 @@ class Tally:
 def prepare(settings: Settings, wanted: Container[str] | None = None) -> None:
     """Make the directories of a run, and clear away what a killed run left; a first copy that was not finished is kept to go on with.
 
+    Temporary files are not touched if runs have directories of their own for them: other runs may be under way.
+
     :param wanted: the units whose first copy that may be; None for all.
     """
     new = os.path.join(settings.work, "new")
@@ -237,7 +240,8 @@ def prepare(settings: Settings, wanted: Container[str] | None = None) -> None:
         with suppress(FileNotFoundError, PermissionError):
             if stat.S_IMODE(os.stat(each).st_mode) & 0o077:
                 os.chmod(each, 0o700)
-    _clear(settings.work, ("new",))
+    if not settings.temporaries:
+        _clear(settings.work, ("new",))
     if wanted is not None:
         _clear(new, wanted)
 
@@ -550,10 +554,9 @@ class _Worker:
             except RepomanError as failure:
                 error = failure
             except OSError as failure:
-                where = failure.filename2 or failure.filename
-                place = f" ({shown(os.fsencode(where))})" if isinstance(where, str | bytes) else ""
-                error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {failure.strerror}{place}.")
-                full = failure.errno in FULL
+                unit, settings = changes.unit, self.settings
+                error = unit_error(unit.name, unit.source, settings.mirror(unit), settings.scratch, failure)
+                full = failure.errno in NO_SPACE
             except Exception as failure:  # whatever it is, it is this unit's alone
                 error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {told(failure)}.")
             task.clear(full)
@@ -633,7 +636,7 @@ class _Task:
             os.fsencode(unit.source),
             os.fsencode(top),
             kept=None if changes.first else os.path.join(os.fsencode(settings.kept), self.name),
-            work=os.fsencode(settings.work),
+            work=os.fsencode(settings.temporaries or settings.work),
             new=changes.first,
             xattrs=settings.xattrs,
             acls=settings.acls,

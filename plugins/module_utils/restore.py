@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import ExitStack, suppress
+import time
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils import backup, progress, target, watch
+from ansible_collections.homelab.repoman.plugins.module_utils import backup, history, progress, target, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError
@@ -46,6 +46,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.restore_operation 
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_paths import SAVED_INSIDE, PathsRestore
 from ansible_collections.homelab.repoman.plugins.module_utils.show import amount, counted
 from ansible_collections.homelab.repoman.plugins.module_utils.target import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.target_lock import RESTORES, RunLocks, unit_locked
 
 SMALL = 4096
 LOOSE_SAVED = b"loose-files"
@@ -119,15 +120,15 @@ class Restoring:
     def __init__(self, context: Backup, found: Target, request: Request, stack: ExitStack) -> None:
         self.context, self.target, self.request, self.stack = context, found, request, stack
         self.notes: list[str] = []
-        self.is_locked = False
+        self.locks: RunLocks | None = None
 
     def run(self, check: bool, report: watch.Report) -> dict[str, Any]:
         """Plan, and unless ``check`` do it; return the module's result."""
         request = self.request
-        if not check:
-            self._lock()
         inside = self.context.path_of(request.name, [*backup.mirrors(self.target), *_kept_units(self.target), backup.LOOSE])
         unit, _slash, rest = inside.partition("/")
+        if not check:
+            self._lock(unit)
         everything = self._items(unit, os.fsencode(rest))
         destination = self._destination(unit)
         self.stack.callback(destination.close)
@@ -177,13 +178,12 @@ class Restoring:
             and unit in {self.context.directory(project) for project in self.context.projects}
         )
 
-    def _lock(self) -> None:
-        """Be the only run on the target, as far as this machine has a place to say so: a restore needs none."""
+    def _lock(self, unit: str) -> None:
+        """Be the only run at this unit, as far as this machine has a place to say so: a restore needs none."""
         state = self.context.state(self.target)
         try:
             if state.is_dir():
-                self.stack.enter_context(target.locked(self.target, state, self.context.me))
-                self.is_locked = True
+                self.locks = self.stack.enter_context(unit_locked(self.target, state, self.context.me, unit))
         except OSError as error:
             self.notes.append(f"{state} cannot be written ({error.strerror}): restored without a lock against other runs.")
 
@@ -206,7 +206,7 @@ class Restoring:
                 repoman_command("sync", [], ("--list-kept", request.name)),
                 f"ls {self.target.root}",
             )
-        oldest = next(iter(target.kept_times(self.target)), datetime.now(timezone.utc).strftime(target.KEPT_FORM))
+        oldest = history.load(self.target, time.time()).oldest
         if request.since and request.since < oldest:
             self.notes.append(f"Nothing is kept from before {oldest}: this is the oldest state there is.")
         return everything
@@ -232,16 +232,27 @@ class Restoring:
 
     def _sweep(self, destination: Destination) -> None:
         """Finish with what killed restores left beside the destination, and in it if it is a file system of its own."""
-        saved = []
-        if not destination.missing:
-            saved += [(os.path.dirname(destination.path), name) for name in sweep(destination.parent_fd, self.is_locked)]
-        status = destination.status
-        if status is not None and stat.S_ISDIR(status.st_mode):
-            saved += [(destination.path, name) for name in sweep(destination.fd, self.is_locked)]
+        with self.locks.alone(RESTORES) if self.locks else nullcontext(False) as alone:
+            saved = self._swept(destination, alone)
+        if self.locks:
+            self.stack.enter_context(self.locks.using(RESTORES))
         self.notes += [
             f"A restore that was killed had replaced a directory: what was there before is in {shown(os.path.join(above, name))}."
             for above, name in saved
         ]
+
+    def _swept(self, destination: Destination, alone: bool) -> list[tuple[bytes, bytes]]:
+        """Return where killed restores had put away what they replaced.
+
+        :param alone: no other restore is under way.
+        """
+        saved = []
+        if not destination.missing:
+            saved += [(os.path.dirname(destination.path), name) for name in sweep(destination.parent_fd, alone)]
+        status = destination.status
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            saved += [(destination.path, name) for name in sweep(destination.fd, alone)]
+        return saved
 
     def _operation(self, unit: str, inside: bytes, everything: Items, destination: Destination) -> tuple[DirectoryRestore, bytes]:
         """Return what is to be done, and the path in the destination that is told of.
@@ -301,7 +312,7 @@ class Restoring:
 def _kept_units(found: Target) -> set[str]:
     """Return the units of which runs kept something."""
     units: set[str] = set()
-    for name in target.kept_times(found):
+    for name in history.state_names(found):
         with suppress(FileNotFoundError, NotADirectoryError):
             units.update(os.listdir(found.ours("kept", name)))
     return units

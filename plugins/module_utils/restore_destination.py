@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from ansible_collections.homelab.repoman.plugins.module_utils import backup, target
+from ansible_collections.homelab.repoman.plugins.module_utils import backup, history
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.directory_cursor import LIST, REACH, remove_beneath
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError
@@ -268,7 +268,7 @@ def in_the_way(part: bytes, path: bytes) -> ConflictError:
 
 def free_name(directory_fd: int | None, base: bytes) -> bytes:
     """Return a name for what a restore replaces, that nothing in a directory has; a long one is cut."""
-    when = b".before-" + datetime.now(timezone.utc).strftime(target.KEPT_FORM).encode()
+    when = b".before-" + datetime.now(timezone.utc).strftime(history.STATE_FORMAT).encode()
     for number in range(1, 1000):
         end = when + (b"-%d" % number if number > 1 else b"")
         name = shortened(base, NAME_MAX - len(end)) + end

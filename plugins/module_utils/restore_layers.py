@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from ansible_collections.homelab.repoman.plugins.module_utils import backup, target
+from ansible_collections.homelab.repoman.plugins.module_utils import backup, history
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.directory_cursor import LIST, walk_beneath
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError, UsageError
@@ -71,7 +72,7 @@ def parse_time(text: str) -> str:
             "as 'repoman sync --list-kept NAME' prints it: 20261125T120000Z",
             "or 2026-11-25, which is its first moment in local time, or '2026-11-25 12:00'",
         ) from None
-    return when.astimezone(timezone.utc).strftime(target.KEPT_FORM)
+    return when.astimezone(timezone.utc).strftime(history.STATE_FORMAT)
 
 
 def validate_path(path: str) -> bytes:
@@ -95,8 +96,8 @@ def layers_of(found: Target, unit: str, since: str | None) -> list[tuple[Layer, 
     mirror = found.root if unit == backup.LOOSE else str(found.mirror(unit))
     layers: list[tuple[Layer, list[bytes] | None]] = [(Layer(os.fsencode(mirror), ""), [])]
     if since is not None:
-        for name in reversed([name for name in target.kept_times(found) if name >= since]):
-            layers.append((Layer(os.fsencode(found.ours("kept", name, unit)), name), target.created_of(found, name, unit)))
+        for name in reversed(history.load(found, time.time()).since(since)):
+            layers.append((Layer(os.fsencode(found.ours("kept", name, unit)), name), history.created_of(found, name, unit)))
     return layers
 
 

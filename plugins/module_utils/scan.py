@@ -19,13 +19,14 @@ import os
 import stat
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import NamedTuple
 
 from ansible_collections.homelab.repoman.plugins.module_utils.beneath import open_below as open_below  # noqa: PLC0414 - others take it from here
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.spread import spread
 from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeFilter, TreeRules
 
@@ -238,7 +239,8 @@ class Writer:
     def __exit__(self, *error: object) -> None:
         """Throw away what is not finished."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # of a full disk: what was written is thrown away
+                self._file.close()
             with suppress(OSError):
                 os.unlink(self._temporary)
 
@@ -251,10 +253,11 @@ class Writer:
             self._spill()
 
     def _spill(self) -> io.BufferedWriter:
-        if self._file is None:
-            self._file = open(self._temporary, "wb", opener=_private)  # noqa: SIM115 - closed by finish or exit
-            self._file.write(MAGIC + bytes(DIGEST_SIZE))
-        self._file.writelines(self._blocks)
+        with _writing(self._temporary):
+            if self._file is None:
+                self._file = open(self._temporary, "wb", opener=_private)  # noqa: SIM115 - closed by finish or exit
+                self._file.write(MAGIC + bytes(DIGEST_SIZE))
+            self._file.writelines(self._blocks)
         self._blocks.clear()
         self._size = 0
         return self._file
@@ -267,12 +270,23 @@ class Writer:
     def finish(self) -> Manifest:
         """Put the file in place."""
         file = self._spill()
-        file.seek(len(MAGIC))
-        file.write(self._hash.digest())
-        file.close()
-        self._file = None
-        os.rename(self._temporary, self.path)
+        with _writing(self._temporary):
+            file.seek(len(MAGIC))
+            file.write(self._hash.digest())
+            file.close()
+            self._file = None
+            os.rename(self._temporary, self.path)
         return Manifest(path=self.path, digest=self.digest)
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """Let an error of a local file say so: it is not the source's, nor the target's."""
+    try:
+        yield
+    except OSError as error:
+        directory = os.path.dirname(path)
+        raise RepomanError(f"cannot write {path}: {error.strerror or error}.", f"df -h {shell_word(directory)}") from error
 
 
 def _private(path: str, flags: int) -> int:
@@ -638,6 +652,10 @@ def scan_one(unit: Unit, known: str, path: str) -> Scan:
 
 def told(error: Exception) -> str:
     """Return an error that nobody foresaw as a text: its type, and what it says."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
     return f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
 
 

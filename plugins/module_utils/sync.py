@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import tempfile
 import threading
@@ -20,14 +19,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils import backup, mirror, registry, scan, shrinkage, target, watch
-from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, escaped, file_of, shown
+from ansible_collections.homelab.repoman.plugins.module_utils import backup, history, mirror, registry, scan, sync_guard, target, watch
+from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, escaped, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import MirrorError, make_private, movable, sizes
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     ConflictError,
@@ -38,16 +37,15 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror import Changes, Outcome, Settings, Tally
 from ansible_collections.homelab.repoman.plugins.module_utils.mounts import is_lost_and_found_at
+from ansible_collections.homelab.repoman.plugins.module_utils.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.runlog import RunLog
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Scan, Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.show import Display
-from ansible_collections.homelab.repoman.plugins.module_utils.target import Stamp, Stamps, Target
-from ansible_collections.homelab.repoman.plugins.module_utils.unit_rules import LEFT_OUT, LeftOut, warnings_of, with_rules
+from ansible_collections.homelab.repoman.plugins.module_utils.sync_records import VOID, Records, last_run, usable_state
+from ansible_collections.homelab.repoman.plugins.module_utils.target import Stamp, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.target_lock import HISTORY, RunLocks, another_run, busy_error
+from ansible_collections.homelab.repoman.plugins.module_utils.unit_rules import LEFT_OUT, LeftOut, read_left_out, warnings_of, with_rules
 
-FULL_SECONDS = 7 * 24 * 3600.0
-"""So long manifests are trusted; then everything is compared with the mirror."""
-SHRINK_LEAST = 100
-VOID = Stamp("", 0.0)
 STAMP_SECONDS = 2.0
 """How often stamps are written while a run goes on."""
 TALLY_SECONDS = 0.2
@@ -169,7 +167,7 @@ class Job:
     check: bool
     now: datetime
     found: Found
-    stamps: Stamps = field(default_factory=lambda: Stamps({}))
+    locked: RunLocks | None = None
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -178,19 +176,21 @@ class Job:
         return self.found.target
 
     @cached_property
-    def session(self) -> str:
-        """What changes when the machine is started, or the target mounted, anew."""
-        return target.session(self.target)
-
-    @cached_property
     def state(self) -> Path:
         """The local directory of what is known of the target."""
         return self.backup.state(self.target)
 
     @cached_property
-    def told(self) -> dict[str, list[str]]:
-        """What runs told of each unit that cannot be had on the target: once is enough."""
-        return self._read_told()
+    def records(self) -> Records:
+        """What is known of the mirrors."""
+        return Records(self.target, self.state, self.backup.me, self.now.timestamp(), self.params["full"])
+
+    @property
+    def locks(self) -> RunLocks:
+        """What this run has locked."""
+        if self.locked is None:
+            raise RuntimeError("this run locks nothing")
+        return self.locked
 
     @cached_property
     def left_out(self) -> LeftOut:
@@ -199,55 +199,105 @@ class Job:
 
     def sync(self, report: watch.Report) -> dict[str, Any]:
         """Plan and, unless in check mode, do it."""
-        me, place = self.backup.me, self.backup.place
-        steps: list[str] = []
         with ExitStack() as stack:
+            if self.check:
+                return self._predict(stack.enter_context(tempfile.TemporaryDirectory(prefix="repoman-")))
             if self.found.fresh:
-                steps.append(f"make {self.target.root} the backup of {place.repos_root}")
-            if not self.check:
-                if self.found.fresh:
-                    target.adopt(place, self.target)
-                stack.enter_context(target.locked(self.target, self.state, me))
-                target.check_alone(self.target)
-            scratch = stack.enter_context(self._scratch())
-            times = target.kept_times(self.target)
-            settings = self._settings(scratch, target.kept_name(self.now, times))
-            self.stamps = target.settled(target.read_stamps(self.target), self.session, self.now.timestamp())
-            expired = target.expired(times, self.now, self.stamps.run, self.params["keep_days"])
-            chosen = self._units()
-            if not self.check:
-                with suppress(OSError):  # what a run that failed left may be what fills the target
-                    mirror.prepare(settings, {unit.name for unit in backup.units(place.repos_root)} - self._left_out().keys())
-                with suppress(OSError):  # and so may what has expired; what cannot be removed is told of when all else is done
-                    self._expire(expired)
-                target.check_writable(place, self.target)
-                stack.enter_context(target.announced(self.target))
-            works = self._plan(settings, chosen)
-            lines = [work.line for work in works]
+                target.adopt(self.backup.place, self.target)
+            self._begin(stack)
+            chosen, busy = self._lock(self._units())
+            settings = self._settings(stack.enter_context(self.locks.private_directory(self.state / "scratch")))
+            past = history.load(self.target, self.now.timestamp())
+            expiring = past.expired(last_run(self.records.stamps), self.params["keep_days"])
+            with suppress(OSError):  # it may be what fills the target; what cannot be removed is told of when all else is done
+                self._expire(expiring)
+            settings = self._prepare(stack, settings)
+            target.check_writable(self.backup.place, self.target)
+            self.locks.announce()
+            works = self._plan(settings, chosen) + busy
             diff = self._diff(works)
-            if not self.check:
-                log = stack.enter_context(RunLog(self.backup.logdir, me, self.now))
+            with RunLog(self.backup.logdir, self.backup.me, self.now) as log:
                 self._apply(works, settings, log, report)
-                self._expire(expired)
-            steps += [f"remove what was kept at {name}, {self.params['keep_days']} days and longer ago" for name in expired]
-            return {
-                "changed": bool(steps) or any(line["action"] in ("synced", "gone") for line in lines),
-                "steps": steps,
-                "units": lines,
-                "target": self.target.root,
-                "expired": expired,
-                "warnings": self.backup.warnings + self.warnings,
-                "diff": diff,
-            }
+            expired = self._expire(expiring)
+            self.warnings += past.warnings() + log.problems
+            return self._result(works, expired, diff)
+
+    def _begin(self, stack: ExitStack) -> None:
+        """Open this run's locks, in a state directory that can be written."""
+        self.state, warning = stack.enter_context(usable_state(self.state, self.backup.me))
+        self.warnings += [warning] if warning else []
+        self.locked = stack.enter_context(RunLocks(self.target, self.state, self.backup.me))
+        self.locks.check_alone()
+        self.records.read()
+
+    def _prepare(self, stack: ExitStack, settings: Settings) -> Settings:
+        """Make this run's directory on the target; what runs that failed left there goes, which may be what fills the target.
+
+        :raises RepomanError: the target cannot be written.
+        """
+        try:
+            temporaries = self.locks.private_directory(self.target.ours("work"), stays=("new",))
+            settings = replace(settings, temporaries=stack.enter_context(temporaries))
+            with suppress(OSError):
+                names = {unit.name for unit in backup.units(self.backup.place.repos_root)} - self._left_out().keys()
+                mirror.prepare(settings, names)
+        except OSError:
+            target.check_writable(self.backup.place, self.target)
+            raise
+        return settings
+
+    def _lock(self, chosen: list[tuple[Unit | None, str]]) -> tuple[list[tuple[Unit | None, str]], list[Work]]:
+        """Lock the chosen units; return those that could be locked, and what is to be told of the others.
+
+        :raises ConflictError: other runs work on all of them.
+        """
+        held = self.locks.take([name for _unit, name in chosen], noted=not self.params["verify"])
+        if held and len(held) == len(chosen):
+            raise busy_error(*next(iter(held.items())), self.state) if len(held) == 1 else another_run(self.target, self.state)
+        self.records.read()
+        busy = []
+        for unit, name in chosen:
+            if name in held:
+                work = Work(unit or Unit(name, ""), _line(unit or Unit(name, "")), absent=True)
+                work.fail(busy_error(name, held[name], self.state))
+                work.line["action"] = "busy"
+                busy.append(work)
+        return [each for each in chosen if each[1] not in held], busy
+
+    def _predict(self, scratch: str) -> dict[str, Any]:
+        self.records.read()
+        past = history.load(self.target, self.now.timestamp())
+        works = self._plan(self._settings(scratch), self._units())
+        self.warnings += past.warnings()
+        return self._result(works, past.expired(last_run(self.records.stamps), self.params["keep_days"]), self._diff(works))
+
+    def _result(self, works: list[Work], expired: list[str], diff: list[dict[str, str]]) -> dict[str, Any]:
+        steps = [f"make {self.target.root} the backup of {self.backup.place.repos_root}"] if self.found.fresh else []
+        steps += [f"remove what was kept at {name}, {self.params['keep_days']} days and longer ago" for name in expired]
+        lines = [work.line for work in works]
+        return {
+            "changed": bool(steps) or any(line["action"] in ("synced", "gone") for line in lines),
+            "steps": steps,
+            "units": lines,
+            "target": self.target.root,
+            "expired": expired,
+            "warnings": self.backup.warnings + self.warnings,
+            "diff": diff,
+        }
 
     def verify(self, report: watch.Report) -> dict[str, Any]:
         """Compare contents of sources and mirrors."""
         with ExitStack() as stack:
+            busy: list[Work] = []
+            self.records.read()
+            chosen = [  # the mirror of what a restore had saved is put away by the next run
+                (unit, name) for unit, name in self._units() if unit or self.params["names"] or not backup.SAVED.search(name)
+            ]
             if self.state.is_dir():
-                stack.enter_context(target.locked(self.target, self.state, self.backup.me))
+                self.locked = stack.enter_context(RunLocks(self.target, self.state, self.backup.me))
+                chosen, busy = self._lock(chosen)
             with tempfile.TemporaryDirectory(prefix="repoman-") as scratch:
-                self.stamps = target.read_stamps(self.target)
-                settings = self._settings(scratch, "verify")
+                settings = self._settings(scratch)
 
                 def look(chosen: tuple[Unit | None, str]) -> dict[str, Any]:
                     unit = chosen[0] or Unit(chosen[1], "")
@@ -262,11 +312,8 @@ class Job:
                     report((unit.name, work.line))
                     return work.line
 
-                chosen = [  # the mirror of what a restore had saved is put away by the next run
-                    (unit, name) for unit, name in self._units() if unit or self.params["names"] or not backup.SAVED.search(name)
-                ]
                 with ThreadPoolExecutor(self.params["jobs"] or LOOKS) as pool:
-                    lines = list(pool.map(look, chosen))
+                    lines = [*pool.map(look, chosen), *(work.line for work in busy)]
                 return {
                     "changed": False,
                     "units": lines,
@@ -281,11 +328,11 @@ class Job:
         """Return the units to work on, and, without a unit, the names of mirrors whose source is gone."""
         everything = {unit.name: unit for unit in backup.units(self.backup.place.repos_root)}
         left_out = self._left_out()
-        if backup.LOOSE in self.stamps.units:
+        if backup.LOOSE in self.records.stamps.units:
             everything.setdefault(backup.LOOSE, backup.loose_files(self.backup.place.repos_root))
         gone = [
             name
-            for name in self.stamps.units
+            for name in self.records.stamps.units
             if name not in everything and os.path.lexists(path := self.target.mirror(name)) and not is_lost_and_found_at(path)
         ]
         wanted = [*everything, *gone]
@@ -332,7 +379,7 @@ class Job:
         """Scan the chosen units and see what their mirrors lack."""
         units = [unit for unit, _name in chosen if unit is not None and _can_be_unit(unit)]
         there = {backup.LOOSE, *backup.mirrors(self.target)}
-        known = {unit.name: digest for unit in units if unit.name in there and (digest := self._known(unit.name))}
+        known = {unit.name: digest for unit in units if unit.name in there and (digest := self.records.known_digest(unit.name))}
         scans = {result.unit.name: result for result in scan.scan_all(units, known, settings.scratch)}
         stays = {name: self._other_file_systems(result) for name, result in scans.items()}
         works: list[Work] = []
@@ -359,8 +406,7 @@ class Job:
             return []
         absent = [] if self.params["allow_shrink"] else self.left_out.absent(scanned)
         self.left_out.take(scanned, absent)
-        typed = shlex.quote(shown(os.fsencode(scanned.unit.name)))
-        self.warnings += warnings_of(scanned.unit, scanned.skipped, absent, typed)
+        self.warnings += warnings_of(scanned.unit, scanned.skipped, absent, shell_word(scanned.unit.name))
         return [] if self.params["allow_shrink"] else [*scanned.skipped, *absent]
 
     def _plan_one(self, work: Work, scanned: Scan, known: dict[str, str], settings: Settings, stays: Sequence[bytes]) -> None:
@@ -374,10 +420,10 @@ class Job:
         before = Manifest.load(str(self._manifest(name))) if name in known else None
         now = scanned.manifest()
         if work.unit.loose:
-            self._check_loose(now)
+            sync_guard.check_loose(self.backup.place.repos_root, now, self.target)
         work.full = before is None
         changes = mirror.plan(work.unit, before, now, settings, saved=str(self._manifest(name)), closed=scanned.closed, stays=stays)
-        self._guard(work.unit, changes, changes.now)
+        sync_guard.check_shrink(work.unit, changes, self.target, self.params["allow_shrink"], bool(self.params["names"]))
         if changes.total:
             work.line |= {"action": "synced", "first": changes.first}
             work.line |= {"created": changes.created, "changed": changes.changed, "removed": changes.removed}
@@ -388,50 +434,11 @@ class Job:
         if changes.unread:
             work.fail(mirror.incomplete(work.unit, changes.unread, changes.frozen, done=not self.check))
 
-    def _check_loose(self, now: Manifest) -> None:
-        """Refuse loose files that would push a mirror away.
-
-        :raises ConflictError: there is such a file.
-        """
-        directories = {target.OURS, *backup.mirrors(self.target)}
-        for entry in now.entries():
-            name = os.fsdecode(entry.path)
-            if name == target.OURS:
-                raise ConflictError(f"nothing in repos_root can be called {name!r}: repoman uses that name.", "rename it")
-            if name in directories:
-                raise ConflictError(
-                    f"{self.backup.place.repos_root}/{shown(entry.path)} was a directory and is none now; its mirror was not touched.",
-                    f"if it is meant, its mirror is moved to what is kept: repoman sync {shown(entry.path)} --allow-shrink",
-                )
-
-    def _guard(self, unit: Unit, changes: Changes, now: Manifest) -> None:
-        """Refuse what looks like a lost source.
-
-        :raises ConflictError: it does.
-        """
-        allowed = self.params["allow_shrink"]
-        name = shown(os.fsencode(unit.name))
-        typed = shlex.quote(name)
-        hints = (f"to get it back: repoman restore {typed} --overwrite", f"if it is meant: repoman sync {typed} --allow-shrink")
-        emptied = not unit.loose and now.count() <= 1 < changes.mirrored
-        if emptied and not (allowed and self.params["names"]):
-            raise ConflictError(f"{unit.source} is empty, and its mirror is not; the mirror was not touched.", *hints)
-        removed = mirrored = 0
-        if not allowed and shrinkage.may_exceed(changes, SHRINK_LEAST):
-            removed, mirrored = shrinkage.count_missed(changes, str(self.target.mirror("" if unit.loose else unit.name)))
-        if not allowed and removed > SHRINK_LEAST and removed * 2 > mirrored:
-            raise ConflictError(
-                f"{removed} of {mirrored} files of {name} are gone; its mirror was not touched.",
-                f"see which: repoman sync {typed} --allow-shrink --check --diff",
-                *hints,
-            )
-
     def _plan_gone(self, work: Work) -> None:
         """Plan for a mirror whose source is gone: it fails, unless it was named and shrinking is allowed, or a restore had saved it there.
 
         Where there is no mirror either, nothing is to be done, which fails too unless shrinking is allowed.
         """
-        typed = shlex.quote(shown(os.fsencode(work.unit.name)))
         meant = self.params["names"] and self.params["allow_shrink"]
         if work.unit.name not in backup.mirrors(self.target):
             work.absent = True
@@ -439,88 +446,131 @@ class Job:
                 work.fail(
                     NotKnownError(
                         f"there is neither a repository nor a mirror of {shown(os.fsencode(work.unit.name))}.",
-                        f"what is kept of it: repoman sync --list-kept {typed}",
+                        f"what is kept of it: {repoman_command('sync', [], ('--list-kept', work.unit.name))}",
                     )
                 )
             return
         if not self.params["verify"] and (meant or backup.SAVED.search(work.unit.name)):
             work.line["action"] = "gone"
             return
-        work.fail(
-            ConflictError(
-                f"{work.unit.source} is gone, and its mirror is not; the mirror was not touched.",
-                f"to get it back: repoman restore {typed}",
-                f"if it is meant, its mirror is moved to what is kept: repoman sync {typed} --allow-shrink",
-            )
-        )
-
-    def _known(self, name: str) -> str:
-        """Return the digest of a unit's last manifest; empty where it cannot be trusted and the mirror is to be looked at."""
-        stamp = self.stamps.units.get(name)
-        if stamp is None or self.params["full"]:
-            return ""
-        if not 0 <= self.now.timestamp() - stamp.full < FULL_SECONDS:
-            return ""
-        if stamp.session not in ("", self.session):  # what was written may have been lost on its way to the disk
-            return ""
-        with suppress(OSError), open(self._manifest(name), "rb") as file:
-            if file.read(len(scan.MAGIC) + scan.DIGEST_SIZE) == scan.MAGIC + bytes.fromhex(stamp.digest):
-                return stamp.digest
-        return ""
+        work.fail(sync_guard.gone_error(work.unit))
 
     def _manifest(self, name: str) -> Path:
-        return self.state / "manifests" / file_of(name)
+        return self.records.manifest(name)
 
     # ---- doing it --------------------------------------------------------------------------------------------------------------
 
     def _apply(self, works: list[Work], settings: Settings, log: RunLog, report: watch.Report) -> None:
         """Do what was planned; what comes of each unit goes into its line, the log and a report."""
-        by_name = {work.unit.name: work for work in works}
         wanted = [work for work in works if work.changes is not None]
-        open_ones = {work.unit.name for work in wanted}
         registry.make_directory(str(self.state / "manifests"), self.backup.me)
-        created = self._note_created(wanted, settings)
-        if wanted:
-            self._write_stamps(open_ones)
-        stamped = time.monotonic()
+        created: dict[str, list[str] | None] = {}
+        if wanted or any(work.line["action"] == "gone" for work in works):
+            settings = self._claim_state(settings)
+            created = self._note_created(wanted, settings)
 
         def tell(work: Work) -> None:
             log.write(work.line)
             if not work.absent:
                 report((work.unit.name, work.line))
 
+        open_ones = {work.unit.name for work in wanted}
+        if wanted:
+            self._write_stamps(open_ones)
         try:
-            for work in works:
-                if work.changes is not None:
-                    continue
-                with _alone(work):
-                    if work.line["action"] == "gone":
-                        self._move_away(work.unit.name, settings)
-                    elif work.scanned is not None:
-                        self._settle(work, work.scanned.path, work.scanned.digest)
-                tell(work)
-            for outcome in self._mirrored(wanted, settings, report):
-                work = by_name[outcome.unit.name]
-                with _alone(work):
-                    self._take(work, outcome)
-                    if outcome.created and (known := created.get(outcome.unit.name, [])) is not None:
-                        created[outcome.unit.name] = [*known, *outcome.created]
-                        self._write_created(created, settings)
-                tell(work)
-                open_ones.discard(outcome.unit.name)
-                if time.monotonic() - stamped > STAMP_SECONDS:
-                    with suppress(RepomanError):
-                        self._write_stamps(open_ones)
-                    stamped = time.monotonic()
+            done = self._apply_small(works, settings, tell)
+            self._apply_changes(wanted, settings, created, open_ones, done, tell, report)
         finally:
-            with suppress(RepomanError):
-                self._write_told()
-                if not self.left_out.is_saved():
-                    registry.write_atomic(str(self.state / LEFT_OUT), self.left_out.dump(), self.backup.me)
-            try:
-                self._write_stamps([name for name in open_ones if not self._manifest(name).exists()])
-            except RepomanError as error:  # such as a target that is full
-                self.warnings.append(f"{error.message} The next run compares everything again.")
+            self._note_end(open_ones)
+
+    def _apply_small(self, works: list[Work], settings: Settings, tell: Callable[[Work], None]) -> list[str]:
+        """Do what needs no copying; return the units this was all for."""
+        done = []
+        for work in works:
+            if work.changes is not None:
+                continue
+            with _alone(work):
+                if work.line["action"] == "gone":
+                    self._move_away(work.unit.name, settings)
+                elif work.scanned is not None:
+                    self._settle(work, work.scanned.path, work.scanned.digest)
+            tell(work)
+            done.append(work.unit.name)
+        return done
+
+    def _apply_changes(
+        self,
+        wanted: list[Work],
+        settings: Settings,
+        created: dict[str, list[str] | None],
+        open_ones: set[str],
+        done: list[str],
+        tell: Callable[[Work], None],
+        report: watch.Report,
+    ) -> None:
+        """Let the engine mirror units; those that are done are let go as soon as their stamps are written.
+
+        :param open_ones: the units that are not done yet.
+        :param done: units that are done, and not let go.
+        """
+        by_name = {work.unit.name: work for work in wanted}
+        stamped = time.monotonic()
+        for outcome in self._mirrored(wanted, settings, report):
+            work = by_name[outcome.unit.name]
+            with _alone(work):
+                self._take(work, outcome)
+                if outcome.created and (known := created.get(outcome.unit.name, [])) is not None:
+                    created[outcome.unit.name] = [*known, *outcome.created]
+                    self._write_created(created, settings)
+            tell(work)
+            open_ones.discard(outcome.unit.name)
+            done.append(outcome.unit.name)
+            if time.monotonic() - stamped > STAMP_SECONDS:
+                with suppress(RepomanError):
+                    self._write_stamps(open_ones)
+                    self._let_go(done)
+                stamped = time.monotonic()
+
+    def _note_end(self, open_ones: Iterable[str]) -> None:
+        """Write down what the run came to, also one that was interrupted.
+
+        :param open_ones: the units that are not done.
+        """
+        try:
+            self.records.write_told(self.locks)
+            self._write_left_out()
+        except RepomanError as error:
+            self.warnings.append(f"{error.message} Notes may be told again.")
+        for name in open_ones:
+            begun = not self._manifest(name).exists()
+            self.records.set(name, VOID if begun else self.records.stamps.units.get(name, VOID))
+        try:
+            self._write_stamps()
+        except RepomanError as error:  # such as a target that is full
+            self.warnings.append(f"{error.message} The next run compares everything again.")
+
+    def _write_left_out(self) -> None:
+        """Remember what was left out of the units of this run, beside what other runs have written meanwhile."""
+        with self.locks.metadata():
+            path = self.state / LEFT_OUT
+            units = read_left_out(path)
+            merged = {name: each for name, each in units.items() if name not in self.locks.held} | {
+                name: each for name, each in self.left_out.units.items() if name in self.locks.held
+            }
+            if merged != units:
+                registry.write_atomic(str(path), json.dumps(merged, sort_keys=True), self.backup.me)
+
+    def _let_go(self, done: list[str]) -> None:
+        """Let other runs have units that are done and stamped."""
+        for name in done:
+            self.locks.let_go(name)
+        done.clear()
+
+    def _claim_state(self, settings: Settings) -> Settings:
+        """Begin a new state of the history, after all units of this run are locked: so their states are in the order of the runs."""
+        with self.locks.metadata():
+            name = history.claim(self.target, self.now, self.backup.me)
+        return replace(settings, kept=str(self.target.ours("kept", name)))
 
     def _mirrored(self, wanted: Sequence[Work], settings: Settings, report: watch.Report) -> Iterator[Outcome]:
         """Let the engine work, and report its tally meanwhile."""
@@ -548,62 +598,46 @@ class Job:
         """Take over what came of a unit."""
         line = work.line
         line["action"] = STATES[outcome.state]
-        line |= {"bytes": outcome.bytes, "kept_bytes": outcome.kept_bytes, "notes": self._untold(work.unit.name, outcome.notes)}
+        line |= {"bytes": outcome.bytes, "kept_bytes": outcome.kept_bytes, "notes": self.records.untold(work.unit.name, outcome.notes)}
         if outcome.error is not None:
             action = line["action"]
             work.fail(outcome.error)
             line["action"] = action
-            line["hints"] = line["hints"] or [f"is there space? df -h {self.target.root}"]
         if outcome.manifest:
             self._settle(work, outcome.manifest, outcome.digest)
         else:
-            self.stamps.units[work.unit.name] = VOID
+            self.records.set(work.unit.name, VOID)
 
     def _settle(self, work: Work, manifest: str, digest: str) -> None:
         """Keep the manifest of what a mirror holds now; its stamp is written a little later."""
         name = work.unit.name
-        shutil.move(manifest, self._manifest(name))
+        try:
+            shutil.move(manifest, self._manifest(name))
+        except OSError as error:  # the mirror is as it should be: only the next run has more work
+            where = f"{self._manifest(name)}: {error.strerror or error}"
+            self.warnings.append(
+                f"what the mirror of {work.line['name']} holds cannot be noted, so the next run compares it again. {where}."
+            )
+            with suppress(OSError):
+                self._manifest(name).unlink(missing_ok=True)
+            self.records.set(name, VOID)
+            return
         Path(f"{self._manifest(name)}{mirror.LAST}").unlink(missing_ok=True)
-        old = self.stamps.units.get(name)
+        old = self.records.stamps.units.get(name)
         full = self.now.timestamp() if work.full or old is None else old.full
-        self.stamps.units[name] = Stamp(digest, full, time.time(), self.session)
+        self.records.set(name, Stamp(digest, full, time.time(), self.records.session))
 
     def _move_away(self, name: str, settings: Settings) -> None:
         """Move a whole mirror to what is kept."""
         make_private(settings.kept)
         with movable(os.fsencode(self.target.mirror(name))):
             os.rename(self.target.mirror(name), Path(settings.kept, name))
-        self.stamps.units.pop(name, None)
+        self.records.set(name, None)
         self._manifest(name).unlink(missing_ok=True)
-        self.told.pop(name, None)
+        self.records.forget_notes(name)
 
-    def _untold(self, name: str, notes: Iterable[str]) -> list[str]:
-        """Return the notes on a unit that no run has told yet; from now on they are told."""
-        told = self.told.setdefault(name, [])
-        new = [note for note in notes if note not in told]
-        told += new
-        return new
-
-    def _write_told(self) -> None:
-        """Remember what was told, where that is more or less than before."""
-        told = {name: notes for name, notes in sorted(self.told.items()) if notes}
-        if told != self._read_told():
-            registry.write_atomic(str(self.state / "notes.json"), json.dumps(told), self.backup.me)
-
-    def _read_told(self) -> dict[str, list[str]]:
-        try:
-            told = json.loads((self.state / "notes.json").read_text(encoding="utf-8"))
-            return {str(name): list(map(str, notes)) for name, notes in told.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return {}
-
-    def _write_stamps(self, void: Iterable[str]) -> None:
-        """Write the stamps.
-
-        :param void: units whose mirror is, or may be, half-way: a stamp without a digest, which also says that there is a mirror.
-        """
-        units = self.stamps.units | dict.fromkeys(void, VOID)
-        target.write_stamps(self.target, Stamps(units, self.now.timestamp()), self.backup.me)
+    def _write_stamps(self, void: Iterable[str] = ()) -> None:
+        self.records.write(self.locks, void)
 
     def _note_created(self, wanted: Iterable[Work], settings: Settings) -> dict[str, list[str] | None]:
         """Write down what this run creates, so that a restore of an earlier time can leave it out."""
@@ -617,37 +651,25 @@ class Job:
         return created
 
     def _write_created(self, created: dict[str, list[str] | None], settings: Settings) -> None:
-        path = target.created_file(self.target, Path(settings.kept).name)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        registry.write_atomic(str(path), json.dumps(created), self.backup.me)
+        history.write_created(self.target, Path(settings.kept).name, created, self.backup.me)
 
-    def _expire(self, names: Iterable[str]) -> None:
-        for name in names:
-            if self.target.ours("kept", name).is_dir():
-                target.discard(self.target.ours("kept", name))
-            target.created_file(self.target, name).unlink(missing_ok=True)
+    def _expire(self, names: list[str]) -> list[str]:
+        """Remove states, unless another run reads the history: then the next run does. Return those that are gone."""
+        with self.locks.alone(HISTORY) as alone:
+            if not alone:
+                return []
+            for name in names:
+                if self.target.ours("kept", name).is_dir():
+                    target.discard(self.target.ours("kept", name))
+                history.created_file(self.target, name).unlink(missing_ok=True)
+        return names
 
     # ---- the rest --------------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _scratch(self) -> Iterator[str]:
-        """Make a local directory for the time of the run."""
-        if self.check:
-            with tempfile.TemporaryDirectory(prefix="repoman-") as scratch:
-                yield scratch
-            return
-        scratch = str(self.state / "scratch")
-        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed: the lock says that it is gone
-        os.mkdir(scratch, 0o700)
-        try:
-            yield scratch
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-    def _settings(self, scratch: str, kept: str) -> Settings:
+    def _settings(self, scratch: str) -> Settings:
         return Settings(
             target=self.target.root,
-            kept=str(self.target.ours("kept", kept)),
+            kept=str(self.target.ours("kept", "none")),
             work=str(self.target.ours("work")),
             scratch=scratch,
             full=self.params["full"],
@@ -759,7 +781,7 @@ def _list_kept(whole: Backup, params: dict[str, Any]) -> dict[str, Any]:
 
     def work(report: watch.Report) -> dict[str, Any]:
         found = target.open_for_reading(whole.place)[0]
-        times = target.kept_times(found)
+        times = history.state_names(found)
         known = set(backup.mirrors(found)) | {unit for each in times for unit in _listed(found.ours("kept", each))}
         inside = whole.path_of(name, known | {backup.LOOSE})
         kept = []

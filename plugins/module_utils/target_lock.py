@@ -35,7 +35,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils import registry
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.names import printable
-from ansible_collections.homelab.repoman.plugins.module_utils.small_files import read_json, read_limited
+from ansible_collections.homelab.repoman.plugins.module_utils.small_files import read_limited
 from ansible_collections.homelab.repoman.plugins.module_utils.target import BOOT_ID, Target, discard, first_line
 
 MACHINE_ID = Path("/etc/machine-id")
@@ -68,7 +68,7 @@ class RunLocks:
             try:
                 fcntl.flock(self._run, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise _another_run(target, state) from None
+                raise another_run(target, state) from None
             self._units = os.open(state / "units.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             if os.geteuid() == 0:
                 for each in (self._run, self._units):
@@ -100,15 +100,20 @@ class RunLocks:
 
     # Units
 
-    def take(self, units: Iterable[str]) -> dict[str, str]:
-        """Lock units, and return those that another run holds, each with the time since when; empty where that is not known."""
+    def take(self, units: Iterable[str], *, noted: bool = True) -> dict[str, str]:
+        """Lock units, and return those that another run holds, each with the time since when; empty where that is not known.
+
+        :param noted: write down for other runs since when; what changes nothing does not.
+        """
         wanted = list(units)
         with self.metadata():
             since = self._read_since()
             busy = {name: since.get(name, "") for name in wanted if not self._try(fcntl.F_WRLCK, _unit(name))}
             self.held.update(name for name in wanted if name not in busy)
             now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-            self._write_since({name: each for name, each in since.items() if name in busy} | self._still(since) | dict.fromkeys(self.held, now))
+            self._write_since(
+                {name: each for name, each in since.items() if name in busy} | self._still(since) | dict.fromkeys(self.held, now)
+            )
         return busy
 
     def _still(self, since: dict[str, str]) -> dict[str, str]:
@@ -146,7 +151,7 @@ class RunLocks:
         deadline = time.monotonic() + METADATA_SECONDS
         while not self._try(fcntl.F_WRLCK, METADATA):
             if time.monotonic() > deadline:
-                raise _another_run(self.target, self.state)
+                raise another_run(self.target, self.state)
             time.sleep(POLL_SECONDS)
         try:
             yield
@@ -169,7 +174,7 @@ class RunLocks:
         deadline = time.monotonic() + METADATA_SECONDS
         while not self._try(fcntl.F_RDLCK, what):
             if time.monotonic() > deadline:
-                raise _another_run(self.target, self.state)
+                raise another_run(self.target, self.state)
             time.sleep(POLL_SECONDS)
         try:
             yield
@@ -257,7 +262,8 @@ def _place(what: bytes) -> tuple[int, int]:
     return int.from_bytes(hashlib.sha256(what).digest()[:7], "big") + 1, 1
 
 
-def _another_run(target: Target, state: Path) -> ConflictError:
+def another_run(target: Target, state: Path) -> ConflictError:
+    """Return the error of a run that has to wait for others."""
     return ConflictError(f"another run works on {target.root}.", "wait for it to end", f"see which: fuser -v {state / 'lock'}")
 
 
@@ -295,7 +301,7 @@ def locked(target: Target, state: Path, owner: Account) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise _another_run(target, state) from None
+            raise another_run(target, state) from None
         yield
     finally:
         os.close(handle)
@@ -371,14 +377,14 @@ def _check_stale(path: Path, own: dict[str, Any]) -> str | None:
     text = ""
     try:
         text = read_limited(path, MAX_LOCK_BYTES)
-        other = read_json(path, MAX_LOCK_BYTES)
+        other = json.loads(text)
         same_host = other["machine"] == own["machine"] and other["host"] == own["host"]
         dead = same_host and (other["boot"] != own["boot"] or other["started"] != _started(int(other["pid"])))
         joins = same_host and "state" in own and other.get("state") == own["state"]
         who = printable(f"process {other['pid']} of {other['host']} since {other['time']}")
     except FileNotFoundError:
         return ""
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         dead, joins, who = False, False, "a run that cannot be told"
     if dead:
         return text
@@ -394,4 +400,3 @@ def _started(pid: int) -> str:
     except OSError:
         return ""
     return "" if fields[0] == ZOMBIE else fields[19]
-

@@ -15,7 +15,7 @@ from typing import Any
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import mirror, restore_operation, scan, target
+from ansible_collections.homelab.repoman.plugins.module_utils import mirror, restore_operation, scan, target, target_lock
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, InterruptedRunError
 from backupworld import BackupWorld, actions, differences, git, seen
 from mirroring import Place, hg
@@ -419,26 +419,26 @@ def test_a_target_without_hard_links_is_locked_all_the_same(world: BackupWorld, 
     (kept,) = world.kept()
     assert kept.stat().st_mtime_ns == old.st_mtime_ns
     found = target.Target(str(world.backup), "")
-    with target.announced(found), pytest.raises(ConflictError, match="works there"), target.announced(found):
+    with target_lock.announced(found), pytest.raises(ConflictError, match="works there"), target_lock.announced(found):
         pass
 
 
 def test_of_two_that_find_a_stale_lock_one_takes_it(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock that another run has taken over meanwhile is not thrown away as the stale one it was."""
     found = target.Target(str(world.backup), "")
-    stale = {**target._self(), "boot": "another"}
+    stale = {**target_lock._self(), "boot": "another"}
     world.ours("lock").write_text(json.dumps(stale))
-    real, other = target._check_stale, json.dumps({**target._self(), "host": "elsewhere"})
+    real, other = target_lock._check_stale, json.dumps({**target_lock._self(), "host": "elsewhere"})
 
     def overtaken(path: Path, mine: dict[str, Any]) -> Any:
         seen = real(path, mine)
         path.unlink()
         path.write_text(other)
-        monkeypatch.setattr(target, "_check_stale", real)
+        monkeypatch.setattr(target_lock, "_check_stale", real)
         return seen
 
-    monkeypatch.setattr(target, "_check_stale", overtaken)
-    with pytest.raises(ConflictError, match="works there"), target.announced(found):
+    monkeypatch.setattr(target_lock, "_check_stale", overtaken)
+    with pytest.raises(ConflictError, match="works there"), target_lock.announced(found):
         pass
     assert world.ours("lock").read_text() == other
 

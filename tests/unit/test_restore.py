@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import renaming, restore_copy, restore_layers, restore_paths, target
+from ansible_collections.homelab.repoman.plugins.module_utils import history, renaming, restore_copy, restore_layers, restore_paths, target
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     ConflictError,
     NotKnownError,
@@ -48,9 +48,9 @@ def kept_times(world: BackupWorld) -> list[str]:
 
 def next_run(world: BackupWorld) -> str:
     """Make a run, in a second of its own, and return its time."""
-    before = set(target.kept_times(target.Target(str(world.backup), "")))
+    before = set(history.state_names(target.Target(str(world.backup), "")))
     assert world.sync()["changed"]
-    (when,) = set(target.kept_times(target.Target(str(world.backup), ""))) - before
+    (when,) = set(history.state_names(target.Target(str(world.backup), ""))) - before
     return when
 
 

@@ -1003,8 +1003,9 @@ def test_nothing_of_a_run_is_left_lying_about(world: BackupWorld) -> None:
     """Nothing of a run is left lying about."""
     world.init()
     assert sorted(os.listdir(world.backup / ".repoman")) in (
-        ["created", "mirror.toml", "stamps.json"],
-        ["created", "mirror.toml", "stamps.json", "work"],
+        ["created", "history.json", "mirror.toml", "stamps.json"],
+        ["created", "history.json", "mirror.toml", "stamps.json", "work"],
     )
-    assert sorted(os.listdir(world.state)) == ["lock", "manifests"]
+    assert sorted(os.listdir(world.state)) == ["lock", "manifests", "scratch", "units.lock"]
+    assert not os.listdir(world.state / "scratch")
     assert differences(world.repos / "plain", world.backup / "plain") == []

@@ -15,11 +15,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import target, watch
+from ansible_collections.homelab.repoman.plugins.module_utils import target, target_lock, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, InterruptedRunError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.target import Place, Target
@@ -166,28 +166,28 @@ def test_a_full_place_is_refused(place: Place) -> None:
 def test_a_second_run_is_refused_and_a_third_is_not(tmp_path: Path, marked: Target, me: Account) -> None:
     """A second run is refused, and a third, after it, is not."""
     state = tmp_path / "state"
-    with target.locked(marked, state, me), pytest.raises(ConflictError, match="another run"), target.locked(marked, state, me):
+    with target_lock.locked(marked, state, me), pytest.raises(ConflictError, match="another run"), target_lock.locked(marked, state, me):
         pass
-    with target.locked(marked, state, me):
+    with target_lock.locked(marked, state, me):
         pass
 
 
 def test_what_fails_under_the_lock_is_not_the_locks(tmp_path: Path, marked: Target, me: Account) -> None:
     """A process that cannot be made, while the lock is held, is not told as another run's work."""
-    with pytest.raises(BlockingIOError, match="temporarily"), target.locked(marked, tmp_path / "state", me):
+    with pytest.raises(BlockingIOError, match="temporarily"), target_lock.locked(marked, tmp_path / "state", me):
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def test_a_run_is_announced_on_the_target(marked: Target) -> None:
     """A run is announced on the target, and that goes with it."""
-    with target.announced(marked):
+    with target_lock.announced(marked):
         assert json.loads(marked.ours("lock").read_text())["pid"] == os.getpid()
     assert not list(marked.ours().glob("lock*"))
 
 
 def announcement(marked: Target) -> dict[str, object]:
     """Return what this process announces."""
-    with target.announced(marked):
+    with target_lock.announced(marked):
         its: dict[str, object] = json.loads(marked.ours("lock").read_text())
     return its
 
@@ -199,7 +199,7 @@ def test_the_announcement_of_a_dead_process_of_this_host_is_taken_over(marked: T
     its = announcement(marked)
     for change in ({"pid": process.pid}, {"boot": "an earlier one"}, {"started": "1"}):
         marked.ours("lock").write_text(json.dumps(its | change))
-        with target.announced(marked):
+        with target_lock.announced(marked):
             assert json.loads(marked.ours("lock").read_text()) != its | change
 
 
@@ -208,7 +208,7 @@ def test_an_announcement_that_may_be_true_is_left(marked: Target, change: dict[s
     """An announcement that may be true is left, and the run refused."""
     its = announcement(marked) | change
     marked.ours("lock").write_text(json.dumps(its))
-    with pytest.raises(ConflictError, match="works there") as caught, target.announced(marked):
+    with pytest.raises(ConflictError, match="works there") as caught, target_lock.announced(marked):
         pass
     assert caught.value.hints == [f"if that is certainly not so: rm {marked.ours('lock')}"]
     assert json.loads(marked.ours("lock").read_text()) == its
@@ -217,31 +217,8 @@ def test_an_announcement_that_may_be_true_is_left(marked: Target, change: dict[s
 def test_an_announcement_that_cannot_be_read_is_left(marked: Target) -> None:
     """An announcement that cannot be read is left, and the run refused."""
     marked.ours("lock").write_text("")
-    with pytest.raises(ConflictError, match="cannot be told"), target.announced(marked):
+    with pytest.raises(ConflictError, match="cannot be told"), target_lock.announced(marked):
         pass
-
-
-def test_names_are_times_and_go_up_whatever_the_clock_does() -> None:
-    """Names are times and go up whatever the clock does."""
-    assert target.kept_name(NOW, []) == "20261125T120000Z"
-    assert target.kept_name(NOW, ["20261125T120000Z"]) == "20261125T120001Z"
-    assert target.kept_name(NOW, ["20271231T235959Z", "20250101T000000Z"]) == "20280101T000000Z"
-
-
-def test_what_is_older_expires() -> None:
-    """What is older expires."""
-    times = ["20261001T000000Z", "20261026T115959Z", "20261026T120000Z", "20261125T110000Z"]
-    yesterday = (NOW - timedelta(days=1)).timestamp()
-    assert target.expired(times, NOW, yesterday, 30) == times[:2]
-    assert target.expired([], NOW, yesterday, 30) == []
-
-
-def test_nothing_expires_while_the_clock_cannot_be_right() -> None:
-    """Nothing expires while the clock cannot be right."""
-    times = ["20200101T000000Z", "20261125T110000Z"]
-    assert target.expired(times, NOW - timedelta(days=9), (NOW - timedelta(days=10)).timestamp(), 30) == []  # set back
-    assert target.expired(times, NOW + timedelta(days=90), NOW.timestamp(), 30) == []  # set forward, or long switched off
-    assert target.expired(times, NOW, 0.0, 30) == []  # no run is known
 
 
 def test_what_expired_is_removed_whatever_its_modes(tmp_path: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
