@@ -110,10 +110,10 @@ class RunLocks:
             since = self._read_since()
             busy = {name: since.get(name, "") for name in wanted if not self._try(fcntl.F_WRLCK, _unit(name))}
             self.held.update(name for name in wanted if name not in busy)
-            now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-            self._write_since(
-                {name: each for name, each in since.items() if name in busy} | self._still(since) | dict.fromkeys(self.held, now)
-            )
+            if noted:
+                now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+                others = {name: each for name, each in since.items() if name in busy} | self._still(since)
+                self._write_since(others | dict.fromkeys(self.held, now))
         return busy
 
     def _still(self, since: dict[str, str]) -> dict[str, str]:
