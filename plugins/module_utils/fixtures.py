@@ -12,8 +12,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils import mirror_git, source_files
 from ansible_collections.homelab.repoman.plugins.module_utils.git_environment import hardened_git_environment
@@ -56,14 +58,48 @@ def may_be_fixture(store: bytes, stores: Mapping[bytes, str], pointers: set[byte
     return store.rpartition(b"/")[2] not in {b".git", b".hg"} and work_tree_of(store, stores, pointers) is not None
 
 
-def is_tracked(
-    store: bytes, stores: Mapping[bytes, str], pointers: set[bytes], source: bytes, scratch: str, account: tuple[int, int] | None
-) -> bool:
-    """Tell whether the repository around a fixture tracks something in it.
+@dataclass
+class FixtureLookup:
+    """Tells which repositories of a unit are data of the repository around them: it tracks files in them.
 
     :param source: the unit's directory.
-    :param scratch: a path for a local directory, which is gone afterwards.
+    :param scratch: a local directory.
+    :param account: uid and gid that git runs as, if this process is root.
     """
+
+    source: bytes
+    scratch: str
+    account: tuple[int, int] | None = None
+    known: dict[bytes, bool] = field(default_factory=dict)
+
+    def is_data(self, store: bytes, stores: Mapping[bytes, str], pointers: set[bytes]) -> bool:
+        """Tell it of one repository; the repository around it is asked once.
+
+        :param stores: of the unit.
+        :param pointers: as :func:`work_tree_pointers` returns them.
+        """
+        if not may_be_fixture(store, stores, pointers):
+            return False
+        if store not in self.known:
+            scratch = os.path.join(self.scratch, f"tracked.{os.getpid()}.{threading.get_ident()}")
+            self.known[store] = _is_tracked(store, stores, pointers, self.source, scratch, self.account)
+        return self.known[store]
+
+    def data_among(self, stores: Mapping[bytes, str], candidates: Iterable[bytes], manifest: Manifest) -> set[bytes]:
+        """Return those of some repositories that are data.
+
+        :param manifest: with the unit's ``.git`` files.
+        """
+        named = [each for each in candidates if each.rpartition(b"/")[2] not in {b"", b".git", b".hg"}]
+        if not named:
+            return set()
+        pointers = work_tree_pointers(manifest)
+        return {each for each in named if self.is_data(each, stores, pointers)}
+
+
+def _is_tracked(
+    store: bytes, stores: Mapping[bytes, str], pointers: set[bytes], source: bytes, scratch: str, account: tuple[int, int] | None
+) -> bool:
     work_tree = work_tree_of(store, stores, pointers)
     if work_tree is None:
         return False

@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import subprocess
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +41,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
     shown,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.fixtures import FixtureLookup
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError, GitDirectory
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, journal
 from ansible_collections.homelab.repoman.plugins.module_utils.repositories import find_stores, innermost, kind_in, owns
@@ -141,6 +142,7 @@ class Changes:
     :param frozen: repositories that have such a directory or were lost, and stay as the mirror has them: it is whole, and what is not seen
         may be needed.
     :param notes: what is to be said of the unit.
+    :param fixtures: tells which repositories are data of another.
     """
 
     unit: Unit
@@ -157,9 +159,10 @@ class Changes:
     unread: list[RepomanError] = field(default_factory=list)
     frozen: frozenset[bytes] = frozenset()
     notes: list[str] = field(default_factory=list)
+    fixtures: FixtureLookup | None = None
 
     def __post_init__(self) -> None:
-        self._passing = _Passing(self.now)
+        self._passing = _Passing(self.now, self.fixtures)
 
     @property
     def total(self) -> int:
@@ -300,9 +303,10 @@ def plan(
             )
         now = _filled(now, held, shut, stores, frozen, _beside(now, settings, unit, "filled"))
     problems: list[RepomanError] = [*closed.values()]
+    lookup = FixtureLookup(os.fsencode(unit.source), settings.scratch, settings.account)
     notes: list[str] = []
     if not first and not unit.loose:
-        lost, notes = _find_vanished(unit, now, held, settings)
+        lost, notes = _lost(unit, now, held, settings, lookup)
         if lost:
             problems += [vanished_stores.describe(unit, each) for each in lost]
             frozen |= vanished_stores.kept_stores(held, lost)
@@ -319,6 +323,7 @@ def plan(
         unread=problems,
         frozen=frozen,
         notes=notes,
+        fixtures=lookup,
     )
     for what, _path in changes.items():
         if what == "created":
@@ -330,15 +335,9 @@ def plan(
     return changes
 
 
-def _find_vanished(unit: Unit, now: Manifest, held: Manifest, settings: Settings) -> tuple[list[Vanished], list[str]]:
+def _lost(unit: Unit, now: Manifest, held: Manifest, settings: Settings, lookup: FixtureLookup) -> tuple[list[Vanished], list[str]]:
     """Return the repositories that a unit lost, and notes on those that were removed."""
-    source = os.fsencode(unit.source)
-
-    def is_data(store: bytes, stores: Mapping[bytes, str], pointers: set[bytes]) -> bool:
-        scratch = os.path.join(settings.scratch, f"tracked.{os.getpid()}.{threading.get_ident()}")
-        return fixtures.is_tracked(store, stores, pointers, source, scratch, settings.account)
-
-    lost, removed = vanished_stores.find_vanished(held, now, source, is_data, unit.rules)
+    lost, removed = vanished_stores.find_vanished(held, now, lookup, unit.rules)
     if settings.lose_repositories:
         return [], []
     return lost, [f"the repository {shown(each)} is gone from the source; its mirror was moved to what is kept" for each in removed]
@@ -502,8 +501,8 @@ class _Passing:
     :param now: what the source has; it is only looked at for paths that may be such.
     """
 
-    def __init__(self, now: Manifest) -> None:
-        self.now = now
+    def __init__(self, now: Manifest, lookup: FixtureLookup | None = None) -> None:
+        self.now, self.lookup = now, lookup
 
     @cached_property
     def stores(self) -> dict[bytes, str]:
@@ -526,7 +525,7 @@ class _Passing:
         if store is None:
             return False
         if kind_in(self.stores, store, path) == "passing":
-            return True
+            return self.lookup is None or not self.lookup.data_among(self.stores, [store], self.now)
         return self.stores[store] == "hg" and store in self.under_way and journal(path[len(store) + 1 :] if store else path)
 
 
@@ -645,6 +644,7 @@ class _Task:
         )
         self.say("scanning")
         self.stores = find_stores(self.changes.now)
+        self._leave_out_fixtures()
         found = self._repositories()
         repositories: list[GitDirectory | HgDirectory] = []
         for each in found:
@@ -654,6 +654,9 @@ class _Task:
             except RepomanError as error:
                 if isinstance(error, BusyError | UnreadableError) or not (changes.first or isinstance(error, DamagedError)):
                     raise
+                if self._is_fixture(each):
+                    self._leave_to_plain(each)
+                    continue
                 self.unreadable.append(error)
                 self.damaged.append(each)
                 if changes.first or not each.have:  # a mirror as damaged is better than none
@@ -717,6 +720,47 @@ class _Task:
 
     def _ours(self, store: bytes, entry: Entry) -> bool:
         return owns(self.stores, store, entry)
+
+    def _leave_out_fixtures(self) -> None:
+        """Treat repositories that another one tracks as what they are to it: files."""
+        lookup = self.changes.fixtures
+        if lookup is None or not self.stores:
+            return
+        differing = set(self.stores) if self.changes.looked else set()
+        if not differing:
+            stores = (self._store(directory) for directory, _pairs in differences(self.changes.before, self.changes.now))
+            differing = {each for each in stores if each is not None}
+        for each in lookup.data_among(self.stores, differing - self.changes.frozen, self.changes.now):
+            del self.stores[each]
+
+    def _is_fixture(self, repository: GitDirectory | HgDirectory) -> bool:
+        """Tell whether a repository that is not sound is data of the one around it: its mirror was never sound either."""
+        store = repository.path
+        if not fixtures.may_be_fixture(store, self.stores, fixtures.work_tree_pointers(self.changes.now)):
+            return False
+        if not isinstance(repository, GitDirectory) or repository.prefix + b"HEAD" not in repository.have:
+            return True
+        top = os.fsencode(self.settings.mirror(self.unit))
+        copier = Copier(top, top, kept=None, work=os.fsencode(self.settings.scratch), new=True)
+        try:
+            nested = frozenset(self.stores) - {store}
+            mirrored = GitDirectory(
+                store, copier, have={}, seen={}, nested=nested, proof=repository.proof, tries=1, far=False, account=self.settings.account
+            )
+            return bool(mirrored.check())
+        except (RepomanError, FileNotFoundError, NotADirectoryError):
+            return True
+        finally:
+            copier.close()
+
+    def _leave_to_plain(self, repository: GitDirectory | HgDirectory) -> None:
+        """Mirror as files what is data, and remove what was copied of it that the scan did not see."""
+        del self.stores[repository.path]
+        if isinstance(repository, GitDirectory):
+            for path in repository.objects.keys() - repository.seen.keys() - repository.have.keys():
+                self.copier.set_aside(path, None)
+        where = shown(os.path.join(os.fsencode(self.unit.source), repository.path))
+        self.copier.note(f"{where} looks like a repository and is not a sound one; it is mirrored as files of the work tree it lies in")
 
     def _repositories(self) -> list[GitDirectory | HgDirectory]:
         if not self.stores or self.copier is None:
@@ -957,7 +1001,7 @@ def _passing_paths(unit: Unit) -> Iterator[bytes]:
     """Yield what of a unit is never mirrored; nothing where it cannot be read, which rsync says."""
     with suppress(OSError, UnreadableError):
         now = Manifest(b"".join(walk(os.fsencode(unit.source), loose=unit.loose, closed={})))
-        passes = _Passing(now)
+        passes = _Passing(now, FixtureLookup(os.fsencode(unit.source), tempfile.gettempdir()))
         yield from (entry.path for entry in now.entries() if passes(entry.path))
 
 

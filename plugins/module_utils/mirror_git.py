@@ -23,6 +23,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils import git_formats
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, read_source, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.git_copy import Damage, ObjectCopy
@@ -50,8 +51,10 @@ worktrees that people keep in a bare repository."""
 PROVEN = frozenset({b"HEAD", b"refs", b"logs", b"packed-refs", b"index", b"shallow", b"worktrees", b"reftable"})
 """What of a git directory ``git fsck`` looks at."""
 
-PUBLISHED = {b"config": 0, b"objects": 1, b"shallow": 2, b"packed-refs": 3, b"refs": 4, b"worktrees": 5, b"HEAD": 6}
-LAST_RANK = 7
+PUBLISHED = {b"config": 0, b"objects": 1, b"shallow": 2, b"reftable": 2, b"packed-refs": 3, b"refs": 4, b"worktrees": 5, b"HEAD": 6}
+PLAIN_RANK = 7
+LAST_RANK = 8
+NO_GIT = "git is not installed"
 
 LOOSE_OBJECT = len(b"objects/00/") + 38
 """Length of the path of an object that is a file of its own, where objects are named by SHA-1: nearly all paths are such."""
@@ -154,12 +157,18 @@ class GitDirectory:
         self.damage: dict[bytes, Damage] = {}
         self.stay: set[bytes] = set()
         """Paths that the mirror keeps as it has them, although the source has others or none."""
+        self.unproven = ""
 
     @property
     def algorithm(self) -> str:
         """The hash that names objects."""
         config = self.staged.get(self.prefix + b"config", (None, b""))[1] or b""
         return "sha256" if _SHA256.search(config) else "sha1"
+
+    @property
+    def where(self) -> str:
+        """Where it is in the source, to be shown."""
+        return shown(os.path.join(self.copier.source_path, self.path).rstrip(b"/"))
 
     def _is(self, path: bytes, kind: str) -> bool:
         return kind_of(path[len(self.prefix) :]) == kind
@@ -196,16 +205,19 @@ class GitDirectory:
                     }
             if not problem:
                 self.put_off = bool(self.unreadable or self.damage) or not known <= self.listed.keys()
+                if self.unproven:
+                    if state != last and self._is_torn():
+                        last, problem = state, "its tables of references were being rewritten"
+                        continue
+                    self.copier.note(f"{self.where} is mirrored as it is, and cannot be proven here: {self.unproven}")
                 return
             if state == last:
-                where = shown(os.path.join(self.copier.source_path, self.path))
                 problem = "; ".join([*(each.message[:-1] for each in [*self.unreadable.values()][:1]), problem])
-                raise DamagedError(f"{where} is damaged: {problem}.", f"git -C '{where}' fsck")
+                raise DamagedError(f"{self.where} is damaged: {problem}.", f"git -C {shell_word(self.where)} fsck")
             last = state
             known |= self.listed.keys()
-        where = shown(os.path.join(self.copier.source_path, self.path))
         raise BusyError(
-            f"{where} was being written all the while ({self.tries} tries: {problem}); its mirror is as it was.", "run it again later"
+            f"{self.where} was being written all the while ({self.tries} tries: {problem}); its mirror is as it was.", "run it again later"
         )
 
     def stage(self) -> None:
@@ -249,6 +261,8 @@ class GitDirectory:
 
     def _reading_order(self, path: bytes) -> tuple[int, bytes]:
         first = path[len(self.prefix) :].partition(b"/")[0]
+        if first == b"reftable" or b"/reftable/" in path:
+            return (5 if not path.endswith(b"/tables.list") else -1), path
         return {b"refs": 0, b"HEAD": 1, b"logs": 2, b"worktrees": 3}.get(first, 4), path
 
     def _walk(self, start: bytes, skip: frozenset[bytes], *, missing: bool = False) -> Iterable[Entry]:
@@ -325,6 +339,10 @@ class GitDirectory:
         :param full: let it look at the objects' contents too.
         :return: nothing if all is there, or what git said.
         """
+        config = self.staged.get(self.prefix + b"config", (None, b""))[1] or b""
+        self.unproven = git_formats.unknown_format(config)
+        if self.unproven:
+            return ""
         borrowed = self._alternates()
         if odd := odd_alternate(borrowed):
             return odd
@@ -341,6 +359,8 @@ class GitDirectory:
                 and (first in PROVEN or first.startswith(b"sharedindex.") or inner == b"info/grafts")
             ):
                 _put(os.path.join(base, inner), data)
+                if git_formats.is_index(inner):
+                    git_formats.add_index_hash(os.path.join(base, inner), "sha256" if b"sha256" in config else "sha1")
         head = self.staged.get(self.prefix + b"HEAD")
         if head is not None and head[0].kind == "l":  # as git once made it, and still reads it
             _put(os.path.join(base, b"HEAD"), b"ref: " + head[0].link + b"\n")
@@ -360,7 +380,6 @@ class GitDirectory:
             self._farm(objects, derived=derived)
         else:
             objects = os.path.join(self.copier.top_path, self.prefix, b"objects")
-        config = self.staged.get(self.prefix + b"config", (None, b""))[1] or b""
         with open(os.path.join(self.proof, "config"), "w", encoding="ascii") as file:
             file.write(own_config(config, derived=bool(borrowed or (derived and wanted))))
         environment = {**git_environment(self.proof), "GIT_OBJECT_DIRECTORY": os.fsdecode(objects)}
@@ -369,8 +388,21 @@ class GitDirectory:
             environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.fsdecode(b":".join(quoted))
         how = "--full" if full else "--connectivity-only"
         problem = run_git(["fsck", how, "--no-dangling", "--no-progress"], environment, self.account, self.proof)
+        if problem == NO_GIT:
+            self.unproven, problem = NO_GIT, ""
+        elif problem and git_formats.UNKNOWN.search(os.fsencode(problem)):
+            self.unproven, problem = f"{git_formats.git_version()} does not know it: {problem}", ""
         shutil.rmtree(self.proof, ignore_errors=True)
         return problem
+
+    def _is_torn(self) -> bool:
+        """Tell whether the list of tables of references names one that was not read: git wrote tables meanwhile."""
+        for path, (_entry, data) in self.staged.items():
+            if path.endswith(b"reftable/tables.list") and data is not None:
+                directory = path.rpartition(b"/")[0] + b"/"
+                if any(directory + line not in self.staged for line in data.splitlines() if line):
+                    return True
+        return False
 
     def _dangling(self) -> set[bytes]:
         """Return the symbolic references that name no reference, such as a remote's HEAD after a branch was renamed: no object is lost by them."""
@@ -463,8 +495,11 @@ class GitDirectory:
         return None if read is None else read[1]
 
     def _publishing_rank(self, path: bytes) -> int:
-        first = path[len(self.prefix) :].partition(b"/")[0]
-        return PUBLISHED.get(first, LAST_RANK)
+        inner = path[len(self.prefix) :]
+        if inner.endswith(b"reftable/tables.list"):
+            return LAST_RANK
+        first = inner.partition(b"/")[0]
+        return PUBLISHED.get(first, PLAIN_RANK)
 
     def remove(self) -> None:
         """Remove objects that the source has no more, unless a collection of garbage may be under way."""
@@ -588,7 +623,7 @@ def own_config(config: bytes, *, derived: bool) -> str:
             continue
         key, _equals, value = stripped.partition(b"=")
         key = key.strip().lower()
-        if section.startswith(b"[extensions]") and key in wanted and re.fullmatch(rb"[\w.-]+", value.strip()):
+        if section.startswith(b"[extensions]") and key in wanted and re.fullmatch(rb"[\w.-]+", value.strip()) and value.strip() != b"files":
             wanted[key] = value.strip().decode()
         if section.startswith(b'[remote "') and key == b"promisor" and value.strip().lower() in {b"true", b"", b"yes", b"on", b"1"}:
             promised = True
@@ -631,8 +666,8 @@ def run_git(arguments: list[str], environment: dict[str, str], account: tuple[in
             timeout=GIT_SECONDS,
             **give(directory, account),
         )
-    except FileNotFoundError as error:
-        raise RepomanError("git is not installed, so mirrors of git repositories cannot be proven whole.", "install git") from error
+    except FileNotFoundError:
+        return NO_GIT
     except subprocess.TimeoutExpired:
         return "git did not come to an end"
     if not done.returncode:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.homelab.repoman.plugins.module_utils import fixtures
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
+from ansible_collections.homelab.repoman.plugins.module_utils.fixtures import FixtureLookup
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.repositories import find_stores, innermost, kind_in
@@ -49,32 +50,27 @@ class Vanished:
 
 
 def find_vanished(
-    before: Manifest,
-    now: Manifest,
-    source: bytes,
-    is_data: Callable[[bytes, Mapping[bytes, str], set[bytes]], bool],
-    rules: TreeRules | None = None,
+    before: Manifest, now: Manifest, lookup: FixtureLookup, rules: TreeRules | None = None
 ) -> tuple[list[Vanished], list[bytes]]:
     """Return the repositories that were lost, and those that were removed as any directory may be.
 
-    :param source: the unit's directory.
-    :param is_data: tells of a directory in a work tree, with the unit's repositories and its ``.git`` files, whether it is a fixture.
+    :param lookup: tells which of them are data.
     :param rules: what the unit leaves out: a repository that is excluded is not lost.
     :raises BusyError: one is there after all.
     """
     held, found = find_stores(before), find_stores(now)
     missing = sorted(held.keys() - found.keys())
     if missing and rules is not None:
-        missing = [store for store in missing if not rules.leaves_out(source, store)]
+        missing = [store for store in missing if not rules.leaves_out(lookup.source, store)]
     if not missing or now.count() <= 1:
         return [], []
-    search = _Search(before, now, source, held, found, missing)
+    search = _Search(before, now, lookup.source, held, found, missing)
     lost: list[Vanished] = []
     removed: list[bytes] = []
     for store in missing:
         if any(not each.partial and _is_in(store, each.root) for each in lost):
             continue
-        if fixtures.may_be_fixture(store, held, search.pointers) and is_data(store, held | found, search.pointers):
+        if lookup.is_data(store, held | found, search.pointers):
             continue
         verdict = search.judge(store)
         if verdict is None:
