@@ -649,23 +649,7 @@ class _Task:
         repositories: list[GitDirectory | HgDirectory] = []
         for each in found:
             self.say("copying objects")
-            try:
-                each.bring()
-            except RepomanError as error:
-                if isinstance(error, BusyError | UnreadableError) or not (changes.first or isinstance(error, DamagedError)):
-                    raise
-                if self._is_fixture(each):
-                    self._leave_to_plain(each)
-                    continue
-                self.unreadable.append(error)
-                self.damaged.append(each)
-                if changes.first or not each.have:  # a mirror as damaged is better than none
-                    repositories.append(each)
-            else:
-                self.unreadable += each.unreadable.values()
-                if isinstance(each, GitDirectory) and (damage := each.damage_error()):
-                    self.unreadable.append(damage)
-                    self.damaged.append(each)
+            if self._bring(each):
                 repositories.append(each)
         self.say("copying")
         for each in repositories:
@@ -679,6 +663,29 @@ class _Task:
         if changes.first:
             self._put_in_place(top)
         return self._finish(copier)
+
+    def _bring(self, repository: GitDirectory | HgDirectory) -> bool:
+        """Let a repository do what it can before its mirror changes; tell whether the rest is to be done."""
+        error: RepomanError | None = None
+        try:
+            repository.bring()
+        except RepomanError as failure:
+            if isinstance(failure, BusyError | UnreadableError) or not (self.changes.first or isinstance(failure, DamagedError)):
+                raise
+            error = failure
+        damage = repository.damage_error() if error is None and isinstance(repository, GitDirectory) else None
+        if (error or damage) and self._is_fixture(repository):
+            self._leave_to_plain(repository)
+            return False
+        if error is not None:
+            self.unreadable.append(error)
+            self.damaged.append(repository)
+            return self.changes.first or not repository.have  # a mirror as damaged is better than none
+        self.unreadable += repository.unreadable.values()
+        if damage is not None:
+            self.unreadable.append(damage)
+            self.damaged.append(repository)
+        return True
 
     def _take(self, repositories: list[GitDirectory | HgDirectory]) -> None:
         """Take over what the mirrors of repositories hold now, and make one what is one file in the source."""

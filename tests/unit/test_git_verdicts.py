@@ -214,6 +214,25 @@ def test_a_fixture_is_data(world: BackupWorld, path: str, tracked: bool) -> None
     assert not world.differences()
 
 
+@pytest.mark.parametrize("tracked", [True, False])
+def test_a_fixture_with_damaged_objects_is_data(world: BackupWorld, tracked: bool) -> None:
+    """Also where only the contents of an object are wrong, from the first run on or later."""
+    fixture = fixture_at(world, "t/bad.git", tracked=False, sound=True)
+    objects = sorted(each for each in (fixture / "objects").rglob("*") if each.is_file())
+    objects[0].chmod(0o644)
+    objects[0].write_bytes(b"")
+    if tracked:
+        git(world.repos / "a", "add", "-A")
+        git(world.repos / "a", "commit", "-q", "-m", "fixture")
+    line = line_of(world.init())
+    assert line["action"] == "synced", line
+    settle(world)
+    for each in objects[1:]:
+        each.chmod(0o644)
+        each.write_bytes(b"rotten")
+    settle(world)
+
+
 def test_a_fixture_of_a_mercurial_work_tree(world: BackupWorld) -> None:
     """The same where hg tracks it."""
     repository = world.hg("a")
