@@ -45,6 +45,11 @@ ATTEMPTS = 3
 NAME_MAX = 255
 LEASE_SECONDS = 2.0
 """How long a file on which a program has a lease is waited for."""
+NO_SPECIALS = "devices, pipes or sockets cannot be made on the target"
+NO_HARD_LINKS = "hard links cannot be made on the target"
+NO_OWNERS = "owners cannot be kept on the target"
+NO_MODES = "modes cannot be kept on the target"
+NO_XATTRS = "extended attributes or access lists cannot be kept on the target"
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -570,7 +575,7 @@ class Copier:
         except OSError as error:
             if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS}:
                 raise
-            self.note("devices, pipes or sockets cannot be made on the target")
+            self.note(NO_SPECIALS)
             return
         self._finish(temporary, entry, old)
 
@@ -594,7 +599,7 @@ class Copier:
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
-                self.note("hard links cannot be made on the target")
+                self.note(NO_HARD_LINKS)
                 return False
         self.place(temporary, entry.path, old)
         self.count(1)
@@ -822,7 +827,7 @@ class Copier:
         except OSError as error:
             if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EINVAL}:
                 raise
-            self.note("modes cannot be kept on the target")
+            self.note(NO_MODES)
 
     def _owner(self, made: os.stat_result, uid: int, gid: int) -> tuple[int, int]:
         """Return what is to be changed of a thing's owner, -1 for what is right or not ours to change."""
@@ -843,7 +848,7 @@ class Copier:
         except OSError as error:
             if error.errno not in {errno.EPERM, errno.EINVAL, errno.ENOTSUP}:
                 raise
-            self.note("owners cannot be kept on the target")
+            self.note(NO_OWNERS)
             return False
         return True
 
@@ -862,7 +867,7 @@ class Copier:
         except OSError as error:
             if error.errno not in {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA, errno.E2BIG, errno.ERANGE, errno.ENOSPC}:
                 raise
-            self.note("extended attributes or access lists cannot be kept on the target")
+            self.note(NO_XATTRS)
 
     def _attributes_of(self, where: int | bytes, options: dict[str, Any]) -> dict[str, bytes]:
         found = {}

@@ -14,8 +14,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -58,7 +56,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     entry_of,
     pack,
     rewrite,
-    scan,
     told,
     unpack,
     walk,
@@ -162,7 +159,7 @@ class Changes:
     fixtures: FixtureLookup | None = None
 
     def __post_init__(self) -> None:
-        self._passing = _Passing(self.now, self.fixtures)
+        self._passing = TransientFilter(self.now, self.fixtures)
 
     @property
     def total(self) -> int:
@@ -495,7 +492,7 @@ def mirror(wanted: Sequence[Changes], settings: Settings, tally: Tally) -> Itera
         os.umask(umask)
 
 
-class _Passing:
+class TransientFilter:
     """Tells of a path of a unit whether it is a repository's lock, or a file of it that is not whole yet, which is never mirrored.
 
     :param now: what the source has; it is only looked at for paths that may be such.
@@ -506,6 +503,7 @@ class _Passing:
 
     @cached_property
     def stores(self) -> dict[bytes, str]:
+        """The unit's repositories."""
         return find_stores(self.now)
 
     @cached_property
@@ -519,6 +517,7 @@ class _Passing:
         return found
 
     def __call__(self, path: bytes) -> bool:
+        """Tell whether a path is never mirrored."""
         if not _MAY_PASS.search(path):
             return False
         store = innermost(self.stores, path.rpartition(b"/")[0])
@@ -969,77 +968,3 @@ class _Task:
                 if directory in parents:
                     found -= {entry.path for entry in unpack(directory, block)}
         return sorted(found)
-
-
-def verify(unit: Unit, settings: Settings, ours: Iterable[bytes] = ()) -> list[str]:
-    """Compare contents of source and mirror, and let git and hg check the mirror's repositories; changes nothing.
-
-    :param ours: of loose files, those that the mirror held; others on the target are none of it.
-    :return: what differs or is wrong, one line each, fit to be shown.
-    """
-    options = ["-n", "-a", "-H", "-c", "-i", "--numeric-ids", "--one-file-system"]
-    options += ["-X"] * settings.xattrs + ["-A"] * settings.acls
-    options += ["--exclude=/*/"] if unit.loose else ["--delete"]
-    options += ["--from0", "--exclude-from=-"]
-    command = ["rsync", *options, os.path.join(unit.source, ""), os.path.join(settings.mirror(unit), "")]
-    left_out = b"".join(_pattern(each) + b"\0" for each in _passing_paths(unit))
-    try:
-        done = subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, input=left_out, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise RepomanError("rsync is not installed, so contents cannot be compared.", "install rsync") from error
-    found = [shown(each) for each in done.stdout.splitlines() if each and not (unit.loose and each.endswith(b" ./"))]
-    if done.returncode:
-        found += [shown(each) for each in done.stderr.splitlines()[:SHOWN_ERRORS]]
-    if not unit.loose:
-        return found + _check(unit, settings)
-    source, target = os.fsencode(unit.source), os.fsencode(settings.mirror(unit))
-    return found + [f"*deleting   {shown(each)}" for each in sorted(ours) if _is_file(target, each) and not _is_file(source, each)]
-
-
-def _is_file(directory: bytes, name: bytes) -> bool:
-    """Tell whether there is something of that name that is no directory."""
-    try:
-        return not stat.S_ISDIR(os.lstat(os.path.join(directory, name)).st_mode)
-    except FileNotFoundError:
-        return False
-
-
-def _passing_paths(unit: Unit) -> Iterator[bytes]:
-    """Yield what of a unit is never mirrored; nothing where it cannot be read, which rsync says."""
-    with suppress(OSError, UnreadableError):
-        now = Manifest(b"".join(walk(os.fsencode(unit.source), loose=unit.loose, closed={})))
-        passes = _Passing(now, FixtureLookup(os.fsencode(unit.source), tempfile.gettempdir()))
-        yield from (entry.path for entry in now.entries() if passes(entry.path))
-
-
-def _pattern(path: bytes) -> bytes:
-    """Return the pattern by which rsync leaves out this one path."""
-    return b"/" + (re.sub(rb"([*?[\\])", rb"\\\1", path) if re.search(rb"[*?[]", path) else path)
-
-
-def _check(unit: Unit, settings: Settings) -> list[str]:
-    """Return what git and hg find wrong with the repositories of a mirror."""
-    path = settings.mirror(unit)
-    if not is_directory(path):
-        return []
-    held = scan(Unit(unit.name, path))
-    stores = find_stores(held)
-    top = os.fsencode(path)
-    copier = Copier(top, top, kept=None, work=os.fsencode(settings.scratch), new=True)
-    wrong = []
-    try:
-        for store, kind in stores.items():
-            proof = os.path.join(settings.scratch, f"check.{os.getpid()}.{id(copier)}")
-            if kind == "hg":
-                problem = HgDirectory(store, copier, have={}, seen={}, proof=proof, tries=1, account=settings.account).check()
-            else:
-                nested = frozenset(stores) - {store}
-                directory = GitDirectory(
-                    store, copier, have={}, seen={}, nested=nested, proof=proof, tries=1, far=False, account=settings.account
-                )
-                problem = directory.check()
-            if problem:
-                wrong.append(f"{shown(os.path.join(top, store))}: {problem}")
-    finally:
-        copier.close()
-    return wrong

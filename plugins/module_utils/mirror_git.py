@@ -59,6 +59,11 @@ NO_GIT = "git is not installed"
 LOOSE_OBJECT = len(b"objects/00/") + 38
 """Length of the path of an object that is a file of its own, where objects are named by SHA-1: nearly all paths are such."""
 
+FSCK_OBJECTS = 1
+"""The exit status of ``git fsck`` if it objects to objects, and none is missing."""
+FORM = re.compile(rb"error in (commit|tree|blob|tag) [0-9a-f]+: \w+: ")
+"""How ``git fsck`` objects to what is in an object that is as its name says."""
+
 _PASSING = re.compile(rb"\.lock$|^gc\.pid$|^packed-refs\.new$|^objects/(.*/)?(tmp_|\.tmp-|incoming-)")
 _SUFFIX = re.compile(rb"\.(lock|new)$")
 _BORROWED = re.compile(rb"[0-9a-f]{2}|pack|info")
@@ -154,6 +159,7 @@ class GitDirectory:
         self.object_directories: dict[bytes, Entry] = {}
         self.unreadable: dict[bytes, UnreadableError] = {}
         self.put_off = True
+        self.excused: list[bytes] = []
         self.damage: dict[bytes, Damage] = {}
         self.stay: set[bytes] = set()
         """Paths that the mirror keeps as it has them, although the source has others or none."""
@@ -387,7 +393,8 @@ class GitDirectory:
             quoted = (b'"' + each.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for each in borrowed)
             environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.fsdecode(b":".join(quoted))
         how = "--full" if full else "--connectivity-only"
-        problem = run_git(["fsck", how, "--no-dangling", "--no-progress"], environment, self.account, self.proof)
+        excused = self.excused if full else None
+        problem = run_git(["fsck", how, "--no-dangling", "--no-progress"], environment, self.account, self.proof, excused=excused)
         if problem == NO_GIT:
             self.unproven, problem = NO_GIT, ""
         elif problem and git_formats.UNKNOWN.search(os.fsencode(problem)):
@@ -654,8 +661,19 @@ def give(directory: str, account: tuple[int, int] | None) -> dict[str, Any]:
     return {"user": account[0], "group": account[1], "extra_groups": []}
 
 
-def run_git(arguments: list[str], environment: dict[str, str], account: tuple[int, int] | None, directory: str) -> str:
-    """Run git; return nothing if it is content, or the first of what it said."""
+def run_git(
+    arguments: list[str],
+    environment: dict[str, str],
+    account: tuple[int, int] | None,
+    directory: str,
+    *,
+    excused: list[bytes] | None = None,
+) -> str:
+    """Run git; return nothing if it is content, or the first of what it said.
+
+    :param excused: takes what git objects to in the form of objects that are whole, such as a commit of many years ago without a space
+        before an address; that is no problem then.
+    """
     try:
         done = subprocess.run(
             ["git", *arguments],
@@ -673,6 +691,11 @@ def run_git(arguments: list[str], environment: dict[str, str], account: tuple[in
     if not done.returncode:
         return ""
     said = [each for each in (done.stderr + b"\n" + done.stdout).splitlines() if each and not each.startswith((b"notice", b"dangling"))]
+    if excused is not None and done.returncode == FSCK_OBJECTS:
+        excused += [each for each in said if FORM.match(each)]
+        said = [each for each in said if not FORM.match(each) and not each.startswith(b"warning in ")]
+        if excused and not said:
+            return ""
     return f"git fsck says {shown(b'; '.join(said[:2]))!r}" if said else f"git fsck failed ({done.returncode})"
 
 

@@ -25,7 +25,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils import backup, history, mirror, registry, scan, sync_guard, target, watch
+from ansible_collections.homelab.repoman.plugins.module_utils import (
+    backup,
+    copying,
+    history,
+    mirror,
+    registry,
+    scan,
+    sync_guard,
+    target,
+    watch,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup, escaped, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import MirrorError, make_private, movable, sizes
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
@@ -36,6 +46,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     UsageError,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror import Changes, Outcome, Settings, Tally
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_verify import verify
 from ansible_collections.homelab.repoman.plugins.module_utils.mounts import is_lost_and_found_at
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.runlog import RunLog
@@ -44,6 +55,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.show import Displa
 from ansible_collections.homelab.repoman.plugins.module_utils.sync_records import VOID, Records, last_run, usable_state
 from ansible_collections.homelab.repoman.plugins.module_utils.target import Stamp, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.target_lock import HISTORY, RunLocks, another_run, busy_error
+from ansible_collections.homelab.repoman.plugins.module_utils.tree_compare import Keeps
 from ansible_collections.homelab.repoman.plugins.module_utils.unit_rules import LEFT_OUT, LeftOut, read_left_out, warnings_of, with_rules
 
 STAMP_SECONDS = 2.0
@@ -307,8 +319,10 @@ class Job:
                         return work.line
                     with _compared(work):
                         ours = backup.loose_names(self.state, self.target)[0] if unit.loose else ()
-                        work.line["differences"] = mirror.verify(unit, settings, ours)
-                        work.line["action"] = "differs" if work.line["differences"] else "same"
+                        found = verify(unit, settings, ours, keeps=self._keeps(unit), idle=self.params["patience"])
+                        work.line |= {"differences": found.differences, "notes": found.notes}
+                        work.line["action"] = "differs" if found.differences else "same"
+                        self.warnings += warnings_of(unit, found.skipped, (), shell_word(unit.name))
                     report((unit.name, work.line))
                     return work.line
 
@@ -321,6 +335,18 @@ class Job:
                     "steps": [],
                     "warnings": self.backup.warnings + self.warnings,
                 }
+
+    def _keeps(self, unit: Unit) -> Keeps:
+        """Return what the target can keep of a unit, as earlier runs found."""
+        told = self.records.told.get(unit.name, [])
+        return Keeps(
+            owners=os.geteuid() == 0 and copying.NO_OWNERS not in told,
+            modes=copying.NO_MODES not in told,
+            hard_links=copying.NO_HARD_LINKS not in told,
+            specials=copying.NO_SPECIALS not in told,
+            xattrs=self.params["xattrs"] and copying.NO_XATTRS not in told,
+            acls=self.params["acls"] and copying.NO_XATTRS not in told,
+        )
 
     # ---- which units -----------------------------------------------------------------------------------------------------------
 

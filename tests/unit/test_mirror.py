@@ -27,6 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils import contents, m
 from ansible_collections.homelab.repoman.plugins.module_utils import scan as scanning
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import passing
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_verify import verify
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit, rewrite, scan, scan_one
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -364,7 +365,7 @@ def test_stale_locks_are_left_out_of_all(place: Place) -> None:
         assert sorted(planned) == sorted(map(os.fsencode, wanted))
     assert place.sync()["work"].state == "synced"
     nothing_left()
-    assert [mirror.verify(unit, place.options()) for unit in place.units()] == [[], []]
+    assert [verify(unit, place.options()).differences for unit in place.units()] == [[], []]
     assert not (place.target / "work/odd[*]/.git/index.lock").exists()
     shutil.rmtree(place.target / "work")
     assert place.sync()["work"].state == "synced"
@@ -430,7 +431,7 @@ def test_a_reference_to_nothing_is_no_damage(place: Place) -> None:
     shutil.rmtree(place.target / "work")
     git(source, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/master")
     place.settled()
-    assert mirror.verify(Unit("work", str(source)), place.options()) == []
+    assert verify(Unit("work", str(source)), place.options()).differences == []
 
 
 def test_verify(place: Place) -> None:
@@ -447,7 +448,7 @@ def test_verify(place: Place) -> None:
         Unit("other", str(place.repos / "other")),
         Unit("loose files", str(place.repos), loose=True),
     )
-    assert [mirror.verify(each, options) for each in (work, other, loose)] == [[], [], []]
+    assert [verify(each, options).differences for each in (work, other, loose)] == [[], [], []]
     blob = git(source, "rev-parse", "HEAD:one").strip()
     mirrored = place.target / "work/.git/objects" / blob[:2] / blob[2:]
     mirrored.chmod(0o644)
@@ -457,11 +458,11 @@ def test_verify(place: Place) -> None:
     (place.target / "loose").write_text("other")
     log = place.target / "other/.hg/store/00manifest.i"
     log.write_bytes(b"\0" * log.stat().st_size)
-    found = mirror.verify(work, options)
+    found = verify(work, options).differences
     assert any(blob[2:] in each for each in found)
     assert any("git fsck says" in each for each in found)
-    assert any("hg verify says" in each for each in mirror.verify(other, options))
-    assert any("loose" in each for each in mirror.verify(loose, options))
+    assert any("hg verify says" in each for each in verify(other, options).differences)
+    assert any("loose" in each for each in verify(loose, options).differences)
     assert mirrored.read_bytes() == b"x" * before.st_size
 
 
@@ -480,7 +481,7 @@ def test_units_are_verified_at_once(place: Place, tmp_path: Path, monkeypatch: p
     (programs / "hg").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(lambda unit: mirror.verify(unit, place.options()), units)) == [[], []]
+        assert list(pool.map(lambda unit: verify(unit, place.options()).differences, units)) == [[], []]
     assert len(set(begun.read_text().splitlines())) == 2
 
 
@@ -529,7 +530,7 @@ def test_nothing_a_repository_configures_runs(place: Place, tmp_path: Path) -> N
         for name, outcome in outcomes.items():
             assert outcome.state in {"synced", "up to date"} or name == "pointing", outcome.error
         for unit in place.units():
-            mirror.verify(unit, place.options())
+            verify(unit, place.options())
         assert not trap.exists(), trap.read_text()
         for each in ("one", "sub/one"):
             (work / each).write_text("changed")
@@ -1049,7 +1050,7 @@ def test_unreadable_directory_beside_a_repository(nobodys: Place, unprivileged: 
         assert git_problems(nobodys.target / "work") == ""
         assert (nobodys.target / "work/.git" / name / "file").exists()
         (unit / ".git/index.lock").touch()
-        assert "index.lock" not in str(mirror.verify(Unit("work", str(unit)), nobodys.options()))
+        assert "index.lock" not in str(verify(Unit("work", str(unit)), nobodys.options()).differences)
         (unit / ".git/index.lock").unlink()
         closed.chmod(0o755)
         nobodys.settled()

@@ -74,7 +74,7 @@ def test_a_mount_is_left_out_and_named_in_each_run(world: BackupWorld) -> None:
     """Every kind of run names it, not only the first."""
     with tmpfs(world.repos / "big/data"):
         world.write("big/data/precious")
-        for result in (world.init(), world.sync(), world.sync(check=True), world.sync(full=True)):
+        for result in (world.init(), world.sync(), world.sync(check=True), world.sync(full=True), world.sync(verify=True)):
             assert any(str(world.repos / "big/data") in each for each in result["warnings"]), result
         assert names(world) == {"file", "data"}
         assert actions(world.sync(verify=True)) == {"big": "same"}
@@ -192,6 +192,7 @@ def test_a_unit_that_is_a_mount_point_is_mirrored(world: BackupWorld) -> None:
         assert result["warnings"] == []
         assert git_problems(world.backup / "disk") == ""
         assert not (world.backup / "disk/lost+found").exists()
+        assert actions(world.sync(verify=True))["disk"] == "same"
 
 
 @needs_root
@@ -231,6 +232,7 @@ def test_mkfs_lost_and_found_is_nobodys(world: BackupWorld, where: str) -> None:
         assert set(actions(result)) == {"big"}
         assert result["warnings"] == []
     assert not (world.backup / "big/lost+found").exists()
+    assert actions(world.sync(verify=True)) == {"big": "same"}
 
 
 @needs_root

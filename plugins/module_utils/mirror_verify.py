@@ -1,0 +1,206 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Verify a mirror: compare all contents with the source, and let git and hg check its repositories. Changes nothing.
+
+A file system below a source may stop answering, and a container can write without end. So the work on a unit is given up on if nothing
+comes from it for a while, or if it takes longer than a limit; the error names the path.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, MirrorError, is_directory, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.fixtures import FixtureLookup
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror import Settings, TransientFilter
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import GitDirectory
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory
+from ansible_collections.homelab.repoman.plugins.module_utils.repositories import find_stores
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import LIST, Manifest, Unit, UnreadableError, Writer, walk
+from ansible_collections.homelab.repoman.plugins.module_utils.tree_compare import Keeps, TreeComparison
+from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeFilter, TreeRules
+
+TOTAL_SECONDS = 6 * 3600.0
+IDLE_SECONDS = 60.0
+POLL_SECONDS = 0.5
+
+
+@dataclass
+class Verdict:
+    """What verifying a unit came to.
+
+    :param differences: lines fit to be shown; if there are too many, the last one says how many more there are.
+    :param notes: what is worth knowing and is no difference.
+    :param skipped: directories that another file system is mounted on, which was not compared.
+    """
+
+    differences: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    skipped: list[bytes] = field(default_factory=list)
+
+
+class Pulse:
+    """The signs of life of a comparison.
+
+    :param idle: seconds without one after which it is given up on.
+    :param total: seconds that it may take.
+    """
+
+    def __init__(self, idle: float, total: float) -> None:
+        self.idle, self.deadline = idle, time.monotonic() + total
+        self.path = b""
+        self.last = time.monotonic()
+        self.is_paused = False
+
+    def beat(self, path: bytes) -> None:
+        """Note that the comparison has come to a path.
+
+        :raises MirrorError: it has taken too long.
+        """
+        self.path, self.last = path, time.monotonic()
+        if self.last > self.deadline:
+            raise MirrorError(f"comparing took too long and ended at {shown(path)!r}.", "run it again, for this one alone")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Allow silence inside a ``with``, while a program works that has a time limit of its own."""
+        self.is_paused = True
+        try:
+            yield
+        finally:
+            self.last = time.monotonic()
+            self.is_paused = False
+
+    def is_lost(self) -> bool:
+        """Tell whether nothing has come for too long."""
+        return not self.is_paused and time.monotonic() - self.last > self.idle
+
+
+def verify(
+    unit: Unit,
+    settings: Settings,
+    ours: Iterable[bytes] = (),
+    *,
+    keeps: Keeps | None = None,
+    idle: float = IDLE_SECONDS,
+    total: float = TOTAL_SECONDS,
+) -> Verdict:
+    """Compare a unit with its mirror.
+
+    :param ours: of loose files, those that the mirror held; others on the target are not its.
+    :param keeps: what the target can keep.
+    :raises MirrorError: it took too long, or nothing came from the source or the mirror any more.
+    """
+    pulse = Pulse(idle, total)
+    answer: queue.SimpleQueue[Verdict | BaseException] = queue.SimpleQueue()
+    keeps = keeps or Keeps(owners=os.geteuid() == 0, xattrs=settings.xattrs, acls=settings.acls)
+
+    def work() -> None:
+        try:
+            answer.put(_verify(unit, settings, frozenset(ours), keeps, pulse))
+        except BaseException as error:
+            answer.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    while True:
+        try:
+            came = answer.get(timeout=min(POLL_SECONDS, max(idle, 0.01)))
+        except queue.Empty:
+            if pulse.is_lost():
+                where = shown(os.path.join(os.fsencode(unit.source), pulse.path))
+                raise MirrorError(f"{where}: nothing came from it for {idle:g} s, so comparing was given up.") from None
+            continue
+        if isinstance(came, BaseException):
+            raise came
+        return came
+
+
+def _verify(unit: Unit, settings: Settings, ours: Collection[bytes], keeps: Keeps, pulse: Pulse) -> Verdict:
+    mirror = settings.mirror(unit)
+    if not is_directory(mirror):
+        return Verdict([f"there is no mirror of {shown(os.fsencode(unit.name))}"])
+    tree = TreeFilter(unit.rules)
+    closed: dict[bytes, UnreadableError] = {}
+    closed_of_mirror: dict[bytes, UnreadableError] = {}
+    base = os.path.join(settings.scratch, f"verify.{os.getpid()}.{threading.get_ident()}")
+    with ExitStack() as stack:
+        source_fd, mirror_fd = os.open(unit.source, LIST), os.open(mirror, LIST)
+        stack.callback(os.close, source_fd)
+        stack.callback(os.close, mirror_fd)
+        now = _scan(source_fd, f"{base}.source", unit, tree, closed, pulse)
+        held = _scan(mirror_fd, f"{base}.mirror", unit, TreeFilter(TreeRules()), closed_of_mirror, pulse)
+        stores = find_stores(now)
+        comparison = TreeComparison(
+            source_fd,
+            mirror_fd,
+            stores=stores,
+            keeps=keeps,
+            is_transient=TransientFilter(now, FixtureLookup(os.fsencode(unit.source), settings.scratch, settings.account)),
+            unread={*closed, *closed_of_mirror, *tree.skipped},
+            expected=(lambda path: path in ours) if unit.loose else lambda path: True,
+            beat=pulse.beat,
+        )
+        found = comparison.run(now, held)
+    verdict = Verdict(found.lines, skipped=tree.skipped)
+    verdict.differences += [error.message for error in (*closed.values(), *closed_of_mirror.values())]
+    if found.changed:
+        verdict.notes.append(f"{found.changed} paths changed while they were compared and were not judged")
+    if not unit.loose:
+        with pulse.paused():
+            _check_repositories(unit, settings, held, now, verdict)
+    if found.more:
+        verdict.differences.append(f"and {found.more} more")
+    return verdict
+
+
+def _scan(top: int, path: str, unit: Unit, tree: TreeFilter, closed: dict[bytes, UnreadableError], pulse: Pulse) -> Manifest:
+    with Writer(path) as writer:
+        for block in walk(top, loose=unit.loose, closed=closed, tree=tree):
+            writer.add(block)
+            pulse.beat(pulse.path)
+        return writer.finish()
+
+
+def _check_repositories(unit: Unit, settings: Settings, held: Manifest, now: Manifest, verdict: Verdict) -> None:
+    """Let git and hg check the repositories of a mirror."""
+    stores = find_stores(held)
+    top = os.fsencode(settings.mirror(unit))
+    scratch = os.path.join(settings.scratch, f"check.{os.getpid()}.{threading.get_ident()}")
+    lookup = FixtureLookup(os.fsencode(unit.source), settings.scratch, settings.account)
+    data = lookup.data_among(stores, stores, now)
+    copier = Copier(top, top, kept=None, work=os.fsencode(settings.scratch), new=True)
+    try:
+        for store, kind in sorted(stores.items()):
+            if store in data:
+                continue
+            where = shown(os.path.join(top, store))
+            repository = _repository(store, kind, stores, copier, scratch, settings)
+            problem = repository.check()
+            if problem:
+                verdict.differences.append(f"{where}: {problem}")
+            if unproven := getattr(repository, "unproven", ""):
+                verdict.notes.append(f"{where} cannot be proven here: {unproven}")
+            if excused := getattr(repository, "excused", ()):
+                verdict.notes.append(
+                    f"{where}: git's strict check objects to {len(excused)} old objects, as in the source: {shown(excused[0])}"
+                )
+    finally:
+        verdict.notes += sorted(copier.notes)
+        copier.close()
+
+
+def _repository(
+    store: bytes, kind: str, stores: dict[bytes, str], copier: Copier, scratch: str, settings: Settings
+) -> GitDirectory | HgDirectory:
+    if kind == "hg":
+        return HgDirectory(store, copier, have={}, seen={}, proof=scratch, tries=1, account=settings.account)
+    nested = frozenset(stores) - {store}
+    return GitDirectory(store, copier, have={}, seen={}, nested=nested, proof=scratch, tries=1, far=False, account=settings.account)

@@ -1,0 +1,295 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Compare a unit's source with its mirror, entry by entry and with all contents, and change nothing.
+
+Both sides are read through held descriptors: no link is followed, no pipe is waited for, a file is read up to the size it had when it
+was opened, and holes are not read. The source may be written meanwhile, so a difference only counts if what differs in the source is
+still as the scan saw it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from ansible_collections.homelab.repoman.plugins.module_utils.contents import SourceReadError, equal
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
+from ansible_collections.homelab.repoman.plugins.module_utils.repositories import innermost, kind_in, owns
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import TIMES, Entry, Manifest, aligned, entry_of, open_below, unpack
+from ansible_collections.homelab.repoman.plugins.module_utils.source_files import open_regular
+
+MAX_DIFFERENCES = 1000
+"""More are counted, not listed."""
+_GRANULARITIES = (100, 1000, 10**6, 10**7, 10**9, 2 * 10**9)
+"""Units in nanoseconds in which file systems keep times: NTFS, then others, exFAT, ext3, FAT."""
+_PARENT = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_SET_ID = stat.S_ISUID | stat.S_ISGID
+_TYPES = {"f": "f", "d": "d", "l": "L", "b": "D", "c": "D", "p": "S", "s": "S"}
+_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+_ALTERNATES = (b"alternates", b"http-alternates")
+
+
+@dataclass(frozen=True)
+class Keeps:
+    """What the target can keep of an entry; what it cannot is no difference.
+
+    :param owners: user and group.
+    :param modes: permissions.
+    :param hard_links: that two names are one file.
+    :param specials: devices, pipes and sockets.
+    :param xattrs: extended attributes, if they are mirrored.
+    :param acls: access lists, if they are mirrored.
+    """
+
+    owners: bool = True
+    modes: bool = True
+    hard_links: bool = True
+    specials: bool = True
+    xattrs: bool = False
+    acls: bool = False
+
+
+@dataclass
+class Differences:
+    """What differs: lines as rsync itemizes them, up to a number, and how many more there are.
+
+    :param changed: how many paths changed in the source while they were compared.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    more: int = 0
+    changed: int = 0
+
+    def add(self, line: str) -> None:
+        """Add a line, or count it."""
+        if len(self.lines) < MAX_DIFFERENCES:
+            self.lines.append(line)
+        else:
+            self.more += 1
+
+
+class TreeComparison:
+    """A comparison of two trees.
+
+    :param source: open directory of the unit.
+    :param mirror: open directory of its mirror.
+    :param stores: the unit's repositories, with their kinds.
+    :param is_transient: tells which paths are never mirrored.
+    :param unread: directories whose inside is not compared.
+    :param expected: tells of a path that only the mirror has whether it is the mirror's.
+    :param beat: is called with each path, and while a large file is read.
+    """
+
+    def __init__(
+        self,
+        source: int,
+        mirror: int,
+        *,
+        stores: Mapping[bytes, str],
+        keeps: Keeps,
+        is_transient: Callable[[bytes], bool],
+        unread: Container[bytes],
+        expected: Callable[[bytes], bool],
+        beat: Callable[[bytes], None],
+    ) -> None:
+        self.source, self.mirror, self.stores, self.keeps = source, mirror, stores, keeps
+        self.is_transient, self.unread, self.expected, self.beat = is_transient, unread, expected, beat
+        self.found = Differences()
+        self._links: tuple[dict[bytes, bytes], dict[bytes, bytes]] = ({}, {})
+
+    def run(self, now: Manifest, held: Manifest) -> Differences:
+        """Compare everything.
+
+        :param now: what the source has.
+        :param held: what the mirror has.
+        """
+        self._links = self._leaders(now), self._leaders(held)
+        one_sided: set[bytes] = set()
+        for directory, (new, old) in aligned(now, held):
+            if innermost(self.unread, directory) is not None or innermost(one_sided, directory) is not None:
+                continue
+            news = {entry.path: entry for entry in unpack(directory, new or b"")}
+            olds = {entry.path: entry for entry in unpack(directory, old or b"")}
+            for path in sorted(news.keys() | olds.keys()):
+                self.beat(path)
+                entry, mirrored = news.get(path), olds.get(path)
+                kinds = {each.kind if each is not None else "" for each in (entry, mirrored)}
+                if "d" in kinds and len(kinds) > 1:
+                    one_sided.add(path)
+                if entry is None or mirrored is None:
+                    self._one_sided(entry, mirrored)
+                elif not self.is_transient(path):
+                    self._compare(entry, mirrored)
+        return self.found
+
+    def _one_sided(self, entry: Entry | None, mirrored: Entry | None) -> None:
+        if entry is not None:
+            kind = _TYPES.get(entry.kind, "S")
+            if (kind in "DS" and not self.keeps.specials) or self.is_transient(entry.path) or self._is_derived(entry.path):
+                return
+            if self._is_unchanged(entry):
+                self.found.add(f"{'>' if kind == 'f' else 'c'}{kind}+++++++++ {shown(entry.path)}")
+        elif mirrored is not None and self.expected(mirrored.path) and not self._is_derived(mirrored.path):
+            if self._status(mirrored.path) is None:
+                self.found.add(f"*deleting   {shown(mirrored.path)}")
+            else:
+                self.found.changed += 1
+
+    def _compare(self, entry: Entry, mirrored: Entry) -> None:
+        store = innermost(self.stores, entry.parent) if entry.path else None
+        is_own = store is not None and owns(self.stores, store, entry)
+        if is_own and self._is_derived(entry.path):
+            return
+        if entry.kind != mirrored.kind:
+            if self._is_unchanged(entry):
+                self.found.add(f"c{_TYPES.get(entry.kind, 'S')}+++++++++ {shown(entry.path)}")
+            return
+        flags = self._flags(entry, mirrored, is_own=is_own or entry.path in self.stores)
+        try:
+            if entry.kind == "f" and entry.size == mirrored.size and not self._same_contents(entry.path):
+                flags["c"] = True
+            if (self.keeps.xattrs or self.keeps.acls) and entry.kind in "fdl":
+                flags |= self._attribute_flags(entry.path)
+        except OSError as error:
+            if self._is_unchanged(entry):
+                self.found.add(f"{shown(entry.path)} cannot be read: {error.strerror or error}")
+            return
+        if any(flags.values()) and self._is_unchanged(entry):
+            self.found.add(_itemized(entry, flags))
+
+    def _flags(self, entry: Entry, mirrored: Entry, *, is_own: bool) -> dict[str, bool]:
+        owners = not self.keeps.owners or (entry.uid, entry.gid) == (mirrored.uid, mirrored.gid)
+        different = entry.mode ^ mirrored.mode
+        if not owners or not self.keeps.owners:
+            different &= ~_SET_ID
+        is_directory = entry.kind == "d"
+        return {
+            "c": entry.link != mirrored.link or (entry.kind == "f" and entry.size != mirrored.size),
+            "s": not is_directory and entry.size != mirrored.size,
+            "t": not (is_directory and is_own) and not _same_time(entry.mtime_ns, mirrored.mtime_ns),
+            "p": self.keeps.modes and entry.kind != "l" and bool(different),
+            "o": self.keeps.owners and entry.uid != mirrored.uid,
+            "g": self.keeps.owners and entry.gid != mirrored.gid,
+            "h": self.keeps.hard_links and not is_own and self._links[0].get(entry.path) != self._links[1].get(entry.path),
+        }
+
+    def _is_derived(self, path: bytes) -> bool:
+        """Tell whether git can make a file anew from objects: one that was stale is not mirrored."""
+        store = innermost(self.stores, path.rpartition(b"/")[0])
+        return (
+            store is not None
+            and self.stores[store] == "git"
+            and kind_in(self.stores, store, path) == "derived"
+            and path.rpartition(b"/")[2] not in _ALTERNATES
+        )
+
+    def _leaders(self, manifest: Manifest) -> dict[bytes, bytes]:
+        """Return for each file with several names the first of them; those in repositories do not count."""
+        first: dict[int, bytes] = {}
+        found: dict[bytes, bytes] = {}
+        for entry in manifest.entries():
+            if entry.nlink > 1 and entry.kind == "f":
+                store = innermost(self.stores, entry.parent)
+                if store is None or not owns(self.stores, store, entry):
+                    leader = first.setdefault(entry.inode, entry.path)
+                    if leader != entry.path:
+                        found[leader] = found[entry.path] = leader
+        return found
+
+    def _status(self, path: bytes) -> os.stat_result | None:
+        """Return what the source has at a path now; None if there is nothing."""
+        parent, _slash, name = path.rpartition(b"/")
+        try:
+            held = open_below(self.source, parent, _PARENT)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            return os.stat(name or b".", dir_fd=held, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        finally:
+            os.close(held)
+
+    def _is_unchanged(self, entry: Entry) -> bool:
+        """Tell whether the source still has what the scan saw; if not, count that."""
+        try:
+            found = self._status(entry.path)
+        except OSError:
+            return True
+        if found is not None and entry_of(entry.path, found, entry.link) == entry:
+            return True
+        self.found.changed += 1
+        return False
+
+    def _same_contents(self, path: bytes) -> bool:
+        """Tell whether both sides have the same regular file.
+
+        :raises OSError: one of them cannot be read.
+        """
+        opened: list[int] = []
+        try:
+            for top in (self.source, self.mirror):
+                file = open_regular(top, path)
+                if file is None:
+                    return False
+                opened.append(file)
+                _leave_access_time(file)
+            return equal(opened[0], opened[1], os.fstat(opened[0]).st_size, progress=lambda: self.beat(path))
+        except SourceReadError as error:
+            raise OSError(error.errno, error.strerror) from error
+        finally:
+            for each in opened:
+                os.close(each)
+
+    def _attribute_flags(self, path: bytes) -> dict[str, bool]:
+        one, other = (self._attributes(top, path) for top in (self.source, self.mirror))
+        different = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
+        return {"a": any(name in _ACLS for name in different), "x": any(name not in _ACLS for name in different)}
+
+    def _attributes(self, top: int, path: bytes) -> dict[str, bytes]:
+        parent, _slash, name = path.rpartition(b"/")
+        held = open_below(top, parent, _PARENT)
+        try:
+            place = b"/proc/self/fd/%d/%s" % (held, name or b".")
+            names = [each for each in os.listxattr(place, follow_symlinks=False) if self._wants(each)]
+            return {each: os.getxattr(place, each, follow_symlinks=False) for each in names}
+        except OSError as error:
+            if error.errno in (errno.ENOTSUP, errno.ENODATA):
+                return {}
+            raise
+        finally:
+            os.close(held)
+
+    def _wants(self, name: str) -> bool:
+        if name in _ACLS:
+            return self.keeps.acls
+        return self.keeps.xattrs and (name.startswith("user.") or (os.geteuid() == 0 and not name.startswith("system.")))
+
+
+def _itemized(entry: Entry, flags: Mapping[str, bool]) -> str:
+    """Return a line as rsync itemizes changes."""
+    update = "." if not (flags["c"] or flags["s"]) else ">" if entry.kind == "f" else "c"
+    if flags["h"] and update == ".":
+        update = "h"
+    letters = "".join(each if flags.get(each) else "." for each in "cstpog_ax")
+    return f"{update}{_TYPES.get(entry.kind, 'S')}{letters} {shown(entry.path or b'./')}"
+
+
+def _same_time(source: int, mirror: int) -> bool:
+    """Tell whether two times are the same as far as the mirror's file system keeps them."""
+    if source == mirror or source in TIMES:
+        return True
+    return any(mirror % each == 0 and abs(source - mirror) < each for each in _GRANULARITIES)
+
+
+def _leave_access_time(file: int) -> None:
+    """Read an open file without a change of its access time, if it is ours or we may."""
+    with suppress(OSError):
+        fcntl.fcntl(file, fcntl.F_SETFL, os.O_NONBLOCK | os.O_NOATIME)
