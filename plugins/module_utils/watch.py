@@ -26,7 +26,9 @@ from typing import Any, NoReturn
 
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.names import printable
 from ansible_collections.homelab.repoman.plugins.module_utils.plan import interruptible
+from ansible_collections.homelab.repoman.plugins.module_utils.quoting import shell_word
 
 ASK_SECONDS = 2.0
 """So long may the child be silent before the file system is asked."""
@@ -177,8 +179,10 @@ def become(owner: Account) -> None:
 def explained(error: OSError) -> RepomanError:
     """Return an error of the operating system as a sentence."""
     reason = error.strerror or str(error)
-    where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-    return RepomanError(f"{where}{reason}.", "look at that file or directory, and at the space that is left: df -h")
+    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    where = f"{printable(path)}: " if path else ""
+    directory = f" {shell_word(os.path.dirname(path))}" if os.path.isabs(path) else ""
+    return RepomanError(f"{where}{reason}.", f"look at that file or directory, and at the space that is left: df -h{directory}")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
