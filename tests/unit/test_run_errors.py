@@ -396,6 +396,6 @@ def test_a_list_of_what_answers_is_whole(world: BackupWorld) -> None:
 
 def test_an_error_of_the_system_names_its_file(tmp_path: Path) -> None:
     """What reaches a user from the operating system says which file, and where to look."""
-    found = watch.explained(FileNotFoundError(errno.ENOENT, "No such file or directory", str(tmp_path / "a b")))
-    assert found.message == f"{tmp_path}/a b: No such file or directory."
-    assert found.hints == [f"look at that file or directory, and at the space that is left: df -h '{tmp_path}'"]
+    found = watch.explained(FileNotFoundError(errno.ENOENT, "No such file or directory", str(tmp_path / "a b/c")))
+    assert found.message == f"{tmp_path}/a b/c: No such file or directory."
+    assert found.hints == [f"look at that file or directory, and at the space that is left: df -h '{tmp_path}/a b'"]
