@@ -51,6 +51,11 @@ class Damage:
         """Tell whether the mirror has what mends it."""
         return self.mirror == SOUND
 
+    @property
+    def is_object(self) -> bool:
+        """Tell whether it is an object or a pack: damage of these is what all else comes from."""
+        return self.what.startswith(("object", "pack"))
+
     def __str__(self) -> str:
         where = f" ({shown(self.path)})" if self.path else ""
         return f"{self.what}{where} is damaged: {self.reason}; {self.mirror}"
@@ -178,6 +183,8 @@ class ObjectCopy:
             else:
                 mirror = SOUND if self._mirrored_is_sound(path) else OTHER
             self.store.damage[path] = Damage(path, kind_name(inner), error.reason, mirror, entry)
+            if mine is not None:  # whatever has this inode in the source now is another file
+                self.store.objects[path] = mine._replace(ctime_ns=0, inode=0, nlink=1)
             if mirror != AS_IS:
                 return None
         got = self.copier.file(path, mine, patient=False)

@@ -19,21 +19,25 @@ import shutil
 import stat
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import git_formats
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, read_source, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.git_copy import Damage, ObjectCopy
+from ansible_collections.homelab.repoman.plugins.module_utils.git_copy import STAYS, Damage, ObjectCopy
 from ansible_collections.homelab.repoman.plugins.module_utils.git_environment import hardened_git_environment
+from ansible_collections.homelab.repoman.plugins.module_utils.git_salvage import Salvage, broken_files, screen
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD as BLOCK_HEAD
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError, entry_of, unpack, walk
 
 IN_MEMORY = 64 << 20
 RELISTS = 6
+LASTING = 3
+"""More tries than this must have found the same damage where somebody writes all the while."""
 SHOWN_DAMAGE = 3
 GIT_SECONDS = 6 * 3600
 BORROWED = 1 << 20
@@ -67,6 +71,9 @@ FORM = re.compile(rb"error in (commit|tree|blob|tag) [0-9a-f]+: \w+: ")
 _PASSING = re.compile(rb"\.lock$|^gc\.pid$|^packed-refs\.new$|^objects/(.*/)?(tmp_|\.tmp-|incoming-)")
 _SUFFIX = re.compile(rb"\.(lock|new)$")
 _BORROWED = re.compile(rb"[0-9a-f]{2}|pack|info")
+_MISSING = re.compile(
+    rb"(?:^missing \w+|invalid (?:\w+ )?pointer|invalid reflog entry|unable to read tree \(?|bad tree) ([0-9a-f]{40,64})", re.MULTILINE
+)
 _SHA256 = re.compile(rb"objectformat\s*=\s*\"?sha256", re.IGNORECASE)
 
 
@@ -164,6 +171,8 @@ class GitDirectory:
         self.stay: set[bytes] = set()
         """Paths that the mirror keeps as it has them, although the source has others or none."""
         self.unproven = ""
+        self.missing: set[str] = set()
+        """Names of objects that the last proof did not find."""
 
     @property
     def algorithm(self) -> str:
@@ -190,6 +199,7 @@ class GitDirectory:
         known = {each for each, entry in self.seen.items() if self._is(each, "object") and entry.kind == "f"}
         last: object = None
         problem = ""
+        lasting: set[object] | None = None
         for attempt in range(self.tries):
             if attempt > 1:
                 time.sleep(0.005 * attempt * attempt)
@@ -201,6 +211,7 @@ class GitDirectory:
             except (FileNotFoundError, NotADirectoryError):
                 problem = "parts of it vanished"
                 continue
+            screen(self)
             problem = self.prove(derived=True)
             state = ({each: entry for each, (entry, _data) in self.staged.items()}, self.listed)
             if problem and (state == last or attempt > self.tries // 2) and any(self._is(each, "derived") for each in self.staged):
@@ -209,6 +220,9 @@ class GitDirectory:
                     self.staged = {
                         each: found for each, found in self.staged.items() if not self._is(each, "derived") or each.endswith(b"/alternates")
                     }
+            if not problem and (broken := broken_files(self)):  # git does not look at the indexes of worktrees, and takes a list for empty
+                path, reason = next(iter(broken.items()))
+                problem = f"{shown(path)}: {reason}"
             if not problem:
                 self.put_off = bool(self.unreadable or self.damage) or not known <= self.listed.keys()
                 if self.unproven:
@@ -217,6 +231,15 @@ class GitDirectory:
                         continue
                     self.copier.note(f"{self.where} is mirrored as it is, and cannot be proven here: {self.unproven}")
                 return
+            marks = self._marks()
+            lasting = marks if lasting is None else lasting & marks
+            if (state == last or (lasting and attempt == self.tries - 1 > LASTING)) and Salvage(self).run():
+                self.put_off = True
+                if not self.damage:
+                    self.damage[self.prefix] = Damage(self.path, "the repository", problem, STAYS)
+                return
+            if state == last and (damage := self.damage_error()):
+                raise damage
             if state == last:
                 problem = "; ".join([*(each.message[:-1] for each in [*self.unreadable.values()][:1]), problem])
                 raise DamagedError(f"{self.where} is damaged: {problem}.", f"git -C {shell_word(self.where)} fsck")
@@ -225,6 +248,10 @@ class GitDirectory:
         raise BusyError(
             f"{self.where} was being written all the while ({self.tries} tries: {problem}); its mirror is as it was.", "run it again later"
         )
+
+    def _marks(self) -> set[object]:
+        """Return what is wrong whoever writes: what all tries found is damage, and not the work of a writer."""
+        return {*self.missing, *self.damage, *broken_files(self)}
 
     def stage(self) -> None:
         """Read all that refers to objects, but for what nobody lets us read: loose references, HEAD and logs first, packed references last."""
@@ -338,20 +365,45 @@ class GitDirectory:
             return next(iter(self.unreadable.values())).message
         return self.prove(derived=True, full=True)
 
-    def prove(self, *, derived: bool, full: bool = False) -> str:
+    def prove(self, *, derived: bool, full: bool = False, everything: bool = False) -> str:
         """Let git walk from everything that was staged to every object it needs.
 
         :param derived: let it look at what git derives from objects too.
         :param full: let it look at the objects' contents too.
+        :param everything: let it see all objects that the mirror has, also those that the source has no more.
         :return: nothing if all is there, or what git said.
         """
+        self.missing = set()
         config = self.staged.get(self.prefix + b"config", (None, b""))[1] or b""
         self.unproven = git_formats.unknown_format(config)
         if self.unproven:
             return ""
-        borrowed = self._alternates()
-        if odd := odd_alternate(borrowed):
+        if odd := odd_alternate(self._alternates()):
             return odd
+        environment = self._prepare_proof(derived=derived, everything=everything)
+        how = "--full" if full else "--connectivity-only"
+        excused = self.excused if full else None
+        arguments = ["fsck", how, "--no-dangling", "--no-progress"]
+        problem = run_git(arguments, environment, self.account, self.proof, self.missing, excused=excused)
+        if problem == NO_GIT:
+            self.unproven, problem = NO_GIT, ""
+        elif problem and git_formats.UNKNOWN.search(os.fsencode(problem)):
+            self.unproven, problem = f"{git_formats.git_version()} does not know it: {problem}", ""
+        shutil.rmtree(self.proof, ignore_errors=True)
+        return problem
+
+    @contextmanager
+    def over_objects(self) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
+        """Make a git directory that sees all objects of the mirror; give its environment, and what starts a process as the account."""
+        try:
+            yield self._prepare_proof(derived=False, everything=True), give(self.proof, self.account)
+        finally:
+            shutil.rmtree(self.proof, ignore_errors=True)
+
+    def _prepare_proof(self, *, derived: bool, everything: bool) -> dict[str, str]:
+        """Make the git directory for a proof, and return its environment."""
+        borrowed = self._alternates()
+        config = self.staged.get(self.prefix + b"config", (None, b""))[1] or b""
         shutil.rmtree(self.proof, ignore_errors=True)
         os.makedirs(os.path.join(self.proof, "refs"))
         base = os.fsencode(self.proof)
@@ -370,7 +422,8 @@ class GitDirectory:
         head = self.staged.get(self.prefix + b"HEAD")
         if head is not None and head[0].kind == "l":  # as git once made it, and still reads it
             _put(os.path.join(base, b"HEAD"), b"ref: " + head[0].link + b"\n")
-        missing = self.objects.keys() - self.listed.keys()
+        paths = self.objects if everything else self.listed
+        missing = self.objects.keys() - paths.keys()
         have = {
             each: (entry.size, entry.mtime_ns, entry.inode)
             for each, entry in self.have.items()
@@ -383,7 +436,7 @@ class GitDirectory:
         }
         if missing or have != wanted or self.far or not derived or self.prefix + b"objects/info/alternates" in self.staged:
             objects = os.path.join(base, b"objects")
-            self._farm(objects, derived=derived)
+            self._farm(objects, paths, derived=derived)
         else:
             objects = os.path.join(self.copier.top_path, self.prefix, b"objects")
         with open(os.path.join(self.proof, "config"), "w", encoding="ascii") as file:
@@ -392,15 +445,7 @@ class GitDirectory:
         if borrowed:
             quoted = (b'"' + each.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for each in borrowed)
             environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.fsdecode(b":".join(quoted))
-        how = "--full" if full else "--connectivity-only"
-        excused = self.excused if full else None
-        problem = run_git(["fsck", how, "--no-dangling", "--no-progress"], environment, self.account, self.proof, excused=excused)
-        if problem == NO_GIT:
-            self.unproven, problem = NO_GIT, ""
-        elif problem and git_formats.UNKNOWN.search(os.fsencode(problem)):
-            self.unproven, problem = f"{git_formats.git_version()} does not know it: {problem}", ""
-        shutil.rmtree(self.proof, ignore_errors=True)
-        return problem
+        return environment
 
     def _is_torn(self) -> bool:
         """Tell whether the list of tables of references names one that was not read: git wrote tables meanwhile."""
@@ -425,17 +470,18 @@ class GitDirectory:
             dangling |= more
         return dangling
 
-    def _farm(self, objects: bytes, *, derived: bool) -> None:
+    def _farm(self, objects: bytes, paths: Iterable[bytes], *, derived: bool) -> None:
         """Make an object directory of links that has only what the mirror will keep."""
         made = set()
-        for path in self.listed:
+        for path in paths:
             inner = path[len(self.prefix) + 8 :]
             place = os.path.join(objects, inner)
             parent = os.path.dirname(place)
             if parent not in made:
                 os.makedirs(parent, exist_ok=True)
                 made.add(parent)
-            here = self.copier.source_path if self.far and path not in self.unreadable and path not in self.damage else self.copier.top_path
+            from_source = self.far and path in self.listed and path not in self.unreadable and path not in self.damage
+            here = self.copier.source_path if from_source else self.copier.top_path
             os.symlink(os.path.join(here, path), place)
         os.makedirs(os.path.join(objects, b"pack"), exist_ok=True)
         os.makedirs(os.path.join(objects, b"info"), exist_ok=True)
@@ -478,6 +524,7 @@ class GitDirectory:
             if (
                 path not in self.staged
                 and path not in self.unreadable
+                and path not in self.stay
                 and old.kind != "d"
                 and (self._is(path, "reference") or self._is(path, "derived"))
             ):
@@ -528,7 +575,7 @@ class GitDirectory:
     def damage_error(self) -> DamagedError | None:
         """Return what is to be said of damage in the source; None if there is none."""
         unit, where = os.path.basename(self.copier.source_path), os.path.join(self.copier.source_path, self.path)
-        return damaged_error(unit, list(self.damage.values()), where) if self.damage else None
+        return damaged_error(unit, sorted(self.damage.values(), key=lambda each: not each.is_object), where) if self.damage else None
 
     def settle(self) -> None:
         """Look again at what was read in the moment it was written: what has not changed since is what the mirror has."""
@@ -543,10 +590,11 @@ class GitDirectory:
 
     def final(self) -> dict[bytes, Entry]:
         """Return what the mirror holds now."""
-        final = {each: entry for each, entry in self.have.items() if each in self.unreadable}
+        final = {each: entry for each, entry in self.have.items() if each in self.unreadable or each in self.stay}
         final |= {each: entry for each, (entry, _data) in self.staged.items()}
         final |= self.object_directories
-        final |= self.objects
+        # The source may have given the inode of an object that it has no more to another file.
+        final |= {each: entry if each in self.listed else entry._replace(inode=0, nlink=1) for each, entry in self.objects.items()}
         for path in list(self.objects):
             parent = path.rpartition(b"/")[0]
             if parent not in final and parent in self.directories:
@@ -666,11 +714,13 @@ def run_git(
     environment: dict[str, str],
     account: tuple[int, int] | None,
     directory: str,
+    missing: set[str] | None = None,
     *,
     excused: list[bytes] | None = None,
 ) -> str:
     """Run git; return nothing if it is content, or the first of what it said.
 
+    :param missing: takes the names of objects that git says are missing.
     :param excused: takes what git objects to in the form of objects that are whole, such as a commit of many years ago without a space
         before an address; that is no problem then.
     """
@@ -690,6 +740,8 @@ def run_git(
         return "git did not come to an end"
     if not done.returncode:
         return ""
+    if missing is not None:
+        missing |= {each[1].decode() for each in _MISSING.finditer(done.stderr + b"\n" + done.stdout)}
     said = [each for each in (done.stderr + b"\n" + done.stdout).splitlines() if each and not each.startswith((b"notice", b"dangling"))]
     if excused is not None and done.returncode == FSCK_OBJECTS:
         excused += [each for each in said if FORM.match(each)]

@@ -1,0 +1,184 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Find out which objects of a damaged repository have their whole history.
+
+git's own walks stop at the first missing object. This one asks a single ``git cat-file`` for one object after the other and remembers
+the answers, so that thousands of references and reflog lines cost one process and each object is read once.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+LARGEST = 64 << 20
+"""A commit, tree or tag with more bytes is taken for damaged."""
+RESTARTS = 1000
+_TREE_MODE = b"40000"
+_GITLINK = b"160000"
+
+
+class Walker:
+    """Tells of objects whether they, and all that they need, are there.
+
+    :param environment: for git, which sees the objects in it.
+    :param how: further arguments of the process.
+    :param shallow: commits whose parents are missing on purpose.
+    """
+
+    def __init__(self, environment: dict[str, str], how: dict[str, Any], shallow: Iterable[bytes] = ()) -> None:
+        self.environment, self.how, self.shallow = environment, how, frozenset(shallow)
+        self.verdicts: dict[bytes, bool] = {}
+        self.lost: list[bytes] = []
+        """Names of objects that are missing or cannot be read, in the order they were found."""
+        self.process: subprocess.Popen[bytes] | None = None
+        self.restarts = 0
+
+    def close(self) -> None:
+        """End the process."""
+        process, self.process = self.process, None
+        if process is not None:
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with suppress(OSError):
+                        stream.close()
+            process.kill()
+            process.wait()
+
+    def is_whole(self, name: bytes) -> bool:
+        """Tell whether an object, named in hex, is there with all it needs."""
+        key = _key(name)
+        if key is None:
+            return False
+        if key in self.verdicts:
+            return self.verdicts[key]
+        path: list[tuple[bytes, list[bytes]]] = []
+        self._enter(key, path)
+        while path:
+            here, needed = path[-1]
+            if not needed:
+                self.verdicts[here] = True
+                path.pop()
+                continue
+            need = needed[-1]
+            if need not in self.verdicts:
+                self._enter(need, path)
+            elif self.verdicts[need]:
+                needed.pop()
+            else:  # all that lead here lack something; each is False already
+                return False
+        return self.verdicts[key]
+
+    def _enter(self, key: bytes, path: list[tuple[bytes, list[bytes]]]) -> None:
+        """Read an object and put it on the way; False until all it needs is found, so that a circle is not whole."""
+        self.verdicts[key] = False
+        read = self._read(key.hex().encode(), contents=True)
+        if read is None:
+            self.lost.append(key.hex().encode())
+            return
+        kind, data = read
+        if kind == b"blob":
+            self.verdicts[key] = True
+            return
+        if kind == b"tree":
+            trees, blobs = _tree(data, len(key))
+            for blob in blobs:
+                if blob not in self.verdicts:
+                    self.verdicts[blob] = self._read(blob.hex().encode(), contents=False) is not None
+                    if not self.verdicts[blob]:
+                        self.lost.append(blob.hex().encode())
+                if not self.verdicts[blob]:
+                    return
+            path.append((key, trees))
+            return
+        needed = _references(data, kind, key.hex().encode() in self.shallow)
+        if needed:
+            path.append((key, needed))
+
+    def _read(self, name: bytes, *, contents: bool) -> tuple[bytes, bytes] | None:
+        """Return an object's kind and, unless it is a blob, its contents; None if it is missing or damaged."""
+        head = self._ask(b"info", name)
+        if head is None:
+            return None
+        kind, size = head
+        if kind == b"blob" or not contents:
+            return kind, b""
+        if size > LARGEST or self._ask(b"contents", name) is None or self.process is None or self.process.stdout is None:
+            return None
+        data = self.process.stdout.read(size + 1)
+        if len(data) != size + 1:
+            self._restart()
+            return None
+        return kind, data[:-1]
+
+    def _ask(self, what: bytes, name: bytes) -> tuple[bytes, int] | None:
+        if self.process is None:
+            self.process = subprocess.Popen(
+                ["git", "cat-file", "--batch-command"],
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                **self.how,
+            )
+        stdin, stdout = self.process.stdin, self.process.stdout
+        if stdin is None or stdout is None:
+            raise RuntimeError("a process without pipes")
+        try:
+            stdin.write(what + b" " + name + b"\n")
+            stdin.flush()
+            answer = stdout.readline(200).split()
+        except BrokenPipeError:
+            answer = []
+        if not answer:  # git gave up on this object
+            self._restart()
+            return None
+        if len(answer) != 3 or not answer[2].isdigit():  # noqa: PLR2004 - name, kind and size
+            return None
+        return answer[1], int(answer[2])
+
+    def _restart(self) -> None:
+        self.close()
+        self.restarts += 1
+        if self.restarts > RESTARTS:
+            raise OSError("too many damaged objects")
+
+
+def _key(name: bytes) -> bytes | None:
+    try:
+        return bytes.fromhex(name.decode("ascii"))
+    except ValueError:
+        return None
+
+
+def _tree(data: bytes, size: int) -> tuple[list[bytes], list[bytes]]:
+    """Return the trees and the blobs that a tree names; commits of submodules are not in the repository."""
+    trees, blobs = [], []
+    at = 0
+    while at < len(data):
+        end = data.find(b"\0", at)
+        if end < 0:
+            break
+        mode = data[at:end].partition(b" ")[0].lstrip(b"0")
+        name = data[end + 1 : end + 1 + size]
+        if mode == _TREE_MODE:
+            trees.append(name)
+        elif mode != _GITLINK:
+            blobs.append(name)
+        at = end + 1 + size
+    return trees, blobs
+
+
+def _references(data: bytes, kind: bytes, shallow: bool) -> list[bytes]:
+    """Return what a commit or tag names; what cannot be read as a name is never found."""
+    wanted = {b"commit": (b"tree",) if shallow else (b"tree", b"parent"), b"tag": (b"object",)}.get(kind, ())
+    found = []
+    for line in data.partition(b"\n\n")[0].split(b"\n"):
+        word, _space, name = line.partition(b" ")
+        if word in wanted:
+            found.append(_key(name) or b"\0")
+    return found
