@@ -125,6 +125,11 @@ def broken_files(store: Store) -> dict[bytes, str]:
     return found
 
 
+def first_problem(broken: dict[bytes, str]) -> str:
+    """Return what is said of broken files, nothing if there are none."""
+    return next((f"{shown(path)}: {reason}" for path, reason in broken.items()), "")
+
+
 class Packed:
     """A ``packed-refs`` file.
 

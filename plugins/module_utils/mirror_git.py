@@ -29,7 +29,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.copying import TIC
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.git_copy import STAYS, Damage, ObjectCopy
 from ansible_collections.homelab.repoman.plugins.module_utils.git_environment import hardened_git_environment
-from ansible_collections.homelab.repoman.plugins.module_utils.git_salvage import Salvage, broken_files, screen
+from ansible_collections.homelab.repoman.plugins.module_utils.git_salvage import Salvage, broken_files, first_problem, screen
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD as BLOCK_HEAD
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError, entry_of, unpack, walk
@@ -220,10 +220,8 @@ class GitDirectory:
                     self.staged = {
                         each: found for each, found in self.staged.items() if not self._is(each, "derived") or each.endswith(b"/alternates")
                     }
-            if not problem and (broken := broken_files(self)):  # git does not look at the indexes of worktrees, and takes a list for empty
-                path, reason = next(iter(broken.items()))
-                problem = f"{shown(path)}: {reason}"
-            if not problem:
+            # git does not look at the indexes of worktrees, and accepts an empty list of references.
+            if not (problem := problem or first_problem(broken_files(self))):
                 self.put_off = bool(self.unreadable or self.damage) or not known <= self.listed.keys()
                 if self.unproven:
                     if state != last and self._is_torn():
@@ -233,21 +231,31 @@ class GitDirectory:
                 return
             marks = self._marks()
             lasting = marks if lasting is None else lasting & marks
-            if (state == last or (lasting and attempt == self.tries - 1 > LASTING)) and Salvage(self).run():
-                self.put_off = True
-                if not self.damage:
-                    self.damage[self.prefix] = Damage(self.path, "the repository", problem, STAYS)
+            if (state == last or (lasting and attempt == self.tries - 1 > LASTING)) and self._salvage(problem):
                 return
-            if state == last and (damage := self.damage_error()):
-                raise damage
             if state == last:
-                problem = "; ".join([*(each.message[:-1] for each in [*self.unreadable.values()][:1]), problem])
-                raise DamagedError(f"{self.where} is damaged: {problem}.", f"git -C {shell_word(self.where)} fsck")
+                raise self._damaged(problem)
             last = state
             known |= self.listed.keys()
         raise BusyError(
             f"{self.where} was being written all the while ({self.tries} tries: {problem}); its mirror is as it was.", "run it again later"
         )
+
+    def _salvage(self, problem: str) -> bool:
+        """Reduce what was staged to what can be proven, and remember the damage; return whether there is something to be published."""
+        if not Salvage(self).run():
+            return False
+        self.put_off = True
+        if not self.damage:
+            self.damage[self.prefix] = Damage(self.path, "the repository", problem, STAYS)
+        return True
+
+    def _damaged(self, problem: str) -> DamagedError:
+        """Return the error of a repository of which nothing new can be published."""
+        if damage := self.damage_error():
+            return damage
+        problem = "; ".join([*(each.message[:-1] for each in [*self.unreadable.values()][:1]), problem])
+        return DamagedError(f"{self.where} is damaged: {problem}.", f"git -C {shell_word(self.where)} fsck")
 
     def _marks(self) -> set[object]:
         """Return what is wrong whoever writes: what all tries found is damage, and not the work of a writer."""
