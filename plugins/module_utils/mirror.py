@@ -672,7 +672,7 @@ class _Task:
             if isinstance(failure, BusyError | UnreadableError) or not (self.changes.first or isinstance(failure, DamagedError)):
                 raise
             error = failure
-        damage = repository.damage_error() if error is None and isinstance(repository, GitDirectory) else None
+        damage = repository.damage_error() if error is None else None
         if (error or damage) and self._is_fixture(repository):
             self._leave_to_plain(repository)
             return False
@@ -680,7 +680,8 @@ class _Task:
             self.unreadable.append(error)
             self.damaged.append(repository)
             return self.changes.first or not repository.have  # a mirror as damaged is better than none
-        self.unreadable += repository.unreadable.values()
+        if damage is None or isinstance(repository, GitDirectory):  # of the others the damage tells what could not be read
+            self.unreadable += repository.unreadable.values()
         if damage is not None:
             self.unreadable.append(damage)
             self.damaged.append(repository)
@@ -802,7 +803,7 @@ class _Task:
                 "closed": frozenset(closed),
             }
             if self.stores[store] == "hg":
-                found.append(HgDirectory(store, self.copier, **common))
+                found.append(HgDirectory(store, self.copier, proven=not self.changes.looked, **common))
             else:
                 found.append(GitDirectory(store, self.copier, nested=nested - {store}, far=self.settings.far, **common))
         return found

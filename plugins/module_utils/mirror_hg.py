@@ -6,48 +6,33 @@
 
 Mercurial appends to its revision logs: first the files', then the manifest's, the changelog's last. So the changelog is copied first, and
 says which changesets the copy has; the other logs are copied after it, and what they have of later changesets is cut off. That the
-changelog was only appended to meanwhile, and that ``hg verify`` accepts the result, proves it. The new ``.hg`` is built beside the old
-one, with hard links to all that did not change, and the two change places in one step.
+changelog was only appended to meanwhile, and that hg finds every new revision to be what its node says, proves it. The new ``.hg`` is
+built beside the old one, with hard links to all that did not change, and the two change places in one step.
+
+Of a damaged source all is mirrored that can be proven: where its files differ from the mirror's in what both should have, the mirror's
+stays; where that does not help, the changesets before the damage are taken; where not even these are sound, the mirror stays as it was.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import stat
-import struct
-import subprocess
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, directory, exchange, is_directory, shown
-from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError, give
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD, Entry, UnreadableError, entry_of, unpack, walk
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.hg_build import CHANGELOG, HgBuild, data_of, journal, passing
+from ansible_collections.homelab.repoman.plugins.module_utils.hg_compare import Comparison
+from ansible_collections.homelab.repoman.plugins.module_utils.hg_proof import Problem, Verdict, prove
+from ansible_collections.homelab.repoman.plugins.module_utils.hg_revlog import starts_with
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError
+from ansible_collections.homelab.repoman.plugins.module_utils.quoting import repoman_command, shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError, entry_of
 
-HG_SECONDS = 6 * 3600
-VERIFIED = 512 << 20
-"""Stores up to this size are proven by ``hg verify`` each time; of larger ones the logs are checked against each other."""
+__all__ = ["HgDirectory", "journal", "passing"]
+
 LOCK_SECONDS = 1.0
-
-REVISION = struct.Struct(">QiiiiII")
-REVISION_SIZE = 64
-INLINE = 1 << 16
-
-_PASSING = re.compile(rb"^(store/)?w?lock$|^store/(journal|00changelog\.i\.a)$|(^|/)\.[^/]+-\w{6,8}~$")
-_JOURNAL = re.compile(rb"^(store/)?journal\.")
-_EXTENSIONS = (b"largefiles", b"lfs")
-
-
-def passing(path: bytes) -> bool:
-    """Tell whether a path in ``.hg`` is a lock, a journal or a file that is not whole yet."""
-    return _PASSING.search(path) is not None
-
-
-def journal(path: bytes) -> bool:
-    """Tell whether a path in ``.hg`` is of a transaction, while one is under way: never mirrored then."""
-    return _JOURNAL.search(path) is not None
 
 
 class HgDirectory:
@@ -58,6 +43,7 @@ class HgDirectory:
     :param seen: what the scan found of it.
     :param proof: local directory for what hg is to look at.
     :param closed: directories that cannot be read: what is in them is left out.
+    :param proven: the mirror's is known to be sound, so that only what changed needs to be checked.
     """
 
     def __init__(
@@ -71,29 +57,42 @@ class HgDirectory:
         tries: int,
         account: tuple[int, int] | None,
         closed: frozenset[bytes] = frozenset(),
+        proven: bool = False,
     ) -> None:
         self.path, self.copier, self.have, self.seen, self.proof = path, copier, have, seen, proof
         self.tries, self.account = tries, account
         self.prefix = path + b"/"
-        self.closed = frozenset(each[len(self.prefix) :] for each in closed if each.startswith(self.prefix))
+        judged = have.get(self.prefix + b"requires")
+        self.proven = proven and judged is not None and bool(judged.ctime_ns)
         self.touched: set[bytes] = set()
-        self.built: dict[bytes, Entry] = {}
-        self.linked: set[bytes] = set()
-        self.leaders: dict[int, bytes] = {}
+        self.damage: list[RepomanError] = []
         self.place = os.path.join(copier.top_path, path)
-        self.build = self.place
-        self.made: set[bytes] = set()
-        self.cut: set[bytes] = set()
-        self.inner: Copier | None = None
-        self.unreadable: dict[bytes, UnreadableError] = {}
+        inner_closed = frozenset(each[len(self.prefix) :] for each in closed if each.startswith(self.prefix))
+        self.work = HgBuild(copier, self.prefix, have=have, closed=inner_closed, place=self.place, path=self.place)
+        self.whole = False
+        """Nothing is cut off: this host's hg does not know the format, so it is mirrored as it is."""
+
+    def damage_error(self) -> RepomanError | None:
+        """Return what is damaged in the source, where all that can be proven was brought."""
+        return self.damage[0] if self.damage else None
+
+    @property
+    def unreadable(self) -> dict[bytes, UnreadableError]:
+        """What could not be read, and why."""
+        return self.work.unreadable
+
+    @property
+    def where(self) -> str:
+        """The repository's path, to be shown."""
+        return shown(os.path.dirname(os.path.join(self.copier.source_path, self.path)))
 
     # First: all that can be done without the old mirror noticing
 
     def bring(self) -> None:
-        """Build a whole ``.hg`` beside the mirror's, and prove it.
+        """Build a whole ``.hg`` beside the mirror's, and prove it; ``damage`` tells what of the source is not in it.
 
         :raises BusyError: after as many tries as allowed.
-        :raises DamagedError: the repository did not change between two tries, and was not whole in either.
+        :raises DamagedError: the repository did not change between two tries, and nothing of it can be proven that the mirror has not.
         """
         with directory(self.copier.source, self.path) as held:
             self._bring_from(b"/proc/self/fd/%d/." % held)
@@ -104,31 +103,29 @@ class HgDirectory:
         if self.copier.new:
             self._need(self.path)
         else:
-            self.build = os.path.join(self.copier.work_path, self.copier.temporary())
-            os.mkdir(self.build, mode=0o700)
-        where = shown(os.path.dirname(os.path.join(self.copier.source_path, self.path)))
+            self.work.path = os.path.join(self.copier.work_path, self.copier.temporary())
+            os.mkdir(self.work.path, mode=0o700)
         last: object = None
         problem = ""
         for attempt in range(self.tries):
             if attempt:
                 time.sleep(0.01 * attempt)
             try:
-                problem = self._try(source)
+                verdict = self.build_and_prove(source)
             except (FileNotFoundError, NotADirectoryError):
                 problem = "parts of it vanished"
                 continue
-            if not problem:
+            if not verdict.problems:
                 return
-            state = dict(self.built)
+            problem = verdict.text
+            state = self.work.listed
             if state == last and not self._locked(source):
-                if self.have:
-                    self._drop()
-                problem = "; ".join([*(each.message[:-1] for each in [*self.unreadable.values()][:1]), problem])
-                raise DamagedError(f"{where} is damaged: {problem}.", f"hg -R '{where}' verify")
+                self._salvage(source, verdict)
+                return
             last = state
-        self._drop()
+        self.work.drop()
         raise BusyError(
-            f"{where} was being written all the while ({self.tries} tries: {problem}); its mirror is as it was.", "run it again later"
+            f"{self.where} was being written all the while ({self.tries} tries: {problem}); its mirror is as it was.", "run it again later"
         )
 
     def _need(self, path: bytes) -> None:
@@ -141,250 +138,188 @@ class HgDirectory:
 
     def _equal(self, source: bytes) -> bool:
         """Tell whether the mirror's is as the source's already, and whole."""
-        listed = self._list(source)
+        listed = self.work.look(source)
         if (
             self.copier.new
             or {each[len(self.prefix) :]: entry._replace(path=entry.path[len(self.prefix) :]) for each, entry in self.have.items()}
             != listed
         ):
             return False
-        if self._prove(listed):
+        verdict = self._prove_all(listed)
+        if verdict.problems:
             return False
-        self.built = {each: entry for each, entry in listed.items() if entry.kind != "d"}
-        self.made = listed.keys() - self.built.keys()
+        self._note(verdict)
+        self.work.files = {each: entry for each, entry in listed.items() if entry.kind != "d"}
+        self.work.directories = listed.keys() - self.work.files.keys()
         return True
-
-    def _drop(self) -> None:
-        """Remove what was built, unless it is all there is."""
-        self._close()
-        if self.build != self.place:
-            shutil.rmtree(self.build, ignore_errors=True)
-
-    def _close(self) -> None:
-        if self.inner is not None:
-            self.inner.close()
-            self.copier.count(self.inner.files, 0, self.inner.kept_bytes)
-            self.copier.bytes += self.inner.bytes
-            self.copier.notes |= self.inner.notes
-            self.inner = None
 
     def _locked(self, source: bytes) -> bool:
         return any(os.path.lexists(os.path.join(source, each)) for each in (b"store/lock", b"wlock"))
 
-    def _try(self, source: bytes) -> str:
+    def build_and_prove(self, source: bytes) -> Verdict:
+        """Build what a ``.hg`` holds, and prove it."""
         until = time.monotonic() + LOCK_SECONDS
         while self._locked(source) and time.monotonic() < until:
             time.sleep(0.002)
-        inner = self.inner
-        if inner is None:
-            self.inner = inner = Copier(
-                source,
-                self.build,
-                kept=None,
-                work=self.copier.work_path,
-                new=True,
-                xattrs=self.copier.xattrs,
-                acls=self.copier.acls,
-                pool=self.copier.pool,
-                tell=self.copier.tell,
-            )
-        found: dict[bytes, Entry] = {}
-        self.leaders.clear()
-        self.unreadable.clear()
-        early = self._list(source)
-        self._bring(inner, early, lambda path: _rank(path) < 2, found)  # noqa: PLR2004
-        if b"store/00changelog.i" in self.unreadable:
-            return "its history is not known"
-        changesets = self._changesets(found)
-        late = self._list(source)
-        self._bring(inner, {each: entry for each, entry in late.items() if _rank(each) > 1 or entry.kind == "d"}, lambda _path: True, found)
-        for path in self.built.keys() - found.keys():
-            self._unlink(path)
-        if problem := self._cut(found, changesets):
-            return problem
-        prefix = os.path.join(self.build, b"store/00changelog.i")
-        if not _begins(os.path.join(source, b"store/00changelog.i"), prefix):
-            return "its history was being rewritten"
-        return self._prove(found)
+        work = self.work
+        changesets = work.copy(source)
+        if CHANGELOG in work.unreadable:
+            return Verdict([Problem(CHANGELOG, "its history is not known")])
+        if self.whole:
+            return self._still(source, Verdict(unknown="unknown"))
+        if changesets >= 0:
+            copied = work.found.get(CHANGELOG)
+            lacking = work.cut_off(changesets)
+            if lacking:
+                return Verdict([Problem(*lacking)])
+            if shortened := self._shortened(source, changesets, copied):
+                return Verdict([shortened])
+        if not starts_with(source, CHANGELOG, os.path.join(work.path, CHANGELOG)):
+            return Verdict([Problem(CHANGELOG, "its history was being rewritten")])
+        verdict = self._prove(parents=not work.is_behind)
+        return self._still(source, verdict) if verdict.unknown else verdict
 
-    def _list(self, source: bytes) -> dict[bytes, Entry]:
-        found = {}
-        for block in walk(source, skip=self.closed):
-            size, _more = HEAD.unpack_from(block)
-            for entry in unpack(block[HEAD.size : HEAD.size + size], block[HEAD.size + size :]):
-                if entry.path:
-                    found[entry.path] = entry
-        under_way = b"store/journal" in found
-        return {each: entry for each, entry in found.items() if not passing(each) and not (under_way and journal(each))}
+    def _still(self, source: bytes, verdict: Verdict) -> Verdict:
+        """Accept what cannot be proven here only as it was in a moment in which nobody wrote it."""
+        if self.work.cut:
+            self.whole = True
+            return Verdict([Problem(b"", "its format is not known here")])
+        after = self.work.look(source)
+        if {each: entry for each, entry in after.items() if entry.kind != "d"} != self.work.files:
+            return Verdict([Problem(b"", "it was being written, and its format is not known here")])
+        self._note(verdict)
+        return Verdict()
 
-    def _bring(self, inner: Copier, listed: dict[bytes, Entry], wanted: Callable[[bytes], bool], found: dict[bytes, Entry]) -> None:
-        """Link or copy what was listed, in the order in which it must be read."""
-        for path in sorted(each for each, entry in listed.items() if entry.kind == "d"):
-            found[path] = listed[path]
-            if path not in self.made:
-                inner.mkdir(listed[path])
-                self.made.add(path)
+    def _note(self, verdict: Verdict) -> None:
+        if verdict.unknown == "hg is not installed here":
+            self.copier.note("hg is not installed, so mirrors of Mercurial repositories were not verified by it")
+        elif verdict.unknown:
+            self.copier.note(f"{self.where} cannot be proven here, and is mirrored as it is: {verdict.unknown}")
 
-        def bring(path: bytes) -> None:
-            entry = listed[path]
-            if self.built.get(path) == entry and path not in self.cut:
-                found[path] = entry
-                return
-            self._unlink(path)
-            if self._link(path, entry) or self._twin(path, entry, found):
-                got: Entry | None = entry
-            elif entry.kind == "f":
-                try:
-                    got = inner.file(path, None, patient=False)
-                except UnreadableError as error:
-                    self.unreadable[path] = error
-                    old = self.have.get(self.prefix + path)
-                    got = old._replace(path=path) if old is not None and self._link_old(path) else None
-            else:
-                (inner.link if entry.kind == "l" else inner.special)(entry, None)
-                got = entry
-            if got is not None:
-                found[path] = self.built[path] = got
+    def _shortened(self, source: bytes, changesets: int, copied: Entry | None) -> Problem | None:
+        """Tell whether logs have more than the changelog although nobody writes, as after a power cut that took the changelog's end."""
+        work = self.work
+        if not work.is_behind or self._locked(source) or os.path.lexists(os.path.join(source, b"store/journal")):
+            return None
+        if work.listed.get(CHANGELOG) != copied or work.look(source) != work.listed:
+            return None
+        return Problem(CHANGELOG, f"it ends at changeset {changesets - 1}, and other logs go on", changesets, changesets)
 
-        paths = sorted((each for each, entry in listed.items() if entry.kind != "d" and wanted(each)), key=lambda each: (_rank(each), each))
-        for each in paths:
-            if listed[each].nlink > 1:
-                self.leaders.setdefault(listed[each].inode, each)
-        for rank in sorted({_rank(each) for each in paths}):
-            ranked = [each for each in paths if _rank(each) == rank]
-            inner.each(bring, [each for each in ranked if self.leaders.get(listed[each].inode, each) == each])
-            inner.each(bring, [each for each in ranked if self.leaders.get(listed[each].inode, each) != each])
+    # The proof
 
-    def _link(self, path: bytes, entry: Entry) -> bool:
-        """Take the mirror's file where the source's has not changed."""
-        if entry.kind != "f" or self.have.get(self.prefix + path) != entry._replace(path=self.prefix + path):
-            return False
-        return self._link_old(path)
+    def _comparison(self, found: dict[bytes, Entry]) -> Comparison:
+        work = self.work
+        old = {each[len(self.prefix) :]: entry for each, entry in self.have.items()}
+        return Comparison(work.path, found, self.place, {} if work.is_first else old, work.linked, proven=self.proven)
 
-    def _link_old(self, path: bytes) -> bool:
-        if self.build == self.place:
-            return False
-        try:
-            os.link(os.path.join(self.place, path), os.path.join(self.build, path), follow_symlinks=False)
-        except OSError:
-            return False
-        self.linked.add(path)
-        return True
+    def _prove(self, *, parents: bool = True) -> Verdict:
+        """Check what was built, as far as it is not the mirror's own."""
+        comparison = self._comparison(self.work.found)
+        if problems := comparison.problems():
+            return Verdict(problems)
+        return prove(self.work.path, self.work.found, comparison.job(parents=parents), self.proof, self.account)
 
-    def _twin(self, path: bytes, entry: Entry, found: dict[bytes, Entry]) -> bool:
-        """Make a file one with another that it is one with in the source."""
-        other = self.leaders.get(entry.inode, path)
-        twin = found.get(other)
-        if entry.nlink == 1 or entry.kind != "f" or other == path or twin is None or other in self.linked:
-            return False
-        if (twin.inode, twin.ctime_ns) != (entry.inode, entry.ctime_ns):
-            return False
-        with suppress(OSError):
-            os.link(os.path.join(self.build, other), os.path.join(self.build, path), follow_symlinks=False)
-            return True
-        return False
-
-    def _unlink(self, path: bytes) -> None:
-        self.linked.discard(path)
-        self.cut.discard(path)
-        self.built.pop(path, None)
-        with suppress(FileNotFoundError, IsADirectoryError):
-            os.unlink(os.path.join(self.build, path))
+    def _prove_all(self, found: dict[bytes, Entry]) -> Verdict:
+        """Check all of a ``.hg``."""
+        comparison = Comparison(self.work.path, found, b"", {}, set(), proven=False)
+        if problems := comparison.problems():
+            return Verdict(problems)
+        return prove(self.work.path, found, comparison.job(), self.proof, self.account)
 
     def check(self) -> str:
         """Let hg verify a repository that nobody writes; return what it said, nothing if all is well."""
-        return self._prove(self._list(self.place), full=True)
+        verdict = self._prove_all(self.work.look(self.place))
+        self._note(verdict)
+        return f"hg verify says {verdict.text!r}" if verdict.problems else ""
 
-    # What the logs say
+    # What can be had of a damaged source
 
-    def _changesets(self, found: dict[bytes, Entry]) -> int:
-        """Return how many changesets the copied changelog has."""
-        path = b"store/00changelog.i"
-        if path not in found:
-            return 0
-        log = Log(os.path.join(self.build, path))
-        return log.count if log.known else -1
+    def _salvage(self, source: bytes, verdict: Verdict) -> None:
+        """Build what can be proven of a damaged repository.
 
-    def _cut(self, found: dict[bytes, Entry], changesets: int) -> str:
-        """Cut off what the logs have of later changesets, and see that they have their data."""
-        if changesets < 0:
-            return ""
-        for path in list(found):
-            if not path.startswith(b"store/") or not path.endswith(b".i") or path in self.linked or found[path].kind != "f":
-                continue
-            place = os.path.join(self.build, path)
-            log = Log(place)
-            if not log.known:
-                continue
-            keep = log.before(changesets) if path != b"store/00changelog.i" else changesets
-            size, data_size = log.sizes(keep)
-            data = path[:-1] + b"d"
-            if not log.inline and data_size:
-                if data not in found:
-                    return f"{shown(data)} is missing"
-                have = os.stat(os.path.join(self.build, data)).st_size
-                if have < data_size:
-                    return f"{shown(data)} is too short"
-                if have > data_size and keep < log.count:
-                    self._truncate(data, data_size, found)
-            if size < os.stat(place).st_size:
-                self._truncate(path, size, found)
-        return ""
-
-    def _truncate(self, path: bytes, size: int, found: dict[bytes, Entry]) -> None:
-        place = os.path.join(self.build, path)
-        if path in self.linked or not size:
-            contents = b""
-            if size:
-                with open(place, "rb") as file:
-                    contents = file.read(size)
-            self._unlink(path)
-            found.pop(path, None)
-            if not size:
+        :raises DamagedError: that is nothing which the mirror has not.
+        """
+        work = self.work
+        self.damage = [self._damaged(verdict)]
+        for attempt in (self.mend, lambda verdict: self._cut_back(source, verdict)):
+            found = attempt(verdict)
+            if found is not None and not found.problems:
                 return
-            with open(place, "xb") as file:
-                file.write(contents)
-        else:
-            found.pop(path)
-            os.truncate(place, size)
-        self.cut.add(path)
-        entry = entry_of(path, os.stat(place))._replace(ctime_ns=0)
-        found[path] = self.built[path] = entry
+            verdict = Verdict([*verdict.problems, *(found.problems if found else [])])
+        if self.have:
+            work.drop()
+            raise self.damage[0]
+        with suppress(FileNotFoundError, NotADirectoryError):  # as damaged as it is: better than none
+            work.copy(source)
 
-    def _prove(self, found: dict[bytes, Entry], *, full: bool = False) -> str:
-        """Let hg verify the store that was built, in a repository of ours with links to its files."""
-        if not full and sum(entry.size for each, entry in found.items() if each.startswith(b"store/")) > VERIFIED:
-            return ""
-        shutil.rmtree(self.proof, ignore_errors=True)
-        base = os.path.join(os.fsencode(self.proof), b".hg")
-        os.makedirs(base)
-        for path, entry in sorted(found.items()):
-            if path.startswith(b"store") or path in {b"requires", b"bookmarks", b"00changelog.i"}:
-                if entry.kind == "d":
-                    os.makedirs(os.path.join(base, path), exist_ok=True)
-                elif entry.kind == "f":
-                    os.makedirs(os.path.dirname(os.path.join(base, path)), exist_ok=True)
-                    os.symlink(os.path.join(self.build, path), os.path.join(base, path))
-        problem = run_hg(self.proof, self.account)
-        shutil.rmtree(self.proof, ignore_errors=True)
-        if problem is None:
-            self.copier.note("hg is not installed, so mirrors of Mercurial repositories were not verified by it")
-        return problem or ""
+    def _damaged(self, verdict: Verdict) -> DamagedError:
+        reasons = [*(each.message[:-1] for each in [*self.unreadable.values()][:1]), verdict.text]
+        repository = os.path.dirname(os.path.join(self.copier.source_path, self.path))
+        command = repoman_command("restore", [os.path.basename(self.copier.source_path)], "--objects")
+        mend = [f"{command}   # puts back what the mirror has"] if self.have else []
+        return DamagedError(f"{self.where} is damaged: {'; '.join(reasons)}.", *mend, f"hg -R {shell_word(repository)} verify")
+
+    def mend(self, verdict: Verdict) -> Verdict | None:
+        """Keep the mirror's files, or beginnings of files, in the place of damaged ones."""
+        work = self.work
+        if work.is_first or not self.have:
+            return None
+        for _turn in range(3):
+            changed = False
+            wrong = {each.path for each in verdict.problems if each.path}
+            gone = {each[len(self.prefix) :] for each in self.have} - work.found.keys()
+            logs = {
+                each if each.endswith(b".i") else each[:-1] + b"i"
+                for each in wrong | gone
+                if each.startswith(b"store/") and each[-2:] in {b".i", b".d"}
+            }
+            for path in sorted(logs):
+                changed |= work.overlay(path)
+                changed |= work.overlay(data_of(path))
+            for path in sorted(wrong - logs - {data_of(each) for each in logs}):
+                changed |= work.take_old(path)
+            changesets = work.changesets()
+            if not changed or changesets < 0 or work.cut_off(changesets):
+                return None
+            verdict = self._prove()
+            if not verdict.problems:
+                return verdict
+        return verdict
+
+    def _cut_back(self, source: bytes, verdict: Verdict) -> Verdict | None:
+        """Take the changesets before the damage, unless the mirror has more."""
+        links = [each.link for each in verdict.problems]
+        first = min((each for each in links if each >= 0), default=0)
+        changesets = self.work.copy(source)
+        old = 0
+        if self.have:
+            previous = self._comparison(self.work.found)
+            old = previous.changesets()
+        if first <= 0 or changesets < 0 or first < old:
+            return None
+        if self.work.cut_off(min(first, changesets)):
+            return None
+        found = self._prove(parents=False)
+        if not found.problems:
+            message = self.damage[0].message[:-1]
+            self.damage = [DamagedError(f"{message}; its mirror has the changesets before number {first}.", *self.damage[0].hints)]
+        return found
 
     # Then: what readers of the mirror see
 
     def publish(self) -> None:
         """Let the new ``.hg`` and the old one change places, in one step."""
-        self._close()
-        if self.build != self.place:
+        work = self.work
+        work.close()
+        if not work.is_first:
             parent = self.path.rpartition(b"/")[0]
             self._need(parent)
             if not is_directory(self.place):
                 self.copier.set_aside(self.path, None)
-                self.copier.willing(parent, lambda: os.rename(self.build, self.place))
+                self.copier.willing(parent, lambda: os.rename(work.path, self.place))
             else:
                 kept = self.copier.kept_place(self.path)
-                built, self.build = self.build, kept
+                built, work.path = work.path, kept
                 os.rename(built, kept)  # whole and proven: nothing else may lie there, whenever this run ends
                 _open_to_us(self.place)
                 if not self.copier.willing(parent, lambda: exchange(kept, self.place)):
@@ -394,16 +329,16 @@ class HgDirectory:
                 self._prune()
             self.touched.add(parent)
         self.touched.add(self.path)
-        self.touched |= {self.prefix + each for each in self.made}
+        self.touched |= {self.prefix + each for each in work.directories}
 
     def _prune(self) -> None:
         """Leave in ``kept`` only what was replaced or removed."""
         kept = 0
-        for base, directories, names in os.walk(self.build, topdown=False):
+        for base, directories, names in os.walk(self.work.path, topdown=False):
             _open_to_us(base)
             for name in names:
                 place = os.path.join(base, name)
-                if os.path.relpath(place, self.build) in self.linked:
+                if os.path.relpath(place, self.work.path) in self.work.linked:
                     os.unlink(place)
                 else:
                     kept += os.lstat(place).st_size
@@ -411,7 +346,7 @@ class HgDirectory:
                 with suppress(OSError):
                     os.rmdir(os.path.join(base, name))
         with suppress(OSError):
-            os.rmdir(self.build)
+            os.rmdir(self.work.path)
         self.copier.count(kept=kept)
 
     def remove(self) -> None:
@@ -422,8 +357,8 @@ class HgDirectory:
 
     def final(self) -> dict[bytes, Entry]:
         """Return what the mirror holds now."""
-        final = {self.prefix + each: entry._replace(path=self.prefix + each) for each, entry in self.built.items()}
-        for each in self.made:
+        final = {self.prefix + each: entry._replace(path=self.prefix + each) for each, entry in self.work.files.items()}
+        for each in self.work.directories:
             path = self.prefix + each
             if path in self.seen:
                 final[path] = self.seen[path]
@@ -437,121 +372,7 @@ class HgDirectory:
         return self.have
 
 
-class Log:
-    """The index of a revision log.
-
-    :param path: of the ``.i`` file.
-    """
-
-    def __init__(self, path: bytes) -> None:
-        with open(path, "rb") as file:
-            self.data = file.read()
-        self.known = True
-        self.inline = False
-        if self.data:
-            (header,) = struct.unpack(">I", self.data[:4].ljust(4, b"\0"))
-            self.known = header & 0xFFFF == 1
-            self.inline = bool(header & INLINE)
-        self.starts = list(self._starts()) if self.known else []
-        self.count = len(self.starts)
-
-    def _starts(self) -> Iterator[int]:
-        """Yield where each whole revision begins."""
-        if not self.inline:
-            yield from range(0, len(self.data) - REVISION_SIZE + 1, REVISION_SIZE)
-            return
-        at = 0
-        while at + REVISION_SIZE <= len(self.data):
-            end = at + REVISION_SIZE + max(0, REVISION.unpack_from(self.data, at)[1])
-            if end > len(self.data):
-                return
-            yield at
-            at = end
-
-    def before(self, changesets: int) -> int:
-        """Return how many revisions there are before the first that belongs to a later changeset."""
-        count = self.count
-        while count and REVISION.unpack_from(self.data, self.starts[count - 1])[4] >= changesets:
-            count -= 1
-        return count
-
-    def sizes(self, count: int) -> tuple[int, int]:
-        """Return how long index and data are with so many revisions."""
-        if not count:
-            return 0, 0
-        start = self.starts[count - 1]
-        offset, size = REVISION.unpack_from(self.data, start)[:2]
-        if self.inline:
-            return start + REVISION_SIZE + size, 0
-        return start + REVISION_SIZE, (offset >> 16 if count > 1 else 0) + size
-
-
-def _rank(path: bytes) -> int:
-    """Return when a file is to be read: what names changesets, the changelog, what changesets need, the list of files."""
-    if not path.startswith(b"store/") or path in {b"store/phaseroots", b"store/obsstore"}:
-        return 0
-    if path.startswith(b"store/00changelog"):
-        return 1
-    if path == b"store/fncache":
-        return 9
-    return 3 if path.endswith(b".d") else 2
-
-
-def _begins(path: bytes, prefix: bytes) -> bool:
-    """Tell whether a file begins with the contents of another."""
-    try:
-        with open(path, "rb") as whole, open(prefix, "rb") as part:
-            while chunk := part.read(1 << 20):
-                if whole.read(len(chunk)) != chunk:
-                    return False
-    except FileNotFoundError:
-        return not os.path.lexists(path) and not os.path.lexists(prefix)
-    return True
-
-
 def _open_to_us(path: bytes) -> None:
     """Let a directory be moved to another, and what is in it be removed, where its mode forbids that."""
     if not os.access(path, os.W_OK):
         os.chmod(path, stat.S_IRWXU)
-
-
-def run_hg(directory: str, account: tuple[int, int] | None) -> str | None:
-    """Run ``hg verify`` with no configuration at all.
-
-    :return: nothing if it is content, the first of what it said, or None where hg is not installed.
-    """
-    requires = read_all(os.path.join(directory, ".hg", "requires")) + read_all(os.path.join(directory, ".hg", "store", "requires"))
-    extensions = [f"--config=extensions.{each.decode()}=" for each in _EXTENSIONS if each in requires.split()]
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "LC_ALL": "C",
-        "HOME": "/nonexistent",
-        "HGRCPATH": "",
-        "HGRCSKIPREPO": "1",
-        "HGPLAIN": "1",
-        "HGENCODING": "utf-8",
-    }
-    extra = give(directory, account)
-    command = ["hg", "-R", directory, *extensions, "--noninteractive", "verify"]
-    try:
-        done = subprocess.run(
-            command, env=environment, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=HG_SECONDS, **extra
-        )
-    except FileNotFoundError:
-        return None
-    except subprocess.TimeoutExpired:
-        return "hg did not come to an end"
-    said = [each for each in (done.stderr + done.stdout).splitlines() if each]
-    if not done.returncode or any(b"requires features unknown" in each for each in said):
-        return ""
-    wrong = [each for each in said if b"@" in each or each.startswith((b"abort", b" "))] or said
-    return f"hg verify says {shown(b'; '.join(wrong[:2]))!r}"
-
-
-def read_all(path: str) -> bytes:
-    """Return a file's contents; nothing if it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""

@@ -62,6 +62,7 @@ PAGES = {
         "mirror",
         "mirror_git",
         "mirror_hg",
+        "hg_mend",
         "restore",
         "runlog",
         "scan",

@@ -270,7 +270,7 @@ def test_mercurial(place: Place) -> None:
 
 
 def test_later_changesets_are_cut_off(place: Place) -> None:
-    """Logs that have more than the changelog, as in the middle of a commit, are mirrored as far as the changelog goes."""
+    """Logs that have more than the changelog, as in the middle of a commit (hg holds its lock), are mirrored as far as the changelog goes."""
     source = place.repos / "work"
     mirroring.run("hg", "init", str(source))
     for number in range(3):
@@ -285,6 +285,7 @@ def test_later_changesets_are_cut_off(place: Place) -> None:
     hg(source, "commit", "-q", "-A", "-m", "last")
     log.write_bytes(data)
     assert mirroring.hg_problems(source) != ""
+    (source / ".hg/store/lock").symlink_to("host:1")
     outcome = place.sync()["work"]
     assert outcome.state == "synced"
     assert not outcome.settled

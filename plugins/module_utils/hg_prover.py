@@ -1,0 +1,239 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A Mercurial extension with one command, ``repoman-prove``: it checks a store, or only what was added to it.
+
+hg itself loads it, from a copy; importing it elsewhere does nothing. Each finding is a line of JSON, the last line says that the
+check came to its end. Revisions are read through hg's own code, so they are checked against their nodes whatever their compression.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+cmdtable: dict[bytes, Any] = {}
+testedwith = b"6.3 6.7 7.0 7.2"
+MOST = 50
+"""So many findings are told."""
+HARMLESS = (
+    b"points to unexpected changeset",
+    b"in manifest but not in changeset",
+    b"in changeset but not in manifest",
+    b"checking rename of",
+    b"copy source",
+)
+"""What ``hg verify`` says of histories that old versions wrote so: no revision is wrong or missing."""
+DRIFT = (AttributeError, ImportError, NameError, NotImplementedError)
+"""Errors of this extension with a Mercurial that it was not written for; they must not be taken for damage."""
+_BOOKMARK = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64}) [^\0\r\n]+\Z")
+
+
+def uisetup(ui: Any) -> None:
+    """Add the command."""
+    from mercurial import registrar
+
+    registrar.command(cmdtable)(b"repoman-prove", [], b"JOB")(prove)
+
+
+def prove(ui: Any, repo: Any, job: bytes) -> int:
+    """Check what a file of JSON names, and write what was found."""
+    with open(job, encoding="utf-8") as file:
+        prover = _Prover(repo.unfiltered(), json.load(file))
+    prover.run()
+    for finding in prover.found[:MOST]:
+        ui.write(b"repoman %s\n" % json.dumps(finding).encode())
+    ui.write(b"repoman done\n")
+    return 0
+
+
+class _Prover:
+    """The check of one repository.
+
+    :param job: ``logs``: path below ``.hg`` and first revision to check, of each log; ``since``: the first changeset whose files are
+        looked for, -1 for all of history; ``parents``: the working directory's parents must be known.
+    """
+
+    def __init__(self, repo: Any, job: dict[str, Any]) -> None:
+        self.repo, self.job = repo, job
+        self.found: list[dict[str, Any]] = []
+
+    def run(self) -> None:
+        self._states()
+        if self.job["since"] < 0:
+            self._verify()
+            logs = self.job["logs"] if self.found else [each for each in self.job["logs"] if each[0].endswith("00manifest.i")]
+        else:
+            logs = self.job["logs"]
+        for path, first in logs:
+            self._log(os.fsencode(path), first)
+        if self.job["since"] >= 0 and not self.found:
+            self._connected()
+
+    def _add(self, path: bytes, what: object, rev: int = -1, link: int = -1) -> None:
+        text = what if isinstance(what, bytes) else str(what).encode("utf-8", "backslashreplace")
+        self.found.append({"path": os.fsdecode(path), "rev": rev, "link": link, "text": text.decode("utf-8", "backslashreplace")})
+
+    # What is not a revision log
+
+    def _states(self) -> None:
+        repo = self.repo
+        self._try(b"store/phaseroots", lambda: repo._phasecache)
+        self._try(b"store/obsstore", lambda: list(repo.obsstore))
+        for path in (b"bookmarks", b"store/bookmarks"):
+            self._try(path, lambda path=path: self._bookmarks(path))
+        self._try(b"store/fncache", self._fncache)
+        if self.job["parents"]:
+            self._try(b"dirstate", self._dirstate)
+
+    def _try(self, path: bytes, do: Any) -> None:
+        try:
+            if os.path.lexists(os.path.join(self.repo.path, path)):
+                do()
+        except DRIFT:
+            raise
+        except Exception as error:
+            self._add(path, _reason(error))
+
+    def _lines(self, path: bytes) -> list[bytes]:
+        with open(os.path.join(self.repo.path, path), "rb") as file:
+            data = file.read()
+        if data and not data.endswith(b"\n"):
+            raise ValueError("its last line is not whole")
+        return data.splitlines()
+
+    def _bookmarks(self, path: bytes) -> None:
+        for line in self._lines(path):
+            if line.strip() and not _BOOKMARK.match(line):
+                raise ValueError("it has a line that is not a bookmark")
+
+    def _fncache(self) -> None:
+        if any(b"\0" in line or not line for line in self._lines(b"store/fncache")):
+            raise ValueError("it has a line that is not a file's name")
+
+    def _dirstate(self) -> None:
+        dirstate = self.repo.dirstate
+        list(dirstate)
+        for parent in dirstate._pl:
+            if parent != self.repo.nodeconstants.nullid and not self.repo.changelog.hasnode(parent):
+                raise ValueError("the parent of the working directory is not in the history")
+
+    # Revision logs
+
+    def _verify(self) -> None:
+        from mercurial import verify
+
+        prover = self
+
+        verifier: Any = verify.verifier
+
+        class Verifier(verifier):  # type: ignore[misc]
+            def _err(self, linkrev: Any, msg: bytes, filename: Any = None) -> None:
+                self.errors += 1
+                if not any(each in msg for each in HARMLESS):
+                    prover._add(prover._path(filename), msg, link=-1 if linkrev is None else linkrev)
+
+            def _warn(self, msg: bytes) -> None:
+                self.warnings += 1
+
+        self.repo.ui.setconfig(b"censor", b"policy", b"ignore")
+        Verifier._verify_dirstate = lambda _self: 0
+        Verifier(self.repo).verify()
+
+    def _path(self, name: bytes | None) -> bytes:
+        """Return the path of the log that hg's messages call by this name."""
+        if not name:
+            return b""
+        if name in (b"changelog", b"manifest"):
+            return b"store/00%s.i" % name
+        inner = b"meta/%s00manifest.i" if name.endswith(b"/") else b"data/%s.i"
+        return b"store/%s" % self.repo.store.encode(inner % name)
+
+    def _log(self, path: bytes, first: int) -> None:
+        from mercurial import error
+
+        try:
+            log = self._open(path)
+            data, index = log.checksize()
+            if data or index:
+                self._add(path, f"its length is off by {data or index} bytes", len(log))
+        except DRIFT:
+            raise
+        except Exception as problem:
+            self._add(path, _reason(problem))
+            return
+        for rev in range(first, len(log)):
+            try:
+                self._read(log, rev)
+            except error.CensoredNodeError:
+                continue
+            except DRIFT:
+                raise
+            except Exception as problem:
+                self._add(path, _reason(problem), rev, log.linkrev(rev))
+                if len(self.found) > MOST:
+                    return
+
+    def _read(self, log: Any, rev: int) -> None:
+        """Read a revision, and so compare it with its node."""
+        from mercurial.revlogutils import constants
+
+        flags = log.flags(rev)
+        if flags & constants.REVIDX_EXTSTORED:
+            text = log.rawdata(rev)
+            store = getattr(self.repo.svfs, "lfslocalblobstore", None)
+            if store is None or not text.startswith(b"version "):
+                return
+            match = re.search(rb"^oid sha256:([0-9a-f]{64})$", text, re.MULTILINE)
+            if match is None:
+                raise ValueError("its pointer to a large file is damaged")
+            if store.has(match[1]):
+                log.revision(rev)
+        elif flags & constants.REVIDX_ELLIPSIS:
+            log.rawdata(rev)
+        else:
+            log.revision(rev)
+
+    def _open(self, path: bytes) -> Any:
+        from mercurial import revlog, vfs
+        from mercurial.revlogutils import constants
+
+        inner = path[len(b"store/") :]
+        kind, name = constants.KIND_FILELOG, inner
+        if inner.startswith(b"00changelog"):
+            kind, name = constants.KIND_CHANGELOG, b""
+        elif inner.endswith(b"00manifest.i"):
+            kind, name = constants.KIND_MANIFESTLOG, b""
+        opener = vfs.vfs(self.repo.spath)
+        opener.options = dict(self.repo.svfs.options)
+        for each in ("lfslocalblobstore", "lfsremoteblobstore"):
+            if hasattr(self.repo.svfs, each):
+                setattr(opener, each, getattr(self.repo.svfs, each))
+        return revlog.revlog(opener, target=(kind, name), radix=inner[:-2], censorable=kind == constants.KIND_FILELOG)
+
+    def _connected(self) -> None:
+        """See that later changesets have their manifests and files."""
+        repo, match = self.repo, self.repo.narrowmatch()
+        for rev in range(self.job["since"], len(repo.changelog)):
+            try:
+                manifest, _user, _date, files, *_more = repo.changelog.read(repo.changelog.node(rev))
+                if manifest == repo.nodeconstants.nullid:
+                    continue
+                held = repo.manifestlog[manifest].read()
+            except Exception as error:
+                self._add(b"store/00manifest.i", _reason(error), link=rev)
+                continue
+            for name in files:
+                try:
+                    if match(name) and name in held:
+                        repo.file(name).rev(held[name])
+                except Exception as error:
+                    self._add(self._path(name), _reason(error), link=rev)
+
+
+def _reason(error: BaseException) -> bytes:
+    text = bytes(error) if hasattr(error, "__bytes__") else str(error).encode("utf-8", "backslashreplace")
+    return text or type(error).__name__.encode()

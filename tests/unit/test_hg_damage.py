@@ -1,0 +1,235 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Damage in a Mercurial repository never reaches its mirror: ``hg verify`` accepts the mirror after every run."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import mirroring
+import pytest
+from mirroring import Place, hg, hg_problems
+
+STORE = Path(".hg/store")
+Damage = Callable[[Path], None]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Return an empty place."""
+    return Place(tmp_path)
+
+
+def noise(seed: int, size: int) -> bytes:
+    """Return bytes that do not compress."""
+    return random.Random(seed).randbytes(size)  # noqa: S311
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a repository once; ``big`` has its data in a file of its own, the other logs have it in their indexes."""
+    where = tmp_path_factory.mktemp("template") / "work"
+    mirroring.run("hg", "init", str(where))
+    for number in range(6):
+        commit(where, number)
+    hg(where, "bookmark", "-r", "1", "here")
+    hg(where, "phase", "--public", "-r", "0")
+    return where
+
+
+@pytest.fixture
+def source(place: Place, template: Path) -> Path:
+    """Return a repository in a place."""
+    shutil.copytree(template, place.repos / "work", symlinks=True)
+    return place.repos / "work"
+
+
+@pytest.fixture
+def mirrored(place: Place, source: Path) -> list[str]:
+    """Mirror the repository, and return its changesets."""
+    place.settled()
+    return log(source)
+
+
+def commit(where: Path, number: int) -> None:
+    """Add a changeset that touches all kinds of files."""
+    (where / "sub").mkdir(exist_ok=True)
+    (where / "big").write_bytes(noise(number, 60_000))
+    (where / "text").write_text("".join(f"line {each}\n" for each in range(number * 50)))
+    (where / "sub" / f"Upper{number}").write_text(f"{number}\n")
+    hg(where, "commit", "-q", "-A", "-m", f"change {number}", "-u", "me")
+
+
+def log(where: Path) -> list[str]:
+    """Return the nodes of a repository's changesets."""
+    return hg(where, "log", "-r", "all()", "-T", "{node}\n").split()
+
+
+def flip(path: str, at: int) -> Damage:
+    """Flip a bit; ``at`` from the end if it is negative. The time of the file is another, as after an editor."""
+
+    def damage(where: Path) -> None:
+        file = where / path
+        data = bytearray(file.read_bytes())
+        data[at] ^= 0x10
+        file.write_bytes(data)
+
+    return damage
+
+
+def cut(path: str, size: int) -> Damage:
+    """Shorten a file; by so many bytes if the size is negative."""
+
+    def damage(where: Path) -> None:
+        file = where / path
+        os.truncate(file, size if size >= 0 else file.stat().st_size + size)
+
+    return damage
+
+
+def remove(path: str) -> Damage:
+    """Remove a file."""
+    return lambda where: (where / path).unlink()
+
+
+def fill(path: str, data: bytes) -> Damage:
+    """Write something else into a file."""
+
+    def damage(where: Path) -> None:
+        (where / path).write_bytes(data)
+
+    return damage
+
+
+DAMAGES: dict[str, tuple[str, Damage]] = {
+    "bit in old data": ("data/big", flip(".hg/store/data/big.d", 70_000)),
+    "bit in new data": ("data/big", flip(".hg/store/data/big.d", -100)),
+    "bit in an old entry": ("data/big", flip(".hg/store/data/big.i", 64 + 40)),
+    "bit in the offset of an entry": ("data/big", flip(".hg/store/data/big.i", 64 + 5)),
+    "bit in an inline log": ("data/text", flip(".hg/store/data/text.i", 64 + 64 + 10)),
+    "bit at the end of an inline log": ("data/text", flip(".hg/store/data/text.i", -5)),
+    "bit in the manifest": ("00manifest.i", flip(".hg/store/00manifest.i", 64 + 30)),
+    "bit in the changelog": ("00changelog.i", flip(".hg/store/00changelog.i", 64 + 30)),
+    "data cut short": ("data/big", cut(".hg/store/data/big.d", 65_000)),
+    "index cut between entries": ("data/big", cut(".hg/store/data/big.i", 128)),
+    "index cut within an entry": ("data/big", cut(".hg/store/data/big.i", -30)),
+    "empty index": ("data/text", cut(".hg/store/data/text.i", 0)),
+    "empty data": ("data/big", cut(".hg/store/data/big.d", 0)),
+    "empty manifest": ("manifest", cut(".hg/store/00manifest.i", 0)),
+    "empty changelog": ("00changelog.i", cut(".hg/store/00changelog.i", 0)),
+    "changelog cut short": ("00changelog.i", cut(".hg/store/00changelog.i", -90)),
+    "log removed": ("data/text", remove(".hg/store/data/text.i")),
+    "data removed": ("data/big", remove(".hg/store/data/big.d")),
+    "manifest removed": ("manifest", remove(".hg/store/00manifest.i")),
+    "changelog removed": ("00changelog.i", remove(".hg/store/00changelog.i")),
+    "zeros for a log": ("data/text", fill(".hg/store/data/text.i", bytes(900))),
+    "zeros for the changelog": ("00changelog.i", fill(".hg/store/00changelog.i", bytes(900))),
+    "text for a log": ("data/text", fill(".hg/store/data/text.i", b"#!/bin/sh\necho this is no log\n" * 9)),
+    "dirstate cut short": ("dirstate", cut(".hg/dirstate", 70)),
+    "empty dirstate": ("dirstate", cut(".hg/dirstate", 0)),
+    "bit in the dirstate's parent": ("dirstate", flip(".hg/dirstate", 3)),
+    "zeros for bookmarks": ("bookmarks", fill(".hg/bookmarks", bytes(60))),
+    "bookmarks cut short": ("bookmarks", cut(".hg/bookmarks", 20)),
+    "zeros for phases": ("phaseroots", fill(".hg/store/phaseroots", bytes(44))),
+    "phases cut short": ("phaseroots", cut(".hg/store/phaseroots", 20)),
+    "fncache cut short": ("fncache", cut(".hg/store/fncache", -3)),
+    "empty fncache": ("fncache", cut(".hg/store/fncache", 0)),
+    "empty requires": ("requires", cut(".hg/requires", 0)),
+    "zeros for requires": ("requires", fill(".hg/requires", bytes(40))),
+}
+
+
+def failed(place: Place, names: str) -> str:
+    """Run once; see that the repository's damage is told and all else mirrored; return the message."""
+    outcome = place.sync()["work"]
+    assert outcome.state == "failed"
+    assert outcome.error is not None
+    message = outcome.error.message
+    assert "is damaged" in message
+    assert names in message, message
+    assert str(place.repos / "work") in message
+    assert "All else of work was mirrored." in message
+    return message
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damage_later(place: Place, source: Path, mirrored: list[str], kind: str) -> None:
+    """The mirror is sound and has all that it had; new files of the work tree arrive; once the source is whole again both are the same."""
+    names, damage = DAMAGES[kind]
+    whole = {each: each.read_bytes() for each in (source / ".hg").rglob("*") if each.is_file()}
+    (source / "new").write_text("new")
+    damage(source)
+    failed(place, names)
+    assert hg_problems(place.target / "work") == ""
+    assert log(place.target / "work") == mirrored
+    assert (place.target / "work/new").read_text() == "new"
+    failed(place, names)
+    for each, data in whole.items():
+        each.write_bytes(data)
+    place.settled()
+    assert hg_problems(place.target / "work") == ""
+    assert not place.sync()
+
+
+@pytest.mark.parametrize("kind", [each for each in DAMAGES if "short" not in each or "dirstate" not in each])
+def test_damage_with_new_changesets(place: Place, source: Path, mirrored: list[str], kind: str) -> None:
+    """Damage that comes together with new changesets: the mirror is sound, and has at least what it had."""
+    names, damage = DAMAGES[kind]
+    commit(source, 9)
+    whole = {each: each.read_bytes() for each in (source / ".hg").rglob("*") if each.is_file()}
+    damage(source)
+    failed(place, names)
+    assert hg_problems(place.target / "work") == ""
+    assert log(place.target / "work")[: len(mirrored)] == mirrored
+    for each, data in whole.items():
+        each.write_bytes(data)
+    place.settled()
+    assert len(log(place.target / "work")) == len(mirrored) + 1
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damage_at_first(place: Place, source: Path, kind: str) -> None:
+    """A repository that is damaged before it is first copied: it is told, all else is mirrored, and healing makes the mirror whole."""
+    names, damage = DAMAGES[kind]
+    whole = {each: each.read_bytes() for each in (source / ".hg").rglob("*") if each.is_file()}
+    damage(source)
+    if kind in {"empty dirstate", "empty fncache"}:  # nothing tells that there was more
+        place.sync()
+    else:
+        failed(place, names.replace("data/big", "data/big"))
+    assert (place.target / "work/big").read_bytes() == noise(5, 60_000)
+    for each, data in whole.items():
+        each.write_bytes(data)
+    place.settled()
+    assert hg_problems(place.target / "work") == ""
+    assert len(log(place.target / "work")) == 6
+
+
+def test_changesets_before_the_damage(place: Place, source: Path) -> None:
+    """Of a history that was never mirrored the changesets before the damage are."""
+    index = (source / ".hg/store/data/big.i").read_bytes()
+    (offset,) = struct.unpack(">Q", index[64 * 4 : 64 * 4 + 8])
+    flip(".hg/store/data/big.d", (offset >> 16) + 500)(source)
+    message = failed(place, "data/big.i revision 4")
+    assert "changesets before number 4" in message
+    assert hg_problems(place.target / "work") == ""
+    assert log(place.target / "work") == log(source)[:4]
+
+
+@pytest.mark.usefixtures("mirrored")
+def test_new_changesets_before_the_damage(place: Place, source: Path) -> None:
+    """Of changesets that came after the last run those before the damaged one are mirrored."""
+    for number in (7, 8, 9):
+        commit(source, number)
+    flip(".hg/store/data/big.d", -100)(source)
+    message = failed(place, "data/big.i revision 8")
+    assert "changesets before number 8" in message
+    assert hg_problems(place.target / "work") == ""
+    assert log(place.target / "work") == log(source)[:8]
