@@ -11,13 +11,14 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import registry, scan, watch
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown as escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
     ConflictError,
     InterruptedRunError,
@@ -120,7 +121,7 @@ class Backup:
         """Return the directory in ``repos_root`` that holds a project's repository; empty if it is not in there."""
         return self.paths[project].split("/")[0]
 
-    def path_of(self, name: str, known: Iterable[str]) -> str:
+    def path_of(self, name: str, known: Collection[str]) -> str:
         """Return the path in ``repos_root`` that a name means: a project's repository, or a directory itself.
 
         :param known: the directories there are.
@@ -131,6 +132,8 @@ class Backup:
             return self.paths[name]
         if name in set(known):
             return name
+        if "\\" in name and len(escaped_so := [each for each in known if name in spellings(os.fsencode(each))]) == 1:
+            return escaped_so[0]
         if name in self.paths:
             raise ConflictError(
                 f"the repository {self.repositories[name]} is not inside repos_root, {self.place.repos_root}.",
@@ -143,7 +146,7 @@ class Backup:
             f"ls {self.place.repos_root} {self.place.backup_root}",
         )
 
-    def directory_of(self, name: str, known: Iterable[str]) -> str:
+    def directory_of(self, name: str, known: Collection[str]) -> str:
         """Return the directory in ``repos_root`` that a name means, or that holds what it means; see :meth:`path_of`."""
         return self.path_of(name, known).split("/")[0]
 
@@ -242,6 +245,11 @@ def file_of(unit: str) -> str:
 def shown(path: bytes) -> str:
     """Return a path as text; what is not UTF-8 in it is escaped."""
     return path.decode("utf-8", "backslashreplace")
+
+
+def spellings(path: bytes) -> set[str]:
+    """Return how a name that is not UTF-8, or cannot be printed, may be given: as the command passes it, and as it is shown."""
+    return {shown(path), escape_path(path)}
 
 
 def listing(path: bytes, status: os.stat_result) -> str:

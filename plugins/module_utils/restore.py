@@ -21,7 +21,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils import backup, history, progress, target, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError, UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_destination import (
@@ -42,6 +42,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.restore_layers imp
     subtree,
     validate_path,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_objects import restore_objects
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_operation import DirectoryRestore, present_at
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_paths import SAVED_INSIDE, PathsRestore
 from ansible_collections.homelab.repoman.plugins.module_utils.show import amount, counted
@@ -63,7 +64,8 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
     def work(report: watch.Report) -> dict[str, Any]:
         with ExitStack() as stack:
-            return Restoring(context, found[0], request, stack).run(check, report)
+            restoring = Restoring(context, found[0], request, stack)
+            return restoring.run_objects(check) if request.objects else restoring.run(check, report)
 
     result: dict[str, Any] = context.ask(work, params["patience"], alive=True, on_report=lambda text: progress.phase(str(text)))
     progress.clear()
@@ -87,25 +89,34 @@ class Request:
     typed_paths: list[str]
     paths: list[bytes]
     overwrite: bool
+    objects: bool
     diff: bool
 
     @classmethod
     def of(cls, params: dict[str, Any]) -> Request:
         """Return the request of a module's parameters.
 
-        :raises UsageError: a time or path cannot be one.
+        :raises UsageError: a time or path cannot be one, or options exclude each other.
         """
+        objects = bool(params.get("objects"))
+        if objects and (others := [each for each in ("to", "from", "paths", "overwrite") if params[each]]):
+            raise UsageError(
+                f"objects are put back where they were and replace nothing sound: {others[0]} does not go with that.",
+                repoman_command("restore", [params["name"]], "--objects"),
+            )
         since = parse_time(params["from"]) if params["from"] else None
         typed = params["paths"] or []
         paths = [validate_path(path) for path in typed]
-        return cls(params["name"], params["to"], params["from"], since, typed, paths, params["overwrite"], params.get("_diff", True))
+        return cls(
+            params["name"], params["to"], params["from"], since, typed, paths, params["overwrite"], objects, params.get("_diff", True)
+        )
 
     @property
     def is_whole(self) -> bool:
         """Whether all of the repository is asked for."""
         return not self.paths or b"" in self.paths
 
-    def command(self, *options: str) -> str:
+    def command(self, *options: str | tuple[str, str]) -> str:
         """Return the command for this request with other options."""
         again = [("--from", self.typed_from)] if self.typed_from else []
         return repoman_command("restore", [self.name], *again, *(("--path", path) for path in self.typed_paths), *options)
@@ -168,6 +179,14 @@ class Restoring:
                 "has_container": self._is_containers(unit, destination, operation, bool(within)),
             },
         }
+
+    def run_objects(self, check: bool) -> dict[str, Any]:
+        """Plan to put back objects, and unless ``check`` do it; return the module's result."""
+        inside = self.context.path_of(self.request.name, backup.mirrors(self.target))
+        if not check:
+            self._lock(inside.partition("/")[0])
+        result = restore_objects(self.context, self.target, self.request.name, inside, check=check, diff=self.request.diff)
+        return result | {"notes": [*self.notes, *result["notes"]]}
 
     def _is_containers(self, unit: str, destination: Destination, operation: DirectoryRestore, is_part: bool) -> bool:
         """Whether a directory that a container may have mounted was replaced."""
@@ -260,14 +279,14 @@ class Restoring:
         :raises ConflictError: the destination is there, and may not be overwritten.
         """
         request = self.request
-        paths = request.paths
+        paths = [_meant(path, subtree(everything, inside)) for path in request.paths]
         name = shown(os.fsencode(request.name))
         items = select_paths(subtree(everything, inside), paths, request.name)
         within = inside if not request.to else b""
         status = destination.status
         if status is not None and not stat.S_ISDIR(status.st_mode):
             raise ConflictError(
-                f"{shown(destination.path)} is not a directory; nothing was restored.", f"beside it: {request.command()} --to DIR"
+                f"{shown(destination.path)} is not a directory; nothing was restored.", f"beside it: {request.command(('--to', 'DIR'))}"
             )
         if within:
             paths = [within] if request.is_whole else [within + b"/" + path for path in paths]
@@ -304,9 +323,17 @@ class Restoring:
         if operation.replaces and operation.differs and not self.request.overwrite:
             raise ConflictError(
                 f"{shown(operation.found())} exists; nothing was restored.",
-                f"beside it: {self.request.command()} --to DIR",
+                f"beside it: {self.request.command(('--to', 'DIR'))}",
                 f"over it, what is there being saved first: {self.request.command('--overwrite')}",
             )
+
+
+def _meant(path: bytes, items: Items) -> bytes:
+    """Return the path that is meant: one that is not UTF-8 may be given as it is shown."""
+    if path in items or b"\\" not in path:
+        return path
+    found = [each for each in items if os.fsdecode(path) in backup.spellings(each)]
+    return found[0] if len(found) == 1 else path
 
 
 def _kept_units(found: Target) -> set[str]:

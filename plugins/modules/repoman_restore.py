@@ -39,6 +39,14 @@ options:
     description: Restore over what is there, which is saved first.
     type: bool
     default: false
+  objects:
+    description:
+      - Put back only objects that are missing or damaged, each proven.
+      - They come from the repository's mirror. Nothing else is touched.
+      - Damaged ones are moved to the local state directory below C(logdir) first.
+      - Does not go with O(to), O(from), O(paths) and O(overwrite).
+    type: bool
+    default: false
   probe_timeout:
     description:
       - Seconds that the target may take for its first answer. A disk that sleeps, or an automount, may want more.
@@ -69,6 +77,11 @@ EXAMPLES = r"""
     from: 20261125T030000Z
     paths: [src/main.c]
     to: ~/isurus-yesterday
+
+- name: Objects that a power cut damaged
+  homelab.repoman.repoman_restore:
+    name: isurus
+    objects: true
 """
 
 RETURN = r"""
@@ -121,6 +134,7 @@ SPEC = {
         "from": {"type": "str"},
         "paths": {"type": "list", "elements": "str"},
         "overwrite": {"type": "bool", "default": False},
+        "objects": {"type": "bool", "default": False},
         "probe_timeout": {"type": "float", "default": 3.0},
         "patience": {"type": "float", "default": 60.0},
     },

@@ -386,6 +386,8 @@ def restore(result: Result, mode: Mode) -> Told:
     """Say what was restored, and where what it replaced is."""
     restored = result["restored"]
     lines = steps(result, mode)
+    if "objects" in restored:
+        return Told(lines or [Line("done", f"no object of {restored['to']} is missing or damaged")])
     if not lines:
         return Told([Line("done", f"{restored['to']} is what the backup holds")])
     if restored["saved"] and not mode.check:

@@ -25,6 +25,12 @@ from repoman.errors import INTERRUPTED, USAGE, Failure, tell
 from repoman.playbook import Playbook, version
 
 WIDTH = 34
+LITERAL = "\0"
+"""Before what came after ``--`` while the line is parsed: no argument of a process can hold it."""
+TEXT_OPTIONS = {"-i", "--inventory", "-l", "--limit", "--forks", "--to", "--from", "--jobs"}
+"""Options whose values are text."""
+NAMES_FILES = {"sync", "restore"}
+"""Verbs whose names may be any that a file can have."""
 """Column where the explanations of a help text begin."""
 
 
@@ -283,7 +289,14 @@ def what_to_sync(options: Namespace) -> dict[str, Any]:
         "follow_mounts",
     )
     given = {key: getattr(options, key) for key in keys}
+    given["names"] = [in_utf8(name) for name in given["names"] or []]
+    given["list_kept"] = given["list_kept"] and in_utf8(given["list_kept"])
     return {f"repoman_sync_{key}": value for key, value in given.items() if value not in (None, False, [])}
+
+
+def in_utf8(name: str) -> str:
+    """Return a name of a file as the modules know it: bytes that are not UTF-8 are escaped."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def what_to_restore(options: Namespace) -> dict[str, Any]:
@@ -297,8 +310,23 @@ def what_to_restore(options: Namespace) -> dict[str, Any]:
             f"give an absolute directory, or one from the home there: --to ~/{options.to}",
             exit_code=USAGE,
         )
+    if options.objects:
+        for other in ("to", "from", "path", "overwrite"):
+            if getattr(options, other):
+                raise Failure(
+                    f"--objects puts back what is missing or damaged where it was, and does not go with --{other}.",
+                    "repoman restore --help",
+                    exit_code=USAGE,
+                )
     to = options.to and (options.to if options.to.startswith("~") else os.path.abspath(options.to))
-    given = {"name": options.name, "to": to, "from": getattr(options, "from"), "paths": options.path, "overwrite": options.overwrite}
+    given = {
+        "name": in_utf8(options.name),
+        "to": to,
+        "from": getattr(options, "from"),
+        "paths": options.path and [in_utf8(path) for path in options.path],
+        "overwrite": options.overwrite,
+        "objects": options.objects,
+    }
     return {f"repoman_restore_{key}": value for key, value in given.items() if value not in (None, False)}
 
 
@@ -408,12 +436,13 @@ VERBS = (
     ),
     Verb(
         "restore",
-        "NAME [--to DIR] [--from TIME] [--path P]… [--overwrite]",
+        "NAME [--to DIR] [--from TIME] [--path P]… [--overwrite] [--objects]",
         "get a repository, or files of it, back",
         (
             "repoman restore isurus",
             "repoman restore isurus --to /tmp/isurus --from 2026-11-24",
             "repoman restore isurus --path src/main.c --overwrite",
+            "repoman restore isurus --objects",
         ),
         what_to_restore,
         just_run,
@@ -423,6 +452,7 @@ VERBS = (
             Argument(("--from",), "as it was before the run of this time, and before later ones", {"metavar": "TIME", "type": text}),
             Argument(("--path",), "only this path of the repository; repeat for more", {"metavar": "P", "action": "append", "type": text}),
             flag("--overwrite", help="restore over what is there, which is saved first"),
+            flag("--objects", help="put back only objects that are missing or damaged, each proven"),
         ),
         "TIME is as --list-kept shows it, or 2026-11-24, or '2026-11-24 18:30'. What is replaced is saved\n"
         "beside the directory, and named.",
@@ -552,17 +582,16 @@ def parse(argv: Sequence[str]) -> tuple[Verb, Namespace]:
     line, command = list(argv), None
     if "--" in line:
         line, command = line[: line.index("--")], line[line.index("--") + 1 :]
-    for part in line:
-        if not part.isascii() and any("\ud800" <= character <= "\udfff" for character in part):
-            raise Failure(f"{part!r} is not UTF-8 text.", "a command for 'shell' may be anything, after '--'", exit_code=USAGE)
+    typed = list(line)
     options = Namespace(verbose=0)
     words = ""
     while words not in VERBS_BY_WORDS:
         words, line = next_word(words, line, options)
     verb = VERBS_BY_WORDS[words]
     takes_command = any(argument.names == ("command",) for argument in verb.arguments)
+    check_text(words, [*typed, *(command or [] if not takes_command else [])])
     if command and not takes_command:
-        line += command
+        line += [f"{LITERAL}{part}" if part.startswith("-") else part for part in command]
     parser = Parser(words, (*EVERYWHERE, *(argument for argument in verb.arguments if argument.names != ("command",))))
     if any(asked in line for asked in ("-h", "--help")):
         raise Asked(help_of_verb(verb))
@@ -573,7 +602,8 @@ def parse(argv: Sequence[str]) -> tuple[Verb, Namespace]:
             f"{parser.prog} NAME -- {' '.join(extra)}",
             exit_code=USAGE,
         )
-    parser.refuse(extra)
+    parser.refuse([part.removeprefix(LITERAL) for part in extra])
+    unmark(known)
     for argument in (*EVERYWHERE, *verb.arguments):
         key = argument.names[-1].lstrip("-").replace("-", "_")
         if not hasattr(known, key):
@@ -581,6 +611,29 @@ def parse(argv: Sequence[str]) -> tuple[Verb, Namespace]:
     if takes_command:
         known.command = command or []
     return verb, known
+
+
+def check_text(words: str, line: Sequence[str]) -> None:
+    """Refuse bytes that are not UTF-8, but in names of files for the verbs that know them.
+
+    :raises Failure: there are some.
+    """
+    for number, part in enumerate(line):
+        if part.isascii() or not any("\ud800" <= character <= "\udfff" for character in part):
+            continue
+        before = line[number - 1] if number else ""
+        is_name = before not in TEXT_OPTIONS and (not part.startswith("-") or part.startswith(("--path=", "--list-kept=")))
+        if words not in NAMES_FILES or not is_name:
+            raise Failure(f"{part!r} is not UTF-8 text.", "a command for 'shell' may be anything, after '--'", exit_code=USAGE)
+
+
+def unmark(options: Namespace) -> None:
+    """Take the mark off what came after ``--``."""
+    for key, value in vars(options).items():
+        if isinstance(value, str):
+            setattr(options, key, value.removeprefix(LITERAL))
+        elif isinstance(value, list):
+            setattr(options, key, [each.removeprefix(LITERAL) if isinstance(each, str) else each for each in value])
 
 
 def next_word(words: str, line: list[str], options: Namespace) -> tuple[str, list[str]]:

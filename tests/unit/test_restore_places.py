@@ -19,6 +19,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils import restore_des
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
 from backupworld import BackupWorld, differences, git, seen, tmpfs
 
+from repoman import cli
+
 NOBODY = 65534
 ANYONE = 0xFFFFFFFF
 ACCESS_LIST = struct.pack("<I", 2) + b"".join(
@@ -479,3 +481,22 @@ def test_a_full_destination(empty_world: BackupWorld) -> None:
 def test_names_are_cut_between_characters(name: bytes, size: int, expected: bytes) -> None:
     """A name that is UTF-8 stays so when it is cut."""
     assert restore_destination.shortened(name, size) == expected
+
+
+@pytest.mark.parametrize("name", ["-x", "--to", "a\nb", os.fsdecode(b"odd\xff"), "two words", "it's"])
+def test_hints_can_be_pasted(empty_world: BackupWorld, name: str) -> None:
+    """The command of a hint, read by a shell and by the command, means the name it was made for, whatever it is called."""
+    world = empty_world
+    world.write(f"{name}/-f")
+    world.init()
+    world.write(f"{name}/-f", "mine\n")
+    with pytest.raises(ConflictError) as caught:
+        world.restore(name, paths=["-f"])
+    hint = next(hint for hint in caught.value.hints if hint.endswith("--overwrite") or "--overwrite " in hint).partition(": ")[2]
+    script = f"repoman() {{ printf '%s\\0' \"$@\"; }}; {hint}"
+    words = subprocess.run(["bash", "-c", script], check=True, capture_output=True).stdout.split(b"\0")[:-1]
+    _verb, options = cli.parse([os.fsdecode(word) for word in words])
+    given = cli.what_to_restore(options)
+    assert given["repoman_restore_paths"] == ["-f"]
+    world.restore(given["repoman_restore_name"], paths=given["repoman_restore_paths"], overwrite=given["repoman_restore_overwrite"])
+    assert (world.repos / name / "-f").read_text() == "text\n"

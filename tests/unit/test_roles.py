@@ -146,7 +146,7 @@ def test_command_agrees_with_restore() -> None:
     options, arguments = documented(repoman_restore), arguments_of("restore")
     path = arguments.pop("path")
     assert {name: argument.help for name, argument in arguments.items()} == {
-        name: plain(options[name]["description"]) for name in ("name", "to", "from", "overwrite")
+        name: plain(options[name]["description"]) for name in ("name", "to", "from", "overwrite", "objects")
     }
     assert plain(options["paths"]["description"]).startswith("only these paths of the repository")
     assert path.help.startswith("only this path of the repository") and path.settings["action"] == "append"
