@@ -21,6 +21,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
+from ansible_collections.homelab.repoman.plugins.module_utils.attributes import read_attributes
 from ansible_collections.homelab.repoman.plugins.module_utils.beneath import open_below
 from ansible_collections.homelab.repoman.plugins.module_utils.contents import SMALL_HOLES, SourceReadError, data_size, equal, transfer
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
@@ -57,9 +58,10 @@ _DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK, errno.EXDEV)
+_CANNOT_KEEP = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+"""Errors of a target that has no such thing as an owner, a mode or a kind of file."""
 _ENTRY_ALONE = (errno.EFBIG, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 """Errors of a target that are about one entry: others can still be written."""
-_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 
 
 class MirrorError(RepomanError):
@@ -560,7 +562,13 @@ class Copier:
             self.attributes(entry)
             return
         temporary = self.temporary()
-        os.symlink(entry.link, temporary, dir_fd=self.work)
+        try:
+            os.symlink(entry.link, temporary, dir_fd=self.work)
+        except OSError as error:
+            if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}:
+                raise self._located(error, entry.path) from error
+            self.note("symbolic links cannot be made on the target")
+            return
         self._finish(temporary, entry, old)
 
     def special(self, entry: Entry, old: Entry | None) -> None:
@@ -573,21 +581,29 @@ class Copier:
         try:
             os.mknod(temporary, entry.mode, device, dir_fd=self.work)
         except OSError as error:
-            if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS}:
+            if error.errno not in {*_CANNOT_KEEP, errno.EIO}:  # exfat-fuse says EIO
                 raise
             self.note(NO_SPECIALS)
             return
         self._finish(temporary, entry, old)
 
     def _finish(self, temporary: bytes, entry: Entry, old: Entry | None) -> None:
-        self._dress_path(temporary, self.work, entry)
-        self.place(temporary, entry.path, old)
+        try:
+            self._dress_path(temporary, self.work, entry)
+            self.place(temporary, entry.path, old)
+        except OSError as error:
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=self.work)
+            raise self._located(error, entry.path) from error
         self.count(1)
 
     def hard_link(self, leader: bytes, entry: Entry, old: Entry | None) -> bool:
         """Make ``entry`` one file with ``leader``; return False where the target cannot."""
         with self._directory(split(leader)[0]) as held:
-            leading = os.stat(split(leader)[1], dir_fd=held, follow_symlinks=False)
+            try:
+                leading = os.stat(split(leader)[1], dir_fd=held, follow_symlinks=False)
+            except FileNotFoundError:  # such as a link or a pipe that the target cannot have
+                return False
             with suppress(FileNotFoundError, NotADirectoryError), self._directory(entry.parent) as there:
                 mirrored = os.stat(entry.name, dir_fd=there, follow_symlinks=False)
                 if mirrored.st_ino == leading.st_ino:
@@ -825,7 +841,7 @@ class Copier:
         try:
             chmod()
         except OSError as error:
-            if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EINVAL}:
+            if error.errno not in _CANNOT_KEEP:
                 raise
             self.note(NO_MODES)
 
@@ -846,7 +862,7 @@ class Copier:
         try:
             chown()
         except OSError as error:
-            if error.errno not in {errno.EPERM, errno.EINVAL, errno.ENOTSUP}:
+            if error.errno not in _CANNOT_KEEP:
                 raise
             self.note(NO_OWNERS)
             return False
@@ -854,36 +870,19 @@ class Copier:
 
     def _extended(self, source: int | bytes, out: int | bytes) -> None:
         """Copy extended attributes and access lists, as far as they are wanted and the target has them."""
-        # A path is one below a held directory, whose last part may be a link by now: it is never followed.
-        options: tuple[dict[str, Any], ...] = tuple({} if isinstance(each, int) else {"follow_symlinks": False} for each in (source, out))
         try:
-            wanted = self._attributes_of(source, options[0])
-            have = self._attributes_of(out, options[1])
+            wanted = read_attributes(source, xattrs=self.xattrs, acls=self.acls)
+            have = read_attributes(out, xattrs=self.xattrs, acls=self.acls)
+            follow = isinstance(out, int)
             for each in have.keys() - wanted.keys():
-                os.removexattr(out, each, **options[1])
+                os.removexattr(out, each, follow_symlinks=follow)
             for each, value in wanted.items():
                 if have.get(each) != value:
-                    os.setxattr(out, each, value, **options[1])
+                    os.setxattr(out, each, value, follow_symlinks=follow)
         except OSError as error:
             if error.errno not in {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA, errno.E2BIG, errno.ERANGE, errno.ENOSPC}:
                 raise
             self.note(NO_XATTRS)
-
-    def _attributes_of(self, where: int | bytes, options: dict[str, Any]) -> dict[str, bytes]:
-        found = {}
-        for each in os.listxattr(where, **options):
-            if self._wants(each):
-                try:
-                    found[each] = os.getxattr(where, each, **options)
-                except OSError as error:
-                    if error.errno != errno.ENODATA:  # removed meanwhile
-                        raise
-        return found
-
-    def _wants(self, name: str) -> bool:
-        if name in _ACLS:
-            return self.acls
-        return self.xattrs and (name.startswith("user.") or (not self._uid and not name.startswith("system.")))
 
     # Contents that are in memory already
 

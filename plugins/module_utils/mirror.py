@@ -24,7 +24,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils import fixtures, vanished_stores
+from ansible_collections.homelab.repoman.plugins.module_utils import fixtures, target_traits, vanished_stores
+from ansible_collections.homelab.repoman.plugins.module_utils.attributes import same_attributes
 from ansible_collections.homelab.repoman.plugins.module_utils.contents import same_contents
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import (
     TICK_NS,
@@ -140,6 +141,7 @@ class Changes:
         may be needed.
     :param notes: what is to be said of the unit.
     :param fixtures: tells which repositories are data of another.
+    :param attributes: extended attributes or access lists are kept: a directory whose ``ctime_ns`` alone differs may have others.
     """
 
     unit: Unit
@@ -157,6 +159,7 @@ class Changes:
     frozen: frozenset[bytes] = frozenset()
     notes: list[str] = field(default_factory=list)
     fixtures: FixtureLookup | None = None
+    attributes: bool = False
 
     def __post_init__(self) -> None:
         self._passing = TransientFilter(self.now, self.fixtures)
@@ -170,7 +173,7 @@ class Changes:
         """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory. What is never mirrored is left out."""
         for _directory, pairs in differences(self.before, self.now):
             for old, new in pairs:
-                if (what := _what(old, new)) and not self._passing(path := (new or old).path):  # type: ignore[union-attr]
+                if (what := _what(old, new, attributes=self.attributes)) and not self._passing(path := (new or old).path):  # type: ignore[union-attr]
                     yield what, path
 
 
@@ -241,7 +244,8 @@ def prepare(settings: Settings, wanted: Container[str] | None = None) -> None:
             if stat.S_IMODE(os.stat(each).st_mode) & 0o077:
                 os.chmod(each, 0o700)
     if not settings.temporaries:
-        _clear(settings.work, ("new",))
+        _clear(settings.work, ("new", target_traits.FILE))
+    target_traits.find_out(settings.work, settings.temporaries or settings.work)
     if wanted is not None:
         _clear(new, wanted)
 
@@ -321,6 +325,7 @@ def plan(
         frozen=frozen,
         notes=notes,
         fixtures=lookup,
+        attributes=settings.xattrs or settings.acls,
     )
     for what, _path in changes.items():
         if what == "created":
@@ -394,13 +399,13 @@ def incomplete(unit: Unit, errors: Sequence[RepomanError], frozen: Iterable[byte
     return MirrorError(f"{what} All else of {unit.name} was mirrored." if done else what, *errors[0].hints)
 
 
-def _what(old: Entry | None, new: Entry | None) -> str:
+def _what(old: Entry | None, new: Entry | None, *, attributes: bool = False) -> str:
     if old is None:
         return "created"
     if new is None:
         return "removed"
     if new.kind == "d" == old.kind and (old[1:4], old.mtime_ns) == (new[1:4], new.mtime_ns):
-        return ""
+        return "changed" if attributes and old.ctime_ns != new.ctime_ns else ""
     return "changed"
 
 
@@ -420,54 +425,87 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit, last: Mani
 
 
 def _compared(source: int, target: int, now: Manifest, settings: Settings, unit: Unit, last: Manifest | None) -> Manifest:
-    root = os.geteuid() == 0
-
-    def like(held: Entry, entry: Entry, once: Entry | None) -> bool:
-        if not alike(held, entry) or (once is not None and not once.ctime_ns and once.name in JUDGED.values()):
-            return False
-        if entry.kind != "f" or (once in (None, entry) and entry.ctime_ns + DOUBT_NS < held.ctime_ns):
-            return True
-        return time.time_ns() - entry.ctime_ns > TICK_NS and same_contents(source, target, entry.path)
-
-    def alike(held: Entry, entry: Entry) -> bool:
-        mode = safe_mode(entry.mode, entry[2:4], held[2:4]) if entry.kind == "f" else entry.mode
-        if held.mode != mode or held.link != entry.link or held.mtime_ns != entry.mtime_ns:
-            return False
-        if root and (held.uid, held.gid) != (entry.uid, entry.gid):
-            return False
-        return entry.kind == "d" or (held.size == entry.size and theirs.get(held.path) == ours.get(held.path))
-
-    ours = _leaders(now)
     path = os.path.join(settings.scratch, f"{os.getpid()}.{abs(hash(unit.name))}.mirror")
     with Writer(path) as writer:
         for block in walk(target, loose=unit.loose, named=os.fsencode(settings.mirror(unit)), tree=TreeFilter(TreeRules())):
             writer.add(block)
         held = writer.finish()
-    theirs = _leaders(held)
+    compare = _Comparison(source, target, now, held, settings, unit)
     with Writer(path) as writer:
         for directory, (old, new, before) in aligned(held, now, last or Manifest()):
-            if old is None:
-                continue
-            news = {entry.path: entry for entry in unpack(directory, new or b"")}
-            onces = {entry.path: entry for entry in unpack(directory, before or b"")}
-            records = []
-            for mirrored in unpack(directory, old):
-                entry, once = news.get(mirrored.path), onces.get(mirrored.path)
-                if entry is not None and like(mirrored, entry, once):
-                    records.append(entry.record())
-                elif entry is not None or once is not None or not unit.loose:
-                    records.append(mirrored._replace(ctime_ns=0).record())
-            writer.add(pack(directory, records))
+            if old is not None:
+                writer.add(pack(directory, compare.records(directory, old, new or b"", before or b"")))
         return writer.finish()
 
 
-def _leaders(manifest: Manifest) -> dict[bytes, bytes]:
+class _Comparison:
+    """Compares a mirror, as it was seen, with its source.
+
+    :param source: open directory of the unit.
+    :param target: open directory of its mirror.
+    """
+
+    def __init__(self, source: int, target: int, now: Manifest, held: Manifest, settings: Settings, unit: Unit) -> None:
+        self.source, self.target, self.unit = source, target, unit
+        self.root = os.geteuid() == 0
+        self.traits = target_traits.load(settings.work)
+        self.tick = target_traits.tick(self.traits, (entry.mtime_ns for entry in held.entries() if entry.kind != "l"))
+        self.xattrs, self.acls = settings.xattrs, settings.acls
+        mounts = bool(unit.rules.mounts)
+        self.ours, self.theirs = (_leaders(now, mounts), _leaders(held, mounts)) if self.traits.links else ({}, {})
+
+    def records(self, directory: bytes, old: bytes, new: bytes, before: bytes) -> list[bytes]:
+        """Return what the mirror has in a directory: the source's records of what is the same, and of what the target cannot have."""
+        news = {entry.path: entry for entry in unpack(directory, new)}
+        onces = {entry.path: entry for entry in unpack(directory, before)}
+        found: dict[bytes, bytes] = {}
+        for mirrored in unpack(directory, old):
+            entry, once = news.pop(mirrored.path, None), onces.get(mirrored.path)
+            if entry is not None and self.like(mirrored, entry, once):
+                found[mirrored.path] = entry.record()
+            elif entry is not None or once is not None or not self.unit.loose:
+                found[mirrored.path] = mirrored._replace(ctime_ns=0).record()
+        found |= {path: entry.record() for path, entry in news.items() if not self.traits.can_have(entry)}
+        return [found[path] for path in sorted(found)]
+
+    def like(self, held: Entry, entry: Entry, once: Entry | None) -> bool:
+        """Tell whether the mirror has an entry as the source has it.
+
+        :param once: what the mirror had when it was last written.
+        """
+        if not self._alike(held, entry) or (once is not None and not once.ctime_ns and once.name in JUDGED.values()):
+            return False
+        if (self.xattrs or self.acls) and not same_attributes(self.source, self.target, entry.path, xattrs=self.xattrs, acls=self.acls):
+            return False
+        if entry.kind != "f" or (once in (None, entry) and entry.ctime_ns + DOUBT_NS < held.ctime_ns):
+            return True
+        return time.time_ns() - entry.ctime_ns > TICK_NS and same_contents(self.source, self.target, entry.path)
+
+    def _alike(self, held: Entry, entry: Entry) -> bool:
+        mode = safe_mode(entry.mode, entry[2:4], held[2:4]) if entry.kind == "f" else entry.mode
+        if held.mode != mode and (held.kind != entry.kind or self.traits.modes):
+            return False
+        if held.link != entry.link or not target_traits.same_time(held.mtime_ns, entry.mtime_ns, self.tick):
+            return False
+        if self.root and self.traits.owners and (held.uid, held.gid) != (entry.uid, entry.gid):
+            return False
+        if entry.kind == "d":
+            return True
+        return (entry.kind == "l" or held.size == entry.size) and self.theirs.get(held.path) == self.ours.get(held.path)
+
+
+def _identity(entry: Entry, mounts: bool) -> tuple[int, ...]:
+    """Return what two names of one file have in common; an inode's number alone does not tell if there are several file systems."""
+    return (entry.inode, entry.mode, entry.uid, entry.gid, entry.size, entry.mtime_ns, entry.nlink) if mounts else (entry.inode,)
+
+
+def _leaders(manifest: Manifest, mounts: bool) -> dict[bytes, bytes]:
     """Return for each file that is one with others of its tree the first of them."""
-    first: dict[int, bytes] = {}
+    first: dict[tuple[int, ...], bytes] = {}
     found: dict[bytes, bytes] = {}
     for entry in manifest.entries():
-        if entry.nlink > 1 and entry.kind == "f":
-            leader = first.setdefault(entry.inode, entry.path)
+        if entry.nlink > 1 and entry.kind != "d":
+            leader = first.setdefault(_identity(entry, mounts), entry.path)
             if leader != entry.path:
                 found[leader] = found[entry.path] = leader
     return found
@@ -826,7 +864,8 @@ class _Task:
         """Mirror the rest: directories and files as they come, then files with several names, then what is gone."""
         copier = self.copier
         removed: list[Entry] = []
-        linked: dict[int, list[tuple[Entry, Entry | None]]] = {}
+        linked: dict[tuple[int, ...], list[tuple[Entry, Entry | None]]] = {}
+        mounts = bool(self.unit.rules.mounts)
         waiting: list[tuple[Entry, Entry | None]] = []
         for directory, pairs in self._others():
             begun = len(waiting)
@@ -838,8 +877,8 @@ class _Task:
                     removed.append(entry)
                 elif new.kind == "d":
                     self._own_directory(new, old)
-                elif new.kind == "f" and (new.nlink > 1 or (old is not None and old.nlink > 1)):
-                    linked.setdefault(new.inode, []).append((new, old))
+                elif new.nlink > 1 or (old is not None and old.nlink > 1 and old.kind != "d"):
+                    linked.setdefault(_identity(new, mounts), []).append((new, old))
                 else:
                     waiting.append((new, old))
             if len(waiting) > begun:
@@ -862,14 +901,20 @@ class _Task:
         elif old is None or old.kind != "d":
             self.copier.mkdir(new)
             self.touched |= {new.path, new.parent}
-        elif _what(old, new):
+        elif _what(old, new, attributes=self.changes.attributes):
             self.touched.add(new.path)
 
-    def _one(self, pair: tuple[Entry, Entry | None]) -> None:
-        if pair[0].kind == "f":
-            self._file(pair)
-        else:
-            (self.copier.link if pair[0].kind == "l" else self.copier.special)(*pair)
+    def _one(self, pair: tuple[Entry, Entry | None]) -> Entry | None:
+        entry = pair[0]
+        if entry.kind == "f":
+            return self._file(pair)
+        try:
+            (self.copier.link if entry.kind == "l" else self.copier.special)(*pair)
+        except UnwritableError as error:
+            self.unreadable.append(error)
+            self.known[entry.path] = pair[1]
+            return None
+        return entry
 
     def _file(self, pair: tuple[Entry, Entry | None]) -> Entry | None:
         entry, old = pair
@@ -883,14 +928,17 @@ class _Task:
         return got
 
     def _linked(self, group: list[tuple[Entry, Entry | None]]) -> None:
-        """Copy files that are one: the first by its contents, the others as links to it."""
+        """Copy files that are one: the first by its contents, the others as links to it.
+
+        If the target gives a file fewer names than the source, the next name begins a file of its own, and the others are linked to that.
+        """
         leader: Entry | None = None
         for entry, old in group:
             self.touched.add(entry.parent)
             if leader is None or not self.copier.hard_link(leader.path, entry, old):
                 alike = old is not None and old.nlink == entry.nlink and old.inode == entry.inode
-                got = self._file((entry, old if old is None or alike else old._replace(size=-1)))
-                leader = got if leader is None and got is not None and got.inode == entry.inode else leader
+                got = self._one((entry, old if old is None or alike else old._replace(size=-1, link=b"")))
+                leader = got if got is not None and got.inode == entry.inode else leader
             elif leader.ctime_ns != entry.ctime_ns:
                 self.known[entry.path] = leader._replace(path=entry.path)
 
