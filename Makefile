@@ -35,7 +35,7 @@ test-nfs: venv ## sync and restore over a real NFS mount, cut off and filled, in
 	scripts/nfs-lab run $(BIN)/pytest tests/nfs -p no:cacheprovider
 
 test-long: newest venv ## races with writers and kills, many times over
-	REPOMAN_RACES=60 REPOMAN_TREES=300 REPOMAN_KILL_STEP=5 $(BIN)/pytest tests/unit/test_mirror.py tests/unit/test_mirror_races.py
+	REPOMAN_RACES=60 REPOMAN_TREES=300 REPOMAN_KILL_STEP=5 $(BIN)/pytest tests/unit/test_mirror.py tests/unit/test_mirror_races.py tests/unit/test_hostile_trees.py
 
 bench: venv ## what sync costs beside rsync; BENCH='--runs 9 --latency --million'
 	$(BIN)/python tests/bench/sync.py $(BENCH)

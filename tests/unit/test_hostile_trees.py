@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -15,8 +18,11 @@ from pathlib import Path
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils import scan
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import DEEPEST, Manifest, TooDeepError, UnreadableError, walk
+from mirroring import Place
 
 OUTSIDE = "of-the-host-alone"
+LONG = int(os.environ.get("REPOMAN_RACES", "0"))
+SECONDS = 10 if LONG else 1
 
 SWAPPER = """
 import ctypes, os, sys, time
@@ -88,7 +94,7 @@ def test_a_walk_never_leads_out(tmp_path: Path, start: bytes, turned: str, held:
     seen = missed = 0
     top = os.open(unit, os.O_PATH)
     with swapped((unit / turned, link)):
-        until = time.monotonic() + 1
+        until = time.monotonic() + SECONDS
         while time.monotonic() < until:
             try:
                 blocks = b"".join(walk(top if held else bytes(unit), start))
@@ -159,3 +165,148 @@ def test_what_lies_too_deep_is_named_in_short(deep_path: Path) -> None:
     assert str(deep_path) in error.message
     assert len(error.message) < 600
     assert error.exit_code == 1
+
+
+# ---- whole runs ------------------------------------------------------------------------------------------------------------------
+
+
+def leaked(place: Place, outside: Path) -> list[str]:
+    """Return what of the outside is in the target, in the manifests, or in a name or link target of either."""
+    found = []
+    secret = OUTSIDE.encode()
+    for top in (bytes(place.target), bytes(place.state)):
+        for base, directories, names in os.walk(top):
+            for name in directories + names:
+                path = os.path.join(base, name)
+                if secret in name:
+                    found.append(os.fsdecode(path))
+                elif os.path.islink(path):
+                    if secret in os.readlink(path).replace(bytes(outside), b""):
+                        found.append(os.fsdecode(path))
+                elif os.path.isfile(path):
+                    with open(path, "rb") as file:
+                        if secret in file.read().replace(bytes(outside), b""):
+                            found.append(os.fsdecode(path))
+    return found
+
+
+@pytest.mark.parametrize("xattrs", [False, True])
+@pytest.mark.parametrize("pause", [0.0, 0.003, 0.03])
+@pytest.mark.parametrize("turned", ["a", "a/b", "deep/a"])
+def test_a_run_never_leads_out(tmp_path: Path, turned: str, pause: float, xattrs: bool) -> None:
+    """Scanned, planned, compared and copied while directories change places with links to a tree outside: nothing of that is anywhere."""
+    place = Place(tmp_path, xattrs=xattrs)
+    unit = place.repos / "work"
+    unit.mkdir()
+    inside_of(unit)
+    (unit / "deep").mkdir()
+    inside_of(unit / "deep")
+    outside = outside_of(tmp_path)
+    (unit / "evil").symlink_to(outside / turned.removeprefix("deep/"))
+    messages = []
+    with swapped((unit / turned, unit / "evil"), pause=pause):
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            for number in range(20):
+                (unit / f"deep/new{number}").write_text(str(time.monotonic()))
+            for full in (False, True):
+                for outcome in place.sync(full=full).values():
+                    messages += [outcome.error.message, *outcome.error.hints] if outcome.error else []
+                    messages += outcome.notes
+    assert leaked(place, outside) == []
+    assert [each for each in messages if OUTSIDE in each] == []
+    (unit / "evil").unlink() if (unit / "evil").is_symlink() else shutil.rmtree(unit / "evil")
+    place.settled()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "directory", "link"])
+def test_a_file_that_becomes_something_else(tmp_path: Path, kind: str) -> None:
+    """A file changes places with a thing of another kind all the time: no run waits for it, and the mirror has either."""
+    place = Place(tmp_path)
+    unit = place.repos / "work"
+    unit.mkdir()
+    inside_of(unit)
+    other = tmp_path / "other"
+    if kind == "pipe":
+        os.mkfifo(other)
+    elif kind == "device":
+        if os.geteuid():
+            pytest.skip("only root makes devices")
+        os.mknod(other, 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+    elif kind == "socket":
+        os.mknod(other, 0o600 | stat.S_IFSOCK)
+    elif kind == "directory":
+        other.mkdir()
+        (other / "in").write_text("in")
+    else:
+        other.symlink_to("/etc/passwd")
+    with swapped((unit / "a/file", other)):
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            (unit / "a/b/file").write_text(str(time.monotonic()))
+            place.sync(full=True)
+            place.sync()
+    assert not any(b"root:" in path.read_bytes() for path in place.target.rglob("*") if path.is_file() and not path.is_symlink())
+    place.settled()
+
+
+def test_thousands_of_directories_in_one_another(deep_path: Path) -> None:
+    """They cost seconds; what can be reached is mirrored, what cannot is named in a short sentence, and the next run does the same."""
+    place = Place(deep_path)
+    (place.repos / "work").mkdir()
+    (place.repos / "work/file").write_text("file")
+    held = os.open(place.repos / "work", os.O_PATH)
+    for number in range(5000 if LONG else 2000):
+        os.mkdir(b"d", dir_fd=held)
+        os.close(os.open(b"f%d" % number, os.O_CREAT | os.O_WRONLY, dir_fd=held))
+        inner = os.open(b"d", os.O_PATH, dir_fd=held)
+        os.close(held)
+        held = inner
+    os.close(held)
+    outcome = place.sync()["work"]
+    assert outcome.state == "failed"
+    assert outcome.error is not None
+    assert "lies too deep" in outcome.error.message
+    assert "All else of work was mirrored" in outcome.error.message
+    assert len(outcome.error.message) < 700
+    assert (place.target / "work/file").exists()
+    assert (place.target / "work" / "/".join(["d"] * 1000) / "f1000").exists()
+    assert place.sync() == {}
+    subprocess.run(["rm", "-rf", str(place.repos / "work/d")], check=True)
+    assert place.sync()["work"].error is None
+    assert not (place.target / "work/d").exists()
+
+
+def test_a_directory_with_many_entries(tmp_path: Path) -> None:
+    """Forty thousand: it is mirrored, and an unchanged one costs nothing."""
+    place = Place(tmp_path)
+    (place.repos / "work").mkdir()
+    count = 40_000 if LONG else 10_000
+    held = os.open(place.repos / "work", os.O_PATH)
+    for number in range(count):
+        os.close(os.open(b"%d" % number, os.O_CREAT | os.O_WRONLY, dir_fd=held))
+    os.close(held)
+    assert place.sync()["work"].error is None
+    assert len(os.listdir(place.target / "work")) == count
+    assert place.sync() == {}
+
+
+@pytest.mark.skipif(not LONG, reason="takes a minute: make test-long")
+def test_more_names_of_one_file_than_the_target_gives(tmp_path: Path) -> None:
+    """Each name is there with the contents; once the limit of links is reached, the next begins a file of its own."""
+    place = Place(tmp_path)
+    (place.repos / "work").mkdir()
+    first = place.repos / "work/0"
+    first.write_text("text")
+    try:
+        for number in range(1, 65_000):
+            os.link(first, place.repos / f"work/{number}")
+    except OSError as error:
+        if error.errno != errno.EMLINK:
+            raise
+    outcome = place.sync()["work"]
+    assert outcome.error is None, outcome.error.message
+    names = os.listdir(place.repos / "work")
+    assert sorted(os.listdir(place.target / "work")) == sorted(names)
+    assert len({os.stat(place.target / "work" / name).st_ino for name in names}) <= 2
+    assert place.sync() == {}
