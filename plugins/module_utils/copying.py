@@ -623,6 +623,14 @@ class Copier:
 
     def mkdir(self, entry: Entry) -> None:
         """Make a directory that can be written for now, unless it is there; :meth:`attributes` gives it its mode later."""
+        try:
+            self._make_directory(entry)
+        except OSError as error:
+            if error.errno not in _ENTRY_ALONE:  # what is to be in it cannot be written either
+                raise self._located(error, entry.path) from error
+            raise
+
+    def _make_directory(self, entry: Entry) -> None:
         with self._directory(entry.parent) as held:
             try:
                 self.willing(entry.parent, lambda: os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=held))
@@ -888,6 +896,12 @@ class Copier:
 
     def write(self, entry: Entry, data: bytes, old: Entry | None) -> None:
         """Put a file there whose contents were read before."""
+        try:
+            self._write_file(entry, data, old)
+        except OSError as error:
+            raise self._located(error, entry.path) from error
+
+    def _write_file(self, entry: Entry, data: bytes, old: Entry | None) -> None:
         parent, name = split(entry.path)
         direct = self.new and old is None
         temporary = name if direct else self.temporary()

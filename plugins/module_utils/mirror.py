@@ -43,6 +43,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import Inte
 from ansible_collections.homelab.repoman.plugins.module_utils.fixtures import FixtureLookup
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError, GitDirectory
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory, journal
+from ansible_collections.homelab.repoman.plugins.module_utils.name_clashes import without_clashes
 from ansible_collections.homelab.repoman.plugins.module_utils.repositories import find_stores, innermost, kind_in, owns
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     LOOSE,
@@ -244,7 +245,7 @@ def prepare(settings: Settings, wanted: Container[str] | None = None) -> None:
             if stat.S_IMODE(os.stat(each).st_mode) & 0o077:
                 os.chmod(each, 0o700)
     if not settings.temporaries:
-        _clear(settings.work, ("new", target_traits.FILE))
+        _clear(settings.work, ("new",))
     target_traits.find_out(settings.work, settings.temporaries or settings.work)
     if wanted is not None:
         _clear(new, wanted)
@@ -278,6 +279,7 @@ def plan(
     :param stays: directories of which the same is true although nothing is wrong: something is, or was, mounted on them.
     """
     shut: dict[bytes, Entry] = {}
+    now, clashes = without_clashes(unit, now, target_traits.load(settings.work), _beside(now, settings, unit, "without-clashes"))
     if closed:
         shut = _shut(now, closed)
         now = rewrite(now, shut, _beside(now, settings, unit, "shut"))
@@ -303,7 +305,7 @@ def plan(
                 store for path, store in inner.items() if store in mirrored and kind_in(stores, store, path) not in {"plain", "passing"}
             )
         now = _filled(now, held, shut, stores, frozen, _beside(now, settings, unit, "filled"))
-    problems: list[RepomanError] = [*closed.values()]
+    problems: list[RepomanError] = [*closed.values(), *clashes]
     lookup = FixtureLookup(os.fsencode(unit.source), settings.scratch, settings.account)
     notes: list[str] = []
     if not first and not unit.loose:

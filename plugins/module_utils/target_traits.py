@@ -39,6 +39,7 @@ class Traits:
     :param symlinks: there are symbolic links.
     :param links: there are hard links.
     :param specials: there are pipes, and so sockets and devices.
+    :param case: names that differ in upper and lower case alone are different.
     """
 
     mount: str = ""
@@ -48,6 +49,7 @@ class Traits:
     symlinks: bool = True
     links: bool = True
     specials: bool = True
+    case: bool = True
 
     def can_have(self, entry: Entry) -> bool:
         """Tell whether the target can have an entry of this kind."""
@@ -81,7 +83,7 @@ def load(work: str) -> Traits:
     :param work: repoman's directory for files that are not whole yet.
     """
     try:
-        with open(os.path.join(work, FILE), encoding="utf-8") as file:
+        with open(_file(work), encoding="utf-8") as file:
             found = Traits(**json.load(file))
     except (OSError, ValueError, TypeError):
         return Traits()
@@ -91,7 +93,7 @@ def load(work: str) -> Traits:
 def find_out(work: str, temporaries: str) -> None:
     """Try out what the target can keep, unless that is known; what cannot be tried counts as kept.
 
-    :param work: where it is remembered.
+    :param work: repoman's directory for files that are not whole yet; what was found out is remembered beside it.
     :param temporaries: this run's own directory on the target.
     """
     mount = _mount(work)
@@ -102,7 +104,11 @@ def find_out(work: str, temporaries: str) -> None:
         draft = os.path.join(temporaries, f"{FILE}.{os.getpid()}.new")
         with open(draft, "w", encoding="utf-8") as file:
             json.dump(asdict(found), file)
-        os.replace(draft, os.path.join(work, FILE))
+        os.replace(draft, _file(work))
+
+
+def _file(work: str) -> str:
+    return os.path.join(os.path.dirname(work), FILE)
 
 
 def _mount(path: str) -> str:
@@ -146,6 +152,7 @@ def _probe(temporaries: str, mount: str) -> Traits:
             owners=os.geteuid() != 0 or _works(keeps_owners),
             symlinks=_works(lambda: os.symlink("file", os.path.join(base, "symlink"))),
             links=_works(lambda: os.link(path, os.path.join(base, "link"))),
+            case=not os.path.lexists(os.path.join(base, "FILE")),
             specials=_works(lambda: os.mkfifo(os.path.join(base, "pipe"))),
         )
     finally:

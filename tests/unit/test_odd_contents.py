@@ -41,7 +41,7 @@ def synced(outcome: Outcome) -> Outcome:
 
 def temporaries(place: Place) -> list[str]:
     """Return what is left in the directory for files that are not whole yet."""
-    return [each for each in os.listdir(place.target / ".repoman/work") if each not in {"new", "traits.json"}]
+    return [each for each in os.listdir(place.target / ".repoman/work") if each != "new"]
 
 
 # ---- sizes that lie --------------------------------------------------------------------------------------------------------------

@@ -123,6 +123,33 @@ def test_a_change_is_seen_on_a_target_with_coarse_times(elsewhere: Place) -> Non
     nothing_to_do(place)
 
 
+@root_only
+def test_names_that_the_target_takes_for_one(elsewhere: Place) -> None:
+    """On a target that does not tell upper from lower case one of two names is left out and named; elsewhere both are mirrored."""
+    place = elsewhere
+    work = place.repos / "work"
+    (work / "dir").mkdir()
+    (work / "DIR/inner").mkdir(parents=True)
+    for name in ("file", "File", "dir/one", "DIR/two", "DIR/inner/three"):
+        (work / name).write_text(name)
+    outcome = place.sync()["work"]
+    if target_traits.load(str(place.target / ".repoman/work")).case:
+        assert outcome.error is None
+        assert sorted(os.listdir(place.target / "work")) == ["DIR", "File", "dir", "file"]
+        assert (place.target / "work/file").read_text() == "file"
+        return
+    for _turn in range(2):
+        assert outcome.error is not None
+        assert "upper from lower case" in outcome.error.message
+        assert "All else of work was mirrored" in outcome.error.message
+        assert (place.target / "work/File").read_text() == "File"
+        assert sorted(os.listdir(place.target / "work/DIR")) == ["inner", "two"]
+        (work / "other").write_text("later")
+        outcome = place.sync()["work"]
+    assert (place.target / "work/other").exists()
+    assert {plan.unit.name for plan in place.plans(place.options(full=True)) if plan.total} == set()
+
+
 @pytest.mark.parametrize(
     ("exact", "times", "step"),
     [
@@ -153,11 +180,11 @@ def test_what_was_found_out_holds_for_one_mount(place: Place) -> None:
     traits = target_traits.load(str(work))
     assert traits.mount
     assert traits.modes
-    (work / target_traits.FILE).write_text('{"mount": "other", "modes": false}')
+    (work.parent / target_traits.FILE).write_text('{"mount": "other", "modes": false}')
     assert target_traits.load(str(work)) == Traits()
     place.sync()
     assert target_traits.load(str(work)) == traits
-    (work / target_traits.FILE).write_text("{broken")
+    (work.parent / target_traits.FILE).write_text("{broken")
     assert target_traits.load(str(work)) == Traits()
 
 
