@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils import git_mend, history
+from ansible_collections.homelab.repoman.plugins.module_utils import git_mend, hg_mend, history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError, RepomanError
@@ -45,7 +45,19 @@ class GitMender:
         return git_mend.apply_mend(self.source, self.mirror, plan, saved, self.scratch)
 
 
-MENDERS: dict[str, Any] = {"git": GitMender}
+class HgMender(GitMender):
+    """Mends ``.hg`` directories; see ``hg_mend``."""
+
+    def plan(self, store: bytes) -> Any:
+        """Return what mending a ``.hg`` takes."""
+        return hg_mend.plan_mend(self.source, self.mirror, store, self.scratch)
+
+    def apply(self, plan: Any, saved: bytes) -> Iterator[Any]:
+        """Put back what was planned."""
+        return hg_mend.apply_mend(self.source, plan, saved)
+
+
+MENDERS: dict[str, Any] = {"git": GitMender, "hg": HgMender}
 """What mends each kind of repository."""
 
 
