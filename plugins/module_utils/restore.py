@@ -24,14 +24,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.copying import sho
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, NotKnownError, UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import repoman_command
-from ansible_collections.homelab.repoman.plugins.module_utils.restore_destination import (
-    Boundaries,
-    Destination,
-    Identity,
-    identity,
-    resolve,
-    sweep,
-)
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_cover import SAVED_INSIDE
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_destination import Boundaries, Destination, resolve
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_layers import (
     Items,
     drop_nested,
@@ -44,7 +38,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.restore_layers imp
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_objects import restore_objects
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_operation import DirectoryRestore, present_at
-from ansible_collections.homelab.repoman.plugins.module_utils.restore_paths import SAVED_INSIDE, PathsRestore
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_paths import PathsRestore
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_staging import Identity, identity, sweep
 from ansible_collections.homelab.repoman.plugins.module_utils.show import amount, counted
 from ansible_collections.homelab.repoman.plugins.module_utils.target import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.target_lock import RESTORES, RunLocks, unit_locked

@@ -11,35 +11,19 @@ repository, never inside one, and nothing is opened by its path a second time.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import re
-import secrets
 import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 
-from ansible_collections.homelab.repoman.plugins.module_utils import backup, history
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
-from ansible_collections.homelab.repoman.plugins.module_utils.directory_cursor import LIST, REACH, remove_beneath
+from ansible_collections.homelab.repoman.plugins.module_utils.directory_cursor import LIST, REACH
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.renaming import rename_new
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_copy import write_error
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_staging import Identity, free_name, identity
 
-NAME_MAX = 255
 MAX_LINKS = 40
-STAGING = os.fsencode(backup.RESTORING)
-_STAGING = re.compile(re.escape(STAGING) + rb"(?P<inode>[0-9a-f]+)-[0-9a-f]+-(?P<name>.+)\Z", re.DOTALL)
-
-Identity = tuple[int, int]
-"""Device and inode of a directory."""
-
-
-def identity(status: os.stat_result) -> Identity:
-    """Return what tells a directory from all others."""
-    return status.st_dev, status.st_ino
 
 
 @dataclass(frozen=True)
@@ -263,33 +247,7 @@ def in_the_way(part: bytes, path: bytes) -> ConflictError:
     )
 
 
-# ---- names ---------------------------------------------------------------------------------------------------------------------
-
-
-def free_name(directory_fd: int | None, base: bytes) -> bytes:
-    """Return a name for what a restore replaces, that nothing in a directory has; a long one is cut."""
-    when = b".before-" + datetime.now(timezone.utc).strftime(history.STATE_FORMAT).encode()
-    for number in range(1, 1000):
-        end = when + (b"-%d" % number if number > 1 else b"")
-        name = shortened(base, NAME_MAX - len(end)) + end
-        try:
-            if directory_fd is None:
-                return name
-            os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return name
-    raise ConflictError(f"a thousand restores of {shown(base)} are saved already.", "remove some of them")
-
-
-def shortened(name: bytes, size: int) -> bytes:
-    """Return the beginning of a name; what is UTF-8 stays so."""
-    if len(name) <= size:
-        return name
-    cut = name[:size]
-    with suppress(UnicodeDecodeError):
-        name.decode()
-        cut = cut.decode(errors="ignore").encode()
-    return cut
+# ---- places ---------------------------------------------------------------------------------------------------------------------
 
 
 def is_lost_found(name: bytes, directory_fd: int) -> bool:
@@ -309,111 +267,3 @@ def is_own_place(above_fd: int, directory_fd: int) -> bool:
 def _mount_id(fd: int) -> bytes:
     with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
         return next((line.split()[1] for line in file if line.startswith(b"mnt_id:")), b"")
-
-
-# ---- staging -------------------------------------------------------------------------------------------------------------------
-
-
-class Staging:
-    """A private directory that is filled before it, or what is in it, takes its place.
-
-    Its name holds the number of its inode, so that what a killed restore left can be told: a directory of that number is an
-    unfinished copy, and one of another number is what the copy was exchanged for. A lock on it says that its restore still runs.
-
-    :param parent_fd: the directory it is made in.
-    :param base: the name of what is restored.
-    """
-
-    def __init__(self, parent_fd: int, base: bytes) -> None:
-        self.parent_fd = parent_fd
-        token = secrets.token_hex(4).encode()
-        draft = STAGING + token
-        os.mkdir(draft, 0o700, dir_fd=parent_fd)
-        self.fd = -1
-        try:
-            self.fd = os.open(draft, LIST, dir_fd=parent_fd)
-            with suppress(OSError):  # network file systems lock no directories
-                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.identity = identity(os.fstat(self.fd))
-            start = STAGING + b"%x-%s-" % (self.identity[1], token)
-            self.name = start + shortened(base, NAME_MAX - len(start))
-            os.rename(draft, self.name, src_dir_fd=parent_fd, dst_dir_fd=parent_fd)
-        except BaseException:
-            with suppress(OSError):
-                os.rmdir(draft, dir_fd=parent_fd)
-            if self.fd >= 0:
-                os.close(self.fd)
-            raise
-
-    def in_place(self) -> bool:
-        """Tell whether its name still leads to it."""
-        try:
-            return identity(os.stat(self.name, dir_fd=self.parent_fd, follow_symlinks=False)) == self.identity
-        except FileNotFoundError:
-            return False
-
-    def end(self, saved: bytes) -> bool:
-        """Remove it; if it was exchanged for another directory, give that one the name ``saved``, and return True."""
-        try:
-            return settle(self.parent_fd, self.name, saved)
-        finally:
-            os.close(self.fd)
-
-
-def settle(parent_fd: int, name: bytes, saved: bytes) -> bool:
-    """Finish with what has a staging directory's name: remove an unfinished copy, save what a copy was exchanged for.
-
-    :return: whether something was saved.
-    """
-    try:
-        found = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    match = _STAGING.match(name)
-    if match and int(match["inode"], 16) != found.st_ino:
-        rename_new(parent_fd, name, parent_fd, saved)
-        return True
-    if match or stat.S_ISDIR(found.st_mode):
-        with suppress(FileNotFoundError):
-            remove_beneath(name, parent_fd)
-    return False
-
-
-def sweep(directory_fd: int, alone: bool) -> list[bytes]:
-    """Finish with what killed restores left in a directory; return the names under which something was saved.
-
-    :param alone: no other restore of this user can be under way.
-    """
-    saved: list[bytes] = []
-    try:
-        list_fd = os.open(b".", LIST, dir_fd=directory_fd)
-    except OSError:
-        return saved
-    try:
-        for name in map(os.fsencode, os.listdir(list_fd)):
-            if name.startswith(STAGING):
-                with suppress(OSError):
-                    if _is_abandoned(name, list_fd, alone):
-                        match = _STAGING.match(name)
-                        free = free_name(list_fd, match["name"] if match else b"repository")
-                        if settle(list_fd, name, free):
-                            saved.append(free)
-    finally:
-        os.close(list_fd)
-    return saved
-
-
-def _is_abandoned(name: bytes, directory_fd: int, alone: bool) -> bool:
-    """Tell whether no restore holds a staging directory any more."""
-    fd = os.open(name, LIST, dir_fd=directory_fd)
-    try:
-        if os.geteuid() not in (0, os.fstat(fd).st_uid):
-            return False
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return alone
-    finally:
-        os.close(fd)
-    return True

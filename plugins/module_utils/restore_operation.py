@@ -17,8 +17,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.quoting import she
 from ansible_collections.homelab.repoman.plugins.module_utils.renaming import exchange_names, rename_new
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_compare import Comparer, Present, listed, look
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_copy import LayerCopier, write_error
-from ansible_collections.homelab.repoman.plugins.module_utils.restore_destination import Destination, Staging
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_destination import Destination
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_layers import Items
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_staging import Staging
 from ansible_collections.homelab.repoman.plugins.module_utils.show import counted
 
 

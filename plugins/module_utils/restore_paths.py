@@ -10,105 +10,26 @@ not be written. What is replaced is saved on the same file system: beside the di
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import stat
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup import RESTORING
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.directory_cursor import DirectoryCursor, remove_beneath
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.renaming import exchange_names, made_writable, rename_new
-from ansible_collections.homelab.repoman.plugins.module_utils.restore_compare import Comparer, Present, Statuses, listed
+from ansible_collections.homelab.repoman.plugins.module_utils.renaming import made_writable, rename_new
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_compare import Comparer, Present, listed
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_copy import LayerCopier, write_error
-from ansible_collections.homelab.repoman.plugins.module_utils.restore_destination import (
-    Destination,
-    Staging,
-    free_name,
-    in_the_way,
-    is_lost_found,
-    is_own_place,
-)
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_cover import SAVED_INSIDE, Coverer, by_move
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_destination import Destination, in_the_way, is_own_place
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_layers import Items, parents
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_moves import Holder, Move, can_exchange, exchange, lstat_at
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_operation import DirectoryRestore
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_staging import Staging, free_name
 from ansible_collections.homelab.repoman.plugins.module_utils.show import counted
-
-SAVED_INSIDE = b".repoman"
-OWN = re.compile(rb"(?:\.repoman\.before-\d{8}T\d{6}Z(?:-\d+)?|" + re.escape(os.fsencode(RESTORING)) + rb".+)\Z", re.DOTALL)
-"""What restores make in a directory that is a file system of its own."""
-
-
-@dataclass
-class Holder:
-    """A directory that holds new and saved things of one file system.
-
-    :param fd: of the directory.
-    :param path: absolute, for messages.
-    :param prefix: what moves are relative to, relative to the destination.
-    :param base: how the name begins under which is saved.
-    """
-
-    fd: int
-    path: bytes
-    prefix: bytes
-    base: bytes
-    saved_name: bytes = b""
-    staging: Staging | None = None
-    saved_fd: int = -1
-    exchanges: bool = True
-
-    def relative(self, path: bytes) -> bytes:
-        """Return where in the saved directory a path is saved."""
-        return path[len(self.prefix) + 1 :] if self.prefix else path
-
-    @property
-    def saved(self) -> bytes:
-        """Absolute path of the saved directory."""
-        return os.path.join(self.path, self.saved_name)
-
-    def open_saved(self) -> int:
-        """Return the directory that saved things go to, made if need be."""
-        if self.saved_fd < 0:
-            os.mkdir(self.saved_name, 0o700, dir_fd=self.fd)
-            self.saved_fd = os.open(self.saved_name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
-        return self.saved_fd
-
-
-@dataclass
-class Move:
-    """A path that is replaced, made or removed.
-
-    :param old: what is there now.
-    :param new: what takes its place, once it is copied.
-    """
-
-    path: bytes
-    holder: Holder
-    wanted: bool
-    old: os.stat_result | None = None
-    new: os.stat_result | None = None
-    number: bytes = b""
-
-
-@dataclass
-class Cover:
-    """How paths are covered by moves that cross no file system.
-
-    :param moves: paths to exchange.
-    :param entered: directories that stay, and only get their attributes.
-    :param left: directories that are left alone, with the reason.
-    """
-
-    moves: list[bytes] = field(default_factory=list)
-    entered: list[bytes] = field(default_factory=list)
-    left: dict[bytes, str] = field(default_factory=dict)
 
 
 class PathsRestore(DirectoryRestore):
@@ -132,72 +53,14 @@ class PathsRestore(DirectoryRestore):
         self._made: list[bytes] = []
         self._dressed: list[tuple[int, os.stat_result]] = []
         self._stack = ExitStack()
-        self._cover = Cover()
-        for path in paths:
-            self._cover_path(path)
+        self._cover = Coverer(self.root_fd, items, present, in_place=in_place).cover(paths)
         self.moves = [self._move(path) for path in self._different(self._cover.moves)]
 
     # Planning
 
-    def _cover_path(self, path: bytes) -> None:
-        """Cover a path: exchange it, or where a file system of its own is in it, what is in it one by one."""
-        places = self.present.places
-        holds = path in self._above_places or not path
-        if path in places and path not in self._filled:
-            self._cover.left[path] = "is a file system of its own, of which the backup holds nothing"
-        elif path not in places and not holds:
-            self._cover.moves.append(path)
-        elif path and (path not in self.items or not self.items[path].is_directory):
-            self._cover.left[path] = "holds a file system of its own, of which the backup knows nothing"
-        else:
-            self._cover.entered.append(path)
-            own = path in places or (not path and self.in_place)
-            for name in sorted(self._names[path]):
-                inner = path + b"/" + name if path else name
-                if own and self._is_own(name, inner):
-                    continue
-                self._cover_path(inner)
-
-    @cached_property
-    def _above_places(self) -> set[bytes]:
-        return {parent for place in self.present.places for parent in parents(place)}
-
-    @cached_property
-    def _filled(self) -> set[bytes]:
-        return {path.rpartition(b"/")[0] for path in self.items if path}
-
-    @cached_property
-    def _names(self) -> dict[bytes, set[bytes]]:
-        """The names in each directory that is entered, there or in the backup."""
-        found: dict[bytes, set[bytes]] = {path: set() for path in {b"", *self.present.places, *self._above_places}}
-        for path in (*self.present.statuses, *self.items):
-            parent, _slash, name = path.rpartition(b"/")
-            if path and parent in found:
-                found[parent].add(name)
-        return found
-
-    def _is_own(self, name: bytes, path: bytes) -> bool:
-        """Whether something in a file system of its own is the file system's, a restore's, or nothing that this user can move."""
-        status = self.present.statuses.get(path)
-        if status is None:
-            return False
-        if OWN.match(name):
-            return True
-        if stat.S_ISDIR(status.st_mode) and os.geteuid() not in (0, status.st_uid):
-            with DirectoryCursor(self.root_fd) as cursor:
-                parent_fd, last = cursor.reach(path)
-                if not os.access(last, os.W_OK, dir_fd=parent_fd, effective_ids=True, follow_symlinks=False):
-                    if not is_lost_found(last, parent_fd):
-                        self._cover.left[path] = "belongs to another user, and cannot be moved by you"
-                    return True
-        with DirectoryCursor(self.root_fd) as cursor, suppress(OSError):
-            parent_fd, last = cursor.reach(path)
-            return is_lost_found(last, parent_fd)
-        return False
-
     def _different(self, moves: list[bytes]) -> list[bytes]:
         """Return the moves whose paths are not what the backup holds."""
-        here, there = _by_move(moves, self.present.statuses), _by_move(moves, self.items)
+        here, there = by_move(moves, self.present.statuses), by_move(moves, self.items)
         comparer, different = Comparer(self.root_fd), []
         for path in moves:
             items = {each: self.items[each] for each in there[path]}
@@ -291,13 +154,13 @@ class PathsRestore(DirectoryRestore):
     @cached_property
     def before(self) -> str:
         """A list of what the paths are."""
-        chosen = _by_move([move.path for move in self.moves], self.present.statuses)
+        chosen = by_move([move.path for move in self.moves], self.present.statuses)
         return listed({path: self.present.statuses[path] for paths in chosen.values() for path in paths})
 
     @cached_property
     def after(self) -> str:
         """A list of what the paths are to be."""
-        chosen = _by_move([move.path for move in self.moves], self.items)
+        chosen = by_move([move.path for move in self.moves], self.items)
         return listed({path: self.items[path].status for paths in chosen.values() for path in paths})
 
     def found(self) -> bytes:
@@ -354,7 +217,7 @@ class PathsRestore(DirectoryRestore):
 
     def _copy(self) -> None:
         """Copy what is wanted to staging directories, each path under a number."""
-        chosen = _by_move([move.path for move in self.moves], self.items)
+        chosen = by_move([move.path for move in self.moves], self.items)
         for holder in self._holders.values():
             moves = [move for move in self.moves if move.holder is holder]
             if not moves:
@@ -364,7 +227,7 @@ class PathsRestore(DirectoryRestore):
                     holder.staging = Staging(holder.fd, self.destination.name)
                 except OSError as error:
                     raise write_error(holder.path, error) from error
-            holder.exchanges = _can_exchange(holder.staging.fd)
+            holder.exchanges = can_exchange(holder.staging.fd)
             items: Items = {}
             for number, move in enumerate(moves):
                 move.number = b"%d" % number
@@ -464,12 +327,12 @@ class PathsRestore(DirectoryRestore):
         relative = move.holder.relative(move.path)
         with ExitStack() as stack:
             there = stack.enter_context(DirectoryCursor(self.root_fd)).open(parent)
-            now = _lstat(name, there)
+            now = lstat_at(name, there)
             kept_fd, kept, saved = -1, relative.rpartition(b"/")[2], None
             if move.holder.saved_fd >= 0:
                 with suppress(FileNotFoundError):
                     kept_fd = stack.enter_context(DirectoryCursor(move.holder.saved_fd)).open(relative.rpartition(b"/")[0])
-                    saved = _lstat(kept, kept_fd)
+                    saved = lstat_at(kept, kept_fd)
             is_saved = saved is not None and move.old is not None and os.path.samestat(saved, move.old)
             stack.enter_context(made_writable((there, b"."), (there, name), *([(kept_fd, kept)] if saved else [])))
             if now is not None and move.new is not None and os.path.samestat(now, move.new):
@@ -485,49 +348,3 @@ class PathsRestore(DirectoryRestore):
             else:
                 return not is_saved
         return True
-
-
-def exchange(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
-    """Exchange two names, on a file system that can."""
-    if not exchange_names(one_fd, one, other_fd, other):
-        raise OSError(errno.ENOTSUP, "names cannot be exchanged", os.fsdecode(other))
-
-
-def _can_exchange(directory_fd: int) -> bool:
-    """Try whether a file system can exchange names."""
-    names = (b".one", b".other")
-    for name in names:
-        os.mkdir(name, 0o700, dir_fd=directory_fd)
-    try:
-        return exchange_names(directory_fd, names[0], directory_fd, names[1])
-    finally:
-        for name in names:
-            os.rmdir(name, dir_fd=directory_fd)
-
-
-def _lstat(name: bytes, directory_fd: int) -> os.stat_result | None:
-    try:
-        return os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-
-
-def _by_move(moves: list[bytes], paths: Statuses | Items | Iterable[bytes]) -> dict[bytes, list[bytes]]:
-    """Return for each move which of the paths it covers."""
-    found: dict[bytes, list[bytes]] = {move: [] for move in moves}
-    for path, move in _covered(sorted(moves, key=_depth_first), sorted((path for path in paths if path), key=_depth_first)):
-        found[move].append(path)
-    return found
-
-
-def _covered(moves: list[bytes], paths: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    for path in paths:
-        while at < len(moves) and _depth_first(moves[at]) < _depth_first(path) and not path.startswith(moves[at] + b"/"):
-            at += 1
-        if at < len(moves) and (path == moves[at] or path.startswith(moves[at] + b"/")):
-            yield path, moves[at]
-
-
-def _depth_first(path: bytes) -> bytes:
-    return path.replace(b"/", b"\0")

@@ -44,9 +44,11 @@ PAGES = {
         "restore_cover",
         "restore_destination",
         "restore_layers",
+        "restore_moves",
         "restore_objects",
         "restore_operation",
         "restore_paths",
+        "restore_staging",
     ),
     "sync": (
         "backup",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import renaming, restore_destination
+from ansible_collections.homelab.repoman.plugins.module_utils import renaming, restore_staging
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
 from backupworld import BackupWorld, differences, seen
 
@@ -204,12 +204,12 @@ def test_killed_at_any_change(world: BackupWorld, monkeypatch: pytest.MonkeyPatc
 def test_a_staging_directory_in_use_is_not_swept(world: BackupWorld) -> None:
     """What a running restore fills is left alone by another; what a killed one left is removed, and what it replaced is saved."""
     fd = os.open(world.repos, os.O_RDONLY)
-    running = restore_destination.Staging(fd, b"plain")
-    killed = restore_destination.Staging(fd, b"plain")
+    running = restore_staging.Staging(fd, b"plain")
+    killed = restore_staging.Staging(fd, b"plain")
     os.mkdir(b"inner", dir_fd=killed.fd)
     os.symlink(b"/etc", b"inner/link", dir_fd=killed.fd)
     os.close(killed.fd)
-    exchanged = restore_destination.Staging(fd, b"other")
+    exchanged = restore_staging.Staging(fd, b"other")
     os.close(exchanged.fd)
     os.rename(world.repos / os.fsdecode(exchanged.name), world.repos / "new")
     (world.repos / "other").rename(world.repos / os.fsdecode(exchanged.name))
