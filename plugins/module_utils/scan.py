@@ -27,7 +27,7 @@ from typing import NamedTuple
 from ansible_collections.homelab.repoman.plugins.module_utils.beneath import open_below as open_below  # noqa: PLC0414 - others take it from here
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.spread import spread
+from ansible_collections.homelab.repoman.plugins.module_utils.spread import spread, stream
 from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeFilter, TreeRules
 
 MAGIC = b"repoman manifest 1\n"
@@ -727,6 +727,17 @@ def rewrite(now: Manifest, known: Mapping[bytes, Entry | None], path: str) -> Ma
             writer.add(records(waiting, {}))
             waiting = next(extra, None)
         return writer.finish()
+
+
+def scan_each(units: Iterable[Unit], known: Mapping[str, str], scratch: str) -> Iterator[Scan]:
+    """Scan units, several at once, and yield each result as it is there.
+
+    :param known: digest of each unit's last manifest, by the unit's name.
+    :param scratch: local directory for the manifests of units that differ.
+    """
+    jobs = [(unit, known.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(units)]
+    for _number, result in stream(lambda job, _tell: scan_one(*job), jobs, os.cpu_count() or 1):
+        yield result
 
 
 def scan_all(units: Iterable[Unit], known: Mapping[str, str], scratch: str, *, processes: int = 0) -> list[Scan]:

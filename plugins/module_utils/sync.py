@@ -52,6 +52,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.quoting import rep
 from ansible_collections.homelab.repoman.plugins.module_utils.runlog import RunLog
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Scan, Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.show import Display
+from ansible_collections.homelab.repoman.plugins.module_utils.sync_planning import Planning
 from ansible_collections.homelab.repoman.plugins.module_utils.sync_records import VOID, Records, last_run, usable_state
 from ansible_collections.homelab.repoman.plugins.module_utils.target import Stamp, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.target_lock import HISTORY, RunLocks, another_run, busy_error
@@ -136,6 +137,7 @@ class Work:
     full: bool = False
     scanned: Scan | None = None
     absent: bool = False
+    warnings: list[str] = field(default_factory=list)
 
     def fail(self, error: RepomanError) -> None:
         """Let it be a failure."""
@@ -172,6 +174,8 @@ class Job:
     """A run, in the child process.
 
     :param now: when it began.
+    :param version: name of the state of the history that this run makes, once it makes one.
+    :param created: what this run created, by unit; None is everything.
     """
 
     backup: Backup
@@ -180,6 +184,8 @@ class Job:
     now: datetime
     found: Found
     locked: RunLocks | None = None
+    version: str = ""
+    created: dict[str, list[str] | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -226,10 +232,15 @@ class Job:
             settings = self._prepare(stack, settings)
             target.check_writable(self.backup.place, self.target)
             self.locks.announce()
-            works = self._plan(settings, chosen) + busy
-            diff = self._diff(works)
+            planning = self._plan(settings, chosen)
+            diff: list[dict[str, str]] = []
             with RunLog(self.backup.logdir, self.backup.me, self.now) as log:
-                self._apply(works, settings, log, report)
+                for work in busy:
+                    log.write(work.line)
+                for wave in planning.waves():
+                    diff += self._diff(wave)
+                    self._apply(wave, settings, log, report)
+            works = planning.works + busy
             expired = self._expire(expiring)
             self.warnings += past.warnings() + log.problems
             return self._result(works, expired, diff)
@@ -279,7 +290,10 @@ class Job:
     def _predict(self, scratch: str) -> dict[str, Any]:
         self.records.read()
         past = history.load(self.target, self.now.timestamp())
-        works = self._plan(self._settings(scratch), self._units())
+        planning = self._plan(self._settings(scratch), self._units())
+        for _wave in planning.waves():
+            pass
+        works = planning.works
         self.warnings += past.warnings()
         return self._result(works, past.expired(last_run(self.records.stamps), self.params["keep_days"]), self._diff(works))
 
@@ -287,6 +301,7 @@ class Job:
         steps = [f"make {self.target.root} the backup of {self.backup.place.repos_root}"] if self.found.fresh else []
         steps += [f"remove what was kept at {name}, {self.params['keep_days']} days and longer ago" for name in expired]
         lines = [work.line for work in works]
+        self.warnings += [warning for work in works for warning in work.warnings]
         return {
             "changed": bool(steps) or any(line["action"] in ("synced", "gone") for line in lines),
             "steps": steps,
@@ -401,38 +416,41 @@ class Job:
 
     # ---- planning --------------------------------------------------------------------------------------------------------------
 
-    def _plan(self, settings: Settings, chosen: list[tuple[Unit | None, str]]) -> list[Work]:
-        """Scan the chosen units and see what their mirrors lack."""
-        units = [unit for unit, _name in chosen if unit is not None and _can_be_unit(unit)]
+    def _plan(self, settings: Settings, chosen: list[tuple[Unit | None, str]]) -> Planning[Work]:
+        """Begin to scan the chosen units and to see what their mirrors lack."""
+        units = {unit.name: unit for unit, _name in chosen if unit is not None and _can_be_unit(unit)}
         there = {backup.LOOSE, *backup.mirrors(self.target)}
-        known = {unit.name: digest for unit in units if unit.name in there and (digest := self.records.known_digest(unit.name))}
-        scans = {result.unit.name: result for result in scan.scan_all(units, known, settings.scratch)}
-        stays = {name: self._other_file_systems(result) for name, result in scans.items()}
+        known = {name: digest for name in units if name in there and (digest := self.records.known_digest(name))}
         works: list[Work] = []
         for unit, name in chosen:
             work = Work(unit or Unit(name, os.path.join(self.backup.place.repos_root, name)), _line(unit or Unit(name, "")))
             works.append(work)
             if unit is None:
                 self._plan_gone(work)
-            elif name not in scans:
+            elif name not in units:
                 work.fail(ConflictError(f"a directory in repos_root cannot be called {name!r}: repoman uses that name.", "rename it"))
-        open_ones = [work for work in works if work.unit.name in scans]
+        waiting = {work.unit.name: work for work in works if work.unit.name in units}
 
-        def see(work: Work) -> None:
-            with _compared(work):
-                self._plan_one(work, scans[work.unit.name], known, settings, stays[work.unit.name])
+        def plan(done: Callable[[Work], None]) -> None:
+            def see(work: Work, scanned: Scan, stays: Sequence[bytes]) -> None:
+                with _compared(work):
+                    self._plan_one(work, scanned, known, settings, stays)
+                done(work)
 
-        with ThreadPoolExecutor(self.params["jobs"] or LOOKS) as pool:
-            list(pool.map(see, open_ones))
-        return works
+            with ThreadPoolExecutor(self.params["jobs"] or LOOKS) as pool:
+                for scanned in scan.scan_each(units.values(), known, settings.scratch):
+                    work = waiting[scanned.unit.name]
+                    pool.submit(see, work, scanned, self._other_file_systems(work, scanned))
 
-    def _other_file_systems(self, scanned: Scan) -> list[bytes]:
+        return Planning(works, [work for work in works if work.unit.name not in units], plan)
+
+    def _other_file_systems(self, work: Work, scanned: Scan) -> list[bytes]:
         """Warn of file systems in a unit that are left out, or are not mounted any more; return those whose mirror stays."""
         if scanned.error:
             return []
         absent = [] if self.params["allow_shrink"] else self.left_out.absent(scanned)
         self.left_out.take(scanned, absent)
-        self.warnings += warnings_of(scanned.unit, scanned.skipped, absent, shell_word(scanned.unit.name))
+        work.warnings += warnings_of(scanned.unit, scanned.skipped, absent, shell_word(scanned.unit.name))
         return [] if self.params["allow_shrink"] else [*scanned.skipped, *absent]
 
     def _plan_one(self, work: Work, scanned: Scan, known: dict[str, str], settings: Settings, stays: Sequence[bytes]) -> None:
@@ -490,10 +508,11 @@ class Job:
         """Do what was planned; what comes of each unit goes into its line, the log and a report."""
         wanted = [work for work in works if work.changes is not None]
         registry.make_directory(str(self.state / "manifests"), self.backup.me)
-        created: dict[str, list[str] | None] = {}
+        with suppress(RepomanError):  # the state directory is full: that is told where manifests are saved
+            self._write_left_out([work.unit.name for work in works])
         if wanted or any(work.line["action"] == "gone" for work in works):
             settings = self._claim_state(settings)
-            created = self._note_created(wanted, settings)
+            self._note_created(wanted, settings)
 
         def tell(work: Work) -> None:
             log.write(work.line)
@@ -505,9 +524,10 @@ class Job:
             self._write_stamps(open_ones)
         try:
             done = self._apply_small(works, settings, tell)
-            self._apply_changes(wanted, settings, created, open_ones, done, tell, report)
+            self._apply_changes(wanted, settings, open_ones, done, tell, report)
         finally:
             self._note_end(open_ones)
+        self._let_go([work.unit.name for work in works])
 
     def _apply_small(self, works: list[Work], settings: Settings, tell: Callable[[Work], None]) -> list[str]:
         """Do what needs no copying; return the units this was all for."""
@@ -528,7 +548,6 @@ class Job:
         self,
         wanted: list[Work],
         settings: Settings,
-        created: dict[str, list[str] | None],
         open_ones: set[str],
         done: list[str],
         tell: Callable[[Work], None],
@@ -541,21 +560,28 @@ class Job:
         """
         by_name = {work.unit.name: work for work in wanted}
         stamped = time.monotonic()
-        for outcome in self._mirrored(wanted, settings, report):
+
+        def let_go() -> None:
+            nonlocal stamped
+            if not done or time.monotonic() - stamped < STAMP_SECONDS:
+                return
+            finished = list(done)
+            with suppress(RepomanError):
+                self._write_stamps()
+                self._let_go(finished)
+                del done[: len(finished)]
+            stamped = time.monotonic()
+
+        for outcome in self._mirrored(wanted, settings, report, let_go):
             work = by_name[outcome.unit.name]
             with _alone(work):
                 self._take(work, outcome)
-                if outcome.created and (known := created.get(outcome.unit.name, [])) is not None:
-                    created[outcome.unit.name] = [*known, *outcome.created]
-                    self._write_created(created, settings)
+                if outcome.created and (known := self.created.get(outcome.unit.name, [])) is not None:
+                    self.created[outcome.unit.name] = [*known, *outcome.created]
+                    self._write_created(settings)
             tell(work)
             open_ones.discard(outcome.unit.name)
             done.append(outcome.unit.name)
-            if time.monotonic() - stamped > STAMP_SECONDS:
-                with suppress(RepomanError):
-                    self._write_stamps(open_ones)
-                    self._let_go(done)
-                stamped = time.monotonic()
 
     def _note_end(self, open_ones: Iterable[str]) -> None:
         """Write down what the run came to, also one that was interrupted.
@@ -564,7 +590,6 @@ class Job:
         """
         try:
             self.records.write_told(self.locks)
-            self._write_left_out()
         except RepomanError as error:
             self.warnings.append(f"{error.message} Notes may be told again.")
         for name in open_ones:
@@ -575,31 +600,31 @@ class Job:
         except RepomanError as error:  # such as a target that is full
             self.warnings.append(f"{error.message} The next run compares everything again.")
 
-    def _write_left_out(self) -> None:
-        """Remember what was left out of the units of this run, beside what other runs have written meanwhile."""
+    def _write_left_out(self, names: Sequence[str]) -> None:
+        """Remember what was left out of units, beside what other runs have written of theirs."""
         with self.locks.metadata():
             path = self.state / LEFT_OUT
-            units = read_left_out(path)
-            merged = {name: each for name, each in units.items() if name not in self.locks.held} | {
-                name: each for name, each in self.left_out.units.items() if name in self.locks.held
+            before, found = read_left_out(path), self.left_out.units
+            units = {name: each for name, each in before.items() if name not in names} | {
+                name: found[name] for name in names if name in found
             }
-            if merged != units:
-                registry.write_atomic(str(path), json.dumps(merged, sort_keys=True), self.backup.me)
+            if units != before:
+                registry.write_atomic(str(path), json.dumps(units, sort_keys=True), self.backup.me)
 
     def _let_go(self, done: list[str]) -> None:
         """Let other runs have units that are done and stamped."""
         for name in done:
             self.locks.let_go(name)
-        done.clear()
 
     def _claim_state(self, settings: Settings) -> Settings:
         """Begin a new state of the history, after all units of this run are locked: so their states are in the order of the runs."""
-        with self.locks.metadata():
-            name = history.claim(self.target, self.now, self.backup.me)
-        return replace(settings, kept=str(self.target.ours("kept", name)))
+        if not self.version:
+            with self.locks.metadata():
+                self.version = history.claim(self.target, self.now, self.backup.me)
+        return replace(settings, kept=str(self.target.ours("kept", self.version)))
 
-    def _mirrored(self, wanted: Sequence[Work], settings: Settings, report: watch.Report) -> Iterator[Outcome]:
-        """Let the engine work, and report its tally meanwhile."""
+    def _mirrored(self, wanted: Sequence[Work], settings: Settings, report: watch.Report, let_go: Callable[[], None]) -> Iterator[Outcome]:
+        """Let the engine work; meanwhile report its tally, and let go what is done."""
         if not wanted:
             return
         tally = Tally()
@@ -608,6 +633,7 @@ class Job:
         def tick() -> None:
             last = ""
             while not ended.wait(TALLY_SECONDS):
+                let_go()
                 if repr(tally) != last:
                     last = repr(tally)
                     report(Tally(tally.files, tally.bytes, dict(tally.running)))
@@ -665,19 +691,19 @@ class Job:
     def _write_stamps(self, void: Iterable[str] = ()) -> None:
         self.records.write(self.locks, void)
 
-    def _note_created(self, wanted: Iterable[Work], settings: Settings) -> dict[str, list[str] | None]:
+    def _note_created(self, wanted: Iterable[Work], settings: Settings) -> None:
         """Write down what this run creates, so that a restore of an earlier time can leave it out."""
         created: dict[str, list[str] | None] = {
             work.unit.name: None if work.changes.first else [os.fsdecode(path) for kind, path in work.changes.items() if kind == "created"]
             for work in wanted
             if work.changes is not None and work.changes.created
         }
+        self.created |= created
         if created:
-            self._write_created(created, settings)
-        return created
+            self._write_created(settings)
 
-    def _write_created(self, created: dict[str, list[str] | None], settings: Settings) -> None:
-        history.write_created(self.target, Path(settings.kept).name, created, self.backup.me)
+    def _write_created(self, settings: Settings) -> None:
+        history.write_created(self.target, Path(settings.kept).name, self.created, self.backup.me)
 
     def _expire(self, names: list[str]) -> list[str]:
         """Remove states, unless another run reads the history: then the next run does. Return those that are gone."""

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -86,6 +87,7 @@ class Records:
         self.session = target.session(found)
         self.stamps = Stamps({})
         self._changed: dict[str, Stamp | None] = {}
+        self._mutex = threading.Lock()
         self._told: dict[str, list[str]] | None = None
         self._told_of: set[str] = set()
 
@@ -113,11 +115,12 @@ class Records:
 
     def set(self, name: str, stamp: Stamp | None) -> None:
         """Change a unit's stamp (None: it has no mirror any more); :meth:`write` writes it."""
-        self._changed[name] = stamp
-        if stamp is None:
-            self.stamps.units.pop(name, None)
-        else:
-            self.stamps.units[name] = stamp
+        with self._mutex:
+            self._changed[name] = stamp
+            if stamp is None:
+                self.stamps.units.pop(name, None)
+            else:
+                self.stamps.units[name] = stamp
 
     def write(self, locks: RunLocks, void: Iterable[str] = ()) -> None:
         """Write this run's stamps; those of units that other runs work on stay as those have written them.
@@ -125,14 +128,20 @@ class Records:
         :param void: units whose mirror is, or may be, half-way: a stamp without a digest, which also says that there is a mirror.
         """
         with locks.metadata():
-            units = target.settled(target.read_stamps(self.target), self.session, self.now).units | dict.fromkeys(void, VOID)
-            for name, stamp in self._changed.items():
-                if stamp is None:
-                    units.pop(name, None)
-                else:
-                    units[name] = stamp
-            target.write_stamps(self.target, Stamps(units, self.now), self.owner)
-        self._changed.clear()
+            with self._mutex:
+                changed, self._changed = self._changed, {}
+            try:
+                units = target.settled(target.read_stamps(self.target), self.session, self.now).units | dict.fromkeys(void, VOID)
+                for name, stamp in changed.items():
+                    if stamp is None:
+                        units.pop(name, None)
+                    else:
+                        units[name] = stamp
+                target.write_stamps(self.target, Stamps(units, self.now), self.owner)
+            except BaseException:
+                with self._mutex:
+                    self._changed = changed | self._changed
+                raise
 
     # Notes
 

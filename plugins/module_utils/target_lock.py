@@ -24,6 +24,7 @@ import os
 import secrets
 import socket
 import struct
+import threading
 import time
 from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -77,6 +78,7 @@ class RunLocks:
             self._close()
             raise
         self._announced = False
+        self._mutex = threading.RLock()
 
     def __enter__(self) -> RunLocks:
         return self
@@ -149,14 +151,15 @@ class RunLocks:
         :raises ConflictError: another run does, for too long.
         """
         deadline = time.monotonic() + METADATA_SECONDS
-        while not self._try(fcntl.F_WRLCK, METADATA):
-            if time.monotonic() > deadline:
-                raise another_run(self.target, self.state)
-            time.sleep(POLL_SECONDS)
-        try:
-            yield
-        finally:
-            self._byte(fcntl.F_UNLCK, *_place(METADATA))
+        with self._mutex:  # the kernel's lock is that of the process, not of a thread
+            while not self._try(fcntl.F_WRLCK, METADATA):
+                if time.monotonic() > deadline:
+                    raise another_run(self.target, self.state)
+                time.sleep(POLL_SECONDS)
+            try:
+                yield
+            finally:
+                self._byte(fcntl.F_UNLCK, *_place(METADATA))
 
     @contextmanager
     def alone(self, what: bytes) -> Iterator[bool]:

@@ -1,0 +1,66 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Plan units in the background, so that those that are planned are worked on while one that takes long is still compared."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+W = TypeVar("W")
+
+WAVE_SECONDS = 20.0
+"""So long planned units wait for the others: one plan at a time is cheaper than many."""
+
+
+class Planning(Generic[W]):
+    """The planning of one run.
+
+    :param works: all units, in the order in which they are told.
+    :param ready: those that are planned already.
+    :param plan: plans the others and hands over each as it is done; it runs in a thread of its own.
+    """
+
+    def __init__(self, works: Sequence[W], ready: Sequence[W], plan: Callable[[Callable[[W], None]], None]) -> None:
+        self.works = list(works)
+        self._place = {id(work): number for number, work in enumerate(works)}
+        self._first = list(ready)
+        self._planned: queue.SimpleQueue[W | BaseException | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, args=(plan,), daemon=True).start()
+
+    def _run(self, plan: Callable[[Callable[[W], None]], None]) -> None:
+        try:
+            plan(self._planned.put)
+        except BaseException as error:
+            self._planned.put(error)
+        finally:
+            self._planned.put(None)
+
+    def waves(self) -> Iterator[list[W]]:
+        """Yield units that are planned: all at once if that does not take long.
+
+        :raises Exception: what planning as a whole failed of.
+        """
+        wave, self._first = self._first, []
+        ended = False
+        while not ended:
+            deadline = time.monotonic() + WAVE_SECONDS
+            while not ended and (wait := deadline - time.monotonic()) > 0:
+                try:
+                    found = self._planned.get(timeout=wait)
+                except queue.Empty:
+                    break
+                if isinstance(found, BaseException):
+                    raise found
+                if found is None:
+                    ended = True
+                else:
+                    wave.append(found)
+            if wave or ended:
+                yield sorted(wave, key=lambda work: self._place[id(work)])
+                wave = []
