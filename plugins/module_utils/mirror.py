@@ -74,6 +74,7 @@ FAR_FIRST_UNITS = 16
 """So many units are mirrored at once on a far target; where some are copied for the first time."""
 FAR_BATCH = 512
 SHOWN_ERRORS = 3
+MAX_DAMAGED = 1000
 DOUBT_NS = 60 * 10**9
 """A file of the source that changed later than its copy was made, or so little before it that clocks may differ, is compared."""
 JUDGED = {"git": b"HEAD", "hg": b"requires"}
@@ -192,6 +193,7 @@ class Outcome:
     :param kept_bytes: contents moved to kept.
     :param notes: what cannot be reproduced on the target.
     :param created: what the mirror has that was neither in it nor in the scan.
+    :param damaged: what of the source's git repositories is damaged, a sentence each.
     """
 
     unit: Unit
@@ -205,6 +207,7 @@ class Outcome:
     kept_bytes: int = 0
     notes: list[str] = field(default_factory=list)
     created: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -1008,6 +1011,8 @@ class _Task:
         result.manifest, result.digest = manifest.path, manifest.digest
         result.settled = not self.known
         result.created = [os.fsdecode(path) for path in self._unforeseen()]
+        result.damaged = [str(found) for each in self.damaged if isinstance(each, GitDirectory) for found in each.damage.values()]
+        result.damaged = result.damaged[:MAX_DAMAGED]
         return result
 
     def _unforeseen(self) -> list[bytes]:

@@ -651,6 +651,8 @@ class Job:
         line = work.line
         line["action"] = STATES[outcome.state]
         line |= {"bytes": outcome.bytes, "kept_bytes": outcome.kept_bytes, "notes": self.records.untold(work.unit.name, outcome.notes)}
+        if outcome.damaged:
+            line["damaged"] = outcome.damaged
         if outcome.error is not None:
             action = line["action"]
             work.fail(outcome.error)

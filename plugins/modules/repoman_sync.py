@@ -162,6 +162,11 @@ units:
       description: What of it cannot be had on the target, such as owners. A note is told once, not again by each run.
       type: list
       elements: str
+    damaged:
+      description: What of its git repositories is damaged in the source, and what the mirror has instead, a line each, the first 1000.
+      returned: when something is
+      type: list
+      elements: str
     differences:
       description: With O(verify), what differs, a line each.
       type: list

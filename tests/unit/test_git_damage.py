@@ -159,6 +159,7 @@ def check_damaged(it: Damaged, outcome: Outcome | None, path: Path) -> None:
     assert outcome.state == "failed"
     assert outcome.error.exit_code == 1
     assert str(path.relative_to(it.unit)) in outcome.error.message
+    assert any(str(path.relative_to(it.unit)) in each for each in outcome.damaged)
     assert outcome.error.message.startswith("u: ")
     assert git_problems(it.mirror) == ""
 
