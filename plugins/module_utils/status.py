@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import host as this_host
-from ansible_collections.homelab.repoman.plugins.module_utils import profile, project, registry, vcs, watch
+from ansible_collections.homelab.repoman.plugins.module_utils import profile, project, registry, status_left_out, vcs, watch
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.project import Host
@@ -157,6 +157,7 @@ def status(host: Host, lines: list[dict[str, Any]], instances: dict[str, dict[st
     root = host.me.expand(host.known.defaults.repos_root)
     repositories = {each["name"]: each["repo"] for each in lines if each["repo_exists"]}
     optional = {each["name"]: optional_sources(host, each, instances.get(each["name"]), world) for each in lines}
+    skipped_mounts, left_out = status_left_out.read(host.me, host.path, host.known)
     with ThreadPoolExecutor() as pool:
         states = pool.submit(vcs.look_at_all, repositories, root, host.me, params["vcs_timeout"])
         backup = pool.submit(look_at_backup, host.me.expand(host.known.defaults.backup_root), host.me)
@@ -171,6 +172,9 @@ def status(host: Host, lines: list[dict[str, Any]], instances: dict[str, dict[st
             ],
             "vcs": states.result().get(each["name"]),
             "sync_age": age(each["last_sync"], world.now),
+        }
+        | {
+            "left_out": left_out.get(each["name"], status_left_out.NOTHING),
         }
         for each in lines
     ]
@@ -187,6 +191,7 @@ def status(host: Host, lines: list[dict[str, Any]], instances: dict[str, dict[st
                 "errors": [{"name": entry.name, "msg": entry.error} for entry in library if entry.error],
             },
             "backup": backup.result(),
+            "skipped_mounts": skipped_mounts,
         },
         "projects": told,
         "time": world.now.strftime(TIME),

@@ -143,6 +143,14 @@ projects:
       description: Seconds since the last successful backup; not set if there was none.
       type: int
       sample: 86400
+    left_out:
+      description:
+        - What backups leave out of the directory in C(repos_root) that it is, or is in.
+        - C(skipped_mounts) are file systems that are mounted in its repository, or btrfs subvolumes the last backup found there.
+          C(exclude) are the patterns that hold for it, and C(exclude_caches) is whether caches are left out. C(excluded) is how
+          many files and directories the last backup excluded.
+      type: dict
+      sample: {skipped_mounts: [/home/alice/repos/isurus/data], exclude: [node_modules/], exclude_caches: true, excluded: 2}
     vcs:
       description:
         - State of the repository; not set where it does not exist. C(kind) is V(git), V(hg), or empty where it is neither.
@@ -167,7 +175,9 @@ projects:
         last_commit: "2026-04-28T15:00:00Z"
         problem: ""
 host:
-  description: The host. C(lan_ip.matches) is not set where one of the two addresses is not known.
+  description:
+    - The host. C(lan_ip.matches) is not set where one of the two addresses is not known.
+    - C(skipped_mounts) are all file systems inside repositories that backups leave out.
   returned: with O(status)
   type: dict
   sample:
@@ -177,6 +187,7 @@ host:
     lan_ip: {registry: 192.0.2.10, detected: 192.0.2.10, interface: br0, matches: true}
     library: {profiles: 3, installed: 3, drift: [], errors: []}
     backup: {path: /nfs/repos, state: ready, detail: "", free: 1099511627776}
+    skipped_mounts: []
 time:
   description: UTC time at which all this was so, ISO 8601.
   returned: with O(status)

@@ -20,7 +20,7 @@ description:
   - What a run replaces or removes in a mirror is kept for O(keep_days).
   - A target that is missing, is another one than it should be, or does not answer, and a source that vanished, change nothing anywhere.
   - One unit's failure is that unit's alone; the task fails, and the others are backed up.
-  - Needs C(rsync), and C(git) and C(hg) where there are such repositories.
+  - Needs C(git) and C(hg) if there are such repositories.
 options:
   names:
     description:
@@ -46,6 +46,8 @@ options:
   verify:
     description:
       - Compare the contents of sources and mirrors, let git and Mercurial check the mirrors, and change nothing. Differences are a failure.
+      - What a mirror lacks on purpose, such as locks and what is excluded, is no difference; nor is what changes in the source while it
+        is compared, what git can make anew, or old history that git's strict check objects to.
     type: bool
     default: false
   allow_shrink:
@@ -101,6 +103,7 @@ options:
   patience:
     description:
       - Seconds of silence after which a target that also does not answer a plain question is given up on.
+      - With O(verify), also seconds after which a repository from which nothing comes is given up on.
       - Work that takes long on a target that answers is waited for.
     type: float
     default: 60.0
@@ -168,7 +171,9 @@ units:
       type: list
       elements: str
     differences:
-      description: With O(verify), what differs, a line each.
+      description:
+        - With O(verify), what differs, a line each, as C(rsync) itemizes changes.
+        - There are 1000 lines at most, and one that says how many more there are.
       type: list
       elements: str
     msg:

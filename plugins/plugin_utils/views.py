@@ -207,6 +207,8 @@ def project_state(project: Result) -> str:
 def status(result: Result, mode: Mode) -> Told:
     """Tell all of the host and the projects."""
     lines = [Line("head", "host"), *host_status(result["host"])]
+    named = {path for project in result["projects"] for path in (project.get("left_out") or {}).get("skipped_mounts", [])}
+    lines += [other_file_system(path) for path in result["host"].get("skipped_mounts", []) if path not in named]
     for project in result["projects"]:
         lines += [Line("out", ""), *project_status(project, result["time"])]
     if not result["projects"]:
@@ -283,8 +285,23 @@ def project_status(project: Result, now: str) -> list[Line]:
         lines.append(row("", f"to correct it: repoman new {name}", False))
     if not project["backup"]:
         return [*lines, row("last sync", "no backup")]
+    lines += left_out_status(project.get("left_out") or {})
     ago = "" if project["sync_age"] is None else f" ({duration(project['sync_age'])} ago)"
     return [*lines, row("last sync", f"{project['last_sync'] or 'never'}{ago}", bool(project["last_sync"]))]
+
+
+def left_out_status(left_out: Result) -> list[Line]:
+    """Return what is to be said of what backups leave out."""
+    lines = [other_file_system(path) for path in left_out.get("skipped_mounts", [])]
+    patterns = [*left_out.get("exclude", []), *(["caches"] if left_out.get("exclude_caches") else [])]
+    if patterns:
+        lines.append(row("excluded", f"{sentence(', '.join(patterns))} ({left_out['excluded']} by the last backup)"))
+    return lines
+
+
+def other_file_system(path: str) -> Line:
+    """Return a line about what is mounted inside a repository and not backed up."""
+    return row("not backed up", f"{path} is another file system; follow_mounts = true backs it up", False)
 
 
 def vcs_status(state: Result, now: str) -> list[Line]:

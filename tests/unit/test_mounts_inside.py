@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils import registry, status_left_out
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotThereError
 from ansible_collections.homelab.repoman.plugins.module_utils.mounts import mounts_below
 from backupworld import BackupWorld, actions, tmpfs
@@ -18,6 +19,8 @@ from mirroring import git_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount and to make root's directories")
 
@@ -97,6 +100,30 @@ def test_a_mount_is_followed_where_that_is_asked_for(world: BackupWorld, how: st
         assert git_problems(world.backup / "big/data/inner") == ""
         assert actions(world.sync(**asked)) == {"big": "unchanged"}
         assert actions(world.sync(verify=True, **asked)) == {"big": "same"}
+
+
+@needs_root
+def test_status_names_what_is_left_out(world: BackupWorld, me: Account) -> None:
+    """Mounts as they are now, subvolumes and counts as the last run saw them; of projects, and of all there is."""
+
+    def status() -> tuple[list[str], dict[str, dict[str, object]]]:
+        return status_left_out.read(me, str(world.registry), registry.load(str(world.registry)))
+
+    world.write("big/x.o")
+    world.project("inner", repo='"big/inner"', exclude='["*.o"]', exclude_caches="true")
+    world.project("big")
+    world.write("big/inner/x.o")
+    with tmpfs(world.repos / "big/data"), tmpfs(world.repos / "big/inner/data"):
+        assert status()[0] == [str(world.repos / "big/data"), str(world.repos / "big/inner/data")]
+        world.init()
+        found = status()[1]
+        assert found["inner"]["skipped_mounts"] == [str(world.repos / "big/inner/data")]
+        assert found["big"]["exclude"] == ["*.o"]
+        assert found["big"]["exclude_caches"] is True
+        assert found["big"]["excluded"] == 1
+        world.registry.write_text(world.registry.read_text().replace("[defaults]\n", "[defaults]\nfollow_mounts = true\n"))
+        assert status()[0] == []
+    assert status()[0] == []
 
 
 @needs_root

@@ -430,6 +430,7 @@ class TestProjects:
             ({"backup": {"path": "/b", "state": "foreign", "detail": "of host 'x'", "free": 1}}, "/b is somebody else's (of host 'x')"),
             ({"backup": {"path": "/b", "state": "unreadable", "detail": "No", "free": 1}}, "/b cannot be read (No)"),
             ({"backup": {"path": "/b", "state": "unreachable", "detail": "is late", "free": None}}, "/b is late"),
+            ({"skipped_mounts": ["/repos/shark/d"]}, "/repos/shark/d is another file system"),
         ],
     )
     def test_status_of_a_host(self, change: Data, line: str) -> None:
@@ -449,6 +450,14 @@ class TestProjects:
             ({"profiles_missing": ["p", "q"]}, "                not installed: p, q: repoman profile install p q"),
             ({"missing_sources": [{"device": "d", "source": "/x"}]}, "  skipped       /x does not exist (device d)"),
             ({"differences": ["key k was changed"]}, "  differs       key k was changed"),
+            (
+                {"left_out": {"skipped_mounts": ["/repos/isurus/d"], "exclude": [], "exclude_caches": False, "excluded": 0}},
+                "  not backed up /repos/isurus/d is another file system; follow_mounts = true backs it up",
+            ),
+            (
+                {"left_out": {"skipped_mounts": [], "exclude": ["*.o", "b/"], "exclude_caches": True, "excluded": 3}},
+                "  excluded      *.o, b/, caches (3 by the last backup)",
+            ),
             ({"last_sync": "", "sync_age": None}, "  last sync     never"),
             ({"backup": False}, "  last sync     no backup"),
         ],
