@@ -33,6 +33,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.git_salvage import
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD as BLOCK_HEAD
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError, entry_of, unpack, walk
+from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeFilter, TreeRules
 
 IN_MEMORY = 64 << 20
 RELISTS = 6
@@ -310,7 +311,7 @@ class GitDirectory:
         if any(start == each or start.startswith(each + b"/") for each in self.closed):
             return
         try:
-            for block in walk(self.copier.source_path, start, skip=skip | self.closed):
+            for block in walk(self.copier.source_path, start, skip=skip | self.closed, tree=TreeFilter(TreeRules())):
                 size, _more = BLOCK_HEAD.unpack_from(block)
                 path = block[BLOCK_HEAD.size : BLOCK_HEAD.size + size]
                 for entry in unpack(path, block[BLOCK_HEAD.size + size :]):

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils import registry, status_left_out
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotThereError
 from ansible_collections.homelab.repoman.plugins.module_utils.mounts import mounts_below
-from backupworld import BackupWorld, actions, tmpfs
+from backupworld import BackupWorld, actions, git, tmpfs
 from mirroring import git_problems
 
 if TYPE_CHECKING:
@@ -207,6 +207,28 @@ def test_kernel_file_systems_and_the_backup_itself_are_never_followed(world: Bac
             assert not list((world.backup / "big/all/backup").iterdir())
     finally:
         subprocess.run(["umount", "--lazy", str(proc)], check=True)
+
+
+@needs_root
+@pytest.mark.parametrize("part", ["objects", "lfs", "modules/deep"])
+def test_a_mount_in_a_git_directory_is_part_of_the_repository(world: BackupWorld, part: str, tmp_path: Path) -> None:
+    """A repository is backed up whole, wherever its parts lie."""
+    repository = world.git("a")
+    inner = repository / ".git" / part
+    (tmp_path / "elsewhere").mkdir()
+    with tmpfs(tmp_path / "elsewhere"):
+        if inner.exists():
+            subprocess.run(["cp", "-a", f"{inner}/.", str(tmp_path / "elsewhere")], check=True)
+        with bind(tmp_path / "elsewhere", inner):
+            (inner / "more").write_text("x")
+            for result in (world.init(), world.sync(full=True)):
+                assert result["warnings"] == []
+            assert git_problems(world.backup / "a") == ""
+            assert (world.backup / "a/.git" / part / "more").exists()
+            git(repository, "commit", "-q", "--allow-empty", "-m", "second")
+            assert actions(world.sync())["a"] == "synced"
+            assert git(world.backup / "a", "rev-parse", "HEAD") == git(repository, "rev-parse", "HEAD")
+            assert actions(world.sync(verify=True))["a"] == "same"
 
 
 @needs_root
