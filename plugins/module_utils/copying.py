@@ -46,10 +46,7 @@ ATTEMPTS = 3
 NAME_MAX = 255
 LEASE_SECONDS = 2.0
 """How long a file on which a program has a lease is waited for."""
-NO_SPECIALS = "devices, pipes or sockets cannot be made on the target"
-NO_HARD_LINKS = "hard links cannot be made on the target"
 NO_OWNERS = "owners cannot be kept on the target"
-NO_MODES = "modes cannot be kept on the target"
 NO_XATTRS = "extended attributes or access lists cannot be kept on the target"
 
 _AT_FDCWD = -100
@@ -583,7 +580,7 @@ class Copier:
         except OSError as error:
             if error.errno not in {*_CANNOT_KEEP, errno.EIO}:  # exfat-fuse says EIO
                 raise
-            self.note(NO_SPECIALS)
+            self.note("devices, pipes or sockets cannot be made on the target")
             return
         self._finish(temporary, entry, old)
 
@@ -615,7 +612,7 @@ class Copier:
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
-                self.note(NO_HARD_LINKS)
+                self.note("hard links cannot be made on the target")
                 return False
         self.place(temporary, entry.path, old)
         self.count(1)
@@ -851,7 +848,7 @@ class Copier:
         except OSError as error:
             if error.errno not in _CANNOT_KEEP:
                 raise
-            self.note(NO_MODES)
+            self.note("modes cannot be kept on the target")
 
     def _owner(self, made: os.stat_result, uid: int, gid: int) -> tuple[int, int]:
         """Return what is to be changed of a thing's owner, -1 for what is right or not ours to change."""

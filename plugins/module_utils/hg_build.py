@@ -15,6 +15,7 @@ from contextlib import suppress
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier
 from ansible_collections.homelab.repoman.plugins.module_utils.hg_revlog import Log
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD, Entry, UnreadableError, entry_of, unpack, walk
+from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeFilter, TreeRules
 
 CHANGELOG = b"store/00changelog.i"
 COPY = 1 << 20
@@ -106,7 +107,7 @@ class HgBuild:
     def look(self, source: bytes) -> dict[bytes, Entry]:
         """Return what a ``.hg`` holds that is to be mirrored."""
         found = {}
-        for block in walk(source, skip=self.closed):
+        for block in walk(source, skip=self.closed, tree=TreeFilter(TreeRules(follow_mounts=True))):
             size, _more = HEAD.unpack_from(block)
             for entry in unpack(block[HEAD.size : HEAD.size + size], block[HEAD.size + size :]):
                 if entry.path:

@@ -499,7 +499,7 @@ class _Comparison:
         return (entry.kind == "l" or held.size == entry.size) and self.theirs.get(held.path) == self.ours.get(held.path)
 
 
-def _identity(entry: Entry, mounts: bool) -> tuple[int, ...]:
+def identity(entry: Entry, mounts: bool) -> tuple[int, ...]:
     """Return what two names of one file have in common; an inode's number alone does not tell if there are several file systems."""
     return (entry.inode, entry.mode, entry.uid, entry.gid, entry.size, entry.mtime_ns, entry.nlink) if mounts else (entry.inode,)
 
@@ -510,7 +510,7 @@ def _leaders(manifest: Manifest, mounts: bool) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     for entry in manifest.entries():
         if entry.nlink > 1 and entry.kind != "d":
-            leader = first.setdefault(_identity(entry, mounts), entry.path)
+            leader = first.setdefault(identity(entry, mounts), entry.path)
             if leader != entry.path:
                 found[leader] = found[entry.path] = leader
     return found
@@ -883,7 +883,7 @@ class _Task:
                 elif new.kind == "d":
                     self._own_directory(new, old)
                 elif new.nlink > 1 or (old is not None and old.nlink > 1 and old.kind != "d"):
-                    linked.setdefault(_identity(new, mounts), []).append((new, old))
+                    linked.setdefault(identity(new, mounts), []).append((new, old))
                 else:
                     waiting.append((new, old))
             if len(waiting) > begun:

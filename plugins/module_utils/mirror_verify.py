@@ -18,7 +18,8 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, MirrorError, is_directory, shown
+from ansible_collections.homelab.repoman.plugins.module_utils import target_traits
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import NO_OWNERS, NO_XATTRS, Copier, MirrorError, is_directory, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.fixtures import FixtureLookup
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror import Settings, TransientFilter
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import GitDirectory
@@ -89,19 +90,26 @@ def verify(
     settings: Settings,
     ours: Iterable[bytes] = (),
     *,
-    keeps: Keeps | None = None,
+    notes: Collection[str] = (),
     idle: float = IDLE_SECONDS,
     total: float = TOTAL_SECONDS,
 ) -> Verdict:
     """Compare a unit with its mirror.
 
     :param ours: of loose files, those that the mirror held; others on the target are not its.
-    :param keeps: what the target can keep.
+    :param notes: what earlier runs noted of the unit.
     :raises MirrorError: it took too long, or nothing came from the source or the mirror any more.
     """
     pulse = Pulse(idle, total)
     answer: queue.SimpleQueue[Verdict | BaseException] = queue.SimpleQueue()
-    keeps = keeps or Keeps(owners=os.geteuid() == 0, xattrs=settings.xattrs, acls=settings.acls)
+    keeps_attributes = NO_XATTRS not in notes
+    traits = target_traits.load(settings.work)
+    keeps = Keeps(
+        owners=os.geteuid() == 0 and traits.owners and NO_OWNERS not in notes,
+        traits=traits,
+        xattrs=settings.xattrs and keeps_attributes,
+        acls=settings.acls and keeps_attributes,
+    )
 
     def work() -> None:
         try:
@@ -147,6 +155,7 @@ def _verify(unit: Unit, settings: Settings, ours: Collection[bytes], keeps: Keep
             unread={*closed, *closed_of_mirror, *tree.skipped},
             expected=(lambda path: path in ours) if unit.loose else lambda path: True,
             beat=pulse.beat,
+            has_mounts=bool(tree.followed),
         )
         found = comparison.run(now, held)
     verdict = Verdict(found.lines, skipped=tree.skipped)

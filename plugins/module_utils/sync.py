@@ -27,7 +27,6 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import (
     backup,
-    copying,
     history,
     mirror,
     registry,
@@ -56,7 +55,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.sync_planning impo
 from ansible_collections.homelab.repoman.plugins.module_utils.sync_records import VOID, Records, last_run, usable_state
 from ansible_collections.homelab.repoman.plugins.module_utils.target import Stamp, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.target_lock import HISTORY, RunLocks, another_run, busy_error
-from ansible_collections.homelab.repoman.plugins.module_utils.tree_compare import Keeps
 from ansible_collections.homelab.repoman.plugins.module_utils.unit_rules import LEFT_OUT, LeftOut, read_left_out, warnings_of, with_rules
 
 STAMP_SECONDS = 2.0
@@ -334,7 +332,7 @@ class Job:
                         return work.line
                     with _compared(work):
                         ours = backup.loose_names(self.state, self.target)[0] if unit.loose else ()
-                        found = verify(unit, settings, ours, keeps=self._keeps(unit), idle=self.params["patience"])
+                        found = verify(unit, settings, ours, notes=self.records.told.get(unit.name, ()), idle=self.params["patience"])
                         work.line |= {"differences": found.differences, "notes": found.notes}
                         work.line["action"] = "differs" if found.differences else "same"
                         self.warnings += warnings_of(unit, found.skipped, (), shell_word(unit.name))
@@ -350,18 +348,6 @@ class Job:
                     "steps": [],
                     "warnings": self.backup.warnings + self.warnings,
                 }
-
-    def _keeps(self, unit: Unit) -> Keeps:
-        """Return what the target can keep of a unit, as earlier runs found."""
-        told = self.records.told.get(unit.name, [])
-        return Keeps(
-            owners=os.geteuid() == 0 and copying.NO_OWNERS not in told,
-            modes=copying.NO_MODES not in told,
-            hard_links=copying.NO_HARD_LINKS not in told,
-            specials=copying.NO_SPECIALS not in told,
-            xattrs=self.params["xattrs"] and copying.NO_XATTRS not in told,
-            acls=self.params["acls"] and copying.NO_XATTRS not in told,
-        )
 
     # ---- which units -----------------------------------------------------------------------------------------------------------
 

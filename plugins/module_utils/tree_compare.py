@@ -11,28 +11,25 @@ still as the scan saw it.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import stat
 from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from ansible_collections.homelab.repoman.plugins.module_utils.attributes import same_attributes
 from ansible_collections.homelab.repoman.plugins.module_utils.contents import SourceReadError, equal
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import safe_mode, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror import identity
 from ansible_collections.homelab.repoman.plugins.module_utils.repositories import innermost, kind_in, owns
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import TIMES, Entry, Manifest, aligned, entry_of, open_below, unpack
 from ansible_collections.homelab.repoman.plugins.module_utils.source_files import open_regular
+from ansible_collections.homelab.repoman.plugins.module_utils.target_traits import Traits, same_time, tick
 
 MAX_DIFFERENCES = 1000
 """More are counted, not listed."""
-_GRANULARITIES = (100, 1000, 10**6, 10**7, 10**9, 2 * 10**9)
-"""Units in nanoseconds in which file systems keep times: NTFS, then others, exFAT, ext3, FAT."""
 _PARENT = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_SET_ID = stat.S_ISUID | stat.S_ISGID
 _TYPES = {"f": "f", "d": "d", "l": "L", "b": "D", "c": "D", "p": "S", "s": "S"}
-_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 _ALTERNATES = (b"alternates", b"http-alternates")
 
 
@@ -41,17 +38,13 @@ class Keeps:
     """What the target can keep of an entry; what it cannot is no difference.
 
     :param owners: user and group.
-    :param modes: permissions.
-    :param hard_links: that two names are one file.
-    :param specials: devices, pipes and sockets.
+    :param traits: what was found out about its file system.
     :param xattrs: extended attributes, if they are mirrored.
     :param acls: access lists, if they are mirrored.
     """
 
     owners: bool = True
-    modes: bool = True
-    hard_links: bool = True
-    specials: bool = True
+    traits: Traits = field(default_factory=Traits)
     xattrs: bool = False
     acls: bool = False
 
@@ -85,6 +78,7 @@ class TreeComparison:
     :param unread: directories whose inside is not compared.
     :param expected: tells of a path that only the mirror has whether it is the mirror's.
     :param beat: is called with each path, and while a large file is read.
+    :param has_mounts: the unit may have several file systems.
     """
 
     def __init__(
@@ -98,10 +92,13 @@ class TreeComparison:
         unread: Container[bytes],
         expected: Callable[[bytes], bool],
         beat: Callable[[bytes], None],
+        has_mounts: bool = False,
     ) -> None:
         self.source, self.mirror, self.stores, self.keeps = source, mirror, stores, keeps
         self.is_transient, self.unread, self.expected, self.beat = is_transient, unread, expected, beat
+        self.has_mounts = has_mounts
         self.found = Differences()
+        self._tick = 1
         self._links: tuple[dict[bytes, bytes], dict[bytes, bytes]] = ({}, {})
 
     def run(self, now: Manifest, held: Manifest) -> Differences:
@@ -110,6 +107,7 @@ class TreeComparison:
         :param now: what the source has.
         :param held: what the mirror has.
         """
+        self._tick = tick(self.keeps.traits, (entry.mtime_ns for entry in held.entries() if entry.kind != "l"))
         self._links = self._leaders(now), self._leaders(held)
         one_sided: set[bytes] = set()
         for directory, (new, old) in aligned(now, held):
@@ -132,7 +130,7 @@ class TreeComparison:
     def _one_sided(self, entry: Entry | None, mirrored: Entry | None) -> None:
         if entry is not None:
             kind = _TYPES.get(entry.kind, "S")
-            if (kind in "DS" and not self.keeps.specials) or self.is_transient(entry.path) or self._is_derived(entry.path):
+            if not self.keeps.traits.can_have(entry) or self.is_transient(entry.path) or self._is_derived(entry.path):
                 return
             if self._is_unchanged(entry):
                 self.found.add(f"{'>' if kind == 'f' else 'c'}{kind}+++++++++ {shown(entry.path)}")
@@ -165,20 +163,21 @@ class TreeComparison:
             self.found.add(_itemized(entry, flags))
 
     def _flags(self, entry: Entry, mirrored: Entry, *, is_own: bool) -> dict[str, bool]:
-        owners = not self.keeps.owners or (entry.uid, entry.gid) == (mirrored.uid, mirrored.gid)
-        different = entry.mode ^ mirrored.mode
-        if not owners or not self.keeps.owners:
-            different &= ~_SET_ID
+        traits = self.keeps.traits
+        mode = safe_mode(entry.mode, entry[2:4], mirrored[2:4]) if entry.kind == "f" else entry.mode
         is_directory = entry.kind == "d"
         return {
             "c": entry.link != mirrored.link or (entry.kind == "f" and entry.size != mirrored.size),
             "s": not is_directory and entry.size != mirrored.size,
-            "t": not (is_directory and is_own) and not _same_time(entry.mtime_ns, mirrored.mtime_ns),
-            "p": self.keeps.modes and entry.kind != "l" and bool(different),
+            "t": not (is_directory and is_own) and not self._same_time(entry, mirrored),
+            "p": traits.modes and entry.kind != "l" and mode != mirrored.mode,
             "o": self.keeps.owners and entry.uid != mirrored.uid,
             "g": self.keeps.owners and entry.gid != mirrored.gid,
-            "h": self.keeps.hard_links and not is_own and self._links[0].get(entry.path) != self._links[1].get(entry.path),
+            "h": traits.links and not is_own and self._links[0].get(entry.path) != self._links[1].get(entry.path),
         }
+
+    def _same_time(self, entry: Entry, mirrored: Entry) -> bool:
+        return entry.mtime_ns in TIMES or same_time(mirrored.mtime_ns, entry.mtime_ns, self._tick)
 
     def _is_derived(self, path: bytes) -> bool:
         """Tell whether git can make a file anew from objects: one that was stale is not mirrored."""
@@ -192,13 +191,13 @@ class TreeComparison:
 
     def _leaders(self, manifest: Manifest) -> dict[bytes, bytes]:
         """Return for each file with several names the first of them; those in repositories do not count."""
-        first: dict[int, bytes] = {}
+        first: dict[tuple[int, ...], bytes] = {}
         found: dict[bytes, bytes] = {}
         for entry in manifest.entries():
             if entry.nlink > 1 and entry.kind == "f":
                 store = innermost(self.stores, entry.parent)
                 if store is None or not owns(self.stores, store, entry):
-                    leader = first.setdefault(entry.inode, entry.path)
+                    leader = first.setdefault(identity(entry, self.has_mounts), entry.path)
                     if leader != entry.path:
                         found[leader] = found[entry.path] = leader
         return found
@@ -249,28 +248,10 @@ class TreeComparison:
                 os.close(each)
 
     def _attribute_flags(self, path: bytes) -> dict[str, bool]:
-        one, other = (self._attributes(top, path) for top in (self.source, self.mirror))
-        different = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
-        return {"a": any(name in _ACLS for name in different), "x": any(name not in _ACLS for name in different)}
+        def differs(*, xattrs: bool, acls: bool) -> bool:
+            return (xattrs or acls) and not same_attributes(self.source, self.mirror, path, xattrs=xattrs, acls=acls)
 
-    def _attributes(self, top: int, path: bytes) -> dict[str, bytes]:
-        parent, _slash, name = path.rpartition(b"/")
-        held = open_below(top, parent, _PARENT)
-        try:
-            place = b"/proc/self/fd/%d/%s" % (held, name or b".")
-            names = [each for each in os.listxattr(place, follow_symlinks=False) if self._wants(each)]
-            return {each: os.getxattr(place, each, follow_symlinks=False) for each in names}
-        except OSError as error:
-            if error.errno in (errno.ENOTSUP, errno.ENODATA):
-                return {}
-            raise
-        finally:
-            os.close(held)
-
-    def _wants(self, name: str) -> bool:
-        if name in _ACLS:
-            return self.keeps.acls
-        return self.keeps.xattrs and (name.startswith("user.") or (os.geteuid() == 0 and not name.startswith("system.")))
+        return {"a": differs(xattrs=False, acls=self.keeps.acls), "x": differs(xattrs=self.keeps.xattrs, acls=False)}
 
 
 def _itemized(entry: Entry, flags: Mapping[str, bool]) -> str:
@@ -280,13 +261,6 @@ def _itemized(entry: Entry, flags: Mapping[str, bool]) -> str:
         update = "h"
     letters = "".join(each if flags.get(each) else "." for each in "cstpog_ax")
     return f"{update}{_TYPES.get(entry.kind, 'S')}{letters} {shown(entry.path or b'./')}"
-
-
-def _same_time(source: int, mirror: int) -> bool:
-    """Tell whether two times are the same as far as the mirror's file system keeps them."""
-    if source == mirror or source in TIMES:
-        return True
-    return any(mirror % each == 0 and abs(source - mirror) < each for each in _GRANULARITIES)
 
 
 def _leave_access_time(file: int) -> None:
