@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, DamagedFileError, directory, shown, split
@@ -27,6 +27,7 @@ OTHER = "the mirror keeps another one, which is damaged too"
 ABSENT = "the mirror does not have it"
 AS_IS = "it was mirrored as it is"
 STAYS = "the mirror keeps the one it has"
+MADE = "the mirror has one made from the pack"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Damage:
     @property
     def mends(self) -> bool:
         """Tell whether the mirror has what mends it."""
-        return self.mirror == SOUND
+        return self.mirror in {SOUND, MADE}
 
     @property
     def is_object(self) -> bool:
@@ -90,6 +91,9 @@ class Store(Protocol):
     def ensure_directory(self, path: bytes) -> None:
         """Make a directory of the mirror, and those above it."""
 
+    def index_of_pack(self, path: bytes) -> bytes | None:
+        """Let git make the index of a pack in the mirror; None if it cannot."""
+
 
 class ObjectCopy:
     """Copies the listed object files of one git directory that its mirror lacks."""
@@ -116,6 +120,7 @@ class ObjectCopy:
         self._copy_all(each for each in in_packs if each.endswith(b".pack"))
         self._copy_all(each for each in in_packs if not each.endswith((b".pack", b".idx")) and self._has_pack(each))
         self._copy_all(each for each in in_packs if each.endswith(b".idx") and self._has_pack(each))
+        self._make_indexes()
         return not self.vanished
 
     def _copy_loose(self, objects: bytes, paths: Sequence[bytes]) -> None:
@@ -133,6 +138,20 @@ class ObjectCopy:
     def _copy_all(self, paths: Iterable[bytes]) -> None:
         if not self.vanished:
             self.copier.each(self._bring, list(paths))
+
+    def _make_indexes(self) -> None:
+        """Make the indexes of sound packs anew that the source has only damaged and the mirror has not."""
+        for path, found in list(self.store.damage.items()):
+            pack = os.path.splitext(path)[0] + b".pack"
+            if found.entry is None or not path.endswith(b".idx") or found.mirror != ABSENT or pack not in self.store.objects:
+                continue
+            data = self.store.index_of_pack(pack) if pack not in self.store.damage else None
+            if data is not None:
+                entry = found.entry._replace(size=len(data), ctime_ns=0, inode=0, nlink=1)
+                self.copier.write(entry, data, None)
+                self.store.objects[path] = entry
+                self.store.touched.add(entry.parent)
+                self.store.damage[path] = replace(found, mirror=MADE)
 
     def _has_pack(self, path: bytes) -> bool:
         """Tell whether the mirror has the pack that a file belongs to, or the file belongs to none."""

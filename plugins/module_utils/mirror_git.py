@@ -409,6 +409,23 @@ class GitDirectory:
         finally:
             shutil.rmtree(self.proof, ignore_errors=True)
 
+    def index_of_pack(self, path: bytes) -> bytes | None:
+        """Let git make the index of a pack in the mirror; None if it cannot."""
+        shutil.rmtree(self.proof, ignore_errors=True)
+        os.makedirs(self.proof)
+        made = os.path.join(self.proof, "made.idx")
+        pack = os.path.join(self.copier.top_path, path)
+        arguments = ["-c", "pack.writeReverseIndex=false", "index-pack", f"--object-format={self.algorithm}", "-o", made, os.fsdecode(pack)]
+        try:
+            if run_git(arguments, git_environment("/nonexistent"), self.account, self.proof) or os.stat(made).st_size > IN_MEMORY:
+                return None
+            with open(made, "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+        finally:
+            shutil.rmtree(self.proof, ignore_errors=True)
+
     def _prepare_proof(self, *, derived: bool, everything: bool) -> dict[str, str]:
         """Make the git directory for a proof, and return its environment."""
         borrowed = self._alternates()

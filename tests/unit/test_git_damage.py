@@ -263,6 +263,26 @@ def test_a_damaged_new_pack(damaged: Damaged) -> None:
     damaged.place.settled()
 
 
+@pytest.mark.parametrize("format_", ["top", "sha256"])
+@pytest.mark.parametrize("how", ["a bit", "empty", "cut off"])
+def test_a_damaged_index_of_a_new_pack(tmp_path: Path, format_: str, how: str) -> None:
+    """The mirror gets an index made from the pack, so that all of the history is there."""
+    damaged = Damaged(tmp_path, format_)
+    damaged.place.settled()
+    commit(damaged.work, "more")
+    git(damaged.work, "repack", "-q", "-a", "-d")
+    (damaged.store / "objects/pack/multi-pack-index").unlink(missing_ok=True)
+    path = damaged.in_pack("idx")
+    data = path.read_bytes()
+    rewrite(path, DAMAGE[how])
+    for _turn in range(2):
+        check_damaged(damaged, damaged.sync(), path)
+        assert (damaged.mirror / path.relative_to(damaged.store)).read_bytes() == data
+        assert (damaged.mirror / "refs/heads/main").read_bytes() == (damaged.store / "refs/heads/main").read_bytes()
+    rewrite(path, lambda _data: data)
+    damaged.place.settled()
+
+
 GARBAGE = {"empty": b"", "zeros": bytes(41), "text": b"hello\n", "half a name": b"0123456789abcdef\n"}
 
 
