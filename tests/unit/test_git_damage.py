@@ -424,3 +424,32 @@ def test_a_mirror_that_is_damaged_gets_the_sound_object(tmp_path: Path) -> None:
     rewrite(path, lambda _data: sound)
     it.place.settled()
     assert git_problems(it.mirror) == ""
+
+
+@pytest.mark.parametrize("kind", ["blob", "commit", "pack", "idx"])
+def test_a_far_target(tmp_path: Path, kind: str) -> None:
+    """Where each operation on the target takes long, the proof does not rely on the source's damaged file."""
+    it = Damaged(tmp_path, "top")
+    it.place.settings["far"] = True
+    it.place.settled()
+    path = damage(it, kind, "empty")
+    (it.unit / "further").write_text("x")
+    check_damaged(it, it.sync(), path)
+    assert (it.place.target / "u/further").exists()
+
+
+def test_borrowed_objects(tmp_path: Path) -> None:
+    """A clone in the same unit that borrows objects is as sound as the repository it borrows from."""
+    it = Damaged(tmp_path, "nested")
+    mirroring.run("git", "clone", "-q", "--shared", str(it.work), str(it.unit / "clone"))
+    commit(it.unit / "clone", "own")
+    it.place.settled()
+    path = damage(it, "blob", "a bit")
+    own = git(it.unit / "clone", "rev-parse", "HEAD:own").strip()
+    other = it.unit / "clone/.git/objects" / own[:2] / own[2:]
+    rewrite(other, DAMAGE["empty"])
+    outcome = it.sync()
+    check_damaged(it, outcome, path)
+    assert outcome is not None
+    assert any(str(other.relative_to(it.unit)) in each for each in outcome.damaged)
+    assert (it.place.target / "u/clone/.git/objects" / own[:2] / own[2:]).stat().st_size
