@@ -528,7 +528,7 @@ def mirror(wanted: Sequence[Changes], settings: Settings, tally: Tally) -> Itera
         if settings.far:
             at_once = settings.jobs or (FAR_FIRST_UNITS if any(each.first for each in wanted) else FAR_UNITS)
         processes = min(at_once, processors) if settings.far else at_once
-        for _number, outcome in stream(_Worker(settings), wanted, processes, at_once=at_once, heard=tally.hear):
+        for _number, outcome in stream(_Worker(settings), wanted, processes, at_once=at_once, heard=tally.hear, lost=_killed):
             tally.running.pop(outcome.unit.name, None)
             yield outcome
     finally:
@@ -569,6 +569,15 @@ class TransientFilter:
         if kind_in(self.stores, store, path) == "passing":
             return self.lookup is None or not self.lookup.data_among(self.stores, [store], self.now)
         return self.stores[store] == "hg" and store in self.under_way and journal(path[len(store) + 1 :] if store else path)
+
+
+def _killed(changes: Changes) -> Outcome:
+    """Return what came of a unit whose process was killed."""
+    error = MirrorError(
+        f"{shown(os.fsencode(changes.unit.name))}: the process that mirrored it was killed; its mirror was not finished.",
+        "was there enough memory? journalctl -k -g 'Out of memory'",
+    )
+    return Outcome(changes.unit, "failed", error)
 
 
 class _Worker:

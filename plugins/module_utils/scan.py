@@ -736,7 +736,15 @@ def scan_each(units: Iterable[Unit], known: Mapping[str, str], scratch: str) -> 
     :param scratch: local directory for the manifests of units that differ.
     """
     jobs = [(unit, known.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(units)]
-    for _number, result in stream(lambda job, _tell: scan_one(*job), jobs, os.cpu_count() or 1):
+
+    def lost(job: tuple[Unit, str, str]) -> Scan:
+        error = RepomanError(
+            f"{job[0].source} cannot be read: the process that scanned it was killed.",
+            "was there enough memory? journalctl -k -g 'Out of memory'",
+        )
+        return Scan(job[0], error=error)
+
+    for _number, result in stream(lambda job, _tell: scan_one(*job), jobs, os.cpu_count() or 1, lost=lost):
         yield result
 
 

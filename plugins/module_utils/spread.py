@@ -24,6 +24,10 @@ R = TypeVar("R")
 _LENGTH = struct.Struct("<Q")
 _NUMBER = struct.Struct("<I")
 
+NEWS, BEGUN, END = -1, -2, -3
+"""What a process sends beside results: news of its work, the number of the job it begins; and that it sends no more."""
+ENDED = object()
+
 
 class LostWorkerError(RepomanError):
     """A process ended in the middle of its work."""
@@ -49,13 +53,15 @@ def stream(
     *,
     at_once: int = 0,
     heard: Callable[[Any], None] = lambda _news: None,
+    lost: Callable[[J], R] | None = None,
 ) -> Iterator[tuple[int, R]]:
     """Do the work of every job, and yield the number of the job and its result as each is done.
 
     :param work: gets the job and a function that tells news while it works; must not raise.
     :param at_once: how many at once in all, in threads of the processes; 0 for one in each process.
     :param heard: is called here with what the work tells.
-    :raises LostWorkerError: a process was killed.
+    :param lost: gives the result of a job whose process was killed, such as by a kernel without memory; without it that is an error.
+    :raises LostWorkerError: a process was killed, or all of them.
     """
     processes = max(1, min(processes, len(jobs)))
     if processes == 1 and at_once <= 1:
@@ -79,12 +85,13 @@ def stream(
             children[child] = reader
         threading.Thread(target=_feed, args=(tasks_in, len(jobs)), daemon=True).start()
         done = 0
-        for number, message in _hear(list(children.values())):
-            if number < 0:
-                heard(message)
-            else:
+        for number, message in _results(list(children.values()), heard):
+            if message is not ENDED:
                 done += 1
                 yield number, message
+            elif lost is not None:
+                done += 1
+                yield number, lost(jobs[number])
         if done < len(jobs):
             raise LostWorkerError("A process of this run was killed in the middle of its work.", "run it again")
     finally:
@@ -101,18 +108,36 @@ def shares(total: int, processes: int) -> list[int]:
     return [max(1, total // processes + (number < total % processes)) for number in range(processes)]
 
 
-def _hear(readers: list[int]) -> Iterator[tuple[int, Any]]:
-    """Yield what the processes send until all of them have ended."""
+def _results(readers: list[int], heard: Callable[[Any], None]) -> Iterator[tuple[int, Any]]:
+    """Yield jobs with their results; ``ENDED`` for one whose process ended before it had any."""
+    begun: dict[int, set[int]] = {reader: set() for reader in readers}
+    for reader, number, message in _hear(readers):
+        if number >= 0:
+            begun[reader].discard(number)
+            yield number, message
+        elif number == BEGUN:
+            begun[reader].add(message)
+        elif number == NEWS:
+            heard(message)
+        else:
+            for each in sorted(begun[reader]):
+                yield each, ENDED
+
+
+def _hear(readers: list[int]) -> Iterator[tuple[int, int, Any]]:
+    """Yield what the processes send, each with the pipe it came from, until all of them have ended."""
     with selectors.DefaultSelector() as selector:
         for reader in readers:
             selector.register(reader, selectors.EVENT_READ, bytearray())
         while selector.get_map():
             for key, _events in selector.select():
                 chunk = os.read(key.fd, 1 << 20)
+                key.data.extend(chunk)
+                for number, message in _messages(key.data):
+                    yield key.fd, number, message
                 if not chunk:
                     selector.unregister(key.fd)
-                key.data.extend(chunk)
-                yield from _messages(key.data)
+                    yield key.fd, END, None
 
 
 def _feed(pipe: int, count: int) -> None:
@@ -154,7 +179,8 @@ def _serve(work: Callable[[J, Callable[[Any], None]], R], jobs: Sequence[J], thr
         def take() -> None:
             while len(found := os.read(tasks, _NUMBER.size)) == _NUMBER.size:
                 (number,) = _NUMBER.unpack(found)
-                send(number, work(jobs[number], lambda news: send(-1, news)))
+                send(BEGUN, number)
+                send(number, work(jobs[number], lambda news: send(NEWS, news)))
 
         if threads == 1:
             take()

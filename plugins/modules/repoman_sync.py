@@ -20,6 +20,9 @@ description:
   - What a run replaces or removes in a mirror is kept for O(keep_days).
   - A target that is missing, is another one than it should be, or does not answer, and a source that vanished, change nothing anywhere.
   - One unit's failure is that unit's alone; the task fails, and the others are backed up.
+  - Runs lock units, not the target. A unit that another run works on is C(busy), and the task fails with exit code 4; the others are
+    backed up.
+  - A log or a state directory that cannot be written is a warning; the mirrors are made all the same.
   - Needs C(git) and C(hg) if there are such repositories.
 options:
   names:
@@ -150,7 +153,9 @@ units:
       description: Name of the directory; what is not text in it is escaped.
       type: str
     action:
-      description: C(synced), C(unchanged), C(gone) (put away), C(busy), C(failed); with O(verify) C(same), C(differs) or C(failed).
+      description:
+        - C(synced), C(unchanged), C(gone) (put away), C(failed), or C(busy), which is a unit that was written to all the while, or that another
+          run was working on; with O(verify) C(same), C(differs), C(busy) or C(failed).
       type: str
     files:
       description: Files, links and directories written or removed, or that would be.

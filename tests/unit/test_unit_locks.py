@@ -347,6 +347,36 @@ def test_a_killed_run_leaves_no_lock(world: BackupWorld) -> None:
     assert not os.listdir(world.state / "scratch")
 
 
+def test_a_process_that_is_killed_is_the_failure_of_its_unit(world: BackupWorld) -> None:
+    """A kernel without memory kills one process: its unit fails and says so, the others are mirrored, the next run makes up for it."""
+    plant_many(world)
+    world.write("isurus/new")
+    world.write("plain/new")
+    with another_run(lambda: _without_many(world)):
+        wait_until(lambda: is_copying(world))
+        workers = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and _holds(path, "/work/new/many")]
+        assert workers
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+    assert actions(world.sync())["many"] == "synced"
+    assert world.differences() == []
+
+
+def _holds(process: Path, place: str) -> bool:
+    """Tell whether a process has a directory open."""
+    with suppress(OSError):
+        return any(os.readlink(each).endswith(place) for each in (process / "fd").iterdir())
+    return False
+
+
+def _without_many(world: BackupWorld) -> None:
+    """Run once, in which one unit fails alone."""
+    result = world.sync()
+    assert actions(result) == {"isurus": "synced", "many": "failed", "plain": "synced"}
+    assert "many: the process that mirrored it was killed" in line(result, "many")["msg"]
+    assert result["exit_code"] == 1
+
+
 def test_two_runs_at_once_share_the_work(world: BackupWorld) -> None:
     """Two runs that begin together end well, whoever gets which unit; nothing is lost of either's stamps and states."""
     for turn in range(4):
