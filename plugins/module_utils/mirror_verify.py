@@ -199,7 +199,7 @@ def _check_repositories(unit: Unit, settings: Settings, held: Manifest, now: Man
                 verdict.notes.append(f"{where} cannot be proven here: {unproven}")
             if excused := getattr(repository, "excused", ()):
                 verdict.notes.append(
-                    f"{where}: git's strict check objects to {len(excused)} old objects, as in the source: {shown(excused[0])}"
+                    f"{where}: git's strict check objects to its history, which is the source's, in {len(excused)} places: {shown(excused[0])}"
                 )
     finally:
         verdict.notes += sorted(copier.notes)

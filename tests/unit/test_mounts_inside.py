@@ -15,7 +15,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils import registry, s
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotThereError
 from ansible_collections.homelab.repoman.plugins.module_utils.mounts import mounts_below
 from backupworld import BackupWorld, actions, git, tmpfs
-from mirroring import git_problems
+from mirroring import git_problems, hg_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,6 +229,22 @@ def test_a_mount_in_a_git_directory_is_part_of_the_repository(world: BackupWorld
             assert actions(world.sync())["a"] == "synced"
             assert git(world.backup / "a", "rev-parse", "HEAD") == git(repository, "rev-parse", "HEAD")
             assert actions(world.sync(verify=True))["a"] == "same"
+
+
+@needs_root
+def test_a_mount_in_a_mercurial_repository_is_part_of_it(world: BackupWorld, tmp_path: Path) -> None:
+    """Its store may lie on another disk."""
+    repository = world.hg("h")
+    store = repository / ".hg/store"
+    (tmp_path / "elsewhere").mkdir()
+    with tmpfs(tmp_path / "elsewhere"):
+        subprocess.run(["cp", "-a", f"{store}/.", str(tmp_path / "elsewhere")], check=True)
+        with bind(tmp_path / "elsewhere", store):
+            assert world.init()["warnings"] == []
+            assert hg_problems(world.backup / "h") == ""
+            assert (world.backup / "h/.hg/store/00changelog.i").exists()
+            assert actions(world.sync())["h"] == "unchanged"
+            assert actions(world.sync(verify=True))["h"] == "same"
 
 
 @needs_root
