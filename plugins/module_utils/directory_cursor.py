@@ -173,3 +173,13 @@ def remove_beneath(name: bytes, parent_fd: int) -> None:
         for path in reversed(directories):
             above_fd, last = cursor.reach(path)
             os.rmdir(last, dir_fd=above_fd)
+
+
+def is_own_place(above_fd: int, directory_fd: int) -> bool:
+    """Whether a directory is a mount point, or a subvolume, in the one above it."""
+    return os.fstat(above_fd).st_dev != os.fstat(directory_fd).st_dev or _mount_id(above_fd) != _mount_id(directory_fd)
+
+
+def _mount_id(fd: int) -> bytes:
+    with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
+        return next((line.split()[1] for line in file if line.startswith(b"mnt_id:")), b"")

@@ -14,9 +14,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import listing
-from ansible_collections.homelab.repoman.plugins.module_utils.directory_cursor import LIST, DirectoryCursor, walk_beneath
+from ansible_collections.homelab.repoman.plugins.module_utils.directory_cursor import LIST, DirectoryCursor, is_own_place, walk_beneath
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_copy import read_attributes
-from ansible_collections.homelab.repoman.plugins.module_utils.restore_destination import in_the_way, is_lost_found, is_own_place
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_destination import in_the_way, is_lost_found
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_layers import Item, Items, Layer
 
 CHUNK = 1 << 20

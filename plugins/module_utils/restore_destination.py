@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
-from ansible_collections.homelab.repoman.plugins.module_utils.directory_cursor import LIST, REACH
+from ansible_collections.homelab.repoman.plugins.module_utils.directory_cursor import LIST, REACH, is_own_place
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_copy import write_error
@@ -257,13 +257,3 @@ def is_lost_found(name: bytes, directory_fd: int) -> bool:
     found = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
     here, above = os.stat(b".", dir_fd=directory_fd), os.stat(b"..", dir_fd=directory_fd)
     return stat.S_ISDIR(found.st_mode) and found.st_uid == 0 and here.st_dev != above.st_dev
-
-
-def is_own_place(above_fd: int, directory_fd: int) -> bool:
-    """Whether a directory is a mount point, or a subvolume, in the one above it."""
-    return os.fstat(above_fd).st_dev != os.fstat(directory_fd).st_dev or _mount_id(above_fd) != _mount_id(directory_fd)
-
-
-def _mount_id(fd: int) -> bytes:
-    with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
-        return next((line.split()[1] for line in file if line.startswith(b"mnt_id:")), b"")

@@ -17,14 +17,14 @@ from functools import cached_property
 from typing import ClassVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
-from ansible_collections.homelab.repoman.plugins.module_utils.directory_cursor import DirectoryCursor, remove_beneath
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.directory_cursor import DirectoryCursor, is_own_place, remove_beneath
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, InterruptedRunError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.renaming import made_writable, rename_new
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_compare import Comparer, Present, listed
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_copy import LayerCopier, write_error
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_cover import SAVED_INSIDE, Coverer, by_move
-from ansible_collections.homelab.repoman.plugins.module_utils.restore_destination import Destination, in_the_way, is_own_place
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_destination import Destination, in_the_way
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_layers import Items, parents
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_moves import Holder, Move, can_exchange, exchange, lstat_at
 from ansible_collections.homelab.repoman.plugins.module_utils.restore_operation import DirectoryRestore
@@ -190,11 +190,18 @@ class PathsRestore(DirectoryRestore):
         self._finish_directories()  # last: what is made or removed in one changes its time
 
     def _end_staging(self) -> None:
+        interrupted: InterruptedRunError | None = None
         for holder in self._holders.values():
-            if holder.staging is not None:
+            staging, holder.staging = holder.staging, None
+            if staging is None:
+                continue
+            try:
                 with suppress(OSError), made_writable((holder.fd, b".")):
-                    holder.staging.end(holder.saved_name)
-                holder.staging = None
+                    staging.end(holder.saved_name)
+            except InterruptedRunError as error:
+                interrupted = error
+        if interrupted is not None:
+            raise interrupted
 
     def _check_movable(self) -> None:
         """Refuse to replace a directory of another user, before anything is changed.

@@ -11,13 +11,14 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timezone
 
 from ansible_collections.homelab.repoman.plugins.module_utils import backup, history
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
-from ansible_collections.homelab.repoman.plugins.module_utils.directory_cursor import LIST, remove_beneath
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.directory_cursor import LIST, is_own_place, remove_beneath
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, InterruptedRunError
 from ansible_collections.homelab.repoman.plugins.module_utils.renaming import rename_new
 
 NAME_MAX = 255
@@ -73,9 +74,9 @@ class Staging:
         self.parent_fd = parent_fd
         token = secrets.token_hex(4).encode()
         draft = STAGING + token
-        os.mkdir(draft, 0o700, dir_fd=parent_fd)
         self.fd = -1
         try:
+            os.mkdir(draft, 0o700, dir_fd=parent_fd)
             self.fd = os.open(draft, LIST, dir_fd=parent_fd)
             with suppress(OSError):  # network file systems lock no directories
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,8 +85,9 @@ class Staging:
             self.name = start + shortened(base, NAME_MAX - len(start))
             os.rename(draft, self.name, src_dir_fd=parent_fd, dst_dir_fd=parent_fd)
         except BaseException:
-            with suppress(OSError):
-                os.rmdir(draft, dir_fd=parent_fd)
+            for name in (draft, getattr(self, "name", draft)):
+                with suppress(OSError):
+                    os.rmdir(name, dir_fd=parent_fd)
             if self.fd >= 0:
                 os.close(self.fd)
             raise
@@ -101,6 +103,9 @@ class Staging:
         """Remove it; if it was exchanged for another directory, give that one the name ``saved``, and return True."""
         try:
             return settle(self.parent_fd, self.name, saved)
+        except InterruptedRunError:  # what was asked to end does that first; it is not interrupted twice
+            settle(self.parent_fd, self.name, saved)
+            raise
         finally:
             os.close(self.fd)
 
@@ -145,6 +150,29 @@ def sweep(directory_fd: int, alone: bool) -> list[bytes]:
                             saved.append(free)
     finally:
         os.close(list_fd)
+    return saved
+
+
+def sweep_repositories(repos_root: str, names: Iterable[str], alone: bool) -> list[str]:
+    """Finish with what killed restores left in ``repos_root``, and in repositories that are file systems of their own.
+
+    :param names: of directories in ``repos_root``.
+    :return: paths under which something was saved.
+    """
+    saved: list[str] = []
+    root_fd = os.open(repos_root, LIST & ~os.O_NOFOLLOW)
+    try:
+        saved += [shown(os.path.join(os.fsencode(repos_root), name)) for name in sweep(root_fd, alone)]
+        for name in names:
+            with suppress(OSError):
+                fd = os.open(name, LIST, dir_fd=root_fd)
+                try:
+                    if is_own_place(root_fd, fd):
+                        saved += [shown(os.path.join(os.fsencode(repos_root), os.fsencode(name), each)) for each in sweep(fd, alone)]
+                finally:
+                    os.close(fd)
+    finally:
+        os.close(root_fd)
     return saved
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 PACKED_REFS = b"packed-refs"
 REFS = b"refs/"
+SAVED = re.compile(rb"\.repoman\.before-\d{8}T\d{6}Z(-\d+)?(/|\Z)")
+"""Directories in which a restore of a mount point saves what it replaces."""
 REF_BYTES = 48
 """A line of a list of packed references has at least so many bytes."""
 
@@ -54,6 +57,8 @@ def _names(manifest: Manifest, stores: Mapping[bytes, str], directory: str) -> s
     for parent, block in manifest.blocks():
         store = innermost(stores, parent)
         prefix = store + b"/" if store else b""
+        if SAVED.match(parent):
+            continue  # what a restore of a mount point saved may be removed without a word
         for entry in unpack(parent, block):
             if entry.kind == "d":
                 continue

@@ -48,13 +48,14 @@ from ansible_collections.homelab.repoman.plugins.module_utils.mirror import Chan
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_verify import verify
 from ansible_collections.homelab.repoman.plugins.module_utils.mounts import is_lost_and_found_at
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import repoman_command, shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.restore_staging import sweep_repositories
 from ansible_collections.homelab.repoman.plugins.module_utils.runlog import RunLog
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Scan, Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.show import Display
 from ansible_collections.homelab.repoman.plugins.module_utils.sync_planning import Planning
 from ansible_collections.homelab.repoman.plugins.module_utils.sync_records import VOID, Records, last_run, usable_state
 from ansible_collections.homelab.repoman.plugins.module_utils.target import Stamp, Target
-from ansible_collections.homelab.repoman.plugins.module_utils.target_lock import HISTORY, RunLocks, another_run, busy_error
+from ansible_collections.homelab.repoman.plugins.module_utils.target_lock import HISTORY, RESTORES, RunLocks, another_run, busy_error
 from ansible_collections.homelab.repoman.plugins.module_utils.unit_rules import LEFT_OUT, LeftOut, read_left_out, warnings_of, with_rules
 
 STAMP_SECONDS = 2.0
@@ -221,6 +222,7 @@ class Job:
             if self.found.fresh:
                 target.adopt(self.backup.place, self.target)
             self._begin(stack)
+            self._finish_restores()
             chosen, busy = self._lock(self._units())
             settings = self._settings(stack.enter_context(self.locks.private_directory(self.state / "scratch")))
             past = history.load(self.target, self.now.timestamp())
@@ -250,6 +252,13 @@ class Job:
         self.locked = stack.enter_context(RunLocks(self.target, self.state, self.backup.me))
         self.locks.check_alone()
         self.records.read()
+
+    def _finish_restores(self) -> None:
+        """Finish with what restores that were killed left among the repositories, before it is backed up."""
+        root = self.backup.place.repos_root
+        with self.locks.alone(RESTORES) as alone:
+            saved = sweep_repositories(root, [unit.name for unit in backup.units(root) if not unit.loose], alone)
+        self.warnings += [f"A restore that was killed had replaced a directory: what was there before is in {path}." for path in saved]
 
     def _prepare(self, stack: ExitStack, settings: Settings) -> Settings:
         """Make this run's directory on the target; what runs that failed left there goes, which may be what fills the target.
