@@ -10,8 +10,11 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # The virtual environment is made with a Python that any user of the machine can run.
 PYTHON ?= $(shell for p in /usr/bin/python3 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# How many tests run at once: as many as there are processors. Those that need Incus run one after the other.
+JOBS ?= $(shell nproc)
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup
 LIB_DIR := $(DESTDIR)$(PREFIX)/lib/repoman
 PROFILES_DIR := $(DESTDIR)$(PREFIX)/share/repoman/profiles
 
@@ -25,17 +28,18 @@ demo: machine ## set everything up and run the main job as a story; KEEP=1 leave
 	@scripts/demo
 
 test: machine newest venv ## set everything up and run all tests
-	REPOMAN_SMOKE=1 scripts/dev-incus run -- $(BIN)/pytest
+	REPOMAN_SMOKE=1 scripts/dev-incus run -- $(PYTEST)
 
 test-unit: newest venv ## only the tests that need no Incus
-	$(BIN)/pytest tests/unit
+	$(PYTEST) tests/unit
 
 test-nfs: venv ## sync and restore over a real NFS mount, cut off and filled, in a kernel of its own (root)
 	@scripts/nfs-lab install
 	scripts/nfs-lab run $(BIN)/pytest tests/nfs -p no:cacheprovider
 
-test-long: newest venv ## races with writers and kills, many times over
-	REPOMAN_RACES=60 REPOMAN_TREES=300 REPOMAN_KILL_STEP=5 $(BIN)/pytest tests/unit/test_mirror.py tests/unit/test_mirror_races.py tests/unit/test_hostile_trees.py
+test-long: newest venv ## every kind of repository; races with writers and kills, many times over
+	REPOMAN_ZOO=1 REPOMAN_RACES=60 REPOMAN_TREES=300 REPOMAN_KILL_STEP=5 \
+		$(PYTEST) $(addprefix tests/unit/test_,zoo.py mirror.py mirror_races.py hostile_trees.py)
 
 bench: venv ## what sync costs beside rsync; BENCH='--runs 9 --latency --million'
 	$(BIN)/python tests/bench/sync.py $(BENCH)

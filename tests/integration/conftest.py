@@ -26,7 +26,10 @@ os.umask(0o022)  # what root makes here the user must be able to read, whoever r
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, and say so, where there is no Incus to test with."""
+    """Keep the tests in one process, as they share an Incus; skip, and say so, where there is none."""
+    for item in items:
+        if "integration" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("incus"))
     if os.environ.get("REPOMAN_SMOKE") == "1" and os.environ.get("INCUS_DIR"):
         return
     skip = pytest.mark.skip(reason="needs a private Incus: run 'make test'")

@@ -1,0 +1,165 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A home in which one kind of repository is backed up, and the witnesses, which are programs of others: rsync, git, hg."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from backupworld import BackupWorld
+from newest import newest
+from zoo.kind import PRELUDE, Damage, Kind
+
+SAME_LINES = 40
+GIT_SETTINGS = {
+    "protocol.file.allow": "always",
+    "gc.autoDetach": "false",
+    "maintenance.autoDetach": "false",
+    "safe.directory": "*",
+    "core.fsync": "none",
+}
+GIT_QUESTIONS = (
+    ("status", "--porcelain=v2", "--branch", "--ignored"),
+    ("log", "--all", "--reflog", "--format=%H %D %s"),
+    ("worktree", "list", "--porcelain"),
+)
+SLOW = ("dirstate-v2", "revlog.persistent-nodemap", "fileindex")
+"""What Mercurial reads only if told so where it has no compiled code for it."""
+HG_QUESTIONS = (("status", "--all"), ("log", "--hidden", "-T", "{rev}:{node} {phase} {branch} {bookmarks} {tags} {desc}\\n"))
+
+
+def run(*command: str, cwd: Path, env: dict[str, str]) -> tuple[int, str]:
+    """Run a command; return its status and what it wrote."""
+    done = subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return done.returncode, (done.stdout + done.stderr).decode(errors="backslashreplace")
+
+
+def copy_tree(source: Path, to: Path) -> Path:
+    """Copy a tree with all that belongs to it."""
+    subprocess.run(["cp", "-a", "-T", "--", str(source), str(to)], check=True)
+    return to
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a tree, whatever its modes are."""
+    subprocess.run(["chmod", "-R", "u+rwX", "--", str(path)], check=False, capture_output=True)
+    shutil.rmtree(path)
+
+
+def tree_differences(one: Path, other: Path, *options: str) -> list[str]:
+    """Let rsync say how two trees differ, in contents and all else."""
+    command = ["rsync", "-aHnci", "--delete", "--numeric-ids", *options, f"{one}/", f"{other}/"]
+    return subprocess.run(command, check=True, capture_output=True).stdout.decode(errors="backslashreplace").splitlines()
+
+
+class Enclosure:
+    """A unit of one kind, beside nothing else.
+
+    :param world: an empty home.
+    """
+
+    def __init__(self, world: BackupWorld, kind: Kind | Damage) -> None:
+        self.world, self.kind = world, kind
+        self.newest = kind.newest if isinstance(kind, Kind) else ""
+        self.unit, self.mirror, self.outside = world.repos / kind.name, world.backup / kind.name, world.root / "outside"
+        self.environment = self._environment()
+        self.unit.mkdir()
+        self.outside.mkdir()
+        world.write("beside.txt")  # repositories are never all gone
+
+    def _environment(self) -> dict[str, str]:
+        path = os.environ["PATH"]
+        if self.newest:
+            path = f"{newest(self.newest).parent}:{path}"
+        settings = {
+            f"GIT_CONFIG_{part}_{n}": text
+            for n, pair in enumerate(GIT_SETTINGS.items())
+            for part, text in zip(("KEY", "VALUE"), pair, strict=True)
+        }
+        hgrc = self.world.root / "hgrc"
+        extensions = self.kind.extensions if isinstance(self.kind, Kind) else ()
+        hgrc.write_text(
+            "[ui]\ntimeout = 1\n[storage]\n"
+            + "".join(f"{each}.slow-path = allow\n" for each in SLOW)
+            + "[extensions]\n"
+            + "".join(f"{each} =\n" for each in extensions)
+        )
+        people = {
+            f"GIT_{role}_{what}": text for role in ("AUTHOR", "COMMITTER") for what, text in (("NAME", "a"), ("EMAIL", "a@example.org"))
+        }
+        return {
+            "PATH": path, "HOME": str(self.world.root), "OUT": str(self.outside), "LC_ALL": "C.UTF-8",
+            "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_COUNT": str(len(GIT_SETTINGS)),
+            "GIT_CEILING_DIRECTORIES": f"{self.world.repos}:{self.world.backup}:{self.world.root}", "GIT_OPTIONAL_LOCKS": "0", "GIT_EDITOR": "true",
+            "HGRCPATH": str(hgrc), "HGUSER": "a", "HGPLAIN": "1", "HGEDITOR": "true", **people, **settings,
+        }  # fmt: skip
+
+    def shell(self, script: str) -> None:
+        """Run a kind's lines in the unit."""
+        status, output = run("sh", "-c", PRELUDE + script, "/etc/hostname", cwd=self.unit, env=self.environment)
+        assert status == 0, f"{self.kind.name}: {script}\n{output}"
+
+    def repositories(self, root: Path) -> tuple[list[Path], list[Path]]:
+        """Return the git and the hg repositories below a copy of the unit."""
+        return [root / each for each in self.kind.git], [root / each for each in self.kind.hg]
+
+    # ---- what the witnesses say ---------------------------------------------------------------------------------------------------
+
+    def verdicts(self, root: Path) -> list[tuple[str, int, list[str]]]:
+        """Let git and hg say what they think of the unit, or of its mirror, by a copy: they write into what they look at."""
+        copy = copy_tree(root, self.world.root / "witnessed")
+        for name in self.transient:
+            subprocess.run(["find", str(copy), "-depth", "-name", name, "-exec", "rm", "-rf", "{}", "+"], check=True)
+        gits, hgs = self.repositories(copy)
+        clone = self.world.root / "clone"
+        found = [self._said(copy, path, "hg", "verify") for path in hgs]
+        for path in gits:
+            found.append(self._said(copy, path, "git", "fsck", "--full", "--no-progress"))
+            found.append(self._said(copy, path, "git", "clone", "-q", "--bare", "--no-local", path.as_uri(), str(clone)))
+            shutil.rmtree(clone, ignore_errors=True)
+        remove_tree(copy)
+        return found
+
+    @property
+    def transient(self) -> tuple[str, ...]:
+        """Names that are not backed up."""
+        return self.kind.transient if isinstance(self.kind, Kind) else ()
+
+    def _said(self, root: Path, path: Path, *command: str) -> tuple[str, int, list[str]]:
+        status, output = run(*command, cwd=path, env=self.environment)
+        lines = sorted(output.replace(str(root), "UNIT").splitlines())
+        return " ".join(command[:2]), status, lines[:SAME_LINES]
+
+    def state(self) -> list[tuple[int, str]]:
+        """Return what git and hg tell of the source."""
+        gits, hgs = self.repositories(self.unit)
+        return [run("git", *question, cwd=path, env=self.environment) for path in gits for question in GIT_QUESTIONS] + [
+            run("hg", *question, cwd=path, env=self.environment) for path in hgs for question in HG_QUESTIONS
+        ]
+
+    def excludes(self) -> list[str]:
+        """Return rsync's options for what is not backed up."""
+        left_out = self.kind.left_out if isinstance(self.kind, Kind) else ""
+        return [f"--exclude={each}" for each in (*self.transient, *filter(None, [left_out]))]
+
+    # ---- the backup ---------------------------------------------------------------------------------------------------------------
+
+    def line(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return what a run tells of the unit."""
+        (line,) = [each for each in result["units"] if each["name"] == self.kind.name]
+        return line
+
+    def sync(self, **params: Any) -> tuple[str, str]:
+        """Back up; return what came of the unit, and all that was told of it."""
+        result = self.world.sync(**params)
+        line = self.line(result)
+        return line["action"], "\n".join([line.get("msg", ""), *line.get("hints", []), *line.get("notes", [])])
+
+    def kept_times(self) -> list[str]:
+        """Return the times of the runs that kept or created something."""
+        own = self.world.backup / ".repoman"
+        return sorted({name[:16] for each in ("kept", "created") if (own / each).is_dir() for name in os.listdir(own / each)})
