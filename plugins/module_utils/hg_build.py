@@ -12,8 +12,8 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier
-from ansible_collections.homelab.repoman.plugins.module_utils.hg_revlog import Log
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, split
+from ansible_collections.homelab.repoman.plugins.module_utils.hg_revlog import Log, common_length
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD, Entry, UnreadableError, entry_of, unpack, walk
 from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeFilter, TreeRules
 
@@ -170,7 +170,7 @@ class HgBuild:
                 return
             self.unlink(path)
             got: Entry | None = entry
-            if self._link(path, entry) or self._twin(path, entry):
+            if self._link(path, entry) or self._twin(path, entry) or self._link_same(inner, path, entry):
                 pass
             elif entry.kind == "f":
                 try:
@@ -198,6 +198,20 @@ class HgBuild:
         if entry.kind != "f" or self.have.get(self.prefix + path) != entry._replace(path=self.prefix + path):
             return False
         return self._link_old(path)
+
+    def _link_same(self, inner: Copier, path: bytes, entry: Entry) -> bool:
+        """Take the mirror's file where only the number of the source's names has changed, as when a clone was made."""
+        old = self.have.get(self.prefix + path)
+        if self.is_first or old is None or entry.kind != "f" or old.kind != "f":
+            return False
+        if (old.mode, old.uid, old.gid, old.size, old.mtime_ns) != (entry.mode, entry.uid, entry.gid, entry.size, entry.mtime_ns):
+            return False
+        parent, name = split(path)
+        with suppress(FileNotFoundError, NotADirectoryError, UnreadableError, PermissionError), inner.source_directory(parent) as held:
+            place = b"/proc/self/fd/%d/%s" % (held, name)
+            is_same = common_length(place, os.path.join(self.place, path)) == entry.size
+            return is_same and entry_of(path, os.lstat(place)) == entry and self._link_old(path)
+        return False
 
     def _link_old(self, path: bytes) -> bool:
         if self.is_first:

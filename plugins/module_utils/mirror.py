@@ -741,7 +741,7 @@ class _Task:
 
     def _take(self, repositories: list[GitDirectory | HgDirectory]) -> None:
         """Take over what the mirrors of repositories hold now, and make one what is one file in the source."""
-        linked: dict[int, list[Entry]] = {}
+        linked: dict[tuple[int, ...], list[Entry]] = {}
         for each in repositories:
             each.settle()
             final = each.final()
@@ -750,10 +750,12 @@ class _Task:
                 if entry != each.seen.get(path):
                     self.known[path] = entry
             self.touched |= each.touched
-            if isinstance(each, GitDirectory):
-                for entry in final.values():
-                    if entry.nlink > 1 and entry.kind == "f":
-                        linked.setdefault(entry.inode, []).append(entry)
+            for entry in final.values():
+                if entry.nlink > 1 and entry.kind == "f":
+                    if isinstance(each, GitDirectory):
+                        linked.setdefault((entry.inode,), []).append(entry)
+                    elif entry.ctime_ns:  # clones share logs until one is written: only the same state of a file is one
+                        linked.setdefault((entry.inode, entry.ctime_ns, entry.size), []).append(entry)
         for group in linked.values():
             for entry in group[1:]:
                 self.copier.hard_link(group[0].path, entry, entry)
