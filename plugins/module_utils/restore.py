@@ -225,6 +225,21 @@ class Restoring:
             self.notes.append(f"Nothing is kept from before {oldest}: this is the oldest state there is.")
         return everything
 
+    def _check_holds_nothing_else(self, operation: DirectoryRestore) -> None:
+        """Refuse to replace a directory that holds the backup, all repositories, or a home.
+
+        :raises ConflictError: it does.
+        """
+        path = os.fsdecode(operation.destination.path)
+        place, me = self.context.place, self.context.me
+        for what, inside in (("the backup", place.backup_root), ("your repositories", place.repos_root), ("your home", me.home)):
+            if _holds(path, inside):
+                name = os.path.basename(self.request.name) or "DIR"
+                raise ConflictError(
+                    f"{shown(operation.destination.path)} holds {what}, and would be replaced as a whole; nothing was restored.",
+                    f"into a directory in it: {self.request.command(('--to', os.path.join(path, name)))}",
+                )
+
     def _destination(self, unit: str) -> Destination:
         """Return the directory to restore to.
 
@@ -315,6 +330,12 @@ class Restoring:
         return PathsRestore(of if paths else name, destination, items, present, paths or [b""], in_place=in_place, base=base)
 
     def _check_overwrite(self, operation: DirectoryRestore) -> None:
+        """Refuse to replace what may not be replaced.
+
+        :raises ConflictError: it is there and may not be overwritten, or holds more than a repository.
+        """
+        if operation.replaces and not (isinstance(operation, PathsRestore) and not operation.whole):
+            self._check_holds_nothing_else(operation)
         if operation.replaces and operation.differs and not self.request.overwrite:
             raise ConflictError(
                 f"{shown(operation.found())} exists; nothing was restored.",
@@ -329,6 +350,11 @@ def _meant(path: bytes, items: Items) -> bytes:
         return path
     found = [each for each in items if os.fsdecode(path) in backup.spellings(each)]
     return found[0] if len(found) == 1 else path
+
+
+def _holds(directory: str, path: str) -> bool:
+    """Whether a path is a directory, or lies in it; links resolved."""
+    return f"{os.path.realpath(path)}/".startswith(f"{directory.rstrip('/')}/")
 
 
 def _kept_units(found: Target) -> set[str]:

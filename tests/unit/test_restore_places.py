@@ -500,3 +500,23 @@ def test_hints_can_be_pasted(empty_world: BackupWorld, name: str) -> None:
     assert given["repoman_restore_paths"] == ["-f"]
     world.restore(given["repoman_restore_name"], paths=given["repoman_restore_paths"], overwrite=given["repoman_restore_overwrite"])
     assert (world.repos / name / "-f").read_text() == "text\n"
+
+
+@pytest.mark.parametrize("to", [".", "repos", "home", "link"])
+def test_what_holds_everything_is_not_replaced(empty_world: BackupWorld, to: str) -> None:
+    """A destination that holds the backup, all repositories or the home is not exchanged for one repository, however it is named."""
+    world = empty_world
+    world.write("plain/f")
+    world.init()
+    (world.root / "link").symlink_to(world.root / "repos")
+    (world.root / "home").symlink_to(world.root.parent)
+    before = sorted(os.listdir(world.root.parent)), sorted(os.listdir(world.root)), sorted(os.listdir(world.repos))
+    with pytest.raises(ConflictError):
+        world.restore("plain", to=str(world.root / to), overwrite=True)
+    with pytest.raises(ConflictError):
+        world.restore("plain", to=str(world.root / to / "."), overwrite=True)
+    assert before == (sorted(os.listdir(world.root.parent)), sorted(os.listdir(world.root)), sorted(os.listdir(world.repos)))
+    with pytest.raises(ConflictError, match="holds") as caught:
+        world.restore("plain", to=str(world.root), overwrite=True)
+    assert caught.value.hints[0].endswith(f"repoman restore plain --to {world.root}/plain")
+    world.restore("plain", to=str(world.root / "plain"), overwrite=True)
