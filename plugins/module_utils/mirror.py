@@ -981,9 +981,13 @@ class _Task:
             return
         paths = self.touched | copier.opened.keys()
 
+        gone: set[bytes] = set()
+
         def dress(path: bytes) -> None:
-            with suppress(FileNotFoundError, NotADirectoryError):
+            try:
                 copier.attributes(self.changes.closed.get(path) or entry_of(path, copier.source_status(path)))
+            except (FileNotFoundError, NotADirectoryError):
+                gone.add(path)
 
         depths: dict[int, dict[bytes, list[bytes]]] = {}
         for path in paths:
@@ -995,6 +999,16 @@ class _Task:
                         copier.each(dress, below)
             else:
                 copier.each(dress, [path for below in depths[depth].values() for path in below])
+        self._note_undressed(gone)
+
+    def _note_undressed(self, gone: set[bytes]) -> None:
+        """Let the manifest say of directories that the source had no more for a moment that they are to be looked at again."""
+        parents = {path.rpartition(b"/")[0] for path in gone}
+        for directory, block in self.changes.now.blocks() if gone else ():
+            if directory in parents:
+                for entry in unpack(directory, block):
+                    if entry.path in gone and entry.kind == "d" and self.known.get(entry.path, entry) is not None:
+                        self.known[entry.path] = entry._replace(mtime_ns=entry.mtime_ns ^ 1, ctime_ns=0)
 
     def _put_in_place(self, top: str) -> None:
         final = self.settings.mirror(self.unit)

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import scan
+from ansible_collections.homelab.repoman.plugins.module_utils import mirror, scan
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import DEEPEST, Manifest, TooDeepError, UnreadableError, walk
-from mirroring import Place
+from mirroring import Place, number_of
 
 OUTSIDE = "of-the-host-alone"
 LONG = int(os.environ.get("REPOMAN_RACES", "0"))
@@ -217,6 +217,25 @@ def test_a_run_never_leads_out(tmp_path: Path, turned: str, pause: float, xattrs
     assert [each for each in messages if OUTSIDE in each] == []
     (unit / "evil").unlink() if (unit / "evil").is_symlink() else shutil.rmtree(unit / "evil")
     place.settled()
+
+
+def test_a_directory_that_was_away_for_a_moment(tmp_path: Path) -> None:
+    """It is scanned, away while it is mirrored, and there again: the next run gives it its time and mode, although nothing of it changed."""
+    place = Place(tmp_path)
+    work = place.repos / "work"
+    (work / "dir").mkdir(parents=True)
+    (work / "dir").chmod(0o750)
+    os.utime(work / "dir", ns=(1, 1_600_000_000_123_456_789))
+    place.scratch.mkdir()
+    options = place.options()
+    mirror.prepare(options)
+    plans = place.plans(options)
+    (work / "dir").rename(tmp_path / "away")
+    for outcome in mirror.mirror(plans, options, mirror.Tally()):
+        shutil.move(outcome.manifest, place.state / f"{number_of(outcome.unit)}.manifest")
+    (tmp_path / "away").rename(work / "dir")
+    place.settled()
+    assert place.sync() == {}
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "socket", "directory", "link"])
