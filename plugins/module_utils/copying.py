@@ -32,7 +32,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
     entry_of,
     shortened,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.source_files import read_at_most
 
 T = TypeVar("T")
 
@@ -173,35 +172,6 @@ def same(one: os.stat_result, other: os.stat_result) -> bool:
     )
 
 
-def read_source(top: int, path: bytes, limit: int) -> tuple[Entry, bytes] | None:
-    """Read a small file of the source.
-
-    :param limit: bytes; a larger file gives its entry and no contents.
-    :return: the entry (with ``ctime_ns`` 0 if it may have changed while it was read) and the contents; None if it is gone.
-    """
-    parent, name = split(path)
-    try:
-        with directory(top, parent) as held:
-            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=held)
-    except OSError as error:
-        if error.errno in _GONE:
-            return None
-        raise _unreadable(top, path, error) from error
-    try:
-        before = os.fstat(file)
-        if not stat.S_ISREG(before.st_mode):
-            return None
-        if before.st_size > limit:
-            return entry_of(path, before), b""
-        data = read_at_most(file, before.st_size)
-        entry = entry_of(path, before)
-        if not same(before, os.fstat(file)) or fresh(before):
-            entry = entry._replace(ctime_ns=0)
-        return entry._replace(size=len(data)), data
-    finally:
-        os.close(file)
-
-
 def _unreadable(top: int, path: bytes, error: OSError) -> UnreadableError:
     return UnreadableError(os.path.join(os.readlink(b"/proc/self/fd/%d" % top), path), error)
 
@@ -247,6 +217,18 @@ class _Judge:
 
     def finish(self) -> str:
         return self.reason or self.check.finish()
+
+
+class Large(Protocol):
+    """Contents that were read before and are not in memory."""
+
+    def __len__(self) -> int: ...
+
+    def write_to(self, out: int) -> None:
+        """Write them to an empty open file."""
+
+
+Contents = bytes | Large
 
 
 class Copier:
@@ -891,7 +873,7 @@ class Copier:
 
     # Contents that are in memory already
 
-    def write(self, entry: Entry, data: bytes, old: Entry | None) -> None:
+    def write(self, entry: Entry, data: Contents, old: Entry | None) -> None:
         """Put a file there whose contents were read before."""
         try:
             self._write_file(entry, data, old)
@@ -905,7 +887,10 @@ class Copier:
         with self._directory(parent) if direct else Held(self.work, closes=False) as held:
             out = self.willing(parent if direct else None, lambda: self._create(temporary, entry.uid, entry.mode, held))
             try:
-                _write(out, data)
+                if isinstance(data, bytes):
+                    _write(out, data)
+                else:
+                    data.write_to(out)
                 self._own(out, entry.uid, entry.gid, entry.mode)
                 if self.xattrs or self.acls:
                     self._extended_of(entry, out)

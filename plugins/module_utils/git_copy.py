@@ -73,6 +73,16 @@ def kind_name(inner: bytes) -> str:
     return {b".pack": "pack", b".idx": "pack index"}.get(os.path.splitext(name)[1], shown(name))
 
 
+def lone_pack_files(paths: Iterable[bytes], packs: bytes) -> set[bytes]:
+    """Return the packs without an index, and indexes and other files that belong to a pack without one, among some paths.
+
+    :param packs: the directory of packs, with a slash at its end.
+    """
+    listed = set(paths)
+    ends = ((each, *os.path.splitext(each)) for each in listed if each.startswith(packs))
+    return {each for each, stem, end in ends if stem + (b".idx" if end == b".pack" else b".pack") not in listed}
+
+
 class Store(Protocol):
     """The mirror of one git directory, as far as copying its objects goes."""
 
@@ -104,6 +114,8 @@ class ObjectCopy:
         self.algorithm = store.algorithm
         self.vanished = False
         self.packs = store.prefix + b"objects/pack/"
+        self.lone = lone_pack_files(listed, self.packs)
+        """Git does not look at them, so they are files like any others."""
 
     def run(self) -> bool:
         """Copy; return False if a file vanished meanwhile."""
@@ -190,6 +202,8 @@ class ObjectCopy:
     def _copy_checked(self, path: bytes, entry: Entry, mine: Entry | None) -> Entry | None:
         inner = path[len(self.store.prefix) :]
         check = check_of(inner, self.algorithm, self._recorded)
+        if path in self.lone and not (mine is not None and self._mirrored_is_sound(path)):
+            check = None
         try:
             return self.copier.file(path, mine, patient=False, check=check)
         except DamagedFileError as error:

@@ -24,8 +24,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils import git_formats
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, read_source, shown
+from ansible_collections.homelab.repoman.plugins.module_utils import git_formats, source_files
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.git_copy import STAYS, Damage, ObjectCopy
 from ansible_collections.homelab.repoman.plugins.module_utils.git_environment import hardened_git_environment
@@ -33,9 +33,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.git_salvage import
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import HEAD as BLOCK_HEAD
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError, entry_of, unpack, walk
+from ansible_collections.homelab.repoman.plugins.module_utils.source_files import CONFIG_BYTES, MEMORY_BYTES, METADATA_BYTES
+from ansible_collections.homelab.repoman.plugins.module_utils.staging import Data, Piece, Spool, in_full, is_settled, same_data, write_out
 from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeFilter, TreeRules
 
-IN_MEMORY = 64 << 20
 RELISTS = 6
 LASTING = 3
 """More tries than this must have found the same damage where somebody writes all the while."""
@@ -84,6 +85,15 @@ class BusyError(ConflictError):
 
 class DamagedError(RepomanError):
     """The source itself is not a whole repository."""
+
+
+def too_large(path: bytes, size: int) -> DamagedError:
+    """Return the error of a file that is larger than any of its kind is known to be."""
+    where = shown(path)
+    return DamagedError(
+        f"{where} has {size} bytes, more than the {METADATA_BYTES >> 20} MiB that a file of this kind may have.",
+        f"ls -ls {shell_word(where)}",
+    )
 
 
 def damaged_error(unit: bytes, found: Sequence[Damage], where: bytes) -> DamagedError:
@@ -162,7 +172,7 @@ class GitDirectory:
         self.objects = {each: entry for each, entry in have.items() if self._is(each, "object") and entry.kind == "f"}
         self.directories = {each: entry for each, entry in have.items() if entry.kind == "d"}
         self.touched: set[bytes] = set()
-        self.staged: dict[bytes, tuple[Entry, bytes | None]] = {}
+        self.staged: dict[bytes, tuple[Entry, Data | None]] = {}
         self.listed: dict[bytes, Entry] = {}
         self.object_directories: dict[bytes, Entry] = {}
         self.unreadable: dict[bytes, UnreadableError] = {}
@@ -174,12 +184,17 @@ class GitDirectory:
         self.unproven = ""
         self.missing: set[str] = set()
         """Names of objects that the last proof did not find."""
+        self.spool = Spool(proof + ".staged")
+
+    @property
+    def config(self) -> bytes:
+        """The repository's configuration."""
+        return in_full(self.staged.get(self.prefix + b"config", (None, b""))[1], CONFIG_BYTES)
 
     @property
     def algorithm(self) -> str:
         """The hash that names objects."""
-        config = self.staged.get(self.prefix + b"config", (None, b""))[1] or b""
-        return "sha256" if _SHA256.search(config) else "sha1"
+        return "sha256" if _SHA256.search(self.config) else "sha1"
 
     @property
     def where(self) -> str:
@@ -263,37 +278,43 @@ class GitDirectory:
         return {*self.missing, *self.damage, *broken_files(self)}
 
     def stage(self) -> None:
-        """Read all that refers to objects, but for what nobody lets us read: loose references, HEAD and logs first, packed references last."""
+        """Read all that refers to objects, but for what nobody lets us read: loose references, HEAD and logs first, packed references last.
+
+        :raises TooLargeError: git would have to read a file that is larger than any known.
+        """
         self.unreadable = {}
-        names = os.listdir(os.path.join(self.copier.source_path, self.path))
+        self.spool.clear()
+        source = self.copier.source
+        names = source_files.names(source, self.prefix)
         skip = self.skip | {self.prefix + each for each in names if kind_of(each) == "plain"}
         found = {entry.path: entry for entry in self._walk(self.path, skip) if self._is(entry.path, "reference")}
         packed = self.prefix + b"packed-refs"
         files = sorted((each for each, entry in found.items() if entry.kind == "f" and each != packed), key=self._reading_order)
-        derived = [entry.path for entry in self._walk(self.prefix + b"objects/info", frozenset(), missing=True)]
-        derived += [
-            entry.path
-            for entry in self._walk(self.prefix + b"objects/pack", frozenset(), missing=True)
-            if b"/multi-pack-index" in entry.path
-        ]
-        staged: dict[bytes, tuple[Entry, bytes | None]] = {each: (entry, None) for each, entry in found.items() if entry.kind != "f"}
-        for path in (*files, packed, *derived):
-            if not self._is(path, "reference") and not self._is(path, "derived"):
-                continue
-            limit = IN_MEMORY if path not in {packed, self.prefix + b"index"} else 1 << 40
+        derived = {entry.path: entry for entry in self._walk(self.prefix + b"objects/info", frozenset(), missing=True)}
+        derived |= {entry.path: entry for entry in self._walk(self.prefix + b"objects/pack", frozenset(), missing=True)}
+        if (info := self._directory(self.prefix + b"objects/info")) is not None:
+            derived[info.path] = info
+        derived = {path: entry for path, entry in derived.items() if self._is(path, "derived")}
+        staged: dict[bytes, tuple[Entry, Data | None]] = {
+            each: (entry, None) for each, entry in (found | derived).items() if entry.kind != "f"
+        }
+        for path in (*files, packed, *(each for each, entry in derived.items() if entry.kind == "f")):
             try:
-                read = read_source(self.copier.source, path, limit)
+                read = self.spool.stage(source, path, METADATA_BYTES if self._is_proven(path) else MEMORY_BYTES)
             except UnreadableError as error:
                 self.unreadable[path] = error
                 continue
             if read is not None:
-                entry, data = read
-                staged[path] = (entry, data if entry.size == len(data) else None)
-            elif path in derived and path not in found:
-                with_kind = self._directory(path)
-                if with_kind is not None:
-                    staged[path] = (with_kind, None)
+                staged[path] = read
+                if read[1] is None and self._is_proven(path):
+                    raise too_large(os.path.join(self.copier.source_path, path), read[0].size)
         self.staged = staged
+
+    def _is_proven(self, path: bytes) -> bool:
+        """Tell whether git, or we, look at what a file holds."""
+        inner = path[len(self.prefix) :]
+        first = inner.partition(b"/")[0]
+        return first in PROVEN or first in {b"objects", b"config"} or first.startswith(b"sharedindex.") or inner == b"info/grafts"
 
     def _directory(self, path: bytes) -> Entry | None:
         try:
@@ -311,7 +332,8 @@ class GitDirectory:
         if any(start == each or start.startswith(each + b"/") for each in self.closed):
             return
         try:
-            for block in walk(self.copier.source_path, start, skip=skip | self.closed, tree=TreeFilter(TreeRules())):
+            tree = TreeFilter(TreeRules())
+            for block in walk(self.copier.source, start, skip=skip | self.closed, named=self.copier.source_path, tree=tree):
                 size, _more = BLOCK_HEAD.unpack_from(block)
                 path = block[BLOCK_HEAD.size : BLOCK_HEAD.size + size]
                 for entry in unpack(path, block[BLOCK_HEAD.size + size :]):
@@ -329,13 +351,7 @@ class GitDirectory:
         if own is None:
             raise FileNotFoundError(start)
         found[start] = own
-        whole = {each[:-4] for each in found if each.endswith(b".idx")} & {each[:-5] for each in found if each.endswith(b".pack")}
-        packs = start + b"/pack/"
-        return {
-            each: entry
-            for each, entry in found.items()
-            if entry.kind == "d" or (entry.kind == "f" and (not each.startswith(packs) or _stem(each) in whole or each in self.objects))
-        }
+        return found
 
     def copy(self) -> bool:
         """Copy objects that the mirror lacks, and remove none; tell whether all that were listed and can be read could be had."""
@@ -346,6 +362,7 @@ class GitDirectory:
                 self.damage = {each: found for each, found in self.damage.items() if not each or each in listed}
                 self.object_directories = {each: entry for each, entry in listed.items() if entry.kind == "d"}
                 self.touched |= {each for each, entry in self.object_directories.items() if self.have.get(each) != entry}
+                self.staged |= {each: (entry, None) for each, entry in listed.items() if entry.kind not in "df"}
                 return True
         return False
 
@@ -370,6 +387,7 @@ class GitDirectory:
         self.stage()
         listed = self.list()
         self.objects = self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f"}
+        self.staged |= {each: (entry, None) for each, entry in listed.items() if entry.kind not in "df"}
         if self.unreadable:
             return next(iter(self.unreadable.values())).message
         return self.prove(derived=True, full=True)
@@ -383,7 +401,7 @@ class GitDirectory:
         :return: nothing if all is there, or what git said.
         """
         self.missing = set()
-        config = self.staged.get(self.prefix + b"config", (None, b""))[1] or b""
+        config = self.config
         self.unproven = git_formats.unknown_format(config)
         if self.unproven:
             return ""
@@ -444,7 +462,7 @@ class GitDirectory:
             ):
                 _put(os.path.join(base, inner), data)
                 if git_formats.is_index(inner):
-                    git_formats.add_index_hash(os.path.join(base, inner), "sha256" if b"sha256" in config else "sha1")
+                    git_formats.add_index_hash(os.path.join(base, inner), self.algorithm)
         head = self.staged.get(self.prefix + b"HEAD")
         if head is not None and head[0].kind == "l":  # as git once made it, and still reads it
             _put(os.path.join(base, b"HEAD"), b"ref: " + head[0].link + b"\n")
@@ -460,7 +478,8 @@ class GitDirectory:
             for each, (entry, _data) in self.staged.items()
             if self._is(each, "derived") and entry.kind == "f"
         }
-        if missing or have != wanted or self.far or not derived or self.prefix + b"objects/info/alternates" in self.staged:
+        odd_files = any(self._is(each, "object") for each in self.staged)  # such as links, which git would follow
+        if missing or have != wanted or odd_files or self.far or not derived or self.prefix + b"objects/info/alternates" in self.staged:
             objects = os.path.join(base, b"objects")
             self._farm(objects, paths, derived=derived)
         else:
@@ -478,19 +497,23 @@ class GitDirectory:
         for path, (_entry, data) in self.staged.items():
             if path.endswith(b"reftable/tables.list") and data is not None:
                 directory = path.rpartition(b"/")[0] + b"/"
-                if any(directory + line not in self.staged for line in data.splitlines() if line):
+                if any(directory + line not in self.staged for line in in_full(data, MEMORY_BYTES).splitlines() if line):
                     return True
         return False
 
     def _dangling(self) -> set[bytes]:
         """Return the symbolic references that name no reference, such as a remote's HEAD after a branch was renamed: no object is lost by them."""
         start = self.prefix + b"refs/"
-        loose = {path: data or b"" for path, (entry, data) in self.staged.items() if entry.kind == "f" and path.startswith(start)}
+        loose = {
+            path: in_full(data, MEMORY_BYTES) for path, (entry, data) in self.staged.items() if entry.kind == "f" and path.startswith(start)
+        }
         symbolic = {path: self.prefix + data[4:].strip() for path, data in loose.items() if data.startswith(b"ref:")}
         if not symbolic:
             return set()
         packed = self.staged.get(self.prefix + b"packed-refs", (None, b""))[1] or b""
-        there = loose.keys() | {self.prefix + line.rpartition(b" ")[2] for line in packed.splitlines()}
+        lines = packed.lines() if isinstance(packed, Piece) else packed.splitlines()
+        wanted = set(symbolic.values())
+        there = loose.keys() | {name for line in lines if (name := self.prefix + line.rpartition(b" ")[2]) in wanted}
         dangling: set[bytes] = set()
         while more := {each for each, named in symbolic.items() if each not in dangling and (named not in there or named in dangling)}:
             dangling |= more
@@ -517,7 +540,7 @@ class GitDirectory:
 
     def _alternates(self) -> Sequence[bytes]:
         """Return where else the repository has objects."""
-        data = self.staged.get(self.prefix + b"objects/info/alternates", (None, b""))[1] or b""
+        data = in_full(self.staged.get(self.prefix + b"objects/info/alternates", (None, b""))[1], SHORT)
         here = os.path.join(self.copier.source_path, self.prefix, b"objects")
         return [os.path.normpath(os.path.join(here, each)) for each in _lines(data)]
 
@@ -552,27 +575,36 @@ class GitDirectory:
                 and path not in self.unreadable
                 and path not in self.stay
                 and old.kind != "d"
-                and (self._is(path, "reference") or self._is(path, "derived"))
+                and (self._is(path, "reference") or self._is(path, "derived") or (old.kind != "f" and self._is(path, "object")))
             ):
                 self.copier.set_aside(path, old)
                 self.touched.add(old.parent)
 
-    def _put(self, entry: Entry, data: bytes | None, old: Entry | None) -> Entry | None:
+    def _put(self, entry: Entry, data: Data | None, old: Entry | None) -> Entry | None:
         if entry.kind == "l":
             self.copier.link(entry, old)
         elif entry.kind != "f":
             self.copier.special(entry, old)
         elif data is None:
             return self.copier.file(entry.path, old)
-        elif old is not None and old.kind == "f" and old.size == entry.size and self._mirrored(entry.path, entry.size) == data:
+        elif old is not None and old.kind == "f" and old.size == entry.size and self._has(self.copier.top, entry.path, data):
             self.copier.attributes(entry)
         else:
             self.copier.write(entry, data, old)
         return entry
 
-    def _mirrored(self, path: bytes, size: int) -> bytes | None:
-        read = read_source(self.copier.top, path, size)
-        return None if read is None else read[1]
+    def _has(self, top_fd: int, path: bytes, data: Data) -> bool:
+        """Tell whether a file below an open directory has some contents."""
+        try:
+            fd = source_files.open_regular(top_fd, path)
+        except OSError:
+            return False
+        if fd is None:
+            return False
+        try:
+            return same_data(data, fd)
+        finally:
+            os.close(fd)
 
     def _publishing_rank(self, path: bytes) -> int:
         inner = path[len(self.prefix) :]
@@ -610,9 +642,25 @@ class GitDirectory:
             time.sleep(TICK_NS / 1e9)
         for path in doubtful:
             entry, data = self.staged[path]
-            again = read_source(self.copier.source, path, IN_MEMORY)
-            if again is not None and again[1] == data and again[0]._replace(ctime_ns=0) == entry:
-                self.staged[path] = again
+            if data is not None and (found := self._same_still(path, entry, data)) is not None:
+                self.staged[path] = (found, data)
+
+    def _same_still(self, path: bytes, entry: Entry, data: Data) -> Entry | None:
+        """Return the entry of a file of the source if it still is what was read, and did not change just now."""
+        try:
+            fd = source_files.open_regular(self.copier.source, path)
+        except OSError:
+            return None
+        if fd is None:
+            return None
+        try:
+            before = os.fstat(fd)
+            found = entry_of(path, before)
+            if found._replace(ctime_ns=0) != entry or not same_data(data, fd):
+                return None
+            return found if is_settled(before, os.fstat(fd)) else None
+        finally:
+            os.close(fd)
 
     def final(self) -> dict[bytes, Entry]:
         """Return what the mirror holds now."""
@@ -777,10 +825,9 @@ def run_git(
     return f"git fsck says {shown(b'; '.join(said[:2]))!r}" if said else f"git fsck failed ({done.returncode})"
 
 
-def _put(path: bytes, data: bytes) -> None:
+def _put(path: bytes, data: Data) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as file:
-        file.write(data)
+    write_out(data, path)
 
 
 def _extension(path: bytes) -> bytes:

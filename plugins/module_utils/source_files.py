@@ -155,9 +155,14 @@ def lines(fd: int, limit: int = METADATA_BYTES) -> Iterator[bytes]:
 
     :param limit: bytes of the file's data that are read at most. A hole counts as the end of a line.
     """
+    return lines_of(data_parts(fd, limit))
+
+
+def lines_of(data: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
+    """Yield the lines of data that comes in parts, each with its place."""
     rest: bytes | None = b""
     expected = 0
-    for start, part in data_parts(fd, limit):
+    for start, part in data:
         if start != expected:
             if rest:
                 yield rest

@@ -1,0 +1,205 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every path of a source is in its mirror, wherever it lies, apart from a short list of transient files; rsync judges."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import mirroring
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mirroring import Place, git
+
+ODD = [
+    "objects/pack/.gitkeep",
+    "objects/pack/pack-5678.idx",
+    "objects/pack/pack-1234.pack",
+    "objects/pack/pack-1234.keep",
+    "objects/pack/pack-1234.rev",
+    "objects/pack/pack-1234.bitmap",
+    "objects/pack/pack-1234.mtimes",
+    "objects/pack/pack-1234.promisor",
+    "objects/pack/old/pack-1.pack",
+    "objects/.gitignore",
+    "objects/README",
+    "objects/ab/not-an-object",
+    "objects/abc/x",
+    "objects/info/odd",
+    "objects/info/deep/er",
+    "objects/maintenance/x",
+    "refs/odd file",
+    "refs/heads/.gitkeep",
+    "refs/x",
+    "logs/odd",
+    "info/odd",
+    "info/refs",
+    "description",
+    "odd",
+    "x.lock",
+    "odd.d/x.lock",
+    "hooks/x.lock",
+    "odd.d/tmp_obj_1",
+    "branches/x",
+    "gitweb/config",
+    "svn/.metadata",
+    "annex/objects/x",
+    "lfs/objects/ab/cd/x",
+    "rr-cache/x/preimage",
+    "worktrees/gone/x",
+    "modules/no-repository/x",
+    "rebase-apply/0001",
+    "FETCH_HEAD",
+    "COMMIT_EDITMSG",
+    "MERGE_MSG",
+    "gitk.cache",
+    "next-index-1",
+    "index.bak",
+    "config~",
+    "HEAD.old",
+    "packed-refs.orig",
+]
+KINDS = ["file", "empty", "link", "fifo", "directory", "large"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A place with a repository ``a``, its bare clone ``a/t/x.git`` and one that is a unit."""
+    return with_repositories(Place(tmp_path))
+
+
+def with_repositories(place: Place) -> Place:
+    """Make the repositories."""
+    mirroring.run("git", "init", "-q", "-b", "main", str(place.repos / "a"))
+    (place.repos / "a/f").write_text("f")
+    git(place.repos / "a", "add", "f")
+    git(place.repos / "a", "commit", "-q", "-m", "1")
+    for target in ("a/t/x.git", "m.git"):
+        mirroring.run("git", "clone", "-q", "--bare", str(place.repos / "a"), str(place.repos / target))
+    git(place.repos / "m.git", "repack", "-q", "-a", "-d")
+    return place
+
+
+def grow(path: Path, kind: str) -> None:
+    """Put something somewhere, whatever is there."""
+    with suppress(FileExistsError, NotADirectoryError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+        if kind == "link":
+            path.symlink_to("/etc/passwd")
+        elif kind == "fifo":
+            os.mkfifo(path)
+        elif kind == "directory":
+            path.mkdir(exist_ok=True)
+        elif not path.is_dir():
+            path.write_bytes({"file": b"odd\n", "empty": b"", "large": bytes(3 << 20) + b"end"}[kind])
+
+
+def settle(place: Place) -> None:
+    """Sync until the clock does not matter, and see that rsync finds nothing and nothing is left to do."""
+    place.settled()
+    place.sync()
+    assert place.sync() == {}
+    assert not place.differences()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_odd_files_of_one_kind(place: Place, kind: str) -> None:
+    """First copy and later: all of them, in each kind of repository."""
+    settle(place)
+    for number, inner in enumerate(ODD):
+        for store in ("a/.git", "a/t/x.git", "m.git"):
+            if (kind, inner) not in {("link", "logs/odd")} and not (kind in {"file", "large"} and inner.startswith("refs/")):
+                grow(place.repos / store / inner, kind)
+        if number % 10 == 0:
+            settle(place)
+    settle(place)
+    shutil.rmtree(place.target / "a")
+    shutil.rmtree(place.state)
+    place.state.mkdir()
+    settle(place)
+    for store in ("a/.git", "a/t/x.git", "m.git"):
+        for inner in ODD:
+            path = place.repos / store / inner
+            with suppress(OSError):
+                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    settle(place)
+
+
+def test_transient_files_are_left_out(place: Place) -> None:
+    """The documented list; they are in no mirror and no run waits for them."""
+    transient = [
+        "index.lock",
+        "refs/heads/main.lock",
+        "packed-refs.lock",
+        "packed-refs.new",
+        "gc.pid",
+        "objects/ab/tmp_obj_1",
+        "objects/pack/tmp_pack_1",
+    ]
+    for inner in transient:
+        grow(place.repos / "a/.git" / inner, "file")
+    place.sync()
+    place.sync()
+    assert place.sync() == {}
+    assert {each.split(" ", 1)[1].strip() for each in place.differences().splitlines() if each.startswith(">f")} == {
+        f".git/{inner}" for inner in transient
+    }
+
+
+def test_a_link_in_an_object_directory_is_never_followed(place: Place, tmp_path: Path) -> None:
+    """It is mirrored as the link it is; what it leads to is neither read by git nor in an error."""
+    outside = tmp_path / "outside"
+    mirroring.run("git", "clone", "-q", "--bare", str(place.repos / "a"), str(outside))
+    (outside / "objects/secret-name").mkdir()
+    os.mkfifo(outside / "objects/pack/pipe")
+    settle(place)
+    objects = place.repos / "a/.git/objects"
+    (objects / "zz").symlink_to(outside / "objects")
+    (objects / "pack/linked").symlink_to(outside / "objects/pack")
+    settle(place)
+    assert (place.target / "a/.git/objects/zz").is_symlink()
+    loose = next(each for each in objects.glob("??/*") if each.is_file())
+    there = outside / "object"
+    shutil.move(loose, there)
+    loose.symlink_to(there)
+    outcome = place.sync()["a"]
+    assert outcome.error is not None
+    assert "secret-name" not in outcome.error.message
+    git(place.target / "a", "fsck", "--full", "--strict")
+
+
+odd_names = st.sampled_from([*ODD, "HEAD.lock", "refs/heads/a.lock"]) | st.lists(
+    st.sampled_from(["objects", "pack", "info", "refs", "heads", "logs", "ab", "odd", ".x", "x.lock.d", "hooks", "worktrees", "tmp"]),
+    min_size=1,
+    max_size=4,
+).map("/".join)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    steps=st.lists(
+        st.lists(st.tuples(st.sampled_from(["a/.git", "a/t/x.git", "m.git", "a"]), odd_names, st.sampled_from(KINDS)), max_size=12),
+        max_size=3,
+    )
+)
+def test_random_odd_files(steps: list[list[tuple[str, str, str]]]) -> None:
+    """Whatever is thrown into real repositories: what they are proven by stays sound, and every file arrives but the transient ones."""
+    with tempfile.TemporaryDirectory(prefix="every-") as directory:
+        place = with_repositories(Place(Path(directory)))
+        for step in [[], *steps]:
+            for store, inner, kind in step:
+                if inner.startswith("refs") and kind not in {"directory", "empty", "fifo"}:
+                    continue  # a reference that is broken is damage, and shown elsewhere
+                grow(place.repos / store / inner, kind)
+            outcomes: dict[str, Any] = place.sync()
+            assert not any(each.error for each in outcomes.values()), [each.error and each.error.message for each in outcomes.values()]
+            left = [each for each in place.differences().splitlines() if not each.partition(" -> ")[0].rstrip().endswith(".lock")]
+            assert not [each for each in left if not each.startswith(".d..t")], left
