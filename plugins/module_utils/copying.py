@@ -880,7 +880,7 @@ class Copier:
         except OSError as error:
             raise self._located(error, entry.path) from error
 
-    def _write_file(self, entry: Entry, data: bytes, old: Entry | None) -> None:
+    def _write_file(self, entry: Entry, data: Contents, old: Entry | None) -> None:
         parent, name = split(entry.path)
         direct = self.new and old is None
         temporary = name if direct else self.temporary()

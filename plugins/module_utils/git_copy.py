@@ -79,8 +79,8 @@ def lone_pack_files(paths: Iterable[bytes], packs: bytes) -> set[bytes]:
     :param packs: the directory of packs, with a slash at its end.
     """
     listed = set(paths)
-    ends = ((each, *os.path.splitext(each)) for each in listed if each.startswith(packs))
-    return {each for each, stem, end in ends if stem + (b".idx" if end == b".pack" else b".pack") not in listed}
+    stems = ((each, os.path.splitext(each)[0]) for each in listed if each.startswith(packs))
+    return {each for each, stem in stems if not {stem + b".pack", stem + b".idx"} <= listed}
 
 
 class Store(Protocol):

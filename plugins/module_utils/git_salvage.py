@@ -16,13 +16,15 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, read_source, shown
+from ansible_collections.homelab.repoman.plugins.module_utils import source_files
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.git_copy import ABSENT, SOUND, STAYS, Damage
 from ansible_collections.homelab.repoman.plugins.module_utils.git_objects import check_of, index_problem, problem_of
 from ansible_collections.homelab.repoman.plugins.module_utils.git_walk import Walker
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.staging import Data, in_full, small
 
-Staged = dict[bytes, tuple[Entry, bytes | None]]
+Staged = dict[bytes, tuple[Entry, Data | None]]
 
 LIMIT = 64 << 20
 _REFERENCE = re.compile(rb"\s*ref:\s*[^\0\s]+\s*|([0-9a-f]{40}|[0-9a-f]{64})(\s[^\0]*)?")
@@ -74,7 +76,8 @@ def role_of(inner: bytes) -> str:
 
 def screen(store: Store) -> None:
     """Take damaged files that git derives from objects, and broken lines of reflogs, out of what was staged; git itself overlooks them."""
-    for path, (entry, data) in list(store.staged.items()):
+    for path, (entry, contents) in list(store.staged.items()):
+        data = small(contents, LIMIT)
         if data is None or entry.kind != "f" or store.have.get(path) == entry:
             continue
         inner = path[len(store.prefix) :]
@@ -110,7 +113,8 @@ def broken_files(store: Store) -> dict[bytes, str]:
         return found
     head = store.have.get(store.prefix + b"HEAD")
     proven = head is not None and head.ctime_ns != 0
-    for path, (entry, data) in store.staged.items():
+    for path, (entry, contents) in store.staged.items():
+        data = small(contents, LIMIT)
         if data is None or entry.kind != "f" or (proven and store.have.get(path) == entry):
             continue
         role = role_of(path[len(store.prefix) :])
@@ -228,8 +232,7 @@ class Salvage:
         entry = self.store.have.get(path)
         if entry is None or entry.kind != "f" or entry.size > LIMIT:
             return None
-        read = read_source(self.store.copier.top, path, LIMIT)
-        return None if read is None else read[1]
+        return source_files.read_regular(self.store.copier.top, path, LIMIT)
 
     def _keep_mirrors(self, path: bytes, reason: str, accepts: Callable[[bytes], bool] = lambda _data: True) -> None:
         """Stage what the mirror has in a file's place, or nothing."""
@@ -262,7 +265,7 @@ class Salvage:
     # Packed references
 
     def _packed(self) -> Packed:
-        return Packed(self.store.staged.get(self.packed_path, (None, b""))[1] or b"")
+        return Packed(in_full(self.store.staged.get(self.packed_path, (None, b""))[1], LIMIT))
 
     def _pack(self, name: bytes, value: tuple[bytes, bytes]) -> None:
         packed = self._packed()
@@ -294,7 +297,7 @@ class Salvage:
     def _drop_what_is_not_whole(self) -> None:
         """Look at every reference and reflog line."""
         store = self.store
-        shallow = (store.staged.get(store.prefix + b"shallow", (None, b""))[1] or b"").split()
+        shallow = in_full(store.staged.get(store.prefix + b"shallow", (None, b""))[1], LIMIT).split()
         with store.over_objects() as (environment, how):
             walker = Walker(environment, how, shallow)
             try:
@@ -317,7 +320,8 @@ class Salvage:
             return value.startswith(b"ref:") or walker.is_whole(value)
 
         for path in [each for each in store.staged if role_of(each[len(store.prefix) :]) in {"ref", "HEAD"}]:
-            entry, data = store.staged[path]
+            entry, contents = store.staged[path]
+            data = small(contents, LIMIT)
             if data is not None and entry.kind == "f" and not accepts(data):
                 self._keep_mirrors(path, NOT_WHOLE, accepts)
         packed, changed = self._packed(), False
@@ -345,7 +349,8 @@ class Salvage:
         def accepted(name: bytes) -> bool:
             return not name.strip(b"0") or walker.is_whole(name)
 
-        for path, (entry, data) in list(store.staged.items()):
+        for path, (entry, contents) in list(store.staged.items()):
+            data = small(contents, LIMIT)
             if data is None or entry.kind != "f" or role_of(path[len(store.prefix) :]) != "log":
                 continue
             good = b"".join(_log_lines(data, complete=True, accepted=accepted))

@@ -16,7 +16,6 @@ import errno
 import os
 import re
 import shutil
-import stat
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +24,13 @@ from functools import lru_cache
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils import git_formats, source_files
+from ansible_collections.homelab.repoman.plugins.module_utils.borrowed_objects import (
+    LIST_BYTES,
+    BorrowedError,
+    OutsideError,
+    check_borrowed,
+    parse_alternates,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.git_copy import STAYS, Damage, ObjectCopy
@@ -42,10 +48,6 @@ LASTING = 3
 """More tries than this must have found the same damage where somebody writes all the while."""
 SHOWN_DAMAGE = 3
 GIT_SECONDS = 6 * 3600
-BORROWED = 1 << 20
-"""So many files at most are looked at where a repository borrows objects."""
-SHORT = 1 << 20
-"""Bytes that the list of what an object directory borrows from has at most."""
 
 GITS = re.compile(
     rb"([A-Z]+_)*HEAD|refs|logs|packed-refs|index|sharedindex\..*|shallow|worktrees|reftable|config|config\.worktree|info|objects|commondir"
@@ -72,7 +74,6 @@ FORM = re.compile(rb"error in (commit|tree|blob|tag) [0-9a-f]+: \w+: ")
 
 _PASSING = re.compile(rb"\.lock$|^gc\.pid$|^packed-refs\.new$|^objects/(.*/)?(tmp_|\.tmp-|incoming-)")
 _SUFFIX = re.compile(rb"\.(lock|new)$")
-_BORROWED = re.compile(rb"[0-9a-f]{2}|pack|info")
 _MISSING = re.compile(
     rb"(?:^missing \w+|invalid (?:\w+ )?pointer|invalid reflog entry|unable to read tree \(?|bad tree) ([0-9a-f]{40,64})", re.MULTILINE
 )
@@ -405,8 +406,13 @@ class GitDirectory:
         self.unproven = git_formats.unknown_format(config)
         if self.unproven:
             return ""
-        if odd := odd_alternate(self._alternates()):
-            return odd
+        try:
+            self._alternates()
+        except OutsideError as error:
+            self.unproven = error.message
+            return ""
+        except BorrowedError as error:
+            return error.message
         environment = self._prepare_proof(derived=derived, everything=everything)
         how = "--full" if full else "--connectivity-only"
         excused = self.excused if full else None
@@ -447,7 +453,7 @@ class GitDirectory:
     def _prepare_proof(self, *, derived: bool, everything: bool) -> dict[str, str]:
         """Make the git directory for a proof, and return its environment."""
         borrowed = self._alternates()
-        config = self.staged.get(self.prefix + b"config", (None, b""))[1] or b""
+        config = self.config
         shutil.rmtree(self.proof, ignore_errors=True)
         os.makedirs(os.path.join(self.proof, "refs"))
         base = os.fsencode(self.proof)
@@ -479,7 +485,7 @@ class GitDirectory:
             if self._is(each, "derived") and entry.kind == "f"
         }
         odd_files = any(self._is(each, "object") for each in self.staged)  # such as links, which git would follow
-        if missing or have != wanted or odd_files or self.far or not derived or self.prefix + b"objects/info/alternates" in self.staged:
+        if missing or have != wanted or odd_files or not derived or self.prefix + b"objects/info/alternates" in self.staged:
             objects = os.path.join(base, b"objects")
             self._farm(objects, paths, derived=derived)
         else:
@@ -529,9 +535,7 @@ class GitDirectory:
             if parent not in made:
                 os.makedirs(parent, exist_ok=True)
                 made.add(parent)
-            from_source = self.far and path in self.listed and path not in self.unreadable and path not in self.damage
-            here = self.copier.source_path if from_source else self.copier.top_path
-            os.symlink(os.path.join(here, path), place)
+            os.symlink(os.path.join(self.copier.top_path, path), place)
         os.makedirs(os.path.join(objects, b"pack"), exist_ok=True)
         os.makedirs(os.path.join(objects, b"info"), exist_ok=True)
         for path, (_entry, data) in self.staged.items():
@@ -540,9 +544,9 @@ class GitDirectory:
 
     def _alternates(self) -> Sequence[bytes]:
         """Return where else the repository has objects."""
-        data = in_full(self.staged.get(self.prefix + b"objects/info/alternates", (None, b""))[1], SHORT)
+        data = in_full(self.staged.get(self.prefix + b"objects/info/alternates", (None, b""))[1], LIST_BYTES)
         here = os.path.join(self.copier.source_path, self.prefix, b"objects")
-        return [os.path.normpath(os.path.join(here, each)) for each in _lines(data)]
+        return check_borrowed(here, parse_alternates(data), os.path.dirname(self.copier.source_path))
 
     # Then: what readers of the mirror see
 
@@ -679,62 +683,6 @@ class GitDirectory:
         """Return what the mirror holds where nothing was published: what it held, and objects that were copied."""
         start = self.prefix + b"objects"
         return {**self.have, **{each: entry for each, entry in self.directories.items() if each.startswith(start)}, **self.objects}
-
-
-def odd_alternate(paths: Iterable[bytes]) -> str:
-    """Look at object directories that a repository borrows from, and at those that they borrow from: git would wait for a pipe in one.
-
-    :return: what in them git cannot be let near; nothing if all that it opens there is files.
-    """
-    waiting = list(paths)
-    seen: set[tuple[int, int, bool]] = set()
-    looked = 0
-    for top in waiting:
-        below, known = [top], False
-        while below:
-            here = below.pop()
-            try:
-                found = os.stat(here)
-                key = (found.st_dev, found.st_ino, here is top)
-                if key in seen:
-                    known = known or here is top
-                    continue
-                seen.add(key)
-                with os.scandir(here) as listing:
-                    names = [each for each in listing if here is not top or _BORROWED.fullmatch(each.name)]
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                return f"{shown(here)}, from which it borrows objects, cannot be looked at: {error.strerror}"
-            looked += 1 + len(names)
-            for each in names:
-                if each.is_dir():
-                    below.append(each.path)
-                elif not each.is_file() and os.path.exists(each.path):
-                    return f"{shown(each.path)}, from where it borrows objects, is neither a file nor a directory"
-        if known:
-            continue
-        further = _borrowing(top)
-        if further is None or looked + len(waiting) > BORROWED:
-            return f"{shown(top)}, from which it borrows objects, names too many others, or holds too much"
-        for line in further:
-            waiting += [os.path.join(top, line), os.path.normpath(os.path.join(os.path.realpath(top), line))]
-    return ""
-
-
-def _borrowing(top: bytes) -> list[bytes] | None:
-    """Return which object directories another borrows from; None if that cannot be told."""
-    try:
-        with open(os.open(os.path.join(top, b"info/alternates"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), "rb") as file:
-            data = file.read(SHORT + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
-    except OSError:
-        return []
-    lines = _lines(data)
-    return None if len(data) > SHORT or any(each.startswith(b'"') for each in lines) else lines
-
-
-def _lines(alternates: bytes) -> list[bytes]:
-    return [each for each in alternates.split(b"\n") if each and not each.startswith(b"#")]
 
 
 def own_config(config: bytes, *, derived: bool) -> str:

@@ -33,7 +33,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils import hg_state
+from ansible_collections.homelab.repoman.plugins.module_utils import borrowed_objects, hg_state
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.git_environment import hardened_git_environment
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account
@@ -52,10 +52,6 @@ LINKS = 40
 """How many links on a path the kernel follows."""
 ENTRIES = 2000
 """What a directory that is listed may have in it; where git keeps its state there are some dozens."""
-ALTERNATES_DEPTH = 5
-"""How deep git itself follows alternates."""
-ALTERNATES = 100
-"""From how many places objects may be borrowed."""
 SHARED_INDEX = re.compile(rb"link(?=.{4}(.{32}))", re.DOTALL)
 """What names the other part of a split index, and by chance other bytes; source: git's documentation of the index's format, ``link``."""
 SHARED_INDEX_LOOKS = 1 << 20
@@ -554,27 +550,14 @@ def check_objects(path: str, tree: Tree) -> str:
     :raises VcsError: it, or one of its alternates, is outside the tree, or there are too many.
     """
     objects = tree.resolve(path)
-    seen = newest = {objects}
-    for _depth in range(ALTERNATES_DEPTH + 1):
-        newest = {inner for real in newest for inner in _alternates(real, tree)} - seen
-        seen = seen | newest
-        if len(seen) > ALTERNATES:
-            raise VcsError(f"it borrows objects from more than {ALTERNATES} places")
-    return objects
-
-
-def _alternates(objects: str, tree: Tree) -> set[str]:
-    """Return the resolved paths of the object directories that one names; source: ``git help gitrepository-layout``."""
-    text = os.fsdecode(tree.read(os.path.join(objects, "info", "alternates"), 1 << 20) or b"")
-    lines = [line for line in text.split("\n") if line and not line.startswith("#")]
-    if len(lines) > ALTERNATES:
-        raise VcsError(f"it borrows objects from more than {ALTERNATES} places")
-    if any(line.startswith('"') for line in lines):
-        raise VcsError("it borrows objects from a place whose path is quoted, which is not known here")
+    listed = tree.read(os.path.join(objects, "info", "alternates"), borrowed_objects.LIST_BYTES) or b""
+    root = os.fsencode(tree.root)
     try:
-        return {tree.resolve(os.path.join(objects, line)) for line in lines}
-    except VcsError as error:
-        raise VcsError(f"it borrows objects from elsewhere: {error.message}") from error
+        borrowed_objects.check_own(os.fsencode(objects), root)
+        borrowed_objects.check_borrowed(os.fsencode(objects), borrowed_objects.parse_alternates(listed), root)
+    except borrowed_objects.BorrowedError as error:
+        raise VcsError(error.message) from error
+    return objects
 
 
 def is_true(values: list[str] | None) -> bool:

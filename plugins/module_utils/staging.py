@@ -192,3 +192,8 @@ def same_data(data: Data, fd: int) -> bool:
     if isinstance(data, Piece):
         return data.equals(fd)
     return os.fstat(fd).st_size == len(data) and source_files.read_at_most(fd, len(data)) == data
+
+
+def small(data: Data | None, limit: int) -> bytes | None:
+    """Return contents as bytes; None if there are none or they are larger than ``limit``."""
+    return None if data is None or len(data) > limit else in_full(data, limit)

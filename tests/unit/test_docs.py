@@ -52,6 +52,7 @@ PAGES = {
     ),
     "sync": (
         "backup",
+        "borrowed_objects",
         "claim",
         "copying",
         "git_copy",

@@ -853,7 +853,7 @@ def test_sockets_and_pipes_in_a_repository(place: Place) -> None:
 @pytest.mark.parametrize("how", ["direct", "further", "linked"])
 def test_pipes_where_objects_are_borrowed(place: Place, tmp_path: Path, how: str) -> None:
     """git is not let near them either, however many object directories lie between; the repository is said to be damaged."""
-    lender, middle = tmp_path / "lender", tmp_path / "middle"
+    lender, middle = place.repos / "lender", place.repos / "middle"
     repository_at(lender)
     clone = ("git", "clone", "-q", "--shared", "--bare")
     mirroring.run(*clone, str(lender), str(middle))
@@ -876,7 +876,9 @@ def test_pipes_where_objects_are_borrowed(place: Place, tmp_path: Path, how: str
     pipe.unlink()
     (lender / ".git/objects/pack/pack-x.pack").unlink()
     place.settled()
-    (lender / ".git/objects/info/alternates").write_text(f'"{tmp_path}"\n')
+    (lender / ".git/objects/info/alternates").write_text(f'"{place.repos}/odd\\040one"\n')
+    (place.repos / "odd one/ab").mkdir(parents=True)
+    os.mkfifo(place.repos / "odd one/ab/pipe")
     git(place.repos / "work", "branch", "third")
     assert place.sync()["work"].state == "failed"
     (lender / ".git/objects/info/alternates").write_text(f"{lender}/.git/objects\n{middle}/objects\n")

@@ -531,7 +531,7 @@ def test_git_leads_outside(ground: Ground, lead: Callable[[Ground, Path], None])
     lead(ground, path)
     ground.run("git", "rev-parse", "HEAD", cwd=path)
     state = ground.look(path)
-    assert re.search("leads outside|is quoted", state["problem"]) and not state["commit"]
+    assert re.search("leads outside|from outside repos_root", state["problem"]) and not state["commit"]
 
 
 def alternates_of_themselves(ground: Ground, path: Path, lines: int) -> None:
