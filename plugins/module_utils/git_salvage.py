@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from ansible_collections.homelab.repoman.plugins.module_utils import source_files
+from ansible_collections.homelab.repoman.plugins.module_utils.borrowed_objects import BorrowedError
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.git_copy import ABSENT, SOUND, STAYS, Damage
 from ansible_collections.homelab.repoman.plugins.module_utils.git_objects import check_of, index_problem, problem_of
@@ -182,7 +183,7 @@ class Salvage:
         try:
             if self._reduce():
                 return True
-        except OSError:
+        except (OSError, BorrowedError):
             pass
         store.staged, store.stay, store.damage = before
         return False
