@@ -43,6 +43,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.source_files impor
 from ansible_collections.homelab.repoman.plugins.module_utils.staging import Data, Piece, Spool, in_full, is_settled, same_data, write_out
 from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeFilter, TreeRules
 
+IN_MEMORY = 64 << 20
+"""The largest index of a pack that is made anew."""
 RELISTS = 6
 LASTING = 3
 """More tries than this must have found the same damage where somebody writes all the while."""
