@@ -250,7 +250,9 @@ class GitDirectory:
                 return
             marks = self._marks()
             lasting = marks if lasting is None else lasting & marks
-            if (state == last or (lasting and attempt == self.tries - 1 > LASTING)) and self._salvage(problem):
+            # No writer makes a file that does not match its name; what is only missing may be a collection of garbage under way.
+            is_certain = attempt >= (LASTING if lasting & self.damage.keys() else self.tries - 1) >= LASTING
+            if (state == last or (lasting and is_certain)) and self._salvage(problem):
                 return
             if state == last:
                 raise self._damaged(problem)

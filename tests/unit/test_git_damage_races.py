@@ -15,7 +15,7 @@ from test_git_damage import commit
 from test_git_mend import DAMAGE, rewrite
 from test_mirror_races import writing
 
-RUNS = int(os.environ.get("REPOMAN_RACES", "6"))
+RUNS = int(os.environ.get("REPOMAN_RACES", "3"))
 
 WRITER = r"""
 set -u
