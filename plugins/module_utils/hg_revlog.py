@@ -19,6 +19,8 @@ RECORD = struct.Struct(">QiiiiII20s12x")
 """Offset and flags, compressed and full size, delta base, linked changeset, both parents, node."""
 RECORD_SIZE = RECORD.size
 INLINE = 1 << 16
+INLINE_SIZE = 256 << 20
+"""Bytes that a log with its data inside can have: Mercurial moves data to a file of its own long before, with the commit that exceeds 128 KiB."""
 FORMAT = 0xFFFF
 BLOCK = 1 << 20
 NULL = 0xFFFFFFFF
@@ -62,7 +64,8 @@ class Log:
             self.size = found.st_size if stat.S_ISREG(found.st_mode) else 0
             head = file.read(4).ljust(4, b"\0") if self.size else b"\0\0\0\1"
         (header,) = struct.unpack(">I", head)
-        self.known = header & FORMAT == 1
+        self.is_too_long = header & FORMAT == 1 and bool(header & INLINE) and self.size > INLINE_SIZE
+        self.known = header & FORMAT == 1 and not self.is_too_long
         self.inline = self.known and bool(header & INLINE)
         self._count = -1 if self.inline else self.size // RECORD_SIZE
 
@@ -157,6 +160,8 @@ class Log:
 
         :return: number, linked changeset, and what is wrong; None if all from ``first`` on are well-formed.
         """
+        if self.is_too_long:
+            return 0, -1, f"it has {self.size} bytes, and cannot have more than {INLINE_SIZE} with its data inside"
         if not self.known:
             return 0, -1, "it is not a revision log"
         end = -1

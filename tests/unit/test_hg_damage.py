@@ -233,3 +233,13 @@ def test_new_changesets_before_the_damage(place: Place, source: Path) -> None:
     assert "changesets before number 8" in message
     assert hg_problems(place.target / "work") == ""
     assert log(place.target / "work") == log(source)[:8]
+
+
+@pytest.mark.parametrize("path", [".hg/store/00changelog.i", ".hg/requires", ".hg/bookmarks", ".hg/store/data/big.i"])
+@pytest.mark.usefixtures("mirrored")
+def test_sizes_lie(place: Place, source: Path, path: str) -> None:
+    """A file that was made long without being written is the repository's failure, with its path and size, and is not read."""
+    os.truncate(source / path, 2 << 30)
+    message = failed(place, path.removeprefix(".hg/"))
+    assert str(2 << 30) in message
+    assert hg_problems(place.target / "work") == ""
