@@ -407,11 +407,12 @@ def test_an_unchanged_source_is_not_compared(world: BackupWorld) -> None:
     assert [path.name for path in world.kept()] == ["extra"]
 
 
-@pytest.mark.parametrize("full", [0.0, time.time() - 8 * 24 * 3600, time.time() + 24 * 3600])
-def test_everything_is_compared_again_after_a_week(world: BackupWorld, full: float) -> None:
+@pytest.mark.parametrize("days", [None, -8, 1])
+def test_everything_is_compared_again_after_a_week(world: BackupWorld, days: int | None) -> None:
     """Everything is compared again after a week, or where the clock was set back."""
     world.init()
     spoil(world)
+    full = 0.0 if days is None else time.time() + days * 24 * 3600
     stamps(world, lambda data: data["units"]["plain"].update(full=full))
     assert actions(world.sync()) == {"isurus": "unchanged", "plain": "synced", "(loose files)": "unchanged"}
     spoil(world)
