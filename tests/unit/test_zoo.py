@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from backupworld import BackupWorld
-from zoo import damages, git_formats, git_layouts, odd_trees
+from zoo import damages, git_formats, git_layouts, hg_kinds, odd_trees
 from zoo.enclosure import Enclosure, copy_tree, remove_tree, tree_differences
 from zoo.kind import Damage, Kind
 
 WHOLE_ZOO = bool(os.environ.get("REPOMAN_ZOO"))
-KINDS = [*git_formats.KINDS, *git_layouts.KINDS, *odd_trees.KINDS]
+KINDS = [*git_formats.KINDS, *git_layouts.KINDS, *hg_kinds.KINDS, *odd_trees.KINDS]
 
 
 def cases(kinds: list[Kind] | list[Damage], missing: str = "xfail") -> list[object]:
@@ -182,7 +182,7 @@ def repoman(enclosure: Enclosure, *arguments: str) -> subprocess.CompletedProces
     )
 
 
-@pytest.mark.parametrize("name", ["git", "git-submodule-nested", "names-with-a-dash", "hard-links"])
+@pytest.mark.parametrize("name", ["git", "git-submodule-nested", "hg-share", "names-with-a-dash", "hard-links"])
 def test_a_kind_by_the_command(name: str, world: BackupWorld, tmp_path: Path) -> None:
     """What a person types does the same."""
     enclosure = Enclosure(world, next(kind for kind in KINDS if kind.name == name))

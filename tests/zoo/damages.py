@@ -34,8 +34,8 @@ KINDS = [
         "f=$(object HEAD:many); rm -f $f; mkdir $f",
         r"[0-9a-f]{40}",
         HERE,
-        xfail="git: missing objects have a hint",
-        xfail_mended="git: missing objects have a hint",
+        xfail="git: a directory in the place of an object does not replace it",
+        xfail_mended="git: a directory in the place of an object does not replace it",
     ),
     Damage(
         "object-is-missing",
@@ -128,7 +128,7 @@ KINDS = [
     Damage("objects-vanish", GIT, "rm -rf .git/objects", "objects", HERE, mends=False),
     Damage("objects-become-a-file", GIT, "rm -rf .git/objects; echo x >.git/objects", "objects", HERE, mends=False),
     Damage("head-vanishes", GIT, "rm .git/HEAD", "HEAD", HERE, mends=False),
-    Damage("head-is-empty", GIT, ": >.git/HEAD", "HEAD", HERE, mends=False, xfail="git: an empty HEAD is named"),
+    Damage("head-is-empty", GIT, ": >.git/HEAD", "HEAD", HERE, mends=False, xfail="git: an empty HEAD has a hint that restores it"),
     Damage("refs-vanish", GIT, "rm -rf .git/refs", "refs", HERE, mends=False),
     Damage("git-vanishes", GIT, "rm -rf .git", r"\.git", HERE, mends=False),
     Damage(
@@ -149,7 +149,7 @@ KINDS = [
         "00changelog.i",
         hg=HERE,
         mends=False,
-        xfail="hg: damaged revlogs",
+        xfail="hg: a directory in the place of the changelog is damage",
     ),
     Damage("hg-vanishes", HG, "rm -rf .hg", r"\.hg", hg=HERE, mends=False),
     Damage(

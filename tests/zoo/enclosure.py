@@ -115,6 +115,8 @@ class Enclosure:
         for name in self.transient:
             subprocess.run(["find", str(copy), "-depth", "-name", name, "-exec", "rm", "-rf", "{}", "+"], check=True)
         gits, hgs = self.repositories(copy)
+        for shared in (path / ".hg/sharedpath" for path in hgs if (path / ".hg/sharedpath").is_file()):
+            shared.write_text(shared.read_text().replace(str(self.unit), str(copy)))
         clone = self.world.root / "clone"
         found = [self._said(copy, path, "hg", "verify") for path in hgs]
         for path in gits:

@@ -128,7 +128,6 @@ OBJECTS = [
         f"{PLAIN}; touch .git/objects/pack/.gitkeep .git/objects/info/.gitkeep .git/objects/README",
         "commit 3; echo more >.git/objects/pack/.gitkeep",
         HERE,
-        xfail="git: every file arrives",
     ),
     Kind(
         "git-temporary-objects",
