@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils import mirror_git, source_files
+from ansible_collections.homelab.repoman.plugins.module_utils.bounded_process import run_lines
 from ansible_collections.homelab.repoman.plugins.module_utils.git_environment import hardened_git_environment
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, unpack
 
@@ -158,22 +158,30 @@ def _in_index(top_fd: int, own: bytes, common: bytes, inner: bytes, scratch: str
         with open(os.path.join(base, b"HEAD"), "wb") as head:
             head.write(b"ref: refs/heads/main\n")
         environment = hardened_git_environment(os.environ.get("PATH", os.defpath), GIT_DIR=scratch)
-        done = subprocess.run(
+        run_lines(
             [b"git", b"ls-files", b"-z", b"--", inner],
             env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            check=False,
-            timeout=LIST_SECONDS,
+            seconds=LIST_SECONDS,
+            out=_found,
+            end=b"\0",
             cwd=scratch,
             **mirror_git.give(scratch, account),
         )
-        return bool(done.stdout)
-    except (OSError, subprocess.TimeoutExpired):
+        return False
+    except _FoundError:
+        return True
+    except OSError:
         return False
     finally:
         shutil.rmtree(base, ignore_errors=True)
+
+
+class _FoundError(Exception):
+    """Raised once an index is known to name something: the rest of the list, which may be long, is not needed."""
+
+
+def _found(_path: bytes) -> None:
+    raise _FoundError
 
 
 def _in_dirstate(top_fd: int, path: bytes, inner: bytes) -> bool:

@@ -17,9 +17,11 @@ import subprocess
 import tempfile
 from functools import lru_cache
 
+from ansible_collections.homelab.repoman.plugins.module_utils.bounded_process import run_lines
 from ansible_collections.homelab.repoman.plugins.module_utils.git_environment import hardened_git_environment
 
 SECONDS = 60
+MAX_SETTINGS = 1000
 INDEX_HEADER = 12
 NOT_NEEDED = frozenset({"noop", "noop-v1", "partialclone", "preciousobjects", "relativeworktrees", "worktreeconfig"})
 """Extensions that change nothing of how references and objects are read; source: git's documentation of extensions."""
@@ -55,26 +57,32 @@ def unknown_format(config: bytes) -> str:
 def read_format(config: bytes) -> dict[str, str] | None:
     """Return the version and the extensions that a configuration names, as git reads it; None if git cannot."""
     environment = hardened_git_environment(os.environ.get("PATH", os.defpath), GIT_DIR=os.devnull)
-    try:
-        done = subprocess.run(
-            ["git", "config", "--file", "-", "--no-includes", "--list", "-z"],
-            input=config,
-            env=environment,
-            capture_output=True,
-            check=False,
-            timeout=SECONDS,
-            cwd="/",
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return {} if shutil.which("git") is None else None
-    if done.returncode:
-        return None
     found: dict[str, str] = {}
-    for entry in os.fsdecode(done.stdout).split("\0"):
-        key, newline, value = entry.partition("\n")
+
+    def hear(entry: bytes) -> None:
+        key, newline, value = os.fsdecode(entry).partition("\n")
         if key == "core.repositoryformatversion" or key.startswith("extensions."):
             found[key] = value if newline else "true"
-    return found
+            if len(found) > MAX_SETTINGS:
+                raise ValueError("no repository has so many")
+
+    try:
+        # git prints a section's name with each of its settings, so a small file can make it print without end.
+        with tempfile.TemporaryFile() as file:
+            file.write(config)
+            file.seek(0)
+            code = run_lines(
+                ["git", "config", "--file", "-", "--no-includes", "--list", "-z"],
+                env=environment,
+                seconds=SECONDS,
+                out=hear,
+                end=b"\0",
+                stdin=file.fileno(),
+                cwd="/",
+            )
+    except (OSError, ValueError):
+        return {} if shutil.which("git") is None else None
+    return None if code else found
 
 
 @lru_cache(maxsize=256)

@@ -16,7 +16,6 @@ import errno
 import os
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.borrowed_objects i
     check_borrowed,
     parse_alternates,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.bounded_process import run_lines
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import TICK_NS, Copier, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.git_copy import STAYS, Damage, ObjectCopy
@@ -49,6 +49,10 @@ RELISTS = 6
 LASTING = 3
 """More tries than this must have found the same damage where somebody writes all the while."""
 SHOWN_DAMAGE = 3
+SAID_LINES = 2
+"""So much of what git says of a damaged repository is told."""
+MAX_NAMED = 10_000
+"""So many missing objects, and objects of an odd form, are remembered by name."""
 GIT_SECONDS = 6 * 3600
 
 GITS = re.compile(
@@ -750,31 +754,69 @@ def run_git(
     :param excused: takes what git objects to in the form of objects that are whole, such as a commit of many years ago without a space
         before an address; that is no problem then.
     """
+    said = _Said(missing is not None, excused is not None)
     try:
-        done = subprocess.run(
-            ["git", *arguments],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=GIT_SECONDS,
-            **give(directory, account),
+        code = run_lines(
+            ["git", *arguments], env=environment, seconds=GIT_SECONDS, out=said.hear_output, err=said.hear_error, **give(directory, account)
         )
     except FileNotFoundError:
         return NO_GIT
-    except subprocess.TimeoutExpired:
+    except TimeoutError:
         return "git did not come to an end"
-    if not done.returncode:
+    if not code:
         return ""
     if missing is not None:
-        missing |= {each[1].decode() for each in _MISSING.finditer(done.stderr + b"\n" + done.stdout)}
-    said = [each for each in (done.stderr + b"\n" + done.stdout).splitlines() if each and not each.startswith((b"notice", b"dangling"))]
-    if excused is not None and done.returncode == FSCK_OBJECTS:
-        excused += [each for each in said if FORM.match(each)]
-        said = [each for each in said if not FORM.match(each) and not each.startswith(b"warning in ")]
-        if excused and not said:
+        missing |= said.missing
+    if excused is not None and code == FSCK_OBJECTS:
+        excused += said.excused
+        if said.excused and not said.others:
             return ""
-    return f"git fsck says {shown(b'; '.join(said[:2]))!r}" if said else f"git fsck failed ({done.returncode})"
+        return said.problem(said.others, code)
+    return said.problem([*said.errors, *said.output], code)
+
+
+class _Said:
+    """What is remembered of what git says: it can say much of a damaged repository, or of one that was made to make it do so.
+
+    :param misses: remember the objects that are missing.
+    :param excuses: tell apart what git objects to in the form of objects that are whole.
+    """
+
+    def __init__(self, misses: bool, excuses: bool) -> None:
+        self.misses, self.excuses = misses, excuses
+        self.missing: set[str] = set()
+        self.excused: list[bytes] = []
+        self.errors: list[bytes] = []
+        self.output: list[bytes] = []
+
+    @property
+    def others(self) -> list[bytes]:
+        """What is no matter of form."""
+        return [*self.errors, *self.output]
+
+    def hear_error(self, line: bytes) -> None:
+        """Take in a line of standard error."""
+        self._hear(line, self.errors)
+
+    def hear_output(self, line: bytes) -> None:
+        """Take in a line of standard output."""
+        self._hear(line, self.output)
+
+    def _hear(self, line: bytes, lines: list[bytes]) -> None:
+        if self.misses and len(self.missing) < MAX_NAMED and (found := _MISSING.search(line)):
+            self.missing.add(found[1].decode())
+        if not line or line.startswith((b"notice", b"dangling")):
+            return
+        if self.excuses and FORM.match(line):
+            if len(self.excused) < MAX_NAMED:
+                self.excused.append(line)
+        elif len(lines) < SAID_LINES and not (self.excuses and line.startswith(b"warning in ")):
+            lines.append(line)
+
+    @staticmethod
+    def problem(lines: Sequence[bytes], code: int) -> str:
+        """Return the first of what was said."""
+        return f"git fsck says {shown(b'; '.join(lines[:SAID_LINES]))!r}" if lines else f"git fsck failed ({code})"
 
 
 def _put(path: bytes, data: Data) -> None:

@@ -125,7 +125,7 @@ def damage(it: Damaged, kind: str, how: str) -> Path:
         data = other.read_bytes()
         rewrite(path, lambda _data: data)
     elif how == "sed":
-        mirroring.run("sed", "-i", "s/[a-f]/x/", str(path))
+        mirroring.run("sed", "-i", "s/^/x/", str(path))
     else:
         rewrite(path, DAMAGE[how])
     return path
