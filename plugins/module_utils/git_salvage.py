@@ -70,7 +70,7 @@ def role_of(inner: bytes) -> str:
     own = _WORKTREE.sub(b"", inner, count=1)
     if own.startswith(b"refs/"):
         return "ref"
-    if own.startswith(b"logs/"):
+    if own == b"logs/HEAD" or own.startswith(b"logs/refs/"):  # git itself overlooks any others
         return "log"
     return own.decode() if own in {b"HEAD", b"index", b"packed-refs", b"shallow"} else ""
 
