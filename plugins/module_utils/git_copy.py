@@ -135,6 +135,26 @@ class ObjectCopy:
         self._make_indexes()
         return not self.vanished
 
+    def odd_entries(self) -> dict[bytes, Entry]:
+        """Return links, pipes and the like among the listed, which are mirrored as what they are, unless they took the place of objects.
+
+        Where the mirror has an object, a pack or a directory with such, that stays, and the source is damaged.
+        """
+        store, found = self.store, {}
+        for path, entry in self.listed.items():
+            if entry.kind in "df":
+                continue
+            inner = path[len(store.prefix) :]
+            inside = path + b"/"
+            if path in store.objects and check_of(inner, self.algorithm, self._recorded_in_mirror) is not None:
+                mirror = SOUND if self._mirrored_is_sound(path) else OTHER
+                store.damage[path] = Damage(path, kind_name(inner), "it is not a file", mirror, entry)
+            elif any(each.startswith(inside) for each in store.objects):
+                store.damage[path] = Damage(path, f"directory {shown(inner)}", "it is not a directory", STAYS, entry)
+            else:
+                found[path] = entry
+        return found
+
     def _copy_loose(self, objects: bytes, paths: Sequence[bytes]) -> None:
         if self.copier.pool is not None:
             self.copier.each(self._bring, paths)

@@ -348,7 +348,7 @@ class GitDirectory:
                 for entry in unpack(path, block[BLOCK_HEAD.size + size :]):
                     if entry.path != start or start:
                         yield entry
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             if not missing:
                 raise
 
@@ -366,12 +366,15 @@ class GitDirectory:
         """Copy objects that the mirror lacks, and remove none; tell whether all that were listed and can be read could be had."""
         for _turn in range(RELISTS):
             listed = self.list()
-            if ObjectCopy(self, listed).run():
+            copy = ObjectCopy(self, listed)
+            if copy.run():
                 self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f" and each in self.objects}
                 self.damage = {each: found for each, found in self.damage.items() if not each or each in listed}
                 self.object_directories = {each: entry for each, entry in listed.items() if entry.kind == "d"}
                 self.touched |= {each for each, entry in self.object_directories.items() if self.have.get(each) != entry}
-                self.staged |= {each: (entry, None) for each, entry in listed.items() if entry.kind not in "df"}
+                for each, entry in copy.odd_entries().items():
+                    self.staged[each] = (entry, None)
+                    self.objects.pop(each, None)
                 return True
         return False
 

@@ -166,14 +166,38 @@ def test_a_link_in_an_object_directory_is_never_followed(place: Place, tmp_path:
     (objects / "pack/linked").symlink_to(outside / "objects/pack")
     settle(place)
     assert (place.target / "a/.git/objects/zz").is_symlink()
-    loose = next(each for each in objects.glob("??/*") if each.is_file())
-    there = outside / "object"
-    shutil.move(loose, there)
-    loose.symlink_to(there)
-    outcome = place.sync()["a"]
-    assert outcome.error is not None
-    assert "secret-name" not in outcome.error.message
-    git(place.target / "a", "fsck", "--full", "--strict")
+    assert "secret-name" not in str(place.differences())
+
+
+@pytest.mark.parametrize("what", ["loose object", "directory of objects", "pack", "index", "directory of packs"])
+@pytest.mark.parametrize("kind", ["link", "fifo"])
+def test_what_takes_the_place_of_objects(place: Place, tmp_path: Path, what: str, kind: str) -> None:
+    """What the mirror has there stays, however the link leads to the very same bytes outside, and the run says what is wrong."""
+    repository = place.repos / ("a" if "pack" not in what and what != "index" else "m.git")
+    objects = repository / (".git/objects" if repository.name == "a" else "objects")
+    settle(place)
+    path = {
+        "loose object": next(iter(objects.glob("??/*")), objects),
+        "directory of objects": next(iter(objects.glob("??")), objects),
+        "pack": next(iter(objects.glob("pack/*.pack")), objects),
+        "index": next(iter(objects.glob("pack/*.idx")), objects),
+        "directory of packs": objects / "pack",
+    }[what]
+    shutil.move(path, tmp_path / "secret-name")
+    if kind == "link":
+        path.symlink_to(tmp_path / "secret-name")
+    else:
+        os.mkfifo(path)
+    (place.repos / repository.name / "later").write_text("later")
+    for _turn in range(2):
+        outcome = place.sync()[repository.name]
+        assert outcome.error is not None
+        assert "secret-name" not in outcome.error.message
+        mirrored = place.target / path.relative_to(place.repos)
+        assert not mirrored.is_symlink()
+        assert mirrored.is_file() or mirrored.is_dir()
+        git(place.target / repository.name, "fsck", "--full", "--strict")
+        assert (place.target / repository.name / "later").exists()
 
 
 odd_names = st.sampled_from([*ODD, "HEAD.lock", "refs/heads/a.lock"]) | st.lists(
