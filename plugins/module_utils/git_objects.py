@@ -19,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import Check, UnsoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.source_files import data_parts
 
 LOOSE = re.compile(rb"objects/([0-9a-f]{2})/([0-9a-f]{38}|[0-9a-f]{62})")
 _IN_PACK = re.compile(rb"objects/pack/pack-[^/]+\.(pack|idx|rev|bitmap|mtimes)")
@@ -40,6 +41,7 @@ _HOLE = 64 << 10
 DIGESTS = {"sha1": 20, "sha256": 32}
 EMPTY = "it is empty"
 CUT_OFF = "it is cut off"
+CANNOT_INFLATE = "it cannot be inflated"
 NOT_ITS_NAME = "its contents do not match its name"
 NOT_ITS_CHECKSUM = "its contents do not match the checksum at its end"
 OTHER_PACK = "it belongs to another pack"
@@ -68,7 +70,7 @@ class LooseCheck:
             try:
                 data = self.inflate.decompress(chunk, _PIECE)
             except zlib.error as error:
-                raise UnsoundError("it cannot be inflated") from error
+                raise UnsoundError(CANNOT_INFLATE) from error
             self._take(data)
             chunk = self.inflate.unconsumed_tail
         if self.inflate.unused_data:
@@ -101,8 +103,13 @@ class LooseCheck:
         """Judge the whole."""
         if self.empty:
             return EMPTY
-        while not self.inflate.eof and (data := self.inflate.decompress(self.inflate.unconsumed_tail, _PIECE)):
-            self._take(data)
+        try:
+            while not self.inflate.eof and (data := self.inflate.decompress(self.inflate.unconsumed_tail, _PIECE)):
+                self._take(data)
+        except zlib.error:
+            return CANNOT_INFLATE
+        except UnsoundError as error:
+            return str(error)
         if not self.inflate.eof or self.left:
             return CUT_OFF
         return "" if self.hash.hexdigest() == self.name else NOT_ITS_NAME
@@ -228,11 +235,15 @@ def problem_of(data: bytes, check: Check) -> str:
 
 def problem_of_file(file: int, check: Check) -> str:
     """Return what is wrong with the contents of an open file, up to the size it has now; nothing if they are sound."""
-    left = os.fstat(file).st_size
+    size, done = os.fstat(file).st_size, 0
     try:
-        while left and (chunk := os.read(file, min(_PIECE, left))):
-            check.update(chunk)
-            left -= len(chunk)
+        for start, part in data_parts(file, size):
+            if start > done:
+                check.hole(start - done)
+            check.update(part)
+            done = start + len(part)
+        if size > done:
+            check.hole(size - done)
         return check.finish()
     except UnsoundError as error:
         return str(error)

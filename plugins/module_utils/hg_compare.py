@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Set
 from functools import cached_property
+from itertools import islice
 
 from ansible_collections.homelab.repoman.plugins.module_utils.hg_build import CHANGELOG, data_of, is_log
 from ansible_collections.homelab.repoman.plugins.module_utils.hg_proof import SMALL, Job, Problem, read_small
@@ -127,9 +128,8 @@ class Comparison:
                 if not (previous := Log(self._mirrored(path))).known:
                     continue
                 log, common = self.logs.get(path, (None, 0))
-                lost = (
-                    {each.node: each for each in previous.revisions(common) if each.link < self._since} if common < previous.count else {}
-                )
+                later = previous.revisions(common) if common < previous.count else iter(())
+                lost = {each.node: each for each in islice((each for each in later if each.link < self._since), MANY + 1)}
                 if len(lost) > MANY:
                     self._is_full = True
                     return

@@ -961,8 +961,12 @@ class _Task:
     def _removed(self, removed: list[Entry]) -> None:
         """Set aside what the source has no more: whole directories where all of them is gone."""
         trees = {entry.path for entry in removed if entry.kind == "d"}
-        whole = [each for each in trees if not any(each in store or store.startswith(each + b"/") for store in self.stores)]
-        gone = set(whole)
+        hold_repositories = {b""} if self.stores else set()
+        for store in self.stores:
+            while store not in hold_repositories:
+                hold_repositories.add(store)
+                store = store.rpartition(b"/")[0]  # noqa: PLW2901 - up to one that is known
+        gone = trees - hold_repositories
         tops = [entry for entry in removed if entry.parent not in gone and (entry.kind != "d" or entry.path in gone)]
         if self.unit.loose:  # a directory has that name now: its mirror, once it is whole, puts the file aside
             tops = [entry for entry in tops if not self.copier.has_source_directory(entry.path)]

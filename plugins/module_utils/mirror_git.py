@@ -531,9 +531,15 @@ class GitDirectory:
         lines = packed.lines() if isinstance(packed, Piece) else packed.splitlines()
         wanted = set(symbolic.values())
         there = loose.keys() | {name for line in lines if (name := self.prefix + line.rpartition(b" ")[2]) in wanted}
+        named_by: dict[bytes, list[bytes]] = {}
+        for each, named in symbolic.items():
+            named_by.setdefault(named, []).append(each)
+        waiting = [named for named in named_by if named not in there]
         dangling: set[bytes] = set()
-        while more := {each for each, named in symbolic.items() if each not in dangling and (named not in there or named in dangling)}:
-            dangling |= more
+        while waiting:
+            more = named_by.get(waiting.pop(), ())
+            dangling.update(more)
+            waiting += more
         return dangling
 
     def _farm(self, objects: bytes, paths: Iterable[bytes], *, derived: bool) -> None:

@@ -364,7 +364,7 @@ class HgDirectory:
                 final[path] = self.seen[path]
             else:
                 with suppress(OSError):
-                    final[path] = entry_of(path, os.lstat(os.path.join(self.copier.source_path, path)))
+                    final[path] = entry_of(path, self.copier.source_status(path))
         return final
 
     def held(self) -> dict[bytes, Entry]:

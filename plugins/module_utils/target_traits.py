@@ -15,10 +15,13 @@ import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.small_files import read_json
 
 FILE = "traits.json"
+MAX_BYTES = 64 << 10
 MOUNTINFO = "/proc/self/mountinfo"
 
 STEPS_NS = (100, 1000, 10**6, 10**7, 10**9, 2 * 10**9)
@@ -83,8 +86,7 @@ def load(work: str) -> Traits:
     :param work: repoman's directory for files that are not whole yet.
     """
     try:
-        with open(_file(work), encoding="utf-8") as file:
-            found = Traits(**json.load(file))
+        found = Traits(**read_json(Path(_file(work)), MAX_BYTES))
     except (OSError, ValueError, TypeError):
         return Traits()
     return found if found.mount == _mount(work) else Traits()

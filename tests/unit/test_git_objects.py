@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import random
 import tempfile
 import zlib
@@ -16,7 +17,7 @@ from pathlib import Path
 import mirroring
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import UnsoundError
-from ansible_collections.homelab.repoman.plugins.module_utils.git_objects import check_of, index_problem
+from ansible_collections.homelab.repoman.plugins.module_utils.git_objects import LooseCheck, check_of, index_problem, problem_of_file
 from mirroring import git
 
 FORMATS = ("sha1", "sha256")
@@ -127,6 +128,30 @@ def test_a_small_file_that_inflates_without_end() -> None:
     """A loose object is read only as far as its header says."""
     squeezed = zlib.compress(b"blob 5\0" + bytes(200 << 20))
     assert problem("sha1", b"objects/00/" + b"0" * 38, squeezed) == "it is longer than its header says"
+
+
+def test_an_object_that_is_cut_off_while_its_end_is_not_inflated_yet() -> None:
+    """What is wrong with it is said, whichever of two things it is."""
+    header = b"blob 1048563\0"
+    whole = zlib.compress(header + bytes((1 << 20) - len(header) + 100))
+    inflate = zlib.decompressobj()
+    inflate.decompress(whole, 1 << 20)
+    check = LooseCheck("0" * 40)
+    check.update(whole[: -len(inflate.unconsumed_tail)])
+    assert check.finish() == "it is longer than its header says"
+
+
+@pytest.mark.parametrize("name", [b"objects/pack/pack-" + b"1" * 40 + b".pack", b"objects/11/" + b"1" * 38])
+def test_holes_are_not_read(tmp_path: Path, name: bytes) -> None:
+    """A file of any size that has nothing but its first bytes is known to be damaged."""
+    path = tmp_path / "sparse"
+    path.write_bytes(b"PACK" if name.endswith(b"pack") else zlib.compress(b"blob 9\0" + b"x" * 9)[:6])
+    os.truncate(path, 1 << 31)
+    made = check_of(name, "sha1")
+    assert made
+    with open(path, "rb") as file:
+        assert problem_of_file(file.fileno(), made()) in {"it has a hole", "it cannot be inflated"}
+    assert os.path.getsize(path) == 1 << 31
 
 
 @pytest.mark.parametrize("algorithm", FORMATS)

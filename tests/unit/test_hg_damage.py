@@ -10,11 +10,14 @@ import os
 import random
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mirroring
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils import hg_compare
+from ansible_collections.homelab.repoman.plugins.module_utils.hg_revlog import Log, Revision
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Unit, scan
 from mirroring import Place, hg, hg_problems
 
 STORE = Path(".hg/store")
@@ -243,3 +246,27 @@ def test_sizes_lie(place: Place, source: Path, path: str) -> None:
     message = failed(place, path.removeprefix(".hg/"))
     assert str(2 << 30) in message
     assert hg_problems(place.target / "work") == ""
+
+
+def test_a_log_that_lost_more_than_is_looked_for(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only so many of the revisions that may be lost are read, and then all of history is checked."""
+    monkeypatch.setattr(hg_compare, "MANY", 2)
+    read: list[int] = []
+    revisions = Log.revisions
+
+    def counted(log: Log, first: int = 0) -> Iterator[Revision]:
+        for each in revisions(log, first):
+            if log.path.startswith(bytes(source)) and log.path.endswith(b"big.i"):
+                read.append(each.number)
+            yield each
+
+    build = tmp_path / "build"
+    shutil.copytree(source / ".hg", build, symlinks=True)
+    (build / "store/data/big.i").write_bytes((build / "store/data/big.i").read_bytes()[:64])
+    found = {entry.path: entry for entry in scan(Unit("build", str(build))).entries()}
+    comparison = hg_compare.Comparison(bytes(build), found, bytes(source / ".hg"), found, {hg_compare.CHANGELOG}, proven=True)
+    assert comparison.logs[b"store/data/big.i"][0].count == 1
+    monkeypatch.setattr(Log, "revisions", counted)
+    assert comparison.problems() == []
+    assert len(read) < 5
+    assert comparison.job().since == -1

@@ -25,10 +25,10 @@ import mirroring
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils import contents, mirror, spread, target
 from ansible_collections.homelab.repoman.plugins.module_utils import scan as scanning
-from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import kind_of
+from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import GitDirectory, kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import passing
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_verify import verify
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit, rewrite, scan, scan_one
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, Manifest, Unit, rewrite, scan, scan_one
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mirroring import Place, git, git_problems, hg, hg_problems, number_of
@@ -1404,3 +1404,39 @@ def test_so_many_units_are_mirrored_at_once(
     options = mirror.Settings(target="", kept="", work="", scratch="", **more)
     assert len(list(mirror.mirror(wanted, options, mirror.Tally()))) == len(wanted)
     assert sum(crews) == expected or (expected == 1 and not crews)
+
+
+def test_a_directory_that_is_removed_is_kept_as_it_was(place: Place) -> None:
+    """Also if its name is part of a repository's path: with its empty directories and its mode."""
+    source = place.repos / "unit"
+    mirroring.run("git", "init", "-q", str(source / "data"))
+    (source / "data/f").write_text("f")
+    (source / "a/empty").mkdir(parents=True)
+    (source / "a/f").write_text("f")
+    (source / "a").chmod(0o750)
+    place.settled()
+    shutil.rmtree(source / "a")
+    place.settled()
+    kept = place.kept() / "unit/a"
+    assert (kept / "empty").is_dir()
+    assert kept.stat().st_mode & 0o777 == 0o750
+    shutil.rmtree(source / "data")
+    place.settled(lose_repositories=True)
+    assert not (place.target / "unit/data").exists()
+    assert (place.kept() / "unit/data/.git/HEAD").is_file()
+
+
+def test_symbolic_references_that_name_one_another() -> None:
+    """Those that lead nowhere are told from those that lead somewhere, however many there are in a row; a circle is git's to judge."""
+    chain = 30_000
+    texts = {b"refs/c/%d" % number: b"ref: refs/c/%d\n" % (number + 1) for number in range(chain)}
+    lost = dict(texts)
+    texts |= {b"refs/d/1": b"ref: refs/heads/main\n", b"refs/d/2": b"ref: refs/d/1\n", b"refs/d/3": b"ref: refs/heads/packed\n"}
+    texts |= {b"refs/e/1": b"ref: refs/e/2\n", b"refs/e/2": b"ref: refs/e/1\n", b"refs/e/3": b"ref: refs/e/1\n"}
+    texts[b"refs/heads/main"] = b"1" * 40 + b"\n"
+    git_directory = object.__new__(GitDirectory)
+    git_directory.prefix = b""
+    entry = Entry(b"", 0o100644, 0, 0, 0, 0, 0, 0, 1, b"")
+    git_directory.staged = {path: (entry._replace(path=path), text) for path, text in texts.items()}
+    git_directory.staged[b"packed-refs"] = (entry._replace(path=b"packed-refs"), b"1" * 40 + b" refs/heads/packed\n")
+    assert git_directory._dangling() == lost.keys()
