@@ -16,6 +16,7 @@ A state is named by the clock of the machine that made it. That clock may have b
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -38,7 +39,9 @@ STATE_NAME = re.compile(r"\d{8}T\d{6}Z")
 STATE_FORMAT = "%Y%m%dT%H%M%SZ"
 DAY = 24 * 3600.0
 MAX_INDEX_BYTES = 16 << 20
-MAX_CREATED_BYTES = 64 << 20
+MAX_CREATED_BYTES = 256 << 20
+SHARED_BYTES = 64 << 10
+"""A unit's list of what a run created that is longer has a file of its own."""
 SHOWN_NAMES = 3
 
 
@@ -275,9 +278,23 @@ def _write_index(target: Target, states: Iterable[State], owner: Account) -> Non
 # ---- what a run created --------------------------------------------------------------------------------------------------------
 
 
-def created_file(target: Target, name: str) -> Path:
-    """Return the file that says what a run created, without which it could not be told what was not there before."""
+def created_file(target: Target, name: str, unit: str = "") -> Path:
+    """Return the file that says what a run created, without which it could not be told what was not there before.
+
+    :param unit: its own file, if the list is long; what one container creates must not be in the way of all others.
+    """
+    if unit:
+        return target.ours("created", f"{name}.{hashlib.sha256(os.fsencode(unit)).hexdigest()[:32]}")
     return target.ours("created", name)
+
+
+def remove_created(target: Target, name: str) -> None:
+    """Remove what says what a run created."""
+    with suppress(FileNotFoundError):
+        for each in os.listdir(target.ours("created")):
+            if each.startswith(f"{name}."):
+                target.ours("created", each).unlink(missing_ok=True)
+    created_file(target, name).unlink(missing_ok=True)
 
 
 def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
@@ -285,7 +302,9 @@ def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
 
     :raises RepomanError: the file is too large to be repoman's.
     """
-    path = created_file(target, name)
+    path = created_file(target, name, unit)
+    if not os.path.lexists(path):
+        path = created_file(target, name)
     try:
         if path.lstat().st_size > MAX_CREATED_BYTES:
             raise RepomanError(
@@ -300,6 +319,10 @@ def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
 def write_created(target: Target, name: str, created: dict[str, list[str] | None], owner: Account) -> None:
     """Write down what a run created; of what is new in a new directory only the directory."""
     topmost = {unit: None if paths is None else _topmost(paths) for unit, paths in created.items()}
+    for unit, paths in list(topmost.items()):
+        if paths is not None and sum(map(len, paths)) > SHARED_BYTES:
+            registry.write_atomic(str(created_file(target, name, unit)), json.dumps({unit: paths}), owner)
+            del topmost[unit]
     registry.write_atomic(str(created_file(target, name)), json.dumps(topmost), owner)
 
 

@@ -710,7 +710,7 @@ class Job:
             for name in names:
                 if self.target.ours("kept", name).is_dir():
                     target.discard(self.target.ours("kept", name))
-                history.created_file(self.target, name).unlink(missing_ok=True)
+                history.remove_created(self.target, name)
         return names
 
     # ---- the rest --------------------------------------------------------------------------------------------------------------

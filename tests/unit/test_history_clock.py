@@ -205,6 +205,30 @@ def test_of_a_new_directory_only_itself_is_noted(place: target.Target, me: Accou
     assert history.created_file(place, when).stat().st_mode & 0o777 == 0o600
 
 
+def test_a_long_list_of_one_unit_is_not_in_the_way_of_others(place: target.Target, me: Account) -> None:
+    """It has a file of its own, which is only read for that unit, and goes with the state."""
+    when, later = history.claim(place, NOW, me), history.claim(place, NOW, me)
+    paths = [f"new{number:0100}" for number in range(1000)]
+    for each in (when, later):
+        history.write_created(place, each, {"a": ["new"], "b": None, "many": paths[:1]}, me)
+        history.write_created(place, each, {"a": ["new"], "b": None, "many": paths}, me)
+    assert history.created_of(place, when, "many") == [each.encode() for each in paths]
+    assert history.created_of(place, when, "a") == [b"new"]
+    assert history.created_of(place, when, "b") is None
+    assert history.created_file(place, when).stat().st_size < 1000
+    assert history.state_names(place) == [when, later]
+    own = history.created_file(place, when, "many")
+    assert own.stat().st_mode & 0o777 == 0o600
+    os.truncate(own, 1 << 40)
+    with pytest.raises(RepomanError, match="too large to be repoman's"):
+        history.created_of(place, when, "many")
+    assert history.created_of(place, when, "a") == [b"new"]
+    history.remove_created(place, when)
+    assert history.state_names(place) == [later]
+    assert len(os.listdir(place.ours("created"))) == 2
+    assert history.created_of(place, later, "many") == [each.encode() for each in paths]
+
+
 def test_a_list_that_is_huge_is_a_sentence(place: target.Target, me: Account) -> None:
     """A list of what a run created that somebody filled is refused, not read; of one that is garbage nothing is known."""
     when = history.claim(place, NOW, me)

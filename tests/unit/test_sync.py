@@ -1000,6 +1000,28 @@ def test_what_was_kept_long_enough_goes(world: BackupWorld) -> None:
     assert world.sync(keep_days=0)["expired"] == []
 
 
+def test_many_new_files_of_one_unit_are_no_burden_of_others(world: BackupWorld) -> None:
+    """Their list has a file of its own: an earlier time has none of them, and it expires with the state."""
+    world.init()
+    for number in range(1000):
+        world.write(f"plain/src/{number:0100}", "new")
+    world.write("plain/src/main.c", "changed\n")
+    assert line(world.sync(), "plain")["action"] == "synced"
+    when = max(os.listdir(world.ours("kept")))
+    created = sorted(each for each in os.listdir(world.ours("created")) if each.startswith(when))
+    assert len(created) == 2
+    assert (world.ours("created") / created[0]).stat().st_size < 1000
+    world.restore("plain", **{"from": when, "to": str(world.root / "old")})
+    assert os.listdir(world.root / "old/src") == ["main.c"]
+    old = "20200101T000000Z"
+    os.rename(world.ours("kept") / when, world.ours("kept") / old)
+    for each in created:
+        os.rename(world.ours("created") / each, world.ours("created") / each.replace(when, old))
+    world.write("plain/src/main.c", "changed again\n")
+    assert world.sync()["expired"] == [old]
+    assert [each for each in os.listdir(world.ours("created")) if each.startswith(old)] == []
+
+
 def test_nothing_of_a_run_is_left_lying_about(world: BackupWorld) -> None:
     """Nothing of a run is left lying about."""
     world.init()
