@@ -25,6 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import Repo
 from ansible_collections.homelab.repoman.plugins.module_utils.hg_build import CHANGELOG, HgBuild, data_of, journal, passing
 from ansible_collections.homelab.repoman.plugins.module_utils.hg_compare import Comparison
 from ansible_collections.homelab.repoman.plugins.module_utils.hg_proof import Problem, Verdict, prove
+from ansible_collections.homelab.repoman.plugins.module_utils.hg_prover import MOST
 from ansible_collections.homelab.repoman.plugins.module_utils.hg_revlog import starts_with
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import repoman_command, shell_word
@@ -241,16 +242,29 @@ class HgDirectory:
         """
         work = self.work
         self.damage = [self._damaged(verdict)]
+        if work.is_first or not self.have:  # as damaged as it is: most of a history can still be read, which is better than none of it
+            with suppress(FileNotFoundError, NotADirectoryError):
+                work.copy(source)
+            return
+        if self._is_no_worse(verdict):
+            return
         for attempt in (self.mend, lambda verdict: self._cut_back(source, verdict)):
             found = attempt(verdict)
             if found is not None and not found.problems:
                 return
             verdict = Verdict([*verdict.problems, *(found.problems if found else [])])
-        if self.have:
-            work.drop()
-            raise self.damage[0]
-        with suppress(FileNotFoundError, NotADirectoryError):  # as damaged as it is: better than none
-            work.copy(source)
+        work.drop()
+        raise self.damage[0]
+
+    def _is_no_worse(self, verdict: Verdict) -> bool:
+        """Tell whether the mirror has every problem of the source: a history that was damaged when it was first copied goes on."""
+        if len(verdict.problems) >= MOST:  # there may be more
+            return False
+        listed = self.work.look(self.place)
+        comparison = Comparison(self.place, listed, b"", {}, set(), proven=False)
+        old = comparison.problems() or prove(self.place, listed, comparison.job(), self.proof, self.account).problems
+        known = {(each.path, each.rev) for each in old}
+        return bool(known) and all((each.path, each.rev) in known for each in verdict.problems)
 
     def _damaged(self, verdict: Verdict) -> DamagedError:
         reasons = [*(each.message[:-1] for each in [*self.unreadable.values()][:1]), verdict.text]
@@ -262,8 +276,6 @@ class HgDirectory:
     def mend(self, verdict: Verdict) -> Verdict | None:
         """Keep the mirror's files, or beginnings of files, in the place of damaged ones."""
         work = self.work
-        if work.is_first or not self.have:
-            return None
         for _turn in range(3):
             changed = False
             wrong = {each.path for each in verdict.problems if each.path}
@@ -291,10 +303,7 @@ class HgDirectory:
         links = [each.link for each in verdict.problems]
         first = min((each for each in links if each >= 0), default=0)
         changesets = self.work.copy(source)
-        old = 0
-        if self.have:
-            previous = self._comparison(self.work.found)
-            old = previous.changesets()
+        old = self._comparison(self.work.found).changesets()
         if first <= 0 or changesets < 0 or first < old:
             return None
         if self.work.cut_off(min(first, changesets)):

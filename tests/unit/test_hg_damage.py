@@ -215,15 +215,32 @@ def test_damage_at_first(place: Place, source: Path, kind: str) -> None:
     assert len(log(place.target / "work")) == 6
 
 
-def test_changesets_before_the_damage(place: Place, source: Path) -> None:
-    """Of a history that was never mirrored the changesets before the damage are."""
+def test_damage_in_the_middle_of_a_first_copy(place: Place, source: Path) -> None:
+    """A damaged history that was never mirrored is mirrored as it is, as most of it can be read; later changesets follow, as do repairs."""
     index = (source / ".hg/store/data/big.i").read_bytes()
     (offset,) = struct.unpack(">Q", index[64 * 4 : 64 * 4 + 8])
-    flip(".hg/store/data/big.d", (offset >> 16) + 500)(source)
-    message = failed(place, "data/big.i revision 4")
-    assert "changesets before number 4" in message
+    damage = flip(".hg/store/data/big.d", (offset >> 16) + 500)
+    damage(source)
+    failed(place, "data/big.i revision 4")
+    assert log(place.target / "work") == log(source)
+    assert hg(place.target / "work", "cat", "-r", "5", "text") == hg(source, "cat", "-r", "5", "text")
+    (source / "text").write_text("another text\n")
+    hg(source, "commit", "-q", "-m", "later", "-u", "me", "text")
+    failed(place, "data/big.i revision 4")
+    assert log(place.target / "work") == log(source)
+    assert hg(place.target / "work", "cat", "-r", "tip", "text") == "another text\n"
+    damage(source)
+    place.settled()
     assert hg_problems(place.target / "work") == ""
-    assert log(place.target / "work") == log(source)[:4]
+
+
+def test_more_damage_after_a_damaged_first_copy(place: Place, source: Path) -> None:
+    """What the mirror has sound stays, although other parts of it were damaged from the beginning."""
+    flip(".hg/store/data/big.d", 70_000)(source)
+    failed(place, "data/big")
+    flip(".hg/store/data/text.i", 64 + 64 + 10)(source)
+    failed(place, "data/")
+    assert hg(place.target / "work", "cat", "-r", "1", "text")
 
 
 @pytest.mark.usefixtures("mirrored")
