@@ -27,9 +27,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.errors import (
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.history import created_of, state_names
 from ansible_collections.homelab.repoman.plugins.module_utils.host import Account, account
-from ansible_collections.homelab.repoman.plugins.module_utils.mirror import LAST
 from ansible_collections.homelab.repoman.plugins.module_utils.mounts import is_lost_and_found
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import LAST, Manifest, Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.target import OURS, Place, Target
 
 LOOSE = scan.LOOSE

@@ -46,6 +46,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import H
 from ansible_collections.homelab.repoman.plugins.module_utils.name_clashes import without_clashes
 from ansible_collections.homelab.repoman.plugins.module_utils.repositories import find_stores, innermost, kind_in, owns
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import (
+    LAST,
     LOOSE,
     REACH,
     Entry,
@@ -81,8 +82,6 @@ JUDGED = {"git": b"HEAD", "hg": b"requires"}
 """The file of a repository whose entry in the manifest has no ``ctime_ns`` while the repository is damaged: the next run proves it again."""
 _MAY_PASS = re.compile(rb"lock$|gc\.pid$|packed-refs\.new$|objects/(.*/)?(tmp_|\.tmp-|incoming-)|journal|00changelog\.i\.a$|~$")
 """What a path has that can be one of a lock, or of a file that is not whole yet: most have not, and need no closer look."""
-LAST = ".last"
-"""Added to the name of a manifest while it is not true any more."""
 
 
 @dataclass(frozen=True)

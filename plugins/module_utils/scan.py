@@ -62,6 +62,8 @@ REACH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 HELD = 32
 """At most this many directories are held open by one walk."""
+LAST = ".last"
+"""Added to the name of a manifest while it is not true any more."""
 DEEPEST = 3400
 """A directory whose path in its unit is longer, in bytes, is walked, but not what is in the directories in it: neither git nor rsync nor a
 person reaches a path of more than 4096 bytes, and a tree of thousands of levels costs time and memory with the square of its depth."""

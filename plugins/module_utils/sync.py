@@ -671,7 +671,7 @@ class Job:
                 self._manifest(name).unlink(missing_ok=True)
             self.records.set(name, VOID)
             return
-        Path(f"{self._manifest(name)}{mirror.LAST}").unlink(missing_ok=True)
+        Path(f"{self._manifest(name)}{scan.LAST}").unlink(missing_ok=True)
         old = self.records.stamps.units.get(name)
         full = self.now.timestamp() if work.full or old is None else old.full
         self.records.set(name, Stamp(digest, full, time.time(), self.records.session))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -96,3 +98,16 @@ def test_addresses() -> None:
     }
     assert status.addresses({"state": {"network": network}}) == ["10.0.0.2", "fd00::2"]
     assert status.addresses({"state": {"network": None}}) == status.addresses(None) == []
+
+
+def test_what_only_reads_does_not_load_what_mirrors() -> None:
+    """The engine of backups is a third of all code: ``list`` and ``status`` begin without it."""
+    program = (
+        "import sys\n"
+        "from ansible_collections.homelab.repoman.plugins.module_utils import backup, status, status_left_out\n"
+        "print([name for name in sys.modules if name.rpartition('.')[2] in ('mirror', 'mirror_git', 'mirror_hg', 'sync', 'restore')])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ":".join(sys.path)}
+    )
+    assert done.stdout == "[]\n"
