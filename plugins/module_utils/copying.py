@@ -256,9 +256,13 @@ class Copier:
         tell: Callable[[int, int], None] = lambda _files, _bytes: None,
     ) -> None:
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        self.source = os.open(source, flags | os.O_NOFOLLOW)
-        self.top = os.open(top, flags)
-        self.work = os.open(work, flags)
+        with ExitStack() as stack:
+            opened = []
+            for each, more in ((source, os.O_NOFOLLOW), (top, 0), (work, 0)):
+                opened.append(os.open(each, flags | more))
+                stack.callback(os.close, opened[-1])
+            stack.pop_all()
+        self.source, self.top, self.work = opened
         self.source_path, self.top_path, self.work_path, self.kept, self.new = source, top, work, kept, new
         self.xattrs, self.acls, self.pool, self.tell = xattrs, acls, pool, tell
         self.files = self.bytes = self.kept_bytes = 0

@@ -9,6 +9,7 @@ Only the structure is judged here. Whether a revision's contents match its node 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -25,6 +26,7 @@ FORMAT = 0xFFFF
 BLOCK = 1 << 20
 NULL = 0xFFFFFFFF
 NULL_NODE = bytes(20)
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ESPIPE)
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -234,7 +236,7 @@ def _revision(number: int, start: int, found: tuple[int, int, int, int, int, int
 
 
 def common_length(one: bytes, other: bytes) -> int:
-    """Return how many bytes at the beginning two files have in common; none where one is not there."""
+    """Return how many bytes at the beginning two files have in common; none where one is not there, or is not a file."""
     done = 0
     try:
         with _File(one) as first, _File(other) as second:
@@ -253,7 +255,9 @@ def common_length(one: bytes, other: bytes) -> int:
                 if not part:
                     return done
                 done += len(part)
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
         return 0
 
 

@@ -19,8 +19,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup import Back
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.mounts import PSEUDO, mounts_below
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import LIST, Scan, Unit, open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeRules
 
+MAX_BYTES = 64 << 20
 LEFT_OUT = "left_out.json"
 """The local file that says what the last run left out of each unit, and what was mounted in it."""
 
@@ -114,7 +116,7 @@ class LeftOut:
 def read_left_out(path: Path) -> dict[str, dict[str, Any]]:
     """Return what the last run left out of each unit; nothing if that is not known."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = read_json(path, MAX_BYTES)
         return {
             str(name): {
                 "skipped": [str(path) for path in each["skipped"]],

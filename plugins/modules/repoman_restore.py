@@ -86,7 +86,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 restored:
-  description: What was restored, or would be.
+  description:
+    - What was restored, or would be.
+    - With O(objects), C(objects) are the files that were put back, and C(saved) is the directory with the damaged ones.
   returned: success
   type: dict
   sample:

@@ -117,3 +117,13 @@ def test_holes_are_judged_and_stay_holes(copier: Copier, tmp_path: Path) -> None
     with pytest.raises(DamagedFileError):
         copier.file(b"f", entry(tmp_path), check=lambda: Digest("0"))
     assert (tmp_path / "top" / "f").read_bytes() == contents
+
+
+def test_a_copier_that_cannot_begin_leaves_nothing_open(tmp_path: Path) -> None:
+    """Whichever of its directories is missing."""
+    before = len(os.listdir("/proc/self/fd"))
+    here, missing = bytes(tmp_path), bytes(tmp_path / "missing")
+    for source, top, work in ((missing, here, here), (here, missing, here), (here, here, missing)):
+        with pytest.raises(FileNotFoundError):
+            Copier(source, top, kept=None, work=work, new=True)
+    assert len(os.listdir("/proc/self/fd")) == before

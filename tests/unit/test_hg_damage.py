@@ -15,7 +15,7 @@ from pathlib import Path
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import hg_compare
+from ansible_collections.homelab.repoman.plugins.module_utils import hg_compare, hg_revlog
 from ansible_collections.homelab.repoman.plugins.module_utils.hg_revlog import Log, Revision
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Unit, scan
 from mirroring import Place, hg, hg_problems
@@ -287,3 +287,17 @@ def test_a_log_that_lost_more_than_is_looked_for(source: Path, tmp_path: Path, m
     assert comparison.problems() == []
     assert len(read) < 5
     assert comparison.job().since == -1
+
+
+def test_what_takes_a_files_place_has_nothing_in_common_with_it(tmp_path: Path) -> None:
+    """A link, a directory or a pipe that a container put there meanwhile is no error of the run."""
+    for name in ("file", "other"):
+        (tmp_path / name).write_bytes(b"same" + name.encode())
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    there = bytes(tmp_path)
+    assert hg_revlog.common_length(there + b"/file", there + b"/other") == 4
+    for name in (b"link", b"directory", b"pipe", b"gone", b"file/below"):
+        assert hg_revlog.common_length(there + b"/" + name, there + b"/file") == 0
+        assert hg_revlog.common_length(there + b"/file", there + b"/" + name) == 0

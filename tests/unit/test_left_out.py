@@ -14,6 +14,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils import registry
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import NotKnownError
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Unit, scan
 from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeRules
+from ansible_collections.homelab.repoman.plugins.module_utils.unit_rules import read_left_out
 from backupworld import BackupWorld, actions, git
 from mirroring import git_problems
 
@@ -291,3 +292,15 @@ def test_a_rewrite_keeps_patterns_and_their_comments(world: BackupWorld) -> None
     assert "last_sync" in text
     for each in ('[  # what is built\n  "build/",  # by make\n]', 'exclude = ["*.o"]  # everywhere'):
         assert each in text
+
+
+def test_what_the_last_run_left_out_is_read_with_a_limit(tmp_path: Path) -> None:
+    """A file that cannot be ours says nothing, and costs nothing."""
+    path = tmp_path / "left_out.json"
+    path.write_text('{"a": {"skipped": ["b"], "followed": [], "excluded": 3}}')
+    assert read_left_out(path) == {"a": {"skipped": ["b"], "followed": [], "excluded": 3}}
+    for text in ("", "[", "[]", '{"a": 1}', "[" * 100_000):
+        path.write_text(text)
+        assert read_left_out(path) == {}
+    os.truncate(path, 1 << 40)
+    assert read_left_out(path) == {}
