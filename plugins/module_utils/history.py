@@ -22,7 +22,7 @@ import math
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -316,12 +316,18 @@ def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
         return []
 
 
-def write_created(target: Target, name: str, created: dict[str, list[str] | None], owner: Account) -> None:
-    """Write down what a run created; of what is new in a new directory only the directory."""
+def write_created(
+    target: Target, name: str, created: dict[str, list[str] | None], owner: Account, changed: Container[str] | None = None
+) -> None:
+    """Write down what a run created; of what is new in a new directory only the directory.
+
+    :param changed: the units whose lists are others than the last time; None for all.
+    """
     topmost = {unit: None if paths is None else _topmost(paths) for unit, paths in created.items()}
     for unit, paths in list(topmost.items()):
         if paths is not None and sum(map(len, paths)) > SHARED_BYTES:
-            registry.write_atomic(str(created_file(target, name, unit)), json.dumps({unit: paths}), owner)
+            if changed is None or unit in changed:
+                registry.write_atomic(str(created_file(target, name, unit)), json.dumps({unit: paths}), owner)
             del topmost[unit]
     registry.write_atomic(str(created_file(target, name)), json.dumps(topmost), owner)
 

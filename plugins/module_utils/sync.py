@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -573,7 +573,7 @@ class Job:
                 self._take(work, outcome)
                 if outcome.created and (known := self.created.get(outcome.unit.name, [])) is not None:
                     self.created[outcome.unit.name] = [*known, *outcome.created]
-                    self._write_created(settings)
+                    self._write_created(settings, {outcome.unit.name})
             tell(work)
             open_ones.discard(outcome.unit.name)
             done.append(outcome.unit.name)
@@ -697,10 +697,10 @@ class Job:
         }
         self.created |= created
         if created:
-            self._write_created(settings)
+            self._write_created(settings, created.keys())
 
-    def _write_created(self, settings: Settings) -> None:
-        history.write_created(self.target, Path(settings.kept).name, self.created, self.backup.me)
+    def _write_created(self, settings: Settings, changed: Container[str]) -> None:
+        history.write_created(self.target, Path(settings.kept).name, self.created, self.backup.me, changed)
 
     def _expire(self, names: list[str]) -> list[str]:
         """Remove states, unless another run reads the history: then the next run does. Return those that are gone."""

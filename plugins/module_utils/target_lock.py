@@ -150,16 +150,8 @@ class RunLocks:
 
         :raises ConflictError: another run does, for too long.
         """
-        deadline = time.monotonic() + METADATA_SECONDS
-        with self._mutex:  # the kernel's lock is that of the process, not of a thread
-            while not self._try(fcntl.F_WRLCK, METADATA):
-                if time.monotonic() > deadline:
-                    raise another_run(self.target, self.state)
-                time.sleep(POLL_SECONDS)
-            try:
-                yield
-            finally:
-                self._byte(fcntl.F_UNLCK, *_place(METADATA))
+        with self._mutex, self._waited_for(fcntl.F_WRLCK, METADATA):  # the kernel's lock is that of the process, not of a thread
+            yield
 
     @contextmanager
     def alone(self, what: bytes) -> Iterator[bool]:
@@ -174,8 +166,17 @@ class RunLocks:
     @contextmanager
     def using(self, what: bytes) -> Iterator[None]:
         """Use something that runs share; what wants it alone is over in moments, and is waited for."""
+        with self._waited_for(fcntl.F_RDLCK, what):
+            yield
+
+    @contextmanager
+    def _waited_for(self, kind: int, what: bytes) -> Iterator[None]:
+        """Hold a lock that other runs hold for moments only.
+
+        :raises ConflictError: another run holds it for too long.
+        """
         deadline = time.monotonic() + METADATA_SECONDS
-        while not self._try(fcntl.F_RDLCK, what):
+        while not self._try(kind, what):
             if time.monotonic() > deadline:
                 raise another_run(self.target, self.state)
             time.sleep(POLL_SECONDS)

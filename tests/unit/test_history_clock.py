@@ -223,6 +223,9 @@ def test_a_long_list_of_one_unit_is_not_in_the_way_of_others(place: target.Targe
     with pytest.raises(RepomanError, match="too large to be repoman's"):
         history.created_of(place, when, "many")
     assert history.created_of(place, when, "a") == [b"new"]
+    history.write_created(place, when, {"a": ["newer"], "many": paths}, me, {"a"})
+    assert own.stat().st_size == 1 << 40  # nothing changed there
+    assert history.created_of(place, when, "a") == [b"newer"]
     history.remove_created(place, when)
     assert history.state_names(place) == [later]
     assert len(os.listdir(place.ours("created"))) == 2
