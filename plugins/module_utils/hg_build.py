@@ -348,11 +348,25 @@ class HgBuild:
 
 
 def append(out: int, source: int, start: int, size: int) -> int:
-    """Append a part of a file to another; return how much there was."""
-    done = 0
-    while done < size and (chunk := os.pread(source, min(COPY, size - done), start + done)):
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(out, view) :]
-        done += len(chunk)
-    return done
+    """Append a part of a file to another, with its holes; return how much there was."""
+    base = os.lseek(out, 0, os.SEEK_CUR)
+    end = max(start, min(start + size, os.fstat(source).st_size))
+    at = start
+    while at < end:
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+            data_end = min(os.lseek(source, at, os.SEEK_HOLE), end)
+        except OSError:  # only a hole follows
+            break
+        while at < data_end:
+            chunk = os.pread(source, min(COPY, data_end - at), at)
+            view = memoryview(chunk)
+            while view:
+                done = os.pwrite(out, view, base + at - start)
+                view, at = view[done:], at + done
+            if not chunk:
+                end = at
+                break
+    os.ftruncate(out, base + end - start)
+    os.lseek(out, 0, os.SEEK_END)
+    return end - start

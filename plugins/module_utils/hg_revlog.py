@@ -84,7 +84,10 @@ class Log:
         return self._count
 
     def revisions(self, first: int = 0) -> Iterator[Revision]:
-        """Yield revisions in order, beginning with one."""
+        """Yield revisions in order, beginning with one; the last is one that no Mercurial writes, if there is such a one.
+
+        An entry without a node is damage. Nothing after it is looked at: a hole of terabytes reads as billions of them.
+        """
         with self._open() as file:
             yield from self._inline(file, first) if self.inline else self._split(file, first)
 
@@ -100,6 +103,8 @@ class Log:
                 return
             for found in RECORD.iter_unpack(block[:whole]):
                 yield _revision(number, at, found)
+                if found[-1] == NULL_NODE:
+                    return
                 number += 1
                 at += RECORD_SIZE
 
@@ -117,6 +122,8 @@ class Log:
                 return
             if number >= first:
                 yield revision
+            if revision.node == NULL_NODE:
+                return
             number += 1
             at = end
 
@@ -141,6 +148,8 @@ class Log:
             for revision in self.revisions(first):
                 if revision.number >= count:
                     break
+                if revision.node == NULL_NODE:  # damaged, not of a later changeset
+                    return count
                 if revision.link < changesets:
                     keep = revision.number + 1
             if keep > first:

@@ -151,9 +151,11 @@ def resolve(path: bytes, boundaries: Boundaries) -> Destination:
     """Open the way to a directory, following links as far as no container can make them.
 
     :param path: absolute.
-    :raises ConflictError: something on the way is no directory, or a link inside a repository, or it lies in the backup.
+    :raises ConflictError: it is the root directory, lies in the backup, or something on the way is no directory or a link in a repository.
     """
     name = os.path.basename(path)
+    if not name:
+        raise ConflictError(f"{shown(path)} holds everything, and is not restored to.", "restore to another directory: --to DIR")
     way = _Way(path, boundaries)
     try:
         missing = way.go()

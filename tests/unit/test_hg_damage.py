@@ -215,6 +215,16 @@ def test_damage_at_first(place: Place, source: Path, kind: str) -> None:
     assert len(log(place.target / "work")) == 6
 
 
+@pytest.mark.parametrize("path", ["00changelog.i", "00manifest.i", "data/text.i", "data/big.i", "data/big.d"])
+def test_logs_with_terabytes_of_hole(place: Place, source: Path, mirrored: list[str], path: str) -> None:
+    """A log that is made terabytes long is damage; neither its hole nor a reader's loop over empty entries costs anything."""
+    os.truncate(source / STORE / path, 2 << 40)
+    failed(place, path.removesuffix(".d").removesuffix(".i"))
+    assert hg_problems(place.target / "work") == ""
+    assert log(place.target / "work") == mirrored
+    assert sum(each.stat().st_blocks for each in place.target.rglob("*")) < 4096
+
+
 def test_damage_in_the_middle_of_a_first_copy(place: Place, source: Path) -> None:
     """A damaged history that was never mirrored is mirrored as it is, as most of it can be read; later changesets follow, as do repairs."""
     index = (source / ".hg/store/data/big.i").read_bytes()

@@ -520,3 +520,15 @@ def test_what_holds_everything_is_not_replaced(empty_world: BackupWorld, to: str
         world.restore("plain", to=str(world.root), overwrite=True)
     assert caught.value.hints[0].endswith(f"repoman restore plain --to {world.root}/plain")
     world.restore("plain", to=str(world.root / "plain"), overwrite=True)
+
+
+@pytest.mark.parametrize("more", [{}, {"paths": ["f"]}])
+def test_the_root_directory_is_no_destination(empty_world: BackupWorld, more: dict[str, list[str]]) -> None:
+    """It is refused before anything is made in it, however it is spelled."""
+    empty_world.write("plain/f")
+    empty_world.init()
+    before = sorted(os.listdir("/"))
+    for to in ("/", "//", "/tmp/.."):
+        with pytest.raises(ConflictError, match="^/+ holds everything"):
+            empty_world.restore("plain", to=to, overwrite=True, **more)
+    assert sorted(os.listdir("/")) == before
