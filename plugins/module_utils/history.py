@@ -43,6 +43,8 @@ MAX_CREATED_BYTES = 256 << 20
 SHARED_BYTES = 64 << 10
 """A unit's list of what a run created that is longer has a file of its own."""
 SHOWN_NAMES = 3
+OUTLIVED = RELEASED + 40 * 365 * DAY
+"""A clock after this time is taken to be wrong, however many runs agree with it: nothing expires by it."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,14 @@ class History:
         """
         keep = days * DAY
         since_last = self.now - last_run
-        if self.clock_is_wrong or not last_run or not math.isfinite(last_run) or since_last > keep or since_last < -DAY:
+        if (
+            self.clock_is_wrong
+            or self.now > OUTLIVED
+            or not last_run
+            or not math.isfinite(last_run)
+            or since_last > keep
+            or since_last < -DAY
+        ):
             return []
         found = []
         for state, (_made, latest) in zip(self.states, self._bounds, strict=True):
@@ -168,7 +177,7 @@ class History:
 
     def warnings(self) -> list[str]:
         """Return what is wrong with the clock, now or when states were made."""
-        if self.clock_is_wrong:
+        if self.clock_is_wrong or self.now > OUTLIVED:
             return [f"the clock of this machine says {format_time(self.now)}, which cannot be: nothing expires until it is right."]
         if not self.later:
             return []

@@ -398,9 +398,9 @@ def incomplete(unit: Unit, errors: Sequence[RepomanError], frozen: Iterable[byte
     """
     more = f" And {len(errors) - 1} more like it." if len(errors) > 1 else ""
     stays = [shown(os.path.join(os.fsencode(unit.source), each)) for each in sorted(frozen)]
-    stay = f" As its mirror has it stays {', '.join(stays[:SHOWN_ERRORS])}." if stays else ""
-    what = f"{errors[0].message}{more}{stay}"
-    return MirrorError(f"{what} All else of {unit.name} was mirrored." if done else what, *errors[0].hints)
+    stay = f" The mirror keeps {', '.join(stays[:SHOWN_ERRORS])} as it was." if stays else ""
+    what, name = f"{errors[0].message}{more}{stay}", shown(os.fsencode(unit.name))
+    return MirrorError(f"{what} All else of {name} was mirrored." if done else what, *errors[0].hints)
 
 
 def _what(old: Entry | None, new: Entry | None, *, attributes: bool = False) -> str:

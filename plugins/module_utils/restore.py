@@ -220,8 +220,9 @@ class Restoring:
                 repoman_command("sync", [], ("--list-kept", request.name)),
                 f"ls {self.target.root}",
             )
-        oldest = history.load(self.target, time.time()).oldest
-        if request.since and request.since < oldest:
+        past = history.load(self.target, time.time())
+        oldest = past.oldest
+        if request.since and request.since < oldest and request.since not in past.names:
             self.notes.append(f"Nothing is kept from before {oldest}: this is the oldest state there is.")
         return everything
 

@@ -152,6 +152,14 @@ class ObjectsRestore:
                 f" {repoman_command('restore', [self.unit], ('--path', path), '--overwrite')}"
             )
             return
+        except OSError as error:
+            shown_place = shown(os.path.join(os.fsencode(self.source), path))
+            inner = error.filename if isinstance(error.filename, (str, bytes)) else b""
+            which = f" ({shown(os.fsencode(inner))})" if inner else ""
+            raise RepomanError(
+                f"{shown_place} cannot be read: {error.strerror or error}{which}; nothing was restored.",
+                f"find {shell_word(os.path.join(os.fsencode(self.source), path))} ! -readable -o -type d ! -executable",
+            ) from error
         self.stores.append(Store(path, mender, plan))
 
     @property

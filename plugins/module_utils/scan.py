@@ -18,7 +18,7 @@ import io
 import os
 import stat
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -60,6 +60,10 @@ LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLO
 REACH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """How a directory is opened only to reach what is in it."""
 
+UNSEEN_MOUNT = os.stat_result(
+    (stat.S_IFDIR | 0o700, 0, -1, 2, os.geteuid(), os.getegid(), 0, 0, 0, 0), {"st_mtime_ns": 0, "st_ctime_ns": 0, "st_rdev": 0}
+)
+"""What stands for a mount point that cannot be looked at."""
 HELD = 32
 """At most this many directories are held open by one walk."""
 LAST = ".last"
@@ -465,7 +469,7 @@ class _Walk:
             tree = self.tree
             if tree is not None and tree.is_target(directory, own):
                 return None
-            found = _list(held)
+            found = _list(held, self._mounted(directory))
             if tree is not None:
                 found = tree.keep(directory, held, found)
             block, below, outside = _block(directory, own, found, self.loose)
@@ -485,6 +489,12 @@ class _Walk:
                     self.levels[-HELD - 1].close()
             else:
                 os.close(held)
+
+    def _mounted(self, directory: bytes) -> frozenset[bytes]:
+        """Return on which names in a directory something is mounted."""
+        if self.tree is None or not self.tree.rules.mounts:
+            return frozenset()
+        return frozenset(path.rpartition(b"/")[2] for path in self.tree.rules.mounts if path.rpartition(b"/")[0] == directory)
 
     def _wanted(self, directory: bytes, names: list[bytes]) -> list[bytes]:
         """Return which of a directory's directories are to be walked."""
@@ -576,8 +586,12 @@ def _block(
     return HEAD.pack(len(directory), len(block)) + directory + block, below, outside
 
 
-def _list(held: int) -> list[tuple[bytes, os.stat_result, bytes]]:
-    """Return name, status and link target of what is in an open directory, sorted; without what vanishes meanwhile."""
+def _list(held: int, mounted: Container[bytes] = ()) -> list[tuple[bytes, os.stat_result, bytes]]:
+    """Return name, status and link target of what is in an open directory, sorted; without what vanishes meanwhile.
+
+    :param mounted: names of mount points. One that cannot even be looked at, such as another user's FUSE mount or one whose server is
+        gone, does not make its neighbours unreadable: it counts as a directory on another file system.
+    """
     found: list[tuple[bytes, os.stat_result, bytes]] = []
     add, encode, is_link = found.append, os.fsencode, stat.S_IFLNK
     with os.scandir(held) as listing:
@@ -589,7 +603,9 @@ def _list(held: int) -> list[tuple[bytes, os.stat_result, bytes]]:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                if error.errno != errno.EINVAL:  # a link that became something else
+                if encode(each.name) in mounted:
+                    add((encode(each.name), UNSEEN_MOUNT, b""))
+                elif error.errno != errno.EINVAL:  # a link that became something else
                     raise
     found.sort(key=_by_name)
     return found

@@ -444,7 +444,7 @@ class Job:
         if scanned.error:
             return []
         absent = [] if self.params["allow_shrink"] else self.left_out.absent(scanned)
-        self.left_out.take(scanned, absent)
+        self.left_out.take(scanned, absent, forget=self.params["allow_shrink"])
         work.warnings += warnings_of(scanned.unit, scanned.skipped, absent, shell_word(scanned.unit.name))
         return [] if self.params["allow_shrink"] else [*scanned.skipped, *absent]
 

@@ -82,14 +82,17 @@ class LeftOut:
         """Read what the last run left out."""
         self.units = read_left_out(self.state / LEFT_OUT)
 
-    def take(self, scanned: Scan, absent: Iterable[bytes]) -> None:
+    def take(self, scanned: Scan, absent: Iterable[bytes], *, forget: bool = False) -> None:
         """Remember what a scan left out.
 
         :param absent: what is not mounted now, and stays remembered.
+        :param forget: the mirror does not keep what was followed before and is not now.
         """
+        once = set() if forget else self._once_followed(scanned)
+        followed = [*scanned.followed, *absent, *(each for each in scanned.skipped if each in once)]
         said = {
             "skipped": [os.fsdecode(each) for each in scanned.skipped],
-            "followed": [os.fsdecode(each) for each in (*scanned.followed, *absent)],
+            "followed": [os.fsdecode(each) for each in followed],
             "excluded": scanned.excluded,
         }
         if any(said.values()):
@@ -99,10 +102,12 @@ class LeftOut:
 
     def absent(self, scanned: Scan) -> list[bytes]:
         """Return where in a unit something was mounted and followed, and now is an empty directory."""
-        if not scanned.unit.rules.follow_mounts:
-            return []
-        once = {os.fsencode(each) for each in self.units.get(scanned.unit.name, {}).get("followed", [])}
-        return [path for path in sorted(once - {*scanned.followed, *scanned.skipped}) if _is_empty(scanned.unit.source, path)]
+        gone = self._once_followed(scanned) - {*scanned.followed, *scanned.skipped}
+        return [path for path in sorted(gone) if _is_empty(scanned.unit.source, path)]
+
+    def _once_followed(self, scanned: Scan) -> set[bytes]:
+        """Return where in a unit something was mounted and followed by an earlier run: the mirror has what was in it."""
+        return {os.fsencode(each) for each in self.units.get(scanned.unit.name, {}).get("followed", [])}
 
     def dump(self) -> str:
         """Return what is to be in the file."""

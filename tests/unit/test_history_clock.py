@@ -191,6 +191,15 @@ def test_nothing_expires_while_the_last_run_is_no_guide(place: target.Target) ->
     assert found.expired((NOW - DAY).timestamp(), 30) == [name(datetime(2026, 1, 5, tzinfo=timezone.utc))]
 
 
+def test_nothing_expires_under_a_clock_of_2099_however_many_runs(place: target.Target) -> None:
+    """Hourly runs under such a clock agree with each other: that is no reason to believe it. It is said in each of them."""
+    far = datetime(2099, 1, 1, tzinfo=timezone.utc)
+    for times in ((NOW - 40 * DAY, NOW - DAY), (NOW - DAY, far - timedelta(hours=2))):
+        found = made(place, *times, now=far)
+        assert found.expired((far - timedelta(hours=1)).timestamp(), 30) == []
+        assert "the clock of this machine says 20990101T000000Z, which cannot be" in found.warnings()[0]
+
+
 # ---- what a run created --------------------------------------------------------------------------------------------------------
 
 
@@ -294,7 +303,8 @@ def test_a_run_with_a_wrong_clock_hides_nothing(empty_world: BackupWorld, tmp_pa
     for number, (since, text) in enumerate(
         [(now, "4"), (names[2], "3"), (times[1], "3"), (times[0], "2"), (names[1], "2"), (names[0], "1")]
     ):
-        world.restore("a", to=str(tmp_path / f"out{number}"), **{"from": since})
+        result = world.restore("a", to=str(tmp_path / f"out{number}"), **{"from": since})
+        assert not result.get("warnings"), since
         assert (tmp_path / f"out{number}/f").read_text() == text, since
     assert not [each for each in world.sync()["warnings"] if "cannot be" in each]
 

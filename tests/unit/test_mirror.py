@@ -25,6 +25,8 @@ import mirroring
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils import contents, mirror, spread, target
 from ansible_collections.homelab.repoman.plugins.module_utils import scan as scanning
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
+from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import GitDirectory, kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import passing
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_verify import verify
@@ -1024,7 +1026,7 @@ def test_unreadable_directory_of_a_repository(nobodys: Place, unprivileged: Call
         shut.chmod(0)
         for full in (False, True):
             outcome = nobodys.sync(full=full)["work"]
-            failed(outcome, f"{shut}' cannot be read: Permission denied.", f"As its mirror has it stays {unit}/.git.")
+            failed(outcome, f"{shut}' cannot be read: Permission denied.", f"The mirror keeps {unit}/.git as it was.")
             assert (nobodys.target / "work/later").exists()
             assert entries(nobodys.target / "work/.git") == mirrored
             assert git_problems(nobodys.target / "work") == ""
@@ -1071,7 +1073,7 @@ def test_unreadable_directory_of_a_new_repository(nobodys: Place, unprivileged: 
         shut.chmod(0)
         failed(nobodys.sync()["work"], f"{shut}' cannot be read: Permission denied.")
         assert all((nobodys.target / "work/new/.git/objects" / each.name / next(each.iterdir()).name).exists() for each in others)
-        failed(nobodys.sync(full=True)["work"], f"As its mirror has it stays {unit}/.git.")
+        failed(nobodys.sync(full=True)["work"], f"The mirror keeps {unit}/.git as it was.")
         shut.chmod(0o755)
         nobodys.settled()
         again(nobodys)
@@ -1100,7 +1102,7 @@ def test_unreadable_directory_of_a_mercurial_repository(nobodys: Place, unprivil
         hg(unit, "commit", "-q", "-A", "-m", "two")
         shut.chmod(0)
         for full in (False, True):
-            failed(nobodys.sync(full=full)["work"], f"As its mirror has it stays {unit}/.hg.")
+            failed(nobodys.sync(full=full)["work"], f"The mirror keeps {unit}/.hg as it was.")
             assert (nobodys.target / "work/two").exists()
             assert entries(nobodys.target / "work/.hg") == mirrored
         shut.chmod(0o755)
@@ -1440,3 +1442,11 @@ def test_symbolic_references_that_name_one_another() -> None:
     git_directory.staged = {path: (entry._replace(path=path), text) for path, text in texts.items()}
     git_directory.staged[b"packed-refs"] = (entry._replace(path=b"packed-refs"), b"1" * 40 + b" refs/heads/packed\n")
     assert git_directory._dangling() == lost.keys()
+
+
+@pytest.mark.parametrize("name", ["odd\udcff", "a\nb", "e\x1b[31m", "x\u202e"])
+def test_names_are_shown_as_they_are_typed(name: str) -> None:
+    """A unit's name of any bytes is escaped in the whole message."""
+    found = mirror.incomplete(Unit(name, "/repos/x"), [RepomanError("x.")], [])
+    assert found.message == f"x. All else of {shown(os.fsencode(name))} was mirrored."
+    assert found.message.isprintable()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 from contextlib import contextmanager
@@ -173,6 +174,72 @@ def test_a_followed_mount_that_is_absent_keeps_its_mirror(world: BackupWorld) ->
     assert names(world) == {"file", "data"}
     assert len(world.kept()) == 5
     assert world.sync(follow_mounts=True)["warnings"] == []
+
+
+@needs_root
+def test_a_mount_that_was_followed_once_keeps_its_mirror(world: BackupWorld) -> None:
+    """It was followed for one run; then it is left out, then it is gone: no run without ``allow_shrink`` takes that for a removal."""
+    with tmpfs(world.repos / "big/data"):
+        world.write("big/data/x")
+        world.sync(init=True, allow_local=True, follow_mounts=True)
+        before = names(world)
+        assert "data/x" in before
+        for _again in range(2):
+            world.sync()
+            assert names(world) == before
+    for full in (False, True):
+        assert any("is it mounted?" in each for each in world.sync(full=full)["warnings"])
+        assert names(world) == before
+    with tmpfs(world.repos / "big/data"):
+        world.sync(names=["big"], allow_shrink=True)
+        assert names(world) == {"file", "data"}
+    assert world.sync()["warnings"] == []
+
+
+@contextmanager
+def dead_fuse(place: Path, owner: int) -> Iterator[None]:
+    """Mount a FUSE file system of ``owner`` whose server is gone, or would be: nobody else may even look at it."""
+    place.mkdir(exist_ok=True)
+    server = os.open("/dev/fuse", os.O_RDWR)
+    libc = ctypes.CDLL(None, use_errno=True)
+    options = f"fd={server},rootmode=40000,user_id={owner},group_id={owner}".encode()
+    if libc.mount(b"dead", os.fsencode(place), b"fuse", 0, options):
+        os.close(server)
+        pytest.skip(f"needs FUSE: {os.strerror(ctypes.get_errno())}")
+    if owner == os.geteuid():
+        os.close(server)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+        if owner != os.geteuid():
+            os.close(server)
+
+
+@needs_root
+@pytest.mark.parametrize("owner", [65534, os.geteuid()], ids=["another user's", "without a server"])
+def test_a_mount_that_cannot_be_looked_at_is_named_and_the_rest_mirrored(world: BackupWorld, owner: int) -> None:
+    """It is left out like any other mount; followed, it is the one thing that fails."""
+    world.write("big/after", "1\n")
+    with dead_fuse(world.repos / "big/data", owner):
+        for number, full in enumerate((False, True, False)):
+            world.write("big/file", f"{number}\n")
+            result = world.sync(full=full) if number else world.init()
+            assert actions(result) == {"big": "synced"}
+            assert any(f"{world.repos}/big/data is another file system" in each for each in result["warnings"])
+            assert (world.backup / "big/file").read_text() == f"{number}\n"
+            assert names(world) == {"file", "after", "data"}
+        assert actions(world.sync()) == {"big": "unchanged"}
+        assert actions(world.sync(full=True)) == {"big": "unchanged"}
+        assert actions(world.sync(verify=True)) == {"big": "same"}
+        world.write("big/file", "followed\n")
+        result = world.sync(follow_mounts=True)
+        assert actions(result) == {"big": "failed"}
+        assert f"{world.repos}/big/data" in str(result)
+        assert (world.backup / "big/file").read_text() == "followed\n"
+    world.write("big/data/x")
+    world.sync()
+    assert names(world) == {"file", "after", "data", "data/x"}
 
 
 @needs_root

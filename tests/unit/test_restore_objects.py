@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -187,3 +188,28 @@ def test_a_source_that_cannot_be_written(world: BackupWorld) -> None:
     world.restore("isurus", objects=True)
     assert fsck(repository) == 0
     assert set(actions(world.sync()).values()) <= {"synced", "unchanged"}
+
+
+def test_objects_that_cannot_be_read(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """The repository is named, and the hint finds what is in the way."""
+    world = BackupWorld(short_dir)
+    world.git("isurus")
+    for path in [short_dir, *short_dir.rglob("*")]:
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+
+    def first() -> None:
+        world.init()
+
+    assert unprivileged(first) == "None"
+    directory = objects(world.repos / "isurus")[0].parent
+    directory.chmod(0)
+
+    def work() -> None:
+        with pytest.raises(RepomanError) as caught:
+            world.restore("isurus", objects=True)
+        message, hint = caught.value.message, caught.value.hints[0]
+        assert message.startswith(f"{world.repos}/isurus/.git cannot be read: Permission denied")
+        found = subprocess.run(["sh", "-c", hint], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False, text=True).stdout
+        assert found.splitlines() == [str(directory)]
+
+    assert unprivileged(work) == "None"

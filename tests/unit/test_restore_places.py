@@ -529,6 +529,6 @@ def test_the_root_directory_is_no_destination(empty_world: BackupWorld, more: di
     empty_world.init()
     before = sorted(os.listdir("/"))
     for to in ("/", "//", "/tmp/.."):
-        with pytest.raises(ConflictError, match="^/+ holds everything"):
+        with pytest.raises(ConflictError, match=r"^/+ holds everything"):
             empty_world.restore("plain", to=to, overwrite=True, **more)
     assert sorted(os.listdir("/")) == before
