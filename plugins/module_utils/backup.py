@@ -187,7 +187,7 @@ def of(params: dict[str, Any], predicting: bool = False) -> Backup:
 def units(repos_root: str) -> list[Unit]:
     """Return all that is backed up: each directory in ``repos_root``, and what else is in it as one more.
 
-    A link is no directory, wherever it points: it is copied as the link it is. The ``lost+found`` that mkfs makes is nobody's.
+    A symbolic link is copied as a link, wherever it points. The ``lost+found`` that mkfs creates is skipped.
     """
     found: list[Unit] = []
     loose = False
@@ -247,7 +247,7 @@ def shown(path: bytes) -> str:
 
 
 def spellings(path: bytes) -> set[str]:
-    """Return how a name that is not UTF-8, or cannot be printed, may be given: as the command passes it, and as it is shown."""
+    """Return the accepted spellings of a name that is not UTF-8 or not printable: as the command passes it, and as messages show it."""
     return {shown(path), escape_path(path)}
 
 

@@ -26,7 +26,7 @@ def open_below(top: int, path: bytes, flags: int) -> int:
 
     :param flags: with ``O_DIRECTORY`` and ``O_NOFOLLOW``.
     :raises FileNotFoundError: it is not there.
-    :raises NotADirectoryError: a part of the path is no directory (or a link).
+    :raises NotADirectoryError: a part of the path is not a directory (or is a link).
     """
     if b"/" in path and _syscall is not None:
         how = _HOW.pack(flags, 0, _NO_LINKS)

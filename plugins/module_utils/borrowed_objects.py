@@ -25,7 +25,7 @@ DEPTH = 5
 """How deep git itself follows alternates."""
 PLACES = 100
 FILES = 1 << 20
-"""So many files at most are looked at."""
+"""Maximum number of files to check."""
 LIST_BYTES = 1 << 20
 LINKS = 40
 _PART = re.compile(rb"[0-9a-f]{2}|pack|info")
@@ -78,7 +78,7 @@ def check_borrowed(objects: bytes, lines: list[bytes], root: bytes) -> list[byte
 
 
 def check_own(objects: bytes, root: bytes) -> None:
-    """Look at a repository's own object directory, which may hold files and directories only, if git is to read it where it is.
+    """Check a repository's own object directory: it may contain only files and directories if git reads it in place.
 
     :raises BorrowedError: there is something else in it.
     """
@@ -98,7 +98,7 @@ def _check_count(lines: list[bytes]) -> None:
 
 
 def _too_many() -> BorrowedError:
-    return BorrowedError(f"it borrows objects from more than {PLACES} places, or one from another more than {DEPTH} times in a row")
+    return BorrowedError(f"it borrows objects from more than {PLACES} places, or through a chain of more than {DEPTH} alternates")
 
 
 def parse_alternates(data: bytes) -> list[bytes]:
@@ -128,7 +128,7 @@ def _open_root(root: bytes) -> Iterator[int]:
 
 
 def _place(objects: bytes, line: bytes, root: bytes, root_fd: int) -> bytes:
-    """Return the path below the root that a line names, its links resolved; no part of it that is outside is looked at.
+    """Resolve the path in a line to a path below the root; nothing outside the root is accessed.
 
     :raises OutsideError: it leads outside.
     """
@@ -151,7 +151,7 @@ def _place(objects: bytes, line: bytes, root: bytes, root_fd: int) -> bytes:
             continue
         followed += 1
         if followed > LINKS:
-            raise BorrowedError(f"{shown(line)}, from where it borrows objects, has more than {LINKS} links on its way")
+            raise BorrowedError(f"{shown(line)}, from which it borrows objects, has more than {LINKS} symbolic links on its path")
         if target.startswith(b"/"):
             parts, left = [], left + _steps(target, roots, line)
         else:
@@ -184,7 +184,7 @@ def _link_at(root_fd: int, parent: bytes, name: bytes) -> bytes | None:
 
 
 def _open_inside(root_fd: int, path: bytes) -> int | None:
-    """Open a directory below the root, following no link; None if there is none."""
+    """Open a directory below the root without following links; None if it does not exist."""
     held = os.dup(root_fd)
     for part in path.split(b"/") if path else [b"."]:
         try:
@@ -197,7 +197,7 @@ def _open_inside(root_fd: int, path: bytes) -> int | None:
     return held
 
 
-def _look(fd: int, where: bytes, budget: int, whose: str = "from where it borrows objects") -> int:
+def _look(fd: int, where: bytes, budget: int, whose: str = "from which it borrows objects") -> int:
     """Look at what git reads in an object directory; return how many files may still be looked at."""
     with os.scandir(fd) as listing:
         parts = [each for each in map(os.fsencode, (entry.name for entry in listing)) if _PART.fullmatch(each)]
@@ -212,7 +212,7 @@ def _look(fd: int, where: bytes, budget: int, whose: str = "from where it borrow
                 for each in listing:
                     budget -= 1
                     if budget < 0:
-                        raise BorrowedError(f"{shown(where)}, {whose}, holds too much")
+                        raise BorrowedError(f"{shown(where)}, {whose}, holds too many files")
                     if not each.is_file(follow_symlinks=False) and not each.is_dir(follow_symlinks=False):
                         raise BorrowedError(
                             f"{shown(os.path.join(path, os.fsencode(each.name)))}, {whose}, is neither a file nor a directory"

@@ -4,7 +4,7 @@
 
 """Compare and copy the contents of open files.
 
-Everything is bounded by the size a file had when it was looked at: a file that grows meanwhile is not read any further. Holes are
+Every read is bounded by the size from the first stat: data appended later is not read. Holes are
 neither read nor written, so a sparse file costs what its data costs, whatever its size.
 """
 
@@ -39,7 +39,7 @@ class Judge(Protocol):
         """Take in the next bytes."""
 
     def hole(self, size: int) -> None:
-        """Take in so many zeros that are a hole."""
+        """Add a hole of ``size`` zeros."""
 
 
 def data_size(found: os.stat_result) -> int:
@@ -77,8 +77,8 @@ def same_contents(one: int, other: int, path: bytes) -> bool:
 def equal(source: int, mirrored: int, size: int, judge: Judge | None = None, progress: Callable[[], object] = lambda: None) -> bool:
     """Tell whether two open files have the same contents.
 
-    :param size: of the source's file; not more of it is read.
-    :param judge: takes in the contents as far as they are the same.
+    :param size: size of the source file; nothing after it is read.
+    :param judge: receives the contents up to the first difference.
     :param progress: is called now and then.
     :raises SourceReadError: the source's file cannot be read. If the mirror's cannot, it is not the same.
     """
@@ -114,7 +114,7 @@ def equal(source: int, mirrored: int, size: int, judge: Judge | None = None, pro
 
 
 def transfer(source: int, out: int, found: os.stat_result, judge: Judge | None, progress: Callable[[], object]) -> int:
-    """Copy contents, with holes where the source has them, up to the size that the file had when it was looked at.
+    """Copy contents, including holes, up to the size from the first stat.
 
     :param judge: takes in the contents; once it knows that they are damaged, no more is copied.
     :param progress: is called now and then.
@@ -201,7 +201,7 @@ def _check_holes(out: int, size: int) -> None:
         return
     space = os.fstatvfs(out)
     if space.f_bavail * space.f_frsize < size:
-        raise OSError(errno.EFBIG, "it has holes, which the target cannot have, and there is not the space to fill them")
+        raise OSError(errno.EFBIG, "the target does not support sparse files, and has no space to store the holes as data")
 
 
 def _next_data(file: int, at: int, size: int) -> int:
@@ -217,7 +217,7 @@ def _next_data(file: int, at: int, size: int) -> int:
 
 
 def _next_hole(file: int, at: int, size: int) -> int:
-    """Return where the next hole begins; ``size`` if only data follows."""
+    """Return the offset of the next hole; ``size`` if only data follows."""
     try:
         return min(os.lseek(file, at, os.SEEK_HOLE), size)
     except OSError as error:
@@ -234,7 +234,7 @@ def _read_source(file: int, length: int, at: int) -> bytes:
 
 
 def _read_at(file: int, length: int, at: int) -> bytes:
-    """Read so many bytes, fewer only at the end."""
+    """Read exactly this number of bytes, or fewer at the end of the file."""
     data = os.pread(file, length, at)
     while data and len(data) < length and (more := os.pread(file, length - len(data), at + len(data))):
         data += more

@@ -45,8 +45,8 @@ ATTEMPTS = 3
 NAME_MAX = 255
 LEASE_SECONDS = 2.0
 """How long a file on which a program has a lease is waited for."""
-NO_OWNERS = "owners cannot be kept on the target"
-NO_XATTRS = "extended attributes or access lists cannot be kept on the target"
+NO_OWNERS = "the target cannot store owners"
+NO_XATTRS = "the target cannot store extended attributes or access control lists"
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -86,7 +86,7 @@ class DamagedFileError(MirrorError):
 
 
 class Check(Protocol):
-    """Judges the contents of one file while they are copied; made anew for each attempt."""
+    """Checks the contents of one file during the copy; each attempt has its own instance."""
 
     def update(self, chunk: bytes) -> None:
         """Take in the next bytes.
@@ -95,7 +95,7 @@ class Check(Protocol):
         """
 
     def hole(self, size: int) -> None:
-        """Take in so many zeros that are a hole in the file.
+        """Add a hole of ``size`` zeros.
 
         :raises UnsoundError: there should be none.
         """
@@ -417,16 +417,16 @@ class Copier:
             except OSError as error:
                 if error.errno in _GONE:
                     return None
-                # Somebody has a lease on the file, and has just been asked to give it up.
+                # Another process has a lease on the file; the kernel has just asked it to release it.
                 if error.errno != errno.EWOULDBLOCK or time.monotonic() > until:
                     raise UnreadableError(os.path.join(self.source_path, path), error) from error
                 time.sleep(0.02)
 
     def _located(self, error: OSError, path: bytes) -> Exception:
-        """Return an error of the target that says what could not be written; one that is about this entry alone is told apart."""
+        """Return a write error of the target that names the path; an error of this entry alone has its own class."""
         place = os.path.join(self.top_path, path)
         if error.errno in _ENTRY_ALONE:
-            return UnwritableError(f"{shortened(place)} cannot be written: {error.strerror}. The target cannot have such a file.")
+            return UnwritableError(f"{shortened(place)} cannot be written: {error.strerror}. The target does not support such a file.")
         error.filename, error.filename2 = os.fsdecode(place), None
         return error
 
@@ -522,7 +522,7 @@ class Copier:
             os.close(mirrored)
 
     def _create(self, name: bytes, uid: int, mode: int, held: int) -> int:
-        """Make a file, and open it to be written; nobody else can open it until it has its owner."""
+        """Create a file and open it for writing; it is private until its owner is set."""
         mode = stat.S_IMODE(mode) & 0o777 if uid == self._uid else 0o600
         try:
             return os.open(name, _CREATE, mode, dir_fd=held)
@@ -550,7 +550,7 @@ class Copier:
         except OSError as error:
             if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}:
                 raise self._located(error, entry.path) from error
-            self.note("symbolic links cannot be made on the target")
+            self.note("the target cannot store symbolic links")
             return
         self._finish(temporary, entry, old)
 
@@ -786,7 +786,7 @@ class Copier:
             os.utime(name, ns=(mtime, mtime), dir_fd=held, follow_symlinks=False)
 
     def _extended_of(self, entry: Entry, out: int | bytes) -> None:
-        """Give something of the mirror the extended attributes and access lists of its source, unless that is another kind of thing by now."""
+        """Copy extended attributes and access control lists to an entry of the mirror, unless the type of its source has changed."""
         parent, name = split(entry.path) if entry.path else (b"", b".")
         with suppress(FileNotFoundError, NotADirectoryError), self.source_directory(parent) as there:
             if stat.S_IFMT(os.stat(name, dir_fd=there, follow_symlinks=False).st_mode) == stat.S_IFMT(entry.mode):
@@ -816,7 +816,7 @@ class Copier:
         """Return the mode for something that has been given an owner; without set-user-ID and set-group-ID if it is not the right one.
 
         :param uid: the owner it was given, -1 if it still has the one it was made with.
-        :param gid: the group likewise.
+        :param gid: the new group.
         """
         mode = stat.S_IMODE(mode)
         if stat.S_ISDIR(made.st_mode):
@@ -824,7 +824,7 @@ class Copier:
         owner = (made.st_uid if uid == -1 else uid, made.st_gid if gid == -1 else gid)
         safe = safe_mode(mode, (wanted_uid, wanted_gid), owner)
         if safe != mode:
-            self.note("set-user-ID and set-group-ID bits of files whose owner cannot be kept are left out")
+            self.note("set-user-ID and set-group-ID bits were removed from files whose owner the target cannot store")
         return safe
 
     def _chmod(self, chmod: Callable[[], None]) -> None:
@@ -834,7 +834,7 @@ class Copier:
         except OSError as error:
             if error.errno not in _CANNOT_KEEP:
                 raise
-            self.note("modes cannot be kept on the target")
+            self.note("the target cannot store file modes")
 
     def _owner(self, made: os.stat_result, uid: int, gid: int) -> tuple[int, int]:
         """Return what is to be changed of a thing's owner, -1 for what is right or not ours to change."""
@@ -849,7 +849,7 @@ class Copier:
         return new_uid, new_gid
 
     def _give(self, chown: Callable[[], None]) -> bool:
-        """Change an owner, where the target lets us: a server may squash root; tell whether it did."""
+        """Try to change an owner and return whether it worked: an NFS server may squash root."""
         try:
             chown()
         except OSError as error:

@@ -54,7 +54,7 @@ class DirectoryCursor:
 
         :param make: make what is missing, with this mode.
         :raises FileNotFoundError: it is not there.
-        :raises NotADirectoryError: a part of the path is no directory, or a link.
+        :raises NotADirectoryError: a part of the path is a link, or not a directory.
         """
         parts = path.split(b"/") if path else []
         depth = 0
@@ -109,7 +109,7 @@ def walk_beneath(
 ) -> Iterator[tuple[bytes, os.stat_result]]:
     """Yield path and status of everything below an open directory, following no link, directories before what they hold.
 
-    What vanishes meanwhile is left out.
+    Entries that vanish during the call are skipped.
 
     :param unreadable: takes the directories that cannot be read, with the reason; without it that is an error.
     :param enters: says whether to look into a directory.
@@ -139,7 +139,7 @@ def walk_beneath(
 
 
 def scan_fd(directory_fd: int) -> Iterable[tuple[bytes, os.stat_result]]:
-    """Yield name and status of what is in an open directory, sorted; without what vanishes meanwhile."""
+    """Yield name and status of each entry of an open directory, sorted; entries that vanish are skipped."""
     list_fd = os.open(b".", LIST, dir_fd=directory_fd)
     try:
         for name in sorted(map(os.fsencode, os.listdir(list_fd))):

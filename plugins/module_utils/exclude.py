@@ -78,11 +78,11 @@ class Patterns:
         return bool(self.rules)
 
     def match(self, directory: bytes, name: bytes, is_directory: bool) -> bool:
-        """Tell whether something is excluded by itself, whatever is true of the directories above it; see :meth:`decide`."""
+        """Return whether the path itself matches, regardless of its parent directories; see :meth:`decide`."""
         return bool(self.decide(directory, name, is_directory))
 
     def decide(self, directory: bytes, name: bytes, is_directory: bool) -> bool | None:
-        """Tell whether something is excluded by itself, or included again; None if no pattern matches it.
+        """Return whether the path itself is excluded or included again; None if no pattern matches.
 
         :param directory: the one it is in, relative to what the patterns are relative to; empty for that itself.
         """
@@ -103,7 +103,7 @@ class Patterns:
         return None
 
     def match_path(self, path: bytes, is_directory: bool) -> bool:
-        """Tell whether a path is excluded by itself or because a directory above it is."""
+        """Return whether a path or one of its parent directories is excluded."""
         parts = path.split(b"/")
         last = len(parts) - 1
         return any(self.match(b"/".join(parts[:at]), part, at < last or is_directory) for at, part in enumerate(parts))
@@ -116,7 +116,7 @@ def compiled(patterns: tuple[str, ...]) -> Patterns:
 
 
 def _union(rules: Iterable[Rule]) -> re.Pattern[bytes] | None:
-    """Return what matches where one of some rules does; None if there are none."""
+    """Return one expression that matches if any rule does; None if there are no rules."""
     parts = [b"(?:" + rule.regex.pattern + b")" for rule in rules]
     return re.compile(b"|".join(parts)) if parts else None
 
@@ -188,7 +188,7 @@ def _literal(byte: int) -> str:
 
 
 def _bracket(pattern: bytes, at: int) -> tuple[str, int]:
-    """Return the set of bytes that begins after a ``[``, and where it ends."""
+    """Parse the set of bytes after a ``[``; return the set and its end."""
     negated = pattern[at : at + 1] in (b"!", b"^")
     at += negated
     members: set[int] = set()
@@ -227,7 +227,7 @@ def _bracket(pattern: bytes, at: int) -> tuple[str, int]:
 
 
 def _escaped(pattern: bytes, at: int) -> tuple[int, int]:
-    """Return the byte that stands in a bracket, with a backslash before it or without, and where it ends."""
+    """Parse one byte in a bracket, possibly escaped by a backslash; return the byte and its end."""
     if pattern[at : at + 1] == b"\\":
         at += 1
     if at >= len(pattern):

@@ -135,7 +135,7 @@ def _common(own: bytes, stores: Mapping[bytes, str]) -> bytes | None:
 
 
 def _in_index(top_fd: int, own: bytes, common: bytes, inner: bytes, scratch: str, account: tuple[int, int] | None) -> bool:
-    """Ask git whether an index has something in a directory; git is given copies of ours.
+    """Ask git whether an index has entries in a directory; git works on private copies.
 
     :param own: git directory with the index.
     :param common: git directory with the configuration.

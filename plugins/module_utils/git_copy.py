@@ -4,7 +4,7 @@
 
 """Copy a git directory's object files to its mirror; damaged ones never replace what the mirror has.
 
-Each file is checked while it is copied. What does not pass is copied only into a mirror that has nothing of the repository yet, where
+Each file is checked while it is copied. A file that fails is copied only into a mirror that has nothing of the repository yet, where
 a damaged store is better than none.
 """
 
@@ -21,20 +21,20 @@ from ansible_collections.homelab.repoman.plugins.module_utils.git_objects import
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError
 
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-SOUND = "the mirror keeps the sound one"
-SAME = "the mirror has the same"
-OTHER = "the mirror keeps another one, which is damaged too"
-ABSENT = "the mirror does not have it"
-AS_IS = "it was mirrored as it is"
-STAYS = "the mirror keeps the one it has"
-MADE = "the mirror has one made from the pack"
+SOUND = "the mirror keeps its sound copy"
+SAME = "the mirror's copy is damaged too"
+OTHER = "the mirror keeps its own copy, which is damaged too"
+ABSENT = "the mirror has no copy"
+AS_IS = "it was mirrored unchanged"
+STAYS = "the mirror keeps its copy"
+MADE = "the mirror has one rebuilt from the pack"
 
 
 @dataclass(frozen=True)
 class Damage:
     """Something damaged in a source.
 
-    :param path: relative to the unit; empty for an object of which there is no file.
+    :param path: relative to the unit; empty for an object without a file.
     :param what: what it is: ``object 1234…``, ``pack``, …
     :param reason: what is wrong with it.
     :param mirror: what the mirror has instead.
@@ -54,7 +54,7 @@ class Damage:
 
     @property
     def is_object(self) -> bool:
-        """Tell whether it is an object or a pack: damage of these is what all else comes from."""
+        """Return whether it is an object or a pack: damage of these causes all other damage."""
         return self.what.startswith(("object", "pack"))
 
     def __str__(self) -> str:
@@ -118,7 +118,7 @@ class ObjectCopy:
         """Git does not look at them, so they are files like any others."""
 
     def run(self) -> bool:
-        """Copy; return False if a file vanished meanwhile."""
+        """Copy; return False if a file vanished during the copy."""
         store, copier = self.store, self.copier
         objects = store.prefix + b"objects"
         store.ensure_directory(objects)
@@ -172,7 +172,7 @@ class ObjectCopy:
             self.copier.each(self._bring, list(paths))
 
     def _make_indexes(self) -> None:
-        """Make the indexes of sound packs anew that the source has only damaged and the mirror has not."""
+        """Rebuild the index of each sound pack if the source's index is damaged and the mirror has none."""
         for path, found in list(self.store.damage.items()):
             pack = os.path.splitext(path)[0] + b".pack"
             if found.entry is None or not path.endswith(b".idx") or found.mirror != ABSENT or pack not in self.store.objects:
@@ -258,7 +258,7 @@ class ObjectCopy:
         return False
 
     def _recorded(self, inner: bytes) -> bytes | None:
-        """Return the hash of a pack in the mirror, or the one that a pack's index in the source records; None if there is none."""
+        """Return the hash of a pack in the mirror, or the hash recorded in its index in the source; None if neither exists."""
         path = self.store.prefix + inner
         if path.endswith(b".idx"):
             return recorded_hash(self.copier.source, path, DIGESTS[self.algorithm])
@@ -271,7 +271,7 @@ class ObjectCopy:
 
 
 def recorded_hash(top: int, path: bytes, size: int) -> bytes | None:
-    """Return the hash at the end of a pack, or the hash of its pack that an index has before its own; None if it cannot be had.
+    """Return the hash at the end of a pack, or the pack hash recorded in an index; None if it cannot be read.
 
     :param top: open directory that the path is relative to.
     :param size: of a hash.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The environment in which git reads no configuration but that of its git directory, fetches nothing, asks nobody and starts nothing."""
+"""An environment for git: only the git directory's own configuration, no network, no prompts, no helper programs."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ HARDENING = {
 
 
 def hardened_git_environment(path: str, home: str = "/nonexistent", **more: str) -> dict[str, str]:
-    """Return the environment of a git that is let near a repository which nobody vouches for.
+    """Return the environment for git on an untrusted repository.
 
     :param path: where commands are looked for.
-    :param home: the account's; by default none, so that nothing of it is read.
+    :param home: home directory of the account; by default a path that does not exist.
     :param more: what is set beside, such as ``GIT_DIR``.
     """
     return {"XDG_CONFIG_HOME": "/nonexistent", "PATH": path, "HOME": home, **HARDENING, **more}

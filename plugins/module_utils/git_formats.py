@@ -4,7 +4,7 @@
 
 """The format of a git repository, and whether the git of this host knows it.
 
-A container can have a newer git than its host. What the host's git does not know is not damaged: it cannot be proven here.
+A container can have a newer git than its host. A format that the host's git does not know is not damage; the repository just cannot be verified here.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def read_format(config: bytes) -> dict[str, str] | None:
 
 @lru_cache(maxsize=256)
 def ask_git(version: str, extensions: tuple[tuple[str, str], ...]) -> str:
-    """Return what git says of a repository of this format, in a directory of ours; nothing if it knows it."""
+    """Return git's error for an empty repository of this format; an empty string if git supports it."""
     with tempfile.TemporaryDirectory(prefix="repoman-format-") as directory:
         for name in ("refs/heads", "objects", "reftable"):
             os.makedirs(os.path.join(directory, name))
@@ -130,7 +130,7 @@ def git_version() -> str:
 
 
 def is_index(inner: bytes) -> bool:
-    """Tell whether a path in a git directory is one of an index, or of the part that a split one shares."""
+    """Return whether a path in a git directory is an index or the shared part of a split index."""
     name = inner.rpartition(b"/")[2]
     return name == b"index" or name.startswith(b"sharedindex.")
 
@@ -140,7 +140,7 @@ def add_index_hash(path: bytes, object_format: str) -> None:
 
     git since 2.40 can leave it out (``index.skipHash``, ``feature.manyFiles``), which an older one calls corrupt.
 
-    :param path: of a copy of ours.
+    :param path: path of a private copy.
     """
     digest = hashlib.sha256() if object_format == "sha256" else hashlib.sha1(usedforsecurity=False)
     with open(path, "r+b") as file:

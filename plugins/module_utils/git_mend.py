@@ -32,7 +32,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 1 << 20
 FEW = 50
-"""So many objects at most, and no more than half of it, are taken out of a pack of the mirror; for more the whole pack is put into the source."""
+"""Up to this number of objects, and at most half of the pack, is extracted from a pack of the mirror; beyond that the whole pack is copied."""
 MISSING = "it is missing"
 
 
@@ -41,7 +41,7 @@ class Mend:
     """One file to be put into the source.
 
     :param path: relative to the unit.
-    :param reason: why: ``it is missing``, or what is wrong with the file that is there.
+    :param reason: ``it is missing``, or a description of the damage.
     :param replaces: there is a damaged file, which is moved to the directory for what is saved.
     :param packed: the mirror has the object in a pack.
     """
@@ -58,7 +58,7 @@ class MendPlan:
 
     :param store: the git directory, relative to the unit.
     :param mends: files to be put into the source, in this order.
-    :param left: what is damaged in the source and cannot be mended from the mirror: path, relative to the unit, and what is wrong.
+    :param left: damage that the mirror cannot repair: path relative to the unit, and reason.
     """
 
     store: bytes
@@ -99,7 +99,7 @@ def _object_name(inner: bytes) -> str:
 
 
 def _plan_packs(plan: MendPlan, ours: ObjectStore, theirs: ObjectStore) -> None:
-    """Plan for packs, each before its index: those of ours that are damaged or lack a part, and those with objects that we lack."""
+    """Plan the packs, each before its index: damaged or incomplete packs of the source, and packs with objects that the source lacks."""
     for stem in theirs.packs():
         parts = [stem + b".pack", stem + b".idx"]
         wrong = {part: ours.damaged.get(part, MISSING) for part in parts if part in ours.damaged or part not in ours.files}
@@ -141,8 +141,8 @@ def apply_mend(
 
     :param saved: directory that damaged files are moved to, under their paths in the unit; it is made when it is needed.
     :param scratch: local directory, ours alone, for git (only used where an object is taken out of a pack).
-    :param account: uid and gid that git runs as, where the run is root's.
-    :raises RepomanError: the mirror's file is not sound any more, or something in the source is in the way. What was yielded stays.
+    :param account: uid and gid for git if repoman runs as root.
+    :raises RepomanError: the mirror's file is damaged, or the path in the source is taken. Repairs already yielded stay.
     :raises OSError: the source cannot be written.
     """
     with ObjectStore(source, plan.store) as ours, ObjectStore(mirror, plan.store) as theirs:
@@ -160,7 +160,7 @@ def apply_mend(
 
 @contextmanager
 def _git_over(store: ObjectStore, scratch: str, account: tuple[int, int] | None) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
-    """Make a git directory of ours over a store's objects; return the environment, and what starts a process as the account."""
+    """Create a private git directory for the objects of a store; return its environment and a function that starts processes as the account."""
     place = os.path.join(scratch, f"mend.{os.getpid()}")
     os.makedirs(os.path.join(place, "refs"))
     try:
@@ -219,7 +219,7 @@ def _write_checked(out: int, inner: bytes, pieces: Iterator[bytes], check: Check
     except UnsoundError as error:
         reason = str(error)
     if reason:
-        raise RepomanError(f"the mirror's {kind_name(inner)} is not sound: {reason}; it was not put back.", "run it again")
+        raise RepomanError(f"the mirror's {kind_name(inner)} is damaged: {reason}; it was not restored.", "run the command again")
 
 
 def _open_parent(store: int, parent: bytes, owner: os.stat_result) -> int:
@@ -246,13 +246,13 @@ def _open_parent(store: int, parent: bytes, owner: os.stat_result) -> int:
 
 
 def _save(directory: int, name: bytes, saved: bytes, path: bytes) -> None:
-    """Move a damaged file away; nothing if there is none. Across file systems it is copied, and replaced by what comes."""
+    """Move a damaged file away, if it exists. Across file systems it is copied, and replaced later."""
     try:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return
     if stat.S_ISDIR(found.st_mode):
-        raise RepomanError(f"{shown(path)} is a directory, so no object can be put there.", "look at it, and move it away")
+        raise RepomanError(f"{shown(path)} is a directory, so the object cannot be written there.", "look at it, then move it away")
     place = os.path.join(saved, path)
     os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
     number = 0

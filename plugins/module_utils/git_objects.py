@@ -40,8 +40,8 @@ _HOLE = 64 << 10
 
 DIGESTS = {"sha1": 20, "sha256": 32}
 EMPTY = "it is empty"
-CUT_OFF = "it is cut off"
-CANNOT_INFLATE = "it cannot be inflated"
+CUT_OFF = "it is truncated"
+CANNOT_INFLATE = "it cannot be decompressed"
 NOT_ITS_NAME = "its contents do not match its name"
 NOT_ITS_CHECKSUM = "its contents do not match the checksum at its end"
 OTHER_PACK = "it belongs to another pack"
@@ -65,7 +65,7 @@ class LooseCheck:
         """Take in the next bytes of the file."""
         self.empty = False
         if self.inflate.eof:
-            raise UnsoundError("something follows its end")
+            raise UnsoundError("it has trailing data")
         while chunk:
             try:
                 data = self.inflate.decompress(chunk, _PIECE)
@@ -74,7 +74,7 @@ class LooseCheck:
             self._take(data)
             chunk = self.inflate.unconsumed_tail
         if self.inflate.unused_data:
-            raise UnsoundError("something follows its end")
+            raise UnsoundError("it has trailing data")
 
     def _take(self, data: bytes) -> None:
         self.hash.update(data)
@@ -119,10 +119,10 @@ class TrailerCheck:
     """Compares what a file holds with the hash at its end.
 
     :param algorithm: of the hash.
-    :param magic: the file's first bytes; none where they vary.
-    :param named: the hash that is part of the file's name and must be that at its end, in hex; nothing where there is none.
-    :param pack: tells the hash of the pack that a file belongs to, once it is asked for; None if that is not known, or there is none.
-    :param recorded_at: where the file has that hash: in its header, or None just before the hash at its end.
+    :param magic: first bytes of the file; empty if they vary.
+    :param named: hex hash in the file's name, which must equal the one at its end; empty if the name has none.
+    :param pack: returns the hash of the pack that the file belongs to; None if it is unknown or there is no pack.
+    :param recorded_at: offset of that hash in the header; None if it precedes the hash at the end.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class TrailerCheck:
         if len(self.first) < _HEADER + _BITMAP_HEADER:
             self.first += chunk[: _HEADER + _BITMAP_HEADER]
             if not self.magic.startswith(self.first[: len(self.magic)]):
-                raise UnsoundError("it does not begin as such a file does")
+                raise UnsoundError("its header is not valid")
         self.last = (self.last + chunk[-2 * self.size :])[-2 * self.size :]
         if len(chunk) < self.size:
             chunk = self.tail + chunk
@@ -173,9 +173,9 @@ class TrailerCheck:
 
 
 class PackCheck(TrailerCheck):
-    """Compares a pack with the hash at its end, and that with the pack's name or, if that is no hash, with what its index says.
+    """Compares a pack with the hash at its end, and this hash with the pack's name or its index.
 
-    Until git 1.9 the name was made of the names of the objects in it, so the same name can stand for other bytes.
+    Before git 1.9 a pack was named after its list of objects, so packs with the same name can differ.
     """
 
     def finish(self) -> str:
@@ -199,7 +199,7 @@ def check_of(path: bytes, algorithm: str, pack: Callable[[bytes], bytes | None] 
 
     :param path: relative to the git directory.
     :param algorithm: the repository's, for files whose names have no hash.
-    :param pack: tells the hash of a pack, given its path, or the hash of its pack that an index records; None if there is none.
+    :param pack: returns the hash of a pack by its path, or the pack hash recorded in an index; None if there is no such file.
     """
     if found := LOOSE.fullmatch(path):
         return partial(LooseCheck, (found[1] + found[2]).decode())
@@ -250,12 +250,12 @@ def problem_of_file(file: int, check: Check) -> str:
 
 
 def index_problem(data: bytes, algorithm: str) -> str:
-    """Return what is wrong with a repository's ``index``; git may be told to leave its checksum zero."""
+    """Return the problem of a repository's ``index``, if any; git can be configured to write no checksum."""
     size = DIGESTS[algorithm]
     if not data:
         return EMPTY
     if not data.startswith(b"DIRC"):
-        return "it does not begin as such a file does"
+        return "its header is not valid"
     if len(data) > size + 12 and not any(data[-size:]):
         return ""
     return problem_of(data, TrailerCheck(algorithm))

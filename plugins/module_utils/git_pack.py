@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read an object store by itself: which objects it has, which of its files are damaged, and one object out of a pack.
+"""Read an object store without git: its objects, its damaged files, and single objects of a pack.
 
-Files are opened below held directories, without following links, and read with limits; a file that changes meanwhile is at worst
+Files are opened below held directories, without following links, and read with limits; a file that changes during the read is at worst
 damaged.
 """
 
@@ -35,7 +35,7 @@ _CONFIG = 1 << 20
 
 
 class PackIndex:
-    """The names of the objects in a pack, read from its index as they are needed.
+    """The object IDs in a pack, read from its index on demand.
 
     :param file: the open index.
     :param size: of a name, in bytes.
@@ -237,7 +237,7 @@ class ObjectStore:
         return any(self.names(stem, name) for stem in self.packs())
 
     def has_loose(self, name: str) -> bool:
-        """Tell whether there is a sound object in a file of its own."""
+        """Return whether a sound loose object exists."""
         loose = f"objects/{name[:2]}/{name[2:]}".encode()
         return loose in self.files and not self.problem(loose)
 
@@ -265,7 +265,7 @@ def extracted_object(store: ObjectStore, name: str, environment: dict[str, str],
         if len(head) != 3 or head[0] != name.encode():  # noqa: PLR2004 - name, kind and size
             process.kill()
             raise RepomanError(
-                f"object {name} cannot be taken out of the mirror's pack in {os.fsdecode(store.place)}.", "repoman sync --verify"
+                f"object {name} cannot be read from the mirror's pack in {os.fsdecode(store.place)}.", "repoman sync --verify"
             )
         left = int(head[2])
         deflate = zlib.compressobj(1)

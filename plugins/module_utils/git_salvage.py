@@ -34,10 +34,10 @@ _PEELED = re.compile(rb"\^([0-9a-f]{40}|[0-9a-f]{64})")
 _LOGGED = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) ([0-9a-f]{40}|[0-9a-f]{64}) [^\0\n]*> -?\d+ [+-]\d+(\t[^\0]*)?")
 _NAMES = re.compile(rb"(([0-9a-f]{40}|[0-9a-f]{64})\n)*")
 _WORKTREE = re.compile(rb"worktrees/[^/]+/")
-NOT_A_NAME = "it does not hold the name of an object"
-NOT_WHOLE = "something of its history is missing or damaged"
-LINES = "some of its lines are broken"
-DROPPED = "the mirror has the others"
+NOT_A_NAME = "it does not contain an object ID"
+NOT_WHOLE = "part of its history is missing or damaged"
+LINES = "some of its lines are invalid"
+DROPPED = "the mirror has the other lines"
 
 
 class Store(Protocol):
@@ -66,7 +66,7 @@ class Store(Protocol):
 
 
 def role_of(inner: bytes) -> str:
-    """Tell what a file of a git directory is: ``ref``, ``HEAD``, ``log``, ``index``, ``packed-refs``, ``shallow``, or nothing of these."""
+    """Classify a file of a git directory: ``ref``, ``HEAD``, ``log``, ``index``, ``packed-refs``, ``shallow`` or an empty string."""
     own = _WORKTREE.sub(b"", inner, count=1)
     if own.startswith(b"refs/"):
         return "ref"
@@ -95,7 +95,7 @@ def screen(store: Store) -> None:
 
 
 def _log_lines(data: bytes, *, complete: bool, accepted: Callable[[bytes], bool] = lambda _name: True) -> Iterator[bytes]:
-    """Yield the lines of a reflog that are such.
+    """Yield the valid lines of a reflog.
 
     :param complete: the last line must have its end; otherwise it is being written.
     """
@@ -131,7 +131,7 @@ def broken_files(store: Store) -> dict[bytes, str]:
 
 
 def first_problem(broken: dict[bytes, str]) -> str:
-    """Return what is said of broken files, nothing if there are none."""
+    """Return the descriptions of broken files."""
     return next((f"{shown(path)}: {reason}" for path, reason in broken.items()), "")
 
 
@@ -274,7 +274,7 @@ class Salvage:
         self._stage_packed(packed)
 
     def _stage_packed(self, packed: Packed) -> None:
-        """Stage a list of references that is ours."""
+        """Stage a ``packed-refs`` file that repoman wrote."""
         store = self.store
         like = store.staged.get(self.packed_path) or store.staged.get(store.prefix + b"HEAD") or (store.have[store.prefix + b"HEAD"], None)
         data = packed.data()

@@ -35,7 +35,7 @@ def journal(path: bytes) -> bool:
 
 
 def rank(path: bytes) -> int:
-    """Return when a file is to be read: what names changesets, the changelog, what changesets need, the list of files."""
+    """Return a file's place in the reading order: bookmarks and the like, the changelog, the other logs, the list of files."""
     if not path.startswith(b"store/") or path in {b"store/phaseroots", b"store/obsstore"}:
         return 0
     if path.startswith(b"store/00changelog"):
@@ -59,10 +59,10 @@ class HgBuild:
     """A ``.hg`` that is being built.
 
     :param prefix: path of the mirror's in the unit, with a slash.
-    :param have: what the mirror holds of it.
+    :param have: the mirror's entries.
     :param closed: directories that cannot be read, relative to the ``.hg``: what is in them is left out.
     :param place: the mirror's ``.hg``.
-    :param path: where the new one is built; the same for a first copy.
+    :param path: directory for the new store; the mirror's own for a first copy.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class HgBuild:
         self.linked: set[bytes] = set()
         self.cut: set[bytes] = set()
         self.mended: set[bytes] = set()
-        """Files that are the mirror's, in part or wholly, where the source has others."""
+        """Files that come from the mirror, in part or completely, instead of from the source."""
         self.is_behind = False
         """The changelog has fewer changesets than other logs know of."""
         self.unreadable: dict[bytes, UnreadableError] = {}
@@ -86,7 +86,7 @@ class HgBuild:
 
     @property
     def is_first(self) -> bool:
-        """There is no mirror beside which it is built."""
+        """Whether this is the first copy."""
         return self.path == self.place
 
     def drop(self) -> None:
@@ -105,7 +105,7 @@ class HgBuild:
             self._inner = None
 
     def look(self, source: bytes) -> dict[bytes, Entry]:
-        """Return what a ``.hg`` holds that is to be mirrored."""
+        """Return the entries of a ``.hg`` to be mirrored."""
         found = {}
         for block in walk(source, skip=self.closed, tree=TreeFilter(TreeRules(follow_mounts=True))):
             size, _more = HEAD.unpack_from(block)
@@ -194,7 +194,7 @@ class HgBuild:
             inner.each(bring, [each for each in ranked if self._leaders.get(listed[each].inode, each) != each])
 
     def _link(self, path: bytes, entry: Entry) -> bool:
-        """Take the mirror's file where the source's has not changed."""
+        """Take the mirror's file if the source's has not changed."""
         if entry.kind != "f" or self.have.get(self.prefix + path) != entry._replace(path=self.prefix + path):
             return False
         return self._link_old(path)
@@ -224,7 +224,7 @@ class HgBuild:
         return True
 
     def _twin(self, path: bytes, entry: Entry) -> bool:
-        """Make a file one with another that it is one with in the source."""
+        """Create a hard link that exists in the source."""
         other = self._leaders.get(entry.inode, path)
         twin = self.found.get(other)
         if entry.nlink == 1 or entry.kind != "f" or other == path or twin is None or other in self.linked:
@@ -300,7 +300,7 @@ class HgBuild:
 
     @staticmethod
     def _copy_out(place: bytes, size: int) -> None:
-        """Give a name a file of its own that has the beginning of the one it had in common with others."""
+        """Replace a hard link by a copy of the beginning of its file."""
         with open(place, "rb") as whole:
             os.unlink(place)
             with open(place, "xb") as part:

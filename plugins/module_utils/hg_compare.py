@@ -22,7 +22,7 @@ SHORT = frozenset({b"requires", b"store/requires"})
 NEVER_EMPTY = frozenset({b"requires", b"store/requires", b"store/fncache", b"store/obsstore", b"dirstate"})
 """What hg never leaves empty once there was something in it."""
 MANY = 1 << 20
-"""So many revisions that a log has no more are looked for; with more of them all of history is checked."""
+"""Maximum number of missing revisions to search for; beyond that all history is checked."""
 
 
 class Comparison:
@@ -31,7 +31,7 @@ class Comparison:
     :param build: the new one.
     :param found: what it holds.
     :param place: the mirror's.
-    :param old: what that holds; nothing if there is none.
+    :param old: its entries; empty if there is no mirror.
     :param linked: files that are the mirror's own.
     :param proven: the mirror's is sound.
     """
@@ -81,7 +81,7 @@ class Comparison:
             return Job(logs, -1, parents)
         return Job(tuple((path, common) for path, (_log, common) in sorted(self.logs.items())), self._since, parents)
 
-    # What can be told without hg, and before it is let near
+    # Checks that do not need hg and run before it
 
     def problems(self) -> list[Problem]:
         """Return what is wrong with the files themselves, and what of the mirror's history is missing."""
@@ -93,7 +93,7 @@ class Comparison:
                 continue
             limit = SMALL if path in SHORT else LISTS
             if entry.size > limit:
-                yield Problem(path, f"it has {entry.size} bytes, and more than {limit} cannot be meant")
+                yield Problem(path, f"it has {entry.size} bytes; at most {limit} are plausible")
             elif entry.size and holes(self._new(path)):
                 yield Problem(path, f"parts of its {entry.size} bytes were never written")
             elif not entry.size and path in NEVER_EMPTY and (path in SHORT or (path in self.old and self.old[path].size)):

@@ -4,7 +4,7 @@
 
 """Put files of a Mercurial repository that are missing or damaged in a source back from its mirror, and touch nothing else.
 
-A log gets the mirror's revisions back and keeps those of its own that are newer. What a repository would be afterwards is built in a
+A log gets the mirror's revisions back and keeps its own newer ones. The repaired repository is built in a
 directory of ours and proven by hg before anything of the source is touched. The source is hostile: directories are opened part by
 part without following links, files are written under names of ours and renamed into place.
 """
@@ -53,8 +53,8 @@ class HgMendPlan:
 
     :param store: the ``.hg``, relative to the unit.
     :param mends: files to be put into the source, in this order.
-    :param left: what is damaged in the source and cannot be mended from the mirror: path, relative to the unit, and what is wrong.
-    :param built: directory with what was built and proven; it goes with the scratch directory.
+    :param left: damage that the mirror cannot repair: path relative to the unit, and reason.
+    :param built: directory with the verified repaired repository, below the scratch directory.
     :param seen: what the source was when that was built.
     """
 
@@ -74,7 +74,7 @@ def plan_mend(source: bytes, mirror: bytes, store: bytes, scratch: str, *, accou
     :param mirror: the unit's mirror.
     :param store: the ``.hg``, relative to the unit, as the mirror has it.
     :param scratch: directory, ours alone, that outlives the plan; best on the mirror's file system, where little is copied then.
-    :param account: uid and gid that hg runs as, where the run is root's.
+    :param account: uid and gid for hg if repoman runs as root.
     :raises ConflictError: the source is being written.
     """
     plan = HgMendPlan(store)
@@ -110,7 +110,7 @@ def _have(hg: HgDirectory, ours: bytes, theirs: bytes) -> dict[bytes, Entry]:
 
 
 def _judge(hg: HgDirectory, source: bytes) -> Verdict:
-    """Prove the source as it is, twice the same if it is damaged."""
+    """Verify the source; damage must be found twice in the same state."""
     last = None
     for _attempt in range(TRIES):
         try:
@@ -120,7 +120,9 @@ def _judge(hg: HgDirectory, source: bytes) -> Verdict:
         if not verdict.problems or hg.work.listed == last:
             return verdict
         last = hg.work.listed
-    raise ConflictError(f"{hg.where} is being written, so it cannot be mended now.", "let what writes it end, and run it again")
+    raise ConflictError(
+        f"{hg.where} is being written to, so it cannot be repaired now.", "wait until nothing writes to it, then run the command again"
+    )
 
 
 def _plan(plan: HgMendPlan, hg: HgDirectory, verdict: Verdict) -> None:
@@ -141,15 +143,15 @@ def _plan(plan: HgMendPlan, hg: HgDirectory, verdict: Verdict) -> None:
         if entry is not None and entry.kind == "f" and entry.size == os.stat(new).st_size == common_length(old, new):
             continue
         index = path[:-1] + b"i" if path.endswith(b".d") else path
-        reason = MISSING if entry is None else reasons.get(path) or reasons.get(index) or "it is not what the mirror has"
+        reason = MISSING if entry is None else reasons.get(path) or reasons.get(index) or "it differs from the mirror's copy"
         plan.mends.append(HgMend(hg.prefix + path, reason, entry is not None))
 
 
 def apply_mend(source: bytes, plan: HgMendPlan, saved: bytes) -> Iterator[HgMend]:
-    """Put into the source what was planned, and yield each file once it is there. hg's own locks keep others from writing meanwhile.
+    """Apply the plan to the source and yield each file when it is done, while holding hg's own locks.
 
     :param saved: directory that damaged files are moved to, under their paths in the unit; it is made when it is needed.
-    :raises RepomanError: something changed since the plan was made, or is in the way. What was yielded stays.
+    :raises RepomanError: a file changed since the plan was made, or its path is taken. Files already yielded stay.
     :raises OSError: the source cannot be written.
     """
     top = os.open(source, _DIRECTORY)
@@ -179,8 +181,8 @@ def _locked(top: int, store: bytes) -> Iterator[None]:
                 os.close(held)
                 where = shown(os.path.join(path, name))
                 raise ConflictError(
-                    f"{where} exists, so the repository may be being written.",
-                    "let hg end; if it was killed: hg debuglocks --force-free-lock",
+                    f"{where} exists, so something may be writing to the repository.",
+                    "wait for hg to finish; if it was killed, run in that repository: hg debuglocks --force-free-lock --force-free-wlock",
                 ) from None
             taken.append((held, name))
         yield
@@ -204,7 +206,7 @@ def _check_unchanged(top: int, mend: HgMend, plan: HgMendPlan) -> None:
             os.close(held)
         now = (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ino)
     if now != (None if seen is None else (seen.mode, seen.size, seen.mtime_ns, seen.inode)):
-        raise ConflictError(f"{shown(mend.path)} changed meanwhile, so it was not mended.", "run it again")
+        raise ConflictError(f"{shown(mend.path)} changed during the repair, so it was not repaired.", "run the command again")
 
 
 def _put(top: int, mend: HgMend, built: bytes, saved: bytes) -> None:
@@ -248,7 +250,7 @@ def _give(out: int, held: int, name: bytes, built: os.stat_result) -> None:
 
 
 def _save(held: int, name: bytes, place: bytes) -> None:
-    """Copy a file to where it is saved, so that its own name is never without one."""
+    """Copy a file to the directory of saved files, so that its own path always exists."""
     os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
     free, number = place, 0
     while os.path.lexists(free):
@@ -257,7 +259,9 @@ def _save(held: int, name: bytes, place: bytes) -> None:
     found = os.stat(name, dir_fd=held, follow_symlinks=False)
     if not stat.S_ISREG(found.st_mode):
         if stat.S_ISDIR(found.st_mode):
-            raise RepomanError(f"{shown(place)}: a directory is in the way of a file of the repository.", "look at it, and move it away")
+            raise RepomanError(
+                f"{shown(place)} is a directory, but the repository has a file of that name.", "look at it, then move it away"
+            )
         if stat.S_ISLNK(found.st_mode):
             os.symlink(os.readlink(name, dir_fd=held), free)
         return

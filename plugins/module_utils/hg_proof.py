@@ -76,9 +76,9 @@ class Problem:
 
 @dataclass
 class Verdict:
-    """What came of a proof.
+    """The result of a verification.
 
-    :param unknown: why nothing can be said here.
+    :param unknown: reason why this host cannot verify the repository.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -92,9 +92,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be checked.
+    """A verification job.
 
-    :param logs: path below ``.hg`` of each log, and its first revision that is to be compared with its node.
+    :param logs: path of each log below ``.hg``, and the first revision to verify.
     :param since: first changeset that must have all its files; -1 for a check of everything.
     :param parents: the working directory's parents must be in the history.
     """
@@ -139,7 +139,7 @@ def extensions(requirements: Iterable[bytes]) -> list[str]:
 
 
 def requirements(base: str) -> set[bytes]:
-    """Return what a repository's format needs, as far as the lists of it can be read."""
+    """Return the requirements of a repository's format, as far as they can be read."""
     found: set[bytes] = set()
     for path in ("requires", "store/requires"):
         found.update(read_small(os.path.join(base, path)).split())
@@ -166,7 +166,7 @@ def _run(place: str, account: tuple[int, int] | None) -> Verdict:
     needed = requirements(os.path.join(repository, ".hg"))
     verdict = _ask(place, repository, needed, account)
     if verdict.problems and any(each.startswith(UNSTABLE) for each in needed):
-        return Verdict(unknown=f"its format is an experiment, and this host's hg says {verdict.text!r}")
+        return Verdict(unknown=f"its format is experimental, and this host's hg reports {verdict.text!r}")
     return verdict
 
 
@@ -189,11 +189,11 @@ def _ask(place: str, repository: str, needed: set[bytes], account: tuple[int, in
         code, output, errors = _bounded([*command, "repoman-prove", os.path.join(place, "job")], place, account)
         if b"Traceback" in errors and b"repoman done" not in output:  # this Mercurial has other insides than the extension knows
             code, output, errors = _bounded([*command, "verify"], place, account)
-            return Verdict() if not code else Verdict([Problem(b"", f"hg verify says {shown(b'; '.join(_wrong(errors + output)))!r}")])
+            return Verdict() if not code else Verdict([Problem(b"", f"hg verify reports {shown(b'; '.join(_wrong(errors + output)))!r}")])
     except FileNotFoundError:
-        return Verdict(unknown="hg is not installed here")
+        return Verdict(unknown="hg is not installed")
     except TimeoutError:
-        return Verdict([Problem(b"", "hg did not come to an end")])
+        return Verdict([Problem(b"", "hg did not finish in time")])
     return _judge(code, output, errors)
 
 
@@ -207,10 +207,10 @@ def _judge(code: int, output: bytes, errors: bytes) -> Verdict:
     told = [each for each in said if each.startswith(b"abort")] or said[-1:]
     text = shown(b"; ".join(told[:2])) or f"exit {code}"
     if any(unknown in each for unknown in UNKNOWN for each in said):
-        return Verdict(unknown=f"this host's hg says {text!r}")
+        return Verdict(unknown=f"this host's hg reports {text!r}")
     if any(b"MemoryError" in each or b"out of memory" in each for each in said):
         return Verdict([Problem(b"", f"hg needs more than {HG_MEMORY >> 30} GiB of memory for it")])
-    return Verdict([Problem(b"", f"hg says {text!r}")])
+    return Verdict([Problem(b"", f"hg reports {text!r}")])
 
 
 def _wrong(output: bytes) -> list[bytes]:

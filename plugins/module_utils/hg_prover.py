@@ -18,7 +18,7 @@ from typing import Any
 cmdtable: dict[bytes, Any] = {}
 testedwith = b"6.3 6.7 7.0 7.2"
 MOST = 50
-"""So many findings are told."""
+"""Maximum number of problems to report."""
 HARMLESS = (
     b"points to unexpected changeset",
     b"in manifest but not in changeset",
@@ -102,7 +102,7 @@ class _Prover:
         with open(os.path.join(self.repo.path, path), "rb") as file:
             data = file.read()
         if data and not data.endswith(b"\n"):
-            raise ValueError("its last line is not whole")
+            raise ValueError("its last line is incomplete")
         return data.splitlines()
 
     def _bookmarks(self, path: bytes) -> None:

@@ -4,7 +4,7 @@
 
 """Indexes of Mercurial's revision logs (format 1), read block by block: a log's size never decides how much memory is needed.
 
-Only the structure is judged here. Whether a revision's contents match its node is decided by hg itself, see ``hg_prover``.
+Only the structure is checked here. hg itself checks revisions against their nodes, see ``hg_prover``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Revision(NamedTuple):
     """One entry of an index.
 
     :param start: position of the entry in the index file.
-    :param offset: where its data begins, counting data only.
+    :param offset: offset of its data, counting data only.
     :param size: of its data.
     :param base: revision that its delta chain begins with, or that its delta is against.
     :param link: number of the changeset that it belongs to.
@@ -128,7 +128,7 @@ class Log:
             at = end
 
     def revision(self, number: int) -> Revision | None:
-        """Return one revision; None if there is none of that number."""
+        """Return a revision by its number; None if it does not exist."""
         return next(self.revisions(number), None)
 
     def before(self, changesets: int) -> int:
@@ -158,7 +158,7 @@ class Log:
         return 0
 
     def sizes(self, count: int) -> tuple[int, int]:
-        """Return how long index and data are with so many revisions."""
+        """Return the sizes of index and data for this number of revisions."""
         last = self.revision(count - 1) if count else None
         if last is None:
             return 0, 0
@@ -271,7 +271,7 @@ def common_length(one: bytes, other: bytes) -> int:
 
 
 def holes(path: bytes) -> bool:
-    """Tell whether a file has holes, which Mercurial leaves in none: somebody made the file long without writing it."""
+    """Return whether a file has holes. Mercurial never creates holes: the file was extended without being written."""
     with _File(path) as file:
         size = os.fstat(file.fileno()).st_size
         return bool(size) and os.lseek(file.fileno(), 0, os.SEEK_HOLE) < size

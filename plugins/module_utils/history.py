@@ -51,7 +51,7 @@ OUTLIVED = RELEASED + 40 * 365 * DAY
 class State:
     """One state of the history.
 
-    :param name: what the clock said when it was made.
+    :param name: time of the clock when it was made.
     :param ordered: its place comes from ``history.json``, not from its name.
     """
 
@@ -60,7 +60,7 @@ class State:
 
     @property
     def clock(self) -> float:
-        """What the clock said, as a UNIX time."""
+        """Time of the clock when it was made, as a UNIX time."""
         return time_of(self.name).timestamp()
 
 
@@ -98,7 +98,7 @@ class History:
 
     @cached_property
     def _trusted(self) -> frozenset[int]:
-        """The states whose clock was right, as far as can be told: the most that agree with the order in which they were made."""
+        """States that were probably made with a correct clock: the longest sequence of times in the order of their making."""
         limit = math.inf if self.clock_is_wrong else self.now + DAY
         plausible = [
             number for number, state in enumerate(self.states) if state.clock <= limit and not (state.ordered and state.clock < RELEASED)
@@ -107,7 +107,7 @@ class History:
 
     @cached_property
     def _bounds(self) -> list[tuple[float, float]]:
-        """For each state, the times between which it was made; both are the same where that is known."""
+        """For each state, its earliest and latest possible time; both are equal if the time is known."""
         trusted = sorted(self._trusted)
         bounds = []
         for number, state in enumerate(self.states):
@@ -129,12 +129,12 @@ class History:
         return -math.inf
 
     def made(self, name: str) -> float:
-        """Return when a state was made, as a UNIX time, as far as it can be told."""
+        """Return the best estimate of a state's time, as a UNIX time."""
         return self._bounds[self.names.index(name)][0]
 
     @property
     def oldest(self) -> str:
-        """When the oldest state was made, as a name says it; now if there is none."""
+        """The time of the oldest state, formatted as a name; the current time if there are no states."""
         return format_time(self._bounds[0][0]) if self.states else format_time(self.now)
 
     def since(self, moment: str) -> list[str]:
@@ -152,7 +152,7 @@ class History:
     def expired(self, last_run: float, days: int) -> list[str]:
         """Return the states made longer than ``days`` ago; none while the clock may be wrong: then the next run decides.
 
-        That is where it is before the last run, or more than ``days`` after it. A state goes only with all before it.
+        The clock is wrong if it is before the last run or more than ``days`` after it. A state expires only after all earlier ones.
 
         :param last_run: UNIX time of the last run; 0 if not known.
         """
@@ -178,15 +178,15 @@ class History:
     def warnings(self) -> list[str]:
         """Return what is wrong with the clock, now or when states were made."""
         if self.clock_is_wrong or self.now > OUTLIVED:
-            return [f"the clock of this machine says {format_time(self.now)}, which cannot be: nothing expires until it is right."]
+            return [f"this machine's clock shows {format_time(self.now)}, which cannot be right: nothing expires until it is corrected."]
         if not self.later:
             return []
         number = len(self.later)
         which = ", ".join(self.later[:SHOWN_NAMES]) + (", …" if number > SHOWN_NAMES else "")
-        what = "1 state of the history has a name" if number == 1 else f"{number} states of the history have names"
+        what = "1 saved version has a name" if number == 1 else f"{number} saved versions have names"
         return [
-            f"{what} after this machine's clock, {format_time(self.now)}: {which}. A run made {'it' if number == 1 else 'them'} while the "
-            "clock was wrong; states are used in the order in which they were made. To correct the names, see "
+            f"{what} that is later than this machine's clock, {format_time(self.now)}: {which}. A run made {'it' if number == 1 else 'them'} while the "
+            "clock was wrong; versions are used in the order in which they were made. To correct the names, see "
             "'The clock was wrong' in the guide 'Backup and restore'."
         ]
 
@@ -253,7 +253,7 @@ def _is_state_name(name: str) -> bool:
 
 
 def _read_index(target: Target) -> list[tuple[str, bool]]:
-    """Return names and whether they stand for a clock that was looked at; nothing where the file is not one of ours."""
+    """Return names, each with whether its clock was checked; empty if the file is not repoman's."""
     found: dict[str, bool] = {}
     try:
         for name, ordered in read_json(target.ours("history.json"), MAX_INDEX_BYTES)["states"]:
@@ -288,7 +288,7 @@ def _write_index(target: Target, states: Iterable[State], owner: Account) -> Non
 
 
 def created_file(target: Target, name: str, unit: str = "") -> Path:
-    """Return the file that says what a run created, without which it could not be told what was not there before.
+    """Return the list of files that a run created; it shows which files did not exist before.
 
     :param unit: its own file, if the list is long; what one container creates must not be in the way of all others.
     """

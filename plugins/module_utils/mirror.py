@@ -100,7 +100,7 @@ class Settings:
     :param tries: how often a repository that is being written is tried.
     :param far: each operation on the target costs a round trip.
     :param jobs: units at once; 0 leaves it to the number of processors, or on a far target to how many can wait for it.
-    :param lose_repositories: a repository that the source has no longer goes from the mirror too: somebody said so.
+    :param lose_repositories: allow removing repositories that the source no longer has (``--allow-shrink``).
     """
 
     target: str
@@ -140,7 +140,7 @@ class Changes:
     :param unread: why they cannot, and which repositories were lost.
     :param frozen: repositories that have such a directory or were lost, and stay as the mirror has them: it is whole, and what is not seen
         may be needed.
-    :param notes: what is to be said of the unit.
+    :param notes: notes on the unit.
     :param fixtures: tells which repositories are data of another.
     :param attributes: extended attributes or access lists are kept: a directory whose ``ctime_ns`` alone differs may have others.
     """
@@ -236,7 +236,7 @@ class Tally:
 def prepare(settings: Settings, wanted: Container[str] | None = None) -> None:
     """Make the directories of a run, and clear away what a killed run left; a first copy that was not finished is kept to go on with.
 
-    Temporary files are not touched if runs have directories of their own for them: other runs may be under way.
+    Temporary files of other runs are not touched: these runs may still be active.
 
     :param wanted: the units whose first copy that may be; None for all.
     """
@@ -346,7 +346,7 @@ def _lost(unit: Unit, now: Manifest, held: Manifest, settings: Settings, lookup:
     lost, removed = vanished_stores.find_vanished(held, now, lookup, unit.rules)
     if settings.lose_repositories:
         return [], []
-    return lost, [f"the repository {shown(each)} is gone from the source; its mirror was moved to what is kept" for each in removed]
+    return lost, [f"the repository {shown(each)} is gone from the source; its mirror was moved to the history" for each in removed]
 
 
 def _beside(manifest: Manifest, settings: Settings, unit: Unit, what: str) -> str:
@@ -396,7 +396,7 @@ def incomplete(unit: Unit, errors: Sequence[RepomanError], frozen: Iterable[byte
 
     :param done: all else was.
     """
-    more = f" And {len(errors) - 1} more like it." if len(errors) > 1 else ""
+    more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
     stays = [shown(os.path.join(os.fsencode(unit.source), each)) for each in sorted(frozen)]
     stay = f" The mirror keeps {', '.join(stays[:SHOWN_ERRORS])} as it was." if stays else ""
     what, name = f"{errors[0].message}{more}{stay}", shown(os.fsencode(unit.name))
@@ -443,7 +443,7 @@ def _compared(source: int, target: int, now: Manifest, settings: Settings, unit:
 
 
 class _Comparison:
-    """Compares a mirror, as it was seen, with its source.
+    """Compares the mirror's manifest with the source's.
 
     :param source: open directory of the unit.
     :param target: open directory of its mirror.
@@ -571,7 +571,7 @@ class TransientFilter:
 
 
 def _killed(changes: Changes) -> Outcome:
-    """Return what came of a unit whose process was killed."""
+    """Return the outcome of a unit whose process was killed."""
     error = MirrorError(
         f"{shown(os.fsencode(changes.unit.name))}: the process that mirrored it was killed; its mirror was not finished.",
         "was there enough memory? journalctl -k -g 'Out of memory'",
@@ -715,7 +715,7 @@ class _Task:
         return self._finish(copier)
 
     def _bring(self, repository: GitDirectory | HgDirectory) -> bool:
-        """Let a repository do what it can before its mirror changes; tell whether the rest is to be done."""
+        """Run a repository's preparation before its mirror changes; return whether to continue."""
         error: RepomanError | None = None
         try:
             repository.bring()
@@ -814,13 +814,13 @@ class _Task:
             copier.close()
 
     def _leave_to_plain(self, repository: GitDirectory | HgDirectory) -> None:
-        """Mirror as files what is data, and remove what was copied of it that the scan did not see."""
+        """Mirror fixtures as files, and remove copied files that the scan did not see."""
         del self.stores[repository.path]
         if isinstance(repository, GitDirectory):
             for path in repository.objects.keys() - repository.seen.keys() - repository.have.keys():
                 self.copier.set_aside(path, None)
         where = shown(os.path.join(os.fsencode(self.unit.source), repository.path))
-        self.copier.note(f"{where} looks like a repository and is not a sound one; it is mirrored as files of the work tree it lies in")
+        self.copier.note(f"{where} looks like a repository but is not a valid one; it was mirrored as plain files")
 
     def _repositories(self) -> list[GitDirectory | HgDirectory]:
         if not self.stores or self.copier is None:
@@ -943,9 +943,9 @@ class _Task:
         return got
 
     def _linked(self, group: list[tuple[Entry, Entry | None]]) -> None:
-        """Copy files that are one: the first by its contents, the others as links to it.
+        """Copy hard-linked files: the first with its contents, the rest as links to it.
 
-        If the target gives a file fewer names than the source, the next name begins a file of its own, and the others are linked to that.
+        If the target's limit of links per file is lower than the source's, the next name becomes a new file, and later names are linked to it.
         """
         leader: Entry | None = None
         for entry, old in group:
@@ -1005,7 +1005,7 @@ class _Task:
         self._note_undressed(gone)
 
     def _note_undressed(self, gone: set[bytes]) -> None:
-        """Let the manifest say of directories that the source had no more for a moment that they are to be looked at again."""
+        """Mark directories that were missing for a moment in the manifest, so that the next run checks them again."""
         parents = {path.rpartition(b"/")[0] for path in gone}
         for directory, block in self.changes.now.blocks() if gone else ():
             if directory in parents:

@@ -44,10 +44,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.staging import Dat
 from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeFilter, TreeRules
 
 IN_MEMORY = 64 << 20
-"""The largest index of a pack that is made anew."""
+"""Size limit of a pack index that is rebuilt."""
 RELISTS = 6
 LASTING = 3
-"""More tries than this must have found the same damage where somebody writes all the while."""
+"""Number of attempts that must find the same damage while the repository keeps changing."""
 SHOWN_DAMAGE = 3
 SAID_LINES = 2
 """So much of what git says of a damaged repository is told."""
@@ -87,18 +87,18 @@ _SHA256 = re.compile(rb"objectformat\s*=\s*\"?sha256", re.IGNORECASE)
 
 
 class BusyError(ConflictError):
-    """The repository was written all the while, so that no whole state of it could be had."""
+    """The repository kept changing, so no consistent state could be read."""
 
 
 class DamagedError(RepomanError):
-    """The source itself is not a whole repository."""
+    """The source is damaged."""
 
 
 def too_large(path: bytes, size: int) -> DamagedError:
     """Return the error of a file that is larger than any of its kind is known to be."""
     where = shown(path)
     return DamagedError(
-        f"{where} has {size} bytes, more than the {METADATA_BYTES >> 20} MiB that a file of this kind may have.",
+        f"{where} has {size} bytes; the limit for a file of this kind is {METADATA_BYTES >> 20} MiB.",
         f"ls -ls {shell_word(where)}",
     )
 
@@ -116,9 +116,9 @@ def damaged_error(unit: bytes, found: Sequence[Damage], where: bytes) -> Damaged
     hints = []
     if any(each.mends for each in found):
         command = repoman_command("restore", [unit], "--objects")
-        hints.append(f"{command}   # puts sound objects back from the mirror")
+        hints.append(f"{command}   # restores sound objects from the mirror")
     else:
-        hints.append(f"git -C {shell_word(where)} fsck   # tells all that is damaged")
+        hints.append(f"git -C {shell_word(where)} fsck   # lists all damage")
     return DamagedError(f"{shown(unit)}: {first.what}{place} is damaged: {first.reason}; {first.mirror}{more}.", *hints)
 
 
@@ -205,7 +205,7 @@ class GitDirectory:
 
     @property
     def where(self) -> str:
-        """Where it is in the source, to be shown."""
+        """Its path in the source, for messages."""
         return shown(os.path.join(self.copier.source_path, self.path).rstrip(b"/"))
 
     def _is(self, path: bytes, kind: str) -> bool:
@@ -250,7 +250,7 @@ class GitDirectory:
                     if state != last and self._is_torn():
                         last, problem = state, "its tables of references were being rewritten"
                         continue
-                    self.copier.note(f"{self.where} is mirrored as it is, and cannot be proven here: {self.unproven}")
+                    self.copier.note(f"{self.where} was mirrored but could not be verified: {self.unproven}")
                 return
             marks = self._marks()
             lasting = marks if lasting is None else lasting & marks
@@ -262,9 +262,7 @@ class GitDirectory:
                 raise self._damaged(problem)
             last = state
             known |= self.listed.keys()
-        raise BusyError(
-            f"{self.where} was being written all the while ({self.tries} tries: {problem}); its mirror is as it was.", "run it again later"
-        )
+        raise BusyError(f"{self.where} kept changing ({self.tries} attempts: {problem}); its mirror was not updated.", "try again later")
 
     def _salvage(self, problem: str) -> bool:
         """Reduce what was staged to what can be proven, and remember the damage; return whether there is something to be published."""
@@ -283,11 +281,11 @@ class GitDirectory:
         return DamagedError(f"{self.where} is damaged: {problem}.", f"git -C {shell_word(self.where)} fsck")
 
     def _marks(self) -> set[object]:
-        """Return what is wrong whoever writes: what all tries found is damage, and not the work of a writer."""
+        """Return the damage found so far; damage that every attempt finds is not caused by a writer."""
         return {*self.missing, *self.damage, *broken_files(self)}
 
     def stage(self) -> None:
-        """Read all that refers to objects, but for what nobody lets us read: loose references, HEAD and logs first, packed references last.
+        """Read everything that refers to objects, if it is readable: loose references, HEAD and reflogs first, packed references last.
 
         :raises TooLargeError: git would have to read a file that is larger than any known.
         """
@@ -510,7 +508,7 @@ class GitDirectory:
         return environment
 
     def _is_torn(self) -> bool:
-        """Tell whether the list of tables of references names one that was not read: git wrote tables meanwhile."""
+        """Return whether the list of reftables names one that was not read because git wrote it during the copy."""
         for path, (_entry, data) in self.staged.items():
             if path.endswith(b"reftable/tables.list") and data is not None:
                 directory = path.rpartition(b"/")[0] + b"/"
@@ -652,7 +650,7 @@ class GitDirectory:
             self.touched.add(path.rpartition(b"/")[0])
 
     def damage_error(self) -> DamagedError | None:
-        """Return what is to be said of damage in the source; None if there is none."""
+        """Return the error for damage in the source; None if it is sound."""
         unit, where = os.path.basename(self.copier.source_path), os.path.join(self.copier.source_path, self.path)
         return damaged_error(unit, sorted(self.damage.values(), key=lambda each: not each.is_object), where) if self.damage else None
 
@@ -757,7 +755,7 @@ def run_git(
     *,
     excused: list[bytes] | None = None,
 ) -> str:
-    """Run git; return nothing if it is content, or the first of what it said.
+    """Run git; return an empty string if it succeeds, or its first error.
 
     :param missing: takes the names of objects that git says are missing.
     :param excused: takes what git objects to in the form of objects that are whole, such as a commit of many years ago without a space

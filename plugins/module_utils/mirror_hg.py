@@ -9,7 +9,7 @@ says which changesets the copy has; the other logs are copied after it, and what
 changelog was only appended to meanwhile, and that hg finds every new revision to be what its node says, proves it. The new ``.hg`` is
 built beside the old one, with hard links to all that did not change, and the two change places in one step.
 
-Of a damaged source all is mirrored that can be proven: where its files differ from the mirror's in what both should have, the mirror's
+Everything verifiable in a damaged source is mirrored: if its files differ from the mirror's in common revisions, the mirror's
 stays; where that does not help, the changesets before the damage are taken; where not even these are sound, the mirror stays as it was.
 """
 
@@ -71,7 +71,7 @@ class HgDirectory:
         inner_closed = frozenset(each[len(self.prefix) :] for each in closed if each.startswith(self.prefix))
         self.work = HgBuild(copier, self.prefix, have=have, closed=inner_closed, place=self.place, path=self.place)
         self.whole = False
-        """Nothing is cut off: this host's hg does not know the format, so it is mirrored as it is."""
+        """Nothing is cut off: this host's hg does not know the format, so all files are copied unchanged."""
 
     def damage_error(self) -> RepomanError | None:
         """Return what is damaged in the source, where all that can be proven was brought."""
@@ -93,7 +93,7 @@ class HgDirectory:
         """Build a whole ``.hg`` beside the mirror's, and prove it; ``damage`` tells what of the source is not in it.
 
         :raises BusyError: after as many tries as allowed.
-        :raises DamagedError: the repository did not change between two tries, and nothing of it can be proven that the mirror has not.
+        :raises DamagedError: the repository did not change between two attempts and has nothing verifiable beyond the mirror.
         """
         with directory(self.copier.source, self.path) as held:
             self._bring_from(b"/proc/self/fd/%d/." % held)
@@ -125,9 +125,7 @@ class HgDirectory:
                 return
             last = state
         self.work.drop()
-        raise BusyError(
-            f"{self.where} was being written all the while ({self.tries} tries: {problem}); its mirror is as it was.", "run it again later"
-        )
+        raise BusyError(f"{self.where} kept changing ({self.tries} attempts: {problem}); its mirror was not updated.", "try again later")
 
     def _need(self, path: bytes) -> None:
         """Make a directory of the mirror, and those above it; what is there and is none, such as a link, is set aside."""
@@ -181,30 +179,30 @@ class HgDirectory:
         return self._still(source, verdict) if verdict.unknown else verdict
 
     def _still(self, source: bytes, verdict: Verdict) -> Verdict:
-        """Accept what cannot be proven here only as it was in a moment in which nobody wrote it."""
+        """Accept a repository that cannot be verified here only if it did not change during the copy."""
         if self.work.cut:
             self.whole = True
-            return Verdict([Problem(b"", "its format is not known here")])
+            return Verdict([Problem(b"", "this host's hg does not know its format")])
         after = self.work.look(source)
         if {each: entry for each, entry in after.items() if entry.kind != "d"} != self.work.files:
-            return Verdict([Problem(b"", "it was being written, and its format is not known here")])
+            return Verdict([Problem(b"", "it was being written to, and this host's hg does not know its format")])
         self._note(verdict)
         return Verdict()
 
     def _note(self, verdict: Verdict) -> None:
-        if verdict.unknown == "hg is not installed here":
-            self.copier.note("hg is not installed, so mirrors of Mercurial repositories were not verified by it")
+        if verdict.unknown == "hg is not installed":
+            self.copier.note("hg is not installed, so mirrors of Mercurial repositories were not verified")
         elif verdict.unknown:
-            self.copier.note(f"{self.where} cannot be proven here, and is mirrored as it is: {verdict.unknown}")
+            self.copier.note(f"{self.where} was mirrored but could not be verified: {verdict.unknown}")
 
     def _shortened(self, source: bytes, changesets: int, copied: Entry | None) -> Problem | None:
-        """Tell whether logs have more than the changelog although nobody writes, as after a power cut that took the changelog's end."""
+        """Return whether logs have more than the changelog without a writer, as after a power cut that lost the changelog's end."""
         work = self.work
         if not work.is_behind or self._locked(source) or os.path.lexists(os.path.join(source, b"store/journal")):
             return None
         if work.listed.get(CHANGELOG) != copied or work.look(source) != work.listed:
             return None
-        return Problem(CHANGELOG, f"it ends at changeset {changesets - 1}, and other logs go on", changesets, changesets)
+        return Problem(CHANGELOG, f"its changelog ends at changeset {changesets - 1}, but other files continue", changesets, changesets)
 
     # The proof
 
@@ -214,7 +212,7 @@ class HgDirectory:
         return Comparison(work.path, found, self.place, {} if work.is_first else old, work.linked, proven=self.proven)
 
     def _prove(self, *, parents: bool = True) -> Verdict:
-        """Check what was built, as far as it is not the mirror's own."""
+        """Verify the new files that were built."""
         comparison = self._comparison(self.work.found)
         if problems := comparison.problems():
             return Verdict(problems)
@@ -228,12 +226,12 @@ class HgDirectory:
         return prove(self.work.path, found, comparison.job(), self.proof, self.account)
 
     def check(self) -> str:
-        """Let hg verify a repository that nobody writes; return what it said, nothing if all is well."""
+        """Run hg verify on an idle repository; return its report, or an empty string if the repository is sound."""
         verdict = self._prove_all(self.work.look(self.place))
         self._note(verdict)
-        return f"hg verify says {verdict.text!r}" if verdict.problems else ""
+        return f"hg verify reports {verdict.text!r}" if verdict.problems else ""
 
-    # What can be had of a damaged source
+    # Salvage of a damaged source
 
     def _salvage(self, source: bytes, verdict: Verdict) -> None:
         """Build what can be proven of a damaged repository.
@@ -270,7 +268,7 @@ class HgDirectory:
         reasons = [*(each.message[:-1] for each in [*self.unreadable.values()][:1]), verdict.text]
         repository = os.path.dirname(os.path.join(self.copier.source_path, self.path))
         command = repoman_command("restore", [os.path.basename(self.copier.source_path)], "--objects")
-        mend = [f"{command}   # puts back what the mirror has"] if self.have else []
+        mend = [f"{command}   # restores what the mirror has"] if self.have else []
         return DamagedError(f"{self.where} is damaged: {'; '.join(reasons)}.", *mend, f"hg -R {shell_word(repository)} verify")
 
     def mend(self, verdict: Verdict) -> Verdict | None:
@@ -311,7 +309,7 @@ class HgDirectory:
         found = self._prove(parents=False)
         if not found.problems:
             message = self.damage[0].message[:-1]
-            self.damage = [DamagedError(f"{message}; its mirror has the changesets before number {first}.", *self.damage[0].hints)]
+            self.damage = [DamagedError(f"{message}; its mirror has all changesets before number {first}.", *self.damage[0].hints)]
         return found
 
     # Then: what readers of the mirror see

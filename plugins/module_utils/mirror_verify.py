@@ -36,10 +36,10 @@ POLL_SECONDS = 0.5
 
 @dataclass
 class Verdict:
-    """What verifying a unit came to.
+    """The result of verifying a unit.
 
     :param differences: lines fit to be shown; if there are too many, the last one says how many more there are.
-    :param notes: what is worth knowing and is no difference.
+    :param notes: remarks that are not differences.
     :param skipped: directories that another file system is mounted on, which was not compared.
     """
 
@@ -62,17 +62,19 @@ class Pulse:
         self.is_paused = False
 
     def beat(self, path: bytes) -> None:
-        """Note that the comparison has come to a path.
+        """Record the current path of the comparison.
 
         :raises MirrorError: it has taken too long.
         """
         self.path, self.last = path, time.monotonic()
         if self.last > self.deadline:
-            raise MirrorError(f"comparing took too long and ended at {shown(path)!r}.", "run it again, for this one alone")
+            raise MirrorError(
+                f"the comparison took too long and stopped at {shown(path)!r}.", "compare this one alone: repoman sync --verify NAME"
+            )
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Allow silence inside a ``with``, while a program works that has a time limit of its own."""
+        """Suspend the time limit inside a ``with`` block, for a program with its own time limit."""
         self.is_paused = True
         try:
             yield
@@ -124,7 +126,7 @@ def verify(
         except queue.Empty:
             if pulse.is_lost():
                 where = shown(os.path.join(os.fsencode(unit.source), pulse.path))
-                raise MirrorError(f"{where}: nothing came from it for {idle:g} s, so comparing was given up.") from None
+                raise MirrorError(f"{where} did not respond for {idle:g} s, so the comparison was stopped.") from None
             continue
         if isinstance(came, BaseException):
             raise came
@@ -161,7 +163,7 @@ def _verify(unit: Unit, settings: Settings, ours: Collection[bytes], keeps: Keep
     verdict = Verdict(found.lines, skipped=tree.skipped)
     verdict.differences += [error.message for error in (*closed.values(), *closed_of_mirror.values())]
     if found.changed:
-        verdict.notes.append(f"{found.changed} paths changed while they were compared and were not judged")
+        verdict.notes.append(f"{found.changed} paths changed during the comparison and were skipped")
     if not unit.loose:
         with pulse.paused():
             _check_repositories(unit, settings, held, now, verdict)
@@ -196,10 +198,10 @@ def _check_repositories(unit: Unit, settings: Settings, held: Manifest, now: Man
             if problem:
                 verdict.differences.append(f"{where}: {problem}")
             if unproven := getattr(repository, "unproven", ""):
-                verdict.notes.append(f"{where} cannot be proven here: {unproven}")
+                verdict.notes.append(f"{where} could not be verified: {unproven}")
             if excused := getattr(repository, "excused", ()):
                 verdict.notes.append(
-                    f"{where}: git's strict check objects to its history, which is the source's, in {len(excused)} places: {shown(excused[0])}"
+                    f"{where}: git fsck --strict reports {len(excused)} problems in old history, the same in source and mirror: {shown(excused[0])}"
                 )
     finally:
         verdict.notes += sorted(copier.notes)

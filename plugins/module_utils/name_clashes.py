@@ -17,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.target_traits impo
 def without_clashes(unit: Unit, now: Manifest, traits: Traits, path: str) -> tuple[Manifest, list[MirrorError]]:
     """Return a manifest without what would take the place of something else in the mirror, and an error for each such name.
 
-    :param path: file for the manifest, if there is such a name.
+    :param path: file for the manifest, if names clash.
     """
     left_out: dict[bytes, bytes] = {}
     if traits.case:
@@ -46,7 +46,7 @@ def without_clashes(unit: Unit, now: Manifest, traits: Traits, path: str) -> tup
 def clash(path: bytes, other: bytes) -> MirrorError:
     """Return the error for a name that the target takes for another in the same directory."""
     return MirrorError(
-        f"{shortened(path)!r} cannot be beside {shortened(other)!r} on the target, which does not tell upper from lower case.",
+        f"{shortened(path)!r} clashes with {shortened(other)!r} on the target, which is not case-sensitive.",
         "rename one of them",
     )
 

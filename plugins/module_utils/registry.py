@@ -344,7 +344,7 @@ def override_path(registry_path: str, name: str) -> str:
 def effective(name: str, defaults: Defaults, *sources: Wanted) -> Effective:
     """Return the configuration of project ``name``: ``defaults``, then each source over what came before it.
 
-    Lists replace lists, but for patterns that exclude, which add up; of ``config`` and ``devices`` single keys replace single keys.
+    Lists replace lists, except ``exclude``, whose patterns add up; ``config`` and ``devices`` are merged by key.
     """
     config: dict[str, str] = {}
     devices: dict[str, dict[str, str]] = {}

@@ -54,7 +54,7 @@ def rename_new(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
 def made_writable(*places: tuple[int, bytes]) -> Iterator[None]:
     """Let directories be changed, and moved, inside a ``with``, even if their mode forbids it to their owner; afterwards it does again.
 
-    :param places: a descriptor and a name relative to it; what is no directory, or not ours, is left alone.
+    :param places: pairs of descriptor and relative name; anything but our own directories is skipped.
     """
     with ExitStack() as stack:
         for directory_fd, name in places if os.geteuid() else ():

@@ -47,5 +47,5 @@ def kind_in(stores: Mapping[bytes, str], store: bytes, path: bytes) -> str:
 
 
 def owns(stores: Mapping[bytes, str], store: bytes, entry: Entry) -> bool:
-    """Tell whether an entry is one that its repository looks after, not the plain copy."""
+    """Return whether an entry is copied by its repository's code instead of the plain copier."""
     return bool(entry.path) and entry.path != store and kind_in(stores, store, entry.path) not in {"plain", "passing"}

@@ -74,7 +74,7 @@ class Request:
     """What is asked for.
 
     :param since: the name of the first run to take back; None for none.
-    :param paths: in the repository; none for all of it.
+    :param paths: paths in the repository; empty for the whole repository.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Request:
         objects = bool(params.get("objects"))
         if objects and (others := [each for each in ("to", "from", "paths", "overwrite") if params[each]]):
             raise UsageError(
-                f"objects are put back where they were and replace nothing sound: {others[0]} does not go with that.",
+                f"objects cannot be combined with {others[0]}.",
                 repoman_command("restore", [params["name"]], "--objects"),
             )
         since = parse_time(params["from"]) if params["from"] else None
@@ -223,7 +223,7 @@ class Restoring:
         past = history.load(self.target, time.time())
         oldest = past.oldest
         if request.since and request.since < oldest and request.since not in past.names:
-            self.notes.append(f"Nothing is kept from before {oldest}: this is the oldest state there is.")
+            self.notes.append(f"The history begins at {oldest}; this is the oldest version.")
         return everything
 
     def _check_holds_nothing_else(self, operation: DirectoryRestore) -> None:
@@ -237,7 +237,7 @@ class Restoring:
             if _holds(path, inside):
                 name = os.path.basename(self.request.name) or "DIR"
                 raise ConflictError(
-                    f"{shown(operation.destination.path)} holds {what}, and would be replaced as a whole; nothing was restored.",
+                    f"{shown(operation.destination.path)} holds {what} and would be replaced completely; nothing was restored.",
                     f"into a directory in it: {self.request.command(('--to', os.path.join(path, name)))}",
                 )
 
@@ -261,13 +261,13 @@ class Restoring:
         return resolve(os.fsencode(path), boundaries)
 
     def _sweep(self, destination: Destination) -> None:
-        """Finish with what killed restores left beside the destination, and in it if it is a file system of its own."""
+        """Clean up after killed restores next to the destination, or inside it if it is a separate file system."""
         with self.locks.alone(RESTORES) if self.locks else nullcontext(False) as alone:
             saved = self._swept(destination, alone)
         if self.locks:
             self.stack.enter_context(self.locks.using(RESTORES))
         self.notes += [
-            f"A restore that was killed had replaced a directory: what was there before is in {shown(os.path.join(above, name))}."
+            f"A restore that was killed had replaced a directory; its previous contents are in {shown(os.path.join(above, name))}."
             for above, name in saved
         ]
 
@@ -285,7 +285,7 @@ class Restoring:
         return saved
 
     def _operation(self, unit: str, inside: bytes, everything: Items, destination: Destination) -> tuple[DirectoryRestore, bytes]:
-        """Return what is to be done, and the path in the destination that is told of.
+        """Return the planned operation, and the path in the destination for messages.
 
         :raises ConflictError: the destination is there, and may not be overwritten.
         """
@@ -297,7 +297,8 @@ class Restoring:
         status = destination.status
         if status is not None and not stat.S_ISDIR(status.st_mode):
             raise ConflictError(
-                f"{shown(destination.path)} is not a directory; nothing was restored.", f"beside it: {request.command(('--to', 'DIR'))}"
+                f"{shown(destination.path)} is not a directory; nothing was restored.",
+                f"to another directory: {request.command(('--to', 'DIR'))}",
             )
         if within:
             paths = [within] if request.is_whole else [within + b"/" + path for path in paths]
@@ -340,13 +341,13 @@ class Restoring:
         if operation.replaces and operation.differs and not self.request.overwrite:
             raise ConflictError(
                 f"{shown(operation.found())} exists; nothing was restored.",
-                f"beside it: {self.request.command(('--to', 'DIR'))}",
-                f"over it, what is there being saved first: {self.request.command('--overwrite')}",
+                f"to another directory: {self.request.command(('--to', 'DIR'))}",
+                f"to replace it (it is saved first): {self.request.command('--overwrite')}",
             )
 
 
 def _meant(path: bytes, items: Items) -> bytes:
-    """Return the path that is meant: one that is not UTF-8 may be given as it is shown."""
+    """Decode a path argument: a path that is not UTF-8 may be given in its escaped form."""
     if path in items or b"\\" not in path:
         return path
     found = [each for each in items if os.fsdecode(path) in backup.spellings(each)]

@@ -41,7 +41,7 @@ class Present:
 
 
 def look(root_fd: int, paths: Iterable[bytes], known: Container[bytes]) -> Present:
-    """Return what is at paths of an open directory, and below them; the empty path is all of it.
+    """Return the entries at and below some paths of an open directory; the empty path selects everything.
 
     :param known: what the backup holds: a mount point or subvolume of which it holds nothing is not looked into.
     """

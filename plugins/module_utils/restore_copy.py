@@ -71,7 +71,7 @@ class LayerCopier:
                         self._finish_directory(cursor.open(path), items[path])
 
     def finish(self, directory_fd: int, item: Item) -> None:
-        """Give a directory that is there the attributes of an item."""
+        """Apply the attributes of an item to an existing directory."""
         with self._stack, self._writing(b""):
             self._finish_directory(directory_fd, item)
 
@@ -148,7 +148,7 @@ class LayerCopier:
             found = os.fstat(source)
             if not stat.S_ISREG(found.st_mode):
                 path = shown(os.path.join(item.layer.root, item.path))
-                raise RepomanError(f"{path} in the backup was changed meanwhile; nothing was restored.", "run it again")
+                raise RepomanError(f"{path} in the backup changed during the restore; nothing was restored.", "run the command again")
             out = os.open(name, _CREATE, 0o600, dir_fd=parent_fd)
             try:
                 self._copy_contents(source, out, found, item)
@@ -192,7 +192,7 @@ class LayerCopier:
         except OSError as error:
             if error.errno not in _REFUSED:
                 raise
-            self.notes.add(f"{shown(os.path.join(self.where, path))} is a device or socket that cannot be made here; it was left out.")
+            self.notes.add(f"{shown(os.path.join(self.where, path))} is a device or socket that cannot be created here; it was skipped.")
             return
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
         try:
@@ -254,7 +254,7 @@ class LayerCopier:
                 raise
             self.notes.add(f"owners cannot be set in {shown(self.where)}: {error.strerror}.")
         if uid and status.st_uid != uid:
-            self.notes.add(f"what belonged to other users in the backup is yours in {shown(self.where)}.")
+            self.notes.add(f"files of other users in the backup belong to you in {shown(self.where)}.")
 
 
 def write_error(path: bytes, error: OSError) -> RepomanError:

@@ -22,7 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.restore_layers imp
 
 SAVED_INSIDE = b".repoman"
 OWN = re.compile(rb"(?:\.repoman\.before-\d{8}T\d{6}Z(?:-\d+)?|" + re.escape(os.fsencode(RESTORING)) + rb".+)\Z", re.DOTALL)
-"""What restores make in a directory that is a file system of its own."""
+"""Prefix of a restore's own directory inside a separate file system."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Coverer:
     """Finds the cover of paths of a destination.
 
     :param root_fd: the destination.
-    :param in_place: nothing is made beside the destination: it is treated as a file system of its own.
+    :param in_place: treat the destination as a separate file system: nothing is created next to it.
     """
 
     def __init__(self, root_fd: int, items: Items, present: Present, *, in_place: bool) -> None:
@@ -57,15 +57,15 @@ class Coverer:
         return self._cover
 
     def _cover_path(self, path: bytes) -> None:
-        """Cover a path: exchange it, or where a file system of its own is in it, what is in it one by one."""
+        """Cover a path: exchange it, or its entries one by one if it contains a separate file system."""
         places = self.present.places
         holds = path in self._above_places or not path
         if path in places and path not in self._filled:
-            self._cover.left[path] = "is a file system of its own, of which the backup holds nothing"
+            self._cover.left[path] = "is a separate file system that is not in the backup"
         elif path not in places and not holds:
             self._cover.moves.append(path)
         elif path and (path not in self.items or not self.items[path].is_directory):
-            self._cover.left[path] = "holds a file system of its own, of which the backup knows nothing"
+            self._cover.left[path] = "contains a separate file system that is not in the backup"
         else:
             self._cover.entered.append(path)
             own = path in places or (not path and self.in_place)
@@ -94,7 +94,7 @@ class Coverer:
         return found
 
     def _is_own(self, name: bytes, path: bytes) -> bool:
-        """Whether something in a file system of its own is the file system's, a restore's, or nothing that this user can move."""
+        """Whether an entry of a separate file system belongs to the file system or to a restore, or cannot be moved by this user."""
         status = self.present.statuses.get(path)
         if status is None:
             return False
@@ -105,7 +105,7 @@ class Coverer:
                 parent_fd, last = cursor.reach(path)
                 if not os.access(last, os.W_OK, dir_fd=parent_fd, effective_ids=True, follow_symlinks=False):
                     if not is_lost_found(last, parent_fd):
-                        self._cover.left[path] = "belongs to another user, and cannot be moved by you"
+                        self._cover.left[path] = "belongs to another user, and you cannot move it"
                     return True
         with DirectoryCursor(self.root_fd) as cursor, suppress(OSError):
             parent_fd, last = cursor.reach(path)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where a restore writes: a directory that is resolved once, and then reached only through what is held open.
+"""The destination of a restore: resolved once, then used only through open descriptors.
 
 Below a repository its container may exchange any directory for a link at any time. So links are followed only on the way to a
 repository, never inside one, and nothing is opened by its path a second time.
@@ -45,7 +45,7 @@ class Destination:
     """A directory to restore to, which may not be there yet.
 
     :param path: absolute, its parents' links resolved; for messages.
-    :param parent_fd: the nearest directory above it that is there.
+    :param parent_fd: the nearest existing parent directory.
     :param missing: the directories to make below that one.
     :param name: its own.
     """
@@ -102,7 +102,7 @@ class Destination:
 
     @property
     def takes_neighbours(self) -> bool:
-        """Whether something can be made beside it."""
+        """Whether entries can be created next to it."""
         return os.access(b".", os.W_OK | os.X_OK, dir_fd=self.parent_fd, effective_ids=True)
 
     def make_parents(self) -> None:
@@ -140,10 +140,13 @@ class Destination:
         finally:
             again.close()
         if moved:
-            raise ConflictError(f"{shown(self.path)}: a directory above it was moved meanwhile; nothing was restored.", "run it again")
+            raise ConflictError(
+                f"{shown(self.path)}: one of its parent directories was moved during the restore; nothing was restored.",
+                "run the command again",
+            )
 
     def saved_name(self) -> bytes:
-        """Return a free name beside it for what is there."""
+        """Return an unused name next to it for its previous contents."""
         return free_name(self.parent_fd if not self.missing else None, self.name)
 
 
@@ -194,7 +197,7 @@ class _Way:
         del self.held[depth:]
 
     def go(self) -> list[bytes]:
-        """Go as far as there are directories; return the names of those that are missing."""
+        """Descend through existing directories; return the names of the missing ones."""
         while self._waiting:
             part, trusted = self._waiting.pop(0)
             own = identity(os.fstat(self.here))
@@ -215,7 +218,7 @@ class _Way:
         return []
 
     def _enter(self, part: bytes, trusted: bool) -> bool:
-        """Go to a directory, or where a link leads; return False if there is nothing."""
+        """Descend to a directory or the target of a link; return False if it does not exist."""
         try:
             fd = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.here)
         except FileNotFoundError:
@@ -239,13 +242,13 @@ class _Way:
 
 def in_backup(path: bytes) -> ConflictError:
     """Return the error for a destination in the backup."""
-    return ConflictError(f"{shown(path)} lies in the backup itself.", "restore to another directory: --to DIR")
+    return ConflictError(f"{shown(path)} is inside the backup.", "restore to another directory: --to DIR")
 
 
 def in_the_way(part: bytes, path: bytes) -> ConflictError:
-    """Return the error for something on the way that is no directory."""
+    """Return the error for something on the way that is not a directory."""
     return ConflictError(
-        f"{shown(part)!r} on the way to {shown(path)} is no directory.", f"ls -ld {shell_word(path)}", "elsewhere: --to DIR"
+        f"{shown(part)!r} on the way to {shown(path)} is not a directory.", f"ls -ld {shell_word(path)}", "elsewhere: --to DIR"
     )
 
 
@@ -253,7 +256,7 @@ def in_the_way(part: bytes, path: bytes) -> ConflictError:
 
 
 def is_lost_found(name: bytes, directory_fd: int) -> bool:
-    """Whether something is the ``lost+found`` that a file system has of its own."""
+    """Whether an entry is the ``lost+found`` that mkfs created."""
     if name != b"lost+found":
         return False
     found = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)

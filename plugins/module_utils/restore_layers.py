@@ -4,7 +4,7 @@
 
 """What a repository was at some time: the mirror, and over it what each later run replaced or removed, newest first.
 
-What those runs created is left out. Nothing here is opened by a path of more than the unit's name.
+What those runs created is left out. Paths are opened one component at a time, starting at the unit.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Layer:
 class Item:
     """A file to restore.
 
-    :param layer: where it is taken from.
-    :param path: where it is in the layer.
+    :param layer: the layer that has it.
+    :param path: its path in the layer.
     """
 
     layer: Layer
@@ -70,7 +70,7 @@ def parse_time(text: str) -> str:
         raise UsageError(
             f"{text!r} is not a valid time.",
             "as 'repoman sync --list-kept NAME' prints it: 20261125T120000Z",
-            "or 2026-11-25, which is its first moment in local time, or '2026-11-25 12:00'",
+            "or 2026-11-25, which means its start in local time, or '2026-11-25 12:00'",
         ) from None
     return when.astimezone(timezone.utc).strftime(history.STATE_FORMAT)
 
@@ -78,11 +78,11 @@ def parse_time(text: str) -> str:
 def validate_path(path: str) -> bytes:
     """Return a path in a repository, normalised.
 
-    :raises UsageError: it leads out of it.
+    :raises UsageError: the path leads out of the repository.
     """
     normal = os.path.normpath(path)
     if not path or os.path.isabs(path) or ".." in normal.split("/") or "\0" in path:
-        raise UsageError(f"{path!r} is no path inside a repository.", "give it relative to the repository: src/main.c")
+        raise UsageError(f"{path!r} is not a path inside a repository.", "give it relative to the repository: src/main.c")
     return b"" if normal == "." else os.fsencode(normal)
 
 
@@ -102,7 +102,7 @@ def layers_of(found: Target, unit: str, since: str | None) -> list[tuple[Layer, 
 
 
 def merge_layers(layers: Iterable[tuple[Layer, list[bytes] | None]], loose: bool, ours: Container[bytes] | None = None) -> Items:
-    """Return what the layers come to, the later over the earlier; a path's parents are directories, whatever came before.
+    """Merge the layers, later ones over earlier ones; the parents of a path are always directories.
 
     :param loose: take no directories.
     :param ours: take only these from the mirror; None for all.
@@ -191,15 +191,15 @@ def select_paths(items: Items, paths: list[bytes], name: str) -> Items:
     for path in paths:
         if path not in items:
             raise NotKnownError(
-                f"there is no {shown(path)!r} in the backup of {name} of that time.",
-                f"what runs replaced or removed, and when: {repoman_command('sync', [], ('--list-kept', name))}",
+                f"there was no {shown(path)!r} in the backup of {name} at that time.",
+                f"see which versions there are: {repoman_command('sync', [], ('--list-kept', name))}",
             )
         chosen.update(parents(path), {path}, (each for each in items if each.startswith(path + b"/")))
     return {path: item for path, item in items.items() if path in chosen}
 
 
 def subtree(items: Items, path: bytes) -> Items:
-    """Return what lies below a directory of ``items``, relative to it; all of it if the path is empty."""
+    """Return the items below a directory, relative to it; all items if the path is empty."""
     if not path:
         return items
     begin = path + b"/"

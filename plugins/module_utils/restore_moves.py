@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Moves of single paths between where they are, where new ones are copied, and where old ones are saved."""
+"""Moves of single paths between destination, staging directory and saved directory."""
 
 from __future__ import annotations
 

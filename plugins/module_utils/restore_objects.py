@@ -4,7 +4,7 @@
 
 """Putting back the objects of a repository that are missing or damaged, from its mirror, and touching nothing else.
 
-What is found damaged is moved to the local state directory, never into a repository, where the next run would back it up.
+Damaged files are moved to the local state directory; in a repository the next run would back them up.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ class Store:
 class ObjectsRestore:
     """Objects of one project or directory.
 
-    :param name: as it was asked for.
+    :param name: the requested name.
     :param unit: the directory in ``repos_root``.
-    :param inside: the project's path in it; empty for all of it.
-    :param scratch: directory of ours that outlives the restore.
+    :param inside: the project's path in the unit; empty for the whole unit.
+    :param scratch: private directory that stays after the restore.
     """
 
     context: Backup
@@ -99,9 +99,9 @@ class ObjectsRestore:
         self.saved = str(self.context.state(self.found) / "damaged" / when / self.unit)
 
     def plan(self) -> Plan:
-        """Return what is to be put back.
+        """Return the planned repairs.
 
-        :raises RepomanError: there is no repository, here or in the mirror.
+        :raises RepomanError: the repository is missing in the source or in the mirror.
         """
         self._find()
         plan = Plan()
@@ -128,7 +128,7 @@ class ObjectsRestore:
             ) from error
         if not os.path.isdir(self.source) or os.path.islink(self.source):
             raise ConflictError(
-                f"{shown(os.fsencode(self.source))} is no directory: there is nothing to put objects into.",
+                f"{shown(os.fsencode(self.source))} is not a directory: there is no repository to restore objects to.",
                 f"to get all of it back: {repoman_command('restore', [self.name])}",
             )
         begin = self.inside + b"/" if self.inside else b""
@@ -148,7 +148,7 @@ class ObjectsRestore:
         except (FileNotFoundError, NotADirectoryError):
             place = os.path.join(os.fsencode(self.source), path)
             self.notes.append(
-                f"{shown(place)} is no repository any more, so no objects were put into it. To get it back:"
+                f"{shown(place)} is no longer a repository, so no objects were restored to it. To restore it:"
                 f" {repoman_command('restore', [self.unit], ('--path', path), '--overwrite')}"
             )
             return
@@ -170,7 +170,7 @@ class ObjectsRestore:
     def _apply(self) -> None:
         """Put back what was planned.
 
-        :raises RepomanError: the source, or the place for what is damaged, cannot be written. What was put back stays.
+        :raises RepomanError: the source, or the directory for damaged files, cannot be written. Repairs already done stay.
         """
         done = 0
         try:
@@ -188,7 +188,7 @@ class ObjectsRestore:
             ) from error
 
     def check_left(self, put_back: int) -> None:
-        """Say what cannot be mended.
+        """Report damage that the mirror cannot repair.
 
         :raises RepomanError: something is damaged in both.
         """
@@ -198,7 +198,7 @@ class ObjectsRestore:
         more = f" and {len(self.left) - MAX_NAMED} more" if len(self.left) > MAX_NAMED else ""
         raise RepomanError(
             f"{shown(os.fsencode(self.name))}: neither it nor its mirror has sound: {named}{more}; {counted(put_back, 'object')} put back.",
-            f"an earlier state may have it: {repoman_command('sync', [], ('--list-kept', self.name))}",
+            f"an earlier version may have them: {repoman_command('sync', [], ('--list-kept', self.name))}",
         )
 
     def result(self, plan: Plan, diff: bool) -> dict[str, Any]:

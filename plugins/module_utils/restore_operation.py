@@ -28,7 +28,7 @@ class DirectoryRestore:
 
     :param name: what is restored, for messages.
     :param destination: the directory.
-    :param items: what it is to hold.
+    :param items: its contents after the restore.
     :param present: what is there.
     """
 
@@ -56,7 +56,7 @@ class DirectoryRestore:
 
     @cached_property
     def differs(self) -> bool:
-        """Whether the destination is not what it is to be."""
+        """Whether the destination differs from the backup."""
         if self.destination.status is None or self.before != self.after:
             return True
         return not Comparer(self.destination.fd).is_equal({path: item for path, item in self.items.items() if path})
@@ -73,7 +73,7 @@ class DirectoryRestore:
 
     @cached_property
     def after(self) -> str:
-        """A list of what it is to hold."""
+        """A listing of its contents after the restore."""
         return listed({path: item.status for path, item in self.items.items() if path})
 
     def found(self) -> bytes:
@@ -81,23 +81,23 @@ class DirectoryRestore:
         return self.destination.path
 
     def unreadable_notes(self) -> list[str]:
-        """Return what is to be said of directories that cannot be read."""
+        """Return warnings about unreadable directories."""
         if not self.present.unreadable or not self.replaces:
             return []
         paths = [shown(os.path.join(self.destination.path, path)) for path in sorted(self.present.unreadable)]
         shorter = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")  # noqa: PLR2004
         return [
-            f"{shorter} cannot be read by you, and was not in reach of the backup: it is saved as it was, in {self.saved}."
-            f" To put it back: sudo mv {shell_word(os.path.join(os.fsencode(self.saved), min(self.present.unreadable)))}"
+            f"{shorter} cannot be read by you, so it is not in the backup; it was moved to {self.saved}."
+            f" To move it back: sudo mv {shell_word(os.path.join(os.fsencode(self.saved), min(self.present.unreadable)))}"
             f" {shell_word(os.path.join(self.destination.path, min(self.present.unreadable)))}"
         ]
 
     def place_notes(self) -> list[str]:
-        """Return what is to be said of the place, whether anything is done or not."""
+        """Return warnings about the destination, even if nothing changes."""
         return []
 
     def all_notes(self) -> list[str]:
-        """Return what is to be said of what was done."""
+        """Return notes on the result."""
         return [*sorted(self.notes), *self.unreadable_notes(), *self.place_notes()]
 
     def apply(self) -> None:
@@ -113,7 +113,10 @@ class DirectoryRestore:
             os.fsync(staging.fd)
             destination.check_unmoved()
             if not staging.in_place():
-                raise ConflictError(f"{shown(destination.path)}: its copy was moved away; nothing was restored.", "run it again")
+                raise ConflictError(
+                    f"{shown(destination.path)}: the unfinished copy was moved by something else; nothing was restored.",
+                    "run the command again",
+                )
             self._take_place(staging)
             ended = True
         finally:
@@ -143,11 +146,11 @@ class DirectoryRestore:
                 rename_new(above, staging.name, above, destination.name)
         except FileExistsError as error:
             raise ConflictError(
-                f"{place} was changed meanwhile; nothing was restored.", f"ls -la {shell_word(destination.path)}"
+                f"{place} changed during the restore; nothing was restored.", f"ls -la {shell_word(destination.path)}"
             ) from error
         except OSError as error:
             raise RepomanError(
-                f"{place} cannot be put into its place: {error.strerror}; nothing was restored.", f"ls -ld {shell_word(destination.path)}"
+                f"{place} cannot be moved into place: {error.strerror}; nothing was restored.", f"ls -ld {shell_word(destination.path)}"
             ) from error
 
     def undo(self) -> None:

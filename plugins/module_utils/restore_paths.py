@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Restoring paths of a directory that is there, each exchanged at once, all or none.
+"""Restore paths of an existing directory: each is exchanged atomically, and either all are restored or none.
 
 So is a directory restored that cannot be exchanged itself: a mount point, a subvolume, one that holds such, one whose parent may
 not be written. What is replaced is saved on the same file system: beside the directory, or in it where that is one of its own.
@@ -33,9 +33,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.show import counte
 
 
 class PathsRestore(DirectoryRestore):
-    """Paths of a directory that is there.
+    """Paths of an existing directory.
 
-    :param paths: relative to the directory; the empty path is all of it.
+    :param paths: relative to the directory; the empty path is the whole directory.
     :param in_place: nothing is made beside the directory.
     """
 
@@ -115,7 +115,7 @@ class PathsRestore(DirectoryRestore):
 
     @cached_property
     def differs(self) -> bool:
-        """Whether a path is not what it is to be."""
+        """Whether a path differs from the backup."""
         return bool(self.moves)
 
     @property
@@ -125,7 +125,7 @@ class PathsRestore(DirectoryRestore):
         return ", ".join(shown(os.path.join(place, self.within) if self.within else place) for place in places)
 
     within = b""
-    """The only project's repository in the destination that is restored, or paths of which: what is saved is told relative to it."""
+    """The single restored project's repository in the destination; saved paths are shown relative to it."""
 
     def description(self, files: int) -> str:
         """Return what is done, as a sentence."""
@@ -141,13 +141,11 @@ class PathsRestore(DirectoryRestore):
         return ", ".join(dict.fromkeys(shown(move.holder.saved) for move in self.moves if move.old is not None))
 
     def place_notes(self) -> list[str]:
-        """Return what is to be said of places that were left alone, or that hold what was saved."""
-        notes = [
-            f"{shown(os.path.join(self.destination.path, path))} {why}: it was left as it is." for path, why in self._cover.left.items()
-        ]
+        """Return warnings about skipped paths and about saved data inside the repository."""
+        notes = [f"{shown(os.path.join(self.destination.path, path))} {why}; it was not changed." for path, why in self._cover.left.items()]
         inside = dict.fromkeys(move.holder.saved for move in self.moves if move.old is not None and move.holder.base == SAVED_INSIDE)
         return notes + [
-            f"{shown(path)} lies in the repository, and the next sync backs it up with it: remove it when you no longer need it."
+            f"{shown(path)} is inside the repository, and the next sync backs it up; delete it when you no longer need it."
             for path in inside
         ]
 
@@ -159,7 +157,7 @@ class PathsRestore(DirectoryRestore):
 
     @cached_property
     def after(self) -> str:
-        """A list of what the paths are to be."""
+        """A listing of the paths after the restore."""
         chosen = by_move([move.path for move in self.moves], self.items)
         return listed({path: self.items[path].status for paths in chosen.values() for path in paths})
 
@@ -172,7 +170,7 @@ class PathsRestore(DirectoryRestore):
     # Doing
 
     def apply(self) -> None:
-        """Copy; then move each path into its place, and what was there to where it is saved."""
+        """Copy all paths, then move each into place and its previous contents to the saved directory."""
         self._check_movable()
         try:
             self._copy()
@@ -182,7 +180,7 @@ class PathsRestore(DirectoryRestore):
                 except OSError as error:
                     place = os.path.join(self.destination.path, move.path)
                     raise RepomanError(
-                        f"{shown(place)} cannot be put into its place: {error.strerror}; nothing was restored.",
+                        f"{shown(place)} cannot be moved into place: {error.strerror}; nothing was restored.",
                         f"ls -ld {shell_word(place)}",
                     ) from error
         finally:
@@ -206,7 +204,7 @@ class PathsRestore(DirectoryRestore):
     def _check_movable(self) -> None:
         """Refuse to replace a directory of another user, before anything is changed.
 
-        :raises ConflictError: it cannot be moved to where it would be saved.
+        :raises ConflictError: it cannot be moved to the saved directory.
         """
         for move in self.moves if os.geteuid() else ():
             if move.old is None or not stat.S_ISDIR(move.old.st_mode) or move.old.st_uid == os.geteuid():
@@ -300,7 +298,7 @@ class PathsRestore(DirectoryRestore):
     def undo(self) -> None:
         """Give each path back what was there.
 
-        :raises RepomanError: that cannot be done; the error says where it was saved.
+        :raises RepomanError: it cannot be moved back; the error names the saved path.
         """
         where = self._saved_in or shown(self.destination.path)
         left: list[Move] = []
@@ -317,10 +315,10 @@ class PathsRestore(DirectoryRestore):
                     os.chmod(itself, stat.S_IMODE(found.st_mode))
                     os.utime(itself, ns=(found.st_atime_ns, found.st_mtime_ns))
         except OSError as error:
-            raise RepomanError(f"{error.strerror}; what was there before is in {where}.") from error
+            raise RepomanError(f"{error.strerror}; the previous contents are in {where}.") from error
         if left:
             place = shown(os.path.join(self.destination.path, left[0].path))
-            raise RepomanError(f"{place} was changed meanwhile; what was there before is in {where}.")
+            raise RepomanError(f"{place} changed during the restore; its previous contents are in {where}.")
         for holder in self._holders.values():
             if holder.saved_fd >= 0:
                 os.close(holder.saved_fd)

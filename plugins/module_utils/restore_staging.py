@@ -46,7 +46,7 @@ def free_name(directory_fd: int | None, base: bytes) -> bytes:
             os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
         except FileNotFoundError:
             return name
-    raise ConflictError(f"a thousand restores of {shown(base)} are saved already.", "remove some of them")
+    raise ConflictError(f"there are already a thousand saved copies of {shown(base)}.", "remove some of them")
 
 
 def shortened(name: bytes, size: int) -> bytes:
@@ -63,7 +63,7 @@ def shortened(name: bytes, size: int) -> bytes:
 class Staging:
     """A private directory that is filled before it, or what is in it, takes its place.
 
-    Its name holds the number of its inode, so that what a killed restore left can be told: a directory of that number is an
+    Its name contains its inode number, to recognize leftovers of a killed restore: a directory with that number is an
     unfinished copy, and one of another number is what the copy was exchanged for. A lock on it says that its restore still runs.
 
     :param parent_fd: the directory it is made in.
@@ -154,7 +154,7 @@ def sweep(directory_fd: int, alone: bool) -> list[bytes]:
 
 
 def sweep_repositories(repos_root: str, names: Iterable[str], alone: bool) -> list[str]:
-    """Finish with what killed restores left in ``repos_root``, and in repositories that are file systems of their own.
+    """Clean up after killed restores in ``repos_root`` and in repositories that are separate file systems.
 
     :param names: of directories in ``repos_root``.
     :return: paths under which something was saved.

@@ -81,7 +81,7 @@ class RunLog:
             self._give_up(f"{self.path}: {error.strerror}")
 
     def _give_up(self, problem: str) -> None:
-        self.problems.append(f"the log of this run cannot be written: {problem}. The backup went on without it.")
+        self.problems.append(f"the log of this run cannot be written: {problem}. The backup continued without it.")
 
 
 def _private(path: str, flags: int) -> int:

@@ -243,7 +243,7 @@ def resolved(path: str) -> str:
                 continue
             followed += 1
             if followed > LINKS:
-                raise VcsError(f"{path} has more than {LINKS} links on its way")
+                raise VcsError(f"{path} has more than {LINKS} symbolic links on its path")
             real = "/" if target.startswith("/") else real
             left += target.split("/")[::-1]
     return real

@@ -33,7 +33,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import 
 MAGIC = b"repoman manifest 1\n"
 DIGEST_SIZE = 32
 LOOSE = "(loose files)"
-"""The unit of what lies directly in ``repos_root`` and is no directory."""
+"""The unit of what lies directly in ``repos_root`` and is not a directory."""
 SPILL = 4 << 20
 
 RECORD = struct.Struct("<IIIQqqQIHH")
@@ -81,7 +81,7 @@ class Unit:
     :param name: the directory's name; for loose files a name to show.
     :param source: absolute path of the directory.
     :param loose: only what is no directory counts; the mirror is the backup's root itself.
-    :param rules: what of it is left out.
+    :param rules: rules for skipped paths.
     """
 
     name: str
@@ -158,8 +158,8 @@ class TooDeepError(UnreadableError):
 def too_deep(path: bytes) -> TooDeepError:
     """Return the error for a directory whose path is too long."""
     return TooDeepError(
-        f"{shortened(path)!r} lies too deep: its path has {len(path)} bytes, and what is in it cannot be backed up.",
-        "move it nearer to the top, or remove it",
+        f"{shortened(path)!r} is nested too deep: its path has {len(path)} bytes, so its contents cannot be backed up.",
+        "move it closer to the top, or remove it",
         path=path,
     )
 
@@ -357,17 +357,17 @@ def walk(
 ) -> Iterator[bytes]:
     """Yield the blocks of a tree, with their heads, in a manifest's order.
 
-    Follows no symbolic link, not even one that takes a directory's place meanwhile; stays on the file system, unless ``tree`` follows
+    Never follows a symbolic link, even if one replaces a directory during the walk; stays on the file system, unless ``tree`` follows
     mounts; skips what vanishes.
 
-    :param top: directory that the paths are relative to: its path, or a descriptor of it, which stays the caller's.
+    :param top: base directory: its path, or a descriptor, which the caller closes.
     :param start: directory below it to begin with; its own record is not part of the walk unless it is ``top`` itself.
     :param loose: leave out directories, and ``top`` itself.
     :param skip: paths of directories whose inside is left out.
     :param closed: takes the directories below ``start`` that cannot be read, or lie too deep; they have no block. Without it those that
         cannot be read raise, and nothing is too deep.
     :param named: the path of ``top`` that errors show.
-    :param tree: leaves things out of the whole tree; it is told of file systems on the way, too.
+    :param tree: rules for skipped paths in the whole tree; it also learns about mounted file systems.
     :raises UnreadableError: a directory cannot be read.
     :raises FileNotFoundError: ``start`` is not there.
     :raises NotADirectoryError: ``start``, or a part of its path, is not a directory.
@@ -383,7 +383,7 @@ def walk(
 
 
 class _Level:
-    """A directory on the way to where a walk is.
+    """A parent directory of the current position of a walk.
 
     :param held: its descriptor; -1 once it is closed because too many others are open.
     :param waiting: names of the directories in it that are still to be walked, the next one last.
@@ -497,7 +497,7 @@ class _Walk:
         return frozenset(path.rpartition(b"/")[2] for path in self.tree.rules.mounts if path.rpartition(b"/")[0] == directory)
 
     def _wanted(self, directory: bytes, names: list[bytes]) -> list[bytes]:
-        """Return which of a directory's directories are to be walked."""
+        """Return the subdirectories to walk."""
         prefix = directory + b"/" if directory else b""
         wanted = [each for each in names if prefix + each not in self.skip]
         if self.closed is None or len(directory) <= DEEPEST:
@@ -748,7 +748,7 @@ def rewrite(now: Manifest, known: Mapping[bytes, Entry | None], path: str) -> Ma
 
 
 def scan_each(units: Iterable[Unit], known: Mapping[str, str], scratch: str) -> Iterator[Scan]:
-    """Scan units, several at once, and yield each result as it is there.
+    """Scan units in parallel, and yield each result when it is ready.
 
     :param known: digest of each unit's last manifest, by the unit's name.
     :param scratch: local directory for the manifests of units that differ.

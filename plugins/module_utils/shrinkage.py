@@ -23,11 +23,11 @@ REFS = b"refs/"
 SAVED = re.compile(rb"\.repoman\.before-\d{8}T\d{6}Z(-\d+)?(/|\Z)")
 """Directories in which a restore of a mount point saves what it replaces."""
 REF_BYTES = 48
-"""A line of a list of packed references has at least so many bytes."""
+"""Minimum length of a line in ``packed-refs``."""
 
 
 def may_exceed(changes: Changes, least: int) -> bool:
-    """Tell whether more than so many things of a person's may go; if not, nothing needs to be counted."""
+    """Return whether the number of lost files can exceed a limit; if not, counting is skipped."""
     if changes.removed > least:
         return True
     for _directory, pairs in differences(changes.before, changes.now):

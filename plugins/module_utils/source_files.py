@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read files that somebody else may be writing: bounded while reading, not by a look at the size before.
+"""Read files that other processes may be writing, with limits that hold during the read.
 
 A source belongs to a container that can truncate a file up to terabytes, append to it, or exchange it for a pipe or a link at any
 moment. Every read here ends at the size the file had when it was opened and at a limit, follows no link and waits for no pipe.
@@ -38,7 +38,7 @@ GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 def open_regular(top_fd: int, path: bytes) -> int | None:
     """Open a regular file below an open directory, following no link on the way.
 
-    :return: a descriptor; None if there is no such file, or it is not a regular file.
+    :return: a descriptor; None if the file does not exist or is not a regular file.
     :raises OSError: it cannot be opened.
     """
     parent, _slash, name = path.rpartition(b"/")
@@ -73,7 +73,7 @@ def read_at_most(fd: int, limit: int) -> bytes:
 
 
 def read_regular(top_fd: int, path: bytes, limit: int) -> bytes | None:
-    """Return what a regular file below an open directory holds; None if there is none, it is larger than ``limit``, or unreadable."""
+    """Return the contents of a regular file below an open directory; None if it is missing, unreadable or larger than ``limit``."""
     try:
         fd = open_regular(top_fd, path)
     except OSError:
@@ -101,9 +101,9 @@ def names(top_fd: int, path: bytes) -> list[bytes]:
 
 
 def copy_regular(top_fd: int, path: bytes, target: bytes, limit: int = METADATA_BYTES) -> bool:
-    """Copy the data of a regular file, with its holes, as it is when it is opened.
+    """Copy the data and holes of a regular file, up to its size when it is opened.
 
-    :return: False if there is no such file, or it is larger than ``limit``.
+    :return: False if the file is missing or larger than ``limit``.
     """
     fd = open_regular(top_fd, path)
     if fd is None:
@@ -127,9 +127,9 @@ def parts(fd: int, limit: int) -> Iterator[bytes]:
 
 
 def data_parts(fd: int, limit: int) -> Iterator[tuple[int, bytes]]:
-    """Yield where the data of an open file is, and the data, in parts of at most 1 MiB; holes cost nothing.
+    """Yield offset and data of an open file in parts of at most 1 MiB; holes are skipped.
 
-    It ends at the size that the file has now, however it grows meanwhile.
+    It ends at the current size, even if the file grows.
 
     :param limit: bytes of data.
     """

@@ -93,7 +93,7 @@ def stream(
                 done += 1
                 yield number, lost(jobs[number])
         if done < len(jobs):
-            raise LostWorkerError("A process of this run was killed in the middle of its work.", "run it again")
+            raise LostWorkerError("A process of this run was killed in the middle of its work.", "run the command again")
     finally:
         os.close(alive_in)
         for child, reader in children.items():

@@ -36,7 +36,7 @@ class Piece:
     """The contents of one file, in a scratch file that others share.
 
     :param file: the scratch file.
-    :param start: where the contents begin.
+    :param start: offset of the contents.
     :param size: of the file, with its holes.
     """
 
@@ -113,11 +113,11 @@ class Spool:
         self._end = 0
 
     def clear(self) -> None:
-        """Start anew; contents that were taken before stay what they are."""
+        """Start over; contents handed out before stay valid."""
         self._file, self._end, self.in_memory = None, 0, 0
 
     def take(self, fd: int) -> Data:
-        """Return the contents of an open file, as long as it is now."""
+        """Return the contents of an open file, up to its current size."""
         size = os.fstat(fd).st_size
         if size <= MEMORY_BYTES and self.in_memory + size <= STAGED_MEMORY_BYTES:
             self.in_memory += size
@@ -160,12 +160,12 @@ class Spool:
 
 
 def is_settled(before: os.stat_result, after: os.stat_result) -> bool:
-    """Tell whether a file was the same all the while, and is not so new that a further change could leave the same times."""
+    """Return whether a file did not change, and is old enough that a further change would show in its times."""
     return same(before, after) and not fresh(before)
 
 
 def in_full(data: Data | None, limit: int) -> bytes:
-    """Return contents as bytes; empty if there are none or they are larger than ``limit``."""
+    """Return contents as bytes; empty if the file is missing or larger than ``limit``."""
     if isinstance(data, Piece):
         if data.size > limit:
             return b""
@@ -195,5 +195,5 @@ def same_data(data: Data, fd: int) -> bool:
 
 
 def small(data: Data | None, limit: int) -> bytes | None:
-    """Return contents as bytes; None if there are none or they are larger than ``limit``."""
+    """Return contents as bytes; None if the file is missing or larger than ``limit``."""
     return None if data is None or len(data) > limit else in_full(data, limit)

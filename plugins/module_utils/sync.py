@@ -258,7 +258,7 @@ class Job:
         root = self.backup.place.repos_root
         with self.locks.alone(RESTORES) as alone:
             saved = sweep_repositories(root, [unit.name for unit in backup.units(root) if not unit.loose], alone)
-        self.warnings += [f"A restore that was killed had replaced a directory: what was there before is in {path}." for path in saved]
+        self.warnings += [f"A restore that was killed had replaced a directory; its previous contents are in {path}." for path in saved]
 
     def _prepare(self, stack: ExitStack, settings: Settings) -> Settings:
         """Make this run's directory on the target; what runs that failed left there goes, which may be what fills the target.
@@ -277,7 +277,7 @@ class Job:
         return settings
 
     def _lock(self, chosen: list[tuple[Unit | None, str]]) -> tuple[list[tuple[Unit | None, str]], list[Work]]:
-        """Lock the chosen units; return those that could be locked, and what is to be told of the others.
+        """Lock the chosen units; return the locked ones, and errors for the rest.
 
         :raises ConflictError: other runs work on all of them.
         """
@@ -306,7 +306,7 @@ class Job:
 
     def _result(self, works: list[Work], expired: list[str], diff: list[dict[str, str]]) -> dict[str, Any]:
         steps = [f"make {self.target.root} the backup of {self.backup.place.repos_root}"] if self.found.fresh else []
-        steps += [f"remove what was kept at {name}, {self.params['keep_days']} days and longer ago" for name in expired]
+        steps += [f"remove the versions saved at {name}, older than {self.params['keep_days']} days" for name in expired]
         lines = [work.line for work in works]
         self.warnings += [warning for work in works for warning in work.warnings]
         return {
@@ -423,7 +423,7 @@ class Job:
             if unit is None:
                 self._plan_gone(work)
             elif name not in units:
-                work.fail(ConflictError(f"a directory in repos_root cannot be called {name!r}: repoman uses that name.", "rename it"))
+                work.fail(ConflictError(f"a directory in repos_root may not be called {name!r}: repoman uses that name.", "rename it"))
         waiting = {work.unit.name: work for work in works if work.unit.name in units}
 
         def plan(done: Callable[[Work], None]) -> None:
@@ -485,7 +485,7 @@ class Job:
                 work.fail(
                     NotKnownError(
                         f"there is neither a repository nor a mirror of {shown(os.fsencode(work.unit.name))}.",
-                        f"what is kept of it: {repoman_command('sync', [], ('--list-kept', work.unit.name))}",
+                        f"see its history: {repoman_command('sync', [], ('--list-kept', work.unit.name))}",
                     )
                 )
             return
@@ -579,14 +579,14 @@ class Job:
             done.append(outcome.unit.name)
 
     def _note_end(self, open_ones: Iterable[str]) -> None:
-        """Write down what the run came to, also one that was interrupted.
+        """Log the result of the run, also after an interruption.
 
         :param open_ones: the units that are not done.
         """
         try:
             self.records.write_told(self.locks)
         except RepomanError as error:
-            self.warnings.append(f"{error.message} Notes may be told again.")
+            self.warnings.append(f"{error.message} Notes may be repeated.")
         for name in open_ones:
             begun = not self._manifest(name).exists()
             self.records.set(name, VOID if begun else self.records.stamps.units.get(name, VOID))
@@ -619,7 +619,7 @@ class Job:
         return replace(settings, kept=str(self.target.ours("kept", self.version)))
 
     def _mirrored(self, wanted: Sequence[Work], settings: Settings, report: watch.Report, let_go: Callable[[], None]) -> Iterator[Outcome]:
-        """Let the engine work; meanwhile report its tally, and let go what is done."""
+        """Run the engine, report progress, and release finished units."""
         if not wanted:
             return
         tally = Tally()
@@ -665,7 +665,7 @@ class Job:
         except OSError as error:  # the mirror is as it should be: only the next run has more work
             where = f"{self._manifest(name)}: {error.strerror or error}"
             self.warnings.append(
-                f"what the mirror of {work.line['name']} holds cannot be noted, so the next run compares it again. {where}."
+                f"the record of the mirror of {work.line['name']} cannot be saved, so the next run compares everything again. {where}."
             )
             with suppress(OSError):
                 self._manifest(name).unlink(missing_ok=True)
@@ -703,7 +703,7 @@ class Job:
         history.write_created(self.target, Path(settings.kept).name, self.created, self.backup.me, changed)
 
     def _expire(self, names: list[str]) -> list[str]:
-        """Remove states, unless another run reads the history: then the next run does. Return those that are gone."""
+        """Remove expired states and return them; if another run reads the history, leave them to the next run."""
         with self.locks.alone(HISTORY) as alone:
             if not alone:
                 return []

@@ -28,13 +28,13 @@ def check_shrink(unit: Unit, changes: Changes, found: Target, allowed: bool, nam
     """
     emptied = not unit.loose and changes.now.count() <= 1 < changes.mirrored
     if emptied and not (allowed and named):
-        raise ConflictError(f"{unit.source} is empty, and its mirror is not; the mirror was not touched.", *_hints(unit.name, True))
+        raise ConflictError(f"{unit.source} is empty, but its mirror is not; the mirror was not changed.", *_hints(unit.name, True))
     if allowed or not shrinkage.may_exceed(changes, SHRINK_LEAST):
         return
     removed, mirrored = shrinkage.count_missed(changes, str(found.mirror("" if unit.loose else unit.name)))
     if removed > SHRINK_LEAST and removed * 2 > mirrored:
         raise ConflictError(
-            f"{removed} of {mirrored} files of {shown(os.fsencode(unit.name))} are gone; its mirror was not touched.",
+            f"{removed} of {mirrored} files of {shown(os.fsencode(unit.name))} are gone; its mirror was not changed.",
             f"see which: {repoman_command('--check --diff sync', [unit.name], '--allow-shrink')}",
             *_hints(unit.name, False),
         )
@@ -46,33 +46,33 @@ def _hints(name: str, emptied: bool) -> tuple[str, ...]:
         if emptied
         else [
             f"to look at what the backup has: {repoman_command('restore', [name], '--to DIR')}",
-            f"to get back what is not there any more: {repoman_command('restore', [name], '--path PATH')}",
+            f"to get back what is missing: {repoman_command('restore', [name], '--path PATH')}",
         ]
     )
-    return (*back, f"if it is meant: {repoman_command('sync', [name], '--allow-shrink')}")
+    return (*back, f"if you deleted it on purpose: {repoman_command('sync', [name], '--allow-shrink')}")
 
 
 def gone_error(unit: Unit) -> ConflictError:
     """Return the error of a unit whose source is gone, and its mirror is not."""
     return ConflictError(
-        f"{unit.source} is gone, and its mirror is not; the mirror was not touched.",
+        f"{unit.source} is gone, but its mirror is still there; the mirror was not changed.",
         f"to get it back: {repoman_command('restore', [unit.name])}",
-        f"if it is meant, its mirror is moved to what is kept: {repoman_command('sync', [unit.name], '--allow-shrink')}",
+        f"if you did this on purpose (its mirror is moved to the history): {repoman_command('sync', [unit.name], '--allow-shrink')}",
     )
 
 
 def check_loose(repos_root: str, now: Manifest, found: Target) -> None:
     """Refuse loose files that would push a mirror away.
 
-    :raises ConflictError: there is such a file.
+    :raises ConflictError: a loose file has the name of a mirror.
     """
     directories = {target.OURS, *backup.mirrors(found)}
     for entry in now.entries():
         name = os.fsdecode(entry.path)
         if name == target.OURS:
-            raise ConflictError(f"nothing in repos_root can be called {name!r}: repoman uses that name.", "rename it")
+            raise ConflictError(f"nothing in repos_root may be called {name!r}: repoman uses that name.", "rename it")
         if name in directories:
             raise ConflictError(
-                f"{repos_root}/{shown(entry.path)} was a directory and is none now; its mirror was not touched.",
-                f"if it is meant, its mirror is moved to what is kept: {repoman_command('sync', [name], '--allow-shrink')}",
+                f"{repos_root}/{shown(entry.path)} was a directory and is now a file or link; its mirror was not changed.",
+                f"if you did this on purpose (its mirror is moved to the history): {repoman_command('sync', [name], '--allow-shrink')}",
             )

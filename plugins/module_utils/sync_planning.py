@@ -15,15 +15,15 @@ from typing import Generic, TypeVar
 W = TypeVar("W")
 
 WAVE_SECONDS = 20.0
-"""So long planned units wait for the others: one plan at a time is cheaper than many."""
+"""Time that planned units wait for more: one large batch is cheaper than many small ones."""
 
 
 class Planning(Generic[W]):
     """The planning of one run.
 
-    :param works: all units, in the order in which they are told.
+    :param works: all units, in the order of the report.
     :param ready: those that are planned already.
-    :param plan: plans the others and hands over each as it is done; it runs in a thread of its own.
+    :param plan: plans the remaining units and passes each on when done; runs in a separate thread.
     """
 
     def __init__(self, works: Sequence[W], ready: Sequence[W], plan: Callable[[Callable[[W], None]], None]) -> None:

@@ -25,7 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.target import Stam
 from ansible_collections.homelab.repoman.plugins.module_utils.target_lock import RunLocks
 
 FULL_SECONDS = 7 * 24 * 3600.0
-"""So long manifests are trusted; then everything is compared with the mirror."""
+"""Time that manifests are trusted; after that everything is compared with the mirror."""
 VOID = Stamp("", 0.0)
 PROBE_BYTES = 256 << 10
 """A state directory with less space than this is not used."""
@@ -34,7 +34,7 @@ MAX_NOTES_BYTES = 16 << 20
 
 @contextmanager
 def usable_state(wanted: Path, owner: Account) -> Iterator[tuple[Path, str]]:
-    """Give the state directory, or one for this run only where it cannot be written, and a warning that says so.
+    """Yield the state directory; if it cannot be written, a temporary one and a warning.
 
     :raises RepomanError: neither can be written.
     """
@@ -50,10 +50,10 @@ def usable_state(wanted: Path, owner: Account) -> Iterator[tuple[Path, str]]:
             other = f"cannot write to a temporary directory: {error.strerror}."
         if other:
             raise RepomanError(
-                f"there is no directory for what runs know of the backup. {problem} {other}",
+                f"no directory for the local state can be written. {problem} {other}",
                 f"df -h {shell_word(str(nearest(str(wanted))))} {shell_word(tempfile.gettempdir())}",
             )
-        yield temporary, f"{problem} What this run finds out is not saved: it and the next one compare everything with the mirrors."
+        yield temporary, f"{problem} The state of this run is not saved: this run and the next one compare everything with the mirrors."
 
 
 def _probe(state: Path, owner: Account) -> str:
@@ -100,7 +100,7 @@ class Records:
         return self.state / "manifests" / file_of(name)
 
     def known_digest(self, name: str) -> str:
-        """Return the digest of a unit's last manifest; empty where it cannot be trusted and the mirror is to be looked at."""
+        """Return the digest of a unit's last manifest; empty if it cannot be trusted and the mirror has to be compared."""
         stamp = self.stamps.units.get(name)
         if stamp is None or self.full:
             return ""
@@ -147,13 +147,13 @@ class Records:
 
     @property
     def told(self) -> dict[str, list[str]]:
-        """What runs told of each unit: once is enough."""
+        """Notes already reported for each unit; each is reported once."""
         if self._told is None:
             self._told = self._read_told()
         return self._told
 
     def untold(self, name: str, notes: Iterable[str]) -> list[str]:
-        """Return the notes on a unit that no run has told yet; from now on they are told."""
+        """Return the notes on a unit that no run has reported yet, and mark them as reported."""
         told = self.told.setdefault(name, [])
         new = [note for note in notes if note not in told]
         told += new
@@ -161,12 +161,12 @@ class Records:
         return new
 
     def forget_notes(self, name: str) -> None:
-        """Let the notes on a unit be told again."""
+        """Report the notes on a unit again in the next run."""
         self.told.pop(name, None)
         self._told_of.add(name)
 
     def write_told(self, locks: RunLocks) -> None:
-        """Remember what was told, where that is more or less than before."""
+        """Save the reported notes if they changed."""
         with locks.metadata():
             before = self._read_told()
             told = dict(before)

@@ -254,7 +254,7 @@ def _check_elsewhere(place: Place, source: str, root: str) -> None:
             raise NotThereError(
                 f"{place.backup_root} is on the same file system as {name}: a backup there dies with its source; nothing was written.",
                 f"is it mounted? findmnt --target {place.backup_root}",
-                "if it is meant: repoman sync --init --allow-local",
+                "if you deleted it on purpose: repoman sync --init --allow-local",
             )
 
 
@@ -322,7 +322,7 @@ def write_stamps(target: Target, stamps: Stamps, owner: Account) -> None:
 
 
 def first_line(path: Path) -> str:
-    """Return the only line of one of the system's files; empty where it cannot be read."""
+    """Return the single line of a system file; empty if it cannot be read."""
     try:
         return path.read_text(encoding="ascii").strip()
     except OSError:
@@ -350,7 +350,7 @@ def settled(stamps: Stamps, session: str, now: float) -> Stamps:
 
 
 def _is_written(stamp: Stamp, now: float) -> bool:
-    """Tell whether a stamp was made so long ago that the kernel has written all since; not where the clock was wrong then."""
+    """Return whether a stamp is old enough that the kernel has written all data since; False if its clock was wrong."""
     return stamp.time > RELEASED and now - stamp.time > WRITTEN_SECONDS
 
 

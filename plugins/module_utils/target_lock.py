@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who works on a target: each unit has a lock of its own, so that one that takes hours keeps nobody from the others.
+"""Locks of a target: each unit has its own lock, so that a long run on one unit does not block the rest.
 
 On this host, in the local state directory; the kernel drops these locks with the process, and its children, that hold them::
 
@@ -103,7 +103,7 @@ class RunLocks:
     # Units
 
     def take(self, units: Iterable[str], *, noted: bool = True) -> dict[str, str]:
-        """Lock units, and return those that another run holds, each with the time since when; empty where that is not known.
+        """Lock units, and return those locked by another run with the start of that lock, or an empty string if it is unknown.
 
         :param noted: write down for other runs since when; what changes nothing does not.
         """
@@ -187,9 +187,9 @@ class RunLocks:
 
     @contextmanager
     def private_directory(self, parent: Path, stays: Container[str] = ()) -> Iterator[str]:
-        """Make a directory for this run, which goes with it; what runs that were killed left there goes now.
+        """Create a private directory for this run and remove it at the end; leftovers of killed runs are removed first.
 
-        :param parent: where it is made.
+        :param parent: parent of the new directory.
         :param stays: what else is there, and not to be removed.
         """
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -224,7 +224,7 @@ class RunLocks:
         return True
 
     def _is_free(self, what: bytes) -> bool:
-        """Tell whether nobody else holds a lock; our own do not count."""
+        """Return whether a lock is free, ignoring our own."""
         found = fcntl.fcntl(self._units, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *_place(what), 0))
         return bool(_FLOCK.unpack(found)[0] == fcntl.F_UNLCK)
 
@@ -262,20 +262,20 @@ def _unit(name: str) -> bytes:
 
 
 def _place(what: bytes) -> tuple[int, int]:
-    """Return the byte that stands for something."""
+    """Return the offset of the byte to lock for a name."""
     return int.from_bytes(hashlib.sha256(what).digest()[:7], "big") + 1, 1
 
 
 def another_run(target: Target, state: Path) -> ConflictError:
     """Return the error of a run that has to wait for others."""
-    return ConflictError(f"another run works on {target.root}.", "wait for it to end", f"see which: fuser -v {state / 'lock'}")
+    return ConflictError(f"another run works on {target.root}.", "wait for it to finish", f"see which: fuser -v {state / 'lock'}")
 
 
 def busy_error(unit: str, since: str, state: Path) -> ConflictError:
     """Return the error of a unit that another run holds."""
     when = f" since {since}" if since else ""
     return ConflictError(
-        f"another run has been working on {printable(unit)}{when}.", "wait for it to end", f"see which: fuser -v {state / 'units.lock'}"
+        f"another run has been working on {printable(unit)}{when}.", "wait for it to finish", f"see which: fuser -v {state / 'units.lock'}"
     )
 
 
@@ -360,11 +360,11 @@ def _announce(target: Target, state: str) -> None:
             _put_away(path, stale, draft)
     finally:
         draft.unlink(missing_ok=True)
-    raise ConflictError(f"another run has just begun to work on {target.root}.", "wait for it to end")
+    raise ConflictError(f"another run has just started to work on {target.root}.", "wait for it to finish")
 
 
 def _put_away(path: Path, stale: str, draft: Path) -> None:
-    """Remove the lock with this text, and no other: another run may have taken it over meanwhile."""
+    """Remove the lock only if it still has this text: another run may have taken it over."""
     aside = draft.with_suffix(".stale")
     with suppress(FileNotFoundError):
         os.rename(path, aside)
@@ -376,7 +376,7 @@ def _put_away(path: Path, stale: str, draft: Path) -> None:
 def _check_stale(path: Path, own: dict[str, Any]) -> str | None:
     """Return the lock at ``path`` if the run that wrote it has certainly ended; empty if it is gone; None if it is of a run to join.
 
-    :raises ConflictError: it has not ended, or that cannot be told from here.
+    :raises ConflictError: it is still running, or may be.
     """
     text = ""
     try:
@@ -389,12 +389,12 @@ def _check_stale(path: Path, own: dict[str, Any]) -> str | None:
     except FileNotFoundError:
         return ""
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        dead, joins, who = False, False, "a run that cannot be told"
+        dead, joins, who = False, False, "an unknown run"
     if dead:
         return text
     if joins:
         return None
-    raise ConflictError(f"{path} says that {who} works there.", f"if that is certainly not so: rm {path}")
+    raise ConflictError(f"{path} says that {who} is working there.", f"if you are sure that it is not: rm {path}")
 
 
 def _started(pid: int) -> str:

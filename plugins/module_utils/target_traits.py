@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a target's file system can keep of a file: tried out once for each time it is mounted, so that what it cannot keep is not a difference.
+"""Capabilities of a target's file system, probed once per mount. Attributes that it cannot store are not differences.
 
 Only a comparison with the mirror itself needs this. Everything is still written as the source has it, and noted if that fails.
 """
@@ -27,7 +27,7 @@ MOUNTINFO = "/proc/self/mountinfo"
 STEPS_NS = (100, 1000, 10**6, 10**7, 10**9, 2 * 10**9)
 """The steps in which file systems keep times: NTFS and SMB, NFS servers, exFAT, older ext4 and HFS+, FAT."""
 EXACT = frozenset({"ext4", "xfs", "btrfs", "tmpfs", "zfs", "f2fs", "bcachefs", "overlay"})
-"""File systems that keep nanoseconds. Of others, a time that was just set may be exact only as long as it is in memory."""
+"""File systems that store nanoseconds. Others may return an exact time only while the inode is cached."""
 _PROBED_NS = 1_234_567_891_123_456_789
 
 
@@ -95,7 +95,7 @@ def load(work: str) -> Traits:
 def find_out(work: str, temporaries: str) -> None:
     """Try out what the target can keep, unless that is known; what cannot be tried counts as kept.
 
-    :param work: repoman's directory for files that are not whole yet; what was found out is remembered beside it.
+    :param work: repoman's directory for unfinished files; the result is stored next to it.
     :param temporaries: this run's own directory on the target.
     """
     mount = _mount(work)
@@ -114,7 +114,7 @@ def _file(work: str) -> str:
 
 
 def _mount(path: str) -> str:
-    """Return the line of the mount table for the file system that a directory is on; empty if it cannot be told."""
+    """Return the mount table's line for the file system of a directory; empty if it cannot be determined."""
     with suppress(OSError), open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
         device = os.stat(path).st_dev
         wanted = f"{os.major(device)}:{os.minor(device)}"

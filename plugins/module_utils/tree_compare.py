@@ -35,7 +35,7 @@ _ALTERNATES = (b"alternates", b"http-alternates")
 
 @dataclass(frozen=True)
 class Keeps:
-    """What the target can keep of an entry; what it cannot is no difference.
+    """Attributes of an entry that the target can store; the rest is not compared.
 
     :param owners: user and group.
     :param traits: what was found out about its file system.
@@ -76,7 +76,7 @@ class TreeComparison:
     :param stores: the unit's repositories, with their kinds.
     :param is_transient: tells which paths are never mirrored.
     :param unread: directories whose inside is not compared.
-    :param expected: tells of a path that only the mirror has whether it is the mirror's.
+    :param expected: returns whether a path that only the mirror has belongs there.
     :param beat: is called with each path, and while a large file is read.
     :param has_mounts: the unit may have several file systems.
     """
@@ -180,7 +180,7 @@ class TreeComparison:
         return entry.mtime_ns in TIMES or same_time(mirrored.mtime_ns, entry.mtime_ns, self._tick)
 
     def _is_derived(self, path: bytes) -> bool:
-        """Tell whether git can make a file anew from objects: one that was stale is not mirrored."""
+        """Return whether git can rebuild a file from objects: a stale one is not mirrored."""
         store = innermost(self.stores, path.rpartition(b"/")[0])
         return (
             store is not None
@@ -264,6 +264,6 @@ def _itemized(entry: Entry, flags: Mapping[str, bool]) -> str:
 
 
 def _leave_access_time(file: int) -> None:
-    """Read an open file without a change of its access time, if it is ours or we may."""
+    """Read an open file without changing its access time, if permitted."""
     with suppress(OSError):
         fcntl.fcntl(file, fcntl.F_SETFL, os.O_NONBLOCK | os.O_NOATIME)

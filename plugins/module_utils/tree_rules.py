@@ -113,7 +113,7 @@ def _sections(exclude: Iterable[tuple[bytes, tuple[str, ...]]]) -> tuple[_Sectio
 
 
 def _excluded(sections: Iterable[_Section], directory: bytes, name: bytes, is_directory: bool) -> bool:
-    """Tell whether something is excluded by itself: the last pattern of all that matches decides."""
+    """Return whether the path itself is excluded: the last matching pattern decides."""
     verdict = False
     for base, patterns in sections:
         if base and directory != base and not directory.startswith(base + b"/"):
@@ -125,7 +125,7 @@ def _excluded(sections: Iterable[_Section], directory: bytes, name: bytes, is_di
 
 
 class TreeFilter:
-    """Leaves out of a walk what the rules say. The walk comes to directories in a manifest's order.
+    """Applies the rules to a walk, which visits directories in manifest order.
 
     :ivar skipped: directories that another file system, which is not followed, is mounted on.
     :ivar followed: those that are followed.
@@ -172,7 +172,7 @@ class TreeFilter:
             now = "store"
         elif not kind and names >= _BARE:
             now = "bare"
-        elif kind == "bare" and not names.isdisjoint(STORES):  # a work tree that somebody keeps in a bare repository
+        elif kind == "bare" and not names.isdisjoint(STORES):  # a work tree inside a bare repository
             now = ""
         if now != kind:
             self._above.append((directory, now))

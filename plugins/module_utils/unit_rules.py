@@ -110,7 +110,7 @@ class LeftOut:
         return {os.fsencode(each) for each in self.units.get(scanned.unit.name, {}).get("followed", [])}
 
     def dump(self) -> str:
-        """Return what is to be in the file."""
+        """Return the contents of the file."""
         return json.dumps(self.units, sort_keys=True)
 
     def is_saved(self) -> bool:
@@ -152,7 +152,7 @@ def _is_empty(top: str, path: bytes) -> bool:
 def warnings_of(unit: Unit, skipped: Iterable[bytes], absent: Iterable[bytes], typed: str) -> list[str]:
     """Return what a run says of file systems in a unit.
 
-    :param typed: the unit's name as it is typed in a command.
+    :param typed: the unit's name, quoted for a shell.
     """
     top = os.fsencode(unit.source)
     found = []
@@ -166,7 +166,7 @@ def warnings_of(unit: Unit, skipped: Iterable[bytes], absent: Iterable[bytes], t
             found.append(f"{place} is another file system and is not backed up; follow_mounts = true backs it up.")
     for path in absent:
         found.append(
-            f"{shown(os.path.join(top, path))} was another file system and is an empty directory now: is it mounted? Its mirror stays. If it is meant: "
+            f"{shown(os.path.join(top, path))} was a mounted file system and is now an empty directory: is it mounted? Its mirror was kept. If you unmounted it for good: "
             f"repoman sync {typed} --allow-shrink"
         )
     return found

@@ -37,9 +37,9 @@ class Vanished:
     """A repository that the source has no longer.
 
     :param store: its git or ``.hg`` directory.
-    :param lost: paths that are gone or are something else now; restoring them brings it back.
+    :param lost: paths that are missing or replaced; restoring them repairs the repository.
     :param blocked: something else is at one of them.
-    :param root: what stays in the mirror as it is: everything in it, or, if it is ``store`` itself and still a directory, the repository's part.
+    :param root: directory that the mirror keeps completely; if it is ``store`` itself and still a directory, only the repository's files.
     """
 
     store: bytes
@@ -159,7 +159,7 @@ class _Search:
             os.close(top_fd)
         if there:
             where = shown(os.path.join(self.source, vanished.store))
-            raise BusyError(f"{where} was being written while it was scanned; its mirror is as it was.", "run it again later")
+            raise BusyError(f"{where} changed while it was scanned; its mirror was not updated.", "try again later")
 
 
 def _kind_at(top_fd: int, path: bytes) -> str:
@@ -188,7 +188,8 @@ def describe(unit: Unit, vanished: Vanished, kept_days: int = 30) -> DamagedErro
         f"if you deleted it on purpose: {repoman_command('sync', [unit.name], '--allow-shrink')}   # its mirror is kept for {kept_days} days",
     )
     if vanished.partial:
-        return DamagedError(f"{where} is not a repository any more, without its {parts}.", *hints)
+        state = f"{'is' if len(vanished.lost) == 1 else 'are'} missing{' or replaced' if vanished.blocked else ''}"
+        return DamagedError(f"{where} is no longer a repository: {parts} {state}.", *hints)
     return DamagedError(f"{where} is gone.", *hints)
 
 

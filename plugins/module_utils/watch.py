@@ -182,7 +182,7 @@ def explained(error: OSError) -> RepomanError:
     path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     where = f"{printable(path)}: " if path else ""
     directory = f" {shell_word(os.path.dirname(path))}" if os.path.isabs(path) else ""
-    return RepomanError(f"{where}{reason}.", f"look at that file or directory, and at the space that is left: df -h{directory}")
+    return RepomanError(f"{where}{reason}.", f"check that file or directory, and the free space: df -h{directory}")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -50,11 +50,11 @@ def unit_error(name: str, source: str, target: str, scratch: str, failure: OSErr
         return MirrorError(
             f"{unit}: cannot write to {what} {shown(os.fsencode(local))}: {reason}{place}; its mirror was not finished.",
             f"df -h {shell_word(local if os.path.isdir(local) else str(nearest(local)))}",
-            "where it is: [defaults].logdir in the registry" if local == scratch else "another one: TMPDIR=DIR repoman sync",
+            "its location: [defaults].logdir in the registry" if local == scratch else "to use another one: TMPDIR=DIR repoman sync",
         )
     if path and _is_below(path, source):
         return MirrorError(f"{shown(os.fsencode(path))} cannot be read: {reason}.", f"ls -ld {shell_word(path)}")
-    hint = f"is there space? df -h {shell_word(target)}" if failure.errno in NO_SPACE else f"findmnt --target {shell_word(target)}"
+    hint = f"is there free space? df -h {shell_word(target)}" if failure.errno in NO_SPACE else f"findmnt --target {shell_word(target)}"
     return MirrorError(f"{unit}: its mirror could not be written: {reason}{place}.", hint)
 
 

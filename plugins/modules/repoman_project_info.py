@@ -176,7 +176,7 @@ projects:
         problem: ""
 host:
   description:
-    - The host. C(lan_ip.matches) is not set where one of the two addresses is not known.
+    - The host. C(lan_ip.matches) is not set if one of the two addresses is unknown.
     - C(skipped_mounts) are all file systems inside repositories that backups leave out.
   returned: with O(status)
   type: dict

@@ -291,7 +291,7 @@ def project_status(project: Result, now: str) -> list[Line]:
 
 
 def left_out_status(left_out: Result) -> list[Line]:
-    """Return what is to be said of what backups leave out."""
+    """Return lines about everything that backups leave out."""
     lines = [other_file_system(path) for path in left_out.get("skipped_mounts", [])]
     patterns = [*left_out.get("exclude", []), *(["caches"] if left_out.get("exclude_caches") else [])]
     if patterns:

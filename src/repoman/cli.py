@@ -314,7 +314,7 @@ def what_to_restore(options: Namespace) -> dict[str, Any]:
         for other in ("to", "from", "path", "overwrite"):
             if getattr(options, other):
                 raise Failure(
-                    f"--objects puts back what is missing or damaged where it was, and does not go with --{other}.",
+                    f"--objects cannot be combined with --{other}.",
                     "repoman restore --help",
                     exit_code=USAGE,
                 )
@@ -420,10 +420,10 @@ VERBS = (
             flag("--allow-shrink", help="let a run remove more than half of a repository's files; see below"),
             Argument(
                 ("--exclude",),
-                "patterns, as in a .gitignore, of what to leave out",
+                "pattern, as in a .gitignore, of files not to back up",
                 {"metavar": "PATTERN", "action": "append", "type": text},
             ),
-            flag("--exclude-caches", help="leave out what is in directories with a valid CACHEDIR.TAG"),
+            flag("--exclude-caches", help="do not back up directories that have a valid CACHEDIR.TAG"),
             flag("--follow-mounts", help="also back up file systems that are mounted inside repositories"),
             Argument(("--jobs",), "repositories to work on at once", {"metavar": "N", "type": number}),
             Argument(("--list-kept",), "only tell what is kept of this project or directory", {"metavar": "NAME", "type": text}),
@@ -452,7 +452,7 @@ VERBS = (
             Argument(("--from",), "as it was before the run of this time, and before later ones", {"metavar": "TIME", "type": text}),
             Argument(("--path",), "only this path of the repository; repeat for more", {"metavar": "P", "action": "append", "type": text}),
             flag("--overwrite", help="restore over what is there, which is saved first"),
-            flag("--objects", help="put back only objects that are missing or damaged, each proven"),
+            flag("--objects", help="restore only missing or damaged objects from the mirror, each verified"),
         ),
         "TIME is as --list-kept shows it, or 2026-11-24, or '2026-11-24 18:30'. What is replaced is saved\n"
         "beside the directory, and named.",

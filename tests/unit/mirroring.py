@@ -117,7 +117,7 @@ class Place:
         return outcomes
 
     def settled(self, **more: Any) -> dict[str, mirror.Outcome]:
-        """Run once, and see that every unit was mirrored as it is."""
+        """Run once, and see that every unit was mirrored unchanged."""
         outcomes = self.sync(**more)
         for outcome in outcomes.values():
             assert outcome.error is None, (outcome.error.message, outcome.error.hints)

@@ -419,7 +419,7 @@ def test_a_target_without_hard_links_is_locked_all_the_same(world: BackupWorld, 
     (kept,) = world.kept()
     assert kept.stat().st_mtime_ns == old.st_mtime_ns
     found = target.Target(str(world.backup), "")
-    with target_lock.announced(found), pytest.raises(ConflictError, match="works there"), target_lock.announced(found):
+    with target_lock.announced(found), pytest.raises(ConflictError, match="working there"), target_lock.announced(found):
         pass
 
 
@@ -438,7 +438,7 @@ def test_of_two_that_find_a_stale_lock_one_takes_it(world: BackupWorld, monkeypa
         return seen
 
     monkeypatch.setattr(target_lock, "_check_stale", overtaken)
-    with pytest.raises(ConflictError, match="works there"), target_lock.announced(found):
+    with pytest.raises(ConflictError, match="working there"), target_lock.announced(found):
         pass
     assert world.ours("lock").read_text() == other
 

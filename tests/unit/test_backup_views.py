@@ -34,7 +34,7 @@ def test_a_run_is_told_in_a_table_and_a_total() -> None:
     units = [
         unit("isurus", "synced", files=5, bytes=18234, kept_bytes=411, notes=["owner 0 cannot be given"]),
         unit("plain\n", "unchanged"),
-        unit("hammer", "busy", msg="hammer is being written.", hints=["run it again"], exit_code=1),
+        unit("hammer", "busy", msg="hammer is being written.", hints=["run the command again"], exit_code=1),
         unit("white", "failed", msg="white is gone.", hints=["repoman restore white"], exit_code=4),
     ]
     lines, code = said("sync", {"units": units, "steps": ["make /b the backup of /r"], "summary": SUMMARY}, failed=True)
@@ -48,7 +48,7 @@ def test_a_run_is_told_in_a_table_and_a_total() -> None:
         "white     failed       -       -         -",
         "repoman: warning: isurus: owner 0 cannot be given",
         "repoman: error: hammer is being written.",
-        "hint: run it again",
+        "hint: run the command again",
         "repoman: error: white is gone.",
         "hint: repoman restore white",
         "==> 1 synced, 1 up to date, 1 too busy, 1 failed; 5 files, 18.2 kB copied, 411 B kept, 0.8 s",

@@ -87,7 +87,7 @@ def test_sound_contents_arrive(copier: Copier, tmp_path: Path, contents: bytes, 
 @pytest.mark.parametrize("mirrored", [None, b"other", b"of the same size", b"equal"])
 @pytest.mark.parametrize("stop", [False, True])
 def test_damaged_contents_stay_out(copier: Copier, tmp_path: Path, contents: bytes, mirrored: bytes | None, stop: bool) -> None:
-    """What does not pass changes nothing and leaves nothing, and the error tells whether the mirror has the same."""
+    """What does not pass changes nothing and leaves nothing, and the error tells whether the mirror's copy is damaged too."""
     (tmp_path / "source" / "f").write_bytes(contents)
     if mirrored is not None:
         mirrored = {b"equal": contents, b"of the same size": bytes(len(contents))}.get(mirrored, mirrored)

@@ -88,7 +88,7 @@ def test_it_is_said_once_for_each_repository(world: BackupWorld) -> None:
         (world.git(name) / ".git/config").write_text(CONFIGS["unknown extension"])
     notes = line_of(world.init())["notes"]
     assert len(notes) == 2
-    assert all("cannot be proven here" in note and "from-the-future" in note for note in notes)
+    assert all("could not be verified" in note and "from-the-future" in note for note in notes)
     world.write("a/.git/refs/heads/new", BROKEN)
     assert not line_of(world.sync())["notes"]
 

@@ -158,7 +158,7 @@ def failed(place: Place, names: str) -> str:
     assert "is damaged" in message
     assert names in message, message
     assert str(place.repos / "work") in message
-    assert "All else of work was mirrored." in message
+    assert "Everything else in work was mirrored." in message
     return message
 
 

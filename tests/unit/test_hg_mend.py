@@ -135,7 +135,7 @@ def test_a_lock_is_respected(both: tuple[Path, Path], tmp_path: Path) -> None:
     assert not (source / ".hg/wlock").is_symlink()
     (source / ".hg/store/lock").unlink()
     (source / ".hg/store/data/text.i").write_bytes(b"mine")
-    with pytest.raises(ConflictError, match="changed meanwhile"):
+    with pytest.raises(ConflictError, match="changed during the repair"):
         list(apply_mend(bytes(source), found, bytes(tmp_path / "saved")))
     assert (source / ".hg/store/data/text.i").read_bytes() == b"mine"
 

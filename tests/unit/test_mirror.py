@@ -463,7 +463,7 @@ def test_verify(place: Place) -> None:
     found = verify(work, options).differences
     assert any(blob[2:] in each for each in found)
     assert any("git fsck says" in each for each in found)
-    assert any("hg verify says" in each for each in verify(other, options).differences)
+    assert any("hg verify reports" in each for each in verify(other, options).differences)
     assert any("loose" in each for each in verify(loose, options).differences)
     assert mirrored.read_bytes() == b"x" * before.st_size
 
@@ -872,7 +872,7 @@ def test_pipes_where_objects_are_borrowed(place: Place, tmp_path: Path, how: str
     outcome = place.sync()["work"]
     assert outcome.state == "failed"
     assert outcome.error is not None
-    assert f"{pipe}, from where it borrows objects, is neither a file nor a directory" in outcome.error.message
+    assert f"{pipe}, from which it borrows objects, is neither a file nor a directory" in outcome.error.message
     assert (place.target / "work/new").exists()
     pipe.unlink()
     (lender / ".git/objects/pack/pack-x.pack").unlink()
@@ -960,7 +960,7 @@ def failed(outcome: mirror.Outcome, *words: str) -> None:
     """See that a unit failed for what it says, and all else of it was mirrored."""
     assert (outcome.state, outcome.manifest != "") == ("failed", True), outcome
     assert outcome.error is not None
-    for word in (*words, "All else of work was mirrored."):
+    for word in (*words, "Everything else in work was mirrored."):
         assert word in outcome.error.message, outcome.error.message
 
 

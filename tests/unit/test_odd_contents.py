@@ -208,7 +208,7 @@ def test_a_file_that_is_too_large_for_the_target_fails_alone(place: Place, first
     assert outcome.error is not None
     assert str(place.target / "work/large").rpartition("/target/")[2] in outcome.error.message or "large" in outcome.error.message
     assert "File too large" in outcome.error.message
-    assert "All else of work was mirrored" in outcome.error.message
+    assert "Everything else in work was mirrored" in outcome.error.message
     assert (place.target / "work/small").read_text() == (work / "small").read_text()
     assert not (place.target / "work/large").exists()
     assert temporaries(place) == []

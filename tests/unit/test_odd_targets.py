@@ -141,7 +141,7 @@ def test_names_that_the_target_takes_for_one(elsewhere: Place) -> None:
     for _turn in range(2):
         assert outcome.error is not None
         assert "upper from lower case" in outcome.error.message
-        assert "All else of work was mirrored" in outcome.error.message
+        assert "Everything else in work was mirrored" in outcome.error.message
         assert (place.target / "work/File").read_text() == "File"
         assert sorted(os.listdir(place.target / "work/DIR")) == ["inner", "two"]
         (work / "other").write_text("later")

@@ -197,7 +197,7 @@ def test_what_has_no_end_is_refused(repo: Path) -> None:
     for number in range(1100):
         (repo / f"link{number}").symlink_to(f"link{number + 1}")
     (repo / ".git").write_text("gitdir: link0\n")
-    with pytest.raises(ConflictError, match="more than 40 links on its way, so"):
+    with pytest.raises(ConflictError, match="more than 40 symbolic links on its path, so"):
         protected(repo)
     (repo / ".git").write_text(f"gitdir: {'a/' * (1 << 19)}\n")
     with pytest.raises(ConflictError, match=r"is too long: .*, so"):

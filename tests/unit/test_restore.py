@@ -283,7 +283,7 @@ def test_a_link_on_the_way_to_a_project_is_not_followed(sharks: BackupWorld, tmp
     sharks.sync()
     shutil.rmtree(sharks.repos / "sharks/deep")
     (sharks.repos / "sharks/deep").symlink_to(tmp_path / "outside")
-    with pytest.raises(ConflictError, match="no directory"):
+    with pytest.raises(ConflictError, match="not a directory"):
         sharks.restore("deep", overwrite=True)
     assert os.listdir(tmp_path / "outside/lamna") == []
     sharks.sync()
@@ -336,7 +336,7 @@ def test_links_are_not_followed(world: BackupWorld) -> None:
         world.restore("plain", paths=["way/file"], overwrite=True)
     shutil.rmtree(world.repos / "plain/src")
     (world.repos / "plain/src").symlink_to(outside)
-    with pytest.raises(ConflictError, match="no directory"):
+    with pytest.raises(ConflictError, match="not a directory"):
         world.restore("plain", paths=["src/main.c"], overwrite=True)
     assert os.listdir(outside) == []
     world.restore("plain", paths=["src"], overwrite=True)
@@ -394,12 +394,12 @@ def test_a_time_before_all_that_is_kept(world: BackupWorld, tmp_path: Path) -> N
     for each in world.ours("created").iterdir():
         each.unlink()
     long_ago = {"from": "2020-01-01"}
-    assert "Nothing is kept from before" in world.restore("plain", to=str(tmp_path / "a"), **long_ago)["warnings"][0]
+    assert "The history begins at" in world.restore("plain", to=str(tmp_path / "a"), **long_ago)["warnings"][0]
     world.write("plain/new")
     world.sync()
     (run,) = (each.name for each in world.ours("created").iterdir())
     result = world.restore("plain", to=str(tmp_path / "b"), **long_ago)
-    assert result["warnings"] == [f"Nothing is kept from before {run}: this is the oldest state there is."]
+    assert result["warnings"] == [f"The history begins at {run}; this is the oldest version."]
     assert not (tmp_path / "b/new").exists()
     assert "warnings" not in world.restore("plain", to=str(tmp_path / "c"), **{"from": run})
 
@@ -514,7 +514,7 @@ def test_paths_are_restored_all_or_none(world: BackupWorld, monkeypatch: pytest.
         exchange(one_fd, one, other_fd, other)
 
     monkeypatch.setattr(restore_paths, "exchange", fail)
-    with pytest.raises(RepomanError, match=r"plain/link cannot be put into its place: No space left on device; nothing was restored"):
+    with pytest.raises(RepomanError, match=r"plain/link cannot be moved into place: No space left on device; nothing was restored"):
         world.restore("plain", paths=["src", "run", "link"], overwrite=True)
     after = seen(world.repos / "plain")
     assert {path: status for path, status in after.items() if path != "."} == {path: each for path, each in before.items() if path != "."}
@@ -538,12 +538,12 @@ def test_what_was_changed_meanwhile_is_named(world: BackupWorld, monkeypatch: py
         exchange(one_fd, one, other_fd, other)
 
     monkeypatch.setattr(restore_paths, "exchange", fail)
-    with pytest.raises(RepomanError, match="link cannot be put into its place") as caught:
+    with pytest.raises(RepomanError, match="link cannot be moved into place") as caught:
         world.restore("plain", paths=["src", "link"], overwrite=True)
     (saved,) = world.repos.glob("plain.before-*")
     assert (saved / "src/main.c").read_text() == "mine\n"
     assert (world.repos / "plain/src/main.c").read_text() == "another's\n"
-    assert any(f"plain/src was changed meanwhile; what was there before is in {saved}." in hint for hint in caught.value.hints)
+    assert any(f"plain/src changed during the restore; its previous contents are in {saved}." in hint for hint in caught.value.hints)
 
 
 def test_all_loose_files_are_not_their_directory(world: BackupWorld) -> None:
@@ -569,7 +569,7 @@ def test_paths_that_cannot_be_put_back_are_named(world: BackupWorld, monkeypatch
 
     (world.repos / "plain/also-run").write_text("mine\n")
     monkeypatch.setattr(restore_paths, "exchange", fail)
-    with pytest.raises(RepomanError, match="cannot be put into its place") as caught:
+    with pytest.raises(RepomanError, match="cannot be moved into place") as caught:
         world.restore("plain", paths=["src", "also-run"], overwrite=True)
     (saved,) = world.repos.glob("plain.before-*")
     assert (saved / "src/main.c").read_text() == "mine\n"

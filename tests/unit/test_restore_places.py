@@ -75,7 +75,7 @@ def test_a_mount_point_is_restored_in_place(mounted: BackupWorld) -> None:
     assert same_as_mirror(mounted, "big") == []
     assert git(big, "fsck", "--full") == ""
     assert sorted(os.listdir(mounted.repos)) == ["big", "small"]
-    assert any("lies in the repository" in warning for warning in done["warnings"])
+    assert any("is inside the repository" in warning for warning in done["warnings"])
     assert not mounted.restore("big", overwrite=True)["changed"]
     assert "failed" not in mounted.sync()
     assert not mounted.restore("big", overwrite=True)["changed"]
@@ -141,7 +141,7 @@ def test_paths_across_file_systems(mounted: BackupWorld) -> None:
         done = mounted.restore("small", overwrite=True)
         assert (small / "mnt/sub/f").read_text() == "mine\n"
         assert (small / "f").read_text() == "text\n"
-        assert any("small/mnt is a file system of its own" in warning for warning in done["warnings"])
+        assert any("small/mnt is a separate file system" in warning for warning in done["warnings"])
 
 
 def test_other_file_systems_and_mounts_as_destination(mounted: BackupWorld) -> None:

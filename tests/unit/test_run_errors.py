@@ -175,7 +175,7 @@ def test_a_full_target_is_named_as_such(world: BackupWorld) -> None:
         world.write("plain/big", "x" * 30 * MB)
         failed = line(world.sync(), "plain")
         assert failed["msg"].startswith("plain: its mirror could not be written: No space left")
-        assert failed["hints"] == [f"is there space? df -h {world.backup}/plain"]
+        assert failed["hints"] == [f"is there free space? df -h {world.backup}/plain"]
         assert failed["exit_code"] == 1
 
 
@@ -305,13 +305,13 @@ EXITS: list[tuple[Callable[[BackupWorld], dict[str, Any]], int, str]] = [
     (lambda world: world.sync(names=["nobody"]), 3, "there is no project or directory called 'nobody'"),
     (lambda world: world.sync(list_kept="nobody"), 3, "there is no project or directory called 'nobody'"),
     (lambda world: world.restore("nobody"), 3, "there is no project or directory called 'nobody'"),
-    (lambda world: world.restore("plain", paths=["nothing"], to="~/x"), 3, "there is no 'nothing' in the backup"),
+    (lambda world: world.restore("plain", paths=["nothing"], to="~/x"), 3, "there was no 'nothing' in the backup"),
     (lambda world: world.sync(jobs=-1), 2, "jobs is -1"),
     (lambda world: world.restore("plain", **{"from": "yesterday"}), 2, "'yesterday' is not a valid time"),
     (without_source, 4, "cannot read repos_root"),
     (without_mark, 4, "is not a backup of repoman"),
     (huge_mark, 4, "cannot read the backup's mark"),
-    (emptied, 4, "is empty, and its mirror is not"),
+    (emptied, 4, "is empty, but its mirror is not"),
     (gone, 4, "is gone, and its mirror is not"),
 ]
 
@@ -398,4 +398,4 @@ def test_an_error_of_the_system_names_its_file(tmp_path: Path) -> None:
     """What reaches a user from the operating system says which file, and where to look."""
     found = watch.explained(FileNotFoundError(errno.ENOENT, "No such file or directory", str(tmp_path / "a b/c")))
     assert found.message == f"{tmp_path}/a b/c: No such file or directory."
-    assert found.hints == [f"look at that file or directory, and at the space that is left: df -h '{tmp_path}/a b'"]
+    assert found.hints == [f"check that file or directory, and the free space: df -h '{tmp_path}/a b'"]

@@ -659,7 +659,7 @@ def test_an_unreadable_directory_stops_nothing_else(short_dir: Path, unprivilege
                 assert actions(done) == actions(predicted)
                 assert actions(done)["plain"] == "failed"
                 assert f"'{secret}' cannot be read" in line(predicted, "plain")["msg"]
-                assert line(done, "plain")["msg"].endswith("All else of plain was mirrored.")
+                assert line(done, "plain")["msg"].endswith("Everything else in plain was mirrored.")
                 assert line(predicted, "plain")["exit_code"] == line(done, "plain")["exit_code"]
         assert sorted(os.listdir(world.backup / "plain")) == ["new", "secret"]
         assert {path: each[1:] for path, each in seen(world.backup / "plain/secret").items()} == {

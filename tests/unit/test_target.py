@@ -208,16 +208,16 @@ def test_an_announcement_that_may_be_true_is_left(marked: Target, change: dict[s
     """An announcement that may be true is left, and the run refused."""
     its = announcement(marked) | change
     marked.ours("lock").write_text(json.dumps(its))
-    with pytest.raises(ConflictError, match="works there") as caught, target_lock.announced(marked):
+    with pytest.raises(ConflictError, match="working there") as caught, target_lock.announced(marked):
         pass
-    assert caught.value.hints == [f"if that is certainly not so: rm {marked.ours('lock')}"]
+    assert caught.value.hints == [f"if you are sure that it is not: rm {marked.ours('lock')}"]
     assert json.loads(marked.ours("lock").read_text()) == its
 
 
 def test_an_announcement_that_cannot_be_read_is_left(marked: Target) -> None:
     """An announcement that cannot be read is left, and the run refused."""
     marked.ours("lock").write_text("")
-    with pytest.raises(ConflictError, match="cannot be told"), target_lock.announced(marked):
+    with pytest.raises(ConflictError, match="an unknown run"), target_lock.announced(marked):
         pass
 
 

@@ -599,7 +599,7 @@ def many_reftables(ground: Ground, path: Path) -> None:
     [
         (partial(alternates_of_themselves, lines=1000), "it borrows objects from more than 100 places"),
         (alternates_in_a_fan, "it borrows objects from more than 100 places"),
-        (links_without_end, "has more than 40 links on its way"),
+        (links_without_end, "has more than 40 symbolic links on its path"),
         (long_path, "a path in it is too long: "),
         (many_entries, "has more than 2000 entries"),
         (large_shared_indexes, "its state is larger than 256 MiB"),

@@ -91,7 +91,7 @@ def takes_its_course(enclosure: Enclosure, kind: Kind, tmp_path: Path) -> None:
     told = str(line)
     assert line["action"] == "synced", told
     is_mirrored(enclosure)
-    assert ("cannot be proven" in told) == kind.unproven, told
+    assert ("could not be verified" in told) == kind.unproven, told
     assert kind.left_out in " ".join(first["warnings"])
     assert enclosure.sync()[0] == "unchanged"
     assert enclosure.sync(full=True)[0] == "unchanged"
