@@ -166,7 +166,8 @@ def warnings_of(unit: Unit, skipped: Iterable[bytes], absent: Iterable[bytes], t
             found.append(f"{place} is another file system and is not backed up; follow_mounts = true backs it up.")
     for path in absent:
         found.append(
-            f"{shown(os.path.join(top, path))} was a mounted file system and is now an empty directory: is it mounted? Its mirror was kept. If you unmounted it for good: "
+            f"{shown(os.path.join(top, path))} was a mounted file system and is now an empty directory: is it mounted? "
+            "Its mirror was kept. If you unmounted it for good: "
             f"repoman sync {typed} --allow-shrink"
         )
     return found
