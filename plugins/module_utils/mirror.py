@@ -400,7 +400,7 @@ def incomplete(unit: Unit, errors: Sequence[RepomanError], frozen: Iterable[byte
     stays = [shown(os.path.join(os.fsencode(unit.source), each)) for each in sorted(frozen)]
     stay = f" The mirror keeps {', '.join(stays[:SHOWN_ERRORS])} as it was." if stays else ""
     what, name = f"{errors[0].message}{more}{stay}", shown(os.fsencode(unit.name))
-    return MirrorError(f"{what} All else of {name} was mirrored." if done else what, *errors[0].hints)
+    return MirrorError(f"{what} Everything else in {name} was mirrored." if done else what, *errors[0].hints)
 
 
 def _what(old: Entry | None, new: Entry | None, *, attributes: bool = False) -> str:

@@ -41,10 +41,10 @@ options:
     default: false
   objects:
     description:
-      - Put back only objects that are missing or damaged, each proven.
-      - They come from the repository's mirror. Nothing else is touched.
-      - Damaged ones are moved to the local state directory below C(logdir) first.
-      - Does not go with O(to), O(from), O(paths) and O(overwrite).
+      - Restore only missing or damaged objects of git and Mercurial repositories from the mirror, each verified.
+      - Nothing else is changed.
+      - Damaged files are moved to the local state directory below C(logdir) first.
+      - Cannot be combined with O(to), O(from), O(paths) and O(overwrite).
     type: bool
     default: false
   probe_timeout:

@@ -20,9 +20,9 @@ description:
   - What a run replaces or removes in a mirror is kept for O(keep_days).
   - A target that is missing, is another one than it should be, or does not answer, and a source that vanished, change nothing anywhere.
   - One unit's failure is that unit's alone; the task fails, and the others are backed up.
-  - Runs lock units, not the target. A unit that another run works on is C(busy), and the task fails with exit code 4; the others are
+  - Each unit has its own lock. A unit that another run is working on is C(busy), and the task fails with exit code 4; the rest is
     backed up.
-  - A log or a state directory that cannot be written is a warning; the mirrors are made all the same.
+  - If the log or state directory cannot be written, there is a warning, and the backup goes on.
   - Needs C(git) and C(hg) if there are such repositories.
 options:
   names:
@@ -49,8 +49,8 @@ options:
   verify:
     description:
       - Compare the contents of sources and mirrors, let git and Mercurial check the mirrors, and change nothing. Differences are a failure.
-      - What a mirror lacks on purpose, such as locks and what is excluded, is no difference; nor is what changes in the source while it
-        is compared, what git can make anew, or old history that git's strict check objects to.
+      - These are not differences - files that are never mirrored, such as locks; excluded files; changes made during the comparison;
+        files that git can rebuild; and problems in old history that git reports on both sides.
     type: bool
     default: false
   allow_shrink:
@@ -80,23 +80,22 @@ options:
     default: false
   exclude:
     description:
-      - Patterns of what is left out, as in a C(.gitignore), relative to each directory of C(repos_root). They come after those of the
-        registry (C(exclude) in C([defaults]), in a project's entry and in its override), so that V(!name) takes one back.
-      - A repository is backed up whole or not at all. Nothing inside C(.git), C(.hg) or a bare repository can be excluded, but a
-        directory that has one in it can.
-      - What the mirror has of it is moved to what is kept, as if it had been removed.
+      - Patterns of files not to back up, as in a C(.gitignore), relative to each directory of C(repos_root). They come after those of the
+        registry (C(exclude) in C([defaults]), in a project's entry and in its override), so V(!name) includes a name again.
+      - Nothing inside C(.git), C(.hg) or a bare repository can be excluded, but a directory that contains one can.
+      - Files in the mirror that become excluded are moved to the history, like removed files.
     type: list
     elements: str
   exclude_caches:
     description:
-      - Leave out what is in directories with a valid C(CACHEDIR.TAG), but for that file. A tag in a repository's own directory does not count.
-      - Where not set, the registry decides.
+      - Skip the contents of directories with a valid C(CACHEDIR.TAG), except the tag itself. A tag in the top directory of a repository is ignored.
+      - If it is not set, the registry decides.
     type: bool
   follow_mounts:
     description:
       - Also back up file systems that are mounted inside a repository, and btrfs subvolumes there. Otherwise each is an empty directory in
-        the mirror, and each run that leaves one out names it; what its mirror held of it stays.
-      - Where not set, the registry decides.
+        the mirror, each run names it, and files that the mirror already has there stay.
+      - If it is not set, the registry decides.
     type: bool
   probe_timeout:
     description:
@@ -106,7 +105,7 @@ options:
   patience:
     description:
       - Seconds of silence after which a target that also does not answer a plain question is given up on.
-      - With O(verify), also seconds after which a repository from which nothing comes is given up on.
+      - With O(verify), also seconds after which a repository that does not respond fails.
       - Work that takes long on a target that answers is waited for.
     type: float
     default: 60.0
@@ -154,8 +153,9 @@ units:
       type: str
     action:
       description:
-        - C(synced), C(unchanged), C(gone) (put away), C(failed), or C(busy), which is a unit that was written to all the while, or that another
-          run was working on; with O(verify) C(same), C(differs), C(busy) or C(failed).
+        - C(synced), C(unchanged), C(gone) (its mirror was moved to the history), C(failed), or C(busy).
+        - C(busy) is a unit that kept changing, or that another run was working on.
+        - With O(verify), C(same), C(differs), C(busy) or C(failed).
       type: str
     files:
       description: Files, links and directories written or removed, or that would be.
@@ -167,18 +167,18 @@ units:
       description: Contents kept of what was replaced or removed; in check mode 0.
       type: int
     notes:
-      description: What of it cannot be had on the target, such as owners. A note is told once, not again by each run.
+      description: Remarks, such as attributes that the target cannot store. A note is reported once, not by each run.
       type: list
       elements: str
     damaged:
-      description: What of its git repositories is damaged in the source, and what the mirror has instead, a line each, the first 1000.
-      returned: when something is
+      description: Damage in the unit's git repositories, and the mirror's copy of it, one line each, at most 1000.
+      returned: if there is damage
       type: list
       elements: str
     differences:
       description:
-        - With O(verify), what differs, a line each, as C(rsync) itemizes changes.
-        - There are 1000 lines at most, and one that says how many more there are.
+        - With O(verify), the differences, one line each, in the format of C(rsync --itemize-changes).
+        - There are at most 1000 lines, and one with the number of further differences.
       type: list
       elements: str
     msg:
