@@ -191,7 +191,7 @@ def select_paths(items: Items, paths: list[bytes], name: str) -> Items:
     for path in paths:
         if path not in items:
             raise NotKnownError(
-                f"there was no {shown(path)!r} in the backup of {name} at that time.",
+                f"{shown(path)!r} is not in this version of the backup of {name}.",
                 f"see which versions there are: {repoman_command('sync', [], ('--list-kept', name))}",
             )
         chosen.update(parents(path), {path}, (each for each in items if each.startswith(path + b"/")))

@@ -114,8 +114,8 @@ class ObjectsRestore:
 
     def _description(self, mends: list[Any]) -> str:
         damaged = sum(mend.replaces for mend in mends)
-        what = f"put back {counted(len(mends), 'object')} into {shown(os.fsencode(self.name))}"
-        return f"{what} (saved {damaged} damaged in {shown(os.fsencode(self.saved))})" if damaged else what
+        what = f"restore {counted(len(mends), 'object')} in {shown(os.fsencode(self.name))}"
+        return f"{what}, saving {counted(damaged, 'damaged file')} in {shown(os.fsencode(self.saved))}" if damaged else what
 
     def _find(self) -> None:
         try:

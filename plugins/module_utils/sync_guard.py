@@ -57,7 +57,7 @@ def gone_error(unit: Unit) -> ConflictError:
     return ConflictError(
         f"{unit.source} is gone, but its mirror is still there; the mirror was not changed.",
         f"to get it back: {repoman_command('restore', [unit.name])}",
-        f"if you did this on purpose (its mirror is moved to the history): {repoman_command('sync', [unit.name], '--allow-shrink')}",
+        f"if you deleted it on purpose: {repoman_command('sync', [unit.name], '--allow-shrink')}   # its mirror is moved to the history",
     )
 
 
@@ -74,5 +74,5 @@ def check_loose(repos_root: str, now: Manifest, found: Target) -> None:
         if name in directories:
             raise ConflictError(
                 f"{repos_root}/{shown(entry.path)} was a directory and is now a file or link; its mirror was not changed.",
-                f"if you did this on purpose (its mirror is moved to the history): {repoman_command('sync', [name], '--allow-shrink')}",
+                f"if you replaced it on purpose: {repoman_command('sync', [name], '--allow-shrink')}   # its mirror is moved to the history",
             )

@@ -252,9 +252,9 @@ def _check_elsewhere(place: Place, source: str, root: str) -> None:
         mounts = [mount_of(str(each)).source for each in (there, path)]
         if there.stat().st_dev == os.stat(path).st_dev or (mounts[0] == mounts[1] and mounts[0].startswith("/dev/")):
             raise NotThereError(
-                f"{place.backup_root} is on the same file system as {name}: a backup there dies with its source; nothing was written.",
+                f"{place.backup_root} is on the same file system as {name}: a backup there would be lost with its source; nothing was written.",
                 f"is it mounted? findmnt --target {place.backup_root}",
-                "if you deleted it on purpose: repoman sync --init --allow-local",
+                "to accept it anyway: repoman sync --init --allow-local",
             )
 
 

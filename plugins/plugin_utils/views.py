@@ -406,11 +406,11 @@ def restore(result: Result, mode: Mode) -> Told:
     if "objects" in restored:
         return Told(lines or [Line("done", f"no object of {restored['to']} is missing or damaged")])
     if not lines:
-        return Told([Line("done", f"{restored['to']} is what the backup holds")])
+        return Told([Line("done", f"{restored['to']} already matches the backup")])
     if restored["saved"] and not mode.check:
-        lines.append(Line("out", f"what was there is now in {restored['saved']}"))
+        lines.append(Line("out", f"its previous contents are in {restored['saved']}"))
     if restored["has_container"] and not mode.check:
-        lines.append(Line("out", "a running container of it may still see what was there; restart it"))
+        lines.append(Line("out", "a running container may still see the previous contents; restart it"))
     return Told(lines)
 
 

@@ -12,6 +12,7 @@ import argparse
 import difflib
 import json
 import os
+import re
 import signal
 import sys
 from argparse import Namespace
@@ -25,6 +26,8 @@ from repoman.errors import INTERRUPTED, USAGE, Failure, tell
 from repoman.playbook import Playbook, version
 
 WIDTH = 34
+LINE_WIDTH = 80
+"""Columns that help may take."""
 LITERAL = "\0"
 """Before what came after ``--`` while the line is parsed: no argument of a process can hold it."""
 TEXT_OPTIONS = {"-i", "--inventory", "-l", "--limit", "--forks", "--to", "--from", "--jobs"}
@@ -412,32 +415,33 @@ VERBS = (
         what_to_sync,
         just_run,
         (
-            names("projects, or directories of repos_root, to back up; all where there are none", at_least_one=False),
-            flag("--init", help="take backup_root as the target if it carries no mark yet"),
-            flag("--allow-local", help="with --init, take it wherever it lies"),
-            flag("--full", help="compare everything with the mirrors, whatever the last run saw"),
-            flag("--verify", help="compare contents and check the mirrors; change nothing"),
-            flag("--allow-shrink", help="let a run remove more than half of a repository's files; see below"),
+            names("projects or directories (default: all)", at_least_one=False),
+            flag("--init", help="make an unmarked backup_root the target"),
+            flag("--allow-local", help="with --init, accept a target on the same disk"),
+            flag("--full", help="compare everything with the mirrors"),
+            flag("--verify", help="compare contents; change nothing"),
+            flag("--allow-shrink", help="allow large deletions; see below"),
             Argument(
                 ("--exclude",),
-                "pattern, as in a .gitignore, of files not to back up",
+                "do not back up matches (.gitignore pattern)",
                 {"metavar": "PATTERN", "action": "append", "type": text},
             ),
-            flag("--exclude-caches", help="do not back up directories that have a valid CACHEDIR.TAG"),
-            flag("--follow-mounts", help="also back up file systems that are mounted inside repositories"),
+            flag("--exclude-caches", help="skip directories with a valid CACHEDIR.TAG"),
+            flag("--follow-mounts", help="also back up mounted file systems"),
             Argument(("--jobs",), "repositories to work on at once", {"metavar": "N", "type": number}),
-            Argument(("--list-kept",), "only tell what is kept of this project or directory", {"metavar": "NAME", "type": text}),
+            Argument(("--list-kept",), "list saved versions of a project or directory", {"metavar": "NAME", "type": text}),
         ),
-        "Each mirror is a repository that git fsck or hg verify accepts, whatever writes to the source\n"
-        "meanwhile. What a run replaces or removes is kept for 30 days. A target that is not there,\n"
-        "or is another one, and a source that vanished change nothing. Where a source is empty or gone\n"
-        "and that is meant, name it: repoman sync NAME --allow-shrink.\n"
-        "The exit status of --verify is 1 where anything differs.",
+        "git fsck and hg verify accept each mirror, even if the source changes during\n"
+        "the run. Replaced and removed files are kept for 30 days. Nothing changes if the\n"
+        "target is missing or is the wrong one, or if a source has vanished. If you\n"
+        "emptied or deleted a source on purpose: repoman sync NAME --allow-shrink.\n"
+        "--verify exits with 1 if anything differs. sync exits with 1 if something failed\n"
+        "or is damaged, and with 4 if a guard refused or another run was busy.",
     ),
     Verb(
         "restore",
         "NAME [--to DIR] [--from TIME] [--path P]… [--overwrite] [--objects]",
-        "get a repository, or files of it, back",
+        "restore a repository, or files in it",
         (
             "repoman restore isurus",
             "repoman restore isurus --to /tmp/isurus --from 2026-11-24",
@@ -448,14 +452,16 @@ VERBS = (
         just_run,
         (
             name("project, or directory of repos_root"),
-            Argument(("--to",), "directory to restore to; where the repository was, where not set", {"metavar": "DIR", "type": text}),
-            Argument(("--from",), "as it was before the run of this time, and before later ones", {"metavar": "TIME", "type": text}),
-            Argument(("--path",), "only this path of the repository; repeat for more", {"metavar": "P", "action": "append", "type": text}),
-            flag("--overwrite", help="restore over what is there, which is saved first"),
-            flag("--objects", help="restore only missing or damaged objects from the mirror, each verified"),
+            Argument(("--to",), "restore to this directory, not in place", {"metavar": "DIR", "type": text}),
+            Argument(("--from",), "restore the version before this time", {"metavar": "TIME", "type": text}),
+            Argument(("--path",), "restore only this path; may be repeated", {"metavar": "P", "action": "append", "type": text}),
+            flag("--overwrite", help="replace existing files; they are saved first"),
+            flag("--objects", help="restore only missing or damaged objects"),
         ),
-        "TIME is as --list-kept shows it, or 2026-11-24, or '2026-11-24 18:30'. What is replaced is saved\n"
-        "beside the directory, and named.",
+        "TIME is a time as shown by repoman sync --list-kept NAME, or 2026-11-24, or\n"
+        "'2026-11-24 18:30'. Replaced files are saved next to the directory, and the\n"
+        "report names the path. --objects repairs a git or Mercurial repository from its\n"
+        "mirror, verifies each object, and changes nothing else.",
     ),
     Verb(
         "shell",
@@ -724,7 +730,7 @@ def help_of_verb(verb: Verb) -> str:
     own = [(argument.label, argument.help) for argument in verb.arguments if argument.help]
     return "\n".join(
         (
-            f"usage: repoman {verb.words} {verb.usage}".rstrip(),
+            *usage_lines(verb),
             "",
             f"{verb.summary}",
             *(["", verb.about] if verb.about else []),
@@ -738,6 +744,17 @@ def help_of_verb(verb: Verb) -> str:
             "",
         )
     )
+
+
+def usage_lines(verb: Verb) -> list[str]:
+    """Return the usage of a verb, wrapped between options to 80 columns."""
+    start = f"usage: repoman {verb.words}"
+    lines = [start]
+    for part in re.findall(r"\[(?:[^][]|\[[^]]*\])*\]…?|\S+", verb.usage):
+        if len(lines[-1]) + 1 + len(part) > LINE_WIDTH:
+            lines.append(" " * len(start))
+        lines[-1] += f" {part}"
+    return lines
 
 
 def columns(rows: Iterable[tuple[str, str]]) -> list[str]:

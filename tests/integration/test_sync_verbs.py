@@ -115,7 +115,7 @@ def test_the_life_of_a_backup(world: World, backup: Path) -> None:
     assert "==> restore shark to" in world.repoman("restore", "shark").out
     assert differences(world.repos / "isurus", world.home / "original") == ""
     assert world.run("git", "fsck", "--full", cwd=world.repos / "isurus").code == 0
-    assert "is what the backup holds" in world.repoman("restore", "shark").out
+    assert "already matches the backup" in world.repoman("restore", "shark").out
     world.repoman("sync")
 
 

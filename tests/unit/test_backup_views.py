@@ -94,16 +94,16 @@ def test_a_restore_names_what_it_saved() -> None:
     lines, _code = said("restore", {"steps": ["restore shark to /r/isurus (3 files)"], "restored": restored})
     assert lines == [
         "==> restore shark to /r/isurus (3 files)",
-        "what was there is now in /r/isurus.before-x",
-        "a running container of it may still see what was there; restart it",
+        "its previous contents are in /r/isurus.before-x",
+        "a running container may still see the previous contents; restart it",
     ]
     gone = restored | {"saved": ""}
     assert said("restore", {"steps": ["restore it"], "restored": gone})[0] == [
         "==> restore it",
-        "a running container of it may still see what was there; restart it",
+        "a running container may still see the previous contents; restart it",
     ]
     assert said("restore", {"steps": ["restore it"], "restored": gone | {"has_container": False}})[0] == ["==> restore it"]
-    assert said("restore", {"steps": [], "restored": restored})[0] == ["==> /r/isurus is what the backup holds"]
+    assert said("restore", {"steps": [], "restored": restored})[0] == ["==> /r/isurus already matches the backup"]
     assert said("restore", {"steps": ["restore it"], "restored": restored}, check=True)[0] == ["would restore it"]
 
 

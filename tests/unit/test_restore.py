@@ -253,7 +253,7 @@ def test_paths_of_a_project_inside_a_directory(sharks: BackupWorld, tmp_path: Pa
     assert (Path(done["restored"]["saved"]) / "src/f").read_text() == "precious\n"
     sharks.restore("lamna", paths=["src/f"], to=str(tmp_path / "to"))
     assert [str(path.relative_to(tmp_path / "to")) for path in (tmp_path / "to").rglob("*")] == ["src", "src/f"]
-    with pytest.raises(NotKnownError, match="'nowhere' in the backup of lamna"):
+    with pytest.raises(NotKnownError, match="'nowhere' is not in this version of the backup of lamna"):
         sharks.restore("lamna", paths=["nowhere"])
 
 

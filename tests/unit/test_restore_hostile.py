@@ -140,7 +140,7 @@ def test_links_on_the_way(world: BackupWorld, where: str) -> None:
     world.restore("other", to=str(elsewhere / "home/new"))
     assert (elsewhere / "new/file").exists()
     (elsewhere / "bk").symlink_to(world.backup)
-    with pytest.raises(ConflictError, match="in the backup"):
+    with pytest.raises(ConflictError, match="inside the backup"):
         world.restore("other", to=str(elsewhere / "bk/x/y"))
 
 

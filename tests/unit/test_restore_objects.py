@@ -78,7 +78,7 @@ def test_the_hint_mends_it(world: BackupWorld) -> None:
     assert predicted["diff"] == done["diff"]
     assert sorted(done["restored"]["objects"]) == sorted(os.path.relpath(path, repository) for path in (first, second, third))
     (step,) = done["steps"]
-    assert step == f"put back 3 objects into isurus (saved 2 damaged in {done['restored']['saved']})"
+    assert step == f"restore 3 objects in isurus, saving 2 damaged files in {done['restored']['saved']}"
     saved = Path(done["restored"]["saved"])
     assert saved.is_relative_to(world.state)
     assert (saved / os.path.relpath(second, repository)).read_bytes() == b"x" * 30

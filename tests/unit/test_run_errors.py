@@ -305,14 +305,14 @@ EXITS: list[tuple[Callable[[BackupWorld], dict[str, Any]], int, str]] = [
     (lambda world: world.sync(names=["nobody"]), 3, "there is no project or directory called 'nobody'"),
     (lambda world: world.sync(list_kept="nobody"), 3, "there is no project or directory called 'nobody'"),
     (lambda world: world.restore("nobody"), 3, "there is no project or directory called 'nobody'"),
-    (lambda world: world.restore("plain", paths=["nothing"], to="~/x"), 3, "there was no 'nothing' in the backup"),
+    (lambda world: world.restore("plain", paths=["nothing"], to="~/x"), 3, "'nothing' is not in this version of the backup"),
     (lambda world: world.sync(jobs=-1), 2, "jobs is -1"),
     (lambda world: world.restore("plain", **{"from": "yesterday"}), 2, "'yesterday' is not a valid time"),
     (without_source, 4, "cannot read repos_root"),
     (without_mark, 4, "is not a backup of repoman"),
     (huge_mark, 4, "cannot read the backup's mark"),
     (emptied, 4, "is empty, but its mirror is not"),
-    (gone, 4, "is gone, and its mirror is not"),
+    (gone, 4, "is gone, but its mirror is still there"),
 ]
 
 
