@@ -53,14 +53,14 @@ options:
         type: list
         elements: str
       exclude:
-        description: Patterns, as in a C(.gitignore), of what backups leave out of each repository.
+        description: Patterns of files that backups skip in each repository, as in a C(.gitignore).
         type: list
         elements: str
       exclude_caches:
-        description: Whether backups leave out what is in directories with a valid C(CACHEDIR.TAG).
+        description: Whether backups skip the contents of directories with a valid C(CACHEDIR.TAG).
         type: bool
       follow_mounts:
-        description: Whether backups also take file systems that are mounted inside repositories.
+        description: Whether backups include file systems that are mounted inside repositories.
         type: bool
   output:
     description: The key C(output) of the registry's table C([repoman]). It is kept for its users; this version does not read it.

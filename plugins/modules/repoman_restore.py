@@ -24,25 +24,26 @@ options:
     required: true
   to:
     description:
-      - Directory to restore to; where the repository was, where not set.
+      - Restore to this directory, not in place.
     type: str
   from:
     description:
-      - As it was before the run of this time, and before later ones.
+      - Restore the version before this time.
+      - This is the state before the run of this time and all later runs.
       - ISO 8601, local time where it names no zone; as O(homelab.repoman.repoman_sync#module:list_kept) tells them.
     type: str
   paths:
-    description: Only these paths of the repository, relative to it.
+    description: Restore only these paths of the repository, relative to it.
     type: list
     elements: str
   overwrite:
-    description: Restore over what is there, which is saved first.
+    description: Replace existing files; they are saved first.
     type: bool
     default: false
   objects:
     description:
-      - Restore only missing or damaged objects of git and Mercurial repositories from the mirror, each verified.
-      - Nothing else is changed.
+      - Restore only missing or damaged objects.
+      - They come from the mirrors of git and Mercurial repositories, and each is verified. Nothing else is changed.
       - Damaged files are moved to the local state directory below C(logdir) first.
       - Cannot be combined with O(to), O(from), O(paths) and O(overwrite).
     type: bool

@@ -454,7 +454,7 @@ VERBS = (
             name("project, or directory of repos_root"),
             Argument(("--to",), "restore to this directory, not in place", {"metavar": "DIR", "type": text}),
             Argument(("--from",), "restore the version before this time", {"metavar": "TIME", "type": text}),
-            Argument(("--path",), "restore only this path; may be repeated", {"metavar": "P", "action": "append", "type": text}),
+            Argument(("--path",), "restore only this path of the repository", {"metavar": "P", "action": "append", "type": text}),
             flag("--overwrite", help="replace existing files; they are saved first"),
             flag("--objects", help="restore only missing or damaged objects"),
         ),

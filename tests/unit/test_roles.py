@@ -148,8 +148,8 @@ def test_command_agrees_with_restore() -> None:
     assert {name: argument.help for name, argument in arguments.items()} == {
         name: plain(options[name]["description"]) for name in ("name", "to", "from", "overwrite", "objects")
     }
-    assert plain(options["paths"]["description"]).startswith("only these paths of the repository")
-    assert path.help.startswith("only this path of the repository") and path.settings["action"] == "append"
+    assert plain(options["paths"]["description"]).startswith("restore only these paths of the repository")
+    assert path.help.startswith("restore only this path of the repository") and path.settings["action"] == "append"
 
 
 def test_command_agrees_with_profile_install() -> None:
