@@ -1448,5 +1448,5 @@ def test_symbolic_references_that_name_one_another() -> None:
 def test_names_are_shown_as_they_are_typed(name: str) -> None:
     """A unit's name of any bytes is escaped in the whole message."""
     found = mirror.incomplete(Unit(name, "/repos/x"), [RepomanError("x.")], [])
-    assert found.message == f"x. All else of {shown(os.fsencode(name))} was mirrored."
+    assert found.message == f"x. Everything else in {shown(os.fsencode(name))} was mirrored."
     assert found.message.isprintable()
