@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, DamagedFileError, directory, shown, split
-from ansible_collections.homelab.repoman.plugins.module_utils.git_objects import DIGESTS, LOOSE, check_of, problem_of_file
+from ansible_collections.homelab.repoman.plugins.module_utils.git_objects import DIGESTS, LOOSE, check_of, is_derived, problem_of_file
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError
 
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -28,6 +28,7 @@ ABSENT = "the mirror has no copy"
 AS_IS = "it was mirrored unchanged"
 STAYS = "the mirror keeps its copy"
 MADE = "the mirror has one rebuilt from the pack"
+A_KIND = {"f": "a file", "d": "a directory", "l": "a link", "p": "a pipe", "s": "a socket", "b": "a device", "c": "a device"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Damage:
     :param reason: what is wrong with it.
     :param mirror: what the mirror has instead.
     :param entry: the file that was seen.
+    :param derived: git can do without the file, and makes it anew.
+    :param by_path: the mirror has the file as it was: restored by its path, it mends the source.
     """
 
     path: bytes
@@ -46,11 +49,13 @@ class Damage:
     reason: str
     mirror: str
     entry: Entry | None = None
+    derived: bool = False
+    by_path: bool = False
 
     @property
     def mends(self) -> bool:
-        """Tell whether the mirror has what mends it."""
-        return self.mirror in {SOUND, MADE}
+        """Tell whether the mirror has an object that mends it."""
+        return self.mirror in {SOUND, MADE} and not self.derived
 
     @property
     def is_object(self) -> bool:
@@ -116,12 +121,15 @@ class ObjectCopy:
         self.packs = store.prefix + b"objects/pack/"
         self.lone = lone_pack_files(listed, self.packs)
         """Git does not look at them, so they are files like any others."""
+        self.blocked: dict[bytes, Entry] = {}
+        """What is at the place of objects, or of directories of objects, and is something else."""
 
     def run(self) -> bool:
         """Copy; return False if a file vanished during the copy."""
         store, copier = self.store, self.copier
         objects = store.prefix + b"objects"
         store.ensure_directory(objects)
+        self._leave_what_blocks()
         with copier.inside(objects):
             for path in sorted(each for each, entry in self.listed.items() if entry.kind == "d"):
                 store.ensure_directory(path)
@@ -135,25 +143,33 @@ class ObjectCopy:
         self._make_indexes()
         return not self.vanished
 
-    def odd_entries(self) -> dict[bytes, Entry]:
-        """Return links, pipes and the like among the listed, which are mirrored as what they are, unless they took the place of objects.
+    def _leave_what_blocks(self) -> None:
+        """Leave out directories, links and pipes that have the name of an object, and files that have that of a directory of objects.
 
-        Where the mirror has an object, a pack or a directory with such, that stays, and the source is damaged.
+        The mirror keeps the objects it has there. A directory never is an object, and git may take it for one.
         """
-        store, found = self.store, {}
+        store = self.store
+        filled = {split(each)[0] for each in store.objects}
         for path, entry in self.listed.items():
-            if entry.kind in "df":
+            if entry.kind == "f" and path not in filled:
                 continue
             inner = path[len(store.prefix) :]
-            inside = path + b"/"
-            if path in store.objects and check_of(inner, self.algorithm, self._recorded_in_mirror) is not None:
-                mirror = SOUND if self._mirrored_is_sound(path) else OTHER
-                store.damage[path] = Damage(path, kind_name(inner), "it is not a file", mirror, entry)
-            elif any(each.startswith(inside) for each in store.objects):
-                store.damage[path] = Damage(path, f"directory {shown(inner)}", "it is not a directory", STAYS, entry)
+            if entry.kind == "d" and path in filled:
+                continue
+            if path in filled:
+                what, mirror = f"directory {shown(inner)}", SOUND
+            elif check_of(inner, self.algorithm) is None or (entry.kind != "d" and path not in store.objects):
+                continue
             else:
-                found[path] = entry
-        return found
+                what = kind_name(inner)
+                mirror = ABSENT if path not in store.objects else SOUND if self._mirrored_is_sound(path) else OTHER
+                if path in store.objects:  # so that every run judges it again
+                    store.objects[path] = store.objects[path]._replace(ctime_ns=0, inode=0, nlink=1)
+            self.blocked[path] = entry
+            store.damage[path] = Damage(path, what, f"it is {A_KIND[entry.kind]}", mirror, entry)
+        if self.blocked:
+            for path in [each for each in self.listed if each in self.blocked or split(each)[0] in self.blocked]:
+                del self.listed[path]
 
     def _copy_loose(self, objects: bytes, paths: Sequence[bytes]) -> None:
         if self.copier.pool is not None:
@@ -235,7 +251,7 @@ class ObjectCopy:
                 mirror = SAME
             else:
                 mirror = SOUND if self._mirrored_is_sound(path) else OTHER
-            self.store.damage[path] = Damage(path, kind_name(inner), error.reason, mirror, entry)
+            self.store.damage[path] = Damage(path, kind_name(inner), error.reason, mirror, entry, derived=is_derived(inner))
             if mine is not None:  # whatever has this inode in the source now is another file
                 self.store.objects[path] = mine._replace(ctime_ns=0, inode=0, nlink=1)
             if mirror != AS_IS:

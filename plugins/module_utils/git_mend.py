@@ -10,6 +10,7 @@ into place. What is put there is checked while it is written. Doing it again, or
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -184,7 +185,7 @@ def _put(ours: ObjectStore, inner: bytes, pieces: Iterator[bytes], check: Check 
     """Write a file beside its place, check it, and put it there."""
     parent, name = split(inner)
     owner = os.fstat(ours.directory)
-    directory = _open_parent(ours.directory, parent, owner)
+    directory = _open_parent(ours, parent, owner, saved)
     temporary = b"tmp_obj_" + secrets.token_hex(8).encode()
     try:
         out = os.open(temporary, _NEW, 0o400, dir_fd=directory)
@@ -222,15 +223,14 @@ def _write_checked(out: int, inner: bytes, pieces: Iterator[bytes], check: Check
         raise RepomanError(f"the mirror's {kind_name(inner)} is damaged: {reason}; it was not restored.", "run the command again")
 
 
-def _open_parent(store: int, parent: bytes, owner: os.stat_result) -> int:
-    """Open the directory of an object file, below the git directory; make it if it is missing."""
-    try:
-        return open_below(store, parent, _DIRECTORY)
-    except FileNotFoundError:
-        pass
+def _open_parent(ours: ObjectStore, parent: bytes, owner: os.stat_result, saved: bytes) -> int:
+    """Open the directory of an object file, below the git directory; make it if it is missing, or something else is in its place."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return open_below(ours.directory, parent, _DIRECTORY)
     above, name = split(parent)
-    held = open_below(store, above, _DIRECTORY)
+    held = open_below(ours.directory, above, _DIRECTORY)
     try:
+        _save(held, name, saved, ours.prefix + parent)
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=held)
             made = os.open(name, _DIRECTORY, dir_fd=held)
@@ -246,13 +246,11 @@ def _open_parent(store: int, parent: bytes, owner: os.stat_result) -> int:
 
 
 def _save(directory: int, name: bytes, saved: bytes, path: bytes) -> None:
-    """Move a damaged file away, if it exists. Across file systems it is copied, and replaced later."""
+    """Move away what is in an object's place, if anything is. Across file systems it is copied, then removed."""
     try:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return
-    if stat.S_ISDIR(found.st_mode):
-        raise RepomanError(f"{shown(path)} is a directory, so the object cannot be written there.", "look at it, then move it away")
     place = os.path.join(saved, path)
     os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
     number = 0
@@ -261,9 +259,15 @@ def _save(directory: int, name: bytes, saved: bytes, path: bytes) -> None:
         place = os.path.join(saved, path) + b".~%d~" % number
     try:
         os.rename(name, place, src_dir_fd=directory)
-    except OSError:
-        if not stat.S_ISREG(found.st_mode):
+        return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
             raise
+    if stat.S_ISDIR(found.st_mode):
+        raise RepomanError(f"{shown(path)} is a directory, so the object cannot be written there.", "look at it, then move it away")
+    if stat.S_ISLNK(found.st_mode):
+        os.symlink(os.readlink(name, dir_fd=directory), place)
+    elif stat.S_ISREG(found.st_mode):
         file = os.open(name, READ, dir_fd=directory)
         try:
             with open(place, "xb", opener=lambda at, flags: os.open(at, flags, 0o600)) as out:
@@ -271,3 +275,4 @@ def _save(directory: int, name: bytes, saved: bytes, path: bytes) -> None:
                     out.write(piece)
         finally:
             os.close(file)
+    os.unlink(name, dir_fd=directory)

@@ -223,6 +223,11 @@ def check_of(path: bytes, algorithm: str, pack: Callable[[bytes], bytes | None] 
     return None
 
 
+def is_derived(path: bytes) -> bool:
+    """Tell whether a file, relative to the git directory, is one that git does without, and makes anew from objects."""
+    return bool(_DERIVED.fullmatch(path)) or (_IN_PACK.fullmatch(path) is not None and path.endswith((b".rev", b".bitmap")))
+
+
 def problem_of(data: bytes, check: Check) -> str:
     """Return what is wrong with contents that are in memory, nothing if they are sound."""
     try:

@@ -19,10 +19,10 @@ from typing import Any, Protocol
 from ansible_collections.homelab.repoman.plugins.module_utils import source_files
 from ansible_collections.homelab.repoman.plugins.module_utils.borrowed_objects import BorrowedError
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, shown
-from ansible_collections.homelab.repoman.plugins.module_utils.git_copy import ABSENT, SOUND, STAYS, Damage
+from ansible_collections.homelab.repoman.plugins.module_utils.git_copy import A_KIND, ABSENT, SOUND, STAYS, Damage
 from ansible_collections.homelab.repoman.plugins.module_utils.git_objects import check_of, index_problem, problem_of
 from ansible_collections.homelab.repoman.plugins.module_utils.git_walk import Walker
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.staging import Data, in_full, small
 
 Staged = dict[bytes, tuple[Entry, Data | None]]
@@ -34,6 +34,7 @@ _PEELED = re.compile(rb"\^([0-9a-f]{40}|[0-9a-f]{64})")
 _LOGGED = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) ([0-9a-f]{40}|[0-9a-f]{64}) [^\0\n]*> -?\d+ [+-]\d+(\t[^\0]*)?")
 _NAMES = re.compile(rb"(([0-9a-f]{40}|[0-9a-f]{64})\n)*")
 _WORKTREE = re.compile(rb"worktrees/[^/]+/")
+WORKTREE_FILES = (b"HEAD", b"commondir", b"gitdir")
 NOT_A_NAME = "it does not contain an object ID"
 NOT_WHOLE = "part of its history is missing or damaged"
 LINES = "some of its lines are invalid"
@@ -53,6 +54,8 @@ class Store(Protocol):
     stay: set[bytes]
     missing: set[str]
     unproven: str
+    unreadable: dict[bytes, UnreadableError]
+    may_lose: bool
 
     @property
     def algorithm(self) -> str:
@@ -60,6 +63,9 @@ class Store(Protocol):
 
     def prove(self, *, derived: bool, full: bool = False, everything: bool = False) -> str:
         """Let git walk from everything that was staged to every object it needs."""
+
+    def config_problem(self) -> str:
+        """Return what is wrong with the configuration that was staged; nothing if git can read it."""
 
     def over_objects(self) -> Any:
         """Make a git directory that sees all objects of the mirror."""
@@ -86,12 +92,12 @@ def screen(store: Store) -> None:
             if reason := problem_of(data, check()):
                 del store.staged[path]
                 store.stay.add(path)
-                store.damage[path] = Damage(path, shown(inner), reason, STAYS if path in store.have else ABSENT, entry)
+                store.damage[path] = Damage(path, shown(inner), reason, STAYS if path in store.have else ABSENT, entry, derived=True)
         elif role_of(inner) == "log":
             good = b"".join(_log_lines(data, complete=bool(entry.ctime_ns)))
             if good != data:
                 store.staged[path] = (entry._replace(ctime_ns=0, size=len(good)), good)
-                store.damage[path] = Damage(path, f"reflog {shown(inner)}", LINES, DROPPED, entry)
+                store.damage[path] = Damage(path, f"reflog {shown(inner)}", LINES, DROPPED, entry, by_path=True)
 
 
 def _log_lines(data: bytes, *, complete: bool, accepted: Callable[[bytes], bool] = lambda _name: True) -> Iterator[bytes]:
@@ -109,9 +115,10 @@ def _log_lines(data: bytes, *, complete: bool, accepted: Callable[[bytes], bool]
 
 def broken_files(store: Store) -> dict[bytes, str]:
     """Return which staged references, lists of them and indexes are not what they should be, and why."""
-    found: dict[bytes, str] = {}
+    found = _lost_files(store)
     if store.unproven or store.prefix + b"reftable" in store.staged:
-        return found
+        config = store.prefix + b"config"
+        return {config: found[config]} if config in found else {}
     head = store.have.get(store.prefix + b"HEAD")
     proven = head is not None and head.ctime_ns != 0
     for path, (entry, contents) in store.staged.items():
@@ -127,6 +134,50 @@ def broken_files(store: Store) -> dict[bytes, str]:
             found[path] = "it is empty"
         elif (role == "packed-refs" and Packed(data).broken) or (role == "shallow" and not _NAMES.fullmatch(data)):
             found[path] = LINES
+    return found | _lost_by_worktrees(store)
+
+
+def _lost_files(store: Store) -> dict[bytes, str]:
+    """Return the files that git needs, and the mirror has, in whose place the source has nothing, or something git does not read."""
+    found: dict[bytes, str] = {}
+    for name in (b"config", b"HEAD", b"index", b"packed-refs", b"shallow"):
+        path = store.prefix + name
+        entry, data = store.staged.get(path, (None, None))
+        mirrored = store.have.get(path)
+        if entry is not None and entry.kind not in {"f", "l"}:
+            found[path] = f"it is {A_KIND[entry.kind]}"
+        elif name == b"config" and mirrored is not None and mirrored.kind == "f" and mirrored != entry:
+            if entry is None and path not in store.unreadable and not store.may_lose:
+                found[path] = "it is missing"
+            elif entry is not None and entry.kind == "f" and not data and mirrored.size:
+                found[path] = "it is empty"
+        elif (
+            name == b"packed-refs" and data is None and path not in store.unreadable and not store.may_lose and _has_lost_refs(store, path)
+        ):
+            found[path] = "it is missing" if entry is None else f"it is {A_KIND[entry.kind]}"
+        if name == b"config" and path not in found and entry is not None and entry != mirrored and store.config_problem():
+            found[path] = store.config_problem()
+    return found
+
+
+def _has_lost_refs(store: Store, path: bytes) -> bool:
+    """Tell whether the mirror's list of packed references, of which the source has none, has some that are no files now."""
+    entry = store.have.get(path)
+    if entry is None or entry.kind != "f" or entry.size > LIMIT or store.prefix + b"reftable" in store.staged:
+        return False
+    mirrored = Packed(source_files.read_regular(store.copier.top, path, LIMIT) or b"")
+    return any(store.prefix + name not in store.staged for name in mirrored.refs)
+
+
+def _lost_by_worktrees(store: Store) -> dict[bytes, str]:
+    """Return the files without which a linked worktree is none, if the mirror has them and the source, which has the worktree, has not."""
+    found: dict[bytes, str] = {}
+    for directory, (entry, _contents) in store.staged.items():
+        if entry.kind == "d" and _WORKTREE.fullmatch(directory[len(store.prefix) :] + b"/"):
+            for path in (directory + b"/" + name for name in WORKTREE_FILES):
+                there = store.staged[path][0].kind if path in store.staged else ""
+                if path in store.have and store.have[path].kind == "f" and there not in {"f", "l"}:
+                    found[path] = f"it is {A_KIND[there]}" if there else "it is missing"
     return found
 
 
@@ -198,7 +249,7 @@ class Salvage:
                 self._name_missing()
                 return True
         for path, reason in broken.items():
-            if path == self.packed_path:
+            if path == self.packed_path and store.staged.get(path, (None, None))[1] is not None:
                 self._mend_packed(reason)
             else:
                 self._keep_mirrors(path, reason)
@@ -224,7 +275,7 @@ class Salvage:
         damaged = {each.what for each in self.store.damage.values()}
         for name in sorted(self.missing):
             what = f"object {name}"
-            if what not in damaged:
+            if what not in damaged and name.strip("0"):  # that is said of a reference without a value
                 place = f"objects/{name[:2]}/{name[2:]}".encode()
                 self.store.damage[name.encode()] = Damage(self.store.prefix + place, what, "it is missing", SOUND)
 
@@ -240,8 +291,14 @@ class Salvage:
         store = self.store
         inner = path[len(store.prefix) :]
         role = role_of(inner)
-        entry, _data = store.staged.pop(path)
+        entry = store.staged.pop(path, (None, None))[0]
         mirrored = self._mirrored(path)
+        was_directory = path in store.have and store.have[path].kind == "d"
+        if was_directory:  # of references
+            store.stay |= {each for each in store.have if each.startswith(path + b"/") and each not in store.staged}
+        else:
+            for each in [each for each in store.staged if each.startswith(path + b"/")]:
+                del store.staged[each]
         if (
             mirrored is not None
             and path in store.have
@@ -258,8 +315,11 @@ class Salvage:
             if path in store.have:
                 store.stay.add(path)
                 kept = STAYS
-        what = {"ref": "reference", "index": "index", "HEAD": "reference"}.get(role, "file")
-        store.damage[path] = Damage(path, f"{what} {shown(inner)}", reason, kept, entry)
+        what = {"ref": "reference", "HEAD": "reference"}.get(role, "file")
+        by_path = (
+            (was_directory or mirrored is not None) and kept == STAYS and reason != NOT_WHOLE
+        )  # of a history, the mirror's may be the older one
+        store.damage[path] = Damage(path, f"{what} {shown(inner)}", reason, kept, entry, by_path=by_path)
         if role == "index":
             store.stay |= {each for each in store.have if each.startswith(store.prefix + b"sharedindex.") and each not in store.staged}
 
@@ -291,7 +351,9 @@ class Salvage:
             if name not in packed.refs and store.prefix + name not in store.staged:
                 packed.refs[name] = value
         self._stage_packed(packed)
-        store.damage[self.packed_path] = Damage(self.packed_path, "file packed-refs", reason, STAYS, entry)
+        store.damage[self.packed_path] = Damage(
+            self.packed_path, "file packed-refs", reason, STAYS, entry, by_path=self.packed_path in store.have
+        )
 
     # What is not whole
 

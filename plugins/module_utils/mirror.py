@@ -858,7 +858,16 @@ class _Task:
             if self.stores[store] == "hg":
                 found.append(HgDirectory(store, self.copier, proven=not self.changes.looked, **common))
             else:
-                found.append(GitDirectory(store, self.copier, nested=nested - {store}, far=self.settings.far, **common))
+                found.append(
+                    GitDirectory(
+                        store,
+                        self.copier,
+                        nested=nested - {store},
+                        far=self.settings.far,
+                        may_lose=self.settings.lose_repositories,
+                        **common,
+                    )
+                )
         return found
 
     # All that no repository looks after

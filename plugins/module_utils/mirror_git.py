@@ -53,6 +53,8 @@ SAID_LINES = 2
 """So much of what git says of a damaged repository is told."""
 MAX_NAMED = 10_000
 """So many missing objects, and objects of an odd form, are remembered by name."""
+HINTED = 20
+"""So many paths are named in a hint; what is left is named by the next run."""
 GIT_SECONDS = 6 * 3600
 
 GITS = re.compile(
@@ -83,6 +85,8 @@ _SUFFIX = re.compile(rb"\.(lock|new)$")
 _MISSING = re.compile(
     rb"(?:^missing \w+|invalid (?:\w+ )?pointer|invalid reflog entry|unable to read tree \(?|bad tree) ([0-9a-f]{40,64})", re.MULTILINE
 )
+_CHAIN = re.compile(rb"(objects/info/commit-graphs|objects/pack/multi-pack-index\.d)/[^/]+$")
+"""Files of which each needs the others of its directory."""
 _SHA256 = re.compile(rb"objectformat\s*=\s*\"?sha256", re.IGNORECASE)
 
 
@@ -103,21 +107,31 @@ def too_large(path: bytes, size: int) -> DamagedError:
     )
 
 
-def damaged_error(unit: bytes, found: Sequence[Damage], where: bytes) -> DamagedError:
+def damaged_error(source: bytes, found: Sequence[Damage], where: bytes) -> DamagedError:
     """Return the error of a unit with damage in a repository.
 
-    :param unit: the unit's name.
+    :param source: the unit's directory.
     :param where: the repository.
     """
+    unit = os.path.basename(source)
     first, place = found[0], f" ({shown(found[0].path)})" if found[0].path else ""
     more = "".join(f". {each}" for each in found[1:SHOWN_DAMAGE])
     if len(found) > SHOWN_DAMAGE:
-        more += f". {len(found) - SHOWN_DAMAGE} more are damaged"
+        count = len(found) - SHOWN_DAMAGE
+        more += f". {count} more {'is' if count == 1 else 'are'} damaged"
     hints = []
     if any(each.mends for each in found):
         command = repoman_command("restore", [unit], "--objects")
         hints.append(f"{command}   # restores sound objects from the mirror")
-    else:
+    if paths := [each.path for each in found if each.by_path]:
+        command = repoman_command("restore", [unit], *(("--path", each) for each in paths[:HINTED]), "--overwrite")
+        hints.append(f"{command}   # restores the mirror's copy")
+    if any(each.by_path and each.entry is None for each in found):
+        hints.append(f"if you deleted it on purpose: {repoman_command('sync', [unit], '--allow-shrink')}")
+    if derived := [each.path for each in found if each.derived]:
+        named = dict.fromkeys(shell_word(os.path.join(source, _CHAIN.sub(rb"\1", each))) for each in derived[:HINTED])
+        hints.append(f"rm -rf {' '.join(named)}   # git recreates it when needed")
+    if not hints:
         hints.append(f"git -C {shell_word(where)} fsck   # lists all damage")
     return DamagedError(f"{shown(unit)}: {first.what}{place} is damaged: {first.reason}; {first.mirror}{more}.", *hints)
 
@@ -155,6 +169,7 @@ class GitDirectory:
     :param nested: paths of other repositories within it.
     :param closed: directories that cannot be read: what is in them is left out.
     :param proof: local directory for what git is to look at.
+    :param may_lose: files that the source has no longer go from the mirror too: somebody said so.
     """
 
     def __init__(
@@ -170,8 +185,10 @@ class GitDirectory:
         tries: int,
         far: bool,
         account: tuple[int, int] | None,
+        may_lose: bool = False,
     ) -> None:
         self.path, self.copier, self.have, self.seen, self.proof = path, copier, have, seen, proof
+        self.may_lose = may_lose
         self.prefix = path + b"/" if path else b""
         self.skip = frozenset({self.prefix + b"objects"}) | nested
         self.nested, self.closed = nested, closed
@@ -191,6 +208,7 @@ class GitDirectory:
         self.unproven = ""
         self.missing: set[str] = set()
         """Names of objects that the last proof did not find."""
+        self._config_problems: dict[bytes, str] = {}
         self.spool = Spool(proof + ".staged")
 
     @property
@@ -244,7 +262,8 @@ class GitDirectory:
                         each: found for each, found in self.staged.items() if not self._is(each, "derived") or each.endswith(b"/alternates")
                     }
             # git does not look at the indexes of worktrees, and accepts an empty list of references.
-            if not (problem := problem or first_problem(broken_files(self))):
+            broken = first_problem(broken_files(self))
+            if not (problem := broken or problem):
                 self.put_off = bool(self.unreadable or self.damage) or not known <= self.listed.keys()
                 if self.unproven:
                     if state != last and self._is_torn():
@@ -364,15 +383,18 @@ class GitDirectory:
         """Copy objects that the mirror lacks, and remove none; tell whether all that were listed and can be read could be had."""
         for _turn in range(RELISTS):
             listed = self.list()
-            copy = ObjectCopy(self, listed)
-            if copy.run():
+            copying = ObjectCopy(self, listed)
+            if copying.run():
                 self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f" and each in self.objects}
-                self.damage = {each: found for each, found in self.damage.items() if not each or each in listed}
+                self.listed |= {each: entry for each, entry in copying.blocked.items() if each in self.objects}
+                there = {b"", *listed, *copying.blocked}
+                self.damage = {each: found for each, found in self.damage.items() if each in there}
                 self.object_directories = {each: entry for each, entry in listed.items() if entry.kind == "d"}
                 self.touched |= {each for each, entry in self.object_directories.items() if self.have.get(each) != entry}
-                for each, entry in copy.odd_entries().items():
-                    self.staged[each] = (entry, None)
-                    self.objects.pop(each, None)
+                for each, entry in listed.items():
+                    if entry.kind not in "df":
+                        self.staged[each] = (entry, None)
+                        self.objects.pop(each, None)
                 return True
         return False
 
@@ -433,6 +455,22 @@ class GitDirectory:
             self.unproven, problem = f"{git_formats.git_version()} does not know it: {problem}", ""
         shutil.rmtree(self.proof, ignore_errors=True)
         return problem
+
+    def config_problem(self) -> str:
+        """Return what is wrong with the configuration that was staged; nothing if git can read it."""
+        config = self.config
+        if config not in self._config_problems:
+            shutil.rmtree(self.proof, ignore_errors=True)
+            os.makedirs(self.proof)
+            place = os.path.join(self.proof, "config")
+            with open(place, "wb") as file:
+                file.write(config)
+            problem = run_git(
+                ["config", "--file", place, "--no-includes", "--list"], git_environment("/nonexistent"), self.account, self.proof
+            )
+            self._config_problems[config] = "git cannot read it" if problem and problem != NO_GIT else ""
+            shutil.rmtree(self.proof, ignore_errors=True)
+        return self._config_problems[config]
 
     @contextmanager
     def over_objects(self) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
@@ -651,8 +689,9 @@ class GitDirectory:
 
     def damage_error(self) -> DamagedError | None:
         """Return the error for damage in the source; None if it is sound."""
-        unit, where = os.path.basename(self.copier.source_path), os.path.join(self.copier.source_path, self.path)
-        return damaged_error(unit, sorted(self.damage.values(), key=lambda each: not each.is_object), where) if self.damage else None
+        source = self.copier.source_path
+        found = sorted(self.damage.values(), key=lambda each: not each.is_object)
+        return damaged_error(source, found, os.path.join(source, self.path)) if found else None
 
     def settle(self) -> None:
         """Look again at what was read in the moment it was written: what has not changed since is what the mirror has."""

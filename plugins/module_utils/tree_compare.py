@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.attributes import same_attributes
 from ansible_collections.homelab.repoman.plugins.module_utils.contents import SourceReadError, equal
-from ansible_collections.homelab.repoman.plugins.module_utils.copying import safe_mode, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.copying import Check, safe_mode, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.git_objects import DIGESTS, check_of, problem_of_file
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror import identity
 from ansible_collections.homelab.repoman.plugins.module_utils.repositories import innermost, kind_in, owns
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import TIMES, Entry, Manifest, aligned, entry_of, open_below, unpack
@@ -130,7 +131,10 @@ class TreeComparison:
     def _one_sided(self, entry: Entry | None, mirrored: Entry | None) -> None:
         if entry is not None:
             kind = _TYPES.get(entry.kind, "S")
-            if not self.keeps.traits.can_have(entry) or self.is_transient(entry.path) or self._is_derived(entry.path):
+            if not self.keeps.traits.can_have(entry) or self.is_transient(entry.path):
+                return
+            if self._is_derived(entry.path):
+                self._judge_derived(entry)
                 return
             if self._is_unchanged(entry):
                 self.found.add(f"{'>' if kind == 'f' else 'c'}{kind}+++++++++ {shown(entry.path)}")
@@ -144,6 +148,7 @@ class TreeComparison:
         store = innermost(self.stores, entry.parent) if entry.path else None
         is_own = store is not None and owns(self.stores, store, entry)
         if is_own and self._is_derived(entry.path):
+            self._judge_derived(entry)
             return
         if entry.kind != mirrored.kind:
             if self._is_unchanged(entry):
@@ -188,6 +193,27 @@ class TreeComparison:
             and kind_in(self.stores, store, path) == "derived"
             and path.rpartition(b"/")[2] not in _ALTERNATES
         )
+
+    def _judge_derived(self, entry: Entry) -> None:
+        """Report such a file if it is damaged in the source; that it is another one in the mirror is no difference."""
+        store = innermost(self.stores, entry.parent)
+        inner = entry.path[len(store) + 1 if store else 0 :]
+        reasons = [self._derived_problem(entry.path, made()) for each in DIGESTS if (made := check_of(inner, each)) is not None]
+        if reasons and all(reasons) and self._is_unchanged(entry):
+            self.found.add(f"{shown(entry.path)} is damaged: {reasons[0]}")
+
+    def _derived_problem(self, path: bytes, check: Check) -> str:
+        try:
+            file = open_regular(self.source, path)
+        except OSError as error:
+            return f"it cannot be read: {error.strerror or error}"
+        if file is None:
+            return "it is not a file"
+        try:
+            _leave_access_time(file)
+            return problem_of_file(file, check)
+        finally:
+            os.close(file)
 
     def _leaders(self, manifest: Manifest) -> dict[bytes, bytes]:
         """Return for each file with several names the first of them; those in repositories do not count."""

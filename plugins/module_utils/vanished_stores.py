@@ -89,9 +89,9 @@ class _Search:
     ) -> None:
         self.source, self.held, self.found = source, held, found
         wanted = {above for store in missing for above in (store, *_ancestors(store))}
-        wanted |= {_join(store, part) for store in missing for part in PARTS[held[store]]}
+        wanted |= {_join(store, part) for store in missing for part in (*PARTS[held[store]], b"config")}
         self.seen = _entries(now, wanted | found.keys())
-        self.old = _entries(before, set(missing))
+        self.old = _entries(before, {*missing, *(_join(store, b"config") for store in missing)})
         self.filled = {directory for directory, block in now.blocks() if directory in wanted and _has_content(directory, block)}
         self.pointers = fixtures.work_tree_pointers(before) | fixtures.work_tree_pointers(now)
         self.moved = {entry.inode for store in found.keys() - held.keys() if (entry := self.seen.get(store)) is not None}
@@ -135,6 +135,9 @@ class _Search:
             if found is None or found.kind not in kinds:
                 lost.append(_join(store, part))
                 blocked = blocked or found is not None
+        config = _join(store, b"config")
+        if self.held[store] == "git" and config in self.old and config not in self.seen:
+            lost.append(config)
         return Vanished(store, tuple(lost), blocked, store, True)
 
     def _leads_to_another(self, store: bytes, entry: Entry) -> bool:

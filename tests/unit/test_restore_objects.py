@@ -180,11 +180,13 @@ def test_a_source_that_cannot_be_written(world: BackupWorld) -> None:
     directory = missing.parent
     shutil.rmtree(directory)
     directory.write_text("in the way")
+    saved = world.state / "damaged"
+    saved.write_text("in the way")
     with pytest.raises(RepomanError) as caught:
         world.restore("isurus", objects=True)
     assert caught.value.exit_code in (1, 4)
     assert "Traceback" not in caught.value.message
-    directory.unlink()
+    saved.unlink()
     world.restore("isurus", objects=True)
     assert fsck(repository) == 0
     assert set(actions(world.sync()).values()) <= {"synced", "unchanged"}
