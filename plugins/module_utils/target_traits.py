@@ -146,6 +146,12 @@ def _probe(temporaries: str, mount: str) -> Traits:
             os.utime(path, ns=(_PROBED_NS, _PROBED_NS))
             return os.stat(path).st_mtime_ns == _PROBED_NS
 
+        def keeps_links() -> bool:
+            """Over FUSE, as of sshfs, a link can often be made and is seen as a file of its own."""
+            os.link(path, os.path.join(base, "link"))
+            one, other = os.stat(path), os.stat(os.path.join(base, "link"))
+            return one.st_ino == other.st_ino and min(one.st_nlink, other.st_nlink) > 1
+
         kind = mount.partition(" - ")[2].partition(" ")[0]
         return Traits(
             mount,
@@ -153,7 +159,7 @@ def _probe(temporaries: str, mount: str) -> Traits:
             modes=_works(keeps_modes),
             owners=os.geteuid() != 0 or _works(keeps_owners),
             symlinks=_works(lambda: os.symlink("file", os.path.join(base, "symlink"))),
-            links=_works(lambda: os.link(path, os.path.join(base, "link"))),
+            links=_works(keeps_links),
             case=not os.path.lexists(os.path.join(base, "FILE")),
             specials=_works(lambda: os.mkfifo(os.path.join(base, "pipe"))),
         )

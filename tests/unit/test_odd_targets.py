@@ -288,3 +288,25 @@ def test_attributes_are_brought_later(place: Place) -> None:
     assert place.sync(full=True)["work"].error is None
     assert attributes(place.target / "work") == attributes(work)
     nothing_to_do(place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("bindfs"), reason="needs root and bindfs")
+def test_links_that_a_target_makes_and_does_not_show(tmp_path: Path) -> None:
+    """As sshfs: names of one file are files of their own there. That is no work in later runs, and no difference."""
+    place = Place(tmp_path)
+    work = place.repos / "work"
+    work.mkdir()
+    (work / "f").write_text("f")
+    os.link(work / "f", work / "g")
+    (tmp_path / "real").mkdir()
+    subprocess.run(["bindfs", "--hide-hard-links", str(tmp_path / "real"), str(place.target)], check=True)
+    try:
+        place.sync()
+        for _again in range(2):
+            assert not [each for each in place.sync(full=True).values() if each.files or each.error]
+        (work / "g").write_text("changed")
+        place.sync()
+        assert [(place.target / "work" / each).read_text() for each in "fg"] == ["changed", "changed"]
+        assert not [each for each in place.sync(full=True).values() if each.files or each.error]
+    finally:
+        subprocess.run(["umount", str(place.target)], check=True)
