@@ -115,8 +115,7 @@ class Enclosure:
         for name in self.transient:
             subprocess.run(["find", str(copy), "-depth", "-name", name, "-exec", "rm", "-rf", "{}", "+"], check=True)
         gits, hgs = self.repositories(copy)
-        for shared in (path / ".hg/sharedpath" for path in hgs if (path / ".hg/sharedpath").is_file()):
-            shared.write_text(shared.read_text().replace(str(self.unit), str(copy)))
+        self._point_to(copy)
         clone = self.world.root / "clone"
         found = [self._said(copy, path, "hg", "verify") for path in hgs]
         for path in gits:
@@ -130,6 +129,15 @@ class Enclosure:
     def transient(self) -> tuple[str, ...]:
         """Names that are not backed up."""
         return self.kind.transient if isinstance(self.kind, Kind) else ()
+
+    def _point_to(self, copy: Path) -> None:
+        """Let what names its place by an absolute path be looked at in a copy, not in the source."""
+        pointers = [f"--include={name}" for name in (".git", "gitdir", "alternates", "sharedpath")]
+        done = subprocess.run(["grep", "-rlZF", *pointers, "-e", str(self.unit), str(copy)], capture_output=True, check=False)
+        for name in filter(None, done.stdout.split(b"\0")):
+            path = Path(os.fsdecode(name))
+            path.chmod(path.stat().st_mode | 0o200)
+            path.write_text(path.read_text().replace(str(self.unit), str(copy)))
 
     def _said(self, root: Path, path: Path, *command: str) -> tuple[str, int, list[str]]:
         status, output = run(*command, cwd=path, env=self.environment)
