@@ -139,7 +139,7 @@ class UnreadableError(RepomanError):
 
     def __init__(self, path: bytes, error: OSError) -> None:
         shown = shortened(path)
-        super().__init__(f"{shown!r} cannot be read: {error.strerror or error}.", f"ls -ld {shown!r}")
+        super().__init__(f"'{shown}' cannot be read: {error.strerror or error}.", f"ls -ld {shell_word(path)}")
         self.path = path
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -165,10 +165,10 @@ def too_deep(path: bytes) -> TooDeepError:
 
 
 def shortened(path: bytes) -> str:
-    """Return a path as a text, one that is too long to be shown without its middle."""
+    """Return a path as a text of one line; one that is too long to be shown, without its middle."""
     if len(path) > LONGEST_SHOWN:
         path = path[: LONGEST_SHOWN // 2] + b"[...]" + path[-LONGEST_SHOWN // 2 :]
-    return os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in path.decode("utf-8", "backslashreplace"))
 
 
 class Manifest:

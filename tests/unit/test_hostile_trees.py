@@ -329,3 +329,17 @@ def test_more_names_of_one_file_than_the_target_gives(tmp_path: Path) -> None:
     assert sorted(os.listdir(place.target / "work")) == sorted(names)
     assert len({os.stat(place.target / "work" / name).st_ino for name in names}) <= 2
     assert place.sync() == {}
+
+
+@pytest.mark.parametrize(
+    "name", [b"a b", b"it's", b"a\nb", b"e\x1b[31m", b"odd\xff", b"x\xe2\x80\xaey", b"$HOME", b"n" * 250 + b"/" + b"n" * 250]
+)
+def test_a_path_that_cannot_be_read_is_one_line_and_its_hint_can_be_pasted(tmp_path: Path, name: bytes) -> None:
+    """Also one of any bytes, or one that is too long to be shown whole."""
+    path = os.path.join(os.fsencode(tmp_path), name)
+    os.makedirs(path)
+    found = UnreadableError(path, PermissionError(13, "Permission denied"))
+    assert found.message.isprintable()
+    assert found.message.endswith("' cannot be read: Permission denied.")
+    done = subprocess.run(["bash", "-c", found.hints[0].replace("ls -ld", "stat -c %i")], check=True, capture_output=True, text=True)
+    assert int(done.stdout) == os.stat(path).st_ino
