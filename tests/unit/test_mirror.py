@@ -982,7 +982,7 @@ def test_unreadable_directory(nobodys: Place, unprivileged: Callable[[Callable[[
         (unit / "gone").unlink()
         (unit / "later").write_text("x")
         for full in (False, True):
-            failed(nobodys.sync(full=full)["work"], "And 1 more like it.")
+            failed(nobodys.sync(full=full)["work"], "And 1 more.")
             assert not (nobodys.target / "work/gone").exists()
             assert (nobodys.target / "work/later").exists()
             assert entries(nobodys.target / "work/secret") == mirrored
