@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.attributes import read_attributes
 from ansible_collections.homelab.repoman.plugins.module_utils.beneath import open_below
@@ -228,7 +228,7 @@ class Large(Protocol):
         """Write them to an empty open file."""
 
 
-Contents = bytes | Large
+Contents: TypeAlias = "bytes | Large"
 
 
 class Copier:

@@ -21,13 +21,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.beneath import open_below
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import Check, UnsoundError, shown, split
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.git_copy import READ, kind_name
 from ansible_collections.homelab.repoman.plugins.module_utils.git_objects import LOOSE
 from ansible_collections.homelab.repoman.plugins.module_utils.git_pack import ObjectStore, extracted_object
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import git_environment, give, own_config
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import open_below
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

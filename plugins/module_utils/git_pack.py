@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.beneath import open_below
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import Check, split
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.git_copy import READ
 from ansible_collections.homelab.repoman.plugins.module_utils.git_objects import DIGESTS, LOOSE, check_of, problem_of_file
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import open_below
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FANOUT = re.compile(rb"[0-9a-f]{2}")

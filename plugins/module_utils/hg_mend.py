@@ -18,13 +18,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from ansible_collections.homelab.repoman.plugins.module_utils.beneath import open_below
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import Copier, directory, shown, split
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.hg_build import append
 from ansible_collections.homelab.repoman.plugins.module_utils.hg_proof import Verdict
 from ansible_collections.homelab.repoman.plugins.module_utils.hg_revlog import common_length
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_hg import HgDirectory
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

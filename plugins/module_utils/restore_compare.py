@@ -146,7 +146,8 @@ class Comparer:
             stack.callback(os.close, one)
             other = os.open(layer_name, flags, dir_fd=layer_fd)
             stack.callback(os.close, other)
-            if not read_attributes(other).items() <= read_attributes(one).items():
+            present = read_attributes(one)
+            if any(present.get(key) != value for key, value in read_attributes(other).items()):
                 return False
             return stat.S_ISDIR(mode) or same_contents(one, other, item.status.st_size)
 

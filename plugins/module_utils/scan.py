@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import NamedTuple
 
-from ansible_collections.homelab.repoman.plugins.module_utils.beneath import open_below as open_below  # noqa: PLC0414 - others take it from here
+from ansible_collections.homelab.repoman.plugins.module_utils.beneath import open_below
 from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.spread import spread, stream
@@ -151,8 +151,8 @@ class TooDeepError(UnreadableError):
     """What is in a directory is not backed up because its path is too long."""
 
     def __init__(self, message: str, *hints: str, path: bytes) -> None:
-        RepomanError.__init__(self, message, *hints)
-        self.path = path
+        super().__init__(path, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)))
+        self.args, self.message, self.hints = (message,), message, list(hints)
 
 
 def too_deep(path: bytes) -> TooDeepError:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from typing import Union
 
 from ansible_collections.homelab.repoman.plugins.module_utils import source_files
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import fresh, same
@@ -97,7 +98,7 @@ def _non_zero(parts: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]
                 yield position + begin, block
 
 
-Data = bytes | Piece
+Data = Union[bytes, Piece]  # noqa: UP007 - pylint knows no other way
 
 
 class Spool:

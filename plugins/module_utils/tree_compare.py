@@ -18,12 +18,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.attributes import same_attributes
+from ansible_collections.homelab.repoman.plugins.module_utils.beneath import open_below
 from ansible_collections.homelab.repoman.plugins.module_utils.contents import SourceReadError, equal
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import Check, safe_mode, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.git_objects import DIGESTS, check_of, problem_of_file
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror import identity
 from ansible_collections.homelab.repoman.plugins.module_utils.repositories import innermost, kind_in, owns
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import TIMES, Entry, Manifest, aligned, entry_of, open_below, unpack
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import TIMES, Entry, Manifest, aligned, entry_of, unpack
 from ansible_collections.homelab.repoman.plugins.module_utils.source_files import open_regular
 from ansible_collections.homelab.repoman.plugins.module_utils.target_traits import Traits, same_time, tick
 

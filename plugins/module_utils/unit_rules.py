@@ -16,9 +16,10 @@ from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import Backup
+from ansible_collections.homelab.repoman.plugins.module_utils.beneath import open_below
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.mounts import PSEUDO, mounts_below
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import LIST, Scan, Unit, open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import LIST, Scan, Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeRules
 

@@ -17,12 +17,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.homelab.repoman.plugins.module_utils import fixtures
+from ansible_collections.homelab.repoman.plugins.module_utils.beneath import open_below
 from ansible_collections.homelab.repoman.plugins.module_utils.copying import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.fixtures import FixtureLookup
 from ansible_collections.homelab.repoman.plugins.module_utils.mirror_git import BusyError, DamagedError
 from ansible_collections.homelab.repoman.plugins.module_utils.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.repositories import find_stores, innermost, kind_in
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, Manifest, Unit, Writer, aligned, open_below, pack, unpack
+from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, Manifest, Unit, Writer, aligned, pack, unpack
 from ansible_collections.homelab.repoman.plugins.module_utils.tree_rules import TreeRules
 
 PARTS: dict[str, dict[bytes, str]] = {

@@ -158,7 +158,8 @@ def test_what_lies_too_deep_is_named_in_short(deep_path: Path) -> None:
     manifest = Manifest(b"".join(walk(bytes(deep_path), closed=closed)))
     assert max(len(entry.path) for entry in manifest.entries()) <= DEEPEST + 512
     assert manifest.count() > 1000
-    [(path, error)] = closed.items()
+    assert len(closed) == 1
+    path, error = next(iter(closed.items()))
     assert isinstance(error, TooDeepError)
     assert path.startswith(b"dd/dd/dd")
     assert "too deep" in error.message

@@ -173,8 +173,11 @@ def test_killed_at_any_change(world: BackupWorld, monkeypatch: pytest.MonkeyPatc
     if not exchanges:
         monkeypatch.setattr(renaming, "_UNSUPPORTED", (*renaming._UNSUPPORTED, 0))
         real = renaming._renameat2
-        fake = lambda one_fd, one, other_fd, other, flags: flags != 2 and real(one_fd, one, other_fd, other, flags)  # noqa: E731
-        monkeypatch.setattr(renaming, "_renameat2", fake)
+
+        def without_exchange(one_fd: int, one: bytes, other_fd: int, other: bytes, flags: int) -> object:
+            return flags != 2 and real(one_fd, one, other_fd, other, flags)
+
+        monkeypatch.setattr(renaming, "_renameat2", without_exchange)
     at, step = 1, int(os.environ.get("REPOMAN_KILL_STEP", "7"))
     plain = world.repos / "plain"
     while True:

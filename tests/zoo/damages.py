@@ -119,7 +119,8 @@ KINDS = [
     ),
     Damage(
         "bare-object-rots",
-        f"(mkdir $OUT/w; cd $OUT/w; {GIT}; git repack -q -d); git clone -q --bare $OUT/w x.git; (cd $OUT/w; commit 7); git -C x.git -c transfer.unpackLimit=1000 fetch -q $OUT/w main:main",
+        f"(mkdir $OUT/w; cd $OUT/w; {GIT}; git repack -q -d); git clone -q --bare $OUT/w x.git; (cd $OUT/w; commit 7); "
+        f"git -C x.git -c transfer.unpackLimit=1000 fetch -q $OUT/w main:main",
         "cd x.git; f=$(git rev-parse main:all); flip objects/$(echo $f | cut -c1-2)/$(echo $f | cut -c3-) 15",
         r"[0-9a-f]{40}",
         ("x.git",),

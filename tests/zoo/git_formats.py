@@ -112,13 +112,18 @@ OBJECTS = [
     # an e-mail without its space: strict checks dislike it, and it has been there for years
     Kind(
         "git-old-history",
-        "init .; T=$(git mktree </dev/null); C=$(printf 'tree %s\\nauthor A<a@x> 1 +0000\\ncommitter A <a@x> 1 +0000\\n\\nm\\n' $T | git hash-object -w -t commit --literally --stdin); git update-ref refs/heads/main $C",
+        "init .; T=$(git mktree </dev/null); "
+        "C=$(printf 'tree %s\\nauthor A<a@x> 1 +0000\\ncommitter A <a@x> 1 +0000\\n\\nm\\n' $T | git hash-object -w -t commit --literally --stdin); "
+        "git update-ref refs/heads/main $C",
         GIT_CHANGE,
         HERE,
     ),
     Kind(
         "git-zero-padded-modes",
-        'init .; echo x >f; git add f; T=$(python3 -c \'import subprocess as s, sys; b = bytes.fromhex(s.run(["git", "rev-parse", ":f"], capture_output=True, check=True).stdout.decode()); sys.stdout.buffer.write(b"0100644 f\\0" + b)\' | git hash-object -w -t tree --literally --stdin); C=$(git commit-tree -m m $T); git update-ref refs/heads/main $C',
+        "init .; echo x >f; git add f; T=$(python3 -c 'import subprocess as s, sys; "
+        'b = bytes.fromhex(s.run(["git", "rev-parse", ":f"], capture_output=True, check=True).stdout.decode()); '
+        'sys.stdout.buffer.write(b"0100644 f\\0" + b)\' | git hash-object -w -t tree --literally --stdin); '
+        "C=$(git commit-tree -m m $T); git update-ref refs/heads/main $C",
         GIT_CHANGE,
         HERE,
         long=True,
@@ -176,7 +181,9 @@ REFERENCES = [
     Kind("git-2000-packed-refs", f"{MANY_REFS}; git pack-refs --all", "git tag -d t7 t8 >/dev/null; commit 2", HERE, long=True),
     Kind(
         "git-odd-ref-names",
-        "init .; commit 1; for r in ümlaut a@b.c x/y/z 'q\"uote' \"a'b\" -dash 'a b' $(printf 'n%.0s' $(seq 200)); do git update-ref \"refs/heads/$(echo $r | tr ' ' _)\" HEAD; done; git update-ref \"$(printf 'refs/heads/latin-\\344')\" HEAD; git update-ref refs/odd HEAD",
+        "init .; commit 1; for r in ümlaut a@b.c x/y/z 'q\"uote' \"a'b\" -dash 'a b' $(printf 'n%.0s' $(seq 200)); "
+        "do git update-ref \"refs/heads/$(echo $r | tr ' ' _)\" HEAD; done; "
+        "git update-ref \"$(printf 'refs/heads/latin-\\344')\" HEAD; git update-ref refs/odd HEAD",
         GIT_CHANGE,
         HERE,
     ),
@@ -226,7 +233,8 @@ INDEXES = [
     Kind("git-untracked-cache", f"{PLAIN}; git update-index --force-untracked-cache; git status >/dev/null", GIT_CHANGE, HERE),
     Kind(
         "git-fsmonitor",
-        f"{PLAIN}; printf '#!/bin/sh\\nprintf \"token\\\\0/\\\\0\"\\n' >.git/hooks/monitor; chmod +x .git/hooks/monitor; git config core.fsmonitor .git/hooks/monitor; git update-index --fsmonitor; git status >/dev/null",
+        f"{PLAIN}; printf '#!/bin/sh\\nprintf \"token\\\\0/\\\\0\"\\n' >.git/hooks/monitor; chmod +x .git/hooks/monitor; "
+        f"git config core.fsmonitor .git/hooks/monitor; git update-index --fsmonitor; git status >/dev/null",
         GIT_CHANGE,
         HERE,
         long=True,
@@ -299,7 +307,8 @@ UNKNOWN = [
     ),
     Kind(
         "git-multi-pack-incremental",
-        f"{PLAIN}; git repack -q -d; git multi-pack-index write --incremental --bitmap; commit 3; git repack -q -d; git multi-pack-index write --incremental --bitmap",
+        f"{PLAIN}; git repack -q -d; git multi-pack-index write --incremental --bitmap; commit 3; git repack -q -d; "
+        f"git multi-pack-index write --incremental --bitmap",
         "commit 4; git repack -q -d; git multi-pack-index write --incremental --bitmap",
         HERE,
         newest="git",

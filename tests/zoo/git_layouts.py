@@ -9,7 +9,10 @@ from zoo.kind import GIT_CHANGE, Kind
 HERE = ("",)
 A = ("a",)
 TWO = "init .; commit 1; commit 2"
-CONFLICT = "init .; commit 1; git checkout -q -b other; echo other >all; git commit -qam other; echo more >>all; git commit -qam more; git checkout -q main; echo main >all; git commit -qam main"
+CONFLICT = (
+    "init .; commit 1; git checkout -q -b other; echo other >all; git commit -qam other; echo more >>all; "
+    "git commit -qam more; git checkout -q main; echo main >all; git commit -qam main"
+)
 SUBMODULE = "repository $OUT/sub; init .; commit 1; git submodule --quiet add $OUT/sub sub; git commit -qm sub"
 
 LAYOUTS = [
@@ -67,13 +70,15 @@ LAYOUTS = [
     ),
     Kind(
         "git-partial-clone",
-        "repository $OUT/w; (cd $OUT/w; git config uploadpack.allowFilter true; git config uploadpack.allowAnySHA1InWant true); git clone -q --filter=blob:none file://$OUT/w .",
+        "repository $OUT/w; (cd $OUT/w; git config uploadpack.allowFilter true; git config uploadpack.allowAnySHA1InWant true); "
+        "git clone -q --filter=blob:none file://$OUT/w .",
         GIT_CHANGE,
         HERE,
     ),
     Kind(
         "git-partial-clone-treeless",
-        "repository $OUT/w; (cd $OUT/w; git config uploadpack.allowFilter true; git config uploadpack.allowAnySHA1InWant true); git clone -q --filter=tree:0 --no-checkout file://$OUT/w .",
+        "repository $OUT/w; (cd $OUT/w; git config uploadpack.allowFilter true; git config uploadpack.allowAnySHA1InWant true); "
+        "git clone -q --filter=tree:0 --no-checkout file://$OUT/w .",
         "git config a.b c; git tag t origin/HEAD",
         HERE,
         long=True,
@@ -149,7 +154,9 @@ LAYOUTS = [
     ),
     Kind(
         "git-submodule-nested",
-        f"repository $OUT/deepest; (mkdir $OUT/sub; cd $OUT/sub; init .; git submodule --quiet add $OUT/deepest deepest; git commit -qm 1); {TWO}; git submodule --quiet add $OUT/sub sub; git submodule --quiet update --init --recursive; git commit -qm sub",
+        f"repository $OUT/deepest; (mkdir $OUT/sub; cd $OUT/sub; init .; git submodule --quiet add $OUT/deepest deepest; "
+        f"git commit -qm 1); {TWO}; git submodule --quiet add $OUT/sub sub; git submodule --quiet update --init --recursive; "
+        f"git commit -qm sub",
         "cd sub/deepest; commit 3",
         ("", "sub", "sub/deepest"),
     ),
@@ -279,38 +286,48 @@ OTHERS = [
     ),
     Kind(
         "git-lfs",
-        f"{TWO}; mkdir -p .git/lfs/objects/ab/cd; seq 1000 >.git/lfs/objects/ab/cd/abcd; mkdir -p .git/lfs/tmp; echo 'version https://git-lfs.github.com/spec/v1' >p.bin; printf '*.bin filter=lfs diff=lfs merge=lfs -text\\n' >.gitattributes; commit 3",
+        f"{TWO}; mkdir -p .git/lfs/objects/ab/cd; seq 1000 >.git/lfs/objects/ab/cd/abcd; mkdir -p .git/lfs/tmp; "
+        f"echo 'version https://git-lfs.github.com/spec/v1' >p.bin; "
+        f"printf '*.bin filter=lfs diff=lfs merge=lfs -text\\n' >.gitattributes; commit 3",
         "seq 1001 >.git/lfs/objects/ab/cd/abce; commit 4",
         HERE,
     ),
     Kind(
         "git-annex",
-        f"{TWO}; d=.git/annex/objects/aa/bb/SHA256E-s2--cc; mkdir -p $d; echo x >$d/SHA256E-s2--cc; chmod 444 $d/*; chmod 555 $d; ln -s $d/SHA256E-s2--cc big; git add big; git commit -qm annex",
-        "d=.git/annex/objects/aa/dd/SHA256E-s2--ee; mkdir -p $d; echo y >$d/SHA256E-s2--ee; chmod 444 $d/*; chmod 555 $d; ln -sfn $d/SHA256E-s2--ee big; commit 4",
+        f"{TWO}; d=.git/annex/objects/aa/bb/SHA256E-s2--cc; mkdir -p $d; echo x >$d/SHA256E-s2--cc; chmod 444 $d/*; chmod 555 $d; "
+        f"ln -s $d/SHA256E-s2--cc big; git add big; git commit -qm annex",
+        "d=.git/annex/objects/aa/dd/SHA256E-s2--ee; mkdir -p $d; echo y >$d/SHA256E-s2--ee; chmod 444 $d/*; chmod 555 $d; "
+        "ln -sfn $d/SHA256E-s2--ee big; commit 4",
         HERE,
     ),  # datalad#4491
     Kind(
         "git-crypt",
-        f"{TWO}; mkdir -p .git/git-crypt/keys; printf '\\0GITCRYPTKEY' >.git/git-crypt/keys/default; chmod 600 .git/git-crypt/keys/default; printf '\\0GITCRYPT\\0secret' >s; git add s; git commit -qm s",
+        f"{TWO}; mkdir -p .git/git-crypt/keys; printf '\\0GITCRYPTKEY' >.git/git-crypt/keys/default; "
+        f"chmod 600 .git/git-crypt/keys/default; printf '\\0GITCRYPT\\0secret' >s; git add s; git commit -qm s",
         GIT_CHANGE,
         HERE,
     ),
     Kind(
         "git-jj",
-        f"{TWO}; mkdir -p .jj/repo/store/extra .jj/repo/op_store/operations .jj/working_copy; printf ../../../.git >.jj/repo/store/git_target; printf git >.jj/repo/store/type; head -c 64 /dev/zero >.jj/repo/op_store/operations/00; printf '/*\\n' >.jj/.gitignore; git update-ref refs/jj/keep/$(git rev-parse HEAD) HEAD; git checkout -q --detach",
+        f"{TWO}; mkdir -p .jj/repo/store/extra .jj/repo/op_store/operations .jj/working_copy; "
+        f"printf ../../../.git >.jj/repo/store/git_target; printf git >.jj/repo/store/type; "
+        f"head -c 64 /dev/zero >.jj/repo/op_store/operations/00; printf '/*\\n' >.jj/.gitignore; "
+        f"git update-ref refs/jj/keep/$(git rev-parse HEAD) HEAD; git checkout -q --detach",
         "git commit -q --allow-empty -m 3; git update-ref refs/jj/keep/$(git rev-parse HEAD) HEAD; head -c 65 /dev/zero >.jj/repo/op_store/operations/01",
         HERE,
     ),
     Kind(
         "git-svn",
-        f"{TWO}; mkdir -p .git/svn/refs/remotes/trunk; printf '\\0\\0\\0\\1' >.git/svn/refs/remotes/trunk/.rev_map.uuid; printf '[svn-remote \"svn\"]\\nreporoot = file:///x\\n' >.git/svn/.metadata; git update-ref refs/remotes/trunk HEAD",
+        f"{TWO}; mkdir -p .git/svn/refs/remotes/trunk; printf '\\0\\0\\0\\1' >.git/svn/refs/remotes/trunk/.rev_map.uuid; "
+        f"printf '[svn-remote \"svn\"]\\nreporoot = file:///x\\n' >.git/svn/.metadata; git update-ref refs/remotes/trunk HEAD",
         GIT_CHANGE,
         HERE,
         long=True,
     ),
     Kind(
         "git-scalar",
-        "repository $OUT/w; mkdir src; cd src; git clone -q $OUT/w .; git config core.untrackedCache true; git config index.version 4; git update-ref refs/prefetch/remotes/origin/main HEAD; git config maintenance.auto false",
+        "repository $OUT/w; mkdir src; cd src; git clone -q $OUT/w .; git config core.untrackedCache true; "
+        "git config index.version 4; git update-ref refs/prefetch/remotes/origin/main HEAD; git config maintenance.auto false",
         "cd src; commit 3",
         ("src",),
         long=True,
@@ -357,7 +374,8 @@ OTHERS = [
     ),
     Kind(
         "git-push-cert",
-        f"{TWO}; git config receive.denyCurrentBranch updateInstead; git config core.logAllRefUpdates always; git tag t; git update-ref --create-reflog -m why refs/x HEAD",
+        f"{TWO}; git config receive.denyCurrentBranch updateInstead; git config core.logAllRefUpdates always; git tag t; "
+        f"git update-ref --create-reflog -m why refs/x HEAD",
         "git tag u; commit 3",
         HERE,
         long=True,

@@ -74,7 +74,8 @@ FORMATS = [
     Kind("hg-delta-info", made("use-delta-info-flags=yes"), HG_CHANGE, hg=HERE, newest="hg", unproven=True),
     Kind(
         "hg-file-index",
-        "hg --config format.use-fileindex-v1=yes --config storage.fileindex.slow-path=allow init .; printf '[storage]\\nfileindex.slow-path=allow\\n' >.hg/hgrc; hgcommit 1; hgcommit 2",
+        "hg --config format.use-fileindex-v1=yes --config storage.fileindex.slow-path=allow init .; "
+        "printf '[storage]\\nfileindex.slow-path=allow\\n' >.hg/hgrc; hgcommit 1; hgcommit 2",
         HG_CHANGE,
         hg=HERE,
         newest="hg",
@@ -150,7 +151,8 @@ LAYOUTS = [
     ),
     Kind(
         "hg-odd-names",
-        "hg init .; for f in AUX con.txt 'a b' _x .dot; do echo $f >\"$f\"; done; echo x >\"$(printf 'caf\\351')\"; echo x >$(printf 'n%.0s' $(seq 200)); hg add -q 2>/dev/null; hgcommit 1",
+        "hg init .; for f in AUX con.txt 'a b' _x .dot; do echo $f >\"$f\"; done; echo x >\"$(printf 'caf\\351')\"; "
+        "echo x >$(printf 'n%.0s' $(seq 200)); hg add -q 2>/dev/null; hgcommit 1",
         HG_CHANGE,
         hg=HERE,
     ),
@@ -188,7 +190,9 @@ EXTENSIONS = [
     ),
     Kind(
         "hg-narrow",
-        "hg init $OUT/w; (cd $OUT/w; mkdir x y; echo 1 >x/f; echo 1 >y/f; hg add -q .; hgcommit 1); printf '#!/bin/sh\\nshift\\nexec sh -c \"$*\"\\n' >$OUT/ssh; chmod 755 $OUT/ssh; hg --config ui.ssh=$OUT/ssh clone -q --narrow ssh://user@dummy/$OUT/w . --include x",
+        "hg init $OUT/w; (cd $OUT/w; mkdir x y; echo 1 >x/f; echo 1 >y/f; hg add -q .; hgcommit 1); "
+        "printf '#!/bin/sh\\nshift\\nexec sh -c \"$*\"\\n' >$OUT/ssh; chmod 755 $OUT/ssh; "
+        "hg --config ui.ssh=$OUT/ssh clone -q --narrow ssh://user@dummy/$OUT/w . --include x",
         "echo 2 >x/f; hg commit -q -m 2",
         hg=HERE,
         extensions=("narrow",),
@@ -257,7 +261,8 @@ EXTENSIONS = [
     ),
     Kind(
         "hg-git",
-        f"{TWO}; git init -q --bare .hg/git; git -C .hg/git commit-tree -m m $(git -C .hg/git mktree </dev/null) >o; git -C .hg/git update-ref refs/heads/main $(cat o); echo \"$(cat o) $(hg log -r 0 -T '{{node}}')\" >.hg/git-mapfile",
+        f"{TWO}; git init -q --bare .hg/git; git -C .hg/git commit-tree -m m $(git -C .hg/git mktree </dev/null) >o; "
+        f"git -C .hg/git update-ref refs/heads/main $(cat o); echo \"$(cat o) $(hg log -r 0 -T '{{node}}')\" >.hg/git-mapfile",
         HG_CHANGE,
         git=(".hg/git",),
         hg=HERE,
@@ -272,7 +277,8 @@ STATES = [
     Kind("hg-rebasing", f"{BRANCHED}; hg rebase -q -d 1 --tool :fail || true", "hg rebase -q --abort", hg=HERE, extensions=("rebase",)),
     Kind(
         "hg-histediting",
-        f"{TWO}; hgcommit 3; for n in 1 2; do echo \"edit $(hg log -r $n -T '{{node|short}}') x\"; done >$OUT/plan; hg histedit -q -r 1 --commands $OUT/plan >/dev/null 2>&1 || true",
+        f"{TWO}; hgcommit 3; for n in 1 2; do echo \"edit $(hg log -r $n -T '{{node|short}}') x\"; done >$OUT/plan; "
+        f"hg histedit -q -r 1 --commands $OUT/plan >/dev/null 2>&1 || true",
         "hg histedit -q --abort",
         hg=HERE,
         extensions=("histedit",),

@@ -158,7 +158,8 @@ MODES = [
     ),
     Kind(
         "times",
-        "echo 1 >old; touch -d @-1 old; echo 2 >older; touch -d @-2000000000 older; echo 3 >future; touch -d 2199-01-01 future; echo 4 >ns; touch -d @1700000000.123456789 ns; mkdir d; touch -d @0 d",
+        "echo 1 >old; touch -d @-1 old; echo 2 >older; touch -d @-2000000000 older; echo 3 >future; touch -d 2199-01-01 future; "
+        "echo 4 >ns; touch -d @1700000000.123456789 ns; mkdir d; touch -d @0 d",
         "echo 2 >old; touch -d @-5.5 old; touch -d 2001-01-01 d",
     ),  # borg#3729, borg#2305, restic#2174
     Kind(
