@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Optional, Protocol
 
 from ansible_collections.homelab.repoman.plugins.module_utils import source_files
 from ansible_collections.homelab.repoman.plugins.module_utils.borrowed_objects import BorrowedError
@@ -25,7 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.git_walk import Wa
 from ansible_collections.homelab.repoman.plugins.module_utils.scan import Entry, UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.staging import Data, in_full, small
 
-Staged: TypeAlias = "dict[bytes, tuple[Entry, Data | None]]"
+Staged = dict[bytes, tuple[Entry, Optional[Data]]]  # noqa: UP045 - pylint knows no other way
 
 LIMIT = 64 << 20
 _REFERENCE = re.compile(rb"\s*ref:\s*[^\0\s]+\s*|([0-9a-f]{40}|[0-9a-f]{64})(\s[^\0]*)?")
