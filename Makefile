@@ -39,7 +39,7 @@ test-nfs: venv ## sync and restore over a real NFS mount, cut off and filled, in
 
 test-long: newest venv ## every kind of repository; races with writers and kills, many times over
 	REPOMAN_ZOO=1 REPOMAN_RACES=60 REPOMAN_TREES=300 REPOMAN_KILL_STEP=5 \
-		$(PYTEST) $(addprefix tests/unit/test_,zoo.py mirror.py mirror_races.py hostile_trees.py)
+		$(PYTEST) $(addprefix tests/unit/test_,zoo.py mirror.py mirror_races.py hostile_trees.py git_damage.py git_mend.py hg_damage.py)
 
 bench: venv ## what sync costs beside rsync; BENCH='--runs 9 --latency --million'
 	$(BIN)/python tests/bench/sync.py $(BENCH)

@@ -158,7 +158,7 @@ class ObjectCopy:
                 continue
             if path in filled:
                 what, mirror = f"directory {shown(inner)}", SOUND
-            elif check_of(inner, self.algorithm) is None or (entry.kind != "d" and path not in store.objects):
+            elif check_of(inner, self.algorithm) is None or (path not in store.objects and not self._blocks_loose(inner, entry)):
                 continue
             else:
                 what = kind_name(inner)
@@ -170,6 +170,11 @@ class ObjectCopy:
         if self.blocked:
             for path in [each for each in self.listed if each in self.blocked or split(each)[0] in self.blocked]:
                 del self.listed[path]
+
+    @staticmethod
+    def _blocks_loose(inner: bytes, entry: Entry) -> bool:
+        """Tell whether a directory has the name of a loose object, which git takes it for; odd names among packs git overlooks."""
+        return entry.kind == "d" and LOOSE.fullmatch(inner) is not None
 
     def _copy_loose(self, objects: bytes, paths: Sequence[bytes]) -> None:
         if self.copier.pool is not None:

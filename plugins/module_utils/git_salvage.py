@@ -109,7 +109,7 @@ def _log_lines(data: bytes, *, complete: bool, accepted: Callable[[bytes], bool]
     for line in lines:
         if (found := _LOGGED.fullmatch(line)) and accepted(found[1]) and accepted(found[2]):
             yield line + b"\n"
-    if not complete:
+    if not complete and b"\0" not in rest:  # zeros are what a power cut leaves, not what git is about to write
         yield rest
 
 

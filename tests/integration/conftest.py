@@ -27,6 +27,7 @@ os.umask(0o022)  # what root makes here the user must be able to read, whoever r
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests in one process, as they share an Incus; skip, and say so, where there is none."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)  # the longest piece of work first
     for item in items:
         if "integration" in item.path.parts:
             item.add_marker(pytest.mark.xdist_group("incus"))

@@ -44,6 +44,30 @@ os.umask(0o022)  # modes that tests expect, whoever runs them
 
 NOBODY = 65534
 
+MATRICES = {"test_git_damage": 2, "test_git_mend": 2, "test_hg_damage": 3}
+"""Files whose large tables of cases cost minutes: ``make test`` runs every second or third case, ``make test-long`` all of them."""
+LARGE = 8
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Thin out large tables of cases, the same way in each process."""
+    if os.environ.get("REPOMAN_ZOO"):
+        return
+    tables: dict[tuple[str, str], list[pytest.Item]] = {}
+    for item in items:
+        if item.path.stem in MATRICES and isinstance(item, pytest.Function):
+            tables.setdefault((item.path.stem, item.originalname), []).append(item)
+    left_out = {
+        id(item)
+        for (file, _name), cases in tables.items()
+        if len(cases) > LARGE
+        for number, item in enumerate(cases)
+        if number % MATRICES[file]
+    }
+    if left_out:
+        config.hook.pytest_deselected(items=[item for item in items if id(item) in left_out])
+        items[:] = [item for item in items if id(item) not in left_out]
+
 
 @dataclass
 class Reply:

@@ -94,6 +94,17 @@ def is_same_object(one: bytes, other: bytes) -> bool:
         return False
 
 
+def same_contents(path: bytes, one: bytes, other: bytes) -> bool:
+    """Tell whether two loose objects inflate to the same: the bits between the compressed data and its checksum mean nothing."""
+    if path.startswith((b"objects/p", b"objects/i")):
+        return False
+    inflate = zlib.decompressobj()
+    try:
+        return inflate.decompress(other) == zlib.decompress(one) and inflate.eof and not inflate.unused_data
+    except zlib.error:
+        return False
+
+
 @pytest.mark.parametrize("algorithm", FORMATS)
 def test_what_is_damaged_is_not(algorithm: str) -> None:
     """A bit anywhere, a lost end, nothing at all, zeros at the end, more at the end, and another file of the kind: none passes."""
@@ -107,7 +118,7 @@ def test_what_is_damaged_is_not(algorithm: str) -> None:
         damaged += [data[:at] + bytes(len(data) - at) for at in places]
         damaged += [b"", data + b"\0", data + data, data[len(data) // 2 :], data.replace(b"\n", b"x") + b"\n"]
         for each in damaged:
-            if each != data:
+            if each != data and not same_contents(path, data, each):
                 assert problem(algorithm, path, each), (path, len(each))
 
 
