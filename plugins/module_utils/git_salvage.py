@@ -146,6 +146,8 @@ def _lost_files(store: Store) -> dict[bytes, str]:
         mirrored = store.have.get(path)
         if entry is not None and entry.kind not in {"f", "l"}:
             found[path] = f"it is {A_KIND[entry.kind]}"
+        elif name == b"HEAD" and entry is not None and entry.kind == "l" and not entry.link.startswith(b"refs/"):
+            found[path] = "it is a link that names no reference"
         elif name == b"config" and mirrored is not None and mirrored.kind == "f" and mirrored != entry:
             if entry is None and path not in store.unreadable and not store.may_lose:
                 found[path] = "it is missing"

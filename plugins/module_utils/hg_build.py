@@ -241,8 +241,19 @@ class HgBuild:
         self.linked.discard(path)
         self.cut.discard(path)
         self.files.pop(path, None)
-        with suppress(FileNotFoundError, IsADirectoryError):
-            os.unlink(os.path.join(self.path, path))
+        place = os.path.join(self.path, path)
+        if path in self.directories:
+            shutil.rmtree(place)
+            inside = path + b"/"
+            self.directories = {each for each in self.directories if each != path and not each.startswith(inside)}
+            for each in [each for each in self.found if each.startswith(inside)]:
+                del self.found[each]
+                self.files.pop(each, None)
+                self.linked.discard(each)
+                self.cut.discard(each)
+            return
+        with suppress(FileNotFoundError):
+            os.unlink(place)
 
     # What the logs have of later changesets
 
@@ -333,7 +344,7 @@ class HgBuild:
         old, new = os.path.join(self.place, path), os.path.join(self.path, path)
         if self.is_first or self.prefix + path not in self.have:
             return False
-        if path not in self.found or os.stat(new).st_size <= os.stat(old).st_size:
+        if path not in self.found or self.found[path].kind != "f" or os.stat(new).st_size <= os.stat(old).st_size:
             return self.take_old(path)
         with open(new, "rb") as whole, open(old, "rb") as begin:
             os.unlink(new)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Set
 from functools import cached_property
 from itertools import islice
 
+from ansible_collections.homelab.repoman.plugins.module_utils.git_copy import A_KIND
 from ansible_collections.homelab.repoman.plugins.module_utils.hg_build import CHANGELOG, data_of, is_log
 from ansible_collections.homelab.repoman.plugins.module_utils.hg_proof import SMALL, Job, Problem, read_small
 from ansible_collections.homelab.repoman.plugins.module_utils.hg_revlog import Log, holes
@@ -89,6 +90,9 @@ class Comparison:
 
     def _odd_files(self) -> Iterator[Problem]:
         for path, entry in self.found.items():
+            is_needed = is_log(path) or path in NEVER_EMPTY or (path.startswith(b"store/") and path.endswith(b".d"))
+            if entry.kind != "f" and is_needed and path in self.old and self.old[path].kind == "f":
+                yield Problem(path, f"it is {A_KIND[entry.kind]}")
             if path in self.linked or entry.kind != "f" or not self._is_read_whole(path):
                 continue
             limit = SMALL if path in SHORT else LISTS

@@ -260,6 +260,9 @@ def _save(held: int, name: bytes, place: bytes) -> None:
     found = os.stat(name, dir_fd=held, follow_symlinks=False)
     if not stat.S_ISREG(found.st_mode):
         if stat.S_ISDIR(found.st_mode):
+            with suppress(OSError):
+                os.rename(name, free, src_dir_fd=held)
+                return
             raise RepomanError(
                 f"{shown(place)} is a directory, but the repository has a file of that name.", "look at it, then move it away"
             )

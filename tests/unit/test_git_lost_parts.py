@@ -150,6 +150,7 @@ def pack_references(unit: Path) -> None:
 LOST: dict[str, tuple[Callable[[Path], None], str, str, bytes | None]] = {
     "HEAD empty": (no_change, ".git/HEAD", "", b""),
     "HEAD garbage": (no_change, ".git/HEAD", "", b"\0" * 40),
+    "HEAD a link": (no_change, ".git/HEAD", "link", None),
     "a reference empty": (no_change, ".git/refs/heads/other", "", b""),
     "references a file": (no_change, ".git/refs/heads", "file", None),
     "reflog": (no_change, ".git/logs/HEAD", "", b"nonsense\n"),
