@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.homelab.repoman.plugins.module_utils import fixtures
@@ -48,6 +48,7 @@ class Vanished:
     blocked: bool
     root: bytes
     partial: bool
+    emptied: bool = False
 
 
 def find_vanished(
@@ -63,10 +64,11 @@ def find_vanished(
     missing = sorted(held.keys() - found.keys())
     if missing and rules is not None:
         missing = [store for store in missing if not rules.leaves_out(lookup.source, store)]
+    emptied = [] if now.count() <= 1 else list(_without_references(before, now, held, found, lookup, rules))
     if not missing or now.count() <= 1:
-        return [], []
+        return emptied, []
     search = _Search(before, now, lookup.source, held, found, missing)
-    lost: list[Vanished] = []
+    lost: list[Vanished] = emptied
     removed: list[bytes] = []
     for store in missing:
         if any(not each.partial and _is_in(store, each.root) for each in lost):
@@ -80,6 +82,51 @@ def find_vanished(
             search.confirm(verdict)
             lost.append(verdict)
     return lost, removed
+
+
+def _without_references(
+    before: Manifest, now: Manifest, held: Mapping[bytes, str], found: Mapping[bytes, str], lookup: FixtureLookup, rules: TreeRules | None
+) -> Iterator[Vanished]:
+    """Yield the git directories that are there and have lost all references: an emptied ``refs`` is as bad as a missing one.
+
+    :raises BusyError: the references were packed during the scan.
+    """
+    both = {store for store, kind in found.items() if kind == "git" and held.get(store) == "git"}
+    suspects = (_with_loose_references(before, both) if both else set()) - _with_references(now, both)
+    for store in sorted(suspects):
+        if lookup.is_data(store, held, fixtures.work_tree_pointers(now)) or (rules is not None and rules.leaves_out(lookup.source, store)):
+            continue
+        top_fd = os.open(lookup.source, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            is_packed = _kind_at(top_fd, _join(store, b"packed-refs")) == "f"
+        finally:
+            os.close(top_fd)
+        if is_packed:
+            raise BusyError(
+                f"{shown(os.path.join(lookup.source, store))} changed while it was scanned; its mirror was not updated.", "try again later"
+            )
+        yield Vanished(store, (_join(store, b"refs"),), True, store, True, emptied=True)
+
+
+def _with_loose_references(manifest: Manifest, stores: set[bytes]) -> set[bytes]:
+    """Return which git directories have a file below ``refs``."""
+    found: set[bytes] = set()
+    for directory, block in manifest.blocks():
+        if b"refs" in directory.split(b"/"):
+            store = innermost(stores, directory)
+            inner = directory[len(store) + 1 if store else 0 :] if store is not None else b""
+            if store is not None and store not in found and inner.split(b"/")[0] == b"refs":
+                found |= {store for entry in unpack(directory, block) if entry.kind != "d"}
+    return found
+
+
+def _with_references(manifest: Manifest, stores: set[bytes]) -> set[bytes]:
+    """Return which git directories have references, loose or packed or in tables."""
+    found = _with_loose_references(manifest, stores)
+    for directory, block in manifest.blocks():
+        if directory in stores and (b"packed-refs" in block or b"reftable" in block):
+            found |= {directory for entry in unpack(directory, block) if entry.name in {b"packed-refs", b"reftable"}}
+    return found
 
 
 class _Search:
@@ -191,6 +238,8 @@ def describe(unit: Unit, vanished: Vanished, kept_days: int = 30) -> DamagedErro
         repoman_command("restore", [unit.name], *options, *blocked),
         f"if you deleted it on purpose: {repoman_command('sync', [unit.name], '--allow-shrink')}   # its mirror is kept for {kept_days} days",
     )
+    if vanished.emptied:
+        return DamagedError(f"{where} has lost all its references.", *hints)
     if vanished.partial:
         state = f"{'is' if len(vanished.lost) == 1 else 'are'} missing{' or replaced' if vanished.blocked else ''}"
         return DamagedError(f"{where} is no longer a repository: {parts} {state}.", *hints)

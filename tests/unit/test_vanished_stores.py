@@ -302,3 +302,33 @@ def test_odd_names_in_hints(world: BackupWorld) -> None:
         subprocess.run(["bash", "-c", f"printf '%s\\0' {line['hints'][0]}"], check=True, capture_output=True).stdout.decode().split("\0")
     )
     assert words[:5] == ["repoman", "restore", "a", "--path", "it's $x/\ny/.git/refs"]
+
+
+@pytest.mark.parametrize("what", ["all", "heads", "only files"])
+def test_all_references_vanish(world: BackupWorld, what: str) -> None:
+    """A repository that has lost all its references keeps those of its mirror; the hint brings them back, and packing them is no loss."""
+    repository = world.git("a")
+    world.init()
+    for path in (repository / ".git/refs").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    if what != "only files":
+        shutil.rmtree(repository / ".git/refs" / ("heads" if what == "heads" else ""))
+        (repository / ".git/refs").mkdir(exist_ok=True)
+    world.write("a/new", "arrives\n")
+    result = world.sync()
+    line = line_of(result)
+    assert (result["exit_code"], line["action"]) == (1, "failed")
+    assert f"{repository}/.git has lost all its references." in line["msg"]
+    assert (world.backup / "a/new").read_text() == "arrives\n"
+    fsck(world.backup / "a")
+    assert git(world.backup / "a", "rev-parse", "main")
+    assert actions(world.sync(verify=True))["a"] == "differs"
+    obey(world, line["hints"][0])
+    assert git(repository, "rev-parse", "main")
+    git(repository, "pack-refs", "--all")
+    assert actions(world.sync())["a"] == "synced"
+    shutil.rmtree(repository / ".git/logs")
+    (repository / ".git/packed-refs").unlink()
+    assert line_of(world.sync())["action"] == "failed"
+    assert actions(world.sync(names=["a"], allow_shrink=True))["a"] == "synced"
