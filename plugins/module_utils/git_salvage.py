@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Optional, Protocol
 
 from ansible_collections.homelab.repoman.plugins.module_utils import source_files
@@ -28,6 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.staging import Dat
 Staged = dict[bytes, tuple[Entry, Optional[Data]]]  # noqa: UP045 - pylint knows no other way
 
 LIMIT = 64 << 20
+_HEX = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _REFERENCE = re.compile(rb"\s*ref:\s*[^\0\s]+\s*|([0-9a-f]{40}|[0-9a-f]{64})(\s[^\0]*)?")
 _PACKED = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) (refs/[^\0\s]+|[^\0\s]+)")
 _PEELED = re.compile(rb"\^([0-9a-f]{40}|[0-9a-f]{64})")
@@ -370,12 +371,23 @@ class Salvage:
                 self._drop_log_lines(walker)
             finally:
                 walker.close()
+        absent = [each.what.removeprefix("object ") for each in store.damage.values() if each.is_object and each.mirror == ABSENT]
+        self._drop_indexes([*(each.decode() for each in walker.lost), *absent])
         damaged = {each.what for each in store.damage.values()}
         for name in walker.lost:
             what = f"object {name.decode()}"
             if what not in damaged:
                 place = store.prefix + b"objects/" + name[:2] + b"/" + name[2:]
                 store.damage.setdefault(name, Damage(place, what, "it is missing", ABSENT))
+
+    def _drop_indexes(self, lost: Iterable[str]) -> None:
+        """Let the index of a work tree stay as the mirror has it if it names a lost object: git proves only that of the main one."""
+        store = self.store
+        names = [bytes.fromhex(each) for each in lost if _HEX.fullmatch(each)]
+        for path in [each for each in store.staged if role_of(each[len(store.prefix) :]) == "index"]:
+            data = small(store.staged[path][1], LIMIT)
+            if data is not None and any(name in data for name in names):
+                self._keep_mirrors(path, NOT_WHOLE)
 
     def _drop_references(self, walker: Walker) -> None:
         store = self.store

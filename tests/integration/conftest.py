@@ -25,6 +25,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 os.umask(0o022)  # what root makes here the user must be able to read, whoever runs the tests
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests in one process, as they share an Incus; skip, and say so, where there is none."""
     items.sort(key=lambda item: "integration" not in item.path.parts)  # the longest piece of work first

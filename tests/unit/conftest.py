@@ -49,6 +49,7 @@ MATRICES = {"test_git_damage": 2, "test_git_mend": 2, "test_hg_damage": 3}
 LARGE = 8
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Thin out large tables of cases, the same way in each process."""
     if os.environ.get("REPOMAN_ZOO"):

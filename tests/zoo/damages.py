@@ -108,7 +108,6 @@ KINDS = [
         ("a", "b"),
         known=False,
         mends=False,
-        xfail="git: the index of a linked worktree is held back too",
     ),
     Damage(
         "alternate-object-rots",
