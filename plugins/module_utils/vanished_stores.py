@@ -89,10 +89,14 @@ def _without_references(
 ) -> Iterator[Vanished]:
     """Yield the git directories that are there and have lost all references: an emptied ``refs`` is as bad as a missing one.
 
+    git itself, when it deletes the last branch, leaves the directory ``refs/heads``.
+
     :raises BusyError: the references were packed during the scan.
     """
     both = {store for store, kind in found.items() if kind == "git" and held.get(store) == "git"}
     suspects = (_with_loose_references(before, both) if both else set()) - _with_references(now, both)
+    heads = {_join(store, b"refs/heads"): store for store in suspects}
+    suspects -= {heads[directory] for directory, _block in now.blocks() if directory in heads}
     for store in sorted(suspects):
         if lookup.is_data(store, held, fixtures.work_tree_pointers(now)) or (rules is not None and rules.leaves_out(lookup.source, store)):
             continue

@@ -304,7 +304,7 @@ def test_odd_names_in_hints(world: BackupWorld) -> None:
     assert words[:5] == ["repoman", "restore", "a", "--path", "it's $x/\ny/.git/refs"]
 
 
-@pytest.mark.parametrize("what", ["all", "heads", "only files"])
+@pytest.mark.parametrize("what", ["all", "heads"])
 def test_all_references_vanish(world: BackupWorld, what: str) -> None:
     """A repository that has lost all its references keeps those of its mirror; the hint brings them back, and packing them is no loss."""
     repository = world.git("a")
@@ -312,9 +312,8 @@ def test_all_references_vanish(world: BackupWorld, what: str) -> None:
     for path in (repository / ".git/refs").rglob("*"):
         if path.is_file():
             path.unlink()
-    if what != "only files":
-        shutil.rmtree(repository / ".git/refs" / ("heads" if what == "heads" else ""))
-        (repository / ".git/refs").mkdir(exist_ok=True)
+    shutil.rmtree(repository / ".git/refs" / ("heads" if what == "heads" else ""))
+    (repository / ".git/refs").mkdir(exist_ok=True)
     world.write("a/new", "arrives\n")
     result = world.sync()
     line = line_of(result)
@@ -332,3 +331,11 @@ def test_all_references_vanish(world: BackupWorld, what: str) -> None:
     (repository / ".git/packed-refs").unlink()
     assert line_of(world.sync())["action"] == "failed"
     assert actions(world.sync(names=["a"], allow_shrink=True))["a"] == "synced"
+
+
+def test_git_deletes_the_last_branch(world: BackupWorld) -> None:
+    """Deleting the only branch is a change like any other."""
+    repository = world.git("a")
+    world.init()
+    git(repository, "update-ref", "-d", "refs/heads/main")
+    assert actions(world.sync())["a"] == "synced"
