@@ -140,7 +140,7 @@ def test_names_that_the_target_takes_for_one(elsewhere: Place) -> None:
         return
     for _turn in range(2):
         assert outcome.error is not None
-        assert "upper from lower case" in outcome.error.message
+        assert "is not case-sensitive" in outcome.error.message
         assert "Everything else in work was mirrored" in outcome.error.message
         assert (place.target / "work/File").read_text() == "File"
         assert sorted(os.listdir(place.target / "work/DIR")) == ["inner", "two"]

@@ -380,7 +380,7 @@ def test_names_and_times_that_are_not_known(world: BackupWorld) -> None:
     assert "did you mean 'plain'?" in caught.value.hints
     with pytest.raises(UsageError):
         world.restore("plain", **{"from": "yesterday"})
-    with pytest.raises(NotKnownError, match="no 'nowhere'"):
+    with pytest.raises(NotKnownError, match="'nowhere' is not in"):
         world.restore("plain", paths=["nowhere"])
 
 
@@ -407,7 +407,7 @@ def test_a_time_before_all_that_is_kept(world: BackupWorld, tmp_path: Path) -> N
 def test_a_backup_does_not_become_a_destination(world: BackupWorld) -> None:
     """Nothing is restored into the backup."""
     for to in (world.backup / "plain", world.backup, world.backup / "x/y"):
-        with pytest.raises(ConflictError, match="in the backup"):
+        with pytest.raises(ConflictError, match="inside the backup"):
             world.restore("plain", to=str(to), overwrite=True)
 
 

@@ -28,7 +28,7 @@ place = mirroring.Place(Path({base!r}))
 outcomes = place.sync()
 print(json.dumps({{
     "errors": [str(each.error.message) for each in outcomes.values() if each.error],
-    "own": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    "own": next(int(each.split()[1]) for each in open("/proc/self/status") if each.startswith("VmHWM")),
     "children": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
 }}))
 """
