@@ -148,7 +148,6 @@ KINDS = [
         "00changelog.i",
         hg=HERE,
         mends=False,
-        xfail="hg: a directory in the place of the changelog is damage",
     ),
     Damage("hg-vanishes", HG, "rm -rf .hg", r"\.hg", hg=HERE, mends=False),
     Damage(
