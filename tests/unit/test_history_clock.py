@@ -197,7 +197,7 @@ def test_nothing_expires_under_a_clock_of_2099_however_many_runs(place: target.T
     for times in ((NOW - 40 * DAY, NOW - DAY), (NOW - DAY, far - timedelta(hours=2))):
         found = made(place, *times, now=far)
         assert found.expired((far - timedelta(hours=1)).timestamp(), 30) == []
-        assert "the clock of this machine says 20990101T000000Z, which cannot be" in found.warnings()[0]
+        assert "this machine's clock shows 20990101T000000Z, which cannot be right" in found.warnings()[0]
 
 
 # ---- what a run created --------------------------------------------------------------------------------------------------------
