@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import registry, restore, sync
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import run as restore
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.modules import repoman_restore, repoman_sync
 
 if TYPE_CHECKING:

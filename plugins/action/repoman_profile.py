@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.homelab.repoman.plugins.module_utils.profile import run
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import run
 from ansible_collections.homelab.repoman.plugins.modules.repoman_profile import SPEC
 from ansible_collections.homelab.repoman.plugins.plugin_utils.local import LocalAction
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.homelab.repoman.plugins.module_utils.status import info
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.status import info
 from ansible_collections.homelab.repoman.plugins.modules.repoman_project_info import SPEC
 from ansible_collections.homelab.repoman.plugins.plugin_utils.local import LocalAction
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.homelab.repoman.plugins.module_utils.setup import run
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.setup import run
 from ansible_collections.homelab.repoman.plugins.modules.repoman_registry import SPEC
 from ansible_collections.homelab.repoman.plugins.plugin_utils.local import LocalAction
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.homelab.repoman.plugins.module_utils.restore import run
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.run import run
 from ansible_collections.homelab.repoman.plugins.modules.repoman_restore import SPEC
 from ansible_collections.homelab.repoman.plugins.plugin_utils.local import LocalAction
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.homelab.repoman.plugins.module_utils.sync import run
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.run import run
 from ansible_collections.homelab.repoman.plugins.modules.repoman_sync import SPEC
 from ansible_collections.homelab.repoman.plugins.plugin_utils.local import LocalAction
 

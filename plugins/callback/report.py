@@ -46,7 +46,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.homelab.repoman.plugins.module_utils import progress
+from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, coloured, sentence, unified
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views import VIEWS, Mode, failure, first_sentence, tell
 

@@ -101,9 +101,9 @@ from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-from ansible_collections.homelab.repoman.plugins.module_utils import guests
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.module import need_libraries
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import need_libraries
+from ansible_collections.homelab.repoman.plugins.module_utils.projects import inventory as guests
 
 try:
     from ansible.template import trust_as_template

@@ -129,8 +129,8 @@ exit_code:
   sample: 3
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, PREDICT, main
-from ansible_collections.homelab.repoman.plugins.module_utils.profile import run
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, PREDICT, main
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import run
 
 SPEC = {
     "argument_spec": COMMON

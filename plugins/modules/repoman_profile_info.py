@@ -121,8 +121,8 @@ exit_code:
   sample: 3
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, main
-from ansible_collections.homelab.repoman.plugins.module_utils.profile import info
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, main
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import info
 
 SPEC = {
     "argument_spec": COMMON

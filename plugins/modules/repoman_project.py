@@ -252,8 +252,8 @@ exit_code:
   sample: 3
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, FORESEEN, main
-from ansible_collections.homelab.repoman.plugins.module_utils.project import run
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, FORESEEN, main
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.project import run
 
 SETTINGS = {
     "repo": {"type": "str"},

@@ -223,8 +223,8 @@ exit_code:
   sample: 3
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, main
-from ansible_collections.homelab.repoman.plugins.module_utils.status import info
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, main
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.status import info
 
 SPEC = {
     "argument_spec": COMMON

@@ -137,8 +137,8 @@ exit_code:
   sample: 3
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, PREDICT, main
-from ansible_collections.homelab.repoman.plugins.module_utils.setup import run
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, PREDICT, main
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.setup import run
 
 SPEC = {
     "argument_spec": COMMON

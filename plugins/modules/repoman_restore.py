@@ -126,8 +126,8 @@ exit_code:
   sample: 4
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, main
-from ansible_collections.homelab.repoman.plugins.module_utils.restore import run
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.run import run
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, main
 
 SPEC = {
     "argument_spec": COMMON

@@ -240,8 +240,8 @@ exit_code:
   sample: 4
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.module import COMMON, FORESEEN, main
-from ansible_collections.homelab.repoman.plugins.module_utils.sync import run
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.run import run
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, FORESEEN, main
 
 SPEC = {
     "argument_spec": COMMON

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import InterruptedRunError
-from ansible_collections.homelab.repoman.plugins.module_utils.module import answer
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import answer
 
 VENDOR_DIR = Path(__file__).parents[2] / "profiles"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.show import ACTIONS, amount, counted
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import ACTIONS, amount, counted
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, diff_lines, sentence, table
 
 Result = Mapping[str, Any]

@@ -111,7 +111,7 @@ class Ours:
 def once(home: Path, more: dict[str, Any]) -> int:
     """Do what the module does, and print how many MB its largest process took."""
     sys.path[:0] = [str(HERE.parents[1] / ".dev")]
-    from ansible_collections.homelab.repoman.plugins.module_utils import sync
+    from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync
     from ansible_collections.homelab.repoman.plugins.modules.repoman_sync import SPEC
 
     params = {key: option.get("default") for key, option in SPEC["argument_spec"].items()}

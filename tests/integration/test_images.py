@@ -21,8 +21,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import images
-from ansible_collections.homelab.repoman.plugins.module_utils.host import account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import account
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import images
 from lab import closed_port, private_incus
 from proxy import RecordingProxy
 from world import TIMEOUT, World

@@ -20,8 +20,8 @@ from world import TIMEOUT, Result, World
 
 DRIVER = """\
 import json, sys
-from ansible_collections.homelab.repoman.plugins.module_utils import project
-from ansible_collections.homelab.repoman.plugins.module_utils.module import answer
+from ansible_collections.homelab.repoman.plugins.module_utils.projects import project
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import answer
 params = json.loads(sys.argv[1])
 project.STOP_SECONDS, project.CLAIM_SECONDS = params.pop("stop_seconds"), params.pop("claim_seconds")
 print(json.dumps(answer(project.run, params, params.pop("check"))))

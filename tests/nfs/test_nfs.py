@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils import sync
-from ansible_collections.homelab.repoman.plugins.module_utils.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from backupworld import BackupWorld, differences, git
 
 MOUNT, EXPORTED = (Path(os.environ.get(f"NFS_LAB_{name}", "/nonexistent")) for name in ("MOUNT", "EXPORT"))

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils import mirror
-from ansible_collections.homelab.repoman.plugins.module_utils.scan import Manifest, Unit, scan_all
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Manifest, Unit, scan_all
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
 
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],

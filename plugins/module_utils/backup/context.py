@@ -1,0 +1,268 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What sync and restore have in common: whose backup, where, of which directories, and how its target is asked."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest import scan
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import LAST, Manifest, Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown as escape_path
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import created_of, state_names
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import OURS, Place, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
+    ConflictError,
+    InterruptedRunError,
+    MissingError,
+    RepomanError,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found
+from ansible_collections.homelab.repoman.plugins.module_utils.process import child as watch
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+
+LOOSE = scan.LOOSE
+RESTORING = ".repoman-restore-"
+"""How directories begin that a restore is filling: they are no units."""
+SAVED = re.compile(r"\.before-\d{8}T\d{6}Z(-\d+)?\Z")
+"""How directories end in which a restore saved what it replaced."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """Whose backup it is, and what the registry says of it.
+
+    :param path: of the registry.
+    """
+
+    me: Account
+    path: str
+    known: registry.Registry
+
+    @cached_property
+    def place(self) -> Place:
+        """Where from and where to."""
+        defaults = self.known.defaults
+        return Place(self.me.expand(defaults.backup_root), self.me.expand(defaults.repos_root), self.path, self.me)
+
+    @property
+    def logdir(self) -> Path:
+        """Where the logs of runs are, and the local state."""
+        return Path(self.me.expand(self.known.defaults.logdir))
+
+    def state(self, target: Target) -> Path:
+        """Return the local directory of what is known of a target."""
+        return self.logdir / "sync" / target.ident
+
+    @cached_property
+    def overrides(self) -> dict[str, registry.Wanted | RepomanError]:
+        """The projects' overrides; of one that cannot be read, what is wrong with it."""
+        found: dict[str, registry.Wanted | RepomanError] = {}
+        for name in self.known.projects:
+            try:
+                found[name] = registry.load_override(self.path, name)
+            except RepomanError as error:
+                found[name] = error
+        return found
+
+    @cached_property
+    def projects(self) -> dict[str, registry.Effective]:
+        """The projects of the registry with their overrides, as far as these can be read."""
+        wanted = {name: each for name, each in self.overrides.items() if isinstance(each, registry.Wanted)}
+        return {
+            name: registry.effective(name, self.known.defaults, registry.wanted_of(project), wanted.get(name, registry.Wanted()))
+            for name, project in self.known.projects.items()
+        }
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with overrides: their projects are backed up as if there were none."""
+        return [f"{each.message} It does not count for the backup." for each in self.overrides.values() if isinstance(each, RepomanError)]
+
+    @cached_property
+    def paths(self) -> dict[str, str]:
+        """The projects' repositories, relative to ``repos_root``; empty for one that is not in there.
+
+        Links that lie directly in ``repos_root`` are resolved. Those below may be a container's work, and are no part of the way.
+        """
+        root, real = self.place.repos_root, os.path.realpath(self.place.repos_root)
+        found: dict[str, str] = {}
+        for name, path in self.repositories.items():
+            inside = os.path.relpath(path, root)
+            if _is_outside(inside):
+                inside = os.path.relpath(os.path.realpath(path), real)
+            top, _slash, rest = inside.partition("/")
+            if not _is_outside(inside) and os.path.islink(os.path.join(real, top)):
+                inside = os.path.relpath(os.path.join(os.path.realpath(os.path.join(real, top)), rest), real)
+            found[name] = "" if _is_outside(inside) else inside
+        return found
+
+    @cached_property
+    def repositories(self) -> dict[str, str]:
+        """The projects' repositories, absolute, links not resolved."""
+        stored = {name: project.repo for name, project in self.projects.items()}
+        return {
+            name: os.path.normpath(os.path.join(self.place.repos_root, self.me.expand(repo) if repo[:1] in "~$" else repo))
+            for name, repo in stored.items()
+        }
+
+    def directory(self, project: str) -> str:
+        """Return the directory in ``repos_root`` that holds a project's repository; empty if it is not in there."""
+        return self.paths[project].split("/")[0]
+
+    def path_of(self, name: str, known: Collection[str]) -> str:
+        """Return the path in ``repos_root`` that a name means: a project's repository, or a directory itself.
+
+        :param known: the directories there are.
+        :raises MissingError: it means none.
+        :raises ConflictError: it means a repository somewhere else.
+        """
+        if self.paths.get(name):
+            return self.paths[name]
+        if name in set(known):
+            return name
+        if "\\" in name and len(escaped_so := [each for each in known if name in spellings(os.fsencode(each))]) == 1:
+            return escaped_so[0]
+        if name in self.paths:
+            raise ConflictError(
+                f"the repository {self.repositories[name]} is not inside repos_root, {self.place.repos_root}.",
+                f"only what is in there is backed up: move it there, or change [defaults].repos_root in {self.path}",
+            )
+        near = difflib.get_close_matches(name, [*self.projects, *known], n=1)
+        raise MissingError(
+            f"there is no project or directory called {name!r}.",
+            *(f"did you mean {match!r}?" for match in near),
+            f"ls {self.place.repos_root} {self.place.backup_root}",
+        )
+
+    def directory_of(self, name: str, known: Collection[str]) -> str:
+        """Return the directory in ``repos_root`` that a name means, or that holds what it means; see :meth:`path_of`."""
+        return self.path_of(name, known).split("/")[0]
+
+    def ask(self, work: watch.Work, seconds: float, alive: bool = False, on_report: watch.Report = lambda said: None) -> Any:
+        """Return what ``work`` on the target comes to; see ``watch.run``.
+
+        :param alive: as long as the target answers, silence is no reason to give up.
+        :raises RepomanError: what it raised, or that the target does not answer.
+        """
+        root = self.place.backup_root
+        try:
+            return watch.run(work, self.me, seconds, ["stat", "--file-system", "--", root] if alive else (), on_report)
+        except watch.SilentError as error:
+            raise RepomanError(
+                f"{root} does not answer: nothing came from it for {seconds:g} s; gave up on it.",
+                "is its server up, its disk awake? findmnt --target " + root,
+                "a slow one may be given longer: see probe_timeout and patience in 'ansible-doc homelab.repoman.repoman_sync'",
+            ) from error
+        except InterruptedRunError as error:
+            raise InterruptedRunError("interrupted.", "what was done stays; run it again and it goes on from there") from error
+
+
+def _is_outside(inside: str) -> bool:
+    """Whether a relative path leads nowhere below where it begins."""
+    return inside.partition("/")[0] in ("..", ".")
+
+
+def of(params: dict[str, Any], predicting: bool = False) -> Backup:
+    """Return the backup that a module's parameters mean.
+
+    :param predicting: ``registry_text`` stands for the registry.
+    :raises NotKnownError: there is no registry, or it cannot be read; see ``registry.load``.
+    """
+    me = account(params["user"])
+    path = me.expand(params["registry_path"] or registry.default_path(me.home))
+    return Backup(me, path, registry.foreseen(path, params, me) if predicting else registry.load(path))
+
+
+def units(repos_root: str) -> list[Unit]:
+    """Return all that is backed up: each directory in ``repos_root``, and what else is in it as one more.
+
+    A symbolic link is copied as a link, wherever it points. The ``lost+found`` that mkfs creates is skipped.
+    """
+    found: list[Unit] = []
+    loose = False
+    with os.scandir(repos_root) as listing:
+        for entry in sorted(listing, key=lambda entry: entry.name):
+            if not entry.is_dir(follow_symlinks=False):
+                loose = True
+            elif is_lost_and_found(os.fsencode(entry.name), entry.stat(follow_symlinks=False)):
+                continue
+            elif not entry.name.startswith(RESTORING):
+                found.append(Unit(entry.name, os.path.join(repos_root, entry.name)))
+    taken = any(unit.name == LOOSE for unit in found)
+    return [*found, loose_files(repos_root)] if loose and not taken else found
+
+
+def loose_files(repos_root: str) -> Unit:
+    """Return the unit of what lies directly in ``repos_root``, which may be a link itself."""
+    return Unit(LOOSE, os.path.realpath(repos_root), loose=True)
+
+
+def mirrors(target: Target) -> list[str]:
+    """Return the directories that lie in a target beside repoman's own."""
+    try:
+        with os.scandir(target.root) as listing:
+            return sorted(
+                entry.name
+                for entry in listing
+                if entry.name != OURS
+                and entry.is_dir(follow_symlinks=False)
+                and not is_lost_and_found(os.fsencode(entry.name), entry.stat(follow_symlinks=False))
+            )
+    except FileNotFoundError:
+        return []
+
+
+def loose_names(state: Path, found: Target) -> tuple[set[bytes], bool]:
+    """Return which loose files in a target are the backup's, and whether that is all: others may have been there before.
+
+    :param state: the local directory of what is known of the target; elsewhere only what recent runs created is known.
+    """
+    path = str(state / "manifests" / file_of(LOOSE))
+    last = Manifest.load(path) or Manifest.load(path + LAST)
+    names = {entry.path for entry in last.entries()} if last is not None else set()
+    for name in state_names(found):
+        names.update(created_of(found, name, LOOSE) or ())
+    return names, last is not None
+
+
+def file_of(unit: str) -> str:
+    """Return a file name for something of a unit, short and plain whatever the unit is called."""
+    return hashlib.sha256(os.fsencode(unit)).hexdigest()[:32]
+
+
+def shown(path: bytes) -> str:
+    """Return a path as text; what is not UTF-8 in it is escaped."""
+    return path.decode("utf-8", "backslashreplace")
+
+
+def spellings(path: bytes) -> set[str]:
+    """Return the accepted spellings of a name that is not UTF-8 or not printable: as the command passes it, and as messages show it."""
+    return {shown(path), escape_path(path)}
+
+
+def listing(path: bytes, status: os.stat_result) -> str:
+    """Return a line that tells of a file: what a diff compares. Of a directory size and time do not count."""
+    mode = stat.filemode(status.st_mode)
+    if stat.S_ISDIR(status.st_mode):
+        return f"{mode} {'':>12} {'':>20} {escaped(path)}/"
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    seconds, rest = divmod(status.st_mtime_ns, 10**9)
+    return f"{mode} {size:>12} {seconds:>10}.{rest:09} {escaped(path)}"
+
+
+def escaped(path: bytes) -> str:
+    """Return a path on one line, and no two as the same."""
+    return shown(path.replace(b"\\", b"\\\\")).replace("\n", "\\n").replace("\r", "\\r")

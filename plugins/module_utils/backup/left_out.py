@@ -1,0 +1,76 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What backups leave out, for ``status``: from the registry, the kernel's list of mounts, and what the last run noted. Nothing is scanned."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import LEFT_OUT, read_left_out, with_rules
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+
+NOTHING: dict[str, Any] = {"skipped_mounts": [], "exclude": [], "exclude_caches": False, "excluded": 0}
+
+
+def read(me: Account, path: str, known: registry.Registry) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Return all that is mounted in ``repos_root`` and not backed up, and for each project in it what is left out of its directory.
+
+    :param path: of the registry.
+    """
+    whole = backup.Backup(me, path, known)
+    noted = _last_run(whole)
+    mounts: dict[str, list[str]] = {}
+    rules = {}
+    with suppress(OSError):
+        for unit in with_rules(backup.units(whole.place.repos_root), whole, {}, ""):
+            rules[unit.name] = unit.rules
+            mounts[unit.name] = _mounts_of(unit, noted.get(unit.name, {}).get("skipped", []))
+    found = {}
+    for name, inside in whole.paths.items():
+        directory = inside.split("/")[0]
+        if directory in rules:
+            own = rules[directory]
+            prefix = f"{inside}/"
+            found[name] = {
+                "skipped_mounts": [each for each in mounts[directory] if each.startswith(os.path.join(whole.place.repos_root, prefix))],
+                "exclude": [pattern for _base, patterns in own.exclude for pattern in patterns],
+                "exclude_caches": own.caches,
+                "excluded": noted.get(directory, {}).get("excluded", 0),
+            }
+    return [each for listed in mounts.values() for each in listed], found
+
+
+def _mounts_of(unit: Unit, noted: list[str]) -> list[str]:
+    mounted = {path for path, kind in unit.rules.mounts.items() if not unit.rules.follow_mounts or kind in PSEUDO}
+    others = {os.fsencode(each) for each in noted} - unit.rules.mounts.keys()
+    if not unit.rules.follow_mounts:  # btrfs subvolumes, which are not mounted
+        mounted |= {path for path in others if _is_boundary(os.path.join(os.fsencode(unit.source), path))}
+    return [shown(os.path.join(os.fsencode(unit.source), path)) for path in sorted(mounted)]
+
+
+def _is_boundary(path: bytes) -> bool:
+    try:
+        return os.lstat(path).st_dev != os.lstat(os.path.dirname(path)).st_dev
+    except OSError:
+        return False
+
+
+def _last_run(whole: backup.Backup) -> dict[str, dict[str, Any]]:
+    """Return what the last run to any target left out."""
+    newest: tuple[float, Path] | None = None
+    with suppress(OSError):
+        for path in (whole.logdir / "sync").glob(f"*/{LEFT_OUT}"):
+            changed = path.stat().st_mtime
+            if newest is None or changed > newest[0]:
+                newest = changed, path
+    return read_left_out(newest[1]) if newest else {}

@@ -1,0 +1,238 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What of a unit's tree is not backed up: what is excluded, caches, other file systems, and mkfs's ``lost+found``.
+
+A repository is backed up whole or not at all: no pattern and no cache tag takes away anything inside ``.git``, ``.hg`` or a bare
+repository. A directory above one that is excluded is excluded with it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.exclude import Patterns, compiled
+from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO, is_lost_and_found
+
+CACHE_TAG = b"CACHEDIR.TAG"
+CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
+"""The first bytes of a cache tag, see https://bford.info/cachedir/."""
+STORES = frozenset({b".git", b".hg"})
+_BARE = frozenset({b"HEAD", b"objects", b"refs"})
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+Found = tuple[bytes, os.stat_result, bytes]
+"""Name, status and link target of an entry of a directory."""
+
+
+@dataclass(frozen=True)
+class TreeRules:
+    """What of one unit is left out.
+
+    :param exclude: lists of patterns, each with the directory in the unit that it is relative to; later ones over earlier ones.
+    :param caches: leave out what is in directories with a valid cache tag.
+    :param follow_mounts: also take what is mounted inside the unit, and btrfs subvolumes.
+    :param mounts: what is mounted inside the unit, with the file system's type.
+    :param target: device and inode of the backup's target, which is never followed into.
+    """
+
+    exclude: tuple[tuple[bytes, tuple[str, ...]], ...] = ()
+    caches: bool = False
+    follow_mounts: bool = False
+    mounts: Mapping[bytes, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    target: tuple[int, int] | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it be pickled: a mapping proxy cannot."""
+        return _rules, (self.exclude, self.caches, self.follow_mounts, dict(self.mounts), self.target)
+
+    def excludes(self, path: bytes, *, is_directory: bool) -> bool:
+        """Tell whether patterns exclude a path of the unit, itself or with a directory above it."""
+        parts = path.split(b"/")
+        rules = _sections(self.exclude)
+        for at, name in enumerate(parts):
+            if name in STORES:
+                return False
+            if _excluded(rules, b"/".join(parts[:at]), name, at < len(parts) - 1 or is_directory):
+                return True
+        return False
+
+    def leaves_out(self, source: bytes, directory: bytes) -> bool:
+        """Tell whether a directory is left out now: patterns exclude it, or it lies in a cache.
+
+        :param source: the unit's directory.
+        """
+        return self.excludes(directory, is_directory=True) or (self.caches and self._is_in_cache(source, directory))
+
+    def _is_in_cache(self, source: bytes, path: bytes) -> bool:
+        parts = path.split(b"/")[:-1]
+        try:
+            held = os.open(source, _LIST)
+        except OSError:
+            return False
+        try:
+            for name in parts:
+                if name in STORES:
+                    return False
+                inner = os.open(name, _LIST, dir_fd=held)
+                os.close(held)
+                held = inner
+                if has_cache_tag(held) and not _holds_repository(os.fsencode(each) for each in os.listdir(held)):
+                    return True
+        except OSError:
+            return False
+        finally:
+            os.close(held)
+        return False
+
+
+def _rules(
+    exclude: tuple[tuple[bytes, tuple[str, ...]], ...],
+    caches: bool,
+    follow_mounts: bool,
+    mounts: dict[bytes, str],
+    target: tuple[int, int] | None,
+) -> TreeRules:
+    return TreeRules(exclude, caches, follow_mounts, MappingProxyType(mounts), target)
+
+
+class _Section(NamedTuple):
+    base: bytes
+    patterns: Patterns
+
+
+def _sections(exclude: Iterable[tuple[bytes, tuple[str, ...]]]) -> tuple[_Section, ...]:
+    return tuple(_Section(base, patterns) for base, each in exclude if (patterns := compiled(each)))
+
+
+def _excluded(sections: Iterable[_Section], directory: bytes, name: bytes, is_directory: bool) -> bool:
+    """Return whether the path itself is excluded: the last matching pattern decides."""
+    verdict = False
+    for base, patterns in sections:
+        if base and directory != base and not directory.startswith(base + b"/"):
+            continue
+        decided = patterns.decide(directory[len(base) + 1 :] if base else directory, name, is_directory)
+        if decided is not None:
+            verdict = decided
+    return verdict
+
+
+class TreeFilter:
+    """Applies the rules to a walk, which visits directories in manifest order.
+
+    :ivar skipped: directories that another file system, which is not followed, is mounted on.
+    :ivar followed: those that are followed.
+    :ivar excluded: how many things were excluded.
+    """
+
+    def __init__(self, rules: TreeRules) -> None:
+        self.rules = rules
+        self.skipped: list[bytes] = []
+        self.followed: list[bytes] = []
+        self.excluded = 0
+        self._sections = _sections(rules.exclude)
+        self._above: list[tuple[bytes, str]] = []
+        self._roots: set[bytes] = {b""}
+
+    def keep(self, directory: bytes, held: int, found: list[Found]) -> list[Found]:
+        """Return what of an open directory is backed up."""
+        if directory in self._roots:
+            found = [each for each in found if not is_lost_and_found(each[0], each[1])]
+        if not self._sections and not self.rules.caches:
+            return found
+        names = {each[0] for each in found}
+        if self._in_repository(directory, names):
+            return found
+        kept = found
+        if self.rules.caches and CACHE_TAG in names and directory and not _holds_repository(names) and has_cache_tag(held):
+            kept = [each for each in found if each[0] == CACHE_TAG]
+        elif self._sections:
+            kept = [
+                each
+                for each in found
+                if each[0] in STORES or not _excluded(self._sections, directory, each[0], stat.S_ISDIR(each[1].st_mode))
+            ]
+        self.excluded += len(found) - len(kept)
+        return kept
+
+    def _in_repository(self, directory: bytes, names: set[bytes]) -> bool:
+        """Tell whether a directory is part of a repository's own data."""
+        while self._above and not directory.startswith(self._above[-1][0] + b"/" if self._above[-1][0] else b""):
+            self._above.pop()
+        kind = self._above[-1][1] if self._above else ""
+        now = kind
+        if directory.rpartition(b"/")[2] in STORES:
+            now = "store"
+        elif not kind and names >= _BARE:
+            now = "bare"
+        elif kind == "bare" and not names.isdisjoint(STORES):  # a work tree inside a bare repository
+            now = ""
+        if now != kind:
+            self._above.append((directory, now))
+        return bool(now)
+
+    def enter(self, directory: bytes, same: list[bytes], other: list[bytes]) -> list[bytes]:
+        """Return into which of its directories a walk goes.
+
+        :param same: those on the same file system as their parent, as far as device numbers tell; a bind mount may be among them.
+        :param other: those on another one.
+        """
+        mounts = self.rules.mounts
+        if not other and not mounts:
+            return same
+        prefix = directory + b"/" if directory else b""
+        boundaries = set(other)
+        if mounts:
+            boundaries |= {name for name in same if prefix + name in mounts}
+        if not boundaries:
+            return same
+        inside = not STORES.isdisjoint(directory.split(b"/"))
+        wanted = []
+        for name in sorted([*same, *other]):
+            path = prefix + name
+            if name in boundaries:
+                follows = self.rules.follow_mounts or inside or name in STORES
+                if not follows or mounts.get(path) in PSEUDO:
+                    self.skipped.append(path)
+                    continue
+                self.followed.append(path)
+                self._roots.add(path)
+            wanted.append(name)
+        return wanted
+
+    def is_followed(self, directory: bytes) -> bool:
+        """Tell whether a directory is on a file system that is mounted in the unit and followed."""
+        return any(directory == each or directory.startswith(each + b"/") for each in self.followed)
+
+    def is_target(self, directory: bytes, status: os.stat_result) -> bool:
+        """Tell whether a directory is the backup's own target, reached through a bind mount."""
+        if self.rules.target != (status.st_dev, status.st_ino):
+            return False
+        self.skipped.append(directory)
+        return True
+
+
+def _holds_repository(names: Iterable[bytes]) -> bool:
+    every = set(names)
+    return not every.isdisjoint(STORES) or every >= _BARE
+
+
+def has_cache_tag(directory: int) -> bool:
+    """Tell whether an open directory has a valid cache tag."""
+    try:
+        tag = os.open(CACHE_TAG, _READ, dir_fd=directory)
+    except OSError:
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(tag).st_mode) and os.read(tag, len(CACHE_SIGNATURE)) == CACHE_SIGNATURE
+    except OSError:
+        return False
+    finally:
+        os.close(tag)

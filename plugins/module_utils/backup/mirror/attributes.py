@@ -1,0 +1,59 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Extended attributes and access lists: which are kept, reading them, comparing them."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+
+ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+_REACH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def is_kept(name: str, *, xattrs: bool, acls: bool) -> bool:
+    """Tell whether an attribute is kept: only root can keep those of the system's own."""
+    if name in ACLS:
+        return acls
+    return xattrs and (name.startswith("user.") or (os.geteuid() == 0 and not name.startswith("system.")))
+
+
+def read_attributes(where: int | bytes, *, xattrs: bool, acls: bool) -> dict[str, bytes]:
+    """Return the attributes that are kept.
+
+    :param where: an open file, or a path whose last part is not followed if it is a link.
+    """
+    follow = isinstance(where, int)
+    found: dict[str, bytes] = {}
+    for name in os.listxattr(where, follow_symlinks=follow):
+        if is_kept(name, xattrs=xattrs, acls=acls):
+            try:
+                found[name] = os.getxattr(where, name, follow_symlinks=follow)
+            except OSError as error:
+                if error.errno != errno.ENODATA:  # removed meanwhile
+                    raise
+    return found
+
+
+def same_attributes(source: int, target: int, path: bytes, *, xattrs: bool, acls: bool) -> bool:
+    """Tell whether two trees have the same attributes at a path, or one cannot have or show any.
+
+    :param source: open directory at the top of one tree.
+    :param target: the same of the other.
+    """
+    parent, _slash, name = path.rpartition(b"/")
+    found = []
+    for top in (source, target):
+        try:
+            held = open_below(top, parent, _REACH)
+            try:
+                found.append(read_attributes(b"/proc/self/fd/%d/" % held + (name or b"."), xattrs=xattrs, acls=acls))
+            finally:
+                os.close(held)
+        except OSError:
+            return True
+    return found[0] == found[1]

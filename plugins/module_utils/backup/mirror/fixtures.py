@@ -1,0 +1,205 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Directories in a work tree that look like repositories and are data of the repository around them, such as broken test fixtures.
+
+A project that works on repositories has many of them in its tests, damaged on purpose. They are files like any others.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Manifest, unpack
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git import git_mirror as mirror_git
+from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
+from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git_environment import hardened_git_environment
+
+POINTER_BYTES = 16 << 10
+"""The largest ``.git`` that is a file; it holds one path."""
+DIRSTATE_OVERLAP = 4096
+LIST_SECONDS = 60
+
+
+def work_tree_pointers(manifest: Manifest) -> set[bytes]:
+    """Return the directories with a ``.git`` that is a file: submodules and linked work trees."""
+    return {
+        directory
+        for directory, block in manifest.blocks()
+        if b".git" in block and any(entry.name == b".git" and entry.kind == "f" for entry in unpack(directory, block))
+    }
+
+
+def work_tree_of(path: bytes, stores: Mapping[bytes, str], pointers: set[bytes]) -> bytes | None:
+    """Return the directory of the innermost work tree that a path lies in; None if it lies in none, or in a git or ``.hg`` directory.
+
+    :param stores: of the unit.
+    :param pointers: as :func:`work_tree_pointers` returns them.
+    """
+    above = path
+    while above:
+        above, _slash, name = above.rpartition(b"/")
+        if name in {b".git", b".hg"}:
+            return None
+        prefix = above + b"/" if above else b""
+        if prefix + b".git" in stores or prefix + b".hg" in stores or above in pointers:
+            return above
+    return None
+
+
+def may_be_fixture(store: bytes, stores: Mapping[bytes, str], pointers: set[bytes]) -> bool:
+    """Tell whether a repository can be a fixture: it lies in a work tree and is not called ``.git``, as a clone's would be."""
+    return store.rpartition(b"/")[2] not in {b".git", b".hg"} and work_tree_of(store, stores, pointers) is not None
+
+
+@dataclass
+class FixtureLookup:
+    """Tells which repositories of a unit are data of the repository around them: it tracks files in them.
+
+    :param source: the unit's directory.
+    :param scratch: a local directory.
+    :param account: uid and gid that git runs as, if this process is root.
+    """
+
+    source: bytes
+    scratch: str
+    account: tuple[int, int] | None = None
+    known: dict[bytes, bool] = field(default_factory=dict)
+
+    def is_data(self, store: bytes, stores: Mapping[bytes, str], pointers: set[bytes]) -> bool:
+        """Tell it of one repository; the repository around it is asked once.
+
+        :param stores: of the unit.
+        :param pointers: as :func:`work_tree_pointers` returns them.
+        """
+        if not may_be_fixture(store, stores, pointers):
+            return False
+        if store not in self.known:
+            scratch = os.path.join(self.scratch, f"tracked.{os.getpid()}.{threading.get_ident()}")
+            self.known[store] = _is_tracked(store, stores, pointers, self.source, scratch, self.account)
+        return self.known[store]
+
+    def data_among(self, stores: Mapping[bytes, str], candidates: Iterable[bytes], manifest: Manifest) -> set[bytes]:
+        """Return those of some repositories that are data.
+
+        :param manifest: with the unit's ``.git`` files.
+        """
+        named = [each for each in candidates if each.rpartition(b"/")[2] not in {b"", b".git", b".hg"}]
+        if not named:
+            return set()
+        pointers = work_tree_pointers(manifest)
+        return {each for each in named if self.is_data(each, stores, pointers)}
+
+
+def _is_tracked(
+    store: bytes, stores: Mapping[bytes, str], pointers: set[bytes], source: bytes, scratch: str, account: tuple[int, int] | None
+) -> bool:
+    work_tree = work_tree_of(store, stores, pointers)
+    if work_tree is None:
+        return False
+    prefix = work_tree + b"/" if work_tree else b""
+    top_fd = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if prefix + b".git" in stores:
+            return _in_index(top_fd, prefix + b".git", prefix + b".git", store[len(prefix) :], scratch, account)
+        if prefix + b".hg" in stores:
+            return _in_dirstate(top_fd, prefix + b".hg/dirstate", store[len(prefix) :])
+        own = read_pointer(top_fd, prefix + b".git", source)
+        common = None if own is None else _common(own, stores)
+        return own is not None and common is not None and _in_index(top_fd, own, common, store[len(prefix) :], scratch, account)
+    finally:
+        os.close(top_fd)
+
+
+def read_pointer(top_fd: int, path: bytes, source: bytes) -> bytes | None:
+    """Return which path of the unit a ``.git`` file names; None if it names none, or one outside."""
+    data = source_files.read_regular(top_fd, path, POINTER_BYTES)
+    if data is None or not data.startswith(b"gitdir: "):
+        return None
+    named = os.path.normpath(os.path.join(source, path.rpartition(b"/")[0], data[8:].rstrip(b"\r\n")))
+    inside = os.path.relpath(named, source)
+    return None if inside == b".." or inside.startswith(b"../") else inside
+
+
+def _common(own: bytes, stores: Mapping[bytes, str]) -> bytes | None:
+    """Return the repository whose git directory, or directory of a linked work tree, this is."""
+    while own and own not in stores:
+        own = own.rpartition(b"/")[0]
+    return own if own in stores else None
+
+
+def _in_index(top_fd: int, own: bytes, common: bytes, inner: bytes, scratch: str, account: tuple[int, int] | None) -> bool:
+    """Ask git whether an index has entries in a directory; git works on private copies.
+
+    :param own: git directory with the index.
+    :param common: git directory with the configuration.
+    """
+    own, common = (each + b"/" if each else b"" for each in (own, common))
+    base = os.fsencode(scratch)
+    shutil.rmtree(base, ignore_errors=True)
+    try:
+        for name in (b"refs", b"objects"):
+            os.makedirs(os.path.join(base, name))
+        if not source_files.copy_regular(top_fd, own + b"index", os.path.join(base, b"index")):
+            return False
+        with suppress(OSError):
+            for name in source_files.names(top_fd, own):
+                if name.startswith(b"sharedindex."):
+                    source_files.copy_regular(top_fd, own + name, os.path.join(base, name))
+        config = source_files.read_regular(top_fd, common + b"config", source_files.CONFIG_BYTES) or b""
+        with open(os.path.join(base, b"config"), "w", encoding="ascii") as file:
+            file.write(mirror_git.own_config(config, derived=False))
+        with open(os.path.join(base, b"HEAD"), "wb") as head:
+            head.write(b"ref: refs/heads/main\n")
+        environment = hardened_git_environment(os.environ.get("PATH", os.defpath), GIT_DIR=scratch)
+        run_lines(
+            [b"git", b"ls-files", b"-z", b"--", inner],
+            env=environment,
+            seconds=LIST_SECONDS,
+            out=_found,
+            end=b"\0",
+            cwd=scratch,
+            **mirror_git.give(scratch, account),
+        )
+        return False
+    except _FoundError:
+        return True
+    except OSError:
+        return False
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+class _FoundError(Exception):
+    """Raised once an index is known to name something: the rest of the list, which may be long, is not needed."""
+
+
+def _found(_path: bytes) -> None:
+    raise _FoundError
+
+
+def _in_dirstate(top_fd: int, path: bytes, inner: bytes) -> bool:
+    """Tell whether Mercurial's dirstate names something in a directory: both of its formats hold whole paths."""
+    wanted = inner + b"/"
+    try:
+        fd = source_files.open_regular(top_fd, path)
+    except OSError:
+        return False
+    if fd is None:
+        return False
+    try:
+        rest = b""
+        for part in source_files.parts(fd, source_files.METADATA_BYTES):
+            if wanted in rest + part:
+                return True
+            rest = part[-DIRSTATE_OVERLAP:]
+        return False
+    finally:
+        os.close(fd)

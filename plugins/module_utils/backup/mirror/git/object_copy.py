@@ -1,0 +1,320 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Copy a git directory's object files to its mirror; damaged ones never replace what the mirror has.
+
+Each file is checked while it is copied. A file that fails is copied only into a mirror that has nothing of the repository yet, where
+a damaged store is better than none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry, UnreadableError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier, DamagedFileError, directory, shown, split
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import (
+    DIGESTS,
+    LOOSE,
+    check_of,
+    is_derived,
+    problem_of_file,
+)
+
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+SOUND = "the mirror keeps its sound copy"
+SAME = "the mirror's copy is damaged too"
+OTHER = "the mirror keeps its own copy, which is damaged too"
+ABSENT = "the mirror has no copy"
+AS_IS = "it was mirrored unchanged"
+STAYS = "the mirror keeps its copy"
+MADE = "the mirror has one rebuilt from the pack"
+A_KIND = {"f": "a file", "d": "a directory", "l": "a link", "p": "a pipe", "s": "a socket", "b": "a device", "c": "a device"}
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something damaged in a source.
+
+    :param path: relative to the unit; empty for an object without a file.
+    :param what: what it is: ``object 1234…``, ``pack``, …
+    :param reason: what is wrong with it.
+    :param mirror: what the mirror has instead.
+    :param entry: the file that was seen.
+    :param derived: git can do without the file, and makes it anew.
+    :param by_path: the mirror has the file as it was: restored by its path, it mends the source.
+    """
+
+    path: bytes
+    what: str
+    reason: str
+    mirror: str
+    entry: Entry | None = None
+    derived: bool = False
+    by_path: bool = False
+
+    @property
+    def mends(self) -> bool:
+        """Tell whether the mirror has an object that mends it."""
+        return self.mirror in {SOUND, MADE} and not self.derived
+
+    @property
+    def is_object(self) -> bool:
+        """Return whether it is an object or a pack: damage of these causes all other damage."""
+        return self.what.startswith(("object", "pack"))
+
+    def __str__(self) -> str:
+        where = f" ({shown(self.path)})" if self.path else ""
+        return f"{self.what}{where} is damaged: {self.reason}; {self.mirror}"
+
+
+def kind_name(inner: bytes) -> str:
+    """Return what a file of an object store is called in messages.
+
+    :param inner: relative to the git directory.
+    """
+    if found := LOOSE.fullmatch(inner):
+        return f"object {(found[1] + found[2]).decode()}"
+    name = inner.rpartition(b"/")[2]
+    return {b".pack": "pack", b".idx": "pack index"}.get(os.path.splitext(name)[1], shown(name))
+
+
+def lone_pack_files(paths: Iterable[bytes], packs: bytes) -> set[bytes]:
+    """Return the packs without an index, and indexes and other files that belong to a pack without one, among some paths.
+
+    :param packs: the directory of packs, with a slash at its end.
+    """
+    listed = set(paths)
+    stems = ((each, os.path.splitext(each)[0]) for each in listed if each.startswith(packs))
+    return {each for each, stem in stems if not {stem + b".pack", stem + b".idx"} <= listed}
+
+
+class Store(Protocol):
+    """The mirror of one git directory, as far as copying its objects goes."""
+
+    prefix: bytes
+    copier: Copier
+    have: dict[bytes, Entry]
+    objects: dict[bytes, Entry]
+    damage: dict[bytes, Damage]
+    unreadable: dict[bytes, UnreadableError]
+    touched: set[bytes]
+
+    @property
+    def algorithm(self) -> str:
+        """The hash that names objects."""
+
+    def ensure_directory(self, path: bytes) -> None:
+        """Make a directory of the mirror, and those above it."""
+
+    def index_of_pack(self, path: bytes) -> bytes | None:
+        """Let git make the index of a pack in the mirror; None if it cannot."""
+
+
+class ObjectCopy:
+    """Copies the listed object files of one git directory that its mirror lacks."""
+
+    def __init__(self, store: Store, listed: dict[bytes, Entry]) -> None:
+        self.store, self.copier, self.listed = store, store.copier, listed
+        self.first = store.copier.new or not store.have
+        self.algorithm = store.algorithm
+        self.vanished = False
+        self.packs = store.prefix + b"objects/pack/"
+        self.lone = lone_pack_files(listed, self.packs)
+        """Git does not look at them, so they are files like any others."""
+        self.blocked: dict[bytes, Entry] = {}
+        """What is at the place of objects, or of directories of objects, and is something else."""
+
+    def run(self) -> bool:
+        """Copy; return False if a file vanished during the copy."""
+        store, copier = self.store, self.copier
+        objects = store.prefix + b"objects"
+        store.ensure_directory(objects)
+        self._leave_what_blocks()
+        with copier.inside(objects):
+            for path in sorted(each for each, entry in self.listed.items() if entry.kind == "d"):
+                store.ensure_directory(path)
+        changed = [each for each, entry in self.listed.items() if entry.kind == "f" and store.objects.get(each) != entry]
+        self._copy_loose(objects, [each for each in changed if not each.startswith(self.packs)])
+        in_packs = [each for each in changed if each.startswith(self.packs)]
+        # An index makes its pack visible, so it comes last; all others need the pack's hash.
+        self._copy_all(each for each in in_packs if each.endswith(b".pack"))
+        self._copy_all(each for each in in_packs if not each.endswith((b".pack", b".idx")) and self._has_pack(each))
+        self._copy_all(each for each in in_packs if each.endswith(b".idx") and self._has_pack(each))
+        self._make_indexes()
+        return not self.vanished
+
+    def _leave_what_blocks(self) -> None:
+        """Leave out directories, links and pipes that have the name of an object, and files that have that of a directory of objects.
+
+        The mirror keeps the objects it has there. A directory never is an object, and git may take it for one.
+        """
+        store = self.store
+        filled = {split(each)[0] for each in store.objects}
+        for path, entry in self.listed.items():
+            if entry.kind == "f" and path not in filled:
+                continue
+            inner = path[len(store.prefix) :]
+            if entry.kind == "d" and path in filled:
+                continue
+            if path in filled:
+                what, mirror = f"directory {shown(inner)}", SOUND
+            elif check_of(inner, self.algorithm) is None or (path not in store.objects and not self._blocks_loose(inner, entry)):
+                continue
+            else:
+                what = kind_name(inner)
+                mirror = ABSENT if path not in store.objects else SOUND if self._mirrored_is_sound(path) else OTHER
+                if path in store.objects:  # so that every run judges it again
+                    store.objects[path] = store.objects[path]._replace(ctime_ns=0, inode=0, nlink=1)
+            self.blocked[path] = entry
+            store.damage[path] = Damage(path, what, f"it is {A_KIND[entry.kind]}", mirror, entry)
+        if self.blocked:
+            for path in [each for each in self.listed if each in self.blocked or split(each)[0] in self.blocked]:
+                del self.listed[path]
+
+    @staticmethod
+    def _blocks_loose(inner: bytes, entry: Entry) -> bool:
+        """Tell whether a directory has the name of a loose object, which git takes it for; odd names among packs git overlooks."""
+        return entry.kind == "d" and LOOSE.fullmatch(inner) is not None
+
+    def _copy_loose(self, objects: bytes, paths: Sequence[bytes]) -> None:
+        if self.copier.pool is not None:
+            self.copier.each(self._bring, paths)
+            return
+        by_directory: dict[bytes, list[bytes]] = {}
+        for each in paths:
+            by_directory.setdefault(split(each)[0], []).append(each)
+        with self.copier.inside(objects):
+            for parent, inside in by_directory.items():
+                with self.copier.inside(parent):
+                    self.copier.each(self._bring, inside)
+
+    def _copy_all(self, paths: Iterable[bytes]) -> None:
+        if not self.vanished:
+            self.copier.each(self._bring, list(paths))
+
+    def _make_indexes(self) -> None:
+        """Rebuild the index of each sound pack if the source's index is damaged and the mirror has none."""
+        for path, found in list(self.store.damage.items()):
+            pack = os.path.splitext(path)[0] + b".pack"
+            if found.entry is None or not path.endswith(b".idx") or found.mirror != ABSENT or pack not in self.store.objects:
+                continue
+            data = self.store.index_of_pack(pack) if pack not in self.store.damage else None
+            if data is not None:
+                entry = found.entry._replace(size=len(data), ctime_ns=0, inode=0, nlink=1)
+                self.copier.write(entry, data, None)
+                self.store.objects[path] = entry
+                self.store.touched.add(entry.parent)
+                self.store.damage[path] = replace(found, mirror=MADE)
+
+    def _has_pack(self, path: bytes) -> bool:
+        """Tell whether the mirror has the pack that a file belongs to, or the file belongs to none."""
+        pack = os.path.splitext(path)[0] + b".pack"
+        return pack not in self.store.damage or pack in self.store.objects
+
+    def _bring(self, path: bytes) -> None:
+        """Bring one file up to date."""
+        if self.vanished:
+            return
+        store = self.store
+        entry, mine = self.listed[path], store.objects.get(path)
+        known = store.damage.get(path)
+        if known is not None and known.entry == entry:
+            return
+        if mine is not None and mine.ctime_ns and (mine.size, mine.mtime_ns, mine.inode) == (entry.size, entry.mtime_ns, entry.inode):
+            if (mine.mode, mine.uid, mine.gid) != (entry.mode, entry.uid, entry.gid):
+                self.copier.attributes(entry)
+            store.objects[path] = entry
+            return
+        store.ensure_directory(entry.parent)
+        store.damage.pop(path, None)
+        try:
+            got = self._copy_checked(path, entry, mine)
+        except UnreadableError as error:
+            store.unreadable[path] = error
+            return
+        if path in store.damage and got is None:
+            return
+        if got is None:
+            self.vanished = True
+        else:
+            store.touched.add(entry.parent)
+            store.objects[path] = got if got.ctime_ns or path in store.damage else entry
+
+    def _copy_checked(self, path: bytes, entry: Entry, mine: Entry | None) -> Entry | None:
+        inner = path[len(self.store.prefix) :]
+        check = check_of(inner, self.algorithm, self._recorded)
+        if path in self.lone and not (mine is not None and self._mirrored_is_sound(path)):
+            check = None
+        try:
+            return self.copier.file(path, mine, patient=False, check=check)
+        except DamagedFileError as error:
+            if mine is None and self.first:
+                mirror = AS_IS
+            elif mine is None:
+                mirror = ABSENT
+            elif error.mirrored:
+                mirror = SAME
+            else:
+                mirror = SOUND if self._mirrored_is_sound(path) else OTHER
+            self.store.damage[path] = Damage(path, kind_name(inner), error.reason, mirror, entry, derived=is_derived(inner))
+            if mine is not None:  # whatever has this inode in the source now is another file
+                self.store.objects[path] = mine._replace(ctime_ns=0, inode=0, nlink=1)
+            if mirror != AS_IS:
+                return None
+        got = self.copier.file(path, mine, patient=False)
+        return got and got._replace(ctime_ns=0)  # so that every run judges it again
+
+    def _mirrored_is_sound(self, path: bytes) -> bool:
+        """Check the mirror's own file."""
+        check = check_of(path[len(self.store.prefix) :], self.algorithm, self._recorded_in_mirror)
+        if check is None:
+            return False
+        parent, name = split(path)
+        with suppress(OSError), directory(self.copier.top, parent) as held:
+            file = os.open(name, READ, dir_fd=held)
+            try:
+                return not problem_of_file(file, check())
+            finally:
+                os.close(file)
+        return False
+
+    def _recorded(self, inner: bytes) -> bytes | None:
+        """Return the hash of a pack in the mirror, or the hash recorded in its index in the source; None if neither exists."""
+        path = self.store.prefix + inner
+        if path.endswith(b".idx"):
+            return recorded_hash(self.copier.source, path, DIGESTS[self.algorithm])
+        if path in self.store.damage and not self.store.damage[path].mends:
+            return None
+        return self._recorded_in_mirror(inner) if path in self.store.objects else None
+
+    def _recorded_in_mirror(self, inner: bytes) -> bytes | None:
+        return recorded_hash(self.copier.top, self.store.prefix + inner, DIGESTS[self.algorithm])
+
+
+def recorded_hash(top: int, path: bytes, size: int) -> bytes | None:
+    """Return the hash at the end of a pack, or the pack hash recorded in an index; None if it cannot be read.
+
+    :param top: open directory that the path is relative to.
+    :param size: of a hash.
+    """
+    before = size if path.endswith(b".pack") else 2 * size
+    parent, name = split(path)
+    try:
+        with directory(top, parent) as held:
+            file = os.open(name, READ, dir_fd=held)
+    except OSError:
+        return None
+    try:
+        end = os.fstat(file).st_size
+        data = os.pread(file, size, end - before) if end >= before else b""
+        return data if len(data) == size else None
+    except OSError:
+        return None
+    finally:
+        os.close(file)

@@ -1,0 +1,452 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What of a damaged git directory can be proven, so that its mirror gets that and keeps the rest as it has it.
+
+A reference whose history is whole in the mirror's objects gets its new value. Any other keeps the value that the mirror has, if that is
+whole, or is left out. Reflogs lose their broken lines; a broken index stays as the mirror has it. In the end git proves the result like
+that of any other repository.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Optional, Protocol
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry, UnreadableError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.history_walk import Walker
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import check_of, index_problem, problem_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import A_KIND, ABSENT, SOUND, STAYS, Damage
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.staging import Data, in_full, small
+from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import BorrowedError
+
+Staged = dict[bytes, tuple[Entry, Optional[Data]]]  # noqa: UP045 - pylint knows no other way
+
+LIMIT = 64 << 20
+_HEX = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_REFERENCE = re.compile(rb"\s*ref:\s*[^\0\s]+\s*|([0-9a-f]{40}|[0-9a-f]{64})(\s[^\0]*)?")
+_PACKED = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) (refs/[^\0\s]+|[^\0\s]+)")
+_PEELED = re.compile(rb"\^([0-9a-f]{40}|[0-9a-f]{64})")
+_LOGGED = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) ([0-9a-f]{40}|[0-9a-f]{64}) [^\0\n]*> -?\d+ [+-]\d+(\t[^\0]*)?")
+_NAMES = re.compile(rb"(([0-9a-f]{40}|[0-9a-f]{64})\n)*")
+_WORKTREE = re.compile(rb"worktrees/[^/]+/")
+WORKTREE_FILES = (b"HEAD", b"commondir", b"gitdir")
+NOT_A_NAME = "it does not contain an object ID"
+NOT_WHOLE = "part of its history is missing or damaged"
+LINES = "some of its lines are invalid"
+DROPPED = "the mirror has the other lines"
+
+
+class Store(Protocol):
+    """The mirror of one git directory, as far as this goes."""
+
+    prefix: bytes
+    copier: Copier
+    have: dict[bytes, Entry]
+    staged: Staged
+    objects: dict[bytes, Entry]
+    listed: dict[bytes, Entry]
+    damage: dict[bytes, Damage]
+    stay: set[bytes]
+    missing: set[str]
+    unproven: str
+    unreadable: dict[bytes, UnreadableError]
+    may_lose: bool
+
+    @property
+    def algorithm(self) -> str:
+        """The hash that names objects."""
+
+    def prove(self, *, derived: bool, full: bool = False, everything: bool = False) -> str:
+        """Let git walk from everything that was staged to every object it needs."""
+
+    def config_problem(self) -> str:
+        """Return what is wrong with the configuration that was staged; nothing if git can read it."""
+
+    def over_objects(self) -> Any:
+        """Make a git directory that sees all objects of the mirror."""
+
+
+def role_of(inner: bytes) -> str:
+    """Classify a file of a git directory: ``ref``, ``HEAD``, ``log``, ``index``, ``packed-refs``, ``shallow`` or an empty string."""
+    own = _WORKTREE.sub(b"", inner, count=1)
+    if own.startswith(b"refs/"):
+        return "ref"
+    if own == b"logs/HEAD" or own.startswith(b"logs/refs/"):  # git itself overlooks any others
+        return "log"
+    return own.decode() if own in {b"HEAD", b"index", b"packed-refs", b"shallow"} else ""
+
+
+def screen(store: Store) -> None:
+    """Take damaged files that git derives from objects, and broken lines of reflogs, out of what was staged; git itself overlooks them."""
+    for path, (entry, contents) in list(store.staged.items()):
+        data = small(contents, LIMIT)
+        if data is None or entry.kind != "f" or store.have.get(path) == entry:
+            continue
+        inner = path[len(store.prefix) :]
+        if check := check_of(inner, store.algorithm):
+            if reason := problem_of(data, check()):
+                del store.staged[path]
+                store.stay.add(path)
+                store.damage[path] = Damage(path, shown(inner), reason, STAYS if path in store.have else ABSENT, entry, derived=True)
+        elif role_of(inner) == "log":
+            good = b"".join(_log_lines(data, complete=bool(entry.ctime_ns)))
+            if good != data:
+                store.staged[path] = (entry._replace(ctime_ns=0, size=len(good)), good)
+                store.damage[path] = Damage(path, f"reflog {shown(inner)}", LINES, DROPPED, entry, by_path=True)
+
+
+def _log_lines(data: bytes, *, complete: bool, accepted: Callable[[bytes], bool] = lambda _name: True) -> Iterator[bytes]:
+    """Yield the valid lines of a reflog.
+
+    :param complete: the last line must have its end; otherwise it is being written.
+    """
+    *lines, rest = data.split(b"\n")
+    for line in lines:
+        if (found := _LOGGED.fullmatch(line)) and accepted(found[1]) and accepted(found[2]):
+            yield line + b"\n"
+    if not complete and b"\0" not in rest:  # zeros are what a power cut leaves, not what git is about to write
+        yield rest
+
+
+def broken_files(store: Store) -> dict[bytes, str]:
+    """Return which staged references, lists of them and indexes are not what they should be, and why."""
+    found = _lost_files(store)
+    if store.unproven or store.prefix + b"reftable" in store.staged:
+        config = store.prefix + b"config"
+        return {config: found[config]} if config in found else {}
+    head = store.have.get(store.prefix + b"HEAD")
+    proven = head is not None and head.ctime_ns != 0
+    for path, (entry, contents) in store.staged.items():
+        data = small(contents, LIMIT)
+        if data is None or entry.kind != "f" or (proven and store.have.get(path) == entry):
+            continue
+        role = role_of(path[len(store.prefix) :])
+        if role in {"ref", "HEAD"} and not _REFERENCE.fullmatch(data):
+            found[path] = NOT_A_NAME if data else "it is empty"
+        elif role == "index" and (reason := index_problem(data, store.algorithm)):
+            found[path] = reason
+        elif role == "packed-refs" and not data and (before := store.have.get(path)) is not None and before.size:
+            found[path] = "it is empty"
+        elif (role == "packed-refs" and Packed(data).broken) or (role == "shallow" and not _NAMES.fullmatch(data)):
+            found[path] = LINES
+    return found | _lost_by_worktrees(store)
+
+
+def _lost_files(store: Store) -> dict[bytes, str]:
+    """Return the files that git needs, and the mirror has, in whose place the source has nothing, or something git does not read."""
+    found: dict[bytes, str] = {}
+    for name in (b"config", b"HEAD", b"index", b"packed-refs", b"shallow"):
+        path = store.prefix + name
+        entry, data = store.staged.get(path, (None, None))
+        mirrored = store.have.get(path)
+        if entry is not None and entry.kind not in {"f", "l"}:
+            found[path] = f"it is {A_KIND[entry.kind]}"
+        elif name == b"HEAD" and entry is not None and entry.kind == "l" and not entry.link.startswith(b"refs/"):
+            found[path] = "it is a link that names no reference"
+        elif name == b"config" and mirrored is not None and mirrored.kind == "f" and mirrored != entry:
+            if entry is None and path not in store.unreadable and not store.may_lose:
+                found[path] = "it is missing"
+            elif entry is not None and entry.kind == "f" and not data and mirrored.size:
+                found[path] = "it is empty"
+        elif (
+            name == b"packed-refs" and data is None and path not in store.unreadable and not store.may_lose and _has_lost_refs(store, path)
+        ):
+            found[path] = "it is missing" if entry is None else f"it is {A_KIND[entry.kind]}"
+        if name == b"config" and path not in found and entry is not None and entry != mirrored and store.config_problem():
+            found[path] = store.config_problem()
+    return found
+
+
+def _has_lost_refs(store: Store, path: bytes) -> bool:
+    """Tell whether the mirror's list of packed references, of which the source has none, has some that are no files now."""
+    entry = store.have.get(path)
+    if entry is None or entry.kind != "f" or entry.size > LIMIT or store.prefix + b"reftable" in store.staged:
+        return False
+    mirrored = Packed(source_files.read_regular(store.copier.top, path, LIMIT) or b"")
+    return any(store.prefix + name not in store.staged for name in mirrored.refs)
+
+
+def _lost_by_worktrees(store: Store) -> dict[bytes, str]:
+    """Return the files without which a linked worktree is none, if the mirror has them and the source, which has the worktree, has not."""
+    found: dict[bytes, str] = {}
+    for directory, (entry, _contents) in store.staged.items():
+        if entry.kind == "d" and _WORKTREE.fullmatch(directory[len(store.prefix) :] + b"/"):
+            for path in (directory + b"/" + name for name in WORKTREE_FILES):
+                there = store.staged[path][0].kind if path in store.staged else ""
+                if path in store.have and store.have[path].kind == "f" and there not in {"f", "l"}:
+                    found[path] = f"it is {A_KIND[there]}" if there else "it is missing"
+    return found
+
+
+def first_problem(broken: dict[bytes, str]) -> str:
+    """Return the descriptions of broken files."""
+    return next((f"{shown(path)}: {reason}" for path, reason in broken.items()), "")
+
+
+class Packed:
+    """A ``packed-refs`` file.
+
+    :param broken: some lines are not such.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.refs: dict[bytes, tuple[bytes, bytes]] = {}
+        self.broken = bool(data) and not data.endswith(b"\n")
+        last = b""
+        for line in data.split(b"\n")[:-1]:
+            if found := _PACKED.fullmatch(line):
+                last = found[2]
+                self.refs[last] = (found[1], b"")
+            elif (peeled := _PEELED.fullmatch(line)) and last:
+                self.refs[last] = (self.refs[last][0], peeled[1])
+            elif not line.startswith(b"#"):
+                self.broken = True
+                last = b""
+
+    def data(self) -> bytes:
+        """Return the file's contents."""
+        lines = [b"# pack-refs with: sorted \n"]
+        for name, (value, peeled) in sorted(self.refs.items()):
+            lines.append(value + b" " + name + b"\n")
+            if peeled:
+                lines.append(b"^" + peeled + b"\n")
+        return b"".join(lines)
+
+
+class Salvage:
+    """Finds what can be published of a git directory whose proof failed."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.missing = set(store.missing)
+        self.packed_path = store.prefix + b"packed-refs"
+        self.mirrored_packed = Packed(self._mirrored(self.packed_path) or b"").refs
+
+    def run(self) -> bool:
+        """Reduce what was staged to what can be proven; return False if that is nothing."""
+        store = self.store
+        if store.prefix + b"HEAD" not in store.have:
+            return False
+        before = (dict(store.staged), set(store.stay), dict(store.damage))
+        try:
+            if self._reduce():
+                return True
+        except (OSError, BorrowedError):
+            pass
+        store.staged, store.stay, store.damage = before
+        return False
+
+    def _reduce(self) -> bool:
+        store = self.store
+        self._leave_derived()
+        broken = broken_files(store)
+        if not broken:
+            problem = store.prove(derived=False, everything=True)
+            if not problem:
+                self._name_missing()
+                return True
+        for path, reason in broken.items():
+            if path == self.packed_path and store.staged.get(path, (None, None))[1] is not None:
+                self._mend_packed(reason)
+            else:
+                self._keep_mirrors(path, reason)
+        if broken and not store.prove(derived=False, everything=True):
+            self._name_missing()
+            return True
+        self._drop_what_is_not_whole()
+        if not store.prove(derived=False, everything=True):
+            return True
+        return self._without_indexes()
+
+    def _leave_derived(self) -> None:
+        """Leave what git derives from objects as the mirror has it: no object of the mirror goes now."""
+        for path in [*self.store.staged, *self.store.have]:
+            inner = path[len(self.store.prefix) :]
+            if check_of(inner, "sha1") is not None or inner.endswith((b"-chain", b"objects/info/packs")):
+                self.store.staged.pop(path, None)
+                if path in self.store.have and path not in self.store.objects:
+                    self.store.stay.add(path)
+
+    def _name_missing(self) -> None:
+        """Name the objects that the source lacks and the mirror has."""
+        damaged = {each.what for each in self.store.damage.values()}
+        for name in sorted(self.missing):
+            what = f"object {name}"
+            if what not in damaged and name.strip("0"):  # that is said of a reference without a value
+                place = f"objects/{name[:2]}/{name[2:]}".encode()
+                self.store.damage[name.encode()] = Damage(self.store.prefix + place, what, "it is missing", SOUND)
+
+    def _mirrored(self, path: bytes) -> bytes | None:
+        """Return what the mirror has in a file."""
+        entry = self.store.have.get(path)
+        if entry is None or entry.kind != "f" or entry.size > LIMIT:
+            return None
+        return source_files.read_regular(self.store.copier.top, path, LIMIT)
+
+    def _keep_mirrors(self, path: bytes, reason: str, accepts: Callable[[bytes], bool] = lambda _data: True) -> None:
+        """Stage what the mirror has in a file's place, or nothing."""
+        store = self.store
+        inner = path[len(store.prefix) :]
+        role = role_of(inner)
+        entry = store.staged.pop(path, (None, None))[0]
+        mirrored = self._mirrored(path)
+        was_directory = path in store.have and store.have[path].kind == "d"
+        if was_directory:  # of references
+            store.stay |= {each for each in store.have if each.startswith(path + b"/") and each not in store.staged}
+        else:
+            for each in [each for each in store.staged if each.startswith(path + b"/")]:
+                del store.staged[each]
+        if (
+            mirrored is not None
+            and path in store.have
+            and (role not in {"ref", "HEAD"} or _REFERENCE.fullmatch(mirrored))
+            and accepts(mirrored)
+        ):
+            store.staged[path] = (store.have[path], mirrored)
+            kept = STAYS
+        elif role == "ref" and (value := self.mirrored_packed.get(inner)) and accepts(value[0]):
+            self._pack(inner, value)
+            kept = STAYS
+        else:
+            kept = ABSENT
+            if path in store.have:
+                store.stay.add(path)
+                kept = STAYS
+        what = {"ref": "reference", "HEAD": "reference"}.get(role, "file")
+        by_path = (
+            (was_directory or mirrored is not None) and kept == STAYS and reason != NOT_WHOLE
+        )  # of a history, the mirror's may be the older one
+        store.damage[path] = Damage(path, f"{what} {shown(inner)}", reason, kept, entry, by_path=by_path)
+        if role == "index":
+            store.stay |= {each for each in store.have if each.startswith(store.prefix + b"sharedindex.") and each not in store.staged}
+
+    # Packed references
+
+    def _packed(self) -> Packed:
+        return Packed(in_full(self.store.staged.get(self.packed_path, (None, b""))[1], LIMIT))
+
+    def _pack(self, name: bytes, value: tuple[bytes, bytes]) -> None:
+        packed = self._packed()
+        packed.refs[name] = value
+        self._stage_packed(packed)
+
+    def _stage_packed(self, packed: Packed) -> None:
+        """Stage a ``packed-refs`` file that repoman wrote."""
+        store = self.store
+        like = store.staged.get(self.packed_path) or store.staged.get(store.prefix + b"HEAD") or (store.have[store.prefix + b"HEAD"], None)
+        data = packed.data()
+        mode = stat.S_IFREG | 0o644
+        entry = like[0]._replace(path=self.packed_path, mode=mode, size=len(data), ctime_ns=0, inode=0, nlink=1, link=b"")
+        store.staged[self.packed_path] = (entry, data)
+
+    def _mend_packed(self, reason: str) -> None:
+        """Take the good lines of a damaged list, and for references that are nowhere now what the mirror has."""
+        store = self.store
+        entry = store.staged[self.packed_path][0]
+        packed = self._packed()
+        for name, value in self.mirrored_packed.items():
+            if name not in packed.refs and store.prefix + name not in store.staged:
+                packed.refs[name] = value
+        self._stage_packed(packed)
+        store.damage[self.packed_path] = Damage(
+            self.packed_path, "file packed-refs", reason, STAYS, entry, by_path=self.packed_path in store.have
+        )
+
+    # What is not whole
+
+    def _drop_what_is_not_whole(self) -> None:
+        """Look at every reference and reflog line."""
+        store = self.store
+        shallow = in_full(store.staged.get(store.prefix + b"shallow", (None, b""))[1], LIMIT).split()
+        with store.over_objects() as (environment, how):
+            walker = Walker(environment, how, shallow)
+            try:
+                self._drop_references(walker)
+                self._drop_log_lines(walker)
+            finally:
+                walker.close()
+        absent = [each.what.removeprefix("object ") for each in store.damage.values() if each.is_object and each.mirror == ABSENT]
+        self._drop_indexes([*(each.decode() for each in walker.lost), *absent])
+        damaged = {each.what for each in store.damage.values()}
+        for name in walker.lost:
+            what = f"object {name.decode()}"
+            if what not in damaged:
+                place = store.prefix + b"objects/" + name[:2] + b"/" + name[2:]
+                store.damage.setdefault(name, Damage(place, what, "it is missing", ABSENT))
+
+    def _drop_indexes(self, lost: Iterable[str]) -> None:
+        """Let the index of a work tree stay as the mirror has it if it names a lost object: git proves only that of the main one."""
+        store = self.store
+        names = [bytes.fromhex(each) for each in lost if _HEX.fullmatch(each)]
+        for path in [each for each in store.staged if role_of(each[len(store.prefix) :]) == "index"]:
+            data = small(store.staged[path][1], LIMIT)
+            if data is not None and any(name in data for name in names):
+                self._keep_mirrors(path, NOT_WHOLE)
+
+    def _drop_references(self, walker: Walker) -> None:
+        store = self.store
+
+        def accepts(data: bytes) -> bool:
+            value = data.split(maxsplit=1)[0] if data.split() else b""
+            return value.startswith(b"ref:") or walker.is_whole(value)
+
+        for path in [each for each in store.staged if role_of(each[len(store.prefix) :]) in {"ref", "HEAD"}]:
+            entry, contents = store.staged[path]
+            data = small(contents, LIMIT)
+            if data is not None and entry.kind == "f" and not accepts(data):
+                self._keep_mirrors(path, NOT_WHOLE, accepts)
+        packed, changed = self._packed(), False
+        for name, (value, _peeled) in list(packed.refs.items()):
+            if store.prefix + name in store.staged or walker.is_whole(value):
+                continue
+            changed = True
+            del packed.refs[name]
+            loose = self._mirrored(store.prefix + name)
+            old = self.mirrored_packed.get(name)
+            kept = STAYS
+            if loose is not None and _REFERENCE.fullmatch(loose) and accepts(loose):
+                store.staged[store.prefix + name] = (store.have[store.prefix + name], loose)
+            elif loose is None and old is not None and walker.is_whole(old[0]):
+                packed.refs[name] = old
+            else:
+                kept = ABSENT
+            store.damage[store.prefix + name] = Damage(self.packed_path, f"reference {shown(name)}", NOT_WHOLE, kept)
+        if changed:
+            self._stage_packed(packed)
+
+    def _drop_log_lines(self, walker: Walker) -> None:
+        store = self.store
+
+        def accepted(name: bytes) -> bool:
+            return not name.strip(b"0") or walker.is_whole(name)
+
+        for path, (entry, contents) in list(store.staged.items()):
+            data = small(contents, LIMIT)
+            if data is None or entry.kind != "f" or role_of(path[len(store.prefix) :]) != "log":
+                continue
+            good = b"".join(_log_lines(data, complete=True, accepted=accepted))
+            if good != data:
+                store.staged[path] = (entry._replace(ctime_ns=0, size=len(good)), good)
+                what = f"reflog {shown(path[len(store.prefix) :])}"
+                store.damage.setdefault(path, Damage(path, what, LINES, DROPPED, entry))
+
+    def _without_indexes(self) -> bool:
+        """Let indexes stay as the mirror has them, or do without; return whether the rest is proven then."""
+        store = self.store
+        indexes = [each for each in store.staged if role_of(each[len(store.prefix) :]) == "index"]
+        for path in indexes:
+            self._keep_mirrors(path, NOT_WHOLE)
+            if not store.prove(derived=False, everything=True):
+                return True
+            if path in store.staged:
+                del store.staged[path]
+                store.stay.add(path)
+                if not store.prove(derived=False, everything=True):
+                    return True
+        return False

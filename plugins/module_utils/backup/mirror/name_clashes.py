@@ -1,0 +1,55 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Names of a unit that the target takes for one another, because it does not tell upper from lower case."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Manifest, Unit, Writer, pack, shortened, unpack
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import MirrorError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.target_traits import Traits
+
+
+def without_clashes(unit: Unit, now: Manifest, traits: Traits, path: str) -> tuple[Manifest, list[MirrorError]]:
+    """Return a manifest without what would take the place of something else in the mirror, and an error for each such name.
+
+    :param path: file for the manifest, if names clash.
+    """
+    left_out: dict[bytes, bytes] = {}
+    if traits.case:
+        return now, []
+    for directory, block in now.blocks():
+        first: dict[str, bytes] = {}
+        for entry in unpack(directory, block):
+            if entry.path != directory or not directory:
+                other = first.setdefault(_folded(entry.name), entry.path)
+                if other != entry.path:
+                    left_out[entry.path] = other
+    if not left_out:
+        return now, []
+    gone: set[bytes] = set()
+    with Writer(path) as writer:
+        for directory, block in now.blocks():
+            if directory in left_out or directory.rpartition(b"/")[0] in gone:
+                gone.add(directory)
+                continue
+            writer.add(pack(directory, [entry.record() for entry in unpack(directory, block) if entry.path not in left_out]))
+        manifest = writer.finish()
+    source = os.fsencode(unit.source)
+    return manifest, [clash(os.path.join(source, each), os.path.basename(other)) for each, other in sorted(left_out.items())]
+
+
+def clash(path: bytes, other: bytes) -> MirrorError:
+    """Return the error for a name that the target takes for another in the same directory."""
+    return MirrorError(
+        f"{shortened(path)!r} clashes with {shortened(other)!r} on the target, which is not case-sensitive.",
+        "rename one of them",
+    )
+
+
+def _folded(name: bytes) -> str:
+    return unicodedata.normalize("NFC", name.decode("utf-8", "surrogateescape").casefold())

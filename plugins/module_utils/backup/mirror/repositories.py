@@ -1,0 +1,51 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Find the git and Mercurial repositories of a scanned tree, and tell what a path in one is to it."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry, Manifest, unpack
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import kind_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import passing
+
+
+def find_stores(manifest: Manifest) -> dict[bytes, str]:
+    """Return the git directories and ``.hg`` directories of a tree, with ``git`` or ``hg``."""
+    found = {}
+    for directory, block in manifest.blocks():
+        if b"objects" in block and b"HEAD" in block and b"refs" in block:
+            kinds = {entry.name: entry.kind for entry in unpack(directory, block) if entry.path != directory or not directory}
+            if kinds.get(b"objects") == "d" == kinds.get(b"refs") and kinds.get(b"HEAD") in {"f", "l"}:
+                found[directory] = "git"
+        if (directory == b".hg" or directory.endswith(b"/.hg")) and b"store" in block and b"requires" in block:
+            kinds = {entry.name: entry.kind for entry in unpack(directory, block)}
+            if kinds.get(b"store") == "d" and kinds.get(b"requires") == "f":
+                found[directory] = "hg"
+    return found
+
+
+def innermost(tops: Container[bytes], directory: bytes) -> bytes | None:
+    """Return which of some directories, the innermost, a directory is or lies in."""
+    while True:
+        if directory in tops:
+            return directory
+        if not directory:
+            return None
+        directory = directory.rpartition(b"/")[0]
+
+
+def kind_in(stores: Mapping[bytes, str], store: bytes, path: bytes) -> str:
+    """Tell what a path in a repository is to it."""
+    inner = path[len(store) + 1 :] if store else path
+    if stores[store] == "hg":
+        return "passing" if passing(inner) else "hg"
+    return kind_of(inner)
+
+
+def owns(stores: Mapping[bytes, str], store: bytes, entry: Entry) -> bool:
+    """Return whether an entry is copied by its repository's code instead of the plain copier."""
+    return bool(entry.path) and entry.path != store and kind_in(stores, store, entry.path) not in {"plain", "passing"}

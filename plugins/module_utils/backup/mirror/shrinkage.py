@@ -1,0 +1,98 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Count what a person would miss: work tree files and the names of references, not how git and hg store them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Manifest, differences, unpack
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores, innermost, kind_in
+from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
+
+if TYPE_CHECKING:
+    from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Changes
+
+PACKED_REFS = b"packed-refs"
+REFS = b"refs/"
+SAVED = re.compile(rb"\.repoman\.before-\d{8}T\d{6}Z(-\d+)?(/|\Z)")
+"""Directories in which a restore of a mount point saves what it replaces."""
+REF_BYTES = 48
+"""Minimum length of a line in ``packed-refs``."""
+
+
+def may_exceed(changes: Changes, least: int) -> bool:
+    """Return whether the number of lost files can exceed a limit; if not, counting is skipped."""
+    if changes.removed > least:
+        return True
+    for _directory, pairs in differences(changes.before, changes.now):
+        for old, new in pairs:
+            if old is not None and old.name == PACKED_REFS and old.size - (new.size if new is not None else 0) > least * REF_BYTES:
+                return True
+    return False
+
+
+def count_missed(changes: Changes, mirror: str) -> tuple[int, int]:
+    """Return how many files and names of references would go, and how many the mirror has.
+
+    :param mirror: directory of the unit's mirror.
+    """
+    stores = {**find_stores(changes.now), **find_stores(changes.before)}
+    held = _names(changes.before, stores, mirror)
+    return len(held - _names(changes.now, stores, changes.unit.source)), len(held)
+
+
+def _names(manifest: Manifest, stores: Mapping[bytes, str], directory: str) -> set[int]:
+    """Return hashes of the paths of work tree files and of the full names of references, each with its repository.
+
+    Hashes keep a repository with millions of references from needing its names in memory twice.
+    """
+    found: set[int] = set()
+    packed = []
+    for parent, block in manifest.blocks():
+        store = innermost(stores, parent)
+        prefix = store + b"/" if store else b""
+        if SAVED.match(parent):
+            continue  # what a restore of a mount point saved may be removed without a word
+        for entry in unpack(parent, block):
+            if entry.kind == "d":
+                continue
+            if store is None:
+                found.add(hash(entry.path))
+            elif stores[store] == "git":
+                inner = entry.path[len(prefix) :]
+                if inner == PACKED_REFS:
+                    packed.append(entry.path)
+                elif inner.startswith(REFS) and not inner.endswith(b".lock"):
+                    found.add(hash((store, inner)))
+                elif kind_in(stores, store, entry.path) == "plain":
+                    found.add(hash(entry.path))
+    if packed:
+        top_fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for path in packed:
+                found |= _packed_names(top_fd, path)
+        finally:
+            os.close(top_fd)
+    return found
+
+
+def _packed_names(top_fd: int, path: bytes) -> set[int]:
+    """Return hashes of the names in a list of packed references; none if it cannot be read."""
+    store = path[: -len(PACKED_REFS)].rstrip(b"/")
+    try:
+        fd = source_files.open_regular(top_fd, path)
+    except OSError:
+        return set()
+    if fd is None:
+        return set()
+    try:
+        names = (line.partition(b" ")[2] for line in source_files.lines(fd) if line[:1] not in (b"#", b"^"))
+        return {hash((store, name)) for name in names if name.startswith(REFS)}
+    finally:
+        os.close(fd)

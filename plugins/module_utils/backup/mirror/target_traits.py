@@ -1,0 +1,177 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Capabilities of a target's file system, probed once per mount. Attributes that it cannot store are not differences.
+
+Only a comparison with the mirror itself needs this. Everything is still written as the source has it, and noted if that fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
+
+FILE = "traits.json"
+MAX_BYTES = 64 << 10
+MOUNTINFO = "/proc/self/mountinfo"
+
+STEPS_NS = (100, 1000, 10**6, 10**7, 10**9, 2 * 10**9)
+"""The steps in which file systems keep times: NTFS and SMB, NFS servers, exFAT, older ext4 and HFS+, FAT."""
+EXACT = frozenset({"ext4", "xfs", "btrfs", "tmpfs", "zfs", "f2fs", "bcachefs", "overlay"})
+"""File systems that store nanoseconds. Others may return an exact time only while the inode is cached."""
+_PROBED_NS = 1_234_567_891_123_456_789
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a file system can keep.
+
+    :param mount: the line of the mount table it was tried out under.
+    :param exact: times are kept to the nanosecond.
+    :param modes: permissions are kept, and not forced by the mount's options.
+    :param owners: root can give files away.
+    :param symlinks: there are symbolic links.
+    :param links: there are hard links.
+    :param specials: there are pipes, and so sockets and devices.
+    :param case: names that differ in upper and lower case alone are different.
+    """
+
+    mount: str = ""
+    exact: bool = True
+    modes: bool = True
+    owners: bool = True
+    symlinks: bool = True
+    links: bool = True
+    specials: bool = True
+    case: bool = True
+
+    def can_have(self, entry: Entry) -> bool:
+        """Tell whether the target can have an entry of this kind."""
+        return not ((entry.kind == "l" and not self.symlinks) or (entry.kind in "psbc" and not self.specials))
+
+
+def tick(traits: Traits, times: Iterable[int]) -> int:
+    """Return the step, in nanoseconds, in which a mirror keeps times.
+
+    :param times: the times of all that is in the mirror. Only if all of them are whole steps is it a step.
+    """
+    if traits.exact:
+        return 1
+    steps = list(STEPS_NS)
+    for each in times:
+        while steps and each % steps[-1]:
+            steps.pop()
+        if not steps:
+            return 1
+    return steps[-1]
+
+
+def same_time(mirrored: int, source: int, step: int) -> bool:
+    """Tell whether a mirror's time is the source's, as far as the target can keep it."""
+    return mirrored == source or (step > 1 and abs(mirrored - source) < step)
+
+
+def load(work: str) -> Traits:
+    """Return what was found out about the target; that it can keep everything if nothing was.
+
+    :param work: repoman's directory for files that are not whole yet.
+    """
+    try:
+        found = Traits(**read_json(Path(_file(work)), MAX_BYTES))
+    except (OSError, ValueError, TypeError):
+        return Traits()
+    return found if found.mount == _mount(work) else Traits()
+
+
+def find_out(work: str, temporaries: str) -> None:
+    """Try out what the target can keep, unless that is known; what cannot be tried counts as kept.
+
+    :param work: repoman's directory for unfinished files; the result is stored next to it.
+    :param temporaries: this run's own directory on the target.
+    """
+    mount = _mount(work)
+    with suppress(OSError):
+        if load(work).mount == mount != "":
+            return
+        found = _probe(temporaries, mount)
+        draft = os.path.join(temporaries, f"{FILE}.{os.getpid()}.new")
+        with open(draft, "w", encoding="utf-8") as file:
+            json.dump(asdict(found), file)
+        os.replace(draft, _file(work))
+
+
+def _file(work: str) -> str:
+    return os.path.join(os.path.dirname(work), FILE)
+
+
+def _mount(path: str) -> str:
+    """Return the mount table's line for the file system of a directory; empty if it cannot be determined."""
+    with suppress(OSError), open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
+        device = os.stat(path).st_dev
+        wanted = f"{os.major(device)}:{os.minor(device)}"
+        return next((line.strip() for line in file if line.split(" ", 3)[2] == wanted), "")
+    return ""
+
+
+def _probe(temporaries: str, mount: str) -> Traits:
+    base = os.path.join(temporaries, f"probe.{os.getpid()}")
+    os.mkdir(base, 0o700)
+    try:
+        path = os.path.join(base, "file")
+        with open(path, "xb"):
+            pass
+
+        def keeps_modes() -> bool:
+            for mode in (0o640, 0o705):
+                os.chmod(path, mode)
+                if stat.S_IMODE(os.stat(path).st_mode) != mode:
+                    return False
+            return True
+
+        def keeps_owners() -> bool:
+            os.chown(path, 1, 1)
+            found = os.stat(path)
+            return (found.st_uid, found.st_gid) == (1, 1)
+
+        def keeps_times() -> bool:
+            os.utime(path, ns=(_PROBED_NS, _PROBED_NS))
+            return os.stat(path).st_mtime_ns == _PROBED_NS
+
+        def keeps_links() -> bool:
+            """Over FUSE, as of sshfs, a link can often be made and is seen as a file of its own."""
+            os.link(path, os.path.join(base, "link"))
+            one, other = os.stat(path), os.stat(os.path.join(base, "link"))
+            return one.st_ino == other.st_ino and min(one.st_nlink, other.st_nlink) > 1
+
+        kind = mount.partition(" - ")[2].partition(" ")[0]
+        return Traits(
+            mount,
+            exact=_works(keeps_times) and (not kind or kind in EXACT),
+            modes=_works(keeps_modes),
+            owners=os.geteuid() != 0 or _works(keeps_owners),
+            symlinks=_works(lambda: os.symlink("file", os.path.join(base, "symlink"))),
+            links=_works(keeps_links),
+            case=not os.path.lexists(os.path.join(base, "FILE")),
+            specials=_works(lambda: os.mkfifo(os.path.join(base, "pipe"))),
+        )
+    finally:
+        for each in os.listdir(base):
+            os.unlink(os.path.join(base, each))
+        os.rmdir(base)
+
+
+def _works(attempt: Callable[[], bool | None]) -> bool:
+    """Tell whether something can be done, and is kept."""
+    try:
+        return attempt() is not False
+    except OSError:
+        return False

@@ -1,0 +1,296 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Compare a unit's source with its mirror, entry by entry and with all contents, and change nothing.
+
+Both sides are read through held descriptors: no link is followed, no pipe is waited for, a file is read up to the size it had when it
+was opened, and holes are not read. The source may be written meanwhile, so a difference only counts if what differs in the source is
+still as the scan saw it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import TIMES, Entry, Manifest, aligned, entry_of, unpack
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.attributes import same_attributes
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.contents import SourceReadError, equal
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Check, safe_mode, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import DIGESTS, check_of, problem_of_file
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import innermost, kind_in, owns
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.target_traits import Traits, same_time, tick
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import identity
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import open_regular
+
+MAX_DIFFERENCES = 1000
+"""More are counted, not listed."""
+_PARENT = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_TYPES = {"f": "f", "d": "d", "l": "L", "b": "D", "c": "D", "p": "S", "s": "S"}
+_ALTERNATES = (b"alternates", b"http-alternates")
+
+
+@dataclass(frozen=True)
+class Keeps:
+    """Attributes of an entry that the target can store; the rest is not compared.
+
+    :param owners: user and group.
+    :param traits: what was found out about its file system.
+    :param xattrs: extended attributes, if they are mirrored.
+    :param acls: access lists, if they are mirrored.
+    """
+
+    owners: bool = True
+    traits: Traits = field(default_factory=Traits)
+    xattrs: bool = False
+    acls: bool = False
+
+
+@dataclass
+class Differences:
+    """What differs: lines as rsync itemizes them, up to a number, and how many more there are.
+
+    :param changed: how many paths changed in the source while they were compared.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    more: int = 0
+    changed: int = 0
+
+    def add(self, line: str) -> None:
+        """Add a line, or count it."""
+        if len(self.lines) < MAX_DIFFERENCES:
+            self.lines.append(line)
+        else:
+            self.more += 1
+
+
+class TreeComparison:
+    """A comparison of two trees.
+
+    :param source: open directory of the unit.
+    :param mirror: open directory of its mirror.
+    :param stores: the unit's repositories, with their kinds.
+    :param is_transient: tells which paths are never mirrored.
+    :param unread: directories whose inside is not compared.
+    :param expected: returns whether a path that only the mirror has belongs there.
+    :param beat: is called with each path, and while a large file is read.
+    :param has_mounts: the unit may have several file systems.
+    """
+
+    def __init__(
+        self,
+        source: int,
+        mirror: int,
+        *,
+        stores: Mapping[bytes, str],
+        keeps: Keeps,
+        is_transient: Callable[[bytes], bool],
+        unread: Container[bytes],
+        expected: Callable[[bytes], bool],
+        beat: Callable[[bytes], None],
+        has_mounts: bool = False,
+    ) -> None:
+        self.source, self.mirror, self.stores, self.keeps = source, mirror, stores, keeps
+        self.is_transient, self.unread, self.expected, self.beat = is_transient, unread, expected, beat
+        self.has_mounts = has_mounts
+        self.found = Differences()
+        self._tick = 1
+        self._links: tuple[dict[bytes, bytes], dict[bytes, bytes]] = ({}, {})
+
+    def run(self, now: Manifest, held: Manifest) -> Differences:
+        """Compare everything.
+
+        :param now: what the source has.
+        :param held: what the mirror has.
+        """
+        self._tick = tick(self.keeps.traits, (entry.mtime_ns for entry in held.entries() if entry.kind != "l"))
+        self._links = self._leaders(now), self._leaders(held)
+        one_sided: set[bytes] = set()
+        for directory, (new, old) in aligned(now, held):
+            if innermost(self.unread, directory) is not None or innermost(one_sided, directory) is not None:
+                continue
+            news = {entry.path: entry for entry in unpack(directory, new or b"")}
+            olds = {entry.path: entry for entry in unpack(directory, old or b"")}
+            for path in sorted(news.keys() | olds.keys()):
+                self.beat(path)
+                entry, mirrored = news.get(path), olds.get(path)
+                kinds = {each.kind if each is not None else "" for each in (entry, mirrored)}
+                if "d" in kinds and len(kinds) > 1:
+                    one_sided.add(path)
+                if entry is None or mirrored is None:
+                    self._one_sided(entry, mirrored)
+                elif not self.is_transient(path):
+                    self._compare(entry, mirrored)
+        return self.found
+
+    def _one_sided(self, entry: Entry | None, mirrored: Entry | None) -> None:
+        if entry is not None:
+            kind = _TYPES.get(entry.kind, "S")
+            if not self.keeps.traits.can_have(entry) or self.is_transient(entry.path):
+                return
+            if self._is_derived(entry.path):
+                self._judge_derived(entry)
+                return
+            if self._is_unchanged(entry):
+                self.found.add(f"{'>' if kind == 'f' else 'c'}{kind}+++++++++ {shown(entry.path)}")
+        elif mirrored is not None and self.expected(mirrored.path) and not self._is_derived(mirrored.path):
+            if self._status(mirrored.path) is None:
+                self.found.add(f"*deleting   {shown(mirrored.path)}")
+            else:
+                self.found.changed += 1
+
+    def _compare(self, entry: Entry, mirrored: Entry) -> None:
+        store = innermost(self.stores, entry.parent) if entry.path else None
+        is_own = store is not None and owns(self.stores, store, entry)
+        if is_own and self._is_derived(entry.path):
+            self._judge_derived(entry)
+            return
+        if entry.kind != mirrored.kind:
+            if self._is_unchanged(entry):
+                self.found.add(f"c{_TYPES.get(entry.kind, 'S')}+++++++++ {shown(entry.path)}")
+            return
+        flags = self._flags(entry, mirrored, is_own=is_own or entry.path in self.stores)
+        try:
+            if entry.kind == "f" and entry.size == mirrored.size and not self._same_contents(entry.path):
+                flags["c"] = True
+            if (self.keeps.xattrs or self.keeps.acls) and entry.kind in "fdl":
+                flags |= self._attribute_flags(entry.path)
+        except OSError as error:
+            if self._is_unchanged(entry):
+                self.found.add(f"{shown(entry.path)} cannot be read: {error.strerror or error}")
+            return
+        if any(flags.values()) and self._is_unchanged(entry):
+            self.found.add(_itemized(entry, flags))
+
+    def _flags(self, entry: Entry, mirrored: Entry, *, is_own: bool) -> dict[str, bool]:
+        traits = self.keeps.traits
+        mode = safe_mode(entry.mode, entry[2:4], mirrored[2:4]) if entry.kind == "f" else entry.mode
+        is_directory = entry.kind == "d"
+        return {
+            "c": entry.link != mirrored.link or (entry.kind == "f" and entry.size != mirrored.size),
+            "s": not is_directory and entry.size != mirrored.size,
+            "t": not (is_directory and is_own) and not self._same_time(entry, mirrored),
+            "p": traits.modes and entry.kind != "l" and mode != mirrored.mode,
+            "o": self.keeps.owners and entry.uid != mirrored.uid,
+            "g": self.keeps.owners and entry.gid != mirrored.gid,
+            "h": traits.links and not is_own and self._links[0].get(entry.path) != self._links[1].get(entry.path),
+        }
+
+    def _same_time(self, entry: Entry, mirrored: Entry) -> bool:
+        return entry.mtime_ns in TIMES or same_time(mirrored.mtime_ns, entry.mtime_ns, self._tick)
+
+    def _is_derived(self, path: bytes) -> bool:
+        """Return whether git can rebuild a file from objects: a stale one is not mirrored."""
+        store = innermost(self.stores, path.rpartition(b"/")[0])
+        return (
+            store is not None
+            and self.stores[store] == "git"
+            and kind_in(self.stores, store, path) == "derived"
+            and path.rpartition(b"/")[2] not in _ALTERNATES
+        )
+
+    def _judge_derived(self, entry: Entry) -> None:
+        """Report such a file if it is damaged in the source; that it is another one in the mirror is no difference."""
+        store = innermost(self.stores, entry.parent)
+        inner = entry.path[len(store) + 1 if store else 0 :]
+        reasons = [self._derived_problem(entry.path, made()) for each in DIGESTS if (made := check_of(inner, each)) is not None]
+        if reasons and all(reasons) and self._is_unchanged(entry):
+            self.found.add(f"{shown(entry.path)} is damaged: {reasons[0]}")
+
+    def _derived_problem(self, path: bytes, check: Check) -> str:
+        try:
+            file = open_regular(self.source, path)
+        except OSError as error:
+            return f"it cannot be read: {error.strerror or error}"
+        if file is None:
+            return "it is not a file"
+        try:
+            _leave_access_time(file)
+            return problem_of_file(file, check)
+        finally:
+            os.close(file)
+
+    def _leaders(self, manifest: Manifest) -> dict[bytes, bytes]:
+        """Return for each file with several names the first of them; those in repositories do not count."""
+        first: dict[tuple[int, ...], bytes] = {}
+        found: dict[bytes, bytes] = {}
+        for entry in manifest.entries():
+            if entry.nlink > 1 and entry.kind == "f":
+                store = innermost(self.stores, entry.parent)
+                if store is None or not owns(self.stores, store, entry):
+                    leader = first.setdefault(identity(entry, self.has_mounts), entry.path)
+                    if leader != entry.path:
+                        found[leader] = found[entry.path] = leader
+        return found
+
+    def _status(self, path: bytes) -> os.stat_result | None:
+        """Return what the source has at a path now; None if there is nothing."""
+        parent, _slash, name = path.rpartition(b"/")
+        try:
+            held = open_below(self.source, parent, _PARENT)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            return os.stat(name or b".", dir_fd=held, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        finally:
+            os.close(held)
+
+    def _is_unchanged(self, entry: Entry) -> bool:
+        """Tell whether the source still has what the scan saw; if not, count that."""
+        try:
+            found = self._status(entry.path)
+        except OSError:
+            return True
+        if found is not None and entry_of(entry.path, found, entry.link) == entry:
+            return True
+        self.found.changed += 1
+        return False
+
+    def _same_contents(self, path: bytes) -> bool:
+        """Tell whether both sides have the same regular file.
+
+        :raises OSError: one of them cannot be read.
+        """
+        opened: list[int] = []
+        try:
+            for top in (self.source, self.mirror):
+                file = open_regular(top, path)
+                if file is None:
+                    return False
+                opened.append(file)
+                _leave_access_time(file)
+            return equal(opened[0], opened[1], os.fstat(opened[0]).st_size, progress=lambda: self.beat(path))
+        except SourceReadError as error:
+            raise OSError(error.errno, error.strerror) from error
+        finally:
+            for each in opened:
+                os.close(each)
+
+    def _attribute_flags(self, path: bytes) -> dict[str, bool]:
+        def differs(*, xattrs: bool, acls: bool) -> bool:
+            return (xattrs or acls) and not same_attributes(self.source, self.mirror, path, xattrs=xattrs, acls=acls)
+
+        return {"a": differs(xattrs=False, acls=self.keeps.acls), "x": differs(xattrs=self.keeps.xattrs, acls=False)}
+
+
+def _itemized(entry: Entry, flags: Mapping[str, bool]) -> str:
+    """Return a line as rsync itemizes changes."""
+    update = "." if not (flags["c"] or flags["s"]) else ">" if entry.kind == "f" else "c"
+    if flags["h"] and update == ".":
+        update = "h"
+    letters = "".join(each if flags.get(each) else "." for each in "cstpog_ax")
+    return f"{update}{_TYPES.get(entry.kind, 'S')}{letters} {shown(entry.path or b'./')}"
+
+
+def _leave_access_time(file: int) -> None:
+    """Read an open file without changing its access time, if permitted."""
+    with suppress(OSError):
+        fcntl.fcntl(file, fcntl.F_SETFL, os.O_NONBLOCK | os.O_NOATIME)

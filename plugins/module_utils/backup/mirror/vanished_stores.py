@@ -1,0 +1,350 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Repositories that the mirror has and the source has no longer: what was one in the mirror stays one.
+
+``.git/objects``, ``HEAD``, ``.hg/store`` or a whole ``.git`` can be removed by accident, by a disk or by a container. Unless somebody
+says that it was meant, the mirror keeps such a repository as it is. A clone inside another repository's work tree that is removed with
+its directory, and a repository that was moved, are changes like any others.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import (
+    Entry,
+    Manifest,
+    Unit,
+    Writer,
+    aligned,
+    pack,
+    unpack,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeRules
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import fixtures
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixtures import FixtureLookup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import BusyError, DamagedError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores, innermost, kind_in
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+
+PARTS: dict[str, dict[bytes, str]] = {
+    "git": {b"HEAD": "fl", b"objects": "d", b"refs": "d"},
+    "hg": {b"requires": "f", b"store": "d"},
+}
+"""What makes a directory a repository, and of which kinds it may be."""
+
+
+@dataclass(frozen=True)
+class Vanished:
+    """A repository that the source has no longer.
+
+    :param store: its git or ``.hg`` directory.
+    :param lost: paths that are missing or replaced; restoring them repairs the repository.
+    :param blocked: something else is at one of them.
+    :param root: directory that the mirror keeps completely; if it is ``store`` itself and still a directory, only the repository's files.
+    """
+
+    store: bytes
+    lost: tuple[bytes, ...]
+    blocked: bool
+    root: bytes
+    partial: bool
+    emptied: bool = False
+
+
+def find_vanished(
+    before: Manifest, now: Manifest, lookup: FixtureLookup, rules: TreeRules | None = None
+) -> tuple[list[Vanished], list[bytes]]:
+    """Return the repositories that were lost, and those that were removed as any directory may be.
+
+    :param lookup: tells which of them are data.
+    :param rules: what the unit leaves out: a repository that is excluded is not lost.
+    :raises BusyError: one is there after all.
+    """
+    held, found = find_stores(before), find_stores(now)
+    missing = sorted(held.keys() - found.keys())
+    if missing and rules is not None:
+        missing = [store for store in missing if not rules.leaves_out(lookup.source, store)]
+    emptied = [] if now.count() <= 1 else list(_without_references(before, now, held, found, lookup, rules))
+    if not missing or now.count() <= 1:
+        return emptied, []
+    search = _Search(before, now, lookup.source, held, found, missing)
+    lost: list[Vanished] = emptied
+    removed: list[bytes] = []
+    for store in missing:
+        if any(not each.partial and _is_in(store, each.root) for each in lost):
+            continue
+        if lookup.is_data(store, held | found, search.pointers):
+            continue
+        verdict = search.judge(store)
+        if verdict is None:
+            removed.append(store)
+        else:
+            search.confirm(verdict)
+            lost.append(verdict)
+    return lost, removed
+
+
+def _without_references(
+    before: Manifest, now: Manifest, held: Mapping[bytes, str], found: Mapping[bytes, str], lookup: FixtureLookup, rules: TreeRules | None
+) -> Iterator[Vanished]:
+    """Yield the git directories that are there and have lost all references: an emptied ``refs`` is as bad as a missing one.
+
+    git itself, when it deletes the last branch, leaves the directory ``refs/heads``.
+
+    :raises BusyError: the references were packed during the scan.
+    """
+    both = {store for store, kind in found.items() if kind == "git" and held.get(store) == "git"}
+    suspects = (_with_loose_references(before, both) if both else set()) - _with_references(now, both)
+    heads = {_join(store, b"refs/heads"): store for store in suspects}
+    suspects -= {heads[directory] for directory, _block in now.blocks() if directory in heads}
+    for store in sorted(suspects):
+        if lookup.is_data(store, held, fixtures.work_tree_pointers(now)) or (rules is not None and rules.leaves_out(lookup.source, store)):
+            continue
+        top_fd = os.open(lookup.source, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            is_packed = _kind_at(top_fd, _join(store, b"packed-refs")) == "f"
+        finally:
+            os.close(top_fd)
+        if is_packed:
+            raise BusyError(
+                f"{shown(os.path.join(lookup.source, store))} changed while it was scanned; its mirror was not updated.", "try again later"
+            )
+        yield Vanished(store, (_join(store, b"refs"),), True, store, True, emptied=True)
+
+
+def _with_loose_references(manifest: Manifest, stores: set[bytes]) -> set[bytes]:
+    """Return which git directories have a file below ``refs``."""
+    found: set[bytes] = set()
+    for directory, block in manifest.blocks():
+        if b"refs" in directory.split(b"/"):
+            store = innermost(stores, directory)
+            inner = directory[len(store) + 1 if store else 0 :] if store is not None else b""
+            if store is not None and store not in found and inner.split(b"/")[0] == b"refs":
+                found |= {store for entry in unpack(directory, block) if entry.kind != "d"}
+    return found
+
+
+def _with_references(manifest: Manifest, stores: set[bytes]) -> set[bytes]:
+    """Return which git directories have references, loose or packed or in tables."""
+    found = _with_loose_references(manifest, stores)
+    for directory, block in manifest.blocks():
+        if directory in stores and (b"packed-refs" in block or b"reftable" in block):
+            found |= {directory for entry in unpack(directory, block) if entry.name in {b"packed-refs", b"reftable"}}
+    return found
+
+
+class _Search:
+    """What is known of the places where repositories were."""
+
+    def __init__(
+        self, before: Manifest, now: Manifest, source: bytes, held: dict[bytes, str], found: dict[bytes, str], missing: Iterable[bytes]
+    ) -> None:
+        self.source, self.held, self.found = source, held, found
+        wanted = {above for store in missing for above in (store, *_ancestors(store))}
+        wanted |= {_join(store, part) for store in missing for part in (*PARTS[held[store]], b"config")}
+        self.seen = _entries(now, wanted | found.keys())
+        self.old = _entries(before, {*missing, *(_join(store, b"config") for store in missing)})
+        self.filled = {directory for directory, block in now.blocks() if directory in wanted and _has_content(directory, block)}
+        self.pointers = fixtures.work_tree_pointers(before) | fixtures.work_tree_pointers(now)
+        self.moved = {entry.inode for store in found.keys() - held.keys() if (entry := self.seen.get(store)) is not None}
+        self.targets = self._pointer_targets(now)
+
+    def _pointer_targets(self, now: Manifest) -> dict[bytes, bytes]:
+        """Return the work trees of the source that have a ``.git`` file, with the directory it names."""
+        top_fd = os.open(self.source, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            named = {each: fixtures.read_pointer(top_fd, _join(each, b".git"), self.source) for each in fixtures.work_tree_pointers(now)}
+            return {each: target for each, target in named.items() if target is not None}
+        finally:
+            os.close(top_fd)
+
+    def judge(self, store: bytes) -> Vanished | None:
+        """Return what was lost of a repository; None if it was removed or moved."""
+        entry = self.seen.get(store)
+        if not store or (entry is not None and entry.kind == "d"):
+            return self._without_parts(store)
+        old = self.old.get(store)
+        if old is not None and old.inode in self.moved:
+            return None
+        holder, _slash, name = store.rpartition(b"/")
+        is_dotted = name in {b".git", b".hg"}
+        if entry is not None:
+            return None if self._leads_to_another(store, entry) else Vanished(store, (store,), True, store, False)
+        if is_dotted and holder in self.filled:
+            return Vanished(store, (store,), False, store, False)
+        if innermost(self.held, holder) is not None and not is_dotted:  # a submodule's
+            is_needed = any(_is_in(each, store) for each in self.targets.values())
+            return Vanished(store, (store,), False, store, False) if is_needed else None
+        project = holder if is_dotted and holder else store
+        if innermost(self.held, project) is not None or fixtures.work_tree_of(project, self.held, self.pointers) is not None:
+            return None
+        return Vanished(store, (project,), project in self.seen, project, False)
+
+    def _without_parts(self, store: bytes) -> Vanished:
+        lost, blocked = [], False
+        for part, kinds in PARTS[self.held[store]].items():
+            found = self.seen.get(_join(store, part))
+            if found is None or found.kind not in kinds:
+                lost.append(_join(store, part))
+                blocked = blocked or found is not None
+        config = _join(store, b"config")
+        if self.held[store] == "git" and config in self.old and config not in self.seen:
+            lost.append(config)
+        return Vanished(store, tuple(lost), blocked, store, True)
+
+    def _leads_to_another(self, store: bytes, entry: Entry) -> bool:
+        """Tell whether the repository was moved, and what took its place leads to it, as ``git submodule absorbgitdirs`` leaves it."""
+        holder = store.rpartition(b"/")[0]
+        if entry.kind == "l":
+            inside = os.path.relpath(os.path.normpath(os.path.join(self.source, holder, entry.link)), self.source)
+            return inside in self.found
+        target = self.targets.get(holder)
+        return entry.kind == "f" and target is not None and innermost(self.found, target) is not None
+
+    def confirm(self, vanished: Vanished) -> None:
+        """Look again: git replaces ``HEAD`` by renaming, and the scan may have come in between.
+
+        :raises BusyError: it is all there.
+        """
+        kinds = PARTS[self.held[vanished.store]]
+        top_fd = os.open(self.source, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            there = all(_kind_at(top_fd, _join(vanished.store, part)) in kind for part, kind in kinds.items())
+        finally:
+            os.close(top_fd)
+        if there:
+            where = shown(os.path.join(self.source, vanished.store))
+            raise BusyError(f"{where} changed while it was scanned; its mirror was not updated.", "try again later")
+
+
+def _kind_at(top_fd: int, path: bytes) -> str:
+    parent, _slash, name = path.rpartition(b"/")
+    try:
+        fd = open_below(top_fd, parent, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return "-"
+    try:
+        mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+    except OSError:
+        return "-"
+    finally:
+        os.close(fd)
+    return "d" if stat.S_ISDIR(mode) else "f" if stat.S_ISREG(mode) else "l" if stat.S_ISLNK(mode) else "-"
+
+
+def describe(unit: Unit, vanished: Vanished, kept_days: int = 30) -> DamagedError:
+    """Return the error of a repository that was lost, with what brings it back."""
+    where = shown(os.path.join(os.fsencode(unit.source), vanished.store))
+    parts = ", ".join(shown(each.rpartition(b"/")[2]) for each in vanished.lost)
+    options = [("--path", each) for each in vanished.lost]
+    blocked = ("--overwrite",) if vanished.blocked else ()
+    hints = (
+        repoman_command("restore", [unit.name], *options, *blocked),
+        f"if you deleted it on purpose: {repoman_command('sync', [unit.name], '--allow-shrink')}   # its mirror is kept for {kept_days} days",
+    )
+    if vanished.emptied:
+        return DamagedError(f"{where} has lost all its references.", *hints)
+    if vanished.partial:
+        state = f"{'is' if len(vanished.lost) == 1 else 'are'} missing{' or replaced' if vanished.blocked else ''}"
+        return DamagedError(f"{where} is no longer a repository: {parts} {state}.", *hints)
+    return DamagedError(f"{where} is gone.", *hints)
+
+
+def keep(now: Manifest, before: Manifest, vanished: Iterable[Vanished], path: str) -> Manifest:
+    """Return what the source has, and what the mirror has of repositories that were lost.
+
+    :param path: for the manifest.
+    """
+    listed = list(vanished)
+    whole = {each.root for each in listed if not each.partial}
+    partial = {each.store for each in listed if each.partial}
+    stores = find_stores(now) | {store: kind for store, kind in find_stores(before).items() if store in partial}
+    chain: dict[bytes, set[bytes]] = {}
+    for each in listed:
+        for above in (each.root, *_ancestors(each.root)):
+            if above:
+                chain.setdefault(above.rpartition(b"/")[0], set()).add(above)
+    tops = {store: {entry.name for entry in unpack(store, block)} for store, block in now.blocks() if store in partial}
+    with Writer(path) as writer:
+        for directory, (new, old) in aligned(now, before):
+            if innermost(whole, directory) is not None:
+                block = old
+            else:
+                entries = {entry.path: entry for entry in unpack(directory, new or b"")}
+                olds = {entry.path: entry for entry in unpack(directory, old or b"")}
+                store = innermost(stores, directory)
+                if store in partial and store is not None:
+                    entries = _merged(directory, store, stores, entries, olds, tops.get(store, set()))
+                for above in chain.get(directory, ()):
+                    if above not in entries or entries[above].kind != "d":
+                        entries[above] = olds[above]
+                block = b"".join(entries[each].record() for each in sorted(entries)) if entries or new is not None else None
+            if block is not None:
+                writer.add(pack(directory, [block]))
+        return writer.finish()
+
+
+def _merged(
+    directory: bytes,
+    store: bytes,
+    stores: Mapping[bytes, str],
+    new: Mapping[bytes, Entry],
+    old: Mapping[bytes, Entry],
+    tops: set[bytes],
+) -> dict[bytes, Entry]:
+    """Return the entries of a directory in a repository that lost parts: its own stay, other files are mirrored as ever."""
+    entries: dict[bytes, Entry] = {}
+    for path in new.keys() | old.keys():
+        top = path[len(store) + 1 if store else 0 :].partition(b"/")[0]
+        is_own = bool(path) and path != store and kind_in(stores, store, path) != "plain"
+        chosen = old.get(path) if is_own or (path and top not in tops) else new.get(path)
+        if chosen is not None:
+            entries[path] = chosen
+    return entries
+
+
+def kept_stores(before: Manifest, vanished: Iterable[Vanished]) -> frozenset[bytes]:
+    """Return the repositories of which the mirror keeps everything."""
+    listed = list(vanished)
+    roots = [each.root for each in listed if not each.partial]
+    return frozenset(
+        store for store in find_stores(before) if any(store == each.store for each in listed) or any(_is_in(store, root) for root in roots)
+    )
+
+
+def _entries(manifest: Manifest, wanted: Iterable[bytes]) -> dict[bytes, Entry]:
+    paths = set(wanted)
+    parents = {path.rpartition(b"/")[0] for path in paths}
+    return {
+        entry.path: entry
+        for directory, block in manifest.blocks()
+        if directory in parents
+        for entry in unpack(directory, block)
+        if entry.path in paths and entry.path
+    }
+
+
+def _has_content(directory: bytes, block: bytes) -> bool:
+    return any(entry.path != directory for entry in unpack(directory, block))
+
+
+def _ancestors(path: bytes) -> Iterable[bytes]:
+    while path:
+        path = path.rpartition(b"/")[0]
+        yield path
+
+
+def _is_in(path: bytes, root: bytes) -> bool:
+    return path == root or not root or path.startswith(root + b"/")
+
+
+def _join(directory: bytes, name: bytes) -> bytes:
+    return directory + b"/" + name if directory else name

@@ -1,0 +1,231 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Verify a mirror: compare all contents with the source, and let git and hg check its repositories. Changes nothing.
+
+A file system below a source may stop answering, and a container can write without end. So the work on a unit is given up on if nothing
+comes from it for a while, or if it takes longer than a limit; the error names the path.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import (
+    LIST,
+    Manifest,
+    Unit,
+    UnreadableError,
+    Writer,
+    walk,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter, TreeRules
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import target_traits
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import (
+    NO_OWNERS,
+    NO_XATTRS,
+    Copier,
+    MirrorError,
+    is_directory,
+    shown,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixtures import FixtureLookup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitDirectory
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgDirectory
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.tree_compare import Keeps, TreeComparison
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Settings, TransientFilter
+
+TOTAL_SECONDS = 6 * 3600.0
+IDLE_SECONDS = 60.0
+POLL_SECONDS = 0.5
+
+
+@dataclass
+class Verdict:
+    """The result of verifying a unit.
+
+    :param differences: lines fit to be shown; if there are too many, the last one says how many more there are.
+    :param notes: remarks that are not differences.
+    :param skipped: directories that another file system is mounted on, which was not compared.
+    """
+
+    differences: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    skipped: list[bytes] = field(default_factory=list)
+
+
+class Pulse:
+    """The signs of life of a comparison.
+
+    :param idle: seconds without one after which it is given up on.
+    :param total: seconds that it may take.
+    """
+
+    def __init__(self, idle: float, total: float) -> None:
+        self.idle, self.deadline = idle, time.monotonic() + total
+        self.path = b""
+        self.last = time.monotonic()
+        self.is_paused = False
+
+    def beat(self, path: bytes) -> None:
+        """Record the current path of the comparison.
+
+        :raises MirrorError: it has taken too long.
+        """
+        self.path, self.last = path, time.monotonic()
+        if self.last > self.deadline:
+            raise MirrorError(
+                f"the comparison took too long and stopped at {shown(path)!r}.", "compare this one alone: repoman sync --verify NAME"
+            )
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Suspend the time limit inside a ``with`` block, for a program with its own time limit."""
+        self.is_paused = True
+        try:
+            yield
+        finally:
+            self.last = time.monotonic()
+            self.is_paused = False
+
+    def is_lost(self) -> bool:
+        """Tell whether nothing has come for too long."""
+        return not self.is_paused and time.monotonic() - self.last > self.idle
+
+
+def verify(
+    unit: Unit,
+    settings: Settings,
+    ours: Iterable[bytes] = (),
+    *,
+    notes: Collection[str] = (),
+    idle: float = IDLE_SECONDS,
+    total: float = TOTAL_SECONDS,
+) -> Verdict:
+    """Compare a unit with its mirror.
+
+    :param ours: of loose files, those that the mirror held; others on the target are not its.
+    :param notes: what earlier runs noted of the unit.
+    :raises MirrorError: it took too long, or nothing came from the source or the mirror any more.
+    """
+    pulse = Pulse(idle, total)
+    answer: queue.SimpleQueue[Verdict | BaseException] = queue.SimpleQueue()
+    keeps_attributes = NO_XATTRS not in notes
+    traits = target_traits.load(settings.work)
+    keeps = Keeps(
+        owners=os.geteuid() == 0 and traits.owners and NO_OWNERS not in notes,
+        traits=traits,
+        xattrs=settings.xattrs and keeps_attributes,
+        acls=settings.acls and keeps_attributes,
+    )
+
+    def work() -> None:
+        try:
+            answer.put(_verify(unit, settings, frozenset(ours), keeps, pulse))
+        except BaseException as error:
+            answer.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    while True:
+        try:
+            came = answer.get(timeout=min(POLL_SECONDS, max(idle, 0.01)))
+        except queue.Empty:
+            if pulse.is_lost():
+                where = shown(os.path.join(os.fsencode(unit.source), pulse.path))
+                raise MirrorError(f"{where} did not respond for {idle:g} s, so the comparison was stopped.") from None
+            continue
+        if isinstance(came, BaseException):
+            raise came
+        return came
+
+
+def _verify(unit: Unit, settings: Settings, ours: Collection[bytes], keeps: Keeps, pulse: Pulse) -> Verdict:
+    mirror = settings.mirror(unit)
+    if not is_directory(mirror):
+        return Verdict([f"there is no mirror of {shown(os.fsencode(unit.name))}"])
+    tree = TreeFilter(unit.rules)
+    closed: dict[bytes, UnreadableError] = {}
+    closed_of_mirror: dict[bytes, UnreadableError] = {}
+    base = os.path.join(settings.scratch, f"verify.{os.getpid()}.{threading.get_ident()}")
+    with ExitStack() as stack:
+        source_fd, mirror_fd = os.open(unit.source, LIST), os.open(mirror, LIST)
+        stack.callback(os.close, source_fd)
+        stack.callback(os.close, mirror_fd)
+        now = _scan(source_fd, f"{base}.source", unit, tree, closed, pulse)
+        held = _scan(mirror_fd, f"{base}.mirror", unit, TreeFilter(TreeRules()), closed_of_mirror, pulse)
+        stores = find_stores(now)
+        comparison = TreeComparison(
+            source_fd,
+            mirror_fd,
+            stores=stores,
+            keeps=keeps,
+            is_transient=TransientFilter(now, FixtureLookup(os.fsencode(unit.source), settings.scratch, settings.account)),
+            unread={*closed, *closed_of_mirror, *tree.skipped},
+            expected=(lambda path: path in ours) if unit.loose else lambda path: True,
+            beat=pulse.beat,
+            has_mounts=bool(tree.followed),
+        )
+        found = comparison.run(now, held)
+    verdict = Verdict(found.lines, skipped=tree.skipped)
+    verdict.differences += [error.message for error in (*closed.values(), *closed_of_mirror.values())]
+    if found.changed:
+        verdict.notes.append(f"{found.changed} paths changed during the comparison and were skipped")
+    if not unit.loose:
+        with pulse.paused():
+            _check_repositories(unit, settings, held, now, verdict)
+    if found.more:
+        verdict.differences.append(f"and {found.more} more")
+    return verdict
+
+
+def _scan(top: int, path: str, unit: Unit, tree: TreeFilter, closed: dict[bytes, UnreadableError], pulse: Pulse) -> Manifest:
+    with Writer(path) as writer:
+        for block in walk(top, loose=unit.loose, closed=closed, tree=tree):
+            writer.add(block)
+            pulse.beat(pulse.path)
+        return writer.finish()
+
+
+def _check_repositories(unit: Unit, settings: Settings, held: Manifest, now: Manifest, verdict: Verdict) -> None:
+    """Let git and hg check the repositories of a mirror."""
+    stores = find_stores(held)
+    top = os.fsencode(settings.mirror(unit))
+    scratch = os.path.join(settings.scratch, f"check.{os.getpid()}.{threading.get_ident()}")
+    lookup = FixtureLookup(os.fsencode(unit.source), settings.scratch, settings.account)
+    data = lookup.data_among(stores, stores, now)
+    copier = Copier(top, top, kept=None, work=os.fsencode(settings.scratch), new=True)
+    try:
+        for store, kind in sorted(stores.items()):
+            if store in data:
+                continue
+            where = shown(os.path.join(top, store))
+            repository = _repository(store, kind, stores, copier, scratch, settings)
+            problem = repository.check()
+            if problem:
+                verdict.differences.append(f"{where}: {problem}")
+            if unproven := getattr(repository, "unproven", ""):
+                verdict.notes.append(f"{where} could not be verified: {unproven}")
+            if excused := getattr(repository, "excused", ()):
+                verdict.notes.append(
+                    f"{where}: git fsck --strict reports {len(excused)} problems in old history, the same in source and mirror: {shown(excused[0])}"
+                )
+    finally:
+        verdict.notes += sorted(copier.notes)
+        copier.close()
+
+
+def _repository(
+    store: bytes, kind: str, stores: dict[bytes, str], copier: Copier, scratch: str, settings: Settings
+) -> GitDirectory | HgDirectory:
+    if kind == "hg":
+        return HgDirectory(store, copier, have={}, seen={}, proof=scratch, tries=1, account=settings.account)
+    nested = frozenset(stores) - {store}
+    return GitDirectory(store, copier, have={}, seen={}, nested=nested, proof=scratch, tries=1, far=False, account=settings.account)

@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Say where mirroring a unit failed: in its source, on the target, in the local state directory, or in the temporary directory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import MirrorError, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+TAKES_NOTHING = (*NO_SPACE, errno.EROFS)
+LITTLE = 1 << 20
+"""A file system with less space than this is full."""
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Give an error that names no file, such as one of a write, the name of the file it is about."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = path
+        raise
+
+
+def unit_error(name: str, source: str, target: str, scratch: str, failure: OSError) -> MirrorError:
+    """Return the error of a unit whose mirroring failed.
+
+    :param source: the unit's directory.
+    :param target: directory of its mirror.
+    :param scratch: the run's local directory.
+    """
+    reason = failure.strerror or str(failure)
+    path = _path(failure)
+    unit = shown(os.fsencode(name))
+    place = f" ({shown(os.fsencode(path))})" if path else ""
+    local = _local_directory(path, target, scratch, failure)
+    if local:
+        what = "the state directory" if local == scratch else "the temporary directory"
+        return MirrorError(
+            f"{unit}: cannot write to {what} {shown(os.fsencode(local))}: {reason}{place}; its mirror was not finished.",
+            f"df -h {shell_word(local if os.path.isdir(local) else str(nearest(local)))}",
+            "its location: [defaults].logdir in the registry" if local == scratch else "to use another one: TMPDIR=DIR repoman sync",
+        )
+    if path and _is_below(path, source):
+        return MirrorError(f"{shown(os.fsencode(path))} cannot be read: {reason}.", f"ls -ld {shell_word(path)}")
+    hint = f"is there free space? df -h {shell_word(target)}" if failure.errno in NO_SPACE else f"findmnt --target {shell_word(target)}"
+    return MirrorError(f"{unit}: its mirror could not be written: {reason}{place}.", hint)
+
+
+def _path(failure: OSError) -> str:
+    """Return the file that an error names; empty if it names none."""
+    for each in (failure.filename2, failure.filename):
+        if isinstance(each, str | bytes):
+            return os.fsdecode(each)
+    return ""
+
+
+def _local_directory(path: str, target: str, scratch: str, failure: OSError) -> str:
+    """Return the local directory that an error is about; empty if it is about another place."""
+    for directory in (scratch, tempfile.gettempdir()):
+        if path and _is_below(path, directory) and not _is_below(path, target):
+            return directory
+    if os.path.isabs(path) or failure.errno not in TAKES_NOTHING or not _takes_all(target):
+        return ""
+    return next((each for each in (scratch, tempfile.gettempdir()) if not _takes_all(each)), "")
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def _takes_all(directory: str) -> bool:
+    """Tell whether a file system has space and may be written; one that cannot be asked counts as such."""
+    with suppress(OSError):
+        found = os.statvfs(nearest(directory))
+        return found.f_bavail * found.f_frsize > LITTLE and (not found.f_files or found.f_favail > 0) and not found.f_flag & os.ST_RDONLY
+    return True

@@ -1,0 +1,304 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Copying out of the backup, through open directories on both sides.
+
+The directory that is written may lie in a repository that a container writes at the same time. So nothing is reached by a path of
+more than one part, no link is followed, and modes and times are set on what is open.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.layers import Item, Items, Layer
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, DirectoryCursor
+
+CHUNK = 1 << 20
+BLOCK = 64 << 10
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_ACCESS_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
+_HOST_LABELS = ("security.selinux", "security.ima", "security.evm", "security.apparmor", "security.SMACK64")
+"""The host gives each file its own; those of the target's file system say nothing about the destination."""
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK, errno.EXDEV)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EINVAL)
+
+
+class LayerCopier:
+    """Copies items of layers into an open directory.
+
+    :param to_fd: the directory; only what this copier makes is in it.
+    :param where: the destination's path, for messages.
+    """
+
+    def __init__(self, to_fd: int, where: bytes) -> None:
+        self.to_fd, self.where = to_fd, where
+        self.notes: set[str] = set()
+        self._layers: dict[Layer, DirectoryCursor] = {}
+        self._links: dict[tuple[bytes, int, int], bytes] = {}
+        self._stack = ExitStack()
+
+    def copy(self, items: Items) -> None:
+        """Copy all items, with owners, modes, times, links, holes and attributes, as far as this user may set them.
+
+        :param items: by path in the destination; the empty path is the directory itself.
+        :raises RepomanError: something cannot be read or written.
+        """
+        directories = sorted(_directories(items))
+        with self._stack, DirectoryCursor(self.to_fd) as cursor, DirectoryCursor(self.to_fd) as other:
+            for path in directories:
+                with self._writing(path):
+                    parent_fd, name = cursor.reach(path)
+                    os.mkdir(name, 0o700, dir_fd=parent_fd)
+            for path in sorted(path for path, item in items.items() if not item.is_directory):
+                with self._writing(path):
+                    parent_fd, name = cursor.reach(path)
+                    if not self._link(path, name, parent_fd, items[path], other):
+                        self._copy_one(path, name, parent_fd, items[path])
+            for path in [*reversed(directories), *([b""] if b"" in items else [])]:  # what is made in one changes its time
+                if path in items:
+                    with self._writing(path):
+                        self._finish_directory(cursor.open(path), items[path])
+
+    def finish(self, directory_fd: int, item: Item) -> None:
+        """Apply the attributes of an item to an existing directory."""
+        with self._stack, self._writing(b""):
+            self._finish_directory(directory_fd, item)
+
+    # Errors
+
+    @contextmanager
+    def _writing(self, path: bytes) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = os.path.join(self.where, path) if path else self.where
+            raise write_error(where, error) from error
+
+    @contextmanager
+    def _reading(self, item: Item) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            path = os.path.join(item.layer.root, item.path)
+            reason = error.strerror or str(error)
+            raise RepomanError(
+                f"{shown(path)} in the backup cannot be read: {reason}; nothing was restored.", f"ls -ld {shell_word(path)}"
+            ) from error
+
+    # Each kind
+
+    def _source(self, item: Item) -> tuple[int, bytes]:
+        """Return the open directory that an item is in, and its name there."""
+        if item.layer not in self._layers:
+            root_fd = os.open(item.layer.root, LIST)
+            self._stack.callback(os.close, root_fd)
+            self._layers[item.layer] = self._stack.enter_context(DirectoryCursor(root_fd))
+            self._stack.callback(self._layers.pop, item.layer)
+        return self._layers[item.layer].reach(item.path)
+
+    def _link(self, path: bytes, name: bytes, parent_fd: int, item: Item, other: DirectoryCursor) -> bool:
+        """Make a file one with another that is the same file in the layer, and copied already; return whether that was done."""
+        if item.status.st_nlink < 2:  # noqa: PLR2004
+            return False
+        key = item.layer.root, item.status.st_dev, item.status.st_ino
+        first = self._links.setdefault(key, path)
+        if first == path:
+            return False
+        try:
+            first_fd, first_name = other.reach(first)
+            os.link(first_name, name, src_dir_fd=first_fd, dst_dir_fd=parent_fd, follow_symlinks=False)
+        except FileNotFoundError:  # it could not be made
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return False
+        return True
+
+    def _copy_one(self, path: bytes, name: bytes, parent_fd: int, item: Item) -> None:
+        mode = item.status.st_mode
+        if stat.S_ISREG(mode):
+            self._copy_file(name, parent_fd, item)
+        elif stat.S_ISLNK(mode):
+            with self._reading(item):
+                source_fd, source_name = self._source(item)
+                link = os.readlink(source_name, dir_fd=source_fd)
+            os.symlink(link, name, dir_fd=parent_fd)
+            self._chown(item.status, lambda uid, gid: os.chown(name, uid, gid, dir_fd=parent_fd, follow_symlinks=False))
+            os.utime(name, ns=(item.status.st_atime_ns, item.status.st_mtime_ns), dir_fd=parent_fd, follow_symlinks=False)
+        else:
+            self._make_special(path, name, parent_fd, item)
+
+    def _copy_file(self, name: bytes, parent_fd: int, item: Item) -> None:
+        with self._reading(item):
+            source_fd, source_name = self._source(item)
+            source = os.open(source_name, _READ, dir_fd=source_fd)
+        try:
+            found = os.fstat(source)
+            if not stat.S_ISREG(found.st_mode):
+                path = shown(os.path.join(item.layer.root, item.path))
+                raise RepomanError(f"{path} in the backup changed during the restore; nothing was restored.", "run the command again")
+            out = os.open(name, _CREATE, 0o600, dir_fd=parent_fd)
+            try:
+                self._copy_contents(source, out, found, item)
+                self._apply(out, source, found)
+            finally:
+                os.close(out)
+        finally:
+            os.close(source)
+
+    def _copy_contents(self, source: int, out: int, found: os.stat_result, item: Item) -> None:
+        """Copy data up to the size the file had when it was opened; holes, and zeros of a file with holes, stay holes."""
+        sparse, at = found.st_blocks * 512 < found.st_size, 0
+        while at < found.st_size:
+            with self._reading(item):
+                if sparse:
+                    try:
+                        at = os.lseek(source, at, os.SEEK_DATA)
+                    except OSError as error:
+                        if error.errno == errno.ENXIO:
+                            break
+                        raise
+                    os.lseek(source, at, os.SEEK_SET)
+                data = os.read(source, min(BLOCK if sparse else CHUNK, found.st_size - at))
+            if not data:
+                break
+            if sparse:
+                if data.count(0) != len(data):
+                    os.lseek(out, at, os.SEEK_SET)
+                    _write(out, data)
+            else:
+                _write(out, data)
+            at += len(data)
+        if sparse:
+            os.ftruncate(out, found.st_size)
+
+    def _make_special(self, path: bytes, name: bytes, parent_fd: int, item: Item) -> None:
+        status = item.status
+        device = status.st_rdev if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode) else 0
+        try:
+            os.mknod(name, stat.S_IFMT(status.st_mode) | 0o600, device, dir_fd=parent_fd)
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+            self.notes.add(f"{shown(os.path.join(self.where, path))} is a device or socket that cannot be created here; it was skipped.")
+            return
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+        try:
+            itself = f"/proc/self/fd/{fd}"
+            self._chown(status, lambda uid, gid: os.chown(itself, uid, gid))
+            os.chmod(itself, _safe_mode(os.fstat(fd), status))
+        finally:
+            os.close(fd)
+        os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=parent_fd, follow_symlinks=False)
+
+    def _finish_directory(self, directory_fd: int, item: Item) -> None:
+        with ExitStack() as stack:
+            out = os.open(b".", LIST, dir_fd=directory_fd)
+            stack.callback(os.close, out)
+            source = -1
+            with self._reading(item):
+                above_fd, name = self._source(item)
+                with suppress(PermissionError):  # it is reached without being read: the access lists are not known then
+                    source = os.open(name, LIST, dir_fd=above_fd)
+                    stack.callback(os.close, source)
+            self._apply(out, source, item.status)
+
+    # Attributes
+
+    def _apply(self, out: int, source: int, status: os.stat_result) -> None:
+        """Give something that is open owner, attributes, mode and times, in the order in which none takes away another."""
+        attributes = read_attributes(source) if source >= 0 else {}
+        self._chown(status, lambda uid, gid: os.fchown(out, uid, gid))
+        lists = {name: value for name, value in attributes.items() if name in _ACCESS_LISTS}
+        capabilities = {name: value for name, value in attributes.items() if name == "security.capability"}
+        self._set_attributes(out, {name: each for name, each in attributes.items() if name not in lists and name not in capabilities})
+        mode = _safe_mode(os.fstat(out), status)
+        if stat.S_IMODE(os.fstat(out).st_mode) != mode:
+            os.fchmod(out, mode)
+        self._set_attributes(out, lists)
+        self._set_attributes(out, capabilities)
+        os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    def _set_attributes(self, out: int, wanted: dict[str, bytes]) -> None:
+        for name, value in wanted.items():
+            try:
+                os.setxattr(out, name, value)
+            except OSError as error:
+                if error.errno not in _REFUSED:
+                    raise
+                kind = "access lists" if name in _ACCESS_LISTS else f"{name.partition('.')[0]} attributes"
+                self.notes.add(f"{kind} of the backup cannot be set in {shown(self.where)}: {error.strerror}.")
+
+    def _chown(self, status: os.stat_result, chown: Callable[[int, int], None]) -> None:
+        """Change an owner, as far as this user may."""
+        uid, groups = os.geteuid(), {os.getegid(), *os.getgroups()}
+        try:
+            if uid == 0:
+                chown(status.st_uid, status.st_gid)
+            elif status.st_gid in groups:
+                chown(-1, status.st_gid)
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+            self.notes.add(f"owners cannot be set in {shown(self.where)}: {error.strerror}.")
+        if uid and status.st_uid != uid:
+            self.notes.add(f"files of other users in the backup belong to you in {shown(self.where)}.")
+
+
+def write_error(path: bytes, error: OSError) -> RepomanError:
+    """Return the error for something that cannot be written at the destination."""
+    word = shell_word(path)
+    if error.errno in _FULL:
+        near = shell_word(os.path.dirname(path))
+        return RepomanError(f"{shown(path)} cannot be written: {error.strerror}; nothing was restored.", f"df -h {near}; df -i {near}")
+    return RepomanError(f"{shown(path)} cannot be written: {error.strerror or error}; nothing was restored.", f"ls -ld {word}")
+
+
+def read_attributes(fd: int) -> dict[str, bytes]:
+    """Return the extended attributes and access lists of something open, without those that the host gives itself."""
+    try:
+        return {name: os.getxattr(fd, name) for name in os.listxattr(fd) if name not in _HOST_LABELS}
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.ENODATA, errno.EPERM, errno.EACCES):
+            return {}
+        raise
+
+
+def _safe_mode(made: os.stat_result, wanted: os.stat_result) -> int:
+    """Return a mode; a file of another owner or group does not get the set-user-ID or set-group-ID bit."""
+    mode = stat.S_IMODE(wanted.st_mode)
+    if not stat.S_ISDIR(wanted.st_mode):
+        if made.st_uid != wanted.st_uid:
+            mode &= ~stat.S_ISUID
+        if made.st_gid != wanted.st_gid:
+            mode &= ~stat.S_ISGID
+    return mode
+
+
+def _directories(items: Items) -> set[bytes]:
+    """Return the directories to make: those among the items, and those above others."""
+    found = {path for path, item in items.items() if path and item.is_directory}
+    for path in items:
+        parent = path.rpartition(b"/")[0]
+        while parent and parent not in found:
+            found.add(parent)
+            parent = parent.rpartition(b"/")[0]
+    return found
+
+
+def _write(out: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(out, view) :]

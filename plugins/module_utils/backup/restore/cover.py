@@ -1,0 +1,134 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which paths of a directory are exchanged one by one, so that none crosses a mount point or a subvolume."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import RESTORING
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.compare import Present, Statuses
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import is_lost_found
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.layers import Items, parents
+from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor
+
+SAVED_INSIDE = b".repoman"
+OWN = re.compile(rb"(?:\.repoman\.before-\d{8}T\d{6}Z(?:-\d+)?|" + re.escape(os.fsencode(RESTORING)) + rb".+)\Z", re.DOTALL)
+"""Prefix of a restore's own directory inside a separate file system."""
+
+
+@dataclass
+class Cover:
+    """How paths are covered by moves that cross no file system.
+
+    :param moves: paths to exchange.
+    :param entered: directories that stay, and only get their attributes.
+    :param left: directories that are left alone, with the reason.
+    """
+
+    moves: list[bytes] = field(default_factory=list)
+    entered: list[bytes] = field(default_factory=list)
+    left: dict[bytes, str] = field(default_factory=dict)
+
+
+class Coverer:
+    """Finds the cover of paths of a destination.
+
+    :param root_fd: the destination.
+    :param in_place: treat the destination as a separate file system: nothing is created next to it.
+    """
+
+    def __init__(self, root_fd: int, items: Items, present: Present, *, in_place: bool) -> None:
+        self.root_fd, self.items, self.present, self.in_place = root_fd, items, present, in_place
+        self._cover = Cover()
+
+    def cover(self, paths: Iterable[bytes]) -> Cover:
+        """Return how paths are covered; the empty path is the destination."""
+        for path in paths:
+            self._cover_path(path)
+        return self._cover
+
+    def _cover_path(self, path: bytes) -> None:
+        """Cover a path: exchange it, or its entries one by one if it contains a separate file system."""
+        places = self.present.places
+        holds = path in self._above_places or not path
+        if path in places and path not in self._filled:
+            self._cover.left[path] = "is a separate file system that is not in the backup"
+        elif path not in places and not holds:
+            self._cover.moves.append(path)
+        elif path and (path not in self.items or not self.items[path].is_directory):
+            self._cover.left[path] = "contains a separate file system that is not in the backup"
+        else:
+            self._cover.entered.append(path)
+            own = path in places or (not path and self.in_place)
+            for name in sorted(self._names[path]):
+                inner = path + b"/" + name if path else name
+                if own and self._is_own(name, inner):
+                    continue
+                self._cover_path(inner)
+
+    @cached_property
+    def _above_places(self) -> set[bytes]:
+        return {parent for place in self.present.places for parent in parents(place)}
+
+    @cached_property
+    def _filled(self) -> set[bytes]:
+        return {path.rpartition(b"/")[0] for path in self.items if path}
+
+    @cached_property
+    def _names(self) -> dict[bytes, set[bytes]]:
+        """The names in each directory that is entered, there or in the backup."""
+        found: dict[bytes, set[bytes]] = {path: set() for path in {b"", *self.present.places, *self._above_places}}
+        for path in (*self.present.statuses, *self.items):
+            parent, _slash, name = path.rpartition(b"/")
+            if path and parent in found:
+                found[parent].add(name)
+        return found
+
+    def _is_own(self, name: bytes, path: bytes) -> bool:
+        """Whether an entry of a separate file system belongs to the file system or to a restore, or cannot be moved by this user."""
+        status = self.present.statuses.get(path)
+        if status is None:
+            return False
+        if OWN.match(name):
+            return True
+        if stat.S_ISDIR(status.st_mode) and os.geteuid() not in (0, status.st_uid):
+            with DirectoryCursor(self.root_fd) as cursor:
+                parent_fd, last = cursor.reach(path)
+                if not os.access(last, os.W_OK, dir_fd=parent_fd, effective_ids=True, follow_symlinks=False):
+                    if not is_lost_found(last, parent_fd):
+                        self._cover.left[path] = "belongs to another user, and you cannot move it"
+                    return True
+        with DirectoryCursor(self.root_fd) as cursor, suppress(OSError):
+            parent_fd, last = cursor.reach(path)
+            return is_lost_found(last, parent_fd)
+        return False
+
+
+def by_move(moves: list[bytes], paths: Statuses | Items | Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """Return for each move which of the paths it covers."""
+    found: dict[bytes, list[bytes]] = {move: [] for move in moves}
+    for path, move in _covered(sorted(moves, key=_depth_first), sorted((path for path in paths if path), key=_depth_first)):
+        found[move].append(path)
+    return found
+
+
+def _covered(moves: list[bytes], paths: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    for path in paths:
+        while at < len(moves) and _depth_first(moves[at]) < _depth_first(path) and not path.startswith(moves[at] + b"/"):
+            at += 1
+        if at < len(moves) and (path == moves[at] or path.startswith(moves[at] + b"/")):
+            yield path, moves[at]
+
+
+def _depth_first(path: bytes) -> bytes:
+    return path.replace(b"/", b"\0")

@@ -1,0 +1,80 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Refuse what looks like a lost source. No hint here puts an old state over a newer one: each first looks, or restores elsewhere."""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import shown
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Manifest, Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import shrinkage
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Changes
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
+
+SHRINK_LEAST = 100
+
+
+def check_shrink(unit: Unit, changes: Changes, found: Target, allowed: bool, named: bool) -> None:
+    """Refuse a source that has lost most of what the mirror has.
+
+    :param allowed: shrinking is.
+    :param named: the user named the unit.
+    :raises ConflictError: it looks like a lost source.
+    """
+    emptied = not unit.loose and changes.now.count() <= 1 < changes.mirrored
+    if emptied and not (allowed and named):
+        raise ConflictError(f"{unit.source} is empty, but its mirror is not; the mirror was not changed.", *_hints(unit.name, True))
+    if allowed or not shrinkage.may_exceed(changes, SHRINK_LEAST):
+        return
+    removed, mirrored = shrinkage.count_missed(changes, str(found.mirror("" if unit.loose else unit.name)))
+    if removed > SHRINK_LEAST and removed * 2 > mirrored:
+        raise ConflictError(
+            f"{removed} of {mirrored} files of {shown(os.fsencode(unit.name))} are gone; its mirror was not changed.",
+            f"see which: {repoman_command('--check --diff sync', [unit.name], '--allow-shrink')}",
+            *_hints(unit.name, False),
+        )
+
+
+def _hints(name: str, emptied: bool) -> tuple[str, ...]:
+    back = (
+        [f"to get it back: {repoman_command('restore', [name])}"]
+        if emptied
+        else [
+            f"to look at what the backup has: {repoman_command('restore', [name], '--to DIR')}",
+            f"to get back what is missing: {repoman_command('restore', [name], '--path PATH')}",
+        ]
+    )
+    return (*back, f"if you deleted it on purpose: {repoman_command('sync', [name], '--allow-shrink')}")
+
+
+def gone_error(unit: Unit) -> ConflictError:
+    """Return the error of a unit whose source is gone, and its mirror is not."""
+    return ConflictError(
+        f"{unit.source} is gone, but its mirror is still there; the mirror was not changed.",
+        f"to get it back: {repoman_command('restore', [unit.name])}",
+        f"if you deleted it on purpose: {repoman_command('sync', [unit.name], '--allow-shrink')}   # its mirror is moved to the history",
+    )
+
+
+def check_loose(repos_root: str, now: Manifest, found: Target) -> None:
+    """Refuse loose files that would push a mirror away.
+
+    :raises ConflictError: a loose file has the name of a mirror.
+    """
+    directories = {target.OURS, *backup.mirrors(found)}
+    for entry in now.entries():
+        name = os.fsdecode(entry.path)
+        if name == target.OURS:
+            raise ConflictError(f"nothing in repos_root may be called {name!r}: repoman uses that name.", "rename it")
+        if name in directories:
+            raise ConflictError(
+                f"{repos_root}/{shown(entry.path)} was a directory and is now a file or link; its mirror was not changed.",
+                f"if you replaced it on purpose: {repoman_command('sync', [name], '--allow-shrink')}   # its mirror is moved to the history",
+            )

@@ -1,0 +1,191 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What runs know of mirrors: stamps on the target; manifests, and the notes users have been told, in the local state directory."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import file_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest import scan
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import Stamp, Stamps, Target, nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+
+FULL_SECONDS = 7 * 24 * 3600.0
+"""Time that manifests are trusted; after that everything is compared with the mirror."""
+VOID = Stamp("", 0.0)
+PROBE_BYTES = 256 << 10
+"""A state directory with less space than this is not used."""
+MAX_NOTES_BYTES = 16 << 20
+
+
+@contextmanager
+def usable_state(wanted: Path, owner: Account) -> Iterator[tuple[Path, str]]:
+    """Yield the state directory; if it cannot be written, a temporary one and a warning.
+
+    :raises RepomanError: neither can be written.
+    """
+    problem = _probe(wanted, owner)
+    if not problem:
+        yield wanted, ""
+        return
+    with ExitStack() as stack:
+        try:
+            temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="repoman-", ignore_cleanup_errors=True)))
+            other = _probe(temporary, owner)
+        except OSError as error:
+            other = f"cannot write to a temporary directory: {error.strerror}."
+        if other:
+            raise RepomanError(
+                f"no directory for the local state can be written. {problem} {other}",
+                f"df -h {shell_word(str(nearest(str(wanted))))} {shell_word(tempfile.gettempdir())}",
+            )
+        yield temporary, f"{problem} The state of this run is not saved: this run and the next one compare everything with the mirrors."
+
+
+def _probe(state: Path, owner: Account) -> str:
+    """Return why a state directory cannot be written; empty if it can."""
+    try:
+        registry.make_directory(str(state), owner)
+    except RepomanError as error:
+        return error.message
+    path = state / f"probe-{os.getpid()}"
+    try:
+        with open(path, "xb") as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+    except OSError as error:
+        return f"cannot write to the state directory {state}: {error.strerror}."
+    finally:
+        with suppress(OSError):
+            path.unlink()
+    return ""
+
+
+class Records:
+    """What is known of mirrors, as one run has it.
+
+    :param now: when the run began, as a UNIX time.
+    :param full: trust no manifest.
+    """
+
+    def __init__(self, found: Target, state: Path, owner: Account, now: float, full: bool) -> None:
+        self.target, self.state, self.owner, self.now, self.full = found, state, owner, now, full
+        self.session = target.session(found)
+        self.stamps = Stamps({})
+        self._changed: dict[str, Stamp | None] = {}
+        self._mutex = threading.Lock()
+        self._told: dict[str, list[str]] | None = None
+        self._told_of: set[str] = set()
+
+    def read(self) -> None:
+        """Read the stamps; of a unit that is locked they are true until it is let go."""
+        self.stamps = target.settled(target.read_stamps(self.target), self.session, self.now)
+
+    def manifest(self, name: str) -> Path:
+        """Return the file with a unit's last manifest."""
+        return self.state / "manifests" / file_of(name)
+
+    def known_digest(self, name: str) -> str:
+        """Return the digest of a unit's last manifest; empty if it cannot be trusted and the mirror has to be compared."""
+        stamp = self.stamps.units.get(name)
+        if stamp is None or self.full:
+            return ""
+        if not 0 <= self.now - stamp.full < FULL_SECONDS:
+            return ""
+        if stamp.session not in ("", self.session):  # what was written may have been lost on its way to the disk
+            return ""
+        with suppress(OSError, ValueError), open(self.manifest(name), "rb") as file:
+            if file.read(len(scan.MAGIC) + scan.DIGEST_SIZE) == scan.MAGIC + bytes.fromhex(stamp.digest):
+                return stamp.digest
+        return ""
+
+    def set(self, name: str, stamp: Stamp | None) -> None:
+        """Change a unit's stamp (None: it has no mirror any more); :meth:`write` writes it."""
+        with self._mutex:
+            self._changed[name] = stamp
+            if stamp is None:
+                self.stamps.units.pop(name, None)
+            else:
+                self.stamps.units[name] = stamp
+
+    def write(self, locks: RunLocks, void: Iterable[str] = ()) -> None:
+        """Write this run's stamps; those of units that other runs work on stay as those have written them.
+
+        :param void: units whose mirror is, or may be, half-way: a stamp without a digest, which also says that there is a mirror.
+        """
+        with locks.metadata():
+            with self._mutex:
+                changed, self._changed = self._changed, {}
+            try:
+                units = target.settled(target.read_stamps(self.target), self.session, self.now).units | dict.fromkeys(void, VOID)
+                for name, stamp in changed.items():
+                    if stamp is None:
+                        units.pop(name, None)
+                    else:
+                        units[name] = stamp
+                target.write_stamps(self.target, Stamps(units, self.now), self.owner)
+            except BaseException:
+                with self._mutex:
+                    self._changed = changed | self._changed
+                raise
+
+    # Notes
+
+    @property
+    def told(self) -> dict[str, list[str]]:
+        """Notes already reported for each unit; each is reported once."""
+        if self._told is None:
+            self._told = self._read_told()
+        return self._told
+
+    def untold(self, name: str, notes: Iterable[str]) -> list[str]:
+        """Return the notes on a unit that no run has reported yet, and mark them as reported."""
+        told = self.told.setdefault(name, [])
+        new = [note for note in notes if note not in told]
+        told += new
+        self._told_of.add(name)
+        return new
+
+    def forget_notes(self, name: str) -> None:
+        """Report the notes on a unit again in the next run."""
+        self.told.pop(name, None)
+        self._told_of.add(name)
+
+    def write_told(self, locks: RunLocks) -> None:
+        """Save the reported notes if they changed."""
+        with locks.metadata():
+            before = self._read_told()
+            told = dict(before)
+            for name in self._told_of:
+                told[name] = self.told.get(name, [])
+            told = {name: notes for name, notes in sorted(told.items()) if notes}
+            if told != before:
+                registry.write_atomic(str(self.state / "notes.json"), json.dumps(told), self.owner)
+
+    def _read_told(self) -> dict[str, list[str]]:
+        try:
+            told = read_json(self.state / "notes.json", MAX_NOTES_BYTES)
+            return {str(name): list(map(str, notes)) for name, notes in told.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
+
+
+def last_run(stamps: Stamps) -> float:
+    """Return when the last run was, as a UNIX time; 0 if that is not known."""
+    return stamps.run if math.isfinite(stamps.run) else 0.0

@@ -1,0 +1,353 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The history of mirrors: which states there are, in which order they were made, when, and which of them expire.
+
+::
+
+    backup_root/.repoman/kept/<name>/<unit>/   what a run replaced or removed
+    backup_root/.repoman/created/<name>        what a run created, by unit, as JSON; null for all of it
+    backup_root/.repoman/history.json          the names in the order in which the states were made
+
+A state is named by the clock of the machine that made it. That clock may have been wrong, so the order comes from
+``history.json`` and not from the names, and a name that the order contradicts says nothing of the time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Container, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from pathlib import Path
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import RELEASED, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+
+STATE_NAME = re.compile(r"\d{8}T\d{6}Z")
+STATE_FORMAT = "%Y%m%dT%H%M%SZ"
+DAY = 24 * 3600.0
+MAX_INDEX_BYTES = 16 << 20
+MAX_CREATED_BYTES = 256 << 20
+SHARED_BYTES = 64 << 10
+"""A unit's list of what a run created that is longer has a file of its own."""
+SHOWN_NAMES = 3
+OUTLIVED = RELEASED + 40 * 365 * DAY
+"""A clock after this time is taken to be wrong, however many runs agree with it: nothing expires by it."""
+
+
+@dataclass(frozen=True)
+class State:
+    """One state of the history.
+
+    :param name: time of the clock when it was made.
+    :param ordered: its place comes from ``history.json``, not from its name.
+    """
+
+    name: str
+    ordered: bool = False
+
+    @property
+    def clock(self) -> float:
+        """Time of the clock when it was made, as a UNIX time."""
+        return time_of(self.name).timestamp()
+
+
+def time_of(name: str) -> datetime:
+    """Return the time that a state's name says.
+
+    :raises ValueError: it says none.
+    """
+    return datetime.strptime(name, STATE_FORMAT).replace(tzinfo=timezone.utc)
+
+
+class History:
+    """The states of a target, oldest first.
+
+    :param now: what the clock says, as a UNIX time.
+    """
+
+    def __init__(self, target: Target, states: Sequence[State], now: float) -> None:
+        self.target, self.states, self.now = target, list(states), now
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all states, in the order in which they were made."""
+        return [state.name for state in self.states]
+
+    @property
+    def clock_is_wrong(self) -> bool:
+        """Whether the machine's clock cannot be right."""
+        return self.now < RELEASED
+
+    @cached_property
+    def later(self) -> list[str]:
+        """The names that are more than a day after the machine's clock."""
+        return [state.name for state in self.states if state.clock > self.now + DAY]
+
+    @cached_property
+    def _trusted(self) -> frozenset[int]:
+        """States that were probably made with a correct clock: the longest sequence of times in the order of their making."""
+        limit = math.inf if self.clock_is_wrong else self.now + DAY
+        plausible = [
+            number for number, state in enumerate(self.states) if state.clock <= limit and not (state.ordered and state.clock < RELEASED)
+        ]
+        return frozenset(_longest_ascending(plausible, [state.clock for state in self.states]))
+
+    @cached_property
+    def _bounds(self) -> list[tuple[float, float]]:
+        """For each state, its earliest and latest possible time; both are equal if the time is known."""
+        trusted = sorted(self._trusted)
+        bounds = []
+        for number, state in enumerate(self.states):
+            if number in self._trusted:
+                bounds.append((state.clock, state.clock))
+                continue
+            at = bisect_right(trusted, number)
+            after = self.states[trusted[at]].clock if at < len(trusted) else max(self.now, state.clock if self.clock_is_wrong else 0)
+            before = self.states[trusted[at - 1]].clock if at else after
+            seen = self._file_time(state.name)
+            bounds.append((seen, seen) if before <= seen <= after else (before, max(before, after)))
+        return bounds
+
+    def _file_time(self, name: str) -> float:
+        """Return when the file system says that a state was made: on a server it is the server's clock."""
+        for path in (created_file(self.target, name), self.target.ours("kept", name)):
+            with suppress(OSError):
+                return os.lstat(path).st_mtime
+        return -math.inf
+
+    def made(self, name: str) -> float:
+        """Return the best estimate of a state's time, as a UNIX time."""
+        return self._bounds[self.names.index(name)][0]
+
+    @property
+    def oldest(self) -> str:
+        """The time of the oldest state, formatted as a name; the current time if there are no states."""
+        return format_time(self._bounds[0][0]) if self.states else format_time(self.now)
+
+    def since(self, moment: str) -> list[str]:
+        """Return the states to take back to get to what was there at a moment, in the order in which they were made.
+
+        :param moment: a state's name means that one and all after it; another one is a time.
+        """
+        names = self.names
+        if moment in names:
+            return names[names.index(moment) :]
+        wanted = time_of(moment).timestamp()
+        first = next((number for number, (made, _latest) in enumerate(self._bounds) if made >= wanted), len(names))
+        return names[first:]
+
+    def expired(self, last_run: float, days: int) -> list[str]:
+        """Return the states made longer than ``days`` ago; none while the clock may be wrong: then the next run decides.
+
+        The clock is wrong if it is before the last run or more than ``days`` after it. A state expires only after all earlier ones.
+
+        :param last_run: UNIX time of the last run; 0 if not known.
+        """
+        keep = days * DAY
+        since_last = self.now - last_run
+        if (
+            self.clock_is_wrong
+            or self.now > OUTLIVED
+            or not last_run
+            or not math.isfinite(last_run)
+            or since_last > keep
+            or since_last < -DAY
+        ):
+            return []
+        found = []
+        for state, (_made, latest) in zip(self.states, self._bounds, strict=True):
+            literal = state.clock if state.clock <= self.now + DAY else latest
+            if max(literal, latest) >= math.floor(self.now) - keep:
+                break
+            found.append(state.name)
+        return found
+
+    def warnings(self) -> list[str]:
+        """Return what is wrong with the clock, now or when states were made."""
+        if self.clock_is_wrong or self.now > OUTLIVED:
+            return [f"this machine's clock shows {format_time(self.now)}, which cannot be right: nothing expires until it is corrected."]
+        if not self.later:
+            return []
+        number = len(self.later)
+        which = ", ".join(self.later[:SHOWN_NAMES]) + (", …" if number > SHOWN_NAMES else "")
+        what = "1 saved version has a name" if number == 1 else f"{number} saved versions have names"
+        return [
+            f"{what} that is later than this machine's clock, {format_time(self.now)}: {which}. A run made {'it' if number == 1 else 'them'} while the "
+            "clock was wrong; versions are used in the order in which they were made. To correct the names, see "
+            "'The clock was wrong' in the guide 'Backup and restore'."
+        ]
+
+
+def _longest_ascending(numbers: Sequence[int], values: Sequence[float]) -> list[int]:
+    """Return the most of ``numbers`` whose values never descend; of several such choices one with later values."""
+    tails: list[float] = []
+    ends: list[int] = []
+    following: dict[int, int] = {}
+    for number in reversed(numbers):
+        value = -values[number]
+        at = bisect_right(tails, value)
+        if at:
+            following[number] = ends[at - 1]
+        tails[at : at + 1] = [value]
+        ends[at : at + 1] = [number]
+    found = []
+    number = ends[-1] if ends else -1
+    while number >= 0:
+        found.append(number)
+        number = following.get(number, -1)
+    return found
+
+
+def format_time(time: float) -> str:
+    """Return a UNIX time as a state's name has it."""
+    with suppress(OverflowError, ValueError, OSError):
+        return datetime.fromtimestamp(time, timezone.utc).strftime(STATE_FORMAT)
+    return "no time at all"
+
+
+def load(target: Target, now: float) -> History:
+    """Return the history of a target; what is not in ``history.json`` has its place by its name."""
+    names = _listed(target)
+    states = [State(name, ordered) for name, ordered in _read_index(target) if name in names]
+    known = {state.name for state in states}
+    for name in sorted(names - known):
+        place = next((number for number, state in enumerate(states) if state.name > name), len(states))
+        states.insert(place, State(name))
+    return History(target, states, now)
+
+
+def state_names(target: Target) -> list[str]:
+    """Return the names of the states, in the order in which they were made."""
+    return load(target, 0.0).names
+
+
+def _listed(target: Target) -> set[str]:
+    names: set[str] = set()
+    for directory in ("kept", "created"):
+        with suppress(FileNotFoundError):
+            names.update(os.listdir(target.ours(directory)))
+    return {name for name in names if _is_state_name(name)}
+
+
+def _is_state_name(name: str) -> bool:
+    if not STATE_NAME.fullmatch(name):
+        return False
+    try:
+        time_of(name).timestamp()
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _read_index(target: Target) -> list[tuple[str, bool]]:
+    """Return names, each with whether its clock was checked; empty if the file is not repoman's."""
+    found: dict[str, bool] = {}
+    try:
+        for name, ordered in read_json(target.ours("history.json"), MAX_INDEX_BYTES)["states"]:
+            if isinstance(name, str) and _is_state_name(name):
+                found[name] = bool(ordered)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    return list(found.items())
+
+
+def claim(target: Target, now: datetime, owner: Account) -> str:
+    """Make a new state, the last in order, and return its name. The caller holds the lock on the target's metadata.
+
+    The name is what the clock says, or the next second that no state has.
+    """
+    history = load(target, now.timestamp())
+    taken = set(history.names)
+    while (name := now.strftime(STATE_FORMAT)) in taken:
+        now += timedelta(seconds=1)
+    created_file(target, name).parent.mkdir(mode=0o700, exist_ok=True)
+    registry.write_atomic(str(created_file(target, name)), "{}", owner)
+    _write_index(target, [*history.states, State(name, ordered=True)], owner)
+    return name
+
+
+def _write_index(target: Target, states: Iterable[State], owner: Account) -> None:
+    data = {"states": [[state.name, state.ordered] for state in states]}
+    registry.write_atomic(str(target.ours("history.json")), json.dumps(data) + "\n", owner)
+
+
+# ---- what a run created --------------------------------------------------------------------------------------------------------
+
+
+def created_file(target: Target, name: str, unit: str = "") -> Path:
+    """Return the list of files that a run created; it shows which files did not exist before.
+
+    :param unit: its own file, if the list is long; what one container creates must not be in the way of all others.
+    """
+    if unit:
+        return target.ours("created", f"{name}.{hashlib.sha256(os.fsencode(unit)).hexdigest()[:32]}")
+    return target.ours("created", name)
+
+
+def remove_created(target: Target, name: str) -> None:
+    """Remove what says what a run created."""
+    with suppress(FileNotFoundError):
+        for each in os.listdir(target.ours("created")):
+            if each.startswith(f"{name}."):
+                target.ours("created", each).unlink(missing_ok=True)
+    created_file(target, name).unlink(missing_ok=True)
+
+
+def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
+    """Return what a run created of a unit, of directories only the topmost; None is everything.
+
+    :raises RepomanError: the file is too large to be repoman's.
+    """
+    path = created_file(target, name, unit)
+    if not os.path.lexists(path):
+        path = created_file(target, name)
+    try:
+        if path.lstat().st_size > MAX_CREATED_BYTES:
+            raise RepomanError(
+                f"{path} is too large to be repoman's: what the run of {name} created is not known.", f"look at it: ls -l {path}"
+            )
+        paths = read_json(path, MAX_CREATED_BYTES).get(unit, [])
+        return None if paths is None else [os.fsencode(path) for path in paths]
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []
+
+
+def write_created(
+    target: Target, name: str, created: dict[str, list[str] | None], owner: Account, changed: Container[str] | None = None
+) -> None:
+    """Write down what a run created; of what is new in a new directory only the directory.
+
+    :param changed: the units whose lists are others than the last time; None for all.
+    """
+    topmost = {unit: None if paths is None else _topmost(paths) for unit, paths in created.items()}
+    for unit, paths in list(topmost.items()):
+        if paths is not None and sum(map(len, paths)) > SHARED_BYTES:
+            if changed is None or unit in changed:
+                registry.write_atomic(str(created_file(target, name, unit)), json.dumps({unit: paths}), owner)
+            del topmost[unit]
+    registry.write_atomic(str(created_file(target, name)), json.dumps(topmost), owner)
+
+
+def _topmost(paths: Iterable[str]) -> list[str]:
+    """Return of some paths those that lie in no other of them."""
+    found = set(paths)
+    return sorted(path for path in found if not any(parent in found for parent in _parents(path)))
+
+
+def _parents(path: str) -> Iterable[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path

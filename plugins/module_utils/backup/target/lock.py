@@ -1,0 +1,406 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Locks of a target: each unit has its own lock, so that a long run on one unit does not block the rest.
+
+On this host, in the local state directory; the kernel drops these locks with the process, and its children, that hold them::
+
+    lock         held shared by every run, exclusively by what wants to be alone
+    units.lock   a byte of it for each unit, and for what runs share; its text says since when units are worked on
+
+On the target, for other hosts to see::
+
+    backup_root/.repoman/lock   which host works there; runs of the same host and state directory join each other
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import socket
+import struct
+import threading
+import time
+from collections.abc import Container, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import BOOT_ID, Target, discard, first_line
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
+from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+
+MACHINE_ID = Path("/etc/machine-id")
+ZOMBIE = "Z"
+MAX_LOCK_BYTES = 64 << 10
+MAX_SINCE_BYTES = 4 << 20
+METADATA_SECONDS = 60.0
+"""How long the stamps, the history and the lock on the target may be held by another run: it needs milliseconds, or a slow answer."""
+POLL_SECONDS = 0.02
+METADATA, HISTORY, RESTORES = b"metadata", b"history", b"restores"
+"""What runs share, beside units: the files of repoman's own on the target; its history; directories that restores fill."""
+_FLOCK = struct.Struct("hhqqi")
+_BUSY = (errno.EACCES, errno.EAGAIN)
+
+
+class RunLocks:
+    """The locks of one run; a context manager, which lets go of all of them.
+
+    :param target: the target.
+    :param state: local directory of what is known of the target.
+    """
+
+    def __init__(self, target: Target, state: Path, owner: Account) -> None:
+        self.target, self.state = target, state
+        registry.make_directory(str(state), owner)
+        self._run = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._units = -1
+        self.held: set[str] = set()
+        try:
+            try:
+                fcntl.flock(self._run, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise another_run(target, state) from None
+            self._units = os.open(state / "units.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            if os.geteuid() == 0:
+                for each in (self._run, self._units):
+                    os.fchown(each, owner.uid, owner.gid)
+        except BaseException:
+            self._close()
+            raise
+        self._announced = False
+        self._mutex = threading.RLock()
+
+    def __enter__(self) -> RunLocks:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            if self._announced:
+                self._withdraw()
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        """Unlock before closing: children of this process may have the files open for a moment longer."""
+        with suppress(OSError):
+            fcntl.flock(self._run, fcntl.LOCK_UN)
+        os.close(self._run)
+        if self._units >= 0:
+            with suppress(OSError):
+                self._byte(fcntl.F_UNLCK, 0, 0)
+            os.close(self._units)
+
+    # Units
+
+    def take(self, units: Iterable[str], *, noted: bool = True) -> dict[str, str]:
+        """Lock units, and return those locked by another run with the start of that lock, or an empty string if it is unknown.
+
+        :param noted: write down for other runs since when; what changes nothing does not.
+        """
+        wanted = list(units)
+        with self.metadata():
+            since = self._read_since()
+            busy = {name: since.get(name, "") for name in wanted if not self._try(fcntl.F_WRLCK, _unit(name))}
+            self.held.update(name for name in wanted if name not in busy)
+            if noted:
+                now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+                others = {name: each for name, each in since.items() if name in busy} | self._still(since)
+                self._write_since(others | dict.fromkeys(self.held, now))
+        return busy
+
+    def _still(self, since: dict[str, str]) -> dict[str, str]:
+        """Return the units that this run did not ask for and another one works on."""
+        return {name: each for name, each in since.items() if name not in self.held and not self.is_free(name)}
+
+    def let_go(self, unit: str) -> None:
+        """Let other runs have a unit."""
+        if unit in self.held:
+            self.held.discard(unit)
+            self._byte(fcntl.F_UNLCK, *_place(_unit(unit)))
+
+    def is_free(self, unit: str) -> bool:
+        """Tell whether no other run works on a unit."""
+        return self._is_free(_unit(unit))
+
+    def _read_since(self) -> dict[str, str]:
+        with suppress(OSError, ValueError, AttributeError, RecursionError, MemoryError):
+            return {str(name): str(each) for name, each in json.loads(os.pread(self._units, MAX_SINCE_BYTES, 0)).items()}
+        return {}
+
+    def _write_since(self, since: dict[str, str]) -> None:
+        with suppress(OSError):  # a full disk: it only says since when
+            os.ftruncate(self._units, 0)
+            os.pwrite(self._units, json.dumps(since).encode(), 0)
+
+    # What runs share
+
+    @contextmanager
+    def metadata(self) -> Iterator[None]:
+        """Be the only run that changes repoman's own files on the target, for a moment.
+
+        :raises ConflictError: another run does, for too long.
+        """
+        with self._mutex, self._waited_for(fcntl.F_WRLCK, METADATA):  # the kernel's lock is that of the process, not of a thread
+            yield
+
+    @contextmanager
+    def alone(self, what: bytes) -> Iterator[bool]:
+        """Keep other runs from something that runs share, if none uses it; tell whether that is so."""
+        alone = self._try(fcntl.F_WRLCK, what)
+        try:
+            yield alone
+        finally:
+            if alone:
+                self._byte(fcntl.F_UNLCK, *_place(what))
+
+    @contextmanager
+    def using(self, what: bytes) -> Iterator[None]:
+        """Use something that runs share; what wants it alone is over in moments, and is waited for."""
+        with self._waited_for(fcntl.F_RDLCK, what):
+            yield
+
+    @contextmanager
+    def _waited_for(self, kind: int, what: bytes) -> Iterator[None]:
+        """Hold a lock that other runs hold for moments only.
+
+        :raises ConflictError: another run holds it for too long.
+        """
+        deadline = time.monotonic() + METADATA_SECONDS
+        while not self._try(kind, what):
+            if time.monotonic() > deadline:
+                raise another_run(self.target, self.state)
+            time.sleep(POLL_SECONDS)
+        try:
+            yield
+        finally:
+            self._byte(fcntl.F_UNLCK, *_place(what))
+
+    @contextmanager
+    def private_directory(self, parent: Path, stays: Container[str] = ()) -> Iterator[str]:
+        """Create a private directory for this run and remove it at the end; leftovers of killed runs are removed first.
+
+        :param parent: parent of the new directory.
+        :param stays: what else is there, and not to be removed.
+        """
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        name = secrets.token_hex(8)
+        if not self._try(fcntl.F_WRLCK, name.encode()):
+            raise RuntimeError("a random name is taken")
+        for each in os.listdir(parent):
+            if each not in stays and self._is_free(os.fsencode(each)):
+                with suppress(OSError):
+                    discard(parent / each)
+        path = parent / name
+        path.mkdir(mode=0o700)
+        try:
+            yield str(path)
+        finally:
+            with suppress(OSError):
+                discard(path)
+            self._byte(fcntl.F_UNLCK, *_place(name.encode()))
+
+    # The kernel's locks
+
+    def _byte(self, kind: int, start: int, length: int) -> None:
+        fcntl.fcntl(self._units, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
+
+    def _try(self, kind: int, what: bytes) -> bool:
+        try:
+            self._byte(kind, *_place(what))
+        except OSError as error:
+            if error.errno in _BUSY:
+                return False
+            raise
+        return True
+
+    def _is_free(self, what: bytes) -> bool:
+        """Return whether a lock is free, ignoring our own."""
+        found = fcntl.fcntl(self._units, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *_place(what), 0))
+        return bool(_FLOCK.unpack(found)[0] == fcntl.F_UNLCK)
+
+    # The lock on the target
+
+    def announce(self) -> None:
+        """Say on the target that this host works there, until its last run ends.
+
+        :raises ConflictError: another host does, or did on a machine that cannot be asked.
+        """
+        with self.metadata():
+            _announce(self.target, str(self.state))
+            self._announced = True
+
+    def check_alone(self) -> None:
+        """Refuse a target on which another host says it is at work.
+
+        :raises ConflictError: it says so, and may be right.
+        """
+        if os.path.lexists(self.target.ours("lock")):
+            _check_stale(self.target.ours("lock"), _self(str(self.state)))
+
+    def _withdraw(self) -> None:
+        """Take the lock off the target, unless another run of this host is under way."""
+        with suppress(OSError, ConflictError), self.metadata():
+            try:
+                fcntl.flock(self._run, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            self.target.ours("lock").unlink()
+
+
+def _unit(name: str) -> bytes:
+    return b"unit/" + name.encode("utf-8", "surrogateescape")
+
+
+def _place(what: bytes) -> tuple[int, int]:
+    """Return the offset of the byte to lock for a name."""
+    return int.from_bytes(hashlib.sha256(what).digest()[:7], "big") + 1, 1
+
+
+def another_run(target: Target, state: Path) -> ConflictError:
+    """Return the error of a run that has to wait for others."""
+    return ConflictError(f"another run works on {target.root}.", "wait for it to finish", f"see which: fuser -v {state / 'lock'}")
+
+
+def busy_error(unit: str, since: str, state: Path) -> ConflictError:
+    """Return the error of a unit that another run holds."""
+    when = f" since {since}" if since else ""
+    return ConflictError(
+        f"another run has been working on {printable(unit)}{when}.", "wait for it to finish", f"see which: fuser -v {state / 'units.lock'}"
+    )
+
+
+@contextmanager
+def unit_locked(target: Target, state: Path, owner: Account, unit: str) -> Iterator[RunLocks]:
+    """Work on one unit, such as to restore it, while other runs work on others.
+
+    :raises ConflictError: another run works on it.
+    """
+    with ExitStack() as stack:
+        locks = stack.enter_context(RunLocks(target, state, owner))
+        for name, since in locks.take([unit]).items():
+            raise busy_error(name, since, state)
+        stack.enter_context(locks.using(HISTORY))
+        yield locks
+
+
+@contextmanager
+def locked(target: Target, state: Path, owner: Account) -> Iterator[None]:
+    """Be the only run of this host on the target.
+
+    :raises ConflictError: another run is under way.
+    """
+    registry.make_directory(str(state), owner)
+    handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise another_run(target, state) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+# ---- the lock on the target ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def announced(target: Target, state: str = "") -> Iterator[None]:
+    """Say on the target itself that a run is under way, for other hosts to see.
+
+    :raises ConflictError: another run is, or was on a machine that cannot be asked.
+    """
+    _announce(target, state)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            target.ours("lock").unlink()
+
+
+def _self(state: str = "") -> dict[str, Any]:
+    """Return what this process announces of itself."""
+    return {
+        "host": socket.gethostname(),
+        "machine": first_line(MACHINE_ID),
+        "boot": first_line(BOOT_ID),
+        "pid": os.getpid(),
+        "started": _started(os.getpid()),
+        "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    } | ({"state": state} if state else {})
+
+
+def _announce(target: Target, state: str) -> None:
+    path, own = target.ours("lock"), _self(state)
+    text, draft = json.dumps(own), target.ours(f"lock.{os.getpid()}.new")
+    draft.write_text(text, encoding="utf-8")
+    try:
+        for _attempt in range(2):
+            with suppress(FileExistsError):
+                try:
+                    os.link(draft, path)  # whole or not at all
+                except FileExistsError:
+                    raise
+                except OSError:  # no hard links there
+                    with open(path, "x", encoding="utf-8") as file:
+                        file.write(text)
+                return
+            if (stale := _check_stale(path, own)) is None:
+                return  # a run of this host has said so already, and leaves it to the last that ends
+            _put_away(path, stale, draft)
+    finally:
+        draft.unlink(missing_ok=True)
+    raise ConflictError(f"another run has just started to work on {target.root}.", "wait for it to finish")
+
+
+def _put_away(path: Path, stale: str, draft: Path) -> None:
+    """Remove the lock only if it still has this text: another run may have taken it over."""
+    aside = draft.with_suffix(".stale")
+    with suppress(FileNotFoundError):
+        os.rename(path, aside)
+        if read_limited(aside, MAX_LOCK_BYTES) != stale and not os.path.lexists(path):
+            os.rename(aside, path)
+        aside.unlink(missing_ok=True)
+
+
+def _check_stale(path: Path, own: dict[str, Any]) -> str | None:
+    """Return the lock at ``path`` if the run that wrote it has certainly ended; empty if it is gone; None if it is of a run to join.
+
+    :raises ConflictError: it is still running, or may be.
+    """
+    text = ""
+    try:
+        text = read_limited(path, MAX_LOCK_BYTES)
+        other = json.loads(text)
+        same_host = other["machine"] == own["machine"] and other["host"] == own["host"]
+        dead = same_host and (other["boot"] != own["boot"] or other["started"] != _started(int(other["pid"])))
+        joins = same_host and "state" in own and other.get("state") == own["state"]
+        who = printable(f"process {other['pid']} of {other['host']} since {other['time']}")
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        dead, joins, who = False, False, "an unknown run"
+    if dead:
+        return text
+    if joins:
+        return None
+    raise ConflictError(f"{path} says that {who} is working there.", f"if you are sure that it is not: rm {path}")
+
+
+def _started(pid: int) -> str:
+    """Return when a process started, in ticks since boot; empty if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == ZOMBIE else fields[19]

@@ -1,0 +1,174 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which rules hold for which unit, and what a run has to say about the places it left out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import LIST, Scan, Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeRules
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
+from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO, mounts_below
+
+MAX_BYTES = 64 << 20
+LEFT_OUT = "left_out.json"
+"""The local file that says what the last run left out of each unit, and what was mounted in it."""
+
+
+def with_rules(units: Iterable[Unit], backup: Backup, params: Mapping[str, Any], target: str) -> list[Unit]:
+    """Return units with the rules that hold for them.
+
+    :param params: ``exclude``, ``exclude_caches`` and ``follow_mounts`` of the run, which come over the registry's.
+    :param target: directory of the backup.
+    """
+    mounted = mounts_below(os.fsencode(backup.place.repos_root))
+    status = os.stat(target) if os.path.isdir(target) else None
+    base = TreeRules(target=(status.st_dev, status.st_ino) if status else None)
+    return [replace(unit, rules=_rules_of(unit, backup, params, mounted, base)) for unit in units]
+
+
+def _rules_of(unit: Unit, backup: Backup, params: Mapping[str, Any], mounted: Mapping[bytes, str], base: TreeRules) -> TreeRules:
+    defaults = backup.known.defaults
+    inside = {} if unit.loose else {path: name for name, path in backup.paths.items() if path.split("/")[0] == unit.name}
+    exclude = [(b"", defaults.exclude)]
+    caches, follow = [defaults.exclude_caches], [defaults.follow_mounts]
+    for path, name in sorted(inside.items()):
+        project = backup.projects[name]
+        exclude.append((os.fsencode(path[len(unit.name) + 1 :]), project.exclude))
+        if path == unit.name:
+            caches, follow = [project.exclude_caches], [project.follow_mounts]
+        else:
+            caches.append(project.exclude_caches)
+            follow.append(project.follow_mounts)
+    exclude.append((b"", tuple(params.get("exclude") or ())))
+    prefix = os.fsencode(unit.name) + b"/"
+    mounts = {} if unit.loose else {path[len(prefix) :]: kind for path, kind in mounted.items() if path.startswith(prefix)}
+    return replace(
+        base,
+        exclude=tuple(each for each in exclude if each[1]),
+        caches=_chosen(params.get("exclude_caches"), caches),
+        follow_mounts=_chosen(params.get("follow_mounts"), follow),
+        mounts=MappingProxyType(mounts),
+    )
+
+
+def _chosen(asked: bool | None, configured: list[bool]) -> bool:
+    return any(configured) if asked is None else asked
+
+
+@dataclass
+class LeftOut:
+    """What runs left out of units.
+
+    :param state: local directory of what is known of the target.
+    """
+
+    state: Path
+    units: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Read what the last run left out."""
+        self.units = read_left_out(self.state / LEFT_OUT)
+
+    def take(self, scanned: Scan, absent: Iterable[bytes], *, forget: bool = False) -> None:
+        """Remember what a scan left out.
+
+        :param absent: what is not mounted now, and stays remembered.
+        :param forget: the mirror does not keep what was followed before and is not now.
+        """
+        once = set() if forget else self._once_followed(scanned)
+        followed = [*scanned.followed, *absent, *(each for each in scanned.skipped if each in once)]
+        said = {
+            "skipped": [os.fsdecode(each) for each in scanned.skipped],
+            "followed": [os.fsdecode(each) for each in followed],
+            "excluded": scanned.excluded,
+        }
+        if any(said.values()):
+            self.units[scanned.unit.name] = said
+        else:
+            self.units.pop(scanned.unit.name, None)
+
+    def absent(self, scanned: Scan) -> list[bytes]:
+        """Return where in a unit something was mounted and followed, and now is an empty directory."""
+        gone = self._once_followed(scanned) - {*scanned.followed, *scanned.skipped}
+        return [path for path in sorted(gone) if _is_empty(scanned.unit.source, path)]
+
+    def _once_followed(self, scanned: Scan) -> set[bytes]:
+        """Return where in a unit something was mounted and followed by an earlier run: the mirror has what was in it."""
+        return {os.fsencode(each) for each in self.units.get(scanned.unit.name, {}).get("followed", [])}
+
+    def dump(self) -> str:
+        """Return the contents of the file."""
+        return json.dumps(self.units, sort_keys=True)
+
+    def is_saved(self) -> bool:
+        """Tell whether the file says so already."""
+        return self.units == read_left_out(self.state / LEFT_OUT)
+
+
+def read_left_out(path: Path) -> dict[str, dict[str, Any]]:
+    """Return what the last run left out of each unit; nothing if that is not known."""
+    try:
+        said = read_json(path, MAX_BYTES)
+        return {
+            str(name): {
+                "skipped": [str(path) for path in each["skipped"]],
+                "followed": [str(path) for path in each["followed"]],
+                "excluded": int(each["excluded"]),
+            }
+            for name, each in said.items()
+        }
+    except (OSError, ValueError, AttributeError, TypeError, KeyError):
+        return {}
+
+
+def _is_empty(top: str, path: bytes) -> bool:
+    """Tell whether a directory below another is there and empty; no link is followed."""
+    with suppress(OSError):
+        held = os.open(top, LIST)
+        try:
+            inner = open_below(held, path, LIST)
+        finally:
+            os.close(held)
+        try:
+            return not os.listdir(inner)
+        finally:
+            os.close(inner)
+    return False
+
+
+def warnings_of(unit: Unit, skipped: Iterable[bytes], absent: Iterable[bytes], typed: str) -> list[str]:
+    """Return what a run says of file systems in a unit.
+
+    :param typed: the unit's name, quoted for a shell.
+    """
+    top = os.fsencode(unit.source)
+    found = []
+    for path in skipped:
+        place = shown(os.path.join(top, path))
+        if path in unit.rules.mounts and unit.rules.mounts[path] in PSEUDO:
+            found.append(f"{place} is a file system of type {unit.rules.mounts[path]} and is not backed up.")
+        elif unit.rules.follow_mounts:
+            found.append(f"{place} is the backup itself and is not backed up.")
+        else:
+            found.append(f"{place} is another file system and is not backed up; follow_mounts = true backs it up.")
+    for path in absent:
+        found.append(
+            f"{shown(os.path.join(top, path))} was a mounted file system and is now an empty directory: is it mounted? "
+            "Its mirror was kept. If you unmounted it for good: "
+            f"repoman sync {typed} --allow-shrink"
+        )
+    return found

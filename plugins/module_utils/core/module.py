@@ -1,0 +1,130 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How a module starts: the options all have in common, and errors as results."""
+
+from __future__ import annotations
+
+import json
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, env_fallback
+
+if sys.version_info < (3, 11):  # noqa: UP036 - what a module imports after this one would end in a traceback
+    _too_old = {
+        "failed": True,
+        "msg": f"{sys.executable} is Python {'.'.join(map(str, sys.version_info[:3]))}, and repoman needs 3.11 or later.",
+        "hints": ["set ansible_python_interpreter of that host to a later one, such as /usr/bin/python3.11"],
+        "exit_code": 1,
+    }
+    sys.stdout.write(json.dumps(_too_old))
+    raise SystemExit(1)
+
+LIBRARIES = {"yaml": "pyyaml", "tomlkit": "tomlkit"}
+"""What the logic imports beside Python's own: module to distribution."""
+
+Run = Callable[[dict[str, Any], bool], dict[str, Any]]
+"""A module's logic: takes its parameters and whether only to plan; returns its result or raises ``RepomanError``.
+
+Beside the parameters there is ``_diff``: whether somebody wants to see the result's ``diff``."""
+
+COMMON: dict[str, dict[str, Any]] = {
+    "user": {"type": "str"},
+    "socket": {"type": "str"},
+    "registry_path": {"type": "str"},
+    "user_dir": {"type": "str"},
+    "vendor_dir": {"type": "str", "fallback": (env_fallback, ["REPOMAN_VENDOR_DIR"])},
+    "vendor_templates": {"type": "dict"},
+    "timeout": {"type": "float", "default": 30.0},
+}
+"""Options of every module, so that ``module_defaults`` of the action group may set any of them."""
+
+PREDICT: dict[str, dict[str, Any]] = {"predict": {"type": "bool", "default": False}}
+"""The option of what the roles do: whether check mode allows for earlier tasks."""
+
+FORESEEN: dict[str, dict[str, Any]] = PREDICT | {"registry_text": {"type": "str"}, "registry_text_path": {"type": "str"}}
+"""The same, where the registry is needed."""
+
+
+def need_libraries() -> None:
+    """See to it that everything the logic imports is there.
+
+    :raises RepomanError: something is missing.
+    """
+    from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+
+    missing = {library: distribution for library, distribution in LIBRARIES.items() if find_spec(library) is None}
+    if missing:
+        error = RepomanError(
+            f"{sys.executable} has no {' and no '.join(missing.values())}, which repoman needs.",
+            f"sudo apt install {' '.join(f'python3-{library}' for library in missing)}   (where that is the system's Python)",
+            f"{sys.executable} -m pip install {' '.join(missing.values())}",
+            "or set ansible_python_interpreter of that host to a Python that has it",
+        )
+        error.may_come = True
+        raise error
+
+
+def answer(run: Run, params: dict[str, Any], check: bool) -> dict[str, Any]:
+    """Return the result of ``run``; of an error that is meant for people, its sentence, hints and exit code.
+
+    With ``predict`` in check mode, what is missing because an earlier task did not make it is no error: nothing more can be told than that.
+    """
+    from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+
+    try:
+        need_libraries()
+        return run(params, check)
+    except RepomanError as error:
+        if check and params.get("predict") and error.may_come:
+            return {"changed": True, "warnings": [error.foretold()]}
+        return error.result()
+    except OSError as error:
+        from ansible_collections.homelab.repoman.plugins.module_utils.process.child import explained
+
+        return explained(error).result()
+
+
+class Module(AnsibleModule):  # type: ignore[misc]
+    """A module that writes none of its options' values into the log of its host: a container's environment may be in them."""
+
+    def _log_invocation(self) -> None:
+        self.log(f"Invoked with {', '.join(sorted(name for name, value in self.params.items() if value is not None))}")
+
+
+def main(run: Run, spec: dict[str, Any]) -> None:
+    """Be a module.
+
+    :param run: its logic.
+    :param spec: what ``AnsibleModule`` takes: ``argument_spec`` and the relations of its options.
+    """
+    module = Module(supports_check_mode=True, **spec)
+    _end_when_nobody_listens()
+    result = answer(run, module.params | {"_diff": module._diff}, module.check_mode)
+    for warning in result.pop("warnings", []):
+        module.warn(warning)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+def _end_when_nobody_listens() -> None:
+    """Have this process told by SIGTERM when nobody reads its output any more, so that what it began is undone.
+
+    A command that ssh runs without a terminal outlives an interrupted client and hears nothing of it, but its standard output is hung up.
+    """
+    ears = select.poll()
+    ears.register(sys.stdout.fileno(), 0)  # the kernel tells of a hangup without being asked
+
+    def listen() -> None:
+        ears.poll()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    threading.Thread(target=listen, daemon=True).start()

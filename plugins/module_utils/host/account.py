@@ -1,0 +1,153 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Facts about the host the task runs on, and its users."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import MissingError, NotKnownError, RepomanError
+
+LAN_INTERFACE = "br0"
+HOME_VARIABLE = re.compile(r"\$(?:\{HOME\}|HOME(?!\w))")
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """What a template may use.
+
+    :param lan_ip: the host's address for its containers, from the registry; empty if not known.
+    :param user: login name.
+    :param home: home directory.
+    """
+
+    lan_ip: str
+    user: str
+    home: str
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user of the host.
+
+    :param name: login name.
+    :param uid: user id.
+    :param gid: id of the primary group.
+    :param group: name of the primary group.
+    :param home: home directory, absolute.
+    :param shell: login shell.
+    """
+
+    name: str
+    uid: int
+    gid: int
+    group: str
+    home: str
+    shell: str
+
+    def expand(self, path: str) -> str:
+        """Return ``path`` with a leading ``~`` and every ``$HOME`` as this account's home, normalised."""
+        if path == "~" or path.startswith("~/"):
+            path = f"$HOME{path[1:]}"
+        return os.path.normpath(HOME_VARIABLE.sub(lambda _match: self.home, path))
+
+
+def account(user: str | None = None) -> Account:
+    """Return the account to serve.
+
+    :param user: login name; where not given, the user this process runs as, with ``USER`` and
+        ``HOME`` of the environment before what the user database says; ``USER`` only where it names
+        this user, since ``su`` leaves the one who logged in.
+    :raises MissingError: the user database does not know it. :class:`NotKnownError`: its home is no absolute path.
+    """
+    try:
+        entry = pwd.getpwnam(user) if user else pwd.getpwuid(os.getuid())
+    except KeyError:
+        who = f"user {user!r}" if user else f"the user with uid {os.getuid()}"
+        raise MissingError(f"{who} is not known on this host.", "getent passwd shows who is") from None
+    try:
+        group = grp.getgrgid(entry.pw_gid).gr_name
+    except KeyError:
+        group = entry.pw_name
+    name, home = entry.pw_name, entry.pw_dir
+    if not user:
+        name, home = _own_name(os.environ.get("USER")) or name, os.environ.get("HOME") or home
+    if not os.path.isabs(home):
+        raise NotKnownError(f"the home directory {home!r} of {name!r} is not an absolute path.", "set HOME to one")
+    return Account(
+        name=name, uid=entry.pw_uid, gid=entry.pw_gid, group=group, home=os.path.normpath(home), shell=entry.pw_shell or "/bin/sh"
+    )
+
+
+def _own_name(name: str | None) -> str | None:
+    """Return a login name if it is the user's that this process runs as."""
+    try:
+        return name if name and pwd.getpwnam(name).pw_uid == os.getuid() else None
+    except KeyError:
+        return None
+
+
+def detect_lan_ip(interface: str = LAN_INTERFACE) -> str:
+    """Return the first global IPv4 address of ``interface``, or an empty string if it has none or does not exist.
+
+    :raises RepomanError: there is no ``ip`` command, or it does not answer.
+    """
+    try:
+        answer = subprocess.run(["ip", "-json", "-4", "addr", "show", interface], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RepomanError(f"cannot ask 'ip' for the address of {interface}: {error}.", "install iproute2") from error
+    if answer.returncode != 0 or not answer.stdout.strip():
+        return ""
+    try:
+        links = json.loads(answer.stdout)
+    except ValueError as error:
+        raise RepomanError(f"'ip -json' gives no JSON for {interface}.", "install iproute2") from error
+    for link in links:
+        for address in link.get("addr_info", []):
+            if address.get("scope") == "global":
+                return str(address["local"])
+    return ""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A mounted file system.
+
+    :param point: where it is mounted.
+    :param kind: its type, as the kernel calls it; empty if it cannot be told.
+    :param source: what is mounted: a device, a server's directory, or just a word.
+    :param ident: the kernel's number of this mount; another each time, as a rule.
+    """
+
+    point: str = ""
+    kind: str = ""
+    source: str = ""
+    ident: str = ""
+
+
+def mount_of(path: str) -> Mount:
+    """Return the mounted file system that holds ``path``."""
+    best = Mount()
+    real = os.path.realpath(path)
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        left, _sep, right = line.partition(" - ")
+        ident = left.split(" ", 1)[0]
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split(" ")[4])
+        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(best.point):
+            kind, source = right.split(" ")[:2]
+            best = Mount(point, kind, source, ident)
+    return best
+
+
+def filesystem_of(path: str) -> str:
+    """Return the type of the file system that holds ``path``, as the kernel calls it; empty if it cannot be told."""
+    return mount_of(path).kind

@@ -1,0 +1,340 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Incus over its unix socket: one keep-alive connection, a limit on every wait, typed errors.
+
+Source of the protocol: Incus's REST API documentation (``/1.0``, operations, ``ETag``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, StaleError
+
+SYSTEM_SOCKETS = ("/run/incus/unix.socket", "/var/lib/incus/unix.socket")
+DEFAULT_PROJECT = "default"
+HTTP_CONFLICT = 409
+HTTP_NOT_FOUND = 404
+HTTP_FORBIDDEN = 403
+HTTP_PRECONDITION_FAILED = 412
+RUNNING = 103
+"""Status code of an instance that is running."""
+UNDER_WAY = range(100, 200)
+"""Status codes of an operation that has not ended."""
+
+
+class IncusError(RepomanError):
+    """Incus answered with an error.
+
+    :param code: HTTP status code of the answer, or of the failed operation.
+    :param reason: Incus's own words.
+    """
+
+    def __init__(self, code: int, reason: str, message: str, *hints: str) -> None:
+        super().__init__(message, *hints)
+        self.code = code
+        self.reason = reason
+
+
+class UnreachableError(RepomanError):
+    """There is no Incus to talk to, or it does not answer."""
+
+
+class AbsentError(UnreachableError):
+    """There is no Incus to talk to: no socket, nobody behind it, or no permission."""
+
+    may_come = True
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Incus says to a request.
+
+    :param data: the ``metadata`` of the answer.
+    :param etag: the object's ``ETag``, for a later ``If-Match``.
+    :param begun: whether ``data`` is an operation that was begun and is to be waited for.
+    """
+
+    data: Any
+    etag: str
+    begun: bool = False
+
+
+def find_socket(given: str | None = None) -> str:
+    """Return the path of the socket: ``given``, else ``INCUS_SOCKET``, else in ``INCUS_DIR``, else the system's.
+
+    The order is that of the ``incus`` client.
+    """
+    if given:
+        return given
+    if os.environ.get("INCUS_SOCKET"):
+        return os.environ["INCUS_SOCKET"]
+    if os.environ.get("INCUS_DIR"):
+        return os.path.join(os.environ["INCUS_DIR"], "unix.socket")
+    return next((path for path in SYSTEM_SOCKETS if os.path.exists(path)), SYSTEM_SOCKETS[0])
+
+
+def url(template: str, *parts: str, **query: str | int) -> str:
+    """Return a request path: ``template`` with each ``{}`` replaced by a quoted part, and a query.
+
+    >>> url("/1.0/profiles/{}", "a/b", project="default")
+    '/1.0/profiles/a%2Fb?project=default'
+    """
+    path = template.format(*(quote(part, safe="") for part in parts))
+    return f"{path}?{urlencode(query, quote_via=quote)}" if query else path
+
+
+def etag(*fields: Any) -> str:
+    """Return the ETag Incus gives an object made of ``fields``: SHA-256 of their JSON as Go writes it.
+
+    It lets a write carry ``If-Match`` after one bulk read, which has no ETag for each object. Where a
+    release counts other fields the write is refused with 412 and the caller reads that one object.
+    """
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return hashlib.sha256(f"{text}\n".encode()).hexdigest()
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("incus", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        """Connect to the socket file."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Client:
+    """One Incus daemon.
+
+    :param path: the socket's path; see :func:`find_socket`.
+    :param timeout: seconds any single answer may take.
+    """
+
+    def __init__(self, path: str, timeout: float = 30) -> None:
+        self.path = path
+        self.timeout = timeout
+        self._connection: _UnixConnection | None = None
+
+    def get(self, target: str) -> Answer:
+        """Read an object.
+
+        :param target: request path, made by :func:`url`.
+        :raises IncusError: Incus refused; :class:`UnreachableError`: nobody answers.
+        """
+        return self._request("GET", target)
+
+    def get_or_none(self, target: str) -> Answer | None:
+        """Read an object; ``None`` if there is none of that name."""
+        try:
+            return self.get(target)
+        except IncusError as error:
+            if error.code == HTTP_NOT_FOUND:
+                return None
+            raise
+
+    def get_text(self, target: str) -> str:
+        """Read a file that Incus serves as it is, such as the output of a command."""
+        status, _headers, body = self._send("GET", target, None, {}, self.timeout)
+        text = body.decode("utf-8", errors="replace")
+        if status != http.client.OK:
+            raise IncusError(status, text, f"incus cannot give {target}: {text.strip()}")
+        return text
+
+    def post(self, target: str, data: Any) -> Answer:
+        """Create an object, or begin an operation."""
+        return self._request("POST", target, data)
+
+    def put(self, target: str, data: Any, if_match: str = "") -> Answer:
+        """Replace an object.
+
+        :param if_match: ETag of the object as it was read.
+        :raises StaleError: the object has changed since.
+        """
+        return self._request("PUT", target, data, if_match=if_match)
+
+    def patch(self, target: str, data: Any) -> Answer:
+        """Change the given keys of an object; the others stay."""
+        return self._request("PATCH", target, data)
+
+    def delete(self, target: str) -> Answer:
+        """Delete an object."""
+        return self._request("DELETE", target)
+
+    def upload(self, target: str, content: bytes, headers: dict[str, str]) -> None:
+        """Write a file or make a directory inside an instance; ``headers`` are Incus's ``X-Incus-*``."""
+        self._answer(
+            "POST", target, *self._send("POST", target, content, {"Content-Type": "application/octet-stream", **headers}, self.timeout)
+        )
+
+    def wait(self, begun: Answer, timeout: float, on_progress: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+        """Wait for the operation that a request began; where it began none, return at once.
+
+        :param begun: the answer of that request.
+        :param timeout: seconds the operation may take; it is cancelled after that.
+        :param on_progress: told of the operation's metadata while it runs (download progress).
+        :returns: the operation's own metadata.
+        :raises IncusError: it failed, with its code and reason; or it took too long.
+        """
+        if not begun.begun:
+            return {}
+        operation: dict[str, Any] = begun.data
+        deadline = time.monotonic() + timeout
+        while int(operation["status_code"]) in UNDER_WAY:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self._cancel(str(operation["id"]))
+                raise IncusError(
+                    0, "timeout", f"incus did not finish '{operation.get('description', 'the operation')}' in {timeout:.0f} s."
+                )
+            step = min(left, 1.0) if on_progress else left
+            target = url("/1.0/operations/{}/wait", str(operation["id"]), timeout=max(1, round(step)))
+            try:
+                operation = self._request("GET", target, timeout=step + self.timeout).data
+            except IncusError as error:  # how some releases say that it has not ended by then
+                if "deadline exceeded" not in error.reason:
+                    raise
+                operation = self.get(url("/1.0/operations/{}", str(operation["id"]))).data
+            if on_progress and operation.get("metadata"):
+                on_progress(operation["metadata"])
+        if operation.get("err") or int(operation["status_code"]) >= http.client.BAD_REQUEST:
+            raise _refused(
+                int(operation["status_code"]), str(operation.get("err") or operation.get("status") or "the operation was cancelled")
+            )
+        return operation.get("metadata") or {}
+
+    def execute(self, instance: str, project: str, command: list[str], timeout: float) -> tuple[int, str]:
+        """Run ``command`` as root inside a running instance, with no input.
+
+        :param timeout: seconds it may take.
+        :returns: its exit status, and what it said on standard error.
+        """
+        target = url("/1.0/instances/{}/exec", instance, project=project)
+        request = {"command": command, "record-output": True, "wait-for-websocket": False, "interactive": False, "cwd": "/"}
+        done = self.wait(self.post(target, request), timeout)
+        logs: dict[str, str] = done.get("output") or {}
+        said = "".join(self.get_text(url(logs[stream], project=project)) for stream in ("2",) if stream in logs)
+        for log in logs.values():
+            with suppress(IncusError):  # what is left of it goes with the instance
+                self.delete(url(log, project=project))
+        return int(done["return"]), said
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _cancel(self, operation: str) -> None:
+        try:
+            self.delete(url("/1.0/operations/{}", operation))
+        except IncusError:
+            return  # it ended meanwhile, or cannot be cancelled: the timeout is what the user must hear of
+
+    def _request(self, method: str, target: str, data: Any = None, if_match: str = "", timeout: float = 0) -> Answer:
+        body = None if data is None else json.dumps(data).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        if if_match:
+            headers["If-Match"] = if_match
+        return self._answer(method, target, *self._send(method, target, body, headers, timeout or self.timeout))
+
+    def _answer(self, method: str, target: str, status: int, headers: http.client.HTTPMessage, body: bytes) -> Answer:
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise self._foreign()
+        if answer.get("type") == "error":
+            code, reason = int(answer.get("error_code") or status), str(answer.get("error", ""))
+            if code == HTTP_PRECONDITION_FAILED:
+                raise StaleError(f"{target} was changed by somebody else at the same time.", "run the command again")
+            raise _refused(code, reason)
+        return Answer(answer.get("metadata"), headers.get("ETag", ""), answer.get("type") == "async")
+
+    def _send(
+        self, method: str, target: str, body: bytes | None, headers: dict[str, str], timeout: float
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        reused = self._connection is not None
+        try:
+            return self._exchange(method, target, body, headers, timeout)
+        except (http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionResetError, BrokenPipeError) as error:
+            self.close()
+            if reused and method == "GET":  # the daemon may close a connection that was idle
+                return self._send(method, target, body, headers, timeout)
+            raise UnreachableError(
+                f"incus at {self.path} hung up in the middle of {method} {target}.", "is it being restarted? run the command again"
+            ) from error
+        except TimeoutError as error:
+            self.close()
+            raise UnreachableError(
+                f"incus at {self.path} did not answer {method} {target} within {timeout:.0f} s.",
+                "see what it does: incus operation list --all-projects",
+                "allow more with the option 'timeout'",
+            ) from error
+        except OSError as error:
+            self.close()
+            raise self._unreachable(error) from error
+        except http.client.HTTPException as error:
+            self.close()
+            raise self._foreign() from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _exchange(
+        self, method: str, target: str, body: bytes | None, headers: dict[str, str], timeout: float
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        if self._connection is None:
+            self._connection = _UnixConnection(self.path, timeout)
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(timeout)
+        self._connection.timeout = timeout
+        self._connection.request(method, target, body=body, headers=headers)
+        response = self._connection.getresponse()
+        return response.status, response.headers, response.read()
+
+    def _foreign(self) -> RepomanError:
+        return RepomanError(f"what answers at {self.path} does not speak Incus's protocol.", "set INCUS_SOCKET to Incus's socket")
+
+    def _unreachable(self, error: OSError) -> UnreachableError:
+        if isinstance(error, PermissionError):
+            return AbsentError(
+                f"no permission to talk to incus at {self.path}.",
+                "sudo usermod -aG incus-admin $USER   (then log in again)",
+                "the group 'incus' is not enough: it may neither share directories nor make projects",
+            )
+        if isinstance(error, FileNotFoundError):
+            return AbsentError(
+                f"there is no incus socket at {self.path}.",
+                "is incus installed and running? sudo systemctl start incus",
+                "set INCUS_SOCKET if its socket is elsewhere",
+            )
+        if isinstance(error, ConnectionRefusedError):
+            return AbsentError(f"incus is not running: nobody listens at {self.path}.", "sudo systemctl start incus")
+        return UnreachableError(f"cannot talk to incus at {self.path}: {error.strerror or error}.", "set INCUS_SOCKET to Incus's socket")
+
+
+def _refused(code: int, reason: str) -> IncusError:
+    """Return the error for what Incus refused, in its own words."""
+    if code == HTTP_FORBIDDEN:
+        return IncusError(code, reason, f"incus does not allow it: {reason}.", "sudo usermod -aG incus-admin $USER   (then log in again)")
+    return IncusError(code, reason, f"incus refused: {reason.rstrip('.')}.")

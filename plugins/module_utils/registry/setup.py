@@ -1,0 +1,114 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Setup: Incus's project for the instances, and the registry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step, carry_out
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import LAN_INTERFACE, Account, account, detect_lan_ip
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+
+FEATURES = {"features.images": "false", "features.profiles": "false"}
+"""Instances of the project use the images and profiles of Incus's default project."""
+DESCRIPTION = "Containers of repositories, kept by repoman"
+
+
+def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
+    """Do what the module ``repoman_registry`` is asked to; see its documentation.
+
+    :raises RepomanError: the registry cannot be read, Incus cannot be reached, or its project is used otherwise.
+    """
+    me = account(params["user"])
+    path = me.expand(params["registry_path"] or registry.default_path(me.home))
+    client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
+    given = params["host"] or {}
+    lan_ip = given.get("lan_ip")
+    detected = detect_lan_ip() if lan_ip is None else lan_ip
+
+    def make() -> tuple[Plan, registry.Registry]:
+        known = registry.load_or_none(path)
+        text = known.text if known else ""
+
+        def edit(data: registry.Data) -> None:
+            _fill(data, params, detected)
+
+        after = registry.change(text or registry.DEFAULT_TEXT, path, edit)
+        wanted = registry.parse(after, path)
+        plan = Plan(_project_steps(wanted.defaults.incus_project, client))
+        if after != text:
+            plan.add(_registry_step(path, text, after, edit, me))
+        return plan, wanted
+
+    plan, known = carry_out(make, check)
+    result = {
+        "changed": plan.changed,
+        "diff": plan.diff,
+        "steps": plan.descriptions,
+        "path": path,
+        "text": known.text,
+        "lan_ip": known.lan_ip,
+        "incus_project": known.defaults.incus_project,
+        "detected": {"lan_ip": detected, "interface": LAN_INTERFACE, "user": me.name, "home": me.home},
+    }
+    if not known.lan_ip:
+        result["warnings"] = [
+            f"{LAN_INTERFACE} has no global IPv4 address here, so [host].lan_ip stays empty: set it in {path} if a profile is to use ${{HOST_LAN_IP}}"
+        ]
+    return result
+
+
+def _fill(data: registry.Data, params: dict[str, Any], lan_ip: str) -> None:
+    """Put what was asked for, and the address that was found, into the data of a registry."""
+    if lan_ip:
+        data.setdefault("host", {})["lan_ip"] = lan_ip
+    if params["output"]:
+        data["repoman"]["output"] = params["output"]
+    defaults = {key: value for key, value in (params["defaults"] or {}).items() if value is not None}
+    if defaults:
+        data.setdefault("defaults", {}).update(defaults)
+
+
+def _project_steps(name: str, client: incus.Client) -> list[Step]:
+    """Return what it takes for Incus to have the project ``name`` with our features."""
+    answer = client.get_or_none(incus.url("/1.0/projects/{}", name))
+    target = f"incus project {name}"
+    if answer is None:
+
+        def create() -> None:
+            client.post("/1.0/projects", {"name": name, "description": DESCRIPTION, "config": FEATURES})
+
+        def undo() -> None:
+            client.delete(incus.url("/1.0/projects/{}", name))
+
+        text = "".join(f'{key}: "{value}"\n' for key, value in FEATURES.items())
+        return [Step(f"make the incus project {name}", create, undo, target, "", text)]
+    config = answer.data.get("config") or {}
+    wrong = {key: config.get(key, "") for key, value in FEATURES.items() if config.get(key) != value}
+    if not wrong or name == incus.DEFAULT_PROJECT:
+        return []
+    if [path for path in answer.data.get("used_by") or [] if "/profiles/default" not in path]:
+        raise ConflictError(
+            f"the incus project {name!r} has {', '.join(sorted(wrong))} switched on and is in use, so it cannot share the profiles and images of 'default'.",
+            "name another project in the registry: [defaults].incus_project",
+        )
+
+    def correct() -> None:
+        client.put(
+            incus.url("/1.0/projects/{}", name),
+            {"description": answer.data.get("description", ""), "config": config | FEATURES},
+            answer.etag,
+        )
+
+    before, after = ("".join(f'{key}: "{each}"\n' for key, each in side.items()) for side in (wrong, {key: FEATURES[key] for key in wrong}))
+    return [Step(f"let the incus project {name} share the profiles and images of 'default'", correct, None, target, before, after)]
+
+
+def _registry_step(path: str, before: str, after: str, edit: Any, me: Account) -> Step:
+    verb = "update" if before else "write"
+    return Step(f"{verb} the registry {path}", lambda: registry.update(path, edit, me), None, path, before, after)

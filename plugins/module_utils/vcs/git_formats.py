@@ -1,0 +1,160 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The format of a git repository, and whether the git of this host knows it.
+
+A container can have a newer git than its host. A format that the host's git does not know is not damage; the repository just cannot be verified here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from functools import lru_cache
+
+from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git_environment import hardened_git_environment
+
+SECONDS = 60
+MAX_SETTINGS = 1000
+INDEX_HEADER = 12
+NOT_NEEDED = frozenset({"noop", "noop-v1", "partialclone", "preciousobjects", "relativeworktrees", "worktreeconfig"})
+"""Extensions that change nothing of how references and objects are read; source: git's documentation of extensions."""
+UNKNOWN = re.compile(rb"try upgrading|extension, which we do not understand|unknown repository extension|Expected git repo version")
+"""What git says of a file, or a repository, that a newer git wrote."""
+_MAY_HAVE_FORMAT = re.compile(rb"extensions|repositoryformatversion\s*=\s*[^0\s]", re.IGNORECASE)
+_WORD = re.compile(r"[\w.:/@+-]{1,100}\Z", re.ASCII)
+
+
+def unknown_format(config: bytes) -> str:
+    """Return what this host's git does not know of a repository's format; nothing if it knows it all. git itself is asked.
+
+    :param config: the repository's configuration.
+    """
+    if not _MAY_HAVE_FORMAT.search(config):
+        return ""
+    settings = read_format(config)
+    if settings is None:
+        return "its configuration cannot be read"
+    version = settings.pop("core.repositoryformatversion", "0")
+    extensions = {key.removeprefix("extensions."): value for key, value in settings.items()}
+    needed = {key: value for key, value in extensions.items() if key not in NOT_NEEDED and (key, value) != ("refstorage", "files")}
+    if version == "0":  # git ignores there what it does not know, and no repository is made so
+        needed = {key: value for key, value in needed.items() if key == "objectformat"}
+    odd = [each for pair in needed.items() for each in pair if not _WORD.match(each)]
+    if odd or not _WORD.match(version):
+        return f"its format says {(odd or [version])[0]!r}"
+    if version in {"0", "1"} and needed in ({}, {"objectformat": "sha1"}):
+        return ""
+    return ask_git(version, tuple(sorted(needed.items())))
+
+
+def read_format(config: bytes) -> dict[str, str] | None:
+    """Return the version and the extensions that a configuration names, as git reads it; None if git cannot."""
+    environment = hardened_git_environment(os.environ.get("PATH", os.defpath), GIT_DIR=os.devnull)
+    found: dict[str, str] = {}
+
+    def hear(entry: bytes) -> None:
+        key, newline, value = os.fsdecode(entry).partition("\n")
+        if key == "core.repositoryformatversion" or key.startswith("extensions."):
+            found[key] = value if newline else "true"
+            if len(found) > MAX_SETTINGS:
+                raise ValueError("no repository has so many")
+
+    try:
+        # git prints a section's name with each of its settings, so a small file can make it print without end.
+        with tempfile.TemporaryFile() as file:
+            file.write(config)
+            file.seek(0)
+            code = run_lines(
+                ["git", "config", "--file", "-", "--no-includes", "--list", "-z"],
+                env=environment,
+                seconds=SECONDS,
+                out=hear,
+                end=b"\0",
+                stdin=file.fileno(),
+                cwd="/",
+            )
+    except (OSError, ValueError):
+        return {} if shutil.which("git") is None else None
+    return None if code else found
+
+
+@lru_cache(maxsize=256)
+def ask_git(version: str, extensions: tuple[tuple[str, str], ...]) -> str:
+    """Return git's error for an empty repository of this format; an empty string if git supports it."""
+    with tempfile.TemporaryDirectory(prefix="repoman-format-") as directory:
+        for name in ("refs/heads", "objects", "reftable"):
+            os.makedirs(os.path.join(directory, name))
+        with open(os.path.join(directory, "reftable", "tables.list"), "w", encoding="ascii"):
+            pass
+        with open(os.path.join(directory, "HEAD"), "w", encoding="ascii") as file:
+            file.write("ref: refs/heads/main\n")
+        lines = ["[core]", "bare = true", f"repositoryformatversion = {version}", "[extensions]"]
+        with open(os.path.join(directory, "config"), "w", encoding="ascii") as file:
+            file.write("\n".join([*lines, *(f"{key} = {value}" for key, value in extensions)]) + "\n")
+        environment = hardened_git_environment(os.environ.get("PATH", os.defpath), GIT_DIR=directory)
+        try:
+            done = subprocess.run(
+                ["git", "for-each-ref"],
+                env=environment,
+                capture_output=True,
+                check=False,
+                timeout=SECONDS,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+    if not done.returncode:
+        return ""
+    said = " ".join(line.decode(errors="replace").strip().removeprefix("fatal: ") for line in done.stderr.splitlines() if line)
+    return f"{git_version()} does not know its format: {said}"
+
+
+@lru_cache(maxsize=1)
+def git_version() -> str:
+    """Return the name and version of this host's git."""
+    try:
+        environment = hardened_git_environment(os.environ.get("PATH", os.defpath))
+        done = subprocess.run(["git", "--version"], env=environment, capture_output=True, check=False, timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return "git"
+    found = re.match(rb"git version (\S+)", done.stdout)
+    return f"git {found[1].decode(errors='replace')}" if found else "git"
+
+
+def is_index(inner: bytes) -> bool:
+    """Return whether a path in a git directory is an index or the shared part of a split index."""
+    name = inner.rpartition(b"/")[2]
+    return name == b"index" or name.startswith(b"sharedindex.")
+
+
+def add_index_hash(path: bytes, object_format: str) -> None:
+    """Put the hash at the end of an index that has zeros there.
+
+    git since 2.40 can leave it out (``index.skipHash``, ``feature.manyFiles``), which an older one calls corrupt.
+
+    :param path: path of a private copy.
+    """
+    digest = hashlib.sha256() if object_format == "sha256" else hashlib.sha1(usedforsecurity=False)
+    with open(path, "r+b") as file:
+        size = file.seek(0, os.SEEK_END) - digest.digest_size
+        if size < INDEX_HEADER:
+            return
+        file.seek(size)
+        if any(file.read()):
+            return
+        file.seek(0)
+        if file.read(4) != b"DIRC":
+            return
+        file.seek(0)
+        while size > 0 and (part := file.read(min(size, 1 << 20))):
+            digest.update(part)
+            size -= len(part)
+        file.write(digest.digest())

@@ -1,0 +1,327 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A clock that was wrong: the history stays in order, expires, and is found by time; nothing of it is lost or hidden."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history, target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import STATE_FORMAT, History, State
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from backupworld import BackupWorld
+
+NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=timezone.utc)
+DAY = timedelta(days=1)
+FAKETIME = shutil.which("faketime")
+
+
+def name(when: datetime) -> str:
+    """Return the name of a state made at a time."""
+    return when.strftime(STATE_FORMAT)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> target.Target:
+    """A target without any state."""
+    (tmp_path / ".repoman").mkdir()
+    return target.Target(str(tmp_path), "id")
+
+
+def made(place: target.Target, *times: datetime, ordered: bool = True, now: datetime = NOW) -> History:
+    """Return a history whose states have these clocks, in the order in which they were made."""
+    return History(place, [State(name(each), ordered) for each in times], now.timestamp())
+
+
+def claimed(place: target.Target, me: Account, *times: datetime) -> list[str]:
+    """Make states under clocks that say these times."""
+    return [history.claim(place, each, me) for each in times]
+
+
+# ---- names and order -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_state_has_the_name_of_the_present_clock_whatever_was_before(place: target.Target, me: Account) -> None:
+    """After a run in 2099 states have names of the present again, and are later in order; a name that is taken gives the next second."""
+    far = datetime(2099, 1, 1, tzinfo=timezone.utc)
+    names = claimed(place, me, NOW - DAY, far, NOW, NOW, NOW + timedelta(seconds=1))
+    assert names == ["20261124T120000Z", "20990101T000000Z", "20261125T120000Z", "20261125T120001Z", "20261125T120002Z"]
+    assert history.state_names(place) == names
+    assert all(history.created_of(place, each, "a") == [] for each in names)
+
+
+@pytest.mark.parametrize("harm", ["", "[]", '{"states": 1}', '{"states": [[1, 2]]}', "{", "\0", "[" * 100_000])
+def test_an_index_that_is_none_leaves_the_order_of_names(place: target.Target, me: Account, harm: str) -> None:
+    """Without a sequence, as on a target of an earlier version, states are ordered by name."""
+    names = claimed(place, me, NOW - DAY, NOW, NOW + DAY)
+    place.ours("history.json").write_text(harm)
+    assert history.state_names(place) == sorted(names)
+    assert history.claim(place, NOW - 2 * DAY, me) == history.state_names(place)[-1]
+
+
+def test_an_index_that_is_huge_costs_no_memory(place: target.Target, me: Account) -> None:
+    """A sparse index of terabytes is none."""
+    names = claimed(place, me, NOW, NOW + DAY)
+    os.truncate(place.ours("history.json"), 1 << 40)
+    assert history.state_names(place) == names
+
+
+def test_states_that_no_run_indexed_have_their_place_by_name(place: target.Target, me: Account) -> None:
+    """What an earlier version, or a person who corrected a name, put there is found among the others; what is no time is left alone."""
+    names = claimed(place, me, NOW - 10 * DAY, NOW - 5 * DAY)
+    for each in (NOW - 20 * DAY, NOW - 7 * DAY, NOW):
+        place.ours("kept", name(each)).mkdir(parents=True)
+    for each in ("99999999T999999Z", "20261301T000000Z", "notes", ".20261101T000000Z.new"):
+        place.ours("kept", each).mkdir()
+    assert history.state_names(place) == [name(NOW - 20 * DAY), names[0], name(NOW - 7 * DAY), names[1], name(NOW)]
+
+
+def test_a_corrected_name_is_used(place: target.Target, me: Account) -> None:
+    """The documented way: a state of 2099 gets the name of the right time, and the warning is gone."""
+    claimed(place, me, NOW - 3 * DAY, datetime(2099, 1, 1, tzinfo=timezone.utc), NOW - DAY)
+    assert "20990101T000000Z" in history.load(place, NOW.timestamp()).warnings()[0]
+    os.rename(place.ours("created", "20990101T000000Z"), place.ours("created", name(NOW - 2 * DAY)))
+    found = history.load(place, NOW.timestamp())
+    assert found.names == [name(NOW - number * DAY) for number in (3, 2, 1)]
+    assert found.warnings() == []
+
+
+# ---- what a time means ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_time_is_found_between_states_of_a_wrong_clock(place: target.Target) -> None:
+    """Taking back to a moment takes back what was made after it, in order; a state's name means that state and all after it."""
+    far = datetime(2099, 1, 1, tzinfo=timezone.utc)
+    times = [NOW - 5 * DAY, far, NOW - 3 * DAY, NOW - 2 * DAY]
+    found = made(place, *times)
+    assert found.since(name(NOW)) == []
+    assert found.since(name(NOW - 3 * DAY - timedelta(hours=1))) == [name(each) for each in times[2:]]
+    assert found.since(name(far)) == [name(each) for each in times[1:]]
+    assert found.since(name(NOW - 6 * DAY)) == [name(each) for each in times]
+    assert found.later == [name(far)]
+
+
+@pytest.mark.parametrize("back", [datetime(1970, 1, 1, tzinfo=timezone.utc), NOW - 60 * DAY, NOW - timedelta(days=4, hours=1)])
+@pytest.mark.parametrize("runs", [1, 3])
+def test_a_clock_set_back_hides_nothing(place: target.Target, back: datetime, runs: int) -> None:
+    """States made while the clock was set back have their place in the order; times before and after mean what they meant."""
+    wrong = [back + timedelta(minutes=number) for number in range(runs)]
+    right = [NOW - number * DAY for number in (6, 5, 4, 2, 1)]
+    found = made(place, *right[:3], *wrong, *right[3:])
+    assert found.since(name(NOW)) == []
+    assert found.since(name(NOW - 3 * DAY)) == [name(each) for each in right[3:]]
+    assert found.since(name(NOW - timedelta(days=5, hours=1))) == [name(each) for each in [*right[1:3], *wrong, *right[3:]]]
+    assert found.since(name(wrong[0])) == [name(each) for each in [*wrong, *right[3:]]]
+
+
+def test_under_a_clock_without_battery_the_history_is_as_it_was(place: target.Target) -> None:
+    """While the machine believes it is 1970 times still mean what they say; nothing expires, and that is said."""
+    times = [NOW - 40 * DAY, NOW - 2 * DAY, NOW - DAY]
+    found = made(place, *times, now=datetime(1970, 1, 1, 0, 5, tzinfo=timezone.utc))
+    assert found.since(name(NOW - timedelta(days=1, hours=1))) == [name(NOW - DAY)]
+    assert found.expired(NOW.timestamp(), 30) == []
+    assert "19700101T000500Z" in found.warnings()[0]
+
+
+def test_random_clocks_never_change_the_order(place: target.Target) -> None:
+    """However clocks jump: what is taken back is always the end of the order, less of it the later the time; what expires, its beginning."""
+    chance = random.Random(17)  # noqa: S311 - times, no secrets
+    for _turn in range(300):
+        clocks = {NOW + timedelta(minutes=chance.randrange(-60000, 60000)) for _each in range(chance.randrange(1, 9))}
+        times = chance.sample(sorted(clocks), len(clocks))
+        found = made(place, *times, now=NOW + timedelta(minutes=chance.randrange(-60000, 60000)))
+        names = found.names
+        moments = sorted(name(NOW + timedelta(minutes=chance.randrange(-70000, 70000), seconds=7)) for _each in range(6))
+        sizes = []
+        for moment in moments:
+            back = found.since(moment)
+            assert back == names[len(names) - len(back) :]
+            sizes.append(len(back))
+        assert sizes == sorted(sizes, reverse=True)
+        gone = found.expired(found.now - 3600, 30)
+        assert gone == names[: len(gone)]
+
+
+# ---- what expires --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_older_expires(place: target.Target) -> None:
+    """What is older than the days it is kept for expires, to the second."""
+    times = [datetime(2026, 10, 1, tzinfo=timezone.utc), NOW - 30 * DAY - timedelta(seconds=1), NOW - 30 * DAY, NOW - timedelta(hours=1)]
+    yesterday = (NOW - DAY).timestamp()
+    assert made(place, *times).expired(yesterday, 30) == [name(each) for each in times[:2]]
+    assert made(place).expired(yesterday, 30) == []
+
+
+def test_what_is_from_2099_expires_with_its_neighbours(place: target.Target) -> None:
+    """A state of 2099 is as old as the one after it; nothing before it waits for the year 2099."""
+    far = datetime(2099, 1, 1, tzinfo=timezone.utc)
+    times = [NOW - 50 * DAY, far, far + timedelta(hours=1), NOW - 40 * DAY, NOW - 20 * DAY]
+    yesterday = (NOW - DAY).timestamp()
+    assert made(place, *times).expired(yesterday, 30) == [name(each) for each in times[:4]]
+    assert made(place, *times[:3], NOW - 20 * DAY).expired(yesterday, 30) == [name(times[0])]
+
+
+def test_what_a_clock_set_back_made_stays_as_long_as_its_neighbours(place: target.Target) -> None:
+    """A state of 1970, or of the month before, made yesterday, does not expire today, and neither does one that was made before it."""
+    yesterday = (NOW - DAY).timestamp()
+    for back in (datetime(1970, 1, 1, tzinfo=timezone.utc), NOW - 90 * DAY):
+        for times in ((NOW - 2 * DAY, back, NOW - DAY), (back, back + DAY, NOW - DAY), (NOW - 2 * DAY, back, back + DAY, NOW - DAY)):
+            expired = made(place, *times).expired(yesterday, 30)
+            assert not expired or (times[0] == back and back.year != 1970)
+
+
+def test_nothing_expires_while_the_last_run_is_no_guide(place: target.Target) -> None:
+    """Nothing expires where the clock jumped since the last run, or none is known: the next run decides."""
+    found = made(place, datetime(2026, 1, 5, tzinfo=timezone.utc), NOW - DAY)
+    for last in (0.0, (NOW - 90 * DAY).timestamp(), (NOW + 9 * DAY).timestamp(), float("inf"), float("nan")):
+        assert found.expired(last, 30) == []
+    assert found.expired((NOW - DAY).timestamp(), 30) == [name(datetime(2026, 1, 5, tzinfo=timezone.utc))]
+
+
+def test_nothing_expires_under_a_clock_of_2099_however_many_runs(place: target.Target) -> None:
+    """Hourly runs under such a clock agree with each other: that is no reason to believe it. It is said in each of them."""
+    far = datetime(2099, 1, 1, tzinfo=timezone.utc)
+    for times in ((NOW - 40 * DAY, NOW - DAY), (NOW - DAY, far - timedelta(hours=2))):
+        found = made(place, *times, now=far)
+        assert found.expired((far - timedelta(hours=1)).timestamp(), 30) == []
+        assert "this machine's clock shows 20990101T000000Z, which cannot be right" in found.warnings()[0]
+
+
+# ---- what a run created --------------------------------------------------------------------------------------------------------
+
+
+def test_of_a_new_directory_only_itself_is_noted(place: target.Target, me: Account) -> None:
+    """What a run created stays small, however many files are in a new directory."""
+    when = history.claim(place, NOW, me)
+    paths = ["new", *(f"new/{number}/file" for number in range(1000)), "newer", "old/file", "old/file2"]
+    history.write_created(place, when, {"a": paths, "b": None, "c\udcff": ["\udcfe"]}, me)
+    assert history.created_of(place, when, "a") == [b"new", b"newer", b"old/file", b"old/file2"]
+    assert history.created_of(place, when, "b") is None
+    assert history.created_of(place, when, "c\udcff") == [b"\xfe"]
+    assert history.created_file(place, when).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_long_list_of_one_unit_is_not_in_the_way_of_others(place: target.Target, me: Account) -> None:
+    """It has a file of its own, which is only read for that unit, and goes with the state."""
+    when, later = history.claim(place, NOW, me), history.claim(place, NOW, me)
+    paths = [f"new{number:0100}" for number in range(1000)]
+    for each in (when, later):
+        history.write_created(place, each, {"a": ["new"], "b": None, "many": paths[:1]}, me)
+        history.write_created(place, each, {"a": ["new"], "b": None, "many": paths}, me)
+    assert history.created_of(place, when, "many") == [each.encode() for each in paths]
+    assert history.created_of(place, when, "a") == [b"new"]
+    assert history.created_of(place, when, "b") is None
+    assert history.created_file(place, when).stat().st_size < 1000
+    assert history.state_names(place) == [when, later]
+    own = history.created_file(place, when, "many")
+    assert own.stat().st_mode & 0o777 == 0o600
+    os.truncate(own, 1 << 40)
+    with pytest.raises(RepomanError, match="too large to be repoman's"):
+        history.created_of(place, when, "many")
+    assert history.created_of(place, when, "a") == [b"new"]
+    history.write_created(place, when, {"a": ["newer"], "many": paths}, me, {"a"})
+    assert own.stat().st_size == 1 << 40  # nothing changed there
+    assert history.created_of(place, when, "a") == [b"newer"]
+    history.remove_created(place, when)
+    assert history.state_names(place) == [later]
+    assert len(os.listdir(place.ours("created"))) == 2
+    assert history.created_of(place, later, "many") == [each.encode() for each in paths]
+
+
+def test_a_list_that_is_huge_is_a_sentence(place: target.Target, me: Account) -> None:
+    """A list of what a run created that somebody filled is refused, not read; of one that is garbage nothing is known."""
+    when = history.claim(place, NOW, me)
+    os.truncate(history.created_file(place, when), 1 << 40)
+    with pytest.raises(RepomanError, match="too large to be repoman's"):
+        history.created_of(place, when, "a")
+    for text in ("[", "[]", '{"a": 1}', "[" * 100_000):
+        history.created_file(place, when).write_text(text)
+        assert history.created_of(place, when, "a") == []
+
+
+# ---- real runs under a wrong clock ---------------------------------------------------------------------------------------------
+
+
+def run_at(world: BackupWorld, clock: str, verb: str = "sync", **params: Any) -> dict[str, Any]:
+    """Run sync, or restore, in a process of its own with another clock."""
+    if FAKETIME is None:
+        pytest.skip("needs faketime")
+    program = textwrap.dedent(f"""
+        import json, sys
+        sys.path[:0] = {sys.path!r}
+        from pathlib import Path
+        from backupworld import BackupWorld
+        world = BackupWorld.__new__(BackupWorld)
+        world.root, world.user = Path({str(world.root)!r}), None
+        world.repos, world.backup, world.log = (world.root / each for each in ("repos", "backup", "log"))
+        world.registry = world.root / "repoman.toml"
+        try:
+            print(json.dumps(getattr(world, {verb!r})(**json.loads(sys.argv[1]))))
+        except Exception as error:
+            print(json.dumps({{"error": repr(error)}}))
+    """)
+    command = [FAKETIME, "-f", clock, sys.executable, "-c", program, json.dumps(params)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert "error" not in result, result
+    return result
+
+
+@pytest.mark.parametrize("clock", ["@2099-01-01 00:00:00", "@1970-01-02 00:00:00", "-40d", "+400d"])
+def test_a_run_with_a_wrong_clock_hides_nothing(empty_world: BackupWorld, tmp_path: Path, clock: str) -> None:
+    """Runs after one with a wrong clock: every state is found by its time and its name; nothing is gone; the wrong one is named."""
+    world = empty_world
+    world.write("a/f", "1")
+    world.init()
+    world.write("a/f", "2")
+    run_at(world, clock)
+    times = []
+    for text in ("3", "4"):
+        time.sleep(1.1)
+        times.append(datetime.now(timezone.utc).strftime(STATE_FORMAT))
+        world.write("a/f", text)
+        result = world.sync()
+    future = clock[0] == "+" or "2099" in clock
+    assert len([each for each in result["warnings"] if "has a name that is later than this machine's clock" in each]) == future
+    time.sleep(1.1)
+    names = [each["time"] for each in world.sync(list_kept="a")["kept"]]
+    assert len(names) == 3
+    now = datetime.now(timezone.utc).isoformat()
+    for number, (since, text) in enumerate(
+        [(now, "4"), (names[2], "3"), (times[1], "3"), (times[0], "2"), (names[1], "2"), (names[0], "1")]
+    ):
+        result = world.restore("a", to=str(tmp_path / f"out{number}"), **{"from": since})
+        assert not result.get("warnings"), since
+        assert (tmp_path / f"out{number}/f").read_text() == text, since
+    assert not [each for each in world.sync()["warnings"] if "cannot be" in each]
+
+
+def test_history_expires_again_after_a_run_in_2099(empty_world: BackupWorld) -> None:
+    """Forty days later nothing but the newest states is there, and the mirror is as the source."""
+    world = empty_world
+    world.write("a/f", "1")
+    world.init()
+    world.write("a/f", "2")
+    run_at(world, "@2099-01-01 00:00:00")
+    world.write("a/f", "3")
+    world.sync()
+    assert len(world.kept()) == 2
+    for clock in ("+25d", "+50d"):
+        run_at(world, clock)
+    world.write("a/f", "4")
+    run_at(world, "+51d")
+    assert [path.read_text() for path in world.kept()] == ["3"]
+    assert (world.backup / "a/f").read_text() == "4"

@@ -1,0 +1,394 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The backup's place: its mark, its guards, its lock; a target that hangs."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import lock as target_lock
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import Place, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, InterruptedRunError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.process import child as watch
+from backupworld import tmpfs
+
+NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def place(tmp_path: Path, me: Account) -> Place:
+    """A place with one repository and a directory for the backup, unmarked."""
+    (tmp_path / "repos/isurus").mkdir(parents=True)
+    (tmp_path / "backup").mkdir()
+    return Place(str(tmp_path / "backup"), str(tmp_path / "repos"), "/etc/registry.toml", me, "here")
+
+
+@pytest.fixture
+def marked(place: Place) -> Target:
+    """The place's backup, adopted."""
+    found, fresh = target.inspect(place, init=True, allow_local=True)
+    assert fresh
+    target.adopt(place, found)
+    return found
+
+
+def refused(place: Place, **options: bool) -> ConflictError:
+    """Return the refusal of a place; nothing may have been written."""
+    before = sorted(Path(place.backup_root).rglob("*")) if os.path.isdir(place.backup_root) else []
+    with pytest.raises(ConflictError) as caught:
+        target.inspect(place, **options)
+    assert caught.value.hints
+    assert (sorted(Path(place.backup_root).rglob("*")) if os.path.isdir(place.backup_root) else []) == before
+    return caught.value
+
+
+def test_a_place_without_a_mark_is_refused(place: Place) -> None:
+    """A place without a mark is refused."""
+    error = refused(place)
+    assert "no mark" in error.message
+    assert any("repoman sync --init" in hint for hint in error.hints)
+
+
+def test_a_place_that_does_not_exist_is_refused(place: Place) -> None:
+    """A place that does not exist is refused."""
+    os.rmdir(place.backup_root)
+    assert "no such directory" in refused(place).message
+
+
+def test_an_adopted_place_is_known_again(place: Place, marked: Target) -> None:
+    """An adopted place is known again."""
+    assert target.inspect(place) == (marked, False)
+    assert target.inspect(place, init=True) == (marked, False)
+
+
+def test_adopting_leaves_what_is_there(place: Place) -> None:
+    """Adopting leaves what is there."""
+    Path(place.backup_root, "old").write_text("mine")
+    target.adopt(place, target.inspect(place, init=True, allow_local=True)[0])
+    assert Path(place.backup_root, "old").read_text() == "mine"
+    assert Path(place.backup_root, ".repoman").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_file_system_of_the_repositories_is_refused(place: Place) -> None:
+    """The file system of the repositories is refused."""
+    error = refused(place, init=True)
+    assert "same file system" in error.message
+    assert any("--allow-local" in hint for hint in error.hints)
+
+
+def test_another_file_system_is_taken_and_so_is_a_directory_in_it(place: Place) -> None:
+    """Another file system is taken and so is a directory in it."""
+    with tmpfs(Path(place.backup_root)):
+        inside = Place(f"{place.backup_root}/mine/backup", place.repos_root, "", place.owner, "here")
+        assert target.inspect(place, init=True)[1]
+        found, _fresh = target.inspect(inside, init=True)
+        target.adopt(inside, found)
+        assert target.inspect(inside) == (found, False)
+    assert refused(place)
+
+
+@pytest.mark.parametrize(("key", "value"), [("host", "elsewhere"), ("user", "bob")])
+def test_the_mark_of_another_is_refused(place: Place, marked: Target, key: str, value: str) -> None:
+    """The mark of another is refused."""
+    mark = marked.ours("mirror.toml")
+    lines = [f'{key} = "{value}"' if line.startswith(f"{key} =") else line for line in mark.read_text().splitlines()]
+    mark.write_text("\n".join(lines))
+    assert f"{key} '{value}'" in refused(place, init=True, allow_local=True).message
+
+
+@pytest.mark.parametrize("text", ["format = 2\n", "format = 1\n", "", "no toml", "\0"])
+def test_a_mark_that_is_not_ours_is_refused(place: Place, marked: Target, text: str) -> None:
+    """A mark that is not ours is refused."""
+    marked.ours("mirror.toml").write_text(text)
+    refused(place, init=True, allow_local=True)
+
+
+def test_backup_inside_repos_and_repos_inside_backup_are_refused(tmp_path: Path, place: Place) -> None:
+    """Backup inside repos and repos inside backup are refused."""
+    (tmp_path / "link").symlink_to(place.repos_root)
+    for backup, repos in (
+        (f"{place.repos_root}/backup", place.repos_root),
+        (place.repos_root, place.repos_root),
+        (f"{tmp_path}/link/backup", place.repos_root),
+        (str(tmp_path), place.repos_root),
+    ):
+        error = refused(Place(backup, repos, "", place.owner, "here"), init=True, allow_local=True)
+        assert "inside" in error.message
+    with pytest.raises(ConflictError, match="inside"):
+        target.inspect(Place("/", place.repos_root, "", place.owner, "here"), init=True, allow_local=True)
+
+
+def test_a_missing_or_empty_source_is_refused(place: Place, marked: Target) -> None:
+    """A missing or empty source is refused."""
+    os.rmdir(f"{place.repos_root}/isurus")
+    assert "empty" in refused(place).message
+    os.rmdir(place.repos_root)
+    assert "cannot read repos_root" in refused(place).message
+
+
+def test_a_read_only_place_is_refused(place: Place) -> None:
+    """A read only place is refused."""
+    with tmpfs(Path(place.backup_root)):
+        found = target.inspect(place, init=True)[0]
+        target.adopt(place, found)
+        target.check_writable(place, found)
+        subprocess.run(["mount", "-o", "remount,ro", place.backup_root], check=True)
+        with pytest.raises(RepomanError, match="Read-only file system") as caught:
+            target.check_writable(place, found)
+        assert caught.value.exit_code == 1
+        assert caught.value.hints
+
+
+def test_a_full_place_is_refused(place: Place) -> None:
+    """A full place is refused."""
+    with tmpfs(Path(place.backup_root), "size=8m"):
+        found = target.inspect(place, init=True)[0]
+        target.adopt(place, found)
+        Path(place.backup_root, "big").write_bytes(bytes(6 * 1024 * 1024))
+        with pytest.raises(RepomanError, match="no space left"):
+            target.check_writable(place, found)
+    assert not list(Path(place.backup_root).iterdir())
+
+
+def test_a_second_run_is_refused_and_a_third_is_not(tmp_path: Path, marked: Target, me: Account) -> None:
+    """A second run is refused, and a third, after it, is not."""
+    state = tmp_path / "state"
+    with target_lock.locked(marked, state, me), pytest.raises(ConflictError, match="another run"), target_lock.locked(marked, state, me):
+        pass
+    with target_lock.locked(marked, state, me):
+        pass
+
+
+def test_what_fails_under_the_lock_is_not_the_locks(tmp_path: Path, marked: Target, me: Account) -> None:
+    """A process that cannot be made, while the lock is held, is not told as another run's work."""
+    with pytest.raises(BlockingIOError, match="temporarily"), target_lock.locked(marked, tmp_path / "state", me):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def test_a_run_is_announced_on_the_target(marked: Target) -> None:
+    """A run is announced on the target, and that goes with it."""
+    with target_lock.announced(marked):
+        assert json.loads(marked.ours("lock").read_text())["pid"] == os.getpid()
+    assert not list(marked.ours().glob("lock*"))
+
+
+def announcement(marked: Target) -> dict[str, object]:
+    """Return what this process announces."""
+    with target_lock.announced(marked):
+        its: dict[str, object] = json.loads(marked.ours("lock").read_text())
+    return its
+
+
+def test_the_announcement_of_a_dead_process_of_this_host_is_taken_over(marked: Target) -> None:
+    """The announcement of a dead process of this host is taken over."""
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+        process.wait()
+    its = announcement(marked)
+    for change in ({"pid": process.pid}, {"boot": "an earlier one"}, {"started": "1"}):
+        marked.ours("lock").write_text(json.dumps(its | change))
+        with target_lock.announced(marked):
+            assert json.loads(marked.ours("lock").read_text()) != its | change
+
+
+@pytest.mark.parametrize("change", [{}, {"host": "elsewhere", "boot": "its"}, {"machine": "another", "pid": 1}])
+def test_an_announcement_that_may_be_true_is_left(marked: Target, change: dict[str, object]) -> None:
+    """An announcement that may be true is left, and the run refused."""
+    its = announcement(marked) | change
+    marked.ours("lock").write_text(json.dumps(its))
+    with pytest.raises(ConflictError, match="working there") as caught, target_lock.announced(marked):
+        pass
+    assert caught.value.hints == [f"if you are sure that it is not: rm {marked.ours('lock')}"]
+    assert json.loads(marked.ours("lock").read_text()) == its
+
+
+def test_an_announcement_that_cannot_be_read_is_left(marked: Target) -> None:
+    """An announcement that cannot be read is left, and the run refused."""
+    marked.ours("lock").write_text("")
+    with pytest.raises(ConflictError, match="an unknown run"), target_lock.announced(marked):
+        pass
+
+
+def test_what_expired_is_removed_whatever_its_modes(tmp_path: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """What expired is removed whatever its modes."""
+    place = Path(tempfile.mkdtemp(prefix="repoman-test-", dir="/var/tmp"))
+    place.chmod(0o777)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("stays")
+
+    def work() -> str:
+        (place / "kept/locked/deep").mkdir(parents=True)
+        (place / "kept/locked/deep/file").write_text("goes")
+        (place / "kept/link").symlink_to(outside)
+        (place / "kept/locked/deep").chmod(0o500)
+        (place / "kept/locked").chmod(0)
+        target.discard(place / "kept")
+        return str(os.listdir(place))
+
+    try:
+        assert unprivileged(work) == "[]"
+    finally:
+        place.rmdir()
+    assert (outside / "file").read_text() == "stays"
+
+
+def test_they_come_back(marked: Target, me: Account) -> None:
+    """They come back."""
+    stamps = target.Stamps({"a\udcff\n": target.Stamp("digest", 12.5), "b": target.Stamp("", 0.0)}, 99.0)
+    target.write_stamps(marked, stamps, me)
+    assert target.read_stamps(marked) == stamps
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"units": {"a": 1}, "run": 1}', '{"units": []}', '{"units": {}, "run": "soon"}'])
+def test_what_cannot_be_read_is_nothing(marked: Target, text: str) -> None:
+    """What cannot be read is nothing."""
+    marked.ours("stamps.json").write_text(text)
+    assert target.read_stamps(marked) == target.Stamps({})
+
+
+def test_reports_and_result_arrive(me: Account) -> None:
+    """Reports and result arrive."""
+    said: list[object] = []
+
+    def work(report: watch.Report) -> object:
+        report(1)
+        report("a\udcff")
+        return {"pid": os.getpid()}
+
+    assert watch.run(work, me, 60, on_report=said.append)["pid"] != os.getpid()
+    assert said == [1, "a\udcff"]
+
+
+def test_errors_arrive_as_they_were(me: Account) -> None:
+    """Errors arrive as they were."""
+
+    def conflict(report: watch.Report) -> None:
+        raise ConflictError("no.", "hint")
+
+    def missing(report: watch.Report) -> None:
+        os.stat("/nowhere/at/all")
+
+    with pytest.raises(ConflictError, match="no") as caught:
+        watch.run(conflict, me, 60)
+    assert caught.value.hints == ["hint"]
+    with pytest.raises(RepomanError, match="/nowhere/at/all: No such file") as other:
+        watch.run(missing, me, 60)
+    assert other.value.hints
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        watch.run(lambda report: 1 / 0, me, 60)
+    assert pickle.loads(pickle.dumps(ConflictError("a", "b"))).hints == ["b"]  # noqa: S301
+
+
+def test_a_target_that_does_not_answer_is_given_up_on(tmp_path: Path, me: Account) -> None:
+    """A target that does not answer is given up on."""
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(watch.SilentError):
+        watch.run(lambda report: (tmp_path / "fifo").read_text(), me, 0.2)
+    with pytest.raises(watch.SilentError):
+        watch.run(lambda report: (tmp_path / "fifo").read_text(), me, 0.2, ["cat", str(tmp_path / "fifo")])
+
+
+def test_slow_work_on_a_target_that_answers_is_waited_for(tmp_path: Path, me: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work ends only once the target was asked, tenth by tenth of a second, for longer than patience lasts."""
+    monkeypatch.setattr(watch, "ASK_SECONDS", 0.1)
+    asked = tmp_path / "asked"
+
+    def work(report: watch.Report) -> str:
+        while not asked.exists() or asked.stat().st_size < 30:
+            time.sleep(0.01)
+        return "done"
+
+    assert watch.run(work, me, 4, ["sh", "-c", f"printf x >>{asked}"]) == "done"
+
+
+def test_a_child_that_is_killed_is_an_error_and_takes_its_children_along(me: Account) -> None:
+    """A child that is killed is an error and takes its children along."""
+    pids: list[int] = []
+
+    def work(report: watch.Report) -> None:
+        report(subprocess.Popen(["sleep", "1000"]).pid)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(RepomanError, match="was killed"):
+        watch.run(work, me, 60, on_report=pids.append)
+    assert _gone(pids[0])
+
+
+def test_an_interruption_reaches_the_child_and_its_children(me: Account) -> None:
+    """An interruption reaches the child and its children."""
+    said: list[object] = []
+
+    def work(report: watch.Report) -> None:
+        try:
+            report(subprocess.Popen(["sleep", "1000"]).pid)
+            while True:
+                time.sleep(1)
+        finally:
+            report("ended")
+
+    def interrupt(report: object) -> None:
+        said.append(report)
+        if isinstance(report, int):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError):
+        watch.run(work, me, 60, on_report=interrupt)
+    assert said[1:] == ["ended"]
+    assert _gone(said[0])
+
+
+def test_a_child_does_not_outlive_its_parent(me: Account) -> None:
+    """A child does not outlive its parent."""
+    reading, writing = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        try:
+            watch.run(lambda report: (os.write(writing, f"{os.getpid()} ".encode()), signal.pause()), me, 60)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    child = int(os.read(reading, 20))
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    assert os.read(reading, 1) == b""  # the end of the pipe: nobody holds it any more
+    os.close(reading)
+    assert _gone(child)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another")
+def test_root_works_as_the_user_it_serves(tmp_path: Path) -> None:
+    """Root works as the user it serves."""
+    nobody = Account("nobody", 65534, 65534, "nogroup", "/nonexistent", "/bin/sh")
+
+    def work(report: watch.Report) -> object:
+        return os.getresuid(), os.getresgid(), os.environ["HOME"], threading.active_count()
+
+    uids, gids, home, _threads = watch.run(work, nobody, 60)
+    assert (set(uids), set(gids), home) == ({65534}, {65534}, "/nonexistent")
+
+
+def _gone(pid: object) -> bool:
+    """Whether a process ends; it was killed, so it will."""
+    while True:
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+                if file.read().rpartition(")")[2].split()[0] == "Z":
+                    return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.01)

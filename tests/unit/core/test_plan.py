@@ -1,0 +1,311 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Plans: order, undo, signals, check mode, planning again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
+    ConflictError,
+    InterruptedRunError,
+    RepomanError,
+    StaleError,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step, carry_out
+
+
+class Log(list[str]):
+    """What happened, in order; makes the steps that write it."""
+
+    def step(self, name: str, apply: Callable[[], object] = lambda: None, undo: Callable[[], object] | None = lambda: None) -> Step:
+        """Return a step that writes ``name`` when it is applied and ``undo name`` when undone."""
+
+        def do() -> None:
+            self.append(name)
+            apply()
+
+        def take_back() -> None:
+            self.append(f"undo {name}")
+            if undo:
+                undo()
+
+        return Step(f"do {name}", do, take_back if undo else None, target=name, before=f"old {name}", after=f"new {name}")
+
+
+def fail(error: BaseException) -> Callable[[], None]:
+    """Return a function that raises ``error``."""
+
+    def raise_it() -> None:
+        raise error
+
+    return raise_it
+
+
+def test_steps_are_applied_in_order_and_announced_before() -> None:
+    """Nothing is undone when all goes well."""
+    log = Log()
+    Plan([log.step("one"), log.step("two")]).apply(lambda step: log.append(f"begin {step.target}"))
+    assert log == ["begin one", "one", "begin two", "two"]
+
+
+def test_an_empty_plan_changes_nothing() -> None:
+    """It says so, and applying it does nothing."""
+    plan = Plan()
+    plan.apply()
+    assert (plan.changed, plan.diff, plan.descriptions) == (False, [], [])
+
+
+def test_a_plan_tells_what_it_would_do() -> None:
+    """Steps without a text have a description and no diff."""
+    plan = Plan()
+    plan.add(Log().step("one"))
+    plan.add(Step("start it", lambda: None))
+    assert plan.changed
+    assert plan.descriptions == ["do one", "start it"]
+    assert plan.diff == [{"before_header": "one", "after_header": "one", "before": "old one", "after": "new one"}]
+
+
+def test_a_failure_undoes_what_was_begun_newest_first() -> None:
+    """The step that failed half way is undone too; the ones after it were never begun."""
+    log = Log()
+    error = ConflictError("no", "a hint")
+    steps = [log.step("one"), log.step("two", undo=None), log.step("three"), log.step("four", apply=fail(error)), log.step("five")]
+    with pytest.raises(ConflictError) as caught:
+        Plan(steps).apply()
+    assert log == ["one", "two", "three", "four", "undo four", "undo three", "undo one"]
+    assert caught.value is error
+    assert caught.value.hints == ["a hint"]
+
+
+@pytest.mark.parametrize("problem", [RepomanError("the disk is full"), OSError("the disk is full")])
+def test_an_undo_that_fails_is_told_and_stops_no_other(problem: Exception) -> None:
+    """The first error stays the error; the rest is undone all the same."""
+    log = Log()
+    steps = [log.step("one"), log.step("two", undo=fail(problem)), log.step("three", apply=fail(ConflictError("no", "a hint")))]
+    with pytest.raises(ConflictError) as caught:
+        Plan(steps).apply()
+    assert log == ["one", "two", "three", "undo three", "undo two", "undo one"]
+    first, second = caught.value.hints
+    assert first == "a hint"
+    assert "do two" in second
+    assert "the disk is full" in second
+
+
+def test_any_exception_is_undone() -> None:
+    """A bug must not leave half a container behind."""
+    log = Log()
+    with pytest.raises(ZeroDivisionError):
+        Plan([log.step("one"), log.step("two", apply=lambda: 1 // 0)]).apply()
+    assert log == ["one", "two", "undo two", "undo one"]
+
+
+def test_a_failing_announcement_undoes_what_was_begun_before() -> None:
+    """The announced step itself was not begun."""
+    log = Log()
+
+    def announce(step: Step) -> None:
+        if step.target == "two":
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        Plan([log.step("one"), log.step("two")]).apply(announce)
+    assert log == ["one", "undo one"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_interrupts_and_undoes(number: signal.Signals) -> None:
+    """The error names the signal and exits with 130; handlers are put back."""
+    log = Log()
+    before = signal.getsignal(number)
+    steps = [log.step("one"), log.step("two", apply=lambda: os.kill(os.getpid(), number)), log.step("three")]
+    with pytest.raises(InterruptedRunError, match=number.name) as caught:
+        Plan(steps).apply()
+    assert log == ["one", "two", "undo two", "undo one"]
+    assert caught.value.exit_code == 130
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_stop_the_undoing(number: signal.Signals) -> None:
+    """People press Ctrl-C twice."""
+    log = Log()
+    again: Callable[[], None] = lambda: os.kill(os.getpid(), number)  # noqa: E731
+    steps = [log.step("one", undo=again), log.step("two", apply=lambda: os.kill(os.getpid(), signal.SIGINT), undo=again)]
+    with pytest.raises(InterruptedRunError, match="SIGINT"):
+        Plan(steps).apply()
+    assert log == ["one", "two", "undo two", "undo one"]
+
+
+def signal_at_next_call(number: signal.Signals) -> None:
+    """Send ``number`` to this process when the next Python function is called, whoever calls it."""
+
+    def profiler(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call":
+            sys.setprofile(None)
+            os.kill(os.getpid(), number)
+
+    sys.setprofile(profiler)
+
+
+@pytest.mark.parametrize("first", [ConflictError("no"), InterruptedRunError("interrupted by SIGTERM")])
+def test_a_signal_right_after_a_failure_does_not_skip_the_undoing(first: RepomanError) -> None:
+    """Between the failure and the undoing there is no moment at which a signal does harm."""
+    log = Log()
+
+    def fail_and_be_interrupted() -> None:
+        signal_at_next_call(signal.SIGINT)
+        raise first
+
+    bare = Step("two", fail_and_be_interrupted, lambda: log.append("undo two"))
+    try:
+        with pytest.raises(RepomanError):
+            Plan([log.step("one"), bare]).apply()
+    finally:
+        sys.setprofile(None)
+    assert log == ["one", "undo two", "undo one"]
+
+
+def test_two_signals_at_once_are_one_interruption() -> None:
+    """A terminal and a supervisor may both send one."""
+    log = Log()
+
+    def interrupted_twice() -> None:
+        signal_at_next_call(signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    bare = Step("two", interrupted_twice, lambda: log.append("undo two"))
+    try:
+        with pytest.raises(InterruptedRunError):
+            Plan([log.step("one"), bare]).apply()
+    finally:
+        sys.setprofile(None)
+    assert log == ["one", "undo two", "undo one"]
+
+
+def test_a_signal_while_a_failure_is_undone_keeps_the_failure() -> None:
+    """The user hears why it failed, not that they pressed a key."""
+    log = Log()
+    steps = [log.step("one"), log.step("two", apply=fail(ConflictError("no")), undo=lambda: os.kill(os.getpid(), signal.SIGINT))]
+    with pytest.raises(ConflictError):
+        Plan(steps).apply()
+    assert log == ["one", "two", "undo two", "undo one"]
+
+
+def test_outside_the_main_thread_plans_work_without_signals() -> None:
+    """Python takes signals in the main thread only."""
+    log = Log()
+    caught: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            Plan([log.step("one"), log.step("two", apply=fail(ConflictError("no")))]).apply()
+        except ConflictError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert log == ["one", "two", "undo two", "undo one"]
+    assert len(caught) == 1
+
+
+SLOW_PLAN = """
+    import sys, time
+    from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError
+    from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
+
+    def say(text):
+        print(text, flush=True)
+
+    def hold():
+        say("ready")
+        time.sleep(300)
+
+    def slow_undo():
+        say("undoing")
+        time.sleep(0.3)
+        say("undone")
+
+    try:
+        Plan([Step("one", lambda: say("one"), lambda: say("undo one")), Step("two", hold, slow_undo)]).apply()
+    except InterruptedRunError as error:
+        sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_is_told_to_stop_cleans_up_first(number: signal.Signals) -> None:
+    """A signal in the middle of a wait ends it; a second one during the undoing waits."""
+    command = [sys.executable, "-c", textwrap.dedent(SLOW_PLAN)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout
+        said = [process.stdout.readline(), process.stdout.readline()]
+        process.send_signal(number)
+        said.append(process.stdout.readline())
+        process.send_signal(number)
+        said += process.stdout.readlines()
+        assert process.wait() == 130
+    assert [line.strip() for line in said] == ["one", "ready", "undoing", "undone", "undo one"]
+
+
+def test_check_plans_and_applies_nothing() -> None:
+    """The plan is the one a real run would apply."""
+    log = Log()
+    plan, report = carry_out(lambda: (Plan([log.step("one")]), "report"), check=True)
+    assert log == []
+    assert plan.descriptions == ["do one"]
+    assert report == "report"
+
+
+def test_a_changed_world_is_planned_for_once_more() -> None:
+    """What was begun is undone first; what is returned is the second plan with its report."""
+    log = Log()
+    plans = iter(
+        [
+            (Plan([log.step("one"), log.step("two", apply=fail(StaleError("changed")))]), "first"),
+            (Plan([log.step("three")]), "second"),
+        ]
+    )
+    plan, report = carry_out(lambda: next(plans), check=False)
+    assert log == ["one", "two", "undo two", "undo one", "three"]
+    assert plan.descriptions == ["do three"]
+    assert report == "second"
+
+
+def test_a_world_that_keeps_changing_is_given_up() -> None:
+    """Two attempts, not more."""
+    log = Log()
+
+    def make() -> tuple[Plan, None]:
+        log.append("plan")
+        return Plan([log.step("one", apply=fail(StaleError("changed")))]), None
+
+    with pytest.raises(StaleError):
+        carry_out(make, check=False)
+    assert log == ["plan", "one", "undo one", "plan", "one", "undo one"]
+
+
+def test_other_errors_are_not_tried_again() -> None:
+    """A conflict does not go away by itself."""
+    log = Log()
+    made: list[int] = []
+
+    def make() -> tuple[Plan, None]:
+        made.append(1)
+        return Plan([log.step("one", apply=fail(ConflictError("no")))]), None
+
+    with pytest.raises(ConflictError):
+        carry_out(make, check=False)
+    assert made == [1]

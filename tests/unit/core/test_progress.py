@@ -1,0 +1,62 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Progress: live on a terminal, lines elsewhere, nothing where nobody listens."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
+
+
+@pytest.fixture(autouse=True)
+def nobody() -> Iterator[None]:
+    """No listener before and after."""
+    progress.listen(None)
+    yield
+    progress.listen(None)
+
+
+def test_elsewhere_a_phase_is_a_line() -> None:
+    """Lines that follow each other; how far it is, is not told."""
+    heard = io.StringIO()
+    progress.listen(heard)
+    progress.phase("creating a\x1b[31m")
+    progress.update("50%")
+    progress.clear()
+    assert heard.getvalue() == "creating a\\x1b[31m\n"
+
+
+def test_a_terminal_has_one_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes the place of the last, and nothing is left."""
+    monkeypatch.setenv("TERM", "xterm")
+    master, slave = pty.openpty()
+    with open(slave, "w") as heard, open(master, "rb", buffering=0) as seen:
+        progress.listen(heard)
+        progress.phase("creating")
+        progress.update("x" * 500)
+        progress.clear()
+        expected = b"\r\x1b[Kcreating" + b"\r\x1b[K" + b"x" * 79 + b"\r\x1b[K"
+        text = b""
+        while len(text) < len(expected):
+            text += os.read(seen.fileno(), 4096)
+    assert text == expected
+
+
+def test_nobody_hears_and_a_listener_that_is_gone_stops_nothing() -> None:
+    """Neither is an error."""
+    progress.phase("nothing")
+    reading, writing = os.pipe()
+    os.close(reading)
+    heard = open(writing, "w")  # noqa: SIM115 - its end fails as well
+    progress.listen(heard)
+    progress.phase("gone")
+    assert progress.stream is None
+    with pytest.raises(BrokenPipeError):
+        heard.close()

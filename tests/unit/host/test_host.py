@@ -1,0 +1,170 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Facts about the host and its accounts."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.host import account as host
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, account, detect_lan_ip, filesystem_of
+
+ALICE = Account(name="alice", uid=1500, gid=1500, group="alice", home="/home/alice", shell="/bin/bash")
+
+
+@pytest.mark.parametrize(
+    ("stored", "used"),
+    [
+        ("~", "/home/alice"),
+        ("~/repos", "/home/alice/repos"),
+        ("$HOME/repos", "/home/alice/repos"),
+        ("${HOME}/repos", "/home/alice/repos"),
+        ("/srv/$HOME", "/srv/home/alice"),
+        ("/nfs/repos/", "/nfs/repos"),
+        ("/nfs/./a/../repos", "/nfs/repos"),
+        ("/srv/~/x", "/srv/~/x"),
+        ("~bob/x", "~bob/x"),
+        ("/srv/$HOMEPAGE", "/srv/$HOMEPAGE"),
+        ("/srv/$OTHER", "/srv/$OTHER"),
+    ],
+)
+def test_paths_expand_for_the_account(stored: str, used: str) -> None:
+    """A leading ~ and the variable HOME are the account's home; nothing else is touched."""
+    assert ALICE.expand(stored) == used
+
+
+def test_a_home_that_looks_like_a_variable_is_not_expanded_again() -> None:
+    """What was put in is not looked at once more."""
+    odd = Account(name="odd", uid=1, gid=1, group="odd", home="/srv/$HOME", shell="/bin/sh")
+    assert odd.expand("~/x") == "/srv/$HOME/x"
+    assert odd.expand("${HOME}/x") == "/srv/$HOME/x"
+
+
+def test_the_environment_says_who_runs_this(monkeypatch: pytest.MonkeyPatch) -> None:
+    """USER, where it is one of this user's names, and HOME come before the user database; uid and gid are the process's."""
+    entry = pwd.struct_passwd(("alice", "x", os.getuid(), os.getgid(), "", "/home/alice", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwnam", {"alice": entry}.__getitem__)
+    monkeypatch.setenv("USER", "alice")
+    monkeypatch.setenv("HOME", "/srv/alice/")
+    found = account()
+    assert (found.name, found.home, found.uid) == ("alice", "/srv/alice", os.getuid())
+
+
+@pytest.mark.parametrize("left", ["daemon", "no-such-user", "x\ny"])
+def test_the_name_of_who_logged_in_is_not_taken(left: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``su`` leaves USER of another; an account of that name with this process's uid is nobody."""
+    monkeypatch.setenv("USER", left)
+    assert account().name == pwd.getpwuid(os.getuid()).pw_name
+
+
+def test_without_an_environment_the_user_database_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service manager or cron may set neither."""
+    monkeypatch.delenv("USER", raising=False)
+    monkeypatch.setenv("HOME", "")
+    entry = pwd.getpwuid(os.getuid())
+    assert (account().name, account().home) == (entry.pw_name, entry.pw_dir)
+
+
+def test_another_user_is_taken_from_the_user_database_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option ``user`` serves that person, whoever runs the task."""
+    monkeypatch.setenv("USER", "alice")
+    monkeypatch.setenv("HOME", "/home/alice")
+    entry = pwd.getpwnam("daemon")
+    found = account("daemon")
+    assert (found.name, found.uid, found.gid, found.home) == ("daemon", entry.pw_uid, entry.pw_gid, entry.pw_dir)
+
+
+def test_an_unknown_user_is_named() -> None:
+    """The exit code is that of something not known."""
+    with pytest.raises(NotKnownError, match="no-such-user"):
+        account("no-such-user")
+
+
+def test_a_relative_home_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths made of it would depend on the working directory."""
+    monkeypatch.setenv("HOME", "somewhere")
+    with pytest.raises(NotKnownError, match="somewhere"):
+        account()
+
+
+@pytest.fixture
+def ip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the path of the only command there is: ``ip``, to be written by the test."""
+    command = tmp_path / "bin" / "ip"
+    command.parent.mkdir()
+    monkeypatch.setenv("PATH", str(command.parent))
+    return command
+
+
+def _script(command: Path, text: str) -> None:
+    command.write_text(f"#!/bin/sh\n{text}\n")
+    command.chmod(0o755)
+
+
+def test_the_address_is_the_first_global_one_of_the_bridge(ip: Path) -> None:
+    """Link-local addresses do not count, and ``ip`` is asked for br0 and IPv4."""
+    addresses = '{"local":"169.254.1.1","scope":"link"},{"local":"192.168.168.124","scope":"global"},{"local":"10.0.0.1","scope":"global"}'
+    _script(ip, f"""[ "$*" = "-json -4 addr show br0" ] && echo '[{{}},{{"ifname":"br0","addr_info":[{addresses}]}}]'""")
+    assert detect_lan_ip() == "192.168.168.124"
+
+
+@pytest.mark.parametrize("text", ["echo 'Device \"br0\" does not exist.' >&2; exit 1", "echo '[]'", "true", "echo '[{}]'"])
+def test_no_bridge_or_no_address_is_an_empty_answer(ip: Path, text: str) -> None:
+    """It is no error: setup warns and goes on."""
+    _script(ip, text)
+    assert detect_lan_ip() == ""
+
+
+def test_no_ip_command_is_an_error_with_a_hint(ip: Path) -> None:
+    """The hint names the package."""
+    with pytest.raises(RepomanError, match="ip") as caught:
+        detect_lan_ip()
+    assert any("iproute2" in hint for hint in caught.value.hints)
+
+
+def test_an_ip_command_that_answers_nonsense_is_an_error(ip: Path) -> None:
+    """An ip without -json must not end in a traceback."""
+    _script(ip, "echo '2: br0: <BROADCAST> mtu 1500'")
+    with pytest.raises(RepomanError):
+        detect_lan_ip()
+
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+23 22 0:21 / /nfs rw shared:2 - nfs4 server:/export rw
+24 22 0:22 / /nfs/with\\040space rw - zfs tank rw
+25 22 0:23 / /srv/größe rw master:1 - btrfs /dev/vdb rw
+26 22 0:24 / /over rw - ext4 /dev/vdc rw
+27 22 0:25 / /over rw - tmpfs tmpfs rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/etc/passwd", "ext4"),
+        ("/nfs", "nfs4"),
+        ("/nfs/repos/x", "nfs4"),
+        ("/nfsother", "ext4"),
+        ("/nfs/with space/x", "zfs"),
+        ("/srv/größe/x", "btrfs"),
+        ("/over/x", "tmpfs"),
+    ],
+)
+def test_the_file_system_is_that_of_the_nearest_mount(path: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names with spaces and umlauts, mounts over mounts, and directories that only begin alike are told apart."""
+    table = tmp_path / "mountinfo"
+    table.write_text(MOUNTS, encoding="utf-8")
+    monkeypatch.setattr(host, "Path", lambda asked: table if asked == "/proc/self/mountinfo" else Path(asked))
+    assert filesystem_of(path) == kind
+
+
+def test_the_file_system_of_this_machine_is_known() -> None:
+    """The real table of mounts can be read."""
+    assert filesystem_of("/proc/self") == "proc"

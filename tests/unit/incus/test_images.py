@@ -1,0 +1,112 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Names of images: what each means to Incus."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, account
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.images import Images, remotes, source
+
+CONFIG = """\
+default-remote: local
+remotes:
+  local: {addr: "unix://", public: false}
+  mine: {addr: "https://mine:8443", protocol: incus, public: true}
+  old: {addr: "https://old:8443", public: true}
+  tree: {addr: "https://tree", protocol: simplestreams, public: true}
+  hub: {addr: "https://hub", protocol: oci, public: true}
+  odd: {addr: "https://odd", protocol: gopher}
+  images: {addr: "https://mirror", protocol: simplestreams}
+  broken: 5
+"""
+IMAGES: Images = [
+    {"fingerprint": "ab12" + "0" * 60, "aliases": [{"name": "one"}, {"name": "ab13"}]},
+    {"fingerprint": "ab13" + "0" * 60, "aliases": None},
+]
+
+
+@pytest.fixture
+def me(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Account:
+    """An account with a configured client."""
+    for variable in ("INCUS_CONF", "INCUS_GLOBAL_CONF"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("INCUS_GLOBAL_CONF", str(tmp_path / "global"))
+    place = tmp_path / ".config/incus"
+    (place / "servercerts").mkdir(parents=True)
+    (place / "config.yml").write_text(CONFIG)
+    (place / "servercerts/mine.crt").write_text("PEM")
+    return replace(account(), home=str(tmp_path))
+
+
+def pulled(server: str, protocol: str, **more: str) -> dict[str, str]:
+    """Return the source of an image that comes from a server."""
+    return {"type": "image", "mode": "pull", "server": server, "protocol": protocol, "alias": "a/b"} | more
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("mine:a/b", pulled("https://mine:8443", "incus", certificate="PEM")),
+        ("old:a/b", pulled("https://old:8443", "incus")),
+        ("tree:a/b", pulled("https://tree", "simplestreams")),
+        ("hub:a/b", pulled("https://hub", "oci")),
+        ("images:a/b", pulled("https://mirror", "simplestreams")),
+    ],
+)
+def test_remotes(me: Account, image: str, expected: dict[str, str]) -> None:
+    """Each protocol, with the certificate that was kept; the images of this Incus are not read for it."""
+    assert source(image, me, lambda: pytest.fail("read")) == expected
+
+
+@pytest.mark.parametrize(("image", "at"), [("one", 0), ("local:one", 0), ("ab12", 0), ("ab13", 0), ("ab130", 1), ("ab13" + "0" * 60, 1)])
+def test_local_images(me: Account, image: str, at: int) -> None:
+    """An alias comes before a fingerprint, of which the beginning will do."""
+    assert source(image, me, lambda: IMAGES) == {"type": "image", "fingerprint": IMAGES[at]["fingerprint"]}
+
+
+@pytest.mark.parametrize("image", ["none", "", "local:", "nosuch:a", "odd:a", "broken:a", "AB1", "unix:a"])
+def test_unknown_images(me: Account, image: str) -> None:
+    """They are named, with a hint."""
+    with pytest.raises(NotKnownError) as caught:
+        source(image, me, lambda: IMAGES)
+    assert repr(image) in caught.value.message and caught.value.hints
+
+
+def test_ambiguous_fingerprint(me: Account) -> None:
+    """It is a conflict that names what it could be."""
+    with pytest.raises(ConflictError, match="ab1200000000, ab1300000000"):
+        source("ab1", me, lambda: IMAGES)
+
+
+def test_places_of_the_configuration(me: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's is under the user's; INCUS_CONF names another place; none at all leaves the public server."""
+    (tmp_path / "global").mkdir()
+    (tmp_path / "global/config.yml").write_text('remotes: {all: {addr: "https://all"}, tree: {addr: "https://other"}}')
+    found = remotes(me)
+    assert found["all"].address == "https://all" and found["tree"].address == "https://tree"
+    monkeypatch.setenv("INCUS_CONF", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("INCUS_GLOBAL_CONF", str(tmp_path / "nowhere"))
+    assert {name: each.address for name, each in remotes(me).items()} == {"images": "https://images.linuxcontainers.org"}
+
+
+@pytest.mark.parametrize("text", [b"a: [", b"\xff"])
+def test_unreadable_configuration(me: Account, text: bytes) -> None:
+    """The file is named."""
+    path = Path(me.home, ".config/incus/config.yml")
+    path.write_bytes(text)
+    with pytest.raises(NotKnownError, match=str(path)):
+        source("tree:a", me, list)
+
+
+@pytest.mark.parametrize("text", ["", "5", "remotes: 5"])
+def test_configuration_without_remotes(me: Account, text: str) -> None:
+    """It adds none."""
+    Path(me.home, ".config/incus/config.yml").write_text(text)
+    assert list(remotes(me)) == ["images"]

@@ -1,0 +1,71 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What cloud-init is told, and which accounts there can be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import yaml
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import check_account, home_directories, user_data
+from hypothesis import given
+from hypothesis import strategies as st
+
+ALICE = Account(name="alice", uid=1500, gid=1501, group="people", home="/home/alice", shell="/bin/zsh")
+NAMES = st.text(st.characters(codec="utf-8"), min_size=1) | st.sampled_from(
+    ["'; rm -rf /", '"', "a: b", "#x", "- x", "{{ x }}", "!!python/name", "null", "yes", "0x10", "a\nusers: [default]", "\u2028", "\x85"]
+)
+
+
+@given(name=NAMES, group=NAMES, home=NAMES, shell=NAMES)
+def test_no_name_is_read_as_anything_else(name: str, group: str, home: str, shell: str) -> None:
+    """Whatever the account is called: there is one user, with exactly these values, and one command with exactly these arguments."""
+    me = Account(name=name, uid=1500, gid=1501, group=group, home=home, shell=shell)
+    text = user_data(me, ())["cloud-init.user-data"]
+    assert text.startswith("#cloud-config\n") and text.isascii()
+    document = yaml.safe_load(text)
+    assert document.keys() == {"bootcmd", "users"}
+    (user,) = document["users"]
+    assert (user["name"], user["homedir"], user["shell"], user["uid"], user["primary_group"]) == (name, home, shell, 1500, "1501")
+    assert document["bootcmd"] == [["cloud-init-per", "once", "repoman-group", "groupadd", "--gid", "1501", "--", group]]
+
+
+@pytest.mark.parametrize(
+    ("taken", "key"),
+    [
+        ([], "cloud-init.user-data"),
+        (["cloud-init.user-data"], "cloud-init.vendor-data"),
+        (["user.user-data"], "cloud-init.vendor-data"),
+        (["user.vendor-data"], "cloud-init.user-data"),
+        (["user.user-data", "cloud-init.vendor-data"], None),
+    ],
+)
+def test_data_of_the_users_own_is_not_replaced(taken: list[str], key: str | None) -> None:
+    """The account goes where nothing of the user's is."""
+    assert list(user_data(ALICE, taken)) == ([key] if key else [])
+
+
+@pytest.mark.parametrize("name", ["alice", "Domain\\alice", "alice@example.org", "Älice", "a b", "o'neil", "${x}", "alice$", "1"])
+def test_names_an_account_can_have(name: str) -> None:
+    """What passwd(5) can hold is taken."""
+    check_account(replace(ALICE, name=name, group=name))
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [("name", each) for each in ("", "a:b", "a\nb", "-x", "+", "~x", "a/b", "a\0b", "a,b", "\udc80")]
+    + [("group", "a:b"), ("home", "/a:b"), ("home", "/a\nb"), ("shell", "/bin/sh\nroot2:x:0:0::/:/bin/sh")],
+)
+def test_names_no_account_can_have(what: str, value: str) -> None:
+    """What would be another line or field there is refused."""
+    with pytest.raises(NotKnownError):
+        check_account(replace(ALICE, **{what: value}))
+
+
+def test_home_directories() -> None:
+    """The parents of mounts in the home, the outermost first; no other directory."""
+    targets = ["/home/alice/repos/demo", "/home/alice/.gitconfig", "/home/alicex/y", "/srv/x", "/home/alice/a/b/../c"]
+    assert home_directories(ALICE, targets) == ["/home/alice", "/home/alice/a", "/home/alice/repos"]

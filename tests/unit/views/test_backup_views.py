@@ -1,0 +1,176 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What sync and restore say, while they work and after."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Tally
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import Display, amount, counted
+from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views import Mode, tell
+
+SUMMARY = {"synced": 1, "unchanged": 1, "failed": 1, "busy": 1, "files": 5, "bytes": 18234, "kept_bytes": 411, "seconds": 0.84}
+
+
+def unit(name: str, action: str, **more: Any) -> dict[str, Any]:
+    """Return the line of a unit."""
+    return {"name": name, "action": action, "files": 0, "bytes": 0, "kept_bytes": 0} | more
+
+
+def said(view: str, result: dict[str, Any], failed: bool = False, check: bool = False) -> tuple[list[str], int]:
+    """Return the lines of a view and its exit code."""
+    told = tell(view, result, failed, Mode(check))
+    return [line.printed() for line in told.lines], told.exit_code
+
+
+def test_a_run_is_told_in_a_table_and_a_total() -> None:
+    """A run is told in a table, its failures after that, and a total; the worst exit code wins."""
+    units = [
+        unit("isurus", "synced", files=5, bytes=18234, kept_bytes=411, notes=["owner 0 cannot be given"]),
+        unit("plain\n", "unchanged"),
+        unit("hammer", "busy", msg="hammer is being written.", hints=["run the command again"], exit_code=1),
+        unit("white", "failed", msg="white is gone.", hints=["repoman restore white"], exit_code=4),
+    ]
+    lines, code = said("sync", {"units": units, "steps": ["make /b the backup of /r"], "summary": SUMMARY}, failed=True)
+    assert code == 4
+    assert lines == [
+        "==> make /b the backup of /r",
+        "NAME      STATE        FILES   BYTES     KEPT",
+        "isurus    synced       5       18.2 kB   411 B",
+        "plain\\n   up to date   -       -         -",
+        "hammer    too busy     -       -         -",
+        "white     failed       -       -         -",
+        "repoman: warning: isurus: owner 0 cannot be given",
+        "repoman: error: hammer is being written.",
+        "hint: run the command again",
+        "repoman: error: white is gone.",
+        "hint: repoman restore white",
+        "==> 1 synced, 1 up to date, 1 too busy, 1 failed; 5 files, 18.2 kB copied, 411 B kept, 0.8 s",
+    ]
+
+
+def test_a_plan_is_told_as_one() -> None:
+    """In check mode it says what would be."""
+    summary = {"synced": 1, "gone": 1, "files": 1, "bytes": 0, "kept_bytes": 0, "seconds": 0.1}
+    units = [unit("isurus", "synced", files=1), unit("old", "gone")]
+    lines, code = said("sync", {"units": units, "steps": [], "summary": summary}, check=True)
+    assert code == 0
+    assert lines[1:] == [
+        "isurus   to sync       1       -       -",
+        "old      to put away   -       -       -",
+        "1 to sync, 1 to put away; 1 file, 0.1 s",
+    ]
+
+
+def test_differences_are_told_and_not_all() -> None:
+    """What verify found is told, up to a number; the exit status is 1."""
+    units = [unit("isurus", "differs", differences=[f">f {number}" for number in range(60)]), unit("plain", "same")]
+    summary = {"differs": 1, "same": 1, "files": 0, "bytes": 0, "kept_bytes": 0, "seconds": 1.0}
+    lines, code = said("sync", {"units": units, "steps": [], "summary": summary}, failed=True)
+    assert code == 1
+    assert "isurus: >f 49" in lines and "isurus: >f 50" not in lines
+    assert "isurus: and 10 more; --json has all" in lines
+    assert lines[-1] == "==> 1 same, 1 differs; 1.0 s"
+
+
+def test_what_is_kept() -> None:
+    """What is kept is listed, with how to get it back."""
+    kept = [{"time": "20261125T120000Z", "files": 2, "bytes": 8, "path": "/b/.repoman/kept/20261125T120000Z/plain"}]
+    lines, _code = said("sync", {"name": "plain", "kept": kept})
+    assert lines[1].split() == ["20261125T120000Z", "2", "8", "B", kept[0]["path"]]
+    assert lines[2] == "next: repoman restore plain --from 20261125T120000Z --to DIR"
+    assert said("sync", {"name": "plain", "kept": []})[0] == ["nothing is kept of plain"]
+
+
+def test_a_restore_names_what_it_saved() -> None:
+    """A restore names what it saved, and reminds of the container; one that found nothing to do says so."""
+    restored = {"name": "shark", "to": "/r/isurus", "saved": "/r/isurus.before-x", "has_container": True}
+    lines, _code = said("restore", {"steps": ["restore shark to /r/isurus (3 files)"], "restored": restored})
+    assert lines == [
+        "==> restore shark to /r/isurus (3 files)",
+        "its previous contents are in /r/isurus.before-x",
+        "a running container may still see the previous contents; restart it",
+    ]
+    gone = restored | {"saved": ""}
+    assert said("restore", {"steps": ["restore it"], "restored": gone})[0] == [
+        "==> restore it",
+        "a running container may still see the previous contents; restart it",
+    ]
+    assert said("restore", {"steps": ["restore it"], "restored": gone | {"has_container": False}})[0] == ["==> restore it"]
+    assert said("restore", {"steps": [], "restored": restored})[0] == ["==> /r/isurus already matches the backup"]
+    assert said("restore", {"steps": ["restore it"], "restored": restored}, check=True)[0] == ["would restore it"]
+
+
+def test_numbers_as_people_read_them() -> None:
+    """Bytes and files as people read them."""
+    assert [amount(size) for size in (0, 999, 1000, 18234, 10**9, 5 * 10**12)] == ["0 B", "999 B", "1.0 kB", "18.2 kB", "1.0 GB", "5.0 TB"]
+    assert [counted(number) for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+    def fileno(self) -> int:
+        """Return a real one, for its size."""
+        return 1
+
+
+@pytest.fixture
+def listened() -> Iterator[None]:
+    """Leave nobody listening."""
+    yield
+    progress.listen(None)
+
+
+def work(display: Display) -> None:
+    """Go on as a run does."""
+    display.tally(Tally(3, 2000, {f"unit{number}": "copying \x1b[31m" for number in range(14)}))
+    display.unit(unit("isurus", "synced", files=1, bytes=5))
+    display.unit(unit("plain", "unchanged"))
+    display.unit(unit("white", "failed"))
+    display.unit(unit("whale", "gone"))
+
+
+def test_elsewhere_than_on_a_terminal_a_line_for_each_unit(listened: None) -> None:
+    """Elsewhere than on a terminal there is a plain line for each unit that something came of."""
+    stream = io.StringIO()
+    progress.listen(stream)
+    with Display(check=False) as display:
+        work(display)
+    assert stream.getvalue() == "isurus: synced, 1 file, 5 B\nwhite: failed\nwhale: put away\n"
+
+
+def test_on_a_terminal_live_lines(listened: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal there is a live line for each running unit, up to a number, and a total; all go away."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_where: os.terminal_size((100, 40)))
+    stream = Terminal()
+    progress.listen(stream)
+    with Display(check=False) as display:
+        work(display)
+    text = stream.getvalue()
+    assert "unit11: copying" in text and "and 2 more" in text and "sync: 3 files, 2.0 kB" in text
+    assert "\x1b[31m" not in text
+    assert "synced" not in text
+    assert text.rstrip().endswith(("\x1b[2K", "\x1b[?25h"))
+
+
+def test_nobody_listens_or_nothing_is_done(listened: None) -> None:
+    """In check mode, or where nobody listens, nothing is shown."""
+    stream = io.StringIO()
+    with Display(check=False) as display:
+        work(display)
+    progress.listen(stream)
+    with Display(check=True) as display:
+        work(display)
+    assert stream.getvalue() == ""
