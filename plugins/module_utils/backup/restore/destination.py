@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.copy import write_error
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.staging import Identity, free_name, identity
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Identity, free_name, identity
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, REACH, is_own_place

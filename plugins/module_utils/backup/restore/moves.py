@@ -10,7 +10,7 @@ import errno
 import os
 from dataclasses import dataclass
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.staging import Staging
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Staging
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import exchange_names
 
 

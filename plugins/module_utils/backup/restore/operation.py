@@ -17,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.com
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.copy import LayerCopier, write_error
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.layers import Items
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.staging import Staging
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Staging
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import exchange_names, rename_new

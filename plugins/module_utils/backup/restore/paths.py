@@ -25,7 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.des
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.layers import Items, parents
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.moves import Holder, Move, can_exchange, exchange, lstat_at
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.operation import DirectoryRestore
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.staging import Staging, free_name
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Staging, free_name
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, InterruptedRunError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor, is_own_place, remove_beneath

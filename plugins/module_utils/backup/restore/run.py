@@ -37,7 +37,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.lay
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.objects import restore_objects
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.operation import DirectoryRestore, present_at
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.paths import PathsRestore
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.staging import Identity, identity, sweep
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Identity, identity, sweep
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history, target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RESTORES, RunLocks, unit_locked
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import Target

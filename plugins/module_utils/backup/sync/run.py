@@ -34,8 +34,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copi
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Changes, Outcome, Settings, Tally
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import Display
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.staging import sweep_repositories
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.run_log import RunLog
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import sweep_repositories
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import guard as sync_guard
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planner import Planning
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.records import VOID, Records, last_run, usable_state

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import staging as restore_staging
+from ansible_collections.homelab.repoman.plugins.module_utils.backup import staging
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files import renaming
 from backupworld import BackupWorld, differences, seen, tmpfs
@@ -208,12 +208,12 @@ def test_killed_at_any_change(world: BackupWorld, monkeypatch: pytest.MonkeyPatc
 def test_a_staging_directory_in_use_is_not_swept(world: BackupWorld) -> None:
     """What a running restore fills is left alone by another; what a killed one left is removed, and what it replaced is saved."""
     fd = os.open(world.repos, os.O_RDONLY)
-    running = restore_staging.Staging(fd, b"plain")
-    killed = restore_staging.Staging(fd, b"plain")
+    running = staging.Staging(fd, b"plain")
+    killed = staging.Staging(fd, b"plain")
     os.mkdir(b"inner", dir_fd=killed.fd)
     os.symlink(b"/etc", b"inner/link", dir_fd=killed.fd)
     os.close(killed.fd)
-    exchanged = restore_staging.Staging(fd, b"other")
+    exchanged = staging.Staging(fd, b"other")
     os.close(exchanged.fd)
     os.rename(world.repos / os.fsdecode(exchanged.name), world.repos / "new")
     (world.repos / "other").rename(world.repos / os.fsdecode(exchanged.name))
@@ -266,10 +266,10 @@ def test_sync_finishes_restores_that_were_killed(world: BackupWorld) -> None:
         world.write("big/file")
         for directory in (world.repos, world.repos / "big"):
             fd = os.open(directory, os.O_RDONLY)
-            os.close(restore_staging.Staging(fd, b"plain").fd)
+            os.close(staging.Staging(fd, b"plain").fd)
             os.close(fd)
         fd = os.open(world.repos, os.O_RDONLY)
-        exchanged = restore_staging.Staging(fd, b"other")
+        exchanged = staging.Staging(fd, b"other")
         os.close(exchanged.fd)
         os.close(fd)
         os.rename(world.repos / os.fsdecode(exchanged.name), world.root / "new")

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import staging as restore_staging
+from ansible_collections.homelab.repoman.plugins.module_utils.backup import staging
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from backupworld import BackupWorld, differences, git, seen, tmpfs
 
@@ -480,7 +480,7 @@ def test_a_full_destination(empty_world: BackupWorld) -> None:
 )
 def test_names_are_cut_between_characters(name: bytes, size: int, expected: bytes) -> None:
     """A name that is UTF-8 stays so when it is cut."""
-    assert restore_staging.shortened(name, size) == expected
+    assert staging.shortened(name, size) == expected
 
 
 @pytest.mark.parametrize("name", ["-x", "--to", "a\nb", os.fsdecode(b"odd\xff"), "two words", "it's"])
