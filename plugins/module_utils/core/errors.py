@@ -10,6 +10,7 @@ that mends it, and the exit code of the command line (the README lists them).
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 
@@ -28,6 +29,18 @@ class RepomanError(Exception):
         super().__init__(message)
         self.message = message
         self.hints = list(hints)
+
+    @staticmethod
+    def from_os_error(error: OSError) -> RepomanError:
+        """Return an error of the operating system as a sentence that names its path."""
+        from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
+        from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+
+        reason = error.strerror or str(error)
+        path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+        where = f"{printable(path)}: " if path else ""
+        directory = f" {shell_word(os.path.dirname(path))}" if os.path.isabs(path) else ""
+        return RepomanError(f"{where}{reason}.", f"check that file or directory, and the free space: df -h{directory}")
 
     def result(self) -> dict[str, Any]:
         """Return the error as the result of a module."""

@@ -87,9 +87,7 @@ def answer(run: Run, params: dict[str, Any], check: bool) -> dict[str, Any]:
             return {"changed": True, "warnings": [error.foretold()]}
         return error.result()
     except OSError as error:
-        from ansible_collections.homelab.repoman.plugins.module_utils.process.child import explained
-
-        return explained(error).result()
+        return RepomanError.from_os_error(error).result()
 
 
 class Module(AnsibleModule):  # type: ignore[misc]

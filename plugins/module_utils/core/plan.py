@@ -2,41 +2,41 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Plan, then apply: the one path every change takes.
+"""Plan, then apply: every change goes through here.
 
-A plan is an ordered list of steps, made from one read of the world. Check mode shows the plan,
-``--diff`` shows its before and after, the real run applies it: there is no second code path.
+A plan is an ordered list of steps, made from one read of the current state. Check mode shows the plan,
+``--diff`` shows its texts before and after, a real run applies it: check mode has no code of its own.
+
+A run that changes several things makes a :class:`PlannedItem` of each and calls :func:`plan_and_apply`.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError, StaleError
 
-Result = TypeVar("Result")
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What asks a run to stop: somebody at the terminal, the system, a terminal or a connection that is gone."""
+"""Signals that ask a run to stop: Ctrl-C, the system, a closed terminal or connection."""
 
 
 @dataclass(frozen=True)
 class Step:
     """One change.
 
-    :param description: what the step does, in the imperative, for the wizard and progress lines.
-    :param apply: does it. May raise :class:`RepomanError`.
-    :param undo: takes back what ``apply`` did, also when ``apply`` stopped half way; called only if it was begun.
-    :param target: what is changed; the header of its diff.
-    :param before: the text of the target before the step; empty where it does not exist.
-    :param after: the text of the target after the step; empty where it is removed.
-    :param doing: what is told while it is under way; empty where it takes no time.
+    :param description: the change in the imperative, for check mode and progress lines.
+    :param apply: makes the change. May raise :class:`RepomanError`.
+    :param undo: reverts the change, even if ``apply`` stopped half way; only called if ``apply`` was started.
+    :param target: name of the thing that changes; the header of its diff.
+    :param before: text of the target before the step; empty if it does not exist yet.
+    :param after: text of the target after the step; empty if the step removes it.
+    :param progress: text to show while the step runs; empty if it takes no time.
     """
 
     description: str
@@ -45,19 +45,23 @@ class Step:
     target: str = ""
     before: str = ""
     after: str = ""
-    doing: str = ""
+    progress: str = ""
+
+
+OnStep = Callable[[Step], None]
+"""Called with each step before it starts."""
 
 
 @dataclass
 class Plan:
-    """The steps that lead from what is to what should be.
+    """The steps from the current to the desired state.
 
-    :param steps: in the order they are applied.
-    :param heard: whether a signal asked to stop while a failure was being undone.
+    :param steps: in the order in which they are applied.
+    :param interrupted: whether a signal asked to stop while a failure was rolled back.
     """
 
     steps: list[Step] = field(default_factory=list)
-    heard: bool = False
+    interrupted: bool = False
 
     def add(self, step: Step) -> None:
         """Append a step."""
@@ -65,7 +69,7 @@ class Plan:
 
     @property
     def changed(self) -> bool:
-        """Whether anything is to do."""
+        """Whether there is anything to do."""
         return bool(self.steps)
 
     @property
@@ -75,103 +79,181 @@ class Plan:
 
     @property
     def diff(self) -> list[dict[str, str]]:
-        """The plan as Ansible's ``diff``: one entry for each step that has a text."""
+        """The plan as Ansible's ``diff``: one entry for each step that changes a text."""
         return [
             {"before_header": step.target, "after_header": step.target, "before": step.before, "after": step.after}
             for step in self.steps
             if step.before != step.after
         ]
 
-    def apply(self, on_step: Callable[[Step], None] | None = None) -> None:
-        """Apply the steps; on any failure, also a signal, undo what was begun, newest first, and raise.
+    def apply(self, on_step: OnStep | None = None) -> None:
+        """Apply the steps. On any failure or signal, roll back the started steps, newest first, and raise.
 
-        :param on_step: told of each step before it begins.
-        :raises RepomanError: what the failing step raised; a failed undo adds a hint to it.
+        :raises RepomanError: raised by the failing step; a failed rollback adds a hint to it.
         """
-        begun: list[Step] = []
-        with interruptible() as quiet:
+        started: list[Step] = []
+        with signals_as_exceptions() as gate:
             try:
                 for step in self.steps:
                     if on_step:
                         on_step(step)
-                    begun.append(step)
+                    started.append(step)
                     step.apply()
             except BaseException as error:
-                quiet.on = True
-                undo(begun, error)
-                self.heard = quiet.heard
+                gate.blocked = True
+                roll_back(started, error)
+                self.interrupted = gate.received
                 raise
 
 
-def undo(begun: list[Step], error: BaseException) -> None:
-    """Undo ``begun`` steps, newest first; what cannot be undone becomes a hint of ``error``."""
-    for step in reversed(begun):
+def roll_back(started: list[Step], error: BaseException) -> None:
+    """Undo the ``started`` steps, newest first; a failing undo becomes a hint of ``error``."""
+    for step in reversed(started):
         if step.undo is None:
             continue
         try:
             step.undo()
-        except Exception as problem:  # whatever it is, the other steps are undone all the same
+        except Exception as problem:  # whatever it is, the other steps must be undone
             if isinstance(error, RepomanError):
                 error.hints.append(f"could not undo '{step.description}': {problem}")
 
 
 @dataclass
-class Quiet:
-    """Whether signals are to be ignored.
+class SignalGate:
+    """Holds signals back during a rollback.
 
-    :param on: a plain attribute: nothing can come between a failure and its setting, as it could with a call.
-    :param heard: whether one came while they were.
+    :param blocked: if true, signals are only noted. A plain attribute, because a signal could arrive during a method call.
+    :param received: whether a signal arrived while they were blocked.
     """
 
-    on: bool = False
-    heard: bool = False
+    blocked: bool = False
+    received: bool = False
 
 
 @contextmanager
-def interruptible() -> Iterator[Quiet]:
-    """Turn :data:`SIGNALS` into :class:`InterruptedRunError` for the time of the block; one that is ignored stays so (``nohup``).
+def signals_as_exceptions() -> Iterator[SignalGate]:
+    """Turn :data:`SIGNALS` into :class:`InterruptedRunError` inside the block; an ignored signal stays ignored (``nohup``).
 
-    Yields what makes them wait, for the undoing. Outside the main thread, where Python takes no signals, it changes nothing.
+    Outside the main thread, where Python receives no signals, this changes nothing.
 
+    :returns: the gate that blocks signals during a rollback.
     :raises InterruptedRunError: in the block, when the signal arrives.
     """
-    quiet = Quiet()
+    gate = SignalGate()
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if quiet.on:
-            quiet.heard = True
+        if gate.blocked:
+            gate.received = True
         else:
-            quiet.on = True  # a second signal must not hit before the undoing has begun
+            gate.blocked = True  # a second signal must not arrive before the rollback has started
             raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}; what this run had made was undone")
 
     if threading.current_thread() is not threading.main_thread():
-        yield quiet
+        yield gate
         return
     previous = {number: signal.signal(number, handler) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     try:
-        yield quiet
+        yield gate
     finally:
         for number, action in previous.items():
             signal.signal(number, action)
 
 
-def carry_out(make: Callable[[], tuple[Plan, Result]], check: bool, on_step: Callable[[Step], None] | None = None) -> tuple[Plan, Result]:
-    """Make a plan and, unless ``check``, apply it; plan once more if the world changed in between.
+class PlannedItem(ABC):
+    """One of the things that a run changes. It is planned and applied by itself: its failure does not stop the others.
 
-    :param make: reads the world once and returns the plan with what the caller wants to report of it.
-    :param check: only plan.
-    :param on_step: told of each step before it begins.
-    :returns: the plan that was applied (or would be) and the report that came with it.
-    :raises RepomanError: from planning or applying; :class:`StaleError` if the world changed twice.
+    :ivar plan: of the last :meth:`make_plan`.
+    :ivar error: why it could not be planned or applied.
     """
-    plan, report = make()
-    if check:
-        return plan, report
-    try:
-        plan.apply(on_step)
-    except StaleError:
-        if plan.heard:
+
+    def __init__(self) -> None:
+        self.plan = Plan()
+        self.error: RepomanError | None = None
+
+    @abstractmethod
+    def make_plan(self) -> Plan:
+        """Return the plan, made from the state that the run has read for all items.
+
+        :raises RepomanError: the desired state cannot be reached.
+        """
+
+    def remake_plan(self) -> Plan:
+        """Return a new plan, made from a fresh read: the state has changed since :meth:`make_plan`."""
+        return self.make_plan()
+
+    def lock(self) -> AbstractContextManager[bool]:
+        """Hold other runs off while the plan is applied; yields whether it had to wait, so the plan may be outdated."""
+        return nullcontext(False)
+
+    def on_success(self) -> None:  # noqa: B027 - optional to override
+        """Note that the plan was applied."""
+
+    def on_failure(self, error: RepomanError) -> None:
+        """Note why planning or applying failed."""
+        self.error = error
+
+
+def plan_and_apply(items: Iterable[PlannedItem], check: bool, on_step: OnStep | None = None) -> None:
+    """Plan all items from what was read for them, then apply one after the other unless ``check``.
+
+    An item whose state changed in the meantime is planned and applied once more.
+
+    :raises InterruptedRunError: a signal asked to stop; finished items stay, the current one is rolled back.
+    """
+    items = list(items)
+    plan_all(items)
+    if not check:
+        apply_all(items, on_step)
+
+
+def plan_all(items: Iterable[PlannedItem]) -> None:
+    """Plan every item; an error becomes the item's own.
+
+    :raises InterruptedRunError: a signal asked to stop.
+    """
+    for item in items:
+        try:
+            item.plan = item.make_plan()
+        except InterruptedRunError:
             raise
-        plan, report = make()
-        plan.apply(on_step)
-    return plan, report
+        except (RepomanError, OSError) as error:
+            item.on_failure(_as_repoman_error(error))
+
+
+def apply_all(items: Iterable[PlannedItem], on_step: OnStep | None = None) -> None:
+    """Apply the plans of all items that have something to do; an error becomes the item's own.
+
+    :raises InterruptedRunError: a signal asked to stop.
+    """
+    for item in items:
+        if item.error is not None or not item.plan.changed:
+            continue
+        try:
+            _apply(item, on_step)
+        except InterruptedRunError:
+            raise
+        except (RepomanError, OSError) as error:
+            problem = _as_repoman_error(error)
+            item.on_failure(problem)
+            if item.plan.interrupted:
+                raise InterruptedRunError(f"interrupted after this: {problem.message}", *problem.hints) from error
+        else:
+            item.on_success()
+
+
+def _apply(item: PlannedItem, on_step: OnStep | None) -> None:
+    """Apply the plan of one item; if the state changed in the meantime, plan and apply once more."""
+    with item.lock() as had_to_wait:
+        if had_to_wait:
+            item.plan = item.remake_plan()
+        try:
+            item.plan.apply(on_step)
+        except StaleError:
+            if item.plan.interrupted:
+                raise
+            item.plan = item.remake_plan()
+            item.plan.apply(on_step)
+
+
+def _as_repoman_error(error: RepomanError | OSError) -> RepomanError:
+    return RepomanError.from_os_error(error) if isinstance(error, OSError) else error

@@ -25,9 +25,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
-from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import interruptible
-from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import signals_as_exceptions
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 
 ASK_SECONDS = 2.0
@@ -57,7 +55,7 @@ def run(work: Work, owner: Account, patience: float, alive: Sequence[str] = (), 
     """
     reading, writing = multiprocessing.Pipe(duplex=False)
     ended, living = os.pipe()
-    with interruptible():
+    with signals_as_exceptions():
         child = os.fork()
         if child == 0:
             reading.close()
@@ -178,11 +176,7 @@ def become(owner: Account) -> None:
 
 def explained(error: OSError) -> RepomanError:
     """Return an error of the operating system as a sentence."""
-    reason = error.strerror or str(error)
-    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-    where = f"{printable(path)}: " if path else ""
-    directory = f" {shell_word(os.path.dirname(path))}" if os.path.isabs(path) else ""
-    return RepomanError(f"{where}{reason}.", f"check that file or directory, and the free space: df -h{directory}")
+    return RepomanError.from_os_error(error)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

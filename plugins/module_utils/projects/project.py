@@ -31,7 +31,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
     UsageError,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_project_name
-from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step, interruptible
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step, signals_as_exceptions
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, account, filesystem_of
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import images
@@ -188,7 +188,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     wishes = _wishes(params)
     host = host_of(params, check and params["predict"])
     try:
-        with interruptible():
+        with signals_as_exceptions():
             works = _plan_all(host, wishes, params["state"])
             if not check:
                 _apply_all(host, works, params["state"])
@@ -267,7 +267,7 @@ def _apply_all(host: Host, works: list[Work], state: str) -> None:
             except (RepomanError, OSError) as error:
                 problem = watch.explained(error) if isinstance(error, OSError) else error
                 work.fail(problem)
-                heard = _take_up_all(host, [name for name in stopping if name == work.name], problem) or work.plan.heard
+                heard = _take_up_all(host, [name for name in stopping if name == work.name], problem) or work.plan.interrupted
                 if heard:
                     raise InterruptedRunError(f"interrupted after this: {problem.message}", *problem.hints) from error
             stopping[:] = [name for name in stopping if name != work.name]
@@ -285,7 +285,7 @@ def _apply(host: Host, work: Work, state: str) -> None:
         try:
             work.plan.apply(_tell)
         except StaleError:
-            if work.plan.heard:
+            if work.plan.interrupted:
                 raise
             host, work = _plan_again(host, work, state)
             work.plan.apply(_tell)
@@ -294,8 +294,8 @@ def _apply(host: Host, work: Work, state: str) -> None:
 
 
 def _tell(step: Step) -> None:
-    if step.doing:
-        progress.phase(step.doing)
+    if step.progress:
+        progress.phase(step.progress)
 
 
 def _stop_ahead(host: Host, works: Iterable[Work], names: list[str]) -> None:
@@ -316,14 +316,14 @@ def _take_up_all(host: Host, names: list[str], error: RepomanError) -> bool:
 
     :returns: whether a signal asked to stop meanwhile.
     """
-    with interruptible() as quiet:
-        quiet.on = True
+    with signals_as_exceptions() as gate:
+        gate.blocked = True
         for name in names:
             try:
                 _take_up(host, name)
             except RepomanError as problem:
                 error.hints.append(f"could not start {name} again: {problem.message}")
-    return quiet.heard
+    return gate.received
 
 
 def _take_up(host: Host, name: str) -> None:
@@ -458,7 +458,7 @@ def _plan_present(host: Host, work: Work, world: World, state: str) -> None:
                 lambda: _delete_unfinished(host, name, {repo.source, before}),
                 None,
                 f"container {name}",
-                doing=f"removing what is left of {name}…",
+                progress=f"removing what is left of {name}…",
             )
         )
         found = None
@@ -627,12 +627,12 @@ def _plan_create(host: Host, work: Work, wanted: registry.Effective, asked: regi
         )
     )
     plan.add(Step(f"prepare the home {host.me.home}", lambda: inside.make_home(host.client, name, host.project, host.me, targets)))
-    plan.add(Step(f"start {name}", start, doing=f"starting {name}…"))
+    plan.add(Step(f"start {name}", start, progress=f"starting {name}…"))
     plan.add(
         Step(
             f"make the account {host.me.name}",
             lambda: warnings.extend(inside.make_account(host.client, name, host.project, host.me)),
-            doing=f"making the account in {name}…",
+            progress=f"making the account in {name}…",
         )
     )
     plan.add(Step(f"prove that {host.me.name} can write to {repo.inside}", prove))

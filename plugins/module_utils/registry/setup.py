@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step, carry_out
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_and_apply
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import LAN_INTERFACE, Account, account, detect_lan_ip
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
@@ -30,22 +31,11 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     given = params["host"] or {}
     lan_ip = given.get("lan_ip")
     detected = detect_lan_ip() if lan_ip is None else lan_ip
-
-    def make() -> tuple[Plan, registry.Registry]:
-        known = registry.load_or_none(path)
-        text = known.text if known else ""
-
-        def edit(data: registry.Data) -> None:
-            _fill(data, params, detected)
-
-        after = registry.change(text or registry.DEFAULT_TEXT, path, edit)
-        wanted = registry.parse(after, path)
-        plan = Plan(_project_steps(wanted.defaults.incus_project, client))
-        if after != text:
-            plan.add(_registry_step(path, text, after, edit, me))
-        return plan, wanted
-
-    plan, known = carry_out(make, check)
+    setup = Setup(path, client, me, lambda data: _fill(data, params, detected))
+    plan_and_apply([setup], check)
+    if setup.error is not None:
+        raise setup.error
+    plan, known = setup.plan, setup.result
     result = {
         "changed": plan.changed,
         "diff": plan.diff,
@@ -61,6 +51,32 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
             f"{LAN_INTERFACE} has no global IPv4 address here, so [host].lan_ip stays empty: set it in {path} if a profile is to use ${{HOST_LAN_IP}}"
         ]
     return result
+
+
+class Setup(PlannedItem):
+    """Incus's project and the registry, as they should be.
+
+    :param path: of the registry.
+    :param edit: changes the registry's data in place.
+    :ivar result: the registry as it will be.
+    """
+
+    result: registry.Registry
+
+    def __init__(self, path: str, client: incus.Client, me: Account, edit: Callable[[registry.Data], None]) -> None:
+        super().__init__()
+        self.path, self.client, self.me, self.edit = path, client, me, edit
+
+    def make_plan(self) -> Plan:
+        """Read the registry and Incus's project; plan what they lack."""
+        known = registry.load_or_none(self.path)
+        text = known.text if known else ""
+        after = registry.change(text or registry.DEFAULT_TEXT, self.path, self.edit)
+        self.result = registry.parse(after, self.path)
+        plan = Plan(_project_steps(self.result.defaults.incus_project, self.client))
+        if after != text:
+            plan.add(_registry_step(self.path, text, after, self.edit, self.me))
+        return plan
 
 
 def _fill(data: registry.Data, params: dict[str, Any], lan_ip: str) -> None:

@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import pytest
@@ -22,7 +24,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
     RepomanError,
     StaleError,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step, carry_out
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_and_apply
 
 
 class Log(list[str]):
@@ -260,52 +262,113 @@ def test_a_process_that_is_told_to_stop_cleans_up_first(number: signal.Signals) 
     assert [line.strip() for line in said] == ["one", "ready", "undoing", "undone", "undo one"]
 
 
+class Item(PlannedItem):
+    """An item whose plans are given: one for each time that it is planned; an error in their place is raised."""
+
+    def __init__(self, name: str, log: Log, *plans: Plan | Exception, waits: bool = False) -> None:
+        super().__init__()
+        self.name, self.log, self.plans, self.waits = name, log, list(plans), waits
+
+    def make_plan(self) -> Plan:
+        """Return the next plan."""
+        self.log.append(f"plan {self.name}")
+        plan = self.plans.pop(0)
+        if isinstance(plan, Exception):
+            raise plan
+        return plan
+
+    @contextmanager
+    def lock(self) -> Iterator[bool]:
+        """Write when it is held."""
+        self.log.append(f"lock {self.name}")
+        yield self.waits
+        self.log.append(f"unlock {self.name}")
+
+    def on_success(self) -> None:
+        """Write it."""
+        self.log.append(f"finished {self.name}")
+
+
 def test_check_plans_and_applies_nothing() -> None:
     """The plan is the one a real run would apply."""
     log = Log()
-    plan, report = carry_out(lambda: (Plan([log.step("one")]), "report"), check=True)
-    assert log == []
-    assert plan.descriptions == ["do one"]
-    assert report == "report"
+    item = Item("a", log, Plan([log.step("one")]))
+    plan_and_apply([item], check=True)
+    assert log == ["plan a"]
+    assert item.plan.descriptions == ["do one"]
+
+
+def test_all_items_are_planned_before_the_first_is_applied() -> None:
+    """An item without steps is neither locked nor applied."""
+    log = Log()
+    plan_and_apply([Item("a", log, Plan([log.step("one")])), Item("b", log, Plan()), Item("c", log, Plan([log.step("two")]))], check=False)
+    assert log == ["plan a", "plan b", "plan c", "lock a", "one", "unlock a", "finished a", "lock c", "two", "unlock c", "finished c"]
 
 
 def test_a_changed_world_is_planned_for_once_more() -> None:
-    """What was begun is undone first; what is returned is the second plan with its report."""
+    """The started steps are rolled back first; the second plan stays."""
     log = Log()
-    plans = iter(
-        [
-            (Plan([log.step("one"), log.step("two", apply=fail(StaleError("changed")))]), "first"),
-            (Plan([log.step("three")]), "second"),
-        ]
-    )
-    plan, report = carry_out(lambda: next(plans), check=False)
-    assert log == ["one", "two", "undo two", "undo one", "three"]
-    assert plan.descriptions == ["do three"]
-    assert report == "second"
+    stale = Plan([log.step("one"), log.step("two", apply=fail(StaleError("changed")))])
+    item = Item("a", log, stale, Plan([log.step("three")]))
+    plan_and_apply([item], check=False)
+    assert log == ["plan a", "lock a", "one", "two", "undo two", "undo one", "plan a", "three", "unlock a", "finished a"]
+    assert item.plan.descriptions == ["do three"] and item.error is None
+
+
+def test_an_item_that_had_to_wait_is_planned_again() -> None:
+    """Another run has worked on it in the meantime: the first plan is never applied."""
+    log = Log()
+    plan_and_apply([Item("a", log, Plan([log.step("one")]), Plan([log.step("two")]), waits=True)], check=False)
+    assert log == ["plan a", "lock a", "plan a", "two", "unlock a", "finished a"]
 
 
 def test_a_world_that_keeps_changing_is_given_up() -> None:
     """Two attempts, not more."""
     log = Log()
-
-    def make() -> tuple[Plan, None]:
-        log.append("plan")
-        return Plan([log.step("one", apply=fail(StaleError("changed")))]), None
-
-    with pytest.raises(StaleError):
-        carry_out(make, check=False)
-    assert log == ["plan", "one", "undo one", "plan", "one", "undo one"]
+    item = Item("a", log, *(Plan([log.step("one", apply=fail(StaleError("changed")))]) for _ in range(2)))
+    plan_and_apply([item], check=False)
+    assert isinstance(item.error, StaleError)
+    assert log == ["plan a", "lock a", "one", "undo one", "plan a", "one", "undo one"]
 
 
 def test_other_errors_are_not_tried_again() -> None:
     """A conflict does not go away by itself."""
     log = Log()
-    made: list[int] = []
+    item = Item("a", log, Plan([log.step("one", apply=fail(ConflictError("no")))]))
+    plan_and_apply([item], check=False)
+    assert isinstance(item.error, ConflictError) and log == ["plan a", "lock a", "one", "undo one"]
 
-    def make() -> tuple[Plan, None]:
-        made.append(1)
-        return Plan([log.step("one", apply=fail(ConflictError("no")))]), None
 
-    with pytest.raises(ConflictError):
-        carry_out(make, check=False)
-    assert made == [1]
+@pytest.mark.parametrize("problem", [ConflictError("no"), FileNotFoundError(errno.ENOENT, "No such file or directory", "/x")])
+@pytest.mark.parametrize("when", ["planned", "applied"])
+def test_a_failed_item_does_not_stop_the_others(problem: Exception, when: str) -> None:
+    """Its error stays with it, also one of the operating system, which names its path."""
+    log = Log()
+    failing = Item("a", log, problem if when == "planned" else Plan([log.step("one", apply=fail(problem))]))
+    other = Item("b", log, Plan([log.step("two")]))
+    plan_and_apply([failing, other], check=False)
+    assert failing.error is not None and failing.error.message == (
+        "no" if isinstance(problem, ConflictError) else "/x: No such file or directory."
+    )
+    assert log[-3:] == ["two", "unlock b", "finished b"] and other.error is None
+
+
+@pytest.mark.parametrize("when", ["planned", "applied"])
+def test_an_interrupt_ends_the_run(when: str) -> None:
+    """It is no failure of the item that was worked on, and nothing else is started."""
+    log = Log()
+    stop = InterruptedRunError("interrupted by SIGINT")
+    first = Item("a", log, stop if when == "planned" else Plan([log.step("one", apply=fail(stop))]))
+    with pytest.raises(InterruptedRunError):
+        plan_and_apply([first, Item("b", log, Plan([log.step("two")]))], check=False)
+    assert "two" not in log and first.error is None
+
+
+def test_an_interrupt_during_a_rollback_ends_the_run_after_it() -> None:
+    """The failure is the item's; the interrupt names it and nothing else is started."""
+    log = Log()
+    step = log.step("one", apply=fail(ConflictError("no", "a hint")), undo=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    first = Item("a", log, Plan([step]))
+    with pytest.raises(InterruptedRunError, match="interrupted after this: no") as caught:
+        plan_and_apply([first, Item("b", log, Plan([log.step("two")]))], check=False)
+    assert caught.value.hints == ["a hint"] and isinstance(first.error, ConflictError) and "two" not in log
