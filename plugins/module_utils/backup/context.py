@@ -21,7 +21,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest im
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import LAST, Manifest, Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown as escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import created_of, state_names
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import OURS, Place, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Place, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
     ConflictError,
     InterruptedRunError,

@@ -18,8 +18,9 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest import scan
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import operation as restore_operation
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import lock as target_lock
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import host_lock
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import HostLock
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, InterruptedRunError
 from backupworld import BackupWorld, actions, differences, git, seen
 from mirroring import Place, hg
@@ -423,27 +424,27 @@ def test_a_target_without_hard_links_is_locked_all_the_same(world: BackupWorld, 
     assert world.differences() == []
     (kept,) = world.kept()
     assert kept.stat().st_mtime_ns == old.st_mtime_ns
-    found = target.Target(str(world.backup), "")
-    with target_lock.announced(found), pytest.raises(ConflictError, match="working there"), target_lock.announced(found):
+    found = Target(str(world.backup), "")
+    with HostLock(found).held(), pytest.raises(ConflictError, match="working there"), HostLock(found).held():
         pass
 
 
 def test_of_two_that_find_a_stale_lock_one_takes_it(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock that another run has taken over meanwhile is not thrown away as the stale one it was."""
-    found = target.Target(str(world.backup), "")
-    stale = {**target_lock._self(), "boot": "another"}
+    found = Target(str(world.backup), "")
+    stale = {**HostLock(found).describe_process(), "boot": "another"}
     world.ours("lock").write_text(json.dumps(stale))
-    real, other = target_lock._check_stale, json.dumps({**target_lock._self(), "host": "elsewhere"})
+    real, other = host_lock.check_stale, json.dumps({**HostLock(found).describe_process(), "host": "elsewhere"})
 
     def overtaken(path: Path, mine: dict[str, Any]) -> Any:
         seen = real(path, mine)
         path.unlink()
         path.write_text(other)
-        monkeypatch.setattr(target_lock, "_check_stale", real)
+        monkeypatch.setattr(host_lock, "check_stale", real)
         return seen
 
-    monkeypatch.setattr(target_lock, "_check_stale", overtaken)
-    with pytest.raises(ConflictError, match="working there"), target_lock.announced(found):
+    monkeypatch.setattr(host_lock, "check_stale", overtaken)
+    with pytest.raises(ConflictError, match="working there"), HostLock(found).held():
         pass
     assert world.ours("lock").read_text() == other
 

@@ -65,7 +65,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.name
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores, innermost, kind_in, owns
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.vanished_stores import Vanished
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.write_errors import NO_SPACE, unit_error
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import discard
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import stream
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import MirrorError, shown
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import nearest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)

@@ -19,7 +19,7 @@ from datetime import datetime, timezone
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError, RepomanError, UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, walk_beneath

@@ -24,7 +24,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg i
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import counted
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word

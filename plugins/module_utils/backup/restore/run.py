@@ -38,9 +38,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.obj
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.operation import DirectoryRestore, present_at
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.paths import PathsRestore
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Identity, identity, sweep
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history, target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import open_for_reading
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RESTORES, RunLocks, unit_locked
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError, UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
@@ -58,7 +59,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """
     context = backup.of(params)
     request = Request.of(params)
-    found: tuple[Target, str] = context.ask(lambda report: target.open_for_reading(context.place), params["probe_timeout"])
+    found: tuple[Target, str] = context.ask(lambda report: open_for_reading(context.place), params["probe_timeout"])
 
     def work(report: watch.Report) -> dict[str, Any]:
         with ExitStack() as stack:

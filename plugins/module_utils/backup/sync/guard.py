@@ -13,8 +13,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.context imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Manifest, Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import shrinkage
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Changes
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import target
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 
@@ -68,10 +67,10 @@ def check_loose(repos_root: str, now: Manifest, found: Target) -> None:
 
     :raises ConflictError: a loose file has the name of a mirror.
     """
-    directories = {target.OURS, *backup.mirrors(found)}
+    directories = {OURS, *backup.mirrors(found)}
     for entry in now.entries():
         name = os.fsdecode(entry.path)
-        if name == target.OURS:
+        if name == OURS:
             raise ConflictError(f"nothing in repos_root may be called {name!r}: repoman uses that name.", "rename it")
         if name in directories:
             raise ConflictError(

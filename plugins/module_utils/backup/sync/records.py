@@ -17,9 +17,16 @@ from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import file_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest import scan
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import Stamp, Stamps, Target, nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target, nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import (
+    Stamp,
+    Stamps,
+    read_stamps,
+    session,
+    settled,
+    write_stamps,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
@@ -86,7 +93,7 @@ class Records:
 
     def __init__(self, found: Target, state: Path, owner: Account, now: float, full: bool) -> None:
         self.target, self.state, self.owner, self.now, self.full = found, state, owner, now, full
-        self.session = target.session(found)
+        self.session = session(found)
         self.stamps = Stamps({})
         self._changed: dict[str, Stamp | None] = {}
         self._mutex = threading.Lock()
@@ -95,7 +102,7 @@ class Records:
 
     def read(self) -> None:
         """Read the stamps; of a unit that is locked they are true until it is let go."""
-        self.stamps = target.settled(target.read_stamps(self.target), self.session, self.now)
+        self.stamps = settled(read_stamps(self.target), self.session, self.now)
 
     def manifest(self, name: str) -> Path:
         """Return the file with a unit's last manifest."""
@@ -133,13 +140,13 @@ class Records:
             with self._mutex:
                 changed, self._changed = self._changed, {}
             try:
-                units = target.settled(target.read_stamps(self.target), self.session, self.now).units | dict.fromkeys(void, VOID)
+                units = settled(read_stamps(self.target), self.session, self.now).units | dict.fromkeys(void, VOID)
                 for name, stamp in changed.items():
                     if stamp is None:
                         units.pop(name, None)
                     else:
                         units[name] = stamp
-                target.write_stamps(self.target, Stamps(units, self.now), self.owner)
+                write_stamps(self.target, Stamps(units, self.now), self.owner)
             except BaseException:
                 with self._mutex:
                     self._changed = changed | self._changed

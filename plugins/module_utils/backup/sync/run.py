@@ -39,9 +39,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import guard as sync_guard
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planner import Planning
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.records import VOID, Records, last_run, usable_state
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history, target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import inspect_target, open_for_reading
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import HISTORY, RESTORES, RunLocks, another_run, busy_error
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import Stamp, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import adopt
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Target, discard, nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import check_writable, latency
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import Stamp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import (
     LEFT_OUT,
     LeftOut,
@@ -223,7 +227,7 @@ class Job:
             if self.check:
                 return self._predict(stack.enter_context(tempfile.TemporaryDirectory(prefix="repoman-")))
             if self.found.fresh:
-                target.adopt(self.backup.place, self.target)
+                adopt(self.backup.place, self.target)
             self._begin(stack)
             self._finish_restores()
             chosen, busy = self._lock(self._units())
@@ -233,7 +237,7 @@ class Job:
             with suppress(OSError):  # it may be what fills the target; what cannot be removed is told of when all else is done
                 self._expire(expiring)
             settings = self._prepare(stack, settings)
-            target.check_writable(self.backup.place, self.target)
+            check_writable(self.backup.place, self.target)
             self.locks.announce()
             planning = self._plan(settings, chosen)
             diff: list[dict[str, str]] = []
@@ -275,7 +279,7 @@ class Job:
                 names = {unit.name for unit in backup.units(self.backup.place.repos_root)} - self._left_out().keys()
                 mirror.prepare(settings, names)
         except OSError:
-            target.check_writable(self.backup.place, self.target)
+            check_writable(self.backup.place, self.target)
             raise
         return settings
 
@@ -712,7 +716,7 @@ class Job:
                 return []
             for name in names:
                 if self.target.ours("kept", name).is_dir():
-                    target.discard(self.target.ours("kept", name))
+                    discard(self.target.ours("kept", name))
                 history.remove_created(self.target, name)
         return names
 
@@ -762,25 +766,15 @@ def _check_params(params: dict[str, Any]) -> None:
 
 def _inspect(whole: Backup, init: bool, allow_local: bool, only_read: bool) -> Found:
     """Look at the target: the guards, and how long it takes to answer."""
-    found, fresh = target.inspect(whole.place, init, allow_local)
+    found, fresh = inspect_target(whole.place, init, allow_local)
     if fresh and only_read:
         raise ConflictError(f"{found.root} is no backup yet.", "repoman sync --init")
-    return Found(found, fresh, _answers_in(str(target.nearest(found.root))) > FAR_SECONDS)
-
-
-def _answers_in(path: str) -> float:
-    """Return the seconds an answer of the file system takes, the best of some."""
-    times = []
-    for _each in range(5):
-        begun = time.perf_counter()
-        os.statvfs(path)
-        times.append(time.perf_counter() - begun)
-    return min(times)
+    return Found(found, fresh, latency(str(nearest(found.root))) > FAR_SECONDS)
 
 
 def _can_be_unit(unit: Unit) -> bool:
     """Whether a unit's name is not one of repoman's own."""
-    return unit.loose or unit.name not in (target.OURS, backup.LOOSE)
+    return unit.loose or unit.name not in (OURS, backup.LOOSE)
 
 
 def _line(unit: Unit) -> dict[str, Any]:
@@ -832,7 +826,7 @@ def _list_kept(whole: Backup, params: dict[str, Any]) -> dict[str, Any]:
     name = params["list_kept"]
 
     def work(report: watch.Report) -> dict[str, Any]:
-        found = target.open_for_reading(whole.place)[0]
+        found = open_for_reading(whole.place)[0]
         times = history.state_names(found)
         known = set(backup.mirrors(found)) | {unit for each in times for unit in _listed(found.ours("kept", each))}
         inside = whole.path_of(name, known | {backup.LOOSE})

@@ -9,9 +9,7 @@ On this host, in the local state directory; the kernel drops these locks with th
     lock         held shared by every run, exclusively by what wants to be alone
     units.lock   a byte of it for each unit, and for what runs share; its text says since when units are worked on
 
-On the target, for other hosts to see::
-
-    backup_root/.repoman/lock   which host works there; runs of the same host and state directory join each other
+For other hosts there is a lock file on the target; see ``host_lock.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +20,6 @@ import hashlib
 import json
 import os
 import secrets
-import socket
 import struct
 import threading
 import time
@@ -30,18 +27,14 @@ from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import BOOT_ID, Target, discard, first_line
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import HostLock
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target, discard
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
-from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
-MACHINE_ID = Path("/etc/machine-id")
-ZOMBIE = "Z"
-MAX_LOCK_BYTES = 64 << 10
 MAX_SINCE_BYTES = 4 << 20
 METADATA_SECONDS = 60.0
 """How long the stamps, the history and the lock on the target may be held by another run: it needs milliseconds, or a slow answer."""
@@ -61,6 +54,7 @@ class RunLocks:
 
     def __init__(self, target: Target, state: Path, owner: Account) -> None:
         self.target, self.state = target, state
+        self.host_lock = HostLock(target, str(state))
         registry.make_directory(str(state), owner)
         self._run = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._units = -1
@@ -236,7 +230,7 @@ class RunLocks:
         :raises ConflictError: another host does, or did on a machine that cannot be asked.
         """
         with self.metadata():
-            _announce(self.target, str(self.state))
+            self.host_lock.acquire()
             self._announced = True
 
     def check_alone(self) -> None:
@@ -244,8 +238,7 @@ class RunLocks:
 
         :raises ConflictError: it says so, and may be right.
         """
-        if os.path.lexists(self.target.ours("lock")):
-            _check_stale(self.target.ours("lock"), _self(str(self.state)))
+        self.host_lock.check()
 
     def _withdraw(self) -> None:
         """Take the lock off the target, unless another run of this host is under way."""
@@ -254,7 +247,7 @@ class RunLocks:
                 fcntl.flock(self._run, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return
-            self.target.ours("lock").unlink()
+            self.host_lock.release()
 
 
 def _unit(name: str) -> bytes:
@@ -291,116 +284,3 @@ def unit_locked(target: Target, state: Path, owner: Account, unit: str) -> Itera
             raise busy_error(name, since, state)
         stack.enter_context(locks.using(HISTORY))
         yield locks
-
-
-@contextmanager
-def locked(target: Target, state: Path, owner: Account) -> Iterator[None]:
-    """Be the only run of this host on the target.
-
-    :raises ConflictError: another run is under way.
-    """
-    registry.make_directory(str(state), owner)
-    handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise another_run(target, state) from None
-        yield
-    finally:
-        os.close(handle)
-
-
-# ---- the lock on the target ----------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def announced(target: Target, state: str = "") -> Iterator[None]:
-    """Say on the target itself that a run is under way, for other hosts to see.
-
-    :raises ConflictError: another run is, or was on a machine that cannot be asked.
-    """
-    _announce(target, state)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            target.ours("lock").unlink()
-
-
-def _self(state: str = "") -> dict[str, Any]:
-    """Return what this process announces of itself."""
-    return {
-        "host": socket.gethostname(),
-        "machine": first_line(MACHINE_ID),
-        "boot": first_line(BOOT_ID),
-        "pid": os.getpid(),
-        "started": _started(os.getpid()),
-        "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    } | ({"state": state} if state else {})
-
-
-def _announce(target: Target, state: str) -> None:
-    path, own = target.ours("lock"), _self(state)
-    text, draft = json.dumps(own), target.ours(f"lock.{os.getpid()}.new")
-    draft.write_text(text, encoding="utf-8")
-    try:
-        for _attempt in range(2):
-            with suppress(FileExistsError):
-                try:
-                    os.link(draft, path)  # whole or not at all
-                except FileExistsError:
-                    raise
-                except OSError:  # no hard links there
-                    with open(path, "x", encoding="utf-8") as file:
-                        file.write(text)
-                return
-            if (stale := _check_stale(path, own)) is None:
-                return  # a run of this host has said so already, and leaves it to the last that ends
-            _put_away(path, stale, draft)
-    finally:
-        draft.unlink(missing_ok=True)
-    raise ConflictError(f"another run has just started to work on {target.root}.", "wait for it to finish")
-
-
-def _put_away(path: Path, stale: str, draft: Path) -> None:
-    """Remove the lock only if it still has this text: another run may have taken it over."""
-    aside = draft.with_suffix(".stale")
-    with suppress(FileNotFoundError):
-        os.rename(path, aside)
-        if read_limited(aside, MAX_LOCK_BYTES) != stale and not os.path.lexists(path):
-            os.rename(aside, path)
-        aside.unlink(missing_ok=True)
-
-
-def _check_stale(path: Path, own: dict[str, Any]) -> str | None:
-    """Return the lock at ``path`` if the run that wrote it has certainly ended; empty if it is gone; None if it is of a run to join.
-
-    :raises ConflictError: it is still running, or may be.
-    """
-    text = ""
-    try:
-        text = read_limited(path, MAX_LOCK_BYTES)
-        other = json.loads(text)
-        same_host = other["machine"] == own["machine"] and other["host"] == own["host"]
-        dead = same_host and (other["boot"] != own["boot"] or other["started"] != _started(int(other["pid"])))
-        joins = same_host and "state" in own and other.get("state") == own["state"]
-        who = printable(f"process {other['pid']} of {other['host']} since {other['time']}")
-    except FileNotFoundError:
-        return ""
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        dead, joins, who = False, False, "an unknown run"
-    if dead:
-        return text
-    if joins:
-        return None
-    raise ConflictError(f"{path} says that {who} is working there.", f"if you are sure that it is not: rm {path}")
-
-
-def _started(pid: int) -> str:
-    """Return when a process started, in ticks since boot; empty if it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == ZOMBIE else fields[19]

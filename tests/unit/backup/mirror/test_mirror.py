@@ -31,7 +31,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copi
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitDirectory, kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import passing
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.process import pool as spread
 from hypothesis import given, settings
@@ -776,7 +776,7 @@ def test_deeper_than_functions_call_each_other(place: Place) -> None:
         outcome = place.sync()["work"]
         assert (outcome.state, outcome.kept_bytes) == ("synced", 5)
         assert os.listdir(place.target / "work") == ["file"]
-        target.discard(place.kept())
+        discard(place.kept())
         assert not place.kept().exists()
     finally:
         mirroring.run("rm", "-rf", str(place.repos), str(place.target))

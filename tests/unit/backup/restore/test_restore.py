@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import copy as restore_copy
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import layers as restore_layers
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import paths as restore_paths
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history, target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
     ConflictError,
     NotKnownError,
@@ -52,9 +53,9 @@ def kept_times(world: BackupWorld) -> list[str]:
 
 def next_run(world: BackupWorld) -> str:
     """Make a run, in a second of its own, and return its time."""
-    before = set(history.state_names(target.Target(str(world.backup), "")))
+    before = set(history.state_names(Target(str(world.backup), "")))
     assert world.sync()["changed"]
-    (when,) = set(history.state_names(target.Target(str(world.backup), ""))) - before
+    (when,) = set(history.state_names(Target(str(world.backup), ""))) - before
     return when
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history, target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import STATE_FORMAT, History, State
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from backupworld import BackupWorld
@@ -34,18 +35,18 @@ def name(when: datetime) -> str:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> target.Target:
+def place(tmp_path: Path) -> Target:
     """A target without any state."""
     (tmp_path / ".repoman").mkdir()
-    return target.Target(str(tmp_path), "id")
+    return Target(str(tmp_path), "id")
 
 
-def made(place: target.Target, *times: datetime, ordered: bool = True, now: datetime = NOW) -> History:
+def made(place: Target, *times: datetime, ordered: bool = True, now: datetime = NOW) -> History:
     """Return a history whose states have these clocks, in the order in which they were made."""
     return History(place, [State(name(each), ordered) for each in times], now.timestamp())
 
 
-def claimed(place: target.Target, me: Account, *times: datetime) -> list[str]:
+def claimed(place: Target, me: Account, *times: datetime) -> list[str]:
     """Make states under clocks that say these times."""
     return [history.claim(place, each, me) for each in times]
 
@@ -53,7 +54,7 @@ def claimed(place: target.Target, me: Account, *times: datetime) -> list[str]:
 # ---- names and order -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_state_has_the_name_of_the_present_clock_whatever_was_before(place: target.Target, me: Account) -> None:
+def test_a_state_has_the_name_of_the_present_clock_whatever_was_before(place: Target, me: Account) -> None:
     """After a run in 2099 states have names of the present again, and are later in order; a name that is taken gives the next second."""
     far = datetime(2099, 1, 1, tzinfo=timezone.utc)
     names = claimed(place, me, NOW - DAY, far, NOW, NOW, NOW + timedelta(seconds=1))
@@ -63,7 +64,7 @@ def test_a_state_has_the_name_of_the_present_clock_whatever_was_before(place: ta
 
 
 @pytest.mark.parametrize("harm", ["", "[]", '{"states": 1}', '{"states": [[1, 2]]}', "{", "\0", "[" * 100_000])
-def test_an_index_that_is_none_leaves_the_order_of_names(place: target.Target, me: Account, harm: str) -> None:
+def test_an_index_that_is_none_leaves_the_order_of_names(place: Target, me: Account, harm: str) -> None:
     """Without a sequence, as on a target of an earlier version, states are ordered by name."""
     names = claimed(place, me, NOW - DAY, NOW, NOW + DAY)
     place.ours("history.json").write_text(harm)
@@ -71,14 +72,14 @@ def test_an_index_that_is_none_leaves_the_order_of_names(place: target.Target, m
     assert history.claim(place, NOW - 2 * DAY, me) == history.state_names(place)[-1]
 
 
-def test_an_index_that_is_huge_costs_no_memory(place: target.Target, me: Account) -> None:
+def test_an_index_that_is_huge_costs_no_memory(place: Target, me: Account) -> None:
     """A sparse index of terabytes is none."""
     names = claimed(place, me, NOW, NOW + DAY)
     os.truncate(place.ours("history.json"), 1 << 40)
     assert history.state_names(place) == names
 
 
-def test_states_that_no_run_indexed_have_their_place_by_name(place: target.Target, me: Account) -> None:
+def test_states_that_no_run_indexed_have_their_place_by_name(place: Target, me: Account) -> None:
     """What an earlier version, or a person who corrected a name, put there is found among the others; what is no time is left alone."""
     names = claimed(place, me, NOW - 10 * DAY, NOW - 5 * DAY)
     for each in (NOW - 20 * DAY, NOW - 7 * DAY, NOW):
@@ -88,7 +89,7 @@ def test_states_that_no_run_indexed_have_their_place_by_name(place: target.Targe
     assert history.state_names(place) == [name(NOW - 20 * DAY), names[0], name(NOW - 7 * DAY), names[1], name(NOW)]
 
 
-def test_a_corrected_name_is_used(place: target.Target, me: Account) -> None:
+def test_a_corrected_name_is_used(place: Target, me: Account) -> None:
     """The documented way: a state of 2099 gets the name of the right time, and the warning is gone."""
     claimed(place, me, NOW - 3 * DAY, datetime(2099, 1, 1, tzinfo=timezone.utc), NOW - DAY)
     assert "20990101T000000Z" in history.load(place, NOW.timestamp()).warnings()[0]
@@ -101,7 +102,7 @@ def test_a_corrected_name_is_used(place: target.Target, me: Account) -> None:
 # ---- what a time means ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_time_is_found_between_states_of_a_wrong_clock(place: target.Target) -> None:
+def test_a_time_is_found_between_states_of_a_wrong_clock(place: Target) -> None:
     """Taking back to a moment takes back what was made after it, in order; a state's name means that state and all after it."""
     far = datetime(2099, 1, 1, tzinfo=timezone.utc)
     times = [NOW - 5 * DAY, far, NOW - 3 * DAY, NOW - 2 * DAY]
@@ -115,7 +116,7 @@ def test_a_time_is_found_between_states_of_a_wrong_clock(place: target.Target) -
 
 @pytest.mark.parametrize("back", [datetime(1970, 1, 1, tzinfo=timezone.utc), NOW - 60 * DAY, NOW - timedelta(days=4, hours=1)])
 @pytest.mark.parametrize("runs", [1, 3])
-def test_a_clock_set_back_hides_nothing(place: target.Target, back: datetime, runs: int) -> None:
+def test_a_clock_set_back_hides_nothing(place: Target, back: datetime, runs: int) -> None:
     """States made while the clock was set back have their place in the order; times before and after mean what they meant."""
     wrong = [back + timedelta(minutes=number) for number in range(runs)]
     right = [NOW - number * DAY for number in (6, 5, 4, 2, 1)]
@@ -126,7 +127,7 @@ def test_a_clock_set_back_hides_nothing(place: target.Target, back: datetime, ru
     assert found.since(name(wrong[0])) == [name(each) for each in [*wrong, *right[3:]]]
 
 
-def test_under_a_clock_without_battery_the_history_is_as_it_was(place: target.Target) -> None:
+def test_under_a_clock_without_battery_the_history_is_as_it_was(place: Target) -> None:
     """While the machine believes it is 1970 times still mean what they say; nothing expires, and that is said."""
     times = [NOW - 40 * DAY, NOW - 2 * DAY, NOW - DAY]
     found = made(place, *times, now=datetime(1970, 1, 1, 0, 5, tzinfo=timezone.utc))
@@ -135,7 +136,7 @@ def test_under_a_clock_without_battery_the_history_is_as_it_was(place: target.Ta
     assert "19700101T000500Z" in found.warnings()[0]
 
 
-def test_random_clocks_never_change_the_order(place: target.Target) -> None:
+def test_random_clocks_never_change_the_order(place: Target) -> None:
     """However clocks jump: what is taken back is always the end of the order, less of it the later the time; what expires, its beginning."""
     chance = random.Random(17)  # noqa: S311 - times, no secrets
     for _turn in range(300):
@@ -157,7 +158,7 @@ def test_random_clocks_never_change_the_order(place: target.Target) -> None:
 # ---- what expires --------------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_older_expires(place: target.Target) -> None:
+def test_what_is_older_expires(place: Target) -> None:
     """What is older than the days it is kept for expires, to the second."""
     times = [datetime(2026, 10, 1, tzinfo=timezone.utc), NOW - 30 * DAY - timedelta(seconds=1), NOW - 30 * DAY, NOW - timedelta(hours=1)]
     yesterday = (NOW - DAY).timestamp()
@@ -165,7 +166,7 @@ def test_what_is_older_expires(place: target.Target) -> None:
     assert made(place).expired(yesterday, 30) == []
 
 
-def test_what_is_from_2099_expires_with_its_neighbours(place: target.Target) -> None:
+def test_what_is_from_2099_expires_with_its_neighbours(place: Target) -> None:
     """A state of 2099 is as old as the one after it; nothing before it waits for the year 2099."""
     far = datetime(2099, 1, 1, tzinfo=timezone.utc)
     times = [NOW - 50 * DAY, far, far + timedelta(hours=1), NOW - 40 * DAY, NOW - 20 * DAY]
@@ -174,7 +175,7 @@ def test_what_is_from_2099_expires_with_its_neighbours(place: target.Target) -> 
     assert made(place, *times[:3], NOW - 20 * DAY).expired(yesterday, 30) == [name(times[0])]
 
 
-def test_what_a_clock_set_back_made_stays_as_long_as_its_neighbours(place: target.Target) -> None:
+def test_what_a_clock_set_back_made_stays_as_long_as_its_neighbours(place: Target) -> None:
     """A state of 1970, or of the month before, made yesterday, does not expire today, and neither does one that was made before it."""
     yesterday = (NOW - DAY).timestamp()
     for back in (datetime(1970, 1, 1, tzinfo=timezone.utc), NOW - 90 * DAY):
@@ -183,7 +184,7 @@ def test_what_a_clock_set_back_made_stays_as_long_as_its_neighbours(place: targe
             assert not expired or (times[0] == back and back.year != 1970)
 
 
-def test_nothing_expires_while_the_last_run_is_no_guide(place: target.Target) -> None:
+def test_nothing_expires_while_the_last_run_is_no_guide(place: Target) -> None:
     """Nothing expires where the clock jumped since the last run, or none is known: the next run decides."""
     found = made(place, datetime(2026, 1, 5, tzinfo=timezone.utc), NOW - DAY)
     for last in (0.0, (NOW - 90 * DAY).timestamp(), (NOW + 9 * DAY).timestamp(), float("inf"), float("nan")):
@@ -191,7 +192,7 @@ def test_nothing_expires_while_the_last_run_is_no_guide(place: target.Target) ->
     assert found.expired((NOW - DAY).timestamp(), 30) == [name(datetime(2026, 1, 5, tzinfo=timezone.utc))]
 
 
-def test_nothing_expires_under_a_clock_of_2099_however_many_runs(place: target.Target) -> None:
+def test_nothing_expires_under_a_clock_of_2099_however_many_runs(place: Target) -> None:
     """Hourly runs under such a clock agree with each other: that is no reason to believe it. It is said in each of them."""
     far = datetime(2099, 1, 1, tzinfo=timezone.utc)
     for times in ((NOW - 40 * DAY, NOW - DAY), (NOW - DAY, far - timedelta(hours=2))):
@@ -203,7 +204,7 @@ def test_nothing_expires_under_a_clock_of_2099_however_many_runs(place: target.T
 # ---- what a run created --------------------------------------------------------------------------------------------------------
 
 
-def test_of_a_new_directory_only_itself_is_noted(place: target.Target, me: Account) -> None:
+def test_of_a_new_directory_only_itself_is_noted(place: Target, me: Account) -> None:
     """What a run created stays small, however many files are in a new directory."""
     when = history.claim(place, NOW, me)
     paths = ["new", *(f"new/{number}/file" for number in range(1000)), "newer", "old/file", "old/file2"]
@@ -214,7 +215,7 @@ def test_of_a_new_directory_only_itself_is_noted(place: target.Target, me: Accou
     assert history.created_file(place, when).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_long_list_of_one_unit_is_not_in_the_way_of_others(place: target.Target, me: Account) -> None:
+def test_a_long_list_of_one_unit_is_not_in_the_way_of_others(place: Target, me: Account) -> None:
     """It has a file of its own, which is only read for that unit, and goes with the state."""
     when, later = history.claim(place, NOW, me), history.claim(place, NOW, me)
     paths = [f"new{number:0100}" for number in range(1000)]
@@ -241,7 +242,7 @@ def test_a_long_list_of_one_unit_is_not_in_the_way_of_others(place: target.Targe
     assert history.created_of(place, later, "many") == [each.encode() for each in paths]
 
 
-def test_a_list_that_is_huge_is_a_sentence(place: target.Target, me: Account) -> None:
+def test_a_list_that_is_huge_is_a_sentence(place: Target, me: Account) -> None:
     """A list of what a run created that somebody filled is refused, not read; of one that is garbage nothing is known."""
     when = history.claim(place, NOW, me)
     os.truncate(history.created_file(place, when), 1 << 40)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import pickle
@@ -19,9 +20,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import lock as target_lock
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import target
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import Place, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import inspect_target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import HostLock
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import adopt
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Place, Target, discard
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import check_writable
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import Stamp, Stamps, read_stamps, write_stamps
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, InterruptedRunError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.process import child as watch
@@ -41,9 +46,9 @@ def place(tmp_path: Path, me: Account) -> Place:
 @pytest.fixture
 def marked(place: Place) -> Target:
     """The place's backup, adopted."""
-    found, fresh = target.inspect(place, init=True, allow_local=True)
+    found, fresh = inspect_target(place, init=True, allow_local=True)
     assert fresh
-    target.adopt(place, found)
+    adopt(place, found)
     return found
 
 
@@ -51,7 +56,7 @@ def refused(place: Place, **options: bool) -> ConflictError:
     """Return the refusal of a place; nothing may have been written."""
     before = sorted(Path(place.backup_root).rglob("*")) if os.path.isdir(place.backup_root) else []
     with pytest.raises(ConflictError) as caught:
-        target.inspect(place, **options)
+        inspect_target(place, **options)
     assert caught.value.hints
     assert (sorted(Path(place.backup_root).rglob("*")) if os.path.isdir(place.backup_root) else []) == before
     return caught.value
@@ -72,14 +77,14 @@ def test_a_place_that_does_not_exist_is_refused(place: Place) -> None:
 
 def test_an_adopted_place_is_known_again(place: Place, marked: Target) -> None:
     """An adopted place is known again."""
-    assert target.inspect(place) == (marked, False)
-    assert target.inspect(place, init=True) == (marked, False)
+    assert inspect_target(place) == (marked, False)
+    assert inspect_target(place, init=True) == (marked, False)
 
 
 def test_adopting_leaves_what_is_there(place: Place) -> None:
     """Adopting leaves what is there."""
     Path(place.backup_root, "old").write_text("mine")
-    target.adopt(place, target.inspect(place, init=True, allow_local=True)[0])
+    adopt(place, inspect_target(place, init=True, allow_local=True)[0])
     assert Path(place.backup_root, "old").read_text() == "mine"
     assert Path(place.backup_root, ".repoman").stat().st_mode & 0o777 == 0o700
 
@@ -95,10 +100,10 @@ def test_another_file_system_is_taken_and_so_is_a_directory_in_it(place: Place) 
     """Another file system is taken and so is a directory in it."""
     with tmpfs(Path(place.backup_root)):
         inside = Place(f"{place.backup_root}/mine/backup", place.repos_root, "", place.owner, "here")
-        assert target.inspect(place, init=True)[1]
-        found, _fresh = target.inspect(inside, init=True)
-        target.adopt(inside, found)
-        assert target.inspect(inside) == (found, False)
+        assert inspect_target(place, init=True)[1]
+        found, _fresh = inspect_target(inside, init=True)
+        adopt(inside, found)
+        assert inspect_target(inside) == (found, False)
     assert refused(place)
 
 
@@ -130,7 +135,7 @@ def test_backup_inside_repos_and_repos_inside_backup_are_refused(tmp_path: Path,
         error = refused(Place(backup, repos, "", place.owner, "here"), init=True, allow_local=True)
         assert "inside" in error.message
     with pytest.raises(ConflictError, match="inside"):
-        target.inspect(Place("/", place.repos_root, "", place.owner, "here"), init=True, allow_local=True)
+        inspect_target(Place("/", place.repos_root, "", place.owner, "here"), init=True, allow_local=True)
 
 
 def test_a_missing_or_empty_source_is_refused(place: Place, marked: Target) -> None:
@@ -144,12 +149,12 @@ def test_a_missing_or_empty_source_is_refused(place: Place, marked: Target) -> N
 def test_a_read_only_place_is_refused(place: Place) -> None:
     """A read only place is refused."""
     with tmpfs(Path(place.backup_root)):
-        found = target.inspect(place, init=True)[0]
-        target.adopt(place, found)
-        target.check_writable(place, found)
+        found = inspect_target(place, init=True)[0]
+        adopt(place, found)
+        check_writable(place, found)
         subprocess.run(["mount", "-o", "remount,ro", place.backup_root], check=True)
         with pytest.raises(RepomanError, match="Read-only file system") as caught:
-            target.check_writable(place, found)
+            check_writable(place, found)
         assert caught.value.exit_code == 1
         assert caught.value.hints
 
@@ -157,39 +162,42 @@ def test_a_read_only_place_is_refused(place: Place) -> None:
 def test_a_full_place_is_refused(place: Place) -> None:
     """A full place is refused."""
     with tmpfs(Path(place.backup_root), "size=8m"):
-        found = target.inspect(place, init=True)[0]
-        target.adopt(place, found)
+        found = inspect_target(place, init=True)[0]
+        adopt(place, found)
         Path(place.backup_root, "big").write_bytes(bytes(6 * 1024 * 1024))
         with pytest.raises(RepomanError, match="no space left"):
-            target.check_writable(place, found)
+            check_writable(place, found)
     assert not list(Path(place.backup_root).iterdir())
 
 
 def test_a_second_run_is_refused_and_a_third_is_not(tmp_path: Path, marked: Target, me: Account) -> None:
     """A second run is refused, and a third, after it, is not."""
     state = tmp_path / "state"
-    with target_lock.locked(marked, state, me), pytest.raises(ConflictError, match="another run"), target_lock.locked(marked, state, me):
-        pass
-    with target_lock.locked(marked, state, me):
+    state.mkdir()
+    with open(state / "lock", "w", encoding="utf-8") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(ConflictError, match="another run"):
+            RunLocks(marked, state, me)
+    with RunLocks(marked, state, me), RunLocks(marked, state, me):
         pass
 
 
 def test_what_fails_under_the_lock_is_not_the_locks(tmp_path: Path, marked: Target, me: Account) -> None:
     """A process that cannot be made, while the lock is held, is not told as another run's work."""
-    with pytest.raises(BlockingIOError, match="temporarily"), target_lock.locked(marked, tmp_path / "state", me):
+    with pytest.raises(BlockingIOError, match="temporarily"), RunLocks(marked, tmp_path / "state", me):
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def test_a_run_is_announced_on_the_target(marked: Target) -> None:
     """A run is announced on the target, and that goes with it."""
-    with target_lock.announced(marked):
+    with HostLock(marked).held():
         assert json.loads(marked.ours("lock").read_text())["pid"] == os.getpid()
     assert not list(marked.ours().glob("lock*"))
 
 
 def announcement(marked: Target) -> dict[str, object]:
     """Return what this process announces."""
-    with target_lock.announced(marked):
+    with HostLock(marked).held():
         its: dict[str, object] = json.loads(marked.ours("lock").read_text())
     return its
 
@@ -201,7 +209,7 @@ def test_the_announcement_of_a_dead_process_of_this_host_is_taken_over(marked: T
     its = announcement(marked)
     for change in ({"pid": process.pid}, {"boot": "an earlier one"}, {"started": "1"}):
         marked.ours("lock").write_text(json.dumps(its | change))
-        with target_lock.announced(marked):
+        with HostLock(marked).held():
             assert json.loads(marked.ours("lock").read_text()) != its | change
 
 
@@ -210,7 +218,7 @@ def test_an_announcement_that_may_be_true_is_left(marked: Target, change: dict[s
     """An announcement that may be true is left, and the run refused."""
     its = announcement(marked) | change
     marked.ours("lock").write_text(json.dumps(its))
-    with pytest.raises(ConflictError, match="working there") as caught, target_lock.announced(marked):
+    with pytest.raises(ConflictError, match="working there") as caught, HostLock(marked).held():
         pass
     assert caught.value.hints == [f"if you are sure that it is not: rm {marked.ours('lock')}"]
     assert json.loads(marked.ours("lock").read_text()) == its
@@ -219,7 +227,7 @@ def test_an_announcement_that_may_be_true_is_left(marked: Target, change: dict[s
 def test_an_announcement_that_cannot_be_read_is_left(marked: Target) -> None:
     """An announcement that cannot be read is left, and the run refused."""
     marked.ours("lock").write_text("")
-    with pytest.raises(ConflictError, match="an unknown run"), target_lock.announced(marked):
+    with pytest.raises(ConflictError, match="an unknown run"), HostLock(marked).held():
         pass
 
 
@@ -237,7 +245,7 @@ def test_what_expired_is_removed_whatever_its_modes(tmp_path: Path, unprivileged
         (place / "kept/link").symlink_to(outside)
         (place / "kept/locked/deep").chmod(0o500)
         (place / "kept/locked").chmod(0)
-        target.discard(place / "kept")
+        discard(place / "kept")
         return str(os.listdir(place))
 
     try:
@@ -249,16 +257,16 @@ def test_what_expired_is_removed_whatever_its_modes(tmp_path: Path, unprivileged
 
 def test_they_come_back(marked: Target, me: Account) -> None:
     """They come back."""
-    stamps = target.Stamps({"a\udcff\n": target.Stamp("digest", 12.5), "b": target.Stamp("", 0.0)}, 99.0)
-    target.write_stamps(marked, stamps, me)
-    assert target.read_stamps(marked) == stamps
+    stamps = Stamps({"a\udcff\n": Stamp("digest", 12.5), "b": Stamp("", 0.0)}, 99.0)
+    write_stamps(marked, stamps, me)
+    assert read_stamps(marked) == stamps
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"units": {"a": 1}, "run": 1}', '{"units": []}', '{"units": {}, "run": "soon"}'])
 def test_what_cannot_be_read_is_nothing(marked: Target, text: str) -> None:
     """What cannot be read is nothing."""
     marked.ours("stamps.json").write_text(text)
-    assert target.read_stamps(marked) == target.Stamps({})
+    assert read_stamps(marked) == Stamps({})
 
 
 def test_reports_and_result_arrive(me: Account) -> None:

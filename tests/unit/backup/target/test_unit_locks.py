@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import HISTORY, RunLocks, unit_locked
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.target import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import read_stamps
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from backupworld import BackupWorld, actions, git
@@ -389,7 +389,7 @@ def test_two_runs_at_once_share_the_work(world: BackupWorld) -> None:
         assert world.differences() == []
     names = [each["time"] for each in world.sync(list_kept="plain")["kept"]]
     assert len(names) >= 3
-    assert target.read_stamps(found(world)).units.keys() == {"isurus", "plain"}
+    assert read_stamps(found(world)).units.keys() == {"isurus", "plain"}
 
 
 def _joined(world: BackupWorld) -> None:

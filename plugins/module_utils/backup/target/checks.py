@@ -1,0 +1,110 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The checks before anything is written to a target, or read from it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import FORMAT, check_marker, read_marker
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Place, Target, nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotThereError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import mount_of
+from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found_at
+
+
+def inspect_target(place: Place, init: bool = False, allow_local: bool = False) -> tuple[Target, bool]:
+    """Return the target, and whether it is yet to be adopted. Writes nothing.
+
+    :param init: take a place without a mark, if it lies on another file system than ``/`` and ``repos_root``.
+    :param allow_local: take it wherever it lies.
+    :raises ConflictError: a guard; what is wrong and how to answer it.
+    """
+    source, root = os.path.realpath(place.repos_root), os.path.realpath(place.backup_root)
+    _check_apart(place, source, root)
+    _check_source(place, source)
+    marker = read_marker(root)
+    if marker is not None:
+        check_marker(place, root, marker)
+        return Target(root, str(marker["id"])), False
+    if not init:
+        what = "it has no mark of ours" if os.path.isdir(root) else "there is no such directory"
+        raise NotThereError(
+            f"{place.backup_root} is not a backup of repoman: {what}; nothing was written.",
+            f"is it mounted? findmnt --target {place.backup_root}",
+            "for the first backup to it: repoman sync --init",
+            f"another place: [defaults].backup_root in {place.registry_path}",
+        )
+    if os.path.lexists(root) and not os.path.isdir(root):
+        raise ConflictError(f"{place.backup_root} is not a directory.", f"choose another: [defaults].backup_root in {place.registry_path}")
+    if not allow_local:
+        _check_elsewhere(place, source, root)
+    return Target(root, secrets.token_hex(8)), True
+
+
+def open_for_reading(place: Place) -> tuple[Target, str]:
+    """Return a target to restore from, which may be another host's or user's, and a warning where it is.
+
+    :raises ConflictError: there is no backup there.
+    """
+    root = os.path.realpath(place.backup_root)
+    marker = read_marker(root)
+    if marker is None:
+        raise ConflictError(
+            f"{place.backup_root} is not a backup of repoman: it has no {OURS}/mirror.toml.",
+            f"is it mounted? findmnt --target {place.backup_root}",
+            f"where it is: [defaults].backup_root in {place.registry_path}",
+        )
+    try:
+        check_marker(place, root, marker)
+    except ConflictError:
+        if marker.get("format") != FORMAT:
+            raise
+        return Target(root, str(marker.get("id"))), f"{root} is the backup of {marker.get('user')} on {marker.get('host')}"
+    return Target(root, str(marker["id"])), ""
+
+
+def _check_apart(place: Place, source: str, root: str) -> None:
+    if root == source or root.startswith(f"{source.rstrip('/')}/"):
+        raise ConflictError(
+            f"backup_root, {place.backup_root}, lies inside repos_root, {place.repos_root}: the backup would back itself up.",
+            f"choose another: [defaults].backup_root in {place.registry_path}",
+        )
+    if source.startswith(f"{root.rstrip('/')}/"):
+        raise ConflictError(
+            f"repos_root, {place.repos_root}, lies inside backup_root, {place.backup_root}: mirrors would overwrite repositories.",
+            f"choose another: [defaults].backup_root in {place.registry_path}",
+        )
+
+
+def _check_source(place: Place, source: str) -> None:
+    try:
+        empty = not [name for name in os.listdir(source) if not is_lost_and_found_at(os.path.join(source, name))]
+    except OSError as error:
+        raise NotThereError(
+            f"cannot read repos_root, {place.repos_root}: {error.strerror}; the backup was not touched.",
+            f"is it mounted? findmnt --target {place.repos_root}",
+            f"where it is: [defaults].repos_root in {place.registry_path}",
+        ) from error
+    if empty:
+        raise NotThereError(
+            f"repos_root, {place.repos_root}, is empty; the backup was not touched.",
+            f"is it mounted? findmnt --target {place.repos_root}",
+            "to get a repository back: repoman restore NAME",
+        )
+
+
+def _check_elsewhere(place: Place, source: str, root: str) -> None:
+    """Refuse a target on the file system of ``/`` or of ``repos_root``: most likely it is a bare mount point."""
+    there = nearest(root)
+    for name, path in (("/", "/"), (f"repos_root, {place.repos_root}", source)):
+        mounts = [mount_of(str(each)).source for each in (there, path)]
+        if there.stat().st_dev == os.stat(path).st_dev or (mounts[0] == mounts[1] and mounts[0].startswith("/dev/")):
+            raise NotThereError(
+                f"{place.backup_root} is on the same file system as {name}: a backup there would be lost with its source; nothing was written.",
+                f"is it mounted? findmnt --target {place.backup_root}",
+                "to accept it anyway: repoman sync --init --allow-local",
+            )

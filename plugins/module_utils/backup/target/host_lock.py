@@ -1,0 +1,140 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lock file on the target, ``backup_root/.repoman/lock``: it tells other hosts which host is working there.
+
+Locks of the kernel do not reach other hosts reliably, so this one is a file. It names host, boot and process, so that a run of
+the same host can tell that its writer has ended. A lock of another host is never removed: its writer cannot be asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
+from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
+from ansible_collections.homelab.repoman.plugins.module_utils.host.machine import boot_id, machine_id, process_start
+
+MAX_LOCK_BYTES = 64 << 10
+
+
+class HostLock:
+    """The lock file on a target.
+
+    :param state: local state directory of the target. Runs of the same host and state directory share the lock, because the
+        kernel's locks in that directory keep them apart. Empty: share it with no other run.
+    """
+
+    def __init__(self, target: Target, state: str = "") -> None:
+        self.target, self.state = target, state
+        self.path = target.ours("lock")
+
+    def acquire(self) -> None:
+        """Write the lock file, or join the runs of this host that wrote it.
+
+        :raises ConflictError: another host holds it, or a process that may still run.
+        """
+        own = self.describe_process()
+        text, draft = json.dumps(own), self.target.ours(f"lock.{os.getpid()}.new")
+        draft.write_text(text, encoding="utf-8")
+        try:
+            for _attempt in range(2):
+                if self._create(draft, text):
+                    return
+                if (stale := check_stale(self.path, own)) is None:
+                    return  # another run of this host wrote it; the last one that ends removes it
+                self._remove_stale(stale, draft)
+        finally:
+            draft.unlink(missing_ok=True)
+        raise ConflictError(f"another run has just started to work on {self.target.root}.", "wait for it to finish")
+
+    def check(self) -> None:
+        """Check that no other host is working on the target; write nothing.
+
+        :raises ConflictError: another host holds the lock, or a process that may still run.
+        """
+        if os.path.lexists(self.path):
+            check_stale(self.path, self.describe_process())
+
+    def release(self) -> None:
+        """Remove the lock file."""
+        self.path.unlink()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock inside a ``with``; see :meth:`acquire`."""
+        self.acquire()
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                self.release()
+
+    def describe_process(self) -> dict[str, Any]:
+        """Return what the lock file says of this process."""
+        return {
+            "host": socket.gethostname(),
+            "machine": machine_id(),
+            "boot": boot_id(),
+            "pid": os.getpid(),
+            "started": process_start(os.getpid()),
+            "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        } | ({"state": self.state} if self.state else {})
+
+    def _create(self, draft: Path, text: str) -> bool:
+        """Create the lock file with its whole text at once; return False if there is one already."""
+        try:
+            os.link(draft, self.path)
+        except FileExistsError:
+            return False
+        except OSError:  # the file system has no hard links
+            try:
+                with open(self.path, "x", encoding="utf-8") as file:
+                    file.write(text)
+            except FileExistsError:
+                return False
+        return True
+
+    def _remove_stale(self, stale: str, draft: Path) -> None:
+        """Remove the lock file only if it still has this text: another run may have taken it over."""
+        aside = draft.with_suffix(".stale")
+        with suppress(FileNotFoundError):
+            os.rename(self.path, aside)
+            if read_limited(aside, MAX_LOCK_BYTES) != stale and not os.path.lexists(self.path):
+                os.rename(aside, self.path)
+            aside.unlink(missing_ok=True)
+
+
+def check_stale(path: Path, own: dict[str, Any]) -> str | None:
+    """Return the text of a lock file if the run that wrote it has certainly ended; empty if the file is gone; None if this run can share it.
+
+    :param own: what this process would write.
+    :raises ConflictError: its run is still going on, or may be.
+    """
+    text = ""
+    try:
+        text = read_limited(path, MAX_LOCK_BYTES)
+        other = json.loads(text)
+        same_host = other["machine"] == own["machine"] and other["host"] == own["host"]
+        dead = same_host and (other["boot"] != own["boot"] or other["started"] != process_start(int(other["pid"])))
+        joins = same_host and "state" in own and other.get("state") == own["state"]
+        who = printable(f"process {other['pid']} of {other['host']} since {other['time']}")
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        dead, joins, who = False, False, "an unknown run"
+    if dead:
+        return text
+    if joins:
+        return None
+    raise ConflictError(f"{path} says that {who} is working there.", f"if you are sure that it is not: rm {path}")

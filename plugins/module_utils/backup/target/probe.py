@@ -1,0 +1,56 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Probe a target: whether it can be written, and how long it takes to answer."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Place, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+
+MIN_FREE_BYTES = 4 << 20
+ATTEMPTS = 5
+
+
+def check_writable(place: Place, target: Target) -> None:
+    """Refuse a target that takes no files, or has no space left.
+
+    :raises RepomanError: which of the two it is.
+    """
+    probe = target.ours(f"probe-{os.getpid()}")
+    try:
+        with open(probe, "xb") as file:
+            file.write(b"repoman")
+            os.fsync(file.fileno())
+        space = os.statvfs(target.root)
+        free = space.f_bavail * space.f_frsize
+    except OSError as error:
+        raise RepomanError(
+            f"cannot write to {place.backup_root}: {error.strerror}; the mirrors are as they were.",
+            f"is it mounted read-only, or full? findmnt --target {place.backup_root}; df -h {place.backup_root}",
+            f"is it {place.owner.name}'s? ls -ld {target.ours()}",
+        ) from error
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+    if free < MIN_FREE_BYTES:
+        raise RepomanError(
+            f"{place.backup_root} has no space left ({free // 1024} KiB); the mirrors are as they were.",
+            f"df -h {place.backup_root}",
+            f"what runs replaced is kept for a while: du -sh {target.ours('kept')}/*",
+        )
+
+
+def latency(path: str) -> float:
+    """Return the seconds that the file system takes to answer: the fastest of a few attempts."""
+    times = []
+    for _attempt in range(ATTEMPTS):
+        started = time.perf_counter()
+        os.statvfs(path)
+        times.append(time.perf_counter() - started)
+    return min(times)

@@ -1,0 +1,37 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Identity of this machine, of its current boot, and of its processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ZOMBIE = "Z"
+
+
+def machine_id() -> str:
+    """Return the ID of this installation; empty if it has none."""
+    return _first_line(Path("/etc/machine-id"))
+
+
+def boot_id() -> str:
+    """Return the ID of the current boot; empty if it cannot be read."""
+    return _first_line(Path("/proc/sys/kernel/random/boot_id"))
+
+
+def process_start(pid: int) -> str:
+    """Return when a process started, in ticks since boot; empty if it has ended. It tells two processes with the same PID apart."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == ZOMBIE else fields[19]
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
