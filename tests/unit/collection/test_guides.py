@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The guides agree with the code: every error has its entry in the troubleshooting pages, every example is one.
 
-``python tests/unit/collection/test_docs.py`` prints the entries that are missing, ready to be pasted, and those whose error is gone.
+``python tests/unit/collection/test_guides.py`` prints the entries that are missing, ready to be pasted, and those whose error is gone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from repoman.errors import Failure
 
 ROOT = Path(__file__).parents[3]
 GUIDES = ROOT / "docs/docsite/rst"
+MODULE_UTILS = ROOT / "plugins/module_utils"
 SOURCES = ("plugins/module_utils", "plugins/plugin_utils", "plugins/action", "plugins/inventory", "plugins/callback", "src/repoman")
 BASES = ("RepomanError", "Failure")
 SAYERS = {"AnsibleParserError": 0, "error": 0, "display.warning": 0, "Line": 1, "fail_json": 0}
@@ -32,59 +33,21 @@ COMING = {"sync", "restore", "status"}
 AFTER_A_COMMAND = ("|", ">", ">>", "&&", ";")
 TO_WRITE = "(What it means, in a sentence.)"
 PAGES = {
-    "setup": ("host", "setup"),
-    "incus": ("incus",),
-    "containers": ("guests", "images", "inside", "project", "projects", "protect", "show"),
-    "profiles": ("profile",),
-    "registry": ("registry", "tomltext"),
-    "repositories": ("hg_state", "safe_vcs", "status", "vcs"),
-    "restore": (
-        "restore_compare",
-        "restore_copy",
-        "restore_cover",
-        "restore_destination",
-        "restore_layers",
-        "restore_moves",
-        "restore_objects",
-        "restore_operation",
-        "restore_paths",
-        "restore_staging",
-    ),
-    "sync": (
-        "backup",
-        "borrowed_objects",
-        "claim",
-        "copying",
-        "git_copy",
-        "git_mend",
-        "git_objects",
-        "git_pack",
-        "git_salvage",
-        "fixtures",
-        "history",
-        "mirror",
-        "mirror_git",
-        "mirror_hg",
-        "hg_mend",
-        "restore",
-        "runlog",
-        "scan",
-        "shrinkage",
-        "small_files",
-        "source_files",
-        "spread",
-        "sync",
-        "sync_guard",
-        "sync_records",
-        "target",
-        "vanished_stores",
-        "target_lock",
-        "watch",
-        "witness",
-        "write_errors",
-    ),
+    "backup": "sync",
+    "backup/restore": "restore",
+    "files": "sync",
+    "host": "setup",
+    "incus": "incus",
+    "incus/images": "containers",
+    "process": "sync",
+    "profiles": "profiles",
+    "projects": "containers",
+    "registry": "registry",
+    "registry/setup": "setup",
+    "vcs": "repositories",
 }
-"""The source files whose errors a page tells of; those of others are on the page of the command."""
+"""The troubleshooting page for errors from each folder, or file, of ``module_utils``; the deepest match decides. All other errors
+belong on the page about the command."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +62,9 @@ class Message:
     @property
     def page(self) -> Path:
         """The page its entry belongs to."""
-        name = next((page for page, stems in PAGES.items() if self.file.stem in stems), "command")
+        path = self.file.with_suffix("")
+        names = {MODULE_UTILS / key: page for key, page in PAGES.items()}
+        name = next((names[each] for each in (path, *path.parents) if each in names), "command")
         return GUIDES / f"troubleshooting_{name}.rst"
 
     def entry(self) -> str:
@@ -283,7 +248,7 @@ def report() -> str:
 def test_every_error_has_its_entry() -> None:
     """Both directions: no error without an entry, no entry without an error."""
     told = report()
-    assert not told, f"\n{told}\n(python tests/unit/collection/test_docs.py prints this)"
+    assert not told, f"\n{told}\n(python tests/unit/collection/test_guides.py prints this)"
 
 
 def test_entries_say_what_to_do() -> None:
