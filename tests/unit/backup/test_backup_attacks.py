@@ -17,7 +17,7 @@ import mirroring
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest import scan
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import operation as restore_operation
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import directory_restore
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import host_lock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import HostLock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
@@ -316,22 +316,22 @@ def test_a_restore_that_is_interrupted_when_names_change_places_discards_nothing
 ) -> None:
     """Interrupted just after the old directory has become the saved one: it is there."""
     world.write("plain/src/main.c", "precious\n")
-    real = restore_operation.exchange_names
+    real = directory_restore.exchange_names
 
     def interrupted(*names: Any) -> bool:
         if exchanges:
             real(*names)
             raise InterruptedRunError("interrupted.")
-        monkeypatch.setattr(restore_operation, "rename_new", moved)
+        monkeypatch.setattr(directory_restore, "rename_new", moved)
         return False
 
     def moved(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
-        monkeypatch.setattr(restore_operation, "rename_new", rename_new)
+        monkeypatch.setattr(directory_restore, "rename_new", rename_new)
         rename_new(one_fd, one, other_fd, other)
         raise InterruptedRunError("interrupted.")
 
-    rename_new = restore_operation.rename_new
-    monkeypatch.setattr(restore_operation, "exchange_names", interrupted)
+    rename_new = directory_restore.rename_new
+    monkeypatch.setattr(directory_restore, "exchange_names", interrupted)
     with pytest.raises(InterruptedRunError):
         world.restore("plain", overwrite=True)
     found = {path.parent.parent.name: path.read_text() for path in world.repos.rglob("main.c")}

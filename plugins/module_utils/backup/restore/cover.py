@@ -15,14 +15,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import RESTORING
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.compare import Present, Statuses
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import is_lost_found
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.layers import Items, parents
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items, parents
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.present import Present, Statuses
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor
 
-SAVED_INSIDE = b".repoman"
 OWN = re.compile(rb"(?:\.repoman\.before-\d{8}T\d{6}Z(?:-\d+)?|" + re.escape(os.fsencode(RESTORING)) + rb".+)\Z", re.DOTALL)
-"""Prefix of a restore's own directory inside a separate file system."""
+"""Names of a restore's own directories inside a separate file system."""
 
 
 @dataclass
@@ -58,7 +57,7 @@ class Coverer:
 
     def _cover_path(self, path: bytes) -> None:
         """Cover a path: exchange it, or its entries one by one if it contains a separate file system."""
-        places = self.present.places
+        places = self.present.file_systems
         holds = path in self._above_places or not path
         if path in places and path not in self._filled:
             self._cover.left[path] = "is a separate file system that is not in the backup"
@@ -77,7 +76,7 @@ class Coverer:
 
     @cached_property
     def _above_places(self) -> set[bytes]:
-        return {parent for place in self.present.places for parent in parents(place)}
+        return {parent for place in self.present.file_systems for parent in parents(place)}
 
     @cached_property
     def _filled(self) -> set[bytes]:
@@ -86,7 +85,7 @@ class Coverer:
     @cached_property
     def _names(self) -> dict[bytes, set[bytes]]:
         """The names in each directory that is entered, there or in the backup."""
-        found: dict[bytes, set[bytes]] = {path: set() for path in {b"", *self.present.places, *self._above_places}}
+        found: dict[bytes, set[bytes]] = {path: set() for path in {b"", *self.present.file_systems, *self._above_places}}
         for path in (*self.present.statuses, *self.items):
             parent, _slash, name = path.rpartition(b"/")
             if path and parent in found:

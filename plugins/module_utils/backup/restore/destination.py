@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.copy import write_error
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.layer_copier import write_error
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Identity, free_name, identity
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word

@@ -2,91 +2,78 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Moves of single paths between destination, staging directory and saved directory."""
+"""The moves of a restore: which paths are replaced, created or removed."""
 
 from __future__ import annotations
 
-import errno
 import os
 from dataclasses import dataclass
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Staging
-from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import exchange_names
-
-
-@dataclass
-class Holder:
-    """A directory that holds new and saved things of one file system.
-
-    :param fd: of the directory.
-    :param path: absolute, for messages.
-    :param prefix: what moves are relative to, relative to the destination.
-    :param base: how the name begins under which is saved.
-    """
-
-    fd: int
-    path: bytes
-    prefix: bytes
-    base: bytes
-    saved_name: bytes = b""
-    staging: Staging | None = None
-    saved_fd: int = -1
-    exchanges: bool = True
-
-    def relative(self, path: bytes) -> bytes:
-        """Return where in the saved directory a path is saved."""
-        return path[len(self.prefix) + 1 :] if self.prefix else path
-
-    @property
-    def saved(self) -> bytes:
-        """Absolute path of the saved directory."""
-        return os.path.join(self.path, self.saved_name)
-
-    def open_saved(self) -> int:
-        """Return the directory that saved things go to, made if need be."""
-        if self.saved_fd < 0:
-            os.mkdir(self.saved_name, 0o700, dir_fd=self.fd)
-            self.saved_fd = os.open(self.saved_name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
-        return self.saved_fd
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.compare import Comparer
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.cover import by_move
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination, in_the_way
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.present import Present, format_listing
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.workspace import Workspace, Workspaces
+from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor
 
 
 @dataclass
 class Move:
-    """A path that is replaced, made or removed.
+    """A path that is replaced, created or removed.
 
-    :param old: what is there now.
-    :param new: what takes its place, once it is copied.
+    :param path: relative to the destination.
+    :param in_backup: the backup has it; otherwise it is removed.
+    :param old: its status before; None if it does not exist.
+    :param new: the status of its replacement, once that is copied.
+    :param number: the replacement's name in the staging directory.
     """
 
     path: bytes
-    holder: Holder
-    wanted: bool
+    workspace: Workspace
+    in_backup: bool
     old: os.stat_result | None = None
     new: os.stat_result | None = None
     number: bytes = b""
 
-
-def exchange(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
-    """Exchange two names, on a file system that can."""
-    if not exchange_names(one_fd, one, other_fd, other):
-        raise OSError(errno.ENOTSUP, "names cannot be exchanged", os.fsdecode(other))
-
-
-def can_exchange(directory_fd: int) -> bool:
-    """Try whether a file system can exchange names."""
-    names = (b".one", b".other")
-    for name in names:
-        os.mkdir(name, 0o700, dir_fd=directory_fd)
-    try:
-        return exchange_names(directory_fd, names[0], directory_fd, names[1])
-    finally:
-        for name in names:
-            os.rmdir(name, dir_fd=directory_fd)
+    @property
+    def saved_path(self) -> bytes:
+        """Path in the saved directory for the replaced file."""
+        return self.workspace.relative(self.path)
 
 
-def lstat_at(name: bytes, directory_fd: int) -> os.stat_result | None:
-    """Return what has a name in an open directory; None for nothing."""
-    try:
-        return os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
+def plan_moves(destination: Destination, items: Items, present: Present, paths: list[bytes], workspaces: Workspaces) -> list[Move]:
+    """Return a move for each path that differs from the backup.
+
+    :param paths: relative to the destination; none inside another.
+    :raises ConflictError: a parent of a path is not a directory.
+    """
+    return [
+        Move(path, workspaces.get(path.rpartition(b"/")[0]), path in items, lstat_in(destination, path))
+        for path in _differing(destination, items, present, paths)
+    ]
+
+
+def lstat_in(destination: Destination, path: bytes) -> os.stat_result | None:
+    """Return the status of a path in a destination; None if it does not exist.
+
+    :raises ConflictError: one of its parents is not a directory.
+    """
+    with DirectoryCursor(destination.fd) as cursor:
+        try:
+            return cursor.lstat(path)
+        except NotADirectoryError as error:
+            raise in_the_way(path.rpartition(b"/")[0], destination.path) from error
+
+
+def _differing(destination: Destination, items: Items, present: Present, paths: list[bytes]) -> list[bytes]:
+    """Return the paths whose contents differ from the backup."""
+    current, desired = by_move(paths, present.statuses), by_move(paths, items)
+    comparer, differing = Comparer(destination.fd), []
+    for path in paths:
+        desired_items = {each: items[each] for each in desired[path]}
+        before = format_listing({each: present.statuses[each] for each in current[path]})
+        after = format_listing({each: item.status for each, item in desired_items.items()})
+        if before != after or not comparer.is_equal(desired_items):
+            differing.append(path)
+    return differing

@@ -11,9 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import copy as restore_copy
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import layers as restore_layers
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import paths as restore_paths
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import layer_copier, options, path_replacer
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
@@ -391,7 +389,7 @@ def test_names_and_times_that_are_not_known(world: BackupWorld) -> None:
 
 def test_times_are_understood() -> None:
     """A time is what list-kept prints, or ISO 8601."""
-    assert restore_layers.parse_time("20261125T120000Z") == restore_layers.parse_time("2026-11-25T13:00:00+01:00") == "20261125T120000Z"
+    assert options.parse_time("20261125T120000Z") == options.parse_time("2026-11-25T13:00:00+01:00") == "20261125T120000Z"
 
 
 def test_a_time_before_all_that_is_kept(world: BackupWorld, tmp_path: Path) -> None:
@@ -446,7 +444,7 @@ def test_a_failed_copy_changes_nothing(world: BackupWorld, monkeypatch: pytest.M
     def full(out: int, data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(restore_copy, "_write", full)
+    monkeypatch.setattr(layer_copier, "_write", full)
     with pytest.raises(RepomanError, match=r"plain/.* cannot be written: No space left on device; nothing was restored"):
         world.restore("plain", overwrite=True)
     assert seen(world.repos / "plain") == before
@@ -507,7 +505,7 @@ def test_paths_are_restored_all_or_none(world: BackupWorld, monkeypatch: pytest.
     (world.repos / "plain/link").unlink()
     (world.repos / "plain/link").mkdir()
     before = seen(world.repos / "plain")
-    exchange = restore_paths.exchange
+    exchange = path_replacer.exchange
 
     def fail(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
         if other == b"link":
@@ -518,7 +516,7 @@ def test_paths_are_restored_all_or_none(world: BackupWorld, monkeypatch: pytest.
             raise OSError(28, "No space left on device")
         exchange(one_fd, one, other_fd, other)
 
-    monkeypatch.setattr(restore_paths, "exchange", fail)
+    monkeypatch.setattr(path_replacer, "exchange", fail)
     with pytest.raises(RepomanError, match=r"plain/link cannot be moved into place: No space left on device; nothing was restored"):
         world.restore("plain", paths=["src", "run", "link"], overwrite=True)
     after = seen(world.repos / "plain")
@@ -531,7 +529,7 @@ def test_what_was_changed_meanwhile_is_named(world: BackupWorld, monkeypatch: py
     world.write("plain/src/main.c", "mine\n")
     (world.repos / "plain/link").unlink()
     (world.repos / "plain/link").mkdir()
-    exchange = restore_paths.exchange
+    exchange = path_replacer.exchange
 
     def fail(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
         if other == b"link":
@@ -542,7 +540,7 @@ def test_what_was_changed_meanwhile_is_named(world: BackupWorld, monkeypatch: py
             raise OSError(28, "No space left on device")
         exchange(one_fd, one, other_fd, other)
 
-    monkeypatch.setattr(restore_paths, "exchange", fail)
+    monkeypatch.setattr(path_replacer, "exchange", fail)
     with pytest.raises(RepomanError, match="link cannot be moved into place") as caught:
         world.restore("plain", paths=["src", "link"], overwrite=True)
     (saved,) = world.repos.glob("plain.before-*")
@@ -563,7 +561,7 @@ def test_paths_that_cannot_be_put_back_are_named(world: BackupWorld, monkeypatch
     """Where a failed restore cannot be taken back either, the error says where what it had replaced is."""
     world.write("plain/src/main.c", "mine\n")
     (world.repos / "plain/run").unlink()
-    exchange = restore_paths.exchange
+    exchange = path_replacer.exchange
     calls: list[bytes] = []
 
     def fail(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
@@ -573,7 +571,7 @@ def test_paths_that_cannot_be_put_back_are_named(world: BackupWorld, monkeypatch
         exchange(one_fd, one, other_fd, other)
 
     (world.repos / "plain/also-run").write_text("mine\n")
-    monkeypatch.setattr(restore_paths, "exchange", fail)
+    monkeypatch.setattr(path_replacer, "exchange", fail)
     with pytest.raises(RepomanError, match="cannot be moved into place") as caught:
         world.restore("plain", paths=["src", "also-run"], overwrite=True)
     (saved,) = world.repos.glob("plain.before-*")

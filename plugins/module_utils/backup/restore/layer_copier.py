@@ -13,11 +13,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.layers import Item, Items, Layer
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.attributes import REFUSED, AttributeWriter, safe_mode
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Item, Items, Layer
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, DirectoryCursor
@@ -26,12 +27,8 @@ CHUNK = 1 << 20
 BLOCK = 64 << 10
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_ACCESS_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
-_HOST_LABELS = ("security.selinux", "security.ima", "security.evm", "security.apparmor", "security.SMACK64")
-"""The host gives each file its own; those of the target's file system say nothing about the destination."""
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK, errno.EXDEV)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_REFUSED = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EINVAL)
 
 
 class LayerCopier:
@@ -44,6 +41,7 @@ class LayerCopier:
     def __init__(self, to_fd: int, where: bytes) -> None:
         self.to_fd, self.where = to_fd, where
         self.notes: set[str] = set()
+        self._attributes = AttributeWriter(where, self.notes)
         self._layers: dict[Layer, DirectoryCursor] = {}
         self._links: dict[tuple[bytes, int, int], bytes] = {}
         self._stack = ExitStack()
@@ -135,7 +133,7 @@ class LayerCopier:
                 source_fd, source_name = self._source(item)
                 link = os.readlink(source_name, dir_fd=source_fd)
             os.symlink(link, name, dir_fd=parent_fd)
-            self._chown(item.status, lambda uid, gid: os.chown(name, uid, gid, dir_fd=parent_fd, follow_symlinks=False))
+            self._attributes.apply_owner(item.status, lambda uid, gid: os.chown(name, uid, gid, dir_fd=parent_fd, follow_symlinks=False))
             os.utime(name, ns=(item.status.st_atime_ns, item.status.st_mtime_ns), dir_fd=parent_fd, follow_symlinks=False)
         else:
             self._make_special(path, name, parent_fd, item)
@@ -152,7 +150,7 @@ class LayerCopier:
             out = os.open(name, _CREATE, 0o600, dir_fd=parent_fd)
             try:
                 self._copy_contents(source, out, found, item)
-                self._apply(out, source, found)
+                self._attributes.apply(out, source, found)
             finally:
                 os.close(out)
         finally:
@@ -190,15 +188,15 @@ class LayerCopier:
         try:
             os.mknod(name, stat.S_IFMT(status.st_mode) | 0o600, device, dir_fd=parent_fd)
         except OSError as error:
-            if error.errno not in _REFUSED:
+            if error.errno not in REFUSED:
                 raise
             self.notes.add(f"{shown(os.path.join(self.where, path))} is a device or socket that cannot be created here; it was skipped.")
             return
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
         try:
             itself = f"/proc/self/fd/{fd}"
-            self._chown(status, lambda uid, gid: os.chown(itself, uid, gid))
-            os.chmod(itself, _safe_mode(os.fstat(fd), status))
+            self._attributes.apply_owner(status, lambda uid, gid: os.chown(itself, uid, gid))
+            os.chmod(itself, safe_mode(os.fstat(fd), status))
         finally:
             os.close(fd)
         os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=parent_fd, follow_symlinks=False)
@@ -213,48 +211,7 @@ class LayerCopier:
                 with suppress(PermissionError):  # it is reached without being read: the access lists are not known then
                     source = os.open(name, LIST, dir_fd=above_fd)
                     stack.callback(os.close, source)
-            self._apply(out, source, item.status)
-
-    # Attributes
-
-    def _apply(self, out: int, source: int, status: os.stat_result) -> None:
-        """Give something that is open owner, attributes, mode and times, in the order in which none takes away another."""
-        attributes = read_attributes(source) if source >= 0 else {}
-        self._chown(status, lambda uid, gid: os.fchown(out, uid, gid))
-        lists = {name: value for name, value in attributes.items() if name in _ACCESS_LISTS}
-        capabilities = {name: value for name, value in attributes.items() if name == "security.capability"}
-        self._set_attributes(out, {name: each for name, each in attributes.items() if name not in lists and name not in capabilities})
-        mode = _safe_mode(os.fstat(out), status)
-        if stat.S_IMODE(os.fstat(out).st_mode) != mode:
-            os.fchmod(out, mode)
-        self._set_attributes(out, lists)
-        self._set_attributes(out, capabilities)
-        os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-    def _set_attributes(self, out: int, wanted: dict[str, bytes]) -> None:
-        for name, value in wanted.items():
-            try:
-                os.setxattr(out, name, value)
-            except OSError as error:
-                if error.errno not in _REFUSED:
-                    raise
-                kind = "access lists" if name in _ACCESS_LISTS else f"{name.partition('.')[0]} attributes"
-                self.notes.add(f"{kind} of the backup cannot be set in {shown(self.where)}: {error.strerror}.")
-
-    def _chown(self, status: os.stat_result, chown: Callable[[int, int], None]) -> None:
-        """Change an owner, as far as this user may."""
-        uid, groups = os.geteuid(), {os.getegid(), *os.getgroups()}
-        try:
-            if uid == 0:
-                chown(status.st_uid, status.st_gid)
-            elif status.st_gid in groups:
-                chown(-1, status.st_gid)
-        except OSError as error:
-            if error.errno not in _REFUSED:
-                raise
-            self.notes.add(f"owners cannot be set in {shown(self.where)}: {error.strerror}.")
-        if uid and status.st_uid != uid:
-            self.notes.add(f"files of other users in the backup belong to you in {shown(self.where)}.")
+            self._attributes.apply(out, source, item.status)
 
 
 def write_error(path: bytes, error: OSError) -> RepomanError:
@@ -264,27 +221,6 @@ def write_error(path: bytes, error: OSError) -> RepomanError:
         near = shell_word(os.path.dirname(path))
         return RepomanError(f"{shown(path)} cannot be written: {error.strerror}; nothing was restored.", f"df -h {near}; df -i {near}")
     return RepomanError(f"{shown(path)} cannot be written: {error.strerror or error}; nothing was restored.", f"ls -ld {word}")
-
-
-def read_attributes(fd: int) -> dict[str, bytes]:
-    """Return the extended attributes and access lists of something open, without those that the host gives itself."""
-    try:
-        return {name: os.getxattr(fd, name) for name in os.listxattr(fd) if name not in _HOST_LABELS}
-    except OSError as error:
-        if error.errno in (errno.ENOTSUP, errno.ENODATA, errno.EPERM, errno.EACCES):
-            return {}
-        raise
-
-
-def _safe_mode(made: os.stat_result, wanted: os.stat_result) -> int:
-    """Return a mode; a file of another owner or group does not get the set-user-ID or set-group-ID bit."""
-    mode = stat.S_IMODE(wanted.st_mode)
-    if not stat.S_ISDIR(wanted.st_mode):
-        if made.st_uid != wanted.st_uid:
-            mode &= ~stat.S_ISUID
-        if made.st_gid != wanted.st_gid:
-            mode &= ~stat.S_ISGID
-    return mode
 
 
 def _directories(items: Items) -> set[bytes]:

@@ -1,0 +1,122 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a destination holds before a restore."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Container, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import listing
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination, in_the_way, is_lost_found
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items
+from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor, is_own_place, walk_beneath
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+
+Statuses = dict[bytes, os.stat_result]
+"""By path relative to the destination."""
+
+
+@dataclass
+class Present:
+    """The entries at and below some paths of a destination.
+
+    :param unreadable: directories that this user cannot read.
+    :param file_systems: directories that are mount points or subvolumes.
+    """
+
+    statuses: Statuses = field(default_factory=dict)
+    unreadable: dict[bytes, OSError] = field(default_factory=dict)
+    file_systems: set[bytes] = field(default_factory=set)
+
+
+def read_present(destination: Destination, paths: list[bytes], items: Items) -> Present:
+    """Return what a destination holds at and below some paths; empty if the destination does not exist.
+
+    :param paths: relative to the destination; an empty list selects everything.
+    :param items: what the backup holds; separate file systems of which it holds nothing are not read.
+    """
+    if destination.status is None:
+        return Present()
+    filled = {path.rpartition(b"/")[0] for path in items}
+    return _Reader(destination.fd, filled).read(paths or [b""])
+
+
+class _Reader:
+    """Reads entries of an open directory.
+
+    :param filled: directories that have contents in the backup.
+    """
+
+    def __init__(self, root_fd: int, filled: Container[bytes]) -> None:
+        self.root_fd, self.filled = root_fd, filled
+        self.present = Present()
+
+    def read(self, paths: Iterable[bytes]) -> Present:
+        """Return the entries at and below some paths; the empty path selects everything."""
+        present = self.present
+        with DirectoryCursor(self.root_fd) as cursor:
+            for path in paths:
+                try:
+                    parent_fd, name = cursor.reach(path) if path else (self.root_fd, b".")
+                    status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                except NotADirectoryError as error:
+                    raise in_the_way(path.rpartition(b"/")[0], path) from error
+                if path:
+                    present.statuses[path] = status
+                if stat.S_ISDIR(status.st_mode):
+                    fd = cursor.open(path)
+                    if path and is_own_place(parent_fd, fd):
+                        present.file_systems.add(path)
+                    self._read_below(path, fd, status)
+        present.file_systems |= {path for path in _mounts_below(self.root_fd) if path in present.statuses}
+        present.file_systems = {path for path in present.file_systems if not self._is_lost_found(path)}
+        return present
+
+    def _read_below(self, path: bytes, fd: int, status: os.stat_result) -> None:
+        present = self.present
+        prefix = path + b"/" if path else b""
+        unreadable: dict[bytes, OSError] = {}
+        devices = {b"": status.st_dev}
+
+        def enters(inner: bytes, inner_status: os.stat_result) -> bool:
+            devices[inner] = inner_status.st_dev
+            if inner_status.st_dev == devices.get(inner.rpartition(b"/")[0]):
+                return True
+            present.file_systems.add(prefix + inner)
+            return prefix + inner in self.filled
+
+        for inner, inner_status in walk_beneath(fd, unreadable, enters):
+            present.statuses[prefix + inner] = inner_status
+        for inner, error in unreadable.items():
+            present.unreadable[prefix + inner if inner else path] = error
+
+    def _is_lost_found(self, path: bytes) -> bool:
+        parent, _slash, name = path.rpartition(b"/")
+        if name != b"lost+found":
+            return False
+        with DirectoryCursor(self.root_fd) as cursor, suppress(OSError):
+            return is_lost_found(name, cursor.open(parent))
+        return False
+
+
+def _mounts_below(root_fd: int) -> set[bytes]:
+    """Return the mount points below an open directory, relative to it."""
+    root = os.readlink(b"/proc/self/fd/%d" % root_fd)
+    with open("/proc/self/mountinfo", "rb") as file:
+        points = [_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), line.split(b" ")[4]) for line in file]
+    return {point[len(root) + 1 :] for point in points if point.startswith(root + b"/")}
+
+
+def format_listing(statuses: Statuses) -> str:
+    """Return a sorted listing, one line an entry."""
+    return "".join(f"{listing(path, status)}\n" for path, status in sorted(statuses.items()))
