@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
 import threading
@@ -140,13 +139,14 @@ class Records:
             with self._mutex:
                 changed, self._changed = self._changed, {}
             try:
-                units = settled(read_stamps(self.target), self.session, self.now).units | dict.fromkeys(void, VOID)
+                written = settled(read_stamps(self.target), self.session, self.now)
+                units = written.units | dict.fromkeys(void, VOID)
                 for name, stamp in changed.items():
                     if stamp is None:
                         units.pop(name, None)
                     else:
                         units[name] = stamp
-                write_stamps(self.target, Stamps(units, self.now), self.owner)
+                write_stamps(self.target, Stamps(units, self.now, written.clock.at(self.now)), self.owner)
             except BaseException:
                 with self._mutex:
                     self._changed = changed | self._changed
@@ -191,8 +191,3 @@ class Records:
             return {str(name): list(map(str, notes)) for name, notes in told.items()}
         except (OSError, ValueError, AttributeError, TypeError):
             return {}
-
-
-def last_run(stamps: Stamps) -> float:
-    """Return when the last run was, as a UNIX time; 0 if that is not known."""
-    return stamps.run if math.isfinite(stamps.run) else 0.0

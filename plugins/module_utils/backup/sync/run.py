@@ -38,7 +38,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.run_log imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import sweep_repositories
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import guard as sync_guard
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planner import Planning
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.records import VOID, Records, last_run, usable_state
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.records import VOID, Records, usable_state
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import inspect_target, open_for_reading
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import HISTORY, RESTORES, RunLocks, another_run, busy_error
@@ -233,7 +233,8 @@ class Job:
             chosen, busy = self._lock(self._units())
             settings = self._settings(stack.enter_context(self.locks.private_directory(self.state / "scratch")))
             past = history.load(self.target, self.now.timestamp())
-            expiring = past.expired(last_run(self.records.stamps), self.params["keep_days"])
+            before = self.records.stamps.clock
+            expiring = past.expired(before, self.params["keep_days"])
             with suppress(OSError):  # it may be what fills the target; what cannot be removed is told of when all else is done
                 self._expire(expiring)
             settings = self._prepare(stack, settings)
@@ -249,7 +250,7 @@ class Job:
                     self._apply(wave, settings, log, report)
             works = planning.works + busy
             expired = self._expire(expiring)
-            self.warnings += past.warnings() + log.problems
+            self.warnings += past.warnings(before, self.params["keep_days"]) + log.problems
             return self._result(works, expired, diff)
 
     def _begin(self, stack: ExitStack) -> None:
@@ -308,8 +309,8 @@ class Job:
         for _wave in planning.waves():
             pass
         works = planning.works
-        self.warnings += past.warnings()
-        return self._result(works, past.expired(last_run(self.records.stamps), self.params["keep_days"]), self._diff(works))
+        self.warnings += past.warnings(self.records.stamps.clock, self.params["keep_days"])
+        return self._result(works, past.expired(self.records.stamps.clock, self.params["keep_days"]), self._diff(works))
 
     def _result(self, works: list[Work], expired: list[str], diff: list[dict[str, str]]) -> dict[str, Any]:
         steps = [f"make {self.target.root} the backup of {self.backup.place.repos_root}"] if self.found.fresh else []

@@ -29,8 +29,16 @@ from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from pathlib import Path
 
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.clock import (
+    DAY,
+    OUTLIVED,
+    PAUSE,
+    RELEASED,
+    Clock,
+    doubtful,
+    left_out,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import RELEASED
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
@@ -38,14 +46,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry import st
 
 STATE_NAME = re.compile(r"\d{8}T\d{6}Z")
 STATE_FORMAT = "%Y%m%dT%H%M%SZ"
-DAY = 24 * 3600.0
 MAX_INDEX_BYTES = 16 << 20
 MAX_CREATED_BYTES = 256 << 20
 SHARED_BYTES = 64 << 10
 """A unit's list of what a run created that is longer has a file of its own."""
 SHOWN_NAMES = 3
-OUTLIVED = RELEASED + 40 * 365 * DAY
-"""A clock after this time is taken to be wrong, however many runs agree with it: nothing expires by it."""
 
 
 @dataclass(frozen=True)
@@ -150,45 +155,67 @@ class History:
         first = next((number for number, (made, _latest) in enumerate(self._bounds) if made >= wanted), len(names))
         return names[first:]
 
-    def expired(self, last_run: float, days: int) -> list[str]:
+    def expired(self, clock: Clock, days: int) -> list[str]:
         """Return the states made longer than ``days`` ago; none while the clock may be wrong: then the next run decides.
 
-        The clock is wrong if it is before the last run or more than ``days`` after it. A state expires only after all earlier ones.
+        The clock is wrong if it is before the last run or more than ``days`` after it. If it was more than ``days`` after it between two
+        earlier runs, that time does not count: it may be right, but what is deleted is gone. A state expires only after all earlier ones.
 
-        :param last_run: UNIX time of the last run; 0 if not known.
+        :param clock: what the last run, and those before, saw of it.
         """
         keep = days * DAY
-        since_last = self.now - last_run
+        since_last = self.now - clock.before(self.now)
+        jumps, rarely = doubtful(clock.at(self.now).jumps, keep)
         if (
             self.clock_is_wrong
             or self.now > OUTLIVED
-            or not last_run
-            or not math.isfinite(last_run)
-            or since_last > keep
+            or not 0 < clock.last < math.inf
+            or (since_last > keep and not rarely)
             or since_last < -DAY
         ):
             return []
         found = []
         for state, (_made, latest) in zip(self.states, self._bounds, strict=True):
-            literal = state.clock if state.clock <= self.now + DAY else latest
-            if max(literal, latest) >= math.floor(self.now) - keep:
+            made = max(state.clock if state.clock <= self.now + DAY else latest, latest)
+            if made + left_out(jumps, made) >= math.floor(self.now) - keep:
                 break
             found.append(state.name)
         return found
 
-    def warnings(self) -> list[str]:
-        """Return what is wrong with the clock, now or when states were made."""
+    def warnings(self, clock: Clock | None = None, days: int = 0) -> list[str]:
+        """Return what is wrong, or may be, with the clock, now or when states were made.
+
+        :param clock: what the last run, and those before, saw of it; None if that does not matter.
+        :param days: how long states are kept.
+        """
         if self.clock_is_wrong or self.now > OUTLIVED:
             return [f"this machine's clock shows {format_time(self.now)}, which cannot be right: nothing expires until it is corrected."]
+        found = self._jump_warnings(clock, days * DAY) if clock else []
         if not self.later:
-            return []
+            return found
         number = len(self.later)
         which = ", ".join(self.later[:SHOWN_NAMES]) + (", …" if number > SHOWN_NAMES else "")
         what = "1 saved version has a name" if number == 1 else f"{number} saved versions have names"
         return [
+            *found,
             f"{what} that is later than this machine's clock, {format_time(self.now)}: {which}. A run made {'it' if number == 1 else 'them'} while the "
             "clock was wrong; versions are used in the order in which they were made. To correct the names, see "
-            "'The clock was wrong' in the guide 'Backup and restore'."
+            "'The clock was wrong' in the guide 'Backup and restore'.",
+        ]
+
+    def _jump_warnings(self, clock: Clock, keep: float) -> list[str]:
+        """Return a warning if the clock went far between two runs, now, or earlier and states are kept because of it."""
+        jumps = doubtful(clock.at(self.now).jumps, max(keep, PAUSE))[0]
+        if not jumps:
+            return []
+        before, after = jumps[-1]
+        held = any(made <= before and made < self.now - keep for made, _latest in self._bounds)
+        if after < self.now and not held:
+            return []
+        return [
+            f"this machine's clock went from {format_time(before)} to {format_time(after)} between two runs. If the machine was off, all is "
+            "well; if not, set the clock. That time does not count for when saved versions expire; see 'The clock was wrong' in the guide "
+            "'Backup and restore'."
         ]
 
 

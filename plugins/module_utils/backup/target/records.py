@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from dataclasses import dataclass, field
 
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.clock import RELEASED, Clock, of_data
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, mount_of
@@ -19,8 +20,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry import st
 
 WRITTEN_SECONDS = 600.0
 """After so long everything written is on the disk; kernels take half a minute."""
-RELEASED = datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp()
-"""No run is older than repoman itself: a clock that says so has lost its battery."""
 MAX_STAMPS_BYTES = 32 << 20
 
 
@@ -46,10 +45,12 @@ class Stamps:
 
     :param units: by unit.
     :param run: when the last run ended, as a UNIX time; 0 if there was none.
+    :param clock: what the runs so far saw of the machine's clock.
     """
 
     units: dict[str, Stamp]
     run: float = 0.0
+    clock: Clock = field(default_factory=Clock)
 
 
 def read_stamps(target: Target) -> Stamps:
@@ -60,7 +61,8 @@ def read_stamps(target: Target) -> Stamps:
             str(unit): Stamp(str(each["digest"]), float(each["full"]), float(each.get("time", 0)), str(each.get("session", "")))
             for unit, each in data["units"].items()
         }
-        return Stamps(units, float(data["run"]))
+        run = float(data["run"])
+        return Stamps(units, run, of_data(data.get("clock"), run if math.isfinite(run) else 0.0))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return Stamps({})
 
@@ -71,7 +73,8 @@ def write_stamps(target: Target, stamps: Stamps, owner: Account) -> None:
         unit: {"digest": stamp.digest, "full": stamp.full} | ({"time": stamp.time, "session": stamp.session} if stamp.session else {})
         for unit, stamp in sorted(stamps.units.items())
     }
-    registry.write_atomic(str(target.ours("stamps.json")), json.dumps({"run": stamps.run, "units": units}, indent=1) + "\n", owner)
+    data = {"run": stamps.run, "clock": stamps.clock.data(), "units": units}
+    registry.write_atomic(str(target.ours("stamps.json")), json.dumps(data, indent=1) + "\n", owner)
 
 
 def session(target: Target) -> str:
@@ -91,6 +94,7 @@ def settled(stamps: Stamps, session: str, now: float) -> Stamps:
             for unit, stamp in stamps.units.items()
         },
         stamps.run,
+        stamps.clock,
     )
 
 

@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.clock import MAX_JUMPS, Clock, of_data
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import STATE_FORMAT, History, State
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import Stamps, read_stamps, write_stamps
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from backupworld import BackupWorld
@@ -132,7 +134,7 @@ def test_under_a_clock_without_battery_the_history_is_as_it_was(place: Target) -
     times = [NOW - 40 * DAY, NOW - 2 * DAY, NOW - DAY]
     found = made(place, *times, now=datetime(1970, 1, 1, 0, 5, tzinfo=timezone.utc))
     assert found.since(name(NOW - timedelta(days=1, hours=1))) == [name(NOW - DAY)]
-    assert found.expired(NOW.timestamp(), 30) == []
+    assert found.expired(Clock(NOW.timestamp()), 30) == []
     assert "19700101T000500Z" in found.warnings()[0]
 
 
@@ -151,7 +153,7 @@ def test_random_clocks_never_change_the_order(place: Target) -> None:
             assert back == names[len(names) - len(back) :]
             sizes.append(len(back))
         assert sizes == sorted(sizes, reverse=True)
-        gone = found.expired(found.now - 3600, 30)
+        gone = found.expired(Clock(found.now - 3600), 30)
         assert gone == names[: len(gone)]
 
 
@@ -162,8 +164,8 @@ def test_what_is_older_expires(place: Target) -> None:
     """What is older than the days it is kept for expires, to the second."""
     times = [datetime(2026, 10, 1, tzinfo=timezone.utc), NOW - 30 * DAY - timedelta(seconds=1), NOW - 30 * DAY, NOW - timedelta(hours=1)]
     yesterday = (NOW - DAY).timestamp()
-    assert made(place, *times).expired(yesterday, 30) == [name(each) for each in times[:2]]
-    assert made(place).expired(yesterday, 30) == []
+    assert made(place, *times).expired(Clock(yesterday), 30) == [name(each) for each in times[:2]]
+    assert made(place).expired(Clock(yesterday), 30) == []
 
 
 def test_what_is_from_2099_expires_with_its_neighbours(place: Target) -> None:
@@ -171,8 +173,8 @@ def test_what_is_from_2099_expires_with_its_neighbours(place: Target) -> None:
     far = datetime(2099, 1, 1, tzinfo=timezone.utc)
     times = [NOW - 50 * DAY, far, far + timedelta(hours=1), NOW - 40 * DAY, NOW - 20 * DAY]
     yesterday = (NOW - DAY).timestamp()
-    assert made(place, *times).expired(yesterday, 30) == [name(each) for each in times[:4]]
-    assert made(place, *times[:3], NOW - 20 * DAY).expired(yesterday, 30) == [name(times[0])]
+    assert made(place, *times).expired(Clock(yesterday), 30) == [name(each) for each in times[:4]]
+    assert made(place, *times[:3], NOW - 20 * DAY).expired(Clock(yesterday), 30) == [name(times[0])]
 
 
 def test_what_a_clock_set_back_made_stays_as_long_as_its_neighbours(place: Target) -> None:
@@ -180,7 +182,7 @@ def test_what_a_clock_set_back_made_stays_as_long_as_its_neighbours(place: Targe
     yesterday = (NOW - DAY).timestamp()
     for back in (datetime(1970, 1, 1, tzinfo=timezone.utc), NOW - 90 * DAY):
         for times in ((NOW - 2 * DAY, back, NOW - DAY), (back, back + DAY, NOW - DAY), (NOW - 2 * DAY, back, back + DAY, NOW - DAY)):
-            expired = made(place, *times).expired(yesterday, 30)
+            expired = made(place, *times).expired(Clock(yesterday), 30)
             assert not expired or (times[0] == back and back.year != 1970)
 
 
@@ -188,8 +190,8 @@ def test_nothing_expires_while_the_last_run_is_no_guide(place: Target) -> None:
     """Nothing expires where the clock jumped since the last run, or none is known: the next run decides."""
     found = made(place, datetime(2026, 1, 5, tzinfo=timezone.utc), NOW - DAY)
     for last in (0.0, (NOW - 90 * DAY).timestamp(), (NOW + 9 * DAY).timestamp(), float("inf"), float("nan")):
-        assert found.expired(last, 30) == []
-    assert found.expired((NOW - DAY).timestamp(), 30) == [name(datetime(2026, 1, 5, tzinfo=timezone.utc))]
+        assert found.expired(Clock(last), 30) == []
+    assert found.expired(Clock((NOW - DAY).timestamp()), 30) == [name(datetime(2026, 1, 5, tzinfo=timezone.utc))]
 
 
 def test_nothing_expires_under_a_clock_of_2099_however_many_runs(place: Target) -> None:
@@ -197,8 +199,133 @@ def test_nothing_expires_under_a_clock_of_2099_however_many_runs(place: Target) 
     far = datetime(2099, 1, 1, tzinfo=timezone.utc)
     for times in ((NOW - 40 * DAY, NOW - DAY), (NOW - DAY, far - timedelta(hours=2))):
         found = made(place, *times, now=far)
-        assert found.expired((far - timedelta(hours=1)).timestamp(), 30) == []
+        assert found.expired(Clock((far - timedelta(hours=1)).timestamp()), 30) == []
         assert "this machine's clock shows 20990101T000000Z, which cannot be right" in found.warnings()[0]
+
+
+# ---- a clock that goes far ahead -----------------------------------------------------------------------------------------------
+
+
+class Runs:
+    """Runs on a target, each making a state; what expires is gone, and noted with its real age in days.
+
+    :param real: the time.
+    """
+
+    def __init__(self, place: Target, real: datetime) -> None:
+        self.place, self.real = place, real
+        self.clock, self.states, self.ages = Clock(), list[State](), list[float]()
+        self.made: dict[str, datetime] = {}
+        self.warned: list[str] = []
+
+    def run(self, after: timedelta, ahead: timedelta = timedelta(0), times: int = 1) -> None:
+        """Run again, some time after the last time, under a clock that is ahead."""
+        for _each in range(times):
+            self.real += after
+            now = self.real + ahead
+            found = History(self.place, self.states, now.timestamp())
+            self.warned = found.warnings(self.clock, 30)
+            gone = found.expired(self.clock, 30)
+            self.ages = [(self.real - self.made[each]) / DAY for each in gone]
+            while (new := name(now)) in self.made:
+                now += timedelta(seconds=1)
+            self.states = [*self.states[len(gone) :], State(new, ordered=True)]
+            self.made[new] = self.real
+            self.clock = of_data(json.loads(json.dumps(self.clock.at(now.timestamp()).data())), 0)
+            assert all(age >= 30 for age in self.ages), (self.real, ahead, self.ages)
+
+    @property
+    def oldest(self) -> float:
+        """The real age of the oldest state in days."""
+        return max((self.real - self.made[each.name]) / DAY for each in self.states)
+
+
+@pytest.fixture
+def runs(place: Target) -> Runs:
+    """A target that was backed up to each day for six weeks."""
+    found = Runs(place, NOW - 42 * DAY)
+    found.run(DAY, times=42)
+    assert 29 <= found.oldest <= 31
+    return found
+
+
+HOUR, YEAR = timedelta(hours=1), timedelta(days=365)
+WRONG = {
+    "once": [(HOUR, 1)],
+    "twice": [(HOUR, 1), (HOUR, 1)],
+    "further each time": [(HOUR, 1), (HOUR, 2), (HOUR, 3)],
+    "now and then": [(HOUR, 1), (HOUR, 0), (DAY, 1), (HOUR, 0)] * 5,
+    "hourly for days": [(HOUR, 1)] * 100,
+    "daily for weeks": [(DAY, 1)] * 20,
+    "five weeks": [(timedelta(days=32), 0.1)],
+}
+
+
+@pytest.mark.parametrize("stays", [False, True])
+@pytest.mark.parametrize("sequence", WRONG.values(), ids=WRONG)
+def test_a_clock_ahead_deletes_nothing_before_its_time(runs: Runs, sequence: list[tuple[timedelta, float]], stays: bool) -> None:
+    """Whatever expires is older than the days it is kept for, by a clock that is right. Back again, all goes on as ever; so it does if not."""
+    for after, years in sequence:
+        runs.run(after, years * YEAR)
+        if years:
+            assert any("between two runs. If the machine was off, all is well" in each for each in runs.warned), runs.warned
+    runs.run(DAY, sequence[-1][1] * YEAR if stays else timedelta(0), times=70)
+    assert 29 <= runs.oldest <= 31
+    assert runs.warned == []
+
+
+@pytest.mark.parametrize("back", [DAY * 3, DAY * 60])
+def test_a_clock_set_back_that_is_right_again_holds_nothing_up(runs: Runs, back: timedelta) -> None:
+    """Its way back is no pause: history expires the next day as ever."""
+    for _each in range(3):
+        runs.run(HOUR, -back, times=3)
+        runs.run(DAY, times=2)
+        assert runs.oldest <= 36
+    runs.run(DAY, times=40)
+    assert runs.oldest <= 31
+
+
+def test_a_machine_without_a_clock_of_its_own_holds_nothing_up(runs: Runs) -> None:
+    """A run in 1970 before each one with the right time changes nothing."""
+    for _each in range(40):
+        runs.run(HOUR, datetime(1970, 1, 1, tzinfo=timezone.utc) - runs.real)
+        runs.run(DAY)
+    assert runs.oldest <= 33
+
+
+def test_a_machine_that_was_off_for_a_year_expires_again(runs: Runs) -> None:
+    """Nothing goes at once, which is said; thirty days of runs later what was before is gone."""
+    runs.run(YEAR)
+    assert runs.ages == []
+    assert "from 20261125T120000Z to 20271125T120000Z between two runs" in runs.warned[0]
+    runs.run(DAY, times=29)
+    assert runs.oldest > 365
+    runs.run(DAY, times=3)
+    assert runs.oldest <= 31
+    assert runs.warned == []
+
+
+@pytest.mark.parametrize("days", [31, 60, 365])
+def test_a_machine_that_is_seldom_used_expires(runs: Runs, days: int) -> None:
+    """With runs further apart than history is kept for, a version goes after some of them."""
+    runs.run(timedelta(days=days), times=12)
+    assert days <= runs.oldest <= 5 * days
+
+
+def test_what_is_remembered_of_the_clock_is_bounded(place: Target, me: Account) -> None:
+    """It is written with the stamps, and read again; an earlier version's stamps tell when the last run was; damaged ones nothing."""
+    clock = Clock()
+    for number in range(MAX_JUMPS + 9):
+        clock = clock.at(NOW.timestamp() + number * 3 * DAY.total_seconds())
+    assert len(clock.jumps) == MAX_JUMPS
+    write_stamps(place, Stamps({}, 5.0, clock), me)
+    assert read_stamps(place).clock == clock
+    path = place.ours("stamps.json")
+    path.write_text('{"run": 7, "units": {}}')
+    assert read_stamps(place).clock == Clock(7.0)
+    for damaged in ('{"last": 1, "high": 0, "jumps": [[1]]}', "[]", '{"last": NaN, "high": 0, "jumps": []}', '{"last": 1}'):
+        path.write_text(f'{{"run": 7, "clock": {damaged}, "units": {{}}}}')
+        assert read_stamps(place) == Stamps({})
 
 
 # ---- what a run created --------------------------------------------------------------------------------------------------------
@@ -326,3 +453,18 @@ def test_history_expires_again_after_a_run_in_2099(empty_world: BackupWorld) -> 
     run_at(world, "+51d")
     assert [path.read_text() for path in world.kept()] == ["3"]
     assert (world.backup / "a/f").read_text() == "4"
+
+
+def test_a_clock_a_year_ahead_deletes_nothing(empty_world: BackupWorld) -> None:
+    """Two real runs in a row a year ahead, and one after, leave every version; each of the wrong ones warns."""
+    world = empty_world
+    for text in ("1", "2"):
+        world.write("a/f", text)
+        world.init() if text == "1" else world.sync()
+    for text in ("3", "4"):
+        world.write("a/f", text)
+        assert any("between two runs" in each for each in run_at(world, "+365d")["warnings"])
+        time.sleep(1.1)
+    world.write("a/f", "5")
+    world.sync()
+    assert sorted(path.read_text() for path in world.kept()) == ["1", "2", "3", "4"]

@@ -1,0 +1,104 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What runs remember of the machine's clock: when the last one was, and where the clock went forward between two of them.
+
+A clock that went a year forward between two runs may be wrong, or the machine was off for a year: nothing on the machine can tell. So the
+time in between does not count for what expires. A clock that comes back takes its jump with it. A machine that is only used now and then
+has nothing but such pauses; after some of them in a row the first ones count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+DAY = 24 * 3600.0
+RELEASED = datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp()
+"""No run is older than repoman itself: a clock that says so has lost its battery."""
+OUTLIVED = RELEASED + 40 * 365 * DAY
+"""A clock after this time is taken to be wrong, however many runs agree with it: nothing expires by it."""
+PAUSE = 2 * DAY
+"""Shorter times between two runs are not remembered."""
+MAX_JUMPS = 500
+CONFIRMED_BY = 3
+"""A pause counts after so many more in a row, without a run soon after any of them."""
+
+Jump = tuple[float, float]
+"""What the clock said at a run and at the next one."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The clock as the runs so far saw it, in UNIX times.
+
+    :param last: when the last run was; 0 if that is not known.
+    :param high: when the last run was before the clock was set back; 0 if it was not, or has passed that time again.
+    :param jumps: pauses between two runs, oldest first.
+    """
+
+    last: float = 0.0
+    high: float = 0.0
+    jumps: tuple[Jump, ...] = ()
+
+    def before(self, now: float) -> float:
+        """Return the time of the last run; if the clock has come back from an earlier time, of the last one before that."""
+        return self.high if self.high and now >= self.high - DAY else self.last
+
+    def at(self, now: float) -> Clock:
+        """Return the clock as the next run sees it; a clock that cannot be right is not remembered."""
+        if not (math.isfinite(now) and RELEASED <= now <= OUTLIVED):
+            return self
+        jumps = [jump for jump in self.jumps if jump[1] <= now + DAY]
+        before = self.jumps[len(jumps)][0] if len(jumps) < len(self.jumps) else self.before(now)
+        high = self.high if now < self.high - DAY else 0.0
+        if before > now + DAY:
+            high = max(high, before)
+        elif before and now - before > PAUSE:
+            jumps.append((before, now))
+        return Clock(now, high, tuple(jumps[-MAX_JUMPS:]))
+
+    def data(self) -> dict[str, Any]:
+        """Return it for a file; :func:`of_data` reads it."""
+        return {"last": self.last, "high": self.high, "jumps": [list(jump) for jump in self.jumps]}
+
+
+def of_data(data: Any, run: float) -> Clock:
+    """Return the clock that a file holds.
+
+    :param run: when the last run was, where an earlier version wrote the file.
+    :raises ValueError: or another error of such data: it is not :meth:`Clock.data`.
+    """
+    if data is None:
+        return Clock(run)
+    jumps = [(float(before), float(after)) for before, after in data["jumps"]]
+    clock = Clock(float(data["last"]), float(data["high"]), tuple(sorted(jumps)))
+    if not all(math.isfinite(each) for each in (clock.last, clock.high, *(each for jump in jumps for each in jump))):
+        raise ValueError("a time is not a number")
+    return clock
+
+
+def doubtful(jumps: Sequence[Jump], keep: float) -> tuple[list[Jump], bool]:
+    """Return the jumps whose time does not count, and whether the last run is one of several in a row that were all long after the one before.
+
+    :param keep: a jump that is not longer counts.
+    """
+    found: list[Jump] = []
+    row: list[Jump] = []
+    for jump in jumps:
+        if jump[1] - jump[0] <= keep:
+            continue
+        if row and jump[0] - row[-1][1] > DAY:
+            found += row[-CONFIRMED_BY:]
+            row = []
+        row.append(jump)
+    return found + row[-CONFIRMED_BY:], len(row) > CONFIRMED_BY
+
+
+def left_out(jumps: Sequence[Jump], since: float) -> float:
+    """Return how much of the time since then is not to be counted."""
+    return sum(max(0.0, after - max(before, since)) for before, after in jumps)
