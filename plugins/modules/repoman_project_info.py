@@ -149,8 +149,14 @@ projects:
         - C(skipped_mounts) are file systems that are mounted in its repository, or btrfs subvolumes the last backup found there.
           C(exclude) are the patterns that hold for it, and C(exclude_caches) is whether caches are left out. C(excluded) is how
           many files and directories the last backup excluded.
+        - C(unverified) are the repositories in it that the last backup mirrored but could not verify, each with the reason.
       type: dict
-      sample: {skipped_mounts: [/home/alice/repos/isurus/data], exclude: [node_modules/], exclude_caches: true, excluded: 2}
+      sample:
+        skipped_mounts: [/home/alice/repos/isurus/data]
+        exclude: [node_modules/]
+        exclude_caches: true
+        excluded: 2
+        unverified: []
     vcs:
       description:
         - State of the repository; not set where it does not exist. C(kind) is V(git), V(hg), or empty where it is neither.
@@ -178,6 +184,7 @@ host:
   description:
     - The host. C(lan_ip.matches) is not set if one of the two addresses is unknown.
     - C(skipped_mounts) are all file systems inside repositories that backups leave out.
+    - C(unverified) are all repositories that the last backup mirrored but could not verify.
   returned: with O(status)
   type: dict
   sample:
@@ -188,6 +195,7 @@ host:
     library: {profiles: 3, installed: 3, drift: [], errors: []}
     backup: {path: /nfs/repos, state: ready, detail: "", free: 1099511627776}
     skipped_mounts: []
+    unverified: []
 time:
   description: UTC time at which all this was so, ISO 8601.
   returned: with O(status)

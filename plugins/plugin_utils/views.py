@@ -209,6 +209,8 @@ def status(result: Result, mode: Mode) -> Told:
     lines = [Line("head", "host"), *host_status(result["host"])]
     named = {path for project in result["projects"] for path in (project.get("left_out") or {}).get("skipped_mounts", [])}
     lines += [other_file_system(path) for path in result["host"].get("skipped_mounts", []) if path not in named]
+    told = [each for project in result["projects"] for each in (project.get("left_out") or {}).get("unverified", [])]
+    lines += [unverified(each) for each in result["host"].get("unverified", []) if each not in told]
     for project in result["projects"]:
         lines += [Line("out", ""), *project_status(project, result["time"])]
     if not result["projects"]:
@@ -296,7 +298,12 @@ def left_out_status(left_out: Result) -> list[Line]:
     patterns = [*left_out.get("exclude", []), *(["caches"] if left_out.get("exclude_caches") else [])]
     if patterns:
         lines.append(row("excluded", f"{sentence(', '.join(patterns))} ({left_out['excluded']} by the last backup)"))
-    return lines
+    return lines + [unverified(each) for each in left_out.get("unverified", [])]
+
+
+def unverified(repository: Result) -> Line:
+    """Return a line about a repository whose format this host's git or Mercurial does not know."""
+    return row("not verified", f"{repository['path']} is backed up but cannot be verified: {sentence(repository['reason'])}", False)
 
 
 def other_file_system(path: str) -> Line:

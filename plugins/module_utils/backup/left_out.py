@@ -19,35 +19,42 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
-NOTHING: dict[str, Any] = {"skipped_mounts": [], "exclude": [], "exclude_caches": False, "excluded": 0}
+NOTHING: dict[str, Any] = {"skipped_mounts": [], "exclude": [], "exclude_caches": False, "excluded": 0, "unverified": []}
 
 
-def read(me: Account, path: str, known: registry.Registry) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Return all that is mounted in ``repos_root`` and not backed up, and for each project in it what is left out of its directory.
+def read(me: Account, path: str, known: registry.Registry) -> tuple[list[str], dict[str, dict[str, Any]], list[dict[str, str]]]:
+    """Return what is mounted and not backed up, what is left out of each project's directory, and what could not be verified.
+
+    The first and the last are of all of ``repos_root``.
 
     :param path: of the registry.
     """
     whole = backup.Backup(me, path, known)
     noted = _last_run(whole)
     mounts: dict[str, list[str]] = {}
+    unverified: dict[str, list[dict[str, str]]] = {}
     rules = {}
     with suppress(OSError):
         for unit in with_rules(backup.units(whole.place.repos_root), whole, {}, ""):
             rules[unit.name] = unit.rules
+            unverified[unit.name] = _unverified(unit, noted.get(unit.name, {}).get("unverified", {}))
             mounts[unit.name] = _mounts_of(unit, noted.get(unit.name, {}).get("skipped", []))
     found = {}
     for name, inside in whole.paths.items():
         directory = inside.split("/")[0]
         if directory in rules:
             own = rules[directory]
-            prefix = f"{inside}/"
+            prefix = os.path.join(whole.place.repos_root, inside, "")
             found[name] = {
-                "skipped_mounts": [each for each in mounts[directory] if each.startswith(os.path.join(whole.place.repos_root, prefix))],
+                "skipped_mounts": [each for each in mounts[directory] if each.startswith(prefix)],
                 "exclude": [pattern for _base, patterns in own.exclude for pattern in patterns],
                 "exclude_caches": own.caches,
                 "excluded": noted.get(directory, {}).get("excluded", 0),
+                "unverified": [
+                    each for each in unverified[directory] if os.path.join(each["path"], "").startswith(shown(os.fsencode(prefix)))
+                ],
             }
-    return [each for listed in mounts.values() for each in listed], found
+    return [each for listed in mounts.values() for each in listed], found, [each for listed in unverified.values() for each in listed]
 
 
 def _mounts_of(unit: Unit, noted: list[str]) -> list[str]:
@@ -56,6 +63,17 @@ def _mounts_of(unit: Unit, noted: list[str]) -> list[str]:
     if not unit.rules.follow_mounts:  # btrfs subvolumes, which are not mounted
         mounted |= {path for path in others if _is_boundary(os.path.join(os.fsencode(unit.source), path))}
     return [shown(os.path.join(os.fsencode(unit.source), path)) for path in sorted(mounted)]
+
+
+def _unverified(unit: Unit, noted: dict[str, str]) -> list[dict[str, str]]:
+    """Return the repositories of a unit that could not be verified, and are still there."""
+    found = []
+    for inside, why in sorted(noted.items()):
+        path = os.path.join(unit.source, inside).rstrip("/")
+        if os.path.lexists(path):
+            top = os.path.dirname(path) if os.path.basename(path) in {".git", ".hg"} else path
+            found.append({"path": shown(os.fsencode(top)), "reason": why})
+    return found
 
 
 def _is_boundary(path: bytes) -> bool:

@@ -25,7 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import
 
 MAX_BYTES = 64 << 20
 LEFT_OUT = "left_out.json"
-"""The local file that says what the last run left out of each unit, and what was mounted in it."""
+"""The local file that says what the last run left out of each unit, what was mounted in it, and which repositories it could not verify."""
 
 
 def with_rules(units: Iterable[Unit], backup: Backup, params: Mapping[str, Any], target: str) -> list[Unit]:
@@ -95,11 +95,24 @@ class LeftOut:
             "skipped": [os.fsdecode(each) for each in scanned.skipped],
             "followed": [os.fsdecode(each) for each in followed],
             "excluded": scanned.excluded,
+            "unverified": self.units.get(scanned.unit.name, {}).get("unverified", {}),
         }
         if any(said.values()):
             self.units[scanned.unit.name] = said
         else:
             self.units.pop(scanned.unit.name, None)
+
+    def judge(self, name: str, verdicts: Mapping[str, str]) -> None:
+        """Remember which repositories of a unit could not be verified.
+
+        :param verdicts: of the repositories that were looked at, by their path in the unit: why not, empty if they could.
+        """
+        said = self.units.get(name, {"skipped": [], "followed": [], "excluded": 0})
+        unverified = {path: why for path, why in (said.get("unverified", {}) | dict(verdicts)).items() if why}
+        if unverified or any(said[each] for each in ("skipped", "followed", "excluded")):
+            self.units[name] = said | {"unverified": unverified}
+        else:
+            self.units.pop(name, None)
 
     def absent(self, scanned: Scan) -> list[bytes]:
         """Return where in a unit something was mounted and followed, and now is an empty directory."""
@@ -128,6 +141,7 @@ def read_left_out(path: Path) -> dict[str, dict[str, Any]]:
                 "skipped": [str(path) for path in each["skipped"]],
                 "followed": [str(path) for path in each["followed"]],
                 "excluded": int(each["excluded"]),
+                "unverified": {str(path): str(why) for path, why in each.get("unverified", {}).items()},
             }
             for name, each in said.items()
         }

@@ -162,7 +162,7 @@ def status(host: Host, lines: list[dict[str, Any]], instances: dict[str, dict[st
     root = host.me.expand(host.known.defaults.repos_root)
     repositories = {each["name"]: each["repo"] for each in lines if each["repo_exists"]}
     optional = {each["name"]: optional_sources(host, each, instances.get(each["name"]), world) for each in lines}
-    skipped_mounts, left_out = status_left_out.read(host.me, host.path, host.known)
+    skipped_mounts, left_out, unverified = status_left_out.read(host.me, host.path, host.known)
     with ThreadPoolExecutor() as pool:
         states = pool.submit(vcs.look_at_all, repositories, root, host.me, params["vcs_timeout"])
         backup = pool.submit(look_at_backup, host.me.expand(host.known.defaults.backup_root), host.me)
@@ -197,6 +197,7 @@ def status(host: Host, lines: list[dict[str, Any]], instances: dict[str, dict[st
             },
             "backup": backup.result(),
             "skipped_mounts": skipped_mounts,
+            "unverified": unverified,
         },
         "projects": told,
         "time": world.now.strftime(TIME),

@@ -431,6 +431,10 @@ class TestProjects:
             ({"backup": {"path": "/b", "state": "unreadable", "detail": "No", "free": 1}}, "/b cannot be read (No)"),
             ({"backup": {"path": "/b", "state": "unreachable", "detail": "is late", "free": None}}, "/b is late"),
             ({"skipped_mounts": ["/repos/shark/d"]}, "/repos/shark/d is another file system"),
+            (
+                {"unverified": [{"path": "/repos/shark/d", "reason": "git is too\nold"}]},
+                "  not verified  /repos/shark/d is backed up but cannot be verified: git is too old",
+            ),
         ],
     )
     def test_status_of_a_host(self, change: Data, line: str) -> None:
@@ -457,6 +461,10 @@ class TestProjects:
             (
                 {"left_out": {"skipped_mounts": [], "exclude": ["*.o", "b/"], "exclude_caches": True, "excluded": 3}},
                 "  excluded      *.o, b/, caches (3 by the last backup)",
+            ),
+            (
+                {"left_out": {"unverified": [{"path": "/repos/isurus/d", "reason": "git is too old"}]}},
+                "  not verified  /repos/isurus/d is backed up but cannot be verified: git is too old",
             ),
             ({"last_sync": "", "sync_age": None}, "  last sync     never"),
             ({"backup": False}, "  last sync     no backup"),

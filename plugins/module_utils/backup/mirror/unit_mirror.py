@@ -193,6 +193,7 @@ class Outcome:
     :param notes: what cannot be reproduced on the target.
     :param created: what the mirror has that was neither in it nor in the scan.
     :param damaged: what of the source's git repositories is damaged, a sentence each.
+    :param verdicts: why repositories that were mirrored could not be verified, by their path in the unit; empty if they could.
     """
 
     unit: Unit
@@ -207,6 +208,7 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     created: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+    verdicts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -627,6 +629,7 @@ class _Task:
         self.known: dict[bytes, Entry | None] = {}
         self.unreadable: list[RepomanError] = [*changes.unread]
         self.damaged: list[GitDirectory | HgDirectory] = []
+        self.verdicts: dict[str, str] = {}
         self.touched: set[bytes] = set()
         self.stores: dict[bytes, str] = {}
         self.name = os.fsencode(self.unit.name)
@@ -701,6 +704,7 @@ class _Task:
             self.say("copying objects")
             if self._bring(each):
                 repositories.append(each)
+                self.verdicts[os.fsdecode(each.path)] = each.unproven
         self.say("copying")
         for each in repositories:
             each.publish()
@@ -1050,6 +1054,7 @@ class _Task:
         result.created = [os.fsdecode(path) for path in self._unforeseen()]
         result.damaged = [str(found) for each in self.damaged if isinstance(each, GitDirectory) for found in each.damage.values()]
         result.damaged = result.damaged[:MAX_DAMAGED]
+        result.verdicts = self.verdicts
         return result
 
     def _unforeseen(self) -> list[bytes]:

@@ -530,6 +530,8 @@ class Job:
             self._apply_changes(wanted, settings, open_ones, done, tell, report)
         finally:
             self._note_end(open_ones)
+            with suppress(RepomanError):
+                self._write_left_out([work.unit.name for work in wanted])
         self._let_go([work.unit.name for work in works])
 
     def _apply_small(self, works: list[Work], settings: Settings, tell: Callable[[Work], None]) -> list[str]:
@@ -656,6 +658,7 @@ class Job:
         line |= {"bytes": outcome.bytes, "kept_bytes": outcome.kept_bytes, "notes": self.records.untold(work.unit.name, outcome.notes)}
         if outcome.damaged:
             line["damaged"] = outcome.damaged
+        self.left_out.judge(work.unit.name, outcome.verdicts)
         if outcome.error is not None:
             action = line["action"]
             work.fail(outcome.error)

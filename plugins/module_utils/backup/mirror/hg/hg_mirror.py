@@ -70,6 +70,7 @@ class HgDirectory:
         self.place = os.path.join(copier.top_path, path)
         inner_closed = frozenset(each[len(self.prefix) :] for each in closed if each.startswith(self.prefix))
         self.work = HgBuild(copier, self.prefix, have=have, closed=inner_closed, place=self.place, path=self.place)
+        self.unproven = ""
         self.whole = False
         """Nothing is cut off: this host's hg does not know the format, so all files are copied unchanged."""
 
@@ -190,6 +191,7 @@ class HgDirectory:
         return Verdict()
 
     def _note(self, verdict: Verdict) -> None:
+        self.unproven = verdict.unknown
         if verdict.unknown == "hg is not installed":
             self.copier.note("hg is not installed, so mirrors of Mercurial repositories were not verified")
         elif verdict.unknown:
