@@ -217,8 +217,8 @@ REFERENCES = [
         "cd a; git refs migrate --ref-format=reftable; commit 3",
         ("a", "b"),
         newest="git",
-        xfail="history: empty directories of a git directory",
     ),
+    Kind("git-without-a-directory-of-references", f"{PLAIN}; git pack-refs --all", "rmdir .git/refs/tags; commit 3", HERE),
 ]
 
 INDEXES = [
@@ -250,7 +250,14 @@ INDEXES = [
         "init .; mkdir x y; cp $0 x/f; cp $0 y/f; commit 1; git sparse-checkout set --cone --sparse-index x",
         "echo 3 >x/g; git add x; git commit -qm 3",
         HERE,
-        xfail="git: the proof changes no times in the mirror",
+    ),
+    Kind(
+        "git-sparse-index-v4",
+        "init .; mkdir x y; cp $0 x/f; cp $0 y/f; commit 1; git update-index --index-version 4; git sparse-checkout set --cone --sparse-index x; "
+        "git rm -q --cached --sparse y/f; git reset -q HEAD~0; git config index.threads 2; echo 2 >x/g; git add x",
+        "echo 3 >x/g; git add x; git commit -qm 3",
+        HERE,
+        long=True,
     ),
     Kind(
         "git-assume-unchanged",

@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 from functools import lru_cache
@@ -23,6 +24,15 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git_environmen
 SECONDS = 60
 MAX_SETTINGS = 1000
 INDEX_HEADER = 12
+EXTENSION_HEADER = 8
+ENTRY_STATUS = 40
+"""Bytes of an entry of an index before its object's name."""
+MODE_AT = 24
+EXTENDED = 0x4000
+"""The flag of an entry that has two more bytes of flags."""
+GITLINK = 0o160000
+SPARSE_SIGNATURE = b"sdir"
+"""What an index has at its end if it has entries for whole directories."""
 NOT_NEEDED = frozenset({"noop", "noop-v1", "partialclone", "preciousobjects", "relativeworktrees", "worktreeconfig"})
 """Extensions that change nothing of how references and objects are read; source: git's documentation of extensions."""
 UNKNOWN = re.compile(rb"try upgrading|extension, which we do not understand|unknown repository extension|Expected git repo version")
@@ -158,3 +168,54 @@ def add_index_hash(path: bytes, object_format: str) -> None:
             digest.update(part)
             size -= len(part)
         file.write(digest.digest())
+
+
+def without_sparse_directories(index: bytes, object_format: str) -> tuple[bytes, list[str]]:
+    """Return an index without the form in which it has one entry for a directory outside the sparse checkout, and the trees of those entries.
+
+    git puts a whole tree in the place of such an entry before it checks an index, and for that writes trees into the object store, or touches
+    those that are there. Here the entries become links to other repositories, which git does not follow.
+
+    :param index: its contents; returned as they are, with no trees, if they have no such form or cannot be read.
+    """
+    digest_size = 32 if object_format == "sha256" else 20
+    end = len(index) - digest_size
+    if not index.startswith(b"DIRC") or end < INDEX_HEADER or SPARSE_SIGNATURE not in index:
+        return index, []
+    version, count = int.from_bytes(index[4:8], "big"), int.from_bytes(index[8:INDEX_HEADER], "big")
+    changed = bytearray(index[:INDEX_HEADER])
+    trees: list[str] = []
+    at = INDEX_HEADER
+    for _number in range(count):
+        start, flags_at = at, at + ENTRY_STATUS + digest_size
+        if flags_at + 2 > end:
+            return index, []
+        flags = int.from_bytes(index[flags_at : flags_at + 2], "big")
+        at = flags_at + (4 if flags & EXTENDED else 2)
+        if version == 4:  # noqa: PLR2004 - a name there begins with how much of the last one it is without
+            while at < end and index[at] & 0x80:
+                at += 1
+            at += 1
+        at = index.find(b"\0", at, end) + 1
+        if not at:
+            return index, []
+        if version != 4:  # noqa: PLR2004
+            at = start + -(-(at - start) // 8) * 8
+        entry = bytearray(index[start:at])
+        if int.from_bytes(entry[MODE_AT : MODE_AT + 4], "big") == stat.S_IFDIR:
+            entry[MODE_AT : MODE_AT + 4] = GITLINK.to_bytes(4, "big")
+            trees.append(bytes(entry[ENTRY_STATUS : ENTRY_STATUS + digest_size]).hex())
+        changed += entry
+    is_sparse = False
+    while at + EXTENSION_HEADER <= end:
+        size = EXTENSION_HEADER + int.from_bytes(index[at + 4 : at + EXTENSION_HEADER], "big")
+        if index[at : at + 4] == SPARSE_SIGNATURE:
+            is_sparse = True
+        else:
+            changed += index[at : at + size]
+        at += size
+    if not is_sparse or at != end:
+        return index, []
+    digest = hashlib.sha256() if object_format == "sha256" else hashlib.sha1(usedforsecurity=False)
+    digest.update(changed)
+    return bytes(changed) + digest.digest(), trees

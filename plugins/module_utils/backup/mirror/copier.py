@@ -706,7 +706,7 @@ class Copier:
         self.count(1, kept=size)
 
     def remove_directory(self, path: bytes) -> None:
-        """Remove an empty directory; one that is not empty stays."""
+        """Remove an empty directory, of which ``kept`` gets one, so that a restore by time has it again; one that is not empty stays."""
         parent, name = split(path)
         with suppress(FileNotFoundError, NotADirectoryError), self._directory(parent) as held:
             try:
@@ -716,6 +716,9 @@ class Copier:
                     raise
             else:
                 self.count(1)
+                if self.kept is not None:
+                    with self._lock, suppress(FileExistsError, NotADirectoryError):
+                        self._make_kept(os.path.join(self.kept, path))
 
     def kept_place(self, path: bytes) -> bytes:
         """Return a free path in ``kept`` for what is at ``path``, its directory made."""

@@ -53,7 +53,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objec
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git_environment import hardened_git_environment
 
 IN_MEMORY = 64 << 20
-"""Size limit of a pack index that is rebuilt."""
+"""Size limit of a pack index that is rebuilt, and of a sparse index."""
 RELISTS = 6
 LASTING = 3
 """Number of attempts that must find the same damage while the repository keeps changing."""
@@ -62,6 +62,8 @@ SAID_LINES = 2
 """So much of what git says of a damaged repository is told."""
 MAX_NAMED = 10_000
 """So many missing objects, and objects of an odd form, are remembered by name."""
+SPARSE_REFS = b"refs/repoman-sparse"
+"""References of the proof alone: to the trees that a sparse index names."""
 HINTED = 20
 """So many paths are named in a hint; what is left is named by the next run."""
 GIT_SECONDS = 6 * 3600
@@ -522,9 +524,10 @@ class GitDirectory:
                 and path not in dangling
                 and (first in PROVEN or first.startswith(b"sharedindex.") or inner == b"info/grafts")
             ):
-                _put(os.path.join(base, inner), data)
                 if git_formats.is_index(inner):
-                    git_formats.add_index_hash(os.path.join(base, inner), self.algorithm)
+                    self._put_index(base, inner, data)
+                else:
+                    _put(os.path.join(base, inner), data)
         head = self.staged.get(self.prefix + b"HEAD")
         if head is not None and head[0].kind == "l":  # as git once made it, and still reads it
             _put(os.path.join(base, b"HEAD"), b"ref: " + head[0].link + b"\n")
@@ -553,6 +556,17 @@ class GitDirectory:
             quoted = (b'"' + each.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for each in borrowed)
             environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.fsdecode(b":".join(quoted))
         return environment
+
+    def _put_index(self, base: bytes, inner: bytes, data: Data) -> None:
+        """Give the proof an index that makes git write nothing, and references to the trees that the index has in the place of directories."""
+        trees: list[str] = []
+        if len(data) <= IN_MEMORY:
+            data, trees = git_formats.without_sparse_directories(in_full(data, IN_MEMORY), self.algorithm)
+        _put(os.path.join(base, inner), data)
+        git_formats.add_index_hash(os.path.join(base, inner), self.algorithm)
+        for tree in trees:
+            if tree.strip("0"):
+                _put(os.path.join(base, SPARSE_REFS, tree.encode()), tree.encode() + b"\n")
 
     def _is_torn(self) -> bool:
         """Return whether the list of reftables names one that was not read because git wrote it during the copy."""
