@@ -19,7 +19,6 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest import scan
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import LAST, Manifest, Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown as escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import created_of, state_names
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Place, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
@@ -28,6 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
     MissingError,
     RepomanError,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path, escape_path, escape_path_uniquely
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, account
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found
 from ansible_collections.homelab.repoman.plugins.module_utils.process import child as watch
@@ -243,26 +243,19 @@ def file_of(unit: str) -> str:
     return hashlib.sha256(os.fsencode(unit)).hexdigest()[:32]
 
 
-def shown(path: bytes) -> str:
-    """Return a path as text; what is not UTF-8 in it is escaped."""
-    return path.decode("utf-8", "backslashreplace")
-
-
 def spellings(path: bytes) -> set[str]:
     """Return the accepted spellings of a name that is not UTF-8 or not printable: as the command passes it, and as messages show it."""
-    return {shown(path), escape_path(path)}
+    return {decode_path(path), escape_path(path)}
 
 
 def listing(path: bytes, status: os.stat_result) -> str:
     """Return a line that tells of a file: what a diff compares. Of a directory size and time do not count."""
     mode = stat.filemode(status.st_mode)
     if stat.S_ISDIR(status.st_mode):
-        return f"{mode} {'':>12} {'':>20} {escaped(path)}/"
+        return f"{mode} {'':>12} {'':>20} {escape_path_uniquely(path)}/"
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
     seconds, rest = divmod(status.st_mtime_ns, 10**9)
-    return f"{mode} {size:>12} {seconds:>10}.{rest:09} {escaped(path)}"
+    return f"{mode} {size:>12} {seconds:>10}.{rest:09} {escape_path_uniquely(path)}"
 
 
-def escaped(path: bytes) -> str:
-    """Return a path on one line, and no two as the same."""
-    return shown(path.replace(b"\\", b"\\\\")).replace("\n", "\\n").replace("\r", "\\r")
+shown, escaped = decode_path, escape_path_uniquely

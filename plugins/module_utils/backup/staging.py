@@ -19,8 +19,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup import cont
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, InterruptedRunError
-from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, is_own_place, remove_beneath
+from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, is_own_place
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import rename_new
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
 
 NAME_MAX = 255
 STAGING = os.fsencode(backup.RESTORING)
@@ -126,7 +127,7 @@ def settle(parent_fd: int, name: bytes, saved: bytes) -> bool:
         return True
     if match or stat.S_ISDIR(found.st_mode):
         with suppress(FileNotFoundError):
-            remove_beneath(name, parent_fd)
+            remove_tree(name, parent_fd)
     return False
 
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 REACH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -100,79 +98,6 @@ class DirectoryCursor:
             return os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
-
-
-def walk_beneath(
-    top_fd: int,
-    unreadable: dict[bytes, OSError] | None = None,
-    enters: Callable[[bytes, os.stat_result], bool] = lambda _path, _status: True,
-) -> Iterator[tuple[bytes, os.stat_result]]:
-    """Yield path and status of everything below an open directory, following no link, directories before what they hold.
-
-    Entries that vanish during the call are skipped.
-
-    :param unreadable: takes the directories that cannot be read, with the reason; without it that is an error.
-    :param enters: says whether to look into a directory.
-    """
-    waiting = [b""]
-    with DirectoryCursor(top_fd) as cursor:
-        while waiting:
-            directory = waiting.pop()
-            inner: list[bytes] = []
-            try:
-                found = list(scan_fd(cursor.open(directory)))
-            except (FileNotFoundError, NotADirectoryError):
-                if directory:
-                    continue
-                raise
-            except OSError as error:
-                if unreadable is None:
-                    raise OSError(error.errno, error.strerror, directory) from error
-                unreadable[directory] = error
-                continue
-            for name, status in found:
-                path = directory + b"/" + name if directory else name
-                yield path, status
-                if stat.S_ISDIR(status.st_mode) and enters(path, status):
-                    inner.append(path)
-            waiting += reversed(inner)
-
-
-def scan_fd(directory_fd: int) -> Iterable[tuple[bytes, os.stat_result]]:
-    """Yield name and status of each entry of an open directory, sorted; entries that vanish are skipped."""
-    list_fd = os.open(b".", LIST, dir_fd=directory_fd)
-    try:
-        for name in sorted(map(os.fsencode, os.listdir(list_fd))):
-            with suppress(FileNotFoundError):
-                yield name, os.stat(name, dir_fd=list_fd, follow_symlinks=False)
-    finally:
-        os.close(list_fd)
-
-
-def remove_beneath(name: bytes, parent_fd: int) -> None:
-    """Remove a file, or a directory and all it holds, following no link; directories that forbid it are opened to ourselves.
-
-    :param parent_fd: of the directory that it is in.
-    """
-    if not stat.S_ISDIR(os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode):
-        os.unlink(name, dir_fd=parent_fd)
-        return
-    with DirectoryCursor(parent_fd) as cursor:
-        waiting, directories = [name], []
-        while waiting:
-            path = waiting.pop()
-            directories.append(path)
-            directory_fd = cursor.open(path)
-            if os.geteuid() and os.fstat(directory_fd).st_mode & 0o700 != 0o700:  # noqa: PLR2004
-                os.chmod(f"/proc/self/fd/{directory_fd}", 0o700)
-            for each, status in scan_fd(directory_fd):
-                if stat.S_ISDIR(status.st_mode):
-                    waiting.append(path + b"/" + each)
-                else:
-                    os.unlink(each, dir_fd=directory_fd)
-        for path in reversed(directories):
-            above_fd, last = cursor.reach(path)
-            os.rmdir(last, dir_fd=above_fd)
 
 
 def is_own_place(above_fd: int, directory_fd: int) -> bool:

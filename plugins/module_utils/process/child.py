@@ -22,11 +22,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import signals_as_exceptions
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 
 ASK_SECONDS = 2.0
 """So long may the child be silent before the file system is asked."""
@@ -38,11 +37,31 @@ Report = Callable[[Any], None]
 Work = Callable[[Report], Any]
 
 
+class Identity(Protocol):
+    """Whose the child process becomes; ``host.account.Account`` is one."""
+
+    @property
+    def name(self) -> str:
+        """Login name."""
+
+    @property
+    def uid(self) -> int:
+        """User ID."""
+
+    @property
+    def gid(self) -> int:
+        """ID of the primary group."""
+
+    @property
+    def home(self) -> str:
+        """Home directory."""
+
+
 class SilentError(RepomanError):
     """The file system does not answer."""
 
 
-def run(work: Work, owner: Account, patience: float, alive: Sequence[str] = (), on_report: Report = lambda said: None) -> Any:
+def run(work: Work, owner: Identity, patience: float, alive: Sequence[str] = (), on_report: Report = lambda said: None) -> Any:
     """Return what ``work`` returns, which runs in a child process that is ``owner``'s where this process is root.
 
     :param work: takes a function that sends a report to this process. Reports and the result must be picklable.
@@ -133,7 +152,7 @@ def _reap(child: int) -> None:
         time.sleep(0.01)
 
 
-def _be_child(work: Work, owner: Account, writing: Connection, ended: int) -> NoReturn:
+def _be_child(work: Work, owner: Identity, writing: Connection, ended: int) -> NoReturn:
     """Do the work, say what came of it, and end the process."""
     code = 1
     try:
@@ -162,7 +181,7 @@ def _be_child(work: Work, owner: Account, writing: Connection, ended: int) -> No
         os._exit(code)
 
 
-def become(owner: Account) -> None:
+def become(owner: Identity) -> None:
     """Make this process ``owner``'s, where it is root's and ``owner`` is another; new files are private."""
     os.umask(0o077)
     if os.geteuid() != 0 or owner.uid == 0:

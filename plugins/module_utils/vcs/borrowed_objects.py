@@ -17,9 +17,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 DEPTH = 5
 """How deep git itself follows alternates."""
@@ -151,7 +151,7 @@ def _place(objects: bytes, line: bytes, root: bytes, root_fd: int) -> bytes:
             continue
         followed += 1
         if followed > LINKS:
-            raise BorrowedError(f"{shown(line)}, from which it borrows objects, has more than {LINKS} symbolic links on its path")
+            raise BorrowedError(f"{escape_path(line)}, from which it borrows objects, has more than {LINKS} symbolic links on its path")
         if target.startswith(b"/"):
             parts, left = [], left + _steps(target, roots, line)
         else:
@@ -168,7 +168,7 @@ def _steps(path: bytes, roots: set[bytes], line: bytes) -> list[bytes]:
 
 
 def _outside(line: bytes) -> OutsideError:
-    return OutsideError(f"it borrows objects from outside repos_root, which is not backed up ({shown(line)})")
+    return OutsideError(f"it borrows objects from outside repos_root, which is not backed up ({escape_path(line)})")
 
 
 def _link_at(root_fd: int, parent: bytes, name: bytes) -> bytes | None:
@@ -205,17 +205,17 @@ def _look(fd: int, where: bytes, budget: int, whose: str = "from which it borrow
         path = os.path.join(where, part)
         mode = os.stat(part, dir_fd=fd, follow_symlinks=False).st_mode
         if not stat.S_ISDIR(mode):
-            raise BorrowedError(f"{shown(path)}, {whose}, is not a directory")
+            raise BorrowedError(f"{escape_path(path)}, {whose}, is not a directory")
         inner = os.open(part, _OPEN, dir_fd=fd)
         try:
             with os.scandir(inner) as listing:
                 for each in listing:
                     budget -= 1
                     if budget < 0:
-                        raise BorrowedError(f"{shown(where)}, {whose}, holds too many files")
+                        raise BorrowedError(f"{escape_path(where)}, {whose}, holds too many files")
                     if not each.is_file(follow_symlinks=False) and not each.is_dir(follow_symlinks=False):
                         raise BorrowedError(
-                            f"{shown(os.path.join(path, os.fsencode(each.name)))}, {whose}, is neither a file nor a directory"
+                            f"{escape_path(os.path.join(path, os.fsencode(each.name)))}, {whose}, is neither a file nor a directory"
                         )
         finally:
             os.close(inner)

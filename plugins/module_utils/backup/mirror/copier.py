@@ -21,13 +21,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import (
-    TIMES,
-    Entry,
-    UnreadableError,
-    entry_of,
-    shortened,
-)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import TIMES, Entry, UnreadableError, entry_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.attributes import read_attributes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.contents import (
     SMALL_HOLES,
@@ -38,6 +32,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.cont
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path, shorten_path
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
 
 T = TypeVar("T")
 
@@ -66,6 +62,9 @@ _ENTRY_ALONE = (errno.EFBIG, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 """Errors of a target that are about one entry: others can still be written."""
 
 
+shown = escape_path
+
+
 class MirrorError(RepomanError):
     """Something of a mirror cannot be read or written."""
 
@@ -87,7 +86,7 @@ class DamagedFileError(MirrorError):
     """
 
     def __init__(self, path: bytes, reason: str, *, mirrored: bool = False) -> None:
-        super().__init__(f"{shown(path)} is damaged: {reason}.")
+        super().__init__(f"{escape_path(path)} is damaged: {reason}.")
         self.path, self.reason, self.mirrored = path, reason, mirrored
 
 
@@ -108,11 +107,6 @@ class Check(Protocol):
 
     def finish(self) -> str:
         """Return what is wrong with the contents, nothing if they are sound."""
-
-
-def shown(path: bytes) -> str:
-    """Return a path that can be shown in one line, whatever bytes it has."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in path.decode("utf-8", "backslashreplace"))
 
 
 def open_directory(top: int, path: bytes) -> int:
@@ -293,7 +287,7 @@ class Copier:
         """Remove from ``work`` what is not whole yet, after an error: it may be what fills the target."""
         for name in map(os.fsencode, os.listdir(self.work_path)):
             if name.startswith(self._prefix):
-                delete(name, self.work)
+                remove_tree(name, self.work)
 
     @contextmanager
     def inside(self, path: bytes) -> Iterator[None]:
@@ -432,7 +426,7 @@ class Copier:
         """Return a write error of the target that names the path; an error of this entry alone has its own class."""
         place = os.path.join(self.top_path, path)
         if error.errno in _ENTRY_ALONE:
-            return UnwritableError(f"{shortened(place)} cannot be written: {error.strerror}. The target does not support such a file.")
+            return UnwritableError(f"{shorten_path(place)} cannot be written: {error.strerror}. The target does not support such a file.")
         error.filename, error.filename2 = os.fsdecode(place), None
         return error
 
@@ -691,7 +685,7 @@ class Copier:
                 found = os.stat(name, dir_fd=held, follow_symlinks=False)
                 tree = stat.S_ISDIR(found.st_mode)
                 if self.kept is None:
-                    self.willing(parent, lambda: delete(name, held))
+                    self.willing(parent, lambda: remove_tree(name, held))
                     return
                 place = self.kept_place(path)
                 self._trees |= tree
@@ -983,33 +977,3 @@ def sizes(path: bytes) -> Iterator[int]:
                     waiting.append(each.path)
                 else:
                     yield data_size(each.stat(follow_symlinks=False))
-
-
-def delete(name: bytes, held: int) -> None:
-    """Remove a file, or a directory and all it holds, however deep; directories that forbid it are opened to ourselves.
-
-    :param held: directory that it is in.
-    """
-    if not stat.S_ISDIR(os.stat(name, dir_fd=held, follow_symlinks=False).st_mode):
-        os.unlink(name, dir_fd=held)
-        return
-    waiting, found = [name], []
-    while waiting:
-        path = waiting.pop()
-        found.append(path)
-        with directory(held, path) as there:
-            if os.geteuid() and os.fstat(there).st_mode & 0o700 != 0o700:  # noqa: PLR2004
-                os.chmod(f"/proc/self/fd/{there}", 0o700)
-            inner = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=there)
-        try:
-            for each in map(os.fsencode, os.listdir(inner)):
-                if stat.S_ISDIR(os.stat(each, dir_fd=inner, follow_symlinks=False).st_mode):
-                    waiting.append(path + b"/" + each)
-                else:
-                    os.unlink(each, dir_fd=inner)
-        finally:
-            os.close(inner)
-    for path in reversed(found):
-        parent, last = split(path)
-        with directory(held, parent) as there:
-            os.rmdir(last, dir_fd=there)

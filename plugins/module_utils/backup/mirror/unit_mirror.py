@@ -51,7 +51,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copi
     Copier,
     MirrorError,
     UnwritableError,
-    delete,
     is_directory,
     make_private,
     movable,
@@ -67,6 +66,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.vani
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.write_errors import NO_SPACE, unit_error
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
 from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import stream
 
 FAR_THREADS = 16
@@ -261,7 +261,7 @@ def _clear(directory: str, stays: Container[str]) -> None:
     try:
         for each in os.listdir(held):
             if each not in stays:
-                delete(os.fsencode(each), held)
+                remove_tree(os.fsencode(each), held)
     finally:
         os.close(held)
 

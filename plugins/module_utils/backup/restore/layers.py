@@ -22,7 +22,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target impo
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, walk_beneath
+from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import walk_beneath
 
 
 @dataclass(frozen=True)

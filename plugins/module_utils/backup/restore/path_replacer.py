@@ -21,8 +21,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.mov
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.workspace import Workspaces
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor, remove_beneath
+from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import exchange_names, made_writable, rename_new
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
 
 
 class PathReplacer:
@@ -173,7 +174,7 @@ class PathReplacer:
         for workspace in self.workspaces:
             if workspace.close_saved():
                 with suppress(FileNotFoundError), made_writable((workspace.fd, b".")):
-                    remove_beneath(workspace.saved_name, workspace.fd)  # only the new files are left in it
+                    remove_tree(workspace.saved_name, workspace.fd)  # only the new files are left in it
 
     def _remove_created(self) -> None:
         with DirectoryCursor(self.root_fd) as cursor:
@@ -208,11 +209,11 @@ class PathReplacer:
             stack.enter_context(made_writable((parent_fd, b"."), (parent_fd, name), *([(saved_fd, saved_name)] if saved else [])))
             if current is not None and move.new is not None and os.path.samestat(current, move.new):
                 if move.old is None:
-                    remove_beneath(name, parent_fd)
+                    remove_tree(name, parent_fd)
                 elif is_saved and move.workspace.can_exchange:
                     exchange(saved_fd, saved_name, parent_fd, name)
                 elif is_saved:
-                    remove_beneath(name, parent_fd)
+                    remove_tree(name, parent_fd)
                     rename_new(saved_fd, saved_name, parent_fd, name)
             elif current is None and is_saved:
                 rename_new(saved_fd, saved_name, parent_fd, name)

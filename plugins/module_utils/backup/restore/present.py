@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import listing
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination, in_the_way, is_lost_found
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items
-from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor, is_own_place, walk_beneath
+from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor, is_own_place
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import walk_beneath
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 

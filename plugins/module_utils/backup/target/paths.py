@@ -22,7 +22,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import remove_beneath
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 
 OURS = ".repoman"
@@ -80,6 +80,6 @@ def discard(path: Path) -> None:
     """Remove a directory of ours and all it holds, following no link; also where directories in it cannot be written."""
     parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        remove_beneath(os.fsencode(path.name), parent)
+        remove_tree(os.fsencode(path.name), parent)
     finally:
         os.close(parent)
