@@ -93,6 +93,12 @@ FORM = re.compile(rb"error in (commit|tree|blob|tag) [0-9a-f]+: \w+: ")
 
 _PASSING = re.compile(rb"\.lock$|^gc\.pid$|^packed-refs\.new$|^objects/(.*/)?(tmp_|\.tmp-|incoming-)")
 _SUFFIX = re.compile(rb"\.(lock|new)$")
+PLAIN_CONFIG = re.compile(
+    rb"""(?: [ \t]* (?: [#;] [^\n\0]* )? \n )*
+    (?: \[ [A-Za-z0-9.-]+ (?: [ \t]+ "[^"\\\n\0]*" )? \] \n (?: [ \t]* (?: [A-Za-z][A-Za-z0-9-]* [ \t]* = [^"\\\n\0]* | [#;] [^\n\0]* )? \n )* )*""",
+    re.VERBOSE,
+)
+"""Configurations that git reads without fail, so it need not be started: no quotes or escapes in values, and every line complete."""
 _MISSING = re.compile(
     rb"(?:^missing \w+|invalid (?:\w+ )?pointer|invalid reflog entry|unable to read tree \(?|bad tree) ([0-9a-f]{40,64})", re.MULTILINE
 )
@@ -470,6 +476,8 @@ class GitDirectory:
     def config_problem(self) -> str:
         """Return what is wrong with the configuration that was staged; nothing if git can read it."""
         config = self.config
+        if PLAIN_CONFIG.fullmatch(config):
+            return ""
         if config not in self._config_problems:
             shutil.rmtree(self.proof, ignore_errors=True)
             os.makedirs(self.proof)
