@@ -142,11 +142,10 @@ def _transfer_range(source: int, out: int, begin: int, end: int, judge: Judge | 
             break
         if judge:
             judge.update(chunk)
-        view = memoryview(chunk)
-        while view:
-            written = os.pwrite(out, view, at)
-            at += written
-            view = view[written:]
+        done = os.pwrite(out, chunk, at)
+        while done < len(chunk):
+            done += os.pwrite(out, memoryview(chunk)[done:], at + done)
+        at += done
         progress()
     return at - begin
 

@@ -409,7 +409,7 @@ class Copier:
         :raises UnreadableError: it cannot be read.
         """
         parent, name = split(path)
-        until = time.monotonic() + LEASE_SECONDS
+        until = 0.0
         while True:
             try:
                 with self.source_directory(parent) as held:
@@ -418,6 +418,7 @@ class Copier:
                 if error.errno in _GONE:
                     return None
                 # Another process has a lease on the file; the kernel has just asked it to release it.
+                until = until or time.monotonic() + LEASE_SECONDS
                 if error.errno != errno.EWOULDBLOCK or time.monotonic() > until:
                     raise UnreadableError(os.path.join(self.source_path, path), error) from error
                 time.sleep(0.02)
@@ -431,7 +432,7 @@ class Copier:
         return error
 
     def _copy_file(self, path: bytes, old: Entry | None, source: int, *, patient: bool, check: Callable[[], Check] | None) -> Entry | None:
-        temporary = self.temporary()
+        temporary = b"" if self.new and old is None else self.temporary()
         for attempt in range(ATTEMPTS):
             seen = os.fstat(source)
             if not stat.S_ISREG(seen.st_mode):
@@ -809,6 +810,8 @@ class Copier:
     def _own(self, out: int, wanted_uid: int, wanted_gid: int, mode: int) -> None:
         """Give an open file its owner and then its mode."""
         made = os.fstat(out)
+        if (made.st_uid, made.st_gid, made.st_mode) == (wanted_uid, wanted_gid, mode):
+            return
         uid, gid = self._owner(made, wanted_uid, wanted_gid)
         given = (uid == -1 and gid == -1) or self._give(lambda: os.fchown(out, uid, gid))
         mode = self._safe_mode(made, wanted_uid, wanted_gid, mode, uid if given else -1, gid if given else -1)

@@ -55,7 +55,7 @@ class LooseCheck:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.hash = hashlib.new("sha1" if len(name) == 40 else "sha256", usedforsecurity=False)  # noqa: PLR2004 - digits
+        self.hash = (hashlib.sha1 if len(name) == 40 else hashlib.sha256)(usedforsecurity=False)  # noqa: PLR2004 - digits
         self.inflate = zlib.decompressobj()
         self.header = b""
         self.left: int | None = None
@@ -72,6 +72,8 @@ class LooseCheck:
             except zlib.error as error:
                 raise UnsoundError(CANNOT_INFLATE) from error
             self._take(data)
+            if self.inflate.eof:
+                break
             chunk = self.inflate.unconsumed_tail
         if self.inflate.unused_data:
             raise UnsoundError("it has trailing data")
@@ -79,7 +81,7 @@ class LooseCheck:
     def _take(self, data: bytes) -> None:
         self.hash.update(data)
         size = len(data)
-        if self.left is None:
+        if self.left is None:  # nearly every object is one piece
             self.header += data[:_HEADER]
             end = self.header.find(b"\0")
             if end < 0:
