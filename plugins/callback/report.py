@@ -75,7 +75,7 @@ class HostReport:
         return status | {"results": self.results}
 
 
-class Outcome:
+class RunReport:
     """What came of a run; the console script reads it when ansible is done."""
 
     def __init__(self) -> None:
@@ -89,7 +89,6 @@ class Outcome:
         self.verb = verb
         self.hosts: dict[str, HostReport] = {}
         self.warned: set[tuple[str, str]] = set()
-        self.finished = False
 
     def of(self, host: str) -> HostReport:
         """Return the report of a host."""
@@ -120,7 +119,7 @@ class Outcome:
         return whole
 
 
-outcome = Outcome()
+run_report = RunReport()
 
 
 class CallbackModule(CallbackBase):
@@ -137,18 +136,18 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Begin a run."""
         path = Path(playbook._file_name).resolve()
-        outcome.reset(path.stem.replace("_", " ") if path.parent == PLAYBOOKS else "")
+        run_report.reset(path.stem.replace("_", " ") if path.parent == PLAYBOOKS else "")
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """See whether hosts are to be told apart; for this one alone, show how its work goes on."""
         self.by_host = list(play.hosts) != [HERE]
-        wanted = bool(outcome.verb) and not self.by_host and (outcome.verb != "shell" or sys.stderr.isatty())
+        wanted = bool(run_report.verb) and not self.by_host and (run_report.verb != "shell" or sys.stderr.isatty())
         if wanted and progress.stream is None:
             progress.listen(os.fdopen(os.dup(2), "w"))  # a worker has no standard error of its own
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
         """Say that there was nothing to work on."""
-        report = outcome.of("")
+        report = run_report.of("")
         report.exit_code = 1
         self._say(report, [Line("error", "no host matches."), Line("hint", "ansible-inventory -i INVENTORY --graph   shows the hosts")])
 
@@ -164,13 +163,13 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_skipped(self, result: Any) -> None:
         """Tell of a task that was skipped, if asked for more."""
-        if self._display.verbosity and not outcome.verb:
+        if self._display.verbosity and not run_report.verb:
             self._short("skipped", result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """Tell of a host that cannot be reached."""
         host, _task, data = _parts(result)
-        report = outcome.of(host)
+        report = run_report.of(host)
         report.exit_code = max(report.exit_code, 1)
         report.results.append({"unreachable": True, "msg": str(data.get("msg", ""))})
         reason = sentence(str(data.get("msg") or "no answer"))
@@ -192,17 +191,16 @@ class CallbackModule(CallbackBase):
             return
         for each in data.get("results") or [data]:
             if isinstance(each, dict) and each.get("diff") and each.get("changed"):
-                self._say(outcome.of(host), unified(each["diff"]))
+                self._say(run_report.of(host), unified(each["diff"]))
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """End the run: what was held back is printed."""
-        outcome.finished = True
         if self.get_option("format") == "json":
-            self._display.display(json.dumps(outcome.document(self.by_host), indent=2, default=str))
+            self._display.display(json.dumps(run_report.document(self.by_host), indent=2, default=str))
             return
         if not self._holds_back:
             return
-        for host, report in sorted(outcome.hosts.items()):
+        for host, report in sorted(run_report.hosts.items()):
             if any(not line.is_error for line in report.lines):
                 self._print(Line("head", f"== {host} =="))
             for line in report.lines:
@@ -211,12 +209,12 @@ class CallbackModule(CallbackBase):
     @property
     def _holds_back(self) -> bool:
         """Whether lines wait for the end, so that each host's stand together."""
-        return self.by_host and bool(outcome.verb)
+        return self.by_host and bool(run_report.verb)
 
     def _tell(self, result: Any, failed: bool, ignored: bool = False, looped: bool = False) -> None:
         host, task, data = _parts(result)
         view = _view(task)
-        report = outcome.of(host)
+        report = run_report.of(host)
         brief = self.get_option("brief")
         lines: list[Line] = []
         if failed and not ignored:
@@ -230,14 +228,14 @@ class CallbackModule(CallbackBase):
             report.exit_code = max(report.exit_code, told.exit_code)
             report.results.append(_public(data, failed, bool(task.diff)) | {"exit_code": told.exit_code})
             lines += told.lines
-        elif failed and outcome.verb:
+        elif failed and run_report.verb:
             report.results.append(_public(data, failed, False))
             lines += failure(data).lines
-        elif not outcome.verb:
+        elif not run_report.verb:
             self._short("fatal" if failed else "changed" if data.get("changed") else "ok", result, "; ignored" if ignored else "")
         if not brief:
             lines += [Line("warning", text) for text in self._warnings(host, result, data)]
-        if failed and (view or outcome.verb):
+        if failed and (view or run_report.verb):
             lines += self._details(data)
         self._say(report, self._addressed(host, lines))
 
@@ -249,7 +247,7 @@ class CallbackModule(CallbackBase):
         lines = [Line("out", f"{word}: [{host}] {task.get_name()}{label}{reason}")]
         if self._run_is_verbose(result):
             lines.append(Line("raw", self._dump_results(data, indent=4)))
-        self._say(outcome.of(host), lines, to_stderr=word == "fatal")
+        self._say(run_report.of(host), lines, to_stderr=word == "fatal")
 
     def _is_told(self, result: Any) -> bool:
         """Whether it is the end of a loop whose turns have been told."""
@@ -265,8 +263,8 @@ class CallbackModule(CallbackBase):
     def _warnings(self, host: str, result: Any, data: dict[str, Any]) -> list[str]:
         """Return the warnings of a result that were not told yet of its host; before ansible-core 2.19 they are only in its data."""
         texts = [sentence(_warning_text(warning)) for warning in data.get("warnings") or getattr(result, "warnings", None) or ()]
-        fresh = [text for text in dict.fromkeys(texts) if (host, text) not in outcome.warned]
-        outcome.warned.update((host, text) for text in fresh)
+        fresh = [text for text in dict.fromkeys(texts) if (host, text) not in run_report.warned]
+        run_report.warned.update((host, text) for text in fresh)
         return fresh
 
     def _details(self, data: dict[str, Any]) -> list[Line]:

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Completion for bash, zsh and fish, from the command's own table of verbs.
+"""Completion for bash, zsh and fish, made from the table of verbs.
 
-The scripts hold no words of their own: at each TAB the shell asks ``repoman completion --complete SHELL -- …`` and this
-module answers, a candidate a line with its explanation, or ``:files`` where a path is wanted.
+The scripts contain no verbs or options. At each TAB the shell runs ``repoman completion --complete SHELL -- …``, which prints one
+candidate a line with its explanation, or ``:files`` if a path is expected.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repoman.errors import Failure
+from repoman.errors import CliError
 
 if TYPE_CHECKING:
-    from repoman.cli import Argument, Verb
+    from repoman.cli.options import Argument
+    from repoman.cli.verbs import Verb
 
 SHELLS = ("bash", "zsh", "fish")
 FILES = ":files"
 KINDS = ("projects", "profiles", "repositories")
 PATHS = ("INVENTORY", "PATH", "FILE", "P")
-"""What the values of options are called that are paths."""
+"""Metavariables of values that are paths."""
 
 SCRIPTS = {
     "bash": """\
@@ -88,9 +89,9 @@ complete -c repoman -f -a '(__repoman_complete)'
 
 @dataclass(frozen=True)
 class Candidate:
-    """A word that may stand there.
+    """A possible completion.
 
-    :param word: all of it, as the program would get it.
+    :param word: the complete word, unquoted.
     :param help: a short explanation; empty for names.
     """
 
@@ -99,33 +100,33 @@ class Candidate:
 
 
 @dataclass
-class Typed:
-    """What the words before the current one mean.
+class ParsedLine:
+    """The words before the current one.
 
     :param verb: the verb, or its first words.
-    :param given: the names that were given.
-    :param options: that were given.
-    :param pending: the option whose value comes next.
-    :param is_command: whether all that follows belongs to another command.
+    :param positional: positional arguments.
+    :param options: options, without their values.
+    :param pending: the option whose value is the current word.
+    :param is_command: true after ``--``: the current word belongs to another command.
     """
 
     verb: str = ""
-    given: list[str] = field(default_factory=list)
+    positional: list[str] = field(default_factory=list)
     options: list[str] = field(default_factory=list)
     pending: Argument | None = None
     is_command: bool = False
 
 
 def script(shell: str) -> str:
-    """Return the script to load into a shell."""
+    """Return the script that a shell loads."""
     return SCRIPTS[shell]
 
 
-def answer(arguments: Sequence[str], verbs: Iterable[Verb], everywhere: Iterable[Argument], groups: Mapping[str, str]) -> str:
-    """Return what a shell is to be told.
+def complete(arguments: Sequence[str], verbs: Iterable[Verb], global_options: Iterable[Argument], groups: Mapping[str, str]) -> str:
+    """Return the output for a shell: one candidate a line.
 
-    :param arguments: the shell, ``--``, and the words after ``repoman`` with the current one last; for bash the
-        characters that end a word, and the line up to the cursor.
+    :param arguments: the shell, ``--``, and the words after ``repoman`` with the current one last; for bash instead of
+        the words its ``COMP_WORDBREAKS`` and the line up to the cursor.
     """
     shell, words = arguments[0], list(arguments[2:])
     quote, start = "", 0
@@ -133,7 +134,7 @@ def answer(arguments: Sequence[str], verbs: Iterable[Verb], everywhere: Iterable
         breaks, line = words
         words, quote, start = split(line, breaks)
         words = words[1:]
-    found = candidates(words or [""], verbs, everywhere, groups)
+    found = candidates(words or [""], verbs, global_options, groups)
     if found is None:
         return f"{FILES}\n"
     if shell != "bash":
@@ -141,67 +142,62 @@ def answer(arguments: Sequence[str], verbs: Iterable[Verb], everywhere: Iterable
         return "".join(
             f"{each.word.removeprefix(cut)}\t{each.help}\n" if each.help else f"{each.word.removeprefix(cut)}\n" for each in found
         )
-    return "".join(f"{escaped(each.word[start:], quote)}\n" for each in found)
+    return "".join(f"{quote_for_bash(each.word[start:], quote)}\n" for each in found)
 
 
 def candidates(
-    words: Sequence[str], verbs: Iterable[Verb], everywhere: Iterable[Argument], groups: Mapping[str, str]
+    words: Sequence[str], verbs: Iterable[Verb], global_options: Iterable[Argument], groups: Mapping[str, str]
 ) -> list[Candidate] | None:
-    """Return what may stand in place of the last word and begins with it; ``None`` where it is a path.
+    """Return the candidates for the last word, or ``None`` if a path is expected.
 
-    :param groups: explanations of the first words of verbs that have two.
+    :param groups: explanations of the first words of verbs with two.
     """
     table, current = {verb.words: verb for verb in verbs}, words[-1]
-    typed = read(words[:-1], table, tuple(everywhere))
-    verb = table.get(typed.verb)
-    arguments = (*(verb.arguments if verb else ()), *everywhere)
-    if typed.is_command:
+    line = parse_words(words[:-1], table, tuple(global_options))
+    verb = table.get(line.verb)
+    arguments = (*(verb.arguments if verb else ()), *global_options)
+    if line.is_command:
         return None
     option, equals, _value = current.partition("=")
-    if typed.pending is None and equals and option.startswith("--"):
-        named = [each for each in arguments if option in each.names and takes_value(each)]
-        values = _values(named[0], typed) if named else []
-        return None if values is None else _beginning(current, (Candidate(f"{option}={each.word}", each.help) for each in values))
-    if typed.pending is not None:
-        values = _values(typed.pending, typed)
-        return None if values is None else _beginning(current, values)
+    if line.pending is None and equals and option.startswith("--"):
+        named = [each for each in arguments if option in each.names and each.takes_value]
+        values = _values(named[0], line) if named else []
+        return None if values is None else _starting_with(current, (Candidate(f"{option}={each.word}", each.help) for each in values))
+    if line.pending is not None:
+        values = _values(line.pending, line)
+        return None if values is None else _starting_with(current, values)
     if current.startswith("-"):
-        return _beginning(current, _options(arguments, typed))
+        return _starting_with(current, _options(arguments, line))
     if verb is None:
-        return _beginning(current, _next_words(typed.verb, table, groups))
+        return _starting_with(current, _next_words(line.verb, table, groups))
     positional = next((each for each in verb.arguments if not each.is_option and each.names != ("command",)), None)
-    if positional is not None and (positional.settings.get("nargs") in ("+", "*") or not typed.given):
-        return _beginning(current, [each for each in _values(positional, typed) or [] if each.word not in typed.given])
-    return _beginning(current, [] if current else _options(arguments, typed))
+    if positional is not None and (positional.settings.get("nargs") in ("+", "*") or not line.positional):
+        return _starting_with(current, [each for each in _values(positional, line) or [] if each.word not in line.positional])
+    return _starting_with(current, [] if current else _options(arguments, line))
 
 
-def read(words: Sequence[str], table: Mapping[str, Verb], everywhere: tuple[Argument, ...]) -> Typed:
-    """Return what the words before the current one mean."""
-    typed = Typed()
+def parse_words(words: Sequence[str], table: Mapping[str, Verb], global_options: tuple[Argument, ...]) -> ParsedLine:
+    """Parse the words before the current one."""
+    line = ParsedLine()
     for word in words:
-        verb = table.get(typed.verb)
-        if typed.pending is not None:
-            typed.pending = None
+        verb = table.get(line.verb)
+        if line.pending is not None:
+            line.pending = None
         elif word == "--":
-            typed.is_command = True
+            line.is_command = True
         elif word.startswith("-"):
-            typed.options.append(word.partition("=")[0])
-            named = [each for each in (*(verb.arguments if verb else ()), *everywhere) if word in each.names and takes_value(each)]
-            typed.pending = named[0] if named else None
+            line.options.append(word.partition("=")[0])
+            named = [each for each in (*(verb.arguments if verb else ()), *global_options) if word in each.names and each.takes_value]
+            line.pending = named[0] if named else None
         elif verb is None:
-            typed.verb = f"{typed.verb} {word}".strip()
+            line.verb = f"{line.verb} {word}".strip()
         else:
-            typed.given.append(word)
-    return typed
-
-
-def takes_value(argument: Argument) -> bool:
-    """Whether an option takes a value."""
-    return argument.is_option and argument.settings.get("action") not in ("store_true", "count")
+            line.positional.append(word)
+    return line
 
 
 def names(kind: str) -> list[str]:
-    """Return names to complete, from the user's files alone; none where these cannot be read.
+    """Return names to complete, read from the user's files; files that cannot be read give none.
 
     :param kind: ``projects``, ``profiles`` or ``repositories``.
     """
@@ -226,9 +222,9 @@ def names(kind: str) -> list[str]:
 def split(line: str, breaks: str) -> tuple[list[str], str, int]:
     """Split a line as bash does.
 
-    :param breaks: the characters at which readline begins a word anew, beside blanks.
-    :returns: the words with the last one perhaps not finished, the quote that is still open, and how much of the last word
-        stands before the part that readline will replace.
+    :param breaks: characters, besides blanks, after which readline starts a new word.
+    :returns: the words, of which the last may be incomplete; the quote that is still open; the offset in the last word at
+        which the part that readline replaces starts.
     """
     words, word, quote, start, begun = [], "", "", 0, False
     at = 0
@@ -259,42 +255,42 @@ def split(line: str, breaks: str) -> tuple[list[str], str, int]:
     return [*words, word], quote, start
 
 
-def escaped(text: str, quote: str = "") -> str:
-    """Return a text as it is typed in bash.
+def quote_for_bash(text: str, quote: str = "") -> str:
+    """Return a text quoted for bash.
 
-    :param quote: the quote that is open.
+    :param quote: the quote that is already open.
     """
     if quote == "'":
         return text.replace("'", "'\\''")
     return re.sub(r'[$`"\\]' if quote else r"[^\w%+=:,./@-]", lambda match: f"\\{match[0]}", text)
 
 
-def refuse(shell: str | None) -> None:
-    """See that it is one of the shells.
+def check_shell(shell: str | None) -> None:
+    """Check that there is a script for a shell.
 
-    :raises Failure: it is not.
+    :raises CliError: there is none.
     """
     if shell not in SHELLS:
-        said = "which shell? bash, zsh or fish." if shell is None else f"there is no completion for {shell!r}, but for bash, zsh and fish."
-        raise Failure(said, "repoman completion --help", exit_code=2)
+        message = "which shell? bash, zsh or fish." if shell is None else f"no completion for {shell!r}; choose bash, zsh or fish."
+        raise CliError(message, "repoman completion --help", exit_code=2)
 
 
-def _beginning(current: str, found: Iterable[Candidate]) -> list[Candidate]:
+def _starting_with(current: str, found: Iterable[Candidate]) -> list[Candidate]:
     return [each for each in found if each.word.startswith(current)]
 
 
-def _options(arguments: Iterable[Argument], typed: Typed) -> list[Candidate]:
-    """Return the options that may still be given; their long forms."""
+def _options(arguments: Iterable[Argument], line: ParsedLine) -> list[Candidate]:
+    """Return the long forms of the options that can still be given."""
     many = ("append", "count")
     return [
         Candidate(each.names[-1], each.help)
         for each in arguments
-        if each.is_option and each.help and (each.settings.get("action") in many or not set(each.names) & set(typed.options))
-    ] + [Candidate("--help", "show the help"), *([] if typed.verb else [Candidate("--version", "show the version")])]
+        if each.is_option and each.help and (each.settings.get("action") in many or not set(each.names) & set(line.options))
+    ] + [Candidate("--help", "show the help"), *([] if line.verb else [Candidate("--version", "show the version")])]
 
 
 def _next_words(words: str, table: Mapping[str, Verb], groups: Mapping[str, str]) -> list[Candidate]:
-    """Return the words of the verbs that begin with ``words``."""
+    """Return the next words of the verbs that start with ``words``."""
     level, found = len(words.split()), dict[str, str]()
     for verb in table.values():
         parts = verb.words.split()
@@ -303,17 +299,17 @@ def _next_words(words: str, table: Mapping[str, Verb], groups: Mapping[str, str]
     return [Candidate(word, summary) for word, summary in found.items()]
 
 
-def _values(argument: Argument, typed: Typed) -> list[Candidate] | None:
-    """Return the values an argument may have; ``None`` where it is a path, none where they are not known."""
+def _values(argument: Argument, line: ParsedLine) -> list[Candidate] | None:
+    """Return the values of an argument, or ``None`` if it is a path; empty if they are unknown."""
     meta = str(argument.settings.get("metavar", "")).rstrip("…")
     if meta in PATHS or argument.names == ("--to",):
         return None
     if argument.names == ("shell",):
         return [Candidate(shell) for shell in SHELLS]
     kind = ""
-    if argument.names == ("--repo",) or (meta == "NAME" and not argument.is_option and typed.verb == "new"):
+    if argument.names == ("--repo",) or (meta == "NAME" and not argument.is_option and line.verb == "new"):
         kind = "repositories"
-    elif argument.names == ("--profile",) or (meta == "NAME" and typed.verb.startswith("profile ")):
+    elif argument.names == ("--profile",) or (meta == "NAME" and line.verb.startswith("profile ")):
         kind = "profiles"
     elif meta == "NAME":
         kind = "projects"
@@ -322,10 +318,10 @@ def _values(argument: Argument, typed: Typed) -> list[Candidate] | None:
 
 def _libraries(home: Path) -> list[Path]:
     """Return the directories of the profile library, the user's first."""
-    from repoman.playbook import PLACE
+    from repoman.playbook import COLLECTION_PATH
 
     vendors = [Path(given) for given in (os.environ.get("REPOMAN_VENDOR_DIR"), "/usr/local/share/repoman/profiles") if given]
-    own = [Path(entry, PLACE, "profiles") for entry in sys.path if entry]
+    own = [Path(entry, COLLECTION_PATH, "profiles") for entry in sys.path if entry]
     return [home / ".config/repoman/profiles.d", *[path for path in (*vendors, *own) if path.is_dir()][:1]]
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible in this process, for one run. Importing this module imports ansible; nothing else of the command does."""
+"""Running ansible in this process. Importing this module imports ansible; no other module of the command does."""
 
 from __future__ import annotations
 
@@ -28,37 +28,37 @@ from ansible.plugins import strategy
 from ansible.plugins.loader import init_plugin_loader
 from ansible.utils.path import cleanup_tmp_file
 
-from repoman.errors import OPEN_SHARED_MEMORY, SHARED_MEMORY, Failure
+from repoman.errors import OPEN_SHARED_MEMORY, SHARED_MEMORY, CliError
 
-UNDO_SECONDS = 60.0
-PATIENCE_SECONDS = 2.0
-ECHO_SECONDS = 0.5
-"""Signals that follow each other faster are one: a process group and its leader may both be told."""
+ROLLBACK_TIMEOUT = 60.0
+WAIT_INTERVAL = 2.0
+SIGNAL_DEBOUNCE_SECONDS = 0.5
+"""Signals in quicker succession count as one: a terminal's Ctrl-C and a parent that forwards it may both reach this process."""
 TRACEBACK_VERBOSITY = 3
 
 
 class Engine(PlaybookCLI):  # type: ignore[misc]
-    """``ansible-playbook`` that sees this copy of the collection first, and waits for an interrupted step to be undone.
+    """``ansible-playbook`` with this copy of the collection first, which waits for rollback when it is interrupted.
 
-    :param arguments: as for ``ansible-playbook``.
-    :param collections: directory whose collections come before all others.
-    :param here: this host only; no inventory is read.
+    :param arguments: command line of ``ansible-playbook``.
+    :param collections: directory whose collections have precedence.
+    :param local_only: run on this host only, without reading an inventory.
     """
 
-    def __init__(self, arguments: list[str], collections: str, here: bool) -> None:
+    def __init__(self, arguments: list[str], collections: str, local_only: bool) -> None:
         super().__init__(arguments)
         self.collections = collections
-        self.here = here
+        self.local_only = local_only
 
     def post_process_args(self, options: Any) -> Any:
-        """Return the parsed options as ansible wants them."""
+        """Return the parsed options."""
         options = super().post_process_args(options)
-        if self.here:
+        if self.local_only:
             options.inventory = []
         return options
 
     def run(self) -> int:
-        """Run the playbook; return ansible's own exit code."""
+        """Run the playbook; return ansible's exit code."""
         self.parse()
         init_plugin_loader([self.collections])
         loader, inventory, variable_manager = self._play_prereqs()
@@ -72,96 +72,97 @@ class Engine(PlaybookCLI):  # type: ignore[misc]
             passwords={"conn_pass": connection_password, "become_pass": become_password},
         )
         strategy.WorkerProcess = Worker
-        with Interrupts(self.here):
+        with InterruptHandler(self.local_only):
             return int(executor.run())
 
 
 class Worker(WorkerProcess):  # type: ignore[misc]
-    """Ansible's worker, which says why it could not be started: ansible takes an ``OSError`` for an abort, and leaves the task out.
+    """A worker that reports why it could not be started; ansible silently skips the task after an ``OSError``.
 
-    :raises Failure: the system gave no process, descriptor or memory.
+    :raises CliError: no process, file descriptor or memory was available.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        with _needing_a_process():
+        with _os_errors_as_cli_errors():
             super().__init__(*args, **kwargs)
 
     def start(self) -> None:
-        """Start it."""
-        with _needing_a_process():
+        """Start the process."""
+        with _os_errors_as_cli_errors():
             super().start()
 
 
 @contextmanager
-def _needing_a_process() -> Iterator[None]:
+def _os_errors_as_cli_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        sentence = f"ansible could not start a process for its next task: {error.strerror or error}."
-        raise Failure(sentence, "ulimit -a   shows the limits of this session; try again when the machine does less") from error
+        message = f"ansible could not start a process for its next task: {error.strerror or error}."
+        raise CliError(message, "ulimit -a   shows the limits of this session; try again when the machine is less busy") from error
 
 
-class Interrupts:
-    """Makes SIGINT and SIGTERM a ``KeyboardInterrupt`` that comes only once the workers have ended.
+class InterruptHandler:
+    """Turns SIGINT and SIGTERM into a ``KeyboardInterrupt`` that is raised only after all workers have ended.
 
-    Ansible's workers are forked and inherit the writing end of a pipe: its end of file says that the last of them,
-    which may be undoing what it had begun, is gone. A second signal ends the waiting. To be entered after ansible
-    has set its own handlers, which are called first.
+    A worker may be rolling back. Workers are forked and inherit the write end of a pipe, so end of file on the read end means that
+    the last one has ended. A second signal stops the wait. Enter this context after ansible has set its signal handlers, because
+    they are called first.
 
-    :param here: this host only; otherwise what the workers run, such as ssh, is ended, or other hosts would never hear of it.
+    :param local_only: the run is on this host only. Otherwise the programs that workers run, such as ssh, are terminated, which is
+        how other hosts learn of the interrupt.
     """
 
-    def __init__(self, here: bool) -> None:
-        self.here = here
+    def __init__(self, local_only: bool) -> None:
+        self.local_only = local_only
         self.count = 0
         self.last = 0.0
-        self.ended, self.alive = os.pipe()
-        self.ansibles: Any = None
+        self.all_ended_fd, self.alive_fd = os.pipe()
+        self.previous_handler: Any = None
 
     def __enter__(self) -> None:
-        self.ansibles = signal.getsignal(signal.SIGINT)
+        self.previous_handler = signal.getsignal(signal.SIGINT)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._interrupt)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        os.close(self.alive)
+        os.close(self.alive_fd)
         try:
             if self.count:
                 self._wait()
                 raise KeyboardInterrupt from error
         finally:
-            os.close(self.ended)
+            os.close(self.all_ended_fd)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         now, last = time.monotonic(), self.last
         self.last = now
-        if now - last < ECHO_SECONDS:
+        if now - last < SIGNAL_DEBOUNCE_SECONDS:
             return
         self.count += 1
-        if self.count == 1 and not self.here:
-            _hang_up()
+        if self.count == 1 and not self.local_only:
+            _terminate_children()
         try:
-            if self.count == 1 and callable(self.ansibles):
-                self.ansibles(signal.SIGINT, frame)
+            if self.count == 1 and callable(self.previous_handler):
+                self.previous_handler(signal.SIGINT, frame)
         finally:
             signal.signal(signal.SIGINT, self._interrupt)
         raise KeyboardInterrupt
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + UNDO_SECONDS
-        told = False
+        deadline = time.monotonic() + ROLLBACK_TIMEOUT
+        announced = False
         while self.count == 1 and time.monotonic() < deadline:
-            if select.select([self.ended], [], [], PATIENCE_SECONDS)[0]:
+            if select.select([self.all_ended_fd], [], [], WAIT_INTERVAL)[0]:
                 return
-            if not told:
-                print("waiting for the step that was begun to be undone; interrupt again to stop waiting", file=sys.stderr)  # noqa: T201
-                told = True
+            if not announced:
+                print("waiting for the rollback of the current step; interrupt again to stop waiting", file=sys.stderr)  # noqa: T201
+                announced = True
             for worker in multiprocessing.active_children():
                 worker.terminate()
 
 
-def _hang_up() -> None:
-    """End the programs that the workers run."""
+def _terminate_children() -> None:
+    """Terminate the programs that workers run."""
     for worker in multiprocessing.active_children():
         for children in Path(f"/proc/{worker.pid}/task").glob("*/children"):
             with suppress(OSError):
@@ -169,48 +170,48 @@ def _hang_up() -> None:
                     os.kill(int(child), signal.SIGTERM)
 
 
-def run(arguments: list[str], collections: str, here: bool) -> int:
-    """Run ``ansible-playbook`` with these arguments; return its own exit code.
+def run(arguments: list[str], collections: str, local_only: bool) -> int:
+    """Run ``ansible-playbook`` with these arguments; return its exit code.
 
-    :param collections: directory whose collections come before all others.
-    :param here: this host only; no inventory is read.
-    :raises Failure: ansible gave up, with its sentence.
+    :param collections: directory whose collections have precedence.
+    :param local_only: run on this host only, without reading an inventory.
+    :raises CliError: ansible failed before it ran a task; the message is ansible's.
     :raises KeyboardInterrupt: the run was interrupted.
     """
-    engine = Engine(arguments, collections, here)
-    with _own_signals():
+    engine = Engine(arguments, collections, local_only)
+    with _restored_signal_handlers():
         try:
             return engine.run()
-        except Failure:
+        except CliError:
             raise
         except AnsibleError as error:
             raise _failure(str(error), error) from error
         except SystemExit as error:
-            raise Failure(f"ansible refused to start: {error.code}.") from error
+            raise CliError(f"ansible refused to start: {error.code}.") from error
         except Exception as error:
             raise _failure(f"{type(error).__name__}: {error}", error) from error
 
 
-def forget() -> None:
-    """Remove ansible's temporary directory now: for a process that is about to become another program."""
+def cleanup() -> None:
+    """Remove ansible's temporary directory now, for a process that is about to exec another program."""
     cleanup_tmp_file(constants.DEFAULT_LOCAL_TMP)
 
 
-def _failure(text: str, error: Exception) -> Failure:
+def _failure(text: str, error: Exception) -> CliError:
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
     verbosity = context.CLIARGS.get("verbosity") or 0
     if verbosity >= TRACEBACK_VERBOSITY:
         traceback.print_exception(error)
     if SHARED_MEMORY in text:
-        return Failure(lines[0], OPEN_SHARED_MEMORY)
+        return CliError(lines[0], OPEN_SHARED_MEMORY)
     if verbosity:
-        return Failure(" ".join(lines))
-    return Failure(lines[0], "run it again with -v to see more")
+        return CliError(" ".join(lines))
+    return CliError(lines[0], "run it again with -v to see more")
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
-    """Give back the handlers that ansible replaces."""
+def _restored_signal_handlers() -> Iterator[None]:
+    """Restore the signal handlers that ansible replaces."""
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

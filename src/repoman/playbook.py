@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One run of one playbook of the collection, in this process."""
+"""Running a playbook of the collection in this process."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from repoman.errors import INTERRUPTED, OPEN_SHARED_MEMORY, Failure, tell
+from repoman.errors import INTERRUPTED, OPEN_SHARED_MEMORY, CliError, print_error
 
 COLLECTION = "homelab.repoman"
-PLACE = Path("ansible_collections", "homelab", "repoman")
-OWN_SETTINGS = Path(__file__).with_name("ansible.cfg")
-QUIET = {
+COLLECTION_PATH = Path("ansible_collections", "homelab", "repoman")
+OWN_CONFIG = Path(__file__).with_name("ansible.cfg")
+QUIET_ENV = {
     "ANSIBLE_DEPRECATION_WARNINGS": "0",
     "ANSIBLE_DEVEL_WARNING": "0",
     "ANSIBLE_INVENTORY_UNPARSED_WARNING": "0",
@@ -34,17 +34,17 @@ QUIET = {
     "ANSIBLE_STDOUT_CALLBACK": f"{COLLECTION}.report",
     "ANSIBLE_VERBOSE_TO_STDERR": "1",
 }
-HERE = {"ANSIBLE_BECOME": "0", "ANSIBLE_BECOME_ASK_PASS": "0", "ANSIBLE_ASK_PASS": "0"}
-"""On this host the command serves the user who runs it, whatever their settings for other hosts say."""
+LOCAL_ENV = {"ANSIBLE_BECOME": "0", "ANSIBLE_BECOME_ASK_PASS": "0", "ANSIBLE_ASK_PASS": "0"}
+"""Settings for runs on this host: no privilege escalation and no password prompts, even if the user configured them for other hosts."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a run.
+class PlaybookResult:
+    """Result of a run.
 
-    :param exit_code: of the command.
-    :param changed: whether anything was changed, or would be in check mode.
-    :param results: what the modules answered, in order.
+    :param exit_code: exit code of the command.
+    :param changed: true if anything was changed, or in check mode would be.
+    :param results: results of the modules, in order.
     """
 
     exit_code: int
@@ -54,17 +54,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Playbook:
-    """A playbook of the collection and how it is to be run.
+    """A playbook of the collection, and the options to run it with.
 
-    :param name: of its file, without the suffix.
-    :param variables: extra variables of the run.
-    :param check: only tell what would be done.
-    :param diff: show what changes as unified diffs.
+    :param name: file name without the suffix.
+    :param variables: extra variables.
+    :param check: check mode: predict, and change nothing.
+    :param diff: show changes as unified diffs.
     :param json: print one JSON document.
-    :param verbosity: how often ``-v`` was given.
-    :param inventory: where the hosts are; where there are none and no limit, this host.
-    :param limit: pattern of the hosts to work on.
-    :param forks: how many hosts to work on at a time; 0 leaves it to ansible's settings.
+    :param verbosity: number of ``-v``.
+    :param inventory: inventory sources; without any, and without a limit, the playbook runs on this host.
+    :param limit: pattern of hosts to work on.
+    :param forks: number of hosts to work on at once; 0 for ansible's default.
     """
 
     name: str
@@ -79,17 +79,17 @@ class Playbook:
 
     @property
     def verb(self) -> str:
-        """The verb as the user types it."""
+        """The verb, as typed."""
         return self.name.replace("_", " ")
 
     @property
-    def is_here(self) -> bool:
-        """Whether it runs on this host only."""
+    def is_local(self) -> bool:
+        """True if it runs on this host only."""
         return not self.inventory and not self.limit
 
     def arguments(self) -> list[str]:
-        """Return the command line of ``ansible-playbook`` that says the same; the variables are one JSON object."""
-        variables = literal(self.variables if self.is_here else {"repoman_hosts": "all"} | dict(self.variables))
+        """Return the equivalent command line of ``ansible-playbook``."""
+        variables = mark_unsafe(self.variables if self.is_local else {"repoman_hosts": "all"} | dict(self.variables))
         return [
             "ansible-playbook",
             f"{COLLECTION}.{self.name}",
@@ -102,141 +102,143 @@ class Playbook:
             *([f"--forks={self.forks}"] if self.forks else []),
         ]
 
-    def settings(self, environment: Mapping[str, str], brief: bool = False) -> dict[str, str]:
+    def environment(self, current: Mapping[str, str], brief: bool = False) -> dict[str, str]:
         """Return the environment variables to set for the run.
 
-        :param environment: the environment as it is.
-        :param brief: leave out what a preview has told.
+        :param current: the current environment; settings in it have precedence.
+        :param brief: leave out of the report what a preview has shown.
         """
-        settings = QUIET | {"REPOMAN_FORMAT": "json" if self.json else "text", "REPOMAN_BRIEF": str(int(brief))}
-        if self.is_here:
-            settings |= HERE
-        if not environment.keys() & {"ANSIBLE_HOME", "ANSIBLE_LOCAL_TEMP"}:
+        variables = QUIET_ENV | {"REPOMAN_FORMAT": "json" if self.json else "text", "REPOMAN_BRIEF": str(int(brief))}
+        if self.is_local:
+            variables |= LOCAL_ENV
+        if not current.keys() & {"ANSIBLE_HOME", "ANSIBLE_LOCAL_TEMP"}:
             try:
                 Path("~/.ansible/tmp").expanduser().mkdir(0o700, parents=True, exist_ok=True)
-            except OSError:  # ansible would end with a traceback
+            except OSError:  # otherwise ansible ends with a traceback
                 import tempfile
 
-                settings["ANSIBLE_LOCAL_TEMP"] = tempfile.gettempdir()
-        if "ANSIBLE_CONFIG" not in environment:
-            files = (Path("~/.ansible.cfg").expanduser(), Path("/etc/ansible/ansible.cfg"), OWN_SETTINGS)
-            settings["ANSIBLE_CONFIG"] = str(next(file for file in files if os.access(file, os.R_OK)))
-        return settings
+                variables["ANSIBLE_LOCAL_TEMP"] = tempfile.gettempdir()
+        if "ANSIBLE_CONFIG" not in current:
+            files = (Path("~/.ansible.cfg").expanduser(), Path("/etc/ansible/ansible.cfg"), OWN_CONFIG)
+            variables["ANSIBLE_CONFIG"] = str(next(file for file in files if os.access(file, os.R_OK)))
+        return variables
 
-    def run(self, brief: bool = False) -> Outcome:
-        """Run it; the report goes to standard output and standard error.
+    def run(self, brief: bool = False) -> PlaybookResult:
+        """Run it; the callback plugin prints the report.
 
-        :param brief: leave out what a preview has told.
-        :raises Failure: it ended before there was anything to report.
-        :raises KeyboardInterrupt: it was interrupted, and what was being done has been undone.
+        :param brief: leave out of the report what a preview has shown.
+        :raises CliError: the run ended without a report.
+        :raises KeyboardInterrupt: the run was interrupted and rolled back.
         """
         root = collection_root()
-        os.environ.update(self.settings(os.environ, brief))
-        code = _engine().run(self.arguments(), str(root), self.is_here)
+        os.environ.update(self.environment(os.environ, brief))
+        code = _import_engine().run(self.arguments(), str(root), self.is_local)
         report = sys.modules.get(f"ansible_collections.{COLLECTION}.plugins.callback.report")
         if report is None:
-            raise Failure("ansible did not load the report of repoman, so nothing is known of the run.", f"repoman -vvv {self.verb}")
-        told = report.outcome
-        if not told.hosts or (code and not told.exit_code):
-            raise Failure(f"ansible ended with exit code {code} and no result.", f"repoman -vvv {self.verb}")
-        return Outcome(told.exit_code, told.changed, told.results)
+            raise CliError("ansible did not load repoman's callback plugin, so the run has no report.", f"repoman -vvv {self.verb}")
+        summary = report.run_report
+        if not summary.hosts or (code and not summary.exit_code):
+            raise CliError(f"ansible ended with exit code {code} and no result.", f"repoman -vvv {self.verb}")
+        return PlaybookResult(summary.exit_code, summary.changed, summary.results)
 
-    def preview(self) -> Outcome:
-        """Run it in check mode, in a fork of this process: ansible keeps the options and variables of a process's first run.
+    def preview(self) -> PlaybookResult:
+        """Run it in check mode, in a fork of this process, because ansible runs only one playbook per process correctly.
 
-        :returns: its exit code, and whether it would change anything.
-        :raises Failure: the fork died.
-        :raises KeyboardInterrupt: it was interrupted.
+        (It keeps the options and variables of the first run in global state.)
+
+        :returns: the exit code, and whether anything would change.
+        :raises CliError: the fork died.
+        :raises KeyboardInterrupt: the run was interrupted.
         """
-        os.environ.update(self.settings(os.environ))
-        _engine()
+        os.environ.update(self.environment(os.environ))
+        _import_engine()
         sys.stdout.flush()
         reading, writing = os.pipe()
         child = os.fork()
         if not child:
-            _answer(replace(self, check=True), writing)
+            _run_in_fork(replace(self, check=True), writing)
         os.close(writing)
         try:
-            with open(reading, "rb") as answer:
-                said = answer.read()
+            with open(reading, "rb") as pipe:
+                answer = pipe.read()
         except KeyboardInterrupt:
             os.kill(child, signal.SIGINT)
             raise
         finally:
             os.waitpid(child, 0)
-        if not said:
-            raise Failure("the preview ended without an answer.", f"repoman --check -vvv {self.verb}")
-        return Outcome(**json.loads(said))
+        if not answer:
+            raise CliError("the preview died.", f"repoman --check -vvv {self.verb}")
+        return PlaybookResult(**json.loads(answer))
 
 
-def _answer(playbook: Playbook, writing: int) -> NoReturn:
-    """Run a playbook in a fork, write its outcome as JSON, and end the process."""
-    outcome = Outcome(INTERRUPTED)
+def _run_in_fork(playbook: Playbook, writing: int) -> NoReturn:
+    """Run a playbook, write its result to a pipe as JSON, and end this process, which is a fork."""
+    result = PlaybookResult(INTERRUPTED)
     with suppress(KeyboardInterrupt, BrokenPipeError):
         try:
-            outcome = playbook.run()
-        except Failure as failure:
-            tell(failure)
-            outcome = Outcome(failure.exit_code)
+            result = playbook.run()
+        except CliError as failure:
+            print_error(failure)
+            result = PlaybookResult(failure.exit_code)
         sys.stdout.flush()
-        os.write(writing, json.dumps({"exit_code": outcome.exit_code, "changed": outcome.changed}).encode())
+        os.write(writing, json.dumps({"exit_code": result.exit_code, "changed": result.changed}).encode())
     from multiprocessing import util
 
-    util._exit_function()  # type: ignore[attr-defined]  # it removes what ansible has in the temporary directory
+    util._exit_function()  # type: ignore[attr-defined]  # removes ansible's temporary files
     os._exit(0)
 
 
-def _engine() -> ModuleType:
-    """Import ansible.
+def _import_engine() -> ModuleType:
+    """Import ansible, which takes most of a second.
 
-    :raises Failure: it cannot be.
+    :raises CliError: the import failed.
     """
-    _settle_locale()
+    _ensure_utf8_locale()
     try:
         from repoman import engine
     except SystemExit as error:
-        raise Failure(f"ansible cannot start: {error.code}", "ansible --version   shows whether it runs at all") from error
+        raise CliError(f"ansible cannot start: {error.code}", "ansible --version   shows whether it runs at all") from error
     except ImportError as error:
-        raise Failure(f"ansible cannot be loaded: {error}.", "pip install ansible-core") from error
-    except OSError as error:  # before ansible-core 2.19 a lock is made as it is loaded
-        raise Failure(f"ansible cannot be loaded: {error.strerror or error}.", OPEN_SHARED_MEMORY) from error
+        raise CliError(f"ansible cannot be loaded: {error}.", "pip install ansible-core") from error
+    except OSError as error:  # before ansible-core 2.19, importing it creates a lock
+        raise CliError(f"ansible cannot be loaded: {error.strerror or error}.", OPEN_SHARED_MEMORY) from error
     return engine
 
 
-def literal(value: Any) -> Any:
-    """Return ``value`` as extra variables take it, with every text that Ansible would read as a template marked as one that is none."""
+def mark_unsafe(value: Any) -> Any:
+    """Return a value for extra variables, in which text is marked so that Ansible never evaluates it as a template."""
     if isinstance(value, str):
         return {"__ansible_unsafe": value} if "{" in value else value
     if isinstance(value, Mapping):
-        return {key: literal(each) for key, each in value.items()}
+        return {key: mark_unsafe(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [literal(each) for each in value]
+        return [mark_unsafe(each) for each in value]
     return value
 
 
 def collection_root() -> Path:
-    """Return the directory that holds this command's own copy of the collection, as ``ansible_collections/…``.
+    """Return the directory in which ``ansible_collections`` holds the collection installed with this command.
 
-    :raises Failure: there is none beside the command.
+    :raises CliError: the collection is not installed with it.
     """
     for entry in sys.path:
-        if entry and (Path(entry) / PLACE / "galaxy.yml").is_file():
+        if entry and (Path(entry) / COLLECTION_PATH / "galaxy.yml").is_file():
             return Path(entry).absolute()
-    raise Failure(f"the collection {COLLECTION} is not installed beside this command.", "pip install homelab-repoman")
+    raise CliError(f"the collection {COLLECTION} is not installed next to this command.", "pip install homelab-repoman")
 
 
 def version() -> str:
-    """Return the collection's version, which is the command's.
+    """Return the version of the collection, which is that of the command.
 
-    :raises Failure: there is no collection beside the command.
+    :raises CliError: the collection is not installed with the command.
     """
-    text = (collection_root() / PLACE / "galaxy.yml").read_text(encoding="utf-8")
+    text = (collection_root() / COLLECTION_PATH / "galaxy.yml").read_text(encoding="utf-8")
     found = re.search(r"^version:\s*(\S+)", text, re.MULTILINE)
     return found[1] if found else "unknown"
 
 
-def _settle_locale() -> None:
-    """Take a UTF-8 locale where the user's is none, or not installed: ansible does not start without."""
+def _ensure_utf8_locale() -> None:
+    """Switch to C.UTF-8 if the user's locale is not UTF-8 or not installed, because ansible would refuse to start."""
     try:
         locale.setlocale(locale.LC_ALL, "")
         encoding = locale.getlocale()[1] or ""

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of ``repoman shell``: this process becomes ``incus exec``."""
+"""The last step of ``repoman shell``: replace this process with ``incus exec``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from repoman.errors import Failure
+from repoman.errors import CliError
 
 OWN_VARIABLES = frozenset(
     (
@@ -20,8 +20,8 @@ OWN_VARIABLES = frozenset(
         "PPID", "UID", "EUID", "BASHOPTS", "SHELLOPTS", "BASH_VERSINFO", "BASH_ENV", "ENV",
     )
 )  # fmt: skip
-"""What the account or the shell says, whatever the container's configuration does."""
-ENTER = r"""
+"""Variables set by the account or the shell, not by the configuration of the container."""
+ENTER_SCRIPT = r"""
 repoman_names=$1 repoman_account=$2
 shift 2
 repoman_quoted() {
@@ -48,9 +48,10 @@ exec su -l -s /bin/sh -- "$repoman_account" -c "$@" 9<<END
 $repoman_variables
 END
 """
-"""Run inside as root, where Incus has set the variables of the container's configuration; ``su -l`` takes them all away, so they are
-handed on as text in file descriptor 9, where nobody else can read them. Takes their names, the account, and :data:`SCRIPT` with its own."""
-SCRIPT = """\
+"""Runs in the container as root, with the environment variables of the container's configuration. ``su -l`` clears the environment, so
+they are passed as text on file descriptor 9, which no other process can read. Arguments: the names of the variables, the account,
+:data:`LOGIN_SCRIPT`, and the arguments of that script."""
+LOGIN_SCRIPT = """\
 eval "$(cat <&9)"
 exec 9<&-
 repo=$1 SHELL=$2
@@ -61,8 +62,8 @@ cd -- "$repo" || exit 1
 [ $# -gt 0 ] || set -- "$SHELL" -l
 exec "$@"
 """
-"""Run inside, by a login shell of the account; takes the repository, the account's shell and the command."""
-DECODER = """\
+"""Runs in the container as the account, in a login shell. Arguments: the repository, the account's shell, and the command."""
+DECODE_SCRIPT = """\
 left=$#
 while [ "$left" -gt 0 ]; do
     part=$(printf '%b.' "$1")
@@ -72,34 +73,35 @@ while [ "$left" -gt 0 ]; do
 done
 exec "$@"
 """
-"""Run inside, in front of a command that is not UTF-8; takes its parts as :func:`escaped` gives them."""
+"""Runs a command that is not UTF-8. Arguments: those of the command, encoded by :func:`escape_argument`."""
 
 
-def escaped(part: str) -> str:
-    """Return an argument in letters, digits and the octal escapes of ``printf %b``."""
+def escape_argument(part: str) -> str:
+    """Return an argument as letters, digits and octal escapes for ``printf %b``."""
     return "".join(chr(byte) if chr(byte).isascii() and chr(byte).isalnum() else f"\\0{byte:03o}" for byte in os.fsencode(part))
 
 
-def portable(command: Sequence[str]) -> list[str]:
-    """Return a command that does the same and is UTF-8: Incus carries it as JSON, which would replace all other bytes."""
+def encode_arguments(command: Sequence[str]) -> list[str]:
+    """Return an equivalent command in UTF-8, because Incus sends commands as JSON, which replaces other bytes."""
     try:
         "".join(command).encode()
     except UnicodeEncodeError:
-        return ["/bin/sh", "-c", DECODER, "repoman-shell", *(escaped(part) for part in command)]
+        return ["/bin/sh", "-c", DECODE_SCRIPT, "repoman-shell", *(escape_argument(part) for part in command)]
     return list(command)
 
 
 def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bool, term: str) -> list[str]:
-    """Return the ``incus exec`` that opens a shell in a project.
+    """Return the ``incus exec`` command that opens a shell in a project.
 
-    ``-c`` stands after the user's name: so it is the shell's, su makes no session of its own for it, and Ctrl-C and job control work.
+    In :data:`ENTER_SCRIPT`, ``-c`` comes after the user's name, so that it is an option of the shell. As an option of su it would
+    start a new session, in which Ctrl-C and job control do not work.
 
-    The local socket is used, whatever remote is the default of the user's client.
+    ``--force-local`` uses the local socket, even if the default remote of the user's client is another.
 
-    :param result: what the module ``repoman_project`` or ``repoman_project_info`` answered.
-    :param command: what to run; the account's login shell where empty.
-    :param terminal: whether there is a terminal to give to it.
-    :param term: the terminal's type; empty if not known.
+    :param result: a result of the module ``repoman_project`` or ``repoman_project_info``.
+    :param command: command to run; empty for the account's login shell.
+    :param terminal: allocate a terminal.
+    :param term: type of the terminal, or empty.
     """
     project, account = result["projects"][0], result["account"]
     names = [name for name in project["environment"] if name not in OWN_VARIABLES]
@@ -113,24 +115,24 @@ def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bo
         "-t" if terminal else "-T",
         *(["--env", f"TERM={term}"] if term else []),
         "--",
-        *("/bin/sh", "-c", ENTER, "repoman-shell", " ".join(names), account["name"]),
-        *(SCRIPT, "repoman-shell", project["repo"], account["shell"]),
-        *portable(command),
+        *("/bin/sh", "-c", ENTER_SCRIPT, "repoman-shell", " ".join(names), account["name"]),
+        *(LOGIN_SCRIPT, "repoman-shell", project["repo"], account["shell"]),
+        *encode_arguments(command),
     ]
 
 
-def become(result: Mapping[str, Any], command: Sequence[str]) -> NoReturn:
-    """Replace this process by the shell in the project, or by the command there.
+def exec_shell(result: Mapping[str, Any], command: Sequence[str]) -> NoReturn:
+    """Replace this process with a shell, or a command, in the project's container.
 
-    :raises Failure: there is no ``incus`` client.
+    :raises CliError: the ``incus`` client is not installed.
     """
     program = shutil.which("incus")
     if program is None:
-        raise Failure("the command 'incus' is not installed: it is the way into a container.", "sudo apt install incus-client")
+        raise CliError("the incus client is not installed.", "sudo apt install incus-client")
     terminal = os.isatty(sys.stdin.fileno()) and os.isatty(sys.stdout.fileno())
     line = command_line(result, command, terminal, os.environ.get("TERM", ""))
     for stream in (0, 1, 2):
-        os.set_inheritable(stream, True)  # ansible takes that away
+        os.set_inheritable(stream, True)  # ansible clears it
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.stdout.flush()
     sys.stderr.flush()

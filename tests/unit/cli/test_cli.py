@@ -22,9 +22,13 @@ from typing import Any
 import pytest
 
 from repoman import cli, playbook, shell
-from repoman.errors import Failure, printable
-from repoman.playbook import Outcome, Playbook
+from repoman.cli.command import make_playbook
+from repoman.cli.parser import parse
+from repoman.cli.verbs import VERBS
+from repoman.errors import CliError, escape_control_characters
+from repoman.playbook import Playbook, PlaybookResult
 
+SOURCES = Path(cli.__file__).parents[2]
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 PLAYBOOKS = [
@@ -70,18 +74,18 @@ ERRORS = [
     ("", "no verb was given.", ["repoman --help"]),
     ("-v", "no verb was given.", ["repoman --help"]),
     ("lst", "there is no verb 'lst'.", ["did you mean 'list'?", "repoman --help"]),
-    ("list --forks 0", "argument --forks: '0' is not a number from 1 on.", ["repoman list --help"]),
-    ("sync --jobs 0", "argument --jobs: '0' is not a number from 1 on.", ["repoman sync --help"]),
-    ("restore a --overwrite --to=", "argument --to: its value is empty.", ["repoman restore --help"]),
+    ("list --forks 0", "--forks must be 1 or more.", ["repoman list --help"]),
+    ("sync --jobs 0", "--jobs must be 1 or more.", ["repoman sync --help"]),
+    ("restore a --overwrite --to=", "--to must not be empty.", ["repoman restore --help"]),
     (
         "-i hosts restore a --to sub/x",
-        "--to sub/x is relative, and on another host there is nothing that it is relative to.",
-        ["give an absolute directory, or one from the home there: --to ~/sub/x"],
+        "--to sub/x is a relative path, but -i and -l need an absolute one.",
+        ["--to ~/sub/x   is below the home directory on that host"],
     ),
-    ("list -i=", "argument -i/--inventory: its value is empty.", ["repoman list --help"]),
-    ("new a --image=", "argument --image: its value is empty.", ["repoman new --help"]),
+    ("list -i=", "--inventory must not be empty.", ["repoman list --help"]),
+    ("new a --image=", "--image must not be empty.", ["repoman new --help"]),
     ("zzz", "there is no verb 'zzz'.", ["repoman --help"]),
-    ("profile", "profile: what about it?", ["repoman profile --help"]),
+    ("profile", "profile needs a verb: list, install, diff, remove or show.", ["repoman profile --help"]),
     ("profile instal a", "there is no verb 'profile instal'.", ["did you mean 'profile install'?", "repoman profile --help"]),
     ("list --jsn", "repoman list has no option --jsn.", ["did you mean '--json'?", "repoman list --help"]),
     ("--jsn list", "repoman has no option --jsn.", ["did you mean '--json'?", "repoman --help"]),
@@ -94,14 +98,14 @@ ERRORS = [
     ),
     ("profile show a b", "repoman profile show: 'b' is one argument too many.", ["repoman profile show --help"]),
     ("shell x ls", "a command goes after '--': 'ls' is one argument too many.", ["repoman shell NAME -- ls"]),
-    ("setup --with-llm", "setup has no --with-llm any more: profiles are installed on their own.", ["repoman profile install llm-share"]),
+    ("setup --with-llm", "setup no longer has --with-llm: profiles are installed separately.", ["repoman profile install llm-share"]),
     (
         "setup --without-llm",
-        "setup has no --without-llm any more: profiles are installed on their own.",
+        "setup no longer has --without-llm: profiles are installed separately.",
         ["repoman profile install llm-share"],
     ),
     ("--json zzz", "there is no verb 'zzz'.", ["repoman --help"]),
-    ("shell x --json", "shell has no --json: what it prints is the command's.", ["repoman list --json"]),
+    ("shell x --json", "shell has no --json: its output is that of the command.", ["repoman list --json"]),
     ("shell -i inventory x", "shell works on this host only.", ["ssh to that host, then: repoman shell x"]),
     ("-l web shell x", "shell works on this host only.", ["ssh to that host, then: repoman shell x"]),
 ]
@@ -116,14 +120,14 @@ def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 class Runs:
     """Stands in for ansible: keeps the playbooks that were run, and how."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, outcome: Outcome) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, outcome: PlaybookResult) -> None:
         self.seen: list[tuple[str, Playbook]] = []
 
-        def run(book: Playbook, brief: bool = False) -> Outcome:
+        def run(book: Playbook, brief: bool = False) -> PlaybookResult:
             self.seen.append(("brief" if brief else "run", book))
             return outcome
 
-        def preview(book: Playbook) -> Outcome:
+        def preview(book: Playbook) -> PlaybookResult:
             self.seen.append(("preview", book))
             return outcome
 
@@ -141,7 +145,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 @pytest.mark.parametrize(("line", "wanted"), PLAYBOOKS, ids=[line for line, _wanted in PLAYBOOKS])
 def test_line_becomes_playbook(line: str, wanted: Playbook) -> None:
     """Every line makes the playbook of the table."""
-    assert cli.playbook_of(*cli.parse(line.split())) == wanted
+    assert make_playbook(*parse(line.split())) == wanted
 
 
 @pytest.mark.parametrize(("line", "message", "hints"), ERRORS, ids=[line for line, _message, _hints in ERRORS])
@@ -153,30 +157,40 @@ def test_wrong_usage(line: str, message: str, hints: list[str], capsys: pytest.C
     assert [json.loads(said.out)[key] for key in ("msg", "exit_code")] == [message, 2] if "--json" in line else not said.out
 
 
-@pytest.mark.parametrize("line", ["new", "profile show", "remove", "shell", "list -i", "new a --repo"])
-def test_wrong_usage_in_the_parsers_words(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the parser finds missing is told in the same form."""
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("new", "which project? repoman new NAME"),
+        ("profile show", "which profile? repoman profile show NAME"),
+        ("remove", "which project? repoman remove NAME…"),
+        ("shell", "which project? repoman shell NAME"),
+        ("list -i", "--inventory needs a value."),
+        ("new a --repo", "--repo needs a value."),
+    ],
+)
+def test_missing_arguments(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing argument or value is named, with the help of the verb as the hint."""
     assert cli.main(line.split()) == 2
     first, *hints = capsys.readouterr().err.splitlines()
-    assert first.startswith("repoman: error: ")
+    assert first == f"repoman: error: {message}"
     assert hints == [f"hint: repoman {' '.join(word for word in line.split()[:2] if word.isalpha() and word != 'a')} --help"]
 
 
 def test_command_is_taken_byte_for_byte() -> None:
     """What stands after ``--`` is not parsed, split or decoded."""
     command = ["sh", "-c", 'echo "$1"', "--json", "--", "", "caf\udce9", "-v"]
-    _verb, options = cli.parse(["shell", "-v", "x", "--", *command])
+    _verb, options = parse(["shell", "-v", "x", "--", *command])
     assert options.command == command
     assert options.verbose == 1
 
 
 def test_name_that_is_not_text_is_refused() -> None:
     """Bytes that are not UTF-8 are shown escaped, not passed on."""
-    with pytest.raises(Failure, match=r"'caf\\udce9' is not UTF-8 text"):
-        cli.parse(["new", "caf\udce9"])
+    with pytest.raises(CliError, match=r"'caf\\udce9' is not UTF-8 text"):
+        parse(["new", "caf\udce9"])
 
 
-@pytest.mark.parametrize("words", ["", "profile", *(verb.words for verb in cli.VERBS)])
+@pytest.mark.parametrize("words", ["", "profile", *(verb.words for verb in VERBS)])
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help(words: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Help texts are as agreed, each with an example."""
@@ -200,7 +214,7 @@ def test_a_home_that_cannot_be_written_is_no_traceback() -> None:
 def test_help_and_errors_do_not_import_ansible() -> None:
     """They are to be instant."""
     code = "import sys\nfrom repoman.cli import main\nmain(['--help']), main(['lst'])\nassert not [name for name in sys.modules if name.startswith('ansible')]"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env={"PYTHONPATH": str(Path(cli.__file__).parents[1])})
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env={"PYTHONPATH": str(SOURCES)})
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,7 +227,7 @@ def test_no_collection(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     """A command without its collection says so."""
     monkeypatch.setattr(sys, "path", ["", "/nonexistent"])
     assert cli.main(["--version"]) == 1
-    assert "is not installed beside this command" in capsys.readouterr().err
+    assert "is not installed next to this command" in capsys.readouterr().err
 
 
 def test_arguments_of_ansible() -> None:
@@ -241,7 +255,7 @@ def test_arguments_of_ansible() -> None:
 
 def test_what_was_typed_is_no_template() -> None:
     """Braces in a value are its own."""
-    assert playbook.literal({"a": ["{{ 1 }}", "b", True, None]}) == {"a": [{"__ansible_unsafe": "{{ 1 }}"}, "b", True, None]}
+    assert playbook.mark_unsafe({"a": ["{{ 1 }}", "b", True, None]}) == {"a": [{"__ansible_unsafe": "{{ 1 }}"}, "b", True, None]}
 
 
 def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,38 +263,38 @@ def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ansible.cfg").write_text("[defaults]\ncallback_plugins=evil\n", encoding="utf-8")
-    settings = Playbook("list").settings({})
-    assert settings["ANSIBLE_CONFIG"] in ("/etc/ansible/ansible.cfg", str(playbook.OWN_SETTINGS))
+    settings = Playbook("list").environment({})
+    assert settings["ANSIBLE_CONFIG"] in ("/etc/ansible/ansible.cfg", str(playbook.OWN_CONFIG))
     assert settings["ANSIBLE_STDOUT_CALLBACK"] == "homelab.repoman.report"
     assert settings["ANSIBLE_BECOME"] == "0"
     (tmp_path / ".ansible.cfg").touch()
-    assert Playbook("list").settings({})["ANSIBLE_CONFIG"] == str(tmp_path / ".ansible.cfg")
-    assert "ANSIBLE_CONFIG" not in Playbook("list").settings({"ANSIBLE_CONFIG": "mine"})
-    assert "ANSIBLE_BECOME" not in Playbook("list", limit="web").settings({})
-    assert Playbook("list", json=True).settings({})["REPOMAN_FORMAT"] == "json"
+    assert Playbook("list").environment({})["ANSIBLE_CONFIG"] == str(tmp_path / ".ansible.cfg")
+    assert "ANSIBLE_CONFIG" not in Playbook("list").environment({"ANSIBLE_CONFIG": "mine"})
+    assert "ANSIBLE_BECOME" not in Playbook("list", limit="web").environment({})
+    assert Playbook("list", json=True).environment({})["REPOMAN_FORMAT"] == "json"
 
 
 ASKED = [
-    ("setup", "y\n", Outcome(0, True), ["preview", "brief"], 0, "[Y/n]"),
-    ("setup", "\n", Outcome(0, True), ["preview", "brief"], 0, "[Y/n]"),
-    ("setup", "n\n", Outcome(0, True), ["preview"], 1, "[Y/n]"),
-    ("setup", "", Outcome(0, True), ["preview"], 1, "[Y/n]"),
-    ("setup", "", Outcome(0, False), ["preview"], 0, ""),
-    ("setup", "", Outcome(3, False), ["preview"], 3, ""),
-    ("setup --check", "", Outcome(0, True), ["run"], 0, ""),
-    ("setup --non-interactive", "", Outcome(0, True), ["run"], 0, ""),
-    ("setup --json", "", Outcome(0, True), ["run"], 0, ""),
-    ("remove a b", "yes\n", Outcome(0, True), ["preview", "brief"], 0, "[y/N]"),
-    ("remove a", "\n", Outcome(0, True), ["preview"], 1, "[y/N]"),
-    ("remove a", "", Outcome(3, True), ["preview"], 3, ""),
-    ("remove a --yes", "", Outcome(0, True), ["run"], 0, ""),
-    ("remove a --check", "", Outcome(0, True), ["run"], 0, ""),
-    ("remove a", "", Outcome(130, True), ["preview"], 130, ""),
-    ("-i hosts setup", "\n", Outcome(3, True), ["preview", "brief"], 3, "[Y/n]"),
-    ("-i hosts setup", "n\n", Outcome(3, True), ["preview"], 1, "[Y/n]"),
-    ("-i hosts setup", "", Outcome(3, False), ["preview"], 3, ""),
-    ("-l nas* remove a", "y\n", Outcome(3, True), ["preview", "brief"], 3, "[y/N]"),
-    ("-l nas* remove a", "", Outcome(130, True), ["preview"], 130, ""),
+    ("setup", "y\n", PlaybookResult(0, True), ["preview", "brief"], 0, "[Y/n]"),
+    ("setup", "\n", PlaybookResult(0, True), ["preview", "brief"], 0, "[Y/n]"),
+    ("setup", "n\n", PlaybookResult(0, True), ["preview"], 1, "[Y/n]"),
+    ("setup", "", PlaybookResult(0, True), ["preview"], 1, "[Y/n]"),
+    ("setup", "", PlaybookResult(0, False), ["preview"], 0, ""),
+    ("setup", "", PlaybookResult(3, False), ["preview"], 3, ""),
+    ("setup --check", "", PlaybookResult(0, True), ["run"], 0, ""),
+    ("setup --non-interactive", "", PlaybookResult(0, True), ["run"], 0, ""),
+    ("setup --json", "", PlaybookResult(0, True), ["run"], 0, ""),
+    ("remove a b", "yes\n", PlaybookResult(0, True), ["preview", "brief"], 0, "[y/N]"),
+    ("remove a", "\n", PlaybookResult(0, True), ["preview"], 1, "[y/N]"),
+    ("remove a", "", PlaybookResult(3, True), ["preview"], 3, ""),
+    ("remove a --yes", "", PlaybookResult(0, True), ["run"], 0, ""),
+    ("remove a --check", "", PlaybookResult(0, True), ["run"], 0, ""),
+    ("remove a", "", PlaybookResult(130, True), ["preview"], 130, ""),
+    ("-i hosts setup", "\n", PlaybookResult(3, True), ["preview", "brief"], 3, "[Y/n]"),
+    ("-i hosts setup", "n\n", PlaybookResult(3, True), ["preview"], 1, "[Y/n]"),
+    ("-i hosts setup", "", PlaybookResult(3, False), ["preview"], 3, ""),
+    ("-l nas* remove a", "y\n", PlaybookResult(3, True), ["preview", "brief"], 3, "[y/N]"),
+    ("-l nas* remove a", "", PlaybookResult(130, True), ["preview"], 130, ""),
 ]
 
 
@@ -288,7 +302,7 @@ ASKED = [
 def test_asking(
     line: str,
     typed: str,
-    outcome: Outcome,
+    outcome: PlaybookResult,
     runs: list[str],
     code: int,
     question: str,
@@ -308,7 +322,7 @@ def test_asking(
 
 def test_nobody_to_ask(no_terminal: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """With no terminal setup applies, and remove wants ``--yes``."""
-    ran = Runs(monkeypatch, Outcome(0, True))
+    ran = Runs(monkeypatch, PlaybookResult(0, True))
     assert cli.main(["setup"]) == 0
     assert cli.main(["remove", "a"]) == 2
     assert "hint: add --yes to remove without a question" in capsys.readouterr().err
@@ -319,7 +333,7 @@ def test_nobody_to_ask(no_terminal: None, monkeypatch: pytest.MonkeyPatch, capsy
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C is a sentence and 130; with ``--json`` also a document."""
 
-    def interrupt(book: Playbook, brief: bool = False) -> Outcome:
+    def interrupt(book: Playbook, brief: bool = False) -> PlaybookResult:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Playbook, "run", interrupt)
@@ -341,8 +355,8 @@ def test_command_line_of_shell() -> None:
     line = shell.command_line(RESULT, ["a b", "$x"], terminal=False, term="xterm")
     assert line == [
         *("incus", "exec", "--force-local", "--project", "repoman", "isurus", "-T", "--env", "TERM=xterm", "--"),
-        *("/bin/sh", "-c", shell.ENTER, "repoman-shell", "A B", "me"),
-        *(shell.SCRIPT, "repoman-shell", "/home/me/repos/a b", "/bin/zsh", "a b", "$x"),
+        *("/bin/sh", "-c", shell.ENTER_SCRIPT, "repoman-shell", "A B", "me"),
+        *(shell.LOGIN_SCRIPT, "repoman-shell", "/home/me/repos/a b", "/bin/zsh", "a b", "$x"),
     ]
     assert shell.command_line(RESULT, [], terminal=True, term="")[6:8] == ["-t", "--"]
 
@@ -350,7 +364,7 @@ def test_command_line_of_shell() -> None:
 def inside(repo: Path, login_shell: str, *command: str) -> subprocess.CompletedProcess[bytes]:
     """Run the script of ``shell`` as it runs in a container."""
     return subprocess.run(
-        ["/bin/sh", "-c", f"exec 9</dev/null\n{shell.SCRIPT}", "repoman-shell", str(repo), login_shell, *command],
+        ["/bin/sh", "-c", f"exec 9</dev/null\n{shell.LOGIN_SCRIPT}", "repoman-shell", str(repo), login_shell, *command],
         capture_output=True,
         check=False,
     )
@@ -375,41 +389,41 @@ def test_script_of_shell(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", [["printf", "%s|", "caf\udce9", "", "a  b\n", "-n", "\\0101", "é%s"], ["printf", "x\udcff"]])
 def test_bytes_that_are_not_text(tmp_path: Path, command: list[str]) -> None:
     """What goes through Incus's JSON is UTF-8, and the command gets its bytes all the same."""
-    line = shell.portable(command)
+    line = shell.encode_arguments(command)
     "".join(line).encode()
     wanted = subprocess.run(command, capture_output=True, check=True).stdout
     assert inside(tmp_path, "/bin/sh", *line).stdout == wanted
-    assert shell.portable(["a", "é"]) == ["a", "é"]
+    assert shell.encode_arguments(["a", "é"]) == ["a", "é"]
 
 
 def test_shell_becomes_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """It replaces this process, with the socket of the result; in check mode, or after a failure, it does not."""
     became: list[tuple[Any, ...]] = []
     entered: Callable[..., None] = lambda result, command: became.append((result, command))  # noqa: E731
-    monkeypatch.setattr(shell, "become", entered)
+    monkeypatch.setattr(shell, "exec_shell", entered)
     monkeypatch.setitem(sys.modules, "repoman.engine", type(sys)("engine"))
-    monkeypatch.setattr(sys.modules["repoman.engine"], "forget", lambda: None, raising=False)
+    monkeypatch.setattr(sys.modules["repoman.engine"], "cleanup", lambda: None, raising=False)
     monkeypatch.setattr("repoman.engine", sys.modules["repoman.engine"], raising=False)
-    Runs(monkeypatch, Outcome(0, results=[RESULT]))
+    Runs(monkeypatch, PlaybookResult(0, results=[RESULT]))
     cli.main(["shell", "isurus", "--check"])
     assert became == []
     cli.main(["shell", "isurus", "--", "ls"])
     assert became == [(RESULT, ["ls"])]
-    Runs(monkeypatch, Outcome(3))
+    Runs(monkeypatch, PlaybookResult(3))
     assert cli.main(["shell", "isurus"]) == 3
 
 
 def test_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the ``incus`` client there is no way in."""
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(Failure, match="'incus' is not installed") as caught:
-        shell.become(RESULT, [])
+    with pytest.raises(CliError, match="incus client is not installed") as caught:
+        shell.exec_shell(RESULT, [])
     assert caught.value.hints == ["sudo apt install incus-client"]
 
 
-def test_printable() -> None:
+def test_escape_control_characters() -> None:
     """Nothing that a terminal would obey is printed."""
-    assert printable("a\x1b[31m\n\u202eé\udce9") == "a\\x1b[31m\\n\\u202eé\\udce9"
+    assert escape_control_characters("a\x1b[31m\n\u202eé\udce9") == "a\\x1b[31m\\n\\u202eé\\udce9"
 
 
 def test_playbooks_are_values() -> None:
@@ -419,7 +433,7 @@ def test_playbooks_are_values() -> None:
 
 def command(home: Path, *line: str, stdin: int = subprocess.DEVNULL, **more: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a process of its own, ansible and all, in ``home``, where there is no Incus."""
-    paths = f"{Path(cli.__file__).parents[1]}:{playbook.collection_root()}"
+    paths = f"{SOURCES}:{playbook.collection_root()}"
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -460,16 +474,16 @@ def test_no_process_for_a_task(tmp_path: Path) -> None:
         "import errno, os\ndef fork():\n    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))\nos.fork = fork\n",
         encoding="utf-8",
     )
-    done = command(tmp_path, "list", PYTHONPATH=f"{tmp_path}:{Path(cli.__file__).parents[1]}:{playbook.collection_root()}")
+    done = command(tmp_path, "list", PYTHONPATH=f"{tmp_path}:{SOURCES}:{playbook.collection_root()}")
     said = "repoman: error: ansible could not start a process for its next task: Resource temporarily unavailable.\n"
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"{said}hint: ulimit -a   shows the limits of this session; try again when the machine does less\n"
+    assert done.stderr == f"{said}hint: ulimit -a   shows the limits of this session; try again when the machine is less busy\n"
 
 
 def test_no_library(tmp_path: Path) -> None:
     """What a library is missing for is told before anything is tried, in this process too."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tomlkit'] = None\n", encoding="utf-8")
-    done = command(tmp_path, "setup", PYTHONPATH=f"{tmp_path}:{Path(cli.__file__).parents[1]}:{playbook.collection_root()}")
+    done = command(tmp_path, "setup", PYTHONPATH=f"{tmp_path}:{SOURCES}:{playbook.collection_root()}")
     assert (done.returncode, done.stdout) == (1, "")
     first, *hints = done.stderr.splitlines()
     assert first == f"repoman: error: {sys.executable} has no tomlkit, which repoman needs."
@@ -487,7 +501,7 @@ def test_no_shared_memory(tmp_path: Path) -> None:
         "_multiprocessing.SemLock = SemLock\n",
         encoding="utf-8",
     )
-    done = command(tmp_path, "list", PYTHONPATH=f"{tmp_path}:{Path(cli.__file__).parents[1]}:{playbook.collection_root()}")
+    done = command(tmp_path, "list", PYTHONPATH=f"{tmp_path}:{SOURCES}:{playbook.collection_root()}")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith("hint: ls -ld /dev/shm   should say drwxrwxrwt; if it does not: sudo chmod 1777 /dev/shm\n")
 
@@ -511,9 +525,9 @@ def test_interrupt_waits_for_the_worker(number: int) -> None:
     """The interrupt arrives when the last process that was begun inside is gone; echoes of it count once."""
     from repoman import engine
 
-    with engine._own_signals():
+    with engine._restored_signal_handlers():
         began = time.monotonic()
-        with pytest.raises(KeyboardInterrupt), engine.Interrupts(here=True):
+        with pytest.raises(KeyboardInterrupt), engine.InterruptHandler(local_only=True):
             child = os.fork()
             if not child:
                 for each in (signal.SIGINT, signal.SIGTERM):
@@ -532,15 +546,15 @@ def test_second_interrupt_ends_the_waiting() -> None:
     """Whoever insists is let go."""
     from repoman import engine
 
-    with engine._own_signals():
-        interrupts = engine.Interrupts(here=True)
+    with engine._restored_signal_handlers():
+        interrupts = engine.InterruptHandler(local_only=True)
         reading, writing = os.pipe()
         with pytest.raises(KeyboardInterrupt), interrupts:
             child = os.fork()
             if not child:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 os.read(reading, 1)
-                time.sleep(engine.ECHO_SECONDS + 0.1)
+                time.sleep(engine.SIGNAL_DEBOUNCE_SECONDS + 0.1)
                 os.kill(os.getppid(), signal.SIGINT)
                 time.sleep(300)
                 os._exit(0)

@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repoman import cli, completion
-from repoman.errors import Failure
+from repoman.cli.options import GLOBAL_OPTIONS
+from repoman.cli.verbs import GROUPS, VERBS
+from repoman.errors import CliError
 
 BREAKS = " \t\n\"'><=;|&(:"
 ODD = ["a:b", "cash$HOME", "it's", "my profile", "star*", 'quo"te', "back\\slash", "naïve"]
@@ -89,8 +91,8 @@ SHELLS = {"bash": bash, "zsh": zsh, "fish": fish}
 def test_what_shells_offer(home: Path, name: str) -> None:
     """Verbs, options, and the names of projects, profiles and repositories, each in its place."""
     offer = SHELLS[name]
-    assert {verb.words.split()[0] for verb in cli.VERBS} == set(offer("repoman "))
-    assert sorted(offer("repoman s")) == sorted({verb.words for verb in cli.VERBS if verb.words.startswith("s")})
+    assert {verb.words.split()[0] for verb in VERBS} == set(offer("repoman "))
+    assert sorted(offer("repoman s")) == sorted({verb.words for verb in VERBS if verb.words.startswith("s")})
     assert "install" in offer("repoman profile ")
     assert sorted(offer("repoman shell i")) == ["iris", "isurus"]
     assert offer("repoman -C --json remove isurus i") == ["iris"]
@@ -177,17 +179,17 @@ def test_names_for_scripts(home: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_other_shells_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """It is wrong usage."""
     assert cli.main(["completion"]) == 2 and cli.main(["completion", "tcsh"]) == 2
-    assert "there is no completion for 'tcsh'" in capsys.readouterr().err
-    with pytest.raises(Failure):
-        completion.refuse("")
+    assert "no completion for 'tcsh'; choose bash, zsh or fish." in capsys.readouterr().err
+    with pytest.raises(CliError):
+        completion.check_shell("")
 
 
 def test_every_option_is_offered() -> None:
     """A table that grows is completed without more ado."""
-    for verb in cli.VERBS:
+    for verb in VERBS:
         words = [*verb.words.split(), "--"]
-        found = {each.word for each in completion.candidates(words, cli.VERBS, cli.EVERYWHERE, cli.GROUPS) or []}
-        assert {each.names[-1] for each in (*verb.arguments, *cli.EVERYWHERE) if each.is_option and each.help} < found
+        found = {each.word for each in completion.candidates(words, VERBS, GLOBAL_OPTIONS, GROUPS) or []}
+        assert {each.names[-1] for each in (*verb.arguments, *GLOBAL_OPTIONS) if each.is_option and each.help} < found
 
 
 @given(
@@ -195,4 +197,4 @@ def test_every_option_is_offered() -> None:
 )
 def test_escaping_is_undone_by_splitting(name: str, quote: str) -> None:
     """What is typed for bash is read back."""
-    assert completion.split(f"repoman {quote}{completion.escaped(name, quote)}{quote}", BREAKS)[0] == ["repoman", name]
+    assert completion.split(f"repoman {quote}{completion.quote_for_bash(name, quote)}{quote}", BREAKS)[0] == ["repoman", name]

@@ -16,14 +16,16 @@ from pathlib import Path
 
 import yaml
 
-from repoman import cli
-from repoman.errors import Failure
+from repoman.cli.command import make_playbook
+from repoman.cli.parser import EarlyExit, parse
+from repoman.cli.verbs import VERBS_BY_WORDS
+from repoman.errors import CliError
 
 ROOT = Path(__file__).parents[3]
 GUIDES = ROOT / "docs/docsite/rst"
 MODULE_UTILS = ROOT / "plugins/module_utils"
 SOURCES = ("plugins/module_utils", "plugins/plugin_utils", "plugins/action", "plugins/inventory", "plugins/callback", "src/repoman")
-BASES = ("RepomanError", "Failure")
+BASES = ("RepomanError", "CliError")
 SAYERS = {"AnsibleParserError": 0, "error": 0, "display.warning": 0, "Line": 1, "fail_json": 0}
 """What else says an error, or a warning of a plugin's, and which argument is the message."""
 ANY = "…"
@@ -317,14 +319,14 @@ def test_commands_in_the_guides_are_understood() -> None:
     """Verb, options and arguments are ones the command takes."""
     seen = set()
     for page, words in commands():
-        if COMING & set(words) - cli.VERBS_BY_WORDS.keys():
+        if COMING & set(words) - VERBS_BY_WORDS.keys():
             continue
         try:
-            verb, options = cli.parse(words)
-            cli.playbook_of(verb, options)
-        except cli.Asked:
+            verb, options = parse(words)
+            make_playbook(verb, options)
+        except EarlyExit:
             continue
-        except Failure as error:
+        except CliError as error:
             raise AssertionError(f"{page}: repoman {' '.join(words)}: {error.message}") from error
         seen.add(verb.words)
     assert {"setup", "new", "list", "shell", "remove", "profile install", "profile diff"} <= seen

@@ -16,7 +16,8 @@ import yaml
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON
 from ansible_collections.homelab.repoman.plugins.modules import repoman_profile, repoman_project, repoman_registry, repoman_restore
 
-from repoman import cli
+from repoman.cli.options import Argument
+from repoman.cli.verbs import VERBS_BY_WORDS
 
 ROLES = Path(__file__).parents[3] / "roles"
 PREFIX = "repoman_"
@@ -109,7 +110,7 @@ def test_new_is_the_project() -> None:
 def test_command_agrees_with_new() -> None:
     """Each argument of ``repoman new`` is a key of the role's projects, explained in its words."""
     projects = options_of("new")["projects"]["options"]
-    verb = cli.VERBS_BY_WORDS["new"]
+    verb = VERBS_BY_WORDS["new"]
     arguments = {argument.names[-1].lstrip("-"): argument for argument in verb.arguments}
     assert arguments.keys() == {"name", "repo", "image", "profile", "no-backup", "target"}
     for name in ("name", "repo", "image", "target"):
@@ -121,9 +122,9 @@ def test_command_agrees_with_new() -> None:
     assert arguments["no-backup"].settings["action"] == "store_true" and projects["backup"]["type"] == "bool"
 
 
-def arguments_of(words: str) -> dict[str, cli.Argument]:
+def arguments_of(words: str) -> dict[str, Argument]:
     """Return the arguments of a verb that its help tells of, as the options of a role or module are called."""
-    arguments = cli.VERBS_BY_WORDS[words].arguments
+    arguments = VERBS_BY_WORDS[words].arguments
     return {argument.names[-1].lstrip("-").replace("-", "_"): argument for argument in arguments if argument.help}
 
 

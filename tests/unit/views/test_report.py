@@ -105,7 +105,7 @@ class Run:
 
     def says(self) -> tuple[list[str], list[str], int]:
         """Return what was said on both streams, and the exit code."""
-        return self.screen.out, self.screen.err, report.outcome.exit_code
+        return self.screen.out, self.screen.err, report.run_report.exit_code
 
 
 def told(view: str, data: Data, failed: bool = False, check: bool = False, **options: Any) -> tuple[list[str], list[str], int]:
@@ -743,14 +743,14 @@ def test_results_of_the_oldest_ansible() -> None:
     assert run.screen.out == ["no projects yet; make one: repoman new NAME"]
 
 
-def test_outcome_begins_anew() -> None:
+def test_each_run_starts_with_an_empty_report() -> None:
     """The console script reads one object, whichever run it was."""
-    before = report.outcome
+    before = report.run_report
     told("list", FAILURE, failed=True)
-    assert (report.outcome.exit_code, report.outcome.finished) == (3, True)
+    assert report.run_report.exit_code == 3
     Run("list")
-    assert report.outcome is before
-    assert (report.outcome.exit_code, report.outcome.results, report.outcome.finished) == (0, [], False)
+    assert report.run_report is before
+    assert (report.run_report.exit_code, report.run_report.results) == (0, [])
 
 
 def test_is_a_stdout_callback() -> None:

@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError, RepomanError, UsageError
 from backupworld import BackupWorld, actions, git, seen
 
-from repoman import cli
+from repoman.cli.parser import parse
+from repoman.cli.variables import restore_variables
 
 
 @pytest.fixture
@@ -69,9 +70,9 @@ def test_the_hint_mends_it(world: BackupWorld) -> None:
     words = subprocess.run(
         ["bash", "-c", f"repoman() {{ printf '%s\\0' \"$@\"; }}; {hints[0].rpartition('hint: ')[2]}"], check=True, capture_output=True
     ).stdout.split(b"\0")[:-1]
-    verb, options = cli.parse([os.fsdecode(word) for word in words])
+    verb, options = parse([os.fsdecode(word) for word in words])
     assert verb.words == "restore"
-    given = cli.what_to_restore(options)
+    given = restore_variables(options)
     predicted = world.restore(given["repoman_restore_name"], objects=given["repoman_restore_objects"], check=True)
     assert fsck(repository) != 0
     done = world.restore(given["repoman_restore_name"], objects=given["repoman_restore_objects"])
@@ -165,9 +166,9 @@ def test_options_that_exclude_each_other(world: BackupWorld, other: dict[str, ob
         world.restore("isurus", objects=True, **other)
     ((key, value),) = other.items()
     typed = {"to": ["--to", "/x"], "from": ["--from", str(value)], "paths": ["--path", "README"], "overwrite": ["--overwrite"]}[key]
-    _verb, options = cli.parse(["restore", "isurus", "--objects", *typed])
+    _verb, options = parse(["restore", "isurus", "--objects", *typed])
     with pytest.raises(Exception, match="cannot be combined with") as caught:
-        cli.what_to_restore(options)
+        restore_variables(options)
     assert getattr(caught.value, "exit_code", None) == 2
 
 

@@ -19,7 +19,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup import stag
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from backupworld import BackupWorld, differences, git, seen, tmpfs
 
-from repoman import cli
+from repoman.cli.parser import parse
+from repoman.cli.variables import restore_variables
 
 NOBODY = 65534
 ANYONE = 0xFFFFFFFF
@@ -495,8 +496,8 @@ def test_hints_can_be_pasted(empty_world: BackupWorld, name: str) -> None:
     hint = next(hint for hint in caught.value.hints if hint.endswith("--overwrite") or "--overwrite " in hint).partition(": ")[2]
     script = f"repoman() {{ printf '%s\\0' \"$@\"; }}; {hint}"
     words = subprocess.run(["bash", "-c", script], check=True, capture_output=True).stdout.split(b"\0")[:-1]
-    _verb, options = cli.parse([os.fsdecode(word) for word in words])
-    given = cli.what_to_restore(options)
+    _verb, options = parse([os.fsdecode(word) for word in words])
+    given = restore_variables(options)
     assert given["repoman_restore_paths"] == ["-f"]
     world.restore(given["repoman_restore_name"], paths=given["repoman_restore_paths"], overwrite=given["repoman_restore_overwrite"])
     assert (world.repos / name / "-f").read_text() == "text\n"

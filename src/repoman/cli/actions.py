@@ -1,0 +1,93 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running a verb: its playbook at once, its playbook after a question, or something else."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+
+from repoman import completion, shell
+from repoman.errors import INTERRUPTED, USAGE, CliError
+from repoman.playbook import Playbook
+
+
+def run_playbook(playbook: Playbook, options: Namespace) -> int:
+    """Run the playbook."""
+    return playbook.run().exit_code
+
+
+def run_setup(playbook: Playbook, options: Namespace) -> int:
+    """Run setup, on a terminal after a preview and a question."""
+    if options.non_interactive or options.json or not sys.stdin.isatty():
+        return run_playbook(playbook, options)
+    return preview_and_confirm(playbook, default=True)
+
+
+def run_remove(playbook: Playbook, options: Namespace) -> int:
+    """Remove projects, unless ``--yes`` after a preview and a question."""
+    if options.yes or options.check:
+        return run_playbook(playbook, options)
+    if options.json or not sys.stdin.isatty():
+        raise CliError(
+            "remove asks before it deletes a container, but there is no terminal.",
+            "add --yes to remove without a question",
+            exit_code=USAGE,
+        )
+    return preview_and_confirm(playbook, default=False)
+
+
+def preview_and_confirm(playbook: Playbook, default: bool) -> int:
+    """Preview a playbook, ask, and run it; ask nothing if there is nothing to do.
+
+    If the preview fails on this host, nothing is run. On several hosts, one that fails does not stop the others.
+
+    :param default: what an empty answer means.
+    """
+    if playbook.check:
+        return playbook.run().exit_code
+    preview = playbook.preview()
+    if preview.exit_code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if not preview.changed or (preview.exit_code and playbook.is_local):
+        return preview.exit_code
+    if not confirm("Proceed?", default):
+        print("nothing was changed")  # noqa: T201
+        return 1
+    return playbook.run(brief=True).exit_code
+
+
+def confirm(question: str, default: bool) -> bool:
+    """Ask on the terminal; the end of input means no."""
+    print(f"{question} [{'Y/n' if default else 'y/N'}] ", end="", file=sys.stderr, flush=True)  # noqa: T201
+    line = sys.stdin.readline()
+    if not line:
+        print(file=sys.stderr)  # noqa: T201
+        return False
+    answer = line.strip().lower()
+    return answer in ("y", "yes") if answer else default
+
+
+def run_shell(playbook: Playbook, options: Namespace) -> int:
+    """Start the project's container and replace this process with a shell in it; return only if that fails."""
+    if not playbook.is_local:
+        raise CliError("shell works on this host only.", f"ssh to that host, then: repoman shell {options.name}", exit_code=USAGE)
+    if playbook.json:
+        raise CliError("shell has no --json: its output is that of the command.", "repoman list --json", exit_code=USAGE)
+    result = playbook.run()
+    if result.exit_code or playbook.check:
+        return result.exit_code
+    from repoman import engine
+
+    engine.cleanup()
+    shell.exec_shell(result.results[-1], options.command)
+
+
+def print_completion(playbook: Playbook, options: Namespace) -> int:
+    """Print the completion script of a shell, or with ``--names`` the names it completes, one a line."""
+    if options.names:
+        print("\n".join(completion.names(options.names)))  # noqa: T201
+    else:
+        print(completion.script(options.shell), end="")  # noqa: T201
+    return 0

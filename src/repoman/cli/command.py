@@ -1,0 +1,101 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command: parse the command line, run a playbook, and return the exit code.
+
+Nothing here imports ansible, so help and usage errors are printed at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from types import FrameType
+
+from repoman import completion
+from repoman.cli.options import GLOBAL_OPTIONS
+from repoman.cli.parser import EarlyExit, parse
+from repoman.cli.verbs import GROUPS, VERBS, Verb
+from repoman.errors import INTERRUPTED, CliError, print_error
+from repoman.playbook import Playbook
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command; return its exit code.
+
+    :param argv: the arguments, without the name of the command.
+    """
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit, which would print a second error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _run(argv: Sequence[str]) -> int:
+    signal.signal(signal.SIGTERM, _interrupt)
+    if argv[:2] == ["completion", "--complete"]:
+        print(completion.complete(argv[2:], VERBS, GLOBAL_OPTIONS, GROUPS), end="")  # noqa: T201
+        return 0
+    words = ""
+    hints: list[str] = []
+    try:
+        verb, options = parse(argv)
+        words = verb.words
+        playbook = make_playbook(verb, options)
+        if not playbook.is_local:
+            hints.append("other hosts roll back what they had started: repoman -i INVENTORY list")
+        return verb.run(playbook, options)
+    except EarlyExit as text:
+        print(text, end="")  # noqa: T201
+        return 0
+    except KeyboardInterrupt:
+        failure = CliError("interrupted.", *hints, exit_code=INTERRUPTED)
+    except CliError as error:
+        failure = error
+    print_error(failure)
+    if "--json" in argv[: argv.index("--") if "--" in argv else None]:
+        _print_document(words, failure)
+    return failure.exit_code
+
+
+def make_playbook(verb: Verb, options: Namespace) -> Playbook:
+    """Return the playbook of a verb, with its variables and options.
+
+    :raises CliError: wrong usage.
+    """
+    return Playbook(
+        name=verb.words.replace(" ", "_"),
+        variables=verb.variables(options),
+        check=options.check,
+        diff=options.diff,
+        json=options.json,
+        verbosity=options.verbose,
+        inventory=tuple(options.inventory or ()),
+        limit=options.limit or "",
+        forks=options.forks or 0,
+    )
+
+
+def _print_document(words: str, failure: CliError) -> None:
+    """Print an error as the JSON document of ``--json``."""
+    document = {
+        "verb": words,
+        "changed": False,
+        "exit_code": failure.exit_code,
+        "failed": True,
+        "msg": failure.message,
+        "hints": failure.hints,
+    }
+    print(json.dumps(document, indent=2))  # noqa: T201
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

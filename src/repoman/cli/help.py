@@ -1,0 +1,106 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Help texts, made from the table of verbs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from repoman.cli.options import GLOBAL_OPTIONS
+from repoman.cli.verbs import GROUPS, VERBS, Verb
+
+HELP_COLUMN = 34
+"""Column where explanations start."""
+
+
+LINE_WIDTH = 80
+"""Longest line of a usage text."""
+
+
+EPILOG = """\
+exit status:
+  0  done, or nothing to do            1  failed; 'profile diff', 'sync --verify': differences
+  2  wrong usage                       3  not found
+  4  conflict with the current state    130  interrupted
+"""
+
+
+def command_help() -> str:
+    """Return the text of ``repoman --help``."""
+    rows = [(f"{verb.words} {verb.usage}".strip(), verb.summary) for verb in VERBS]
+    return "\n".join(
+        (
+            "usage: repoman [-C|--check] [--diff] [-v…] [--json] [-i INVENTORY] [-l PATTERN] VERB …",
+            "",
+            "A container for each of your repositories, shared profiles, and a backup of all repositories.",
+            "",
+            "verbs:",
+            *columns(rows),
+            "",
+            "options, before or after the verb:",
+            *columns([(argument.label, argument.help) for argument in GLOBAL_OPTIONS]),
+            *columns([("-h, --help", "show this, or the help of a verb"), ("--version", "show the version")]),
+            "",
+            EPILOG,
+            "example:",
+            "  repoman setup",
+            "  repoman profile install --all",
+            "  repoman new isurus",
+            "  repoman shell isurus",
+            "",
+        )
+    )
+
+
+def group_help(words: str) -> str:
+    """Return the help of a group of verbs."""
+    verbs = [verb for verb in VERBS if verb.words.startswith(f"{words} ")]
+    rows = [(f"{verb.words} {verb.usage}".strip(), verb.summary) for verb in verbs]
+    return "\n".join(
+        (f"usage: repoman {words} VERB …", "", GROUPS[words], "", "verbs:", *columns(rows), "", "example:", f"  {verbs[0].examples[0]}", "")
+    )
+
+
+def verb_help(verb: Verb) -> str:
+    """Return the help of a verb."""
+    own = [(argument.label, argument.help) for argument in verb.arguments if argument.help]
+    return "\n".join(
+        (
+            *usage_lines(verb),
+            "",
+            f"{verb.summary}",
+            *(["", verb.about] if verb.about else []),
+            *(["", "arguments:", *columns(own)] if own else []),
+            "",
+            "options of every verb:",
+            *columns([(argument.label, argument.help) for argument in GLOBAL_OPTIONS]),
+            "",
+            "example:",
+            *(f"  {example}" for example in verb.examples),
+            "",
+        )
+    )
+
+
+def usage_lines(verb: Verb) -> list[str]:
+    """Return the usage of a verb, wrapped between options."""
+    start = f"usage: repoman {verb.words}"
+    lines = [start]
+    for part in re.findall(r"\[(?:[^][]|\[[^]]*\])*\]…?|\S+", verb.usage):
+        if len(lines[-1]) + 1 + len(part) > LINE_WIDTH:
+            lines.append(" " * len(start))
+        lines[-1] += f" {part}"
+    return lines
+
+
+def columns(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Return lines of two columns; a long left column gets a separate line."""
+    lines = []
+    for left, right in rows:
+        if len(left) + 4 > HELP_COLUMN:
+            lines += [f"  {left}", f"{'':{HELP_COLUMN}}{right}"]
+        else:
+            lines.append(f"  {left:{HELP_COLUMN - 2}}{right}")
+    return lines

@@ -1,0 +1,196 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the command line to a verb and its options.
+
+Not one argparse tree with subparsers, because a subparser starts with an empty namespace: in ``repoman -v list -vv`` and
+``repoman -i a list -i b`` the second half would replace the first instead of adding to it, and a subparser cannot parse options
+between positional arguments (``remove a --yes b``). So the words of the verb are parsed one after the other, then the rest by one
+parser for that verb.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from repoman.cli.help import command_help, group_help, verb_help
+from repoman.cli.options import GLOBAL_OPTIONS, Argument, flag
+from repoman.cli.verbs import VERBS, VERBS_BY_WORDS, Verb
+from repoman.errors import USAGE, CliError
+from repoman.playbook import version
+
+LITERAL_MARK = "\0"
+"""Prefix of arguments after ``--`` during parsing, so that argparse does not take them for options. No argument of a process can
+contain this character."""
+TEXT_OPTIONS = {"-i", "--inventory", "-l", "--limit", "--forks", "--to", "--from", "--jobs"}
+"""Options whose values must be UTF-8."""
+FILE_NAME_VERBS = {"sync", "restore"}
+"""Verbs whose arguments are file names, which may contain any bytes."""
+FILE_NAME_OPTIONS = ("--path=", "--list-versions=", "--list-kept=")
+ARGPARSE_TEXTS = {"expected one argument": "needs a value"}
+"""Plainer words for messages of argparse."""
+
+
+class EarlyExit(Exception):
+    """``--help`` or ``--version`` was given: the text to print instead of running a verb."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises :class:`CliError` instead of printing and exiting.
+
+    :param words: the verb, or the group of verbs, to parse for; empty for the command itself.
+    """
+
+    def __init__(self, words: str, arguments: Iterable[Argument]) -> None:
+        super().__init__(
+            prog=f"repoman {words}".strip(), add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS, exit_on_error=False
+        )
+        self.add_argument("-h", "--help", action="store_true")
+        for argument in arguments:
+            self.add_argument(*argument.names, **argument.settings)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a usage error."""
+        raise CliError(f"{message.rstrip('.')}.", f"{self.prog} --help", exit_code=USAGE)
+
+    def parse_line(self, line: Sequence[str], options: Namespace, intermixed: bool) -> tuple[Namespace, list[str]]:
+        """Parse arguments into ``options``; return it and the arguments left over.
+
+        :param intermixed: options may stand between positional arguments.
+        """
+        try:
+            if intermixed:
+                return self.parse_known_intermixed_args(line, options)
+            return self.parse_known_args(line, options)
+        except argparse.ArgumentError as error:
+            option = (error.argument_name or "").rpartition("/")[2]
+            raise CliError(
+                f"{option} {ARGPARSE_TEXTS.get(error.message, error.message)}.", f"{self.prog} --help", exit_code=USAGE
+            ) from error
+
+    def reject_extra(self, extra: Sequence[str]) -> None:
+        """Raise a usage error for the first argument left over."""
+        if not extra:
+            return
+        if not extra[0].startswith("-"):
+            raise CliError(f"{self.prog}: {extra[0]!r} is one argument too many.", f"{self.prog} --help", exit_code=USAGE)
+        option = extra[0].partition("=")[0]
+        known = [spelling for action in self._actions if action.help != argparse.SUPPRESS for spelling in action.option_strings]
+        raise CliError(f"{self.prog} has no option {option}.", *suggestions(option, known), f"{self.prog} --help", exit_code=USAGE)
+
+
+def suggestions(typed: str, known: Iterable[str]) -> list[str]:
+    """Return a hint with the known word most like ``typed``, or nothing."""
+    return [f"did you mean {match!r}?" for match in difflib.get_close_matches(typed, list(known), n=1)]
+
+
+def parse(argv: Sequence[str]) -> tuple[Verb, Namespace]:
+    """Parse the command line.
+
+    :returns: the verb, and a namespace with a value for each of its arguments (``None`` or ``False`` if not given).
+    :raises CliError: wrong usage.
+    :raises EarlyExit: ``--help`` or ``--version`` was given.
+    """
+    line, command = list(argv), list[str]()
+    if "--" in line:
+        line, command = line[: line.index("--")], line[line.index("--") + 1 :]
+    before_command = list(line)
+    options = Namespace(verbose=0)
+    words = ""
+    while words not in VERBS_BY_WORDS:
+        words, line = parse_verb_word(words, line, options)
+    verb = VERBS_BY_WORDS[words]
+    if verb.takes_command:
+        reject_non_utf8(words, before_command)
+    else:
+        reject_non_utf8(words, [*before_command, *command])
+        line += [f"{LITERAL_MARK}{part}" if part.startswith("-") else part for part in command]
+    if {"-h", "--help"} & set(line):
+        raise EarlyExit(verb_help(verb))
+    _parse_arguments(verb, line, options)
+    if verb.takes_command:
+        options.command = command
+    return verb, options
+
+
+def _parse_arguments(verb: Verb, line: Sequence[str], options: Namespace) -> None:
+    """Parse everything after the verb into ``options``."""
+    arguments = [*GLOBAL_OPTIONS, *(argument for argument in verb.arguments if argument.names != ("command",))]
+    parser = Parser(verb.words, arguments)
+    _options, extra = parser.parse_line(line, options, intermixed=True)
+    if verb.takes_command and extra and not extra[0].startswith("-"):
+        raise CliError(
+            f"a command goes after '--': {extra[0]!r} is one argument too many.",
+            f"{parser.prog} NAME -- {' '.join(extra)}",
+            exit_code=USAGE,
+        )
+    parser.reject_extra([part.removeprefix(LITERAL_MARK) for part in extra])
+    strip_marks(options)
+    for argument in arguments:
+        if not hasattr(options, argument.key):
+            setattr(options, argument.key, False if argument.settings.get("action") == "store_true" else None)
+        if argument.noun and not getattr(options, argument.key):
+            raise CliError(f"which {argument.noun}? {parser.prog} {argument.label}", f"{parser.prog} --help", exit_code=USAGE)
+
+
+def reject_non_utf8(words: str, line: Sequence[str]) -> None:
+    """Raise a usage error for arguments that are not UTF-8, except file names of verbs that take any.
+
+    :raises CliError: there is such an argument.
+    """
+    for index, part in enumerate(line):
+        if part.isascii() or not any("\ud800" <= character <= "\udfff" for character in part):
+            continue
+        previous = line[index - 1] if index else ""
+        is_file_name = previous not in TEXT_OPTIONS and (not part.startswith("-") or part.startswith(FILE_NAME_OPTIONS))
+        if words not in FILE_NAME_VERBS or not is_file_name:
+            raise CliError(f"{part!r} is not UTF-8 text.", "a command for 'shell' may be anything, after '--'", exit_code=USAGE)
+
+
+def strip_marks(options: Namespace) -> None:
+    """Remove :data:`LITERAL_MARK` from all values."""
+    for key, value in vars(options).items():
+        if isinstance(value, str):
+            setattr(options, key, value.removeprefix(LITERAL_MARK))
+        elif isinstance(value, list):
+            setattr(options, key, [each.removeprefix(LITERAL_MARK) if isinstance(each, str) else each for each in value])
+
+
+def parse_verb_word(words: str, line: list[str], options: Namespace) -> tuple[str, list[str]]:
+    """Parse global options up to the next word of the verb.
+
+    :param words: the words of the verb parsed so far.
+    :returns: the words with the next one added, and the rest of the line.
+    """
+    parser = Parser(words, (*GLOBAL_OPTIONS, *((flag("--version", help=""),) if not words else ())))
+    parser.add_argument("word", nargs="?" if not any(not part.startswith("-") for part in line) else None)
+    parser.add_argument("rest", nargs=argparse.REMAINDER, default=[])
+    _options, extra = parser.parse_line(line, options, intermixed=False)
+    if hasattr(options, "help"):
+        raise EarlyExit(group_help(words) if words else command_help())
+    if hasattr(options, "version"):
+        raise EarlyExit(f"repoman {version()}\n")
+    parser.reject_extra(extra)
+    word, rest = getattr(options, "word", None), options.rest
+    for key in ("word", "rest"):
+        if hasattr(options, key):
+            delattr(options, key)
+    choices = _next_words(words)
+    if word is None:
+        message = f"{words} needs a verb: {', '.join(choices[:-1])} or {choices[-1]}." if words else "no verb was given."
+        raise CliError(message, f"{parser.prog} --help", exit_code=USAGE)
+    longer = f"{words} {word}".strip()
+    if word not in choices:
+        hints = suggestions(longer, [f"{words} {choice}".strip() for choice in choices]) or suggestions(word, choices)
+        raise CliError(f"there is no verb {longer!r}.", *hints, f"{parser.prog} --help", exit_code=USAGE)
+    return longer, rest
+
+
+def _next_words(words: str) -> list[str]:
+    """Return the words that may follow the first words of a verb."""
+    level = len(words.split())
+    return list(dict.fromkeys(verb.words.split()[level] for verb in VERBS if verb.words.split()[:level] == words.split()))

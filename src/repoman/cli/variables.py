@@ -1,0 +1,166 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the command line of each verb to the extra variables of its playbook.
+
+A missing option gives no variable, so that the defaults of the roles and modules apply.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from typing import Any
+
+from repoman import completion
+from repoman.errors import USAGE, CliError
+
+Variables = dict[str, Any]
+
+
+def no_variables(options: Namespace) -> Variables:
+    """Return no variables."""
+    return {}
+
+
+def setup_variables(options: Namespace) -> Variables:
+    """Return the variables of ``setup``: none.
+
+    :raises CliError: an option of earlier versions was given.
+    """
+    for key in ("with_llm", "without_llm"):
+        if getattr(options, key):
+            raise CliError(
+                f"setup no longer has --{key.replace('_', '-')}: profiles are installed separately.",
+                "repoman profile install llm-share",
+                exit_code=USAGE,
+            )
+    return {}
+
+
+def new_variables(options: Namespace) -> Variables:
+    """Return the variables of ``new``."""
+    project = {
+        "name": options.name,
+        "repo": options.repo,
+        "image": options.image,
+        "profiles": options.profile,
+        "target": options.target,
+    }
+    given = {key: value for key, value in project.items() if value is not None}
+    return {"repoman_projects": [given | ({"backup": False} if options.no_backup else {})]}
+
+
+def remove_variables(options: Namespace) -> Variables:
+    """Return the variables of ``remove``."""
+    return {"repoman_projects": [{"name": name} for name in dict.fromkeys(options.names)]}
+
+
+def status_variables(options: Namespace) -> Variables:
+    """Return the variables of ``status``."""
+    return {"repoman_project_names": options.names} if options.names else {}
+
+
+def shell_variables(options: Namespace) -> Variables:
+    """Return the variables of ``shell``."""
+    return {"repoman_project_name": options.name}
+
+
+def sync_variables(options: Namespace) -> Variables:
+    """Return the variables of ``sync``.
+
+    :raises CliError: the options contradict each other.
+    """
+    if options.allow_local and not options.init:
+        raise CliError("--allow-local requires --init.", "repoman sync --init --allow-local", exit_code=USAGE)
+    _check_read_only_sync(options)
+    keys = (
+        "names",
+        "init",
+        "allow_local",
+        "full",
+        "verify",
+        "allow_shrink",
+        "list_kept",
+        "jobs",
+        "exclude",
+        "exclude_caches",
+        "follow_mounts",
+    )
+    given = {key: getattr(options, key) for key in keys}
+    given["names"] = [escape_bytes(name) for name in given["names"] or []]
+    given["list_kept"] = given["list_kept"] and escape_bytes(given["list_kept"])
+    return {f"repoman_sync_{key}": value for key, value in given.items() if value not in (None, False, [])}
+
+
+def _check_read_only_sync(options: Namespace) -> None:
+    """Reject options that change something, or names, next to ``--list-kept`` and ``--verify``."""
+    if options.list_kept is None and not options.verify:
+        return
+    option = "--verify" if options.list_kept is None else "--list-kept"
+    for key in ("init", "full", "allow_shrink", *(("names", "verify") if option == "--list-kept" else ())):
+        if getattr(options, key):
+            other = "names" if key == "names" else f"--{key.replace('_', '-')}"
+            raise CliError(f"{option} cannot be combined with {other}.", "repoman sync --help", exit_code=USAGE)
+
+
+def restore_variables(options: Namespace) -> Variables:
+    """Return the variables of ``restore``; a relative directory is resolved here, because modules run elsewhere.
+
+    :raises CliError: a relative directory on another host, or options that contradict each other.
+    """
+    if options.to and (options.inventory or options.limit) and not options.to.startswith(("/", "~")):
+        raise CliError(
+            f"--to {options.to} is a relative path, but -i and -l need an absolute one.",
+            f"--to ~/{options.to}   is below the home directory on that host",
+            exit_code=USAGE,
+        )
+    if options.objects:
+        for other in ("to", "from", "path", "overwrite"):
+            if getattr(options, other):
+                raise CliError(f"--objects cannot be combined with --{other}.", "repoman restore --help", exit_code=USAGE)
+    given = {
+        "name": escape_bytes(options.name),
+        "to": options.to and (options.to if options.to.startswith("~") else os.path.abspath(options.to)),
+        "from": getattr(options, "from"),
+        "paths": options.path and [escape_bytes(path) for path in options.path],
+        "overwrite": options.overwrite,
+        "objects": options.objects,
+    }
+    return {f"repoman_restore_{key}": value for key, value in given.items() if value not in (None, False)}
+
+
+def escape_bytes(name: str) -> str:
+    r"""Return a file name as the modules take it: text, with ``\xNN`` for bytes that are not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def profile_variables(options: Namespace) -> Variables:
+    """Return the variables of verbs about one profile."""
+    return {"repoman_profile_names": [options.name]}
+
+
+def profile_diff_variables(options: Namespace) -> Variables:
+    """Return the variables of ``profile diff``."""
+    return profile_variables(options) | {"repoman_vendor_diff": options.vendor}
+
+
+def profile_install_variables(options: Namespace) -> Variables:
+    """Return the variables of ``profile install``.
+
+    :raises CliError: neither names nor ``--all``, or both.
+    """
+    if bool(options.names) == options.all:
+        message = "--all installs every profile; it takes no names." if options.all else "which profile? Name some, or give --all."
+        raise CliError(message, "repoman profile list", "repoman profile install --help", exit_code=USAGE)
+    return {"repoman_profile_all": True} if options.all else {"repoman_profile_names": options.names}
+
+
+def completion_variables(options: Namespace) -> Variables:
+    """Return the variables of ``completion``: none.
+
+    :raises CliError: the shell is not supported.
+    """
+    if not options.names:
+        completion.check_shell(options.shell)
+    return {}

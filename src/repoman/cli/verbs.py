@@ -1,0 +1,231 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The table of verbs. Parser, help and completion are made from it."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from repoman import completion
+from repoman.cli import actions, variables
+from repoman.cli.options import Argument, count, flag, name, names, option
+from repoman.playbook import Playbook
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A row of the table.
+
+    :param words: the verb as typed, such as ``list`` or ``profile list``. With ``_`` for spaces, the name of its playbook.
+    :param usage: the arguments, for the usage line.
+    :param summary: one line for the list of verbs.
+    :param examples: command lines for the help.
+    :param arguments: arguments and options, without the global ones.
+    :param about: a paragraph for the help.
+    :param variables: returns the extra variables for the playbook.
+    :param run: runs the verb and returns the exit code.
+    """
+
+    words: str
+    usage: str
+    summary: str
+    examples: tuple[str, ...]
+    arguments: tuple[Argument, ...] = ()
+    about: str = ""
+    variables: Callable[[Namespace], dict[str, Any]] = variables.no_variables
+    run: Callable[[Playbook, Namespace], int] = actions.run_playbook
+
+    @property
+    def takes_command(self) -> bool:
+        """True if the arguments after ``--`` are a command to run."""
+        return any(argument.names == ("command",) for argument in self.arguments)
+
+
+VERBS = (
+    Verb(
+        "setup",
+        "[--non-interactive]",
+        "prepare this host: the Incus project and the registry",
+        examples=("repoman setup", "repoman setup --check --diff"),
+        arguments=(
+            flag("--non-interactive", help="apply without asking"),
+            flag("--with-llm", help=""),
+            flag("--without-llm", help=""),
+        ),
+        about="Creates the Incus project, detects the host's LAN address on br0 and writes the registry.\n"
+        "If run again, it changes only what differs. It asks before it applies; an empty answer\n"
+        "means yes. Without a terminal it applies without asking.",
+        variables=variables.setup_variables,
+        run=actions.run_setup,
+    ),
+    Verb(
+        "new",
+        "NAME [--repo DIR] [--image IMAGE] [--profile NAME]… [--no-backup] [--target MEMBER]",
+        "create the container of a repository",
+        examples=("repoman new isurus", "repoman new isurus --repo isurus-project --profile default --profile claude-share"),
+        arguments=(
+            name("name of the project and of its container"),
+            option("--repo", metavar="DIR", help="directory of the repository in repos_root; the name where not set"),
+            option("--image", metavar="IMAGE", help="image of a new container, as incus takes it"),
+            option("--profile", metavar="NAME", help="profile of the container; repeat for more", repeatable=True),
+            flag("--no-backup", help="leave the repository out of the backup"),
+            option("--target", metavar="MEMBER", help="member of the Incus cluster for a new container"),
+        ),
+        about="The repository is mounted at the same path, and your account exists in the container. If the\n"
+        "project has a container, it is updated to its configuration. A failure is rolled back.",
+        variables=variables.new_variables,
+    ),
+    Verb("list", "", "show the projects and their containers", examples=("repoman list", "repoman list --json")),
+    Verb(
+        "status",
+        "[NAME…]",
+        "show the state of the host, containers, repositories and backup",
+        examples=("repoman status", "repoman status isurus", "repoman status --json"),
+        arguments=(names("projects to show (default: all)"),),
+        about="Shows changes that are not committed, pushed or backed up, and differences from the\n"
+        "configuration. It runs nothing that a repository configures and uses no network.",
+        variables=variables.status_variables,
+    ),
+    Verb(
+        "remove",
+        "NAME… [--yes]",
+        "delete containers; repository and backup stay",
+        examples=("repoman remove isurus", "repoman remove isurus --yes"),
+        arguments=(names("projects to remove", noun="project"), flag("--yes", help="do not ask")),
+        about="Shows what will be deleted and what stays, and asks; an empty answer means no.",
+        variables=variables.remove_variables,
+        run=actions.run_remove,
+    ),
+    Verb(
+        "sync",
+        "[NAME…] [--init [--allow-local]] [--full] [--verify] [--allow-shrink] [--exclude PATTERN]… [--exclude-caches] [--follow-mounts]"
+        " [--jobs N] [--list-kept NAME]",
+        "back up all repositories, or those named",
+        examples=(
+            "repoman sync --init",
+            "repoman sync",
+            "repoman sync --verify",
+            "repoman sync isurus --check --diff",
+            "repoman sync --list-kept isurus",
+        ),
+        arguments=(
+            names("projects or directories (default: all)"),
+            flag("--init", help="make an unmarked backup_root the target"),
+            flag("--allow-local", help="with --init, accept a target on the same disk"),
+            flag("--full", help="compare everything with the mirrors"),
+            flag("--verify", help="compare contents; change nothing"),
+            flag("--allow-shrink", help="allow large deletions; see below"),
+            option("--exclude", metavar="PATTERN", help="do not back up matches (.gitignore pattern)", repeatable=True),
+            flag("--exclude-caches", help="skip directories with a valid CACHEDIR.TAG"),
+            flag("--follow-mounts", help="also back up mounted file systems"),
+            count("--jobs", metavar="N", help="repositories to work on at once"),
+            option("--list-kept", metavar="NAME", help="list saved versions of a project or directory"),
+        ),
+        about="git fsck and hg verify accept each mirror, even if the source changes during\n"
+        "the run. Replaced and removed files are kept for 30 days. Nothing changes if the\n"
+        "target is missing or is the wrong one, or if a source has vanished. If you\n"
+        "emptied or deleted a source on purpose: repoman sync NAME --allow-shrink.\n"
+        "--verify exits with 1 if anything differs. sync exits with 1 if something failed\n"
+        "or is damaged, and with 4 if a guard refused or another run was busy.",
+        variables=variables.sync_variables,
+    ),
+    Verb(
+        "restore",
+        "NAME [--to DIR] [--from TIME] [--path P]… [--overwrite] [--objects]",
+        "restore a repository, or files in it",
+        examples=(
+            "repoman restore isurus",
+            "repoman restore isurus --to /tmp/isurus --from 2026-11-24",
+            "repoman restore isurus --path src/main.c --overwrite",
+            "repoman restore isurus --objects",
+        ),
+        arguments=(
+            name("project, or directory of repos_root"),
+            option("--to", metavar="DIR", help="restore to this directory, not in place"),
+            option("--from", metavar="TIME", help="restore the version before this time"),
+            option("--path", metavar="P", help="restore only this path of the repository", repeatable=True),
+            flag("--overwrite", help="replace existing files; they are saved first"),
+            flag("--objects", help="restore only missing or damaged objects"),
+        ),
+        about="TIME is a time as shown by repoman sync --list-kept NAME, or 2026-11-24, or\n"
+        "'2026-11-24 18:30'. Replaced files are saved next to the directory, and the\n"
+        "report names the path. --objects repairs a git or Mercurial repository from its\n"
+        "mirror, verifies each object, and changes nothing else.",
+        variables=variables.restore_variables,
+    ),
+    Verb(
+        "shell",
+        "NAME [-- COMMAND…]",
+        "open a shell, or run a command, in a container",
+        examples=("repoman shell isurus", "repoman shell isurus -- git status"),
+        arguments=(
+            name("project to enter; its container is started if it is stopped"),
+            Argument(("command",), "command to run in the repository (default: your login shell)", {"metavar": "COMMAND…", "nargs": "*"}),
+        ),
+        about="The exit status is that of the command.",
+        variables=variables.shell_variables,
+        run=actions.run_shell,
+    ),
+    Verb(
+        "completion",
+        "bash|zsh|fish",
+        "print the completion script of a shell",
+        examples=("repoman completion fish | source", "source <(repoman completion bash)", "source <(repoman completion zsh)"),
+        arguments=(
+            Argument(("shell",), "the shell: bash, zsh or fish", {"metavar": "SHELL", "nargs": "?"}),
+            Argument(("--names",), "", {"metavar": "KIND", "choices": completion.KINDS}),
+        ),
+        about="Add the line for your shell to ~/.config/fish/config.fish, to ~/.bashrc, or to ~/.zshrc after\n"
+        "compinit. It completes verbs, options, and names of projects and profiles.",
+        variables=variables.completion_variables,
+        run=actions.print_completion,
+    ),
+    Verb("profile list", "", "show the profile library", examples=("repoman profile list",)),
+    Verb(
+        "profile install",
+        "NAME…|--all",
+        "install profiles into Incus, or update them",
+        examples=("repoman profile install claude-share", "repoman profile install --all"),
+        arguments=(
+            names("profiles of the library to install or update"),
+            flag("--all", help="every profile of the library, in alphabetical order"),
+        ),
+        about="A file in ~/.config/repoman/profiles.d shadows the vendor file of the same name.",
+        variables=variables.profile_install_variables,
+    ),
+    Verb(
+        "profile diff",
+        "NAME [--vendor]",
+        "show what install would change",
+        examples=("repoman profile diff claude-share", "repoman profile diff claude-share --vendor"),
+        arguments=(
+            name("profile to compare with the installed one", noun="profile"),
+            flag("--vendor", help="compare your file with the vendor file it shadows"),
+        ),
+        about="The exit status is 1 if they differ.",
+        variables=variables.profile_diff_variables,
+    ),
+    Verb(
+        "profile remove",
+        "NAME",
+        "remove a profile from Incus; its file stays",
+        examples=("repoman profile remove dotfiles",),
+        arguments=(name("profile to remove", noun="profile"),),
+        variables=variables.profile_variables,
+    ),
+    Verb(
+        "profile show",
+        "NAME",
+        "print a profile as it would be installed",
+        examples=("repoman profile show claude-share",),
+        arguments=(name("profile to print", noun="profile"),),
+        variables=variables.profile_variables,
+    ),
+)
+VERBS_BY_WORDS = {verb.words: verb for verb in VERBS}
+GROUPS = {"profile": "profiles: templates that are rendered for this host and installed into Incus"}
+"""Explanations of the first words of verbs with two."""
