@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
@@ -20,6 +19,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copi
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, InterruptedRunError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, is_own_place
+from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import try_flock
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import rename_new
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
 
@@ -81,7 +81,7 @@ class Staging:
             os.mkdir(draft, 0o700, dir_fd=parent_fd)
             self.fd = os.open(draft, LIST, dir_fd=parent_fd)
             with suppress(OSError):  # network file systems lock no directories
-                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                try_flock(self.fd)
             self.identity = identity(os.fstat(self.fd))
             start = STAGING + b"%x-%s-" % (self.identity[1], token)
             self.name = start + shortened(base, NAME_MAX - len(start))
@@ -184,11 +184,8 @@ def _is_abandoned(name: bytes, directory_fd: int, alone: bool) -> bool:
     try:
         if os.geteuid() not in (0, os.fstat(fd).st_uid):
             return False
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return try_flock(fd)
     except OSError:
         return alone
     finally:
         os.close(fd)
-    return True

@@ -14,6 +14,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import P
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import LAN_INTERFACE, Account, account, detect_lan_ip
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data, Registry
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import edit_file
 
 FEATURES = {"features.images": "false", "features.profiles": "false"}
 """Instances of the project use the images and profiles of Incus's default project."""
@@ -61,9 +65,9 @@ class Setup(PlannedItem):
     :ivar result: the registry as it will be.
     """
 
-    result: registry.Registry
+    result: Registry
 
-    def __init__(self, path: str, client: incus.Client, me: Account, edit: Callable[[registry.Data], None]) -> None:
+    def __init__(self, path: str, client: incus.Client, me: Account, edit: Callable[[Data], None]) -> None:
         super().__init__()
         self.path, self.client, self.me, self.edit = path, client, me, edit
 
@@ -71,15 +75,15 @@ class Setup(PlannedItem):
         """Read the registry and Incus's project; plan what they lack."""
         known = registry.load_or_none(self.path)
         text = known.text if known else ""
-        after = registry.change(text or registry.DEFAULT_TEXT, self.path, self.edit)
-        self.result = registry.parse(after, self.path)
+        after = edit_text(text or DEFAULT_TEXT, self.path, self.edit)
+        self.result = parse(after, self.path)
         plan = Plan(_project_steps(self.result.defaults.incus_project, self.client))
         if after != text:
             plan.add(_registry_step(self.path, text, after, self.edit, self.me))
         return plan
 
 
-def _fill(data: registry.Data, params: dict[str, Any], lan_ip: str) -> None:
+def _fill(data: Data, params: dict[str, Any], lan_ip: str) -> None:
     """Put what was asked for, and the address that was found, into the data of a registry."""
     if lan_ip:
         data.setdefault("host", {})["lan_ip"] = lan_ip
@@ -127,4 +131,4 @@ def _project_steps(name: str, client: incus.Client) -> list[Step]:
 
 def _registry_step(path: str, before: str, after: str, edit: Any, me: Account) -> Step:
     verb = "update" if before else "write"
-    return Step(f"{verb} the registry {path}", lambda: registry.update(path, edit, me), None, path, before, after)
+    return Step(f"{verb} the registry {path}", lambda: edit_file(path, edit, me), None, path, before, after)

@@ -24,9 +24,21 @@ from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
-from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import Data, Defaults, Project, Wanted
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text, put_project, remove_project
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import (
+    Data,
+    Defaults,
+    Project,
+    ProjectSettings,
+    effective_settings,
+    settings_of,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override, override_path
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import migrate, parse
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import edit_file
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -161,12 +173,12 @@ def set_lan_ip(value: str) -> Callable[[Data], None]:
 
 def put(**entry: Any) -> Callable[[Data], None]:
     """Return an edit that stores a project."""
-    return lambda data: registry.put_project(data, Project(**entry))
+    return lambda data: put_project(data, Project(**entry))
 
 
 def drop(name: str) -> Callable[[Data], None]:
     """Return an edit that drops a project."""
-    return lambda data: registry.drop_project(data, name)
+    return lambda data: remove_project(data, name)
 
 
 def nothing(data: Data) -> None:
@@ -178,7 +190,7 @@ def nothing(data: Data) -> None:
 
 def test_every_schema_is_read_as_schema_3() -> None:
     """What an old file does not say has its default."""
-    one, two, three = (registry.parse(text, "/r") for text in (SCHEMA_1, SCHEMA_2, SCHEMA_3))
+    one, two, three = (parse(text, "/r") for text in (SCHEMA_1, SCHEMA_2, SCHEMA_3))
     assert (one.schema, two.schema, three.schema) == (1, 2, 3)
     assert (one.lan_ip, two.lan_ip, three.lan_ip) == ("", "192.168.168.124", "10.0.0.1")
     assert one.output == "verbose"
@@ -198,11 +210,11 @@ def test_every_schema_is_read_as_schema_3() -> None:
 
 def test_the_new_registry_is_the_one_the_specification_shows() -> None:
     """Every default of the code is what a new file says."""
-    new = registry.parse(registry.DEFAULT_TEXT, "/r")
+    new = parse(DEFAULT_TEXT, "/r")
     assert (new.schema, new.output, new.lan_ip, new.projects) == (3, "quiet", "", {})
     assert new.defaults == Defaults()
     assert new.defaults.profiles == ("default",)
-    assert set(tomllib.loads(registry.DEFAULT_TEXT)) == {"repoman", "host", "defaults"}
+    assert set(tomllib.loads(DEFAULT_TEXT)) == {"repoman", "host", "defaults"}
 
 
 def test_there_may_be_no_registry(path: str) -> None:
@@ -216,7 +228,7 @@ def test_there_may_be_no_registry(path: str) -> None:
 
 def test_who_names_a_profile_is_known() -> None:
     """Projects in the file's order, then the defaults; a project without a list of its own counts with the defaults."""
-    known = registry.parse(SCHEMA_2, "/r")
+    known = parse(SCHEMA_2, "/r")
     assert known.referencing("llm-share") == ["isurus", "[defaults]"]
     assert known.referencing("claude-share") == ["isurus"]
     assert known.referencing("dotfiles") == []
@@ -245,28 +257,28 @@ def test_who_names_a_profile_is_known() -> None:
 def test_the_address_is_taken_out_of_the_old_url(address: str, lan_ip: str) -> None:
     """Any port, any path, IPv6; junk leaves it empty."""
     text = SCHEMA_2.replace("http://192.168.168.124:11434", address)
-    assert registry.parse(text, "/r").lan_ip == lan_ip
-    assert tomllib.loads(registry.change(text, "/r", nothing))["host"] == {"lan_ip": lan_ip}
+    assert parse(text, "/r").lan_ip == lan_ip
+    assert tomllib.loads(edit_text(text, "/r", nothing))["host"] == {"lan_ip": lan_ip}
 
 
 @pytest.mark.parametrize("value", ["5", "true", "[]", "{}", "1979-05-27"])
 def test_an_old_address_that_is_no_text_leaves_it_empty(value: str) -> None:
     """The table goes anyway, so its types are nobody's concern."""
     text = SCHEMA_2.replace('"http://192.168.168.124:11434"', value)
-    assert registry.parse(text, "/r").lan_ip == ""
+    assert parse(text, "/r").lan_ip == ""
 
 
 @pytest.mark.parametrize("text", [SCHEMA_1, SCHEMA_2.replace("ollama_url", "other"), SCHEMA_2.replace("[defaults.llm]", "[other.llm]")])
 def test_without_an_old_address_it_is_empty(text: str) -> None:
     """``repoman setup`` finds it."""
-    assert registry.parse(text, "/r").lan_ip == ""
+    assert parse(text, "/r").lan_ip == ""
 
 
 def test_an_address_of_its_own_is_kept() -> None:
     """It wins over the one in the old URL, and so do its neighbours."""
     text = SCHEMA_2 + '\n[host]\nlan_ip = "10.9.8.7"\nnickname = "attic"\n'
-    assert registry.parse(text, "/r").lan_ip == "10.9.8.7"
-    assert tomllib.loads(registry.change(text, "/r", nothing))["host"] == {"lan_ip": "10.9.8.7", "nickname": "attic"}
+    assert parse(text, "/r").lan_ip == "10.9.8.7"
+    assert tomllib.loads(edit_text(text, "/r", nothing))["host"] == {"lan_ip": "10.9.8.7", "nickname": "attic"}
 
 
 # Malformed files
@@ -328,7 +340,7 @@ MALFORMED = {
 def test_a_malformed_registry_is_named_with_its_line_and_left_alone(text: str, line: int | None, path: str, me: Account) -> None:
     """Reading and writing both refuse it, with exit code 3."""
     write(path, text)
-    for attempt in (lambda: registry.load(path), lambda: registry.update(path, set_lan_ip("10.0.0.2"), me)):
+    for attempt in (lambda: registry.load(path), lambda: edit_file(path, set_lan_ip("10.0.0.2"), me)):
         with pytest.raises(NotKnownError) as caught:
             attempt()
         error = caught.value
@@ -343,33 +355,33 @@ def test_the_line_is_that_of_the_project_at_fault() -> None:
     """Not that of the first project that has such a key."""
     text = HEAD + '[[project]]\nname = "a"\nbackup = true\n\n[[project]]\nname = "b"\nbackup = "no"\n'
     with pytest.raises(NotKnownError, match=r"/r, line 9: "):
-        registry.parse(text, "/r")
+        parse(text, "/r")
 
 
 def test_the_line_is_that_of_the_second_project_of_a_name() -> None:
     """The error names the project too."""
     text = HEAD + '[[project]]\nname = "a"\n\n[[project]]\nname = "b"\n\n[[project]]\nname = "a"\n'
     with pytest.raises(NotKnownError, match=r"/r, line (9|10): .*'a'"):
-        registry.parse(text, "/r")
+        parse(text, "/r")
 
 
 def test_the_line_is_that_of_the_table_at_fault() -> None:
     """A key of the same name in a foreign table above does not mislead."""
     text = '[mine]\nlan_ip = "x"\n' + HEAD + "[host]\nlan_ip = 5\n"
     with pytest.raises(NotKnownError, match=r"/r, line 6: "):
-        registry.parse(text, "/r")
+        parse(text, "/r")
 
 
 def test_lines_are_counted_as_editors_count_them() -> None:
     """A line separator inside a comment is no end of a line."""
     with pytest.raises(NotKnownError, match=r"/r, line 4: "):
-        registry.parse("# a\u2028b\x85c\n[repoman]\nschema = 3\noutput = 1\n", "/r")
+        parse("# a\u2028b\x85c\n[repoman]\nschema = 3\noutput = 1\n", "/r")
 
 
 def test_a_newer_schema_asks_for_a_newer_repoman() -> None:
     """The hint says so."""
     with pytest.raises(NotKnownError, match="4") as caught:
-        registry.parse("[repoman]\nschema = 4\n", "/r")
+        parse("[repoman]\nschema = 4\n", "/r")
     assert any("upgrade" in hint for hint in caught.value.hints)
 
 
@@ -377,7 +389,7 @@ def test_a_file_that_is_not_utf_8_is_named_with_its_line(path: str, me: Account)
     """It is not touched."""
     raw = HEAD.encode() + b'[host]\nlan_ip = "\xff"\n'
     Path(path).write_bytes(raw)
-    for attempt in (lambda: registry.load(path), lambda: registry.update(path, nothing, me)):
+    for attempt in (lambda: registry.load(path), lambda: edit_file(path, nothing, me)):
         with pytest.raises(NotKnownError, match=f"{path}, line 4: .*UTF-8"):
             attempt()
     assert Path(path).read_bytes() == raw
@@ -395,7 +407,7 @@ def test_a_registry_that_cannot_be_read_is_named(path: str) -> None:
 
 def test_one_change_changes_one_line() -> None:
     """Comments, order, spacing and foreign keys stay, to the letter."""
-    after = registry.change(SCHEMA_3, "/r", set_lan_ip("10.0.0.2"))
+    after = edit_text(SCHEMA_3, "/r", set_lan_ip("10.0.0.2"))
     assert after == SCHEMA_3.replace('lan_ip = "10.0.0.1" # of br0', 'lan_ip = "10.0.0.2" # of br0')
 
 
@@ -406,25 +418,25 @@ def test_a_sync_changes_one_line_of_one_project() -> None:
     def edit(data: Data) -> None:
         data["project"][2]["last_sync"] = "2026-05-08T00:00:00Z"
 
-    assert registry.change(text, "/r", edit) == text.replace('last_sync = "" # never', 'last_sync = "2026-05-08T00:00:00Z" # never')
+    assert edit_text(text, "/r", edit) == text.replace('last_sync = "" # never', 'last_sync = "2026-05-08T00:00:00Z" # never')
 
 
 def test_no_change_is_the_same_text() -> None:
     """Also where a value is written anew as it was."""
-    assert registry.change(SCHEMA_3, "/r", set_lan_ip("10.0.0.1")) is SCHEMA_3
-    assert registry.change(SCHEMA_3, "/r", nothing) is SCHEMA_3
-    assert registry.change(SCHEMA_3, "/r", drop("nobody")) == SCHEMA_3
+    assert edit_text(SCHEMA_3, "/r", set_lan_ip("10.0.0.1")) is SCHEMA_3
+    assert edit_text(SCHEMA_3, "/r", nothing) is SCHEMA_3
+    assert edit_text(SCHEMA_3, "/r", drop("nobody")) == SCHEMA_3
 
 
 def test_migrating_changes_the_schema_the_llm_table_and_the_address_alone() -> None:
     """Line by line."""
-    after = registry.change(SCHEMA_2, "/r", nothing)
+    after = edit_text(SCHEMA_2, "/r", nothing)
     gone, came = changed_lines(SCHEMA_2, after)
     llm = SCHEMA_2[SCHEMA_2.index("[defaults.llm]") : SCHEMA_2.index("# favourites")].split("\n")
     assert [line for line in gone if line] == ["schema = 2   # bumped by hand", *(line for line in llm if line)]
     assert [line for line in came if line] == ["schema = 3   # bumped by hand", "[host]", 'lan_ip = "192.168.168.124"']
     assert "llm]" not in after
-    parsed = registry.parse(after, "/r")
+    parsed = parse(after, "/r")
     assert parsed.schema == 3
     assert parsed.lan_ip == "192.168.168.124"
     assert tomllib.loads(after)["tool"] == {"other": {"key": "value"}}
@@ -432,7 +444,7 @@ def test_migrating_changes_the_schema_the_llm_table_and_the_address_alone() -> N
 
 def test_migrating_schema_1_needs_only_the_number_and_an_empty_address() -> None:
     """There is nothing else to carry over."""
-    after = registry.change(SCHEMA_1, "/r", nothing)
+    after = edit_text(SCHEMA_1, "/r", nothing)
     gone, came = changed_lines(SCHEMA_1, after)
     assert [line for line in gone if line] == ["schema = 1"]
     assert [line for line in came if line] == ["schema = 3", "[host]", 'lan_ip = ""']
@@ -440,8 +452,8 @@ def test_migrating_schema_1_needs_only_the_number_and_an_empty_address() -> None
 
 def test_migrating_twice_is_migrating_once() -> None:
     """A file of schema 3 is left as it is."""
-    once = registry.change(SCHEMA_2, "/r", nothing)
-    assert registry.change(once, "/r", nothing) == once
+    once = edit_text(SCHEMA_2, "/r", nothing)
+    assert edit_text(once, "/r", nothing) == once
 
 
 NEW_LINES = ["[[project]]", 'name = "new"', 'repo = "dir"', 'profiles = ["default"]', 'created = "now"', 'last_sync = ""', "backup = false"]
@@ -450,23 +462,23 @@ NEW = {"name": "new", "repo": "dir", "profiles": ("default",), "created": "now",
 
 def test_a_new_project_only_adds_lines() -> None:
     """It comes after the others; its entry reads back as it was given."""
-    after = registry.change(SCHEMA_3, "/r", put(**NEW))
+    after = edit_text(SCHEMA_3, "/r", put(**NEW))
     gone, came = changed_lines(SCHEMA_3, after)
     assert gone == []
     assert [line for line in came if line] == NEW_LINES
-    known = registry.parse(after, "/r")
+    known = parse(after, "/r")
     assert list(known.projects) == ["one", "two", "three", "new"]
     assert known.projects["new"] == Project(**NEW)
 
 
 def test_comments_above_the_next_table_stay_above_it() -> None:
     """A new entry or key is not put between a table and the comment that speaks of it."""
-    after = registry.change(SCHEMA_3, "/r", put(**NEW))
+    after = edit_text(SCHEMA_3, "/r", put(**NEW))
     assert "# the end\n[tool.other]" in after
-    after = registry.change(SCHEMA_3, "/r", put(name="two", repo="two-repo", image="local"))
+    after = edit_text(SCHEMA_3, "/r", put(name="two", repo="two-repo", image="local"))
     assert '# third\n[[project]]\nname = "three"' in after
     text = HEAD + "\n[host]\n\n# about the defaults\n[defaults]\n"
-    after = registry.change(text, "/r", set_lan_ip("10.0.0.2"))
+    after = edit_text(text, "/r", set_lan_ip("10.0.0.2"))
     assert "# about the defaults\n[defaults]" in after
 
 
@@ -474,8 +486,8 @@ def test_comments_above_the_next_table_stay_above_it() -> None:
 def test_dropping_a_project_only_takes_its_own_lines(name: str) -> None:
     """The comments above the tables after it are not its own."""
     others = {"one", "two", "three"} - {name}
-    after = registry.change(SCHEMA_3, "/r", drop(name))
-    assert set(registry.parse(after, "/r").projects) == others
+    after = edit_text(SCHEMA_3, "/r", drop(name))
+    assert set(parse(after, "/r").projects) == others
     gone, came = changed_lines(SCHEMA_3, after)
     assert came == []
     above = {"one": "# first", "two": "# second", "three": "# third"}
@@ -490,17 +502,17 @@ def test_dropping_a_project_only_takes_its_own_lines(name: str) -> None:
 
 def test_dropping_the_last_project_leaves_a_registry_without_projects() -> None:
     """And one can be added again."""
-    text = registry.change(registry.DEFAULT_TEXT, "/r", put(**NEW))
-    assert "new" in registry.parse(text, "/r").projects
-    text = registry.change(text, "/r", drop("new"))
-    assert registry.parse(text, "/r").projects == {}
-    assert "new" in registry.parse(registry.change(text, "/r", put(**NEW)), "/r").projects
+    text = edit_text(DEFAULT_TEXT, "/r", put(**NEW))
+    assert "new" in parse(text, "/r").projects
+    text = edit_text(text, "/r", drop("new"))
+    assert parse(text, "/r").projects == {}
+    assert "new" in parse(edit_text(text, "/r", put(**NEW)), "/r").projects
 
 
 def test_a_project_with_tables_of_its_own_can_be_dropped() -> None:
     """Foreign tables below an entry go with it, those of others stay."""
     text = HEAD + '[[project]]\nname = "a"\n[project.mine]\nk = 1\n\n[[project]]\nname = "b"\n[[project.list]]\nk = 2 # two\n'
-    after = registry.change(text, "/r", drop("a"))
+    after = edit_text(text, "/r", drop("a"))
     assert tomllib.loads(after)["project"] == [{"name": "b", "list": [{"k": 2}]}]
     assert "# two" in after
 
@@ -527,12 +539,12 @@ def test_whatever_form_the_file_has_it_can_be_migrated_and_edited(text: str) -> 
     """TOML says the same thing in many ways."""
     foreign = {key: value for key, value in tomllib.loads(text).items() if key in ("z", "mine")}
     names = [entry["name"] for entry in tomllib.loads(text).get("project", [])]
-    after = registry.change(text, "/r", put(name="new", repo="dir"))
-    known = registry.parse(after, "/r")
+    after = edit_text(text, "/r", put(name="new", repo="dir"))
+    known = parse(after, "/r")
     assert (known.schema, known.lan_ip, list(known.projects)) == (3, "10.0.0.9", [*names, "new"])
-    after = registry.change(after, "/r", set_lan_ip("10.0.0.10"))
-    after = registry.change(after, "/r", drop("new"))
-    known = registry.parse(after, "/r")
+    after = edit_text(after, "/r", set_lan_ip("10.0.0.10"))
+    after = edit_text(after, "/r", drop("new"))
+    known = parse(after, "/r")
     assert (known.schema, known.lan_ip, list(known.projects)) == (3, "10.0.0.10", names)
     assert repr({key: value for key, value in tomllib.loads(after).items() if key in ("z", "mine")}) == repr(foreign)
 
@@ -541,20 +553,20 @@ def test_windows_line_ends_stay(path: str, me: Account) -> None:
     """The lines that are not edited are not changed, also not in their ends."""
     text = SCHEMA_3.replace("\n", "\r\n")
     write(path, text)
-    registry.update(path, set_lan_ip("10.0.0.2"), me)
+    edit_file(path, set_lan_ip("10.0.0.2"), me)
     assert read(path) == text.replace("10.0.0.1", "10.0.0.2")
 
 
 def test_editing_what_is_no_registry_is_refused() -> None:
     """The edit is not even tried."""
     with pytest.raises(NotKnownError):
-        registry.change("[repoman]\nschema = 4\n", "/r", lambda data: pytest.fail("edited"))
+        edit_text("[repoman]\nschema = 4\n", "/r", lambda data: pytest.fail("edited"))
 
 
 def test_putting_a_project_keeps_foreign_keys_and_place() -> None:
     """An existing entry is written over key by key."""
     data = tomllib.loads(SCHEMA_3)
-    registry.put_project(data, Project(name="one", repo="one", profiles=("x",), created="now"))
+    put_project(data, Project(name="one", repo="one", profiles=("x",), created="now"))
     assert data["project"][0] == {
         "name": "one",
         "repo": "one",
@@ -658,11 +670,11 @@ def test_any_edits_of_any_registry_say_what_they_mean_and_keep_comments(
     """After every edit the text parses to exactly the data that was wanted, and foreign comments are all there."""
     text, comments = made
     for edit in edits:
-        wanted = registry.migrate(tomllib.loads(text))
+        wanted = migrate(tomllib.loads(text))
         edit(wanted)
-        text = registry.change(text, "/r", edit)
+        text = edit_text(text, "/r", edit)
         assert tomllib.loads(text) == wanted
-        registry.parse(text, "/r")
+        parse(text, "/r")
     assert [comment for comment in comments if comment not in text] == []
 
 
@@ -672,8 +684,8 @@ def test_any_edits_of_any_registry_say_what_they_mean_and_keep_comments(
 def test_the_first_write_makes_the_file_private(path: str, me: Account) -> None:
     """File and directories are the user's alone, and the text is the documented one."""
     os.rmdir(os.path.dirname(path))
-    registry.update(path, nothing, me)
-    assert read(path) == registry.DEFAULT_TEXT
+    edit_file(path, nothing, me)
+    assert read(path) == DEFAULT_TEXT
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode) == 0o700
 
@@ -682,7 +694,7 @@ def test_nothing_to_write_writes_nothing(path: str, me: Account) -> None:
     """Not even the same text."""
     write(path, SCHEMA_3)
     before = os.stat(path)
-    registry.update(path, nothing, me)
+    edit_file(path, nothing, me)
     assert (os.stat(path).st_ino, os.stat(path).st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -691,7 +703,7 @@ def test_the_mode_stays(mode: int, path: str, me: Account) -> None:
     """Whatever the user chose."""
     write(path, SCHEMA_3)
     os.chmod(path, mode)
-    registry.update(path, set_lan_ip("10.0.0.2"), me)
+    edit_file(path, set_lan_ip("10.0.0.2"), me)
     assert stat.S_IMODE(os.stat(path).st_mode) == mode
     assert registry.load(path).lan_ip == "10.0.0.2"
 
@@ -701,11 +713,11 @@ def test_the_owner_stays_and_a_new_file_is_the_accounts(path: str, me: Account) 
     """Root writes on behalf of somebody."""
     somebody = Account(name="somebody", uid=1500, gid=1501, group="somebody", home=me.home, shell="/bin/sh")
     os.removedirs(os.path.dirname(path))
-    registry.update(path, nothing, somebody)
+    edit_file(path, nothing, somebody)
     for made in (path, f"{path}.lock", os.path.dirname(path), os.path.dirname(os.path.dirname(path))):
         assert (os.stat(made).st_uid, os.stat(made).st_gid) == (1500, 1501)
     os.chown(path, 1600, 1601)
-    registry.update(path, set_lan_ip("10.0.0.2"), somebody)
+    edit_file(path, set_lan_ip("10.0.0.2"), somebody)
     assert (os.stat(path).st_uid, os.stat(path).st_gid) == (1600, 1601)
 
 
@@ -717,7 +729,7 @@ def test_a_link_stays_a_link(path: str, me: Account, tmp_path: Path) -> None:
     target.write_text(SCHEMA_3)
     target.chmod(0o640)
     os.symlink(os.path.relpath(target, os.path.dirname(path)), path)
-    registry.update(path, set_lan_ip("10.0.0.2"), me)
+    edit_file(path, set_lan_ip("10.0.0.2"), me)
     assert os.path.islink(path)
     assert registry.load(path).lan_ip == "10.0.0.2"
     assert 'lan_ip = "10.0.0.2" # of br0' in target.read_text()
@@ -727,12 +739,12 @@ def test_a_link_stays_a_link(path: str, me: Account, tmp_path: Path) -> None:
 def test_the_old_file_is_kept_once(path: str, me: Account) -> None:
     """The first write after a migration keeps what was there; a later one does not overwrite it."""
     write(path, SCHEMA_2)
-    registry.update(path, set_lan_ip("10.0.0.2"), me)
+    edit_file(path, set_lan_ip("10.0.0.2"), me)
     backup = f"{path}.schema2.bak"
     assert read(backup) == SCHEMA_2
     assert registry.load(path).schema == 3
     write(path, SCHEMA_2.replace("isurus", "other"))
-    registry.update(path, nothing, me)
+    edit_file(path, nothing, me)
     assert read(backup) == SCHEMA_2
     assert "other" in registry.load(path).projects
     assert not os.path.exists(f"{path}.schema1.bak")
@@ -741,7 +753,7 @@ def test_the_old_file_is_kept_once(path: str, me: Account) -> None:
 def test_a_file_of_schema_3_is_not_kept(path: str, me: Account) -> None:
     """Only a migration is worth a copy."""
     write(path, SCHEMA_3)
-    registry.update(path, set_lan_ip("10.0.0.2"), me)
+    edit_file(path, set_lan_ip("10.0.0.2"), me)
     assert sorted(os.listdir(os.path.dirname(path))) == ["repoman.toml", "repoman.toml.lock"]
 
 
@@ -754,9 +766,9 @@ def test_a_failing_edit_changes_nothing(path: str, me: Account) -> None:
         raise RepomanError("no")
 
     with pytest.raises(RepomanError, match="no"):
-        registry.update(path, edit, me)
+        edit_file(path, edit, me)
     assert read(path) == SCHEMA_2
-    registry.update(path, set_lan_ip("10.0.0.2"), me)
+    edit_file(path, set_lan_ip("10.0.0.2"), me)
     assert registry.load(path).lan_ip == "10.0.0.2"
 
 
@@ -764,7 +776,9 @@ def start(code: str, *arguments: str) -> subprocess.Popen[str]:
     """Start a Python process that knows the registry and an owner."""
     prelude = """
         import os, resource, signal, sys
-        from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+        from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text, put_project, remove_project
+        from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Project
+        from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import edit_file
         from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
         from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
         path = sys.argv[1]
@@ -781,9 +795,9 @@ def test_many_writers_at_once_lose_nothing(path: str, me: Account) -> None:
     code = """
         for number in range(6):
             name = f"p{sys.argv[2]}-{number}"
-            registry.update(path, lambda data: registry.put_project(data, registry.Project(name, name)), me)
+            edit_file(path, lambda data: put_project(data, Project(name, name)), me)
             if number % 2:
-                registry.update(path, lambda data: registry.drop_project(data, name), me)
+                edit_file(path, lambda data: remove_project(data, name), me)
         """
     writers = [start(code, path, str(number)) for number in range(5)]
     while any(writer.poll() is None for writer in writers):
@@ -801,7 +815,7 @@ def test_a_writer_waits_for_the_lock_but_not_forever(path: str, me: Account, mon
     write(path, SCHEMA_3)
     monkeypatch.setattr(registry, "LOCK_SECONDS", 0.1)
     with registry.locked(f"{path}.lock", me), pytest.raises(RepomanError, match=r"repoman\.toml\.lock") as caught:
-        registry.update(path, set_lan_ip("10.0.0.2"), me)
+        edit_file(path, set_lan_ip("10.0.0.2"), me)
     assert caught.value.hints
     assert read(path) == SCHEMA_3
 
@@ -810,11 +824,11 @@ def test_a_writer_takes_over_when_the_lock_is_free(path: str, me: Account) -> No
     """What the other wrote meanwhile is read again before the edit."""
     write(path, SCHEMA_3)
     with registry.locked(f"{path}.lock", me):
-        waiting = threading.Thread(target=registry.update, args=(path, set_lan_ip("10.0.0.2"), me))
+        waiting = threading.Thread(target=edit_file, args=(path, set_lan_ip("10.0.0.2"), me))
         waiting.start()
         time.sleep(0.1)
         assert read(path) == SCHEMA_3
-        registry.write_atomic(path, SCHEMA_3.replace("attic", "cellar"), me)
+        write_atomic(path, SCHEMA_3.replace("attic", "cellar"), me)
     waiting.join()
     assert read(path) == SCHEMA_3.replace("attic", "cellar").replace("10.0.0.1", "10.0.0.2")
 
@@ -824,7 +838,7 @@ def test_a_lock_that_is_a_link_is_not_followed(path: str, me: Account, tmp_path:
     victim = tmp_path / "victim"
     os.symlink(victim, f"{path}.lock")
     with pytest.raises(RepomanError, match="lock"):
-        registry.update(path, nothing, me)
+        edit_file(path, nothing, me)
     assert not victim.exists()
 
 
@@ -834,13 +848,13 @@ def test_a_kill_in_the_middle_leaves_the_old_file(moment: str, path: str, me: Ac
     write(path, SCHEMA_3)
     code = f"""
         os.{moment} = os.replace = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
-        registry.update(path, lambda data: registry.put_project(data, registry.Project("lost", "lost")), me)
+        edit_file(path, lambda data: put_project(data, Project("lost", "lost")), me)
         """
     process = start(code, path)
     process.communicate()
     assert process.returncode == -9
     assert read(path) == SCHEMA_3
-    registry.update(path, set_lan_ip("10.0.0.2"), me)
+    edit_file(path, set_lan_ip("10.0.0.2"), me)
     assert read(path) == SCHEMA_3.replace("10.0.0.1", "10.0.0.2")
     assert sorted(os.listdir(os.path.dirname(path))) == ["repoman.toml", "repoman.toml.lock"]
 
@@ -849,11 +863,11 @@ def test_a_full_disk_leaves_the_old_file(path: str) -> None:
     """The kernel refuses the write; the error names the file, and no temporary file stays."""
     write(path, SCHEMA_3)
     code = """
-        registry.change(registry.DEFAULT_TEXT, path, lambda data: data["host"].update(lan_ip="x"))
+        edit_text(DEFAULT_TEXT, path, lambda data: data["host"].update(lan_ip="x"))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
         try:
-            registry.update(path, lambda data: registry.put_project(data, registry.Project("lost", "lost")), me)
+            edit_file(path, lambda data: put_project(data, Project("lost", "lost")), me)
         except RepomanError as error:
             print(error.exit_code, error.message)
         """
@@ -881,7 +895,7 @@ def test_a_directory_that_cannot_be_written_leaves_the_old_file(
     def attempt() -> object:
         me = Account(name="nobody", uid=os.getuid(), gid=os.getgid(), group="nogroup", home="/", shell="/bin/sh")
         try:
-            registry.update(path, set_lan_ip("10.0.0.2"), me)
+            edit_file(path, set_lan_ip("10.0.0.2"), me)
         except RepomanError as error:
             return f"{type(error).__name__}: {error.message}"
         return "written"
@@ -898,39 +912,39 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path, me: Account) -
     """A file is in its way."""
     (tmp_path / "file").write_text("")
     with pytest.raises(RepomanError, match=str(tmp_path / "file")):
-        registry.update(str(tmp_path / "file" / "repoman" / "repoman.toml"), nothing, me)
+        edit_file(str(tmp_path / "file" / "repoman" / "repoman.toml"), nothing, me)
 
 
 # Overrides
 
 
 @pytest.fixture
-def override(path: str) -> Callable[[str], Wanted]:
+def override(path: str) -> Callable[[str], ProjectSettings]:
     """Return a function that writes the override of project isurus and loads it."""
 
-    def load(text: str) -> Wanted:
-        made = Path(registry.override_path(path, "isurus"))
+    def load(text: str) -> ProjectSettings:
+        made = Path(override_path(path, "isurus"))
         made.parent.mkdir(exist_ok=True)
         made.write_bytes(text.encode())
-        return registry.load_override(path, "isurus")
+        return load_override(path, "isurus")
 
     return load
 
 
 def test_no_override_says_nothing(path: str) -> None:
     """It is the usual case."""
-    assert registry.load_override(path, "isurus") == Wanted()
-    assert registry.override_path("/c/repoman/repoman.toml", "isurus") == "/c/repoman/repos.d/isurus.toml"
+    assert load_override(path, "isurus") == ProjectSettings()
+    assert override_path("/c/repoman/repoman.toml", "isurus") == "/c/repoman/repos.d/isurus.toml"
 
 
-def test_an_override_may_say_all_this(override: Callable[[str], Wanted]) -> None:
+def test_an_override_may_say_all_this(override: Callable[[str], ProjectSettings]) -> None:
     """Values for Incus become strings, as Incus stores them."""
     found = override(
         'repo = "dir"\nimage = "local"\nprofiles = []\nbackup = false\nprotect = ["hooks", "config"]\n'
         '[config]\n"limits.cpu" = 2\n"security.nesting" = true\n"limits.memory" = "4GiB"\n'
         '[devices.web]\ntype = "proxy"\nbind = 1.5\n[devices.cache]\ntype = "disk"\nreadonly = false\n'
     )
-    assert found == Wanted(
+    assert found == ProjectSettings(
         repo="dir",
         image="local",
         profiles=(),
@@ -966,25 +980,25 @@ def test_an_override_may_say_all_this(override: Callable[[str], Wanted]) -> None
     ],
 )
 def test_what_an_override_may_not_say_is_named_with_file_and_line(
-    override: Callable[[str], Wanted], path: str, text: str, line: int, said: str
+    override: Callable[[str], ProjectSettings], path: str, text: str, line: int, said: str
 ) -> None:
     """The exit code is 3, and a hint says what may be there."""
     with pytest.raises(NotKnownError) as caught:
         override(text)
-    assert f"{registry.override_path(path, 'isurus')}, line {line}: " in caught.value.message
+    assert f"{override_path(path, 'isurus')}, line {line}: " in caught.value.message
     assert said in caught.value.message.partition(f", line {line}: ")[2]
     assert caught.value.exit_code == 3
     assert caught.value.hints
 
 
-def test_all_unknown_keys_are_named_at_once(override: Callable[[str], Wanted]) -> None:
+def test_all_unknown_keys_are_named_at_once(override: Callable[[str], ProjectSettings]) -> None:
     """With the keys that there are."""
     with pytest.raises(NotKnownError, match="alpha, beta") as caught:
         override("beta = 1\nalpha = 1\n")
     assert "profiles" in caught.value.hints[0]
 
 
-def test_an_install_table_is_refused_with_its_reason(override: Callable[[str], Wanted]) -> None:
+def test_an_install_table_is_refused_with_its_reason(override: Callable[[str], ProjectSettings]) -> None:
     """Install scripts are the project's own business."""
     with pytest.raises(NotKnownError) as caught:
         override('[install]\nrun = "make"\n')
@@ -994,38 +1008,40 @@ def test_an_install_table_is_refused_with_its_reason(override: Callable[[str], W
 def test_later_sources_win_and_silence_changes_nothing() -> None:
     """Defaults, entry, override, command line."""
     defaults = Defaults(default_image="standard", profiles=("default",))
-    entry = registry.wanted_of(Project(name="p", repo="dir", image="entry", backup=False))
-    override = Wanted(profiles=("a", "b"), protect=("hooks",), config={"x": "1", "y": "1"}, devices={"d": {"type": "disk", "path": "/a"}})
-    command = Wanted(image="command", backup=True, config={"y": "2"}, devices={"d": {"type": "nic"}})
-    found = registry.effective("p", defaults, entry, override, command)
+    entry = settings_of(Project(name="p", repo="dir", image="entry", backup=False))
+    override = ProjectSettings(
+        profiles=("a", "b"), protect=("hooks",), config={"x": "1", "y": "1"}, devices={"d": {"type": "disk", "path": "/a"}}
+    )
+    command = ProjectSettings(image="command", backup=True, config={"y": "2"}, devices={"d": {"type": "nic"}})
+    found = effective_settings("p", defaults, entry, override, command)
     assert (found.name, found.repo, found.image, found.profiles) == ("p", "dir", "command", ("a", "b"))
     assert (found.backup, found.protect) == (True, ("hooks",))
     assert (found.config, found.devices) == ({"x": "1", "y": "2"}, {"d": {"type": "nic"}})
     assert override.config == {"x": "1", "y": "1"}
-    assert registry.effective("p", defaults, entry).backup is False
+    assert effective_settings("p", defaults, entry).backup is False
 
 
 def test_without_any_source_the_defaults_hold() -> None:
     """The repository is called as the project."""
-    found = registry.effective("p", Defaults(default_image="standard", profiles=("a",)))
+    found = effective_settings("p", Defaults(default_image="standard", profiles=("a",)))
     assert (found.repo, found.image, found.profiles, found.backup) == ("p", "standard", ("a",), True)
     assert (found.protect, found.config, found.devices) == ((), {}, {})
 
 
 def test_an_empty_list_is_a_wish_too() -> None:
     """No profiles at all is not silence; an entry without an image is."""
-    silent = registry.wanted_of(Project(name="p", repo="p"))
+    silent = settings_of(Project(name="p", repo="p"))
     assert (silent.image, silent.profiles) == (None, None)
-    assert registry.effective("p", Defaults(), silent, Wanted(profiles=())).profiles == ()
+    assert effective_settings("p", Defaults(), silent, ProjectSettings(profiles=())).profiles == ()
 
 
 @pytest.mark.parametrize("name", ["../repoman", "../../etc/passwd", "a/b", ".x"])
 def test_a_name_that_is_no_file_name_opens_no_override(name: str, path: str) -> None:
     """Names are checked before anything is opened."""
     write(path, SCHEMA_3)
-    made = Path(registry.override_path(path, "x")).parent
+    made = Path(override_path(path, "x")).parent
     made.mkdir()
     with suppress(OSError):
         (made / f"{name}.toml").write_text('image = "evil"\n')
     with pytest.raises(RepomanError, match="name"):
-        registry.load_override(path, name)
+        load_override(path, name)

@@ -32,6 +32,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target, discard
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
+from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
@@ -56,18 +57,15 @@ class RunLocks:
         self.target, self.state = target, state
         self.host_lock = HostLock(target, str(state))
         registry.make_directory(str(state), owner)
-        self._run = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._run = FileLock(state / "lock", owner)
         self._units = -1
         self.held: set[str] = set()
         try:
-            try:
-                fcntl.flock(self._run, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise another_run(target, state) from None
+            if not self._run.try_acquire(shared=True):
+                raise another_run(target, state)
             self._units = os.open(state / "units.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             if os.geteuid() == 0:
-                for each in (self._run, self._units):
-                    os.fchown(each, owner.uid, owner.gid)
+                os.fchown(self._units, owner.uid, owner.gid)
         except BaseException:
             self._close()
             raise
@@ -86,9 +84,8 @@ class RunLocks:
 
     def _close(self) -> None:
         """Unlock before closing: children of this process may have the files open for a moment longer."""
-        with suppress(OSError):
-            fcntl.flock(self._run, fcntl.LOCK_UN)
-        os.close(self._run)
+        self._run.release()
+        self._run.close()
         if self._units >= 0:
             with suppress(OSError):
                 self._byte(fcntl.F_UNLCK, 0, 0)
@@ -243,11 +240,8 @@ class RunLocks:
     def _withdraw(self) -> None:
         """Take the lock off the target, unless another run of this host is under way."""
         with suppress(OSError, ConflictError), self.metadata():
-            try:
-                fcntl.flock(self._run, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return
-            self.host_lock.release()
+            if self._run.try_acquire():
+                self.host_lock.release()
 
 
 def _unit(name: str) -> bytes:

@@ -1,0 +1,83 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Write files so that at any moment they have either their old or their new content."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Protocol
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+
+
+class Owner(Protocol):
+    """Who new files belong to if this process is root; ``host.account.Account`` is one."""
+
+    @property
+    def uid(self) -> int:
+        """User ID."""
+
+    @property
+    def gid(self) -> int:
+        """ID of the primary group."""
+
+
+def ensure_private_directory(path: str, owner: Owner) -> None:
+    """Make ``path`` and its missing parents, private, and ``owner``'s where this process is root."""
+    try:
+        missing = [directory for directory in (Path(path), *Path(path).parents) if not directory.is_dir()]
+        for directory in reversed(missing):
+            directory.mkdir(0o700, exist_ok=True)
+            if os.geteuid() == 0:
+                os.chown(directory, owner.uid, owner.gid, follow_symlinks=False)
+    except OSError as error:
+        raise RepomanError(f"cannot make the directory {path}: {error.strerror}.", f"ls -ld {Path(path).parent}") from error
+
+
+def write_atomic(path: str, text: str, owner: Owner) -> None:
+    """Write ``text`` so that ``path`` holds its old or its new content at any moment; mode and owner of an old file stay.
+
+    The caller holds a lock on it. What a write that was killed left behind goes.
+
+    :param owner: whose file a new one is, should this process be root.
+    :raises RepomanError: it cannot be written; the old file is as it was.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.new")
+    try:
+        temporary.unlink(missing_ok=True)
+        try:
+            with open(temporary, "xb", opener=_private) as file:
+                _copy_owner_and_mode(file.fileno(), target, owner)
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise RepomanError(f"cannot write {path}: {error.strerror}; it is as it was.", f"df -h {target.parent}") from error
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _copy_owner_and_mode(handle: int, old: Path, owner: Owner) -> None:
+    """Give an open file mode and owner of the file ``old``; where there is none, it becomes ``owner``'s."""
+    uid, gid = owner.uid, owner.gid
+    if old.exists():
+        status = old.stat()
+        uid, gid = status.st_uid, status.st_gid
+        os.fchmod(handle, stat.S_IMODE(status.st_mode))
+    if os.geteuid() == 0:
+        os.fchown(handle, uid, gid)

@@ -1,0 +1,102 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Locks between processes of one host, which the kernel releases if their process ends (flock)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from contextlib import suppress
+
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import Owner
+
+POLL_SECONDS = 0.02
+
+
+class FileLock:
+    """A lock on a file, which is created for it.
+
+    :param path: of the file; a symbolic link there is an error.
+    :param owner: becomes the file's owner if this process is root.
+    :ivar fd: the open file. A child process that has it keeps the lock until it closes it or :meth:`release` is called.
+    :raises OSError: the file cannot be created or opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], owner: Owner) -> None:
+        self.path, self.owner = os.fspath(path), owner
+        self.fd = self._open()
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _open(self) -> int:
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.geteuid() == 0:
+                os.fchown(fd, self.owner.uid, self.owner.gid)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def try_acquire(self, *, shared: bool = False) -> bool:
+        """Take the lock if it is free now, or turn one that is held into a shared or exclusive one; return whether that worked."""
+        return try_flock(self.fd, shared=shared)
+
+    def acquire(self, timeout: float, *, poll: float = POLL_SECONDS) -> bool:
+        """Wait for the exclusive lock; return whether it was held by another process.
+
+        If that process removed the file, as :meth:`remove` does, the file is created anew.
+
+        :param timeout: seconds.
+        :raises TimeoutError: another process holds it all the time.
+        """
+        deadline = time.monotonic() + timeout
+        waited = False
+        while not (self.try_acquire() and self._is_in_place()):
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            waited = True
+            time.sleep(poll)
+            if not self._is_in_place():
+                self.close()
+                self.fd = self._open()
+        return waited
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self.fd), os.stat(self.path, follow_symlinks=False))
+        except FileNotFoundError:
+            return False
+
+    def remove(self) -> None:
+        """Remove the file; call it only while the exclusive lock is held."""
+        with suppress(OSError):
+            os.unlink(self.path)
+
+    def release(self) -> None:
+        """Release the lock, also if children of this process still have the file open."""
+        with suppress(OSError):
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self.fd)
+
+
+def try_flock(fd: int, *, shared: bool = False) -> bool:
+    """Lock an open file or directory if it is free; return whether it was.
+
+    :raises OSError: the file system has no locks.
+    """
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

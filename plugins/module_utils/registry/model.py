@@ -1,0 +1,162 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a registry holds, and the settings of a project that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Data = dict[str, Any]
+SCHEMA = 3
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a project has unless it says otherwise. Paths are as stored: ``~`` expands when used."""
+
+    repos_root: str = "~/repos"
+    backup_root: str = "/nfs/repos"
+    logdir: str = "~/.local/state/repoman"
+    incus_project: str = "repoman"
+    default_image: str = "images:ubuntu/26.04/cloud"
+    profiles: tuple[str, ...] = ("default",)
+    exclude: tuple[str, ...] = ()
+    exclude_caches: bool = False
+    follow_mounts: bool = False
+
+
+@dataclass(frozen=True)
+class Project:
+    """An entry of the registry.
+
+    :param name: name of the project and of its instance.
+    :param repo: directory in ``repos_root``.
+    :param image: empty for the default.
+    :param profiles: ``None`` for the default.
+    :param created: UTC time, ISO 8601.
+    :param last_sync: UTC time of the last successful backup, ISO 8601; empty if there was none.
+    :param backup: whether ``sync`` takes it.
+    :param exclude: patterns of what ``sync`` leaves out, added to the defaults'; ``None`` if it names none.
+    :param exclude_caches: whether ``sync`` leaves out what is in directories with a cache tag; ``None`` for the default.
+    :param follow_mounts: whether ``sync`` takes what is mounted in the repository; ``None`` for the default.
+    """
+
+    name: str
+    repo: str
+    image: str = ""
+    profiles: tuple[str, ...] | None = None
+    created: str = ""
+    last_sync: str = ""
+    backup: bool = True
+    exclude: tuple[str, ...] | None = None
+    exclude_caches: bool | None = None
+    follow_mounts: bool | None = None
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The registry as read.
+
+    :param path: of the file.
+    :param text: of the file.
+    :param schema: on disk; what is in memory is always of schema 3.
+    :param output: ``quiet`` or ``verbose``.
+    :param lan_ip: address of the host for its containers; empty if not known.
+    :param defaults: of the projects.
+    :param projects: by name, in the file's order.
+    """
+
+    path: str
+    text: str
+    schema: int
+    output: str
+    lan_ip: str
+    defaults: Defaults
+    projects: dict[str, Project]
+
+    def referencing(self, profile: str) -> list[str]:
+        """Return who names ``profile``: the projects, and ``[defaults]``."""
+        named = [name for name, project in self.projects.items() if profile in (project.profiles or ())]
+        return named + (["[defaults]"] if profile in self.defaults.profiles else [])
+
+
+@dataclass(frozen=True)
+class ProjectSettings:
+    """What some source (an entry, an override, the command line) says of a project; ``None`` where it is silent."""
+
+    repo: str | None = None
+    image: str | None = None
+    profiles: tuple[str, ...] | None = None
+    backup: bool | None = None
+    protect: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    exclude_caches: bool | None = None
+    follow_mounts: bool | None = None
+    config: dict[str, str] = field(default_factory=dict)
+    devices: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EffectiveSettings:
+    """The configuration that holds for a project: defaults, its entry, its override, the command line, later over earlier.
+
+    :param repo: as stored: a directory in ``repos_root``, or an absolute path.
+    :param exclude: the project's own patterns, relative to its repository: they come after those of the defaults.
+    """
+
+    name: str
+    repo: str
+    image: str
+    profiles: tuple[str, ...]
+    backup: bool
+    protect: tuple[str, ...]
+    exclude: tuple[str, ...]
+    exclude_caches: bool
+    follow_mounts: bool
+    config: dict[str, str]
+    devices: dict[str, dict[str, str]]
+
+
+def effective_settings(name: str, defaults: Defaults, *sources: ProjectSettings) -> EffectiveSettings:
+    """Return the configuration of project ``name``: ``defaults``, then each source over what came before it.
+
+    Lists replace lists, except ``exclude``, whose patterns add up; ``config`` and ``devices`` are merged by key.
+    """
+    config: dict[str, str] = {}
+    devices: dict[str, dict[str, str]] = {}
+    for source in sources:
+        config |= source.config
+        devices |= source.devices
+
+    def pick(key: str, standard: Any) -> Any:
+        return next((getattr(source, key) for source in reversed(sources) if getattr(source, key) is not None), standard)
+
+    return EffectiveSettings(
+        name=name,
+        repo=pick("repo", name),
+        image=pick("image", defaults.default_image),
+        profiles=pick("profiles", defaults.profiles),
+        backup=pick("backup", True),
+        protect=pick("protect", ()),
+        exclude=tuple(pattern for source in sources for pattern in source.exclude or ()),
+        exclude_caches=pick("exclude_caches", defaults.exclude_caches),
+        follow_mounts=pick("follow_mounts", defaults.follow_mounts),
+        config=config,
+        devices=devices,
+    )
+
+
+def settings_of(project: Project) -> ProjectSettings:
+    """Return what an entry of the registry says."""
+    return ProjectSettings(
+        repo=project.repo,
+        image=project.image or None,
+        profiles=project.profiles,
+        backup=project.backup,
+        exclude=project.exclude,
+        exclude_caches=project.exclude_caches,
+        follow_mounts=project.follow_mounts,
+    )

@@ -1,0 +1,67 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Per-project overrides: ``repos.d/NAME.toml`` next to the registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_file_name
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import read_text
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_reader import read_toml
+
+PROTECTABLE = ("hooks", "config")
+
+
+def load_override(registry_path: str, name: str) -> ProjectSettings:
+    """Read ``repos.d/<name>.toml`` beside the registry; an empty :class:`ProjectSettings` where there is none.
+
+    :raises NotKnownError: it is malformed or holds a key that means nothing: file, line and reason are named.
+    """
+    path = override_path(registry_path, check_file_name("project", name))
+    text = read_text(path)
+    if text is None:
+        return ProjectSettings()
+    root = read_toml(text, path)
+    if "install" in root.data:
+        raise root.error(
+            "install",
+            "an override has no [install] table",
+            "install scripts are the project's own business: run them with 'repoman shell NAME -- ./install.sh'",
+        )
+    known = {"repo", "image", "profiles", "backup", "protect", "exclude", "exclude_caches", "follow_mounts", "config", "devices"}
+    unknown = sorted(root.data.keys() - known)
+    if unknown:
+        raise root.error(
+            unknown[0],
+            f"unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}",
+            f"an override may hold {', '.join(sorted(known))}",
+        )
+    protect = root.strings("protect", None)
+    for item in protect or ():
+        if item not in PROTECTABLE:
+            raise root.error("protect", f"cannot protect {item!r}: it is one of {', '.join(PROTECTABLE)}")
+    devices = root.table("devices")
+    return ProjectSettings(
+        repo=root.string("repo", None),
+        image=root.string("image", None),
+        profiles=root.strings("profiles", None),
+        backup=root.boolean("backup", None),
+        protect=protect,
+        exclude=root.strings("exclude", None),
+        exclude_caches=root.boolean("exclude_caches", None),
+        follow_mounts=root.boolean("follow_mounts", None),
+        config=root.table("config").scalars(),
+        devices={key: devices.table(key).scalars() for key in devices.data},
+    )
+
+
+def override_path(registry_path: str, name: str) -> str:
+    """Return the path of a project's override.
+
+    :raises UsageError: ``name`` cannot be a file's name.
+    """
+    return str(Path(registry_path).parent / "repos.d" / f"{check_file_name('project', name)}.toml")

@@ -1,0 +1,110 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Parse a registry of any schema, with errors that name file and line."""
+
+from __future__ import annotations
+
+import copy
+import re
+from urllib.parse import urlsplit
+
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import SCHEMA, Data, Defaults, Project, Registry
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_reader import Table, read_toml
+
+OUTPUTS = ("quiet", "verbose")
+_HOST_PATTERN = re.compile(r"[A-Za-z0-9._:%-]+")
+
+
+def parse(text: str, path: str) -> Registry:
+    """Return the registry that ``text`` is, of any schema we know; ``path`` is for the errors.
+
+    :raises NotKnownError: see :func:`load`.
+    """
+    root = read_toml(text, path)
+    schema = _schema(root.table("repoman"))
+    root.data = migrate(root.data)
+    host, defaults = root.table("host"), root.table("defaults")
+    standard = Defaults()
+    return Registry(
+        path=path,
+        text=text,
+        schema=schema,
+        output=root.table("repoman").choice("output", OUTPUTS),
+        lan_ip=host.string("lan_ip", ""),
+        defaults=Defaults(
+            repos_root=defaults.directory("repos_root", standard.repos_root),
+            backup_root=defaults.directory("backup_root", standard.backup_root),
+            logdir=defaults.directory("logdir", standard.logdir),
+            incus_project=defaults.string("incus_project", standard.incus_project),
+            default_image=defaults.string("default_image", standard.default_image),
+            profiles=defaults.strings("profiles", standard.profiles),
+            exclude=defaults.strings("exclude", standard.exclude),
+            exclude_caches=defaults.boolean("exclude_caches", standard.exclude_caches),
+            follow_mounts=defaults.boolean("follow_mounts", standard.follow_mounts),
+        ),
+        projects=_projects(root),
+    )
+
+
+def migrate(data: Data) -> Data:
+    """Return ``data``, of schema 1, 2 or 3, as schema 3.
+
+    Schema 2 kept the host's address inside ``[defaults.llm].ollama_url``; it becomes ``[host].lan_ip``,
+    and the table goes. An address that cannot be found there is left empty: ``repoman setup`` finds it.
+    """
+    new = copy.deepcopy(data)
+    if new["repoman"]["schema"] == SCHEMA:
+        return new
+    new["repoman"]["schema"] = SCHEMA
+    defaults, host = new.get("defaults"), new.setdefault("host", {})
+    llm = defaults.pop("llm", None) if isinstance(defaults, dict) else None
+    if defaults == {}:
+        del new["defaults"]
+    if isinstance(host, dict):
+        host.setdefault("lan_ip", _host_of(llm.get("ollama_url")) if isinstance(llm, dict) else "")
+    return new
+
+
+def _schema(repoman: Table) -> int:
+    schema = repoman.data.get("schema")
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+        raise repoman.error("schema", f"[repoman].schema is to be a number from 1 to {SCHEMA}")
+    if schema > SCHEMA:
+        raise repoman.error(
+            "schema", f"schema {schema} is newer than this repoman knows ({SCHEMA}); the file was not touched", "upgrade repoman"
+        )
+    return schema
+
+
+def _projects(root: Table) -> dict[str, Project]:
+    projects: dict[str, Project] = {}
+    for entry in root.tables("project"):
+        name = entry.string("name", "")
+        if not name:
+            raise entry.error("name", "a [[project]] has no name")
+        if name in projects:
+            raise entry.error("name", f"two [[project]] tables are called {name!r}")
+        projects[name] = Project(
+            name=name,
+            repo=entry.string("repo", name),
+            image=entry.string("image", ""),
+            profiles=entry.strings("profiles", None),
+            created=entry.string("created", ""),
+            last_sync=entry.string("last_sync", ""),
+            backup=entry.boolean("backup", True),
+            exclude=entry.strings("exclude", None),
+            exclude_caches=entry.boolean("exclude_caches", None),
+            follow_mounts=entry.boolean("follow_mounts", None),
+        )
+    return projects
+
+
+def _host_of(address: object) -> str:
+    """Return the host part of a URL, or an empty string."""
+    try:
+        host = urlsplit(address).hostname if isinstance(address, str) else None
+    except ValueError:
+        return ""
+    return host if host and _HOST_PATTERN.fullmatch(host) else ""
