@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.setup import run
 from ansible_collections.homelab.repoman.plugins.modules.repoman_registry import SPEC
-from ansible_collections.homelab.repoman.plugins.plugin_utils.local import LocalAction
+from ansible_collections.homelab.repoman.plugins.plugin_utils.in_process import InProcessAction
 
 
-class ActionModule(LocalAction):
-    """Runs the module of the same name in this process where that is the target."""
+class ActionModule(InProcessAction):
+    """Runs the module of the same name, in this process if the target is this host."""
 
     spec = SPEC
-    logic = staticmethod(run)
+    run_module = staticmethod(run)

@@ -47,8 +47,9 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
-from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, coloured, sentence, unified
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views import VIEWS, Mode, failure, first_sentence, tell
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, sentence, unified, use_color
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import Mode, first_sentence, render_failure
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.render import MODULES, render
 
 PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
 HERE = "localhost"
@@ -149,56 +150,56 @@ class CallbackModule(CallbackBase):
         """Say that there was nothing to work on."""
         report = run_report.of("")
         report.exit_code = 1
-        self._say(report, [Line("error", "no host matches."), Line("hint", "ansible-inventory -i INVENTORY --graph   shows the hosts")])
+        self._emit(report, [Line("error", "no host matches."), Line("hint", "ansible-inventory -i INVENTORY --graph   shows the hosts")])
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Tell of a task that went well."""
-        if not self._is_told(result):
-            self._tell(result, failed=False)
+        if not self._was_reported_per_item(result):
+            self._report_task(result, failed=False)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         """Tell of a task that failed."""
-        if not self._is_told(result):
-            self._tell(result, failed=True, ignored=ignore_errors)
+        if not self._was_reported_per_item(result):
+            self._report_task(result, failed=True, ignored=ignore_errors)
 
     def v2_runner_on_skipped(self, result: Any) -> None:
         """Tell of a task that was skipped, if asked for more."""
         if self._display.verbosity and not run_report.verb:
-            self._short("skipped", result)
+            self._report_foreign_task("skipped", result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """Tell of a host that cannot be reached."""
-        host, _task, data = _parts(result)
+        host, _task, data = _unpack_result(result)
         report = run_report.of(host)
         report.exit_code = max(report.exit_code, 1)
         report.results.append({"unreachable": True, "msg": str(data.get("msg", ""))})
         reason = sentence(str(data.get("msg") or "no answer"))
         told = Line("error", f"{host} is unreachable: {reason.removeprefix('Task failed: ')}")
-        self._say(report, [told, Line("hint", f"ansible -i INVENTORY {host} -m ansible.builtin.ping -vvv   shows why")])
+        self._emit(report, [told, Line("hint", f"ansible -i INVENTORY {host} -m ansible.builtin.ping -vvv   shows why")])
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
         """Tell of one turn of a loop."""
-        self._tell(result, failed=False, looped=True)
+        self._report_task(result, failed=False, looped=True)
 
     def v2_runner_item_on_failed(self, result: Any) -> None:
         """Tell of one turn of a loop that failed."""
-        self._tell(result, failed=True, looped=True)
+        self._report_task(result, failed=True, looped=True)
 
     def v2_on_file_diff(self, result: Any) -> None:
         """Show what a task of somebody else changes."""
-        host, task, data = _parts(result)
+        host, task, data = _unpack_result(result)
         if _view(task):
             return
         for each in data.get("results") or [data]:
             if isinstance(each, dict) and each.get("diff") and each.get("changed"):
-                self._say(run_report.of(host), unified(each["diff"]))
+                self._emit(run_report.of(host), unified(each["diff"]))
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """End the run: what was held back is printed."""
         if self.get_option("format") == "json":
             self._display.display(json.dumps(run_report.document(self.by_host), indent=2, default=str))
             return
-        if not self._holds_back:
+        if not self._buffered:
             return
         for host, report in sorted(run_report.hosts.items()):
             if any(not line.is_error for line in report.lines):
@@ -207,12 +208,12 @@ class CallbackModule(CallbackBase):
                 self._print(line)
 
     @property
-    def _holds_back(self) -> bool:
+    def _buffered(self) -> bool:
         """Whether lines wait for the end, so that each host's stand together."""
         return self.by_host and bool(run_report.verb)
 
-    def _tell(self, result: Any, failed: bool, ignored: bool = False, looped: bool = False) -> None:
-        host, task, data = _parts(result)
+    def _report_task(self, result: Any, failed: bool, ignored: bool = False, looped: bool = False) -> None:
+        host, task, data = _unpack_result(result)
         view = _view(task)
         report = run_report.of(host)
         brief = self.get_option("brief")
@@ -224,37 +225,39 @@ class CallbackModule(CallbackBase):
             report.changed |= bool(data.get("changed"))
             if task.diff and data.get("diff") and not brief:
                 lines += unified(data["diff"])
-            told = tell(view, data, failed, Mode(bool(task.check_mode), brief))
-            report.exit_code = max(report.exit_code, told.exit_code)
-            report.results.append(_public(data, failed, bool(task.diff)) | {"exit_code": told.exit_code})
-            lines += told.lines
+            rendered = render(view, data, failed, Mode(bool(task.check_mode), brief))
+            report.exit_code = max(report.exit_code, rendered.exit_code)
+            report.results.append(_strip_internal(data, failed, bool(task.diff)) | {"exit_code": rendered.exit_code})
+            lines += rendered.lines
         elif failed and run_report.verb:
-            report.results.append(_public(data, failed, False))
-            lines += failure(data).lines
+            report.results.append(_strip_internal(data, failed, False))
+            lines += render_failure(data).lines
         elif not run_report.verb:
-            self._short("fatal" if failed else "changed" if data.get("changed") else "ok", result, "; ignored" if ignored else "")
+            self._report_foreign_task(
+                "fatal" if failed else "changed" if data.get("changed") else "ok", result, "; ignored" if ignored else ""
+            )
         if not brief:
             lines += [Line("warning", text) for text in self._warnings(host, result, data)]
         if failed and (view or run_report.verb):
             lines += self._details(data)
-        self._say(report, self._addressed(host, lines))
+        self._emit(report, self._prefix_host(host, lines))
 
-    def _short(self, word: str, result: Any, more: str = "") -> None:
+    def _report_foreign_task(self, word: str, result: Any, more: str = "") -> None:
         """Tell of a task of somebody else, in a line."""
-        host, task, data = _parts(result)
+        host, task, data = _unpack_result(result)
         label = f" (item={self._get_item_label(data)})" if "ansible_loop_var" in data else ""
         reason = f": {first_sentence(data)}{more}" if word == "fatal" else ""
         lines = [Line("out", f"{word}: [{host}] {task.get_name()}{label}{reason}")]
         if self._run_is_verbose(result):
             lines.append(Line("raw", self._dump_results(data, indent=4)))
-        self._say(run_report.of(host), lines, to_stderr=word == "fatal")
+        self._emit(run_report.of(host), lines, to_stderr=word == "fatal")
 
-    def _is_told(self, result: Any) -> bool:
+    def _was_reported_per_item(self, result: Any) -> bool:
         """Whether it is the end of a loop whose turns have been told."""
-        _host, _task, data = _parts(result)
+        _host, _task, data = _unpack_result(result)
         return bool(data.get("results")) and all(isinstance(item, dict) and "ansible_loop_var" in item for item in data["results"])
 
-    def _addressed(self, host: str, lines: list[Line]) -> list[Line]:
+    def _prefix_host(self, host: str, lines: list[Line]) -> list[Line]:
         """Return lines whose errors name their host, where there is more than this one."""
         if not self.by_host:
             return lines
@@ -276,9 +279,9 @@ class CallbackModule(CallbackBase):
             lines.append(Line("trace", str(data["exception"])))
         return lines
 
-    def _say(self, report: HostReport, lines: list[Line], to_stderr: bool = False) -> None:
+    def _emit(self, report: HostReport, lines: list[Line], to_stderr: bool = False) -> None:
         """Print lines, or hold them back until the host's are all there."""
-        if self._holds_back and self.get_option("format") == "text":
+        if self._buffered and self.get_option("format") == "text":
             report.lines += lines
             return
         for line in lines:
@@ -288,10 +291,10 @@ class CallbackModule(CallbackBase):
         to_stderr = to_stderr or line.is_error
         if self.get_option("format") == "json" and not to_stderr:
             return
-        self._display.display(line.printed(coloured(sys.stderr if to_stderr else sys.stdout)), stderr=to_stderr)
+        self._display.display(line.render(use_color(sys.stderr if to_stderr else sys.stdout)), stderr=to_stderr)
 
 
-def _parts(result: Any) -> tuple[str, Any, dict[str, Any]]:
+def _unpack_result(result: Any) -> tuple[str, Any, dict[str, Any]]:
     """Return the host's name, the task and the data of a result; before ansible-core 2.19 they had other names."""
     if hasattr(result, "task"):
         return str(result.host.get_name()), result.task, result.result
@@ -301,10 +304,10 @@ def _parts(result: Any) -> tuple[str, Any, dict[str, Any]]:
 def _view(task: Any) -> str:
     """Return the view a task asks for; empty if it is none of ours."""
     view = (task.vars or {}).get("repoman_view", "")
-    return str(view) if view in VIEWS else ""
+    return str(view) if view in MODULES else ""
 
 
-def _public(data: dict[str, Any], failed: bool, with_diff: bool) -> dict[str, Any]:
+def _strip_internal(data: dict[str, Any], failed: bool, with_diff: bool) -> dict[str, Any]:
     """Return a result without what is Ansible's own."""
     omitted = OMITTED if with_diff else (*OMITTED, "diff")
     public = {key: value for key, value in data.items() if key not in omitted and not key.startswith("_ansible")}

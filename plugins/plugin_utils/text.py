@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lines for a terminal: what kind each is, how it is printed, and tables and diffs made of them."""
+"""Lines of output: their kinds and colors, tables, and diffs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Any, TextIO
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
 
 PREFIXES = {"done": "==> ", "error": "repoman: error: ", "warning": "repoman: warning: ", "hint": "hint: "}
-COLOURS = {"done": "1;32", "error": "1;31", "warning": "1;33", "hint": "36", "head": "1", "note": "33", "+": "32", "-": "31", "@": "36"}
+COLORS = {"done": "1;32", "error": "1;31", "warning": "1;33", "hint": "36", "head": "1", "note": "33", "+": "32", "-": "31", "@": "36"}
 ERRORS = ("error", "warning", "hint", "trace")
-"""Kinds of lines that belong on standard error."""
+"""Kinds of lines that go to standard error."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line to print.
+    """A line of output.
 
-    :param kind: ``done``, ``error``, ``warning``, ``hint``, ``head``, ``note`` (wants attention), ``diff``, ``out``;
-        or, of many lines and printed as they are, ``raw`` and ``trace``.
-    :param text: without its prefix.
+    :param kind: ``done``, ``error``, ``warning``, ``hint``, ``head``, ``note`` (needs attention), ``diff`` or ``out``;
+        ``raw`` and ``trace`` are blocks of several lines that are printed unchanged.
+    :param text: the text without the prefix of its kind.
     """
 
     kind: str
@@ -33,45 +33,45 @@ class Line:
 
     @property
     def is_error(self) -> bool:
-        """Whether it belongs on standard error."""
+        """True if it goes to standard error."""
         return self.kind in ERRORS
 
     @property
-    def shade(self) -> str:
-        """What decides its colour: of a diff's line the first character, otherwise its kind."""
+    def color_key(self) -> str:
+        """Key of its color: the first character for a line of a diff, otherwise the kind."""
         if self.kind != "diff":
             return self.kind
         return "head" if self.text.startswith(("--- ", "+++ ")) else self.text[:1]
 
-    def printed(self, colour: bool = False) -> str:
-        """Return it as it is printed, control characters escaped."""
+    def render(self, color: bool = False) -> str:
+        """Return the printed form, with control characters escaped."""
         if self.kind in ("raw", "trace"):
             return self.text.removesuffix("\n")
         prefix, text = PREFIXES.get(self.kind, ""), printable(self.text)
-        paint = COLOURS.get(self.shade, "") if colour else ""
-        if not paint:
+        code = COLORS.get(self.color_key, "") if color else ""
+        if not code:
             return prefix + text
-        return f"\033[{paint}m{prefix.rstrip()}\033[0m {text}" if prefix else f"\033[{paint}m{text}\033[0m"
+        return f"\033[{code}m{prefix.rstrip()}\033[0m {text}" if prefix else f"\033[{code}m{text}\033[0m"
 
 
-def coloured(stream: TextIO) -> bool:
-    """Whether ``stream`` wants colour: it is a terminal that can, and nobody said ``NO_COLOR``."""
+def use_color(stream: TextIO) -> bool:
+    """Return true if ``stream`` is a terminal with colors and ``NO_COLOR`` is not set."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def sentence(text: str) -> str:
-    """Return a message of many lines as one."""
+    """Join a message of several lines into one line."""
     return " ".join(part for part in (line.strip() for line in text.splitlines()) if part)
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], least: Sequence[int] = ()) -> list[Line]:
-    """Return the lines of a table, its columns aligned.
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]], min_widths: Sequence[int] = ()) -> list[Line]:
+    """Return the lines of a table with aligned columns.
 
-    :param least: the least widths of the first columns, with their gap.
+    :param min_widths: minimum widths of the first columns, including the gap to the next.
     """
-    cells = [list(heads), *([printable(cell) for cell in row] for row in rows)]
-    gap = 2 if least else 3
-    widths = [max([len(row[column]) + gap for row in cells] + list(least[column : column + 1])) for column in range(len(heads))]
+    cells = [list(titles), *([printable(cell) for cell in row] for row in rows)]
+    gap = 2 if min_widths else 3
+    widths = [max([len(row[column]) + gap for row in cells] + list(min_widths[column : column + 1])) for column in range(len(titles))]
     texts = ["".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return [Line("head", texts[0]), *(Line("out", text) for text in texts[1:])]
 

@@ -26,7 +26,7 @@ GUIDES = ROOT / "docs/docsite/rst"
 MODULE_UTILS = ROOT / "plugins/module_utils"
 SOURCES = ("plugins/module_utils", "plugins/plugin_utils", "plugins/action", "plugins/inventory", "plugins/callback", "src/repoman")
 BASES = ("RepomanError", "CliError")
-SAYERS = {"AnsibleParserError": 0, "error": 0, "display.warning": 0, "Line": 1, "fail_json": 0}
+SAYERS = {"AnsibleParserError": 0, "error_lines": 0, "display.warning": 0, "Line": 1, "fail_json": 0}
 """What else says an error, or a warning of a plugin's, and which argument is the message."""
 ANY = "…"
 """Stands for what only a run can tell."""

@@ -13,7 +13,8 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Tally
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import Display, amount, counted
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views import Mode, tell
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import Mode
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.render import render
 
 SUMMARY = {"synced": 1, "unchanged": 1, "failed": 1, "busy": 1, "files": 5, "bytes": 18234, "kept_bytes": 411, "seconds": 0.84}
 
@@ -25,8 +26,8 @@ def unit(name: str, action: str, **more: Any) -> dict[str, Any]:
 
 def said(view: str, result: dict[str, Any], failed: bool = False, check: bool = False) -> tuple[list[str], int]:
     """Return the lines of a view and its exit code."""
-    told = tell(view, result, failed, Mode(check))
-    return [line.printed() for line in told.lines], told.exit_code
+    told = render(view, result, failed, Mode(check))
+    return [line.render() for line in told.lines], told.exit_code
 
 
 def test_a_run_is_told_in_a_table_and_a_total() -> None:

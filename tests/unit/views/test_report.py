@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.homelab.repoman.plugins.callback import report
-from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, coloured, printable, table, unified
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, printable, table, unified, use_color
 
 Data = dict[str, Any]
 
@@ -764,22 +764,22 @@ def test_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = io.StringIO()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert not coloured(terminal)
+    assert not use_color(terminal)
     monkeypatch.setattr(terminal, "isatty", lambda: True)
-    assert coloured(terminal)
+    assert use_color(terminal)
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not coloured(terminal)
+    assert not use_color(terminal)
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
-    assert not coloured(terminal)
+    assert not use_color(terminal)
 
 
 def test_painted_lines() -> None:
     """The prefix is painted, or a line of a diff."""
-    assert Line("done", "x").printed(colour=True) == "\033[1;32m==>\033[0m x"
-    assert Line("diff", "+x").printed(colour=True) == "\033[32m+x\033[0m"
-    assert Line("diff", "+++ x").printed(colour=True) == "\033[1m+++ x\033[0m"
-    assert Line("out", "x").printed(colour=True) == "x"
+    assert Line("done", "x").render(color=True) == "\033[1;32m==>\033[0m x"
+    assert Line("diff", "+x").render(color=True) == "\033[32m+x\033[0m"
+    assert Line("diff", "+++ x").render(color=True) == "\033[1m+++ x\033[0m"
+    assert Line("out", "x").render(color=True) == "x"
 
 
 def test_table_and_diffs() -> None:

@@ -1,0 +1,24 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+STEP = 1000.0
+
+
+def plural(number: int, noun: str = "file") -> str:
+    """Return a number of things, such as ``1 file`` or ``2 files``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def format_bytes(size: int) -> str:
+    """Return a number of bytes in a unit that suits it, such as ``18.2 kB``."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < STEP:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= STEP
+    return f"{value:.1f} TB"

@@ -1,0 +1,104 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Output of sync and restore."""
+
+from __future__ import annotations
+
+import shlex
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import ACTIONS
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, table
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
+    Mode,
+    Rendered,
+    Result,
+    Views,
+    error_lines,
+    step_lines,
+)
+
+MAX_DIFFERENCES = 50
+"""So many differences of a unit are shown."""
+
+
+CHECK_LABELS = {"synced": "to sync", "gone": "to put away"}
+"""The same, where it is only planned."""
+
+
+def render_sync(result: Result, mode: Mode) -> Rendered:
+    """Say what came of each unit, and of all."""
+    if "kept" in result:
+        return render_versions(result)
+    lines = step_lines(result, mode)
+    rows = [
+        (
+            unit["name"],
+            ACTIONS[unit["action"]] if not mode.check or unit["action"] not in CHECK_LABELS else CHECK_LABELS[unit["action"]],
+            str(unit["files"]) if unit["files"] else "-",
+            format_bytes(unit["bytes"]) if unit["bytes"] else "-",
+            format_bytes(unit["kept_bytes"]) if unit["kept_bytes"] else "-",
+        )
+        for unit in result["units"]
+    ]
+    lines += table(("NAME", "STATE", "FILES", "BYTES", "KEPT"), rows) if rows else [Line("out", "there is nothing to back up")]
+    code = 0
+    for unit in result["units"]:
+        differences = unit.get("differences") or []
+        lines += [Line("out", f"{unit['name']}: {difference}") for difference in differences[:MAX_DIFFERENCES]]
+        if len(differences) > MAX_DIFFERENCES:
+            lines.append(Line("out", f"{unit['name']}: and {len(differences) - MAX_DIFFERENCES} more; --json has all"))
+        lines += [Line("warning", f"{unit['name']}: {note}") for note in unit.get("notes") or ()]
+        if "msg" in unit:
+            lines += error_lines(unit["msg"], unit.get("hints") or ())
+            code = max(code, int(unit["exit_code"]))
+        elif unit["action"] == "differs":
+            code = max(code, 1)
+    return Rendered([*lines, Line("out" if mode.check else "done", summary_line(result["summary"], mode))], code)
+
+
+def summary_line(summary: Result, mode: Mode) -> str:
+    """Return what came of a whole run."""
+    said = [
+        f"{summary[action]} {CHECK_LABELS.get(action, word) if mode.check else word}"
+        for action, word in ACTIONS.items()
+        if summary.get(action)
+    ]
+    work = [plural(summary["files"])]
+    if not mode.check:
+        work += [f"{format_bytes(summary['bytes'])} copied", f"{format_bytes(summary['kept_bytes'])} kept"]
+    if "same" in summary or "differs" in summary:
+        work = []
+    work.append(f"{summary['seconds']:.1f} s")
+    return f"{', '.join(said) or 'nothing'}; {', '.join(work)}"
+
+
+def render_versions(result: Result) -> Rendered:
+    """List what is kept of a unit."""
+    if not result["kept"]:
+        return Rendered([Line("out", f"nothing is kept of {result['name']}")])
+    rows = [(each["time"], str(each["files"]), format_bytes(each["bytes"]), each["path"]) for each in result["kept"]]
+    again = f"next: repoman restore {shlex.quote(result['name'])} --from {rows[-1][0]} --to DIR"
+    return Rendered([*table(("TIME", "FILES", "BYTES", "DIRECTORY"), rows), Line("out", again)])
+
+
+def render_restore(result: Result, mode: Mode) -> Rendered:
+    """Say what was restored, and where what it replaced is."""
+    restored = result["restored"]
+    lines = step_lines(result, mode)
+    if "objects" in restored:
+        return Rendered(lines or [Line("done", f"no object of {restored['to']} is missing or damaged")])
+    if not lines:
+        return Rendered([Line("done", f"{restored['to']} already matches the backup")])
+    if restored["saved"] and not mode.check:
+        lines.append(Line("out", f"its previous contents are in {restored['saved']}"))
+    if restored["has_container"] and not mode.check:
+        lines.append(Line("out", "a running container may still see the previous contents; restart it"))
+    return Rendered(lines)
+
+
+VIEWS: Views = {
+    "sync": render_sync,
+    "restore": render_restore,
+}

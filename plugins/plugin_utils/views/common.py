@@ -1,0 +1,76 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Shared by all views: rendered results, failures, steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, sentence
+
+Result = Mapping[str, Any]
+
+
+MORE_HINT = "run it again with -v to see more"
+
+
+NOT_FOUND = 3
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What is to be said of a result.
+
+    :param lines: to print.
+    :param exit_code: of the command.
+    """
+
+    lines: list[Line] = field(default_factory=list)
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How the task ran.
+
+    :param check: nothing was done, only planned.
+    :param brief: a preview has told what was found out and planned.
+    """
+
+    check: bool = False
+    brief: bool = False
+
+
+def render_failure(result: Result) -> Rendered:
+    """Return the error of a result that has nothing else to tell."""
+    code = result.get("exit_code")
+    if code is None:
+        return Rendered([Line("error", first_sentence(result)), Line("hint", MORE_HINT)], 1)
+    return Rendered(error_lines(str(result.get("msg", "")), result.get("hints") or ()), int(code))
+
+
+def first_sentence(result: Result) -> str:
+    """Return the first line of a failure that is not repoman's own."""
+    lines = [line.strip() for line in str(result.get("msg") or result.get("module_stderr") or "").splitlines()]
+    return next((line.removeprefix("Task failed: ") for line in lines if line), "the task failed and did not say why.")
+
+
+def error_lines(message: str, hints: Iterable[str]) -> list[Line]:
+    """Return an error and its hints."""
+    return [Line("error", sentence(message)), *(Line("hint", sentence(str(hint))) for hint in hints)]
+
+
+def step_lines(result: Result, mode: Mode) -> list[Line]:
+    """Return the steps that were done, or would be: of a result, or of one project in it."""
+    return [Line("out", f"would {step}") if mode.check else Line("done", step) for step in result["steps"]]
+
+
+def worst_exit_code(lines: Iterable[Result]) -> int:
+    """Return the worst exit code of single profiles or projects."""
+    return max((int(line.get("exit_code", 1)) for line in lines if line["action"] == "failed"), default=0)
+
+
+Views = Mapping[str, Callable[[Result, Mode], Rendered]]

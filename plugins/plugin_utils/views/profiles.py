@@ -1,0 +1,111 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Output of the profile verbs."""
+
+from __future__ import annotations
+
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, diff_lines, sentence, table
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
+    Mode,
+    Rendered,
+    Result,
+    Views,
+    error_lines,
+    worst_exit_code,
+)
+
+PROFILE_WIDTHS = (16, 23, 12)
+
+
+def render_list(result: Result, mode: Mode) -> Rendered:
+    """List the profile library."""
+    profiles = result["profiles"]
+    if not profiles:
+        return Rendered([Line("out", "the profile library is empty")])
+    rows = [
+        (
+            profile["name"],
+            "user (shadows vendor)" if profile["shadows"] else profile["source"],
+            "yes" if profile["installed"] else "no",
+            drift_label(profile),
+        )
+        for profile in profiles
+    ]
+    warnings = [Line("warning", sentence(profile["error"])) for profile in profiles if profile["error"]]
+    return Rendered([*table(("NAME", "SOURCE", "INSTALLED", "DRIFT"), rows, PROFILE_WIDTHS), *warnings])
+
+
+def drift_label(profile: Result) -> str:
+    """Return the word for a profile's drift."""
+    if profile["error"]:
+        return "error"
+    if not profile["installed"]:
+        return "n/a"
+    return "yes" if profile["drift"] else "no"
+
+
+def render_install(result: Result, mode: Mode) -> Rendered:
+    """Say what became of each profile."""
+    lines: list[Line] = []
+    for profile in result["profiles"]:
+        name, action = profile["name"], profile["action"]
+        if action == "failed":
+            lines += error_lines(profile["msg"], profile.get("hints") or ())
+        elif action == "unchanged":
+            lines.append(Line("done", f"{name} is up to date (source: {profile['source']})"))
+        elif mode.check:
+            lines.append(Line("out", f"would {'install' if action == 'installed' else 'update'} {name} (source: {profile['source']})"))
+        else:
+            lines.append(Line("done", f"installed {name} (source: {profile['source']})"))
+    return Rendered(lines, worst_exit_code(result["profiles"]))
+
+
+def render_remove(result: Result, mode: Mode) -> Rendered:
+    """Say what became of each profile; one that is not installed is an error."""
+    lines: list[Line] = []
+    code = worst_exit_code(result["profiles"])
+    for profile in result["profiles"]:
+        name, action = profile["name"], profile["action"]
+        if action == "failed":
+            lines += error_lines(profile["msg"], profile.get("hints") or ())
+        elif action == "absent":
+            code = max(code, 1)
+            lines += error_lines(
+                f"incus: Profile not found: {name!r} is not installed.", ("it may not need removing: repoman profile list",)
+            )
+        else:
+            text = f"{name} from incus (file at {profile['file_path']} untouched)"
+            lines.append(Line("out", f"would remove {text}") if mode.check else Line("done", f"removed {text}"))
+    return Rendered(lines, code)
+
+
+def render_diff(result: Result, mode: Mode) -> Rendered:
+    """Show how each profile differs."""
+    lines: list[Line] = []
+    differ = False
+    for profile in result["profiles"]:
+        difference = profile.get("vendor_diff", profile.get("diff", ""))
+        if not profile.get("installed", True):
+            differ = True
+            lines += [Line("out", f"not installed; would install {profile['name']}"), Line("raw", profile["rendered"])]
+        elif difference:
+            differ = True
+            lines += diff_lines(difference)
+        else:
+            lines.append(Line("out", "no difference"))
+    return Rendered(lines, int(differ))
+
+
+def render_show(result: Result, mode: Mode) -> Rendered:
+    """Print each profile as it would be installed."""
+    return Rendered([Line("raw", profile["rendered"]) for profile in result["profiles"]])
+
+
+VIEWS: Views = {
+    "profile_list": render_list,
+    "profile_install": render_install,
+    "profile_diff": render_diff,
+    "profile_remove": render_remove,
+    "profile_show": render_show,
+}

@@ -1,0 +1,139 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Output of setup, new, remove, shell and list."""
+
+from __future__ import annotations
+
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, sentence, table
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
+    NOT_FOUND,
+    Mode,
+    Rendered,
+    Result,
+    Views,
+    error_lines,
+    step_lines,
+    worst_exit_code,
+)
+
+NO_PROJECTS = "no projects yet; make one: repoman new NAME"
+
+
+def render_setup(result: Result, mode: Mode) -> Rendered:
+    """Say what was detected, what was done, and what to do next."""
+    lines = [] if mode.brief else detected_lines(result)
+    lines += step_lines(result, mode)
+    if not result["steps"]:
+        lines.append(
+            Line(
+                "out", f"nothing to do: the incus project {result['incus_project']} and the registry {result['path']} are as they should be"
+            )
+        )
+    elif not mode.check:
+        lines.append(Line("out", "next: repoman profile install --all"))
+    return Rendered(lines)
+
+
+def detected_lines(result: Result) -> list[Line]:
+    """Return what was found out about the host."""
+    found = result["detected"]
+    address = f"{found['lan_ip']} ({found['interface']})" if found["lan_ip"] else f"none on {found['interface']}"
+    if not found["lan_ip"] and result["lan_ip"]:
+        address += f"; the registry has {result['lan_ip']}"
+    return [
+        Line("head", "detected:"),
+        Line("out", f"  user         {found['user']}"),
+        Line("out", f"  home         {found['home']}"),
+        Line("out", f"  LAN address  {address}"),
+    ]
+
+
+def render_new(result: Result, mode: Mode) -> Rendered:
+    """Say how each container differed, each step, and how to get in."""
+    lines: list[Line] = []
+    for project in result["projects"]:
+        name = project["name"]
+        if project["action"] == "failed":
+            lines += error_lines(project["msg"], project["hints"])
+        elif project["steps"]:
+            lines += [Line("out", f"{name} differs: {each}") for each in project["differences"]]
+            lines += step_lines(project, mode)
+        else:
+            lines.append(Line("out", f"nothing to do: {name} is as it should be") if mode.check else Line("done", f"{name} is up to date"))
+    there = [project["name"] for project in result["projects"] if project["action"] != "failed"]
+    if there and not mode.check:
+        lines.append(Line("out", f"next: repoman shell {there[0] if len(there) == 1 else 'NAME'}"))
+    return Rendered(lines, worst_exit_code(result["projects"]))
+
+
+def render_remove(result: Result, mode: Mode) -> Rendered:
+    """Say what went and what stayed; a project that is not known is an error."""
+    lines: list[Line] = []
+    code = worst_exit_code(result["projects"])
+    for project in result["projects"]:
+        name = project["name"]
+        if project["action"] == "failed":
+            lines += error_lines(project["msg"], project["hints"])
+            continue
+        if project["action"] == "absent":
+            hints = [f"did you mean {near!r}?" for near in project["near"]]
+            lines += error_lines(f"there is no project called {name!r}.", (*hints, "repoman list"))
+            code = max(code, NOT_FOUND)
+            continue
+        kept = project["kept"]
+        stays = f"repository {kept['repo']} and mirror {kept['mirror']}"
+        if mode.check:
+            lines += [*step_lines(project, mode), Line("out", f"would leave untouched: {stays}, with all it kept")]
+        else:
+            lines.append(Line("done", f"removed {name} ({stays} untouched)"))
+    return Rendered(lines, code)
+
+
+def render_shell(result: Result, mode: Mode) -> Rendered:
+    """Say nothing but what failed: what is printed is the shell's."""
+    lines: list[Line] = []
+    done = [project for project in result["projects"] if "action" in project]  # the first task only looks
+    for project in done:
+        if project["action"] == "failed":
+            lines += error_lines(project["msg"], project["hints"])
+        elif mode.check:
+            lines += step_lines(project, mode)
+    return Rendered(lines, worst_exit_code(done))
+
+
+def render_list(result: Result, mode: Mode) -> Rendered:
+    """List the projects."""
+    if not result["projects"]:
+        return Rendered([Line("out", NO_PROJECTS)])
+    rows = [
+        (
+            project["name"],
+            project_state(project),
+            project["repo"] if project["repo_exists"] else f"{project['repo']} (missing)",
+            project["image"],
+            ",".join(project["profiles"]),
+            (project["last_sync"] or "never") if project["backup"] else "no backup",
+        )
+        for project in result["projects"]
+    ]
+    warnings = [
+        Line("warning", f"{project['name']}: {sentence(project['problem'])}") for project in result["projects"] if project["problem"]
+    ]
+    return Rendered([*table(("NAME", "STATE", "REPO", "IMAGE", "PROFILES", "LAST SYNC"), rows), *warnings])
+
+
+def project_state(project: Result) -> str:
+    """Return the words for a project's state."""
+    if project["unfinished"]:
+        return "unfinished"
+    return str(project["state"]) if project["registered"] else f"{project['state']} (not in the registry)"
+
+
+VIEWS: Views = {
+    "setup": render_setup,
+    "new": render_new,
+    "remove": render_remove,
+    "shell": render_shell,
+    "list": render_list,
+}

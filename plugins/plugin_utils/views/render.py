@@ -1,0 +1,44 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Entry point of the views: from the result of a module to lines and an exit code."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import Mode, Rendered, Result, Views, render_failure
+
+MODULES = {
+    "setup": "projects",
+    "new": "projects",
+    "remove": "projects",
+    "shell": "projects",
+    "list": "projects",
+    "status": "status",
+    "sync": "backup",
+    "restore": "backup",
+    "profile_list": "profiles",
+    "profile_install": "profiles",
+    "profile_diff": "profiles",
+    "profile_remove": "profiles",
+    "profile_show": "profiles",
+}
+"""The view of each verb, as a task's variable ``repoman_view`` names it, and the module that has it. Only that one is imported:
+Ansible compiles the files of a collection in every run."""
+RESULT_KEYS = {"profiles", "projects", "units", "kept", "steps"}
+"""A result with none of these has nothing to show."""
+
+
+def render(view: str, result: Result, failed: bool, mode: Mode) -> Rendered:
+    """Return the output for a result.
+
+    :param view: a key of :data:`MODULES`.
+    :param failed: the task failed.
+    """
+    if failed and not any(result.get(key) for key in ("profiles", "projects", "units")):
+        return render_failure(result)
+    if mode.check and not RESULT_KEYS & result.keys():
+        return Rendered()  # a prediction that consists of warnings
+    views: Views = import_module(f"{__package__}.{MODULES[view]}").VIEWS
+    return views[view](result, mode)

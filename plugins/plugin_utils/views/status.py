@@ -1,0 +1,179 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Output of status."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, sentence
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
+    Mode,
+    Rendered,
+    Result,
+    Views,
+)
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import NO_PROJECTS, project_state
+
+FILE_COUNTS = {
+    "git": (("conflicts", "in conflict"), ("staged", "staged"), ("unstaged", "changed"), ("untracked", "untracked")),
+    "hg": (("conflicts", "in conflict"), ("unstaged", "changed"), ("untracked", "untracked")),
+}
+"""What is counted in a repository, and the words for it."""
+
+
+def render_status(result: Result, mode: Mode) -> Rendered:
+    """Tell all of the host and the projects."""
+    lines = [Line("head", "host"), *host_lines(result["host"])]
+    named = {path for project in result["projects"] for path in (project.get("left_out") or {}).get("skipped_mounts", [])}
+    lines += [skipped_mount_line(path) for path in result["host"].get("skipped_mounts", []) if path not in named]
+    told = [each for project in result["projects"] for each in (project.get("left_out") or {}).get("unverified", [])]
+    lines += [unverified_line(each) for each in result["host"].get("unverified", []) if each not in told]
+    for project in result["projects"]:
+        lines += [Line("out", ""), *project_lines(project, result["time"])]
+    if not result["projects"]:
+        lines += [Line("out", ""), Line("out", NO_PROJECTS)]
+    return Rendered(lines)
+
+
+def status_line(label: str, text: str, is_well: bool = True) -> Line:
+    """Return a line of the status: a label and what is to be said; in another colour if it wants attention."""
+    return Line("out" if is_well else "note", f"  {label:14}{text}")
+
+
+def host_lines(host: Result) -> list[Line]:
+    """Return what is to be said of the host."""
+    address, library, backup = host["lan_ip"], host["library"], host["backup"]
+    if address["matches"] is False:
+        where = f"{address['registry']} in the registry, but {address['detected']} on {address['interface']}: repoman setup"
+    elif not address["registry"]:
+        where = f"not in the registry{', but ' + address['detected'] + ' on ' + address['interface'] if address['detected'] else ''}: repoman setup"
+    else:
+        where = (
+            address["registry"] if address["detected"] else f"{address['registry']} (no address on {address['interface']} to compare with)"
+        )
+    lines = [
+        status_line("Incus", f"{host['incus_version']}, project {host['incus_project']}"),
+        status_line("LAN address", where, bool(address["registry"]) and address["matches"] is not False),
+        status_line("library", f"{plural(library['profiles'], 'profile')}, {library['installed']} installed"),
+    ]
+    lines += [status_line("", f"{name} differs from its template: repoman profile diff {name}", False) for name in library["drift"]]
+    lines += [status_line("", f"{error['name']}: {sentence(error['msg'])}", False) for error in library["errors"]]
+    return [*lines, status_line("backup", backup_text(backup), backup["state"] == "ready")]
+
+
+def backup_text(backup: Result) -> str:
+    """Return what is to be said of the backup's target."""
+    path, detail = backup["path"], f" ({backup['detail']})" if backup["detail"] else ""
+    if backup["state"] == "ready":
+        return f"{path}, {format_bytes(backup['free'])} free"
+    return {
+        "missing": f"{path} does not exist; is it mounted?",
+        "unmarked": f"{path} has no mark of repoman; is it mounted? for the first backup to it: repoman sync --init",
+        "foreign": f"{path} is somebody else's{detail}",
+        "unreadable": f"{path} cannot be read{detail}",
+        "unreachable": f"{path} {backup['detail']}",
+    }[backup["state"]]
+
+
+def project_lines(project: Result, now: str) -> list[Line]:
+    """Return what is to be said of a project."""
+    name, state = project["name"], project_state(project)
+    is_well = project["state"] != "missing" and project["registered"] and not project["unfinished"]
+    remedy = (
+        ""
+        if is_well
+        else f"; repoman new {name} {'finishes' if project['unfinished'] else 'makes' if project['state'] == 'missing' else 'enters'} it"
+    )
+    lines = [Line("head", name), status_line("container", state + remedy, is_well)]
+    if project["addresses"]:
+        lines.append(status_line("address", ", ".join(project["addresses"])))
+    lines.append(status_line("repository", project["repo"] + ("" if project["repo_exists"] else " (missing)"), project["repo_exists"]))
+    if project["vcs"]:
+        lines += repository_lines(project["vcs"], now)
+    if project["problem"]:
+        lines.append(status_line("problem", sentence(project["problem"]), False))
+    drifting = [f"{each} (differs from its template)" if each in project["profile_drift"] else each for each in project["profiles"]]
+    drifting += [f"{each} (differs from its template)" for each in project["profile_drift"] if each not in project["profiles"]]
+    lines.append(status_line("profiles", ", ".join(drifting) or "none", not project["profile_drift"]))
+    if project["profiles_missing"]:
+        missing = project["profiles_missing"]
+        lines.append(status_line("", f"not installed: {', '.join(missing)}: repoman profile install {' '.join(missing)}", False))
+    lines += [
+        status_line("skipped", f"{each['source']} does not exist (device {each['device']})", False) for each in project["missing_sources"]
+    ]
+    lines += [status_line("differs" if not number else "", each, False) for number, each in enumerate(project["differences"])]
+    if project["differences"]:
+        lines.append(status_line("", f"to correct it: repoman new {name}", False))
+    if not project["backup"]:
+        return [*lines, status_line("last sync", "no backup")]
+    lines += left_out_lines(project.get("left_out") or {})
+    ago = "" if project["sync_age"] is None else f" ({duration(project['sync_age'])} ago)"
+    return [*lines, status_line("last sync", f"{project['last_sync'] or 'never'}{ago}", bool(project["last_sync"]))]
+
+
+def left_out_lines(left_out: Result) -> list[Line]:
+    """Return lines about everything that backups leave out."""
+    lines = [skipped_mount_line(path) for path in left_out.get("skipped_mounts", [])]
+    patterns = [*left_out.get("exclude", []), *(["caches"] if left_out.get("exclude_caches") else [])]
+    if patterns:
+        lines.append(status_line("excluded", f"{sentence(', '.join(patterns))} ({left_out['excluded']} by the last backup)"))
+    return lines + [unverified_line(each) for each in left_out.get("unverified", [])]
+
+
+def skipped_mount_line(path: str) -> Line:
+    """Return a line about what is mounted inside a repository and not backed up."""
+    return status_line("not backed up", f"{path} is another file system; follow_mounts = true backs it up", False)
+
+
+def unverified_line(repository: Result) -> Line:
+    """Return a line about a repository whose format this host's git or Mercurial does not know."""
+    return status_line("not verified", f"{repository['path']} is backed up but cannot be verified: {sentence(repository['reason'])}", False)
+
+
+def repository_lines(state: Result, now: str) -> list[Line]:
+    """Return what is to be said of a repository."""
+    if not state["kind"]:
+        return [status_line("", state["problem"] or "neither a git nor a Mercurial repository", False)]
+    label = {"git": "git", "hg": "Mercurial"}[state["kind"]]
+    where = state["branch"] or (f"detached at {state['commit'][:12]}" if state["detached"] else "")
+    parts = [f"{where}{' (bookmark ' + state['bookmark'] + ')' if state['bookmark'] else ''}{' (bare)' if state['bare'] else ''}"]
+    if state["problem"]:
+        return [status_line(label, "; ".join([*filter(None, parts), f"cannot tell more: {sentence(state['problem'])}"]), False)]
+    counts = [f"{state[key]} {word}" for key, word in FILE_COUNTS[state["kind"]] if state[key]]
+    if not state["bare"]:
+        parts.append(", ".join(counts) or "clean")
+    if state["ahead"] or state["behind"]:
+        parts.append(ahead_behind(state))
+    elif state["upstream"] and state["ahead"] is None and not state["bare"]:
+        parts.append(f"its upstream {state['upstream']} is not there")
+    elif not state["upstream"] and state["branch"] and state["kind"] == "git" and not state["bare"]:
+        parts.append("no upstream")
+    lines = [status_line(label, "; ".join(parts), not counts and not state["ahead"] and not state["behind"])]
+    seconds = (datetime.fromisoformat(now) - datetime.fromisoformat(state["last_commit"])).total_seconds() if state["last_commit"] else None
+    when = "none" if seconds is None else f"{state['last_commit']} ({duration(seconds)} ago)" if seconds >= 0 else state["last_commit"]
+    return [*lines, status_line("last commit", when)]
+
+
+def ahead_behind(state: Result) -> str:
+    """Return the words for what is not pushed, and what is not pulled."""
+    ahead, behind = state["ahead"], state["behind"]
+    if state["kind"] == "hg":
+        return ", ".join(text for count, text in ((ahead, f"{ahead} not public"), (behind, f"{behind} newer on the branch")) if count)
+    words = [f"{count} {word}" for count, word in ((ahead, "ahead of"), (behind, "behind")) if count]
+    return f"{' and '.join(words)} {state['upstream']}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the greatest unit that it fills."""
+    for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= length:
+            return plural(int(seconds // length), unit)
+    return "less than a minute"
+
+
+VIEWS: Views = {
+    "status": render_status,
+}
