@@ -13,7 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Manifest, Unit, scan_all
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_units
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
 
 ENVIRONMENT = {
@@ -94,7 +96,7 @@ class Place:
         saved = {unit.name: str(self.state / f"{number_of(unit)}.manifest") for unit in units}
         known = {name: manifest.digest for name, path in saved.items() if not options.full and (manifest := Manifest.load(path))}
         plans = []
-        for scan in scan_all(units, known, str(self.scratch), processes=1):
+        for scan in scan_units(units, known, str(self.scratch), processes=1):
             if scan.error:
                 raise scan.error
             if scan.path:

@@ -17,8 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest import scan
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import LAST, Manifest, Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import STALE_SUFFIX, Manifest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES, Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import created_of, state_names
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Place, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
@@ -33,7 +33,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import
 from ansible_collections.homelab.repoman.plugins.module_utils.process import child as watch
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
-LOOSE = scan.LOOSE
+LOOSE = TOP_LEVEL_FILES
 RESTORING = ".repoman-restore-"
 """How directories begin that a restore is filling: they are no units."""
 SAVED = re.compile(r"\.before-\d{8}T\d{6}Z(-\d+)?\Z")
@@ -231,7 +231,7 @@ def loose_names(state: Path, found: Target) -> tuple[set[bytes], bool]:
     :param state: the local directory of what is known of the target; elsewhere only what recent runs created is known.
     """
     path = str(state / "manifests" / file_of(LOOSE))
-    last = Manifest.load(path) or Manifest.load(path + LAST)
+    last = Manifest.load(path) or Manifest.load(path + STALE_SUFFIX)
     names = {entry.path for entry in last.entries()} if last is not None else set()
     for name in state_names(found):
         names.update(created_of(found, name, LOOSE) or ())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import LEFT_OUT, read_left_out, with_rules
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account

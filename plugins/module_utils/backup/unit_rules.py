@@ -16,8 +16,10 @@ from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import LIST, Scan, Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import ScanResult
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import LIST
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeRules
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
@@ -83,7 +85,7 @@ class LeftOut:
         """Read what the last run left out."""
         self.units = read_left_out(self.state / LEFT_OUT)
 
-    def take(self, scanned: Scan, absent: Iterable[bytes], *, forget: bool = False) -> None:
+    def take(self, scanned: ScanResult, absent: Iterable[bytes], *, forget: bool = False) -> None:
         """Remember what a scan left out.
 
         :param absent: what is not mounted now, and stays remembered.
@@ -114,12 +116,12 @@ class LeftOut:
         else:
             self.units.pop(name, None)
 
-    def absent(self, scanned: Scan) -> list[bytes]:
+    def absent(self, scanned: ScanResult) -> list[bytes]:
         """Return where in a unit something was mounted and followed, and now is an empty directory."""
         gone = self._once_followed(scanned) - {*scanned.followed, *scanned.skipped}
         return [path for path in sorted(gone) if _is_empty(scanned.unit.source, path)]
 
-    def _once_followed(self, scanned: Scan) -> set[bytes]:
+    def _once_followed(self, scanned: ScanResult) -> set[bytes]:
         """Return where in a unit something was mounted and followed by an earlier run: the mirror has what was in it."""
         return {os.fsencode(each) for each in self.units.get(scanned.unit.name, {}).get("followed", [])}
 

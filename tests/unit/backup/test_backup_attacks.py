@@ -15,7 +15,8 @@ from typing import Any
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest import scan
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_in_memory
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import directory_restore
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import host_lock
@@ -195,7 +196,7 @@ def test_a_directory_swapped_for_a_link_while_it_is_scanned(tmp_path: Path, monk
 
     listed: list[Any] = []
     monkeypatch.setattr(os, "scandir", swapping)
-    found = {entry.path for entry in scan.scan(scan.Unit("unit", str(unit))).entries()}
+    found = {entry.path for entry in scan_in_memory(Unit("unit", str(unit))).entries()}
     monkeypatch.undo()
     assert (unit / "sub").is_symlink()
     assert not {path for path in found if b"names" in path or b"link" in path or b"more" in path}

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Unit, scan
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_in_memory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeRules
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import read_left_out
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
@@ -50,7 +51,7 @@ def override(world: BackupWorld, name: str, text: str) -> None:
 
 def scanned(top: Path, **rules: object) -> set[str]:
     """Return which paths a scan with some rules sees."""
-    found = scan(Unit("unit", str(top), rules=TreeRules(**rules)))  # type: ignore[arg-type]
+    found = scan_in_memory(Unit("unit", str(top), rules=TreeRules(**rules)))  # type: ignore[arg-type]
     return {os.fsdecode(entry.path) for entry in found.entries() if entry.path}
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest import scan
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import format_exception
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import write_errors
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync_module
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
@@ -249,7 +249,7 @@ def test_an_error_that_names_no_file_is_that_of_the_place_that_is_full(tmp_path:
 )
 def test_what_nobody_foresaw_is_a_sentence(error: Exception, text: str) -> None:
     """An error without words gets some; bytes that are no text can be shown."""
-    assert scan.told(error) == text
+    assert format_exception(error) == text
 
 
 # ---- exit codes ----------------------------------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import TIMES, Entry, UnreadableError, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import TIME_RANGE, Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.attributes import read_attributes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.contents import (
     SMALL_HOLES,
@@ -785,7 +786,7 @@ class Copier:
             self._chmod(lambda: os.chmod(name, mode, dir_fd=held))
         if self.xattrs or self.acls:
             self._extended_of(entry, b"/proc/self/fd/%d/" % held + name)
-        mtime = entry.mtime_ns if entry.mtime_ns not in TIMES else self._true_mtime(entry)
+        mtime = entry.mtime_ns if entry.mtime_ns not in TIME_RANGE else self._true_mtime(entry)
         if made.st_mtime_ns != mtime:
             os.utime(name, ns=(mtime, mtime), dir_fd=held, follow_symlinks=False)
 
@@ -904,7 +905,7 @@ class Copier:
                 self._own(out, entry.uid, entry.gid, entry.mode)
                 if self.xattrs or self.acls:
                     self._extended_of(entry, out)
-                mtime = entry.mtime_ns if entry.mtime_ns not in TIMES else self._true_mtime(entry)
+                mtime = entry.mtime_ns if entry.mtime_ns not in TIME_RANGE else self._true_mtime(entry)
                 os.utime(out, ns=(mtime, mtime))
             finally:
                 os.close(out)

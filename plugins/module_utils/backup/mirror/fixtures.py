@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Manifest, unpack
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git import git_mirror as mirror_git
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
@@ -33,7 +34,7 @@ def work_tree_pointers(manifest: Manifest) -> set[bytes]:
     return {
         directory
         for directory, block in manifest.blocks()
-        if b".git" in block and any(entry.name == b".git" and entry.kind == "f" for entry in unpack(directory, block))
+        if b".git" in block and any(entry.name == b".git" and entry.kind == "f" for entry in unpack_block(directory, block))
     }
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import unicodedata
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Manifest, Unit, Writer, pack, shortened, unpack
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import pack_block, unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest, ManifestWriter
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import shortened
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import MirrorError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.target_traits import Traits
 
@@ -24,7 +27,7 @@ def without_clashes(unit: Unit, now: Manifest, traits: Traits, path: str) -> tup
         return now, []
     for directory, block in now.blocks():
         first: dict[str, bytes] = {}
-        for entry in unpack(directory, block):
+        for entry in unpack_block(directory, block):
             if entry.path != directory or not directory:
                 other = first.setdefault(_folded(entry.name), entry.path)
                 if other != entry.path:
@@ -32,12 +35,12 @@ def without_clashes(unit: Unit, now: Manifest, traits: Traits, path: str) -> tup
     if not left_out:
         return now, []
     gone: set[bytes] = set()
-    with Writer(path) as writer:
+    with ManifestWriter(path) as writer:
         for directory, block in now.blocks():
             if directory in left_out or directory.rpartition(b"/")[0] in gone:
                 gone.add(directory)
                 continue
-            writer.add(pack(directory, [entry.record() for entry in unpack(directory, block) if entry.path not in left_out]))
+            writer.add(pack_block(directory, [entry.record() for entry in unpack_block(directory, block) if entry.path not in left_out]))
         manifest = writer.finish()
     source = os.fsencode(unit.source)
     return manifest, [clash(os.path.join(source, each), os.path.basename(other)) for each, other in sorted(left_out.items())]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry, Manifest, unpack
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import passing
 
@@ -18,11 +19,11 @@ def find_stores(manifest: Manifest) -> dict[bytes, str]:
     found = {}
     for directory, block in manifest.blocks():
         if b"objects" in block and b"HEAD" in block and b"refs" in block:
-            kinds = {entry.name: entry.kind for entry in unpack(directory, block) if entry.path != directory or not directory}
+            kinds = {entry.name: entry.kind for entry in unpack_block(directory, block) if entry.path != directory or not directory}
             if kinds.get(b"objects") == "d" == kinds.get(b"refs") and kinds.get(b"HEAD") in {"f", "l"}:
                 found[directory] = "git"
         if (directory == b".hg" or directory.endswith(b"/.hg")) and b"store" in block and b"requires" in block:
-            kinds = {entry.name: entry.kind for entry in unpack(directory, block)}
+            kinds = {entry.name: entry.kind for entry in unpack_block(directory, block)}
             if kinds.get(b"store") == "d" and kinds.get(b"requires") == "f":
                 found[directory] = "hg"
     return found

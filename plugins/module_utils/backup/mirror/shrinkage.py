@@ -11,7 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Manifest, differences, unpack
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import diff_manifests
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores, innermost, kind_in
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
 
@@ -30,7 +32,7 @@ def may_exceed(changes: Changes, least: int) -> bool:
     """Return whether the number of lost files can exceed a limit; if not, counting is skipped."""
     if changes.removed > least:
         return True
-    for _directory, pairs in differences(changes.before, changes.now):
+    for _directory, pairs in diff_manifests(changes.before, changes.now):
         for old, new in pairs:
             if old is not None and old.name == PACKED_REFS and old.size - (new.size if new is not None else 0) > least * REF_BYTES:
                 return True
@@ -59,7 +61,7 @@ def _names(manifest: Manifest, stores: Mapping[bytes, str], directory: str) -> s
         prefix = store + b"/" if store else b""
         if SAVED.match(parent):
             continue  # what a restore of a mount point saved may be removed without a word
-        for entry in unpack(parent, block):
+        for entry in unpack_block(parent, block):
             if entry.kind == "d":
                 continue
             if store is None:

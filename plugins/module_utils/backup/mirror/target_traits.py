@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
 
 FILE = "traits.json"

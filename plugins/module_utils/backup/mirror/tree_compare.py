@@ -17,7 +17,9 @@ from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import TIMES, Entry, Manifest, aligned, entry_of, unpack
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import merge_blocks
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import TIME_RANGE, Entry, entry_of, unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.attributes import same_attributes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.contents import SourceReadError, equal
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Check, safe_mode, shown
@@ -112,11 +114,11 @@ class TreeComparison:
         self._tick = tick(self.keeps.traits, (entry.mtime_ns for entry in held.entries() if entry.kind != "l"))
         self._links = self._leaders(now), self._leaders(held)
         one_sided: set[bytes] = set()
-        for directory, (new, old) in aligned(now, held):
+        for directory, (new, old) in merge_blocks(now, held):
             if innermost(self.unread, directory) is not None or innermost(one_sided, directory) is not None:
                 continue
-            news = {entry.path: entry for entry in unpack(directory, new or b"")}
-            olds = {entry.path: entry for entry in unpack(directory, old or b"")}
+            news = {entry.path: entry for entry in unpack_block(directory, new or b"")}
+            olds = {entry.path: entry for entry in unpack_block(directory, old or b"")}
             for path in sorted(news.keys() | olds.keys()):
                 self.beat(path)
                 entry, mirrored = news.get(path), olds.get(path)
@@ -183,7 +185,7 @@ class TreeComparison:
         }
 
     def _same_time(self, entry: Entry, mirrored: Entry) -> bool:
-        return entry.mtime_ns in TIMES or same_time(mirrored.mtime_ns, entry.mtime_ns, self._tick)
+        return entry.mtime_ns in TIME_RANGE or same_time(mirrored.mtime_ns, entry.mtime_ns, self._tick)
 
     def _is_derived(self, path: bytes) -> bool:
         """Return whether git can rebuild a file from objects: a stale one is not mirrored."""

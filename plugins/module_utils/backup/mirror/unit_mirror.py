@@ -24,25 +24,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import (
-    LAST,
-    LOOSE,
-    REACH,
-    Entry,
-    Manifest,
-    Unit,
-    UnreadableError,
-    Writer,
-    aligned,
-    differences,
-    entry_of,
-    pack,
-    rewrite,
-    told,
-    unpack,
-    walk,
-)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import diff_manifests, merge_blocks, patch_manifest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of, pack_block, unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import STALE_SUFFIX, Manifest, ManifestWriter
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import format_exception
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import REACH, walk_blocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter, TreeRules
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES, Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import fixtures, target_traits, vanished_stores
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.attributes import same_attributes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.contents import same_contents
@@ -172,7 +161,7 @@ class Changes:
 
     def items(self) -> Iterator[tuple[str, bytes]]:
         """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory. What is never mirrored is left out."""
-        for _directory, pairs in differences(self.before, self.now):
+        for _directory, pairs in diff_manifests(self.before, self.now):
             for old, new in pairs:
                 if (what := _what(old, new, attributes=self.attributes)) and not self._passing(path := (new or old).path):  # type: ignore[union-attr]
                     yield what, path
@@ -286,12 +275,12 @@ def plan(
     now, clashes = without_clashes(unit, now, target_traits.load(settings.work), _beside(now, settings, unit, "without-clashes"))
     if closed:
         shut = _shut(now, closed)
-        now = rewrite(now, shut, _beside(now, settings, unit, "shut"))
+        now = patch_manifest(now, shut, _beside(now, settings, unit, "shut"))
     shut |= _entries_at(now, frozenset(stays))
     mirror = settings.mirror(unit)
     first = not unit.loose and not is_directory(mirror)
     looked = first or before is None or settings.full
-    last = before or (saved and (Manifest.load(saved) or Manifest.load(saved + LAST))) or None if looked else None
+    last = before or (saved and (Manifest.load(saved) or Manifest.load(saved + STALE_SUFFIX))) or None if looked else None
     if first:
         begun = settings.new(unit)
         held = _look(begun, now, settings, unit, None) if is_directory(begun) else Manifest()
@@ -363,7 +352,7 @@ def _shut(now: Manifest, closed: Mapping[bytes, UnreadableError]) -> dict[bytes,
         entry.path: entry._replace(mode=entry.mode | stat.S_IRWXU)
         for directory, block in now.blocks()
         if directory in parents
-        for entry in unpack(directory, block)
+        for entry in unpack_block(directory, block)
         if entry.path in closed
     }
 
@@ -372,24 +361,24 @@ def _entries_at(now: Manifest, paths: frozenset[bytes]) -> dict[bytes, Entry]:
     """Return the entries of some paths."""
     parents = {path.rpartition(b"/")[0] for path in paths}
     blocks = ((directory, block) for directory, block in now.blocks() if directory in parents) if paths else ()
-    return {entry.path: entry for directory, block in blocks for entry in unpack(directory, block) if entry.path in paths}
+    return {entry.path: entry for directory, block in blocks for entry in unpack_block(directory, block) if entry.path in paths}
 
 
 def _filled(
     now: Manifest, held: Manifest, shut: Mapping[bytes, Entry], stores: Mapping[bytes, str], frozen: frozenset[bytes], path: str
 ) -> Manifest:
     """Return what the source has, and what the mirror holds in directories that cannot be read and of repositories that stay as they are."""
-    with Writer(path) as writer:
-        for directory, (new, old) in aligned(now, held):
+    with ManifestWriter(path) as writer:
+        for directory, (new, old) in merge_blocks(now, held):
             block = new
             if innermost(shut, directory) is not None:
                 block = old
             elif (store := innermost(stores, directory)) is not None and store in frozen:
-                entries = {entry.path: entry for entry in unpack(directory, new or b"") if not owns(stores, store, entry)}
-                entries |= {entry.path: entry for entry in unpack(directory, old or b"") if owns(stores, store, entry)}
+                entries = {entry.path: entry for entry in unpack_block(directory, new or b"") if not owns(stores, store, entry)}
+                entries |= {entry.path: entry for entry in unpack_block(directory, old or b"") if owns(stores, store, entry)}
                 block = b"".join(entries[each].record() for each in sorted(entries)) if entries else None
             if block is not None:
-                writer.add(pack(directory, [block]))
+                writer.add(pack_block(directory, [block]))
         return writer.finish()
 
 
@@ -432,15 +421,15 @@ def _look(mirror: str, now: Manifest, settings: Settings, unit: Unit, last: Mani
 
 def _compared(source: int, target: int, now: Manifest, settings: Settings, unit: Unit, last: Manifest | None) -> Manifest:
     path = os.path.join(settings.scratch, f"{os.getpid()}.{abs(hash(unit.name))}.mirror")
-    with Writer(path) as writer:
-        for block in walk(target, loose=unit.loose, named=os.fsencode(settings.mirror(unit)), tree=TreeFilter(TreeRules())):
+    with ManifestWriter(path) as writer:
+        for block in walk_blocks(target, loose=unit.loose, named=os.fsencode(settings.mirror(unit)), tree=TreeFilter(TreeRules())):
             writer.add(block)
         held = writer.finish()
     compare = _Comparison(source, target, now, held, settings, unit)
-    with Writer(path) as writer:
-        for directory, (old, new, before) in aligned(held, now, last or Manifest()):
+    with ManifestWriter(path) as writer:
+        for directory, (old, new, before) in merge_blocks(held, now, last or Manifest()):
             if old is not None:
-                writer.add(pack(directory, compare.records(directory, old, new or b"", before or b"")))
+                writer.add(pack_block(directory, compare.records(directory, old, new or b"", before or b"")))
         return writer.finish()
 
 
@@ -462,10 +451,10 @@ class _Comparison:
 
     def records(self, directory: bytes, old: bytes, new: bytes, before: bytes) -> list[bytes]:
         """Return what the mirror has in a directory: the source's records of what is the same, and of what the target cannot have."""
-        news = {entry.path: entry for entry in unpack(directory, new)}
-        onces = {entry.path: entry for entry in unpack(directory, before)}
+        news = {entry.path: entry for entry in unpack_block(directory, new)}
+        onces = {entry.path: entry for entry in unpack_block(directory, before)}
         found: dict[bytes, bytes] = {}
-        for mirrored in unpack(directory, old):
+        for mirrored in unpack_block(directory, old):
             entry, once = news.pop(mirrored.path, None), onces.get(mirrored.path)
             if entry is not None and self.like(mirrored, entry, once):
                 found[mirrored.path] = entry.record()
@@ -557,7 +546,7 @@ class TransientFilter:
         for directory, block in self.now.blocks():
             store = directory.removesuffix(b"/store")
             if store in self.stores and store != directory and b"journal" in block:
-                found |= {store for entry in unpack(directory, block) if entry.name == b"journal"}
+                found |= {store for entry in unpack_block(directory, block) if entry.name == b"journal"}
         return found
 
     def __call__(self, path: bytes) -> bool:
@@ -609,7 +598,7 @@ class _Worker:
                 error = unit_error(unit.name, unit.source, settings.mirror(unit), settings.scratch, failure)
                 full = failure.errno in NO_SPACE
             except Exception as failure:  # whatever it is, it is this unit's alone
-                error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {told(failure)}.")
+                error = MirrorError(f"{changes.unit.name}: its mirror could not be written: {format_exception(failure)}.")
             task.clear(full)
         finally:
             task.close()
@@ -679,8 +668,8 @@ class _Task:
         changes, settings, unit = self.changes, self.settings, self.unit
         if changes.saved:
             with suppress(FileNotFoundError):
-                os.rename(changes.saved, changes.saved + LAST)
-                changes.before.path = changes.saved + LAST if changes.before.path == changes.saved else changes.before.path
+                os.rename(changes.saved, changes.saved + STALE_SUFFIX)
+                changes.before.path = changes.saved + STALE_SUFFIX if changes.before.path == changes.saved else changes.before.path
         top = settings.new(unit) if changes.first else settings.mirror(unit)
         if changes.first:
             make_private(top)
@@ -792,7 +781,7 @@ class _Task:
             return
         differing = set(self.stores) if self.changes.looked else set()
         if not differing:
-            stores = (self._store(directory) for directory, _pairs in differences(self.changes.before, self.changes.now))
+            stores = (self._store(directory) for directory, _pairs in diff_manifests(self.changes.before, self.changes.now))
             differing = {each for each in stores if each is not None}
         for each in lookup.data_among(self.stores, differing - self.changes.frozen, self.changes.now):
             del self.stores[each]
@@ -830,7 +819,7 @@ class _Task:
         if not self.stores or self.copier is None:
             return []
         changed: set[bytes] = set(self.stores) if self.changes.looked else set()
-        for directory, pairs in () if changed else differences(self.changes.before, self.changes.now):
+        for directory, pairs in () if changed else diff_manifests(self.changes.before, self.changes.now):
             store = self._store(directory)
             if store is not None and store not in changed:
                 for old, new in pairs:
@@ -847,7 +836,7 @@ class _Task:
             for directory, block in manifest.blocks():
                 store = self._store(directory)
                 if store in changed:
-                    held[store].update((entry.path, entry) for entry in unpack(directory, block) if self._ours(store, entry))
+                    held[store].update((entry.path, entry) for entry in unpack_block(directory, block) if self._ours(store, entry))
         nested = frozenset(self.stores)
         found: list[GitDirectory | HgDirectory] = []
         for number, store in enumerate(sorted(changed)):
@@ -878,7 +867,7 @@ class _Task:
 
     def _others(self) -> Iterator[tuple[bytes, list[tuple[Entry | None, Entry | None]]]]:
         """Yield directories that differ, with those pairs of entries that no repository looks after."""
-        for directory, pairs in differences(self.changes.before, self.changes.now):
+        for directory, pairs in diff_manifests(self.changes.before, self.changes.now):
             store = self._store(directory)
             if store is None:
                 yield directory, pairs
@@ -1022,7 +1011,7 @@ class _Task:
         parents = {path.rpartition(b"/")[0] for path in gone}
         for directory, block in self.changes.now.blocks() if gone else ():
             if directory in parents:
-                for entry in unpack(directory, block):
+                for entry in unpack_block(directory, block):
                     if entry.path in gone and entry.kind == "d" and self.known.get(entry.path, entry) is not None:
                         self.known[entry.path] = entry._replace(mtime_ns=entry.mtime_ns ^ 1, ctime_ns=0)
 
@@ -1032,7 +1021,7 @@ class _Task:
             try:
                 os.rename(top, final)
             except (NotADirectoryError, FileExistsError, IsADirectoryError):
-                aside = os.path.join(self.settings.kept, LOOSE)
+                aside = os.path.join(self.settings.kept, TOP_LEVEL_FILES)
                 make_private(aside)
                 os.rename(final, os.path.join(aside, self.unit.name))
                 os.rename(top, final)
@@ -1041,7 +1030,7 @@ class _Task:
         manifest = self.changes.now
         if self.known:
             path = f"{manifest.path or os.path.join(self.settings.scratch, f'{os.getpid()}.{id(self)}')}.mirrored"
-            manifest = rewrite(manifest, self.known, path)
+            manifest = patch_manifest(manifest, self.known, path)
         if self.unreadable:
             result = self.outcome("failed", incomplete(self.unit, self.unreadable, self.changes.frozen))
         else:
@@ -1064,5 +1053,5 @@ class _Task:
         for manifest in (self.changes.now, self.changes.before) if found else ():
             for directory, block in manifest.blocks():
                 if directory in parents:
-                    found -= {entry.path for entry in unpack(directory, block)}
+                    found -= {entry.path for entry in unpack_block(directory, block)}
         return sorted(found)

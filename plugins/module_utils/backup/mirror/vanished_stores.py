@@ -16,16 +16,11 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import (
-    Entry,
-    Manifest,
-    Unit,
-    Writer,
-    aligned,
-    pack,
-    unpack,
-)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import merge_blocks
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, pack_block, unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest, ManifestWriter
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeRules
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import fixtures
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixtures import FixtureLookup
@@ -128,7 +123,7 @@ def _with_loose_references(manifest: Manifest, stores: set[bytes]) -> set[bytes]
             store = innermost(stores, directory)
             inner = directory[len(store) + 1 if store else 0 :] if store is not None else b""
             if store is not None and store not in found and inner.split(b"/")[0] == b"refs":
-                found |= {store for entry in unpack(directory, block) if entry.kind != "d"}
+                found |= {store for entry in unpack_block(directory, block) if entry.kind != "d"}
     return found
 
 
@@ -137,7 +132,7 @@ def _with_references(manifest: Manifest, stores: set[bytes]) -> set[bytes]:
     found = _with_loose_references(manifest, stores)
     for directory, block in manifest.blocks():
         if directory in stores and (b"packed-refs" in block or b"reftable" in block):
-            found |= {directory for entry in unpack(directory, block) if entry.name in {b"packed-refs", b"reftable"}}
+            found |= {directory for entry in unpack_block(directory, block) if entry.name in {b"packed-refs", b"reftable"}}
     return found
 
 
@@ -272,14 +267,14 @@ def keep(now: Manifest, before: Manifest, vanished: Iterable[Vanished], path: st
         for above in (each.root, *_ancestors(each.root)):
             if above:
                 chain.setdefault(above.rpartition(b"/")[0], set()).add(above)
-    tops = {store: {entry.name for entry in unpack(store, block)} for store, block in now.blocks() if store in partial}
-    with Writer(path) as writer:
-        for directory, (new, old) in aligned(now, before):
+    tops = {store: {entry.name for entry in unpack_block(store, block)} for store, block in now.blocks() if store in partial}
+    with ManifestWriter(path) as writer:
+        for directory, (new, old) in merge_blocks(now, before):
             if innermost(whole, directory) is not None:
                 block = old
             else:
-                entries = {entry.path: entry for entry in unpack(directory, new or b"")}
-                olds = {entry.path: entry for entry in unpack(directory, old or b"")}
+                entries = {entry.path: entry for entry in unpack_block(directory, new or b"")}
+                olds = {entry.path: entry for entry in unpack_block(directory, old or b"")}
                 store = innermost(stores, directory)
                 if store in partial and store is not None:
                     entries = _merged(directory, store, stores, entries, olds, tops.get(store, set()))
@@ -288,7 +283,7 @@ def keep(now: Manifest, before: Manifest, vanished: Iterable[Vanished], path: st
                         entries[above] = olds[above]
                 block = b"".join(entries[each].record() for each in sorted(entries)) if entries or new is not None else None
             if block is not None:
-                writer.add(pack(directory, [block]))
+                writer.add(pack_block(directory, [block]))
         return writer.finish()
 
 
@@ -327,13 +322,13 @@ def _entries(manifest: Manifest, wanted: Iterable[bytes]) -> dict[bytes, Entry]:
         entry.path: entry
         for directory, block in manifest.blocks()
         if directory in parents
-        for entry in unpack(directory, block)
+        for entry in unpack_block(directory, block)
         if entry.path in paths and entry.path
     }
 
 
 def _has_content(directory: bytes, block: bytes) -> bool:
-    return any(entry.path != directory for entry in unpack(directory, block))
+    return any(entry.path != directory for entry in unpack_block(directory, block))
 
 
 def _ancestors(path: bytes) -> Iterable[bytes]:

@@ -18,15 +18,11 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import (
-    LIST,
-    Manifest,
-    Unit,
-    UnreadableError,
-    Writer,
-    walk,
-)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest, ManifestWriter
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import LIST, walk_blocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter, TreeRules
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import target_traits
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import (
     NO_OWNERS,
@@ -187,8 +183,8 @@ def _verify(unit: Unit, settings: Settings, ours: Collection[bytes], keeps: Keep
 
 
 def _scan(top: int, path: str, unit: Unit, tree: TreeFilter, closed: dict[bytes, UnreadableError], pulse: Pulse) -> Manifest:
-    with Writer(path) as writer:
-        for block in walk(top, loose=unit.loose, closed=closed, tree=tree):
+    with ManifestWriter(path) as writer:
+        for block in walk_blocks(top, loose=unit.loose, closed=closed, tree=tree):
             writer.add(block)
             pulse.beat(pulse.path)
         return writer.finish()

@@ -17,7 +17,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Unit, scan
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_in_memory
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git import object_restore as git_mend
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import file_restore as hg_mend
@@ -121,7 +122,7 @@ class ObjectsRestore:
 
     def _find(self) -> None:
         try:
-            manifest = scan(Unit(self.unit, self.mirror))
+            manifest = scan_in_memory(Unit(self.unit, self.mirror))
         except FileNotFoundError as error:
             raise NotKnownError(
                 f"there is no backup of {shown(os.fsencode(self.name))} in {self.found.root}.",

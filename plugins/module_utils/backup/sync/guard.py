@@ -10,7 +10,8 @@ import os
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import shown
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Manifest, Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import shrinkage
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Changes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Target

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import file_of
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest import scan
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import DIGEST_SIZE, MAGIC
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target, nearest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import (
@@ -117,7 +117,7 @@ class Records:
         if stamp.session not in ("", self.session):  # what was written may have been lost on its way to the disk
             return ""
         with suppress(OSError, ValueError), open(self.manifest(name), "rb") as file:
-            if file.read(len(scan.MAGIC) + scan.DIGEST_SIZE) == scan.MAGIC + bytes.fromhex(stamp.digest):
+            if file.read(len(MAGIC) + DIGEST_SIZE) == MAGIC + bytes.fromhex(stamp.digest):
                 return stamp.digest
         return ""
 

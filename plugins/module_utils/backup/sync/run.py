@@ -27,8 +27,9 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup, escaped, shown
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest import scan
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Manifest, Scan, Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import STALE_SUFFIX, Manifest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import ScanResult, format_exception, iter_scans
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import MirrorError, make_private, movable, sizes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Changes, Outcome, Settings, Tally
@@ -141,7 +142,7 @@ class Work:
     line: dict[str, Any]
     changes: Changes | None = None
     full: bool = False
-    scanned: Scan | None = None
+    scanned: ScanResult | None = None
     absent: bool = False
     warnings: list[str] = field(default_factory=list)
 
@@ -172,7 +173,7 @@ def _compared(work: Work) -> Iterator[None]:
     except InterruptedRunError:
         raise
     except Exception as error:
-        work.fail(MirrorError(f"{shown(os.fsencode(work.unit.name))}: it could not be compared: {scan.told(error)}."))
+        work.fail(MirrorError(f"{shown(os.fsencode(work.unit.name))}: it could not be compared: {format_exception(error)}."))
 
 
 @dataclass
@@ -435,19 +436,19 @@ class Job:
         waiting = {work.unit.name: work for work in works if work.unit.name in units}
 
         def plan(done: Callable[[Work], None]) -> None:
-            def see(work: Work, scanned: Scan, stays: Sequence[bytes]) -> None:
+            def see(work: Work, scanned: ScanResult, stays: Sequence[bytes]) -> None:
                 with _compared(work):
                     self._plan_one(work, scanned, known, settings, stays)
                 done(work)
 
             with ThreadPoolExecutor(self.params["jobs"] or LOOKS) as pool:
-                for scanned in scan.scan_each(units.values(), known, settings.scratch):
+                for scanned in iter_scans(units.values(), known, settings.scratch):
                     work = waiting[scanned.unit.name]
                     pool.submit(see, work, scanned, self._other_file_systems(work, scanned))
 
         return Planning(works, [work for work in works if work.unit.name not in units], plan)
 
-    def _other_file_systems(self, work: Work, scanned: Scan) -> list[bytes]:
+    def _other_file_systems(self, work: Work, scanned: ScanResult) -> list[bytes]:
         """Warn of file systems in a unit that are left out, or are not mounted any more; return those whose mirror stays."""
         if scanned.error:
             return []
@@ -456,7 +457,7 @@ class Job:
         work.warnings += warnings_of(scanned.unit, scanned.skipped, absent, shell_word(scanned.unit.name))
         return [] if self.params["allow_shrink"] else [*scanned.skipped, *absent]
 
-    def _plan_one(self, work: Work, scanned: Scan, known: dict[str, str], settings: Settings, stays: Sequence[bytes]) -> None:
+    def _plan_one(self, work: Work, scanned: ScanResult, known: dict[str, str], settings: Settings, stays: Sequence[bytes]) -> None:
         name = work.unit.name
         if scanned.error:
             raise scanned.error
@@ -477,7 +478,7 @@ class Job:
             work.line["files"] = changes.total
             work.changes = changes
         else:
-            work.scanned = Scan(work.unit, changes.now.digest, changes.now.path)
+            work.scanned = ScanResult(work.unit, changes.now.digest, changes.now.path)
         if changes.unread:
             work.fail(mirror.incomplete(work.unit, changes.unread, changes.frozen, done=not self.check))
 
@@ -682,7 +683,7 @@ class Job:
                 self._manifest(name).unlink(missing_ok=True)
             self.records.set(name, VOID)
             return
-        Path(f"{self._manifest(name)}{scan.LAST}").unlink(missing_ok=True)
+        Path(f"{self._manifest(name)}{STALE_SUFFIX}").unlink(missing_ok=True)
         old = self.records.stamps.units.get(name)
         full = self.now.timestamp() if work.full or old is None else old.full
         self.records.set(name, Stamp(digest, full, time.time(), self.records.session))

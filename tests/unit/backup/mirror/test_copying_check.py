@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier, DamagedFileError, UnsoundError
 
 

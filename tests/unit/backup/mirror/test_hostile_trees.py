@@ -16,14 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest import scan
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import (
-    DEEPEST,
-    Manifest,
-    TooDeepError,
-    UnreadableError,
-    walk,
-)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import BLOCK_HEADER, sort_key
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import DEEPEST, MAX_HELD, walk_blocks
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import TooDeepError, UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
 from mirroring import Place, number_of
 
@@ -104,7 +102,7 @@ def test_a_walk_never_leads_out(tmp_path: Path, start: bytes, turned: str, held:
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
             try:
-                blocks = b"".join(walk(top if held else bytes(unit), start))
+                blocks = b"".join(walk_blocks(top if held else bytes(unit), start))
             except (FileNotFoundError, NotADirectoryError):
                 missed += 1
                 continue
@@ -120,8 +118,8 @@ def test_a_unit_that_is_a_link_is_not_walked(tmp_path: Path) -> None:
     outside = outside_of(tmp_path)
     (tmp_path / "unit").symlink_to(outside)
     with pytest.raises(NotADirectoryError):
-        list(walk(bytes(tmp_path / "unit")))
-    found = scan.scan_one(scan.Unit("unit", str(tmp_path / "unit")), "", str(tmp_path / "manifest"))
+        list(walk_blocks(bytes(tmp_path / "unit")))
+    found = scan_unit(Unit("unit", str(tmp_path / "unit")), "", str(tmp_path / "manifest"))
     assert found.error is not None
     assert found.error.exit_code == 1
     assert str(tmp_path / "unit") in found.error.message
@@ -142,13 +140,13 @@ def test_a_walk_holds_few_directories_open(deep_path: Path) -> None:
     most = len(os.listdir("/proc/self/fd"))
     before = most
     directories = []
-    for block in walk(bytes(deep_path)):
-        size, _more = scan.HEAD.unpack_from(block)
-        directories.append(block[scan.HEAD.size : scan.HEAD.size + size])
+    for block in walk_blocks(bytes(deep_path)):
+        size, _more = BLOCK_HEADER.unpack_from(block)
+        directories.append(block[BLOCK_HEADER.size : BLOCK_HEADER.size + size])
         most = max(most, len(os.listdir("/proc/self/fd")))
     assert len(directories) == len(set(directories)) == 3 * count + 1
-    assert directories == sorted(directories, key=scan.order)
-    assert most - before <= scan.HELD + 3
+    assert directories == sorted(directories, key=sort_key)
+    assert most - before <= MAX_HELD + 3
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -162,7 +160,7 @@ def test_what_lies_too_deep_is_named_in_short(deep_path: Path) -> None:
         held = inner
     os.close(held)
     closed: dict[bytes, UnreadableError] = {}
-    manifest = Manifest(b"".join(walk(bytes(deep_path), closed=closed)))
+    manifest = Manifest(b"".join(walk_blocks(bytes(deep_path), closed=closed)))
     assert max(len(entry.path) for entry in manifest.entries()) <= DEEPEST + 512
     assert manifest.count() > 1000
     assert len(closed) == 1

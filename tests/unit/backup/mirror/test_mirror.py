@@ -23,8 +23,12 @@ from typing import Any
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest import scan as scanning
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry, Manifest, Unit, rewrite, scan, scan_one
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest import manifest as manifest_file
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import patch_manifest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_in_memory, scan_unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import contents
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
@@ -801,8 +805,8 @@ def test_a_unit_that_nobody_can_handle_fails_alone(place: Place, monkeypatch: py
     assert "ValueError: odd" in outcomes["bad"].error.message
     monkeypatch.undo()
     place.settled()
-    monkeypatch.setattr("ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan.walk", fails)
-    error = scan_one(Unit("bad", "bad"), "", str(place.scratch / "x")).error
+    monkeypatch.setattr("ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units.walk_blocks", fails)
+    error = scan_unit(Unit("bad", "bad"), "", str(place.scratch / "x")).error
     assert error is not None
     assert "TypeError" in error.message
 
@@ -1322,7 +1326,7 @@ def test_far_target(tmp_path: Path) -> None:
 
 def test_memory_of_a_full_comparison(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mirror is compared directory by directory: four times the entries take no more memory, whatever changed of them."""
-    monkeypatch.setattr(scanning, "SPILL", 1 << 14)
+    monkeypatch.setattr(manifest_file, "BUFFER_LIMIT", 1 << 14)
     monkeypatch.setattr(contents, "BLOCK", 1 << 12)
     peaks = []
     for directories in range(10, 14), range(14, 26):
@@ -1346,7 +1350,7 @@ def test_manifest_round_trip(tmp_path: Path) -> None:
     """A saved manifest is read back; one that is not whole counts as none; rewriting changes what it is told to."""
     (tmp_path / "tree/inner").mkdir(parents=True)
     (tmp_path / "tree/inner/file").write_text("x")
-    manifest = scan(Unit("tree", str(tmp_path / "tree")))
+    manifest = scan_in_memory(Unit("tree", str(tmp_path / "tree")))
     path = str(tmp_path / "manifest")
     manifest.save(path)
     loaded = Manifest.load(path)
@@ -1355,9 +1359,9 @@ def test_manifest_round_trip(tmp_path: Path) -> None:
     assert list(loaded.entries()) == list(manifest.entries())
     assert [each.path for each in loaded.entries()] == [b"", b"inner", b"inner/file"]
     entry = list(loaded.entries())[2]
-    without = rewrite(loaded, {b"inner/file": None}, path + "2")
+    without = patch_manifest(loaded, {b"inner/file": None}, path + "2")
     assert [each.path for each in without.entries()] == [b"", b"inner"]
-    more = rewrite(without, {b"inner/a/b": entry._replace(path=b"inner/a/b"), b"inner/file": entry}, path + "3")
+    more = patch_manifest(without, {b"inner/a/b": entry._replace(path=b"inner/a/b"), b"inner/file": entry}, path + "3")
     assert sorted(each.path for each in more.entries()) == [b"", b"inner", b"inner/a/b", b"inner/file"]
     Path(path).write_bytes(Path(path).read_bytes()[:-1])
     assert Manifest.load(path) is None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import MirrorError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
 from backupworld import BackupWorld, actions, git, tmpfs

@@ -22,9 +22,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import HEAD as BLOCK_HEAD
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry, UnreadableError, entry_of, unpack, walk
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import BLOCK_HEADER, Entry, entry_of, unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import walk_blocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter, TreeRules
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import TICK_NS, Copier, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import STAYS, Damage, ObjectCopy
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.salvage import Salvage, broken_files, first_problem, screen
@@ -376,10 +377,10 @@ class GitDirectory:
             return
         try:
             tree = TreeFilter(TreeRules())
-            for block in walk(self.copier.source, start, skip=skip | self.closed, named=self.copier.source_path, tree=tree):
-                size, _more = BLOCK_HEAD.unpack_from(block)
-                path = block[BLOCK_HEAD.size : BLOCK_HEAD.size + size]
-                for entry in unpack(path, block[BLOCK_HEAD.size + size :]):
+            for block in walk_blocks(self.copier.source, start, skip=skip | self.closed, named=self.copier.source_path, tree=tree):
+                size, _more = BLOCK_HEADER.unpack_from(block)
+                path = block[BLOCK_HEADER.size : BLOCK_HEADER.size + size]
+                for entry in unpack_block(path, block[BLOCK_HEADER.size + size :]):
                     if entry.path != start or start:
                         yield entry
         except (FileNotFoundError, NotADirectoryError):

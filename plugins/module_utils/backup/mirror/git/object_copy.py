@@ -16,7 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry, UnreadableError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier, DamagedFileError, directory, shown, split
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import (
     DIGESTS,

@@ -16,7 +16,8 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Optional, Protocol
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry, UnreadableError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.history_walk import Walker
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import check_of, index_problem, problem_of

@@ -14,7 +14,8 @@ import os
 from collections.abc import Iterator
 from typing import Union
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry, UnreadableError, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import fresh, same
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
 from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import GONE, MEMORY_BYTES, MIB, STAGED_MEMORY_BYTES

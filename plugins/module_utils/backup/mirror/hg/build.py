@@ -12,15 +12,10 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import (
-    HEAD,
-    Entry,
-    UnreadableError,
-    entry_of,
-    unpack,
-    walk,
-)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import BLOCK_HEADER, Entry, entry_of, unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import walk_blocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter, TreeRules
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier, split
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.revlog import Log, common_length
 
@@ -114,9 +109,9 @@ class HgBuild:
     def look(self, source: bytes) -> dict[bytes, Entry]:
         """Return the entries of a ``.hg`` to be mirrored."""
         found = {}
-        for block in walk(source, skip=self.closed, tree=TreeFilter(TreeRules(follow_mounts=True))):
-            size, _more = HEAD.unpack_from(block)
-            for entry in unpack(block[HEAD.size : HEAD.size + size], block[HEAD.size + size :]):
+        for block in walk_blocks(source, skip=self.closed, tree=TreeFilter(TreeRules(follow_mounts=True))):
+            size, _more = BLOCK_HEADER.unpack_from(block)
+            for entry in unpack_block(block[BLOCK_HEADER.size : BLOCK_HEADER.size + size], block[BLOCK_HEADER.size + size :]):
                 if entry.path:
                     found[entry.path] = entry
         under_way = b"store/journal" in found

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Set
 from functools import cached_property
 from itertools import islice
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import A_KIND
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.build import CHANGELOG, data_of, is_log
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.proof import SMALL, Job, Problem, read_small

@@ -20,7 +20,8 @@ import stat
 import time
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry, UnreadableError, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier, directory, exchange, is_directory, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import BusyError, DamagedError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.build import CHANGELOG, HgBuild, data_of, journal, passing

@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import give
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import prover as hg_prover

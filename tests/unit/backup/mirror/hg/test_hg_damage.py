@@ -14,7 +14,8 @@ from pathlib import Path
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Unit, scan
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_in_memory
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import compare as hg_compare
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import revlog as hg_revlog
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.revlog import Log, Revision
@@ -237,7 +238,7 @@ def test_a_log_that_lost_more_than_is_looked_for(source: Path, tmp_path: Path, m
     build = tmp_path / "build"
     shutil.copytree(source / ".hg", build, symlinks=True)
     (build / "store/data/big.i").write_bytes((build / "store/data/big.i").read_bytes()[:64])
-    found = {entry.path: entry for entry in scan(Unit("build", str(build))).entries()}
+    found = {entry.path: entry for entry in scan_in_memory(Unit("build", str(build))).entries()}
     comparison = hg_compare.Comparison(bytes(build), found, bytes(source / ".hg"), found, {hg_compare.CHANGELOG}, proven=True)
     assert comparison.logs[b"store/data/big.i"][0].count == 1
     monkeypatch.setattr(Log, "revisions", counted)

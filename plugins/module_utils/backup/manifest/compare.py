@@ -1,0 +1,87 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compare manifests block by block, and write changed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import (
+    BLOCK_HEADER,
+    Entry,
+    pack_block,
+    sort_key,
+    unpack_block,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest, ManifestWriter
+
+
+def diff_manifests(before: Manifest, now: Manifest) -> Iterator[tuple[bytes, list[tuple[Entry | None, Entry | None]]]]:
+    """Yield every directory in which two manifests differ, in order, with the pairs of entries that do (None: not there)."""
+    olds, news = before.blocks(), now.blocks()
+    old, new = next(olds, None), next(news, None)
+    while old or new:
+        if old and new and old[0] == new[0]:
+            if old[1] != new[1]:
+                were = {entry.path: entry for entry in unpack_block(*old)}
+                pairs: list[tuple[Entry | None, Entry | None]] = []
+                for entry in unpack_block(*new):
+                    was = were.pop(entry.path, None)
+                    if was != entry:
+                        pairs.append((was, entry))
+                pairs += [(was, None) for was in were.values()]
+                yield new[0], pairs
+            old, new = next(olds, None), next(news, None)
+        elif old and (new is None or sort_key(old[0]) < sort_key(new[0])):
+            yield old[0], [(was, None) for was in unpack_block(*old)]
+            old = next(olds, None)
+        elif new:
+            yield new[0], [(None, entry) for entry in unpack_block(*new)]
+            new = next(news, None)
+
+
+def merge_blocks(*manifests: Manifest) -> Iterator[tuple[bytes, list[bytes | None]]]:
+    """Yield every directory that one of some manifests has, in order, with its block of each (None: not there)."""
+    rests = [each.blocks() for each in manifests]
+    heads = [next(each, None) for each in rests]
+    while any(heads):
+        directory = min((head[0] for head in heads if head), key=sort_key)
+        here = [head is not None and head[0] == directory for head in heads]
+        yield directory, [head[1] if head and hit else None for head, hit in zip(heads, here, strict=True)]
+        heads = [next(rest, None) if hit else head for rest, head, hit in zip(rests, heads, here, strict=True)]
+
+
+def patch_manifest(now: Manifest, known: Mapping[bytes, Entry | None], path: str) -> Manifest:
+    """Write a manifest again, with some entries otherwise than it has them (None: without)."""
+    by_directory: dict[bytes, dict[bytes, Entry | None]] = {}
+    for each, entry in known.items():
+        by_directory.setdefault(each.rpartition(b"/")[0], {})[each] = entry
+        if entry is not None and entry.kind == "d":
+            by_directory.setdefault(each, {})
+    missing = set(by_directory)
+    for directory, _block in now.blocks():
+        missing.discard(directory)
+    extra = iter(sorted(missing, key=sort_key))
+    waiting = next(extra, None)
+
+    def records(directory: bytes, entries: dict[bytes, Entry]) -> bytes:
+        entries |= {each: entry for each, entry in by_directory[directory].items() if entry is not None}
+        for each, entry in by_directory[directory].items():
+            if entry is None:
+                entries.pop(each, None)
+        return pack_block(directory, [entries[each].record() for each in sorted(entries)])
+
+    with ManifestWriter(path) as writer:
+        for directory, block in now.blocks():
+            while waiting is not None and sort_key(waiting) < sort_key(directory):
+                writer.add(records(waiting, {}))
+                waiting = next(extra, None)
+            if directory in by_directory:
+                writer.add(records(directory, {entry.path: entry for entry in unpack_block(directory, block)}))
+            else:
+                writer.add(BLOCK_HEADER.pack(len(directory), len(block)) + directory + block)
+        while waiting is not None:
+            writer.add(records(waiting, {}))
+            waiting = next(extra, None)
+        return writer.finish()

@@ -1,0 +1,119 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Entries of a directory tree, and the blocks of records that a manifest holds them in."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+RECORD = struct.Struct("<IIIQqqQIHH")
+"""Mode with type, uid, gid, size (device number for devices), mtime, ctime, inode, links, length of name and of link target."""
+
+TIME_RANGE = (-(1 << 63), (1 << 63) - 1)
+"""The earliest and the latest time a record holds, the years 1677 and 2262; a file of another time counts as of one of these."""
+
+BLOCK_HEADER = struct.Struct("<II")
+"""Length of a block's directory path, and of its records."""
+
+_KINDS = {
+    stat.S_IFREG: "f",
+    stat.S_IFDIR: "d",
+    stat.S_IFLNK: "l",
+    stat.S_IFIFO: "p",
+    stat.S_IFSOCK: "s",
+    stat.S_IFBLK: "b",
+    stat.S_IFCHR: "c",
+}
+
+
+class Entry(NamedTuple):
+    """One thing in a tree.
+
+    :param path: relative to the unit; empty for the unit's own directory.
+    :param mode: as ``lstat`` has it, with the type.
+    :param size: bytes; of a device its number.
+    :param link: where a symbolic link points.
+    """
+
+    path: bytes
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    nlink: int
+    link: bytes = b""
+
+    @property
+    def kind(self) -> str:
+        """``f`` file, ``d`` directory, ``l`` link, ``p`` pipe, ``s`` socket, ``b`` and ``c`` devices."""
+        return _KINDS.get(self.mode & 0o170000, "?")
+
+    @property
+    def name(self) -> bytes:
+        """Return the last part of the path."""
+        return self.path.rpartition(b"/")[2]
+
+    @property
+    def parent(self) -> bytes:
+        """Return the directory's path."""
+        return self.path.rpartition(b"/")[0]
+
+    def record(self) -> bytes:
+        """Return the entry as it stands in its directory's block."""
+        name = self.name
+        return RECORD.pack(*self[1:9], len(name), len(self.link)) + name + self.link
+
+
+def sort_key(path: bytes) -> bytes:
+    """Return the key that sorts paths as a manifest has its directories."""
+    return path.replace(b"/", b"\0")
+
+
+def count_entries(block: bytes) -> int:
+    """Return how many entries a block has."""
+    found = at = 0
+    while at < len(block):
+        name_size, link_size = RECORD.unpack_from(block, at)[8:]
+        at += RECORD.size + name_size + link_size
+        found += 1
+    return found
+
+
+def unpack_block(directory: bytes, block: bytes) -> Iterator[Entry]:
+    """Yield the entries of one block."""
+    prefix = directory + b"/" if directory else b""
+    at, end, size = 0, len(block), RECORD.size
+    unpack_from = RECORD.unpack_from
+    new = tuple.__new__  # a named tuple's own takes twice as long, for every entry of every manifest
+    while at < end:
+        mode, uid, gid, length, mtime, ctime, inode, nlink, name_size, link_size = unpack_from(block, at)
+        at += size
+        name = block[at : at + name_size]
+        at += name_size
+        link = block[at : at + link_size]
+        at += link_size
+        yield new(Entry, (prefix + name if name else directory, mode, uid, gid, length, mtime, ctime, inode, nlink, link))
+
+
+def pack_block(directory: bytes, records: Iterable[bytes]) -> bytes:
+    """Return a block with its head."""
+    block = b"".join(records)
+    return BLOCK_HEADER.pack(len(directory), len(block)) + directory + block
+
+
+def entry_of(path: bytes, found: os.stat_result, link: bytes = b"") -> Entry:
+    """Return the entry for what ``lstat`` said."""
+    mode = found.st_mode
+    size = found.st_rdev if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) else found.st_size
+    mtime, ctime = found.st_mtime_ns, found.st_ctime_ns
+    if not (TIME_RANGE[0] < mtime < TIME_RANGE[1] and TIME_RANGE[0] < ctime < TIME_RANGE[1]):
+        mtime, ctime = (max(TIME_RANGE[0], min(each, TIME_RANGE[1])) for each in (mtime, ctime))
+    return Entry(path, mode, found.st_uid, found.st_gid, size, mtime, ctime, found.st_ino, found.st_nlink, link)

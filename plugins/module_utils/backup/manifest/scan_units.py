@@ -1,0 +1,116 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Scan units, several at once, each into a manifest of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest, ManifestWriter
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import walk_blocks
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import spread, stream
+
+
+def scan_in_memory(unit: Unit) -> Manifest:
+    """Look at everything a unit holds.
+
+    :raises UnreadableError: a directory of it cannot be read.
+    :raises FileNotFoundError: it is not there.
+    """
+    return Manifest(b"".join(walk_blocks(os.fsencode(unit.source), loose=unit.loose, tree=TreeFilter(unit.rules))))
+
+
+@dataclass
+class ScanResult:
+    """What scanning a unit came to.
+
+    :param digest: of what was found; empty if it failed.
+    :param path: file with the manifest; empty where the digest was the known one, or it failed.
+    :param error: why it failed.
+    :param closed: directories that cannot be read.
+    :param skipped: directories that another file system is mounted on, which was not looked at.
+    :param followed: those with one that was.
+    :param excluded: how many things were excluded.
+    """
+
+    unit: Unit
+    digest: str = ""
+    path: str = ""
+    error: RepomanError | None = None
+    closed: dict[bytes, UnreadableError] = field(default_factory=dict)
+    skipped: list[bytes] = field(default_factory=list)
+    followed: list[bytes] = field(default_factory=list)
+    excluded: int = 0
+
+    def manifest(self) -> Manifest:
+        """Return what was found."""
+        return Manifest(path=self.path, digest=self.digest)
+
+
+def scan_unit(unit: Unit, known: str, path: str) -> ScanResult:
+    """Scan a unit, and leave its manifest in a file unless its digest is the one that is known."""
+    tree = TreeFilter(unit.rules)
+    result = ScanResult(unit, skipped=tree.skipped, followed=tree.followed)
+    try:
+        with ManifestWriter(path) as writer:
+            for block in walk_blocks(os.fsencode(unit.source), loose=unit.loose, closed=result.closed, tree=tree):
+                writer.add(block)
+            result.excluded, result.digest = tree.excluded, writer.digest
+            if writer.digest != known:
+                writer.finish()
+                result.path = path
+            return result
+    except RepomanError as error:
+        return ScanResult(unit, error=error)
+    except OSError as error:
+        return ScanResult(unit, error=RepomanError(f"{unit.source} cannot be read: {error.strerror}."))
+    except Exception as error:  # whatever it is, it is this unit's alone
+        return ScanResult(unit, error=RepomanError(f"{unit.source} cannot be read: {format_exception(error)}."))
+
+
+def format_exception(error: Exception) -> str:
+    """Return an error that nobody foresaw as a text: its type, and what it says."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    return f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
+
+
+def iter_scans(units: Iterable[Unit], known: Mapping[str, str], scratch: str) -> Iterator[ScanResult]:
+    """Scan units in parallel, and yield each result when it is ready.
+
+    :param known: digest of each unit's last manifest, by the unit's name.
+    :param scratch: local directory for the manifests of units that differ.
+    """
+    jobs = [(unit, known.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(units)]
+
+    def lost(job: tuple[Unit, str, str]) -> ScanResult:
+        error = RepomanError(
+            f"{job[0].source} cannot be read: the process that scanned it was killed.",
+            "was there enough memory? journalctl -k -g 'Out of memory'",
+        )
+        return ScanResult(job[0], error=error)
+
+    for _number, result in stream(lambda job, _tell: scan_unit(*job), jobs, os.cpu_count() or 1, lost=lost):
+        yield result
+
+
+def scan_units(units: Iterable[Unit], known: Mapping[str, str], scratch: str, *, processes: int = 0) -> list[ScanResult]:
+    """Scan units, several at once.
+
+    :param known: digest of each unit's last manifest, by the unit's name.
+    :param scratch: local directory for the manifests of units that differ.
+    :param processes: how many at once; as many as there are processors by default.
+    :return: one result each, in the order given.
+    """
+    wanted = list(units)
+    jobs = [(unit, known.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(wanted)]
+    return spread(lambda job: scan_unit(*job), jobs, processes or os.cpu_count() or 1)

@@ -1,0 +1,304 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Walk a directory tree with ``lstat``, without leaving it and without following links."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+from collections.abc import Container, Iterator
+from operator import itemgetter
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import (
+    BLOCK_HEADER,
+    RECORD,
+    entry_of,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError, too_deep
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+
+_by_name = itemgetter(0)
+LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+"""How a directory is opened to be listed."""
+REACH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""How a directory is opened only to reach what is in it."""
+
+UNSEEN_MOUNT = os.stat_result(
+    (stat.S_IFDIR | 0o700, 0, -1, 2, os.geteuid(), os.getegid(), 0, 0, 0, 0), {"st_mtime_ns": 0, "st_ctime_ns": 0, "st_rdev": 0}
+)
+"""What stands for a mount point that cannot be looked at."""
+MAX_HELD = 32
+"""At most this many directories are held open by one walk."""
+DEEPEST = 3400
+"""A directory whose path in its unit is longer, in bytes, is walked, but not what is in the directories in it: neither git nor rsync nor a
+person reaches a path of more than 4096 bytes, and a tree of thousands of levels costs time and memory with the square of its depth."""
+
+
+def walk_blocks(
+    top: bytes | int,
+    start: bytes = b"",
+    *,
+    loose: bool = False,
+    skip: frozenset[bytes] = frozenset(),
+    closed: dict[bytes, UnreadableError] | None = None,
+    named: bytes = b"",
+    tree: TreeFilter | None = None,
+) -> Iterator[bytes]:
+    """Yield the blocks of a tree, with their heads, in a manifest's order.
+
+    Never follows a symbolic link, even if one replaces a directory during the walk; stays on the file system, unless ``tree`` follows
+    mounts; skips what vanishes.
+
+    :param top: base directory: its path, or a descriptor, which the caller closes.
+    :param start: directory below it to begin with; its own record is not part of the walk unless it is ``top`` itself.
+    :param loose: leave out directories, and ``top`` itself.
+    :param skip: paths of directories whose inside is left out.
+    :param closed: takes the directories below ``start`` that cannot be read, or lie too deep; they have no block. Without it those that
+        cannot be read raise, and nothing is too deep.
+    :param named: the path of ``top`` that errors show.
+    :param tree: rules for skipped paths in the whole tree; it also learns about mounted file systems.
+    :raises UnreadableError: a directory cannot be read.
+    :raises FileNotFoundError: ``start`` is not there.
+    :raises NotADirectoryError: ``start``, or a part of its path, is not a directory.
+    """
+    if isinstance(top, int):
+        yield from _Walk(top, named or os.readlink(b"/proc/self/fd/%d" % top), loose, skip, closed, tree).blocks(start)
+        return
+    held = os.open(top, REACH)
+    try:
+        yield from _Walk(held, named or top, loose, skip, closed, tree).blocks(start)
+    finally:
+        os.close(held)
+
+
+class _Level:
+    """A parent directory of the current position of a walk.
+
+    :param held: its descriptor; -1 once it is closed because too many others are open.
+    :param waiting: names of the directories in it that are still to be walked, the next one last.
+    """
+
+    __slots__ = ("held", "path", "waiting")
+
+    def __init__(self, held: int, path: bytes, waiting: list[bytes]) -> None:
+        self.held, self.path, self.waiting = held, path, waiting
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self.held >= 0:
+            os.close(self.held)
+            self.held = -1
+
+
+class _Walk:
+    """A walk of one tree, see :func:`walk_blocks`.
+
+    Each directory is opened by its name in the one above it, which is held open until its last directory has been opened. So no
+    exchange of names leads out of the tree. At most ``MAX_HELD`` are open: of a deeper tree those at the top are opened again later.
+    """
+
+    def __init__(
+        self,
+        top: int,
+        named: bytes,
+        loose: bool,
+        skip: frozenset[bytes],
+        closed: dict[bytes, UnreadableError] | None,
+        tree: TreeFilter | None = None,
+    ) -> None:
+        self.top, self.named, self.loose, self.skip, self.closed, self.tree = top, named, loose, skip, closed, tree
+        self.levels: list[_Level] = []
+        self.device = -1
+
+    def blocks(self, start: bytes) -> Iterator[bytes]:
+        """Yield the blocks of ``start`` and of the directories below it."""
+        at: tuple[bytes, int] | None = (start, self._begin(start))
+        try:
+            while at is not None:
+                block = self._enter(*at, begin=at[0] == start)
+                if block is not None:
+                    yield block
+                at = self._next()
+        finally:
+            for level in self.levels:
+                level.close()
+
+    def _shown(self, directory: bytes) -> bytes:
+        return os.path.join(self.named, directory) if directory else self.named
+
+    def _begin(self, start: bytes) -> int:
+        above, _slash, name = start.rpartition(b"/")
+        try:
+            parent = open_below(self.top, above, REACH)
+            try:
+                return open_below(parent, name, LIST)
+            finally:
+                os.close(parent)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError as error:
+            raise UnreadableError(self._shown(start), error) from error
+
+    def _refuse(self, directory: bytes, error: OSError, *, begin: bool = False) -> None:
+        """Note that a directory cannot be read."""
+        unreadable = UnreadableError(self._shown(directory), error)
+        if self.closed is None or begin:
+            raise unreadable from error
+        self.closed[directory] = unreadable
+
+    def _enter(self, directory: bytes, held: int, *, begin: bool) -> bytes | None:
+        """Return the block of an open directory, which is closed unless there are directories in it to be walked."""
+        below: list[bytes] = []
+        try:
+            own = os.fstat(held)
+            if begin:
+                self.device = own.st_dev
+            elif own.st_dev != self.device and (self.tree is None or not self.tree.is_followed(directory)):
+                return None
+            tree = self.tree
+            if tree is not None and tree.is_target(directory, own):
+                return None
+            found = _read_directory(held, self._mounted(directory))
+            if tree is not None:
+                found = tree.keep(directory, held, found)
+            block, below, outside = _block(directory, own, found, self.loose)
+            if tree is not None and (outside or tree.rules.mounts):
+                below = tree.enter(directory, below, outside)
+            if below and (self.skip or len(directory) > DEEPEST):
+                below = self._wanted(directory, below)
+            return block
+        except OSError as error:
+            self._refuse(directory, error, begin=begin)
+            return None
+        finally:
+            if below:
+                below.reverse()
+                self.levels.append(_Level(held, directory, below))
+                if len(self.levels) > MAX_HELD:
+                    self.levels[-MAX_HELD - 1].close()
+            else:
+                os.close(held)
+
+    def _mounted(self, directory: bytes) -> frozenset[bytes]:
+        """Return on which names in a directory something is mounted."""
+        if self.tree is None or not self.tree.rules.mounts:
+            return frozenset()
+        return frozenset(path.rpartition(b"/")[2] for path in self.tree.rules.mounts if path.rpartition(b"/")[0] == directory)
+
+    def _wanted(self, directory: bytes, names: list[bytes]) -> list[bytes]:
+        """Return the subdirectories to walk."""
+        prefix = directory + b"/" if directory else b""
+        wanted = [each for each in names if prefix + each not in self.skip]
+        if self.closed is None or len(directory) <= DEEPEST:
+            return wanted
+        for each in wanted:
+            self.closed[prefix + each] = too_deep(self._shown(prefix + each))
+        return []
+
+    def _next(self) -> tuple[bytes, int] | None:
+        """Return the next directory's path and descriptor; None if there are no more."""
+        while self.levels:
+            level = self.levels[-1]
+            name = level.waiting.pop()
+            directory = level.path + b"/" + name if level.path else name
+            try:
+                if level.held < 0:
+                    self._reopen()
+                return directory, os.open(name, LIST, dir_fd=level.held)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    self._refuse(directory, error)
+            finally:
+                if not level.waiting:
+                    level.close()
+                    self.levels.pop()
+        return None
+
+    def _reopen(self) -> None:
+        """Open the last levels again, beginning at the top."""
+        levels = {level.path: level for level in self.levels[-MAX_HELD:]}
+        held, path = os.dup(self.top), b""
+        try:
+            for part in (*self.levels[-1].path.split(b"/"), b""):
+                level = levels.get(path)
+                if level is not None and level.held < 0:
+                    level.held = os.dup(held)
+                if part:
+                    inner = open_below(held, part, REACH)
+                    os.close(held)
+                    held, path = inner, path + b"/" + part if path else part
+        finally:
+            os.close(held)
+
+
+def _block(
+    directory: bytes, own: os.stat_result, found: list[tuple[bytes, os.stat_result, bytes]], loose: bool
+) -> tuple[bytes, list[bytes], list[bytes]]:
+    """Return a directory's block, with its head, and the names of the directories in it: on its file system, and on others."""
+    device = own.st_dev
+    record, is_dir = RECORD.pack, stat.S_IFDIR
+    devices = (stat.S_IFBLK, stat.S_IFCHR)
+    records: list[bytes] = []
+    below: list[bytes] = []
+    outside: list[bytes] = []
+    if not directory and not loose:
+        records.append(entry_of(b"", own).record())
+    for name, seen, link in found:
+        mode = seen.st_mode
+        kind = mode & 0o170000
+        if kind == is_dir:
+            if loose:
+                continue
+            (below if seen.st_dev == device else outside).append(name)
+        try:
+            records.append(
+                record(
+                    mode,
+                    seen.st_uid,
+                    seen.st_gid,
+                    seen.st_rdev if kind in devices else seen.st_size,
+                    seen.st_mtime_ns,
+                    seen.st_ctime_ns,
+                    seen.st_ino,
+                    seen.st_nlink,
+                    len(name),
+                    len(link),
+                )
+                + name
+                + link
+            )
+        except struct.error:  # a time beyond what a record holds
+            records.append(entry_of(name, seen, link).record())
+    block = b"".join(records)
+    return BLOCK_HEADER.pack(len(directory), len(block)) + directory + block, below, outside
+
+
+def _read_directory(held: int, mounted: Container[bytes] = ()) -> list[tuple[bytes, os.stat_result, bytes]]:
+    """Return name, status and link target of what is in an open directory, sorted; without what vanishes meanwhile.
+
+    :param mounted: names of mount points. One that cannot even be looked at, such as another user's FUSE mount or one whose server is
+        gone, does not make its neighbours unreadable: it counts as a directory on another file system.
+    """
+    found: list[tuple[bytes, os.stat_result, bytes]] = []
+    add, encode, is_link = found.append, os.fsencode, stat.S_IFLNK
+    with os.scandir(held) as listing:
+        for each in listing:
+            try:
+                seen = each.stat(follow_symlinks=False)
+                name = encode(each.name)
+                add((name, seen, os.readlink(name, dir_fd=held) if seen.st_mode & 0o170000 == is_link else b""))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if encode(each.name) in mounted:
+                    add((encode(each.name), UNSEEN_MOUNT, b""))
+                elif error.errno != errno.EINVAL:  # a link that became something else
+                    raise
+    found.sort(key=_by_name)
+    return found

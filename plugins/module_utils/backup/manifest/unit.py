@@ -1,0 +1,29 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A unit: what is backed up as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeRules
+
+TOP_LEVEL_FILES = "(loose files)"
+"""The unit of what lies directly in ``repos_root`` and is not a directory."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is backed up as one: a directory directly in ``repos_root``, or the loose files of ``repos_root`` itself.
+
+    :param name: the directory's name; for loose files a name to show.
+    :param source: absolute path of the directory.
+    :param loose: only what is no directory counts; the mirror is the backup's root itself.
+    :param rules: rules for skipped paths.
+    """
+
+    name: str
+    source: str
+    loose: bool = False
+    rules: TreeRules = field(default_factory=TreeRules)
