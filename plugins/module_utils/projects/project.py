@@ -42,7 +42,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects import pr
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.lock import claim
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.pinned_directory import Witness
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined import VcsError, resolved
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import VcsError, resolve_path
 
 MARK = "user.repoman.project"
 STATE = "user.repoman.state"
@@ -381,7 +381,7 @@ def place_of(stored: str, host: Host) -> Repository:
     root = host.me.expand(host.known.defaults.repos_root)
     path = os.path.normpath(os.path.join(root, host.me.expand(stored) if stored[:1] in "~$" else stored))
     try:
-        source, real_root = resolved(path), os.path.realpath(root)
+        source, real_root = resolve_path(path), os.path.realpath(root)
     except VcsError as error:
         raise ConflictError(f"the repository {path} is behind too many links.", f"namei -l {path}") from error
     outside = not path.startswith(f"{root}/") or not source.startswith(f"{real_root}/")

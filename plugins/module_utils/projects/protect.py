@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined import VcsError, resolved
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import VcsError, resolve_path
 
 HOOKS, CONFIG = "hooks", "config"
 PREFIX = "protect-"
@@ -182,7 +182,7 @@ def _git(guard: Guard, directory: str, wanted: frozenset[str]) -> None:
     by_worktree = CONFIG in wanted and "worktreeconfig" in _text(os.path.join(directory, "config")).lower()
     redirect = os.path.join(directory, "commondir")
     if os.path.lexists(redirect):
-        if _common(directory) != resolved(directory):
+        if _common(directory) != resolve_path(directory):
             raise ConflictError(
                 f"{redirect} sends git elsewhere for its settings and hooks; git makes no such file there.", f"rm {shlex.quote(redirect)}"
             )
@@ -218,12 +218,12 @@ def _modules(guard: Guard, top: str) -> Iterator[str]:
 def _common(directory: str) -> str:
     """Return the directory that has the settings of a git directory: its own, or the one it names; links resolved."""
     file = os.path.join(directory, "commondir")
-    return _named(file) if os.path.isfile(file) else resolved(directory)
+    return _named(file) if os.path.isfile(file) else resolve_path(directory)
 
 
 def _named(file: str, prefix: str = "") -> str:
     """Return the path that a file of git's or Mercurial's names, links resolved."""
-    return resolved(os.path.join(os.path.dirname(file), _text(file).removeprefix(prefix).rstrip("\r\n").replace("\0", "")))
+    return resolve_path(os.path.join(os.path.dirname(file), _text(file).removeprefix(prefix).rstrip("\r\n").replace("\0", "")))
 
 
 def _text(path: str) -> str:

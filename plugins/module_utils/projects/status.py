@@ -24,12 +24,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.host import account as this_host
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.process import child as watch
+from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import PATH, CommandError, CommandRunner
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles import library as profile
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import project
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.project import Host
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs import state as vcs
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined import PATH, Runner, VcsError
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.state import read_states
 
 PROBE_SECONDS = 3.0
 """What a file system may take to answer; one whose server is gone never does."""
@@ -164,7 +164,7 @@ def status(host: Host, lines: list[dict[str, Any]], instances: dict[str, dict[st
     optional = {each["name"]: optional_sources(host, each, instances.get(each["name"]), world) for each in lines}
     skipped_mounts, left_out, unverified = status_left_out.read(host.me, host.path, host.known)
     with ThreadPoolExecutor() as pool:
-        states = pool.submit(vcs.look_at_all, repositories, root, host.me, params["vcs_timeout"])
+        states = pool.submit(read_states, repositories, root, host.me, params["vcs_timeout"])
         backup = pool.submit(look_at_backup, host.me.expand(host.known.defaults.backup_root), host.me)
         gone = pool.submit(missing, {source for sources in optional.values() for source in sources.values()}, host.me)
         address = pool.submit(look_at_address, host.known.lan_ip)
@@ -266,7 +266,7 @@ def missing(paths: Iterable[str], me: Account) -> frozenset[str]:
         return frozenset()
     try:
         codes = _ask(me, STAT, *listed)
-    except VcsError:
+    except CommandError:
         return frozenset()
     return frozenset(path for path, code in zip(listed, codes, strict=True) if code in (errno.ENOENT, errno.ENOTDIR))
 
@@ -292,7 +292,7 @@ def look_at_backup(path: str, me: Account) -> dict[str, Any]:
     """
     try:
         said = _ask(me, LOOK_AT_BACKUP, path, MARK, str(MARK_BYTES))
-    except VcsError as error:
+    except CommandError as error:
         return {
             "path": path,
             "state": "unreachable",
@@ -333,11 +333,13 @@ def _judge_mark(text: str, me: Account) -> tuple[str, str]:
 
 def _ask(me: Account, program: str, *arguments: str) -> Any:
     """Run a small Python program as the account, with a time limit; return the JSON it prints."""
-    done = Runner(me, PROBE_SECONDS).run([sys.executable, "-IS", "-c", program, *arguments], {"PATH": PATH, "LC_ALL": "C.UTF-8"}, "/")
+    done = CommandRunner(me, PROBE_SECONDS).run(
+        [sys.executable, "-IS", "-c", program, *arguments], {"PATH": PATH, "LC_ALL": "C.UTF-8"}, "/"
+    )
     try:
         return json.loads(done.out)
     except ValueError:
-        raise VcsError(done.reason()) from None
+        raise CommandError(done.error_summary()) from None
 
 
 def _no_such_project(name: str, host: Host, known: Iterable[str]) -> NotKnownError:

@@ -4,7 +4,7 @@
 
 """The state of repositories, git and Mercurial: what is checked out, what is not committed, what is not pushed.
 
-Nothing goes over the network, and nothing that a repository configures runs; see ``safe_vcs``.
+Nothing goes over the network, and nothing that a repository configures runs; see ``git.repository`` and ``hg``.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs import confined as safe_vcs
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined import Runner, Tree, VcsError
+from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError, CommandRunner
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import ConfinedTree, VcsError
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.config import read_user_settings
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation, locate_git_dir
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.repository import open_git
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.hg import open_hg
 
-AT_ONCE = 8
+MAX_PARALLEL = 8
 """Repositories that are looked at at the same time."""
-SHARES = 4
+READ_TIMEOUT_FACTOR = 4
 """What is read of a repository in this process may take so many times as long as a command, with what commands take meanwhile."""
 TEXT_LENGTH = 4096
 BRANCHES = "refs/heads/"
@@ -31,7 +35,7 @@ REMOTES = "refs/remotes/"
 
 
 @dataclass
-class State:
+class RepositoryState:
     """The state of a repository. Names come from the repository: escape them before they are shown.
 
     :param kind: ``git``, ``hg``, or empty where there is neither.
@@ -68,44 +72,46 @@ class State:
     problem: str = ""
 
 
-def look_at_all(paths: Mapping[str, str], root: str, me: Account, seconds: float) -> dict[str, dict[str, Any]]:
+def read_states(paths: Mapping[str, str], root: str, me: Account, seconds: float) -> dict[str, dict[str, Any]]:
     """Return the states of repositories, looked at in parallel.
 
     :param paths: of the repositories, by any key.
     :param root: the directory that nothing is read outside of.
     :param me: whose repositories they are; the commands run as this account.
     :param seconds: each command may take; what is read before them may take some of these.
-    :returns: the fields of :class:`State` by the same keys; a repository that cannot be looked at has its reason in ``problem``.
+    :returns: the fields of :class:`RepositoryState` by the same keys; a repository that cannot be looked at has its reason in ``problem``.
     """
     if not paths:
         return {}
-    runner = Runner(me, seconds)
-    settings = safe_vcs.git_user_settings(runner)
-    with ThreadPoolExecutor(min(AT_ONCE, len(paths))) as pool:
-        states = pool.map(lambda path: look(path, Tree(root, SHARES * seconds), runner, settings), paths.values())
+    runner = CommandRunner(me, seconds)
+    settings = read_user_settings(runner)
+    with ThreadPoolExecutor(min(MAX_PARALLEL, len(paths))) as pool:
+        states = pool.map(
+            lambda path: read_state(path, ConfinedTree(root, READ_TIMEOUT_FACTOR * seconds), runner, settings), paths.values()
+        )
         return {key: asdict(state) for key, state in zip(paths, states, strict=True)}
 
 
-def look(path: str, tree: Tree, runner: Runner, settings: Mapping[str, str] | None = None) -> State:
+def read_state(path: str, tree: ConfinedTree, runner: CommandRunner, settings: Mapping[str, str] | None = None) -> RepositoryState:
     """Return the state of one repository.
 
-    :param settings: of the user, as :func:`safe_vcs.git_user_settings` returns them.
+    :param settings: of the user, as :func:`read_user_settings` returns them.
     """
-    state = State()
+    state = RepositoryState()
     try:
         real = tree.resolve(path)
         if not os.path.isdir(real):
             raise VcsError("it is not a directory" if os.path.lexists(path) else "it does not exist")
         if os.path.lexists(os.path.join(real, ".hg")) and not os.path.lexists(os.path.join(real, ".git")):
             state.kind = "hg"
-            _look_at_hg(state, path, tree, runner)
+            _read_hg_state(state, path, tree, runner)
         else:
             state.kind = "git" if os.path.lexists(os.path.join(real, ".git")) else ""
-            place = safe_vcs.find_git(path, tree)
-            if place is not None:
+            location = locate_git_dir(path, tree)
+            if location is not None:
                 state.kind = "git"
-                _look_at_git(state, place, tree, runner, settings)
-    except VcsError as error:
+                _read_git_state(state, location, tree, runner, settings)
+    except (CommandError, VcsError) as error:
         state.problem = error.message
     except OSError as error:
         state.problem = f"cannot read it: {error.strerror or error}"
@@ -115,18 +121,20 @@ def look(path: str, tree: Tree, runner: Runner, settings: Mapping[str, str] | No
     return state
 
 
-def _look_at_git(state: State, place: safe_vcs.GitPlace, tree: Tree, runner: Runner, settings: Mapping[str, str] | None) -> None:
-    state.bare = not place.work_tree
-    with safe_vcs.git_shadow(place, tree, runner, settings) as shadow:
-        state.detached = not shadow.head.startswith("refs/")
-        state.branch = "" if state.detached else shadow.head.removeprefix(BRANCHES)
-        state.upstream = shadow.upstream.removeprefix(REMOTES).removeprefix(BRANCHES)
-        if shadow.is_born:
-            seconds, state.commit = shadow.git("rev-list", "--max-count=1", "--timestamp", "HEAD", "--").decode().split()
+def _read_git_state(
+    state: RepositoryState, location: GitLocation, tree: ConfinedTree, runner: CommandRunner, settings: Mapping[str, str] | None
+) -> None:
+    state.bare = not location.work_tree
+    with open_git(location, tree, runner, settings) as scratch:
+        state.detached = not scratch.head.startswith("refs/")
+        state.branch = "" if state.detached else scratch.head.removeprefix(BRANCHES)
+        state.upstream = scratch.upstream.removeprefix(REMOTES).removeprefix(BRANCHES)
+        if scratch.has_commits:
+            seconds, state.commit = scratch.git("rev-list", "--max-count=1", "--timestamp", "HEAD", "--").decode().split()
             state.last_commit = _time(int(seconds))
         if state.bare:
             return
-        said = shadow.git(
+        said = scratch.git(
             "status", "--porcelain=v2", "--branch", "-z", "--no-renames", "--untracked-files=normal", "--ignore-submodules=all"
         )
         for entry in said.split(b"\0"):
@@ -142,8 +150,8 @@ def _look_at_git(state: State, place: safe_vcs.GitPlace, tree: Tree, runner: Run
                 state.ahead, state.behind = (abs(int(count)) for count in rest.split()[1:])
 
 
-def _look_at_hg(state: State, path: str, tree: Tree, runner: Runner) -> None:
-    with safe_vcs.hg(path, tree, runner) as repository:
+def _read_hg_state(state: RepositoryState, path: str, tree: ConfinedTree, runner: CommandRunner) -> None:
+    with open_hg(path, tree, runner) as repository:
         said = repository.run("repoman-state")
     try:
         found = json.loads(said)

@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import fixtures
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git import git_mirror as mirror_git
 from ansible_collections.homelab.repoman.plugins.module_utils.process import bounded as bounded_process
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs import git_formats
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git import formats as git_formats
 from mirroring import git, run
 
 MIB = 1 << 20

@@ -19,9 +19,20 @@ from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs import confined as safe_vcs
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs import state as vcs
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined import Runner, Tree, VcsError
+from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError, CommandRunner
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs import hg
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import (
+    COPY_BYTES,
+    ENTRIES,
+    FILE_BYTES,
+    ConfinedTree,
+    VcsError,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.config import config_section, parse_config
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.refs import REFS_BYTES
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.repository import check_alternates
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.hg import open_hg
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.state import read_state, read_states
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,7 +99,7 @@ class Ground:
 
     def look(self, path: Path, seconds: float = 20) -> dict[str, Any]:
         """Look at a repository as ``status`` does."""
-        return vcs.look_at_all({"it": str(path)}, str(self.root), self.me, seconds)["it"]
+        return read_states({"it": str(path)}, str(self.root), self.me, seconds)["it"]
 
 
 @pytest.fixture
@@ -565,7 +576,7 @@ def long_path(ground: Ground, path: Path) -> None:
 
 def many_entries(ground: Ground, path: Path) -> None:
     """Fill the git directory."""
-    for number in range(safe_vcs.ENTRIES):
+    for number in range(ENTRIES):
         (path / f".git/x{number}").touch()
 
 
@@ -575,7 +586,7 @@ def large_shared_indexes(ground: Ground, path: Path) -> None:
     (path / ".git/index").write_bytes(b"".join(b"link" + bytes(4) + bytes.fromhex(name) for name in names))
     for name in names:
         (path / f".git/sharedindex.{name}").touch()
-        os.truncate(path / f".git/sharedindex.{name}", safe_vcs.COPY_BYTES // 2)
+        os.truncate(path / f".git/sharedindex.{name}", COPY_BYTES // 2)
 
 
 def large_reftable(ground: Ground, path: Path) -> None:
@@ -583,9 +594,9 @@ def large_reftable(ground: Ground, path: Path) -> None:
     ground.run("git", "config", "core.repositoryFormatVersion", "1", cwd=path)
     ground.run("git", "config", "extensions.refStorage", "reftable", cwd=path)
     (path / ".git/reftable").mkdir()
-    for number in range(safe_vcs.COPY_BYTES // safe_vcs.REFS_BYTES + 1):
+    for number in range(COPY_BYTES // REFS_BYTES + 1):
         (path / f".git/reftable/{number}").touch()
-        os.truncate(path / f".git/reftable/{number}", safe_vcs.REFS_BYTES)
+        os.truncate(path / f".git/reftable/{number}", REFS_BYTES)
 
 
 def many_reftables(ground: Ground, path: Path) -> None:
@@ -622,21 +633,21 @@ def test_git_borrows_from_itself(ground: Ground) -> None:
     alternates_of_themselves(ground, path, 50)
     asked: list[str] = []
 
-    class Counting(Tree):
+    class Counting(ConfinedTree):
         """Counts what is read."""
 
-        def read(self, path: str, most: int = safe_vcs.FILE_BYTES) -> bytes | None:
+        def read(self, path: str, most: int = FILE_BYTES) -> bytes | None:
             asked.append(path)
             return super().read(path, most)
 
-    assert safe_vcs.check_objects(str(path / ".git/objects"), Counting(str(ground.root))) == str(path / ".git/objects")
+    assert check_alternates(str(path / ".git/objects"), Counting(str(ground.root))) == str(path / ".git/objects")
     assert len(asked) == 1 and ground.look(path)["problem"] == ""
 
 
 def test_time_is_up(ground: Ground) -> None:
     """The look at a repository has an end, whatever is in it."""
-    tree = Tree(str(ground.root), 0)
-    assert vcs.look(str(ground.git()), tree, Runner(ground.me)).problem == "looking at it took longer than 0 s"
+    tree = ConfinedTree(str(ground.root), 0)
+    assert read_state(str(ground.git()), tree, CommandRunner(ground.me)).problem == "looking at it took longer than 0 s"
 
 
 @pytest.mark.parametrize(
@@ -669,8 +680,8 @@ def test_git_that_waits_for_ever(ground: Ground, name: str) -> None:
 
 def test_time_limit(ground: Ground) -> None:
     """What does not answer in time is a reason; the command and its children are gone."""
-    runner = Runner(ground.me, 2)
-    with pytest.raises(VcsError, match=r"sh did not answer within 2 s"):
+    runner = CommandRunner(ground.me, 2)
+    with pytest.raises(CommandError, match=r"sh did not answer within 2 s"):
         runner.run(["sh", "-c", f"sleep 1000 & echo $! >{ground.fired_dir}/pid; wait"], WHO, "/")
     while Path("/proc", (ground.fired_dir / "pid").read_text().strip(), "exe").exists():
         time.sleep(0.01)  # it was killed, so it will go
@@ -678,8 +689,8 @@ def test_time_limit(ground: Ground) -> None:
 
 def test_too_much_output(ground: Ground) -> None:
     """What says too much is stopped."""
-    with pytest.raises(VcsError, match="said more than"):
-        Runner(ground.me, 60).run(["cat", "/dev/zero"], WHO, "/")
+    with pytest.raises(CommandError, match="said more than"):
+        CommandRunner(ground.me, 60).run(["cat", "/dev/zero"], WHO, "/")
 
 
 @given(
@@ -689,8 +700,8 @@ def test_too_much_output(ground: Ground) -> None:
 def test_quoting(sub: str, value: str) -> None:
     """What we write into a configuration is read back as it was."""
     me = Account("a", os.getuid(), os.getgid(), "a", "/nonexistent", "/bin/sh")
-    text = safe_vcs._section("branch", sub, {"merge": value})
-    assert safe_vcs.parse_git_config(text.encode(), Runner(me)) == {f"branch.{sub}.merge": [value]}
+    text = config_section("branch", sub, {"merge": value})
+    assert parse_config(text.encode(), CommandRunner(me)) == {f"branch.{sub}.merge": [value]}
 
 
 # --- Mercurial -----------------------------------------------------------------------------------
@@ -835,9 +846,9 @@ def test_hg_tells_nothing_of_files_elsewhere(ground: Ground) -> None:
 def test_hg_verify(ground: Ground) -> None:
     """The history is verified without a lock, and a damaged one is told."""
     path = ground.hg()
-    tree, runner = Tree(str(ground.root)), Runner(ground.me, 30)
+    tree, runner = ConfinedTree(str(ground.root)), CommandRunner(ground.me, 30)
     before = snapshot(path)
-    with safe_vcs.hg(str(path), tree, runner) as repository:
+    with open_hg(str(path), tree, runner) as repository:
         assert b"checked 1 changesets" in repository.run("repoman-verify")
         assert snapshot(path) == before
         (path / ".hg/store/data/file.i").write_bytes(b"x" * 80)
@@ -852,7 +863,7 @@ def test_old_mercurial_is_refused(ground: Ground, monkeypatch: pytest.MonkeyPatc
     tools.mkdir()
     (tools / "hg").write_text(f"#!/bin/sh\n[ $# = 2 ] || : >{ground.fired_dir}/fired\necho 'Mercurial Distributed SCM (version 5.4)'\n")
     (tools / "hg").chmod(0o755)
-    monkeypatch.setattr(safe_vcs, "PATH", str(tools))
+    monkeypatch.setattr(hg, "PATH", str(tools))
     assert "older than 6.0" in ground.look(path)["problem"] and not ground.fired()
 
 
@@ -864,7 +875,7 @@ def test_neither_and_missing(ground: Ground) -> None:
     (ground.root / "plain").mkdir()
     ground.git()
     paths = {name: str(ground.root / name) for name in ("plain", "gone", "demo")}
-    states = vcs.look_at_all(paths, str(ground.root), ground.me, 20)
+    states = read_states(paths, str(ground.root), ground.me, 20)
     assert [(states[name]["kind"], states[name]["problem"]) for name in paths] == [("", ""), ("", "it does not exist"), ("git", "")]
 
 
@@ -878,7 +889,7 @@ def test_root_becomes_the_account(ground: Ground) -> None:
             directory.chmod(directory.stat().st_mode | 0o055)
     for path in [ground.root, *ground.root.rglob("*")]:
         os.chown(path, nobody.uid, nobody.gid, follow_symlinks=False)
-    states = vcs.look_at_all({str(path): str(path) for path in paths}, str(ground.root), nobody, 20)
+    states = read_states({str(path): str(path) for path in paths}, str(ground.root), nobody, 20)
     assert [state["problem"] for state in states.values()] == ["", ""]
-    assert Runner(nobody).run(["id", "--user"], WHO, "/").out == b"65534\n"
-    assert Runner(nobody).run(["id", "--groups"], WHO, "/").out == b"65534\n"
+    assert CommandRunner(nobody).run(["id", "--user"], WHO, "/").out == b"65534\n"
+    assert CommandRunner(nobody).run(["id", "--groups"], WHO, "/").out == b"65534\n"

@@ -21,7 +21,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.ma
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git import git_mirror as mirror_git
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git_environment import hardened_git_environment
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import hardened_environment
 
 POINTER_BYTES = 16 << 10
 """The largest ``.git`` that is a file; it holds one path."""
@@ -159,7 +159,7 @@ def _in_index(top_fd: int, own: bytes, common: bytes, inner: bytes, scratch: str
             file.write(mirror_git.own_config(config, derived=False))
         with open(os.path.join(base, b"HEAD"), "wb") as head:
             head.write(b"ref: refs/heads/main\n")
-        environment = hardened_git_environment(os.environ.get("PATH", os.defpath), GIT_DIR=scratch)
+        environment = hardened_environment(os.environ.get("PATH", os.defpath), GIT_DIR=scratch)
         run_lines(
             [b"git", b"ls-files", b"-z", b"--", inner],
             env=environment,

@@ -43,7 +43,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting impor
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
 from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import CONFIG_BYTES, MEMORY_BYTES, METADATA_BYTES
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs import git_formats
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import (
     LIST_BYTES,
     BorrowedError,
@@ -51,7 +50,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objec
     check_borrowed,
     parse_alternates,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git_environment import hardened_git_environment
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git import formats as git_formats
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import hardened_environment
 
 IN_MEMORY = 64 << 20
 """Size limit of a pack index that is rebuilt, and of a sparse index."""
@@ -803,7 +803,7 @@ def own_config(config: bytes, *, derived: bool) -> str:
 
 def git_environment(directory: str) -> dict[str, str]:
     """Return an environment in which git reads no configuration but that of ``directory``, fetches nothing and asks nobody."""
-    return hardened_git_environment(os.environ.get("PATH", os.defpath), GIT_DIR=directory)
+    return hardened_environment(os.environ.get("PATH", os.defpath), GIT_DIR=directory)
 
 
 def give(directory: str, account: tuple[int, int] | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs import git_formats
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git import formats as git_formats
 
 from tests.backupworld import GIT, BackupWorld, actions, git
 

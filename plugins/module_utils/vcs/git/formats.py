@@ -19,7 +19,7 @@ import tempfile
 from functools import lru_cache
 
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git_environment import hardened_git_environment
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import hardened_environment
 
 SECONDS = 60
 MAX_SETTINGS = 1000
@@ -66,7 +66,7 @@ def unknown_format(config: bytes) -> str:
 
 def read_format(config: bytes) -> dict[str, str] | None:
     """Return the version and the extensions that a configuration names, as git reads it; None if git cannot."""
-    environment = hardened_git_environment(os.environ.get("PATH", os.defpath), GIT_DIR=os.devnull)
+    environment = hardened_environment(os.environ.get("PATH", os.defpath), GIT_DIR=os.devnull)
     found: dict[str, str] = {}
 
     def hear(entry: bytes) -> None:
@@ -108,7 +108,7 @@ def ask_git(version: str, extensions: tuple[tuple[str, str], ...]) -> str:
         lines = ["[core]", "bare = true", f"repositoryformatversion = {version}", "[extensions]"]
         with open(os.path.join(directory, "config"), "w", encoding="ascii") as file:
             file.write("\n".join([*lines, *(f"{key} = {value}" for key, value in extensions)]) + "\n")
-        environment = hardened_git_environment(os.environ.get("PATH", os.defpath), GIT_DIR=directory)
+        environment = hardened_environment(os.environ.get("PATH", os.defpath), GIT_DIR=directory)
         try:
             done = subprocess.run(
                 ["git", "for-each-ref"],
@@ -131,7 +131,7 @@ def ask_git(version: str, extensions: tuple[tuple[str, str], ...]) -> str:
 def git_version() -> str:
     """Return the name and version of this host's git."""
     try:
-        environment = hardened_git_environment(os.environ.get("PATH", os.defpath))
+        environment = hardened_environment(os.environ.get("PATH", os.defpath))
         done = subprocess.run(["git", "--version"], env=environment, capture_output=True, check=False, timeout=SECONDS)
     except (OSError, subprocess.TimeoutExpired):
         return "git"

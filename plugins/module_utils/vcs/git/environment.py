@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 
+from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Identity
+from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import PATH
+
 HARDENING = {
     "LC_ALL": "C",
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -28,7 +31,7 @@ HARDENING = {
 }
 
 
-def hardened_git_environment(path: str, home: str = "/nonexistent", **more: str) -> dict[str, str]:
+def hardened_environment(path: str, home: str = "/nonexistent", **more: str) -> dict[str, str]:
     """Return the environment for git on an untrusted repository.
 
     :param path: where commands are looked for.
@@ -36,3 +39,12 @@ def hardened_git_environment(path: str, home: str = "/nonexistent", **more: str)
     :param more: what is set beside, such as ``GIT_DIR``.
     """
     return {"XDG_CONFIG_HOME": "/nonexistent", "PATH": path, "HOME": home, **HARDENING, **more}
+
+
+def account_environment(account: Identity) -> dict[str, str]:
+    """Return the environment in which git reads no configuration but that of its git directory, and reaches nobody."""
+    environment = hardened_environment(PATH, account.home)
+    del environment["XDG_CONFIG_HOME"]
+    if os.environ.get("XDG_CONFIG_HOME") and os.geteuid() == account.uid:
+        environment["XDG_CONFIG_HOME"] = os.environ["XDG_CONFIG_HOME"]
+    return environment

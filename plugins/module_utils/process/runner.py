@@ -1,0 +1,150 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run commands as an account, with exactly the stdin environment, and limits of time and output."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Identity
+
+PATH = "/usr/local/bin:/usr/bin:/bin"
+SECONDS = 5.0
+"""What a command may take where nothing else is said."""
+GRACE_SECONDS = 1.0
+"""What a killed command may take to end."""
+OUTPUT_BYTES = 64 << 20
+FATAL = ("fatal: ", "abort: ")
+"""How git and hg begin their last words."""
+REASON_LENGTH = 300
+
+
+class CommandError(RepomanError):
+    """A command cannot be run, takes too long or prints too much; the message is the error_summary, without a full stop."""
+
+
+@dataclass(frozen=True)
+class CompletedCommand:
+    """What a command did."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+    def error_summary(self) -> str:
+        """Return, of what it said on standard error, what was fatal, or the last line."""
+        lines = [line.strip() for line in self.err.decode(errors="replace").splitlines() if line.strip()]
+        if not lines:
+            return f"exit status {self.code}"
+        fatal = next((number for number, line in enumerate(lines) if line.startswith(FATAL)), len(lines) - 1)
+        said = " ".join(lines[fatal:])
+        return next((said.removeprefix(word) for word in FATAL if said.startswith(word)), said)[:REASON_LENGTH]
+
+
+@dataclass(frozen=True)
+class CommandRunner:
+    """Runs commands as an account, each in a process group of its own that ends with it.
+
+    :param account: the account; a process that is root becomes it.
+    :param timeout: seconds that a command may take.
+    """
+
+    account: Identity
+    timeout: float = SECONDS
+
+    def run(self, argv: list[str], environment: Mapping[str, str], cwd: str, stdin: bytes = b"") -> CompletedCommand:
+        """Run a command with exactly this environment.
+
+        :param stdin: its standard input; small.
+        :raises CommandError: there is no such command, it took too long, or said too much.
+        """
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=dict(environment),
+                cwd=cwd,
+                start_new_session=True,
+                **self._credentials(),
+            )
+        except FileNotFoundError as error:
+            raise CommandError(f"there is no {argv[0]} in {environment.get('PATH', '')}") from error
+        except OSError as error:
+            raise CommandError(f"{argv[0]} cannot be run: {error.strerror}") from error
+        try:
+            return self._communicate(process, os.path.basename(argv[0]), stdin)
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):  # on a dead server's file system even that waits
+                process.wait(GRACE_SECONDS)
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    with suppress(BrokenPipeError):
+                        stream.close()
+
+    def grant_read(self, path: Path) -> None:
+        """Let the account read a directory of ours and what is in it, where this process is root; it cannot change it."""
+        if self._credentials():
+            for directory, _directories, files in os.walk(path):
+                for name, mode in (("", 0o750), *((name, 0o640) for name in files)):
+                    os.chown(os.path.join(directory, name), -1, self.account.gid, follow_symlinks=False)
+                    os.chmod(os.path.join(directory, name), mode)
+
+    def _credentials(self) -> dict[str, Any]:
+        if os.geteuid() != 0 or self.account.uid == 0:
+            return {}
+        return {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
+
+    def _communicate(self, process: subprocess.Popen[bytes], name: str, stdin: bytes) -> CompletedCommand:
+        deadline = time.monotonic() + self.timeout
+        output: dict[int, list[bytes]] = {stream.fileno(): [] for stream in (process.stdout, process.stderr) if stream}
+        size = 0
+        with selectors.DefaultSelector() as waiting:
+            for descriptor in output:
+                waiting.register(descriptor, selectors.EVENT_READ)
+            left = memoryview(stdin)
+            if process.stdin and left:
+                os.set_blocking(process.stdin.fileno(), False)
+                waiting.register(process.stdin, selectors.EVENT_WRITE)
+            while waiting.get_map():
+                ready = waiting.select(max(0.0, deadline - time.monotonic()))
+                if time.monotonic() > deadline:
+                    raise CommandError(f"{name} did not answer within {self.timeout:g} s")
+                for key, _events in ready:
+                    if process.stdin and key.fileobj is process.stdin:
+                        try:
+                            left = left[os.write(key.fd, left) :]
+                        except BrokenPipeError:
+                            left = left[:0]
+                        if not left:
+                            waiting.unregister(process.stdin)
+                            process.stdin.close()
+                        continue
+                    part = os.read(key.fd, 1 << 16)
+                    if not part:
+                        waiting.unregister(key.fileobj)
+                    output[key.fd].append(part)
+                    size += len(part)
+                if size > OUTPUT_BYTES:
+                    raise CommandError(f"{name} said more than {OUTPUT_BYTES >> 20} MiB")
+        try:
+            code = process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise CommandError(f"{name} did not answer within {self.timeout:g} s") from None
+        out, err = (b"".join(parts) for parts in output.values())
+        return CompletedCommand(code, out, err)

@@ -1,0 +1,63 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Find the parts of a git repository: its git directory, the one it shares, its working tree."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import ConfinedTree, VcsError
+
+
+@dataclass(frozen=True)
+class GitLocation:
+    """Where the parts of a git repository are, links resolved.
+
+    :param git_dir: the git directory of this working tree: ``HEAD`` and the index.
+    :param common_dir: the git directory that all its working trees share: refs, objects, configuration.
+    :param work_tree: empty for a bare repository.
+    """
+
+    git_dir: str
+    common_dir: str
+    work_tree: str
+
+
+def locate_git_dir(path: str, tree: ConfinedTree) -> GitLocation | None:
+    """Return where the git repository at ``path`` is; ``None`` where there is none.
+
+    A ``.git`` that is a file, as in linked working trees and submodules, is followed inside the tree. What a
+    repository's ``core.worktree`` says is not.
+
+    :raises VcsError: it leads outside, or what is there is none.
+    """
+    real = tree.resolve(path)
+    own, work_tree = os.path.join(real, ".git"), real
+    if not os.path.lexists(own):
+        if not is_git_directory(real):
+            return None
+        own, work_tree = real, ""
+    elif not os.path.isdir(tree.resolve(own)):
+        pointer = decode_line(tree.read(own))
+        if not pointer.startswith("gitdir: "):
+            raise VcsError(f"{own} is neither a directory nor does it name one")
+        own = os.path.join(real, pointer.removeprefix("gitdir: "))
+    own = tree.resolve(own)
+    beside = decode_line(tree.read(os.path.join(own, "commondir")))
+    common = tree.resolve(os.path.join(own, beside)) if beside else own
+    if not os.path.lexists(os.path.join(own, "HEAD")) or not os.path.isdir(os.path.join(common, "objects")):
+        raise VcsError(f"{own} is not a git repository")
+    return GitLocation(own, common, work_tree)
+
+
+def is_git_directory(path: str) -> bool:
+    """Return whether a directory has what git demands of a git directory."""
+    return os.path.lexists(os.path.join(path, "HEAD")) and all(os.path.isdir(os.path.join(path, name)) for name in ("objects", "refs"))
+
+
+def decode_line(content: bytes | None) -> str:
+    """Return the text of a file of one line, without the end of the line; bytes that are not UTF-8 are kept as surrogates."""
+    return os.fsdecode(content or b"").rstrip("\r\n")

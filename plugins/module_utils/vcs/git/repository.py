@@ -1,0 +1,105 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run git on untrusted repositories: git never sees the repository's own git directory.
+
+A container can write its repository, and on the host a plain ``git status`` runs what ``.git/config`` names: a file system monitor,
+filters, a pager, another repository's hooks. So git gets a scratch git directory: a temporary one with a configuration of ours, copies of
+what makes up the state (``HEAD``, references, index), and the real objects.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandRunner
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs import borrowed_objects
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import COPY_BYTES, ConfinedTree, VcsError
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.config import config_section, minimal_config, read_config
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import account_environment
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.refs import copy_refs, copy_reftable
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.scratch import ScratchGitDir
+
+SHARED_INDEX = re.compile(rb"link(?=.{4}(.{32}))", re.DOTALL)
+"""What names the other part of a split index, and by chance other bytes; source: git's documentation of the index's format, ``link``."""
+SHARED_INDEX_LOOKS = 1 << 20
+
+
+@contextmanager
+def open_git(
+    location: GitLocation, tree: ConfinedTree, runner: CommandRunner, settings: Mapping[str, str] | None = None
+) -> Iterator[ScratchGitDir]:
+    """Yield a scratch git directory of a repository, in which git runs nothing that the repository configures.
+
+    It holds the checked out branch and the one it follows, the index, what is ignored, and a configuration of ours;
+    objects are the repository's own.
+
+    :param settings: of the user, as :func:`read_user_settings` returns them.
+    :raises VcsError: what is to be copied cannot be, or leads outside.
+    """
+    with tempfile.TemporaryDirectory(prefix="repoman-vcs-") as directory:
+        scratch = ScratchGitDir(location, Path(directory), runner)
+        configured = read_config(location, tree, runner)
+        objects = check_alternates(os.path.join(location.common_dir, "objects"), tree)
+        scratch.environment = account_environment(runner.account) | {
+            "GIT_DIR": directory,
+            "GIT_OBJECT_DIRECTORY": objects,
+            **({"GIT_WORK_TREE": location.work_tree} if location.work_tree else {}),
+        }
+        for name in ("objects", "refs/heads"):
+            (scratch.path / name).mkdir(parents=True)
+        _copy_index(scratch, tree)
+        tree.copy(os.path.join(location.git_dir, "info", "sparse-checkout"), scratch.path / "info/sparse-checkout")
+        for name in ("info/exclude", "info/attributes", "shallow"):
+            tree.copy(os.path.join(location.common_dir, name), scratch.path / name)
+        text = minimal_config(configured, bare=not location.work_tree, settings=settings)
+        (scratch.path / "config").write_text(text, encoding="utf-8", errors="surrogateescape")
+        if configured.get("extensions.refstorage", ["files"])[-1].lower() == "reftable":
+            copy_reftable(scratch, tree, configured)
+        else:
+            copy_refs(scratch, tree, configured)
+        if scratch.upstream:
+            text += config_section("branch", scratch.head.removeprefix("refs/heads/"), {"remote": ".", "merge": scratch.upstream})
+            (scratch.path / "config").write_text(text, encoding="utf-8", errors="surrogateescape")
+        runner.grant_read(scratch.path)
+        yield scratch
+
+
+def check_alternates(path: str, tree: ConfinedTree) -> str:
+    """Return the resolved path of an object directory, after a look at what else it borrows objects from.
+
+    :raises VcsError: it, or one of its alternates, is outside the tree, or there are too many.
+    """
+    objects = tree.resolve(path)
+    listed = tree.read(os.path.join(objects, "info", "alternates"), borrowed_objects.LIST_BYTES) or b""
+    root = os.fsencode(tree.root)
+    try:
+        borrowed_objects.check_own(os.fsencode(objects), root)
+        borrowed_objects.check_borrowed(os.fsencode(objects), borrowed_objects.parse_alternates(listed), root)
+    except borrowed_objects.BorrowedError as error:
+        raise VcsError(error.message) from error
+    return objects
+
+
+def _copy_index(scratch: ScratchGitDir, tree: ConfinedTree) -> None:
+    """Copy the index, and where it is split the part of it that it shares."""
+    copied = scratch.path / "index"
+    names = {name for name in tree.names(scratch.location.git_dir) if name.startswith("sharedindex.")}
+    if not tree.copy(os.path.join(scratch.location.git_dir, "index"), copied, COPY_BYTES) or not names or not copied.stat().st_size:
+        return
+    with copied.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as index:
+        for found in islice(SHARED_INDEX.finditer(index), SHARED_INDEX_LOOKS):
+            for digits in (40, 64):
+                name = f"sharedindex.{found[1].hex()[:digits]}"
+                if name in names:
+                    tree.copy(os.path.join(scratch.location.git_dir, name), scratch.path / name, COPY_BYTES)
+                    names.remove(name)

@@ -1,0 +1,42 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The scratch git directory that git is given in place of a repository's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandRunner
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import VcsError
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation
+
+
+@dataclass
+class ScratchGitDir:
+    """What git is given in place of a repository's git directory; made by :func:`repository.open_git`.
+
+    :param head: the full name of the branch, or the object id where none is checked out.
+    :param upstream: the full name of the ref that the branch follows; empty if it follows none.
+    :param has_commits: whether the branch, or what is checked out, has a commit.
+    """
+
+    location: GitLocation
+    path: Path
+    runner: CommandRunner
+    head: str = ""
+    upstream: str = ""
+    has_commits: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def git(self, *arguments: str) -> bytes:
+        """Run a git command that only reads; return its output.
+
+        :raises VcsError: it failed, with its reason.
+        """
+        done = self.runner.run(["git", *arguments], self.environment, self.location.work_tree or str(self.path))
+        if done.code:
+            raise VcsError(f"git says: {done.error_summary()}")
+        return done.out

@@ -1,0 +1,128 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run Mercurial on untrusted repositories: hg reads no configuration of theirs and writes nothing.
+
+``HGRCSKIPREPO`` keeps hg from reading ``.hg/hgrc``, and an extension of ours forbids it to write.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Identity
+from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import PATH, CommandError, CommandRunner
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs import hg_extension
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import ConfinedTree, VcsError
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import decode_line
+
+MIN_HG_VERSION = (6, 0)
+"""Mercurials from here on are known to honour ``HGRCSKIPREPO`` wherever they read ``.hg/hgrc``."""
+
+
+@contextmanager
+def open_hg(path: str, tree: ConfinedTree, runner: CommandRunner) -> Iterator[HgRepository]:
+    """Yield a Mercurial repository, in which hg runs nothing that it configures and writes nothing.
+
+    :raises VcsError: it leads outside, or this Mercurial cannot be kept from reading its ``hgrc``.
+    """
+    check_hg(path, tree)
+    check_hg_version(runner)
+    with tempfile.TemporaryDirectory(prefix="repoman-vcs-") as directory:
+        extension = Path(directory, "hg_state.py")
+        extension.write_bytes(hg_extension.__loader__.get_data(str(hg_extension.__file__)))  # type: ignore[union-attr]
+        runner.grant_read(Path(directory))
+        yield HgRepository(tree.resolve(path), str(extension), runner, hg_user_ignored(runner))
+
+
+@dataclass(frozen=True)
+class HgRepository:
+    """A Mercurial repository; made by :func:`open_hg`.
+
+    :param extension: path of the extension that forbids writing and has our commands.
+    :param ignored: files of what the user ignores everywhere.
+    """
+
+    path: str
+    extension: str
+    runner: CommandRunner
+    ignored: tuple[str, ...] = ()
+
+    def run(self, *arguments: str) -> bytes:
+        """Run an hg command; return its output. Beside hg's own there are ``repoman-state`` and ``repoman-verify``.
+
+        :raises VcsError: it failed, with its reason.
+        """
+        settings = {"extensions.repoman": self.extension} | {f"ui.ignore.{number}": path for number, path in enumerate(self.ignored)}
+        argv = ["hg", *(f"--config={key}={value}" for key, value in settings.items()), "--repository", self.path, *arguments]
+        done = self.runner.run(argv, hg_environment(self.runner.account), os.path.dirname(self.extension))
+        if done.code:
+            raise VcsError(f"hg says: {done.error_summary()}")
+        return done.out
+
+
+def hg_environment(account: Identity) -> dict[str, str]:
+    """Return the environment in which hg reads no configuration at all."""
+    return {
+        "PATH": PATH,
+        "HOME": account.home,
+        "LC_ALL": "C.UTF-8",
+        "HGENCODING": "utf-8",
+        "HGPLAIN": "1",
+        "HGRCPATH": "",
+        "HGRCSKIPREPO": "1",
+        "HGEDITOR": "false",
+        "PAGER": "cat",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+@lru_cache
+def hg_user_ignored(runner: CommandRunner) -> tuple[str, ...]:
+    """Return the files of patterns that the user's own configuration of hg names, asked once; none where it cannot be read."""
+    environment = {key: value for key, value in hg_environment(runner.account).items() if key != "HGRCPATH"}
+    try:
+        done = runner.run(["hg", "config", "ui"], environment, "/")
+    except CommandError:
+        return ()
+    settings = (line.partition("=") for line in os.fsdecode(done.out).splitlines())
+    return tuple(value for key, _equals, value in settings if re.match(r"ui\.ignore(\.|$)", key) and value.startswith(("/", "~")))
+
+
+def check_hg(path: str, tree: ConfinedTree) -> None:
+    """Check that a Mercurial repository, and the one whose store it may share, lie in the tree.
+
+    :raises VcsError: they do not, or it wants an extension that runs other programs.
+    """
+    own = os.path.join(tree.resolve(path), ".hg")
+    shared = tree.read(os.path.join(own, "sharedpath"))
+    wants: set[str] = set()
+    for directory in (own, *([os.path.join(own, os.fsdecode(shared).rstrip("\n"))] if shared is not None else [])):
+        if not os.path.isdir(tree.resolve(directory)):
+            raise VcsError(f"{directory} is not a directory")
+        for name in ("bookmarks", "bookmarks.current", "branch", "cache", "dirstate", "requires", "store", "wcache"):
+            tree.resolve(os.path.join(directory, name))
+        for name in ("requires", "store/requires"):
+            wants |= set(decode_line(tree.read(os.path.join(directory, name))).split())
+    if "git" in wants:
+        raise VcsError("it keeps its history in git, through an extension")
+
+
+@lru_cache
+def check_hg_version(runner: CommandRunner) -> None:
+    """Check, once, that this Mercurial honours ``HGRCSKIPREPO``.
+
+    :raises VcsError: it does not, or there is none.
+    """
+    said = runner.run(["hg", "--version", "--quiet"], hg_environment(runner.account), "/").out.decode(errors="replace")
+    found = re.search(r"version (\d+)\.(\d+)", said)
+    if not found or (int(found[1]), int(found[2])) < MIN_HG_VERSION:
+        raise VcsError("this Mercurial cannot be kept from reading the repository's hgrc: it is older than 6.0")
