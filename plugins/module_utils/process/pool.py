@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The same work for many things, spread over processes that end when their parent does."""
+"""Run the same work for many jobs in forked processes, which end when their parent does.
+
+Not ``concurrent.futures``: its processes outlive a parent that is killed, and get the work pickled; these inherit it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 
@@ -23,108 +26,137 @@ R = TypeVar("R")
 
 _LENGTH = struct.Struct("<Q")
 _NUMBER = struct.Struct("<I")
+_NUMBERS_PER_WRITE = 512
 
-NEWS, BEGUN, END = -1, -2, -3
-"""What a process sends beside results: news of its work, the number of the job it begins; and that it sends no more."""
-ENDED = object()
+NEWS, STARTED, END = -1, -2, -3
+"""What a process sends instead of a job's number: a message of the work, the number of the job it starts, its end."""
+DIED = object()
+"""In place of the result of a job whose process ended before it had one."""
 
 
-class LostWorkerError(RepomanError):
+class WorkerDiedError(RepomanError):
     """A process ended in the middle of its work."""
 
 
-def spread(work: Callable[[J], R], jobs: Sequence[J], processes: int) -> list[R]:
-    """Do the work of every job, and return the results in the jobs' order.
+def map_forked(work: Callable[[J], R], jobs: Sequence[J], processes: int) -> list[R]:
+    """Return the results of all jobs in their order.
 
     :param work: must not raise; its result must pickle.
-    :param processes: how many at once; with one it is done right here.
-    :raises LostWorkerError: a process was killed.
+    :param processes: maximum at the same time; with one, the work is done in this process.
+    :raises WorkerDiedError: a process was killed.
     """
-    results: dict[int, R] = {}
-    for number, result in stream(lambda job, _tell: work(job), jobs, processes):
-        results[number] = result
+    results = dict(imap_forked(lambda job, _send: work(job), jobs, processes))
     return [results[number] for number in range(len(jobs))]
 
 
-def stream(
+def imap_forked(
     work: Callable[[J, Callable[[Any], None]], R],
     jobs: Sequence[J],
     processes: int,
     *,
-    at_once: int = 0,
-    heard: Callable[[Any], None] = lambda _news: None,
+    concurrency: int = 0,
+    on_message: Callable[[Any], None] = lambda _message: None,
     lost: Callable[[J], R] | None = None,
 ) -> Iterator[tuple[int, R]]:
-    """Do the work of every job, and yield the number of the job and its result as each is done.
+    """Yield the number of each job and its result, in the order in which they finish.
 
-    :param work: gets the job and a function that tells news while it works; must not raise.
-    :param at_once: how many at once in all, in threads of the processes; 0 for one in each process.
-    :param heard: is called here with what the work tells.
-    :param lost: gives the result of a job whose process was killed, such as by a kernel without memory; without it that is an error.
-    :raises LostWorkerError: a process was killed, or all of them.
+    :param work: gets the job and a function that sends a message to this process; must not raise.
+    :param processes: maximum at the same time; with one, the work is done in this process.
+    :param concurrency: jobs at the same time, in threads of the processes; 0 for one in each process.
+    :param on_message: called in this process with each message.
+    :param lost: returns the result of a job whose process was killed, such as by a kernel without memory; without it that is an error.
+    :raises WorkerDiedError: a process was killed, or all of them.
     """
     processes = max(1, min(processes, len(jobs)))
-    if processes == 1 and at_once <= 1:
+    if processes == 1 and concurrency <= 1:
         for number, job in enumerate(jobs):
-            yield number, work(job, heard)
+            yield number, work(job, on_message)
         return
-    tasks, tasks_in = os.pipe()
-    alive, alive_in = os.pipe()
-    children: dict[int, int] = {}
-    sys.stdout.flush()
-    sys.stderr.flush()
+    pool = _Pool(work, jobs)
     try:
-        for threads in shares(at_once, processes):
-            reader, writer = os.pipe()
-            child = os.fork()
-            if not child:
-                for each in (reader, tasks_in, alive_in, *children.values()):
-                    os.close(each)
-                _serve(work, jobs, threads, tasks, alive, writer)
-            os.close(writer)
-            children[child] = reader
-        threading.Thread(target=_feed, args=(tasks_in, len(jobs)), daemon=True).start()
+        pool.start(threads_per_process(concurrency, processes))
         done = 0
-        for number, message in _results(list(children.values()), heard):
-            if message is not ENDED:
+        for number, result in pool.results(on_message):
+            if result is not DIED:
                 done += 1
-                yield number, message
+                yield number, result
             elif lost is not None:
                 done += 1
                 yield number, lost(jobs[number])
         if done < len(jobs):
-            raise LostWorkerError("A process of this run was killed in the middle of its work.", "run the command again")
+            raise WorkerDiedError("A process of this run was killed in the middle of its work.", "run the command again")
     finally:
-        os.close(alive_in)
-        for child, reader in children.items():
-            os.close(reader)
-            os.waitpid(child, 0)
-        os.close(tasks)
-        os.close(alive)
+        pool.close()
 
 
-def shares(total: int, processes: int) -> list[int]:
-    """Return how many threads each process has, so that there are ``total``, and one in each at least."""
+def threads_per_process(total: int, processes: int) -> list[int]:
+    """Return the number of threads of each process: ``total`` in all, but at least one in each."""
     return [max(1, total // processes + (number < total % processes)) for number in range(processes)]
 
 
-def _results(readers: list[int], heard: Callable[[Any], None]) -> Iterator[tuple[int, Any]]:
-    """Yield jobs with their results; ``ENDED`` for one whose process ended before it had any."""
-    begun: dict[int, set[int]] = {reader: set() for reader in readers}
-    for reader, number, message in _hear(readers):
-        if number >= 0:
-            begun[reader].discard(number)
-            yield number, message
-        elif number == BEGUN:
-            begun[reader].add(message)
-        elif number == NEWS:
-            heard(message)
-        else:
-            for each in sorted(begun[reader]):
-                yield each, ENDED
+class _Pool(Generic[J, R]):
+    """Worker processes, which take the numbers of jobs from one pipe and each send their results through their own."""
+
+    def __init__(self, work: Callable[[J, Callable[[Any], None]], R], jobs: Sequence[J]) -> None:
+        self.work, self.jobs = work, jobs
+        self.readers: dict[int, int] = {}
+        """The pipe of each process, by its ID."""
+        self.numbers, self._numbers_in = os.pipe()
+        self.parent, self._parent_in = os.pipe()
+        """Its writing end is open in this process only, so the workers notice the end of it."""
+
+    def start(self, threads: list[int]) -> None:
+        """Start a process for each number of threads, and hand out the jobs."""
+        sys.stdout.flush()  # otherwise each child would write what is in the buffers once more
+        sys.stderr.flush()
+        for count in threads:
+            reader, writer = os.pipe()
+            child = os.fork()
+            if not child:
+                for fd in (reader, self._numbers_in, self._parent_in, *self.readers.values()):
+                    os.close(fd)
+                _Worker(self, writer).main(count)
+            os.close(writer)
+            self.readers[child] = reader
+        threading.Thread(target=_enqueue, args=(self._numbers_in, len(self.jobs)), daemon=True).start()
+
+    def results(self, on_message: Callable[[Any], None]) -> Iterator[tuple[int, Any]]:
+        """Yield jobs with their results; ``DIED`` for a job whose process ended before it had one."""
+        started: dict[int, set[int]] = {reader: set() for reader in self.readers.values()}
+        for reader, number, message in _receive(list(started)):
+            if number >= 0:
+                started[reader].discard(number)
+                yield number, message
+            elif number == STARTED:
+                started[reader].add(message)
+            elif number == NEWS:
+                on_message(message)
+            else:
+                for each in sorted(started[reader]):
+                    yield each, DIED
+
+    def close(self) -> None:
+        """End the processes, also in the middle of their work."""
+        os.close(self._parent_in)
+        for child, reader in self.readers.items():
+            os.close(reader)
+            os.waitpid(child, 0)
+        os.close(self.numbers)
+        os.close(self.parent)
 
 
-def _hear(readers: list[int]) -> Iterator[tuple[int, int, Any]]:
+def _enqueue(pipe: int, count: int) -> None:
+    """Write the numbers of the jobs into a pipe, in a thread because it may be full."""
+    try:
+        for start in range(0, count, _NUMBERS_PER_WRITE):
+            os.write(pipe, b"".join(_NUMBER.pack(number) for number in range(start, min(start + _NUMBERS_PER_WRITE, count))))
+    except OSError:
+        pass
+    finally:
+        os.close(pipe)
+
+
+def _receive(readers: list[int]) -> Iterator[tuple[int, int, Any]]:
     """Yield what the processes send, each with the pipe it came from, until all of them have ended."""
     with selectors.DefaultSelector() as selector:
         for reader in readers:
@@ -140,17 +172,8 @@ def _hear(readers: list[int]) -> Iterator[tuple[int, int, Any]]:
                     yield key.fd, END, None
 
 
-def _feed(pipe: int, count: int) -> None:
-    try:
-        for start in range(0, count, 512):
-            os.write(pipe, b"".join(_NUMBER.pack(number) for number in range(start, min(start + 512, count))))
-    except OSError:
-        pass
-    finally:
-        os.close(pipe)
-
-
 def _messages(buffer: bytearray) -> Iterator[tuple[int, Any]]:
+    """Take the complete messages out of a buffer."""
     while len(buffer) >= _LENGTH.size:
         (size,) = _LENGTH.unpack_from(buffer)
         if len(buffer) < _LENGTH.size + size:
@@ -160,43 +183,52 @@ def _messages(buffer: bytearray) -> Iterator[tuple[int, Any]]:
         yield message
 
 
-def _serve(work: Callable[[J, Callable[[Any], None]], R], jobs: Sequence[J], threads: int, tasks: int, alive: int, writer: int) -> None:
-    """Take jobs until there are none; never returns."""
-    code = 1
-    try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
-        lock = threading.Lock()
+class _Worker(Generic[J, R]):
+    """What runs in a worker process.
 
-        def send(number: int, message: Any) -> None:
-            data = pickle.dumps((number, message))
-            data = _LENGTH.pack(len(data)) + data
-            with lock:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(writer, view) :]
+    :param writer: pipe to the parent.
+    """
 
-        def take() -> None:
-            while len(found := os.read(tasks, _NUMBER.size)) == _NUMBER.size:
-                (number,) = _NUMBER.unpack(found)
-                send(BEGUN, number)
-                send(number, work(jobs[number], lambda news: send(NEWS, news)))
+    def __init__(self, pool: _Pool[J, R], writer: int) -> None:
+        self.pool, self.writer, self.lock = pool, writer, threading.Lock()
 
-        if threads == 1:
-            take()
-        else:
-            crew = [threading.Thread(target=take) for _number in range(threads)]
-            for each in crew:
-                each.start()
-            for each in crew:
-                each.join()
-        code = 0
-    except BaseException:
+    def main(self, threads: int) -> NoReturn:
+        """Do jobs until there are no more, then end the process."""
         code = 1
-    finally:
-        os._exit(code)
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            threading.Thread(target=_exit_with_parent, args=(self.pool.parent,), daemon=True).start()
+            if threads == 1:
+                self.consume_jobs()
+            else:
+                crew = [threading.Thread(target=self.consume_jobs) for _number in range(threads)]
+                for each in crew:
+                    each.start()
+                for each in crew:
+                    each.join()
+            code = 0
+        except BaseException:
+            code = 1
+        finally:
+            os._exit(code)
+
+    def consume_jobs(self) -> None:
+        """Take numbers of jobs, and send the results."""
+        while len(data := os.read(self.pool.numbers, _NUMBER.size)) == _NUMBER.size:
+            (number,) = _NUMBER.unpack(data)
+            self.send(STARTED, number)
+            self.send(number, self.pool.work(self.pool.jobs[number], lambda message: self.send(NEWS, message)))
+
+    def send(self, number: int, message: Any) -> None:
+        """Send a result, or a message, to the parent."""
+        data = pickle.dumps((number, message))
+        data = _LENGTH.pack(len(data)) + data
+        with self.lock:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self.writer, view) :]
 
 
-def _end_with_parent(alive: int) -> None:
-    os.read(alive, 1)
+def _exit_with_parent(parent: int) -> None:
+    os.read(parent, 1)
     os._exit(1)

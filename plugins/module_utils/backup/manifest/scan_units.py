@@ -15,7 +15,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tr
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import spread, stream
+from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import imap_forked, map_forked
 
 
 def scan_in_memory(unit: Unit) -> Manifest:
@@ -99,7 +99,7 @@ def iter_scans(units: Iterable[Unit], known: Mapping[str, str], scratch: str) ->
         )
         return ScanResult(job[0], error=error)
 
-    for _number, result in stream(lambda job, _tell: scan_unit(*job), jobs, os.cpu_count() or 1, lost=lost):
+    for _number, result in imap_forked(lambda job, _send: scan_unit(*job), jobs, os.cpu_count() or 1, lost=lost):
         yield result
 
 
@@ -113,4 +113,4 @@ def scan_units(units: Iterable[Unit], known: Mapping[str, str], scratch: str, *,
     """
     wanted = list(units)
     jobs = [(unit, known.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(wanted)]
-    return spread(lambda job: scan_unit(*job), jobs, processes or os.cpu_count() or 1)
+    return map_forked(lambda job: scan_unit(*job), jobs, processes or os.cpu_count() or 1)

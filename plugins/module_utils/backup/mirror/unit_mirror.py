@@ -56,7 +56,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.writ
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
-from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import stream
+from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import imap_forked
 
 FAR_THREADS = 16
 FAR_UNITS = 8
@@ -518,7 +518,7 @@ def mirror(wanted: Sequence[Changes], settings: Settings, tally: Tally) -> Itera
         if settings.far:
             at_once = settings.jobs or (FAR_FIRST_UNITS if any(each.first for each in wanted) else FAR_UNITS)
         processes = min(at_once, processors) if settings.far else at_once
-        for _number, outcome in stream(_Worker(settings), wanted, processes, at_once=at_once, heard=tally.hear, lost=_killed):
+        for _number, outcome in imap_forked(_Worker(settings), wanted, processes, concurrency=at_once, on_message=tally.hear, lost=_killed):
             tally.running.pop(outcome.unit.name, None)
             yield outcome
     finally:

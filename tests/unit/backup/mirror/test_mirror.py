@@ -37,7 +37,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.h
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.process import pool as spread
+from ansible_collections.homelab.repoman.plugins.module_utils.process import pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mirroring import Place, git, git_problems, hg, hg_problems, number_of
@@ -1375,7 +1375,7 @@ def test_manifest_round_trip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("total", "processes"), [(0, 3), (3, 2), (8, 2), (8, 3), (2, 4), (1, 1)])
 def test_processes_share_what_is_done_at_once(total: int, processes: int) -> None:
     """So many as were asked for are done at once, in all processes together."""
-    shares = spread.shares(total, processes)
+    shares = pool.threads_per_process(total, processes)
     assert len(shares) == processes
     assert sum(shares) == max(total, processes)
     assert max(shares) - min(shares) <= 1
@@ -1408,7 +1408,7 @@ def test_so_many_units_are_mirrored_at_once(
 
     monkeypatch.setattr(mirror._Worker, "__call__", work)
     crews: list[int] = []
-    monkeypatch.setattr(spread, "shares", lambda *given, real=spread.shares: crews.extend(real(*given)) or crews)
+    monkeypatch.setattr(pool, "threads_per_process", lambda *given, real=pool.threads_per_process: crews.extend(real(*given)) or crews)
     wanted = [mirror.Changes(Unit(str(number), ""), Manifest(), Manifest(), first=new) for number in range(expected + 4)]
     options = mirror.Settings(target="", kept="", work="", scratch="", **more)
     assert len(list(mirror.mirror(wanted, options, mirror.Tally()))) == len(wanted)
