@@ -6,46 +6,46 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Options that all modules of the collection have."""
+    """Options of all modules of the collection."""
 
     DOCUMENTATION = r"""
 options:
   user:
     description:
-      - Login name of the user to serve. Its home holds the registry and the profile templates, and O(user) fills the variable
-        C(USER) of templates.
-      - Where not set, it is the user the task runs as, with E(HOME) of its environment, and with E(USER) where that is a name of this user.
-      - Set it where the task runs with C(become).
+      - Login name of the user whose projects they are. The registry and profile templates are in the user's home directory, and the
+        variable C(USER) of templates is this name.
+      - If not set, it is the user that runs the task. Then E(HOME) is used, and E(USER) if it is a name of the same user.
+      - Set it if the task uses C(become).
     type: str
   socket:
     description:
-      - Path of Incus's unix socket.
-      - Where not set, it is found as the C(incus) client finds it, through E(INCUS_SOCKET), E(INCUS_DIR),
+      - Path of the Incus unix socket.
+      - If not set, it is found like by the C(incus) client, with E(INCUS_SOCKET), E(INCUS_DIR),
         C(/run/incus/unix.socket) and C(/var/lib/incus/unix.socket).
     type: str
   registry_path:
     description:
-      - Path of the registry. Overrides lie in C(repos.d/) beside it.
-      - Where not set, it is C(.config/repoman/repoman.toml) in the home of the user.
+      - Path of the registry. Overrides are in C(repos.d/) in the same directory.
+      - If not set, it is C(~/.config/repoman/repoman.toml).
     type: str
   user_dir:
     description:
-      - Directory of the user's own profile templates.
-      - Where not set, it is C(.config/repoman/profiles.d) in the home of the user.
+      - Directory of the user's profile templates.
+      - If not set, it is C(~/.config/repoman/profiles.d).
     type: str
   vendor_dir:
     description:
       - Directory of the vendor's profile templates.
-      - Where not set, it is E(REPOMAN_VENDOR_DIR), else C(/usr/local/share/repoman/profiles), else the collection's own.
+      - If not set, it is E(REPOMAN_VENDOR_DIR), else C(/usr/local/share/repoman/profiles), else the directory of the collection.
     type: str
   vendor_templates:
     description:
-      - Vendor templates, name to text, used where the vendor directory does not exist.
-      - The collection hands its own along when the task runs on another host; there is no need to set it.
+      - Vendor templates by name, used if the vendor directory does not exist.
+      - The collection sets it when a task runs on another host. You need not set it.
     type: dict
   timeout:
     description:
-      - Seconds that Incus may take for a single answer. Creating and starting an instance have longer limits of their own.
+      - Seconds to wait for each response of Incus. Creating and starting an instance have separate, longer timeouts.
     type: float
     default: 30.0
 requirements:
@@ -58,9 +58,9 @@ requirements:
 options:
   predict:
     description:
-      - In check mode, what is missing and may be what an earlier task makes is a warning and no error, and counts as a change.
-        That is the account O(user), Incus and its project, a Python library, the registry, a template, a profile, a repository,
-        the directory of the backup or what is to be mounted there.
+      - In check mode, warn and predict a change, instead of failing, if something is missing that an earlier task may create -
+        the account O(user), Incus and its project, a Python library, the registry, a template, a profile, a repository, the directory of
+        the backup, or a mount there.
     type: bool
     default: false
 """
@@ -69,13 +69,13 @@ options:
 options:
   registry_text:
     description:
-      - With O(predict) in check mode, what stands for the registry, which an earlier task did not write.
-      - It is what M(homelab.repoman.repoman_registry) returns as RV(homelab.repoman.repoman_registry#module:text).
+      - With O(predict) in check mode, text to use instead of the registry, which an earlier task would have written.
+      - M(homelab.repoman.repoman_registry) returns it as RV(homelab.repoman.repoman_registry#module:text).
     type: str
   registry_text_path:
     description:
-      - Path of the registry that O(registry_text) stands for; another one is read from its file.
-      - It is what M(homelab.repoman.repoman_registry) returns as RV(homelab.repoman.repoman_registry#module:path).
-      - Where not set, O(registry_text) stands for any.
+      - Path of the registry that O(registry_text) replaces. Registries with other paths are read from their files.
+      - M(homelab.repoman.repoman_registry) returns it as RV(homelab.repoman.repoman_registry#module:path).
+      - If not set, O(registry_text) replaces every registry.
     type: str
 """

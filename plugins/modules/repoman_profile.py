@@ -11,13 +11,13 @@ short_description: Install and remove Incus profiles from a library of templates
 version_added: 0.4.0
 author: the repoman contributors (@homelab)
 description:
-  - Renders profile templates and brings them into Incus's project C(default), or takes profiles out of it.
-  - A template is a YAML file C(NAME.yml) in the user's or the vendor's directory; a user's file shadows a vendor's of the same name.
-    C(${HOST_LAN_IP}), C(${USER}) and C(${HOME}) in it are replaced.
-  - An installed profile is compared with its template as data, so nothing is written where only the form differs.
+  - Renders profile templates and installs them into the Incus project C(default), or removes profiles from it.
+  - A template is a YAML file C(NAME.yml) in the user's or the vendor's directory; a user's file shadows the vendor file of the same name.
+    The variables C(${HOST_LAN_IP}), C(${USER}) and C(${HOME}) are replaced.
+  - An installed profile is compared with its template as data, so a different notation is not a change.
 options:
   names:
-    description: The profiles.
+    description: Names of profiles.
     type: list
     elements: str
   all:
@@ -26,15 +26,15 @@ options:
     default: false
   state:
     description:
-      - V(present) installs what is missing and updates what differs.
-      - V(absent) removes profiles from Incus. Template files are never touched. A profile in use is not removed.
+      - V(present) installs missing profiles and updates those that differ.
+      - V(absent) removes profiles from Incus. Template files stay. A profile in use is not removed.
     type: str
     choices: [present, absent]
     default: present
   lan_ip:
     description:
-      - Address that C(HOST_LAN_IP) stands for, instead of the registry's.
-      - For check mode, where M(homelab.repoman.repoman_registry) has told the address but not written it.
+      - Value of C(HOST_LAN_IP), instead of the address in the registry.
+      - For check mode, in which M(homelab.repoman.repoman_registry) returns the address without writing it to the registry.
     type: str
 extends_documentation_fragment:
   - homelab.repoman.common
@@ -65,7 +65,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 profiles:
-  description: What became of each profile, or would in check mode.
+  description: Result for each profile; in check mode, the predicted result.
   returned: success, and failure of single profiles
   type: list
   elements: dict
@@ -92,16 +92,16 @@ profiles:
       type: str
       sample: /usr/local/share/repoman/profiles/claude-share.yml
     referenced_by:
-      description: Projects that still name a removed profile; C([defaults]) if that does.
+      description: Projects that still use a removed profile, and C([defaults]) if it is a default profile.
       type: list
       elements: str
       sample: [isurus]
     msg:
-      description: Why it failed.
+      description: Why the profile failed.
       type: str
       sample: "profile 'claude-share': incus refused: Device validation failed."
     hints:
-      description: What to do about it.
+      description: Remedies, each a command or a sentence.
       type: list
       elements: str
       sample: [repoman profile list]
@@ -110,12 +110,12 @@ profiles:
       type: int
       sample: 1
 msg:
-  description: What is wrong, in one sentence.
+  description: The error, in one sentence.
   returned: failure
   type: str
   sample: "there is no incus socket at /run/incus/unix.socket."
 hints:
-  description: What to do about it, one command or sentence each.
+  description: Remedies, each a command or a sentence.
   returned: failure
   type: list
   elements: str
@@ -123,7 +123,7 @@ hints:
 exit_code:
   description:
     - The exit code of the command C(repoman) for this failure.
-    - V(1) it failed, V(2) wrong usage, V(3) something needed is not known, V(4) conflict, V(130) interrupted.
+    - V(1) failed, V(2) wrong usage, V(3) not found, V(4) conflict with the current state, V(130) interrupted.
   returned: failure
   type: int
   sample: 3

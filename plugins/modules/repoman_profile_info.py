@@ -11,10 +11,10 @@ short_description: List, show and compare the profile templates of the library
 version_added: 0.4.0
 author: the repoman contributors (@homelab)
 description:
-  - Tells which templates there are, where they come from, whether Incus has them, and whether what it has differs.
+  - Lists the templates with their source, and whether they are installed and up to date in Incus.
 options:
   names:
-    description: The profiles; all of them where not set.
+    description: Names of profiles (default: all).
     type: list
     elements: str
   rendered:
@@ -26,7 +26,7 @@ options:
     type: bool
     default: false
   vendor_diff:
-    description: Return how the user's templates of O(names) differ from the vendor's that they shadow.
+    description: Return how the user's templates of O(names) differ from the vendor templates that they shadow.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -74,19 +74,19 @@ profiles:
       type: str
       sample: /usr/local/share/repoman/profiles/claude-share.yml
     installed:
-      description: Whether Incus has a profile of that name.
+      description: Whether Incus has a profile with this name.
       type: bool
       sample: true
     drift:
-      description: Whether the installed profile differs, as data, from the rendered template.
+      description: Whether the installed profile differs from the rendered template, compared as data.
       type: bool
       sample: false
     shadows:
-      description: Whether it is a user's template that shadows a vendor's.
+      description: Whether it is a user's template that shadows a vendor template.
       type: bool
       sample: false
     error:
-      description: Why the template cannot be rendered; empty if it can.
+      description: Why the template cannot be rendered, or empty.
       type: str
       sample: ""
     rendered:
@@ -98,16 +98,16 @@ profiles:
       type: str
       sample: ""
     vendor_diff:
-      description: Unified diff from the vendor's template to the user's, with O(vendor_diff); empty if they are equal.
+      description: Unified diff from the vendor template to the user's template, with O(vendor_diff); empty if they are equal.
       type: str
       sample: ""
 msg:
-  description: What is wrong, in one sentence.
+  description: The error, in one sentence.
   returned: failure
   type: str
   sample: "there is no incus socket at /run/incus/unix.socket."
 hints:
-  description: What to do about it, one command or sentence each.
+  description: Remedies, each a command or a sentence.
   returned: failure
   type: list
   elements: str
@@ -115,7 +115,7 @@ hints:
 exit_code:
   description:
     - The exit code of the command C(repoman) for this failure.
-    - V(1) it failed, V(2) wrong usage, V(3) something needed is not known, V(4) conflict, V(130) interrupted.
+    - V(1) failed, V(2) wrong usage, V(3) not found, V(4) conflict with the current state, V(130) interrupted.
   returned: failure
   type: int
   sample: 3

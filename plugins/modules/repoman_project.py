@@ -7,21 +7,21 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: repoman_project
-short_description: Make, start, stop and remove the Incus container of a repository
+short_description: Create, start, stop and remove the Incus container of a repository
 version_added: 0.4.0
 author: the repoman contributors (@homelab)
 description:
-  - Makes a container whose user has the name, ids and home of the host's user, with the repository mounted at the same path.
-  - The configuration is the registry's defaults, then the project's entry, then its override in C(repos.d/), then the options given here.
-  - Instances that repoman did not make are never touched.
+  - Creates a container with the repository mounted at the same path, and an account with the name, IDs and home of the host's user.
+  - Settings come from the options given here, then the project's override in C(repos.d/), then its registry entry, then the registry's defaults.
+  - Instances that were not created by repoman are never changed.
 options:
   name:
-    description: Name of the project and of its instance. Either this or O(projects) is needed.
+    description: Name of the project and of its instance. Either this or O(projects) is required.
     type: str
   projects:
     description:
-      - Several projects, each with the options of a single one. The world is read once for all of them.
-      - What fails for one does not stop the others. An interrupt ends the run; what was finished stays.
+      - Several projects, each with the options of a single one. Incus and the registry are read once for all.
+      - A failure does not stop the remaining projects. An interrupt ends the run; finished projects stay.
     type: list
     elements: dict
     suboptions:
@@ -30,7 +30,7 @@ options:
         type: str
         required: true
       repo:
-        description: Directory of the repository in C(repos_root), relative to it or absolute. Where not set, it is called as the project.
+        description: Directory of the repository in C(repos_root), relative to it or absolute (default: the name of the project).
         type: str
       image:
         description: Image of a new container, C(remote:alias) or a local alias or fingerprint.
@@ -43,33 +43,33 @@ options:
         description: Whether the repository is backed up.
         type: bool
       config:
-        description: Configuration keys of the instance, as Incus takes them; see O(config).
+        description: Configuration keys of the instance; see O(config).
         type: dict
       devices:
-        description: Devices of the instance, name to device, as Incus takes them; see O(devices).
+        description: Devices of the instance; see O(devices).
         type: dict
       target:
         description:
-          - Member of the Incus cluster, or C(@group), that a new container is made on. Where not set, the member that the task runs on.
-          - On another member the repository must be on a file system that all members share.
+          - Member of the Incus cluster, or C(@group), for a new container (default: the member that the task runs on).
+          - To use another member, the repository must be on a file system that all members share.
         type: str
   state:
     description:
-      - V(present) makes the container if there is none, starts it, and brings it to its configuration.
+      - V(present) creates the container if it does not exist, starts it, and updates it to its configuration.
       - V(started) and V(stopped) also start or stop it.
-      - V(absent) deletes the container and the registry entry. A running one is stopped gracefully first, for half a minute at most.
-        The repository and its backup stay.
+      - V(absent) deletes the container and the registry entry. A running container has 30 seconds to shut down. The repository and its
+        backup stay.
     type: str
     choices: [present, started, stopped, absent]
     default: present
   repo:
-    description: Directory of the repository in C(repos_root), relative to it or absolute. Where not set, it is called as the project.
+    description: Directory of the repository in C(repos_root), relative to it or absolute (default: the name of the project).
     type: str
   image:
     description:
       - Image of a new container, V(remote:alias) or a local alias or fingerprint.
-      - The remotes are C(images) and those of the C(incus) client's configuration, of the protocols simplestreams, incus and oci.
-      - An image of another Incus that is not public is fetched with the certificate of the user's client, C(client.crt).
+      - Remotes are C(images) and those in the configuration of the C(incus) client, with the protocols simplestreams, incus and oci.
+      - A private image on another Incus server is fetched with the certificate of the user's client, C(client.crt).
     type: str
   profiles:
     description: Incus profiles of the container, in order.
@@ -80,18 +80,18 @@ options:
     type: bool
   config:
     description:
-      - Configuration keys of the instance, as Incus takes them.
-      - They are kept with the instance alone. Where not set, those of an earlier task stay as they are; an empty one takes them away.
+      - Configuration keys of the instance, in the format of Incus.
+      - They are stored in the instance only, not in the registry. If not set, those of an earlier task stay; an empty value removes them.
     type: dict
   devices:
     description:
-      - Devices of the instance, name to device, as Incus takes them. The device C(repo) is repoman's own.
-      - They are kept with the instance alone. Where not set, those of an earlier task stay as they are; an empty one takes them away.
+      - Devices of the instance by name, in the format of Incus. The device C(repo) is reserved.
+      - They are stored in the instance only, not in the registry. If not set, those of an earlier task stay; an empty value removes them.
     type: dict
   target:
     description:
-      - Member of the Incus cluster, or C(@group), that a new container is made on. Where not set, the member that the task runs on.
-      - On another member the repository must be on a file system that all members share.
+      - Member of the Incus cluster, or C(@group), for a new container (default: the member that the task runs on).
+      - To use another member, the repository must be on a file system that all members share.
     type: str
 extends_documentation_fragment:
   - homelab.repoman.common
@@ -125,8 +125,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 projects:
-  description: What became of each project, in the order given.
-  returned: always, unless nothing could be done at all
+  description: Result for each project, in the given order.
+  returned: unless the whole run failed
   type: list
   elements: dict
   contains:
@@ -136,117 +136,117 @@ projects:
       returned: always
       sample: isurus
     action:
-      description: What was done, or would be in check mode.
+      description: What was done; in check mode, what would be done.
       type: str
       returned: always
       sample: created
       choices: [created, updated, started, stopped, removed, unchanged, absent, failed]
     changed:
-      description: Whether anything was changed, or would be.
+      description: Whether anything was changed; in check mode, whether it would be.
       type: bool
       returned: always
       sample: true
     steps:
-      description: What was done, or would be in check mode, one sentence a step.
+      description: The steps, one sentence each. In check mode, those that would be taken.
       type: list
       elements: str
       returned: always
       sample: ["create container isurus from images:ubuntu/26.04/cloud"]
     differences:
-      description: How an instance that was there differed from its configuration, one phrase each; that is corrected, or would be.
+      description: Differences between an existing instance and its configuration, one phrase each, which are corrected.
       type: list
       elements: str
-      returned: unless it failed or was to go
+      returned: unless it failed or O(state=absent)
       sample: ["key limits.cpu was changed", "device data is missing"]
     incus_project:
-      description: The Incus project its instance is in.
+      description: The Incus project of the instance.
       type: str
       returned: always
       sample: repoman
     state:
-      description: State of the instance, as Incus calls it; V(absent) where there is none.
+      description: State of the instance in Incus, or V(absent).
       type: str
       returned: unless it failed
       sample: Running
     repo:
-      description: Path of the repository, on the host and inside.
+      description: Path of the repository, on the host and in the container.
       type: str
-      returned: unless it failed or was to go
+      returned: unless it failed or O(state=absent)
       sample: /home/alice/repos/isurus
     image:
       description: Image of a new container.
       type: str
-      returned: unless it failed or was to go
+      returned: unless it failed or O(state=absent)
       sample: images:ubuntu/26.04/cloud
     profiles:
-      description: Its Incus profiles.
+      description: Incus profiles of the container.
       type: list
       elements: str
-      returned: unless it failed or was to go
+      returned: unless it failed or O(state=absent)
       sample: [default, claude-share]
     environment:
-      description: Names of the variables that its configuration sets.
+      description: Names of the environment variables in its configuration.
       type: list
       elements: str
-      returned: unless it failed or was to go
+      returned: unless it failed or O(state=absent)
       sample: [OLLAMA_HOST]
     backup:
       description: Whether the repository is backed up.
       type: bool
-      returned: unless it failed or was to go
+      returned: unless it failed or O(state=absent)
       sample: true
     kept:
-      description: What stays when it is removed.
+      description: Repository and mirror, which stay after the project is removed.
       type: dict
       returned: O(state=absent)
       sample: {repo: /home/alice/repos/isurus, mirror: /nfs/repos/isurus}
     near:
-      description: Names of projects that are nearest to one that is not known.
+      description: Names of projects similar to one that does not exist.
       type: list
       elements: str
-      returned: O(state=absent), where there is no such project
+      returned: O(state=absent), if the project does not exist
       sample: [isurus]
     msg:
-      description: What is wrong, in one sentence.
+      description: The error, in one sentence.
       type: str
-      returned: where it failed
+      returned: if it failed
       sample: "there is no image 'isuru'."
     hints:
-      description: What to do about it, one command or sentence each.
+      description: Remedies, each a command or a sentence.
       type: list
       elements: str
-      returned: where it failed
+      returned: if it failed
       sample: ["incus image list"]
     exit_code:
       description: The exit code of the command C(repoman) for this failure.
       type: int
-      returned: where it failed
+      returned: if it failed
       sample: 3
 account:
-  description: The account inside.
-  returned: always, unless nothing could be done at all
+  description: The account in the container.
+  returned: unless the whole run failed
   type: dict
   sample: {name: alice, uid: 1000, gid: 1000, group: alice, home: /home/alice, shell: /bin/bash}
 socket:
-  description: Path of the Incus socket that was used.
-  returned: always, unless nothing could be done at all
+  description: Path of the Incus socket.
+  returned: unless the whole run failed
   type: str
   sample: /run/incus/unix.socket
 msg:
-  description: What is wrong, one sentence for each project that failed.
+  description: The errors, one sentence for each project that failed.
   returned: failure
   type: str
   sample: "there is no incus socket at /run/incus/unix.socket."
 hints:
-  description: What to do about it, one command or sentence each.
+  description: Remedies, each a command or a sentence.
   returned: failure
   type: list
   elements: str
   sample: ["is incus installed and running? sudo systemctl start incus"]
 exit_code:
   description:
-    - The worst exit code of the command C(repoman) for these failures.
-    - V(1) it failed, V(2) wrong usage, V(3) something needed is not known, V(4) conflict, V(130) interrupted.
+    - The highest exit code of the command C(repoman) for these failures.
+    - V(1) failed, V(2) wrong usage, V(3) not found, V(4) conflict with the current state, V(130) interrupted.
   returned: failure
   type: int
   sample: 3

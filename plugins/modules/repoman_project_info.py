@@ -7,28 +7,28 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: repoman_project_info
-short_description: Tell of projects and their containers
+short_description: Get information about projects and their containers
 version_added: 0.4.0
 author: the repoman contributors (@homelab)
 description:
-  - Tells of each project of the registry, and of each container repoman made, from one read of Incus.
-  - With O(status), tells also of the host, of the state of each repository, and of what is not as it should be. Nothing
-    that a repository configures is run for that, and nothing is sent over the network.
+  - Returns each project in the registry, and each container created by repoman, after reading Incus once.
+  - With O(status), also returns the state of the host and of each repository, and differences from the configuration. It runs nothing
+    that a repository configures, and uses no network.
 options:
   names:
-    description: The projects; all of them where not set.
+    description: Names of projects (default: all).
     type: list
     elements: str
   status:
     description:
-      - Tell more than the list, RV(host) and of each project the keys that say so.
-      - It takes two more requests to Incus, and a few processes for each repository, which run as O(user).
+      - Also return RV(host), and more keys for each project, as noted below.
+      - This takes two more requests to Incus, and a few processes for each repository, which run as O(user).
     type: bool
     default: false
   vcs_timeout:
     description:
-      - Seconds that a single command of git or Mercurial may take, with O(status).
-      - A repository whose command takes longer is told so, in RV(projects[].vcs).
+      - With O(status), timeout in seconds for each command of git or Mercurial.
+      - If a command takes longer, C(problem) in RV(projects[].vcs) says so.
     type: float
     default: 5.0
 extends_documentation_fragment:
@@ -65,11 +65,11 @@ projects:
       type: str
       sample: isurus
     state:
-      description: Incus's word for the state of the container, or V(missing).
+      description: State of the container in Incus, or V(missing).
       type: str
       sample: Running
     unfinished:
-      description: Whether the making of the container was interrupted; C(repoman new) finishes it.
+      description: Whether the creation of the container was interrupted; C(repoman new) completes it.
       type: bool
     registered:
       description: Whether the project is in the registry.
@@ -79,7 +79,7 @@ projects:
       type: str
       sample: /home/alice/repos/isurus
     repo_exists:
-      description: Whether it is there.
+      description: Whether the repository exists.
       type: bool
     image:
       description: Image of the container.
@@ -91,64 +91,64 @@ projects:
       elements: str
       sample: [default]
     created:
-      description: UTC time at which the project was made, ISO 8601.
+      description: UTC time at which the project was created, ISO 8601.
       type: str
       sample: "2026-04-28T15:00:00Z"
     last_sync:
-      description: UTC time of the last successful backup, ISO 8601; empty if there was none.
+      description: UTC time of the last successful backup, ISO 8601, or empty.
       type: str
       sample: ""
     backup:
-      description: Whether C(repoman sync) takes it.
+      description: Whether C(repoman sync) backs up the repository.
       type: bool
     incus_project:
-      description: Incus's project that the container is in.
+      description: The Incus project of the container.
       type: str
       sample: repoman
     environment:
-      description: Names of the variables that the container's configuration sets.
+      description: Names of the environment variables in the container's configuration.
       type: list
       elements: str
       sample: [OLLAMA_HOST]
     problem:
-      description: Why less is told than could be, such as an override that cannot be read; empty if nothing is wrong.
+      description: Why information is incomplete, such as an override that cannot be read, or empty.
       type: str
       sample: ""
     addresses:
-      description: Addresses of the container, IPv4 first. With O(status), as all that follow.
+      description: Addresses of the container, IPv4 first. Like all following keys, only with O(status).
       type: list
       elements: str
       sample: [10.158.77.12]
     profile_drift:
-      description: Those of its profiles that differ from their templates.
+      description: Profiles of the container that differ from their templates.
       type: list
       elements: str
       sample: [claude-share]
     profiles_missing:
-      description: Those that it should have and that are not installed.
+      description: Profiles in its configuration that are not installed.
       type: list
       elements: str
       sample: []
     missing_sources:
-      description: Optional sources of its disk devices that do not exist on the host, so that it runs without them.
+      description: Disk devices that are skipped because their optional source does not exist on the host.
       type: list
       elements: dict
       sample: [{device: hgrc, source: /home/alice/.hgrc}]
     differences:
-      description: How the container differs from its configuration, image aside, one phrase each. C(repoman new) corrects it.
+      description: Differences between the container and its configuration, except the image, one phrase each. C(repoman new) corrects them.
       type: list
       elements: str
       sample: [key limits.memory was changed]
     sync_age:
-      description: Seconds since the last successful backup; not set if there was none.
+      description: Seconds since the last successful backup, or null.
       type: int
       sample: 86400
     left_out:
       description:
-        - What backups leave out of the directory in C(repos_root) that it is, or is in.
+        - Files that backups leave out of the directory in C(repos_root) that contains the repository.
         - C(skipped_mounts) are file systems that are mounted in its repository, or btrfs subvolumes the last backup found there.
-          C(exclude) are the patterns that hold for it, and C(exclude_caches) is whether caches are left out. C(excluded) is how
-          many files and directories the last backup excluded.
+          C(exclude) are the patterns in effect, and C(exclude_caches) is whether caches are left out. C(excluded) is the
+          number of files and directories that the last backup excluded.
         - C(unverified) are the repositories in it that the last backup mirrored but could not verify, each with the reason.
       type: dict
       sample:
@@ -159,10 +159,10 @@ projects:
         unverified: []
     vcs:
       description:
-        - State of the repository; not set where it does not exist. C(kind) is V(git), V(hg), or empty where it is neither.
+        - State of the repository, or null if it does not exist. C(kind) is V(git), V(hg), or empty.
         - C(staged), C(unstaged), C(conflicts) and C(untracked) count files. C(ahead) and C(behind) count commits against
-          C(upstream) as it was last fetched; for Mercurial, ancestors that are not public, and newer changesets on the branch.
-        - C(problem) is why the rest is not known. Names come from the repository and may hold anything.
+          C(upstream) as of the last fetch; for Mercurial, ancestors that are not public, and newer changesets on the branch.
+        - C(problem) is why the other keys are incomplete. Names come from the repository and may contain any characters.
       type: dict
       sample:
         kind: git
@@ -182,7 +182,7 @@ projects:
         problem: ""
 host:
   description:
-    - The host. C(lan_ip.matches) is not set if one of the two addresses is unknown.
+    - State of the host. C(lan_ip.matches) is null if one of the two addresses is unknown.
     - C(skipped_mounts) are all file systems inside repositories that backups leave out.
     - C(unverified) are all repositories that the last backup mirrored but could not verify.
   returned: with O(status)
@@ -197,27 +197,27 @@ host:
     skipped_mounts: []
     unverified: []
 time:
-  description: UTC time at which all this was so, ISO 8601.
+  description: UTC time of this information, ISO 8601.
   returned: with O(status)
   type: str
   sample: "2026-04-28T15:00:00Z"
 account:
-  description: The account inside.
+  description: The account in the container.
   returned: success, without O(status)
   type: dict
   sample: {name: alice, uid: 1000, gid: 1000, group: alice, home: /home/alice, shell: /bin/bash}
 socket:
-  description: Path of the Incus socket that was used.
+  description: Path of the Incus socket.
   returned: success, without O(status)
   type: str
   sample: /run/incus/unix.socket
 msg:
-  description: What is wrong, in one sentence.
+  description: The error, in one sentence.
   returned: failure
   type: str
   sample: "there is no incus socket at /run/incus/unix.socket."
 hints:
-  description: What to do about it, one command or sentence each.
+  description: Remedies, each a command or a sentence.
   returned: failure
   type: list
   elements: str
@@ -225,7 +225,7 @@ hints:
 exit_code:
   description:
     - The exit code of the command C(repoman) for this failure.
-    - V(1) it failed, V(2) wrong usage, V(3) something needed is not known, V(4) conflict, V(130) interrupted.
+    - V(1) failed, V(2) wrong usage, V(3) not found, V(4) conflict with the current state, V(130) interrupted.
   returned: failure
   type: int
   sample: 3

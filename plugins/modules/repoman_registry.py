@@ -7,16 +7,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: repoman_registry
-short_description: Write the registry and make Incus's project for the containers
+short_description: Write the registry and create the Incus project for the containers
 version_added: 0.4.0
 author: the repoman contributors (@homelab)
 description:
-  - Makes sure that the registry of repoman exists, is of the newest schema and holds the host's address, and that Incus has the
-    project it names, sharing the images and profiles of C(default).
-  - Comments, order and keys of your own stay as they are. The first write after a migration keeps the old file beside it.
+  - Ensures that the registry exists, has the newest schema and contains the host's address, and that its Incus project exists and
+    shares the images and profiles of C(default).
+  - Comments, order and unknown keys are preserved. The first write after a migration keeps a copy of the old file next to it.
 options:
   state:
-    description: The registry is to exist.
+    description: The registry exists.
     type: str
     choices: [present]
     default: present
@@ -27,10 +27,10 @@ options:
       lan_ip:
         description:
           - Address of the host for its containers.
-          - Where not set, it is the first global IPv4 address of C(br0); an address in the registry stays where C(br0) has none.
+          - If not set, it is the first global IPv4 address of C(br0). If C(br0) has none, the address in the registry stays.
         type: str
   defaults:
-    description: Keys of the table C([defaults]); what is not set stays as it is.
+    description: Keys of the table C([defaults]). Keys that are not set here are not changed.
     type: dict
     suboptions:
       repos_root:
@@ -63,7 +63,7 @@ options:
         description: Whether backups include file systems that are mounted inside repositories.
         type: bool
   output:
-    description: The key C(output) of the registry's table C([repoman]). It is kept for its users; this version does not read it.
+    description: The key C(output) of the registry's table C([repoman]). It is kept for other programs; repoman does not use it.
     type: str
     choices: [quiet, verbose]
 extends_documentation_fragment:
@@ -92,12 +92,12 @@ path:
   type: str
   sample: /home/alice/.config/repoman/repoman.toml
 text:
-  description: The registry as it is, or would be in check mode.
+  description: Text of the registry; in check mode, the text that would be written.
   returned: success
   type: str
   sample: "[repoman]\\nschema = 3\\n"
 lan_ip:
-  description: The host's address as the registry has it, or will have it.
+  description: The host's address in the registry; in check mode, the address that would be written.
   returned: success
   type: str
   sample: 192.0.2.10
@@ -107,23 +107,23 @@ incus_project:
   type: str
   sample: repoman
 detected:
-  description: What was found out about the host.
+  description: Detected properties of the host.
   returned: success
   type: dict
   sample: {lan_ip: 192.0.2.10, interface: br0, user: alice, home: /home/alice}
 steps:
-  description: What was done, or would be in check mode, one sentence a step.
+  description: The steps, one sentence each. In check mode, those that would be taken.
   returned: success
   type: list
   elements: str
   sample: ["make the incus project repoman"]
 msg:
-  description: What is wrong, in one sentence.
+  description: The error, in one sentence.
   returned: failure
   type: str
   sample: "there is no incus socket at /run/incus/unix.socket."
 hints:
-  description: What to do about it, one command or sentence each.
+  description: Remedies, each a command or a sentence.
   returned: failure
   type: list
   elements: str
@@ -131,7 +131,7 @@ hints:
 exit_code:
   description:
     - The exit code of the command C(repoman) for this failure.
-    - V(1) it failed, V(2) wrong usage, V(3) something needed is not known, V(4) conflict, V(130) interrupted.
+    - V(1) failed, V(2) wrong usage, V(3) not found, V(4) conflict with the current state, V(130) interrupted.
   returned: failure
   type: int
   sample: 3

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: repoman_restore
-short_description: Get a repository back from its mirror
+short_description: Restore a repository from its mirror
 version_added: 0.4.0
 author: the repoman contributors (@homelab)
 description:
-  - Restores a repository, or some paths of it, from its mirror, or as it was at an earlier time.
-  - Everything is copied beside the destination first and takes its place at once. What it replaces is saved beside it.
-  - The state of an earlier time is put together from the mirror and from what later runs replaced or removed. What they created is left
-    out as far as it was noted; permissions and times of directories are the mirror's.
-  - A backup of another host or user can be restored from; there is a warning.
-  - Nothing that the repository configures is run.
+  - Restores a repository, or some paths in it, from its mirror, or from an earlier version in the history.
+  - Files are copied next to the destination first and then renamed into place. Replaced files are saved next to it.
+  - An earlier version consists of the mirror and the files that later runs replaced or removed. Files that they created are left out if
+    that was recorded. Permissions and times of directories are those of the mirror.
+  - Restoring from a backup of another host or user works, with a warning.
+  - It runs nothing that the repository configures.
 options:
   name:
     description: Project, or directory of C(repos_root).
@@ -30,7 +30,7 @@ options:
     description:
       - Restore the version before this time.
       - This is the state before the run of this time and all later runs.
-      - ISO 8601, local time where it names no zone; as O(homelab.repoman.repoman_sync#module:list_kept) tells them.
+      - ISO 8601, in local time unless it has a zone. O(homelab.repoman.repoman_sync#module:list_kept) lists the times.
     type: str
   paths:
     description: Restore only these paths of the repository, relative to it.
@@ -43,14 +43,14 @@ options:
   objects:
     description:
       - Restore only missing or damaged objects.
-      - They come from the mirrors of git and Mercurial repositories, and each is verified. Nothing else is changed.
+      - Copies them from the mirrors of git and Mercurial repositories and verifies each. Nothing else is changed.
       - Damaged files are moved to the local state directory below C(logdir) first.
       - Cannot be combined with O(to), O(from), O(paths) and O(overwrite).
     type: bool
     default: false
   probe_timeout:
     description:
-      - Seconds that the target may take for its first answer. A disk that sleeps, or an automount, may want more.
+      - Seconds to wait for the first response of the target. A sleeping disk or an automount may need more.
     type: float
     default: 3.0
   patience:
@@ -88,8 +88,8 @@ EXAMPLES = r"""
 RETURN = r"""
 restored:
   description:
-    - What was restored, or would be.
-    - With O(objects), C(objects) are the files that were put back, and C(saved) is the directory with the damaged ones.
+    - The restored files; in check mode, those that would be restored.
+    - With O(objects), C(objects) are the restored files, and C(saved) is the directory with the damaged ones.
   returned: success
   type: dict
   sample:
@@ -101,18 +101,18 @@ restored:
     saved: /home/alice/repos/isurus.before-20261125T120000Z
     has_container: true
 steps:
-  description: What was done, or would be in check mode, one sentence a step.
+  description: The steps, one sentence each. In check mode, those that would be taken.
   returned: success
   type: list
   elements: str
   sample: ["restore isurus to /home/alice/repos/isurus (411 files)"]
 msg:
-  description: What is wrong, in one sentence.
+  description: The error, in one sentence.
   returned: failure
   type: str
   sample: "/nfs/repos is not a backup of repoman: it has no mark of ours; nothing was written."
 hints:
-  description: What to do about it, one command or sentence each.
+  description: Remedies, each a command or a sentence.
   returned: failure
   type: list
   elements: str
@@ -120,7 +120,7 @@ hints:
 exit_code:
   description:
     - The exit code of the command C(repoman) for this failure.
-    - V(1) it failed, V(2) wrong usage, V(3) something needed is not known, V(4) conflict, V(130) interrupted.
+    - V(1) failed, V(2) wrong usage, V(3) not found, V(4) conflict with the current state, V(130) interrupted.
   returned: failure
   type: int
   sample: 4

@@ -69,8 +69,8 @@ VERBS = (
         examples=("repoman new isurus", "repoman new isurus --repo isurus-project --profile default --profile claude-share"),
         arguments=(
             name("name of the project and of its container"),
-            option("--repo", metavar="DIR", help="directory of the repository in repos_root; the name where not set"),
-            option("--image", metavar="IMAGE", help="image of a new container, as incus takes it"),
+            option("--repo", metavar="DIR", help="directory of the repository in repos_root (default: the name)"),
+            option("--image", metavar="IMAGE", help="image of a new container, such as images:debian/13"),
             option("--profile", metavar="NAME", help="profile of the container; repeat for more", repeatable=True),
             flag("--no-backup", help="leave the repository out of the backup"),
             option("--target", metavar="MEMBER", help="member of the Incus cluster for a new container"),

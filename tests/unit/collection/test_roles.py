@@ -82,6 +82,17 @@ def test_common_options_are_those_of_the_modules(role: str) -> None:
     assert set(re.findall(r"'(\w+)': repoman_(\w+) \|", handed_on)) == {(name, name) for name in COMMON.keys() - HANDED}
 
 
+def test_common_options_are_written_once(role: str) -> None:
+    """Roles and playbooks share one file with the options of all modules."""
+    shared = ROLES.parent / "playbooks/vars/common_options.yml"
+    assert (ROLES / role / "vars/main.yml").resolve() == shared.resolve()
+    for path in sorted((ROLES.parent / "playbooks").glob("*.yml")):
+        (play,) = yaml.safe_load(path.read_text())
+        if "tasks" in play:
+            assert play["vars_files"] == ["vars/common_options.yml"]
+            assert play["module_defaults"] == {"group/homelab.repoman.repoman": "{{ repoman_common_options }}"}
+
+
 def test_every_option_is_used_and_told(role: str) -> None:
     """The tasks name each option, and the README the way to the list of them."""
     tasks = "".join((ROLES / role / part / "main.yml").read_text() for part in ("tasks", "vars"))
