@@ -14,7 +14,7 @@ description:
   - Lists the templates with their source, and whether they are installed and up to date in Incus.
 options:
   names:
-    description: Names of profiles (default: all).
+    description: 'Names of profiles (default: all).'
     type: list
     elements: str
   rendered:

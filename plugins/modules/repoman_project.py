@@ -30,7 +30,7 @@ options:
         type: str
         required: true
       repo:
-        description: Directory of the repository in C(repos_root), relative to it or absolute (default: the name of the project).
+        description: 'Directory of the repository in C(repos_root), relative to it or absolute (default: the name of the project).'
         type: str
       image:
         description: Image of a new container, C(remote:alias) or a local alias or fingerprint.
@@ -50,7 +50,7 @@ options:
         type: dict
       target:
         description:
-          - Member of the Incus cluster, or C(@group), for a new container (default: the member that the task runs on).
+          - 'Member of the Incus cluster, or C(@group), for a new container (default: the member that the task runs on).'
           - To use another member, the repository must be on a file system that all members share.
         type: str
   state:
@@ -63,7 +63,7 @@ options:
     choices: [present, started, stopped, absent]
     default: present
   repo:
-    description: Directory of the repository in C(repos_root), relative to it or absolute (default: the name of the project).
+    description: 'Directory of the repository in C(repos_root), relative to it or absolute (default: the name of the project).'
     type: str
   image:
     description:
@@ -90,7 +90,7 @@ options:
     type: dict
   target:
     description:
-      - Member of the Incus cluster, or C(@group), for a new container (default: the member that the task runs on).
+      - 'Member of the Incus cluster, or C(@group), for a new container (default: the member that the task runs on).'
       - To use another member, the repository must be on a file system that all members share.
     type: str
 extends_documentation_fragment:

@@ -16,7 +16,7 @@ description:
     that a repository configures, and uses no network.
 options:
   names:
-    description: Names of projects (default: all).
+    description: 'Names of projects (default: all).'
     type: list
     elements: str
   status:
