@@ -57,7 +57,11 @@ NAMES = [
         "names-like-repositories",
         "mkdir .git .hg; echo x >HEAD; mkdir objects refs; echo x >f",
         TREE_CHANGE,
-        xfail="what only looks like a repository is data, at the top too",
+    ),
+    Kind(
+        "names-like-repositories-below",
+        "mkdir -p x/objects/models x/refs/papers; echo x >x/HEAD; echo 1 >x/objects/models/a; echo 2 >x/refs/papers/b; echo 3 >x/objects/tmp_obj_1",
+        "rm -r x/objects; echo 3 >x/HEAD.lock",
     ),
     Kind("names-in-two-forms", "echo 1 >\"$(printf 'e\\314\\201')\"; echo 2 >\"$(printf '\\303\\251')\"", TREE_CHANGE, long=True),
     Kind("names-of-devices", "echo 1 >CON; echo 2 >aux.txt; echo 3 >'a:b'; echo 4 >'x|y<z>'", TREE_CHANGE, long=True),

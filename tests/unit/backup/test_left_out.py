@@ -86,6 +86,27 @@ def test_newly_excluded_things_go_to_the_history_and_come_back(world: BackupWorl
     assert mirrored(world, "a") == {"file", "cache", "cache/x"}
 
 
+def test_verify_names_what_is_newly_excluded(world: BackupWorld) -> None:
+    """The mirror has more than it is to have until the next run; nothing has changed meanwhile."""
+    for path in ("a/x.o", "a/sub/y.o", "b/cache/z", "b/file"):
+        world.write(path)
+    world.write("b/cache/CACHEDIR.TAG", f"{TAG}\n")
+    world.init()
+    result = world.sync(verify=True, exclude=["*"], exclude_caches=True)
+    told = str(result)
+    assert actions(result) == {"a": "differs", "b": "differs"}
+    assert "*deleting   x.o" in told
+    assert "*deleting   sub" in told
+    assert "changed during the comparison" not in told
+    emptied = world.sync(names=["a", "b"], exclude=["*"], exclude_caches=True, allow_shrink=True)
+    assert set(actions(emptied).values()) == {"synced"}, str(emptied["units"])
+    result = world.sync(verify=True, exclude=["*"], exclude_caches=True)
+    assert set(actions(result).values()) == {"same"}, str(result["units"])
+    result = world.sync(exclude_caches=True)
+    assert set(actions(result).values()) == {"synced"}
+    assert mirrored(world, "b") == {"cache", "cache/CACHEDIR.TAG", "file"}
+
+
 def test_check_mode_shows_what_an_exclude_would_remove(world: BackupWorld) -> None:
     """Nothing goes by surprise."""
     world.write("a/x.o")

@@ -20,10 +20,11 @@ from backupworld import BackupWorld, actions, git, tmpfs
 from mirroring import git_problems, hg_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 
+NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount and to make root's directories")
 
 
@@ -138,6 +139,21 @@ def test_a_bind_mount_of_the_same_file_system_is_a_mount(world: BackupWorld, tmp
         assert names(world) == {"file", "deep", "deep/data"}
         world.sync(follow_mounts=True)
         assert names(world) == {"file", "deep", "deep/data", "deep/data/x"}
+
+
+@needs_root
+def test_the_owner_of_what_is_left_out_is_not_missed(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+    """A mount belongs to root as a rule: that its empty directory in the mirror does not is no news; of a followed one it is."""
+    world = BackupWorld(short_dir)
+    for path in [short_dir, *short_dir.iterdir()]:
+        os.chown(path, NOBODY, NOBODY)
+    assert "Traceback" not in unprivileged(lambda: world.write("big/file"))
+    (world.repos / "big/data").mkdir()
+    os.chown(world.repos / "big/data", NOBODY, NOBODY)
+    with tmpfs(world.repos / "big/data"):
+        world.write("big/data/x")
+        assert "owners that are not yours" not in unprivileged(world.init)
+        assert "owners that are not yours" in unprivileged(lambda: world.sync(follow_mounts=True))
 
 
 @needs_root

@@ -64,12 +64,12 @@ class TreeRules:
                 return True
         return False
 
-    def leaves_out(self, source: bytes, directory: bytes) -> bool:
-        """Tell whether a directory is left out now: patterns exclude it, or it lies in a cache.
+    def leaves_out(self, source: bytes, path: bytes, *, is_directory: bool = True) -> bool:
+        """Tell whether a path is left out now: patterns exclude it, or it lies in a cache.
 
         :param source: the unit's directory.
         """
-        return self.excludes(directory, is_directory=True) or (self.caches and self._is_in_cache(source, directory))
+        return self.excludes(path, is_directory=is_directory) or (self.caches and self._is_in_cache(source, path))
 
     def _is_in_cache(self, source: bytes, path: bytes) -> bool:
         parts = path.split(b"/")[:-1]

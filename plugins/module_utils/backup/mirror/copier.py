@@ -241,6 +241,7 @@ class Copier:
     :param work: directory on the target for files that are not whole yet.
     :param new: the mirror is not in place yet: files may be written where they belong.
     :param pool: threads for operations that wait for the target.
+    :param unowned: directories of which nothing but an empty one is mirrored, so that nobody misses their owner.
     """
 
     def __init__(
@@ -255,6 +256,7 @@ class Copier:
         acls: bool = False,
         pool: ThreadPoolExecutor | None = None,
         tell: Callable[[int, int], None] = lambda _files, _bytes: None,
+        unowned: frozenset[bytes] = frozenset(),
     ) -> None:
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
         with ExitStack() as stack:
@@ -265,7 +267,7 @@ class Copier:
             stack.pop_all()
         self.source, self.top, self.work = opened
         self.source_path, self.top_path, self.work_path, self.kept, self.new = source, top, work, kept, new
-        self.xattrs, self.acls, self.pool, self.tell = xattrs, acls, pool, tell
+        self.xattrs, self.acls, self.pool, self.tell, self.unowned = xattrs, acls, pool, tell, unowned
         self.files = self.bytes = self.kept_bytes = 0
         self.notes: set[str] = set()
         self.opened: dict[bytes, int] = {}
@@ -778,7 +780,7 @@ class Copier:
 
     def _dress_path(self, name: bytes, held: int, entry: Entry) -> None:
         made = os.stat(name, dir_fd=held, follow_symlinks=False)
-        uid, gid = self._owner(made, entry.uid, entry.gid)
+        uid, gid = self._owner(made, entry.uid, entry.gid, is_noted=entry.path not in self.unowned)
         changed = (uid, gid) != (-1, -1)
         given = not changed or self._give(lambda: os.chown(name, uid, gid, dir_fd=held, follow_symlinks=False))
         mode = self._safe_mode(made, entry.uid, entry.gid, entry.mode, uid if given else -1, gid if given else -1)
@@ -843,12 +845,12 @@ class Copier:
                 raise
             self.note("the target cannot store file modes")
 
-    def _owner(self, made: os.stat_result, uid: int, gid: int) -> tuple[int, int]:
+    def _owner(self, made: os.stat_result, uid: int, gid: int, *, is_noted: bool = True) -> tuple[int, int]:
         """Return what is to be changed of a thing's owner, -1 for what is right or not ours to change."""
         new_uid = uid if made.st_uid != uid else -1
         new_gid = gid if made.st_gid != gid else -1
         if self._uid:
-            if new_uid != -1 or (new_gid != -1 and gid not in self._groups):
+            if is_noted and (new_uid != -1 or (new_gid != -1 and gid not in self._groups)):
                 self.note("owners that are not yours cannot be kept")
             new_uid = -1
             if gid not in self._groups or made.st_uid != self._uid:

@@ -10,6 +10,7 @@ A project that works on repositories has many of them in its tests, damaged on p
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterable, Mapping
@@ -19,12 +20,16 @@ from dataclasses import dataclass, field
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import unpack_block
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git import git_mirror as mirror_git
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.salvage import REFERENCE
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import hardened_environment
 
 POINTER_BYTES = 16 << 10
 """The largest ``.git`` that is a file; it holds one path."""
+_MORE_NAMES = frozenset({b"config", b"packed-refs", b"index", b"logs", b"shallow", b"reftable", b"worktrees", b"commondir"})
+"""What a git directory has beside ``HEAD``, ``objects`` and ``refs``."""
+_FANOUT = re.compile(rb"[0-9a-f]{2}")
 DIRSTATE_OVERLAP = 4096
 LIST_SECONDS = 60
 
@@ -60,18 +65,55 @@ def may_be_fixture(store: bytes, stores: Mapping[bytes, str], pointers: set[byte
     return store.rpartition(b"/")[2] not in {b".git", b".hg"} and work_tree_of(store, stores, pointers) is not None
 
 
+def is_hollow(top: bytes, store: bytes) -> bool | None:
+    """Tell whether a directory has only the names of a repository: ``HEAD`` names nothing, and there is no object, reference or configuration.
+
+    Of a repository that was one, damage leaves more than that. None if there is no ``HEAD``, so that nothing can be told.
+
+    :param top: a tree.
+    :param store: a directory in it.
+    """
+    try:
+        top_fd = os.open(top, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    prefix = store + b"/" if store else b""
+
+    def names(inner: bytes) -> set[bytes]:
+        try:
+            return set(source_files.names(top_fd, prefix + inner))
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+
+    try:
+        own = names(b"")
+        if b"HEAD" not in own:
+            return None
+        head = source_files.read_regular(top_fd, prefix + b"HEAD", POINTER_BYTES)
+        if not own.isdisjoint(_MORE_NAMES) or not head or not head.strip(b"\0") or REFERENCE.fullmatch(head):
+            return False
+        objects = any(_FANOUT.fullmatch(name) for name in names(b"objects/")) or names(b"objects/pack/")
+        return not objects and not any(names(b"refs/" + kind) for kind in (b"heads/", b"tags/", b"remotes/"))
+    except OSError:
+        return False
+    finally:
+        os.close(top_fd)
+
+
 @dataclass
 class FixtureLookup:
-    """Tells which repositories of a unit are data of the repository around them: it tracks files in them.
+    """Tells which repositories of a unit are data: of the repository around them, which tracks files in them, or because they never were any.
 
     :param source: the unit's directory.
     :param scratch: a local directory.
     :param account: uid and gid that git runs as, if this process is root.
+    :param mirror: the unit's mirror, which may not be there: what it has as a repository is one.
     """
 
     source: bytes
     scratch: str
     account: tuple[int, int] | None = None
+    mirror: bytes = b""
     known: dict[bytes, bool] = field(default_factory=dict)
 
     def is_data(self, store: bytes, stores: Mapping[bytes, str], pointers: set[bytes]) -> bool:
@@ -80,6 +122,10 @@ class FixtureLookup:
         :param stores: of the unit.
         :param pointers: as :func:`work_tree_pointers` returns them.
         """
+        if store.rpartition(b"/")[2] not in {b".git", b".hg"}:
+            verdicts = {is_hollow(self.source, store), is_hollow(self.mirror, store)}
+            if True in verdicts and False not in verdicts:
+                return True
         if not may_be_fixture(store, stores, pointers):
             return False
         if store not in self.known:
@@ -92,7 +138,7 @@ class FixtureLookup:
 
         :param manifest: with the unit's ``.git`` files.
         """
-        named = [each for each in candidates if each.rpartition(b"/")[2] not in {b"", b".git", b".hg"}]
+        named = [each for each in candidates if each.rpartition(b"/")[2] not in {b".git", b".hg"}]
         if not named:
             return set()
         pointers = work_tree_pointers(manifest)
@@ -161,7 +207,7 @@ def _in_index(top_fd: int, own: bytes, common: bytes, inner: bytes, scratch: str
             head.write(b"ref: refs/heads/main\n")
         environment = hardened_environment(os.environ.get("PATH", os.defpath), GIT_DIR=scratch)
         run_lines(
-            [b"git", b"ls-files", b"-z", b"--", inner],
+            [b"git", b"ls-files", b"--sparse", b"-z", b"--", inner],
             env=environment,
             seconds=LIST_SECONDS,
             out=_found,

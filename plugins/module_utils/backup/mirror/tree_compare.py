@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -83,6 +84,7 @@ class TreeComparison:
     :param expected: returns whether a path that only the mirror has belongs there.
     :param beat: is called with each path, and while a large file is read.
     :param has_mounts: the unit may have several file systems.
+    :param leaves_out: tells which paths, and whether they are directories, are excluded: the next run takes them out of the mirror.
     """
 
     def __init__(
@@ -97,10 +99,11 @@ class TreeComparison:
         expected: Callable[[bytes], bool],
         beat: Callable[[bytes], None],
         has_mounts: bool = False,
+        leaves_out: Callable[[bytes, bool], bool] = lambda _path, _is_directory: False,
     ) -> None:
         self.source, self.mirror, self.stores, self.keeps = source, mirror, stores, keeps
         self.is_transient, self.unread, self.expected, self.beat = is_transient, unread, expected, beat
-        self.has_mounts = has_mounts
+        self.has_mounts, self.leaves_out = has_mounts, leaves_out
         self.found = Differences()
         self._tick = 1
         self._links: tuple[dict[bytes, bytes], dict[bytes, bytes]] = ({}, {})
@@ -142,7 +145,8 @@ class TreeComparison:
             if self._is_unchanged(entry):
                 self.found.add(f"{'>' if kind == 'f' else 'c'}{kind}+++++++++ {shown(entry.path)}")
         elif mirrored is not None and self.expected(mirrored.path) and not self._is_derived(mirrored.path):
-            if self._status(mirrored.path) is None:
+            found = self._status(mirrored.path)
+            if found is None or self.leaves_out(mirrored.path, stat.S_ISDIR(found.st_mode)):
                 self.found.add(f"*deleting   {shown(mirrored.path)}")
             else:
                 self.found.changed += 1

@@ -56,6 +56,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.writ
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
+from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO
 from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import imap_forked
 
 FAR_THREADS = 16
@@ -299,7 +300,7 @@ def plan(
             )
         now = _filled(now, held, shut, stores, frozen, _beside(now, settings, unit, "filled"))
     problems: list[RepomanError] = [*closed.values(), *clashes]
-    lookup = FixtureLookup(os.fsencode(unit.source), settings.scratch, settings.account)
+    lookup = FixtureLookup(os.fsencode(unit.source), settings.scratch, settings.account, os.fsencode(settings.mirror(unit)))
     notes: list[str] = []
     if not first and not unit.loose:
         lost, notes = _lost(unit, now, held, settings, lookup)
@@ -683,6 +684,7 @@ class _Task:
             acls=settings.acls,
             pool=self.pool,
             tell=self.report,
+            unowned=frozenset(path for path, kind in unit.rules.mounts.items() if not unit.rules.follow_mounts or kind in PSEUDO),
         )
         self.say("scanning")
         self.stores = find_stores(self.changes.now)

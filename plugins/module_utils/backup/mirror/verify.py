@@ -163,11 +163,12 @@ def _verify(unit: Unit, settings: Settings, ours: Collection[bytes], keeps: Keep
             mirror_fd,
             stores=stores,
             keeps=keeps,
-            is_transient=TransientFilter(now, FixtureLookup(os.fsencode(unit.source), settings.scratch, settings.account)),
+            is_transient=TransientFilter(now, _lookup(unit, settings)),
             unread={*closed, *closed_of_mirror, *tree.skipped},
             expected=(lambda path: path in ours) if unit.loose else lambda path: True,
             beat=pulse.beat,
             has_mounts=bool(tree.followed),
+            leaves_out=lambda path, is_directory: unit.rules.leaves_out(os.fsencode(unit.source), path, is_directory=is_directory),
         )
         found = comparison.run(now, held)
     verdict = Verdict(found.lines, skipped=tree.skipped)
@@ -190,12 +191,16 @@ def _scan(top: int, path: str, unit: Unit, tree: TreeFilter, closed: dict[bytes,
         return writer.finish()
 
 
+def _lookup(unit: Unit, settings: Settings) -> FixtureLookup:
+    return FixtureLookup(os.fsencode(unit.source), settings.scratch, settings.account, os.fsencode(settings.mirror(unit)))
+
+
 def _check_repositories(unit: Unit, settings: Settings, held: Manifest, now: Manifest, verdict: Verdict) -> None:
     """Let git and hg check the repositories of a mirror."""
     stores = find_stores(held)
     top = os.fsencode(settings.mirror(unit))
     scratch = os.path.join(settings.scratch, f"check.{os.getpid()}.{threading.get_ident()}")
-    lookup = FixtureLookup(os.fsencode(unit.source), settings.scratch, settings.account)
+    lookup = _lookup(unit, settings)
     data = lookup.data_among(stores, stores, now)
     copier = Copier(top, top, kept=None, work=os.fsencode(settings.scratch), new=True)
     try:

@@ -59,7 +59,9 @@ class Coverer:
         """Cover a path: exchange it, or its entries one by one if it contains a separate file system."""
         places = self.present.file_systems
         holds = path in self._above_places or not path
-        if path in places and path not in self._filled:
+        if path in places and path in self.items and not self.items[path].is_directory:
+            self._cover.left[path] = "is a mount point and cannot be replaced"
+        elif path in places and path not in self._filled:
             self._cover.left[path] = "is a separate file system that is not in the backup"
         elif path not in places and not holds:
             self._cover.moves.append(path)

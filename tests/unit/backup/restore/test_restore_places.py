@@ -145,6 +145,26 @@ def test_paths_across_file_systems(mounted: BackupWorld) -> None:
         assert any("small/mnt is a separate file system" in warning for warning in done["warnings"])
 
 
+def test_a_file_that_is_a_mount_point(empty_world: BackupWorld, tmp_path: Path) -> None:
+    """A single file that is bound into a repository is in the backup; a restore goes around it, and says why."""
+    world = empty_world
+    world.write("a/f", "mounted\n")
+    world.write("a/g")
+    (tmp_path / "elsewhere").write_text("mounted\n")
+    if subprocess.run(["mount", "--bind", tmp_path / "elsewhere", world.repos / "a/f"], check=False, capture_output=True).returncode:
+        pytest.skip("needs to mount")
+    try:
+        world.init()
+        assert (world.backup / "a/f").read_text() == "mounted\n"
+        world.write("a/g", "mine\n")
+        warnings = world.restore("a", overwrite=True)["warnings"]
+        assert any("a/f is a mount point and cannot be replaced" in each for each in warnings)
+        assert not any("not in the backup" in each for each in warnings)
+        assert (world.repos / "a/g").read_text() == "text\n"
+    finally:
+        subprocess.run(["umount", world.repos / "a/f"], check=True)
+
+
 def test_other_file_systems_and_mounts_as_destination(mounted: BackupWorld) -> None:
     """The destination lies on another file system, is a mount point, or repos_root is one."""
     with tmpfs(mounted.root / "usb"):

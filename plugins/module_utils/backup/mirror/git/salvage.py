@@ -30,7 +30,7 @@ Staged = dict[bytes, tuple[Entry, Optional[Data]]]  # noqa: UP045 - pylint knows
 
 LIMIT = 64 << 20
 _HEX = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_REFERENCE = re.compile(rb"\s*ref:\s*[^\0\s]+\s*|([0-9a-f]{40}|[0-9a-f]{64})(\s[^\0]*)?")
+REFERENCE = re.compile(rb"\s*ref:\s*[^\0\s]+\s*|([0-9a-f]{40}|[0-9a-f]{64})(\s[^\0]*)?")
 _PACKED = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) (refs/[^\0\s]+|[^\0\s]+)")
 _PEELED = re.compile(rb"\^([0-9a-f]{40}|[0-9a-f]{64})")
 _LOGGED = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) ([0-9a-f]{40}|[0-9a-f]{64}) [^\0\n]*> -?\d+ [+-]\d+(\t[^\0]*)?")
@@ -128,7 +128,7 @@ def broken_files(store: Store) -> dict[bytes, str]:
         if data is None or entry.kind != "f" or (proven and store.have.get(path) == entry):
             continue
         role = role_of(path[len(store.prefix) :])
-        if role in {"ref", "HEAD"} and not _REFERENCE.fullmatch(data):
+        if role in {"ref", "HEAD"} and not REFERENCE.fullmatch(data):
             found[path] = NOT_A_NAME if data else "it is empty"
         elif role == "index" and (reason := index_problem(data, store.algorithm)):
             found[path] = reason
@@ -306,7 +306,7 @@ class Salvage:
         if (
             mirrored is not None
             and path in store.have
-            and (role not in {"ref", "HEAD"} or _REFERENCE.fullmatch(mirrored))
+            and (role not in {"ref", "HEAD"} or REFERENCE.fullmatch(mirrored))
             and accepts(mirrored)
         ):
             store.staged[path] = (store.have[path], mirrored)
@@ -411,7 +411,7 @@ class Salvage:
             loose = self._mirrored(store.prefix + name)
             old = self.mirrored_packed.get(name)
             kept = STAYS
-            if loose is not None and _REFERENCE.fullmatch(loose) and accepts(loose):
+            if loose is not None and REFERENCE.fullmatch(loose) and accepts(loose):
                 store.staged[store.prefix + name] = (store.have[store.prefix + name], loose)
             elif loose is None and old is not None and walker.is_whole(old[0]):
                 packed.refs[name] = old
