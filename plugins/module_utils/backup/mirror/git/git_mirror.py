@@ -28,6 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tr
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import TICK_NS, Copier, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import STAYS, Damage, ObjectCopy
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.pack_rescue import rescue
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.salvage import Salvage, broken_files, first_problem, screen
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.staging import (
     Data,
@@ -303,6 +304,8 @@ class GitDirectory:
 
     def _salvage(self, problem: str) -> bool:
         """Reduce what was staged to what can be proven, and remember the damage; return whether there is something to be published."""
+        if self.prefix + b"HEAD" in self.have:
+            rescue(self, self.proof + ".pack")
         if not Salvage(self).run():
             return False
         self.put_off = True
@@ -497,6 +500,20 @@ class GitDirectory:
         """Make a git directory that sees all objects of the mirror; give its environment, and what starts a process as the account."""
         try:
             yield self._prepare_proof(derived=False, everything=True), give(self.proof, self.account)
+        finally:
+            shutil.rmtree(self.proof, ignore_errors=True)
+
+    @contextmanager
+    def over_copy(self, place: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
+        """Make a git directory that sees the objects in a directory of ours alone, as :meth:`over_objects` does."""
+        shutil.rmtree(self.proof, ignore_errors=True)
+        try:
+            os.makedirs(os.path.join(self.proof, "refs"))
+            for name, text in (("HEAD", "ref: refs/heads/main\n"), ("config", own_config(self.config, derived=False))):
+                with open(os.path.join(self.proof, name), "w", encoding="ascii") as file:
+                    file.write(text)
+            give(place, self.account)
+            yield {**git_environment(self.proof), "GIT_OBJECT_DIRECTORY": place}, give(self.proof, self.account)
         finally:
             shutil.rmtree(self.proof, ignore_errors=True)
 

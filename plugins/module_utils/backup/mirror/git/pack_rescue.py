@@ -1,0 +1,205 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Take the sound objects out of a damaged pack that the mirror does not get, so that it has the history that is whole through them.
+
+git reads a private copy of the pack, one object after the other. Only an object whose contents hash to its name is taken; it becomes a loose
+object of the mirror. The size of packs and the number and size of objects are bounded: a source can hold anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import zlib
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Any, Protocol
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan import Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import DIGESTS
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import ABSENT, Damage
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.packs import PackIndex
+from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
+
+MAX_PACK_BYTES = 2 << 30
+MAX_OBJECTS = 200_000
+MAX_OBJECT_BYTES = 64 << 20
+MAX_BYTES = 2 << 30
+MAX_RESTARTS = 100
+"""git may give up on so many objects of a pack before it is given up on."""
+
+
+class Store(Protocol):
+    """The mirror of one git directory, as far as this goes."""
+
+    prefix: bytes
+    copier: Copier
+    objects: dict[bytes, Entry]
+    directories: dict[bytes, Entry]
+    damage: dict[bytes, Damage]
+    touched: set[bytes]
+
+    @property
+    def algorithm(self) -> str:
+        """The hash that names objects."""
+
+    def over_objects(self) -> Any:
+        """Make a git directory that sees all objects of the mirror."""
+
+    def over_copy(self, place: str) -> Any:
+        """Make a git directory that sees the objects in a directory of ours alone."""
+
+
+def rescue(store: Store, scratch: str) -> int:
+    """Give the mirror the sound objects that it lacks, of damaged packs that it has no copy of; return how many.
+
+    :param scratch: a local directory, made and removed.
+    """
+    count = 0
+    for path, found in list(store.damage.items()):
+        if found.mirror == ABSENT and path.endswith(b".pack") and path[:-5] + b".idx" not in store.damage:
+            shutil.rmtree(scratch, ignore_errors=True)
+            try:
+                with suppress(OSError):
+                    count += _rescue_from(store, path, found, scratch)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+    return count
+
+
+def _rescue_from(store: Store, path: bytes, found: Damage, scratch: str) -> int:
+    if found.entry is None or found.entry.kind != "f" or found.entry.size > MAX_PACK_BYTES:
+        return 0
+    packs = os.path.join(os.fsencode(scratch), b"pack")
+    os.makedirs(packs)
+    name = os.path.basename(path)[:-5]
+    for suffix in (b".pack", b".idx"):
+        source = path[:-5] + suffix
+        if not source_files.copy_regular(store.copier.source, source, os.path.join(packs, name + suffix), MAX_PACK_BYTES):
+            return 0
+    index_path = os.path.join(packs, name + b".idx")
+    with open(index_path, "rb") as file:
+        index = PackIndex(file.fileno(), DIGESTS[store.algorithm])
+        if index.count > MAX_OBJECTS:
+            return 0
+        names = [each.hex() for each in index]
+    with store.over_objects() as (environment, how):
+        reader = _Reader(environment, how)
+        missing = [each for each in names if reader.size(each) is None]
+        reader.close()
+    count, left = 0, MAX_BYTES
+    with store.over_copy(scratch) as (environment, how):
+        reader = _Reader(environment, how)
+        try:
+            for each in missing:
+                data = reader.read(each)
+                if data is None or hashlib.new(store.algorithm, data, usedforsecurity=False).hexdigest() != each:
+                    continue
+                left -= len(data)
+                if left < 0:
+                    break
+                _write(store, each, zlib.compress(data, 1), found.entry)
+                count += 1
+        finally:
+            reader.close()
+    return count
+
+
+def _write(store: Store, name: str, data: bytes, pack: Entry) -> None:
+    """Make a loose object of the mirror."""
+    parent = store.prefix + b"objects/" + name[:2].encode()
+    path = parent + b"/" + name[2:].encode()
+    if parent not in store.directories:
+        above = store.directories[store.prefix + b"objects"]
+        entry = above._replace(path=parent, ctime_ns=0, inode=0)
+        store.copier.mkdir(entry)
+        store.directories[parent] = entry
+        store.touched.add(above.path)
+    entry = pack._replace(path=path, size=len(data), ctime_ns=0, inode=0, nlink=1)
+    store.copier.write(entry, data, None)
+    store.objects[path] = entry
+    store.touched.add(parent)
+
+
+class _Reader:
+    """Asks git for objects, and starts it again when it gives up on one.
+
+    :param environment: for git, which sees the objects in it.
+    :param how: further arguments of the process.
+    """
+
+    def __init__(self, environment: dict[str, str], how: dict[str, Any]) -> None:
+        self.environment, self.how = environment, how
+        self.process: subprocess.Popen[bytes] | None = None
+        self.restarts = 0
+
+    def close(self) -> None:
+        """End the process."""
+        process, self.process = self.process, None
+        if process is not None:
+            with ExitStack() as stack:
+                for stream in (process.stdin, process.stdout):
+                    if stream is not None:
+                        stack.callback(_close, stream.close)
+                process.kill()
+            process.wait()
+
+    def size(self, name: str) -> int | None:
+        """Return an object's size; None if git does not have it or cannot read it."""
+        head = self._ask(b"info", name)
+        return None if head is None else head[1]
+
+    def read(self, name: str) -> bytes | None:
+        """Return what an object's name is the hash of; None if git cannot read it, or it is too large."""
+        size = self.size(name)
+        if size is None or size > MAX_OBJECT_BYTES:
+            return None
+        head = self._ask(b"contents", name)
+        if head is None or self.process is None or self.process.stdout is None:
+            return None
+        data = self.process.stdout.read(head[1] + 1)
+        if len(data) != head[1] + 1:
+            self._restart()
+            return None
+        return head[0] + b" %d\0" % head[1] + data[:-1]
+
+    def _ask(self, what: bytes, name: str) -> tuple[bytes, int] | None:
+        if self.process is None:
+            self.process = subprocess.Popen(
+                ["git", "cat-file", "--batch-command"],
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                **self.how,
+            )
+        stdin, stdout = self.process.stdin, self.process.stdout
+        if stdin is None or stdout is None:
+            raise RuntimeError("a process without pipes")
+        answer: list[bytes] = []
+        with suppress(BrokenPipeError):
+            stdin.write(what + b" " + name.encode() + b"\n")
+            stdin.flush()
+            answer = stdout.readline(200).split()
+        if not answer:  # git gave up on this object
+            self._restart()
+            return None
+        if len(answer) != 3 or not answer[2].isdigit():  # noqa: PLR2004 - name, kind and size
+            return None
+        return answer[1], int(answer[2])
+
+    def _restart(self) -> None:
+        self.close()
+        self.restarts += 1
+        if self.restarts > MAX_RESTARTS:
+            raise OSError("too many damaged objects")
+
+
+def _close(close: Callable[[], object]) -> None:
+    with suppress(OSError):
+        close()
