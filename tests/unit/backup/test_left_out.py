@@ -320,7 +320,7 @@ def test_what_the_last_run_left_out_is_read_with_a_limit(tmp_path: Path) -> None
     """A file that cannot be ours says nothing, and costs nothing."""
     path = tmp_path / "left_out.json"
     path.write_text('{"a": {"skipped": ["b"], "followed": [], "excluded": 3}}')
-    assert read_left_out(path) == {"a": {"skipped": ["b"], "followed": [], "excluded": 3}}
+    assert read_left_out(path) == {"a": {"skipped": ["b"], "followed": [], "excluded": 3, "unverified": {}}}
     for text in ("", "[", "[]", '{"a": 1}', "[" * 100_000):
         path.write_text(text)
         assert read_left_out(path) == {}
