@@ -13,8 +13,8 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import LEFT_OUT, read_left_out, with_rules
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
@@ -51,7 +51,7 @@ def read(me: Account, path: str, known: registry.Registry) -> tuple[list[str], d
                 "exclude_caches": own.caches,
                 "excluded": noted.get(directory, {}).get("excluded", 0),
                 "unverified": [
-                    each for each in unverified[directory] if os.path.join(each["path"], "").startswith(shown(os.fsencode(prefix)))
+                    each for each in unverified[directory] if os.path.join(each["path"], "").startswith(escape_path(os.fsencode(prefix)))
                 ],
             }
     return [each for listed in mounts.values() for each in listed], found, [each for listed in unverified.values() for each in listed]
@@ -62,7 +62,7 @@ def _mounts_of(unit: Unit, noted: list[str]) -> list[str]:
     others = {os.fsencode(each) for each in noted} - unit.rules.mounts.keys()
     if not unit.rules.follow_mounts:  # btrfs subvolumes, which are not mounted
         mounted |= {path for path in others if _is_boundary(os.path.join(os.fsencode(unit.source), path))}
-    return [shown(os.path.join(os.fsencode(unit.source), path)) for path in sorted(mounted)]
+    return [escape_path(os.path.join(os.fsencode(unit.source), path)) for path in sorted(mounted)]
 
 
 def _unverified(unit: Unit, noted: dict[str, str]) -> list[dict[str, str]]:
@@ -72,7 +72,7 @@ def _unverified(unit: Unit, noted: dict[str, str]) -> list[dict[str, str]]:
         path = os.path.join(unit.source, inside).rstrip("/")
         if os.path.lexists(path):
             top = os.path.dirname(path) if os.path.basename(path) in {".git", ".hg"} else path
-            found.append({"path": shown(os.fsencode(top)), "reason": why})
+            found.append({"path": escape_path(os.fsencode(top)), "reason": why})
     return found
 
 

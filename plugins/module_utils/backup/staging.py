@@ -15,11 +15,11 @@ from contextlib import suppress
 from datetime import datetime, timezone
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, InterruptedRunError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, is_own_place
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import try_flock
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import rename_new
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
 
@@ -48,7 +48,7 @@ def free_name(directory_fd: int | None, base: bytes) -> bytes:
             os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
         except FileNotFoundError:
             return name
-    raise ConflictError(f"there are already a thousand saved copies of {shown(base)}.", "remove some of them")
+    raise ConflictError(f"there are already a thousand saved copies of {escape_path(base)}.", "remove some of them")
 
 
 def shortened(name: bytes, size: int) -> bytes:
@@ -164,13 +164,13 @@ def sweep_repositories(repos_root: str, names: Iterable[str], alone: bool) -> li
     saved: list[str] = []
     root_fd = os.open(repos_root, LIST & ~os.O_NOFOLLOW)
     try:
-        saved += [shown(os.path.join(os.fsencode(repos_root), name)) for name in sweep(root_fd, alone)]
+        saved += [escape_path(os.path.join(os.fsencode(repos_root), name)) for name in sweep(root_fd, alone)]
         for name in names:
             with suppress(OSError):
                 fd = os.open(name, LIST, dir_fd=root_fd)
                 try:
                     if is_own_place(root_fd, fd):
-                        saved += [shown(os.path.join(os.fsencode(repos_root), os.fsencode(name), each)) for each in sweep(fd, alone)]
+                        saved += [escape_path(os.path.join(os.fsencode(repos_root), os.fsencode(name), each)) for each in sweep(fd, alone)]
                 finally:
                     os.close(fd)
     finally:

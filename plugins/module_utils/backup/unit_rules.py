@@ -20,8 +20,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.sc
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import LIST
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeRules
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO, mounts_below
 
@@ -174,7 +174,7 @@ def warnings_of(unit: Unit, skipped: Iterable[bytes], absent: Iterable[bytes], t
     top = os.fsencode(unit.source)
     found = []
     for path in skipped:
-        place = shown(os.path.join(top, path))
+        place = escape_path(os.path.join(top, path))
         if path in unit.rules.mounts and unit.rules.mounts[path] in PSEUDO:
             found.append(f"{place} is a file system of type {unit.rules.mounts[path]} and is not backed up.")
         elif unit.rules.follow_mounts:
@@ -183,7 +183,7 @@ def warnings_of(unit: Unit, skipped: Iterable[bytes], absent: Iterable[bytes], t
             found.append(f"{place} is another file system and is not backed up; follow_mounts = true backs it up.")
     for path in absent:
         found.append(
-            f"{shown(os.path.join(top, path))} was a mounted file system and is now an empty directory: is it mounted? "
+            f"{escape_path(os.path.join(top, path))} was a mounted file system and is now an empty directory: is it mounted? "
             "Its mirror was kept. If you unmounted it for good: "
             f"repoman sync {typed} --allow-shrink"
         )

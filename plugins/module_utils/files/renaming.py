@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import _DIRECTORY
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import REACH
 
 _NOREPLACE, _EXCHANGE = 1, 2
@@ -68,3 +69,39 @@ def made_writable(*places: tuple[int, bytes]) -> Iterator[None]:
                     os.chmod(itself, mode | 0o300)
                     stack.callback(os.chmod, itself, mode)
         yield
+
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextmanager
+def temporarily_writable(*paths: bytes) -> Iterator[None]:
+    """Let directories be moved to other parents inside a ``with``, whatever their modes forbid their owner; afterwards they have those again."""
+    with ExitStack() as stack:
+        for path in paths if os.geteuid() else ():
+            with suppress(FileNotFoundError, NotADirectoryError):
+                held = os.open(path, _DIRECTORY)
+                stack.callback(os.close, held)
+                mode = stat.S_IMODE(os.fstat(held).st_mode)
+                if not mode & stat.S_IWUSR:
+                    itself = b"/proc/self/fd/%d" % held
+                    os.chmod(itself, mode | stat.S_IWUSR)
+                    stack.callback(os.chmod, itself, mode)
+        yield
+
+
+def rename_exchange(one: bytes, other: bytes, there: int | None = None) -> bool:
+    """Let two names change places in one step; return False where the filesystem cannot.
+
+    :param there: directory that ``other`` is relative to.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, ctypes.c_char_p(one), _AT_FDCWD if there is None else there, ctypes.c_char_p(other), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}:
+        return False
+    raise OSError(code, os.strerror(code), os.fsdecode(other))

@@ -85,3 +85,26 @@ def remove_tree(name: bytes, parent_fd: int) -> None:
         for path in reversed(directories):
             above_fd, last = cursor.reach(path)
             os.rmdir(last, dir_fd=above_fd)
+
+
+def make_private(path: str | bytes) -> None:
+    """Make a directory, and those above it that are missing, for ourselves alone, whatever the umask."""
+    missing = []
+    path = os.fsencode(path)
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for each in reversed(missing):
+        try:
+            os.mkdir(each, 0o700)
+        except FileExistsError:
+            if not os.path.isdir(each):
+                raise
+
+
+def is_directory(path: str | bytes) -> bool:
+    """Tell whether there is a directory, and no link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False

@@ -13,7 +13,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.en
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest, ManifestWriter
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import shortened
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import MirrorError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.target_traits import Traits
 
 

@@ -22,13 +22,15 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.co
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import TIME_RANGE, Entry, entry_of, unpack_block
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.attributes import same_attributes
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import Check
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.contents import SourceReadError, equal
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Check, safe_mode, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import DIGESTS, check_of, problem_of_file
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import safe_mode
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import innermost, kind_in, owns
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.target_traits import Traits, same_time, tick
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import identity
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import open_regular
 
 MAX_DIFFERENCES = 1000
@@ -143,11 +145,11 @@ class TreeComparison:
                 self._judge_derived(entry)
                 return
             if self._is_unchanged(entry):
-                self.found.add(f"{'>' if kind == 'f' else 'c'}{kind}+++++++++ {shown(entry.path)}")
+                self.found.add(f"{'>' if kind == 'f' else 'c'}{kind}+++++++++ {escape_path(entry.path)}")
         elif mirrored is not None and self.expected(mirrored.path) and not self._is_derived(mirrored.path):
             found = self._status(mirrored.path)
             if found is None or self.leaves_out(mirrored.path, stat.S_ISDIR(found.st_mode)):
-                self.found.add(f"*deleting   {shown(mirrored.path)}")
+                self.found.add(f"*deleting   {escape_path(mirrored.path)}")
             else:
                 self.found.changed += 1
 
@@ -159,7 +161,7 @@ class TreeComparison:
             return
         if entry.kind != mirrored.kind:
             if self._is_unchanged(entry):
-                self.found.add(f"c{_TYPES.get(entry.kind, 'S')}+++++++++ {shown(entry.path)}")
+                self.found.add(f"c{_TYPES.get(entry.kind, 'S')}+++++++++ {escape_path(entry.path)}")
             return
         flags = self._flags(entry, mirrored, is_own=is_own or entry.path in self.stores)
         try:
@@ -169,7 +171,7 @@ class TreeComparison:
                 flags |= self._attribute_flags(entry.path)
         except OSError as error:
             if self._is_unchanged(entry):
-                self.found.add(f"{shown(entry.path)} cannot be read: {error.strerror or error}")
+                self.found.add(f"{escape_path(entry.path)} cannot be read: {error.strerror or error}")
             return
         if any(flags.values()) and self._is_unchanged(entry):
             self.found.add(_itemized(entry, flags))
@@ -207,7 +209,7 @@ class TreeComparison:
         inner = entry.path[len(store) + 1 if store else 0 :]
         reasons = [self._derived_problem(entry.path, made()) for each in DIGESTS if (made := check_of(inner, each)) is not None]
         if reasons and all(reasons) and self._is_unchanged(entry):
-            self.found.add(f"{shown(entry.path)} is damaged: {reasons[0]}")
+            self.found.add(f"{escape_path(entry.path)} is damaged: {reasons[0]}")
 
     def _derived_problem(self, path: bytes, check: Check) -> str:
         try:
@@ -293,7 +295,7 @@ def _itemized(entry: Entry, flags: Mapping[str, bool]) -> str:
     if flags["h"] and update == ".":
         update = "h"
     letters = "".join(each if flags.get(each) else "." for each in "cstpog_ax")
-    return f"{update}{_TYPES.get(entry.kind, 'S')}{letters} {shown(entry.path or b'./')}"
+    return f"{update}{_TYPES.get(entry.kind, 'S')}{letters} {escape_path(entry.path or b'./')}"
 
 
 def _leave_access_time(file: int) -> None:

@@ -34,28 +34,23 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.un
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import fixtures, target_traits, vanished_stores
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.attributes import same_attributes
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError, UnwritableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.contents import same_contents
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import (
-    TICK_NS,
-    Copier,
-    MirrorError,
-    UnwritableError,
-    is_directory,
-    make_private,
-    movable,
-    safe_mode,
-    shown,
-)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.file_copier import TIMESTAMP_GRANULARITY_NS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixtures import FixtureLookup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import BusyError, DamagedError, GitDirectory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgDirectory, journal
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import safe_mode
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.name_clashes import without_clashes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores, innermost, kind_in, owns
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.vanished_stores import Vanished
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.write_errors import NO_SPACE, unit_error
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
+from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import temporarily_writable
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import is_directory, make_private, remove_tree
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO
 from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import imap_forked
 
@@ -338,7 +333,7 @@ def _lost(unit: Unit, now: Manifest, held: Manifest, settings: Settings, lookup:
     lost, removed = vanished_stores.find_vanished(held, now, lookup, unit.rules)
     if settings.lose_repositories:
         return [], []
-    return lost, [f"the repository {shown(each)} is gone from the source; its mirror was moved to the history" for each in removed]
+    return lost, [f"the repository {escape_path(each)} is gone from the source; its mirror was moved to the history" for each in removed]
 
 
 def _beside(manifest: Manifest, settings: Settings, unit: Unit, what: str) -> str:
@@ -389,9 +384,9 @@ def incomplete(unit: Unit, errors: Sequence[RepomanError], frozen: Iterable[byte
     :param done: all else was.
     """
     more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
-    stays = [shown(os.path.join(os.fsencode(unit.source), each)) for each in sorted(frozen)]
+    stays = [escape_path(os.path.join(os.fsencode(unit.source), each)) for each in sorted(frozen)]
     stay = f" The mirror keeps {', '.join(stays[:SHOWN_ERRORS])} as it was." if stays else ""
-    what, name = f"{errors[0].message}{more}{stay}", shown(os.fsencode(unit.name))
+    what, name = f"{errors[0].message}{more}{stay}", escape_path(os.fsencode(unit.name))
     return MirrorError(f"{what} Everything else in {name} was mirrored." if done else what, *errors[0].hints)
 
 
@@ -475,7 +470,7 @@ class _Comparison:
             return False
         if entry.kind != "f" or (once in (None, entry) and entry.ctime_ns + DOUBT_NS < held.ctime_ns):
             return True
-        return time.time_ns() - entry.ctime_ns > TICK_NS and same_contents(self.source, self.target, entry.path)
+        return time.time_ns() - entry.ctime_ns > TIMESTAMP_GRANULARITY_NS and same_contents(self.source, self.target, entry.path)
 
     def _alike(self, held: Entry, entry: Entry) -> bool:
         mode = safe_mode(entry.mode, entry[2:4], held[2:4]) if entry.kind == "f" else entry.mode
@@ -565,7 +560,7 @@ class TransientFilter:
 def _killed(changes: Changes) -> Outcome:
     """Return the outcome of a unit whose process was killed."""
     error = MirrorError(
-        f"{shown(os.fsencode(changes.unit.name))}: the process that mirrored it was killed; its mirror was not finished.",
+        f"{escape_path(os.fsencode(changes.unit.name))}: the process that mirrored it was killed; its mirror was not finished.",
         "was there enough memory? journalctl -k -g 'Out of memory'",
     )
     return Outcome(changes.unit, "failed", error)
@@ -677,13 +672,13 @@ class _Task:
         self.begun = copier = Copier(
             os.fsencode(unit.source),
             os.fsencode(top),
-            kept=None if changes.first else os.path.join(os.fsencode(settings.kept), self.name),
+            history=None if changes.first else os.path.join(os.fsencode(settings.kept), self.name),
             work=os.fsencode(settings.temporaries or settings.work),
-            new=changes.first,
+            is_first_copy=changes.first,
             xattrs=settings.xattrs,
             acls=settings.acls,
             pool=self.pool,
-            tell=self.report,
+            on_progress=self.report,
             unowned=frozenset(path for path, kind in unit.rules.mounts.items() if not unit.rules.follow_mounts or kind in PSEUDO),
         )
         self.say("scanning")
@@ -752,7 +747,7 @@ class _Task:
                         linked.setdefault((entry.inode, entry.ctime_ns, entry.size), []).append(entry)
         for group in linked.values():
             for entry in group[1:]:
-                self.copier.hard_link(group[0].path, entry, entry)
+                self.copier.link_to(group[0].path, entry, entry)
 
     def _leave(self, mirrored: list[GitDirectory | HgDirectory]) -> None:
         """Take over what the mirrors of damaged repositories hold, those that were left as they were too, so that the next run tries again."""
@@ -796,7 +791,7 @@ class _Task:
         if not isinstance(repository, GitDirectory) or repository.prefix + b"HEAD" not in repository.have:
             return True
         top = os.fsencode(self.settings.mirror(self.unit))
-        copier = Copier(top, top, kept=None, work=os.fsencode(self.settings.scratch), new=True)
+        copier = Copier(top, top, history=None, work=os.fsencode(self.settings.scratch), is_first_copy=True)
         try:
             nested = frozenset(self.stores) - {store}
             mirrored = GitDirectory(
@@ -813,9 +808,9 @@ class _Task:
         del self.stores[repository.path]
         if isinstance(repository, GitDirectory):
             for path in repository.objects.keys() - repository.seen.keys() - repository.have.keys():
-                self.copier.set_aside(path, None)
-        where = shown(os.path.join(os.fsencode(self.unit.source), repository.path))
-        self.copier.note(f"{where} looks like a repository but is not a valid one; it was mirrored as plain files")
+                self.copier.move_to_history(path, None)
+        where = escape_path(os.path.join(os.fsencode(self.unit.source), repository.path))
+        self.copier.add_note(f"{where} looks like a repository but is not a valid one; it was mirrored as plain files")
 
     def _repositories(self) -> list[GitDirectory | HgDirectory]:
         if not self.stores or self.copier is None:
@@ -903,7 +898,7 @@ class _Task:
             if len(waiting) > begun:
                 self.touched.add(directory)
                 if self.pool is None:
-                    with copier.inside(directory):
+                    with copier.keep_open(directory):
                         copier.each(self._one, waiting)
                     waiting.clear()
                 elif len(waiting) > FAR_BATCH:
@@ -928,7 +923,7 @@ class _Task:
         if entry.kind == "f":
             return self._file(pair)
         try:
-            (self.copier.link if entry.kind == "l" else self.copier.special)(*pair)
+            (self.copier.copy_symlink if entry.kind == "l" else self.copier.copy_special)(*pair)
         except UnwritableError as error:
             self.unreadable.append(error)
             self.known[entry.path] = pair[1]
@@ -938,7 +933,7 @@ class _Task:
     def _file(self, pair: tuple[Entry, Entry | None]) -> Entry | None:
         entry, old = pair
         try:
-            got = self.copier.file(entry.path, old)
+            got = self.copier.copy_file(entry.path, old)
         except (UnreadableError, UnwritableError) as error:
             self.unreadable.append(error)
             got = None
@@ -954,7 +949,7 @@ class _Task:
         leader: Entry | None = None
         for entry, old in group:
             self.touched.add(entry.parent)
-            if leader is None or not self.copier.hard_link(leader.path, entry, old):
+            if leader is None or not self.copier.link_to(leader.path, entry, old):
                 alike = old is not None and old.nlink == entry.nlink and old.inode == entry.inode
                 got = self._one((entry, old if old is None or alike else old._replace(size=-1, link=b"")))
                 leader = got if got is not None and got.inode == entry.inode else leader
@@ -974,7 +969,7 @@ class _Task:
         if self.unit.loose:  # a directory has that name now: its mirror, once it is whole, puts the file aside
             tops = [entry for entry in tops if not self.copier.has_source_directory(entry.path)]
         self.touched |= {entry.parent for entry in tops}
-        self.copier.each(lambda entry: self.copier.set_aside(entry.path, entry), tops)
+        self.copier.each(lambda entry: self.copier.move_to_history(entry.path, entry), tops)
         for each in sorted(trees - gone, reverse=True):
             self.copier.remove_directory(each)
             self.touched.add(each.rpartition(b"/")[0])
@@ -986,13 +981,13 @@ class _Task:
         copier = self.copier
         if self.unit.loose:
             return
-        paths = self.touched | copier.opened.keys()
+        paths = self.touched | copier.widened_modes.keys()
 
         gone: set[bytes] = set()
 
         def dress(path: bytes) -> None:
             try:
-                copier.attributes(self.changes.closed.get(path) or entry_of(path, copier.source_status(path)))
+                copier.apply_attributes(self.changes.closed.get(path) or entry_of(path, copier.source_status(path)))
             except (FileNotFoundError, NotADirectoryError):
                 gone.add(path)
 
@@ -1002,7 +997,7 @@ class _Task:
         for depth in sorted(depths, reverse=True):
             if self.pool is None:
                 for parent, below in depths[depth].items():
-                    with copier.inside(parent):
+                    with copier.keep_open(parent):
                         copier.each(dress, below)
             else:
                 copier.each(dress, [path for below in depths[depth].values() for path in below])
@@ -1019,7 +1014,7 @@ class _Task:
 
     def _put_in_place(self, top: str) -> None:
         final = self.settings.mirror(self.unit)
-        with movable(os.fsencode(top)):
+        with temporarily_writable(os.fsencode(top)):
             try:
                 os.rename(top, final)
             except (NotADirectoryError, FileExistsError, IsADirectoryError):

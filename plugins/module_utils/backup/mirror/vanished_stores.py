@@ -22,12 +22,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.ma
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeRules
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import fixtures
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixtures import FixtureLookup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import BusyError, DamagedError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores, innermost, kind_in
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 PARTS: dict[str, dict[bytes, str]] = {
     "git": {b"HEAD": "fl", b"objects": "d", b"refs": "d"},
@@ -110,7 +110,8 @@ def _without_references(
             os.close(top_fd)
         if is_packed:
             raise BusyError(
-                f"{shown(os.path.join(lookup.source, store))} changed while it was scanned; its mirror was not updated.", "try again later"
+                f"{escape_path(os.path.join(lookup.source, store))} changed while it was scanned; its mirror was not updated.",
+                "try again later",
             )
         yield Vanished(store, (_join(store, b"refs"),), True, store, True, emptied=True)
 
@@ -216,7 +217,7 @@ class _Search:
         finally:
             os.close(top_fd)
         if there:
-            where = shown(os.path.join(self.source, vanished.store))
+            where = escape_path(os.path.join(self.source, vanished.store))
             raise BusyError(f"{where} changed while it was scanned; its mirror was not updated.", "try again later")
 
 
@@ -237,8 +238,8 @@ def _kind_at(top_fd: int, path: bytes) -> str:
 
 def describe(unit: Unit, vanished: Vanished, kept_days: int = 30) -> DamagedError:
     """Return the error of a repository that was lost, with what brings it back."""
-    where = shown(os.path.join(os.fsencode(unit.source), vanished.store))
-    parts = ", ".join(shown(each.rpartition(b"/")[2]) for each in vanished.lost)
+    where = escape_path(os.path.join(os.fsencode(unit.source), vanished.store))
+    parts = ", ".join(escape_path(each.rpartition(b"/")[2]) for each in vanished.lost)
     options = [("--path", each) for each in vanished.lost]
     blocked = ("--overwrite",) if vanished.blocked else ()
     hints = (

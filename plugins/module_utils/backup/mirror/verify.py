@@ -24,20 +24,17 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tr
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import target_traits
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import (
-    NO_OWNERS,
-    NO_XATTRS,
-    Copier,
-    MirrorError,
-    is_directory,
-    shown,
-)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixtures import FixtureLookup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitDirectory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgDirectory
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import NO_OWNERS, NO_XATTRS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.tree_compare import Keeps, TreeComparison
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Settings, TransientFilter
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import is_directory
 
 TOTAL_SECONDS = 6 * 3600.0
 IDLE_SECONDS = 60.0
@@ -79,7 +76,7 @@ class Pulse:
         self.path, self.last = path, time.monotonic()
         if self.last > self.deadline:
             raise MirrorError(
-                f"the comparison took too long and stopped at {shown(path)!r}.", "compare this one alone: repoman sync --verify NAME"
+                f"the comparison took too long and stopped at {escape_path(path)!r}.", "compare this one alone: repoman sync --verify NAME"
             )
 
     @contextmanager
@@ -135,7 +132,7 @@ def verify(
             came = answer.get(timeout=min(POLL_SECONDS, max(idle, 0.01)))
         except queue.Empty:
             if pulse.is_lost():
-                where = shown(os.path.join(os.fsencode(unit.source), pulse.path))
+                where = escape_path(os.path.join(os.fsencode(unit.source), pulse.path))
                 raise MirrorError(f"{where} did not respond for {idle:g} s, so the comparison was stopped.") from None
             continue
         if isinstance(came, BaseException):
@@ -146,7 +143,7 @@ def verify(
 def _verify(unit: Unit, settings: Settings, ours: Collection[bytes], keeps: Keeps, pulse: Pulse) -> Verdict:
     mirror = settings.mirror(unit)
     if not is_directory(mirror):
-        return Verdict([f"there is no mirror of {shown(os.fsencode(unit.name))}"])
+        return Verdict([f"there is no mirror of {escape_path(os.fsencode(unit.name))}"])
     tree = TreeFilter(unit.rules)
     closed: dict[bytes, UnreadableError] = {}
     closed_of_mirror: dict[bytes, UnreadableError] = {}
@@ -202,12 +199,12 @@ def _check_repositories(unit: Unit, settings: Settings, held: Manifest, now: Man
     scratch = os.path.join(settings.scratch, f"check.{os.getpid()}.{threading.get_ident()}")
     lookup = _lookup(unit, settings)
     data = lookup.data_among(stores, stores, now)
-    copier = Copier(top, top, kept=None, work=os.fsencode(settings.scratch), new=True)
+    copier = Copier(top, top, history=None, work=os.fsencode(settings.scratch), is_first_copy=True)
     try:
         for store, kind in sorted(stores.items()):
             if store in data:
                 continue
-            where = shown(os.path.join(top, store))
+            where = escape_path(os.path.join(top, store))
             repository = _repository(store, kind, stores, copier, scratch, settings)
             problem = repository.check()
             if problem:
@@ -216,7 +213,7 @@ def _check_repositories(unit: Unit, settings: Settings, held: Manifest, now: Man
                 verdict.notes.append(f"{where} could not be verified: {unproven}")
             if excused := getattr(repository, "excused", ()):
                 verdict.notes.append(
-                    f"{where}: git fsck --strict reports {len(excused)} problems in old history, the same in source and mirror: {shown(excused[0])}"
+                    f"{where}: git fsck --strict reports {len(excused)} problems in old history, the same in source and mirror: {escape_path(excused[0])}"
                 )
     finally:
         verdict.notes += sorted(copier.notes)

@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import MirrorError, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import nearest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 TAKES_NOTHING = (*NO_SPACE, errno.EROFS)
@@ -42,18 +43,18 @@ def unit_error(name: str, source: str, target: str, scratch: str, failure: OSErr
     """
     reason = failure.strerror or str(failure)
     path = _path(failure)
-    unit = shown(os.fsencode(name))
-    place = f" ({shown(os.fsencode(path))})" if path else ""
+    unit = escape_path(os.fsencode(name))
+    place = f" ({escape_path(os.fsencode(path))})" if path else ""
     local = _local_directory(path, target, scratch, failure)
     if local:
         what = "the state directory" if local == scratch else "the temporary directory"
         return MirrorError(
-            f"{unit}: cannot write to {what} {shown(os.fsencode(local))}: {reason}{place}; its mirror was not finished.",
+            f"{unit}: cannot write to {what} {escape_path(os.fsencode(local))}: {reason}{place}; its mirror was not finished.",
             f"df -h {shell_word(local if os.path.isdir(local) else str(nearest(local)))}",
             "its location: [defaults].logdir in the registry" if local == scratch else "to use another one: TMPDIR=DIR repoman sync",
         )
     if path and _is_below(path, source):
-        return MirrorError(f"{shown(os.fsencode(path))} cannot be read: {reason}.", f"ls -ld {shell_word(path)}")
+        return MirrorError(f"{escape_path(os.fsencode(path))} cannot be read: {reason}.", f"ls -ld {shell_word(path)}")
     hint = f"is there free space? df -h {shell_word(target)}" if failure.errno in NO_SPACE else f"findmnt --target {shell_word(target)}"
     return MirrorError(f"{unit}: its mirror could not be written: {reason}{place}.", hint)
 

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 REFUSED = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EINVAL)
 """Errors of an operation that this user or file system does not support."""
@@ -56,7 +56,7 @@ class AttributeWriter:
                 if error.errno not in REFUSED:
                     raise
                 kind = "access lists" if name in _ACCESS_LISTS else f"{name.partition('.')[0]} attributes"
-                self.notes.add(f"{kind} of the backup cannot be set in {shown(self.directory)}: {error.strerror}.")
+                self.notes.add(f"{kind} of the backup cannot be set in {escape_path(self.directory)}: {error.strerror}.")
 
     def apply_owner(self, status: os.stat_result, chown: Callable[[int, int], None]) -> None:
         """Change an owner and group, as far as this user may.
@@ -72,9 +72,9 @@ class AttributeWriter:
         except OSError as error:
             if error.errno not in REFUSED:
                 raise
-            self.notes.add(f"owners cannot be set in {shown(self.directory)}: {error.strerror}.")
+            self.notes.add(f"owners cannot be set in {escape_path(self.directory)}: {error.strerror}.")
         if uid and status.st_uid != uid:
-            self.notes.add(f"files of other users in the backup belong to you in {shown(self.directory)}.")
+            self.notes.add(f"files of other users in the backup belong to you in {escape_path(self.directory)}.")
 
 
 def read_attributes(fd: int) -> dict[str, bytes]:

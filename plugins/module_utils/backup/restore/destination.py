@@ -16,12 +16,12 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.layer_copier import write_error
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Identity, free_name, identity
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, REACH, is_own_place
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 MAX_LINKS = 40
 
@@ -141,7 +141,7 @@ class Destination:
             again.close()
         if moved:
             raise ConflictError(
-                f"{shown(self.path)}: one of its parent directories was moved during the restore; nothing was restored.",
+                f"{escape_path(self.path)}: one of its parent directories was moved during the restore; nothing was restored.",
                 "run the command again",
             )
 
@@ -158,7 +158,7 @@ def resolve(path: bytes, boundaries: Boundaries) -> Destination:
     """
     name = os.path.basename(path)
     if not name:
-        raise ConflictError(f"{shown(path)} holds everything, and is not restored to.", "restore to another directory: --to DIR")
+        raise ConflictError(f"{escape_path(path)} holds everything, and is not restored to.", "restore to another directory: --to DIR")
     way = _Way(path, boundaries)
     try:
         missing = way.go()
@@ -242,13 +242,13 @@ class _Way:
 
 def in_backup(path: bytes) -> ConflictError:
     """Return the error for a destination in the backup."""
-    return ConflictError(f"{shown(path)} is inside the backup.", "restore to another directory: --to DIR")
+    return ConflictError(f"{escape_path(path)} is inside the backup.", "restore to another directory: --to DIR")
 
 
 def in_the_way(part: bytes, path: bytes) -> ConflictError:
     """Return the error for something on the way that is not a directory."""
     return ConflictError(
-        f"{shown(part)!r} on the way to {shown(path)} is not a directory.", f"ls -ld {shell_word(path)}", "elsewhere: --to DIR"
+        f"{escape_path(part)!r} on the way to {escape_path(path)} is not a directory.", f"ls -ld {shell_word(path)}", "elsewhere: --to DIR"
     )
 
 

@@ -11,7 +11,6 @@ from contextlib import suppress
 from functools import cached_property
 from typing import ClassVar
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import counted
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.compare import Comparer
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
@@ -22,6 +21,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.pre
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Staging
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import exchange_names, rename_new
 
 
@@ -39,7 +39,7 @@ class DirectoryRestore(RestoreOperation):
     @property
     def saved(self) -> str:
         """Where the replaced directory is saved; empty if nothing is replaced."""
-        return shown(os.path.join(os.path.dirname(self.destination.path), self.saved_name)) if self.replaces else ""
+        return escape_path(os.path.join(os.path.dirname(self.destination.path), self.saved_name)) if self.replaces else ""
 
     @cached_property
     def replaces(self) -> bool:
@@ -55,7 +55,7 @@ class DirectoryRestore(RestoreOperation):
 
     def description(self, files: int) -> str:
         """Return the step as a sentence."""
-        sentence = f"restore {self.name} to {shown(self.destination.path)} ({counted(files)})"
+        sentence = f"restore {self.name} to {escape_path(self.destination.path)} ({counted(files)})"
         return f"{sentence}, saving what it replaces as {self.saved}" if self.replaces else sentence
 
     @cached_property
@@ -82,7 +82,7 @@ class DirectoryRestore(RestoreOperation):
             destination.check_unmoved()
             if not staging.in_place():
                 raise ConflictError(
-                    f"{shown(destination.path)}: the unfinished copy was moved by something else; nothing was restored.",
+                    f"{escape_path(destination.path)}: the unfinished copy was moved by something else; nothing was restored.",
                     "run the command again",
                 )
             self._move_into_place(staging)
@@ -102,7 +102,7 @@ class DirectoryRestore(RestoreOperation):
 
     def _move_into_place(self, staging: Staging) -> None:
         destination, parent_fd = self.destination, self.destination.parent_fd
-        path = shown(destination.path)
+        path = escape_path(destination.path)
         try:
             if destination.status is None:
                 rename_new(parent_fd, staging.name, parent_fd, destination.name)

@@ -11,9 +11,9 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def select_paths(items: Items, paths: list[bytes], name: str) -> Items:
     for path in paths:
         if path not in items:
             raise NotKnownError(
-                f"{shown(path)!r} is not in this version of the backup of {name}.",
+                f"{escape_path(path)!r} is not in this version of the backup of {name}.",
                 f"see which versions there are: {repoman_command('sync', [], ('--list-kept', name))}",
             )
         chosen.update(parents(path), {path}, (each for each in items if each.startswith(path + b"/")))

@@ -16,12 +16,12 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.attributes import REFUSED, AttributeWriter, safe_mode
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Item, Items, Layer
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, DirectoryCursor
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 CHUNK = 1 << 20
 BLOCK = 64 << 10
@@ -91,7 +91,7 @@ class LayerCopier:
             path = os.path.join(item.layer.root, item.path)
             reason = error.strerror or str(error)
             raise RepomanError(
-                f"{shown(path)} in the backup cannot be read: {reason}; nothing was restored.", f"ls -ld {shell_word(path)}"
+                f"{escape_path(path)} in the backup cannot be read: {reason}; nothing was restored.", f"ls -ld {shell_word(path)}"
             ) from error
 
     # Each kind
@@ -145,7 +145,7 @@ class LayerCopier:
         try:
             found = os.fstat(source)
             if not stat.S_ISREG(found.st_mode):
-                path = shown(os.path.join(item.layer.root, item.path))
+                path = escape_path(os.path.join(item.layer.root, item.path))
                 raise RepomanError(f"{path} in the backup changed during the restore; nothing was restored.", "run the command again")
             out = os.open(name, _CREATE, 0o600, dir_fd=parent_fd)
             try:
@@ -190,7 +190,9 @@ class LayerCopier:
         except OSError as error:
             if error.errno not in REFUSED:
                 raise
-            self.notes.add(f"{shown(os.path.join(self.where, path))} is a device or socket that cannot be created here; it was skipped.")
+            self.notes.add(
+                f"{escape_path(os.path.join(self.where, path))} is a device or socket that cannot be created here; it was skipped."
+            )
             return
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
         try:
@@ -219,8 +221,10 @@ def write_error(path: bytes, error: OSError) -> RepomanError:
     word = shell_word(path)
     if error.errno in _FULL:
         near = shell_word(os.path.dirname(path))
-        return RepomanError(f"{shown(path)} cannot be written: {error.strerror}; nothing was restored.", f"df -h {near}; df -i {near}")
-    return RepomanError(f"{shown(path)} cannot be written: {error.strerror or error}; nothing was restored.", f"ls -ld {word}")
+        return RepomanError(
+            f"{escape_path(path)} cannot be written: {error.strerror}; nothing was restored.", f"df -h {near}; df -i {near}"
+        )
+    return RepomanError(f"{escape_path(path)} cannot be written: {error.strerror or error}; nothing was restored.", f"ls -ld {word}")
 
 
 def _directories(items: Items) -> set[bytes]:

@@ -16,13 +16,13 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Item, Items, Layer, parents
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import walk_beneath
 
 
@@ -125,5 +125,5 @@ def _top_level_files(root_fd: int) -> Iterable[tuple[bytes, os.stat_result]]:
 
 def _unreadable(path: bytes, error: OSError) -> RepomanError:
     return RepomanError(
-        f"{shown(path)} in the backup cannot be read: {error.strerror}; nothing was restored.", f"ls -ld {shell_word(path)}"
+        f"{escape_path(path)} in the backup cannot be read: {error.strerror}; nothing was restored.", f"ls -ld {shell_word(path)}"
     )

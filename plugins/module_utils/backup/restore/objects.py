@@ -19,7 +19,6 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_in_memory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git import object_restore as git_mend
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import file_restore as hg_mend
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores
@@ -29,6 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 MAX_NAMED = 3
 
@@ -110,35 +110,35 @@ class ObjectsRestore:
         plan = Plan()
         mends = [mend for store in self.stores for mend in store.plan.mends]
         if mends:
-            before = "".join(f"{shown(mend.path)}: {mend.reason}\n" for mend in mends)
-            after = "".join(f"{shown(mend.path)}: sound, from the mirror\n" for mend in mends)
+            before = "".join(f"{escape_path(mend.path)}: {mend.reason}\n" for mend in mends)
+            after = "".join(f"{escape_path(mend.path)}: sound, from the mirror\n" for mend in mends)
             plan.add(Step(self._description(mends), self._apply, None, self.source, before, after))
         return plan
 
     def _description(self, mends: list[Any]) -> str:
         damaged = sum(mend.replaces for mend in mends)
-        what = f"restore {counted(len(mends), 'object')} in {shown(os.fsencode(self.name))}"
-        return f"{what}, saving {counted(damaged, 'damaged file')} in {shown(os.fsencode(self.saved))}" if damaged else what
+        what = f"restore {counted(len(mends), 'object')} in {escape_path(os.fsencode(self.name))}"
+        return f"{what}, saving {counted(damaged, 'damaged file')} in {escape_path(os.fsencode(self.saved))}" if damaged else what
 
     def _find(self) -> None:
         try:
             manifest = scan_in_memory(Unit(self.unit, self.mirror))
         except FileNotFoundError as error:
             raise NotKnownError(
-                f"there is no backup of {shown(os.fsencode(self.name))} in {self.found.root}.",
+                f"there is no backup of {escape_path(os.fsencode(self.name))} in {self.found.root}.",
                 repoman_command("sync", [], ("--list-kept", self.name)),
                 f"ls {self.found.root}",
             ) from error
         if not os.path.isdir(self.source) or os.path.islink(self.source):
             raise ConflictError(
-                f"{shown(os.fsencode(self.source))} is not a directory: there is no repository to restore objects to.",
+                f"{escape_path(os.fsencode(self.source))} is not a directory: there is no repository to restore objects to.",
                 f"to get all of it back: {repoman_command('restore', [self.name])}",
             )
         begin = self.inside + b"/" if self.inside else b""
         stores = {path: kind for path, kind in find_stores(manifest).items() if not begin or (path + b"/").startswith(begin)}
         if not stores:
             raise NotKnownError(
-                f"there is no repository in the backup of {shown(os.fsencode(self.name))}.",
+                f"there is no repository in the backup of {escape_path(os.fsencode(self.name))}.",
                 f"to get files back: {repoman_command('restore', [self.name], ('--path', 'PATH'), '--overwrite')}",
             )
         for path, kind in sorted(stores.items()):
@@ -151,14 +151,14 @@ class ObjectsRestore:
         except (FileNotFoundError, NotADirectoryError):
             place = os.path.join(os.fsencode(self.source), path)
             self.notes.append(
-                f"{shown(place)} is no longer a repository, so no objects were restored to it. To restore it:"
+                f"{escape_path(place)} is no longer a repository, so no objects were restored to it. To restore it:"
                 f" {repoman_command('restore', [self.unit], ('--path', path), '--overwrite')}"
             )
             return
         except OSError as error:
-            shown_place = shown(os.path.join(os.fsencode(self.source), path))
+            shown_place = escape_path(os.path.join(os.fsencode(self.source), path))
             inner = error.filename if isinstance(error.filename, (str, bytes)) else b""
-            which = f" ({shown(os.fsencode(inner))})" if inner else ""
+            which = f" ({escape_path(os.fsencode(inner))})" if inner else ""
             raise RepomanError(
                 f"{shown_place} cannot be read: {error.strerror or error}{which}; nothing was restored.",
                 f"find {shell_word(os.path.join(os.fsencode(self.source), path))} ! -readable -o -type d ! -executable",
@@ -185,7 +185,7 @@ class ObjectsRestore:
             path = os.fsencode(where) if isinstance(where, (str, bytes)) and where else os.fsencode(self.source)
             place = path if path.startswith(b"/") else os.path.join(os.fsencode(self.source), path)
             raise RepomanError(
-                f"{shown(place)} cannot be written: {error.strerror or error}; {counted(done, 'object')} put back before that.",
+                f"{escape_path(place)} cannot be written: {error.strerror or error}; {counted(done, 'object')} put back before that.",
                 f"df -h {shell_word(self.source)} {shell_word(os.path.dirname(os.path.dirname(self.saved)))}",
                 f"go on with it: {repoman_command('restore', [self.name], '--objects')}",
             ) from error
@@ -197,10 +197,10 @@ class ObjectsRestore:
         """
         if not self.left:
             return
-        named = ", ".join(f"{shown(path)} ({reason})" for path, reason in self.left[:MAX_NAMED])
+        named = ", ".join(f"{escape_path(path)} ({reason})" for path, reason in self.left[:MAX_NAMED])
         more = f" and {len(self.left) - MAX_NAMED} more" if len(self.left) > MAX_NAMED else ""
         raise RepomanError(
-            f"{shown(os.fsencode(self.name))}: neither it nor its mirror has sound: {named}{more}; {counted(put_back, 'object')} put back.",
+            f"{escape_path(os.fsencode(self.name))}: neither it nor its mirror has sound: {named}{more}; {counted(put_back, 'object')} put back.",
             f"an earlier version may have them: {repoman_command('sync', [], ('--list-kept', self.name))}",
         )
 
@@ -213,14 +213,14 @@ class ObjectsRestore:
             "notes": self.notes,
             "diff": plan.diff if diff else [],
             "restored": {
-                "name": shown(os.fsencode(self.name)),
-                "to": shown(os.path.join(os.fsencode(self.source), self.inside) if self.inside else os.fsencode(self.source)),
+                "name": escape_path(os.fsencode(self.name)),
+                "to": escape_path(os.path.join(os.fsencode(self.source), self.inside) if self.inside else os.fsencode(self.source)),
                 "from": "",
                 "files": len(mends),
                 "bytes": 0,
                 "saved": self.saved if any(mend.replaces for mend in mends) else "",
                 "has_container": False,
-                "objects": [shown(mend.path) for mend in mends],
+                "objects": [escape_path(mend.path) for mend in mends],
             },
         }
 

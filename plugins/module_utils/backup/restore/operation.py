@@ -11,11 +11,11 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import ClassVar
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.present import Present
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 MAX_NAMED = 3
 """Maximum number of paths that a note names."""
@@ -93,7 +93,7 @@ class RestoreOperation(ABC):
         """Return a warning about unreadable directories that were moved away with the rest."""
         if not self.present.unreadable or not self.replaces:
             return []
-        paths = [shown(os.path.join(self.destination.path, path)) for path in sorted(self.present.unreadable)]
+        paths = [escape_path(os.path.join(self.destination.path, path)) for path in sorted(self.present.unreadable)]
         named = ", ".join(paths[:MAX_NAMED]) + (f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else "")
         first = min(self.present.unreadable)
         return [

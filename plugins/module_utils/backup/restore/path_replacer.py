@@ -12,7 +12,6 @@ import stat
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.cover import by_move
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination, in_the_way
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items, parents
@@ -22,6 +21,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.wor
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import exchange_names, made_writable, rename_new
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
 
@@ -60,7 +60,7 @@ class PathReplacer:
                 except OSError as error:
                     path = os.path.join(self.destination.path, move.path)
                     raise RepomanError(
-                        f"{shown(path)} cannot be moved into place: {error.strerror}; nothing was restored.",
+                        f"{escape_path(path)} cannot be moved into place: {error.strerror}; nothing was restored.",
                         f"ls -ld {shell_word(path)}",
                     ) from error
         finally:
@@ -81,7 +81,7 @@ class PathReplacer:
                     continue
             path = os.path.join(self.destination.path, move.path)
             raise ConflictError(
-                f"{shown(path)} belongs to another user, and you cannot move it to save it; nothing was restored.",
+                f"{escape_path(path)} belongs to another user, and you cannot move it to save it; nothing was restored.",
                 f"ls -ld {shell_word(path)}",
                 f"move it away yourself: sudo mv {shell_word(path)} {shell_word(path + b'.old')}",
             )
@@ -160,8 +160,8 @@ class PathReplacer:
 
         :raises RepomanError: they cannot be moved back; the error names the saved path.
         """
-        directories = dict.fromkeys(shown(move.workspace.saved_path) for move in self.moves if move.old is not None)
-        saved = ", ".join(directories) or shown(self.destination.path)
+        directories = dict.fromkeys(escape_path(move.workspace.saved_path) for move in self.moves if move.old is not None)
+        saved = ", ".join(directories) or escape_path(self.destination.path)
         try:
             changed = [move for move in reversed(self._started) if not self._revert_path(move)]
             self._remove_created()
@@ -169,7 +169,7 @@ class PathReplacer:
         except OSError as error:
             raise RepomanError(f"{error.strerror}; the previous contents are in {saved}.") from error
         if changed:
-            path = shown(os.path.join(self.destination.path, changed[0].path))
+            path = escape_path(os.path.join(self.destination.path, changed[0].path))
             raise RepomanError(f"{path} changed during the restore; its previous contents are in {saved}.")
         for workspace in self.workspaces:
             if workspace.close_saved():

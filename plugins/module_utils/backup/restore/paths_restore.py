@@ -15,7 +15,6 @@ import os
 from functools import cached_property
 from typing import ClassVar
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import counted
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.cover import Coverer, by_move
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
@@ -25,6 +24,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.ope
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.path_replacer import PathReplacer
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.present import Present, format_listing
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.workspace import SAVED_INSIDE, Workspaces
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 
 class PathsRestore(RestoreOperation):
@@ -76,7 +76,7 @@ class PathsRestore(RestoreOperation):
     @property
     def saved(self) -> str:
         """Where the replaced files are saved, separated by commas; empty if nothing is replaced."""
-        return ", ".join(shown(os.path.join(path, self.subpath) if self.subpath else path) for path in self._saved_directories)
+        return ", ".join(escape_path(os.path.join(path, self.subpath) if self.subpath else path) for path in self._saved_directories)
 
     @property
     def _saved_directories(self) -> list[bytes]:
@@ -84,19 +84,22 @@ class PathsRestore(RestoreOperation):
 
     def description(self, files: int) -> str:
         """Return the step as a sentence."""
-        selected = "" if self.has_all_paths else f"{', '.join(shown(path) for path in self.paths)} of "
-        sentence = f"restore {selected}{self.name} in {shown(self.destination.path)} ({counted(files)})"
-        return f"{sentence}, saving what it replaces in {', '.join(map(shown, self._saved_directories))}" if self.replaces else sentence
+        selected = "" if self.has_all_paths else f"{', '.join(escape_path(path) for path in self.paths)} of "
+        sentence = f"restore {selected}{self.name} in {escape_path(self.destination.path)} ({counted(files)})"
+        return (
+            f"{sentence}, saving what it replaces in {', '.join(map(escape_path, self._saved_directories))}" if self.replaces else sentence
+        )
 
     def place_notes(self) -> list[str]:
         """Return warnings about skipped paths and about saved files inside the repository."""
         notes = [
-            f"{shown(os.path.join(self.destination.path, path))} {reason}; it was not changed." for path, reason in self._cover.left.items()
+            f"{escape_path(os.path.join(self.destination.path, path))} {reason}; it was not changed."
+            for path, reason in self._cover.left.items()
         ]
         workspaces = [move.workspace for move in self.moves if move.old is not None and move.workspace.saved_base == SAVED_INSIDE]
         inside = dict.fromkeys(each.saved_path for each in workspaces)
         return notes + [
-            f"{shown(path)} is inside the repository, and the next sync backs it up; delete it when you no longer need it."
+            f"{escape_path(path)} is inside the repository, and the next sync backs it up; delete it when you no longer need it."
             for path in inside
         ]
 

@@ -14,7 +14,6 @@ from contextlib import ExitStack, suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Boundaries, Destination, resolve
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.directory_restore import DirectoryRestore
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items, drop_nested, select_paths, subtree
@@ -29,6 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target impo
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 SAVED_LOOSE_FILES = b"loose-files"
 """Prefix of the saved directory for loose files of ``repos_root``."""
@@ -53,7 +53,7 @@ class RestorePlanner:
 
     @property
     def _name(self) -> str:
-        return shown(os.fsencode(self.options.name))
+        return escape_path(os.fsencode(self.options.name))
 
     def read_items(self) -> Items:
         """Return everything the unit held in the requested version.
@@ -112,7 +112,7 @@ class RestorePlanner:
         status = destination.status
         if status is not None and not stat.S_ISDIR(status.st_mode):
             raise ConflictError(
-                f"{shown(destination.path)} is not a directory; nothing was restored.",
+                f"{escape_path(destination.path)} is not a directory; nothing was restored.",
                 f"to another directory: {options.command(('--to', 'DIR'))}",
             )
         if self.subpath:
@@ -142,7 +142,7 @@ class RestorePlanner:
         if not paths and not in_place and not present.file_systems:
             return DirectoryRestore(self._name, destination, items, present)
         return PathsRestore(
-            shown(os.fsencode(self.unit)) if self.subpath and paths else self._name,
+            escape_path(os.fsencode(self.unit)) if self.subpath and paths else self._name,
             destination,
             items,
             present,
@@ -161,7 +161,7 @@ class RestorePlanner:
             self._check_holds_nothing_else(operation.destination)
         if operation.replaces and operation.differs and not self.options.overwrite:
             raise ConflictError(
-                f"{shown(operation.existing_path())} exists; nothing was restored.",
+                f"{escape_path(operation.existing_path())} exists; nothing was restored.",
                 f"to another directory: {self.options.command(('--to', 'DIR'))}",
                 f"to replace it (it is saved first): {self.options.command('--overwrite')}",
             )
@@ -181,7 +181,7 @@ class RestorePlanner:
             if _is_inside(held_path, path):
                 name = os.path.basename(self.options.name) or "DIR"
                 raise ConflictError(
-                    f"{shown(destination.path)} holds {held} and would be replaced completely; nothing was restored.",
+                    f"{escape_path(destination.path)} holds {held} and would be replaced completely; nothing was restored.",
                     f"into a directory in it: {self.options.command(('--to', os.path.join(path, name)))}",
                 )
 

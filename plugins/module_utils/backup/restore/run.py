@@ -18,7 +18,6 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import amount, counted
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.objects import restore_objects
@@ -32,6 +31,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.process import child as watch
 
 SMALL_FILE = 4096
@@ -94,13 +94,13 @@ class RestoreRun:
                     operation.description(files),
                     operation.apply,
                     operation.undo,
-                    shown(destination.path),
+                    escape_path(destination.path),
                     operation.before,
                     operation.after,
                 )
             )
         if not check and plan.changed:
-            report(f"restoring {shown(os.fsencode(options.name))}: {counted(files)}, {amount(size)}")
+            report(f"restoring {escape_path(os.fsencode(options.name))}: {counted(files)}, {amount(size)}")
             plan.apply()
         return {
             "changed": plan.changed,
@@ -108,8 +108,8 @@ class RestoreRun:
             "notes": [*self.notes, *(operation.all_notes() if plan.changed else operation.place_notes())],
             "diff": plan.diff if options.diff else [],
             "restored": {
-                "name": shown(os.fsencode(options.name)),
-                "to": shown(os.path.join(destination.path, planner.subpath) if planner.subpath else destination.path),
+                "name": escape_path(os.fsencode(options.name)),
+                "to": escape_path(os.path.join(destination.path, planner.subpath) if planner.subpath else destination.path),
                 "from": options.from_version or "",
                 "files": files,
                 "bytes": size,
@@ -150,7 +150,9 @@ class RestoreRun:
             saved = _sweep(destination, alone)
         if self.locks:
             self.stack.enter_context(self.locks.using(RESTORES))
-        self.notes += [f"A restore that was killed had replaced a directory; its previous contents are in {shown(path)}." for path in saved]
+        self.notes += [
+            f"A restore that was killed had replaced a directory; its previous contents are in {escape_path(path)}." for path in saved
+        ]
 
 
 def _sweep(destination: Destination, alone: bool) -> list[bytes]:

@@ -31,7 +31,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.ma
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import ScanResult, format_exception, iter_scans
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import MirrorError, make_private, movable, sizes
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.history_store import tree_sizes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Changes, Outcome, Settings, Tally
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import Display
@@ -62,6 +63,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
     UsageError,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import temporarily_writable
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import make_private
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found_at
 from ansible_collections.homelab.repoman.plugins.module_utils.process import child as watch
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
@@ -691,7 +694,7 @@ class Job:
     def _move_away(self, name: str, settings: Settings) -> None:
         """Move a whole mirror to what is kept."""
         make_private(settings.kept)
-        with movable(os.fsencode(self.target.mirror(name))):
+        with temporarily_writable(os.fsencode(self.target.mirror(name))):
             os.rename(self.target.mirror(name), Path(settings.kept, name))
         self.records.set(name, None)
         self._manifest(name).unlink(missing_ok=True)
@@ -857,7 +860,7 @@ def _listed(path: Path) -> list[str]:
 def _size(path: Path, report: Callable[[Any], None]) -> tuple[int, int]:
     """Return how many files are in a directory, and their bytes."""
     files = size = 0
-    for each in sizes(os.fsencode(path)):
+    for each in tree_sizes(os.fsencode(path)):
         files += 1
         size += each
     return files, size

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier, DamagedFileError, UnsoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import DamagedFileError, UnsoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 
 
 class Digest:
@@ -46,9 +47,9 @@ def copier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Copier]:
     made = Copier(
         bytes(tmp_path / "source"),
         bytes(tmp_path / "top"),
-        kept=None if request.param else bytes(tmp_path / "kept"),
+        history=None if request.param else bytes(tmp_path / "kept"),
         work=bytes(tmp_path / "work"),
-        new=request.param,
+        is_first_copy=request.param,
     )
     yield made
     made.close()
@@ -77,7 +78,7 @@ def test_sound_contents_arrive(copier: Copier, tmp_path: Path, contents: bytes, 
     (tmp_path / "source" / "f").write_bytes(contents)
     if mirrored is not None:
         (tmp_path / "top" / "f").write_bytes(contents if mirrored == b"equal" else bytes(len(contents)))
-    got = copier.file(b"f", entry(tmp_path), check=lambda: Digest(hashlib.sha256(contents).hexdigest()))
+    got = copier.copy_file(b"f", entry(tmp_path), check=lambda: Digest(hashlib.sha256(contents).hexdigest()))
     assert got is not None
     assert (tmp_path / "top" / "f").read_bytes() == contents
     assert os.listdir(tmp_path / "work") == []
@@ -93,7 +94,7 @@ def test_damaged_contents_stay_out(copier: Copier, tmp_path: Path, contents: byt
         mirrored = {b"equal": contents, b"of the same size": bytes(len(contents))}.get(mirrored, mirrored)
         (tmp_path / "top" / "f").write_bytes(mirrored)
     with pytest.raises(DamagedFileError) as error:
-        copier.file(b"f", entry(tmp_path), check=lambda: Digest("0", contents[-1:] if stop else b""))
+        copier.copy_file(b"f", entry(tmp_path), check=lambda: Digest("0", contents[-1:] if stop else b""))
     assert error.value.mirrored == (mirrored == contents)
     assert error.value.path == b"f"
     assert entry(tmp_path) is None if mirrored is None else (tmp_path / "top" / "f").read_bytes() == mirrored
@@ -108,14 +109,14 @@ def test_holes_are_judged_and_stay_holes(copier: Copier, tmp_path: Path) -> None
             file.seek(place)
             file.write(contents[place : place + 4096])
         file.truncate(len(contents))
-    copier.file(b"f", None, check=lambda: Digest(hashlib.sha256(contents).hexdigest()))
+    copier.copy_file(b"f", None, check=lambda: Digest(hashlib.sha256(contents).hexdigest()))
     found = (tmp_path / "top" / "f").stat()
     assert (tmp_path / "top" / "f").read_bytes() == contents
     assert found.st_blocks * 512 < found.st_size
     (tmp_path / "source" / "f").write_bytes(b"")
     os.truncate(tmp_path / "source" / "f", 1 << 20)
     with pytest.raises(DamagedFileError):
-        copier.file(b"f", entry(tmp_path), check=lambda: Digest("0"))
+        copier.copy_file(b"f", entry(tmp_path), check=lambda: Digest("0"))
     assert (tmp_path / "top" / "f").read_bytes() == contents
 
 
@@ -125,5 +126,5 @@ def test_a_copier_that_cannot_begin_leaves_nothing_open(tmp_path: Path) -> None:
     here, missing = bytes(tmp_path), bytes(tmp_path / "missing")
     for source, top, work in ((missing, here, here), (here, missing, here), (here, here, missing)):
         with pytest.raises(FileNotFoundError):
-            Copier(source, top, kept=None, work=work, new=True)
+            Copier(source, top, history=None, work=work, is_first_copy=True)
     assert len(os.listdir("/proc/self/fd")) == before

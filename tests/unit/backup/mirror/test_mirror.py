@@ -31,12 +31,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.sc
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import contents
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitDirectory, kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import passing
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.process import pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -791,14 +791,14 @@ def test_a_unit_that_nobody_can_handle_fails_alone(place: Place, monkeypatch: py
     for name in ("bad", "good"):
         (place.repos / name).mkdir()
         (place.repos / name / "file").write_text(name)
-    whole = mirror.Copier.file
+    whole = mirror.Copier.copy_file
 
     def fails(self: mirror.Copier, path: bytes, *arguments: Any, **more: Any) -> Any:
         if b"/bad" in self.source_path:
             raise ValueError("odd")
         return whole(self, path, *arguments, **more)
 
-    monkeypatch.setattr(mirror.Copier, "file", fails)
+    monkeypatch.setattr(mirror.Copier, "copy_file", fails)
     outcomes = place.sync(jobs=2)
     assert (outcomes["bad"].state, outcomes["good"].state) == ("failed", "synced")
     assert outcomes["bad"].error is not None
@@ -1455,5 +1455,5 @@ def test_symbolic_references_that_name_one_another() -> None:
 def test_names_are_shown_as_they_are_typed(name: str) -> None:
     """A unit's name of any bytes is escaped in the whole message."""
     found = mirror.incomplete(Unit(name, "/repos/x"), [RepomanError("x.")], [])
-    assert found.message == f"x. Everything else in {shown(os.fsencode(name))} was mirrored."
+    assert found.message == f"x. Everything else in {escape_path(os.fsencode(name))} was mirrored."
     assert found.message.isprintable()

@@ -17,7 +17,7 @@ from pathlib import Path
 import mirroring
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import contents
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import copier as copying
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.history_store import tree_sizes, unused_name
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Outcome
 from mirroring import Place
 
@@ -151,7 +151,7 @@ def test_a_hole_of_terabytes_costs_its_data(place: Place) -> None:
     assert same()
     path.unlink()
     assert synced(place.sync()["work"]).kept_bytes < 1 << 20
-    assert sum(copying.sizes(bytes(place.target / ".repoman/kept"))) < 1 << 20
+    assert sum(tree_sizes(bytes(place.target / ".repoman/kept"))) < 1 << 20
 
 
 def test_many_small_extents(place: Place) -> None:
@@ -254,7 +254,7 @@ def test_a_full_target_is_named(place: Place, first: bool) -> None:
         assert "work/large" in outcome.error.message
         assert str(place.target) in outcome.error.message
         assert temporaries(place) == []
-        assert sum(copying.sizes(bytes(place.target))) < 4096
+        assert sum(tree_sizes(bytes(place.target))) < 4096
     finally:
         mirroring.run("umount", str(place.target))
 
@@ -395,10 +395,10 @@ def test_two_things_of_one_long_name_are_kept(tmp_path: Path) -> None:
     """A name that is as long as can be gets a number although it has to be cut for it."""
     path = bytes(tmp_path) + b"/" + b"n" * 255
     Path(os.fsdecode(path)).touch()
-    free = copying._free(path)
+    free = unused_name(path)
     assert len(os.path.basename(free)) <= 255
     Path(os.fsdecode(free)).touch()
-    assert copying._free(path) not in {path, free}
+    assert unused_name(path) not in {path, free}
 
 
 def test_a_path_near_the_limit_is_mirrored(place: Place) -> None:

@@ -26,7 +26,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.en
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import walk_blocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter, TreeRules
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import TICK_NS, Copier, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.file_copier import TIMESTAMP_GRANULARITY_NS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import STAYS, Damage, ObjectCopy
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.pack_rescue import rescue
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.salvage import Salvage, broken_files, first_problem, screen
@@ -42,6 +43,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import CONFIG_BYTES, MEMORY_BYTES, METADATA_BYTES
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import (
@@ -119,7 +121,7 @@ class DamagedError(RepomanError):
 
 def too_large(path: bytes, size: int) -> DamagedError:
     """Return the error of a file that is larger than any of its kind is known to be."""
-    where = shown(path)
+    where = escape_path(path)
     return DamagedError(
         f"{where} has {size} bytes; the limit for a file of this kind is {METADATA_BYTES >> 20} MiB.",
         f"ls -ls {shell_word(where)}",
@@ -133,7 +135,7 @@ def damaged_error(source: bytes, found: Sequence[Damage], where: bytes) -> Damag
     :param where: the repository.
     """
     unit = os.path.basename(source)
-    first, place = found[0], f" ({shown(found[0].path)})" if found[0].path else ""
+    first, place = found[0], f" ({escape_path(found[0].path)})" if found[0].path else ""
     more = "".join(f". {each}" for each in found[1:SHOWN_DAMAGE])
     if len(found) > SHOWN_DAMAGE:
         count = len(found) - SHOWN_DAMAGE
@@ -152,7 +154,7 @@ def damaged_error(source: bytes, found: Sequence[Damage], where: bytes) -> Damag
         hints.append(f"rm -rf {' '.join(named)}   # git recreates it when needed")
     if not hints:
         hints.append(f"git -C {shell_word(where)} fsck   # lists all damage")
-    return DamagedError(f"{shown(unit)}: {first.what}{place} is damaged: {first.reason}; {first.mirror}{more}.", *hints)
+    return DamagedError(f"{escape_path(unit)}: {first.what}{place} is damaged: {first.reason}; {first.mirror}{more}.", *hints)
 
 
 def kind_of(path: bytes) -> str:
@@ -243,7 +245,7 @@ class GitDirectory:
     @property
     def where(self) -> str:
         """Its path in the source, for messages."""
-        return shown(os.path.join(self.copier.source_path, self.path).rstrip(b"/"))
+        return escape_path(os.path.join(self.copier.source_path, self.path).rstrip(b"/"))
 
     def _is(self, path: bytes, kind: str) -> bool:
         return kind_of(path[len(self.prefix) :]) == kind
@@ -288,7 +290,7 @@ class GitDirectory:
                     if state != last and self._is_torn():
                         last, problem = state, "its tables of references were being rewritten"
                         continue
-                    self.copier.note(f"{self.where} was mirrored but could not be verified: {self.unproven}")
+                    self.copier.add_note(f"{self.where} was mirrored but could not be verified: {self.unproven}")
                 return
             marks = self._marks()
             lasting = marks if lasting is None else lasting & marks
@@ -331,7 +333,7 @@ class GitDirectory:
         """
         self.unreadable = {}
         self.spool.clear()
-        source = self.copier.source
+        source = self.copier.source_fd
         names = source_files.names(source, self.prefix)
         skip = self.skip | {self.prefix + each for each in names if kind_of(each) == "plain"}
         found = {entry.path: entry for entry in self._walk(self.path, skip) if self._is(entry.path, "reference")}
@@ -380,7 +382,7 @@ class GitDirectory:
             return
         try:
             tree = TreeFilter(TreeRules())
-            for block in walk_blocks(self.copier.source, start, skip=skip | self.closed, named=self.copier.source_path, tree=tree):
+            for block in walk_blocks(self.copier.source_fd, start, skip=skip | self.closed, named=self.copier.source_path, tree=tree):
                 size, _more = BLOCK_HEADER.unpack_from(block)
                 path = block[BLOCK_HEADER.size : BLOCK_HEADER.size + size]
                 for entry in unpack_block(path, block[BLOCK_HEADER.size + size :]):
@@ -522,7 +524,7 @@ class GitDirectory:
         shutil.rmtree(self.proof, ignore_errors=True)
         os.makedirs(self.proof)
         made = os.path.join(self.proof, "made.idx")
-        pack = os.path.join(self.copier.top_path, path)
+        pack = os.path.join(self.copier.mirror_path, path)
         arguments = ["-c", "pack.writeReverseIndex=false", "index-pack", f"--object-format={self.algorithm}", "-o", made, os.fsdecode(pack)]
         try:
             if run_git(arguments, git_environment("/nonexistent"), self.account, self.proof) or os.stat(made).st_size > IN_MEMORY:
@@ -574,7 +576,7 @@ class GitDirectory:
             objects = os.path.join(base, b"objects")
             self._farm(objects, paths, derived=derived)
         else:
-            objects = os.path.join(self.copier.top_path, self.prefix, b"objects")
+            objects = os.path.join(self.copier.mirror_path, self.prefix, b"objects")
         with open(os.path.join(self.proof, "config"), "w", encoding="ascii") as file:
             file.write(own_config(config, derived=bool(borrowed or (derived and wanted))))
         environment = {**git_environment(self.proof), "GIT_OBJECT_DIRECTORY": os.fsdecode(objects)}
@@ -637,7 +639,7 @@ class GitDirectory:
             if parent not in made:
                 os.makedirs(parent, exist_ok=True)
                 made.add(parent)
-            os.symlink(os.path.join(self.copier.top_path, path), place)
+            os.symlink(os.path.join(self.copier.mirror_path, path), place)
         os.makedirs(os.path.join(objects, b"pack"), exist_ok=True)
         os.makedirs(os.path.join(objects, b"info"), exist_ok=True)
         for path, (_entry, data) in self.staged.items():
@@ -683,18 +685,18 @@ class GitDirectory:
                 and old.kind != "d"
                 and (self._is(path, "reference") or self._is(path, "derived") or (old.kind != "f" and self._is(path, "object")))
             ):
-                self.copier.set_aside(path, old)
+                self.copier.move_to_history(path, old)
                 self.touched.add(old.parent)
 
     def _put(self, entry: Entry, data: Data | None, old: Entry | None) -> Entry | None:
         if entry.kind == "l":
-            self.copier.link(entry, old)
+            self.copier.copy_symlink(entry, old)
         elif entry.kind != "f":
-            self.copier.special(entry, old)
+            self.copier.copy_special(entry, old)
         elif data is None:
-            return self.copier.file(entry.path, old)
-        elif old is not None and old.kind == "f" and old.size == entry.size and self._has(self.copier.top, entry.path, data):
-            self.copier.attributes(entry)
+            return self.copier.copy_file(entry.path, old)
+        elif old is not None and old.kind == "f" and old.size == entry.size and self._has(self.copier.mirror_fd, entry.path, data):
+            self.copier.apply_attributes(entry)
         else:
             self.copier.write(entry, data, old)
         return entry
@@ -726,7 +728,7 @@ class GitDirectory:
             gone.sort(key=lambda each: (_extension(each) != b".idx", each))
 
             def aside(path: bytes) -> None:
-                self.copier.set_aside(path, self.objects.pop(path))
+                self.copier.move_to_history(path, self.objects.pop(path))
 
             self.touched |= {each.rpartition(b"/")[0] for each in gone}
             self.copier.each(aside, [each for each in gone if _extension(each) == b".idx"])
@@ -746,7 +748,7 @@ class GitDirectory:
         """Look again at what was read in the moment it was written: what has not changed since is what the mirror has."""
         doubtful = [each for each, (entry, data) in self.staged.items() if not entry.ctime_ns and data is not None]
         if doubtful:
-            time.sleep(TICK_NS / 1e9)
+            time.sleep(TIMESTAMP_GRANULARITY_NS / 1e9)
         for path in doubtful:
             entry, data = self.staged[path]
             if data is not None and (found := self._same_still(path, entry, data)) is not None:
@@ -755,7 +757,7 @@ class GitDirectory:
     def _same_still(self, path: bytes, entry: Entry, data: Data) -> Entry | None:
         """Return the entry of a file of the source if it still is what was read, and did not change just now."""
         try:
-            fd = source_files.open_regular(self.copier.source, path)
+            fd = source_files.open_regular(self.copier.source_fd, path)
         except OSError:
             return None
         if fd is None:
@@ -911,7 +913,7 @@ class _Said:
     @staticmethod
     def problem(lines: Sequence[bytes], code: int) -> str:
         """Return the first of what was said."""
-        return f"git fsck says {shown(b'; '.join(lines[:SAID_LINES]))!r}" if lines else f"git fsck failed ({code})"
+        return f"git fsck says {escape_path(b'; '.join(lines[:SAID_LINES]))!r}" if lines else f"git fsck failed ({code})"
 
 
 def _put(path: bytes, data: Data) -> None:

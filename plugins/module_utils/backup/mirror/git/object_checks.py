@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Check, UnsoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import Check, UnsoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import data_parts
 
 LOOSE = re.compile(rb"objects/([0-9a-f]{2})/([0-9a-f]{38}|[0-9a-f]{62})")

@@ -18,7 +18,8 @@ from typing import Protocol
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier, DamagedFileError, directory, shown, split
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import DamagedFileError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import (
     DIGESTS,
     LOOSE,
@@ -26,6 +27,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.
     is_derived,
     problem_of_file,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import directory, split_path
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 SOUND = "the mirror keeps its sound copy"
@@ -70,7 +73,7 @@ class Damage:
         return self.what.startswith(("object", "pack"))
 
     def __str__(self) -> str:
-        where = f" ({shown(self.path)})" if self.path else ""
+        where = f" ({escape_path(self.path)})" if self.path else ""
         return f"{self.what}{where} is damaged: {self.reason}; {self.mirror}"
 
 
@@ -82,7 +85,7 @@ def kind_name(inner: bytes) -> str:
     if found := LOOSE.fullmatch(inner):
         return f"object {(found[1] + found[2]).decode()}"
     name = inner.rpartition(b"/")[2]
-    return {b".pack": "pack", b".idx": "pack index"}.get(os.path.splitext(name)[1], shown(name))
+    return {b".pack": "pack", b".idx": "pack index"}.get(os.path.splitext(name)[1], escape_path(name))
 
 
 def lone_pack_files(paths: Iterable[bytes], packs: bytes) -> set[bytes]:
@@ -122,7 +125,7 @@ class ObjectCopy:
 
     def __init__(self, store: Store, listed: dict[bytes, Entry]) -> None:
         self.store, self.copier, self.listed = store, store.copier, listed
-        self.first = store.copier.new or not store.have
+        self.first = store.copier.is_first_copy or not store.have
         self.algorithm = store.algorithm
         self.vanished = False
         self.packs = store.prefix + b"objects/pack/"
@@ -137,7 +140,7 @@ class ObjectCopy:
         objects = store.prefix + b"objects"
         store.ensure_directory(objects)
         self._leave_what_blocks()
-        with copier.inside(objects):
+        with copier.keep_open(objects):
             for path in sorted(each for each, entry in self.listed.items() if entry.kind == "d"):
                 store.ensure_directory(path)
         changed = [each for each, entry in self.listed.items() if entry.kind == "f" and store.objects.get(each) != entry]
@@ -156,7 +159,7 @@ class ObjectCopy:
         The mirror keeps the objects it has there. A directory never is an object, and git may take it for one.
         """
         store = self.store
-        filled = {split(each)[0] for each in store.objects}
+        filled = {split_path(each)[0] for each in store.objects}
         for path, entry in self.listed.items():
             if entry.kind == "f" and path not in filled:
                 continue
@@ -164,7 +167,7 @@ class ObjectCopy:
             if entry.kind == "d" and path in filled:
                 continue
             if path in filled:
-                what, mirror = f"directory {shown(inner)}", SOUND
+                what, mirror = f"directory {escape_path(inner)}", SOUND
             elif check_of(inner, self.algorithm) is None or (path not in store.objects and not self._blocks_loose(inner, entry)):
                 continue
             else:
@@ -175,7 +178,7 @@ class ObjectCopy:
             self.blocked[path] = entry
             store.damage[path] = Damage(path, what, f"it is {A_KIND[entry.kind]}", mirror, entry)
         if self.blocked:
-            for path in [each for each in self.listed if each in self.blocked or split(each)[0] in self.blocked]:
+            for path in [each for each in self.listed if each in self.blocked or split_path(each)[0] in self.blocked]:
                 del self.listed[path]
 
     @staticmethod
@@ -189,10 +192,10 @@ class ObjectCopy:
             return
         by_directory: dict[bytes, list[bytes]] = {}
         for each in paths:
-            by_directory.setdefault(split(each)[0], []).append(each)
-        with self.copier.inside(objects):
+            by_directory.setdefault(split_path(each)[0], []).append(each)
+        with self.copier.keep_open(objects):
             for parent, inside in by_directory.items():
-                with self.copier.inside(parent):
+                with self.copier.keep_open(parent):
                     self.copier.each(self._bring, inside)
 
     def _copy_all(self, paths: Iterable[bytes]) -> None:
@@ -229,7 +232,7 @@ class ObjectCopy:
             return
         if mine is not None and mine.ctime_ns and (mine.size, mine.mtime_ns, mine.inode) == (entry.size, entry.mtime_ns, entry.inode):
             if (mine.mode, mine.uid, mine.gid) != (entry.mode, entry.uid, entry.gid):
-                self.copier.attributes(entry)
+                self.copier.apply_attributes(entry)
             store.objects[path] = entry
             return
         store.ensure_directory(entry.parent)
@@ -253,7 +256,7 @@ class ObjectCopy:
         if path in self.lone and not (mine is not None and self._mirrored_is_sound(path)):
             check = None
         try:
-            return self.copier.file(path, mine, patient=False, check=check)
+            return self.copier.copy_file(path, mine, patient=False, check=check)
         except DamagedFileError as error:
             if mine is None and self.first:
                 mirror = AS_IS
@@ -268,7 +271,7 @@ class ObjectCopy:
                 self.store.objects[path] = mine._replace(ctime_ns=0, inode=0, nlink=1)
             if mirror != AS_IS:
                 return None
-        got = self.copier.file(path, mine, patient=False)
+        got = self.copier.copy_file(path, mine, patient=False)
         return got and got._replace(ctime_ns=0)  # so that every run judges it again
 
     def _mirrored_is_sound(self, path: bytes) -> bool:
@@ -276,8 +279,8 @@ class ObjectCopy:
         check = check_of(path[len(self.store.prefix) :], self.algorithm, self._recorded_in_mirror)
         if check is None:
             return False
-        parent, name = split(path)
-        with suppress(OSError), directory(self.copier.top, parent) as held:
+        parent, name = split_path(path)
+        with suppress(OSError), directory(self.copier.mirror_fd, parent) as held:
             file = os.open(name, READ, dir_fd=held)
             try:
                 return not problem_of_file(file, check())
@@ -289,13 +292,13 @@ class ObjectCopy:
         """Return the hash of a pack in the mirror, or the hash recorded in its index in the source; None if neither exists."""
         path = self.store.prefix + inner
         if path.endswith(b".idx"):
-            return recorded_hash(self.copier.source, path, DIGESTS[self.algorithm])
+            return recorded_hash(self.copier.source_fd, path, DIGESTS[self.algorithm])
         if path in self.store.damage and not self.store.damage[path].mends:
             return None
         return self._recorded_in_mirror(inner) if path in self.store.objects else None
 
     def _recorded_in_mirror(self, inner: bytes) -> bytes | None:
-        return recorded_hash(self.copier.top, self.store.prefix + inner, DIGESTS[self.algorithm])
+        return recorded_hash(self.copier.mirror_fd, self.store.prefix + inner, DIGESTS[self.algorithm])
 
 
 def recorded_hash(top: int, path: bytes, size: int) -> bytes | None:
@@ -305,7 +308,7 @@ def recorded_hash(top: int, path: bytes, size: int) -> bytes | None:
     :param size: of a hash.
     """
     before = size if path.endswith(b".pack") else 2 * size
-    parent, name = split(path)
+    parent, name = split_path(path)
     try:
         with directory(top, parent) as held:
             file = os.open(name, READ, dir_fd=held)

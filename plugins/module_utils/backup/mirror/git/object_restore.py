@@ -21,13 +21,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Check, UnsoundError, shown, split
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import Check, UnsoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import git_environment, give, own_config
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import LOOSE
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import READ, kind_name
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.packs import ObjectStore, extracted_object
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import split_path
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -123,7 +125,7 @@ def _packed(ours: ObjectStore, name: str) -> Mend:
 
 
 def _plan_loose(plan: MendPlan, ours: ObjectStore, theirs: ObjectStore) -> None:
-    coming = [split(each.path)[1].rpartition(b".")[0] for each in plan.mends if not each.packed]
+    coming = [split_path(each.path)[1].rpartition(b".")[0] for each in plan.mends if not each.packed]
     stems = [b"objects/pack/" + each for each in dict.fromkeys(coming)]
     for inner in sorted(theirs.files):
         name = _object_name(inner)
@@ -183,7 +185,7 @@ def _pieces(file: int) -> Iterator[bytes]:
 
 def _put(ours: ObjectStore, inner: bytes, pieces: Iterator[bytes], check: Check | None, saved: bytes) -> None:
     """Write a file beside its place, check it, and put it there."""
-    parent, name = split(inner)
+    parent, name = split_path(inner)
     owner = os.fstat(ours.directory)
     directory = _open_parent(ours, parent, owner, saved)
     temporary = b"tmp_obj_" + secrets.token_hex(8).encode()
@@ -227,7 +229,7 @@ def _open_parent(ours: ObjectStore, parent: bytes, owner: os.stat_result, saved:
     """Open the directory of an object file, below the git directory; make it if it is missing, or something else is in its place."""
     with suppress(FileNotFoundError, NotADirectoryError):
         return open_below(ours.directory, parent, _DIRECTORY)
-    above, name = split(parent)
+    above, name = split_path(parent)
     held = open_below(ours.directory, above, _DIRECTORY)
     try:
         _save(held, name, saved, ours.prefix + parent)
@@ -264,7 +266,7 @@ def _save(directory: int, name: bytes, saved: bytes, path: bytes) -> None:
         if error.errno != errno.EXDEV:
             raise
     if stat.S_ISDIR(found.st_mode):
-        raise RepomanError(f"{shown(path)} is a directory, so the object cannot be written there.", "look at it, then move it away")
+        raise RepomanError(f"{escape_path(path)} is a directory, so the object cannot be written there.", "look at it, then move it away")
     if stat.S_ISLNK(found.st_mode):
         os.symlink(os.readlink(name, dir_fd=directory), place)
     elif stat.S_ISREG(found.st_mode):

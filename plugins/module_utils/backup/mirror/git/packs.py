@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Check, split
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import Check
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import (
     DIGESTS,
     LOOSE,
@@ -27,6 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.
     problem_of_file,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import READ
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import split_path
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
 
@@ -148,7 +149,7 @@ class ObjectStore:
     @contextmanager
     def opened(self, inner: bytes) -> Iterator[int]:
         """Open a file, without following links."""
-        parent, name = split(inner)
+        parent, name = split_path(inner)
         held = open_below(self.directory, parent, _DIRECTORY)
         try:
             file = os.open(name, READ, dir_fd=held)

@@ -18,12 +18,13 @@ from typing import Any, Optional, Protocol
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.history_walk import Walker
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import check_of, index_problem, problem_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import A_KIND, ABSENT, SOUND, STAYS, Damage
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.staging import Data, in_full, small
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import BorrowedError
 
 Staged = dict[bytes, tuple[Entry, Optional[Data]]]  # noqa: UP045 - pylint knows no other way
@@ -94,12 +95,12 @@ def screen(store: Store) -> None:
             if reason := problem_of(data, check()):
                 del store.staged[path]
                 store.stay.add(path)
-                store.damage[path] = Damage(path, shown(inner), reason, STAYS if path in store.have else ABSENT, entry, derived=True)
+                store.damage[path] = Damage(path, escape_path(inner), reason, STAYS if path in store.have else ABSENT, entry, derived=True)
         elif role_of(inner) == "log":
             good = b"".join(_log_lines(data, complete=bool(entry.ctime_ns)))
             if good != data:
                 store.staged[path] = (entry._replace(ctime_ns=0, size=len(good)), good)
-                store.damage[path] = Damage(path, f"reflog {shown(inner)}", LINES, DROPPED, entry, by_path=True)
+                store.damage[path] = Damage(path, f"reflog {escape_path(inner)}", LINES, DROPPED, entry, by_path=True)
 
 
 def _log_lines(data: bytes, *, complete: bool, accepted: Callable[[bytes], bool] = lambda _name: True) -> Iterator[bytes]:
@@ -169,7 +170,7 @@ def _has_lost_refs(store: Store, path: bytes) -> bool:
     entry = store.have.get(path)
     if entry is None or entry.kind != "f" or entry.size > LIMIT or store.prefix + b"reftable" in store.staged:
         return False
-    mirrored = Packed(source_files.read_regular(store.copier.top, path, LIMIT) or b"")
+    mirrored = Packed(source_files.read_regular(store.copier.mirror_fd, path, LIMIT) or b"")
     return any(store.prefix + name not in store.staged for name in mirrored.refs)
 
 
@@ -187,7 +188,7 @@ def _lost_by_worktrees(store: Store) -> dict[bytes, str]:
 
 def first_problem(broken: dict[bytes, str]) -> str:
     """Return the descriptions of broken files."""
-    return next((f"{shown(path)}: {reason}" for path, reason in broken.items()), "")
+    return next((f"{escape_path(path)}: {reason}" for path, reason in broken.items()), "")
 
 
 class Packed:
@@ -288,7 +289,7 @@ class Salvage:
         entry = self.store.have.get(path)
         if entry is None or entry.kind != "f" or entry.size > LIMIT:
             return None
-        return source_files.read_regular(self.store.copier.top, path, LIMIT)
+        return source_files.read_regular(self.store.copier.mirror_fd, path, LIMIT)
 
     def _keep_mirrors(self, path: bytes, reason: str, accepts: Callable[[bytes], bool] = lambda _data: True) -> None:
         """Stage what the mirror has in a file's place, or nothing."""
@@ -323,7 +324,7 @@ class Salvage:
         by_path = (
             (was_directory or mirrored is not None) and kept == STAYS and reason != NOT_WHOLE
         )  # of a history, the mirror's may be the older one
-        store.damage[path] = Damage(path, f"{what} {shown(inner)}", reason, kept, entry, by_path=by_path)
+        store.damage[path] = Damage(path, f"{what} {escape_path(inner)}", reason, kept, entry, by_path=by_path)
         if role == "index":
             store.stay |= {each for each in store.have if each.startswith(store.prefix + b"sharedindex.") and each not in store.staged}
 
@@ -417,7 +418,7 @@ class Salvage:
                 packed.refs[name] = old
             else:
                 kept = ABSENT
-            store.damage[store.prefix + name] = Damage(self.packed_path, f"reference {shown(name)}", NOT_WHOLE, kept)
+            store.damage[store.prefix + name] = Damage(self.packed_path, f"reference {escape_path(name)}", NOT_WHOLE, kept)
         if changed:
             self._stage_packed(packed)
 
@@ -434,7 +435,7 @@ class Salvage:
             good = b"".join(_log_lines(data, complete=True, accepted=accepted))
             if good != data:
                 store.staged[path] = (entry._replace(ctime_ns=0, size=len(good)), good)
-                what = f"reflog {shown(path[len(store.prefix) :])}"
+                what = f"reflog {escape_path(path[len(store.prefix) :])}"
                 store.damage.setdefault(path, Damage(path, what, LINES, DROPPED, entry))
 
     def _without_indexes(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Union
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import fresh, same
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.file_copier import is_unchanged, recently_changed
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
 from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import GONE, MEMORY_BYTES, MIB, STAGED_MEMORY_BYTES
 
@@ -163,7 +163,7 @@ class Spool:
 
 def is_settled(before: os.stat_result, after: os.stat_result) -> bool:
     """Return whether a file did not change, and is old enough that a further change would show in its times."""
-    return same(before, after) and not fresh(before)
+    return is_unchanged(before, after) and not recently_changed(before)
 
 
 def in_full(data: Data | None, limit: int) -> bytes:

@@ -16,8 +16,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.en
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import walk_blocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter, TreeRules
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier, split
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.revlog import Log, common_length
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import split_path
 
 CHANGELOG = b"store/00changelog.i"
 COPY = 1 << 20
@@ -101,7 +102,7 @@ class HgBuild:
         """Add what was copied to the unit's counters."""
         if self._inner is not None:
             self._inner.close()
-            self.copier.count(self._inner.files, 0, self._inner.kept_bytes)
+            self.copier.add_counts(self._inner.files, 0, self._inner.kept_bytes)
             self.copier.bytes += self._inner.bytes
             self.copier.notes |= self._inner.notes
             self._inner = None
@@ -127,13 +128,13 @@ class HgBuild:
             self._inner = inner = Copier(
                 source,
                 self.path,
-                kept=None,
+                history=None,
                 work=self.copier.work_path,
-                new=True,
+                is_first_copy=True,
                 xattrs=self.copier.xattrs,
                 acls=self.copier.acls,
                 pool=self.copier.pool,
-                tell=self.copier.tell,
+                on_progress=self.copier.on_progress,
             )
         self.found = {}
         self.mended.clear()
@@ -176,13 +177,13 @@ class HgBuild:
                 pass
             elif entry.kind == "f":
                 try:
-                    got = inner.file(path, None, patient=False)
+                    got = inner.copy_file(path, None, patient=False)
                 except UnreadableError as error:
                     self.unreadable[path] = error
                     old = self.have.get(self.prefix + path)
                     got = old._replace(path=path) if old is not None and self._link_old(path) else None
             else:
-                (inner.link if entry.kind == "l" else inner.special)(entry, None)
+                (inner.copy_symlink if entry.kind == "l" else inner.copy_special)(entry, None)
             if got is not None:
                 self.found[path] = self.files[path] = got
 
@@ -208,7 +209,7 @@ class HgBuild:
             return False
         if (old.mode, old.uid, old.gid, old.size, old.mtime_ns) != (entry.mode, entry.uid, entry.gid, entry.size, entry.mtime_ns):
             return False
-        parent, name = split(path)
+        parent, name = split_path(path)
         with suppress(FileNotFoundError, NotADirectoryError, UnreadableError, PermissionError), inner.source_directory(parent) as held:
             place = b"/proc/self/fd/%d/%s" % (held, name)
             is_same = common_length(place, os.path.join(self.place, path)) == entry.size

@@ -19,13 +19,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier, directory, shown, split
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.build import append
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgDirectory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.proof import Verdict
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.revlog import common_length
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import directory, split_path
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -79,12 +81,12 @@ def plan_mend(source: bytes, mirror: bytes, store: bytes, scratch: str, *, accou
     :raises ConflictError: the source is being written.
     """
     plan = HgMendPlan(store)
-    copier = Copier(source, mirror, kept=None, work=os.fsencode(scratch), new=False)
+    copier = Copier(source, mirror, history=None, work=os.fsencode(scratch), is_first_copy=False)
     try:
         hg = HgDirectory(store, copier, have={}, seen={}, proof=os.path.join(scratch, "proof"), tries=TRIES, account=account)
         plan.built = hg.work.path = os.path.join(os.fsencode(scratch), b"mend." + secrets.token_hex(8).encode())
         os.mkdir(hg.work.path, 0o700)
-        with directory(copier.source, store) as held, directory(copier.top, store) as mirrored:
+        with directory(copier.source_fd, store) as held, directory(copier.mirror_fd, store) as mirrored:
             ours = b"/proc/self/fd/%d/." % held
             hg.have.update(_have(hg, ours, b"/proc/self/fd/%d/." % mirrored))
             verdict = _judge(hg, ours)
@@ -180,7 +182,7 @@ def _locked(top: int, store: bytes) -> Iterator[None]:
                 os.symlink(owner, name, dir_fd=held)
             except FileExistsError:
                 os.close(held)
-                where = shown(os.path.join(path, name))
+                where = escape_path(os.path.join(path, name))
                 raise ConflictError(
                     f"{where} exists, so something may be writing to the repository.",
                     "wait for hg to finish; if it was killed, run in that repository: hg debuglocks --force-free-lock --force-free-wlock",
@@ -196,7 +198,7 @@ def _locked(top: int, store: bytes) -> Iterator[None]:
 
 
 def _check_unchanged(top: int, mend: HgMend, plan: HgMendPlan) -> None:
-    parent, name = split(mend.path)
+    parent, name = split_path(mend.path)
     seen = plan.seen.get(mend.path[len(plan.store) + 1 :])
     now: tuple[int, ...] | None = None
     with suppress(FileNotFoundError, NotADirectoryError):
@@ -207,12 +209,12 @@ def _check_unchanged(top: int, mend: HgMend, plan: HgMendPlan) -> None:
             os.close(held)
         now = (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ino)
     if now != (None if seen is None else (seen.mode, seen.size, seen.mtime_ns, seen.inode)):
-        raise ConflictError(f"{shown(mend.path)} changed during the repair, so it was not repaired.", "run the command again")
+        raise ConflictError(f"{escape_path(mend.path)} changed during the repair, so it was not repaired.", "run the command again")
 
 
 def _put(top: int, mend: HgMend, built: bytes, saved: bytes) -> None:
     """Write a file beside its place, save what is there, and put it there."""
-    parent, name = split(mend.path)
+    parent, name = split_path(mend.path)
     held = _open_parent(top, parent)
     temporary = b".repoman-" + secrets.token_hex(8).encode() + b"~"
     try:
@@ -264,7 +266,7 @@ def _save(held: int, name: bytes, place: bytes) -> None:
                 os.rename(name, free, src_dir_fd=held)
                 return
             raise RepomanError(
-                f"{shown(place)} is a directory, but the repository has a file of that name.", "look at it, then move it away"
+                f"{escape_path(place)} is a directory, but the repository has a file of that name.", "look at it, then move it away"
             )
         if stat.S_ISLNK(found.st_mode):
             os.symlink(os.readlink(name, dir_fd=held), free)
@@ -280,7 +282,7 @@ def _open_parent(top: int, path: bytes) -> int:
     except FileNotFoundError:
         if not path:
             raise
-    above, name = split(path)
+    above, name = split_path(path)
     held = _open_parent(top, above)
     try:
         with suppress(FileExistsError):

@@ -22,15 +22,19 @@ from contextlib import suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier, directory, exchange, is_directory, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import BusyError, DamagedError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.build import CHANGELOG, HgBuild, data_of, journal, passing
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.compare import Comparison
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.proof import Problem, Verdict, prove
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.prover import MOST
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.revlog import starts_with
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import directory
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
+from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import rename_exchange
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import is_directory
 
 __all__ = ["HgDirectory", "journal", "passing"]
 
@@ -68,7 +72,7 @@ class HgDirectory:
         self.proven = proven and judged is not None and bool(judged.ctime_ns)
         self.touched: set[bytes] = set()
         self.damage: list[RepomanError] = []
-        self.place = os.path.join(copier.top_path, path)
+        self.place = os.path.join(copier.mirror_path, path)
         inner_closed = frozenset(each[len(self.prefix) :] for each in closed if each.startswith(self.prefix))
         self.work = HgBuild(copier, self.prefix, have=have, closed=inner_closed, place=self.place, path=self.place)
         self.unproven = ""
@@ -87,7 +91,7 @@ class HgDirectory:
     @property
     def where(self) -> str:
         """The repository's path, to be shown."""
-        return shown(os.path.dirname(os.path.join(self.copier.source_path, self.path)))
+        return escape_path(os.path.dirname(os.path.join(self.copier.source_path, self.path)))
 
     # First: all that can be done without the old mirror noticing
 
@@ -97,16 +101,16 @@ class HgDirectory:
         :raises BusyError: after as many tries as allowed.
         :raises DamagedError: the repository did not change between two attempts and has nothing verifiable beyond the mirror.
         """
-        with directory(self.copier.source, self.path) as held:
+        with directory(self.copier.source_fd, self.path) as held:
             self._bring_from(b"/proc/self/fd/%d/." % held)
 
     def _bring_from(self, source: bytes) -> None:
         if self._equal(source):
             return
-        if self.copier.new:
+        if self.copier.is_first_copy:
             self._need(self.path)
         else:
-            self.work.path = os.path.join(self.copier.work_path, self.copier.temporary())
+            self.work.path = os.path.join(self.copier.work_path, self.copier.temporary_name())
             os.mkdir(self.work.path, mode=0o700)
         last: object = None
         problem = ""
@@ -134,14 +138,14 @@ class HgDirectory:
         parts = path.split(b"/") if path else []
         for number in range(len(parts)):
             each = b"/".join(parts[: number + 1])
-            with directory(self.copier.source, each) as held:
+            with directory(self.copier.source_fd, each) as held:
                 self.copier.mkdir(entry_of(each, os.fstat(held)))
 
     def _equal(self, source: bytes) -> bool:
         """Tell whether the mirror's is as the source's already, and whole."""
         listed = self.work.look(source)
         if (
-            self.copier.new
+            self.copier.is_first_copy
             or {each[len(self.prefix) :]: entry._replace(path=entry.path[len(self.prefix) :]) for each, entry in self.have.items()}
             != listed
         ):
@@ -194,9 +198,9 @@ class HgDirectory:
     def _note(self, verdict: Verdict) -> None:
         self.unproven = verdict.unknown
         if verdict.unknown == "hg is not installed":
-            self.copier.note("hg is not installed, so mirrors of Mercurial repositories were not verified")
+            self.copier.add_note("hg is not installed, so mirrors of Mercurial repositories were not verified")
         elif verdict.unknown:
-            self.copier.note(f"{self.where} was mirrored but could not be verified: {verdict.unknown}")
+            self.copier.add_note(f"{self.where} was mirrored but could not be verified: {verdict.unknown}")
 
     def _shortened(self, source: bytes, changesets: int, copied: Entry | None) -> Problem | None:
         """Return whether logs have more than the changelog without a writer, as after a power cut that lost the changelog's end."""
@@ -325,16 +329,16 @@ class HgDirectory:
             parent = self.path.rpartition(b"/")[0]
             self._need(parent)
             if not is_directory(self.place):
-                self.copier.set_aside(self.path, None)
-                self.copier.willing(parent, lambda: os.rename(work.path, self.place))
+                self.copier.move_to_history(self.path, None)
+                self.copier.with_write_permission(parent, lambda: os.rename(work.path, self.place))
             else:
-                kept = self.copier.kept_place(self.path)
+                kept = self.copier.history_path(self.path)
                 built, work.path = work.path, kept
                 os.rename(built, kept)  # whole and proven: nothing else may lie there, whenever this run ends
                 _open_to_us(self.place)
-                if not self.copier.willing(parent, lambda: exchange(kept, self.place)):
+                if not self.copier.with_write_permission(parent, lambda: rename_exchange(kept, self.place)):
                     os.rename(kept, built)
-                    self.copier.willing(parent, lambda: os.rename(self.place, kept))
+                    self.copier.with_write_permission(parent, lambda: os.rename(self.place, kept))
                     os.rename(built, self.place)
                 self._prune()
             self.touched.add(parent)
@@ -357,7 +361,7 @@ class HgDirectory:
                     os.rmdir(os.path.join(base, name))
         with suppress(OSError):
             os.rmdir(self.work.path)
-        self.copier.count(kept=kept)
+        self.copier.add_counts(kept=kept)
 
     def remove(self) -> None:
         """Do nothing: what the source has no more is not in the new directory."""

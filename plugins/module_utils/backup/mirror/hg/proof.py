@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import give
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import prover as hg_prover
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 HG_SECONDS = 6 * 3600
 HG_MEMORY = 6 << 30
@@ -70,7 +70,7 @@ class Problem:
     link: int = -1
 
     def __str__(self) -> str:
-        where = shown(self.path) + (f" revision {self.rev}" if self.rev >= 0 else "")
+        where = escape_path(self.path) + (f" revision {self.rev}" if self.rev >= 0 else "")
         return f"{where}: {self.text}" if where else self.text
 
 
@@ -189,7 +189,11 @@ def _ask(place: str, repository: str, needed: set[bytes], account: tuple[int, in
         code, output, errors = _bounded([*command, "repoman-prove", os.path.join(place, "job")], place, account)
         if b"Traceback" in errors and b"repoman done" not in output:  # this Mercurial has other insides than the extension knows
             code, output, errors = _bounded([*command, "verify"], place, account)
-            return Verdict() if not code else Verdict([Problem(b"", f"hg verify reports {shown(b'; '.join(_wrong(errors + output)))!r}")])
+            return (
+                Verdict()
+                if not code
+                else Verdict([Problem(b"", f"hg verify reports {escape_path(b'; '.join(_wrong(errors + output)))!r}")])
+            )
     except FileNotFoundError:
         return Verdict(unknown="hg is not installed")
     except TimeoutError:
@@ -205,7 +209,7 @@ def _judge(code: int, output: bytes, errors: bytes) -> Verdict:
         return Verdict(sorted(problems, key=lambda each: (not each.path, each.rev < 0)))
     said = [each for each in errors.splitlines() if each.strip()]
     told = [each for each in said if each.startswith(b"abort")] or said[-1:]
-    text = shown(b"; ".join(told[:2])) or f"exit {code}"
+    text = escape_path(b"; ".join(told[:2])) or f"exit {code}"
     if any(unknown in each for unknown in UNKNOWN for each in said):
         return Verdict(unknown=f"this host's hg reports {text!r}")
     if any(b"MemoryError" in each or b"out of memory" in each for each in said):

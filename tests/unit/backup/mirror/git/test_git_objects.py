@@ -16,7 +16,7 @@ from pathlib import Path
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import UnsoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import UnsoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import (
     LooseCheck,
     check_of,

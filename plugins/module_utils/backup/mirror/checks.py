@@ -1,0 +1,100 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checks of a file during its copy, and the errors of copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
+
+
+class MirrorError(RepomanError):
+    """Something of a mirror cannot be read or written."""
+
+
+class UnwritableError(MirrorError):
+    """One entry cannot be in the mirror, because the target cannot have such a file: it is too large for it, or its name is not allowed."""
+
+
+class UnsoundError(Exception):
+    """Raised by a :class:`Check` that has seen enough: the contents are damaged, and the rest of the file need not be read."""
+
+
+class DamagedFileError(MirrorError):
+    """The contents of a source file are not what its name or its own checksum says. The mirror was not touched.
+
+    :param path: relative to the unit.
+    :param reason: what is wrong with the contents.
+    :param mirrored: the mirror's file has the same contents.
+    """
+
+    def __init__(self, path: bytes, reason: str, *, mirrored: bool = False) -> None:
+        super().__init__(f"{escape_path(path)} is damaged: {reason}.")
+        self.path, self.reason, self.mirrored = path, reason, mirrored
+
+
+class Check(Protocol):
+    """Checks the contents of one file during the copy; each attempt has its own instance."""
+
+    def update(self, chunk: bytes) -> None:
+        """Take in the next bytes.
+
+        :raises UnsoundError: they are damaged; no more is read.
+        """
+
+    def hole(self, size: int) -> None:
+        """Add a hole of ``size`` zeros.
+
+        :raises UnsoundError: there should be none.
+        """
+
+    def finish(self) -> str:
+        """Return what is wrong with the contents, nothing if they are sound."""
+
+
+class CheckRun:
+    """A check under way, and its verdict.
+
+    :param reason: why the contents are damaged, once that is known.
+    """
+
+    __slots__ = ("check", "reason")
+
+    def __init__(self, check: Callable[[], Check]) -> None:
+        self.check, self.reason = check(), ""
+
+    def update(self, chunk: bytes) -> None:
+        """Pass on the next bytes, until the contents are known to be damaged."""
+        if not self.reason:
+            try:
+                self.check.update(chunk)
+            except UnsoundError as error:
+                self.reason = str(error)
+
+    def hole(self, size: int) -> None:
+        """Pass on a hole of ``size`` zeros."""
+        if not self.reason:
+            try:
+                self.check.hole(size)
+            except UnsoundError as error:
+                self.reason = str(error)
+
+    def finish(self) -> str:
+        """Return what is wrong with the contents; empty if they are sound."""
+        return self.reason or self.check.finish()
+
+
+class Large(Protocol):
+    """Contents that were read before and are not in memory."""
+
+    def __len__(self) -> int: ...
+
+    def write_to(self, out: int) -> None:
+        """Write them to an empty open file."""
+
+
+Contents: TypeAlias = "bytes | Large"

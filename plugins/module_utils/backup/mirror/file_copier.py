@@ -1,0 +1,256 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Copy regular files into a mirror, and check them on the way."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import TIME_RANGE, Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import (
+    Check,
+    CheckRun,
+    Contents,
+    DamagedFileError,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.contents import (
+    SourceReadError,
+    equal,
+    transfer,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.history_store import HistoryStore
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import (
+    DirectoryFd,
+    split_path,
+)
+
+ATTEMPTS = 3
+TIMESTAMP_GRANULARITY_NS = 20_000_000
+"""Two changes within this time may leave the same time stamps: kernels stamp files with the time of the last tick."""
+LEASE_SECONDS = 2.0
+"""How long a file on which a program has a lease is waited for."""
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+
+
+class FileCopier(HistoryStore):
+    """Copies regular files: whole, checked, and as they were at one moment."""
+
+    def copy_file(self, path: bytes, old: Entry | None, *, patient: bool = True, check: Callable[[], Check] | None = None) -> Entry | None:
+        """Copy a regular file.
+
+        :param old: what the mirror has there.
+        :param patient: wait for the clock's next tick where the file changed just now, so that the entry returned tells for sure
+            which contents were copied.
+        :param check: makes what judges the contents; it sees each byte once, while it is copied.
+        :return: what was copied, with ``ctime_ns`` 0 if it changed all the while; None if the file is gone.
+        :raises DamagedFileError: the contents did not pass the check; nothing was put into the mirror.
+        """
+        source = self._open_source(path)
+        if source is None:
+            return None
+        try:
+            return self._copy_file(path, old, source, patient=patient, check=check)
+        except SourceReadError as error:
+            raise UnreadableError(os.path.join(self.source_path, path), error) from error
+        except OSError as error:
+            raise self._located(error, path) from error
+        finally:
+            os.close(source)
+
+    def _open_source(self, path: bytes) -> int | None:
+        """Open a file of the source to be read; None if it is gone.
+
+        :raises UnreadableError: it cannot be read.
+        """
+        parent, name = split_path(path)
+        until = 0.0
+        while True:
+            try:
+                with self.source_directory(parent) as held:
+                    return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=held)
+            except OSError as error:
+                if error.errno in _GONE:
+                    return None
+                # Another process has a lease on the file; the kernel has just asked it to release it.
+                until = until or time.monotonic() + LEASE_SECONDS
+                if error.errno != errno.EWOULDBLOCK or time.monotonic() > until:
+                    raise UnreadableError(os.path.join(self.source_path, path), error) from error
+                time.sleep(0.02)
+
+    def _copy_file(self, path: bytes, old: Entry | None, source: int, *, patient: bool, check: Callable[[], Check] | None) -> Entry | None:
+        temporary = b"" if self.is_first_copy and old is None else self.temporary_name()
+        for attempt in range(ATTEMPTS):
+            seen = os.fstat(source)
+            if not stat.S_ISREG(seen.st_mode):
+                return None
+            early = seen.st_ctime_ns + TIMESTAMP_GRANULARITY_NS - time.time_ns()
+            if patient and 0 < early <= TIMESTAMP_GRANULARITY_NS:
+                time.sleep(early / 1e9)
+                seen = os.fstat(source)
+            try:
+                commit = self._write_contents(path, old, source, seen, temporary, again=attempt > 0, check=check)
+            except DamagedFileError:
+                if attempt < ATTEMPTS - 1 and not is_unchanged(seen, os.fstat(source)):
+                    continue
+                raise
+            after = os.fstat(source)
+            if is_unchanged(seen, after) and seen.st_nlink:
+                commit(seen)
+                return entry_of(path, seen)
+        commit(after)
+        return entry_of(path, after)._replace(size=seen.st_size, ctime_ns=0)
+
+    def _write_contents(
+        self,
+        path: bytes,
+        old: Entry | None,
+        source: int,
+        seen: os.stat_result,
+        temporary: bytes,
+        *,
+        again: bool,
+        check: Callable[[], Check] | None = None,
+    ) -> Callable[[os.stat_result], None]:
+        """Write a file's contents beside the mirror, and return what puts the file in its place.
+
+        :raises DamagedFileError: they did not pass the check; nothing of them is left.
+        """
+        judge = CheckRun(check) if check else None
+        if old is not None and old.kind == "f" and old.size == seen.st_size:
+            if self._equal(path, source, seen, judge):
+                if judge and (reason := judge.finish()):
+                    raise DamagedFileError(path, reason, mirrored=True)
+                return lambda found: self._attributes_only(path, old, found)
+            judge = CheckRun(check) if check else None
+        parent, name = split_path(path)
+        direct = self.is_first_copy and old is None
+        temporary = name if direct else temporary
+        with self._new_file_directory(parent, direct=direct) as directory_fd:
+            if again:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=directory_fd)
+            out = self.with_write_permission(
+                parent if direct else None, lambda: self._create(temporary, seen.st_uid, seen.st_mode, directory_fd)
+            )
+            try:
+                size = self._fill(path, source, out, seen, judge)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(temporary, dir_fd=directory_fd)
+                raise
+            finally:
+                os.close(out)
+
+        def commit(found: os.stat_result) -> None:
+            if found is not seen:
+                with self._new_file_directory(parent, direct=direct) as directory_fd:
+                    os.utime(temporary, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=directory_fd, follow_symlinks=False)
+            if not direct:
+                self.install(temporary, path, old)
+            self.add_counts(1, size)
+
+        return commit
+
+    def _new_file_directory(self, parent: bytes, *, direct: bool) -> DirectoryFd:
+        """Open the directory that a file is written in: its own in a first copy, ``work`` otherwise."""
+        return self.mirror_directory(parent) if direct else DirectoryFd(self.work_fd, closes=False)
+
+    def _fill(self, path: bytes, source: int, out: int, seen: os.stat_result, judge: CheckRun | None) -> int:
+        """Copy contents and attributes to an open file; return how many bytes were written."""
+        size = transfer(source, out, seen, judge, lambda: self.on_progress(0, 0))
+        if judge and (reason := judge.finish()):
+            raise DamagedFileError(path, reason)
+        self._apply_metadata_fd(out, seen, source)
+        os.utime(out, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+        return size
+
+    def _equal(self, path: bytes, source: int, seen: os.stat_result, judge: CheckRun | None = None) -> bool:
+        """Tell whether the mirror's file has the contents of the source's."""
+        parent, name = split_path(path)
+        try:
+            with self.mirror_directory(parent) as held:
+                mirrored = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=held)
+        except OSError:
+            return False
+        try:
+            if not stat.S_ISREG(os.fstat(mirrored).st_mode):
+                return False
+            return equal(source, mirrored, seen.st_size, judge, lambda: self.on_progress(0, 0))
+        finally:
+            os.close(mirrored)
+
+    def _create(self, name: bytes, uid: int, mode: int, held: int) -> int:
+        """Create a file and open it for writing; it is private until its owner is set."""
+        mode = stat.S_IMODE(mode) & 0o777 if uid == self._uid else 0o600
+        try:
+            return os.open(name, _CREATE, mode, dir_fd=held)
+        except PermissionError:  # perhaps one is there that may not be written
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=held)
+            return os.open(name, _CREATE, mode, dir_fd=held)
+
+    def _attributes_only(self, path: bytes, old: Entry, found: os.stat_result) -> None:
+        entry = entry_of(path, found)
+        self.apply_attributes(entry)
+        if (old.mode, old.uid, old.gid, old.mtime_ns) != (entry.mode, entry.uid, entry.gid, entry.mtime_ns):
+            self.add_counts(1)
+
+    def write(self, entry: Entry, data: Contents, old: Entry | None) -> None:
+        """Put a file there whose contents were read before."""
+        try:
+            self._write_file(entry, data, old)
+        except OSError as error:
+            raise self._located(error, entry.path) from error
+
+    def _write_file(self, entry: Entry, data: Contents, old: Entry | None) -> None:
+        parent, name = split_path(entry.path)
+        direct = self.is_first_copy and old is None
+        temporary = name if direct else self.temporary_name()
+        with self.mirror_directory(parent) if direct else DirectoryFd(self.work_fd, closes=False) as held:
+            out = self.with_write_permission(parent if direct else None, lambda: self._create(temporary, entry.uid, entry.mode, held))
+            try:
+                if isinstance(data, bytes):
+                    _write(out, data)
+                else:
+                    data.write_to(out)
+                self._apply_owner_and_mode(out, entry.uid, entry.gid, entry.mode)
+                if self.xattrs or self.acls:
+                    self._copy_xattrs_of(entry, out)
+                mtime = entry.mtime_ns if entry.mtime_ns not in TIME_RANGE else self._true_mtime(entry)
+                os.utime(out, ns=(mtime, mtime))
+            finally:
+                os.close(out)
+        if not direct:
+            self.install(temporary, entry.path, old)
+        self.add_counts(1, len(data))
+
+
+def is_unchanged(one: os.stat_result, other: os.stat_result) -> bool:
+    """Tell whether nothing happened to a file between two looks."""
+    return (one.st_ctime_ns, one.st_mtime_ns, one.st_size, one.st_ino, one.st_mode) == (
+        other.st_ctime_ns,
+        other.st_mtime_ns,
+        other.st_size,
+        other.st_ino,
+        other.st_mode,
+    )
+
+
+def recently_changed(found: os.stat_result) -> bool:
+    """Tell whether a file changed so lately that a further change could leave the same time stamp."""
+    return 0 <= time.time_ns() - found.st_ctime_ns < TIMESTAMP_GRANULARITY_NS
+
+
+def _write(out: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(out, view) :]

@@ -1,0 +1,182 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Put things in their place in a mirror, and what they replace into the history."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.contents import (
+    SMALL_HOLES,
+    data_size,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import MetadataCopier
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import (
+    split_path,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import make_private, remove_tree
+
+CHUNK = 8 << 20
+COPIED_TO_KEEP = 64 << 20
+"""Where hard links cannot be made, files up to this size are copied to what is kept, so that there is one at every moment."""
+NAME_MAX = 255
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK, errno.EXDEV)
+
+
+class HistoryStore(MetadataCopier):
+    """Installs what is finished in the mirror in one step, and moves what it replaces to the history."""
+
+    def install(self, temporary: bytes, path: bytes, old: Entry | None) -> None:
+        """Move a finished file to its place, in one step; what it replaces stays in ``kept``."""
+        parent, name = split_path(path)
+        if old is not None and old.kind == "d":
+            self.move_to_history(path, old)
+        with self.mirror_directory(parent) as held:
+            if old is None and self.history is not None:  # somebody else's, or of a run whose end was lost with the machine
+                with suppress(FileNotFoundError):
+                    old = entry_of(path, os.stat(name, dir_fd=held, follow_symlinks=False))
+            if old is not None and old.kind != "d" and self.history is not None:
+                self._link_to_history(path, name, held, old)
+            try:
+                self.with_write_permission(parent, lambda: os.rename(temporary, name, src_dir_fd=self.work_fd, dst_dir_fd=held))
+            except (IsADirectoryError, NotADirectoryError, FileExistsError):
+                self.move_to_history(path, None)
+                os.rename(temporary, name, src_dir_fd=self.work_fd, dst_dir_fd=held)
+        with suppress(FileNotFoundError):
+            if old is not None and old.nlink > 1:
+                os.unlink(temporary, dir_fd=self.work_fd)
+
+    def _link_to_history(self, path: bytes, name: bytes, held: int, old: Entry) -> None:
+        """Give a file that is about to be replaced a second name in ``kept``."""
+        place = self.history_path(path)
+        try:
+            os.link(name, place, src_dir_fd=held, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if old.kind == "f" and old.size <= COPIED_TO_KEEP:
+                self._copy_to_history(name, held, place)
+            else:
+                self.with_write_permission(split_path(path)[0], lambda: os.rename(name, place, src_dir_fd=held))
+        size = old.size if old.kind == "f" else 0
+        if size > SMALL_HOLES:
+            with suppress(FileNotFoundError):
+                size = data_size(os.lstat(place))
+        self.add_counts(kept=size)
+
+    def _copy_to_history(self, name: bytes, held: int, place: bytes) -> None:
+        """Copy a file to ``kept``, so that its own name is never without a file: a repository without its HEAD is none."""
+        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held), "rb", buffering=0) as source:
+            found = os.fstat(source.fileno())
+            with open(place, "xb", buffering=0) as file:
+                while os.sendfile(file.fileno(), source.fileno(), None, CHUNK):
+                    pass
+                self._apply_metadata_fd(file.fileno(), found, source.fileno())
+                os.utime(file.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
+
+    def move_to_history(self, path: bytes, old: Entry | None) -> None:
+        """Move a thing out of the mirror into ``kept``, a directory with all that is in it; nothing if it is not there."""
+        parent, name = split_path(path)
+        try:
+            with self.mirror_directory(parent) as held:
+                found = os.stat(name, dir_fd=held, follow_symlinks=False)
+                tree = stat.S_ISDIR(found.st_mode)
+                if self.history is None:
+                    self.with_write_permission(parent, lambda: remove_tree(name, held))
+                    return
+                place = self.history_path(path)
+                self._trees |= tree
+                if tree and (self._uid and found.st_mode & 0o700 != 0o700):  # noqa: PLR2004
+                    os.chmod(name, 0o700, dir_fd=held)
+                self.with_write_permission(parent, lambda: os.rename(name, place, src_dir_fd=held))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        size = data_size(found) if stat.S_ISREG(found.st_mode) else 0
+        if tree:
+            size = sum(tree_sizes(place))
+        self.add_counts(1, kept=size)
+
+    def remove_directory(self, path: bytes) -> None:
+        """Remove an empty directory, of which ``kept`` gets one, so that a restore by time has it again; one that is not empty stays."""
+        parent, name = split_path(path)
+        with suppress(FileNotFoundError, NotADirectoryError), self.mirror_directory(parent) as held:
+            try:
+                self.with_write_permission(parent, lambda: os.rmdir(name, dir_fd=held))
+            except OSError as error:
+                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                    raise
+            else:
+                self.add_counts(1)
+                if self.history is not None:
+                    with self._lock, suppress(FileExistsError, NotADirectoryError):
+                        self._make_history_directory(os.path.join(self.history, path))
+
+    def history_path(self, path: bytes) -> bytes:
+        """Return a free path in ``kept`` for what is at ``path``, its directory made."""
+        if self.history is None:
+            raise RuntimeError("a first copy keeps nothing")
+        place = os.path.join(self.history, path)
+        with self._lock:
+            parent = os.path.dirname(place)
+            try:
+                self._make_history_directory(parent)
+            except (FileExistsError, NotADirectoryError):
+                parent = unused_name(parent)
+                make_private(parent)
+                return os.path.join(parent, os.path.basename(place))
+            if place in self._history_names or place in self._history_directories or (self._trees and os.path.lexists(place)):
+                place = unused_name(place)
+            self._history_names.add(place)
+        return place
+
+    def _make_history_directory(self, path: bytes) -> None:
+        """Make a directory of ``kept``, and those above it."""
+        missing = []
+        while path not in self._history_directories:
+            missing.append(path)
+            if path == self.history:
+                break
+            path = os.path.dirname(path)
+        for each in reversed(missing):
+            if each == self.history:
+                make_private(each)
+            else:
+                try:
+                    os.mkdir(each, 0o700)
+                except FileExistsError:
+                    if not stat.S_ISDIR(os.lstat(each).st_mode):
+                        raise
+            self._history_directories.add(each)
+
+
+def unused_name(path: bytes) -> bytes:
+    """Return a path like another, in the same directory, that nothing has; the name is cut if it would be too long."""
+    parent, name = os.path.split(path)
+    number = 1
+    while True:
+        suffix = b".~%d~" % number
+        free = os.path.join(parent, name[: NAME_MAX - len(suffix)] + suffix)
+        if not os.path.lexists(free):
+            return free
+        number += 1
+
+
+def tree_sizes(path: bytes) -> Iterator[int]:
+    """Yield the size, without holes, of each file below a directory, however deep it lies, as far as directories can be read."""
+    waiting = [path]
+    while waiting:
+        with suppress(OSError), os.scandir(waiting.pop()) as listing:
+            for each in listing:
+                if each.is_dir(follow_symlinks=False):
+                    waiting.append(each.path)
+                else:
+                    yield data_size(each.stat(follow_symlinks=False))

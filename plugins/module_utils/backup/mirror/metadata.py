@@ -1,0 +1,152 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Owners, modes, times and extended attributes of what is in a mirror."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import TIME_RANGE, Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.attributes import read_attributes
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import (
+    OpenTrees,
+    split_path,
+)
+
+NO_OWNERS = "the target cannot store owners"
+NO_XATTRS = "the target cannot store extended attributes or access control lists"
+_CANNOT_KEEP = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+"""Errors of a target that has no such thing as an owner, a mode or a kind of file."""
+
+
+class MetadataCopier(OpenTrees):
+    """Gives entries of a mirror the attributes that the source has, as far as the target can store them."""
+
+    def apply_attributes(self, entry: Entry) -> None:
+        """Give what the mirror has at the entry's path the entry's owner, mode and time."""
+        with self.mirror_directory(entry.parent if entry.path else b"") as held:
+            try:
+                self._apply_metadata(entry.name or b".", held, entry)
+            except FileNotFoundError:
+                return
+
+    def _apply_metadata(self, name: bytes, held: int, entry: Entry) -> None:
+        made = os.stat(name, dir_fd=held, follow_symlinks=False)
+        uid, gid = self._owner(made, entry.uid, entry.gid, is_noted=entry.path not in self.unowned)
+        changed = (uid, gid) != (-1, -1)
+        given = not changed or self._try_chown(lambda: os.chown(name, uid, gid, dir_fd=held, follow_symlinks=False))
+        mode = self._safe_mode(made, entry.uid, entry.gid, entry.mode, uid if given else -1, gid if given else -1)
+        if entry.kind != "l" and (stat.S_IMODE(made.st_mode) != mode or (given and changed)):
+            self._chmod(lambda: os.chmod(name, mode, dir_fd=held))
+        if self.xattrs or self.acls:
+            self._copy_xattrs_of(entry, b"/proc/self/fd/%d/" % held + name)
+        mtime = entry.mtime_ns if entry.mtime_ns not in TIME_RANGE else self._true_mtime(entry)
+        if made.st_mtime_ns != mtime:
+            os.utime(name, ns=(mtime, mtime), dir_fd=held, follow_symlinks=False)
+
+    def _copy_xattrs_of(self, entry: Entry, out: int | bytes) -> None:
+        """Copy extended attributes and access control lists to an entry of the mirror, unless the type of its source has changed."""
+        parent, name = split_path(entry.path) if entry.path else (b"", b".")
+        with suppress(FileNotFoundError, NotADirectoryError), self.source_directory(parent) as there:
+            if stat.S_IFMT(os.stat(name, dir_fd=there, follow_symlinks=False).st_mode) == stat.S_IFMT(entry.mode):
+                self._copy_xattrs(b"/proc/self/fd/%d/" % there + name, out)
+
+    def _true_mtime(self, entry: Entry) -> int:
+        """Return the time of something whose time is beyond what an entry holds, as the source has it."""
+        with suppress(OSError), self.source_directory(entry.parent) as held:
+            return os.stat(entry.name or b".", dir_fd=held, follow_symlinks=False).st_mtime_ns
+        return entry.mtime_ns
+
+    def _apply_metadata_fd(self, out: int, seen: os.stat_result, source: int) -> None:
+        self._apply_owner_and_mode(out, seen.st_uid, seen.st_gid, seen.st_mode)
+        if self.xattrs or self.acls:
+            self._copy_xattrs(source, out)
+
+    def _apply_owner_and_mode(self, out: int, wanted_uid: int, wanted_gid: int, mode: int) -> None:
+        """Give an open file its owner and then its mode."""
+        made = os.fstat(out)
+        if (made.st_uid, made.st_gid, made.st_mode) == (wanted_uid, wanted_gid, mode):
+            return
+        uid, gid = self._owner(made, wanted_uid, wanted_gid)
+        given = (uid == -1 and gid == -1) or self._try_chown(lambda: os.fchown(out, uid, gid))
+        mode = self._safe_mode(made, wanted_uid, wanted_gid, mode, uid if given else -1, gid if given else -1)
+        if stat.S_IMODE(made.st_mode) != mode or (given and (uid != -1 or gid != -1)):
+            self._chmod(lambda: os.fchmod(out, mode))
+
+    def _safe_mode(self, made: os.stat_result, wanted_uid: int, wanted_gid: int, mode: int, uid: int, gid: int) -> int:
+        """Return the mode for something that has been given an owner; without set-user-ID and set-group-ID if it is not the right one.
+
+        :param uid: the owner it was given, -1 if it still has the one it was made with.
+        :param gid: the new group.
+        """
+        mode = stat.S_IMODE(mode)
+        if stat.S_ISDIR(made.st_mode):
+            return mode
+        owner = (made.st_uid if uid == -1 else uid, made.st_gid if gid == -1 else gid)
+        safe = safe_mode(mode, (wanted_uid, wanted_gid), owner)
+        if safe != mode:
+            self.add_note("set-user-ID and set-group-ID bits were removed from files whose owner the target cannot store")
+        return safe
+
+    def _chmod(self, chmod: Callable[[], None]) -> None:
+        """Change a mode, if the target has modes."""
+        try:
+            chmod()
+        except OSError as error:
+            if error.errno not in _CANNOT_KEEP:
+                raise
+            self.add_note("the target cannot store file modes")
+
+    def _owner(self, made: os.stat_result, uid: int, gid: int, *, is_noted: bool = True) -> tuple[int, int]:
+        """Return what is to be changed of a thing's owner, -1 for what is right or not ours to change."""
+        new_uid = uid if made.st_uid != uid else -1
+        new_gid = gid if made.st_gid != gid else -1
+        if self._uid:
+            if is_noted and (new_uid != -1 or (new_gid != -1 and gid not in self._groups)):
+                self.add_note("owners that are not yours cannot be kept")
+            new_uid = -1
+            if gid not in self._groups or made.st_uid != self._uid:
+                new_gid = -1
+        return new_uid, new_gid
+
+    def _try_chown(self, chown: Callable[[], None]) -> bool:
+        """Try to change an owner and return whether it worked: an NFS server may squash root."""
+        try:
+            chown()
+        except OSError as error:
+            if error.errno not in _CANNOT_KEEP:
+                raise
+            self.add_note(NO_OWNERS)
+            return False
+        return True
+
+    def _copy_xattrs(self, source: int | bytes, out: int | bytes) -> None:
+        """Copy extended attributes and access lists, as far as they are wanted and the target has them."""
+        try:
+            wanted = read_attributes(source, xattrs=self.xattrs, acls=self.acls)
+            have = read_attributes(out, xattrs=self.xattrs, acls=self.acls)
+            follow = isinstance(out, int)
+            for each in have.keys() - wanted.keys():
+                os.removexattr(out, each, follow_symlinks=follow)
+            for each, value in wanted.items():
+                if have.get(each) != value:
+                    os.setxattr(out, each, value, follow_symlinks=follow)
+        except OSError as error:
+            if error.errno not in {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA, errno.E2BIG, errno.ERANGE, errno.ENOSPC}:
+                raise
+            self.add_note(NO_XATTRS)
+
+
+def safe_mode(mode: int, wanted: tuple[int, int], owner: tuple[int, int]) -> int:
+    """Return a file's mode without the bits that would let others act as its owner or group if it has not got the right ones."""
+    if wanted[0] != owner[0]:
+        mode &= ~(stat.S_ISUID | stat.S_ISGID)
+    if wanted[1] != owner[1]:
+        mode &= ~stat.S_ISGID
+    return mode

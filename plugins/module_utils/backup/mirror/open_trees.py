@@ -1,0 +1,238 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Directories of a source and of its mirror, held open."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, TypeVar
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import (
+    UnwritableError,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import shorten_path
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
+
+_DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def open_directory(top: int, path: bytes) -> int:
+    """Open a directory below an open one, only to reach what is in it; raises as :func:`scan.open_below` does."""
+    return open_below(top, path, _DIRECTORY)
+
+
+class DirectoryFd:
+    """A directory that is open inside a ``with``, which gives its descriptor.
+
+    :param descriptor: of the directory.
+    :param closes: at the end it is closed; otherwise somebody else holds it.
+    """
+
+    __slots__ = ("closes", "descriptor")
+
+    def __init__(self, descriptor: int, *, closes: bool) -> None:
+        self.descriptor, self.closes = descriptor, closes
+
+    def __enter__(self) -> int:
+        return self.descriptor
+
+    def __exit__(self, *error: object) -> None:
+        if self.closes:
+            os.close(self.descriptor)
+
+
+def directory(top: int, path: bytes) -> DirectoryFd:
+    """Hold a directory open, as :func:`open_directory` opens it."""
+    return DirectoryFd(open_directory(top, path), closes=True)
+
+
+def split_path(path: bytes) -> tuple[bytes, bytes]:
+    """Return directory and name."""
+    parent, _slash, name = path.rpartition(b"/")
+    return parent, name
+
+
+T = TypeVar("T")
+_ENTRY_ALONE = (errno.EFBIG, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+"""Errors of a target that are about one entry: others can still be written."""
+
+
+class OpenTrees:
+    """Directories of a unit and of its mirror, and what a run counts.
+
+    :param source: the unit's directory.
+    :param mirror: directory the mirror is written in.
+    :param history: directory for what is replaced or removed; None deletes it (a first copy that nobody has seen yet).
+    :param work: directory on the target for files that are not whole yet.
+    :param is_first_copy: the mirror is not in place yet: files may be written where they belong.
+    :param pool: threads for operations that wait for the target.
+    :param unowned: directories of which nothing but an empty one is mirrored, so their owner does not matter.
+    """
+
+    def __init__(
+        self,
+        source: bytes,
+        mirror: bytes,
+        *,
+        history: bytes | None,
+        work: bytes,
+        is_first_copy: bool,
+        xattrs: bool = False,
+        acls: bool = False,
+        pool: ThreadPoolExecutor | None = None,
+        on_progress: Callable[[int, int], None] = lambda _files, _bytes: None,
+        unowned: frozenset[bytes] = frozenset(),
+    ) -> None:
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        with ExitStack() as stack:
+            opened = []
+            for each, more in ((source, os.O_NOFOLLOW), (mirror, 0), (work, 0)):
+                opened.append(os.open(each, flags | more))
+                stack.callback(os.close, opened[-1])
+            stack.pop_all()
+        self.source_fd, self.mirror_fd, self.work_fd = opened
+        self.source_path, self.mirror_path, self.work_path, self.history, self.is_first_copy = source, mirror, work, history, is_first_copy
+        self.xattrs, self.acls, self.pool, self.on_progress, self.unowned = xattrs, acls, pool, on_progress, unowned
+        self.files = self.bytes = self.kept_bytes = 0
+        self.notes: set[str] = set()
+        self.widened_modes: dict[bytes, int] = {}
+        self._history_names: set[bytes] = set()
+        self._history_directories: set[bytes] = set()
+        self._kept_open: dict[bytes, tuple[int, int]] = {}
+        self._lock = threading.Lock()
+        self._trees = False
+        self._count = 0
+        self._prefix = b"%d.%d." % (os.getpid(), id(self))
+        self._uid, self._gid = os.geteuid(), os.getegid()
+        self._groups = {self._gid, *os.getgroups()}
+
+    def close(self) -> None:
+        """Let go of the directories."""
+        for each in (self.source_fd, self.mirror_fd, self.work_fd):
+            os.close(each)
+
+    def clear(self) -> None:
+        """Remove from ``work`` what is not whole yet, after an error: it may be what fills the target."""
+        for name in map(os.fsencode, os.listdir(self.work_path)):
+            if name.startswith(self._prefix):
+                remove_tree(name, self.work_fd)
+
+    @contextmanager
+    def keep_open(self, path: bytes) -> Iterator[None]:
+        """Hold a directory of both trees open while many of its files are copied; nothing if one of them is not there."""
+        held: list[int] = []
+        try:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                held.append(self._open(0, path))
+                held.append(self._open(1, path))
+                self._kept_open[path] = (held[0], held[1])
+            yield
+        finally:
+            self._kept_open.pop(path, None)
+            for each in held:
+                os.close(each)
+
+    def _open(self, side: int, path: bytes) -> int:
+        """Open a directory of the source (0) or of the mirror (1), from the one above it if that is held."""
+        above, name = split_path(path)
+        if path and (found := self._kept_open.get(above)):
+            return open_directory(found[side], name)
+        return open_directory((self.source_fd, self.mirror_fd)[side], path)
+
+    def _directory_fd(self, side: int, path: bytes) -> DirectoryFd:
+        if found := self._kept_open.get(path):
+            return DirectoryFd(found[side], closes=False)
+        return DirectoryFd(self._open(side, path), closes=True)
+
+    def source_directory(self, path: bytes) -> DirectoryFd:
+        """Hold a directory of the source open, as :func:`open_directory` opens it."""
+        return self._directory_fd(0, path)
+
+    def mirror_directory(self, path: bytes) -> DirectoryFd:
+        """Hold a directory of the mirror open, as :func:`open_directory` opens it."""
+        return self._directory_fd(1, path)
+
+    def source_status(self, path: bytes) -> os.stat_result:
+        """Return the status of a directory of the source.
+
+        :raises FileNotFoundError: it is not there.
+        :raises NotADirectoryError: it, or a part of the path, is no directory.
+        """
+        if not path:
+            return os.fstat(self.source_fd)
+        parent, name = split_path(path)
+        with self.source_directory(parent) as held:
+            found = os.stat(name, dir_fd=held, follow_symlinks=False)
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "no directory", path)
+        return found
+
+    def has_source_directory(self, path: bytes) -> bool:
+        """Tell whether the source has a directory there."""
+        try:
+            self.source_status(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def each(self, do: Callable[[T], Any], items: Iterable[T]) -> None:
+        """Do something with each item, at once where the target is far."""
+        if self.pool is None:
+            for item in items:
+                do(item)
+            return
+        futures = [self.pool.submit(do, item) for item in items]
+        _done, others = wait(futures, return_when=FIRST_EXCEPTION)
+        for each in others:
+            each.cancel()
+        wait(futures)
+        for each in futures:
+            if not each.cancelled():
+                each.result()
+
+    def add_counts(self, files: int = 0, size: int = 0, kept: int = 0) -> None:
+        """Add to the counters."""
+        with self._lock:
+            self.files += files
+            self.bytes += size
+            self.kept_bytes += kept
+        self.on_progress(files, size)
+
+    def add_note(self, text: str) -> None:
+        """Remember what could not be reproduced on the target; once, however often it happens."""
+        self.notes.add(text)
+
+    def temporary_name(self) -> bytes:
+        """Return a name in ``work`` that nothing has."""
+        with self._lock:
+            self._count += 1
+            return b"%s%d" % (self._prefix, self._count)
+
+    def with_write_permission(self, parent: bytes | None, do: Callable[[], T]) -> T:
+        """Do something in a directory of the mirror, opening it to ourselves first where its own mode forbids it; in None: of ``work``."""
+        try:
+            return do()
+        except PermissionError:
+            if parent is None:
+                raise
+            with self.mirror_directory(parent) as held:
+                found = os.stat(b".", dir_fd=held)
+                self.widened_modes[parent] = found.st_mode
+                os.chmod(b".", stat.S_IMODE(found.st_mode) | 0o700, dir_fd=held)
+            return do()
+
+    def _located(self, error: OSError, path: bytes) -> Exception:
+        """Return a write error of the target that names the path; an error of this entry alone has its own class."""
+        place = os.path.join(self.mirror_path, path)
+        if error.errno in _ENTRY_ALONE:
+            return UnwritableError(f"{shorten_path(place)} cannot be written: {error.strerror}. The target does not support such a file.")
+        error.filename, error.filename2 = os.fsdecode(place), None
+        return error
