@@ -13,7 +13,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import _DIRECTORY
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import REACH
 
 _NOREPLACE, _EXCHANGE = 1, 2
@@ -81,7 +80,7 @@ def temporarily_writable(*paths: bytes) -> Iterator[None]:
     with ExitStack() as stack:
         for path in paths if os.geteuid() else ():
             with suppress(FileNotFoundError, NotADirectoryError):
-                held = os.open(path, _DIRECTORY)
+                held = os.open(path, REACH)
                 stack.callback(os.close, held)
                 mode = stat.S_IMODE(os.fstat(held).st_mode)
                 if not mode & stat.S_IWUSR:
