@@ -80,7 +80,7 @@ def _rescue_from(store: Store, path: bytes, found: Damage, scratch: str) -> int:
     name = os.path.basename(path)[:-5]
     for suffix in (b".pack", b".idx"):
         source = path[:-5] + suffix
-        if not source_files.copy_regular(store.copier.source, source, os.path.join(packs, name + suffix), MAX_PACK_BYTES):
+        if not source_files.copy_regular(store.copier.source_fd, source, os.path.join(packs, name + suffix), MAX_PACK_BYTES):
             return 0
     index_path = os.path.join(packs, name + b".idx")
     with open(index_path, "rb") as file:
