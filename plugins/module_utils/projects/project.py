@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from functools import cache, cached_property
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +31,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_project_name
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step, signals_as_exceptions
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, account, filesystem_of
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import images
@@ -930,9 +930,7 @@ def _plan_entry(
     :param text: of the registry.
     :returns: its text after that.
     """
-    old = entry or registry.Project(
-        wanted.name, repo.stored, image=wanted.image, created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    )
+    old = entry or registry.Project(wanted.name, repo.stored, image=wanted.image, created=iso_time())
     new = replace(
         old,
         repo=repo.stored,

@@ -21,6 +21,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import left_out as status_left_out
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.host import account as this_host
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.process import child as watch
@@ -36,7 +37,6 @@ PROBE_SECONDS = 3.0
 MARK = os.path.join(".repoman", "mirror.toml")
 MARK_BYTES = 1 << 16
 MISSING = "missing"
-TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 STAT = """
 import json, os, sys
@@ -200,7 +200,7 @@ def status(host: Host, lines: list[dict[str, Any]], instances: dict[str, dict[st
             "unverified": unverified,
         },
         "projects": told,
-        "time": world.now.strftime(TIME),
+        "time": iso_time(world.now),
     }
 
 

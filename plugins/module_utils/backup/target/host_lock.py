@@ -15,13 +15,13 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
 from ansible_collections.homelab.repoman.plugins.module_utils.host.machine import boot_id, machine_id, process_start
 
@@ -88,7 +88,7 @@ class HostLock:
             "boot": boot_id(),
             "pid": os.getpid(),
             "started": process_start(os.getpid()),
-            "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "time": iso_time(),
         } | ({"state": self.state} if self.state else {})
 
     def _create(self, draft: Path, text: str) -> bool:

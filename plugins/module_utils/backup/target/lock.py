@@ -25,13 +25,13 @@ import threading
 import time
 from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime, timezone
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import HostLock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target, discard
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
@@ -104,7 +104,7 @@ class RunLocks:
             busy = {name: since.get(name, "") for name in wanted if not self._try(fcntl.F_WRLCK, _unit(name))}
             self.held.update(name for name in wanted if name not in busy)
             if noted:
-                now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+                now = iso_time()
                 others = {name: each for name, each in since.items() if name in busy} | self._still(since)
                 self._write_since(others | dict.fromkeys(self.held, now))
         return busy

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Place, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
@@ -40,7 +40,7 @@ def adopt(place: Place, target: Target) -> None:
         "id": target.ident,
         "host": place.host,
         "user": place.owner.name,
-        "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created": iso_time(),
     }
     target.ours().mkdir(mode=0o700, parents=True, exist_ok=True)
     registry.write_atomic(str(target.ours("mirror.toml")), MARKER_TEXT + tomlkit.dumps(marker), place.owner)

@@ -1,0 +1,23 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Times as text, in UTC."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+"""ISO 8601, as in the registry, on the target and in results."""
+
+
+def iso_time(when: datetime | float | None = None) -> str:
+    """Return a time in ISO 8601, such as ``2026-11-28T21:04:00Z``.
+
+    :param when: with a time zone, or seconds since the epoch; without it, now.
+    :raises ValueError: seconds that are no date. :class:`OverflowError`, :class:`OSError`: the same.
+    """
+    if not isinstance(when, datetime):
+        when = datetime.now(timezone.utc) if when is None else datetime.fromtimestamp(when, timezone.utc)
+    return when.astimezone(timezone.utc).strftime(FORMAT)
