@@ -7,19 +7,19 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: report
 type: stdout
-short_description: Says what repoman did, in its own words
+short_description: Print results in the format of the command repoman
 version_added: 0.4.0
 author: the repoman contributors (@homelab)
 description:
-  - Prints the results of this collection's playbooks and roles as the command C(repoman) does, results on standard output,
+  - Prints the results of this collection's playbooks and roles like the command C(repoman) - results on standard output, and
     errors, warnings and hints on standard error.
-  - Tasks that are not repoman's are told in one line each, so that it can serve as the callback of a whole homelab's playbook.
-  - A task of repoman is told in the words of a verb where its variable C(repoman_view) names that verb.
+  - Other tasks get one line each, so the callback is also usable with playbooks that contain other tasks.
+  - To print a task in the format of a verb, set its variable C(repoman_view) to the name of the verb.
 options:
   format:
     description:
-      - V(text) for people.
-      - V(json) prints one JSON document with what repoman's tasks returned, at the end, and nothing else on standard output.
+      - V(text) prints lines.
+      - V(json) prints one JSON document at the end, with the results of repoman's tasks, and nothing else on standard output.
     type: str
     choices: [text, json]
     default: text
@@ -29,7 +29,7 @@ options:
       - section: repoman
         key: format
   brief:
-    description: Leave out what a run in check mode right before has told, which is diffs, warnings and what was detected.
+    description: Leave out the diffs, warnings and detected properties that a preceding run in check mode has printed.
     type: bool
     default: false
     env:
@@ -52,14 +52,14 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.render import MODULES, render
 
 PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
-HERE = "localhost"
+LOCALHOST = "localhost"
 TRACEBACK_VERBOSITY = 3
 OMITTED = ("invocation", "exception", "failed", "item", "ansible_loop_var", "ansible_index_var")
-"""Keys of a result that are Ansible's own affair."""
+"""Keys that Ansible adds to a result."""
 
 
 class HostReport:
-    """What came of one host: its lines, its results, its exit code."""
+    """Report of one host: lines, results and exit code."""
 
     def __init__(self) -> None:
         self.lines: list[Line] = []
@@ -69,7 +69,7 @@ class HostReport:
         self.exit_code = 0
 
     def document(self) -> dict[str, Any]:
-        """Return it as a part of the JSON document."""
+        """Return the host's part of the JSON document."""
         status = {"changed": self.changed, "exit_code": self.exit_code}
         if len(self.results) == 1 and not self.looped:
             return self.results[0] | status
@@ -77,15 +77,15 @@ class HostReport:
 
 
 class RunReport:
-    """What came of a run; the console script reads it when ansible is done."""
+    """Report of a run; the command reads it after the run."""
 
     def __init__(self) -> None:
         self.reset("")
 
     def reset(self, verb: str) -> None:
-        """Begin anew.
+        """Start a new run.
 
-        :param verb: of the run; empty for somebody's own playbook.
+        :param verb: the verb of a playbook of this collection, or empty for other playbooks.
         """
         self.verb = verb
         self.hosts: dict[str, HostReport] = {}
@@ -97,17 +97,17 @@ class RunReport:
 
     @property
     def exit_code(self) -> int:
-        """The worst of all hosts."""
+        """Highest exit code of all hosts."""
         return max((report.exit_code for report in self.hosts.values()), default=0)
 
     @property
     def changed(self) -> bool:
-        """Whether anything was changed anywhere, or would be."""
+        """True if anything was changed on any host, or in check mode would be."""
         return any(report.changed for report in self.hosts.values())
 
     @property
     def results(self) -> list[dict[str, Any]]:
-        """What repoman's tasks answered, in order."""
+        """Results of repoman's tasks, in order."""
         return [result for report in self.hosts.values() for result in report.results]
 
     def document(self, by_host: bool) -> dict[str, Any]:
@@ -124,7 +124,7 @@ run_report = RunReport()
 
 
 class CallbackModule(CallbackBase):
-    """The report."""
+    """Callback plugin that prints the report."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
@@ -135,58 +135,58 @@ class CallbackModule(CallbackBase):
         self.by_host = False
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
-        """Begin a run."""
+        """Start the report of a run."""
         path = Path(playbook._file_name).resolve()
         run_report.reset(path.stem.replace("_", " ") if path.parent == PLAYBOOKS else "")
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """See whether hosts are to be told apart; for this one alone, show how its work goes on."""
-        self.by_host = list(play.hosts) != [HERE]
-        wanted = bool(run_report.verb) and not self.by_host and (run_report.verb != "shell" or sys.stderr.isatty())
-        if wanted and progress.stream is None:
-            progress.listen(os.fdopen(os.dup(2), "w"))  # a worker has no standard error of its own
+        """Group the output by host for other hosts than this one; show progress for this host."""
+        self.by_host = list(play.hosts) != [LOCALHOST]
+        shows_progress = bool(run_report.verb) and not self.by_host and (run_report.verb != "shell" or sys.stderr.isatty())
+        if shows_progress and progress.stream is None:
+            progress.listen(os.fdopen(os.dup(2), "w"))  # workers have no standard error
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
-        """Say that there was nothing to work on."""
+        """Report that no host matches."""
         report = run_report.of("")
         report.exit_code = 1
         self._emit(report, [Line("error", "no host matches."), Line("hint", "ansible-inventory -i INVENTORY --graph   shows the hosts")])
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Tell of a task that went well."""
+        """Report a successful task."""
         if not self._was_reported_per_item(result):
             self._report_task(result, failed=False)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        """Tell of a task that failed."""
+        """Report a failed task."""
         if not self._was_reported_per_item(result):
             self._report_task(result, failed=True, ignored=ignore_errors)
 
     def v2_runner_on_skipped(self, result: Any) -> None:
-        """Tell of a task that was skipped, if asked for more."""
+        """With ``-v``, report a skipped task of another playbook."""
         if self._display.verbosity and not run_report.verb:
             self._report_foreign_task("skipped", result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        """Tell of a host that cannot be reached."""
+        """Report an unreachable host."""
         host, _task, data = _unpack_result(result)
         report = run_report.of(host)
         report.exit_code = max(report.exit_code, 1)
         report.results.append({"unreachable": True, "msg": str(data.get("msg", ""))})
         reason = sentence(str(data.get("msg") or "no answer"))
-        told = Line("error", f"{host} is unreachable: {reason.removeprefix('Task failed: ')}")
-        self._emit(report, [told, Line("hint", f"ansible -i INVENTORY {host} -m ansible.builtin.ping -vvv   shows why")])
+        error = Line("error", f"{host} is unreachable: {reason.removeprefix('Task failed: ')}")
+        self._emit(report, [error, Line("hint", f"ansible -i INVENTORY {host} -m ansible.builtin.ping -vvv   shows why")])
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
-        """Tell of one turn of a loop."""
+        """Report a successful item of a loop."""
         self._report_task(result, failed=False, looped=True)
 
     def v2_runner_item_on_failed(self, result: Any) -> None:
-        """Tell of one turn of a loop that failed."""
+        """Report a failed item of a loop."""
         self._report_task(result, failed=True, looped=True)
 
     def v2_on_file_diff(self, result: Any) -> None:
-        """Show what a task of somebody else changes."""
+        """Show the diff of a task without a view."""
         host, task, data = _unpack_result(result)
         if _view(task):
             return
@@ -195,7 +195,7 @@ class CallbackModule(CallbackBase):
                 self._emit(run_report.of(host), unified(each["diff"]))
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        """End the run: what was held back is printed."""
+        """Print the JSON document or the buffered lines at the end of the run."""
         if self.get_option("format") == "json":
             self._display.display(json.dumps(run_report.document(self.by_host), indent=2, default=str))
             return
@@ -209,7 +209,7 @@ class CallbackModule(CallbackBase):
 
     @property
     def _buffered(self) -> bool:
-        """Whether lines wait for the end, so that each host's stand together."""
+        """True if lines are buffered until the end, to group them by host."""
         return self.by_host and bool(run_report.verb)
 
     def _report_task(self, result: Any, failed: bool, ignored: bool = False, looped: bool = False) -> None:
@@ -243,7 +243,7 @@ class CallbackModule(CallbackBase):
         self._emit(report, self._prefix_host(host, lines))
 
     def _report_foreign_task(self, word: str, result: Any, more: str = "") -> None:
-        """Tell of a task of somebody else, in a line."""
+        """Report a task without a view in one line."""
         host, task, data = _unpack_result(result)
         label = f" (item={self._get_item_label(data)})" if "ansible_loop_var" in data else ""
         reason = f": {first_sentence(data)}{more}" if word == "fatal" else ""
@@ -253,25 +253,25 @@ class CallbackModule(CallbackBase):
         self._emit(run_report.of(host), lines, to_stderr=word == "fatal")
 
     def _was_reported_per_item(self, result: Any) -> bool:
-        """Whether it is the end of a loop whose turns have been told."""
+        """Return true for the result of a loop, whose items have been reported."""
         _host, _task, data = _unpack_result(result)
         return bool(data.get("results")) and all(isinstance(item, dict) and "ansible_loop_var" in item for item in data["results"])
 
     def _prefix_host(self, host: str, lines: list[Line]) -> list[Line]:
-        """Return lines whose errors name their host, where there is more than this one."""
+        """With other hosts, add the host to errors and warnings."""
         if not self.by_host:
             return lines
         return [Line(line.kind, f"[{host}] {line.text}") if line.kind in ("error", "warning") else line for line in lines]
 
     def _warnings(self, host: str, result: Any, data: dict[str, Any]) -> list[str]:
-        """Return the warnings of a result that were not told yet of its host; before ansible-core 2.19 they are only in its data."""
+        """Return the warnings of a result that were not printed for its host yet; ansible-core before 2.19 has them only in the data."""
         texts = [sentence(_warning_text(warning)) for warning in data.get("warnings") or getattr(result, "warnings", None) or ()]
         fresh = [text for text in dict.fromkeys(texts) if (host, text) not in run_report.warned]
         run_report.warned.update((host, text) for text in fresh)
         return fresh
 
     def _details(self, data: dict[str, Any]) -> list[Line]:
-        """Return what ``-v`` adds to a failure that is not repoman's own, and ``-vvv`` to any."""
+        """Return the details of a failure for ``-v`` (unless it is an error of repoman) and the traceback for ``-vvv``."""
         lines = []
         if self._display.verbosity and "exit_code" not in data:
             lines.append(Line("trace", self._dump_results({key: value for key, value in data.items() if key != "exception"}, indent=4)))
@@ -280,7 +280,7 @@ class CallbackModule(CallbackBase):
         return lines
 
     def _emit(self, report: HostReport, lines: list[Line], to_stderr: bool = False) -> None:
-        """Print lines, or hold them back until the host's are all there."""
+        """Print lines, or buffer them until the end of the run."""
         if self._buffered and self.get_option("format") == "text":
             report.lines += lines
             return
@@ -295,20 +295,20 @@ class CallbackModule(CallbackBase):
 
 
 def _unpack_result(result: Any) -> tuple[str, Any, dict[str, Any]]:
-    """Return the host's name, the task and the data of a result; before ansible-core 2.19 they had other names."""
+    """Return the name of the host, the task and the data of a result; ansible-core before 2.19 has other attributes for them."""
     if hasattr(result, "task"):
         return str(result.host.get_name()), result.task, result.result
     return str(result._host.get_name()), result._task, result._result
 
 
 def _view(task: Any) -> str:
-    """Return the view a task asks for; empty if it is none of ours."""
+    """Return the view of a task, or empty."""
     view = (task.vars or {}).get("repoman_view", "")
     return str(view) if view in MODULES else ""
 
 
 def _strip_internal(data: dict[str, Any], failed: bool, with_diff: bool) -> dict[str, Any]:
-    """Return a result without what is Ansible's own."""
+    """Return a result without the keys that Ansible adds."""
     omitted = OMITTED if with_diff else (*OMITTED, "diff")
     public = {key: value for key, value in data.items() if key not in omitted and not key.startswith("_ansible")}
     if "warnings" in public:
@@ -317,7 +317,7 @@ def _strip_internal(data: dict[str, Any], failed: bool, with_diff: bool) -> dict
 
 
 def _warning_text(warning: Any) -> str:
-    """Return a warning's text, whatever ansible-core makes of it."""
+    """Return the text of a warning; its type depends on the version of ansible-core."""
     details = getattr(warning, "details", None) or getattr(getattr(warning, "event", None), "msg", None)
     if isinstance(details, str):
         return details

@@ -78,11 +78,11 @@ profiles:
       type: bool
       sample: true
     drift:
-      description: Whether the installed profile differs from the rendered template, compared as data.
+      description: V(true) if the installed profile differs from the rendered template, compared as data.
       type: bool
       sample: false
     shadows:
-      description: Whether it is a user's template that shadows a vendor template.
+      description: V(true) for a user's template that shadows a vendor template.
       type: bool
       sample: false
     error:

@@ -40,7 +40,7 @@ options:
         type: list
         elements: str
       backup:
-        description: Whether the repository is backed up.
+        description: Include the repository in backups.
         type: bool
       config:
         description: Configuration keys of the instance; see O(config).
@@ -76,7 +76,7 @@ options:
     type: list
     elements: str
   backup:
-    description: Whether the repository is backed up.
+    description: Include the repository in backups.
     type: bool
   config:
     description:
@@ -136,13 +136,13 @@ projects:
       returned: always
       sample: isurus
     action:
-      description: What was done; in check mode, what would be done.
+      description: Result of the task; in check mode, the predicted result.
       type: str
       returned: always
       sample: created
       choices: [created, updated, started, stopped, removed, unchanged, absent, failed]
     changed:
-      description: Whether anything was changed; in check mode, whether it would be.
+      description: V(true) if anything was changed, or in check mode would be.
       type: bool
       returned: always
       sample: true
@@ -191,7 +191,7 @@ projects:
       returned: unless it failed or O(state=absent)
       sample: [OLLAMA_HOST]
     backup:
-      description: Whether the repository is backed up.
+      description: V(true) if backups include the repository.
       type: bool
       returned: unless it failed or O(state=absent)
       sample: true

@@ -69,17 +69,17 @@ projects:
       type: str
       sample: Running
     unfinished:
-      description: Whether the creation of the container was interrupted; C(repoman new) completes it.
+      description: V(true) if the creation of the container was interrupted; C(repoman new) completes it.
       type: bool
     registered:
-      description: Whether the project is in the registry.
+      description: V(true) if the project is in the registry.
       type: bool
     repo:
       description: Path of the repository.
       type: str
       sample: /home/alice/repos/isurus
     repo_exists:
-      description: Whether the repository exists.
+      description: V(true) if the repository exists.
       type: bool
     image:
       description: Image of the container.

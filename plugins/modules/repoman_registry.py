@@ -57,10 +57,10 @@ options:
         type: list
         elements: str
       exclude_caches:
-        description: Whether backups skip the contents of directories with a valid C(CACHEDIR.TAG).
+        description: Skip the contents of directories with a valid C(CACHEDIR.TAG) in backups.
         type: bool
       follow_mounts:
-        description: Whether backups include file systems that are mounted inside repositories.
+        description: Include file systems that are mounted inside repositories in backups.
         type: bool
   output:
     description: The key C(output) of the registry's table C([repoman]). It is kept for other programs; repoman does not use it.

@@ -20,15 +20,15 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
 )
 
 MAX_DIFFERENCES = 50
-"""So many differences of a unit are shown."""
+"""Maximum number of differences shown for each unit."""
 
 
 CHECK_LABELS = {"synced": "to sync", "gone": "to put away"}
-"""The same, where it is only planned."""
+"""Labels of actions in check mode, if they differ."""
 
 
 def render_sync(result: Result, mode: Mode) -> Rendered:
-    """Say what came of each unit, and of all."""
+    """Show the result of each unit and a summary."""
     if "kept" in result:
         return render_versions(result)
     lines = step_lines(result, mode)
@@ -59,8 +59,8 @@ def render_sync(result: Result, mode: Mode) -> Rendered:
 
 
 def summary_line(summary: Result, mode: Mode) -> str:
-    """Return what came of a whole run."""
-    said = [
+    """Return the summary of a run."""
+    counts = [
         f"{summary[action]} {CHECK_LABELS.get(action, word) if mode.check else word}"
         for action, word in ACTIONS.items()
         if summary.get(action)
@@ -71,20 +71,20 @@ def summary_line(summary: Result, mode: Mode) -> str:
     if "same" in summary or "differs" in summary:
         work = []
     work.append(f"{summary['seconds']:.1f} s")
-    return f"{', '.join(said) or 'nothing'}; {', '.join(work)}"
+    return f"{', '.join(counts) or 'nothing'}; {', '.join(work)}"
 
 
 def render_versions(result: Result) -> Rendered:
-    """List what is kept of a unit."""
+    """List the versions of a unit in the history."""
     if not result["kept"]:
-        return Rendered([Line("out", f"nothing is kept of {result['name']}")])
+        return Rendered([Line("out", f"the history has no versions of {result['name']}")])
     rows = [(each["time"], str(each["files"]), format_bytes(each["bytes"]), each["path"]) for each in result["kept"]]
-    again = f"next: repoman restore {shlex.quote(result['name'])} --from {rows[-1][0]} --to DIR"
-    return Rendered([*table(("TIME", "FILES", "BYTES", "DIRECTORY"), rows), Line("out", again)])
+    hint = f"next: repoman restore {shlex.quote(result['name'])} --from {rows[-1][0]} --to DIR"
+    return Rendered([*table(("TIME", "FILES", "BYTES", "DIRECTORY"), rows), Line("out", hint)])
 
 
 def render_restore(result: Result, mode: Mode) -> Rendered:
-    """Say what was restored, and where what it replaced is."""
+    """Show the restored files, and the directory with the files they replaced."""
     restored = result["restored"]
     lines = step_lines(result, mode)
     if "objects" in restored:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shared by all views: rendered results, failures, steps."""
+"""Rendered results, and the lines that several views share: errors and steps."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ NOT_FOUND = 3
 
 @dataclass(frozen=True)
 class Rendered:
-    """What is to be said of a result.
+    """Output for a result.
 
-    :param lines: to print.
-    :param exit_code: of the command.
+    :param lines: lines to print.
+    :param exit_code: exit code of the command.
     """
 
     lines: list[Line] = field(default_factory=list)
@@ -34,10 +34,10 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Mode:
-    """How the task ran.
+    """Mode of the task.
 
-    :param check: nothing was done, only planned.
-    :param brief: a preview has told what was found out and planned.
+    :param check: check mode: the result is a prediction.
+    :param brief: a preview has shown detected properties and plans.
     """
 
     check: bool = False
@@ -45,7 +45,7 @@ class Mode:
 
 
 def render_failure(result: Result) -> Rendered:
-    """Return the error of a result that has nothing else to tell."""
+    """Return the error of a failed result."""
     code = result.get("exit_code")
     if code is None:
         return Rendered([Line("error", first_sentence(result)), Line("hint", MORE_HINT)], 1)
@@ -53,7 +53,7 @@ def render_failure(result: Result) -> Rendered:
 
 
 def first_sentence(result: Result) -> str:
-    """Return the first line of a failure that is not repoman's own."""
+    """Return the first line of a failure that is not an error of repoman."""
     lines = [line.strip() for line in str(result.get("msg") or result.get("module_stderr") or "").splitlines()]
     return next((line.removeprefix("Task failed: ") for line in lines if line), "the task failed and did not say why.")
 
@@ -64,12 +64,12 @@ def error_lines(message: str, hints: Iterable[str]) -> list[Line]:
 
 
 def step_lines(result: Result, mode: Mode) -> list[Line]:
-    """Return the steps that were done, or would be: of a result, or of one project in it."""
+    """Return the steps of a result, or of one project in it."""
     return [Line("out", f"would {step}") if mode.check else Line("done", step) for step in result["steps"]]
 
 
 def worst_exit_code(lines: Iterable[Result]) -> int:
-    """Return the worst exit code of single profiles or projects."""
+    """Return the highest exit code of failed profiles or projects."""
     return max((int(line.get("exit_code", 1)) for line in lines if line["action"] == "failed"), default=0)
 
 

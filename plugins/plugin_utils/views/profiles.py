@@ -37,7 +37,7 @@ def render_list(result: Result, mode: Mode) -> Rendered:
 
 
 def drift_label(profile: Result) -> str:
-    """Return the word for a profile's drift."""
+    """Return the cell of the column DRIFT."""
     if profile["error"]:
         return "error"
     if not profile["installed"]:
@@ -46,7 +46,7 @@ def drift_label(profile: Result) -> str:
 
 
 def render_install(result: Result, mode: Mode) -> Rendered:
-    """Say what became of each profile."""
+    """Show the result for each profile."""
     lines: list[Line] = []
     for profile in result["profiles"]:
         name, action = profile["name"], profile["action"]
@@ -62,7 +62,7 @@ def render_install(result: Result, mode: Mode) -> Rendered:
 
 
 def render_remove(result: Result, mode: Mode) -> Rendered:
-    """Say what became of each profile; one that is not installed is an error."""
+    """Show the result for each profile; one that is not installed is an error."""
     lines: list[Line] = []
     code = worst_exit_code(result["profiles"])
     for profile in result["profiles"]:
@@ -71,9 +71,7 @@ def render_remove(result: Result, mode: Mode) -> Rendered:
             lines += error_lines(profile["msg"], profile.get("hints") or ())
         elif action == "absent":
             code = max(code, 1)
-            lines += error_lines(
-                f"incus: Profile not found: {name!r} is not installed.", ("it may not need removing: repoman profile list",)
-            )
+            lines += error_lines(f"profile {name!r} is not installed.", ("repoman profile list",))
         else:
             text = f"{name} from incus (file at {profile['file_path']} untouched)"
             lines.append(Line("out", f"would remove {text}") if mode.check else Line("done", f"removed {text}"))
@@ -81,7 +79,7 @@ def render_remove(result: Result, mode: Mode) -> Rendered:
 
 
 def render_diff(result: Result, mode: Mode) -> Rendered:
-    """Show how each profile differs."""
+    """Show the diff of each profile."""
     lines: list[Line] = []
     differ = False
     for profile in result["profiles"]:

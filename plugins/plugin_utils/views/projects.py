@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, sentence, table
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
     NOT_FOUND,
@@ -17,18 +19,16 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
     worst_exit_code,
 )
 
-NO_PROJECTS = "no projects yet; make one: repoman new NAME"
+NO_PROJECTS = "no projects yet; create one: repoman new NAME"
 
 
 def render_setup(result: Result, mode: Mode) -> Rendered:
-    """Say what was detected, what was done, and what to do next."""
+    """Show detected properties, steps, and the next command."""
     lines = [] if mode.brief else detected_lines(result)
     lines += step_lines(result, mode)
     if not result["steps"]:
         lines.append(
-            Line(
-                "out", f"nothing to do: the incus project {result['incus_project']} and the registry {result['path']} are as they should be"
-            )
+            Line("out", f"nothing to do: the Incus project {result['incus_project']} and the registry {result['path']} are up to date")
         )
     elif not mode.check:
         lines.append(Line("out", "next: repoman profile install --all"))
@@ -36,7 +36,7 @@ def render_setup(result: Result, mode: Mode) -> Rendered:
 
 
 def detected_lines(result: Result) -> list[Line]:
-    """Return what was found out about the host."""
+    """Return the detected properties of the host."""
     found = result["detected"]
     address = f"{found['lan_ip']} ({found['interface']})" if found["lan_ip"] else f"none on {found['interface']}"
     if not found["lan_ip"] and result["lan_ip"]:
@@ -50,7 +50,7 @@ def detected_lines(result: Result) -> list[Line]:
 
 
 def render_new(result: Result, mode: Mode) -> Rendered:
-    """Say how each container differed, each step, and how to get in."""
+    """Show differences and steps of each container, and the command to enter it."""
     lines: list[Line] = []
     for project in result["projects"]:
         name = project["name"]
@@ -60,15 +60,15 @@ def render_new(result: Result, mode: Mode) -> Rendered:
             lines += [Line("out", f"{name} differs: {each}") for each in project["differences"]]
             lines += step_lines(project, mode)
         else:
-            lines.append(Line("out", f"nothing to do: {name} is as it should be") if mode.check else Line("done", f"{name} is up to date"))
-    there = [project["name"] for project in result["projects"] if project["action"] != "failed"]
-    if there and not mode.check:
-        lines.append(Line("out", f"next: repoman shell {there[0] if len(there) == 1 else 'NAME'}"))
+            lines.append(Line("out", f"nothing to do: {name} is up to date") if mode.check else Line("done", f"{name} is up to date"))
+    existing = [project["name"] for project in result["projects"] if project["action"] != "failed"]
+    if existing and not mode.check:
+        lines.append(Line("out", f"next: repoman shell {existing[0] if len(existing) == 1 else 'NAME'}"))
     return Rendered(lines, worst_exit_code(result["projects"]))
 
 
 def render_remove(result: Result, mode: Mode) -> Rendered:
-    """Say what went and what stayed; a project that is not known is an error."""
+    """Show removed projects and what stays; an unknown project is an error."""
     lines: list[Line] = []
     code = worst_exit_code(result["projects"])
     for project in result["projects"]:
@@ -84,16 +84,18 @@ def render_remove(result: Result, mode: Mode) -> Rendered:
         kept = project["kept"]
         stays = f"repository {kept['repo']} and mirror {kept['mirror']}"
         if mode.check:
-            lines += [*step_lines(project, mode), Line("out", f"would leave untouched: {stays}, with all it kept")]
+            lines += [*step_lines(project, mode), Line("out", f"would leave untouched: {stays}, with its history")]
         else:
             lines.append(Line("done", f"removed {name} ({stays} untouched)"))
     return Rendered(lines, code)
 
 
 def render_shell(result: Result, mode: Mode) -> Rendered:
-    """Say nothing but what failed: what is printed is the shell's."""
+    """Show only failures, because the output is that of the shell."""
     lines: list[Line] = []
-    done = [project for project in result["projects"] if "action" in project]  # the first task only looks
+    done = [
+        project for project in result["projects"] if "action" in project
+    ]  # the result of the first task, repoman_project_info, has none
     for project in done:
         if project["action"] == "failed":
             lines += error_lines(project["msg"], project["hints"])
@@ -106,30 +108,29 @@ def render_list(result: Result, mode: Mode) -> Rendered:
     """List the projects."""
     if not result["projects"]:
         return Rendered([Line("out", NO_PROJECTS)])
-    rows = [
-        (
-            project["name"],
-            project_state(project),
-            project["repo"] if project["repo_exists"] else f"{project['repo']} (missing)",
-            project["image"],
-            ",".join(project["profiles"]),
-            (project["last_sync"] or "never") if project["backup"] else "no backup",
-        )
-        for project in result["projects"]
-    ]
+    rows = [[cell(project) for cell in COLUMNS.values()] for project in result["projects"]]
     warnings = [
         Line("warning", f"{project['name']}: {sentence(project['problem'])}") for project in result["projects"] if project["problem"]
     ]
-    return Rendered([*table(("NAME", "STATE", "REPO", "IMAGE", "PROFILES", "LAST SYNC"), rows), *warnings])
+    return Rendered([*table(list(COLUMNS), rows), *warnings])
 
 
 def project_state(project: Result) -> str:
-    """Return the words for a project's state."""
+    """Return the state of a project as text."""
     if project["unfinished"]:
         return "unfinished"
     return str(project["state"]) if project["registered"] else f"{project['state']} (not in the registry)"
 
 
+COLUMNS: dict[str, Callable[[Result], str]] = {
+    "NAME": lambda project: str(project["name"]),
+    "STATE": project_state,
+    "REPO": lambda project: str(project["repo"]) if project["repo_exists"] else f"{project['repo']} (missing)",
+    "IMAGE": lambda project: str(project["image"]),
+    "PROFILES": lambda project: ",".join(project["profiles"]),
+    "LAST SYNC": lambda project: (project["last_sync"] or "never") if project["backup"] else "no backup",
+}
+"""Columns of ``list``: title, and the cell for a project of the result of ``repoman_project_info``."""
 VIEWS: Views = {
     "setup": render_setup,
     "new": render_new,

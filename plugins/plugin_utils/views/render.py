@@ -27,7 +27,7 @@ MODULES = {
 """The view of each verb, as a task's variable ``repoman_view`` names it, and the module that has it. Only that one is imported:
 Ansible compiles the files of a collection in every run."""
 RESULT_KEYS = {"profiles", "projects", "units", "kept", "steps"}
-"""A result with none of these has nothing to show."""
+"""Keys of results with output. A result without any is a prediction that consists of warnings."""
 
 
 def render(view: str, result: Result, failed: bool, mode: Mode) -> Rendered:
@@ -39,6 +39,6 @@ def render(view: str, result: Result, failed: bool, mode: Mode) -> Rendered:
     if failed and not any(result.get(key) for key in ("profiles", "projects", "units")):
         return render_failure(result)
     if mode.check and not RESULT_KEYS & result.keys():
-        return Rendered()  # a prediction that consists of warnings
+        return Rendered()
     views: Views = import_module(f"{__package__}.{MODULES[view]}").VIEWS
     return views[view](result, mode)

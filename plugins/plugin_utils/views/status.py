@@ -21,16 +21,16 @@ FILE_COUNTS = {
     "git": (("conflicts", "in conflict"), ("staged", "staged"), ("unstaged", "changed"), ("untracked", "untracked")),
     "hg": (("conflicts", "in conflict"), ("unstaged", "changed"), ("untracked", "untracked")),
 }
-"""What is counted in a repository, and the words for it."""
+"""Counts in the state of a repository, and their labels."""
 
 
 def render_status(result: Result, mode: Mode) -> Rendered:
-    """Tell all of the host and the projects."""
+    """Show the host and the projects."""
     lines = [Line("head", "host"), *host_lines(result["host"])]
-    named = {path for project in result["projects"] for path in (project.get("left_out") or {}).get("skipped_mounts", [])}
-    lines += [skipped_mount_line(path) for path in result["host"].get("skipped_mounts", []) if path not in named]
-    told = [each for project in result["projects"] for each in (project.get("left_out") or {}).get("unverified", [])]
-    lines += [unverified_line(each) for each in result["host"].get("unverified", []) if each not in told]
+    shown_mounts = {path for project in result["projects"] for path in (project.get("left_out") or {}).get("skipped_mounts", [])}
+    lines += [skipped_mount_line(path) for path in result["host"].get("skipped_mounts", []) if path not in shown_mounts]
+    shown = [each for project in result["projects"] for each in (project.get("left_out") or {}).get("unverified", [])]
+    lines += [unverified_line(each) for each in result["host"].get("unverified", []) if each not in shown]
     for project in result["projects"]:
         lines += [Line("out", ""), *project_lines(project, result["time"])]
     if not result["projects"]:
@@ -38,13 +38,13 @@ def render_status(result: Result, mode: Mode) -> Rendered:
     return Rendered(lines)
 
 
-def status_line(label: str, text: str, is_well: bool = True) -> Line:
-    """Return a line of the status: a label and what is to be said; in another colour if it wants attention."""
-    return Line("out" if is_well else "note", f"  {label:14}{text}")
+def status_line(label: str, text: str, is_ok: bool = True) -> Line:
+    """Return a line with a label; in another color if it needs attention."""
+    return Line("out" if is_ok else "note", f"  {label:14}{text}")
 
 
 def host_lines(host: Result) -> list[Line]:
-    """Return what is to be said of the host."""
+    """Return the lines about the host."""
     address, library, backup = host["lan_ip"], host["library"], host["backup"]
     if address["matches"] is False:
         where = f"{address['registry']} in the registry, but {address['detected']} on {address['interface']}: repoman setup"
@@ -65,29 +65,29 @@ def host_lines(host: Result) -> list[Line]:
 
 
 def backup_text(backup: Result) -> str:
-    """Return what is to be said of the backup's target."""
+    """Return the state of the backup target as text."""
     path, detail = backup["path"], f" ({backup['detail']})" if backup["detail"] else ""
     if backup["state"] == "ready":
         return f"{path}, {format_bytes(backup['free'])} free"
     return {
         "missing": f"{path} does not exist; is it mounted?",
-        "unmarked": f"{path} has no mark of repoman; is it mounted? for the first backup to it: repoman sync --init",
-        "foreign": f"{path} is somebody else's{detail}",
+        "unmarked": f"{path} has no marker of repoman; is it mounted? for the first backup: repoman sync --init",
+        "foreign": f"{path} belongs to another backup{detail}",
         "unreadable": f"{path} cannot be read{detail}",
         "unreachable": f"{path} {backup['detail']}",
     }[backup["state"]]
 
 
 def project_lines(project: Result, now: str) -> list[Line]:
-    """Return what is to be said of a project."""
+    """Return the lines about a project."""
     name, state = project["name"], project_state(project)
-    is_well = project["state"] != "missing" and project["registered"] and not project["unfinished"]
+    is_ok = project["state"] != "missing" and project["registered"] and not project["unfinished"]
     remedy = (
         ""
-        if is_well
-        else f"; repoman new {name} {'finishes' if project['unfinished'] else 'makes' if project['state'] == 'missing' else 'enters'} it"
+        if is_ok
+        else f"; to {'complete' if project['unfinished'] else 'create' if project['state'] == 'missing' else 'register'} it: repoman new {name}"
     )
-    lines = [Line("head", name), status_line("container", state + remedy, is_well)]
+    lines = [Line("head", name), status_line("container", state + remedy, is_ok)]
     if project["addresses"]:
         lines.append(status_line("address", ", ".join(project["addresses"])))
     lines.append(status_line("repository", project["repo"] + ("" if project["repo_exists"] else " (missing)"), project["repo_exists"]))
@@ -115,7 +115,7 @@ def project_lines(project: Result, now: str) -> list[Line]:
 
 
 def left_out_lines(left_out: Result) -> list[Line]:
-    """Return lines about everything that backups leave out."""
+    """Return the lines about files that backups leave out."""
     lines = [skipped_mount_line(path) for path in left_out.get("skipped_mounts", [])]
     patterns = [*left_out.get("exclude", []), *(["caches"] if left_out.get("exclude_caches") else [])]
     if patterns:
@@ -124,31 +124,31 @@ def left_out_lines(left_out: Result) -> list[Line]:
 
 
 def skipped_mount_line(path: str) -> Line:
-    """Return a line about what is mounted inside a repository and not backed up."""
-    return status_line("not backed up", f"{path} is another file system; follow_mounts = true backs it up", False)
+    """Return the line about a mount that is not backed up."""
+    return status_line("not backed up", f"{path} is a separate file system; to back it up: follow_mounts = true", False)
 
 
 def unverified_line(repository: Result) -> Line:
-    """Return a line about a repository whose format this host's git or Mercurial does not know."""
+    """Return the line about a repository that this host's git or Mercurial cannot verify."""
     return status_line("not verified", f"{repository['path']} is backed up but cannot be verified: {sentence(repository['reason'])}", False)
 
 
 def repository_lines(state: Result, now: str) -> list[Line]:
-    """Return what is to be said of a repository."""
+    """Return the lines about a repository."""
     if not state["kind"]:
         return [status_line("", state["problem"] or "neither a git nor a Mercurial repository", False)]
     label = {"git": "git", "hg": "Mercurial"}[state["kind"]]
     where = state["branch"] or (f"detached at {state['commit'][:12]}" if state["detached"] else "")
     parts = [f"{where}{' (bookmark ' + state['bookmark'] + ')' if state['bookmark'] else ''}{' (bare)' if state['bare'] else ''}"]
     if state["problem"]:
-        return [status_line(label, "; ".join([*filter(None, parts), f"cannot tell more: {sentence(state['problem'])}"]), False)]
+        return [status_line(label, "; ".join([*filter(None, parts), f"incomplete: {sentence(state['problem'])}"]), False)]
     counts = [f"{state[key]} {word}" for key, word in FILE_COUNTS[state["kind"]] if state[key]]
     if not state["bare"]:
         parts.append(", ".join(counts) or "clean")
     if state["ahead"] or state["behind"]:
         parts.append(ahead_behind(state))
     elif state["upstream"] and state["ahead"] is None and not state["bare"]:
-        parts.append(f"its upstream {state['upstream']} is not there")
+        parts.append(f"upstream {state['upstream']} does not exist")
     elif not state["upstream"] and state["branch"] and state["kind"] == "git" and not state["bare"]:
         parts.append("no upstream")
     lines = [status_line(label, "; ".join(parts), not counts and not state["ahead"] and not state["behind"])]
@@ -158,7 +158,7 @@ def repository_lines(state: Result, now: str) -> list[Line]:
 
 
 def ahead_behind(state: Result) -> str:
-    """Return the words for what is not pushed, and what is not pulled."""
+    """Return the numbers of commits that are not pushed and not pulled as text."""
     ahead, behind = state["ahead"], state["behind"]
     if state["kind"] == "hg":
         return ", ".join(text for count, text in ((ahead, f"{ahead} not public"), (behind, f"{behind} newer on the branch")) if count)
@@ -167,7 +167,7 @@ def ahead_behind(state: Result) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in the greatest unit that it fills."""
+    """Return a duration in its largest unit."""
     for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= length:
             return plural(int(seconds // length), unit)

@@ -86,7 +86,7 @@ def test_what_is_kept() -> None:
     lines, _code = said("sync", {"name": "plain", "kept": kept})
     assert lines[1].split() == ["20261125T120000Z", "2", "8", "B", kept[0]["path"]]
     assert lines[2] == "next: repoman restore plain --from 20261125T120000Z --to DIR"
-    assert said("sync", {"name": "plain", "kept": []})[0] == ["nothing is kept of plain"]
+    assert said("sync", {"name": "plain", "kept": []})[0] == ["the history has no versions of plain"]
 
 
 def test_a_restore_names_what_it_saved() -> None:

@@ -200,8 +200,8 @@ class TestProfiles:
         """It is Incus's error, with exit code 1."""
         out, err, code = told("profile_remove", {"profiles": [profile("foo", "absent")]})
         assert err == [
-            "repoman: error: incus: Profile not found: 'foo' is not installed.",
-            "hint: it may not need removing: repoman profile list",
+            "repoman: error: profile 'foo' is not installed.",
+            "hint: repoman profile list",
         ]
         assert (out, code) == ([], 1)
 
@@ -312,7 +312,7 @@ class TestProjects:
     @pytest.mark.parametrize("check", [True, False])
     def test_setup_with_nothing_to_do(self, check: bool) -> None:
         """It says so."""
-        last = "nothing to do: the incus project repoman and the registry /r.toml are as they should be"
+        last = "nothing to do: the Incus project repoman and the registry /r.toml are up to date"
         assert told("setup", SETUP | {"steps": [], "changed": False}, check=check)[0] == [*DETECTED, last]
 
     def test_setup_without_address(self) -> None:
@@ -330,7 +330,7 @@ class TestProjects:
         assert told("new", differing)[0] == [*lines, "==> do it", "next: repoman shell isurus"]
         assert told("new", differing, check=True)[0] == [*lines, "would do it"]
         assert told("new", UNCHANGED)[0] == ["==> isurus is up to date", "next: repoman shell isurus"]
-        assert told("new", UNCHANGED, check=True)[0] == ["nothing to do: isurus is as it should be"]
+        assert told("new", UNCHANGED, check=True)[0] == ["nothing to do: isurus is up to date"]
 
     def test_remove(self) -> None:
         """What goes, and what stays."""
@@ -339,7 +339,7 @@ class TestProjects:
         assert told("remove", REMOVED, check=True)[0] == [
             "would delete container isurus",
             "would take isurus out of the registry",
-            f"would leave untouched: {stays}, with all it kept",
+            f"would leave untouched: {stays}, with its history",
         ]
 
     def test_remove_of_an_unknown_project(self) -> None:
@@ -426,11 +426,14 @@ class TestProjects:
             ({"library": {"profiles": 1, "installed": 1, "drift": ["p"], "errors": []}}, "repoman profile diff p"),
             ({"library": {"profiles": 1, "installed": 1, "drift": [], "errors": [{"name": "p", "msg": "no\nway"}]}}, "p: no way"),
             ({"backup": {"path": "/b", "state": "missing", "detail": "", "free": None}}, "/b does not exist"),
-            ({"backup": {"path": "/b", "state": "unmarked", "detail": "", "free": 1}}, "/b has no mark of repoman"),
-            ({"backup": {"path": "/b", "state": "foreign", "detail": "of host 'x'", "free": 1}}, "/b is somebody else's (of host 'x')"),
+            ({"backup": {"path": "/b", "state": "unmarked", "detail": "", "free": 1}}, "/b has no marker of repoman"),
+            (
+                {"backup": {"path": "/b", "state": "foreign", "detail": "of host 'x'", "free": 1}},
+                "/b belongs to another backup (of host 'x')",
+            ),
             ({"backup": {"path": "/b", "state": "unreadable", "detail": "No", "free": 1}}, "/b cannot be read (No)"),
             ({"backup": {"path": "/b", "state": "unreachable", "detail": "is late", "free": None}}, "/b is late"),
-            ({"skipped_mounts": ["/repos/shark/d"]}, "/repos/shark/d is another file system"),
+            ({"skipped_mounts": ["/repos/shark/d"]}, "/repos/shark/d is a separate file system"),
             (
                 {"unverified": [{"path": "/repos/shark/d", "reason": "git is too\nold"}]},
                 "  not verified  /repos/shark/d is backed up but cannot be verified: git is too old",
@@ -440,14 +443,14 @@ class TestProjects:
     def test_status_of_a_host(self, change: Data, line: str) -> None:
         """What wants attention is said, with what mends it."""
         lines = told("status", {"host": HOST | change, "projects": [], "time": "2026-01-03T00:00:00Z"})[0]
-        assert any(line in each for each in lines) and lines[-1] == "no projects yet; make one: repoman new NAME"
+        assert any(line in each for each in lines) and lines[-1] == "no projects yet; create one: repoman new NAME"
 
     @pytest.mark.parametrize(
         ("change", "line"),
         [
-            ({"state": "missing"}, "  container     missing; repoman new isurus makes it"),
-            ({"unfinished": True}, "  container     unfinished; repoman new isurus finishes it"),
-            ({"registered": False}, "  container     Running (not in the registry); repoman new isurus enters it"),
+            ({"state": "missing"}, "  container     missing; to create it: repoman new isurus"),
+            ({"unfinished": True}, "  container     unfinished; to complete it: repoman new isurus"),
+            ({"registered": False}, "  container     Running (not in the registry); to register it: repoman new isurus"),
             ({"repo_exists": False, "vcs": None}, "  repository    /repos/isurus (missing)"),
             ({"problem": "no\nway"}, "  problem       no way"),
             ({"profile_drift": ["p"]}, "  profiles      default, p (differs from its template)"),
@@ -456,7 +459,7 @@ class TestProjects:
             ({"differences": ["key k was changed"]}, "  differs       key k was changed"),
             (
                 {"left_out": {"skipped_mounts": ["/repos/isurus/d"], "exclude": [], "exclude_caches": False, "excluded": 0}},
-                "  not backed up /repos/isurus/d is another file system; follow_mounts = true backs it up",
+                "  not backed up /repos/isurus/d is a separate file system; to back it up: follow_mounts = true",
             ),
             (
                 {"left_out": {"skipped_mounts": [], "exclude": ["*.o", "b/"], "exclude_caches": True, "excluded": 3}},
@@ -483,11 +486,11 @@ class TestProjects:
             ),
             ({"ahead": 2, "behind": 1}, "  git           main; clean; 2 ahead of and 1 behind origin/main"),
             ({"ahead": 2}, "  git           main; clean; 2 ahead of origin/main"),
-            ({"ahead": None}, "  git           main; clean; its upstream origin/main is not there"),
+            ({"ahead": None}, "  git           main; clean; upstream origin/main does not exist"),
             ({"upstream": "", "ahead": None}, "  git           main; clean; no upstream"),
             ({"branch": "", "detached": True, "upstream": ""}, "  git           detached at 0123456789ab; clean"),
             ({"branch": "x\x1b[31m\u202e", "upstream": "x"}, "  git           x\\x1b[31m\\u202e; clean"),
-            ({"problem": "git did not answer"}, "  git           main; cannot tell more: git did not answer"),
+            ({"problem": "git did not answer"}, "  git           main; incomplete: git did not answer"),
             ({"bare": True}, "  git           main (bare)"),
             ({"kind": ""}, "                neither a git nor a Mercurial repository"),
             (
@@ -505,7 +508,7 @@ class TestProjects:
 
     def test_no_projects(self) -> None:
         """A hint says how to make one."""
-        assert told("list", {"projects": []}) == (["no projects yet; make one: repoman new NAME"], [], 0)
+        assert told("list", {"projects": []}) == (["no projects yet; create one: repoman new NAME"], [], 0)
 
 
 class TestFailures:
@@ -639,7 +642,7 @@ class TestHosts:
         run = self.three()
         assert run.says() == ([], [], 3)
         out, err, _code = run.ends().says()
-        assert out == ["== a ==", "no projects yet; make one: repoman new NAME"]
+        assert out == ["== a ==", "no projects yet; create one: repoman new NAME"]
         assert err == [
             "repoman: error: [b] there is no registry at /r.toml.",
             "hint: repoman setup",
@@ -740,7 +743,7 @@ def test_results_of_the_oldest_ansible() -> None:
     """Before 2.19 a result's parts had other names."""
     run = Run("list")
     run.callback.v2_runner_on_ok(OldResult(Task({"repoman_view": "list"}), Host("localhost"), {"projects": []}))
-    assert run.screen.out == ["no projects yet; make one: repoman new NAME"]
+    assert run.screen.out == ["no projects yet; create one: repoman new NAME"]
 
 
 def test_each_run_starts_with_an_empty_report() -> None:
