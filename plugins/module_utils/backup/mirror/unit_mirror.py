@@ -59,7 +59,10 @@ FAR_UNITS = 8
 FAR_FIRST_UNITS = 16
 """So many units are mirrored at once on a far target; where some are copied for the first time."""
 FAR_BATCH = 512
-SHOWN_ERRORS = 3
+SHOWN_ERRORS = 5
+SHOWN_LENGTH = 1000
+"""Errors after the first are told as long as all of them together are not longer."""
+SHOWN_STORES = 3
 MAX_DAMAGED = 1000
 DOUBT_NS = 60 * 10**9
 """A file of the source that changed later than its copy was made, or so little before it that clocks may differ, is compared."""
@@ -383,11 +386,19 @@ def incomplete(unit: Unit, errors: Sequence[RepomanError], frozen: Iterable[byte
 
     :param done: all else was.
     """
-    more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
+    told = [errors[0]]
+    distinct = list({each.message: each for each in errors}.values())
+    for each in distinct[1:SHOWN_ERRORS]:
+        if sum(len(every.message) for every in [*told, each]) > SHOWN_LENGTH:
+            break
+        told.append(each)
+    rest = len(distinct) - len(told)
+    more = f" And {rest} more." if rest else ""
+    hints = list(dict.fromkeys(hint for each in told for hint in each.hints))[: max(SHOWN_ERRORS, len(errors[0].hints))]
     stays = [escape_path(os.path.join(os.fsencode(unit.source), each)) for each in sorted(frozen)]
-    stay = f" The mirror keeps {', '.join(stays[:SHOWN_ERRORS])} as it was." if stays else ""
-    what, name = f"{errors[0].message}{more}{stay}", escape_path(os.fsencode(unit.name))
-    return MirrorError(f"{what} Everything else in {name} was mirrored." if done else what, *errors[0].hints)
+    stay = f" The mirror keeps {', '.join(stays[:SHOWN_STORES])} as it was." if stays else ""
+    what, name = f"{' '.join(each.message for each in told)}{more}{stay}", escape_path(os.fsencode(unit.name))
+    return MirrorError(f"{what} Everything else in {name} was mirrored." if done else what, *hints)
 
 
 def _what(old: Entry | None, new: Entry | None, *, attributes: bool = False) -> str:

@@ -989,7 +989,7 @@ def test_unreadable_directory(nobodys: Place, unprivileged: Callable[[Callable[[
         (unit / "gone").unlink()
         (unit / "later").write_text("x")
         for full in (False, True):
-            failed(nobodys.sync(full=full)["work"], "And 1 more.")
+            failed(nobodys.sync(full=full)["work"], "work/new' cannot be read: Permission denied.", "work/secret' cannot be read")
             assert not (nobodys.target / "work/gone").exists()
             assert (nobodys.target / "work/later").exists()
             assert entries(nobodys.target / "work/secret") == mirrored
@@ -1449,6 +1449,35 @@ def test_symbolic_references_that_name_one_another() -> None:
     git_directory.staged = {path: (entry._replace(path=path), text) for path, text in texts.items()}
     git_directory.staged[b"packed-refs"] = (entry._replace(path=b"packed-refs"), b"1" * 40 + b" refs/heads/packed\n")
     assert git_directory._dangling() == lost.keys()
+
+
+@pytest.mark.parametrize("number", [2, 5, 6, 40])
+def test_the_first_unreadable_paths_are_named(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str], number: int) -> None:
+    """Up to five of them, each with a hint; of more, how many. The message stays short however long their names are."""
+
+    def work() -> None:
+        unit = nobodys.repos / "work"
+        names = [f"{each:02}" for each in range(number)]
+        for each in names:
+            (unit / each).mkdir(parents=True)
+            (unit / each).chmod(0)
+        (unit / "file").write_text("x")
+        error = nobodys.sync()["work"].error
+        assert error is not None
+        assert [each for each in names if f"work/{each}' cannot be read" in error.message] == names[:5]
+        assert error.hints == [f"ls -ld {unit}/{each}" for each in names[:5]]
+        assert (f"And {number - 5} more." in error.message) == (number > 5)
+        for each in names:
+            (unit / each).chmod(0o700)
+            (unit / each).rename(unit / (each + "x" * 250))
+            (unit / (each + "x" * 250)).chmod(0)
+        error = nobodys.sync()["work"].error
+        assert error is not None
+        assert len(error.message) < 1500
+        for each in unit.iterdir():
+            each.chmod(0o700)
+
+    assert unprivileged(work) == "None"
 
 
 @pytest.mark.parametrize("name", ["odd\udcff", "a\nb", "e\x1b[31m", "x\u202e"])
