@@ -39,6 +39,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import 
 __all__ = ["HgDirectory", "journal", "passing"]
 
 LOCK_SECONDS = 1.0
+LASTING = 3
+"""What is wrong in more attempts than this is damage, even if somebody writes."""
 
 
 class HgDirectory:
@@ -114,6 +116,7 @@ class HgDirectory:
             os.mkdir(self.work.path, mode=0o700)
         last: object = None
         problem = ""
+        lasting: frozenset[Problem] | None = None
         for attempt in range(self.tries):
             if attempt:
                 time.sleep(0.01 * attempt)
@@ -126,7 +129,11 @@ class HgDirectory:
                 return
             problem = verdict.text
             state = self.work.listed
-            if state == last and not self._locked(source):
+            wrong = frozenset(each for each in verdict.problems if each.rev >= 0)
+            lasting = wrong if lasting is None else lasting & wrong
+            # A writer only appends, or cuts off: a revision that is wrong in the same way each time is damage, whoever writes meanwhile.
+            is_certain = bool(lasting) and attempt == self.tries - 1 and attempt >= LASTING
+            if is_certain or (state == last and not self._locked(source)):
                 self._salvage(source, verdict)
                 return
             last = state
