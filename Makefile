@@ -4,6 +4,8 @@
 # What a machine's settings may not change: the language of messages, the repository that git commands are about.
 export LC_ALL := C.UTF-8
 unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
+# Tests start Python thousands of times: without its compiled files each start compiles the collection anew.
+unexport PYTHONDONTWRITEBYTECODE
 export PIP_RETRIES ?= 10
 
 PREFIX ?= /usr/local
@@ -14,7 +16,9 @@ PYTHON ?= $(shell for p in /usr/bin/python3 python3; do $$p -c 'import sys; sys.
 JOBS ?= $(shell nproc)
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup
+# Where tests make their trees; the tests marked with `disk` make them on the disk all the same.
+TEST_TMP = $(shell scripts/fast-tmp)
+PYTEST = env TEST_TMP="$(TEST_TMP)" TMPDIR="$(TEST_TMP)" $(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup
 LIB_DIR := $(DESTDIR)$(PREFIX)/lib/repoman
 PROFILES_DIR := $(DESTDIR)$(PREFIX)/share/repoman/profiles
 
@@ -37,7 +41,8 @@ test-nfs: venv ## sync and restore over a real NFS mount, cut off and filled, in
 	@scripts/nfs-lab install
 	scripts/nfs-lab run $(BIN)/pytest tests/nfs -p no:cacheprovider
 
-test-long: newest venv ## every kind of repository; races with writers and kills, many times over
+test-long: TEST_TMP = /var/tmp
+test-long: newest venv ## every kind of repository; races with writers and kills, many times over; on the disk
 	REPOMAN_ZOO=1 REPOMAN_RACES=60 REPOMAN_TREES=300 REPOMAN_KILL_STEP=5 \
 		$(PYTEST) $(addprefix tests/unit/backup/mirror/,test_zoo.py test_mirror.py test_mirror_races.py test_hostile_trees.py git/test_git_damage.py git/test_git_mend.py hg/test_hg_damage.py)
 

@@ -115,6 +115,17 @@ class Seen:
 
 
 @pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """pytest's own, which ``make test`` has in memory; a directory on the disk for tests with the mark ``disk``."""
+    if not request.node.get_closest_marker("disk"):
+        yield tmp_path
+        return
+    directory = Path(tempfile.mkdtemp(prefix="repoman-test-", dir="/var/tmp"))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
 def empty_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackupWorld:
     """A home without repositories."""
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -229,7 +240,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 @pytest.fixture
 def short_dir() -> Iterator[Path]:
     """Return a directory whose path leaves room for a socket's name, open to every user."""
-    directory = Path(tempfile.mkdtemp(prefix="repoman-test-", dir="/var/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix="repoman-test-", dir=os.environ.get("TEST_TMP", "/var/tmp")))
     directory.chmod(0o755)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)

@@ -21,6 +21,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hist
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Outcome
 from mirroring import Place
 
+pytestmark = pytest.mark.disk  # what file systems have is the matter
+
 NOBODY = 65534
 TERA = 1 << 40
 

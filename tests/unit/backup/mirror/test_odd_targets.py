@@ -17,6 +17,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror impo
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.target_traits import Traits
 from mirroring import Place
 
+pytestmark = pytest.mark.disk  # what file systems have is the matter
+
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts, and has these attributes")
 
 FILE_SYSTEMS = {

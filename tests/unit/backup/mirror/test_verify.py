@@ -24,6 +24,8 @@ from mirroring import ENVIRONMENT, Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.disk  # what file systems have is the matter
+
 OLD_COMMIT = "tree {tree}\nauthor A<a@x> 1 +0000\ncommitter A <a@x> 1 +0000\n\nm\n"
 
 

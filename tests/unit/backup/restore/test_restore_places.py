@@ -22,6 +22,8 @@ from backupworld import BackupWorld, differences, git, seen, tmpfs
 from repoman.cli.parser import parse
 from repoman.cli.variables import restore_variables
 
+pytestmark = pytest.mark.disk  # what file systems have is the matter
+
 NOBODY = 65534
 ANYONE = 0xFFFFFFFF
 ACCESS_LIST = struct.pack("<I", 2) + b"".join(

@@ -32,6 +32,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 from ansible_collections.homelab.repoman.plugins.module_utils.process import child as watch
 from backupworld import tmpfs
 
+pytestmark = pytest.mark.disk  # what file systems have is the matter
+
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=timezone.utc)
 
 
