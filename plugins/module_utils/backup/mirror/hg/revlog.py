@@ -238,6 +238,13 @@ class _File:
     def read_at(self, at: int, size: int) -> bytes:
         return os.pread(self._descriptor, size, at)
 
+    def data_from(self, at: int) -> int:
+        """Return where the next data begins; the size of the file if there is only a hole."""
+        try:
+            return os.lseek(self._descriptor, at, os.SEEK_DATA)
+        except OSError as error:
+            return os.fstat(self._descriptor).st_size if error.errno == errno.ENXIO else at
+
 
 def _revision(number: int, start: int, found: tuple[int, int, int, int, int, int, int, bytes]) -> Revision:
     offset, size, _full, base, link, first, second, node = found
@@ -263,7 +270,7 @@ def common_length(one: bytes, other: bytes) -> int:
                     return done + low
                 if not part:
                     return done
-                done += len(part)
+                done = max(done + len(part), min(first.data_from(done), second.data_from(done)))
     except OSError as error:
         if error.errno not in _NO_FILE:
             raise

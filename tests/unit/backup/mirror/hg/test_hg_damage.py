@@ -173,6 +173,34 @@ def test_logs_with_terabytes_of_hole(place: Place, source: Path, mirrored: list[
     assert sum(each.stat().st_blocks for each in place.target.rglob("*")) < 4096
 
 
+MIB = 1 << 20
+TIB = 1 << 40
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        pytest.param({0: b"a", 2 * TIB: b""}, {0: b"a", 2 * TIB: b""}, 2 * TIB, id="a hole at the end"),
+        pytest.param({TIB: b"abc"}, {TIB: b"abd"}, TIB + 2, id="a hole before data"),
+        pytest.param({0: b"a", TIB: b""}, {0: b"a", 2 * TIB: b""}, TIB, id="holes of two lengths"),
+        pytest.param({0: b"a", 3 * MIB: b"", 5 * MIB: b"x"}, {0: b"a", 5 * MIB: b"x", 6 * MIB: b""}, 5 * MIB + 1, id="data, then a hole"),
+        pytest.param({2 * MIB: bytes(MIB), 8 * MIB: b"x"}, {8 * MIB: b"x"}, 8 * MIB + 1, id="zeros, and a hole"),
+        pytest.param({0: b"a", 3 * MIB + 7: b"x", TIB: b""}, {0: b"a", TIB: b""}, 3 * MIB + 7, id="data, and a hole"),
+        pytest.param({TIB: b""}, {}, 0, id="a hole, and nothing"),
+    ],
+)
+def test_common_length_of_files_with_holes(tmp_path: Path, one: dict[int, bytes], other: dict[int, bytes], same: int) -> None:
+    """A hole counts as the zeros that it reads as, and is not read."""
+    for name, parts in (("one", one), ("other", other)):
+        with (tmp_path / name).open("wb") as file:
+            for at, data in parts.items():
+                file.truncate(at)
+                file.seek(at)
+                file.write(data)
+    paths = os.fsencode(tmp_path / "one"), os.fsencode(tmp_path / "other")
+    assert hg_revlog.common_length(*paths) == hg_revlog.common_length(*paths[::-1]) == same
+
+
 def test_damage_in_the_middle_of_a_first_copy(place: Place, source: Path) -> None:
     """A damaged history that was never mirrored is mirrored as it is, as most of it can be read; later changesets follow, as do repairs."""
     index = (source / ".hg/store/data/big.i").read_bytes()
