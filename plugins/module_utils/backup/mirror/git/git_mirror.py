@@ -243,6 +243,11 @@ class GitDirectory:
         return "sha256" if _SHA256.search(self.config) else "sha1"
 
     @property
+    def is_partial(self) -> bool:
+        """Whether objects may be missing because another repository promised them."""
+        return "promisor = true" in own_config(self.config, derived=False)
+
+    @property
     def where(self) -> str:
         """Its path in the source, for messages."""
         return escape_path(os.path.join(self.copier.source_path, self.path).rstrip(b"/"))

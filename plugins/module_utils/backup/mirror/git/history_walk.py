@@ -28,9 +28,13 @@ class Walker:
     :param environment: for git, which sees the objects in it.
     :param how: further arguments of the process.
     :param shallow: commits whose parents are missing on purpose.
+    :param lacking: in a partial clone, in which other objects may be missing too, the objects that must not be; None in any other repository.
     """
 
-    def __init__(self, environment: dict[str, str], how: dict[str, Any], shallow: Iterable[bytes] = ()) -> None:
+    def __init__(
+        self, environment: dict[str, str], how: dict[str, Any], shallow: Iterable[bytes] = (), lacking: frozenset[bytes] | None = None
+    ) -> None:
+        self.lacking = lacking
         self.environment, self.how, self.shallow = environment, how, frozenset(shallow)
         self.verdicts: dict[bytes, bool] = {}
         self.lost: list[bytes] = []
@@ -78,7 +82,7 @@ class Walker:
         self.verdicts[key] = False
         read = self._read(key.hex().encode(), contents=True)
         if read is None:
-            self.lost.append(key.hex().encode())
+            self.verdicts[key] = self._may_be_missing(key)
             return
         kind, data = read
         if kind == b"blob":
@@ -88,9 +92,7 @@ class Walker:
             trees, blobs = _tree(data, len(key))
             for blob in blobs:
                 if blob not in self.verdicts:
-                    self.verdicts[blob] = self._read(blob.hex().encode(), contents=False) is not None
-                    if not self.verdicts[blob]:
-                        self.lost.append(blob.hex().encode())
+                    self.verdicts[blob] = self._read(blob.hex().encode(), contents=False) is not None or self._may_be_missing(blob)
                 if not self.verdicts[blob]:
                     return
             path.append((key, trees))
@@ -98,6 +100,14 @@ class Walker:
         needed = _references(data, kind, key.hex().encode() in self.shallow)
         if needed:
             path.append((key, needed))
+
+    def _may_be_missing(self, key: bytes) -> bool:
+        """Return whether an object that was not found is one that a partial clone does without; git itself has the last word."""
+        name = key.hex().encode()
+        if self.lacking is not None and name not in self.lacking:
+            return True
+        self.lost.append(name)
+        return False
 
     def _read(self, name: bytes, *, contents: bool) -> tuple[bytes, bytes] | None:
         """Return an object's kind and, unless it is a blob, its contents; None if it is missing or damaged."""

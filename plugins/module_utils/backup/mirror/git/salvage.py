@@ -64,6 +64,10 @@ class Store(Protocol):
     def algorithm(self) -> str:
         """The hash that names objects."""
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether objects may be missing because another repository promised them."""
+
     def prove(self, *, derived: bool, full: bool = False, everything: bool = False) -> str:
         """Let git walk from everything that was staged to every object it needs."""
 
@@ -367,7 +371,7 @@ class Salvage:
         store = self.store
         shallow = in_full(store.staged.get(store.prefix + b"shallow", (None, b""))[1], LIMIT).split()
         with store.over_objects() as (environment, how):
-            walker = Walker(environment, how, shallow)
+            walker = Walker(environment, how, shallow, self._lacking())
             try:
                 self._drop_references(walker)
                 self._drop_log_lines(walker)
@@ -381,6 +385,13 @@ class Salvage:
             if what not in damaged:
                 place = store.prefix + b"objects/" + name[:2] + b"/" + name[2:]
                 store.damage.setdefault(name, Damage(place, what, "it is missing", ABSENT))
+
+    def _lacking(self) -> frozenset[bytes] | None:
+        """Return the objects that a partial clone must not be without, as far as they are known to be missing; None for any other repository."""
+        if not self.store.is_partial:
+            return None
+        damaged = {each.what.removeprefix("object ") for each in self.store.damage.values() if each.is_object}
+        return frozenset(each.encode() for each in {*damaged, *self.missing, *self.store.missing})
 
     def _drop_indexes(self, lost: Iterable[str]) -> None:
         """Let the index of a work tree stay as the mirror has it if it names a lost object: git proves only that of the main one."""

@@ -317,6 +317,33 @@ def test_a_damaged_index_of_a_new_pack(tmp_path: Path, format_: str, how: str) -
     damaged.place.settled()
 
 
+def test_damage_in_a_partial_clone(tmp_path: Path) -> None:
+    """What was left out on purpose is not missing: only the reference whose own object is damaged stays behind, and all others move on."""
+    up, place = tmp_path / "up", Place(tmp_path)
+    git(tmp_path, "init", "-q", "-b", "main", str(up))
+    git(up, "config", "uploadpack.allowFilter", "true")
+    for number in range(3):
+        (up / "f").write_text(f"{number}\n")
+        git(up, "add", "f")
+        git(up, "commit", "-q", "-m", "up")
+    work, mirror = place.repos / "u", place.target / "u"
+    git(tmp_path, "clone", "-q", "--filter=blob:none", f"file://{up}", str(work))
+    place.settled()
+    remote = git(mirror, "rev-parse", "refs/remotes/origin/main")
+    git(work, "checkout", "-q", "-b", "bad")
+    commit(work, "bad")
+    tree = git(work, "rev-parse", "bad^{tree}").strip()
+    git(work, "checkout", "-q", "main")
+    commit(work, "more")
+    rewrite(work / ".git/objects" / tree[:2] / tree[2:], lambda _data: b"")
+    for _turn in range(2):
+        told = str(place.sync()["u"].error)
+        assert tree in told
+        assert git(mirror, "rev-parse", "main") == git(work, "rev-parse", "main")
+        assert git(mirror, "rev-parse", "refs/remotes/origin/main") == remote
+        assert git(mirror, "branch", "--list", "bad") == ""
+
+
 GARBAGE = {"empty": b"", "zeros": bytes(41), "text": b"hello\n", "half a name": b"0123456789abcdef\n"}
 
 
