@@ -59,9 +59,10 @@ options:
       - Together with O(names), also let it empty a mirror whose source is empty, and put away a mirror whose source is gone.
     type: bool
     default: false
-  list_kept:
-    description: Only tell what is kept of this project or directory.
+  list_versions:
+    description: Only list the versions of this project or directory in the history.
     type: str
+    aliases: [list_kept]
   jobs:
     description: Units to work on at once. V(0) lets the distance of the target decide.
     type: int
@@ -102,13 +103,14 @@ options:
       - Seconds that the target may take for its first answer. A disk that sleeps, or an automount, may want more.
     type: float
     default: 3.0
-  patience:
+  idle_timeout:
     description:
-      - Seconds of silence after which a target that also does not answer a plain question is given up on.
+      - Seconds without progress after which the run fails, if the target does not answer a simple request either.
       - With O(verify), also seconds after which a repository that does not respond fails.
-      - Work that takes long on a target that answers is waited for.
+      - There is no limit for slow work on a target that answers.
     type: float
     default: 60.0
+    aliases: [patience]
 
 extends_documentation_fragment:
   - homelab.repoman.common
@@ -153,7 +155,7 @@ units:
       type: str
     action:
       description:
-        - C(synced), C(unchanged), C(gone) (its mirror was moved to the history), C(failed), or C(busy).
+        - C(synced), C(unchanged), C(retired) (its source is gone, and its mirror was moved to the history), C(failed), or C(busy).
         - C(busy) is a unit that kept changing, or that another run was working on.
         - With O(verify), C(same), C(differs), C(busy) or C(failed).
       type: str
@@ -212,7 +214,7 @@ target:
   sample: /nfs/repos
 kept:
   description: What is kept, oldest first.
-  returned: O(list_kept)
+  returned: O(list_versions)
   type: list
   elements: dict
   sample:
@@ -253,7 +255,7 @@ SPEC = {
         "full": {"type": "bool", "default": False},
         "verify": {"type": "bool", "default": False},
         "allow_shrink": {"type": "bool", "default": False},
-        "list_kept": {"type": "str"},
+        "list_versions": {"type": "str", "aliases": ["list_kept"]},
         "jobs": {"type": "int", "default": 0},
         "keep_days": {"type": "int", "default": 30},
         "xattrs": {"type": "bool", "default": False},
@@ -262,7 +264,7 @@ SPEC = {
         "exclude_caches": {"type": "bool"},
         "follow_mounts": {"type": "bool"},
         "probe_timeout": {"type": "float", "default": 3.0},
-        "patience": {"type": "float", "default": 60.0},
+        "idle_timeout": {"type": "float", "default": 60.0, "aliases": ["patience"]},
     },
 }
 

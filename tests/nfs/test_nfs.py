@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import UnitResult
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from backupworld import BackupWorld, differences, git
@@ -158,16 +159,16 @@ def test_a_server_that_dies_during_the_run(world: BackupWorld, monkeypatch: pyte
             world.write(f"unit{number}/src/{file}", f"{number} {file} changed\n" * 500)
     told: list[str] = []
 
-    def unit(_display: object, line: dict[str, str]) -> None:
+    def unit(_display: object, result: UnitResult) -> None:
         if not told:
             cut()
-        told.append(line["action"])
+        told.append(result.action)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sync.Display, "unit", unit)
+        patch.setattr(sync.ProgressDisplay, "unit_finished", unit)
         try:
             with pytest.raises(RepomanError, match="does not answer"):
-                world.sync(patience=5.0)
+                world.sync(idle_timeout=5.0)
         finally:
             mend()
     assert len(told) < UNITS

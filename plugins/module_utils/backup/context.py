@@ -164,7 +164,7 @@ class Backup:
             raise RepomanError(
                 f"{root} does not answer: nothing came from it for {seconds:g} s; gave up on it.",
                 "is its server up, its disk awake? findmnt --target " + root,
-                "a slow one may be given longer: see probe_timeout and patience in 'ansible-doc homelab.repoman.repoman_sync'",
+                "a slow one may be given longer: see probe_timeout and idle_timeout in 'ansible-doc homelab.repoman.repoman_sync'",
             ) from error
         except InterruptedRunError as error:
             raise InterruptedRunError("interrupted.", "what was done stays; run it again and it goes on from there") from error

@@ -35,7 +35,7 @@ def read(me: Account, path: str, known: registry.Registry) -> tuple[list[str], d
     unverified: dict[str, list[dict[str, str]]] = {}
     rules = {}
     with suppress(OSError):
-        for unit in with_rules(backup.units(whole.place.repos_root), whole, {}, ""):
+        for unit in with_rules(backup.units(whole.place.repos_root), whole, ""):
             rules[unit.name] = unit.rules
             unverified[unit.name] = _unverified(unit, noted.get(unit.name, {}).get("unverified", {}))
             mounts[unit.name] = _mounts_of(unit, noted.get(unit.name, {}).get("skipped", []))

@@ -2,50 +2,43 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How a backup goes on, for somebody who waits: live lines on a terminal, a plain line for each project elsewhere."""
+"""Show the progress of a backup: live lines on a terminal, one line for each finished unit elsewhere."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Tally
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.tally import Tally
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import ACTION_LABELS, Action, UnitResult
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
 
 ROWS = 12
-"""So many running projects are shown at most."""
-STEP = 1000.0
-QUIET = ("unchanged",)
-ACTIONS = {
-    "synced": "synced",
-    "unchanged": "up to date",
-    "gone": "put away",
-    "same": "same",
-    "differs": "differs",
-    "busy": "too busy",
-    "failed": "failed",
-}
-"""What came of a unit, in words."""
+"""At most this many running units are shown."""
+SILENT_ACTIONS = (Action.UNCHANGED,)
+"""Actions that are not shown while the run goes on."""
+
+counted, amount = plural, format_bytes
 
 
-class Display:
-    """Shows tallies and what came of units; a context manager.
+class ProgressDisplay:
+    """Shows the counters of a run and the results of units; a context manager.
 
-    :param check: nothing is done, so there is nothing to show.
+    :param check: show nothing, because nothing is done.
     """
 
     def __init__(self, check: bool) -> None:
         self.on = not check and progress.stream is not None
-        self.begun = time.monotonic()
+        self.started = time.monotonic()
         self.live: Any = None
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> ProgressDisplay:
         if self.on and progress.is_live():
-            self.live = _live()
+            self.live = _start_live()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -54,47 +47,32 @@ class Display:
         elif self.on:
             progress.clear()
 
-    def tally(self, tally: Tally) -> None:
-        """Show how far the run is."""
+    def update(self, tally: Tally) -> None:
+        """Show the counters."""
         if self.live:
-            self.live.update(_group(self.lines(tally)), refresh=True)
+            self.live.update(_render(self.lines(tally)), refresh=True)
         elif self.on:
             progress.update(self.lines(tally)[-1])
 
-    def unit(self, line: Mapping[str, Any]) -> None:
-        """Tell what came of a unit, where there is no live display and something came of it."""
-        if self.on and not progress.is_live() and line["action"] not in QUIET:
-            more = f", {counted(line['files'])}, {amount(line['bytes'])}" if line["action"] == "synced" else ""
-            progress.phase(f"{line['name']}: {ACTIONS[line['action']]}{more}")
+    def unit_finished(self, result: UnitResult) -> None:
+        """Show the result of a unit, if there is no live display and something was done."""
+        if self.on and not progress.is_live() and result.action not in SILENT_ACTIONS:
+            more = f", {plural(result.files)}, {format_bytes(result.bytes)}" if result.action == Action.SYNCED else ""
+            progress.phase(f"{result.name}: {ACTION_LABELS[result.action]}{more}")
 
     def lines(self, tally: Tally) -> list[str]:
-        """Return a line for each running project, and one for all."""
+        """Return a line for each running unit, and one for the whole run."""
         names = sorted(tally.running)
         rows = [f"  {printable(name)}: {printable(tally.running[name])}" for name in names[:ROWS]]
         if len(names) > ROWS:
             rows.append(f"  and {len(names) - ROWS} more")
-        seconds = max(time.monotonic() - self.begun, 0.001)
-        rate = amount(int(tally.bytes / seconds))
-        return [*rows, f"sync: {counted(tally.files)}, {amount(tally.bytes)}, {rate}/s"]
+        seconds = max(time.monotonic() - self.started, 0.001)
+        rate = format_bytes(int(tally.bytes / seconds))
+        return [*rows, f"sync: {plural(tally.files)}, {format_bytes(tally.bytes)}, {rate}/s"]
 
 
-def counted(number: int, noun: str = "file") -> str:
-    """Return a number of things."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def amount(size: int) -> str:
-    """Return a number of bytes as people read it."""
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < STEP:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= STEP
-    return f"{value:.1f} TB"
-
-
-def _live() -> Any:
-    """Return a started live display, or None where the library for it is not installed."""
+def _start_live() -> Any:
+    """Start a live display, and return it; None if the library for it is not installed."""
     try:
         from rich.console import Console
         from rich.live import Live
@@ -106,7 +84,7 @@ def _live() -> Any:
     return live
 
 
-def _group(lines: list[str]) -> Any:
+def _render(lines: list[str]) -> Any:
     from rich.text import Text
 
     return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")

@@ -20,29 +20,45 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.sc
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import LIST
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeRules
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO, mounts_below
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
 MAX_BYTES = 64 << 20
 LEFT_OUT = "left_out.json"
 """The local file that says what the last run left out of each unit, what was mounted in it, and which repositories it could not verify."""
 
 
-def with_rules(units: Iterable[Unit], backup: Backup, params: Mapping[str, Any], target: str) -> list[Unit]:
-    """Return units with the rules that hold for them.
+@dataclass(frozen=True)
+class RuleOptions:
+    """Options of a run that come over the rules of the registry.
 
-    :param params: ``exclude``, ``exclude_caches`` and ``follow_mounts`` of the run, which come over the registry's.
-    :param target: directory of the backup.
+    :param exclude: more patterns.
+    :param exclude_caches: None leaves it to the registry.
+    :param follow_mounts: None leaves it to the registry.
+    """
+
+    exclude: tuple[str, ...] = ()
+    exclude_caches: bool | None = None
+    follow_mounts: bool | None = None
+
+
+def with_rules(units: Iterable[Unit], backup: Backup, target: str, options: RuleOptions = RuleOptions()) -> list[Unit]:
+    """Return units with the rules that apply to them.
+
+    :param target: directory of the backup; empty if it is not known.
     """
     mounted = mounts_below(os.fsencode(backup.place.repos_root))
     status = os.stat(target) if os.path.isdir(target) else None
     base = TreeRules(target=(status.st_dev, status.st_ino) if status else None)
-    return [replace(unit, rules=_rules_of(unit, backup, params, mounted, base)) for unit in units]
+    return [replace(unit, rules=_rules_of(unit, backup, options, mounted, base)) for unit in units]
 
 
-def _rules_of(unit: Unit, backup: Backup, params: Mapping[str, Any], mounted: Mapping[bytes, str], base: TreeRules) -> TreeRules:
+def _rules_of(unit: Unit, backup: Backup, options: RuleOptions, mounted: Mapping[bytes, str], base: TreeRules) -> TreeRules:
     defaults = backup.known.defaults
     inside = {} if unit.loose else {path: name for name, path in backup.paths.items() if path.split("/")[0] == unit.name}
     exclude = [(b"", defaults.exclude)]
@@ -55,14 +71,14 @@ def _rules_of(unit: Unit, backup: Backup, params: Mapping[str, Any], mounted: Ma
         else:
             caches.append(project.exclude_caches)
             follow.append(project.follow_mounts)
-    exclude.append((b"", tuple(params.get("exclude") or ())))
+    exclude.append((b"", options.exclude))
     prefix = os.fsencode(unit.name) + b"/"
     mounts = {} if unit.loose else {path[len(prefix) :]: kind for path, kind in mounted.items() if path.startswith(prefix)}
     return replace(
         base,
         exclude=tuple(each for each in exclude if each[1]),
-        caches=_chosen(params.get("exclude_caches"), caches),
-        follow_mounts=_chosen(params.get("follow_mounts"), follow),
+        caches=_chosen(options.exclude_caches, caches),
+        follow_mounts=_chosen(options.follow_mounts, follow),
         mounts=MappingProxyType(mounts),
     )
 
@@ -121,17 +137,19 @@ class LeftOut:
         gone = self._once_followed(scanned) - {*scanned.followed, *scanned.skipped}
         return [path for path in sorted(gone) if _is_empty(scanned.unit.source, path)]
 
+    def save(self, names: Iterable[str], owner: Account) -> None:
+        """Write the file for these units, and leave the entries of others as other runs wrote them. The caller holds the metadata lock."""
+        path = self.state / LEFT_OUT
+        names = set(names)
+        previous = read_left_out(path)
+        units = {name: each for name, each in previous.items() if name not in names}
+        units |= {name: self.units[name] for name in names if name in self.units}
+        if units != previous:
+            registry.write_atomic(str(path), json.dumps(units, sort_keys=True), owner)
+
     def _once_followed(self, scanned: ScanResult) -> set[bytes]:
         """Return where in a unit something was mounted and followed by an earlier run: the mirror has what was in it."""
         return {os.fsencode(each) for each in self.units.get(scanned.unit.name, {}).get("followed", [])}
-
-    def dump(self) -> str:
-        """Return the contents of the file."""
-        return json.dumps(self.units, sort_keys=True)
-
-    def is_saved(self) -> bool:
-        """Tell whether the file says so already."""
-        return self.units == read_left_out(self.state / LEFT_OUT)
 
 
 def read_left_out(path: Path) -> dict[str, dict[str, Any]]:
@@ -166,10 +184,11 @@ def _is_empty(top: str, path: bytes) -> bool:
     return False
 
 
-def warnings_of(unit: Unit, skipped: Iterable[bytes], absent: Iterable[bytes], typed: str) -> list[str]:
-    """Return what a run says of file systems in a unit.
+def mount_warnings(unit: Unit, skipped: Iterable[bytes], absent: Iterable[bytes] = ()) -> list[str]:
+    """Return warnings of file systems in a unit that are not backed up.
 
-    :param typed: the unit's name, quoted for a shell.
+    :param skipped: where other file systems are mounted.
+    :param absent: where one was mounted and backed up, and is not mounted any more.
     """
     top = os.fsencode(unit.source)
     found = []
@@ -184,7 +203,6 @@ def warnings_of(unit: Unit, skipped: Iterable[bytes], absent: Iterable[bytes], t
     for path in absent:
         found.append(
             f"{escape_path(os.path.join(top, path))} was a mounted file system and is now an empty directory: is it mounted? "
-            "Its mirror was kept. If you unmounted it for good: "
-            f"repoman sync {typed} --allow-shrink"
+            f"Its mirror was kept. If you unmounted it for good: {repoman_command('sync', [unit.name], '--allow-shrink')}"
         )
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import ACTIONS
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import ACTION_LABELS
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, table
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
@@ -23,7 +23,7 @@ MAX_DIFFERENCES = 50
 """Maximum number of differences shown for each unit."""
 
 
-CHECK_LABELS = {"synced": "to sync", "gone": "to put away"}
+CHECK_LABELS = {"synced": "to sync", "retired": "to retire"}
 """Labels of actions in check mode, if they differ."""
 
 
@@ -35,7 +35,7 @@ def render_sync(result: Result, mode: Mode) -> Rendered:
     rows = [
         (
             unit["name"],
-            ACTIONS[unit["action"]] if not mode.check or unit["action"] not in CHECK_LABELS else CHECK_LABELS[unit["action"]],
+            ACTION_LABELS[unit["action"]] if not mode.check or unit["action"] not in CHECK_LABELS else CHECK_LABELS[unit["action"]],
             str(unit["files"]) if unit["files"] else "-",
             format_bytes(unit["bytes"]) if unit["bytes"] else "-",
             format_bytes(unit["kept_bytes"]) if unit["kept_bytes"] else "-",
@@ -62,7 +62,7 @@ def summary_line(summary: Result, mode: Mode) -> str:
     """Return the summary of a run."""
     counts = [
         f"{summary[action]} {CHECK_LABELS.get(action, word) if mode.check else word}"
-        for action, word in ACTIONS.items()
+        for action, word in ACTION_LABELS.items()
         if summary.get(action)
     ]
     work = [plural(summary["files"])]

@@ -66,7 +66,7 @@ def test_a_loose_thing_does_not_push_a_mirror_away(world: BackupWorld, kind: str
         assert not (world.backup / "plain").is_symlink()
     assert actions(result)["(loose files)"] == "failed"
     assert "plain" in next(line["msg"] for line in result["units"] if line["name"] == "(loose files)")
-    assert actions(world.sync(names=["plain"], allow_shrink=True)) == {"plain": "gone"}
+    assert actions(world.sync(names=["plain"], allow_shrink=True)) == {"plain": "retired"}
     assert actions(world.sync())["(loose files)"] == "synced"
     assert world.differences() == []
 

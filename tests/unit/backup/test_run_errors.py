@@ -305,7 +305,7 @@ def huge_mark(world: BackupWorld) -> dict[str, Any]:
 EXITS: list[tuple[Callable[[BackupWorld], dict[str, Any]], int, str]] = [
     (without_registry, 3, "there is no registry"),
     (lambda world: world.sync(names=["nobody"]), 3, "there is no project or directory called 'nobody'"),
-    (lambda world: world.sync(list_kept="nobody"), 3, "there is no project or directory called 'nobody'"),
+    (lambda world: world.sync(list_versions="nobody"), 3, "there is no project or directory called 'nobody'"),
     (lambda world: world.restore("nobody"), 3, "there is no project or directory called 'nobody'"),
     (lambda world: world.restore("plain", paths=["nothing"], to="~/x"), 3, "'nothing' is not in this version of the backup"),
     (lambda world: world.sync(jobs=-1), 2, "jobs is -1"),

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Tally
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import Display, amount, counted
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.tally import Tally
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import ProgressDisplay
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action, UnitResult
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import Mode
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.render import render
 
@@ -58,14 +60,14 @@ def test_a_run_is_told_in_a_table_and_a_total() -> None:
 
 def test_a_plan_is_told_as_one() -> None:
     """In check mode it says what would be."""
-    summary = {"synced": 1, "gone": 1, "files": 1, "bytes": 0, "kept_bytes": 0, "seconds": 0.1}
-    units = [unit("isurus", "synced", files=1), unit("old", "gone")]
+    summary = {"synced": 1, "retired": 1, "files": 1, "bytes": 0, "kept_bytes": 0, "seconds": 0.1}
+    units = [unit("isurus", "synced", files=1), unit("old", "retired")]
     lines, code = said("sync", {"units": units, "steps": [], "summary": summary}, check=True)
     assert code == 0
     assert lines[1:] == [
-        "isurus   to sync       1       -       -",
-        "old      to put away   -       -       -",
-        "1 to sync, 1 to put away; 1 file, 0.1 s",
+        "isurus   to sync     1       -       -",
+        "old      to retire   -       -       -",
+        "1 to sync, 1 to retire; 1 file, 0.1 s",
     ]
 
 
@@ -110,8 +112,15 @@ def test_a_restore_names_what_it_saved() -> None:
 
 def test_numbers_as_people_read_them() -> None:
     """Bytes and files as people read them."""
-    assert [amount(size) for size in (0, 999, 1000, 18234, 10**9, 5 * 10**12)] == ["0 B", "999 B", "1.0 kB", "18.2 kB", "1.0 GB", "5.0 TB"]
-    assert [counted(number) for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+    assert [format_bytes(size) for size in (0, 999, 1000, 18234, 10**9, 5 * 10**12)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "18.2 kB",
+        "1.0 GB",
+        "5.0 TB",
+    ]
+    assert [plural(number) for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
 
 
 class Terminal(io.StringIO):
@@ -133,22 +142,22 @@ def listened() -> Iterator[None]:
     progress.listen(None)
 
 
-def work(display: Display) -> None:
+def work(display: ProgressDisplay) -> None:
     """Go on as a run does."""
-    display.tally(Tally(3, 2000, {f"unit{number}": "copying \x1b[31m" for number in range(14)}))
-    display.unit(unit("isurus", "synced", files=1, bytes=5))
-    display.unit(unit("plain", "unchanged"))
-    display.unit(unit("white", "failed"))
-    display.unit(unit("whale", "gone"))
+    display.update(Tally(3, 2000, {f"unit{number}": "copying \x1b[31m" for number in range(14)}))
+    display.unit_finished(UnitResult("isurus", Action.SYNCED, files=1, bytes=5))
+    display.unit_finished(UnitResult("plain", Action.UNCHANGED))
+    display.unit_finished(UnitResult("white", Action.FAILED))
+    display.unit_finished(UnitResult("whale", Action.RETIRED))
 
 
 def test_elsewhere_than_on_a_terminal_a_line_for_each_unit(listened: None) -> None:
     """Elsewhere than on a terminal there is a plain line for each unit that something came of."""
     stream = io.StringIO()
     progress.listen(stream)
-    with Display(check=False) as display:
+    with ProgressDisplay(check=False) as display:
         work(display)
-    assert stream.getvalue() == "isurus: synced, 1 file, 5 B\nwhite: failed\nwhale: put away\n"
+    assert stream.getvalue() == "isurus: synced, 1 file, 5 B\nwhite: failed\nwhale: retired\n"
 
 
 def test_on_a_terminal_live_lines(listened: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +166,7 @@ def test_on_a_terminal_live_lines(listened: None, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "get_terminal_size", lambda *_where: os.terminal_size((100, 40)))
     stream = Terminal()
     progress.listen(stream)
-    with Display(check=False) as display:
+    with ProgressDisplay(check=False) as display:
         work(display)
     text = stream.getvalue()
     assert "unit11: copying" in text and "and 2 more" in text and "sync: 3 files, 2.0 kB" in text
@@ -169,9 +178,9 @@ def test_on_a_terminal_live_lines(listened: None, monkeypatch: pytest.MonkeyPatc
 def test_nobody_listens_or_nothing_is_done(listened: None) -> None:
     """In check mode, or where nobody listens, nothing is shown."""
     stream = io.StringIO()
-    with Display(check=False) as display:
+    with ProgressDisplay(check=False) as display:
         work(display)
     progress.listen(stream)
-    with Display(check=True) as display:
+    with ProgressDisplay(check=True) as display:
         work(display)
     assert stream.getvalue() == ""

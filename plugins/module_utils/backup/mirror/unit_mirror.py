@@ -44,6 +44,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.h
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import safe_mode
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.name_clashes import without_clashes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores, innermost, kind_in, owns
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.tally import Tally
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.vanished_stores import Vanished
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.write_errors import NO_SPACE, unit_error
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
@@ -197,30 +198,6 @@ class Outcome:
     created: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     verdicts: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class Tally:
-    """Live counters of a run.
-
-    :param files: entries written or removed.
-    :param bytes: contents copied.
-    :param running: units under way, with what is being done to them.
-    """
-
-    files: int = 0
-    bytes: int = 0
-    running: dict[str, str] = field(default_factory=dict)
-
-    def hear(self, news: tuple[str, str, int, int]) -> None:
-        """Take in what a process tells: unit, what is being done to it (empty: it is done), entries and bytes since the last time."""
-        name, doing, files, size = news
-        self.files += files
-        self.bytes += size
-        if doing:
-            self.running[name] = doing
-        else:
-            self.running.pop(name, None)
 
 
 def prepare(settings: Settings, wanted: Container[str] | None = None) -> None:

@@ -18,7 +18,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 
-SHRINK_LEAST = 100
+SHRINK_MIN_FILES = 100
 
 
 def check_shrink(unit: Unit, changes: Changes, found: Target, allowed: bool, named: bool) -> None:
@@ -31,10 +31,10 @@ def check_shrink(unit: Unit, changes: Changes, found: Target, allowed: bool, nam
     emptied = not unit.loose and changes.now.count() <= 1 < changes.mirrored
     if emptied and not (allowed and named):
         raise ConflictError(f"{unit.source} is empty, but its mirror is not; the mirror was not changed.", *_hints(unit.name, True))
-    if allowed or not shrinkage.may_exceed(changes, SHRINK_LEAST):
+    if allowed or not shrinkage.may_exceed(changes, SHRINK_MIN_FILES):
         return
     removed, mirrored = shrinkage.count_missed(changes, str(found.mirror("" if unit.loose else unit.name)))
-    if removed > SHRINK_LEAST and removed * 2 > mirrored:
+    if removed > SHRINK_MIN_FILES and removed * 2 > mirrored:
         raise ConflictError(
             f"{removed} of {mirrored} files of {shown(os.fsencode(unit.name))} are gone; its mirror was not changed.",
             f"see which: {repoman_command('--check --diff sync', [unit.name], '--allow-shrink')}",
@@ -54,7 +54,7 @@ def _hints(name: str, emptied: bool) -> tuple[str, ...]:
     return (*back, f"if you deleted it on purpose: {repoman_command('sync', [name], '--allow-shrink')}")
 
 
-def gone_error(unit: Unit) -> ConflictError:
+def missing_source_error(unit: Unit) -> ConflictError:
     """Return the error of a unit whose source is gone, and its mirror is not."""
     return ConflictError(
         f"{unit.source} is gone, but its mirror is still there; the mirror was not changed.",

@@ -2,65 +2,137 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Plan units in the background, so that those that are planned are worked on while one that takes long is still compared."""
+"""Plan the units of a run: scan the sources, and compare them with the mirrors."""
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-W = TypeVar("W")
+from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import shown
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import ScanResult, iter_scans
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Settings
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import guard
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.selection import Selected
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask, isolate_any_failure
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.waves import Waves
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import mount_warnings
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 
-WAVE_SECONDS = 20.0
-"""Time that planned units wait for more: one large batch is cheaper than many small ones."""
+COMPARE_WORKERS = 8
+"""Mirrors that are compared at once."""
 
 
-class Planning(Generic[W]):
-    """The planning of one run.
+class UnitPlanner:
+    """Plans the units of one run."""
 
-    :param works: all units, in the order of the report.
-    :param ready: those that are planned already.
-    :param plan: plans the remaining units and passes each on when done; runs in a separate thread.
-    """
+    def __init__(self, run: SyncContext, settings: Settings) -> None:
+        self.run, self.settings = run, settings
+        self.trusted: dict[str, str] = {}
+        """Digest of the last manifest of units whose mirror is not read."""
 
-    def __init__(self, works: Sequence[W], ready: Sequence[W], plan: Callable[[Callable[[W], None]], None]) -> None:
-        self.works = list(works)
-        self._place = {id(work): number for number, work in enumerate(works)}
-        self._first = list(ready)
-        self._planned: queue.SimpleQueue[W | BaseException | None] = queue.SimpleQueue()
-        threading.Thread(target=self._run, args=(plan,), daemon=True).start()
+    def plan(self, selected: Sequence[Selected]) -> Waves[UnitTask]:
+        """Begin to plan units in the background."""
+        units = {each.name for each in selected if each.has_source and _may_be_unit(each.unit)}
+        with_mirror = {backup.LOOSE, *backup.mirrors(self.run.target)}
+        self.trusted = {name: digest for name in units if name in with_mirror and (digest := self.run.records.trusted_digest(name))}
+        tasks: list[UnitTask] = []
+        for each in selected:
+            task = UnitTask.of(each.unit)
+            tasks.append(task)
+            if not each.has_source:
+                plan_missing_source(self.run, task)
+            elif each.name not in units:
+                task.result.fail(
+                    ConflictError(f"a directory in repos_root may not be called {each.name!r}: repoman uses that name.", "rename it")
+                )
+        waiting = {task.name: task for task in tasks if task.name in units}
+        return Waves(tasks, [task for task in tasks if task.name not in units], lambda done: self._scan(waiting, done))
 
-    def _run(self, plan: Callable[[Callable[[W], None]], None]) -> None:
-        try:
-            plan(self._planned.put)
-        except BaseException as error:
-            self._planned.put(error)
-        finally:
-            self._planned.put(None)
+    def _scan(self, waiting: dict[str, UnitTask], done: Callable[[UnitTask], None]) -> None:
+        """ScanResult units and compare each as soon as it is scanned."""
 
-    def waves(self) -> Iterator[list[W]]:
-        """Yield units that are planned: all at once if that does not take long.
+        def compare(task: UnitTask, scanned: ScanResult, stays: Sequence[bytes]) -> None:
+            with isolate_any_failure(task):
+                self._compare(task, scanned, stays)
+            done(task)
 
-        :raises Exception: what planning as a whole failed of.
+        with ThreadPoolExecutor(self.run.options.jobs or COMPARE_WORKERS) as pool:
+            for scanned in iter_scans([task.unit for task in waiting.values()], self.trusted, self.settings.scratch):
+                task = waiting[scanned.unit.name]
+                pool.submit(compare, task, scanned, self._unmirrored_mounts(task, scanned))
+
+    def _unmirrored_mounts(self, task: UnitTask, scanned: ScanResult) -> list[bytes]:
+        """Warn of file systems in a unit that are left out, or are not mounted any more; return those whose mirror stays."""
+        if scanned.error:
+            return []
+        may_shrink = self.run.options.allow_shrink
+        absent = [] if may_shrink else self.run.left_out.absent(scanned)
+        self.run.left_out.take(scanned, absent, forget=may_shrink)
+        task.warnings += mount_warnings(scanned.unit, scanned.skipped, absent)
+        return [] if may_shrink else [*scanned.skipped, *absent]
+
+    def _compare(self, task: UnitTask, scanned: ScanResult, stays: Sequence[bytes]) -> None:
+        """Plan what the mirror of a scanned unit lacks.
+
+        :param stays: directories in the unit whose mirror is not changed.
+        :raises RepomanError: the unit cannot be backed up.
         """
-        wave, self._first = self._first, []
-        ended = False
-        while not ended:
-            deadline = time.monotonic() + WAVE_SECONDS
-            while not ended and (wait := deadline - time.monotonic()) > 0:
-                try:
-                    found = self._planned.get(timeout=wait)
-                except queue.Empty:
-                    break
-                if isinstance(found, BaseException):
-                    raise found
-                if found is None:
-                    ended = True
-                else:
-                    wave.append(found)
-            if wave or ended:
-                yield sorted(wave, key=lambda work: self._place[id(work)])
-                wave = []
+        if scanned.error:
+            raise scanned.error
+        if not scanned.path:
+            if scanned.closed:
+                task.result.fail(mirror.incomplete(task.unit, list(scanned.closed.values()), (), done=not self.run.check))
+            return
+        saved = str(self.run.records.manifest(task.name))
+        before = Manifest.load(saved) if task.name in self.trusted else None
+        now = scanned.manifest()
+        if task.unit.loose:
+            guard.check_loose(self.run.repos_root, now, self.run.target)
+        task.compared_mirror = before is None
+        changes = mirror.plan(task.unit, before, now, self.settings, saved=saved, closed=scanned.closed, stays=stays)
+        guard.check_shrink(task.unit, changes, self.run.target, self.run.options.allow_shrink, bool(self.run.options.names))
+        if changes.total:
+            result = task.result
+            result.action, result.files, result.first = Action.SYNCED, changes.total, changes.first
+            result.created, result.changed, result.removed = changes.created, changes.changed, changes.removed
+            task.changes = changes
+        else:
+            task.scanned = ScanResult(task.unit, changes.now.digest, changes.now.path)
+        if changes.unread:
+            task.result.fail(mirror.incomplete(task.unit, changes.unread, changes.frozen, done=not self.run.check))
+
+
+def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
+    """Plan for a mirror whose source is gone.
+
+    It is retired if it was named and shrinking is allowed, or if a restore had saved its source there; otherwise it fails. If there is
+    no mirror either, nothing is to be done, which is a failure too unless shrinking is allowed.
+    """
+    if task.name not in backup.mirrors(run.target):
+        task.is_absent = True
+        if not run.options.may_lose:
+            task.result.fail(
+                NotKnownError(
+                    f"there is neither a repository nor a mirror of {shown(os.fsencode(task.name))}.",
+                    f"see its history: {repoman_command('sync', [], ('--list-kept', task.name))}",
+                )
+            )
+    elif not run.options.verify and (run.options.may_lose or backup.SAVED.search(task.name)):
+        task.result.action = Action.RETIRED
+    else:
+        task.result.fail(guard.missing_source_error(task.unit))
+
+
+def _may_be_unit(unit: Unit) -> bool:
+    """Return whether a unit's name is not one of repoman's own."""
+    return unit.loose or unit.name not in (OURS, backup.LOOSE)

@@ -2,20 +2,21 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What runs know of mirrors: stamps on the target; manifests, and the notes users have been told, in the local state directory."""
+"""What a run knows of the mirrors: their records on the target, and their manifests in the local state directory."""
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import file_of
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import DIGEST_SIZE, MAGIC
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import DIGEST_SIZE, MAGIC, STALE_SUFFIX
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target, nearest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import (
@@ -28,16 +29,14 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.reco
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
 FULL_SECONDS = 7 * 24 * 3600.0
 """Time that manifests are trusted; after that everything is compared with the mirror."""
-VOID = Stamp("", 0.0)
+EMPTY_RECORD = Stamp("", 0.0)
 PROBE_BYTES = 256 << 10
 """A state directory with less space than this is not used."""
-MAX_NOTES_BYTES = 16 << 20
 
 
 @contextmanager
@@ -83,8 +82,8 @@ def _probe(state: Path, owner: Account) -> str:
     return ""
 
 
-class Records:
-    """What is known of mirrors, as one run has it.
+class RunRecords:
+    """The records and manifests of the mirrors, as one run uses them.
 
     :param now: when the run began, as a UNIX time.
     :param full: trust no manifest.
@@ -96,8 +95,6 @@ class Records:
         self.stamps = Stamps({})
         self._changed: dict[str, Stamp | None] = {}
         self._mutex = threading.Lock()
-        self._told: dict[str, list[str]] | None = None
-        self._told_of: set[str] = set()
 
     def read(self) -> None:
         """Read the stamps; of a unit that is locked they are true until it is let go."""
@@ -107,7 +104,7 @@ class Records:
         """Return the file with a unit's last manifest."""
         return self.state / "manifests" / file_of(name)
 
-    def known_digest(self, name: str) -> str:
+    def trusted_digest(self, name: str) -> str:
         """Return the digest of a unit's last manifest; empty if it cannot be trusted and the mirror has to be compared."""
         stamp = self.stamps.units.get(name)
         if stamp is None or self.full:
@@ -140,7 +137,7 @@ class Records:
                 changed, self._changed = self._changed, {}
             try:
                 written = settled(read_stamps(self.target), self.session, self.now)
-                units = written.units | dict.fromkeys(void, VOID)
+                units = written.units | dict.fromkeys(void, EMPTY_RECORD)
                 for name, stamp in changed.items():
                     if stamp is None:
                         units.pop(name, None)
@@ -152,42 +149,26 @@ class Records:
                     self._changed = changed | self._changed
                 raise
 
-    # Notes
+    def save_manifest(self, name: str, manifest: str, digest: str, *, compared_mirror: bool) -> None:
+        """Keep the manifest of what a mirror holds now, and set the unit's record.
 
-    @property
-    def told(self) -> dict[str, list[str]]:
-        """Notes already reported for each unit; each is reported once."""
-        if self._told is None:
-            self._told = self._read_told()
-        return self._told
-
-    def untold(self, name: str, notes: Iterable[str]) -> list[str]:
-        """Return the notes on a unit that no run has reported yet, and mark them as reported."""
-        told = self.told.setdefault(name, [])
-        new = [note for note in notes if note not in told]
-        told += new
-        self._told_of.add(name)
-        return new
-
-    def forget_notes(self, name: str) -> None:
-        """Report the notes on a unit again in the next run."""
-        self.told.pop(name, None)
-        self._told_of.add(name)
-
-    def write_told(self, locks: RunLocks) -> None:
-        """Save the reported notes if they changed."""
-        with locks.metadata():
-            before = self._read_told()
-            told = dict(before)
-            for name in self._told_of:
-                told[name] = self.told.get(name, [])
-            told = {name: notes for name, notes in sorted(told.items()) if notes}
-            if told != before:
-                registry.write_atomic(str(self.state / "notes.json"), json.dumps(told), self.owner)
-
-    def _read_told(self) -> dict[str, list[str]]:
+        :param manifest: file to move from; a local one.
+        :param compared_mirror: whether the mirror itself was compared, and not only the last manifest.
+        :raises OSError: it cannot be kept; then the next run compares the mirror.
+        """
+        path = self.manifest(name)
         try:
-            told = read_json(self.state / "notes.json", MAX_NOTES_BYTES)
-            return {str(name): list(map(str, notes)) for name, notes in told.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return {}
+            shutil.move(manifest, path)
+        except OSError:
+            self.forget_manifest(name)
+            self.set(name, EMPTY_RECORD)
+            raise
+        Path(f"{path}{STALE_SUFFIX}").unlink(missing_ok=True)
+        previous = self.stamps.units.get(name)
+        full = self.now if compared_mirror or previous is None else previous.full
+        self.set(name, Stamp(digest, full, time.time(), self.session))
+
+    def forget_manifest(self, name: str) -> None:
+        """Remove a unit's manifest, if that is possible."""
+        with suppress(OSError):
+            self.manifest(name).unlink(missing_ok=True)

@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.apply import Applier
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
     ConflictError,
     InterruptedRunError,
@@ -170,9 +172,9 @@ def test_what_a_run_replaces_and_removes_is_kept(world: BackupWorld) -> None:
     assert (line(result, "plain")["created"], line(result, "plain")["removed"]) == (1, 1)
     assert world.differences() == []
     assert {path.name: path.read_text() for path in world.kept()} == {"main.c": "text\n", "old": "old"}
-    (time,) = world.sync(list_kept="plain")["kept"]
+    (time,) = world.sync(list_versions="plain")["kept"]
     assert (time["files"], time["bytes"]) == (2, 8)
-    assert world.sync(list_kept="isurus")["kept"] == []
+    assert world.sync(list_versions="isurus")["kept"] == []
 
 
 def test_projects_learn_when_they_were_backed_up(world: BackupWorld) -> None:
@@ -318,7 +320,7 @@ def test_a_project_outside_is_refused_by_name(world: BackupWorld) -> None:
         for run in (
             lambda name=name: world.sync(names=[name]),
             lambda name=name: world.sync(names=[name], allow_shrink=True),
-            lambda name=name: world.sync(list_kept=name),
+            lambda name=name: world.sync(list_versions=name),
             lambda name=name: world.restore(name, check=True, overwrite=True),
         ):
             with pytest.raises(ConflictError, match="is not inside repos_root"):
@@ -330,7 +332,7 @@ def test_a_name_without_repository_and_mirror(world: BackupWorld) -> None:
     world.project("isurus")
     world.init()
     shutil.rmtree(world.repos / "isurus")
-    assert actions(world.sync(names=["isurus"], allow_shrink=True)) == {"isurus": "gone"}
+    assert actions(world.sync(names=["isurus"], allow_shrink=True)) == {"isurus": "retired"}
     noted = world.last_sync("isurus")
     wait_for_another_second(noted)
     for check in (True, False):
@@ -514,7 +516,7 @@ def test_a_deleted_project_is_refused_then_put_away(world: BackupWorld) -> None:
         assert any(hint.endswith("repoman restore isurus") for hint in line(result, "isurus")["hints"])
         assert seen(world.backup / "isurus") == mirror
     before = seen(world.root)
-    assert actions(world.sync(check=True, names=["isurus"], allow_shrink=True)) == {"isurus": "gone"}
+    assert actions(world.sync(check=True, names=["isurus"], allow_shrink=True)) == {"isurus": "retired"}
     assert seen(world.root) == before
     assert world.sync(names=["isurus"], allow_shrink=True)["changed"]
     (time,) = os.listdir(world.ours("kept"))
@@ -686,7 +688,7 @@ def test_read_only_repositories_of_an_ordinary_user(short_dir: Path, unprivilege
         (world.repos / "closed").chmod(0o755)
         shutil.rmtree(world.repos / "closed")
         predicted = world.sync(names=["closed"], allow_shrink=True, check=True)
-        assert actions(world.sync(names=["closed"], allow_shrink=True)) == actions(predicted) == {"closed": "gone"}
+        assert actions(world.sync(names=["closed"], allow_shrink=True)) == actions(predicted) == {"closed": "retired"}
         (kept,) = (world.backup / ".repoman/kept").glob("*/closed")
         assert kept.stat().st_mode & 0o777 == 0o555
         kept.chmod(0o755)
@@ -701,24 +703,24 @@ def test_what_cannot_be_put_away_fails_alone(world: BackupWorld, monkeypatch: py
     world.write("notes.txt", "more\n")
     world.git("hammer")
 
-    def refuse(_job: sync.Job, name: str, _settings: object) -> None:
-        raise PermissionError(13, "Permission denied", name)
+    def refuse(_applier: Applier, task: UnitTask) -> None:
+        raise PermissionError(13, "Permission denied", task.name)
 
-    def full(job: sync.Job, work: sync.Work, *more: str) -> None:
-        if work.unit.name == "hammer":
-            raise OSError(28, "No space left on device", job.state)
-        settle(job, work, *more)
+    def full(applier: Applier, task: UnitTask, *more: str) -> None:
+        if task.name == "hammer":
+            raise OSError(28, "No space left on device", applier.run.state)
+        save_manifest(applier, task, *more)
 
-    settle = sync.Job._settle
+    save_manifest = Applier.save_manifest
     with monkeypatch.context() as patched:
-        patched.setattr(sync.Job, "_move_away", refuse)
-        patched.setattr(sync.Job, "_settle", full)
+        patched.setattr(Applier, "retire", refuse)
+        patched.setattr(Applier, "save_manifest", full)
         result = world.sync(names=["plain", "hammer", "(loose files)"], allow_shrink=True)
     assert actions(result) == {"plain": "failed", "hammer": "failed", "(loose files)": "synced"}
     assert "Permission denied" in line(result, "plain")["msg"]
     assert "No space" in line(result, "hammer")["msg"]
     assert (world.backup / "notes.txt").read_text() == "more\n"
-    assert actions(world.sync(names=["plain", "hammer"], allow_shrink=True)) == {"plain": "gone", "hammer": "unchanged"}
+    assert actions(world.sync(names=["plain", "hammer"], allow_shrink=True)) == {"plain": "retired", "hammer": "unchanged"}
 
 
 # ---- faults of the target ------------------------------------------------------------------------------------------------------
@@ -926,7 +928,7 @@ def test_an_interrupted_run_leaves_a_clean_state(world: BackupWorld, monkeypatch
         os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sync.Display, "unit", interrupt)
+        patch.setattr(sync.ProgressDisplay, "unit_finished", interrupt)
         with pytest.raises(InterruptedRunError) as caught:
             world.sync()
     assert caught.value.exit_code == 130

@@ -425,7 +425,7 @@ def test_a_run_with_a_wrong_clock_hides_nothing(empty_world: BackupWorld, tmp_pa
     future = clock[0] == "+" or "2099" in clock
     assert len([each for each in result["warnings"] if "has a name that is later than this machine's clock" in each]) == future
     time.sleep(1.1)
-    names = [each["time"] for each in world.sync(list_kept="a")["kept"]]
+    names = [each["time"] for each in world.sync(list_versions="a")["kept"]]
     assert len(names) == 3
     now = datetime.now(timezone.utc).isoformat()
     for number, (since, text) in enumerate(

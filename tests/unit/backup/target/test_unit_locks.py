@@ -310,7 +310,7 @@ def test_while_a_long_run_goes_on_others_are_backed_up_and_restored(world: Backu
         world.write("plain/file", "2")
         assert actions(world.sync(names=["plain"])) == {"plain": "synced"}
         world.restore("isurus", to=str(tmp_path / "isurus"))
-        (first, second) = (each["time"] for each in world.sync(list_kept="plain")["kept"])
+        (first, second) = (each["time"] for each in world.sync(list_versions="plain")["kept"])
         world.restore("plain", to=str(tmp_path / "plain"), **{"from": second})
         assert is_copying(world)
         assert world.ours("lock").exists()
@@ -387,7 +387,7 @@ def test_two_runs_at_once_share_the_work(world: BackupWorld) -> None:
             _joined(world)
         assert actions(world.sync()) == {"isurus": "unchanged", "plain": "unchanged"}
         assert world.differences() == []
-    names = [each["time"] for each in world.sync(list_kept="plain")["kept"]]
+    names = [each["time"] for each in world.sync(list_versions="plain")["kept"]]
     assert len(names) >= 3
     assert read_stamps(found(world)).units.keys() == {"isurus", "plain"}
 

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import planner as sync_planning
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planner import Planning
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import waves as sync_waves
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.waves import Waves
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from backupworld import BackupWorld, actions
 
 
 def test_what_takes_long_comes_in_a_later_wave(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first wave has all that is planned in time, in the order of the run; the slow one comes alone."""
-    monkeypatch.setattr(sync_planning, "WAVE_SECONDS", 0.2)
+    monkeypatch.setattr(sync_waves, "WAVE_SECONDS", 0.2)
     go_on = threading.Event()
 
     def plan(done: Callable[[str], None]) -> None:
@@ -26,7 +26,7 @@ def test_what_takes_long_comes_in_a_later_wave(monkeypatch: pytest.MonkeyPatch) 
         go_on.wait()
         done("a")
 
-    waves = Planning(["a", "b", "c", "gone"], ["gone"], plan).waves()
+    waves = iter(Waves(["a", "b", "c", "gone"], ["gone"], plan))
     assert next(waves) == ["b", "c", "gone"]
     go_on.set()
     assert next(waves) == ["a"]
@@ -35,7 +35,7 @@ def test_what_takes_long_comes_in_a_later_wave(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_run_without_units_is_one_empty_wave() -> None:
     """There is always a wave, which also saves what there is to save."""
-    assert list(Planning([], [], lambda done: None).waves()) == [[]]
+    assert list(Waves([], [], lambda done: None)) == [[]]
 
 
 def test_what_planning_as_a_whole_fails_of_ends_the_run() -> None:
@@ -45,12 +45,12 @@ def test_what_planning_as_a_whole_fails_of_ends_the_run() -> None:
         raise RepomanError("killed.")
 
     with pytest.raises(RepomanError, match="killed"):
-        list(Planning(["a"], [], plan).waves())
+        list(Waves(["a"], [], plan))
 
 
 def test_a_run_in_many_waves_is_one_run(empty_world: BackupWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However units come, one at a time or all: one state of the history, the same result, the same restore."""
-    monkeypatch.setattr(sync_planning, "WAVE_SECONDS", 0.0001)
+    monkeypatch.setattr(sync_waves, "WAVE_SECONDS", 0.0001)
     world = empty_world
     names = [f"unit{number:02}" for number in range(12)]
     for name in names:
@@ -65,7 +65,7 @@ def test_a_run_in_many_waves_is_one_run(empty_world: BackupWorld, tmp_path: Path
     assert list(actions(result)) == names
     assert len(list(world.ours("kept").iterdir())) == 1
     assert world.differences() == []
-    (time,) = (each["time"] for each in world.sync(list_kept=names[7])["kept"])
+    (time,) = (each["time"] for each in world.sync(list_versions=names[7])["kept"])
     for name in names:
         world.restore(name, to=str(tmp_path / "out" / name), **{"from": time})
         assert [path.name for path in (tmp_path / "out" / name).iterdir()] == ["file"]

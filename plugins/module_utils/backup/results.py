@@ -1,0 +1,136 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Results of a backup run: one per unit, and the result of the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+
+
+class Action(StrEnum):
+    """What a run did with a unit, or would do."""
+
+    SYNCED = "synced"
+    UNCHANGED = "unchanged"
+    RETIRED = "retired"
+    """Its source is gone; its mirror was moved to the history."""
+    SAME = "same"
+    DIFFERS = "differs"
+    BUSY = "busy"
+    FAILED = "failed"
+
+
+SUCCESS = (Action.SYNCED, Action.UNCHANGED, Action.RETIRED)
+"""Actions after which the mirror is up to date."""
+
+ACTION_LABELS: Mapping[str, str] = {
+    Action.SYNCED: "synced",
+    Action.UNCHANGED: "up to date",
+    Action.RETIRED: "retired",
+    Action.SAME: "same",
+    Action.DIFFERS: "differs",
+    Action.BUSY: "too busy",
+    Action.FAILED: "failed",
+}
+"""Actions as the command shows them."""
+
+
+@dataclass
+class UnitResult:
+    """The result of one unit; the fields are documented in the module ``repoman_sync``. Fields that are None are left out."""
+
+    name: str
+    action: Action = Action.UNCHANGED
+    files: int = 0
+    bytes: int = 0
+    kept_bytes: int = 0
+    first: bool | None = None
+    created: int | None = None
+    changed: int | None = None
+    removed: int | None = None
+    notes: list[str] | None = None
+    damaged: list[str] | None = None
+    differences: list[str] | None = None
+    msg: str | None = None
+    hints: list[str] | None = None
+    exit_code: int | None = None
+
+    def fail(self, error: RepomanError, action: Action = Action.FAILED) -> None:
+        """Make it a failure."""
+        self.action = action
+        self.msg, self.hints, self.exit_code = error.message, error.hints, error.exit_code
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result in the form that modules return."""
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {key: value for key, value in found.items() if value is not None} | {"action": str(self.action)}
+
+
+@dataclass
+class SyncReport:
+    """What a run did, or would do.
+
+    :param target: directory of the backup, links resolved.
+    :param steps: what was done beside the units, one sentence each.
+    :param expired: versions that were removed from the history; None if nothing was to expire, as with ``verify``.
+    :param diff: changed paths of each unit, in the form that Ansible shows.
+    """
+
+    target: str
+    units: list[UnitResult]
+    steps: list[str] = field(default_factory=list)
+    expired: list[str] | None = None
+    warnings: list[str] = field(default_factory=list)
+    diff: list[dict[str, str]] | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the backup was changed."""
+        return bool(self.steps) or any(unit.action in (Action.SYNCED, Action.RETIRED) for unit in self.units)
+
+    def as_result(self, seconds: float) -> dict[str, Any]:
+        """Return the result of the module: a failure if a unit failed.
+
+        :param seconds: duration of the run.
+        """
+        result: dict[str, Any] = {
+            "changed": self.changed,
+            "steps": self.steps,
+            "units": [unit.as_dict() for unit in self.units],
+            "target": self.target,
+            "warnings": self.warnings,
+            "summary": self._summary(seconds),
+        }
+        result |= {key: value for key, value in (("expired", self.expired), ("diff", self.diff)) if value is not None}
+        return result | self._failure()
+
+    def _summary(self, seconds: float) -> dict[str, Any]:
+        actions = [str(unit.action) for unit in self.units]
+        return {action: actions.count(action) for action in sorted(set(actions))} | {
+            "files": sum(unit.files for unit in self.units),
+            "bytes": sum(unit.bytes for unit in self.units),
+            "kept_bytes": sum(unit.kept_bytes for unit in self.units),
+            "seconds": round(seconds, 2),
+        }
+
+    def _failure(self) -> dict[str, Any]:
+        """Return what makes the result a failure; empty if no unit failed."""
+        bad = [unit for unit in self.units if unit.action in (Action.FAILED, Action.BUSY, Action.DIFFERS)]
+        if not bad:
+            return {}
+        is_verification = any(unit.differences is not None for unit in self.units)
+        verb = "differ from their mirrors, or cannot be compared" if is_verification else "were not backed up"
+        names = ", ".join(unit.name for unit in bad)
+        return {
+            "failed": True,
+            "msg": bad[0].msg if len(bad) == 1 and bad[0].msg else f"{len(bad)} of {len(self.units)} {verb}: {names}.",
+            "hints": [hint for unit in bad for hint in unit.hints or ()][:4],
+            "exit_code": max(1 if unit.exit_code is None else unit.exit_code for unit in bad),
+        }

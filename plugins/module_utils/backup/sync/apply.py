@@ -1,0 +1,194 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Apply what was planned for units: mirror them, retire mirrors, and record the results."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.tally import Tally
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Outcome, Settings
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.run_log import RunLog
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.notes import ReportedNotes
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.records import EMPTY_RECORD
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask, isolate_failure
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.version import RunVersion
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+
+RECORD_SECONDS = 2.0
+"""Interval at which the records of finished units are written."""
+TALLY_SECONDS = 0.2
+"""Interval at which progress is reported."""
+ACTION_OF_STATE = {"synced": Action.SYNCED, "up to date": Action.UNCHANGED, "too busy": Action.BUSY, "failed": Action.FAILED}
+"""Actions for the states that the mirror engine returns."""
+
+
+class Applier:
+    """Applies the tasks of one run, wave by wave.
+
+    :param report: takes :class:`Tally`, and pairs of a unit's name and its result.
+    """
+
+    def __init__(self, run: SyncContext, settings: Settings, log: RunLog, report: Report) -> None:
+        self.run, self.settings, self.log, self.report = run, settings, log, report
+        self.records, self.locks = run.records, run.held_locks
+        self.version = RunVersion(run)
+        self.notes = ReportedNotes(run.state, run.backup.me)
+
+    def apply(self, tasks: Sequence[UnitTask]) -> None:
+        """Apply the tasks of one wave. Each result goes into its task, the log and a report."""
+        copying = [task for task in tasks if task.changes is not None]
+        registry.make_directory(str(self.run.state / "manifests"), self.run.backup.me)
+        self._save_left_out(tasks)
+        settings = self.settings
+        if copying or any(task.result.action == Action.RETIRED for task in tasks):
+            settings = self.version.begin(settings, copying)
+        wave = _Wave(self, copying, settings)
+        if copying:
+            self.records.write(self.locks, wave.unfinished)
+        try:
+            wave.apply_small([task for task in tasks if task.changes is None])
+            wave.mirror()
+        finally:
+            self._finish(wave)
+            self._save_left_out(copying)  # with what the engine found out meanwhile
+        for task in tasks:
+            self.locks.let_go(task.name)
+
+    def _save_left_out(self, tasks: Iterable[UnitTask]) -> None:
+        with suppress(RepomanError), self.locks.metadata():  # a full state directory is reported when manifests are saved
+            self.run.left_out.save([task.name for task in tasks], self.run.backup.me)
+
+    def tell(self, task: UnitTask) -> None:
+        """Log and report the result of a unit."""
+        self.log.write(task.result.as_dict())
+        if not task.is_absent:
+            self.report((task.name, task.result))
+
+    def save_manifest(self, task: UnitTask, manifest: str, digest: str) -> None:
+        """Keep the manifest of what a mirror holds now. If that fails the mirror is fine, but the next run has more work."""
+        try:
+            self.records.save_manifest(task.name, manifest, digest, compared_mirror=task.compared_mirror)
+        except OSError as error:
+            self.run.warnings.append(
+                f"the record of the mirror of {task.result.name} cannot be saved, so the next run compares everything again. "
+                f"{self.records.manifest(task.name)}: {error.strerror or error}."
+            )
+
+    def retire(self, task: UnitTask) -> None:
+        """Move the mirror of a unit to the history."""
+        self.version.retire(task.name)
+        self.records.set(task.name, None)
+        self.records.forget_manifest(task.name)
+        self.notes.forget(task.name)
+
+    def record(self, task: UnitTask, outcome: Outcome) -> None:
+        """Put the outcome of a unit into its result, and set its record."""
+        result = task.result
+        result.action = ACTION_OF_STATE[outcome.state]
+        result.bytes, result.kept_bytes = outcome.bytes, outcome.kept_bytes
+        result.notes = self.notes.add(task.name, outcome.notes)
+        result.damaged = outcome.damaged or None
+        self.run.left_out.judge(task.name, outcome.verdicts)
+        if outcome.error is not None:
+            result.fail(outcome.error, result.action)
+        if outcome.manifest:
+            self.save_manifest(task, outcome.manifest, outcome.digest)
+        else:
+            self.records.set(task.name, EMPTY_RECORD)
+        if outcome.created:
+            self.version.add_created(task.name, outcome.created)
+
+    def _finish(self, wave: _Wave) -> None:
+        """Write notes and records, also after an interruption."""
+        try:
+            self.notes.save(self.locks)
+        except RepomanError as error:
+            self.run.warnings.append(f"{error.message} Notes may be repeated.")
+        for name in wave.unfinished:
+            is_first = not self.records.manifest(name).exists()
+            self.records.set(name, EMPTY_RECORD if is_first else self.records.stamps.units.get(name, EMPTY_RECORD))
+        try:
+            self.records.write(self.locks)
+        except RepomanError as error:  # such as a full target
+            self.run.warnings.append(f"{error.message} The next run compares everything again.")
+
+
+class _Wave:
+    """The tasks of one wave while they are applied.
+
+    :param copying: the tasks that copy or remove something.
+    """
+
+    def __init__(self, applier: Applier, copying: Sequence[UnitTask], settings: Settings) -> None:
+        self.applier, self.copying, self.settings = applier, copying, settings
+        self.unfinished = {task.name for task in copying}
+        self._finished: list[str] = []
+        """Finished units that are still locked: a unit is unlocked when its record is written."""
+        self._written = time.monotonic()
+
+    def apply_small(self, tasks: Sequence[UnitTask]) -> None:
+        """Apply tasks that copy nothing."""
+        for task in tasks:
+            with isolate_failure(task):
+                if task.result.action == Action.RETIRED:
+                    self.applier.retire(task)
+                elif task.scanned is not None:
+                    self.applier.save_manifest(task, task.scanned.path, task.scanned.digest)
+            self.applier.tell(task)
+            self._finished.append(task.name)
+
+    def mirror(self) -> None:
+        """Let the mirror engine work, and take in each outcome."""
+        if not self.copying:
+            return
+        tasks = {task.name: task for task in self.copying}
+        for outcome in self._outcomes():
+            task = tasks[outcome.unit.name]
+            with isolate_failure(task):
+                self.applier.record(task, outcome)
+            self.applier.tell(task)
+            self.unfinished.discard(task.name)
+            self._finished.append(task.name)
+
+    def _outcomes(self) -> Iterator[Outcome]:
+        """Run the engine; meanwhile, report progress and unlock finished units."""
+        tally = Tally()
+        ended = threading.Event()
+        ticker = threading.Thread(target=self._tick, args=(tally, ended), daemon=True)
+        ticker.start()
+        try:
+            yield from mirror.mirror([task.changes for task in self.copying if task.changes is not None], self.settings, tally)
+        finally:
+            ended.set()
+            ticker.join()
+
+    def _tick(self, tally: Tally, ended: threading.Event) -> None:
+        last = ""
+        while not ended.wait(TALLY_SECONDS):
+            self._unlock_finished()
+            if repr(tally) != last:
+                last = repr(tally)
+                self.applier.report(Tally(tally.files, tally.bytes, dict(tally.running)))
+
+    def _unlock_finished(self) -> None:
+        """From time to time, write the records of finished units and unlock them for other runs."""
+        if not self._finished or time.monotonic() - self._written < RECORD_SECONDS:
+            return
+        finished = list(self._finished)
+        with suppress(RepomanError):
+            self.applier.records.write(self.applier.locks)
+            for name in finished:
+                self.applier.locks.let_go(name)
+            del self._finished[: len(finished)]
+        self._written = time.monotonic()

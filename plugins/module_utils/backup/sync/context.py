@@ -1,0 +1,98 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the parts of one run share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Settings
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.options import SyncOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.records import RunRecords
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import LeftOut
+
+
+@dataclass(frozen=True)
+class TargetState:
+    """The target before the run.
+
+    :param is_new: this run is to write its marker.
+    :param is_remote: it takes long to answer, so more is done at once.
+    """
+
+    target: Target
+    is_new: bool
+    is_remote: bool
+
+
+@dataclass
+class SyncContext:
+    """What the parts of one run share, in the child process that may touch the target.
+
+    :param check: predict only, and write nothing.
+    :param now: when the run began.
+    :param state: local state directory of the target; a temporary one if that cannot be written.
+    :param locks: the locks of this run; None as long as it has none.
+    """
+
+    backup: Backup
+    options: SyncOptions
+    check: bool
+    now: datetime
+    target_state: TargetState
+    state: Path
+    locks: RunLocks | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def target(self) -> Target:
+        """The target."""
+        return self.target_state.target
+
+    @property
+    def repos_root(self) -> str:
+        """The directory that is backed up."""
+        return self.backup.place.repos_root
+
+    @property
+    def held_locks(self) -> RunLocks:
+        """The locks of this run, which must have some."""
+        if self.locks is None:
+            raise RuntimeError("this run holds no locks")
+        return self.locks
+
+    @cached_property
+    def records(self) -> RunRecords:
+        """The records of the mirrors."""
+        return RunRecords(self.target, self.state, self.backup.me, self.now.timestamp(), self.options.full)
+
+    @cached_property
+    def left_out(self) -> LeftOut:
+        """What the last run left out of units, and what was mounted in them."""
+        return LeftOut(self.state)
+
+    def mirror_settings(self, scratch: str) -> Settings:
+        """Return the settings of the mirror engine, for a run that has no version in the history yet.
+
+        :param scratch: private local directory.
+        """
+        return Settings(
+            target=self.target.root,
+            kept=str(self.target.ours("kept", "none")),
+            work=str(self.target.ours("work")),
+            scratch=scratch,
+            full=self.options.full,
+            xattrs=self.options.xattrs,
+            acls=self.options.acls,
+            far=self.target_state.is_remote,
+            jobs=self.options.jobs,
+            lose_repositories=self.options.may_lose,
+        )

@@ -1,0 +1,79 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of a backup run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import RuleOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
+
+
+@dataclass(frozen=True)
+class SyncOptions:
+    """The options of the module ``repoman_sync``; see its documentation.
+
+    :param jobs: units at once; 0 for the default.
+    :param probe_timeout: seconds.
+    :param idle_timeout: seconds.
+    :param diff: whether the result shows what changes.
+    """
+
+    names: tuple[str, ...]
+    init: bool
+    allow_local: bool
+    full: bool
+    verify: bool
+    allow_shrink: bool
+    list_versions: str | None
+    jobs: int
+    keep_days: int
+    xattrs: bool
+    acls: bool
+    rules: RuleOptions
+    probe_timeout: float
+    idle_timeout: float
+    diff: bool
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> SyncOptions:
+        """Return the options in a module's parameters.
+
+        :raises UsageError: an option makes no sense, alone or with another one.
+        """
+        _check(params)
+        plain = ("init", "allow_local", "full", "verify", "allow_shrink", "list_versions", "jobs", "keep_days", "xattrs", "acls")
+        return cls(
+            names=tuple(params["names"] or ()),
+            rules=RuleOptions(tuple(params["exclude"] or ()), params["exclude_caches"], params["follow_mounts"]),
+            probe_timeout=params["probe_timeout"],
+            idle_timeout=params["idle_timeout"],
+            diff=params.get("_diff", True),
+            **{key: params[key] for key in plain},
+        )
+
+    @property
+    def may_lose(self) -> bool:
+        """Whether the user named units and allowed them to lose everything."""
+        return bool(self.names) and self.allow_shrink
+
+
+def _check(params: Mapping[str, Any]) -> None:
+    """Refuse options that make no sense, alone or with another one.
+
+    :raises UsageError: one of them.
+    """
+    if params["allow_local"] and not params["init"]:
+        raise UsageError("allow_local means something only together with init.", repoman_command("sync", [], "--init", "--allow-local"))
+    for key in ("init", "full", "allow_shrink", "list_versions"):
+        if params["verify"] and params[key]:
+            raise UsageError(f"verify changes nothing, and does not go with {key}.", repoman_command("sync", [], "--verify"))
+    for key in ("jobs", "keep_days"):
+        if params[key] < 0:
+            raise UsageError(f"{key} is {params[key]}, and cannot be less than 0.", "ansible-doc homelab.repoman.repoman_sync")

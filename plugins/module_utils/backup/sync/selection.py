@@ -1,0 +1,109 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Choose the units of a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import with_rules
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found_at
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A unit of the run.
+
+    :param has_source: False if only its mirror, or its record, is left.
+    """
+
+    unit: Unit
+    has_source: bool = True
+
+    @property
+    def name(self) -> str:
+        """The unit's name."""
+        return self.unit.name
+
+
+class UnitSelection:
+    """Chooses the units of a run: those that were named, or all that are to be backed up."""
+
+    def __init__(self, run: SyncContext) -> None:
+        self.run, self.backup = run, run.backup
+
+    def select(self) -> list[Selected]:
+        """Return the units to work on; those that cannot be left out as the registry wants are warned of.
+
+        :raises ConflictError: a named one is not backed up.
+        :raises MissingError: there is no such project or directory.
+        """
+        present = {unit.name: unit for unit in backup.units(self.run.repos_root)}
+        if backup.LOOSE in self.run.records.stamps.units:
+            present.setdefault(backup.LOOSE, backup.loose_files(self.run.repos_root))
+        names = self._names([*present, *self._missing(present)])
+        self.run.warnings += self._ignored_backup_settings(names)
+        ruled = with_rules([present[name] for name in names if name in present], self.backup, self.run.target.root, self.run.options.rules)
+        units = {unit.name: unit for unit in ruled}
+        return [
+            Selected(units[name]) if name in units else Selected(Unit(name, os.path.join(self.run.repos_root, name)), has_source=False)
+            for name in names
+        ]
+
+    def _missing(self, present: Iterable[str]) -> list[str]:
+        """Return the names of mirrors whose source is gone."""
+        known = set(present)
+        return [
+            name
+            for name in self.run.records.stamps.units
+            if name not in known and os.path.lexists(path := self.run.target.mirror(name)) and not is_lost_and_found_at(path)
+        ]
+
+    def _names(self, available: list[str]) -> list[str]:
+        """Return the names of the units to work on, each once."""
+        if not self.run.options.names:
+            return [name for name in available if name not in self.excluded]
+        names = []
+        for name in self.run.options.names:
+            directory = self.backup.directory_of(name, available)
+            if directory in self.excluded:
+                raise ConflictError(
+                    f"{self.excluded[directory]!r} has backup = false, so {directory} is not backed up.",
+                    f"change it in {self.backup.path}, or in {registry.override_path(self.backup.path, self.excluded[directory])}",
+                )
+            names.append(directory)
+        return list(dict.fromkeys(names))
+
+    @cached_property
+    def excluded(self) -> dict[str, str]:
+        """The directories that are not backed up, each with the project that fills it and has ``backup = false``."""
+        paths = self.backup.paths
+        return {
+            paths[name]: name
+            for name, project in self.backup.projects.items()
+            if not project.backup and paths[name] and "/" not in paths[name]
+        }
+
+    def _ignored_backup_settings(self, names: Iterable[str]) -> list[str]:
+        """Return warnings of projects whose ``backup`` cannot be followed, because a directory is backed up or left out as a whole."""
+        found: list[str] = []
+        units = set(names)
+        for name, project in self.backup.projects.items():
+            directory = self.backup.directory(name)
+            if not project.backup and directory in units:
+                found.append(f"backup = false of {name!r} cannot be honoured: {directory} is backed up as one.")
+            elif project.backup and directory in self.excluded and not self.run.options.names:
+                found.append(
+                    f"{name!r} is not backed up: {self.excluded[directory]!r} has backup = false, and {directory} is left out as one."
+                )
+        return found

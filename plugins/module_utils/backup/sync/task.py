@@ -1,0 +1,74 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One unit in a run: what is to be done about it, and what came of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import shown
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import ScanResult, format_exception
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Changes
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import UnitResult
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError
+
+
+@dataclass
+class UnitTask:
+    """What is to be done about one unit.
+
+    :param changes: what its mirror lacks; None if nothing is to be copied or removed.
+    :param compared_mirror: whether the mirror itself was read, and not only the last manifest.
+    :param scanned: the manifest to save, if only that is to be done.
+    :param is_absent: there is neither a source nor a mirror.
+    """
+
+    unit: Unit
+    result: UnitResult
+    changes: Changes | None = None
+    compared_mirror: bool = False
+    scanned: ScanResult | None = None
+    is_absent: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, unit: Unit) -> UnitTask:
+        """Return the task of a unit about which nothing is to be done so far."""
+        return cls(unit, UnitResult(shown(os.fsencode(unit.name))))
+
+    @property
+    def name(self) -> str:
+        """The unit's name."""
+        return self.unit.name
+
+
+@contextmanager
+def isolate_failure(task: UnitTask) -> Iterator[None]:
+    """Turn an expected error inside a ``with`` into the failure of one unit."""
+    try:
+        yield
+    except InterruptedRunError:
+        raise
+    except RepomanError as error:
+        task.result.fail(error)
+    except OSError as error:
+        task.result.fail(RepomanError.from_os_error(error))
+
+
+@contextmanager
+def isolate_any_failure(task: UnitTask) -> Iterator[None]:
+    """Turn any error inside a ``with`` into the failure of one unit: comparing changes nothing, so the other units can go on."""
+    try:
+        with isolate_failure(task):
+            yield
+    except InterruptedRunError:
+        raise
+    except Exception as error:
+        task.result.fail(MirrorError(f"{shown(os.fsencode(task.name))}: it could not be compared: {format_exception(error)}."))

@@ -1,0 +1,82 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Compare the contents of sources and mirrors."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Settings
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action, SyncReport, UnitResult
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.job import lock_units
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.notes import ReportedNotes
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planner import COMPARE_WORKERS, plan_missing_source
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.selection import Selected, UnitSelection
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask, isolate_any_failure
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import mount_warnings
+from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
+
+
+class VerifyJob:
+    """A run that compares and changes nothing."""
+
+    def __init__(self, run: SyncContext) -> None:
+        self.run = run
+        self.notes = ReportedNotes(run.state, run.backup.me)
+
+    def verify(self, report: Report) -> SyncReport:
+        """Compare the selected units with their mirrors."""
+        run = self.run
+        with ExitStack() as stack:
+            run.records.read()
+            selected = self._select()
+            busy: list[UnitTask] = []
+            if run.state.is_dir():  # otherwise this host has never backed up there: there are no locks, and nothing is created for them
+                run.locks = stack.enter_context(RunLocks(run.target, run.state, run.backup.me))
+                selected, busy = lock_units(run, selected)
+            settings = run.mirror_settings(stack.enter_context(tempfile.TemporaryDirectory(prefix="repoman-")))
+
+            def compare(each: Selected) -> UnitResult:
+                return self._compare(each, settings, report)
+
+            with ThreadPoolExecutor(run.options.jobs or COMPARE_WORKERS) as pool:
+                results = [*pool.map(compare, selected), *(task.result for task in busy)]
+            return SyncReport(run.target.root, results, warnings=[*run.backup.warnings, *run.warnings])
+
+    def _select(self) -> list[Selected]:
+        """Return the units to compare. The next run retires the mirror of what a restore had saved, so that is left out."""
+        selected = UnitSelection(self.run).select()
+        return [each for each in selected if each.has_source or self.run.options.names or not backup.SAVED.search(each.name)]
+
+    def _compare(self, selected: Selected, settings: Settings, report: Report) -> UnitResult:
+        task = UnitTask.of(selected.unit)
+        if not selected.has_source:
+            plan_missing_source(self.run, task)
+            return task.result
+        with isolate_any_failure(task):
+            found = verify(
+                task.unit,
+                settings,
+                self._loose_names(task.unit),
+                notes=self.notes.of(task.name),
+                idle=self.run.options.idle_timeout,
+            )
+            task.result.differences, task.result.notes = found.differences, found.notes
+            task.result.action = Action.DIFFERS if found.differences else Action.SAME
+            self.run.warnings += mount_warnings(task.unit, found.skipped)
+        report((task.name, task.result))
+        return task.result
+
+    def _loose_names(self, unit: Unit) -> Iterable[bytes]:
+        """Return which loose files on the target are the backup's."""
+        return backup.loose_names(self.run.state, self.run.target)[0] if unit.loose else ()

@@ -1,0 +1,70 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The version of the history that a run makes: what it replaces or removes goes there, and so does the list of what it creates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Settings
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
+from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import temporarily_writable
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import make_private
+
+
+class RunVersion:
+    """The version that one run makes, once it needs one."""
+
+    def __init__(self, run: SyncContext) -> None:
+        self.run = run
+        self.name = ""
+        self._created: dict[str, list[str] | None] = {}
+        """Paths that this run created, by unit; None means everything."""
+
+    def begin(self, settings: Settings, tasks: Iterable[UnitTask]) -> Settings:
+        """Make the version if there is none yet, and write down what the tasks will create; return the settings that use it.
+
+        All units of the run are locked by now, so the versions of a unit are in the order of the runs that changed it.
+        """
+        if not self.name:
+            with self.run.held_locks.metadata():
+                self.name = history.claim(self.run.target, self.run.now, self.run.backup.me)
+        created: dict[str, list[str] | None] = {
+            task.name: None if task.changes.first else [os.fsdecode(path) for kind, path in task.changes.items() if kind == "created"]
+            for task in tasks
+            if task.changes is not None and task.changes.created
+        }
+        self._created |= created
+        if created:  # before anything is created: a restore of an earlier time leaves it out, even if this run is killed
+            self._write(created)
+        return replace(settings, kept=str(self._path()))
+
+    def add_created(self, name: str, paths: Iterable[str]) -> None:
+        """Write down more paths that the run created in a unit."""
+        planned = self._created.get(name, [])
+        if planned is not None:
+            self._created[name] = [*planned, *paths]
+            self._write({name})
+
+    def retire(self, name: str) -> None:
+        """Move the whole mirror of a unit to the history.
+
+        :raises OSError: it cannot be moved.
+        """
+        mirror = self.run.target.mirror(name)
+        make_private(str(self._path()))
+        with temporarily_writable(os.fsencode(mirror)):
+            os.rename(mirror, self._path() / name)
+
+    def _path(self) -> Path:
+        return self.run.target.ours("kept", self.name)
+
+    def _write(self, changed: Collection[str]) -> None:
+        history.write_created(self.run.target, self.name, self._created, self.run.backup.me, changed)

@@ -1,0 +1,42 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""List the versions of a unit in the history."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.history_store import tree_sizes
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import open_for_reading
+
+
+def list_versions(context: Backup, name: str) -> dict[str, Any]:
+    """Return the versions of a project or directory, oldest first, as the result of the module.
+
+    :raises RepomanError: there is no backup, or no such project or directory.
+    """
+    target = open_for_reading(context.place)[0]
+    times = history.state_names(target)
+    known = set(backup.mirrors(target)) | {unit for time in times for unit in _entries(target.ours("kept", time))}
+    inside = context.path_of(name, known | {backup.LOOSE})
+    versions = []
+    for time in times:
+        path = target.ours("kept", time, inside)
+        if path.is_dir() and os.path.realpath(path) == str(path):
+            found = list(tree_sizes(os.fsencode(path)))
+            versions.append({"time": time, "path": shown(os.fsencode(path)), "files": len(found), "bytes": sum(found)})
+    return {"changed": False, "name": name, "kept": versions, "target": target.root}
+
+
+def _entries(path: Path) -> list[str]:
+    try:
+        return os.listdir(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,66 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Plan units in the background, so that those that are planned are worked on while one that takes long is still compared."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+WAVE_SECONDS = 20.0
+"""Time that planned units wait for more: one large batch is cheaper than many small ones."""
+
+
+class Waves(Generic[T]):
+    """The units of one run, in batches as they are planned.
+
+    :param tasks: all units, in the order of the report.
+    :param ready: those that are planned already.
+    :param plan: plans the remaining units and passes each on when done; runs in a separate thread.
+    """
+
+    def __init__(self, tasks: Sequence[T], ready: Sequence[T], plan: Callable[[Callable[[T], None]], None]) -> None:
+        self.tasks = list(tasks)
+        self._position = {id(task): number for number, task in enumerate(tasks)}
+        self._ready = list(ready)
+        self._planned: queue.SimpleQueue[T | BaseException | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, args=(plan,), daemon=True).start()
+
+    def _run(self, plan: Callable[[Callable[[T], None]], None]) -> None:
+        try:
+            plan(self._planned.put)
+        except BaseException as error:
+            self._planned.put(error)
+        finally:
+            self._planned.put(None)
+
+    def __iter__(self) -> Iterator[list[T]]:
+        """Yield units that are planned: all at once if that does not take long.
+
+        :raises Exception: what planning as a whole failed of.
+        """
+        wave, self._ready = self._ready, []
+        ended = False
+        while not ended:
+            deadline = time.monotonic() + WAVE_SECONDS
+            while not ended and (wait := deadline - time.monotonic()) > 0:
+                try:
+                    found = self._planned.get(timeout=wait)
+                except queue.Empty:
+                    break
+                if isinstance(found, BaseException):
+                    raise found
+                if found is None:
+                    ended = True
+                else:
+                    wave.append(found)
+            if wave or ended:
+                yield sorted(wave, key=lambda task: self._position[id(task)])
+                wave = []
