@@ -30,7 +30,7 @@ options:
     description:
       - Restore the version before this time.
       - This is the state before the run of this time and all later runs.
-      - ISO 8601, in local time unless it has a zone. O(homelab.repoman.repoman_sync#module:list_kept) lists the times.
+      - ISO 8601, in local time unless it has a zone. O(homelab.repoman.repoman_sync#module:list_versions) lists the times.
     type: str
   paths:
     description: Restore only these paths of the repository, relative to it.

@@ -11,39 +11,39 @@ short_description: Back up all repositories
 version_added: 0.4.0
 author: the repoman contributors (@homelab)
 description:
-  - Mirrors everything in C(repos_root) to C(backup_root), so that each mirror of a repository is one that C(git fsck) or C(hg verify)
-    accepts, whatever writes to the repository meanwhile.
-  - Each directory in C(repos_root) is one unit, whether a project is registered for it or not, but for projects with C(backup=false);
-    loose files are one more unit. A symbolic link is copied as a link, whatever it points at.
-  - Projects deeper in C(repos_root) are backed up with the directory they are in. That one of them has C(backup=false) cannot be honoured;
-    there is a warning.
-  - What a run replaces or removes in a mirror is kept for O(keep_days).
-  - A target that is missing, is another one than it should be, or does not answer, and a source that vanished, change nothing anywhere.
-  - One unit's failure is that unit's alone; the task fails, and the others are backed up.
-  - Each unit has its own lock. A unit that another run is working on is C(busy), and the task fails with exit code 4; the rest is
-    backed up.
-  - If the log or state directory cannot be written, there is a warning, and the backup goes on.
-  - Needs C(git) and C(hg) if there are such repositories.
+  - Mirrors everything in C(repos_root) to C(backup_root). C(git fsck) and C(hg verify) accept each mirror of a repository, even if the
+    repository changes during the run.
+  - Each directory in C(repos_root) is a unit, with or without a project in the registry, except projects with C(backup=false). Files
+    in C(repos_root) itself are one more unit. Symbolic links are copied as links.
+  - Projects deeper in C(repos_root) are backed up with the directory that contains them. C(backup=false) has no effect for them, except
+    a warning.
+  - Files that a run replaces or removes in a mirror are moved to the history and kept for O(keep_days).
+  - Nothing is changed if the target is missing, is not the expected one or does not respond, or if a source has vanished.
+  - If a unit fails, the remaining units are backed up, and then the task fails.
+  - Each unit has a lock. A unit that another run is working on is C(busy); the remaining units are backed up, and then the task fails
+    with exit code 4.
+  - If the log or state directory cannot be written, the backup continues with a warning.
+  - Requires C(git) and C(hg) for repositories of that kind.
 options:
   names:
     description:
-      - Projects, or directories of C(repos_root), to back up. Where not set, all of them.
+      - 'Projects, or directories of C(repos_root), to back up (default: all).'
     type: list
     elements: str
   init:
     description:
-      - Take C(backup_root) as the target if it carries no mark yet. It is to lie on another file system than C(/) and C(repos_root);
-        it may be a directory in one.
+      - Make C(backup_root) the target if it has no marker yet. It must be on a different file system than C(/) and C(repos_root), and may be
+        a directory in it.
     type: bool
     default: false
   allow_local:
-    description: With O(init), take C(backup_root) wherever it lies.
+    description: With O(init), accept a C(backup_root) on the same disk.
     type: bool
     default: false
   full:
     description:
-      - Compare everything with the mirrors. Otherwise that happens every 7 days and where the last run cannot be relied on; what
-        changed in between is told by what the last run saw.
+      - Compare everything with the mirrors. By default that happens every 7 days, and if the records of the last run are not reliable.
+        Other runs compare with the manifest of the last run.
     type: bool
     default: false
   verify:
@@ -55,8 +55,8 @@ options:
     default: false
   allow_shrink:
     description:
-      - Let a run remove more than half of a unit's files.
-      - Together with O(names), also let it empty a mirror whose source is empty, and put away a mirror whose source is gone.
+      - Allow a run to remove more than half of a unit's files.
+      - With O(names), also allow it to empty a mirror whose source is empty, and to retire a mirror whose source is gone.
     type: bool
     default: false
   list_versions:
@@ -64,19 +64,19 @@ options:
     type: str
     aliases: [list_kept]
   jobs:
-    description: Units to work on at once. V(0) lets the distance of the target decide.
+    description: Units to work on at once. V(0) chooses a number from the latency of the target.
     type: int
     default: 0
   keep_days:
-    description: Days for which replaced and removed files are kept.
+    description: Days to keep replaced and removed files.
     type: int
     default: 30
   xattrs:
-    description: Also mirror extended attributes. It costs a remote target an extra answer for each file.
+    description: Also mirror extended attributes. A remote target needs an additional request for each file.
     type: bool
     default: false
   acls:
-    description: Also mirror POSIX access lists. NFS 4 has none.
+    description: Also mirror POSIX access control lists. NFS 4 does not support them.
     type: bool
     default: false
   exclude:
@@ -95,19 +95,19 @@ options:
   follow_mounts:
     description:
       - Also back up file systems that are mounted inside a repository, and btrfs subvolumes there. Otherwise each is an empty directory in
-        the mirror, each run names it, and files that the mirror already has there stay.
+        the mirror, each run lists it, and files that the mirror already has there stay.
       - If it is not set, the registry decides.
     type: bool
   probe_timeout:
     description:
-      - Seconds that the target may take for its first answer. A disk that sleeps, or an automount, may want more.
+      - Seconds to wait for the first response of the target. A sleeping disk or an automount may need more.
     type: float
     default: 3.0
   idle_timeout:
     description:
       - Seconds without progress after which the run fails, if the target does not answer a simple request either.
       - With O(verify), also seconds after which a repository that does not respond fails.
-      - There is no limit for slow work on a target that answers.
+      - Slow operations on a target that responds have no time limit.
     type: float
     default: 60.0
     aliases: [patience]
@@ -136,7 +136,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 units:
-  description: What came of each unit.
+  description: Result for each unit.
   returned: success or failure of single units
   type: list
   elements: dict
@@ -151,22 +151,22 @@ units:
       kept_bytes: 411
   contains:
     name:
-      description: Name of the directory; what is not text in it is escaped.
+      description: Name of the directory, with bytes that are not UTF-8 escaped.
       type: str
     action:
       description:
         - C(synced), C(unchanged), C(retired) (its source is gone, and its mirror was moved to the history), C(failed), or C(busy).
-        - C(busy) is a unit that kept changing, or that another run was working on.
+        - C(busy) means that the unit kept changing, or that another run was working on it.
         - With O(verify), C(same), C(differs), C(busy) or C(failed).
       type: str
     files:
-      description: Files, links and directories written or removed, or that would be.
+      description: Number of files, links and directories written or removed; in check mode, the predicted number.
       type: int
     bytes:
-      description: Contents copied; in check mode 0.
+      description: Bytes copied; 0 in check mode.
       type: int
     kept_bytes:
-      description: Contents kept of what was replaced or removed; in check mode 0.
+      description: Bytes moved to the history; 0 in check mode.
       type: int
     notes:
       description: Remarks, such as attributes that the target cannot store. A note is reported once, not by each run.
@@ -184,36 +184,36 @@ units:
       type: list
       elements: str
     msg:
-      description: Of a failure, what is wrong.
+      description: For a failure, the error in one sentence.
       type: str
     hints:
-      description: Of a failure, what to do about it.
+      description: For a failure, remedies, each a command or a sentence.
       type: list
       elements: str
 summary:
-  description: How many units came to what, files, bytes, kept bytes, and seconds.
+  description: Number of units for each action, files, bytes, bytes moved to the history, and seconds.
   returned: success or failure of single units
   type: dict
   sample: {synced: 1, unchanged: 4, files: 5, bytes: 18234, kept_bytes: 411, seconds: 0.8}
 steps:
-  description: What was done beside the units, or would be in check mode.
+  description: Steps of the run besides those of units; in check mode, those that would be taken.
   returned: success
   type: list
   elements: str
   sample: ["make /nfs/repos the backup of /home/alice/repos"]
 expired:
-  description: Times whose kept files were removed, or would be.
+  description: Versions removed from the history; in check mode, those that would be removed.
   returned: success
   type: list
   elements: str
   sample: [20261001T030000Z]
 target:
-  description: The target, links resolved.
+  description: Path of the target with symbolic links resolved.
   returned: success
   type: str
   sample: /nfs/repos
 kept:
-  description: What is kept, oldest first.
+  description: Versions in the history, oldest first.
   returned: O(list_versions)
   type: list
   elements: dict
@@ -223,12 +223,12 @@ kept:
       files: 2
       bytes: 411
 msg:
-  description: What is wrong, in one sentence.
+  description: The error, in one sentence.
   returned: failure
   type: str
   sample: "/nfs/repos is not a backup of repoman: it has no mark of ours; nothing was written."
 hints:
-  description: What to do about it, one command or sentence each.
+  description: Remedies, each a command or a sentence.
   returned: failure
   type: list
   elements: str
@@ -236,7 +236,7 @@ hints:
 exit_code:
   description:
     - The exit code of the command C(repoman) for this failure.
-    - V(1) it failed, V(2) wrong usage, V(3) something needed is not known, V(4) conflict, V(130) interrupted.
+    - V(1) failed, V(2) wrong usage, V(3) not found, V(4) conflict with the current state, V(130) interrupted.
   returned: failure
   type: int
   sample: 4

@@ -81,7 +81,7 @@ def sync_variables(options: Namespace) -> Variables:
         "full",
         "verify",
         "allow_shrink",
-        "list_kept",
+        "list_versions",
         "jobs",
         "exclude",
         "exclude_caches",
@@ -89,16 +89,16 @@ def sync_variables(options: Namespace) -> Variables:
     )
     given = {key: getattr(options, key) for key in keys}
     given["names"] = [escape_bytes(name) for name in given["names"] or []]
-    given["list_kept"] = given["list_kept"] and escape_bytes(given["list_kept"])
+    given["list_versions"] = given["list_versions"] and escape_bytes(given["list_versions"])
     return {f"repoman_sync_{key}": value for key, value in given.items() if value not in (None, False, [])}
 
 
 def _check_read_only_sync(options: Namespace) -> None:
-    """Reject options that change something, or names, next to ``--list-kept`` and ``--verify``."""
-    if options.list_kept is None and not options.verify:
+    """Reject options that change something, or names, next to ``--list-versions`` and ``--verify``."""
+    if options.list_versions is None and not options.verify:
         return
-    option = "--verify" if options.list_kept is None else "--list-kept"
-    for key in ("init", "full", "allow_shrink", *(("names", "verify") if option == "--list-kept" else ())):
+    option = "--verify" if options.list_versions is None else "--list-versions"
+    for key in ("init", "full", "allow_shrink", *(("names", "verify") if option == "--list-versions" else ())):
         if getattr(options, key):
             other = "names" if key == "names" else f"--{key.replace('_', '-')}"
             raise CliError(f"{option} cannot be combined with {other}.", "repoman sync --help", exit_code=USAGE)

@@ -12,7 +12,7 @@ from typing import Any
 
 from repoman import completion
 from repoman.cli import actions, variables
-from repoman.cli.options import Argument, count, flag, name, names, option
+from repoman.cli.options import Argument, count, flag, name, names, nonempty, option
 from repoman.playbook import Playbook
 
 
@@ -103,14 +103,14 @@ VERBS = (
     Verb(
         "sync",
         "[NAME…] [--init [--allow-local]] [--full] [--verify] [--allow-shrink] [--exclude PATTERN]… [--exclude-caches] [--follow-mounts]"
-        " [--jobs N] [--list-kept NAME]",
+        " [--jobs N] [--list-versions NAME]",
         "back up all repositories, or those named",
         examples=(
             "repoman sync --init",
             "repoman sync",
             "repoman sync --verify",
             "repoman sync isurus --check --diff",
-            "repoman sync --list-kept isurus",
+            "repoman sync --list-versions isurus",
         ),
         arguments=(
             names("projects or directories (default: all)"),
@@ -123,7 +123,8 @@ VERBS = (
             flag("--exclude-caches", help="skip directories with a valid CACHEDIR.TAG"),
             flag("--follow-mounts", help="also back up mounted file systems"),
             count("--jobs", metavar="N", help="repositories to work on at once"),
-            option("--list-kept", metavar="NAME", help="list saved versions of a project or directory"),
+            option("--list-versions", metavar="NAME", help="list saved versions of a project or directory"),
+            Argument(("--list-kept",), "", {"metavar": "NAME", "type": nonempty, "dest": "list_versions"}),  # its name before 0.5
         ),
         about="git fsck and hg verify accept each mirror, even if the source changes during\n"
         "the run. Replaced and removed files are kept for 30 days. Nothing changes if the\n"
@@ -151,8 +152,8 @@ VERBS = (
             flag("--overwrite", help="replace existing files; they are saved first"),
             flag("--objects", help="restore only missing or damaged objects"),
         ),
-        about="TIME is a time as shown by repoman sync --list-kept NAME, or 2026-11-24, or\n"
-        "'2026-11-24 18:30'. Replaced files are saved next to the directory, and the\n"
+        about="TIME is a time as shown by repoman sync --list-versions NAME, or 2026-11-24,\n"
+        "or '2026-11-24 18:30'. Replaced files are saved next to the directory, and the\n"
         "report names the path. --objects repairs a git or Mercurial repository from its\n"
         "mirror, verifies each object, and changes nothing else.",
         variables=variables.restore_variables,

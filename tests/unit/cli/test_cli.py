@@ -60,6 +60,8 @@ PLAYBOOKS = [
         Playbook("restore", {"repoman_restore_name": "a", "repoman_restore_to": "~/x"}, inventory=("hosts",)),
     ),
     ("-l nas1 restore a --to /x", Playbook("restore", {"repoman_restore_name": "a", "repoman_restore_to": "/x"}, limit="nas1")),
+    ("sync --list-versions a", Playbook("sync", {"repoman_sync_list_versions": "a"})),
+    ("sync --list-kept a", Playbook("sync", {"repoman_sync_list_versions": "a"})),
     ("profile list", Playbook("profile_list")),
     ("profile -v list", Playbook("profile_list", verbosity=1)),
     ("profile install a b", Playbook("profile_install", {"repoman_profile_names": ["a", "b"]})),
