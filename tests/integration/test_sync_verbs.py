@@ -101,7 +101,7 @@ def test_the_life_of_a_backup(world: World, backup: Path) -> None:
     world.repoman("sync", "shark")
     assert (backup / "plain/file").read_text() == "text\n"
     world.repoman("sync")
-    kept = world.repoman("sync", "--list-kept", "plain", "--json").data["kept"]
+    kept = world.repoman("sync", "--list-versions", "plain", "--json").data["kept"]
     assert [each["files"] for each in kept] == [1]
     world.repoman("restore", "plain", "--from", kept[0]["time"], "--path", "file", "--to", "back", cwd=world.home)
     assert (world.home / "back/file").read_text() == "text\n"
@@ -132,7 +132,7 @@ def test_wrong_usage(world: World, backup: Path) -> None:
     """Options that mean nothing together, names and times that are not known."""
     world.refused("sync", "--allow-local", code=2)
     world.refused("sync", "--verify", "--full", code=2)
-    world.refused("sync", "--list-kept", "plain", "--init", code=2)
+    world.refused("sync", "--list-versions", "plain", "--init", code=2)
     world.repoman("sync", "--init")
     assert "did you mean 'shark'?" in world.refused("sync", "shrak", code=3)
     world.refused("restore", "nobody", code=3)

@@ -124,7 +124,7 @@ VERBS = (
             flag("--follow-mounts", help="also back up mounted file systems"),
             count("--jobs", metavar="N", help="repositories to work on at once"),
             option("--list-versions", metavar="NAME", help="list saved versions of a project or directory"),
-            Argument(("--list-kept",), "", {"metavar": "NAME", "type": nonempty, "dest": "list_versions"}),  # its name before 0.5
+            Argument(("--list-kept",), "", {"metavar": "NAME", "type": nonempty, "dest": "list_versions"}),  # the old name
         ),
         about="git fsck and hg verify accept each mirror, even if the source changes during\n"
         "the run. Replaced and removed files are kept for 30 days. Nothing changes if the\n"

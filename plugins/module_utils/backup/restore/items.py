@@ -70,7 +70,7 @@ def select_paths(items: Items, paths: list[bytes], name: str) -> Items:
         if path not in items:
             raise NotKnownError(
                 f"{escape_path(path)!r} is not in this version of the backup of {name}.",
-                f"see which versions there are: {repoman_command('sync', [], ('--list-kept', name))}",
+                f"see which versions there are: {repoman_command('sync', [], ('--list-versions', name))}",
             )
         chosen.update(parents(path), {path}, (each for each in items if each.startswith(path + b"/")))
     return {path: item for path, item in items.items() if path in chosen}

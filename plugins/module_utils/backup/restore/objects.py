@@ -126,7 +126,7 @@ class ObjectsRestore:
         except FileNotFoundError as error:
             raise NotKnownError(
                 f"there is no backup of {escape_path(os.fsencode(self.name))} in {self.found.root}.",
-                repoman_command("sync", [], ("--list-kept", self.name)),
+                repoman_command("sync", [], ("--list-versions", self.name)),
                 f"ls {self.found.root}",
             ) from error
         if not os.path.isdir(self.source) or os.path.islink(self.source):
@@ -201,7 +201,7 @@ class ObjectsRestore:
         more = f" and {len(self.left) - MAX_NAMED} more" if len(self.left) > MAX_NAMED else ""
         raise RepomanError(
             f"{escape_path(os.fsencode(self.name))}: neither it nor its mirror has sound: {named}{more}; {counted(put_back, 'object')} put back.",
-            f"an earlier version may have them: {repoman_command('sync', [], ('--list-kept', self.name))}",
+            f"an earlier version may have them: {repoman_command('sync', [], ('--list-versions', self.name))}",
         )
 
     def result(self, plan: Plan, diff: bool) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class RestoreOptions:
 def parse_time(text: str) -> str:
     """Return the name of a run at some time.
 
-    :param text: ISO 8601, or as ``--list-kept`` prints it; local time if it has no zone.
+    :param text: ISO 8601, or as ``--list-versions`` prints it; local time if it has no zone.
     :raises UsageError: it is not a valid time.
     """
     try:
@@ -93,7 +93,7 @@ def parse_time(text: str) -> str:
     except ValueError:
         raise UsageError(
             f"{text!r} is not a valid time.",
-            "as 'repoman sync --list-kept NAME' prints it: 20261125T120000Z",
+            "as 'repoman sync --list-versions NAME' prints it: 20261125T120000Z",
             "or 2026-11-25, which means its start in local time, or '2026-11-25 12:00'",
         ) from None
     return when.astimezone(timezone.utc).strftime(history.STATE_FORMAT)

@@ -71,7 +71,7 @@ class RestorePlanner:
             when = f" as of {options.from_time}" if options.from_version else ""
             raise NotKnownError(
                 f"there is no backup of {self._name}{when} in {self.target.root}.",
-                repoman_command("sync", [], ("--list-kept", options.name)),
+                repoman_command("sync", [], ("--list-versions", options.name)),
                 f"ls {self.target.root}",
             )
         past = history.load(self.target, time.time())

@@ -124,7 +124,7 @@ def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
             task.result.fail(
                 NotKnownError(
                     f"there is neither a repository nor a mirror of {shown(os.fsencode(task.name))}.",
-                    f"see its history: {repoman_command('sync', [], ('--list-kept', task.name))}",
+                    f"see its history: {repoman_command('sync', [], ('--list-versions', task.name))}",
                 )
             )
     elif not run.options.verify and (run.options.may_lose or backup.SAVED.search(task.name)):
