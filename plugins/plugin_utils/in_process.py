@@ -18,6 +18,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import answer
 
+TRACE_VERBOSITY = 3
 VENDOR_DIR = Path(__file__).parents[2] / "profiles"
 
 
@@ -50,7 +51,9 @@ class InProcessAction(ActionBase):
                 "hints": [f"ansible-doc {self._task.action}"],
                 "exit_code": 2,
             }
-        returned = answer(self.run_module, checked.validated_parameters | {"_diff": bool(self._task.diff)}, self._task.check_mode)
+        parameters = checked.validated_parameters | {"_diff": bool(self._task.diff)}
+        emit = self._display.vvv if self._display.verbosity >= TRACE_VERBOSITY else None
+        returned = answer(self.run_module, parameters, self._task.check_mode, emit)
         if returned.get("exit_code") == InterruptedRunError.exit_code:
             raise KeyboardInterrupt  # otherwise Ansible continues a loop with the next item
         return result | returned

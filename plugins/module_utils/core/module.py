@@ -72,11 +72,27 @@ def need_libraries() -> None:
         raise error
 
 
-def answer(run: Run, params: dict[str, Any], check: bool) -> dict[str, Any]:
+def answer(run: Run, params: dict[str, Any], check: bool, emit: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Return the result of ``run``; of an error that is meant for people, its sentence, hints and exit code.
+
+    :param emit: gets each line of the trace; see :mod:`core.log`.
 
     With ``predict`` in check mode, what is missing because an earlier task did not make it is no error: nothing more can be told than that.
     """
+    from ansible_collections.homelab.repoman.plugins.module_utils.core import log
+
+    with log.tracing(emit):
+        log.protect(params)
+        logger = log.get_logger("module")
+        options = ", ".join(sorted(name for name, value in params.items() if value is not None))
+        logger.debug("%s%s with options: %s", run.__module__.rpartition(".module_utils.")[2], " in check mode" if check else "", options)
+        result = _answer(run, params, check)
+        logger.debug("%s", f"failed: {result['msg']}" if result.get("failed") else f"changed: {result.get('changed', False)}")
+        return result
+
+
+def _answer(run: Run, params: dict[str, Any], check: bool) -> dict[str, Any]:
+    """See :func:`answer`."""
     from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 
     try:
@@ -105,7 +121,7 @@ def main(run: Run, spec: dict[str, Any]) -> None:
     """
     module = Module(supports_check_mode=True, **spec)
     _end_when_nobody_listens()
-    result = answer(run, module.params | {"_diff": module._diff}, module.check_mode)
+    result = answer(run, module.params | {"_diff": module._diff}, module.check_mode, module.debug if module._debug else None)
     for warning in result.pop("warnings", []):
         module.warn(warning)
     if result.get("failed"):

@@ -21,6 +21,9 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError, StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
+
+_logger = get_logger("plan")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that ask a run to stop: Ctrl-C, the system, a closed terminal or connection."""
@@ -98,9 +101,12 @@ class Plan:
                     if on_step:
                         on_step(step)
                     started.append(step)
+                    _logger.debug("start: %s", step.description)
                     step.apply()
+                    _logger.debug("done: %s", step.description)
             except BaseException as error:
                 gate.blocked = True
+                _logger.debug("failed, rolling back: %s: %s", type(error).__name__, error)
                 roll_back(started, error)
                 self.interrupted = gate.received
                 raise
@@ -113,6 +119,7 @@ def roll_back(started: list[Step], error: BaseException) -> None:
             continue
         try:
             step.undo()
+            _logger.debug("undone: %s", step.description)
         except Exception as problem:  # whatever it is, the other steps must be undone
             if isinstance(error, RepomanError):
                 error.hints.append(f"could not undo '{step.description}': {problem}")
@@ -214,6 +221,7 @@ def plan_all(items: Iterable[PlannedItem]) -> None:
     for item in items:
         try:
             item.plan = item.make_plan()
+            _logger.debug("planned: %s", "; ".join(item.plan.descriptions) or "nothing to do")
         except InterruptedRunError:
             raise
         except (RepomanError, OSError) as error:

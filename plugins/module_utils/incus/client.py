@@ -22,6 +22,9 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger, protect
+
+_logger = get_logger("incus")
 
 SYSTEM_SOCKETS = ("/run/incus/unix.socket", "/var/lib/incus/unix.socket")
 DEFAULT_PROJECT = "default"
@@ -250,6 +253,7 @@ class Client:
             return  # it ended meanwhile, or cannot be cancelled: the timeout is what the user must hear of
 
     def _request(self, method: str, target: str, data: Any = None, if_match: str = "", timeout: float = 0) -> Answer:
+        protect(data)
         body = None if data is None else json.dumps(data).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
         if if_match:
@@ -263,6 +267,7 @@ class Client:
             answer = None
         if not isinstance(answer, dict):
             raise self._foreign()
+        protect(answer)
         if answer.get("type") == "error":
             code, reason = int(answer.get("error_code") or status), str(answer.get("error", ""))
             if code == HTTP_PRECONDITION_FAILED:
@@ -274,8 +279,11 @@ class Client:
         self, method: str, target: str, body: bytes | None, headers: dict[str, str], timeout: float
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         reused = self._connection is not None
+        started = time.monotonic()
         try:
-            return self._exchange(method, target, body, headers, timeout)
+            status, answer_headers, content = self._exchange(method, target, body, headers, timeout)
+            _logger.debug("%s %s %d %d ms", method, target, status, 1000 * (time.monotonic() - started))
+            return status, answer_headers, content
         except (http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionResetError, BrokenPipeError) as error:
             self.close()
             if reused and method == "GET":  # the daemon may close a connection that was idle

@@ -16,6 +16,7 @@ import json
 import os
 import re
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,8 +30,11 @@ except ImportError:  # the module says so before it gets here
     yaml = None  # type: ignore[assignment]
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger, protect
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+
+_logger = get_logger("images")
 
 GLOBAL_DIRECTORY = "/etc/incus"
 LOCAL = "local"
@@ -146,9 +150,12 @@ def _ask(connection: http.client.HTTPSConnection, method: str, path: str) -> dic
 
     :raises OSError: it refuses. :class:`ValueError`: it is no Incus.
     """
+    started = time.monotonic()
     connection.request(method, path)
     response = connection.getresponse()
     said = json.loads(response.read(ANSWER_BYTES))
+    protect(said)
+    _logger.debug("%s https://%s%s %d %d ms", method, connection.host, path, response.status, 1000 * (time.monotonic() - started))
     if not isinstance(said, dict):
         raise ValueError("it does not speak the protocol of Incus")
     if response.status in (http.client.FORBIDDEN, http.client.NOT_FOUND):

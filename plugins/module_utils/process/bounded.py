@@ -15,11 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import format_command, get_logger
+
 LINE_BYTES = 64 << 10
 """The rest of a longer line is dropped."""
 MEMORY_BYTES = 8 << 30
 """Memory of its own that a program may take; files that it maps do not count."""
 _READ_BYTES = 64 << 10
+
+_logger = get_logger("process")
 
 Hear = Callable[[bytes], object]
 
@@ -62,10 +66,11 @@ def run_lines(
     :raises FileNotFoundError: there is no such program.
     :raises TimeoutError: it took too long.
     """
+    started = time.monotonic()
     process = subprocess.Popen(
         command, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE if err else subprocess.DEVNULL, **how
     )
-    until = time.monotonic() + seconds
+    until = started + seconds
     try:
         with suppress(ProcessLookupError, PermissionError):
             resource.prlimit(process.pid, resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
@@ -89,6 +94,7 @@ def run_lines(
         if process.poll() is None:
             process.kill()
             process.wait()
+        _logger.debug("exit %d after %d ms: %s", process.returncode, 1000 * (time.monotonic() - started), format_command(command))
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()

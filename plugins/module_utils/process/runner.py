@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import format_command, get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Identity
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -29,6 +30,8 @@ OUTPUT_BYTES = 64 << 20
 FATAL = ("fatal: ", "abort: ")
 """How git and hg begin their last words."""
 REASON_LENGTH = 300
+
+_logger = get_logger("process")
 
 
 class CommandError(RepomanError):
@@ -70,6 +73,7 @@ class CommandRunner:
         :param stdin: its standard input; small.
         :raises CommandError: there is no such command, it took too long, or said too much.
         """
+        started = time.monotonic()
         try:
             process = subprocess.Popen(
                 argv,
@@ -86,7 +90,12 @@ class CommandRunner:
         except OSError as error:
             raise CommandError(f"{argv[0]} cannot be run: {error.strerror}") from error
         try:
-            return self._communicate(process, os.path.basename(argv[0]), stdin)
+            completed = self._communicate(process, os.path.basename(argv[0]), stdin)
+            _logger.debug("exit %d after %d ms: %s", completed.code, 1000 * (time.monotonic() - started), format_command(argv))
+            return completed
+        except CommandError as error:
+            _logger.debug("%s: %s", error.message, format_command(argv))
+            raise
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger, protect
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_file_name
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import read_text
@@ -26,6 +27,8 @@ def load_override(registry_path: str, name: str) -> ProjectSettings:
     if text is None:
         return ProjectSettings()
     root = read_toml(text, path)
+    protect(root.data)
+    get_logger("registry").debug("read %s: %s", path, ", ".join(root.data))
     if "install" in root.data:
         raise root.error(
             "install",
@@ -40,8 +43,8 @@ def load_override(registry_path: str, name: str) -> ProjectSettings:
             f"unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}",
             f"an override may hold {', '.join(sorted(known))}",
         )
-    protect = root.strings("protect", None)
-    for item in protect or ():
+    protected = root.strings("protect", None)
+    for item in protected or ():
         if item not in PROTECTABLE:
             raise root.error("protect", f"cannot protect {item!r}: it is one of {', '.join(PROTECTABLE)}")
     devices = root.table("devices")
@@ -50,7 +53,7 @@ def load_override(registry_path: str, name: str) -> ProjectSettings:
         image=root.string("image", None),
         profiles=root.strings("profiles", None),
         backup=root.boolean("backup", None),
-        protect=protect,
+        protect=protected,
         exclude=root.strings("exclude", None),
         exclude_caches=root.boolean("exclude_caches", None),
         follow_mounts=root.boolean("follow_mounts", None),

@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import MissingError, NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory, write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import SCHEMA, Data, Registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
+
+_logger = get_logger("registry")
 
 LOCK_SECONDS = 30.0
 """How long a write waits for another one to finish."""
@@ -40,7 +43,13 @@ def load(path: str) -> Registry:
     text = read_text(path)
     if text is None:
         raise MissingError(f"there is no registry at {path}.", "repoman setup")
-    return parse(text, path)
+    return _parse(text, path)
+
+
+def _parse(text: str, path: str) -> Registry:
+    registry = parse(text, path)
+    _logger.debug("read %s: schema %d, %d projects", path, registry.schema, len(registry.projects))
+    return registry
 
 
 def load_predicted(path: str, params: dict[str, Any], me: Account) -> Registry:
@@ -55,7 +64,7 @@ def load_predicted(path: str, params: dict[str, Any], me: Account) -> Registry:
 def load_or_none(path: str) -> Registry | None:
     """Read the registry, or return ``None`` where there is none."""
     text = read_text(path)
-    return None if text is None else parse(text, path)
+    return None if text is None else _parse(text, path)
 
 
 def edit_file(path: str, edit: Callable[[Data], None], owner: Account) -> None:
@@ -79,6 +88,7 @@ def edit_file(path: str, edit: Callable[[Data], None], owner: Account) -> None:
                 write_atomic(backup, text, owner)
         if after != text:
             write_atomic(real, after, owner)
+            _logger.debug("wrote %s", real)
 
 
 def read_text(path: str) -> str | None:

@@ -2,39 +2,145 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a module that is shipped writes into the log of its host."""
+"""The trace of a run: complete enough for a bug report, and without secrets."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
+import re
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from repoman import playbook
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.core import log
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import answer
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client
+from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
+from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandRunner
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import put_project
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Project
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override
+
+ENVIRONMENT = {"PATH": os.environ["PATH"]}
 
 
-def test_no_value_is_logged(tmp_path: Path) -> None:
-    """Anybody may read the log, and any value may be a secret: the options' names must do."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "python"], check=True)
-    (packages,) = (tmp_path / "python").glob("lib/python*/site-packages")
-    log = tmp_path / "log"
-    (packages / "log.pth").write_text(f"import syslog; syslog.syslog = lambda *said: print(*said, file=open({str(log)!r}, 'a'))\n")
-    options = {"name": "demo", "image": "hush", "config": {"environment.API_KEY": "hush"}, "devices": {"x": {"source": "hush"}}}
-    task = {"homelab.repoman.repoman_project": options, "environment": {"SHIPPED": "1"}, "ignore_errors": True}
-    play = {"hosts": "localhost", "gather_facts": False, "tasks": [task]}
-    play["vars"] = {"ansible_python_interpreter": str(tmp_path / "python/bin/python")}
-    (tmp_path / "site.yml").write_text(json.dumps([play]))
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "LC_ALL": "C.UTF-8",
-        "ANSIBLE_REMOTE_TEMP": str(tmp_path / "tmp"),
-        "ANSIBLE_COLLECTIONS_PATH": str(playbook.collection_root()),
-    }
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "site.yml"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done
-    told = log.read_text()
-    assert "Invoked with config, devices, image, name, " in told and "hush" not in told
+@pytest.fixture(autouse=True)
+def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Start a trace, and return what returns its lines, without their times."""
+    path = tmp_path / "trace"
+    monkeypatch.setenv(log.FILE_VARIABLE, str(path))
+    monkeypatch.setattr(log, "_secrets", set())
+    start = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \d+ ")
+
+    def lines() -> list[str]:
+        text = path.read_text()
+        assert all(start.match(line) for line in text.splitlines())
+        return [re.sub(r"\d+ ms", "N ms", start.sub("", line)) for line in text.splitlines()]
+
+    return lines
+
+
+def test_it_names_requests_commands_steps_and_files(daemon: Any, me: Account, trace: Callable[[], list[str]]) -> None:
+    """With what came of each; the file is private."""
+    path = registry.default_path(me.home)
+
+    def logic(_params: dict[str, Any], _check: bool) -> dict[str, Any]:
+        Client(daemon.path).get("/1.0/profiles?recursion=1")
+        CommandRunner(me).run(["sh", "-c", "exit 3"], ENVIRONMENT, "/")
+        run_lines(["printf", "a b"], env=ENVIRONMENT, seconds=60, out=lambda _line: None)
+        registry.edit_file(path, lambda data: put_project(data, Project("demo", "demo")), me)
+        registry.load(path)
+        Plan([Step("create demo", lambda: None)]).apply()
+        return {"changed": True}
+
+    answer(logic, {"user": "alice", "config": None}, check=True)
+    assert trace() == [
+        f"module: {__name__} in check mode with options: user",
+        "incus: GET /1.0/profiles?recursion=1 200 N ms",
+        "process: exit 3 after N ms: sh -c 'exit 3'",
+        "process: exit 0 after N ms: printf 'a b'",
+        f"registry: wrote {path}",
+        f"registry: read {path}: schema 3, 1 projects",
+        "plan: start: create demo",
+        "plan: done: create demo",
+        "module: changed: True",
+    ]
+    assert os.stat(os.environ[log.FILE_VARIABLE]).st_mode & 0o777 == 0o600
+
+
+def test_no_secret_is_in_it(daemon: Any, reply: Any, me: Account, trace: Callable[[], list[str]]) -> None:
+    """Not from options, requests, answers or overrides, even if an error repeats it; also a line of a longer value."""
+    path = registry.default_path(me.home)
+    Path(path).parent.joinpath("repos.d").mkdir(parents=True)
+    Path(path).parent.joinpath("repos.d/demo.toml").write_text('[config]\n"environment.KEY" = "hush-4 \\" quoted"\n')
+    options = {"config": {"environment.KEY": "hush-1"}, "user": "alice"}
+    body = {"config": {"cloud-init.user-data": "#cloud-config\npassword: hush-2\n"}}
+    daemon.say(reply({"config": {"user.vendor-data": "hush-3"}}), reply({"secret": "hush-5"}))
+
+    def logic(_params: dict[str, Any], _check: bool) -> dict[str, Any]:
+        client = Client(daemon.path)
+        client.put("/1.0/profiles/demo", body)
+        client.post("/1.0/images/abc/secret", None)
+        load_override(path, "demo")
+
+        def fail() -> None:
+            raise RepomanError('incus refused: hush-1, password: hush-2, hush-3, hush-4 " quoted, hush-5.')
+
+        with suppress(RepomanError):
+            Plan([Step("use hush-1", fail)]).apply()
+        CommandRunner(me).run(["printf", "hush-5"], ENVIRONMENT, "/")
+        fail()
+        return {}
+
+    result = answer(logic, options, check=False)
+    assert "hush-1" in result["msg"]
+    text = "\n".join(trace())
+    assert "hush" not in text
+    assert "plan: failed, rolling back: RepomanError: incus refused: (secret), (secret), (secret), (secret), (secret)." in text
+    assert "POST /1.0/images/abc/secret 200" in text
+
+
+def test_without_the_variable_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nor are secrets collected."""
+    monkeypatch.delenv(log.FILE_VARIABLE)
+    with log.tracing():
+        log.protect({"environment.KEY": "hush"})
+        log.get_logger("module").debug("quiet")
+    assert list(tmp_path.iterdir()) == [] and capfd.readouterr() == ("", "") and log._secrets == set()
+
+
+def test_ansible_gets_the_lines_of_its_own_process(trace: Callable[[], list[str]]) -> None:
+    """The display of a fork is not Ansible's; the file has the lines of both."""
+    lines: list[str] = []
+    with log.tracing(lines.append):
+        if not (child := os.fork()):
+            log.get_logger("module").debug("in the child")
+            os._exit(len(lines))
+        assert os.waitpid(child, 0)[1] == 0
+        log.get_logger("module").debug("in the parent\n\x1b[1m")
+    assert trace() == ["module: in the child", "module: in the parent | \\x1b[1m"]
+    assert [line.partition(" module: ")[2] for line in lines] == ["in the parent | \\x1b[1m"]
+
+
+def test_a_file_that_cannot_be_written_ends_no_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A missing directory, a full device, a link that another user may have planted."""
+    (tmp_path / "link").symlink_to(tmp_path / "victim")
+    for path in (tmp_path / "missing/trace", Path("/dev/full"), tmp_path / "link"):
+        monkeypatch.setenv(log.FILE_VARIABLE, str(path))
+        with log.tracing():
+            log.get_logger("module").debug("lost")
+            log.get_logger("module").debug("lost too")
+    assert not (tmp_path / "victim").exists()
+
+
+def test_a_long_word_of_a_command_is_cut() -> None:
+    """A script is no news, and its arguments follow."""
+    assert log.format_command(["python3", "-c", "x" * 1000, b"\xff"]) == f"python3 -c '{'x' * log.MAX_WORD_LENGTH}…' '\udcff'"

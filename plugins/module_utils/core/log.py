@@ -1,0 +1,148 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A trace for bug reports: what a run read, decided and did, without secrets.
+
+The logic logs with the standard library, at level DEBUG, to children of the logger ``repoman``. Nothing is written unless a run starts the
+trace: into the file that ``REPOMAN_LOG`` names, and to Ansible's own debug output.
+
+Values that may be secret must not be logged in the first place; :func:`protect` makes sure that none appears in what others say, such as
+an error of Incus.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
+
+FILE_VARIABLE = "REPOMAN_LOG"
+SECRET_KEY = re.compile(
+    r"environment\.|cloud-init\.|user\.(?:user|vendor|network|meta)-data|.*(?:password|passwd|secret|token|credential|private.?key)",
+    re.IGNORECASE,
+)
+"""Keys of options, of Incus's objects and of registries whose values are never written."""
+MASK = "(secret)"
+MIN_SECRET_LENGTH = 4
+"""Shorter values cannot be masked: they are part of everything."""
+MAX_WORD_LENGTH = 80
+"""Longer words of a command, such as a script, are cut."""
+
+_logger = logging.getLogger("repoman")
+_secrets: set[str] = set()
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return the logger of a part of the logic, such as ``incus``."""
+    return _logger.getChild(name)
+
+
+@contextmanager
+def tracing(emit: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Write the trace inside a ``with``.
+
+    :param emit: gets each line besides the file; None if Ansible is not asked for debug output.
+    """
+    handlers: list[_Handler] = []
+    if emit is not None:
+        handlers.append(_EmitHandler(emit))
+    if path := os.environ.get(FILE_VARIABLE):
+        handlers.append(_FileHandler(path))
+    if not handlers:
+        yield
+        return
+    level, propagate = _logger.level, _logger.propagate
+    _logger.setLevel(logging.DEBUG)
+    _logger.propagate = False  # Ansible's own log file must not get it a second time
+    for handler in handlers:
+        _logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            _logger.removeHandler(handler)
+            handler.close()
+        _logger.setLevel(level)
+        _logger.propagate = propagate
+
+
+def protect(data: Any, secret: bool = False) -> None:
+    """Mask, in all later lines, the values of nested data that may be secret.
+
+    :param secret: all of it is secret, whatever its keys.
+    """
+    if not _logger.isEnabledFor(logging.DEBUG):
+        return
+    if isinstance(data, dict):
+        for key, value in data.items():
+            protect(value, secret or bool(SECRET_KEY.match(str(key))))
+    elif isinstance(data, list | tuple):
+        for value in data:
+            protect(value, secret)
+    elif secret and data is not None:
+        text = str(data)
+        _secrets.update(each for each in (text, *text.splitlines()) if len(each.strip()) >= MIN_SECRET_LENGTH)
+
+
+def format_command(argv: Sequence[str | bytes]) -> str:
+    """Return a command as one line; long words, such as scripts, are cut."""
+    words = [os.fsdecode(word) for word in argv]
+    return shlex.join(word if len(word) <= MAX_WORD_LENGTH else f"{word[:MAX_WORD_LENGTH]}…" for word in words)
+
+
+class _Handler(logging.Handler):
+    """Formats a record as one line without secrets."""
+
+    def line(self, record: logging.LogRecord) -> str:
+        """Return the line: time, process, part, message."""
+        text = record.getMessage()
+        for secret in sorted(_secrets, key=len, reverse=True):
+            text = text.replace(secret, MASK)
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        part = record.name.removeprefix("repoman.")
+        return printable(f"{when}.{int(record.msecs):03}Z {os.getpid()} {part}: {text}".replace("\n", " | "))
+
+
+class _EmitHandler(_Handler):
+    def __init__(self, emit: Callable[[str], None]) -> None:
+        super().__init__()
+        self._emit_line, self._process = emit, os.getpid()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass the line on, but not in a fork: Ansible's display works in the process that made it."""
+        if os.getpid() == self._process:
+            self._emit_line(self.line(record))
+
+
+class _FileHandler(_Handler):
+    """Appends to a file that only its owner can read; processes of one run share it. A file that cannot be written ends no run."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            self._fd = -1
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line with one call, so that lines of several processes do not mix."""
+        if self._fd >= 0:
+            try:
+                os.write(self._fd, f"{self.line(record)}\n".encode(errors="backslashreplace"))
+            except OSError:
+                self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        super().close()
