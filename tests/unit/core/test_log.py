@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,8 @@ def test_it_names_requests_commands_steps_and_files(daemon: Any, me: Account, tr
     path = registry.default_path(me.home)
 
     def logic(_params: dict[str, Any], _check: bool) -> dict[str, Any]:
-        Client(daemon.path).get("/1.0/profiles?recursion=1")
+        with closing(Client(daemon.path)) as client:
+            client.get("/1.0/profiles?recursion=1")
         CommandRunner(me).run(["sh", "-c", "exit 3"], ENVIRONMENT, "/")
         run_lines(["printf", "a b"], env=ENVIRONMENT, seconds=60, out=lambda _line: None)
         registry.edit_file(path, lambda data: put_project(data, Project("demo", "demo")), me)
@@ -84,9 +85,9 @@ def test_no_secret_is_in_it(daemon: Any, reply: Any, me: Account, trace: Callabl
     daemon.say(reply({"config": {"user.vendor-data": "hush-3"}}), reply({"secret": "hush-5"}))
 
     def logic(_params: dict[str, Any], _check: bool) -> dict[str, Any]:
-        client = Client(daemon.path)
-        client.put("/1.0/profiles/demo", body)
-        client.post("/1.0/images/abc/secret", None)
+        with closing(Client(daemon.path)) as client:
+            client.put("/1.0/profiles/demo", body)
+            client.post("/1.0/images/abc/secret", None)
         load_override(path, "demo")
 
         def fail() -> None:
