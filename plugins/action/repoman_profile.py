@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import run
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.run import run
 from ansible_collections.homelab.repoman.plugins.modules.repoman_profile import SPEC
 from ansible_collections.homelab.repoman.plugins.plugin_utils.in_process import InProcessAction
 

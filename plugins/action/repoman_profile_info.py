@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import info
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.run import info
 from ansible_collections.homelab.repoman.plugins.modules.repoman_profile_info import SPEC
 from ansible_collections.homelab.repoman.plugins.plugin_utils.in_process import InProcessAction
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.project import run
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.run import run
 from ansible_collections.homelab.repoman.plugins.modules.repoman_project import SPEC
 from ansible_collections.homelab.repoman.plugins.plugin_utils.in_process import InProcessAction
 

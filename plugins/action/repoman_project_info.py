@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.status import info
-from ansible_collections.homelab.repoman.plugins.modules.repoman_project_info import SPEC
+from ansible_collections.homelab.repoman.plugins.modules.repoman_project_info import SPEC, run
 from ansible_collections.homelab.repoman.plugins.plugin_utils.in_process import InProcessAction
 
 
@@ -13,4 +12,4 @@ class ActionModule(InProcessAction):
     """Runs the module of the same name, in this process if the target is this host."""
 
     spec = SPEC
-    run_module = staticmethod(info)
+    run_module = staticmethod(run)

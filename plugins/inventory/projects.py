@@ -157,7 +157,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         """Return the projects, and false if Incus did not respond."""
         try:
             need_libraries()
-            projects, problem = inventory_logic.read({key: self.get_option(key) for key in ("user", "socket", "registry_path", "timeout")})
+            projects, problem = inventory_logic.load_projects(
+                {key: self.get_option(key) for key in ("user", "socket", "registry_path", "timeout")}
+            )
         except RepomanError as error:
             raise AnsibleParserError(_text(error)) from error
         if problem and self.get_option("strict"):
@@ -169,7 +171,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _add(self, project: dict[str, Any], group: str) -> None:
         """Add the host of a project, with its variables and groups."""
         name = self.inventory.add_host(f"{self.get_option('host_prefix')}{project['name']}", group)
-        variables = inventory_logic.variables(project, self.get_option("remote"), self.get_option("connect_as") == "user")
+        variables = inventory_logic.host_variables(project, self.get_option("remote"), self.get_option("connect_as") == "user")
         for key, value in variables.items():
             self.inventory.set_variable(name, key, _mark_texts(value))
         strict = self.get_option("strict")

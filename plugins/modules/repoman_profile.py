@@ -130,7 +130,7 @@ exit_code:
 """
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, PREDICT, main
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import run
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.run import run
 
 SPEC = {
     "argument_spec": COMMON

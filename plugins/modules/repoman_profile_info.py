@@ -122,7 +122,7 @@ exit_code:
 """
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, main
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import info
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.run import info
 
 SPEC = {
     "argument_spec": COMMON

@@ -200,8 +200,14 @@ projects:
       type: dict
       returned: O(state=absent)
       sample: {repo: /home/alice/repos/isurus, mirror: /nfs/repos/isurus}
-    near:
+    suggestions:
       description: Names of projects similar to one that does not exist.
+      type: list
+      elements: str
+      returned: O(state=absent), if the project does not exist
+      sample: [isurus]
+    near:
+      description: The same as RV(projects[].suggestions), under the name that it had in earlier versions.
       type: list
       elements: str
       returned: O(state=absent), if the project does not exist
@@ -253,7 +259,7 @@ exit_code:
 """
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, FORESEEN, main
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.project import run
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.run import run
 
 SETTINGS = {
     "repo": {"type": "str"},

@@ -231,8 +231,11 @@ exit_code:
   sample: 3
 """
 
+from typing import Any
+
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, main
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.status import info
+from ansible_collections.homelab.repoman.plugins.module_utils.projects import status
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import load_context
 
 SPEC = {
     "argument_spec": COMMON
@@ -244,5 +247,16 @@ SPEC = {
 }
 
 
+def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
+    """Return the result; only ``status`` reads what backups leave out."""
+    context = load_context(params)
+    result = status.run(context, params)
+    if params["status"]:
+        from ansible_collections.homelab.repoman.plugins.module_utils.backup import left_out
+
+        left_out.add_to_status(result, context.account, context.registry_path, context.registry)
+    return result
+
+
 if __name__ == "__main__":
-    main(info, SPEC)
+    main(run, SPEC)

@@ -26,7 +26,7 @@ def test_container_on_a_member(cluster: World) -> None:
     """It is made there, it is let alone there, and it goes from there; a member that does not exist is an error that leaves nothing."""
     repo = cluster.git_repository("demo")
     cluster.repoman("setup")
-    assert "cannot be made on 'three'" in cluster.refused("new", "demo", "--image", "busybox", "--target", "three", code=3)
+    assert "cannot be created on 'three'" in cluster.refused("new", "demo", "--image", "busybox", "--target", "three", code=3)
     assert cluster.instances() == {}
     cluster.repoman("new", "demo", "--image", "busybox", "--target", "two")
     assert (cluster.instances()["demo"]["location"], cluster.instances()["demo"]["status"]) == ("two", "Running")

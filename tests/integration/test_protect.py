@@ -89,7 +89,7 @@ def test_protect(ready: World, proxy: RecordingProxy) -> None:
     ready.incus("config", "device", "set", "--project=repoman", "demo", "repo", "propagation=rslave")
     proxy.clear()
     err = ready.refused("new", "demo", code=4)
-    assert "is to be mounted anew, which would take away what is mounted in it: protect-.git, " in err and proxy.writes == []
+    assert "would be mounted again, which would hide the mounts inside it: protect-.git, " in err and proxy.writes == []
     ready.incus("stop", "--force", "--project=repoman", "demo")
     ready.repoman("new", "demo")
     assert failed(ready) == list(ATTACKS)

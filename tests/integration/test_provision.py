@@ -20,18 +20,18 @@ from world import TIMEOUT, Result, World
 
 DRIVER = """\
 import json, sys
-from ansible_collections.homelab.repoman.plugins.module_utils.projects import project
+from ansible_collections.homelab.repoman.plugins.module_utils.projects import control, run, task
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import answer
 params = json.loads(sys.argv[1])
-project.STOP_SECONDS, project.CLAIM_SECONDS = params.pop("stop_seconds"), params.pop("claim_seconds")
-print(json.dumps(answer(project.run, params, params.pop("check"))))
+control.STOP_TIMEOUT, task.LOCK_TIMEOUT = params.pop("stop_timeout"), params.pop("lock_timeout")
+print(json.dumps(answer(run.run, params, params.pop("check"))))
 """
 """The logic of the module repoman_project alone, in one process that can be killed."""
 
 
 def command(world: World, *names: str, state: str = "started", check: bool = False, **options: Any) -> list[str]:
     """Return the command line that runs the logic for some projects."""
-    limits = {"stop_seconds": options.pop("stop_seconds", 30), "claim_seconds": options.pop("claim_seconds", 120)}
+    limits = {"stop_timeout": options.pop("stop_timeout", 30), "lock_timeout": options.pop("lock_timeout", 120)}
     common = dict.fromkeys(("user", "socket", "registry_path", "user_dir", "vendor_dir")) | {
         "timeout": 30.0,
         "state": state,
@@ -144,7 +144,7 @@ def test_two_at_once(ready: World, proxy: RecordingProxy) -> None:
     proxy.on_request(hold)
     first = ready.start("repoman", "new", "demo", "--image", "busybox")
     assert begun.wait(TIMEOUT)
-    assert "another run works on the project 'demo'" in ready.refused("new", "demo", "--image", "busybox", code=4)
+    assert "another run is working on the project 'demo'" in ready.refused("new", "demo", "--image", "busybox", code=4)
     go_on.set()
     _out, err = first.communicate(timeout=TIMEOUT)
     assert first.returncode == 0, err
@@ -260,7 +260,7 @@ def test_not_ours_not_touched(ready: World, proxy: RecordingProxy) -> None:
         ready.incus(begin, "busybox", "demo", "--project=repoman", "-c", "user.note=mine")
         before = ready.instances()["demo"]
         proxy.clear()
-        assert "did not make" in ready.refused("shell", "demo", "--", "true", code=4)
+        assert "did not create" in ready.refused("shell", "demo", "--", "true", code=4)
         for state in ("present", "started", "stopped", "absent"):
             assert drive(ready, "demo", state=state)["exit_code"] == 4
         assert "demo" not in ready.repoman("list").out
@@ -290,7 +290,7 @@ def test_drift_is_put_right_and_edits_stay(ready: World, proxy: RecordingProxy) 
     assert checked["action"] == "updated" and checked["differences"] == ["key user.note is missing", "device data is missing"]
     assert proxy.writes == [] and "data" not in ready.instances()["demo"]["devices"]
     said = ready.repoman("new", "demo").out.splitlines()
-    assert said[:3] == [*(f"demo differs: {each}" for each in checked["differences"]), "==> bring demo to its configuration"]
+    assert said[:3] == [*(f"demo differs: {each}" for each in checked["differences"]), "==> update the configuration of demo"]
     instance = ready.instances()["demo"]
     assert instance["config"]["user.note"] == "hi" and instance["config"]["user.mine"] == "1"
     assert instance["devices"]["data"]["source"] == str(data) and instance["profiles"] == ["default", "extra"]
@@ -594,6 +594,6 @@ def test_removal_does_not_wait_for_ever(ready: World) -> None:
     deaf = {"raw.lxc": "lxc.signal.halt = SIGCONT"}
     drive(ready, "one", "two", "three", config=deaf)
     for names in (["one"], ["two", "three"]):
-        result = drive(ready, *names, state="absent", stop_seconds=1)
+        result = drive(ready, *names, state="absent", stop_timeout=1)
         assert [line["action"] for line in result["projects"]] == ["removed"] * len(names)
     assert ready.instances() == {} and entries(ready) == []

@@ -105,7 +105,7 @@ def test_what_is_not_as_it_should_be(ready: World) -> None:
     assert told["half"]["unfinished"] and told["stray"]["state"] == "Stopped" and not told["stray"]["registered"]
     assert told["broken"]["state"] == "missing" and told["broken"]["vcs"]["problem"] == "its HEAD names neither a branch nor a commit"
     assert "leads outside" in told["odd"]["vcs"]["problem"] and "unreadable.toml" in told["unreadable"]["problem"]
-    assert "repoman's own marks" in told["marks"]["problem"] and told["marks"]["profiles_missing"] == ["nope"]
+    assert "are reserved" in told["marks"]["problem"] and told["marks"]["profiles_missing"] == ["nope"]
     listed = ready.repoman("list")
     assert "unfinished" in listed.out and "not in the registry" in listed.out and "unreadable.toml" in listed.err
     assert "theirs" not in listed.out and "copy" not in listed.out

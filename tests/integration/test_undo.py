@@ -125,7 +125,7 @@ def test_removal_while_another_run_holds_one(ready: World) -> None:
     made(ready, "one", "two")
     with ready.write(ready.registry.parent / "locks/one.lock", "").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        result = drive(ready, "one", "two", state="absent", claim_seconds=0)
+        result = drive(ready, "one", "two", state="absent", lock_timeout=0)
     assert [line["action"] for line in result["projects"]] == ["failed", "removed"] and result["exit_code"] == 4
     assert statuses(ready) == {"one": "Running"} and entries(ready) == ["one"]
 

@@ -5,7 +5,7 @@
 """Plan, then apply: every change goes through here.
 
 A plan is an ordered list of steps, made from one read of the current state. Check mode shows the plan,
-``--diff`` shows its texts before and after, a real run applies it: check mode has no code of its own.
+``--diff`` shows its texts before and after, a real run applies it: there is no separate code for check mode.
 
 A run that changes several things makes a :class:`PlannedItem` of each and calls :func:`plan_and_apply`.
 """
@@ -17,7 +17,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from types import FrameType
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError, StaleError
@@ -44,6 +44,7 @@ class Step:
 
     description: str
     apply: Callable[[], None]
+    _: KW_ONLY
     undo: Callable[[], None] | None = None
     target: str = ""
     before: str = ""
@@ -153,7 +154,7 @@ def signals_as_exceptions() -> Iterator[SignalGate]:
             gate.received = True
         else:
             gate.blocked = True  # a second signal must not arrive before the rollback has started
-            raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}; what this run had made was undone")
+            raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}; the changes of this run were rolled back")
 
     if threading.current_thread() is not threading.main_thread():
         yield gate
@@ -167,7 +168,7 @@ def signals_as_exceptions() -> Iterator[SignalGate]:
 
 
 class PlannedItem(ABC):
-    """One of the things that a run changes. It is planned and applied by itself: its failure does not stop the others.
+    """One of the things that a run changes. If planning or applying it fails, the run goes on with the next one.
 
     :ivar plan: of the last :meth:`make_plan`.
     :ivar error: why it could not be planned or applied.
@@ -244,7 +245,7 @@ def apply_all(items: Iterable[PlannedItem], on_step: OnStep | None = None) -> No
             problem = _as_repoman_error(error)
             item.on_failure(problem)
             if item.plan.interrupted:
-                raise InterruptedRunError(f"interrupted after this: {problem.message}", *problem.hints) from error
+                raise InterruptedRunError(f"interrupted after this error: {problem.message}", *problem.hints) from error
         else:
             item.on_success()
 

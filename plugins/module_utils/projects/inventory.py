@@ -9,46 +9,49 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.projects import project, status
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import load_context
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_ours
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import vcs_kind
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import project_summary
 
 UNKNOWN = "unknown"
 RUNNING = "Running"
 CONNECTION = "community.general.incus"
-TOLD = ("incus_project", "repo", "repo_exists", "vcs", "image", "profiles", "state", "backup", "created", "last_sync")
-"""What ``list`` tells of a project that becomes a variable."""
+EXPORTED_KEYS = ("incus_project", "repo", "repo_exists", "vcs", "image", "profiles", "state", "backup", "created", "last_sync")
+"""Keys of a project that become variables of its host."""
 
 
-def read(params: dict[str, Any]) -> tuple[list[dict[str, Any]], RepomanError | None]:
-    """Read the projects: the registry's, and the containers repoman made that it does not name.
+def load_projects(params: dict[str, Any]) -> tuple[list[dict[str, Any]], RepomanError | None]:
+    """Read the projects: those of the registry, and the containers of repoman that are not in it.
 
     :param params: ``user``, ``socket``, ``registry_path`` and ``timeout``, as modules have them.
-    :returns: what is told of each, by name; and why Incus could not be asked, in which case every state is ``unknown``.
+    :returns: a summary of each, sorted by name; and why Incus cannot be reached, in which case every state is ``unknown``.
     :raises RepomanError: the registry, or an override, cannot be read.
     """
-    host = project.host_of(params)
+    context = load_context(params)
     problem, instances = None, {}
     try:
-        instances = {name: instance for name, instance in project.read_instances(host).items() if status.is_ours(instance)}
+        instances = {name: instance for name, instance in context.read_instances().items() if is_ours(instance)}
     except RepomanError as error:
         problem = error
-    told = [status.line(host, name, instances.get(name)) for name in sorted({*host.known.projects, *instances})]
+    summaries = [project_summary(context, name, instances.get(name)) for name in sorted({*context.registry.projects, *instances})]
     state = {"state": UNKNOWN} if problem else {}
-    return [each | {"user": host.me.name, "vcs": project.vcs_kind(each["repo"])} | state for each in told], problem
+    return [each | {"user": context.account.name, "vcs": vcs_kind(each["repo"])} | state for each in summaries], problem
 
 
-def variables(guest: dict[str, Any], remote: str, as_user: bool) -> dict[str, Any]:
+def host_variables(project: dict[str, Any], remote: str, as_user: bool) -> dict[str, Any]:
     """Return the variables of a project's host.
 
-    :param guest: one of :func:`read`'s.
-    :param remote: of the ``incus`` client, by which its Incus is reached.
-    :param as_user: tasks run as the user's account; otherwise as root.
+    :param project: summary from :func:`load_projects`.
+    :param remote: name of its Incus in the configuration of the ``incus`` client.
+    :param as_user: if true, tasks run as the user's account; otherwise as root.
     """
     return {
         "ansible_connection": CONNECTION,
-        "ansible_incus_host": guest["name"],
-        "ansible_incus_project": guest["incus_project"],
+        "ansible_incus_host": project["name"],
+        "ansible_incus_project": project["incus_project"],
         "ansible_incus_remote": remote,
-        "ansible_user": guest["user"] if as_user else "root",
-        "repoman_project": guest["name"],
-        "repoman_user": guest["user"],
-    } | {f"repoman_{key}": guest[key] for key in TOLD}
+        "ansible_user": project["user"] if as_user else "root",
+        "repoman_project": project["name"],
+        "repoman_user": project["user"],
+    } | {f"repoman_{key}": project[key] for key in EXPORTED_KEYS}

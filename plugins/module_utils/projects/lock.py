@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One run at a time works on a project: a lock beside the registry, which the kernel takes away from a run that is killed."""
+"""One run at a time works on a project: a lock next to the registry, which the kernel releases if its run is killed."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic impor
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 
-POLL_SECONDS = 0.05
+POLL_INTERVAL = 0.05
 
 
 @contextmanager
-def claim(registry_path: str, name: str, owner: Account, seconds: float) -> Iterator[bool]:
-    """Hold the lock of a project inside a ``with``; yield whether another run held it, so that what was read before may have changed.
+def project_lock(registry_path: str, name: str, owner: Account, timeout: float) -> Iterator[bool]:
+    """Hold project ``name``; yields whether it had to wait for another run, which may have changed the project.
 
-    :param seconds: how long to wait for that run.
-    :raises ConflictError: another run is working on the project. :class:`RepomanError`: the lock cannot be made.
+    :param timeout: seconds to wait for that run.
+    :raises ConflictError: another run still works on it.
+    :raises RepomanError: the lock file cannot be created.
     """
     directory = os.path.join(os.path.dirname(os.path.realpath(registry_path)), "locks")
     ensure_private_directory(directory, owner)
@@ -31,10 +32,10 @@ def claim(registry_path: str, name: str, owner: Account, seconds: float) -> Iter
     with ExitStack() as stack:
         try:
             lock = stack.enter_context(FileLock(path, owner))
-            waited = lock.acquire(seconds, poll=POLL_SECONDS)
+            waited = lock.acquire(timeout, poll=POLL_INTERVAL)
         except TimeoutError:
             raise ConflictError(
-                f"another run works on the project {name!r} right now.", f"see which: fuser -v {path}", "repoman list"
+                f"another run is working on the project {name!r} right now.", f"see which: fuser -v {path}", "repoman list"
             ) from None
         except OSError as error:
             raise RepomanError(f"cannot lock {path}: {error.strerror}.", f"ls -ld {os.path.dirname(path)}") from error

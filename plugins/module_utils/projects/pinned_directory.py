@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The repository's directory, held open, so that what is mounted can be told from what was meant.
+"""The repository's directory, held open, to detect that something else was mounted in its place.
 
-Incus takes the source of a mount by its name, as root, and follows links when the container starts. Whoever may write
-to a directory above it could put a link there in between. The directory is opened from ``repos_root`` downwards with no
-link followed, and stays open; what is written in the container must show in it.
+Incus opens the source of a mount by its name, as root, and follows symbolic links when the container starts. A process that may
+write to a directory above it could put a link there in between. So the directory is opened from ``repos_root`` downwards without
+following links and stays open; what is written in the container must appear in it.
 """
 
 from __future__ import annotations
@@ -16,54 +16,54 @@ import os
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 
 
-class Witness:
-    """A directory that can be held.
+class PinnedDirectory:
+    """A directory that can be held open.
 
-    :param root: absolute path it is in, links resolved.
+    :param root: absolute path of a directory above it, links resolved.
     :param path: its absolute path, links resolved.
     """
 
     def __init__(self, root: str, path: str) -> None:
         self.root, self.path = root, path
-        self.handle = -1
+        self.fd = -1
 
-    def hold(self) -> None:
+    def open(self) -> None:
         """Open it.
 
-        :raises ConflictError: it is gone, or has become a link, or something above it has.
+        :raises ConflictError: it no longer exists, or it or a directory above it has become a link.
         """
-        self.release()
+        self.close()
         flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            self.handle = os.open(self.root, flags)
+            self.fd = os.open(self.root, flags)
             for part in os.path.relpath(self.path, self.root).split(os.sep):
-                inner = os.open(part, flags, dir_fd=self.handle)
-                os.close(self.handle)
-                self.handle = inner
+                inner = os.open(part, flags, dir_fd=self.fd)
+                os.close(self.fd)
+                self.fd = inner
         except OSError as error:
-            self.release()
-            raise self.swapped() from error
+            self.close()
+            raise self.replaced_error() from error
 
     @property
-    def place(self) -> str:
-        """A path that leads to the held directory, whatever becomes of its name."""
-        return f"/proc/self/fd/{self.handle}"
+    def fd_path(self) -> str:
+        """A path that leads to the open directory even after it was renamed."""
+        return f"/proc/self/fd/{self.fd}"
 
-    def is_in_place(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Whether its name still leads to it."""
         try:
-            return os.path.samestat(os.fstat(self.handle), os.stat(self.path))
+            return os.path.samestat(os.fstat(self.fd), os.stat(self.path))
         except OSError:
             return False
 
-    def swapped(self) -> ConflictError:
-        """Return the error for a directory that is no longer what it was."""
+    def replaced_error(self) -> ConflictError:
+        """Return the error for a directory that was replaced."""
         return ConflictError(
             f"the repository {self.path} was replaced by something else in the meantime; it was not shared.", f"ls -ld {self.path}"
         )
 
-    def release(self) -> None:
-        """Close it."""
-        if self.handle >= 0:
-            os.close(self.handle)
-            self.handle = -1
+    def close(self) -> None:
+        """Close it, if it is open."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

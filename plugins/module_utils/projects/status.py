@@ -2,236 +2,162 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is told of projects: the short list, and the page to look at in the morning. Both come from one read of Incus."""
+"""What the module ``repoman_project_info`` does: summaries of projects, and everything about them for ``status``, from one read of Incus."""
 
 from __future__ import annotations
 
 import difflib
-import errno
-import json
 import os
-import socket
-import sys
-import tomllib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup import left_out as status_left_out
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
-from ansible_collections.homelab.repoman.plugins.module_utils.host import account as this_host
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts
-from ansible_collections.homelab.repoman.plugins.module_utils.process import child as watch
-from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import PATH, CommandError, CommandRunner
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles import library as profile
-from ansible_collections.homelab.repoman.plugins.module_utils.projects import project
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.project import Host
-from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed, read_installed
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import ProfileEntry, library_of, list_all
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import missing_paths, probe_address, probe_backup
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import check_ours, is_ours, previously_requested
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import reconcile
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import existing_repository
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import effective_settings, project_summary
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.state import read_states
 
-PROBE_SECONDS = 3.0
-"""What a file system may take to answer; one whose server is gone never does."""
-MARK = os.path.join(".repoman", "mirror.toml")
-MARK_BYTES = 1 << 16
-MISSING = "missing"
-
-STAT = """
-import json, os, sys
-def code(path):
-    try:
-        os.stat(path)
-    except OSError as error:
-        return error.errno
-    return 0
-print(json.dumps([code(path) for path in sys.argv[1:]]))
-"""
-"""Prints for each path the error number of looking at it."""
-LOOK_AT_BACKUP = """
-import json, os, sys
-root, mark, most = sys.argv[1:]
-said = {"errno": 0, "free": None, "mark": None}
-try:
-    os.stat(root)
-    space = os.statvfs(root)
-    said["free"] = space.f_bavail * space.f_frsize
-    with open(os.open(os.path.join(root, mark), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8", errors="replace") as file:
-        said["mark"] = file.read(int(most))
-except OSError as error:
-    said["errno"] = error.errno
-print(json.dumps(said))
-"""
+FALSE = ("false", "0", "no", "off")
+"""How Incus writes a false value."""
 
 
 @dataclass(frozen=True)
-class World:
-    """What was read for a status, beside the instances.
+class StatusSnapshot:
+    """What was read for ``status`` in addition to the instances.
 
     :param profiles: those installed, by name.
-    :param drifting: names of the library's profiles that are installed and differ from their templates.
+    :param library: the profile templates.
     :param now: when it was read.
     """
 
-    profiles: dict[str, profile.Installed]
-    drifting: frozenset[str]
+    profiles: dict[str, Installed]
+    library: list[ProfileEntry]
     now: datetime
 
+    @property
+    def drifting(self) -> list[str]:
+        """Names of the installed profiles that differ from their templates."""
+        return sorted(entry.name for entry in self.library if entry.drift)
 
-def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """Do what the module ``repoman_project_info`` is asked to; see its documentation.
 
-    :raises RepomanError: nothing can be told, or a name is not known.
+def run(context: RunContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Return the module's result, without what backups leave out.
+
+    :raises RepomanError: Incus cannot be reached, or there is no project of a name.
     """
-    host = project.host_of(params)
-    found = list(project.read_instances(host, recursion=2 if params["status"] else 1).values())
-    instances = {each["name"]: each for each in found if is_ours(each)}
-    names = list(params["names"] or sorted({*host.known.projects, *instances}))
+    found = context.read_instances(recursion=2 if params["status"] else 1)
+    instances = {name: instance for name, instance in found.items() if is_ours(instance)}
+    existing = {*context.registry.projects, *instances}
+    names = list(params["names"] or sorted(existing))
     for name in names:
-        if name not in host.known.projects and name not in instances:
-            for other in (each for each in found if each["name"] == name):
-                project.check_ours(host, name, other)
-            raise _no_such_project(name, host, {*host.known.projects, *instances})
-    lines = [line(host, name, instances.get(name)) for name in names]
+        if name not in existing:
+            if name in found:
+                check_ours(context, name, found[name])
+            raise _no_such_project(name, context, existing)
+    summaries = [project_summary(context, name, instances.get(name)) for name in names]
     if not params["status"]:
-        return {"changed": False, "projects": lines, "account": vars(host.me), "socket": host.client.path}
-    return {"changed": False} | status(host, lines, instances, params)
+        return {"changed": False, "projects": summaries, "account": vars(context.account), "socket": context.client.path}
+    return {"changed": False} | _status(context, summaries, instances, params)
 
 
-def is_ours(instance: Mapping[str, Any]) -> bool:
-    """Whether repoman made an instance, for the project of its name."""
-    return bool((instance.get("config") or {}).get(project.MARK) == instance["name"])
-
-
-def line(host: Host, name: str, instance: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what ``list`` tells of a project. An override that cannot be read is its ``problem``."""
-    entry = host.known.projects.get(name)
-    problem = ""
-    try:
-        wanted = effective(host, name)
-    except RepomanError as error:
-        problem = error.message
-        wanted = registry.effective(name, host.known.defaults, *([registry.wanted_of(entry)] if entry else []))
-    path = repository_path(host, wanted.repo)
-    return {
-        "name": name,
-        "state": instance["status"] if instance else MISSING,
-        "unfinished": bool(instance) and (instance or {})["config"].get(project.STATE) == project.CREATING,
-        "registered": entry is not None,
-        "repo": path,
-        "repo_exists": os.path.isdir(path),
-        "image": wanted.image,
-        "profiles": list(wanted.profiles),
-        "created": entry.created if entry else "",
-        "last_sync": entry.last_sync if entry else "",
-        "backup": wanted.backup,
-        "incus_project": host.project,
-        "environment": project.environment((instance or {}).get("expanded_config") or {}),
-        "problem": problem,
-    }
-
-
-def effective(host: Host, name: str, *asked: registry.Wanted) -> registry.Effective:
-    """Return a project's configuration; one that is not in the registry has the defaults.
-
-    :param asked: what a task asked for.
-    :raises NotKnownError: its override cannot be read.
-    """
-    entry = host.known.projects.get(name)
-    override = registry.load_override(host.path, name)
-    return registry.effective(name, host.known.defaults, *([registry.wanted_of(entry)] if entry else []), override, *asked)
-
-
-def repository_path(host: Host, stored: str) -> str:
-    """Return where a repository is meant to be, whether or not it is there."""
-    root = host.me.expand(host.known.defaults.repos_root)
-    return os.path.normpath(os.path.join(root, host.me.expand(stored) if stored[:1] in "~$" else stored))
-
-
-def status(host: Host, lines: list[dict[str, Any]], instances: dict[str, dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``status`` tells: of the host, and of each project more than ``list`` does.
-
-    :param lines: of the projects, as :func:`line` gives them.
-    """
-    server = host.client.get("/1.0").data
-    installed = profile.read_installed(host.client)
-    facts = HostFacts(host.known.lan_ip, host.me.name, host.me.home)
-    library = profile.list_all(profile.library_of(params, host.me), installed, facts)
-    world = World(installed, frozenset(entry.name for entry in library if entry.drift), datetime.now(timezone.utc))
-    root = host.me.expand(host.known.defaults.repos_root)
-    repositories = {each["name"]: each["repo"] for each in lines if each["repo_exists"]}
-    optional = {each["name"]: optional_sources(host, each, instances.get(each["name"]), world) for each in lines}
-    skipped_mounts, left_out, unverified = status_left_out.read(host.me, host.path, host.known)
-    with ThreadPoolExecutor() as pool:
-        states = pool.submit(read_states, repositories, root, host.me, params["vcs_timeout"])
-        backup = pool.submit(look_at_backup, host.me.expand(host.known.defaults.backup_root), host.me)
-        gone = pool.submit(missing, {source for sources in optional.values() for source in sources.values()}, host.me)
-        address = pool.submit(look_at_address, host.known.lan_ip)
-    told = [
+def _status(
+    context: RunContext, summaries: list[dict[str, Any]], instances: dict[str, dict[str, Any]], params: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what ``status`` shows: the host, and more of each project than its summary."""
+    account, registry = context.account, context.registry
+    incus_version = context.client.get("/1.0").data["environment"]["server_version"]
+    installed = read_installed(context.client)
+    library = list_all(library_of(params, account), installed, HostFacts(registry.lan_ip, account.name, account.home))
+    snapshot = StatusSnapshot(installed, library, datetime.now(timezone.utc))
+    repositories = {each["name"]: each["repo"] for each in summaries if each["repo_exists"]}
+    optional = {each["name"]: optional_sources(each, instances.get(each["name"]), installed) for each in summaries}
+    with ThreadPoolExecutor() as pool:  # each may take a few seconds
+        states = pool.submit(read_states, repositories, context.repos_root, account, params["vcs_timeout"])
+        backup = pool.submit(probe_backup, account.expand(registry.defaults.backup_root), account)
+        missing = pool.submit(missing_paths, {source for sources in optional.values() for source in sources.values()}, account)
+        address = pool.submit(probe_address, registry.lan_ip)
+    projects = [
         each
-        | compare(host, each, instances.get(each["name"]), world)
+        | project_details(context, each, instances.get(each["name"]), snapshot)
         | {
             "missing_sources": [
-                {"device": device, "source": source} for device, source in optional[each["name"]].items() if source in gone.result()
+                {"device": device, "source": source} for device, source in optional[each["name"]].items() if source in missing.result()
             ],
             "vcs": states.result().get(each["name"]),
-            "sync_age": age(each["last_sync"], world.now),
+            "sync_age": seconds_since(each["last_sync"], snapshot.now),
         }
-        | {
-            "left_out": left_out.get(each["name"], status_left_out.NOTHING),
-        }
-        for each in lines
+        for each in summaries
     ]
+    host = {
+        "incus_version": incus_version,
+        "incus_project": context.incus_project,
+        "registry": context.registry_path,
+        "lan_ip": address.result(),
+        "library": _library_status(snapshot),
+        "backup": backup.result(),
+    }
+    return {"host": host, "projects": projects, "time": iso_time(snapshot.now)}
+
+
+def _library_status(snapshot: StatusSnapshot) -> dict[str, Any]:
     return {
-        "host": {
-            "incus_version": server["environment"]["server_version"],
-            "incus_project": host.project,
-            "registry": host.path,
-            "lan_ip": address.result(),
-            "library": {
-                "profiles": len(library),
-                "installed": sum(entry.installed for entry in library),
-                "drift": sorted(world.drifting),
-                "errors": [{"name": entry.name, "msg": entry.error} for entry in library if entry.error],
-            },
-            "backup": backup.result(),
-            "skipped_mounts": skipped_mounts,
-            "unverified": unverified,
-        },
-        "projects": told,
-        "time": iso_time(world.now),
+        "profiles": len(snapshot.library),
+        "installed": sum(entry.installed for entry in snapshot.library),
+        "drift": snapshot.drifting,
+        "errors": [{"name": entry.name, "msg": entry.error} for entry in snapshot.library if entry.error],
     }
 
 
-def compare(host: Host, told: Mapping[str, Any], instance: dict[str, Any] | None, world: World) -> dict[str, Any]:
-    """Return how a project is against how it should be: its addresses, profiles and differences.
+def project_details(
+    context: RunContext, summary: Mapping[str, Any], instance: dict[str, Any] | None, snapshot: StatusSnapshot
+) -> dict[str, Any]:
+    """Return the addresses of a project, the state of its profiles, and its differences from the desired configuration.
 
-    :param told: its line of the list.
+    :param summary: see :func:`project_summary`.
     """
-    profiles: list[str] = instance["profiles"] if instance else told["profiles"]
-    found: dict[str, Any] = {
+    profiles: list[str] = instance["profiles"] if instance else summary["profiles"]
+    details: dict[str, Any] = {
         "addresses": addresses(instance),
-        "profile_drift": [name for name in profiles if name in world.drifting],
-        "profiles_missing": [name for name in told["profiles"] if name not in world.profiles],
+        "profile_drift": [name for name in profiles if name in snapshot.drifting],
+        "profiles_missing": [name for name in summary["profiles"] if name not in snapshot.profiles],
         "differences": [],
-        "problem": told["problem"],
+        "problem": summary["problem"],
     }
-    if told["unfinished"] or told["problem"] or not told["repo_exists"]:
-        return found
+    if summary["unfinished"] or summary["problem"] or not summary["repo_exists"]:
+        return details
     try:
-        asked = project.asked_before(instance) if instance else registry.Wanted()
-        wanted = effective(host, told["name"], asked)
-        repository = project.repository(wanted.repo, host)
-        project.check_own(wanted, repository, world.profiles)
-        if instance is None:
-            return found
-        config, devices = project.desired(wanted, asked, repository, world.profiles)
-        return found | {"differences": project.differences(*project.match(instance, config, devices, wanted.profiles))}
+        return details | {"differences": _differences(context, summary["name"], instance, snapshot)}
     except RepomanError as error:
-        return found | {"problem": error.message}
+        return details | {"problem": error.message}
     except OSError as error:
-        return found | {"problem": watch.explained(error).message}
+        return details | {"problem": RepomanError.from_os_error(error).message}
+
+
+def _differences(context: RunContext, name: str, instance: dict[str, Any] | None, snapshot: StatusSnapshot) -> list[str]:
+    """Return how an instance differs from its desired configuration, one phrase each.
+
+    :raises RepomanError: the configuration is wrong, so that the instance cannot be compared or created.
+    """
+    requested = previously_requested(instance) if instance else ProjectSettings()
+    settings = effective_settings(context, name, requested)
+    desired = DesiredInstance(settings, requested, existing_repository(settings.repo, context, name), snapshot.profiles)
+    desired.check_reserved_names()
+    if instance is None:
+        return []
+    config, devices = desired.config_and_devices()
+    return reconcile(instance, config, devices, settings.profiles).describe()
 
 
 def addresses(instance: Mapping[str, Any] | None) -> list[str]:
@@ -241,108 +167,34 @@ def addresses(instance: Mapping[str, Any] | None) -> list[str]:
     return [each["address"] for each in sorted(found, key=lambda each: str(each["family"]))]
 
 
-def optional_sources(host: Host, told: Mapping[str, Any], instance: Mapping[str, Any] | None, world: World) -> dict[str, str]:
-    """Return the sources on the host that a container goes without where they are missing, by device."""
+def optional_sources(summary: Mapping[str, Any], instance: Mapping[str, Any] | None, profiles: Mapping[str, Installed]) -> dict[str, str]:
+    """Return the host paths of the optional disk devices of a project, by device: it runs without those that do not exist."""
     devices: dict[str, dict[str, str]] = {}
     if instance:
         devices = instance.get("expanded_devices") or {}
     else:
-        for name in told["profiles"]:
-            devices |= world.profiles[name].body["devices"] if name in world.profiles else {}
+        for name in summary["profiles"]:
+            devices |= profiles[name].body["devices"] if name in profiles else {}
     return {
         name: device["source"]
         for name, device in devices.items()
         if device.get("type") == "disk"
-        and device.get("required") in ("false", "0", "no", "off")
+        and device.get("required") in FALSE
         and os.path.isabs(device.get("source", ""))
         and not device.get("pool")
     }
 
 
-def missing(paths: Iterable[str], me: Account) -> frozenset[str]:
-    """Return which paths do not exist; a child looks, with a time limit. One that cannot be looked at is not missing."""
-    listed = sorted(paths)
-    if not listed:
-        return frozenset()
+def seconds_since(time: str, now: datetime) -> int | None:
+    """Return the age of a time of the registry; ``None`` if it is empty or cannot be read."""
     try:
-        codes = _ask(me, STAT, *listed)
-    except CommandError:
-        return frozenset()
-    return frozenset(path for path, code in zip(listed, codes, strict=True) if code in (errno.ENOENT, errno.ENOTDIR))
-
-
-def look_at_address(known: str) -> dict[str, Any]:
-    """Return the host's address against the registry's.
-
-    :returns: ``matches`` is ``None`` where one of them is not known.
-    """
-    try:
-        detected = this_host.detect_lan_ip()
-    except RepomanError:
-        detected = ""
-    matches = detected == known if detected and known else None
-    return {"registry": known, "detected": detected, "interface": this_host.LAN_INTERFACE, "matches": matches}
-
-
-def look_at_backup(path: str, me: Account) -> dict[str, Any]:
-    """Return what there is to say of the backup's target.
-
-    :returns: ``state`` is ``ready``; ``missing``, ``unmarked``, ``foreign`` (of another host or user), ``unreadable``, or
-        ``unreachable`` where nothing answered in time. ``detail`` says more; ``free`` is in bytes.
-    """
-    try:
-        said = _ask(me, LOOK_AT_BACKUP, path, MARK, str(MARK_BYTES))
-    except CommandError as error:
-        return {
-            "path": path,
-            "state": "unreachable",
-            "detail": error.message.removeprefix(f"{os.path.basename(sys.executable)} "),
-            "free": None,
-        }
-    state, detail = "ready", ""
-    if said["mark"] is not None:
-        state, detail = _judge_mark(said["mark"], me)
-    elif said["errno"] in (errno.ENOENT, errno.ENOTDIR):
-        state = MISSING if said["free"] is None else "unmarked"
-    else:
-        state, detail = "unreadable", os.strerror(said["errno"])
-    return {"path": path, "state": state, "detail": detail, "free": said["free"]}
-
-
-def age(last: str, now: datetime) -> int | None:
-    """Return how many seconds ago a time of the registry was; ``None`` where there is none."""
-    try:
-        when = datetime.fromisoformat(last)
+        when = datetime.fromisoformat(time)
     except ValueError:
         return None
     return max(0, int((now - (when if when.tzinfo else when.replace(tzinfo=timezone.utc))).total_seconds()))
 
 
-def _judge_mark(text: str, me: Account) -> tuple[str, str]:
-    try:
-        mark = tomllib.loads(text)
-    except ValueError:
-        return "unreadable", f"{MARK} is not TOML"
-    if "host" not in mark:
-        return "unreadable", f"{MARK} names no host"
-    for key, own in (("host", socket.gethostname()), ("user", me.name)):
-        if mark.get(key) != own:
-            return "foreign", f"of {key} {mark.get(key)!r}"
-    return "ready", ""
-
-
-def _ask(me: Account, program: str, *arguments: str) -> Any:
-    """Run a small Python program as the account, with a time limit; return the JSON it prints."""
-    done = CommandRunner(me, PROBE_SECONDS).run(
-        [sys.executable, "-IS", "-c", program, *arguments], {"PATH": PATH, "LC_ALL": "C.UTF-8"}, "/"
-    )
-    try:
-        return json.loads(done.out)
-    except ValueError:
-        raise CommandError(done.error_summary()) from None
-
-
-def _no_such_project(name: str, host: Host, known: Iterable[str]) -> NotKnownError:
-    near = difflib.get_close_matches(name, list(known), n=3)
-    hints = [f"did you mean {match!r}?" for match in near]
-    return NotKnownError(f"there is no project called {name!r} in {host.path}.", *hints, "repoman list", f"repoman new {name}")
+def _no_such_project(name: str, context: RunContext, existing: Iterable[str]) -> NotKnownError:
+    suggestions = difflib.get_close_matches(name, list(existing), n=3)
+    hints = [f"did you mean {match!r}?" for match in suggestions]
+    return NotKnownError(f"there is no project called {name!r} in {context.registry_path}.", *hints, "repoman list", f"repoman new {name}")

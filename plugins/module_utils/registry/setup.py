@@ -107,7 +107,7 @@ def _project_steps(name: str, client: incus.Client) -> list[Step]:
             client.delete(incus.url("/1.0/projects/{}", name))
 
         text = "".join(f'{key}: "{value}"\n' for key, value in FEATURES.items())
-        return [Step(f"make the incus project {name}", create, undo, target, "", text)]
+        return [Step(f"make the incus project {name}", create, undo=undo, target=target, after=text)]
     config = answer.data.get("config") or {}
     wrong = {key: config.get(key, "") for key, value in FEATURES.items() if config.get(key) != value}
     if not wrong or name == incus.DEFAULT_PROJECT:
@@ -126,9 +126,11 @@ def _project_steps(name: str, client: incus.Client) -> list[Step]:
         )
 
     before, after = ("".join(f'{key}: "{each}"\n' for key, each in side.items()) for side in (wrong, {key: FEATURES[key] for key in wrong}))
-    return [Step(f"let the incus project {name} share the profiles and images of 'default'", correct, None, target, before, after)]
+    return [
+        Step(f"let the incus project {name} share the profiles and images of 'default'", correct, target=target, before=before, after=after)
+    ]
 
 
 def _registry_step(path: str, before: str, after: str, edit: Any, me: Account) -> Step:
     verb = "update" if before else "write"
-    return Step(f"{verb} the registry {path}", lambda: edit_file(path, edit, me), None, path, before, after)
+    return Step(f"{verb} the registry {path}", lambda: edit_file(path, edit, me), target=path, before=before, after=after)

@@ -77,7 +77,7 @@ def render_remove(result: Result, mode: Mode) -> Rendered:
             lines += error_lines(project["msg"], project["hints"])
             continue
         if project["action"] == "absent":
-            hints = [f"did you mean {near!r}?" for near in project["near"]]
+            hints = [f"did you mean {suggestion!r}?" for suggestion in project["suggestions"]]
             lines += error_lines(f"there is no project called {name!r}.", (*hints, "repoman list"))
             code = max(code, NOT_FOUND)
             continue

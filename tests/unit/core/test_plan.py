@@ -42,7 +42,7 @@ class Log(list[str]):
             if undo:
                 undo()
 
-        return Step(f"do {name}", do, take_back if undo else None, target=name, before=f"old {name}", after=f"new {name}")
+        return Step(f"do {name}", do, undo=take_back if undo else None, target=name, before=f"old {name}", after=f"new {name}")
 
 
 def fail(error: BaseException) -> Callable[[], None]:
@@ -169,7 +169,7 @@ def test_a_signal_right_after_a_failure_does_not_skip_the_undoing(first: Repoman
         signal_at_next_call(signal.SIGINT)
         raise first
 
-    bare = Step("two", fail_and_be_interrupted, lambda: log.append("undo two"))
+    bare = Step("two", fail_and_be_interrupted, undo=lambda: log.append("undo two"))
     try:
         with pytest.raises(RepomanError):
             Plan([log.step("one"), bare]).apply()
@@ -186,7 +186,7 @@ def test_two_signals_at_once_are_one_interruption() -> None:
         signal_at_next_call(signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
 
-    bare = Step("two", interrupted_twice, lambda: log.append("undo two"))
+    bare = Step("two", interrupted_twice, undo=lambda: log.append("undo two"))
     try:
         with pytest.raises(InterruptedRunError):
             Plan([log.step("one"), bare]).apply()
@@ -240,7 +240,7 @@ SLOW_PLAN = """
         say("undone")
 
     try:
-        Plan([Step("one", lambda: say("one"), lambda: say("undo one")), Step("two", hold, slow_undo)]).apply()
+        Plan([Step("one", lambda: say("one"), undo=lambda: say("undo one")), Step("two", hold, undo=slow_undo)]).apply()
     except InterruptedRunError as error:
         sys.exit(error.exit_code)
 """
@@ -369,6 +369,6 @@ def test_an_interrupt_during_a_rollback_ends_the_run_after_it() -> None:
     log = Log()
     step = log.step("one", apply=fail(ConflictError("no", "a hint")), undo=lambda: os.kill(os.getpid(), signal.SIGTERM))
     first = Item("a", log, Plan([step]))
-    with pytest.raises(InterruptedRunError, match="interrupted after this: no") as caught:
+    with pytest.raises(InterruptedRunError, match="interrupted after this error: no") as caught:
         plan_and_apply([first, Item("b", log, Plan([log.step("two")]))], check=False)
     assert caught.value.hints == ["a hint"] and isinstance(first.error, ConflictError) and "two" not in log

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.protect import devices, while_running
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.protect import devices, devices_for_running_instance
 
 INSIDE = "/home/me/repos/demo"
 GIT = ["-c", "user.name=me", "-c", "user.email=me@example.org", "-c", "protocol.file.allow=always"]
@@ -144,7 +144,7 @@ def test_other_ways_in_are_refused(repo: Path) -> None:
     assert protected(repo, "hooks") == {".git": "rw", ".git/hooks": "ro", ".git/commondir": "ro"}
     (repo / ".git/config").unlink()
     os.mkfifo(repo / ".git/config")
-    with pytest.raises(ConflictError, match="is no file"):
+    with pytest.raises(ConflictError, match="is not a file"):
         protected(repo)
 
 
@@ -220,6 +220,6 @@ def test_what_is_inside_the_repository_stays_while_the_container_runs() -> None:
     cache, own = {"path": "/var/cache/x"}, {"path": f"{INSIDE}/by-hand"}
     now = {"old": old, "protect-kept": kept, "gone": cache, "own": own, "changed": old}
     wanted = {"new": new, "protect-kept": kept, "cache": cache, "changed": old | {"readonly": "true"}}
-    settled, waiting = while_running(wanted, now, ["old", "protect-kept", "gone", "changed"], INSIDE)
+    settled, waiting = devices_for_running_instance(wanted, now, ["old", "protect-kept", "gone", "changed"], INSIDE)
     assert settled == {"old": old, "protect-kept": kept, "cache": cache, "changed": old}
     assert waiting == ["changed", "new", "old"]

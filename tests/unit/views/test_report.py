@@ -148,7 +148,7 @@ PROJECT = project()
 UNCHANGED = project(action="unchanged", steps=[], changed=False)
 REMOVED = project(
     action="removed",
-    steps=["delete container isurus", "take isurus out of the registry"],
+    steps=["delete container isurus", "remove isurus from the registry"],
     kept={"repo": "/repos/isurus", "mirror": "/nfs/isurus"},
 )
 REFUSED = project(action="failed", steps=[], changed=False, msg="isurus: no.", hints=["do c"], exit_code=4)
@@ -186,10 +186,10 @@ class TestProfiles:
 
     def test_remove(self) -> None:
         """The file is said to be untouched; who still names the profile is a warning."""
-        data = {"changed": True, "profiles": [profile(action="removed")], "warnings": ["profile 'claude-share' is still named by a"]}
+        data = {"changed": True, "profiles": [profile(action="removed")], "warnings": ["profile 'claude-share' is still used by a"]}
         out, err, code = told("profile_remove", data)
         assert out == ["==> removed claude-share from incus (file at /home/me/claude-share.yml untouched)"]
-        assert (err, code) == (["repoman: warning: profile 'claude-share' is still named by a"], 0)
+        assert (err, code) == (["repoman: warning: profile 'claude-share' is still used by a"], 0)
 
     def test_remove_in_check_mode(self) -> None:
         """It says what would be done."""
@@ -338,13 +338,13 @@ class TestProjects:
         assert told("remove", REMOVED)[0] == [f"==> removed isurus ({stays} untouched)"]
         assert told("remove", REMOVED, check=True)[0] == [
             "would delete container isurus",
-            "would take isurus out of the registry",
+            "would remove isurus from the registry",
             f"would leave untouched: {stays}, with its history",
         ]
 
     def test_remove_of_an_unknown_project(self) -> None:
         """It is an error of the command, though not of the module."""
-        unknown = project(action="absent", steps=[], changed=False, near=["isuru"])
+        unknown = project(action="absent", steps=[], changed=False, suggestions=["isuru"])
         err = ["repoman: error: there is no project called 'isurus'.", "hint: did you mean 'isuru'?", "hint: repoman list"]
         assert told("remove", unknown) == ([], err, 3)
 

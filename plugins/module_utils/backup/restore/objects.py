@@ -112,7 +112,7 @@ class ObjectsRestore:
         if mends:
             before = "".join(f"{escape_path(mend.path)}: {mend.reason}\n" for mend in mends)
             after = "".join(f"{escape_path(mend.path)}: sound, from the mirror\n" for mend in mends)
-            plan.add(Step(self._description(mends), self._apply, None, self.source, before, after))
+            plan.add(Step(self._description(mends), self._apply, target=self.source, before=before, after=after))
         return plan
 
     def _description(self, mends: list[Any]) -> str:

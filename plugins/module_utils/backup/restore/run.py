@@ -93,10 +93,10 @@ class RestoreRun:
                 Step(
                     operation.description(files),
                     operation.apply,
-                    operation.undo,
-                    escape_path(destination.path),
-                    operation.before,
-                    operation.after,
+                    undo=operation.undo,
+                    target=escape_path(destination.path),
+                    before=operation.before,
+                    after=operation.after,
                 )
             )
         if not check and plan.changed:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import check_account, home_directories, user_data
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import cloud_init_config, home_directories, validate_account
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +24,7 @@ NAMES = st.text(st.characters(codec="utf-8"), min_size=1) | st.sampled_from(
 def test_no_name_is_read_as_anything_else(name: str, group: str, home: str, shell: str) -> None:
     """Whatever the account is called: there is one user, with exactly these values, and one command with exactly these arguments."""
     me = Account(name=name, uid=1500, gid=1501, group=group, home=home, shell=shell)
-    text = user_data(me, ())["cloud-init.user-data"]
+    text = cloud_init_config(me, ())["cloud-init.user-data"]
     assert text.startswith("#cloud-config\n") and text.isascii()
     document = yaml.safe_load(text)
     assert document.keys() == {"bootcmd", "users"}
@@ -34,7 +34,7 @@ def test_no_name_is_read_as_anything_else(name: str, group: str, home: str, shel
 
 
 @pytest.mark.parametrize(
-    ("taken", "key"),
+    ("existing_keys", "key"),
     [
         ([], "cloud-init.user-data"),
         (["cloud-init.user-data"], "cloud-init.vendor-data"),
@@ -43,15 +43,15 @@ def test_no_name_is_read_as_anything_else(name: str, group: str, home: str, shel
         (["user.user-data", "cloud-init.vendor-data"], None),
     ],
 )
-def test_data_of_the_users_own_is_not_replaced(taken: list[str], key: str | None) -> None:
+def test_data_of_the_users_own_is_not_replaced(existing_keys: list[str], key: str | None) -> None:
     """The account goes where nothing of the user's is."""
-    assert list(user_data(ALICE, taken)) == ([key] if key else [])
+    assert list(cloud_init_config(ALICE, existing_keys)) == ([key] if key else [])
 
 
 @pytest.mark.parametrize("name", ["alice", "Domain\\alice", "alice@example.org", "Älice", "a b", "o'neil", "${x}", "alice$", "1"])
 def test_names_an_account_can_have(name: str) -> None:
     """What passwd(5) can hold is taken."""
-    check_account(replace(ALICE, name=name, group=name))
+    validate_account(replace(ALICE, name=name, group=name))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_names_an_account_can_have(name: str) -> None:
 def test_names_no_account_can_have(what: str, value: str) -> None:
     """What would be another line or field there is refused."""
     with pytest.raises(NotKnownError):
-        check_account(replace(ALICE, **{what: value}))
+        validate_account(replace(ALICE, **{what: value}))
 
 
 def test_home_directories() -> None:

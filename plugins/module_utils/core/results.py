@@ -1,0 +1,27 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The results of a run that works on several things."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+FAILED = "failed"
+"""The ``action`` of a thing that failed; its result then has ``msg``, ``hints`` and ``exit_code``."""
+
+
+def merge_failures(results: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the keys of a failed module's result: all messages, with hints and exit code of the worst failure; empty if none failed."""
+    failures = [each for each in results if each["action"] == FAILED]
+    if not failures:
+        return {}
+    worst = max(failures, key=lambda each: int(each["exit_code"]))
+    return {
+        "failed": True,
+        "msg": " ".join(each["msg"] for each in failures),
+        "hints": worst["hints"],
+        "exit_code": worst["exit_code"],
+    }

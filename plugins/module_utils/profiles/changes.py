@@ -1,0 +1,178 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Installs and removes profiles. Template files are never touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_all
+from ansible_collections.homelab.repoman.plugins.module_utils.core.results import FAILED
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import (
+    Installed,
+    create_profile,
+    delete_profile,
+    read_one,
+    update_profile,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library, lookup
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import canonical, parse_template
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
+
+
+@dataclass
+class ProfileContext:
+    """What a run works with.
+
+    :param library: of the templates.
+    :param host: values of their variables.
+    :param client: connection to Incus.
+    :param registry: ``None`` if it does not exist yet.
+    """
+
+    library: Library
+    host: HostFacts
+    client: incus.Client
+    registry: Registry | None = None
+
+
+class ProfileChange(PlannedItem):
+    """The change of one profile.
+
+    :param name: of the profile.
+    :param context: of the run.
+    :param current: the installed profile, or ``None``.
+    :ivar result: of the profile in the module's result: ``name``, ``action`` and more.
+    """
+
+    def __init__(self, name: str, context: ProfileContext, current: Installed | None) -> None:
+        super().__init__()
+        self.name, self.context, self.current = name, context, current
+        self.result: dict[str, Any] = {"name": name}
+
+    def remake_plan(self) -> Plan:
+        """Read the profile again, and plan from that."""
+        self.current = read_one(self.name, self.context.client).get(self.name)
+        return self.make_plan()
+
+    def on_failure(self, error: RepomanError) -> None:
+        """Report ``error`` as the result."""
+        super().on_failure(error)
+        if isinstance(error, incus.IncusError | StaleError):
+            error.message = f"profile {self.name!r}: {error.message}"
+        self.result |= {"action": FAILED, "msg": error.message, "hints": error.hints, "exit_code": error.exit_code}
+
+
+class ProfileInstallation(ProfileChange):
+    """Installs a profile, or updates it to its template.
+
+    :ivar warnings: about what check mode cannot know.
+    """
+
+    def __init__(self, name: str, context: ProfileContext, current: Installed | None, predict: bool = False) -> None:
+        super().__init__(name, context, current)
+        self.predict = predict
+        self.warnings: list[str] = []
+
+    def make_plan(self) -> Plan:
+        """Plan from the template and the installed profile.
+
+        :raises RepomanError: there is no such template, or it cannot be rendered.
+        """
+        context, name, current = self.context, self.name, self.current
+        template = lookup(name, context.library)
+        desired = parse_template(template, context.host)
+        self.result = {"name": name, "action": "unchanged", "source": template.source, "file_path": template.file_path}
+        if current is None:
+            self.result["action"] = "installed"
+            verb, apply = "install", lambda: create_profile(name, desired, context.client)
+        elif current.body != desired:
+            self.result["action"] = "updated"
+            etag = current.etag
+            verb, apply = "update", lambda: update_profile(name, desired, etag, context.client)
+        else:
+            return Plan()
+        step = Step(
+            f"{verb} profile {name} (source: {template.source})",
+            apply,
+            target=f"profile {name}",
+            before=canonical(current.body if current else None),
+            after=canonical(desired),
+        )
+        return Plan([step])
+
+    def on_failure(self, error: RepomanError) -> None:
+        """Report ``error``; if an earlier task may yet create the missing template, in the user's directory, only warn."""
+        if not self.predict or not error.may_come:
+            super().on_failure(error)
+            return
+        action = "installed" if self.current is None else "updated"
+        self.result |= {"action": action, "source": "user", "file_path": self.context.library.user_path(self.name)}
+        self.warnings.append(error.foretold())
+
+
+class ProfileRemoval(ProfileChange):
+    """Removes a profile from Incus."""
+
+    def make_plan(self) -> Plan:
+        """Plan from the installed profile.
+
+        :raises RepomanError: it is in use.
+        """
+        library, name, current = self.context.library, self.name, self.current
+        path = library.user_path(name)
+        self.result = {
+            "name": name,
+            "action": "absent",
+            "file_path": path if os.path.lexists(path) else library.vendor_path(name),
+            "referenced_by": [],
+        }
+        if current is None:
+            return Plan()
+        users = current.users()
+        if users:
+            named = ", ".join(f"{user} (project {project})" for user, project in users)
+            hints = [f"incus profile remove --project {project} {user} {name}" for user, project in users]
+            raise RepomanError(f"profile {name!r} is currently in use by {named}.", *hints)
+        registry = self.context.registry
+        self.result |= {"action": "removed", "referenced_by": registry.referencing(name) if registry else []}
+        step = Step(
+            f"remove profile {name}",
+            lambda: delete_profile(name, self.context.client),
+            target=f"profile {name}",
+            before=canonical(current.body),
+        )
+        return Plan([step])
+
+
+def install(
+    names: Iterable[str], context: ProfileContext, installed: dict[str, Installed], predict: bool = False
+) -> list[ProfileInstallation]:
+    """Plan to bring the named templates into Incus, each on its own.
+
+    :param installed: the profiles of Incus, from one read.
+    :param predict: check mode only: what an earlier task may create is allowed to be missing, with a warning.
+    :returns: for each name ``installed``, ``updated`` or ``unchanged``, or the error that prevents it.
+    """
+    changes = [ProfileInstallation(name, context, installed.get(name), predict) for name in names]
+    plan_all(changes)
+    return changes
+
+
+def remove(names: Iterable[str], context: ProfileContext, installed: dict[str, Installed]) -> list[ProfileRemoval]:
+    """Plan to remove the named profiles from Incus.
+
+    :param installed: the profiles of Incus, from one read.
+    :returns: for each name ``removed`` or ``absent``, or the error that prevents it.
+    """
+    changes = [ProfileRemoval(name, context, installed.get(name)) for name in names]
+    plan_all(changes)
+    return changes

@@ -1,0 +1,59 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Compares templates with installed profiles and with each other."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library, lookup, lookup_vendor
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import (
+    canonical,
+    parse_rendered,
+    parse_template,
+    rendered_text,
+)
+
+
+def unified(before: str, after: str, before_name: str, after_name: str) -> str:
+    """Return the unified diff of two texts; empty if they are equal."""
+    return "".join(difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), before_name, after_name))
+
+
+def diff(name: str, library: Library, host: HostFacts, client: incus.Client) -> dict[str, Any]:
+    """Compare the installed profile with the template.
+
+    :returns: ``installed``: whether it is; ``rendered``: the rendered template; ``diff``: the unified diff from profile to template.
+    """
+    template = lookup(name, library)
+    text = rendered_text(template, host)
+    desired = parse_rendered(template, text)
+    current = read_installed(client).get(name)
+    difference = "" if current is None else unified(canonical(current.body), canonical(desired), f"incus: {name}", template.file_path)
+    return {"installed": current is not None, "rendered": text, "diff": difference}
+
+
+def diff_vendor(name: str, library: Library, host: HostFacts) -> str:
+    """Return the unified diff from the vendor's file to the user's that shadows it; both are rendered and compared as data.
+
+    :raises NotKnownError: the user's file does not shadow one.
+    """
+    vendor, user = lookup_vendor(name, library), lookup(name, library)
+    return unified(canonical(parse_template(vendor, host)), canonical(parse_template(user, host)), vendor.file_path, user.file_path)
+
+
+def show(name: str, library: Library, host: HostFacts) -> str:
+    """Return the rendered template.
+
+    :raises RepomanError: there is no such template, or it cannot be rendered.
+    """
+    template = lookup(name, library)
+    text = rendered_text(template, host)
+    parse_rendered(template, text)
+    return text

@@ -1,0 +1,94 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the modules ``repoman_profile`` and ``repoman_profile_info`` do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_file_name
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import apply_all
+from ansible_collections.homelab.repoman.plugins.module_utils.core.results import merge_failures
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import account as get_account
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import ProfileChange, ProfileContext, install, remove
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff, diff_vendor, show
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import library_of, list_all, lookup
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
+
+
+def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
+    """Do what the module ``repoman_profile`` is asked for; see its documentation.
+
+    :raises RepomanError: nothing can be done. Failures of single profiles are in the result.
+    """
+    context = _load_context(params)
+    names = context.library.names() if params["all"] else list(dict.fromkeys(params["names"] or []))
+    for name in names:
+        check_file_name("profile", name)
+    installed = read_installed(context.client)
+    changes: Sequence[ProfileChange]
+    warnings: list[str] = []
+    if params["state"] == "present":
+        changes = installations = install(names, context, installed, predict=check and params["predict"])
+        warnings += [warning for change in installations for warning in change.warnings]
+    else:
+        changes = remove(names, context, installed)
+    diffs = [entry for change in changes for entry in change.plan.diff]
+    if not check:
+        apply_all(changes)
+    results = [change.result for change in changes]
+    warnings += [
+        f"profile '{each['name']}' is still used by {', '.join(each['referenced_by'])}: 'repoman new' will fail for them until it is installed again"
+        for each in results
+        if each.get("referenced_by")
+    ]
+    result: dict[str, Any] = {
+        "changed": any(each["action"] in ("installed", "updated", "removed") for each in results),
+        "profiles": results,
+        "diff": diffs,
+    }
+    if warnings:
+        result["warnings"] = warnings
+    return result | merge_failures(results)
+
+
+def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
+    """Do what the module ``repoman_profile_info`` is asked for; see its documentation.
+
+    :raises RepomanError: nothing can be read. A template that cannot be rendered has an ``error`` in the result.
+    """
+    context = _load_context(params)
+    names = params["names"]
+    if params["vendor_diff"] or params["rendered"] or params["diff"]:
+        return {"changed": False, "profiles": [_details(name, context, params) for name in names]}
+    for name in names or []:
+        lookup(name, context.library)
+    entries = [
+        entry for entry in list_all(context.library, read_installed(context.client), context.host) if names is None or entry.name in names
+    ]
+    return {"changed": False, "profiles": [vars(entry) for entry in entries]}
+
+
+def _details(name: str, context: ProfileContext, params: dict[str, Any]) -> dict[str, Any]:
+    """Return the texts of one profile that were asked for."""
+    details: dict[str, Any] = {"name": name}
+    if params["rendered"]:
+        details["rendered"] = show(name, context.library, context.host)
+    if params["vendor_diff"]:
+        details["vendor_diff"] = diff_vendor(name, context.library, context.host)
+    return details | (diff(name, context.library, context.host, context.client) if params["diff"] else {})
+
+
+def _load_context(params: dict[str, Any]) -> ProfileContext:
+    """Return what a run works with, from the module's parameters."""
+    account = get_account(params["user"])
+    registry = store.load_or_none(account.expand(params["registry_path"] or store.default_path(account.home)))
+    client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
+    lan_ip = params.get("lan_ip") or (registry.lan_ip if registry else "")
+    return ProfileContext(library_of(params, account), HostFacts(lan_ip, account.name, account.home), client, registry)

@@ -1,0 +1,152 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Shell scripts that run inside a container to create the user's account and to check it."""
+
+from __future__ import annotations
+
+WAIT_READY_SCRIPT = r"""
+boot=$1 limit=$2
+if command -v cloud-init >/dev/null 2>&1; then timeout "$limit" cloud-init status --wait >/dev/null 2>&1; fi
+read -r init </proc/1/comm
+if [ "$init" = systemd ]; then
+    timeout "$boot" sh -c 'until case $(systemctl is-system-running --wait 2>/dev/null) in running|degraded|maintenance) ;; *) false ;; esac
+        do sleep 0.05; done'
+fi
+exit 0
+"""
+"""Waits until the system and cloud-init have started. Arguments: the seconds that each may take.
+
+Never fails: if something is not ready in time, the next command reports it.
+"""
+
+ENSURE_ACCOUNT_SCRIPT = r"""
+set -eu
+name=$1 uid=$2 gid=$3 group=$4 home=$5 shell=$6
+end='
+'
+fail() { echo "$1" >&2; exit 1; }
+is_regular() { [ "$1" -ge 1000 ] && [ "$1" -lt 65534 ]; }
+is_busy() {
+    for file in /proc/[0-9]*/status; do
+        while read -r key number _; do
+            if [ "$key" = Uid: ] && [ "$number" = "$1" ]; then return 0; fi
+        done 2>/dev/null <"$file"
+    done
+    return 1
+}
+# put FILE KEY LINE: LINE instead of the one that begins with KEY, or at the end
+put() {
+    text='' line=$3
+    while IFS= read -r each || [ -n "$each" ]; do
+        case $each in "$2":*) each=$line line='' ;; esac
+        if [ -n "$each" ]; then text=$text$each$end; fi
+    done <"$1"
+    if [ -n "$line" ]; then text=$text$line$end; fi
+    printf '%s' "$text" >"$1"
+}
+# rename FILE OLD NEW: what begins with OLD begins with NEW
+rename() {
+    [ -f "$1" ] || return 0
+    text=''
+    while IFS= read -r each || [ -n "$each" ]; do
+        case $each in "$2":*) each=$3:${each#*:} ;; esac
+        text=$text$each$end
+    done <"$1"
+    printf '%s' "$text" >"$1"
+}
+# rename_member FILE OLD NEW: groups that have OLD have NEW
+rename_member() {
+    [ -f "$1" ] || return 0
+    text=''
+    while IFS= read -r each || [ -n "$each" ]; do
+        members=,${each##*:},
+        case $members in *,"$2",*)
+            members=${members%%,"$2",*},$3,${members#*,"$2",}
+            members=${members#,} each=${each%:*}:${members%,} ;;
+        esac
+        text=$text$each$end
+    done <"$1"
+    printf '%s' "$text" >"$1"
+}
+
+[ -x "$shell" ] || shell=/bin/sh
+uid_of_name='' name_of_uid='' gecos=''
+while IFS=: read -r each _ number _ comment _; do
+    if [ "$each" = "$name" ]; then uid_of_name=$number gecos=$comment; fi
+    if [ "$number" = "$uid" ] && { [ -z "$name_of_uid" ] || [ "$each" = "$name" ]; }; then name_of_uid=$each; fi
+done </etc/passwd
+group_of_gid='' gid_of_group=''
+while IFS=: read -r each _ number _; do
+    if [ "$number" = "$gid" ]; then group_of_gid=$each; fi
+    if [ "$each" = "$group" ]; then gid_of_group=$number; fi
+done </etc/group
+
+old=''
+if [ -n "$uid_of_name" ] && [ "$uid_of_name" != "$uid" ]; then
+    [ -z "$name_of_uid" ] || fail "the image has both an account '$name', with uid $uid_of_name, and an account '$name_of_uid', with uid $uid"
+    is_regular "$uid_of_name" || fail "the image has a system account '$name', with uid $uid_of_name instead of $uid"
+    ! is_busy "$uid_of_name" || fail "the image's account '$name' has uid $uid_of_name instead of $uid, and runs programs"
+    echo "the image's account '$name' had uid $uid_of_name; it now has $uid, but what it owned outside its home keeps the old one" >&2
+elif [ -z "$uid_of_name" ] && [ -n "$name_of_uid" ]; then
+    is_regular "$uid" || fail "the image has a system account '$name_of_uid' with uid $uid"
+    old=$name_of_uid
+    echo "the image's account '$old', which has uid $uid, is now called '$name'" >&2
+fi
+
+if [ -n "$old" ]; then
+    for file in /etc/passwd /etc/shadow /etc/subuid /etc/subgid; do rename "$file" "$old" "$name"; done
+    for file in /etc/group /etc/gshadow; do rename_member "$file" "$old" "$name"; done
+    if [ "$group_of_gid" = "$old" ] && [ -z "$gid_of_group" ]; then
+        for file in /etc/group /etc/gshadow; do rename "$file" "$old" "$group"; done
+    fi
+elif [ -z "$group_of_gid" ] && [ -n "$gid_of_group" ] && [ "$group" = "$name" ] && [ -n "$uid_of_name" ] && is_regular "$gid_of_group"; then
+    put /etc/group "$group" "$group:x:$gid:"
+    group_of_gid=$group
+fi
+if [ -z "$group_of_gid" ]; then
+    if [ -n "$gid_of_group" ]; then group=$group-$gid; fi
+    put /etc/group "$group" "$group:x:$gid:"
+    if [ -f /etc/gshadow ]; then put /etc/gshadow "$group" "$group:!::"; fi
+fi
+put /etc/passwd "$name" "$name:x:$uid:$gid:$gecos:$home:$shell"
+if [ -z "$uid_of_name" ] && [ -f /etc/shadow ]; then put /etc/shadow "$name" "$name:*:::::::"; fi
+
+mounts=$end
+while read -r _ _ _ _ place _; do mounts=$mounts$place$end; done </proc/self/mountinfo
+place=$home
+while [ "$place" != / ] && [ -n "$place" ]; do
+    case $mounts in *"$end$place$end"*) exit 0 ;; esac
+    place=${place%/*}
+done
+mkdir -p "$home"
+if [ "$home" = / ]; then exit 0; fi
+chown "$uid:$gid" "$home"
+if [ -n "$uid_of_name" ] && [ "$uid_of_name" != "$uid" ]; then
+    for file in "$home"/* "$home"/.[!.]*; do
+        if [ -L "$file" ] || ! [ -f "$file" ]; then continue; fi
+        case $mounts in *"$end$file$end"*) continue ;; esac
+        chown "$uid:$gid" "$file"
+    done
+fi
+for file in /etc/skel/* /etc/skel/.[!.]*; do
+    copy=$home/${file##*/}
+    if { [ ! -e "$file" ] && [ ! -L "$file" ]; } || [ -e "$copy" ] || [ -L "$copy" ]; then continue; fi
+    if cp -RP "$file" "$copy" 2>/dev/null; then chown -Rh "$uid:$gid" "$copy"; fi
+done
+"""
+"""Makes sure that the account exists. Arguments: name, uid, gid, group, home and shell.
+
+Its standard error says how it changed an account of the image.
+
+An account of the image with the same name or uid is taken over if it is for a person (uid 1000 to 65533), and keeps its groups: on a
+personal machine it is there for exactly that. Needs only a POSIX shell and the most common tools, so it works in every image; the
+files are those of passwd(5), group(5), shadow(5), gshadow(5) and subuid(5). A home that is itself a mount is left alone.
+"""
+
+VERIFY_WRITE_SCRIPT = r"""
+set -u
+su -s /bin/sh -- "$1" -c 'cd -- "$1" && umask 077 && : >"./$2" && : >"$HOME/$2" && rm -f -- "$HOME/$2"' repoman "$2" "$3"
+"""
+"""Creates a probe file as the account, and leaves it there. Arguments: the account's name, the repository, the name of the file."""

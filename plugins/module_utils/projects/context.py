@@ -1,0 +1,133 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The account, registry and Incus that a run works with, and the state it reads from them at its start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import account as get_account
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import images
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
+
+NO_PROJECT = "project not found"
+"""Part of Incus's error, in lower case, if an Incus project does not exist."""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a run works with.
+
+    :param account: the user that the containers are for.
+    :param registry_path: path of the registry.
+    :param registry: its content.
+    :param client: connection to Incus.
+    :param predict: check mode only: what an earlier task may create is allowed to be missing, with a warning.
+    """
+
+    account: Account
+    registry_path: str
+    registry: Registry
+    client: incus.Client
+    predict: bool = False
+
+    @property
+    def incus_project(self) -> str:
+        """The Incus project of the instances."""
+        return self.registry.defaults.incus_project
+
+    @property
+    def repos_root(self) -> str:
+        """The directory of all repositories, as the user writes it."""
+        return self.account.expand(self.registry.defaults.repos_root)
+
+    @cached_property
+    def cluster_member(self) -> str:
+        """Name of this host in its Incus cluster; empty if Incus is not clustered."""
+        environment = self.client.get("/1.0").data["environment"]
+        return str(environment["server_name"]) if environment.get("server_clustered") else ""
+
+    def repository_path(self, stored: str) -> str:
+        """Return the path of a repository, whether or not it exists.
+
+        :param stored: as the registry has it: relative to ``repos_root``, or absolute.
+        """
+        return os.path.normpath(os.path.join(self.repos_root, self.account.expand(stored) if stored[:1] in "~$" else stored))
+
+    def instance_path(self, name: str, rest: str = "") -> str:
+        """Return the API path of an instance.
+
+        :param rest: what follows it, such as ``/state``.
+        """
+        return incus.url("/1.0/instances/{}" + rest, name, project=self.incus_project)
+
+    def read_instances(self, recursion: int = 1) -> dict[str, dict[str, Any]]:
+        """Read every instance of the Incus project, repoman's or not, in one request: name to instance.
+
+        :param recursion: 2 to include their state.
+        :raises NotKnownError: there is no such Incus project.
+        """
+        read = self.client.get_or_none if self.predict else self.client.get
+        try:
+            answer = read(incus.url("/1.0/instances", recursion=recursion, project=self.incus_project))
+        except incus.IncusError as error:
+            raise (self.missing_project_error() if NO_PROJECT in error.reason.lower() else error) from error
+        return {instance["name"]: instance for instance in answer.data} if answer else {}
+
+    def read_images(self) -> images.Images:
+        """Read the images of this Incus.
+
+        :raises NotKnownError: there is no such Incus project.
+        """
+        answer = self.client.get_or_none(incus.url("/1.0/images", recursion=1, project=self.incus_project)) if self.predict else None
+        # a project that an earlier task has yet to create will share the images of the default one
+        project = incus.DEFAULT_PROJECT if self.predict and answer is None else self.incus_project
+        try:
+            found: images.Images = (answer or self.client.get(incus.url("/1.0/images", recursion=1, project=project))).data
+        except incus.IncusError as error:
+            raise (self.missing_project_error() if NO_PROJECT in error.reason.lower() else error) from error
+        return found
+
+    def missing_project_error(self) -> NotKnownError:
+        """Return the error for an Incus project that does not exist."""
+        return NotKnownError(f"incus has no project {self.incus_project!r} for the containers.", "repoman setup")
+
+
+@dataclass
+class Snapshot:
+    """The state that was read, at once for all projects of a run.
+
+    :param instances: of the Incus project, by name.
+    :param profiles: the installed ones, by name; empty if projects are removed.
+    :param registry_text: of the registry, as the plans made so far would leave it.
+    :param read_images: reads the images of this Incus when they are first needed.
+    """
+
+    instances: dict[str, dict[str, Any]]
+    profiles: dict[str, Installed]
+    registry_text: str
+    read_images: Callable[[], images.Images]
+
+
+def load_context(params: dict[str, Any], predict: bool = False) -> RunContext:
+    """Return what a module's run works with, from its parameters.
+
+    :param predict: check mode only: use the option ``registry_text`` instead of the file, if it is set.
+    :raises NotKnownError: there is no such account, or no registry.
+    """
+    account = get_account(params["user"])
+    path = account.expand(params["registry_path"] or store.default_path(account.home))
+    registry = store.load_predicted(path, params, account) if predict else store.load(path)
+    client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
+    return RunContext(account, path, registry, client, predict)

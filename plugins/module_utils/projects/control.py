@@ -1,0 +1,143 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Requests to Incus that change one instance and wait until it has changed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
+    PROTECTION_KEY,
+    check_ours,
+    is_protected,
+    is_unfinished,
+)
+
+OPERATION_TIMEOUT = 600.0
+"""Seconds that an operation of Incus may take."""
+STOP_TIMEOUT = 30
+"""Seconds that an instance may take to shut down."""
+
+
+class InstanceControl:
+    """One instance of the Incus project.
+
+    :param context: of the run.
+    :param name: of the instance, which need not exist yet.
+    """
+
+    def __init__(self, context: RunContext, name: str) -> None:
+        self.context, self.name = context, name
+        self.client = context.client
+
+    def path(self, rest: str = "") -> str:
+        """Return the API path of the instance.
+
+        :param rest: what follows it, such as ``/state``.
+        """
+        return self.context.instance_path(self.name, rest)
+
+    def read(self) -> incus.Answer:
+        """Read the instance; it must exist."""
+        return self.client.get(self.path())
+
+    def read_or_none(self) -> incus.Answer | None:
+        """Read the instance, or return ``None`` if it does not exist."""
+        return self.client.get_or_none(self.path())
+
+    def replace(self, body: dict[str, Any], etag: str) -> None:
+        """Replace the configuration.
+
+        :param etag: of the read that ``body`` was made from.
+        :raises StaleError: it has changed since then.
+        """
+        self.client.wait(self.client.put(self.path(), body, etag), OPERATION_TIMEOUT)
+
+    def set_config(self, config: dict[str, str]) -> None:
+        """Set some keys of the configuration."""
+        self.client.wait(self.client.patch(self.path(), {"config": config}), OPERATION_TIMEOUT)
+
+    def set_power(self, action: str, **options: Any) -> None:
+        """Change the power state.
+
+        :param action: ``start``, ``stop``, ``freeze`` or ``unfreeze``.
+        :param options: more of the request, such as ``force``.
+        """
+        operation = self.client.put(self.path("/state"), {"action": action, "timeout": STOP_TIMEOUT} | options)
+        self.client.wait(operation, OPERATION_TIMEOUT)
+
+    def request_stop(self) -> None:
+        """Ask the instance to stop, without waiting for it."""
+        self.client.put(self.path("/state"), {"action": "stop", "timeout": STOP_TIMEOUT})
+
+    def stop(self) -> None:
+        """Stop the instance gracefully, or by force if that takes longer than :data:`STOP_TIMEOUT`."""
+        try:
+            self.set_power("stop")
+        except incus.IncusError:
+            self.set_power("stop", force=True)
+
+    def restart(self) -> None:
+        """Start an instance that was stopped for a change that did not happen."""
+        self.wait_for_operations()
+        found = self.read_or_none()
+        if found is not None and found.data["status"] == "Stopped":
+            self.set_power("start")
+
+    def delete(self, stop_requested: bool = False) -> None:
+        """Delete the instance, if it exists.
+
+        :param stop_requested: it was asked to stop before and had its time, so it is stopped by force. So is an unfinished one.
+        :raises ConflictError: repoman did not create it.
+        :raises RepomanError: Incus refused.
+        """
+        self.wait_for_operations()
+        found = self.read_or_none()
+        if found is None:
+            return
+        check_ours(self.context, self.name, found.data)
+        unfinished = is_unfinished(found.data)
+        if found.data["status"] != "Stopped":
+            if stop_requested or unfinished:
+                self.set_power("stop", force=True)
+            else:
+                self.stop()
+        if is_protected(found.data) and unfinished:
+            self.set_config({PROTECTION_KEY: "false"})
+        try:
+            self.client.wait(self.client.delete(self.path()), OPERATION_TIMEOUT)
+        except incus.IncusError as error:
+            raise RepomanError(
+                f"cannot delete the container {self.name!r}: incus reports: {error.reason}.",
+                f"incus config show --project {self.context.incus_project} {self.name}",
+            ) from error
+
+    def wait_for_operations(self, cancel: bool = False) -> None:
+        """Wait for pending operations on the instance, such as those of an interrupted run, whether they succeed or not.
+
+        :param cancel: cancel those that can be cancelled, such as the download of an image.
+        """
+        groups = self.client.get(incus.url("/1.0/operations", recursion=1, project=self.context.incus_project)).data or {}
+        for operation in (each for group in groups.values() for each in group):
+            paths = (operation.get("resources") or {}).get("instances") or []
+            if any(urlsplit(path).path.endswith(f"/instances/{self.name}") for path in paths):
+                with suppress(incus.IncusError):
+                    if cancel and operation.get("may_cancel"):
+                        self.client.delete(incus.url("/1.0/operations/{}", str(operation["id"])))
+                    self.client.wait(incus.Answer(operation, "", begun=True), OPERATION_TIMEOUT)
+
+    def execute(self, command: list[str], timeout: float) -> tuple[int, str]:
+        """Run a command in the instance; return its exit status and its standard error."""
+        return self.client.execute(self.name, self.context.incus_project, command, timeout)
+
+    def make_directory(self, path: str, uid: int, gid: int) -> None:
+        """Make a directory in the instance, which may be stopped; an existing one does not change."""
+        headers = {"X-Incus-type": "directory", "X-Incus-uid": str(uid), "X-Incus-gid": str(gid), "X-Incus-mode": "0755"}
+        self.client.upload(incus.url("/1.0/instances/{}/files", self.name, path=path, project=self.context.incus_project), b"", headers)

@@ -1,0 +1,150 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Creates an instance: from its image to the check that the user can work in it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import images
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import InstanceAccount, cloud_init_config
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.control import OPERATION_TIMEOUT
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.failures import creation_error, start_error
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
+    CREATING,
+    RUN_KEY,
+    STATE_KEY,
+    is_unfinished,
+    mount_targets,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import remove_leftover_probes, verify_mount
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import diff_text
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
+
+
+class InstanceCreation:
+    """The steps that create an instance. It stays marked as unfinished until a later step marks it as ready.
+
+    :param task: its project.
+    :param desired: what it should be.
+    :raises RepomanError: the repository cannot be protected, or there is no such image.
+    """
+
+    def __init__(self, task: ProjectTask, desired: DesiredInstance) -> None:
+        self.task, self.desired, self.control = task, desired, task.control
+        self.name, self.image = desired.name, desired.settings.image
+        self.target: str | None = task.request["target"]
+        self.run_id = secrets.token_hex(8)
+        self.directory = task.pin(desired.repository)
+        self.inside = InstanceAccount(self.control)
+        account = task.context.account
+        config, devices = desired.config_and_devices()
+        self.mount_targets = mount_targets(desired.with_profile_devices(devices))
+        self.document: dict[str, Any] = {
+            "name": self.name,
+            "type": "container",
+            "source": images.source(self.image, account, task.snapshot.read_images),
+            "profiles": list(desired.settings.profiles),
+            "config": cloud_init_config(account, desired.config_keys()) | config | {STATE_KEY: CREATING, RUN_KEY: self.run_id},
+            "devices": devices,
+        }
+
+    def add_steps(self) -> None:
+        """Add the steps to the task's plan."""
+        plan, name, account = self.task.plan, self.name, self.task.context.account
+        plan.add(
+            Step(
+                f"create container {name} from {self.image}",
+                self._create,
+                undo=self._undo,
+                target=f"container {name}",
+                after=diff_text(self.document | {"image": self.image}, ("profiles", "config", "devices", "image")),
+                progress=f"creating {name} from {self.image}…",
+            )
+        )
+        plan.add(Step(f"prepare the home {account.home}", lambda: self.inside.create_home(self.mount_targets)))
+        plan.add(Step(f"start {name}", self._start, progress=f"starting {name}…"))
+        plan.add(Step(f"create the account {account.name}", self._ensure_account, progress=f"creating the account in {name}…"))
+        plan.add(Step(f"verify that {account.name} can write to {self.desired.repository.container_path}", self._verify))
+
+    def _create(self) -> None:
+        context = self.task.context
+        source = images.unlocked(self.image, context.account, self.document["source"])
+        self.directory.open()
+        member = self.target or context.cluster_member  # a cluster would choose any member, but the repository is on this one
+        place = {"target": member} if member else {}
+        try:
+            operation = context.client.post(
+                incus.url("/1.0/instances", project=context.incus_project, **place), self.document | {"source": source}
+            )
+            context.client.wait(operation, OPERATION_TIMEOUT, _progress_reporter(f"creating {self.name}") if progress.is_live() else None)
+        except incus.IncusError as error:
+            raise creation_error(context, error, self.name, self.image, self.target) from error
+
+    def _undo(self) -> None:
+        self.directory.close()
+        self.control.wait_for_operations(cancel=True)
+        found = self.control.read_or_none()
+        if found is not None and found.data["config"].get(RUN_KEY) == self.run_id:
+            if not is_unfinished(found.data):
+                with suppress(RepomanError):  # only so that the next run finishes the deletion if this one cannot
+                    self.control.set_config({STATE_KEY: CREATING})
+            self.control.delete()
+
+    def _start(self) -> None:
+        try:
+            self.control.set_power("start")
+        except incus.IncusError as error:
+            raise start_error(error, self.name, self.desired.repository) from error
+
+    def _ensure_account(self) -> None:
+        self.task.warnings.extend(self.inside.ensure())
+
+    def _verify(self) -> None:
+        verify_mount(self.control, self.desired.repository, self.directory)
+        self.directory.close()
+
+
+def removal_of_unfinished(task: ProjectTask, repository_paths: set[str]) -> Step:
+    """Return the step that deletes what a killed run left: the container, and its probes in the repository.
+
+    :param repository_paths: directories on the host that may contain its probes.
+    """
+    control, account = task.control, task.context.account
+
+    def remove() -> None:
+        control.wait_for_operations()
+        found = control.read_or_none()
+        if found is not None and not is_unfinished(found.data):
+            raise StaleError(f"the container {task.name!r} was finished by another run.", "run the command again")
+        control.delete()
+        for path in repository_paths:
+            remove_leftover_probes(path, account, 0)
+
+    return Step(
+        f"remove the unfinished container {task.name}",
+        remove,
+        target=f"container {task.name}",
+        progress=f"removing the unfinished container {task.name}…",
+    )
+
+
+def _progress_reporter(what: str) -> Callable[[dict[str, Any]], None]:
+    """Return a function that shows the progress of an operation, in Incus's words."""
+
+    def show(metadata: dict[str, Any]) -> None:
+        for key, value in metadata.items():
+            if key.endswith("_progress") and isinstance(value, str):
+                progress.update(f"{what}: {value}")
+
+    return show

@@ -1,0 +1,107 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The configuration and devices that repoman gives an instance."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
+from ansible_collections.homelab.repoman.plugins.module_utils.projects import protect
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
+    APPLIED_KEY,
+    KEY_PREFIX,
+    PROJECT_KEY,
+    REPO_DEVICE,
+    REPO_KEY,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import EffectiveSettings, ProjectSettings
+
+Devices = dict[str, dict[str, str]]
+"""Device names to their settings."""
+
+
+@dataclass(frozen=True)
+class DesiredInstance:
+    """What the instance of a project should be.
+
+    :param settings: the project's configuration, from all sources.
+    :param requested: the part of ``settings`` that a task asked for.
+    :param repository: that it is for.
+    :param profiles: those installed in Incus, by name.
+    """
+
+    settings: EffectiveSettings
+    requested: ProjectSettings
+    repository: Repository
+    profiles: Mapping[str, Installed]
+
+    @property
+    def name(self) -> str:
+        """Of the instance."""
+        return self.settings.name
+
+    def check_reserved_names(self) -> None:
+        """Check that nothing takes the place of what repoman itself sets.
+
+        :raises ConflictError: a device or key does.
+        """
+        if REPO_DEVICE in self.settings.devices:
+            raise ConflictError(
+                f"project {self.name!r} cannot have a device {REPO_DEVICE!r}: that name is reserved for the repository.",
+                f"give the device another name in repos.d/{self.name}.toml",
+                "another repository: repo = 'DIR' there, or --repo DIR",
+            )
+        for key in self.settings.config:
+            if key.startswith(KEY_PREFIX):
+                raise ConflictError(f"project {self.name!r} cannot set {key!r}: the keys of user.repoman are reserved.", "leave it out")
+        path = self.repository.container_path
+        for device, options in self.with_profile_devices(self.settings.devices).items():
+            if options.get("type") == "disk" and os.path.normpath(options.get("path", "/")) == path:
+                raise ConflictError(
+                    f"the device {device!r} of project {self.name!r} would be mounted over the repository at {path}.",
+                    "give it another path, or leave it out",
+                )
+
+    def config_and_devices(self) -> tuple[dict[str, str], Devices]:
+        """Return the configuration and devices that repoman gives the instance.
+
+        :raises RepomanError: the repository cannot be protected as ``protect`` asks.
+        """
+        repository, settings = self.repository, self.settings
+        others = self.with_profile_devices(settings.devices).values()
+        devices = settings.devices | protect.devices(repository.host_path, repository.container_path, settings.protect, others)
+        devices |= {REPO_DEVICE: {"type": "disk", "source": repository.host_path, "path": repository.container_path, "shift": "true"}}
+        ours = {PROJECT_KEY: self.name, REPO_KEY: repository.host_path, APPLIED_KEY: self.applied_record(devices)}
+        return settings.config | ours, devices
+
+    def applied_record(self, devices: Iterable[str]) -> str:
+        """Return the value of :data:`APPLIED_KEY`.
+
+        :param devices: names of the devices that repoman gives the instance.
+        """
+        devices = list(devices)
+        record = {"config": sorted(self.settings.config), "devices": sorted(devices), "profiles": list(self.settings.profiles)}
+        requested = {
+            "asked_config": sorted(self.requested.config),
+            "asked_devices": sorted(name for name in devices if name in self.requested.devices),
+        }
+        return json.dumps(record | {kind: names for kind, names in requested.items() if names}, sort_keys=True)
+
+    def config_keys(self) -> set[str]:
+        """Return the configuration keys that the instance has from its project and its profiles."""
+        return set(self.settings.config).union(*(self.profiles[each].body["config"] for each in self.settings.profiles))
+
+    def with_profile_devices(self, devices: Devices) -> Devices:
+        """Return ``devices`` together with those of the profiles."""
+        merged: Devices = {}
+        for name in self.settings.profiles:
+            merged |= self.profiles[name].body["devices"] if name in self.profiles else {}
+        return merged | devices

@@ -1,0 +1,62 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Incus's refusals, as sentences with a hint."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError, RepomanError, StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import filesystem_of
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import NO_PROJECT, RunContext
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
+
+NO_IMAGE = re.compile(r"\bimage\b[^:]*(?:: )?(?:not found|not provided|couldn't be found)", re.IGNORECASE)
+"""Incus's errors if an image does not exist."""
+
+
+def creation_error(context: RunContext, error: incus.IncusError, name: str, image: str, target: str | None) -> RepomanError:
+    """Return why an instance cannot be created.
+
+    :param target: the cluster member that was asked for.
+    """
+    reason = error.reason.lower()
+    if "already exists" in reason:
+        return StaleError(f"another run is creating the container {name!r} at the same time.", "repoman list")
+    if target and "cluster" in reason:
+        return NotKnownError(
+            f"the container {name!r} cannot be created on {target!r}: incus reports: {error.reason}.", "incus cluster list"
+        )
+    if NO_PROJECT in reason:
+        return context.missing_project_error()
+    if NO_IMAGE.search(error.reason):
+        return NotKnownError(
+            f"there is no image {image!r}: incus reports: {error.reason}.",
+            "incus image list",
+            "incus image list images:   (what the public server has)",
+        )
+    return RepomanError(
+        f"cannot create the container {name!r} from {image!r}: incus reports: {error.reason}.",
+        "everything was rolled back; fix the cause and run the command again",
+    )
+
+
+def start_error(error: incus.IncusError, name: str, repository: Repository) -> RepomanError:
+    """Return why an instance cannot be started."""
+    reason = error.reason.lower()
+    if "already running" in reason:
+        return StaleError(f"another run started the container {name!r} at the same time.", "run the command again")
+    if "idmap" in reason:
+        path = repository.host_path
+        return RepomanError(
+            f"{path} is on {filesystem_of(path)}, which cannot map ids for a container (idmapped mounts).",
+            "move the repository to ext4, xfs or btrfs",
+        )
+    return RepomanError(
+        f"cannot start {name!r}: incus reports: {error.reason}.",
+        "if a source may be missing, set required: 'false' on its device in the profile",
+        "incus operation list",
+    )

@@ -1,0 +1,106 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Instances as Incus describes them: the keys that repoman sets on them, and what it reads from them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
+
+KEY_PREFIX = "user.repoman."
+"""Of all configuration keys that are repoman's own."""
+PROJECT_KEY = "user.repoman.project"
+STATE_KEY = "user.repoman.state"
+REPO_KEY = "user.repoman.repo"
+APPLIED_KEY = "user.repoman.applied"
+"""Names of everything repoman gave the instance; see :func:`applied_settings`."""
+RUN_KEY = "user.repoman.run"
+"""ID of the run that created the instance; a rollback deletes only instances with its own ID."""
+APPLIED_KINDS = ("config", "devices", "profiles", "asked_config", "asked_devices")
+"""Of :data:`APPLIED_KEY`; the last two name what a task asked for and no file has."""
+CREATING, READY = "creating", "ready"
+"""Values of :data:`STATE_KEY`."""
+REPO_DEVICE = "repo"
+PROTECTION_KEY = "security.protection.delete"
+ENVIRONMENT_PREFIX = "environment."
+TRUE = ("true", "1", "yes", "on")
+"""How Incus writes a true value."""
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def is_ours(instance: Mapping[str, Any]) -> bool:
+    """Whether repoman created an instance, for the project of its name."""
+    return bool((instance.get("config") or {}).get(PROJECT_KEY) == instance["name"])
+
+
+def check_ours(context: RunContext, name: str, instance: Mapping[str, Any]) -> None:
+    """Check that repoman created an instance, for project ``name``.
+
+    :raises ConflictError: it did not.
+    """
+    if (instance.get("config") or {}).get(PROJECT_KEY) != name:
+        raise ConflictError(
+            f"incus has an instance {name!r} in project {context.incus_project!r} that repoman did not create; it was not changed.",
+            f"incus config show --project {context.incus_project} {name}",
+            "choose another name: repoman new NAME --repo DIR",
+        )
+
+
+def is_unfinished(instance: Mapping[str, Any]) -> bool:
+    """Whether a run that was killed left an instance before it was ready."""
+    return bool(instance["config"].get(STATE_KEY) == CREATING)
+
+
+def is_protected(instance: Mapping[str, Any]) -> bool:
+    """Whether Incus refuses to delete an instance."""
+    return str(instance["expanded_config"].get(PROTECTION_KEY, "")).lower() in TRUE
+
+
+def applied_settings(instance: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the names of everything repoman gave an instance, by :data:`APPLIED_KINDS`; empty lists without :data:`APPLIED_KEY`.
+
+    :raises ConflictError: the key was edited by hand and cannot be read.
+    """
+    applied: Any = None
+    with suppress(ValueError, RecursionError):
+        applied = json.loads(instance["config"].get(APPLIED_KEY) or "{}")
+    if isinstance(applied, dict):
+        by_kind = {kind: applied.get(kind, []) for kind in APPLIED_KINDS}
+        if all(isinstance(names, list) and all(isinstance(each, str) for each in names) for names in by_kind.values()):
+            return by_kind
+    raise ConflictError(
+        f"the key {APPLIED_KEY} of the container {instance['name']!r} was edited by hand and cannot be read.",
+        f"incus config unset --project {instance['project']} {instance['name']} {APPLIED_KEY}",
+    )
+
+
+def previously_requested(instance: Mapping[str, Any]) -> ProjectSettings:
+    """Return the current values of the keys and devices that an earlier task asked for; no file has them.
+
+    :raises ConflictError: see :func:`applied_settings`.
+    """
+    applied = applied_settings(instance)
+    return ProjectSettings(
+        config={key: value for key, value in instance["config"].items() if key in applied["asked_config"]},
+        devices={name: device for name, device in instance["devices"].items() if name in applied["asked_devices"]},
+    )
+
+
+def environment_names(keys: Iterable[str]) -> list[str]:
+    """Return the environment variables that configuration keys set, as far as their names are valid in a shell."""
+    names = {key.removeprefix(ENVIRONMENT_PREFIX) for key in keys if key.startswith(ENVIRONMENT_PREFIX)}
+    return sorted(name for name in names if IDENTIFIER.fullmatch(name))
+
+
+def mount_targets(devices: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the paths in the container at which its disk devices are mounted, without its root."""
+    return [device["path"] for device in devices.values() if device.get("type") == "disk" and device.get("path", "/") != "/"]

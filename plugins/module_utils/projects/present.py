@@ -1,0 +1,208 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Plans the states ``present``, ``started`` and ``stopped`` of a project."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import validate_account
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.create import InstanceCreation, removal_of_unfinished
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.entry import plan_entry
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
+    READY,
+    REPO_KEY,
+    STATE_KEY,
+    environment_names,
+    is_unfinished,
+    previously_requested,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.power import plan_power
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import PROBE_LIFETIME, leftover_probes, verify_mount
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import (
+    Repository,
+    existing_repository,
+    resolve_repository,
+    vcs_kind,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import effective_settings
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.update import plan_update
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
+
+
+def plan_present(task: ProjectTask) -> None:
+    """Plan the states ``present``, ``started`` and ``stopped``.
+
+    :raises RepomanError: the desired state cannot be reached.
+    """
+    desired = _desired_instance(task)
+    repository = desired.repository
+    desired.check_reserved_names()
+    task.result["differences"] = []
+    instance = _plan_unfinished(task, repository)
+    action = "unchanged"
+    if instance is None:
+        validate_account(task.context.account)
+        InstanceCreation(task, desired).add_steps()
+        action = "created"
+    elif plan_update(task, desired, instance):
+        action = "updated"
+    plan_entry(task, desired)
+    if instance is not None and instance["status"] == "Running":
+        _plan_reverify(task, repository)
+    if task.plan.changed and action == "unchanged":
+        action = "updated"
+    if instance is None:
+        control = task.control
+        task.plan.add(Step(f"mark {task.name} as ready", lambda: control.set_config({STATE_KEY: READY})))
+    status = "Running" if instance is None else instance["status"]
+    final_status = plan_power(task, repository, status)
+    if action == "unchanged" and final_status != status:
+        action = "started" if final_status == "Running" else "stopped"
+    _report(task, desired, instance, action, final_status)
+
+
+def _desired_instance(task: ProjectTask) -> DesiredInstance:
+    """Return what the instance should be: the registry's defaults and entry, the override, and what was requested."""
+    requested = _requested_settings(task.request, task.instance)
+    settings = effective_settings(task.context, task.name, requested)
+    repository = _find_repository(task, settings.repo)
+    return DesiredInstance(settings, requested, repository, _find_profiles(task, settings.profiles))
+
+
+def _requested_settings(request: dict[str, Any], instance: dict[str, Any] | None) -> ProjectSettings:
+    """Return what was requested. Without ``config`` or ``devices``, those of an earlier task stay.
+
+    :param request: the module's options for one project.
+    :param instance: as Incus describes it.
+    """
+    previous = previously_requested(instance) if instance is not None else ProjectSettings()
+    config, devices = request["config"], request["devices"]
+    return ProjectSettings(
+        repo=request["repo"],
+        image=request["image"],
+        profiles=tuple(request["profiles"]) if request["profiles"] is not None else None,
+        backup=request["backup"],
+        config=_strings(config) if config is not None else previous.config,
+        devices={key: _strings(device) for key, device in devices.items()} if devices is not None else previous.devices,
+    )
+
+
+def _strings(mapping: dict[str, Any]) -> dict[str, str]:
+    """Return a mapping as Incus takes it: all values are strings."""
+    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in mapping.items()}
+
+
+def _find_repository(task: ProjectTask, stored: str) -> Repository:
+    """Return the repository; with ``predict``, an earlier task may have yet to create it.
+
+    :raises RepomanError: it does not exist, or is outside ``repos_root``.
+    """
+    try:
+        return existing_repository(stored, task.context, task.name)
+    except NotKnownError as error:
+        repository = resolve_repository(stored, task.context)
+        if not task.context.predict or os.path.lexists(repository.container_path):
+            raise
+        task.predict(error)
+        return repository
+
+
+def _find_profiles(task: ProjectTask, names: tuple[str, ...]) -> dict[str, Installed]:
+    """Return the installed profiles; with ``predict``, an earlier task may have yet to install those that are missing.
+
+    :param names: of the profiles that the instance needs.
+    :raises ConflictError: some are not installed.
+    """
+    profiles = task.snapshot.profiles
+    missing = [name for name in names if name not in profiles]
+    if not missing:
+        return profiles
+    named = "profile" if len(missing) == 1 else "profiles"
+    verb = "it's" if len(missing) == 1 else "they're"
+    error = ConflictError(
+        f"container references {named} {', '.join(repr(name) for name in missing)} but {verb} not installed in incus.",
+        f"repoman profile install {' '.join(missing)}",
+        "repoman profile install --all   (to install the vendor library)",
+    )
+    if not task.context.predict:
+        raise error
+    task.predict(error)
+    empty = Installed({"description": "", "config": {}, "devices": {}}, [], "")
+    return dict.fromkeys(names, empty) | profiles
+
+
+def _plan_unfinished(task: ProjectTask, repository: Repository) -> dict[str, Any] | None:
+    """Add the step that removes an unfinished instance; return the finished instance, if there is any.
+
+    :raises ConflictError: the instance was made for another repository.
+    """
+    instance = task.instance
+    if instance is None:
+        return None
+    previous_path = _previous_repository(task, instance, repository)
+    if not is_unfinished(instance):
+        return instance
+    task.plan.add(removal_of_unfinished(task, {repository.host_path, previous_path}))
+    return None
+
+
+def _previous_repository(task: ProjectTask, instance: dict[str, Any], repository: Repository) -> str:
+    """Return the path of the repository that an instance was made for. An unfinished one may have been for another of this user's.
+
+    :raises ConflictError: it was made for another one.
+    """
+    path = str(instance["config"].get(REPO_KEY, repository.host_path))
+    root = os.path.realpath(task.context.repos_root)
+    if path != repository.host_path and not (is_unfinished(instance) and path.startswith(f"{root}/")):
+        raise ConflictError(
+            f"project {task.name!r} already exists, with the repository {path}.",
+            f"repoman remove {task.name}   (repository and backup stay)",
+            "choose another name",
+        )
+    return path
+
+
+def _plan_reverify(task: ProjectTask, repository: Repository) -> None:
+    """If a killed run left its probe in the repository, add the step that repeats its check."""
+    account = task.context.account
+    try:
+        left = leftover_probes(repository.host_path, account, PROBE_LIFETIME)
+    except OSError:  # an unreadable repository is reported elsewhere
+        return
+    if not left:
+        return
+
+    def verify() -> None:
+        directory = task.pin(repository)
+        directory.open()
+        try:
+            verify_mount(task.control, repository, directory)
+        finally:
+            directory.close()
+
+    task.plan.add(Step(f"verify again that {account.name} can write to {repository.container_path}", verify))
+
+
+def _report(task: ProjectTask, desired: DesiredInstance, instance: dict[str, Any] | None, action: str, status: str) -> None:
+    """Fill in what is reported of the project."""
+    repository, settings = desired.repository, desired.settings
+    task.result |= {
+        "action": action,
+        "repo": repository.container_path,
+        "image": settings.image,
+        "profiles": list(settings.profiles),
+        "backup": settings.backup,
+        "state": status,
+        "environment": environment_names(set((instance or {}).get("expanded_config") or {}) | desired.config_keys()),
+    }
+    if os.path.isdir(repository.host_path) and not vcs_kind(repository.host_path):
+        task.warnings.append(f"{repository.container_path} is neither a git nor a Mercurial repository")

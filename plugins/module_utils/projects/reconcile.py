@@ -1,0 +1,100 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How an instance differs from its desired configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import canonical
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import APPLIED_KEY, applied_settings
+
+SECRET_KEYS = re.compile(r"environment\.|.*(?:password|passwd|secret|token|credential|private.?key)", re.IGNORECASE)
+"""Configuration keys whose values are not shown."""
+HIDDEN_VALUE, NEW_VALUE = "(not shown)", "(not shown, another one)"
+SERVER_PREFIXES = ("volatile.", "image.")
+"""Of configuration keys that Incus sets itself."""
+
+Side = dict[str, Any]
+"""The part of an instance that is compared: ``config``, ``devices`` and ``profiles``."""
+
+
+@dataclass(frozen=True)
+class Differences:
+    """The current and the desired side of an instance."""
+
+    current: Side
+    desired: Side
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return self.current != self.desired
+
+    def describe(self) -> list[str]:
+        """Return the differences, one phrase each."""
+        current, desired = self.current, self.desired
+        phrases = []
+        if current["profiles"] != desired["profiles"]:
+            names = [", ".join(side["profiles"]) or "none" for side in (current, desired)]
+            phrases.append(f"profiles: {names[0]} instead of {names[1]}")
+        for kind, word in (("config", "key"), ("devices", "device")):
+            for key in sorted({*current[kind], *desired[kind]}):
+                if key == APPLIED_KEY or current[kind].get(key) == desired[kind].get(key):
+                    continue
+                if key not in current[kind]:
+                    phrases.append(f"{word} {key} is missing")
+                elif key not in desired[kind]:
+                    phrases.append(f"{word} {key} is no longer wanted")
+                else:
+                    phrases.append(f"{word} {key} was changed")
+        return phrases
+
+
+def reconcile(
+    instance: Mapping[str, Any], config: dict[str, str], devices: dict[str, dict[str, str]], profiles: Iterable[str]
+) -> Differences:
+    """Return how an instance differs from its desired configuration.
+
+    What repoman gave it and no longer wants is removed, what repoman wants is corrected; what was set by hand stays.
+
+    :param instance: as Incus describes it.
+    :param config: that repoman gives it.
+    :param devices: that repoman gives it.
+    :param profiles: in order.
+    :raises ConflictError: see :func:`applied_settings`.
+    """
+    applied = applied_settings(instance)
+    current: Side = {
+        "config": dict(instance["config"]),
+        "devices": dict(instance["devices"]),
+        "profiles": list(instance["profiles"]),
+    }
+    wanted = list(profiles)
+    staying = [name for name in current["profiles"] if name in wanted or name not in applied["profiles"]]
+    in_order = [name for name in staying if name in wanted] == wanted
+    desired: Side = {
+        "config": {key: value for key, value in current["config"].items() if key not in applied["config"] or key in config} | config,
+        "devices": {key: value for key, value in current["devices"].items() if key not in applied["devices"] or key in devices} | devices,
+        "profiles": staying if in_order else [*wanted, *(name for name in staying if name not in wanted)],
+    }
+    return Differences(current, desired)
+
+
+def diff_text(side: Side, keys: Iterable[str], other: Side | None = None) -> str:
+    """Return an instance as text, for a diff: without the server's own keys and without values that may be secret.
+
+    :param keys: of ``side`` that are shown.
+    :param other: the other side of the diff; a secret that differs from it is shown as another one.
+    """
+    shown = {key: side[key] for key in keys}
+    shown["config"] = {
+        key: (value if not SECRET_KEYS.match(key) else HIDDEN_VALUE if other is None or other["config"].get(key) == value else NEW_VALUE)
+        for key, value in side["config"].items()
+        if not key.startswith(SERVER_PREFIXES)
+    }
+    return canonical(shown)

@@ -1,0 +1,78 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Removes a project: its container and its registry entry. The repository and its backup stay."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.entry import plan_entry_removal
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
+    PROJECT_KEY,
+    PROTECTION_KEY,
+    is_protected,
+    is_unfinished,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import diff_text
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
+
+
+def plan_removal(task: ProjectTask) -> None:
+    """Plan the state ``absent``.
+
+    :raises ConflictError: Incus would refuse to delete the container.
+    """
+    context, instance, name = task.context, task.instance, task.name
+    entry = context.registry.projects.get(name)
+    if instance is not None:
+        _check_deletable(context, name, instance)
+        _plan_deletion(task, instance)
+    if entry is not None:
+        plan_entry_removal(task)
+    stored = entry.repo if entry else name
+    mirrors = context.account.expand(context.registry.defaults.backup_root)
+    task.result |= {
+        "action": "removed" if task.plan.changed else "absent",
+        "state": instance["status"] if instance else "absent",
+        "kept": {"repo": os.path.join(context.repos_root, stored), "mirror": os.path.join(mirrors, stored.split("/")[0])},
+    }
+    if not task.plan.changed:
+        instances = task.snapshot.instances
+        ours = (each for each, instance in instances.items() if PROJECT_KEY in (instance.get("config") or {}))
+        suggestions = difflib.get_close_matches(name, sorted({*context.registry.projects, *ours}), n=3)
+        task.result |= {"suggestions": suggestions, "near": suggestions}  # "near" is the name that earlier versions used
+
+
+def _plan_deletion(task: ProjectTask, instance: dict[str, Any]) -> None:
+    control = task.control
+    was_up = instance["status"] != "Stopped" and not is_unfinished(instance)
+    task.plan.add(
+        Step(
+            f"delete container {task.name}",
+            lambda: control.delete(task.stop_requested),
+            undo=control.restart if was_up else None,
+            target=f"container {task.name}",
+            before=diff_text(instance, ("profiles", "config", "devices")),
+            progress=f"removing {task.name}…",
+        )
+    )
+
+
+def _check_deletable(context: RunContext, name: str, instance: dict[str, Any]) -> None:
+    """Check that Incus will delete an instance, before it is stopped for that.
+
+    :raises ConflictError: it is protected, and is not an unfinished one.
+    """
+    if is_protected(instance) and not is_unfinished(instance):
+        is_own = PROTECTION_KEY in instance["config"]
+        raise ConflictError(
+            f"the container {name!r} is protected from deletion: {PROTECTION_KEY} is true; it was not changed.",
+            f"incus config {'unset' if is_own else 'set'} --project {context.incus_project} {name} {PROTECTION_KEY}{'' if is_own else '=false'}",
+        )

@@ -1,0 +1,95 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the module ``repoman_project`` does."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import cache
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_project_name
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step, apply_all, plan_all, signals_as_exceptions
+from ansible_collections.homelab.repoman.plugins.module_utils.core.results import merge_failures
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext, Snapshot, load_context
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.early_stop import EarlyStop
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.present import plan_present
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.remove import plan_removal
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
+
+OPTIONS = ("name", "repo", "image", "profiles", "backup", "config", "devices", "target")
+"""The module's options for one project."""
+
+
+def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
+    """Do what the module ``repoman_project`` is asked for; see its documentation.
+
+    :raises RepomanError: nothing can be done, or the run was interrupted: the current project is rolled back, finished ones stay.
+        Failures of single projects are in the result.
+    """
+    requests = requested_projects(params)
+    context = load_context(params, check and params["predict"])
+    removes = params["state"] == "absent"
+    try:
+        with signals_as_exceptions():
+            tasks = _make_tasks(context, requests, params["state"])
+            plan_all(tasks)
+            if not check:
+                with EarlyStop(tasks) if removes else nullcontext():
+                    apply_all(tasks, _show_progress)
+    finally:
+        progress.clear()
+    return _build_result(context, tasks)
+
+
+def requested_projects(params: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the options for each project.
+
+    :raises UsageError: a name is invalid or appears twice.
+    """
+    listed = params["projects"] if params["projects"] is not None else [{key: params[key] for key in OPTIONS}]
+    names = [check_project_name(each["name"]) for each in listed]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"the project {twice[0]!r} is named twice.", "name each project once")
+    return [{key: each.get(key) for key in OPTIONS} for each in listed]
+
+
+def _make_tasks(context: RunContext, requests: list[dict[str, Any]], state: str) -> list[ProjectTask]:
+    """Read the current state once, and return a task for each project."""
+    if not requests:
+        return []
+    snapshot = Snapshot(
+        instances=context.read_instances(),
+        profiles={} if state == "absent" else read_installed(context.client),
+        registry_text=context.registry.text,
+        read_images=cache(context.read_images),
+    )
+    planner = plan_removal if state == "absent" else plan_present
+    return [ProjectTask(context, snapshot, request, state, planner) for request in requests]
+
+
+def _show_progress(step: Step) -> None:
+    if step.progress:
+        progress.phase(step.progress)
+
+
+def _build_result(context: RunContext, tasks: list[ProjectTask]) -> dict[str, Any]:
+    """Return the module's result."""
+    results = [task.result for task in tasks]
+    result: dict[str, Any] = {
+        "changed": any(each["changed"] for each in results),
+        "projects": results,
+        "diff": [entry for task in tasks if task.error is None for entry in task.plan.diff],
+        "account": vars(context.account),
+        "socket": context.client.path,
+    }
+    warnings = [warning for task in tasks for warning in task.warnings]
+    if warnings:
+        result["warnings"] = warnings
+    return result | merge_failures(results)

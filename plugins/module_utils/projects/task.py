@@ -1,0 +1,128 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One project of a run: what was requested for it, its plan, and its result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, signals_as_exceptions
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext, Snapshot
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.control import InstanceControl
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import check_ours, is_unfinished
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.lock import project_lock
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.pinned_directory import PinnedDirectory
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import load
+
+LOCK_TIMEOUT = 120.0
+"""Seconds to wait for another run that works on the same, finished project."""
+
+
+class ProjectTask(PlannedItem):
+    """One project of a run.
+
+    :param context: of the run.
+    :param snapshot: the state that the run has read, shared by all its projects.
+    :param request: what was asked for: the module's options for one project.
+    :param state: that was asked for: ``present``, ``started``, ``stopped`` or ``absent``.
+    :param planner: adds the steps to ``task.plan``, and to ``task.result`` what is reported of the project.
+    :ivar instance: as Incus describes it; ``None`` if it does not exist.
+    :ivar stop_requested: whether the instance was asked to stop before its removal began, and had its time.
+    :ivar stopped_early: whether that was tried, so that it must be started again if its removal does not happen.
+    """
+
+    def __init__(
+        self, context: RunContext, snapshot: Snapshot, request: dict[str, Any], state: str, planner: Callable[[ProjectTask], None]
+    ) -> None:
+        super().__init__()
+        self.context, self.snapshot, self.request, self.state, self.planner = context, snapshot, request, state, planner
+        self.name: str = request["name"]
+        self.result: dict[str, Any] = {}
+        self.warnings: list[str] = []
+        self.instance: dict[str, Any] | None = None
+        self.stop_requested = self.stopped_early = False
+
+    @property
+    def control(self) -> InstanceControl:
+        """Requests to Incus about the instance."""
+        return InstanceControl(self.context, self.name)
+
+    def pin(self, repository: Repository) -> PinnedDirectory:
+        """Return the directory of ``repository``, not yet open."""
+        return PinnedDirectory(os.path.realpath(self.context.repos_root), repository.host_path)
+
+    def make_plan(self) -> Plan:
+        """Plan from the snapshot.
+
+        :raises ConflictError: repoman did not create the instance of that name.
+        """
+        self.plan, self.warnings, self.result = Plan(), [], {}
+        self.instance = self.snapshot.instances.get(self.name)
+        if self.instance is not None:
+            check_ours(self.context, self.name, self.instance)
+        self.planner(self)
+        self.result = {"name": self.name, "incus_project": self.context.incus_project} | self.result
+        self.result |= {"changed": self.plan.changed, "steps": self.plan.descriptions}
+        return self.plan
+
+    def remake_plan(self) -> Plan:
+        """Read the registry and the state of this project again, and plan from that."""
+        self.context = replace(self.context, registry=load(self.context.registry_path))
+        found = self.control.read_or_none()
+        self.snapshot = Snapshot(
+            instances={self.name: found.data} if found else {},
+            profiles={} if self.state == "absent" else read_installed(self.context.client),
+            registry_text=self.context.registry.text,
+            read_images=self.context.read_images,
+        )
+        return self.make_plan()
+
+    def lock(self) -> AbstractContextManager[bool]:
+        """Lock the project. A run that creates it may take long, so only one that changes a finished project is waited for."""
+        is_ready = self.instance is not None and not is_unfinished(self.instance)
+        return project_lock(self.context.registry_path, self.name, self.context.account, LOCK_TIMEOUT if is_ready else 0)
+
+    def predict(self, error: RepomanError) -> None:
+        """Turn ``error`` into a warning of something that check mode cannot know."""
+        self.warnings.append(error.foretold())
+
+    def on_success(self) -> None:
+        """Note that the plan was applied."""
+        self.stopped_early = False
+        if self.state == "absent":
+            self.result["state"] = "absent"
+
+    def on_failure(self, error: RepomanError) -> None:
+        """Report ``error`` as the result; if the instance was stopped for its removal, start it again."""
+        super().on_failure(error)
+        error.hints = error.hints or ["everything was rolled back; fix the cause and run the command again"]
+        if restart_all([self], error):
+            self.plan.interrupted = True
+        self.result = {"name": self.name, "action": "failed", "incus_project": self.context.incus_project, "steps": []} | error.result()
+
+
+def restart_all(tasks: list[ProjectTask], error: RepomanError) -> bool:
+    """Start the instances again that were stopped for a removal that did not happen; a failure becomes a hint of ``error``.
+
+    :returns: whether a signal asked to stop in the meantime.
+    """
+    with signals_as_exceptions() as gate:
+        gate.blocked = True
+        for task in tasks:
+            if not task.stopped_early:
+                continue
+            task.stopped_early = False
+            try:
+                task.control.restart()
+            except RepomanError as problem:
+                error.hints.append(f"could not start {task.name} again: {problem.message}")
+    return gate.received

@@ -1,0 +1,28 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Fixtures of the tests of profiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    """Return a library of two empty directories."""
+    for name in ("users", "vendors"):
+        (tmp_path / name).mkdir()
+    return Library(user_dir=str(tmp_path / "users"), vendor_dir=str(tmp_path / "vendors"))
+
+
+@pytest.fixture
+def client(daemon: Any) -> incus.Client:
+    """Return a client of the scripted daemon."""
+    return incus.Client(daemon.path)

@@ -1,0 +1,53 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Diffs of profiles and templates."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff_vendor, show, unified
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import canonical
+from profile_fixtures import HOST, add
+
+
+def test_both_sides_of_a_diff_have_one_form() -> None:
+    """Keys sorted, texts that look like something else in quotes, nothing wrapped; it parses to what it was."""
+    body = {"devices": {"b": {"x": "true"}, "a": {"y": "007"}}, "config": {"k": "word " * 60}, "description": "ü"}
+    text = canonical(body)
+    assert yaml.safe_load(text) == body
+    assert text == canonical(dict(reversed(body.items())))
+    assert text.index("config:") < text.index("description:") < text.index("devices:")
+    assert "ü" in text
+    assert max(map(len, text.splitlines())) > 300
+    assert canonical(None) == ""
+
+
+def test_a_unified_diff_names_both_sides() -> None:
+    """Equal texts have none."""
+    assert unified("a\nb\n", "a\nb\n", "x", "y") == ""
+    assert unified("a\nb\n", "a\nc\n", "old", "new") == "--- old\n+++ new\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n"
+
+
+def test_a_vendor_diff_compares_data_not_form(library: Library) -> None:
+    """Comments and quotes are no difference."""
+    theirs = add(library.vendor_dir, "x", "description: about\nconfig: {a: '1'}\n")
+    mine = add(library.user_dir, "x", "# my own\nconfig:\n  a: 1\ndescription: 'about'\n")
+    assert diff_vendor("x", library, HOST) == ""
+    add(library.user_dir, "x", "config:\n  a: 2\ndescription: 'about'\n")
+    said = diff_vendor("x", library, HOST)
+    assert said.startswith(f"--- {theirs}\n+++ {mine}\n")
+    assert "-  a: '1'\n+  a: '2'\n" in said
+
+
+def test_what_is_shown_is_rendered_and_checked(library: Library) -> None:
+    """Comments included; a broken one is not shown as if it were right."""
+    add(library.user_dir, "x", "# hello ${USER}\nconfig: {}\n")
+    assert show("x", library, HOST) == "# hello alice\nconfig: {}\n"
+    add(library.user_dir, "y", "confg: {}\n")
+    with pytest.raises(NotKnownError, match="confg"):
+        show("y", library, HOST)

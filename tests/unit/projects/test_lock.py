@@ -1,0 +1,57 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One run at a time works on a project."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import account
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.lock import project_lock
+
+
+def test_lock_excludes_and_goes(tmp_path: Path) -> None:
+    """Another one is refused at once, or after its time; another project is free; nothing is left."""
+    path = str(tmp_path / "repoman.toml")
+    with project_lock(path, "a", account(), 0) as waited, project_lock(path, "b", account(), 0):
+        assert not waited
+        assert (tmp_path / "locks").stat().st_mode & 0o777 == 0o700 and (tmp_path / "locks/a.lock").stat().st_mode & 0o777 == 0o600
+        with pytest.raises(ConflictError, match="another run is working on the project 'a'"), project_lock(path, "a", account(), 0.1):
+            pass
+    assert list((tmp_path / "locks").iterdir()) == []
+    with project_lock(path, "a", account(), 0):
+        pass
+
+
+def test_lock_of_a_killed_run_is_free(tmp_path: Path) -> None:
+    """The file may stay: what counts is who holds it."""
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks/a.lock").touch()
+    with project_lock(str(tmp_path / "repoman.toml"), "a", account(), 0) as waited:
+        assert not waited
+
+
+def test_lock_that_has_to_wait_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The world may have changed meanwhile."""
+    (tmp_path / "locks").mkdir()
+    other = os.open(tmp_path / "locks/a.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    monkeypatch.setattr("time.sleep", lambda seconds: fcntl.flock(other, fcntl.LOCK_UN))
+    with project_lock(str(tmp_path / "repoman.toml"), "a", account(), 60) as waited:
+        assert waited
+    os.close(other)
+
+
+def test_lock_that_cannot_be_made(tmp_path: Path) -> None:
+    """It is named; a link in its place is not followed."""
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks/a.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RepomanError, match="cannot lock"), project_lock(str(tmp_path / "repoman.toml"), "a", account(), 0):
+        pass
+    assert not (tmp_path / "elsewhere").exists()

@@ -1,0 +1,71 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How an instance differs from its desired configuration, and what is shown of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import APPLIED_KEY
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import Differences, diff_text, reconcile
+
+
+def instance(applied: dict[str, list[str]], **more: Any) -> dict[str, Any]:
+    """Return an instance as Incus tells of it."""
+    data: dict[str, Any] = {"config": {}, "devices": {}, "profiles": ["default"]} | more
+    data["config"] |= {APPLIED_KEY: json.dumps(applied)}
+    return data
+
+
+def test_edits_stay_and_what_was_applied_is_put_right() -> None:
+    """Of keys and devices: hand-made ones stay, changed ones are corrected, unwanted ones of repoman's go."""
+    data = instance(
+        {"config": ["a", "b"], "devices": ["repo", "old"]},
+        config={"a": "changed", "b": "2", "mine": "1"},
+        devices={"repo": {"path": "/r"}, "old": {"path": "/o"}, "mine": {"path": "/m"}},
+    )
+    config = {"a": "1", "c": "3", APPLIED_KEY: "new"}
+    found = reconcile(data, config, {"repo": {"path": "/r"}, "x": {"path": "/x"}}, ["default"])
+    assert found.current["config"]["a"] == "changed"
+    assert found.desired["config"] == {"a": "1", "c": "3", "mine": "1", APPLIED_KEY: "new"}
+    assert found.desired["devices"] == {"repo": {"path": "/r"}, "mine": {"path": "/m"}, "x": {"path": "/x"}}
+    assert found.describe() == [
+        "key a was changed",
+        "key b is no longer wanted",
+        "key c is missing",
+        "device old is no longer wanted",
+        "device x is missing",
+    ]
+    assert Differences(found.desired, found.desired).describe() == []
+
+
+@pytest.mark.parametrize(
+    ("now", "applied", "wanted", "then"),
+    [
+        (["default"], ["default"], ["default", "new"], ["default", "new"]),
+        (["default", "old"], ["default", "old"], ["default"], ["default"]),
+        (["mine", "default"], ["default"], ["default"], ["mine", "default"]),
+        (["default", "mine", "b"], ["default", "b"], ["default", "b"], ["default", "mine", "b"]),
+        (["b", "mine", "a"], ["a", "b"], ["a", "b"], ["a", "b", "mine"]),
+        (["default", "mine"], [], ["default"], ["default", "mine"]),
+    ],
+)
+def test_profiles(now: list[str], applied: list[str], wanted: list[str], then: list[str]) -> None:
+    """Added and taken away as is wanted, in the order that is wanted; those added by hand stay."""
+    found = reconcile(instance({"profiles": applied}, profiles=now), {}, {}, wanted)
+    assert found.current["profiles"] == now and found.desired["profiles"] == then
+
+
+@pytest.mark.parametrize("key", ["environment.TOKEN", "environment.X", "user.db_password", "cloud.Secret", "user.private-key"])
+def test_secrets_are_not_shown(key: str) -> None:
+    """Neither side has the value, but a change is a difference; the server's own keys are left out."""
+    before = {"config": {key: "hush", "limits.cpu": "2", "volatile.x": "1", "image.os": "y"}, "profiles": []}
+    after = before | {"config": before["config"] | {key: "other hush"}}
+    texts = [diff_text(before, ("config", "profiles")), diff_text(after, ("config", "profiles"), before)]
+    assert texts[0] != texts[1] and not any("hush" in text or "volatile" in text or "image" in text for text in texts)
+    assert all(key in text and "limits.cpu" in text for text in texts)
+    assert diff_text(before, ("config", "profiles"), before) == texts[0]

@@ -1,0 +1,54 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The projects of a run: each is worked on by itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step, plan_and_apply
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext, Snapshot
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.run import requested_projects
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
+
+
+def test_a_project_is_named_once() -> None:
+    """Twice is wrong usage, as is a name that cannot be; nothing has been opened by then."""
+    with pytest.raises(UsageError, match="named twice"):
+        requested_projects({"projects": [{"name": "a"}, {"name": "b"}, {"name": "a"}]})
+    with pytest.raises(UsageError):
+        requested_projects({"projects": [{"name": "a/b"}]})
+    single = dict.fromkeys(("repo", "image", "profiles", "backup", "config", "devices", "target")) | {"name": "a"}
+    assert requested_projects(single | {"projects": None}) == [single] and requested_projects({"projects": []}) == []
+
+
+@pytest.mark.parametrize("when", ["planned", "applied"])
+def test_what_the_system_refuses_is_a_sentence(me: Account, when: str) -> None:
+    """It names the path, and the other projects are worked on all the same."""
+    path = str(Path(me.home, "repoman.toml"))
+    context = RunContext(me, path, parse("[repoman]\nschema = 3\n", path), Client("/nonexistent"))
+    done = []
+
+    def refuse() -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/repos/a")
+
+    def plan(task: ProjectTask) -> None:
+        if task.name == "a" and when == "planned":
+            refuse()
+        task.result |= {"action": "created"}
+        task.plan.add(Step("try", refuse if task.name == "a" else lambda: done.append(task.name)))
+
+    snapshot = Snapshot({}, {}, "", list)
+    tasks = [ProjectTask(context, snapshot, {"name": name}, "present", plan) for name in "ab"]
+    plan_and_apply(tasks, check=False)
+    assert [task.result["action"] for task in tasks] == ["failed", "created"] and done == ["b"]
+    assert tasks[0].result["msg"] == "/repos/a: Permission denied." and tasks[0].result["exit_code"] == 1
