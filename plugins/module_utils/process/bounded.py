@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run a program on an untrusted repository and read its output line by line, however much it prints."""
+"""Run a program on an untrusted repository with limits on its time, its memory and the output that is kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import format_command, get_logger
 
@@ -26,6 +26,16 @@ _READ_BYTES = 64 << 10
 _logger = get_logger("process")
 
 Hear = Callable[[bytes], object]
+
+
+class _Reader(Protocol):
+    """Takes the output of a program."""
+
+    def take(self, data: bytes) -> None:
+        """Take the next piece; empty at the end."""
+
+    def finish(self) -> None:
+        """Take the end of the output."""
 
 
 class _Lines:
@@ -46,6 +56,20 @@ class _Lines:
             self.hear(self.rest)
 
 
+class _Tail:
+    """Keeps the end of what comes from a pipe."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.data = size, bytearray()
+
+    def take(self, data: bytes) -> None:
+        self.data += data
+        del self.data[: max(0, len(self.data) - self.size)]
+
+    def finish(self) -> None:
+        pass
+
+
 def run_lines(
     command: Sequence[str | bytes],
     *,
@@ -60,24 +84,49 @@ def run_lines(
     """Run a program and pass on each line of its output; return its exit status.
 
     :param out: gets each line of standard output; what it raises ends the program.
-    :param err: the same of standard error, which is dropped without it.
+    :param err: gets each line of standard error; without it, standard error is dropped.
     :param end: what ends a line.
-    :param how: further arguments of the process.
-    :raises FileNotFoundError: there is no such program.
+    :param how: further arguments for the process.
+    :raises FileNotFoundError: the program does not exist.
     :raises TimeoutError: it took too long.
     """
+    memory = (resource.RLIMIT_DATA, MEMORY_BYTES)
+    errors = _Lines(err, end) if err is not None else None
+    return _run(command, _Lines(out, end), errors, seconds=seconds, memory=memory, env=env, stdin=stdin, **how)
+
+
+def run_tail(
+    command: Sequence[str | bytes], *, env: Mapping[str, str], seconds: float, memory: int, size: int, **how: Any
+) -> tuple[int, bytes, bytes]:
+    """Run a program; return its exit status and the end of its output and of its errors.
+
+    :param memory: address space in bytes that the program may use.
+    :param size: maximum number of bytes to return of each.
+    :param how: further arguments for the process.
+    :raises FileNotFoundError: the program does not exist.
+    :raises TimeoutError: it took too long.
+    """
+    out, err = _Tail(size), _Tail(size)
+    limit = (resource.RLIMIT_AS, memory)
+    status = _run(command, out, err, seconds=seconds, memory=limit, env=env, stdin=subprocess.DEVNULL, **how)
+    return status, bytes(out.data), bytes(err.data)
+
+
+def _run(command: Sequence[str | bytes], out: _Reader, err: _Reader | None, *, seconds: float, memory: tuple[int, int], **how: Any) -> int:
+    """Run a program and pass on its output; return its exit status.
+
+    :param memory: which resource to limit, and to how many bytes.
+    """
     started = time.monotonic()
-    process = subprocess.Popen(
-        command, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE if err else subprocess.DEVNULL, **how
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if err else subprocess.DEVNULL, **how)
     until = started + seconds
     try:
         with suppress(ProcessLookupError, PermissionError):
-            resource.prlimit(process.pid, resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+            resource.prlimit(process.pid, memory[0], (memory[1], memory[1]))
         with selectors.DefaultSelector() as selector:
-            for stream, hear in ((process.stdout, out), (process.stderr, err)):
-                if stream is not None and hear is not None:
-                    selector.register(stream, selectors.EVENT_READ, _Lines(hear, end))
+            for stream, reader in ((process.stdout, out), (process.stderr, err)):
+                if stream is not None and reader is not None:
+                    selector.register(stream, selectors.EVENT_READ, reader)
             while selector.get_map():
                 for key, _events in selector.select(max(0.0, until - time.monotonic())):
                     data = os.read(key.fd, _READ_BYTES)

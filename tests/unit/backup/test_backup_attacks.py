@@ -237,7 +237,7 @@ def test_rewritten_with_the_same_size_and_time_before_everything_is_compared(wor
 
 KILLED_WHEN_PROVING = """
 import os, signal, sys
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import hg_mirror as mirror_hg
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.verified_build import VerifiedBuild
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync
 from backupworld import BackupWorld
 
@@ -248,7 +248,7 @@ class World(BackupWorld):
         self.repos, self.backup, self.log = self.root / "repos", self.root / "backup", self.root / "log"
         self.registry = self.root / "repoman.toml"
 
-mirror_hg.HgDirectory._prove = lambda *_arguments, **_more: os.killpg(0, signal.SIGKILL)
+VerifiedBuild.verify_changes = lambda *_arguments, **_more: os.killpg(0, signal.SIGKILL)
 World(sys.argv[1]).sync()
 """
 

@@ -11,7 +11,7 @@ from collections.abc import Container, Mapping
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, unpack_block
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import kind_of
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import passing
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import is_transient
 
 
 def find_stores(manifest: Manifest) -> dict[bytes, str]:
@@ -43,7 +43,7 @@ def kind_in(stores: Mapping[bytes, str], store: bytes, path: bytes) -> str:
     """Tell what a path in a repository is to it."""
     inner = path[len(store) + 1 :] if store else path
     if stores[store] == "hg":
-        return "passing" if passing(inner) else "hg"
+        return "passing" if is_transient(inner) else "hg"
     return kind_of(inner)
 
 

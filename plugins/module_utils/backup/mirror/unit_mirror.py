@@ -40,7 +40,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copi
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.file_copier import TIMESTAMP_GRANULARITY_NS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixtures import FixtureLookup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import BusyError, DamagedError, GitDirectory
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgDirectory, journal
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgMirror
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import is_transaction_backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import safe_mode
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.name_clashes import without_clashes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores, innermost, kind_in, owns
@@ -542,7 +543,7 @@ class TransientFilter:
             return False
         if kind_in(self.stores, store, path) == "passing":
             return self.lookup is None or not self.lookup.data_among(self.stores, [store], self.now)
-        return self.stores[store] == "hg" and store in self.under_way and journal(path[len(store) + 1 :] if store else path)
+        return self.stores[store] == "hg" and store in self.under_way and is_transaction_backup(path[len(store) + 1 :] if store else path)
 
 
 def _killed(changes: Changes) -> Outcome:
@@ -601,7 +602,7 @@ class _Task:
         self.untold = [0, 0]
         self.known: dict[bytes, Entry | None] = {}
         self.unreadable: list[RepomanError] = [*changes.unread]
-        self.damaged: list[GitDirectory | HgDirectory] = []
+        self.damaged: list[GitDirectory | HgMirror] = []
         self.verdicts: dict[str, str] = {}
         self.touched: set[bytes] = set()
         self.stores: dict[bytes, str] = {}
@@ -673,7 +674,7 @@ class _Task:
         self.stores = find_stores(self.changes.now)
         self._leave_out_fixtures()
         found = self._repositories()
-        repositories: list[GitDirectory | HgDirectory] = []
+        repositories: list[GitDirectory | HgMirror] = []
         for each in found:
             self.say("copying objects")
             if self._bring(each):
@@ -692,7 +693,7 @@ class _Task:
             self._put_in_place(top)
         return self._finish(copier)
 
-    def _bring(self, repository: GitDirectory | HgDirectory) -> bool:
+    def _bring(self, repository: GitDirectory | HgMirror) -> bool:
         """Run a repository's preparation before its mirror changes; return whether to continue."""
         error: RepomanError | None = None
         try:
@@ -716,7 +717,7 @@ class _Task:
             self.damaged.append(repository)
         return True
 
-    def _take(self, repositories: list[GitDirectory | HgDirectory]) -> None:
+    def _take(self, repositories: list[GitDirectory | HgMirror]) -> None:
         """Take over what the mirrors of repositories hold now, and make one what is one file in the source."""
         linked: dict[tuple[int, ...], list[Entry]] = {}
         for each in repositories:
@@ -737,7 +738,7 @@ class _Task:
             for entry in group[1:]:
                 self.copier.link_to(group[0].path, entry, entry)
 
-    def _leave(self, mirrored: list[GitDirectory | HgDirectory]) -> None:
+    def _leave(self, mirrored: list[GitDirectory | HgMirror]) -> None:
         """Take over what the mirrors of damaged repositories hold, those that were left as they were too, so that the next run tries again."""
         for each in self.damaged:
             if each not in mirrored:
@@ -771,7 +772,7 @@ class _Task:
         for each in lookup.data_among(self.stores, differing - self.changes.frozen, self.changes.now):
             del self.stores[each]
 
-    def _is_fixture(self, repository: GitDirectory | HgDirectory) -> bool:
+    def _is_fixture(self, repository: GitDirectory | HgMirror) -> bool:
         """Tell whether a repository that is not sound is data of the one around it: its mirror was never sound either."""
         store = repository.path
         if not fixtures.may_be_fixture(store, self.stores, fixtures.work_tree_pointers(self.changes.now)):
@@ -791,7 +792,7 @@ class _Task:
         finally:
             copier.close()
 
-    def _leave_to_plain(self, repository: GitDirectory | HgDirectory) -> None:
+    def _leave_to_plain(self, repository: GitDirectory | HgMirror) -> None:
         """Mirror fixtures as files, and remove copied files that the scan did not see."""
         del self.stores[repository.path]
         if isinstance(repository, GitDirectory):
@@ -800,7 +801,7 @@ class _Task:
         where = escape_path(os.path.join(os.fsencode(self.unit.source), repository.path))
         self.copier.add_note(f"{where} looks like a repository but is not a valid one; it was mirrored as plain files")
 
-    def _repositories(self) -> list[GitDirectory | HgDirectory]:
+    def _repositories(self) -> list[GitDirectory | HgMirror]:
         if not self.stores or self.copier is None:
             return []
         changed: set[bytes] = set(self.stores) if self.changes.looked else set()
@@ -823,7 +824,7 @@ class _Task:
                 if store in changed:
                     held[store].update((entry.path, entry) for entry in unpack_block(directory, block) if self._ours(store, entry))
         nested = frozenset(self.stores)
-        found: list[GitDirectory | HgDirectory] = []
+        found: list[GitDirectory | HgMirror] = []
         for number, store in enumerate(sorted(changed)):
             common: dict[str, Any] = {
                 "have": have[store],
@@ -834,7 +835,7 @@ class _Task:
                 "closed": frozenset(closed),
             }
             if self.stores[store] == "hg":
-                found.append(HgDirectory(store, self.copier, proven=not self.changes.looked, **common))
+                found.append(HgMirror(store, self.copier, proven=not self.changes.looked, **common))
             else:
                 found.append(
                     GitDirectory(

@@ -28,7 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.chec
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixtures import FixtureLookup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitDirectory
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgDirectory
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import NO_OWNERS, NO_XATTRS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.tree_compare import Keeps, TreeComparison
@@ -222,8 +222,8 @@ def _check_repositories(unit: Unit, settings: Settings, held: Manifest, now: Man
 
 def _repository(
     store: bytes, kind: str, stores: dict[bytes, str], copier: Copier, scratch: str, settings: Settings
-) -> GitDirectory | HgDirectory:
+) -> GitDirectory | HgMirror:
     if kind == "hg":
-        return HgDirectory(store, copier, have={}, seen={}, proof=scratch, tries=1, account=settings.account)
+        return HgMirror(store, copier, have={}, seen={}, proof=scratch, tries=1, account=settings.account)
     nested = frozenset(stores) - {store}
     return GitDirectory(store, copier, have={}, seen={}, nested=nested, proof=scratch, tries=1, far=False, account=settings.account)

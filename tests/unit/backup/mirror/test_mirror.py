@@ -32,7 +32,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.un
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import contents
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitDirectory, kind_of
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import passing
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import is_transient
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
@@ -246,7 +246,7 @@ def test_kinds_of_paths_in_a_git_directory(path: bytes, kind: str) -> None:
 )
 def test_passing_paths_in_a_mercurial_directory(path: bytes, is_passing: bool) -> None:
     """Only what hg itself puts there for a moment is left out."""
-    assert passing(path) is is_passing
+    assert is_transient(path) is is_passing
 
 
 def test_mercurial(place: Place) -> None:

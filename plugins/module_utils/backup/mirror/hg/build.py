@@ -2,384 +2,231 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Builds a ``.hg`` beside the mirror's: links to what did not change, copies of what did, in the order in which hg's files must be read."""
+"""A ``.hg`` directory under construction next to the mirror's: links to the mirror's files, and copies of changed ones."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import BLOCK_HEADER, Entry, entry_of, unpack_block
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import walk_blocks
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter, TreeRules
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.revlog import Log, common_length
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import split_path
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.revlog import RevlogIndex
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import CHANGELOG, data_file, is_revlog_index
 
-CHANGELOG = b"store/00changelog.i"
-COPY = 1 << 20
-
-_PASSING = re.compile(rb"^(store/)?w?lock$|^store/(journal|00changelog\.i\.a)$|(^|/)\.[^/]+-\w{6,8}~$")
-_JOURNAL = re.compile(rb"^(store/)?journal\.")
-
-
-def passing(path: bytes) -> bool:
-    """Tell whether a path in ``.hg`` is a lock, a journal or a file that is not whole yet."""
-    return _PASSING.search(path) is not None
-
-
-def journal(path: bytes) -> bool:
-    """Tell whether a path in ``.hg`` is of a transaction, while one is under way: never mirrored then."""
-    return _JOURNAL.search(path) is not None
-
-
-def rank(path: bytes) -> int:
-    """Return a file's place in the reading order: bookmarks and the like, the changelog, the other logs, the list of files."""
-    if not path.startswith(b"store/") or path in {b"store/phaseroots", b"store/obsstore"}:
-        return 0
-    if path.startswith(b"store/00changelog"):
-        return 1
-    if path == b"store/fncache":
-        return 9
-    return 3 if path.endswith(b".d") else 2
-
-
-def data_of(index: bytes) -> bytes:
-    """Return the path of the data file that belongs to an index."""
-    return index[:-1] + b"d"
-
-
-def is_log(path: bytes) -> bool:
-    """Tell whether a path in ``.hg`` is the index of a revision log."""
-    return path.startswith(b"store/") and path.endswith(b".i")
+COPY_CHUNK = 1 << 20
 
 
 class HgBuild:
-    """A ``.hg`` that is being built.
+    """A ``.hg`` under construction. Paths and entries are relative to it.
 
-    :param prefix: path of the mirror's in the unit, with a slash.
-    :param have: the mirror's entries.
-    :param closed: directories that cannot be read, relative to the ``.hg``: what is in them is left out.
-    :param place: the mirror's ``.hg``.
-    :param path: directory for the new store; the mirror's own for a first copy.
+    :param mirrored: the mirror's entries.
+    :param mirror_path: the mirror's ``.hg``.
+    :param path: the build's directory; the mirror's own for a first copy.
     """
 
-    def __init__(
-        self, copier: Copier, prefix: bytes, *, have: dict[bytes, Entry], closed: frozenset[bytes], place: bytes, path: bytes
-    ) -> None:
-        self.copier, self.prefix, self.have, self.closed, self.place, self.path = copier, prefix, have, closed, place, path
+    def __init__(self, mirrored: dict[bytes, Entry], mirror_path: bytes, path: bytes) -> None:
+        self.mirrored, self.mirror_path, self.path = mirrored, mirror_path, path
         self.files: dict[bytes, Entry] = {}
+        """Files in the build directory; other attempts may have left some that the current one does not use."""
         self.directories: set[bytes] = set()
+        self.entries: dict[bytes, Entry] = {}
+        """Files and directories of the current attempt."""
         self.linked: set[bytes] = set()
-        self.cut: set[bytes] = set()
-        self.mended: set[bytes] = set()
+        """Files that are hard links to the mirror's."""
+        self.rewritten: set[bytes] = set()
+        """Files that differ from the source's: truncated, or begun with the mirror's contents."""
+        self.from_mirror: set[bytes] = set()
         """Files that come from the mirror, in part or completely, instead of from the source."""
         self.is_behind = False
-        """The changelog has fewer changesets than other logs know of."""
-        self.unreadable: dict[bytes, UnreadableError] = {}
-        self.found: dict[bytes, Entry] = {}
-        self.listed: dict[bytes, Entry] = {}
-        """What the source was last seen to hold."""
-        self._leaders: dict[int, bytes] = {}
-        self._inner: Copier | None = None
+        """Other revlogs continue after the last changeset of the changelog."""
 
     @property
-    def is_first(self) -> bool:
-        """Whether this is the first copy."""
-        return self.path == self.place
+    def is_first_copy(self) -> bool:
+        """Whether there is no mirror yet."""
+        return self.path == self.mirror_path
 
-    def drop(self) -> None:
-        """Remove what was built, unless it is all there is."""
-        self.close()
-        if not self.is_first:
+    def build_path(self, path: bytes) -> bytes:
+        """Return the absolute path of a file in the build."""
+        return os.path.join(self.path, path)
+
+    def start_attempt(self) -> None:
+        """Forget the entries of the previous attempt; its files stay, to be used again if they have not changed."""
+        self.entries = {}
+        self.from_mirror.clear()
+
+    def end_attempt(self) -> None:
+        """Remove files that the current attempt does not use."""
+        for path in self.files.keys() - self.entries.keys():
+            self.unlink(path)
+
+    def discard(self) -> None:
+        """Delete the build, unless it is the only copy."""
+        if not self.is_first_copy:
             shutil.rmtree(self.path, ignore_errors=True)
 
-    def close(self) -> None:
-        """Add what was copied to the unit's counters."""
-        if self._inner is not None:
-            self._inner.close()
-            self.copier.add_counts(self._inner.files, 0, self._inner.kept_bytes)
-            self.copier.bytes += self._inner.bytes
-            self.copier.notes |= self._inner.notes
-            self._inner = None
+    def unlink(self, path: bytes) -> None:
+        """Delete a file or directory from the build."""
+        self._forget(path)
+        if path not in self.directories:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(self.build_path(path))
+            return
+        shutil.rmtree(self.build_path(path))
+        below = path + b"/"
+        self.directories = {each for each in self.directories if each != path and not each.startswith(below)}
+        for each in [each for each in self.entries if each.startswith(below)]:
+            del self.entries[each]
+            self._forget(each)
 
-    def look(self, source: bytes) -> dict[bytes, Entry]:
-        """Return the entries of a ``.hg`` to be mirrored."""
-        found = {}
-        for block in walk_blocks(source, skip=self.closed, tree=TreeFilter(TreeRules(follow_mounts=True))):
-            size, _more = BLOCK_HEADER.unpack_from(block)
-            for entry in unpack_block(block[BLOCK_HEADER.size : BLOCK_HEADER.size + size], block[BLOCK_HEADER.size + size :]):
-                if entry.path:
-                    found[entry.path] = entry
-        under_way = b"store/journal" in found
-        return {each: entry for each, entry in found.items() if not passing(each) and not (under_way and journal(each))}
-
-    def copy(self, source: bytes) -> int:
-        """Bring what the source holds: what names changesets and the changelog, then what is listed after these were read.
-
-        :return: how many changesets the copied changelog has; -1 if that is not known.
-        """
-        inner = self._inner
-        if inner is None:
-            self._inner = inner = Copier(
-                source,
-                self.path,
-                history=None,
-                work=self.copier.work_path,
-                is_first_copy=True,
-                xattrs=self.copier.xattrs,
-                acls=self.copier.acls,
-                pool=self.copier.pool,
-                on_progress=self.copier.on_progress,
-            )
-        self.found = {}
-        self.mended.clear()
-        self._leaders.clear()
-        self.unreadable.clear()
-        early = self.look(source)
-        self._bring(inner, early, lambda path: rank(path) < 2)  # noqa: PLR2004
-        if CHANGELOG in self.unreadable:
-            return -1
-        changesets = self.changesets()
-        self.listed = late = self.look(source)
-        self._bring(inner, {each: entry for each, entry in late.items() if rank(each) > 1 or entry.kind == "d"}, lambda _path: True)
-        for path in self.files.keys() - self.found.keys():
-            self.unlink(path)
-        return changesets
+    def _forget(self, path: bytes) -> None:
+        self.files.pop(path, None)
+        self.linked.discard(path)
+        self.rewritten.discard(path)
 
     def changesets(self) -> int:
-        """Return how many changesets the copied changelog has; -1 if its format is not known."""
-        if CHANGELOG not in self.found or self.found[CHANGELOG].kind != "f":
+        """Return the number of changesets in the changelog; -1 if its format is unknown."""
+        if CHANGELOG not in self.entries or self.entries[CHANGELOG].kind != "f":
             return 0
-        log = Log(os.path.join(self.path, CHANGELOG))
-        return log.count if log.known else -1
+        index = RevlogIndex(self.build_path(CHANGELOG))
+        return index.count if index.is_known else -1
 
-    def _bring(self, inner: Copier, listed: dict[bytes, Entry], wanted: Callable[[bytes], bool]) -> None:
-        """Link or copy what was listed, in the order in which it must be read."""
-        for path in sorted(each for each, entry in listed.items() if entry.kind == "d"):
-            self.found[path] = listed[path]
-            if path not in self.directories:
-                inner.mkdir(listed[path])
-                self.directories.add(path)
+    # The end of each revlog
 
-        def bring(path: bytes) -> None:
-            entry = listed[path]
-            if self.files.get(path) == entry and path not in self.cut:
-                self.found[path] = entry
-                return
+    def truncate_revlogs(self, changesets: int) -> tuple[bytes, str] | None:
+        """Remove the revisions of later changesets from all revlogs, and check that the remaining ones have their data.
+
+        :param changesets: number of changesets to keep.
+        :return: the first file that lacks data, and what is wrong with it; None if all are complete.
+        """
+        problem = None
+        self.is_behind = False
+        for path in [each for each, entry in self.entries.items() if is_revlog_index(each) and entry.kind == "f"]:
+            if self._is_mirrors(path):
+                continue
+            index = RevlogIndex(self.build_path(path))
+            if not index.is_known:
+                continue
+            keep = index.revisions_before(changesets) if path != CHANGELOG else min(changesets, index.count)
+            index_size, data_size = index.sizes_for(keep)
+            if not index.is_inline and data_size:
+                data = data_file(path)
+                current = self._size(data)
+                if current < data_size:
+                    problem = problem or (data, "it is missing" if current < 0 else "it is too short")
+                elif current > data_size and keep < index.count:
+                    self.truncate(data, data_size)
+            self.is_behind |= keep < index.count
+            if index_size < self._size(path):
+                self.truncate(path, index_size)
+        return problem
+
+    def _is_mirrors(self, path: bytes) -> bool:
+        """Return whether a revlog and the changelog are links to the mirror's."""
+        files = (CHANGELOG, path, data_file(path))
+        return all(each in self.linked for each in files if each in self.entries or each in self.mirrored)
+
+    def _size(self, path: bytes) -> int:
+        return os.stat(self.build_path(path)).st_size if path in self.entries else -1
+
+    def truncate(self, path: bytes, size: int) -> None:
+        """Shorten a file; one of length 0 is deleted."""
+        build_path = self.build_path(path)
+        if not size:
             self.unlink(path)
-            got: Entry | None = entry
-            if self._link(path, entry) or self._twin(path, entry) or self._link_same(inner, path, entry):
-                pass
-            elif entry.kind == "f":
-                try:
-                    got = inner.copy_file(path, None, patient=False)
-                except UnreadableError as error:
-                    self.unreadable[path] = error
-                    old = self.have.get(self.prefix + path)
-                    got = old._replace(path=path) if old is not None and self._link_old(path) else None
-            else:
-                (inner.copy_symlink if entry.kind == "l" else inner.copy_special)(entry, None)
-            if got is not None:
-                self.found[path] = self.files[path] = got
+            self.entries.pop(path, None)
+            return
+        if path in self.linked or self.entries[path].nlink > 1:
+            _replace_link(build_path, size)
+            self.linked.discard(path)
+        else:
+            os.truncate(build_path, size)
+        self._record_written(path)
 
-        paths = sorted((each for each, entry in listed.items() if entry.kind != "d" and wanted(each)), key=lambda each: (rank(each), each))
-        for each in paths:
-            if listed[each].nlink > 1:
-                self._leaders.setdefault(listed[each].inode, each)
-        for number in sorted({rank(each) for each in paths}):
-            ranked = [each for each in paths if rank(each) == number]
-            inner.each(bring, [each for each in ranked if self._leaders.get(listed[each].inode, each) == each])
-            inner.each(bring, [each for each in ranked if self._leaders.get(listed[each].inode, each) != each])
+    def _record_written(self, path: bytes) -> None:
+        """Update the entry of a file that was written here; its change time is 0, so that it never equals a source file's."""
+        status = os.stat(self.build_path(path))
+        self.entries[path] = self.files[path] = entry_of(path, status)._replace(ctime_ns=0)
+        self.rewritten.add(path)
 
-    def _link(self, path: bytes, entry: Entry) -> bool:
-        """Take the mirror's file if the source's has not changed."""
-        if entry.kind != "f" or self.have.get(self.prefix + path) != entry._replace(path=self.prefix + path):
-            return False
-        return self._link_old(path)
+    # Files of the mirror
 
-    def _link_same(self, inner: Copier, path: bytes, entry: Entry) -> bool:
-        """Take the mirror's file where only the number of the source's names has changed, as when a clone was made."""
-        old = self.have.get(self.prefix + path)
-        if self.is_first or old is None or entry.kind != "f" or old.kind != "f":
-            return False
-        if (old.mode, old.uid, old.gid, old.size, old.mtime_ns) != (entry.mode, entry.uid, entry.gid, entry.size, entry.mtime_ns):
-            return False
-        parent, name = split_path(path)
-        with suppress(FileNotFoundError, NotADirectoryError, UnreadableError, PermissionError), inner.source_directory(parent) as held:
-            place = b"/proc/self/fd/%d/%s" % (held, name)
-            is_same = common_length(place, os.path.join(self.place, path)) == entry.size
-            return is_same and entry_of(path, os.lstat(place)) == entry and self._link_old(path)
-        return False
-
-    def _link_old(self, path: bytes) -> bool:
-        if self.is_first:
+    def link_from_mirror(self, path: bytes) -> bool:
+        """Create a hard link to the mirror's file; return False if that is not possible."""
+        if self.is_first_copy:
             return False
         try:
-            os.link(os.path.join(self.place, path), os.path.join(self.path, path), follow_symlinks=False)
+            os.link(os.path.join(self.mirror_path, path), self.build_path(path), follow_symlinks=False)
         except OSError:
             return False
         self.linked.add(path)
         return True
 
-    def _twin(self, path: bytes, entry: Entry) -> bool:
-        """Create a hard link that exists in the source."""
-        other = self._leaders.get(entry.inode, path)
-        twin = self.found.get(other)
-        if entry.nlink == 1 or entry.kind != "f" or other == path or twin is None or other in self.linked:
-            return False
-        if (twin.inode, twin.ctime_ns) != (entry.inode, entry.ctime_ns):
-            return False
-        with suppress(OSError):
-            os.link(os.path.join(self.path, other), os.path.join(self.path, path), follow_symlinks=False)
-            return True
-        return False
-
-    def unlink(self, path: bytes) -> None:
-        """Take a file out of what is built."""
-        self.linked.discard(path)
-        self.cut.discard(path)
-        self.files.pop(path, None)
-        place = os.path.join(self.path, path)
-        if path in self.directories:
-            shutil.rmtree(place)
-            inside = path + b"/"
-            self.directories = {each for each in self.directories if each != path and not each.startswith(inside)}
-            for each in [each for each in self.found if each.startswith(inside)]:
-                del self.found[each]
-                self.files.pop(each, None)
-                self.linked.discard(each)
-                self.cut.discard(each)
-            return
-        with suppress(FileNotFoundError):
-            os.unlink(place)
-
-    # What the logs have of later changesets
-
-    def cut_off(self, changesets: int) -> tuple[bytes, str] | None:
-        """Cut off what the logs have of later changesets, and see that they have their data.
-
-        :return: the file that lacks data, and what is wrong; None if none does.
-        """
-        wrong = None
-        self.is_behind = False
-        for path in [each for each in self.found if is_log(each) and self.found[each].kind == "f" and not self._is_old(each)]:
-            log = Log(os.path.join(self.path, path))
-            if not log.known:
-                continue
-            keep = log.before(changesets) if path != CHANGELOG else min(changesets, log.count)
-            size, data_size = log.sizes(keep)
-            data = data_of(path)
-            if not log.inline and data_size:
-                have = self._size(data)
-                if have < data_size:
-                    wrong = wrong or (data, "it is missing" if have < 0 else "it is too short")
-                elif have > data_size and keep < log.count:
-                    self.truncate(data, data_size)
-            self.is_behind |= keep < log.count
-            if size < self._size(path):
-                self.truncate(path, size)
-        return wrong
-
-    def _is_old(self, path: bytes) -> bool:
-        """Tell whether a log, and the changelog, are the mirror's own."""
-        needed = {CHANGELOG, path, data_of(path)} & {*self.found, *(each[len(self.prefix) :] for each in self._mirrored(path))}
-        return needed <= self.linked
-
-    def _mirrored(self, path: bytes) -> list[bytes]:
-        return [each for each in (self.prefix + name for name in (CHANGELOG, path, data_of(path))) if each in self.have]
-
-    def _size(self, path: bytes) -> int:
-        return os.stat(os.path.join(self.path, path)).st_size if path in self.found else -1
-
-    def truncate(self, path: bytes, size: int) -> None:
-        """Shorten a file; one of no length is not there any more."""
-        place = os.path.join(self.path, path)
-        if path in self.linked or self.found[path].nlink > 1:
-            if size:
-                self._copy_out(place, size)
-                self.linked.discard(path)
-        elif size:
-            os.truncate(place, size)
-        if size:
-            self.changed(path)
-            self.cut.add(path)
-        else:
-            self.unlink(path)
-            self.found.pop(path, None)
-
-    @staticmethod
-    def _copy_out(place: bytes, size: int) -> None:
-        """Replace a hard link by a copy of the beginning of its file."""
-        with open(place, "rb") as whole:
-            os.unlink(place)
-            with open(place, "xb") as part:
-                append(part.fileno(), whole.fileno(), 0, size)
-
-    def changed(self, path: bytes) -> None:
-        """Take over a file that was written here: no file of the source has its time."""
-        self.found[path] = self.files[path] = entry_of(path, os.stat(os.path.join(self.path, path)))._replace(ctime_ns=0)
-
-    # What the mirror has and the source has not
-
-    def take_old(self, path: bytes) -> bool:
-        """Put the mirror's file in the place of the source's."""
-        old = self.have.get(self.prefix + path)
-        if old is None or old.kind != "f" or self.is_first:
+    def take_from_mirror(self, path: bytes) -> bool:
+        """Replace a file by the mirror's; return False if the mirror has none."""
+        previous = self.mirrored.get(path)
+        if previous is None or previous.kind != "f" or self.is_first_copy:
             return False
         self.unlink(path)
-        os.makedirs(os.path.dirname(os.path.join(self.path, path)), exist_ok=True)
-        if not self._link_old(path):  # another file system, or one without hard links
-            with open(os.path.join(self.place, path), "rb") as file, open(os.path.join(self.path, path), "xb") as out:
-                found = os.fstat(file.fileno())
-                append(out.fileno(), file.fileno(), 0, found.st_size)
-                os.fchmod(out.fileno(), found.st_mode & 0o777)
-        self.found[path] = self.files[path] = old._replace(path=path, ctime_ns=0)
-        self.mended.add(path)
+        os.makedirs(os.path.dirname(self.build_path(path)), exist_ok=True)
+        if not self.link_from_mirror(path):  # another file system, or one without hard links
+            with open(os.path.join(self.mirror_path, path), "rb") as file, open(self.build_path(path), "xb") as out:
+                status = os.fstat(file.fileno())
+                append(out.fileno(), file.fileno(), 0, status.st_size)
+                os.fchmod(out.fileno(), status.st_mode & 0o777)
+        self.entries[path] = self.files[path] = previous._replace(ctime_ns=0)
+        self.from_mirror.add(path)
         return True
 
-    def overlay(self, path: bytes) -> bool:
-        """Begin a file as the mirror's does, and go on with what the source has beyond that; a shorter one becomes the mirror's."""
-        old, new = os.path.join(self.place, path), os.path.join(self.path, path)
-        if self.is_first or self.prefix + path not in self.have:
+    def overlay_from_mirror(self, path: bytes) -> bool:
+        """Replace the beginning of a file by the mirror's contents; a file that is not longer becomes the mirror's.
+
+        :return: False if the mirror has no such file.
+        """
+        mirrored_path, build_path = os.path.join(self.mirror_path, path), self.build_path(path)
+        if self.is_first_copy or path not in self.mirrored:
             return False
-        if path not in self.found or self.found[path].kind != "f" or os.stat(new).st_size <= os.stat(old).st_size:
-            return self.take_old(path)
-        with open(new, "rb") as whole, open(old, "rb") as begin:
-            os.unlink(new)
-            with open(new, "xb") as out:
-                done = append(out.fileno(), begin.fileno(), 0, os.fstat(begin.fileno()).st_size)
-                append(out.fileno(), whole.fileno(), done, os.fstat(whole.fileno()).st_size - done)
+        entry = self.entries.get(path)
+        if entry is None or entry.kind != "f" or os.stat(build_path).st_size <= os.stat(mirrored_path).st_size:
+            return self.take_from_mirror(path)
+        with open(build_path, "rb") as current, open(mirrored_path, "rb") as beginning:
+            os.unlink(build_path)
+            with open(build_path, "xb") as out:
+                done = append(out.fileno(), beginning.fileno(), 0, os.fstat(beginning.fileno()).st_size)
+                append(out.fileno(), current.fileno(), done, os.fstat(current.fileno()).st_size - done)
         self.linked.discard(path)
-        self.changed(path)
-        self.cut.add(path)
-        self.mended.add(path)
+        self._record_written(path)
+        self.from_mirror.add(path)
         return True
+
+
+def _replace_link(path: bytes, size: int) -> None:
+    """Replace a hard link by a copy of the beginning of its file."""
+    with open(path, "rb") as whole:
+        os.unlink(path)
+        with open(path, "xb") as part:
+            append(part.fileno(), whole.fileno(), 0, size)
 
 
 def append(out: int, source: int, start: int, size: int) -> int:
-    """Append a part of a file to another, with its holes; return how much there was."""
+    """Append a part of an open file to another, with its holes; return the number of bytes appended."""
     base = os.lseek(out, 0, os.SEEK_CUR)
     end = max(start, min(start + size, os.fstat(source).st_size))
-    at = start
-    while at < end:
+    position = start
+    while position < end:
         try:
-            at = os.lseek(source, at, os.SEEK_DATA)
-            data_end = min(os.lseek(source, at, os.SEEK_HOLE), end)
+            position = os.lseek(source, position, os.SEEK_DATA)
+            data_end = min(os.lseek(source, position, os.SEEK_HOLE), end)
         except OSError:  # only a hole follows
             break
-        while at < data_end:
-            chunk = os.pread(source, min(COPY, data_end - at), at)
+        while position < data_end:
+            chunk = os.pread(source, min(COPY_CHUNK, data_end - position), position)
             view = memoryview(chunk)
             while view:
-                done = os.pwrite(out, view, base + at - start)
-                view, at = view[done:], at + done
+                written = os.pwrite(out, view, base + position - start)
+                view, position = view[written:], position + written
             if not chunk:
-                end = at
+                end = position
                 break
     os.ftruncate(out, base + end - start)
     os.lseek(out, 0, os.SEEK_END)

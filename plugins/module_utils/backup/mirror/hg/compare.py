@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Compares a ``.hg`` that was built with the mirror's, which is sound: what is new and must be checked, and what is missing."""
+"""Compares a built ``.hg`` with the mirror's, which is sound: what is new and must be verified, and what is missing."""
 
 from __future__ import annotations
 
@@ -13,132 +13,155 @@ from itertools import islice
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import A_KIND
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.build import CHANGELOG, data_of, is_log
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.proof import SMALL, Job, Problem, read_small
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.revlog import Log, holes
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.proof import MAX_SMALL_FILE, Problem, ProofJob, read_small
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.revlog import RevlogIndex, has_holes
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import CHANGELOG, data_file, is_revlog_index
 
-LISTS = 256 << 20
-"""Bytes that a file which hg reads whole may have: the list of files, obsolescence markers, the state of the working directory."""
-SHORT = frozenset({b"requires", b"store/requires"})
+MAX_LIST_BYTES = 256 << 20
+"""Maximum plausible size of a file that hg reads as a whole: the list of files, obsolescence markers, the dirstate."""
+REQUIREMENTS_FILES = frozenset({b"requires", b"store/requires"})
 NEVER_EMPTY = frozenset({b"requires", b"store/requires", b"store/fncache", b"store/obsstore", b"dirstate"})
-"""What hg never leaves empty once there was something in it."""
-MANY = 1 << 20
-"""Maximum number of missing revisions to search for; beyond that all history is checked."""
+"""Files that hg never empties again."""
+MAX_MISSING = 1 << 20
+"""Maximum number of missing revisions to search for; beyond that, the whole history is verified."""
 
 
 class Comparison:
     """What differs between two ``.hg`` directories.
 
-    :param build: the new one.
-    :param found: what it holds.
-    :param place: the mirror's.
-    :param old: its entries; empty if there is no mirror.
-    :param linked: files that are the mirror's own.
-    :param proven: the mirror's is sound.
+    :param build_path: the built one.
+    :param entries: its entries.
+    :param mirror_path: the mirror's.
+    :param mirrored: its entries; empty if there is no mirror.
+    :param linked: files of the build that are links to the mirror's.
+    :param is_proven: the mirror is sound.
     """
 
     def __init__(
-        self, build: bytes, found: Mapping[bytes, Entry], place: bytes, old: Mapping[bytes, Entry], linked: Set[bytes], *, proven: bool
+        self,
+        build_path: bytes,
+        entries: Mapping[bytes, Entry],
+        mirror_path: bytes,
+        mirrored: Mapping[bytes, Entry],
+        linked: Set[bytes],
+        *,
+        is_proven: bool,
     ) -> None:
-        self.build, self.found, self.place, self.old, self.linked = build, found, place, old, linked
-        self.proven = proven and bool(old)
-        self._is_full = not self.proven or not all(each.get(CHANGELOG) for each in (found, old))
+        self.build_path, self.entries, self.mirror_path, self.mirrored, self.linked = build_path, entries, mirror_path, mirrored, linked
+        self.is_proven = is_proven and bool(mirrored)
+        self._verifies_all = not self.is_proven or not all(each.get(CHANGELOG) for each in (entries, mirrored))
 
-    def _new(self, path: bytes) -> bytes:
-        return os.path.join(self.build, path)
+    def _built(self, path: bytes) -> bytes:
+        return os.path.join(self.build_path, path)
 
-    def _mirrored(self, path: bytes) -> bytes:
-        return os.path.join(self.place, path)
+    def _mirrors(self, path: bytes) -> bytes:
+        return os.path.join(self.mirror_path, path)
 
     @cached_property
-    def logs(self) -> dict[bytes, tuple[Log, int]]:
-        """Logs that are not the mirror's own, with how many revisions are the mirror's, byte for byte."""
-        return {
-            path: (log := Log(self._new(path)), self._common(path, log))
-            for path, entry in self.found.items()
-            if is_log(path) and entry.kind == "f" and not ({path, data_of(path)} & (self.found.keys() | self.old.keys()) <= self.linked)
-        }
+    def changed_revlogs(self) -> dict[bytes, tuple[RevlogIndex, int]]:
+        """Revlogs that are not links to the mirror's, each with the number of leading revisions that equal the mirror's."""
+        changed: dict[bytes, tuple[RevlogIndex, int]] = {}
+        for path, entry in self.entries.items():
+            if is_revlog_index(path) and entry.kind == "f" and not self._is_linked(path):
+                index = RevlogIndex(self._built(path))
+                changed[path] = index, self._common_revisions(path, index)
+        return changed
 
-    def _common(self, path: bytes, log: Log) -> int:
-        if not self.proven or path not in self.old or self.old[path].kind != "f":
+    def _is_linked(self, path: bytes) -> bool:
+        """Return whether an index and its data file are links to the mirror's."""
+        return all(each in self.linked for each in (path, data_file(path)) if each in self.entries or each in self.mirrored)
+
+    def _common_revisions(self, path: bytes, index: RevlogIndex) -> int:
+        if not self.is_proven or path not in self.mirrored or self.mirrored[path].kind != "f":
             return 0
-        return log.common(Log(self._mirrored(path)), self._new(data_of(path)), self._mirrored(data_of(path)))
+        data = data_file(path)
+        return index.common_revisions(RevlogIndex(self._mirrors(path)), self._built(data), self._mirrors(data))
 
-    def changesets(self) -> int:
-        """Return how many changesets the mirror has."""
-        return Log(self._mirrored(CHANGELOG)).count if CHANGELOG in self.old else 0
+    def mirrored_changesets(self) -> int:
+        """Return the number of changesets in the mirror."""
+        return RevlogIndex(self._mirrors(CHANGELOG)).count if CHANGELOG in self.mirrored else 0
 
     @cached_property
-    def _since(self) -> int:
-        """The first changeset that is not the mirror's."""
-        if CHANGELOG in self.logs:
-            return self.logs[CHANGELOG][1]
-        return Log(self._new(CHANGELOG)).count
+    def _first_new_changeset(self) -> int:
+        if CHANGELOG in self.changed_revlogs:
+            return self.changed_revlogs[CHANGELOG][1]
+        return RevlogIndex(self._built(CHANGELOG)).count
 
-    def job(self, *, parents: bool = True) -> Job:
-        """Return what hg is to check."""
-        if self._is_full or any(not log.known for log, _common in self.logs.values()) or not Log(self._new(CHANGELOG)).known:
-            logs = tuple((path, 0) for path, entry in sorted(self.found.items()) if is_log(path) and entry.kind == "f")
-            return Job(logs, -1, parents)
-        return Job(tuple((path, common) for path, (_log, common) in sorted(self.logs.items())), self._since, parents)
+    def job(self, *, parents: bool = True) -> ProofJob:
+        """Return what hg must verify.
 
-    # Checks that do not need hg and run before it
+        :param parents: the working directory's parents must be in the history.
+        """
+        revlogs = self.changed_revlogs
+        is_known = all(index.is_known for index, _common in revlogs.values())
+        if self._verifies_all or not is_known or not RevlogIndex(self._built(CHANGELOG)).is_known:
+            everything = tuple((path, 0) for path, entry in sorted(self.entries.items()) if is_revlog_index(path) and entry.kind == "f")
+            return ProofJob(everything, -1, parents)
+        return ProofJob(tuple((path, common) for path, (_index, common) in sorted(revlogs.items())), self._first_new_changeset, parents)
+
+    # Checks that do not need hg, and run before it
 
     def problems(self) -> list[Problem]:
-        """Return what is wrong with the files themselves, and what of the mirror's history is missing."""
-        return [*self._odd_files(), *self._odd_logs()] or ([] if self._is_full else list(self._missing()))
+        """Return what is wrong with the files themselves, and which parts of the mirror's history are missing."""
+        return [*self._damaged_files(), *self._damaged_revlogs()] or ([] if self._verifies_all else list(self._missing_revisions()))
 
-    def _odd_files(self) -> Iterator[Problem]:
-        for path, entry in self.found.items():
-            is_needed = is_log(path) or path in NEVER_EMPTY or (path.startswith(b"store/") and path.endswith(b".d"))
-            if entry.kind != "f" and is_needed and path in self.old and self.old[path].kind == "f":
+    def _damaged_files(self) -> Iterator[Problem]:
+        for path, entry in self.entries.items():
+            is_needed = is_revlog_index(path) or path in NEVER_EMPTY or (path.startswith(b"store/") and path.endswith(b".d"))
+            if entry.kind != "f" and is_needed and path in self.mirrored and self.mirrored[path].kind == "f":
                 yield Problem(path, f"it is {A_KIND[entry.kind]}")
-            if path in self.linked or entry.kind != "f" or not self._is_read_whole(path):
+            if path in self.linked or entry.kind != "f" or not self._is_list(path):
                 continue
-            limit = SMALL if path in SHORT else LISTS
+            limit = MAX_SMALL_FILE if path in REQUIREMENTS_FILES else MAX_LIST_BYTES
             if entry.size > limit:
                 yield Problem(path, f"it has {entry.size} bytes; at most {limit} are plausible")
-            elif entry.size and holes(self._new(path)):
+            elif entry.size and has_holes(self._built(path)):
                 yield Problem(path, f"parts of its {entry.size} bytes were never written")
-            elif not entry.size and path in NEVER_EMPTY and (path in SHORT or (path in self.old and self.old[path].size)):
+            elif (
+                not entry.size
+                and path in NEVER_EMPTY
+                and (path in REQUIREMENTS_FILES or (path in self.mirrored and self.mirrored[path].size))
+            ):
                 yield Problem(path, "it is empty")
 
     @staticmethod
-    def _is_read_whole(path: bytes) -> bool:
+    def _is_list(path: bytes) -> bool:
         name = path.removeprefix(b"store/")
         return b"/" not in name and not name.endswith((b".i", b".d")) and not name.startswith((b"undo", b"journal"))
 
     @cached_property
     def _requirements(self) -> set[bytes]:
-        return {each for path in SHORT for each in read_small(os.fsdecode(self._new(path))).split()}
+        return {each for path in REQUIREMENTS_FILES for each in read_small(os.fsdecode(self._built(path))).split()}
 
-    def _odd_logs(self) -> Iterator[Problem]:
+    def _damaged_revlogs(self) -> Iterator[Problem]:
         is_known = b"revlogv1" in self._requirements and not any(b"v2" in each and b"log" in each for each in self._requirements)
-        for path, (log, common) in self.logs.items():
-            if not log.known and not is_known:
+        for path, (index, common) in self.changed_revlogs.items():
+            if not index.is_known and not is_known:
                 continue
-            if not log.inline and log.size and holes(self._new(path)):
-                yield Problem(path, f"parts of its {log.size} bytes were never written")
-            elif fault := log.fault(common):
-                number, link, text = fault
+            if not index.is_inline and index.size and has_holes(self._built(path)):
+                yield Problem(path, f"parts of its {index.size} bytes were never written")
+            elif malformed := index.find_malformed(common):
+                number, link, text = malformed
                 yield Problem(path, text, number, link)
 
-    def _missing(self) -> Iterator[Problem]:
-        """Yield logs that lack revisions which the changesets that both have need."""
-        for path in self.old:
-            if not is_log(path) or path == CHANGELOG or self.old[path].kind != "f":
+    def _missing_revisions(self) -> Iterator[Problem]:
+        """Yield revlogs that lack revisions of changesets which source and mirror have in common."""
+        for path in self.mirrored:
+            if not is_revlog_index(path) or path == CHANGELOG or self.mirrored[path].kind != "f":
                 continue
-            if path in self.logs or path not in self.found:
-                if not (previous := Log(self._mirrored(path))).known:
-                    continue
-                log, common = self.logs.get(path, (None, 0))
-                later = previous.revisions(common) if common < previous.count else iter(())
-                lost = {each.node: each for each in islice((each for each in later if each.link < self._since), MANY + 1)}
-                if len(lost) > MANY:
-                    self._is_full = True
-                    return
-                for each in log.revisions(common) if log is not None and lost else ():
-                    lost.pop(each.node, None)
-                if lost:
-                    first = min(lost.values(), key=lambda each: each.number)
-                    yield Problem(path, f"revision {first.node.hex()[:12]} is missing", first.number, first.link)
+            if path not in self.changed_revlogs and path in self.entries:
+                continue
+            if not (previous := RevlogIndex(self._mirrors(path))).is_known:
+                continue
+            index, common = self.changed_revlogs.get(path, (None, 0))
+            later = previous.revisions(common) if common < previous.count else iter(())
+            needed = (revision for revision in later if revision.link < self._first_new_changeset)
+            missing = {revision.node: revision for revision in islice(needed, MAX_MISSING + 1)}
+            if len(missing) > MAX_MISSING:
+                self._verifies_all = True
+                return
+            for revision in index.revisions(common) if index is not None and missing else ():
+                missing.pop(revision.node, None)
+            if missing:
+                first = min(missing.values(), key=lambda revision: revision.number)
+                yield Problem(path, f"revision {first.node.hex()[:12]} is missing", first.number, first.link)

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.build import append
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgDirectory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.proof import Verdict
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.revlog import common_length
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import index_file
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.verified_build import VerifiedBuild
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import directory, split_path
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
@@ -83,71 +84,77 @@ def plan_mend(source: bytes, mirror: bytes, store: bytes, scratch: str, *, accou
     plan = HgMendPlan(store)
     copier = Copier(source, mirror, history=None, work=os.fsencode(scratch), is_first_copy=False)
     try:
-        hg = HgDirectory(store, copier, have={}, seen={}, proof=os.path.join(scratch, "proof"), tries=TRIES, account=account)
-        plan.built = hg.work.path = os.path.join(os.fsencode(scratch), b"mend." + secrets.token_hex(8).encode())
-        os.mkdir(hg.work.path, 0o700)
-        with directory(copier.source_fd, store) as held, directory(copier.mirror_fd, store) as mirrored:
-            ours = b"/proc/self/fd/%d/." % held
-            hg.have.update(_have(hg, ours, b"/proc/self/fd/%d/." % mirrored))
-            verdict = _judge(hg, ours)
+        verified = VerifiedBuild(store, copier, mirrored={}, scratch_dir=os.path.join(scratch, "proof"), account=account)
+        plan.built = verified.build.path = os.path.join(os.fsencode(scratch), b"mend." + secrets.token_hex(8).encode())
+        os.mkdir(plan.built, 0o700)
+        with directory(copier.source_fd, store) as source_fd, directory(copier.mirror_fd, store) as mirror_fd:
+            source_path = b"/proc/self/fd/%d/." % source_fd
+            verified.build.mirrored.update(_mirrored_entries(verified, source_path, b"/proc/self/fd/%d/." % mirror_fd))
+            verdict = _verify_source(verified, source_path)
             if verdict.problems:
-                _plan(plan, hg, verdict)
-        hg.work.close()
+                _plan(plan, verified, verdict)
+        verified.source_copy.close()
     finally:
         copier.close()
     return plan
 
 
-def _have(hg: HgDirectory, ours: bytes, theirs: bytes) -> dict[bytes, Entry]:
-    """Return what the mirror holds: with the source's entry what has the same contents, so that it need not be copied."""
-    source, found = hg.work.look(ours), {}
-    for path, entry in hg.work.look(theirs).items():
-        mine = source.get(path)
-        is_same = (
-            mine is not None
-            and mine.kind == entry.kind == "f"
-            and mine.size == entry.size == common_length(os.path.join(ours, path), os.path.join(theirs, path))
-        )
-        found[hg.prefix + path] = (mine if is_same and mine else entry._replace(ctime_ns=0))._replace(path=hg.prefix + path)
-    return found
+def _mirrored_entries(verified: VerifiedBuild, source_path: bytes, mirror_path: bytes) -> dict[bytes, Entry]:
+    """Return the mirror's entries; files with equal contents get the source's entry, so that they are linked instead of copied."""
+    source, entries = verified.source_copy.list_entries(source_path), {}
+    for path, entry in verified.source_copy.list_entries(mirror_path).items():
+        current = source.get(path)
+        if (
+            current is not None
+            and current.kind == entry.kind == "f"
+            and current.size == entry.size == common_length(os.path.join(source_path, path), os.path.join(mirror_path, path))
+        ):
+            entries[path] = current
+        else:
+            entries[path] = entry._replace(ctime_ns=0)
+    return entries
 
 
-def _judge(hg: HgDirectory, source: bytes) -> Verdict:
-    """Verify the source; damage must be found twice in the same state."""
-    last = None
+def _verify_source(verified: VerifiedBuild, source_path: bytes) -> Verdict:
+    """Verify the source; damage must be found twice in the same state.
+
+    :raises ConflictError: the source is being written to.
+    """
+    previous = None
     for _attempt in range(TRIES):
         try:
-            verdict = hg.build_and_prove(source)
+            verdict = verified.copy_and_verify(source_path)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        if not verdict.problems or hg.work.listed == last:
+        listed = verified.source_copy.listed
+        if not verdict.problems or listed == previous:
             return verdict
-        last = hg.work.listed
+        previous = listed
     raise ConflictError(
-        f"{hg.where} is being written to, so it cannot be repaired now.", "wait until nothing writes to it, then run the command again"
+        f"{verified.where} is being written to, so it cannot be repaired now.",
+        "wait until nothing writes to it, then run the command again",
     )
 
 
-def _plan(plan: HgMendPlan, hg: HgDirectory, verdict: Verdict) -> None:
-    work = hg.work
-    plan.seen = dict(work.listed)
-    after = hg.mend(verdict)
+def _plan(plan: HgMendPlan, verified: VerifiedBuild, verdict: Verdict) -> None:
+    build, prefix = verified.build, plan.store + b"/"
+    plan.seen = dict(verified.source_copy.listed)
+    repaired = verified.repair_from_mirror(verdict)
     before = {(each.path, each.rev, each.text) for each in verdict.problems}
-    rest = after.problems if after is not None else verdict.problems
-    is_better = after is not None and {(each.path, each.rev, each.text) for each in rest} < before
-    plan.left = [(hg.prefix + each.path if each.path else plan.store, each.text) for each in rest]
+    rest = repaired.problems if repaired is not None else verdict.problems
+    is_better = repaired is not None and {(each.path, each.rev, each.text) for each in rest} < before
+    plan.left = [(prefix + each.path if each.path else plan.store, each.text) for each in rest]
     if not is_better:
         return
     reasons = {each.path: each.text for each in verdict.problems}
-    for path in sorted(work.mended & work.found.keys(), key=lambda each: (not each.endswith(b".d"), each)):
+    for path in sorted(build.from_mirror & build.entries.keys(), key=lambda each: (not each.endswith(b".d"), each)):
         entry = plan.seen.get(path)
-        new = os.path.join(work.path, path)
-        old = os.path.join(hg.copier.source_path, hg.path, path)
+        new = build.build_path(path)
+        old = os.path.join(verified.copier.source_path, plan.store, path)
         if entry is not None and entry.kind == "f" and entry.size == os.stat(new).st_size == common_length(old, new):
             continue
-        index = path[:-1] + b"i" if path.endswith(b".d") else path
-        reason = MISSING if entry is None else reasons.get(path) or reasons.get(index) or "it differs from the mirror's copy"
-        plan.mends.append(HgMend(hg.prefix + path, reason, entry is not None))
+        reason = MISSING if entry is None else reasons.get(path) or reasons.get(index_file(path)) or "it differs from the mirror's copy"
+        plan.mends.append(HgMend(prefix + path, reason, entry is not None))
 
 
 def apply_mend(source: bytes, plan: HgMendPlan, saved: bytes) -> Iterator[HgMend]:

@@ -2,37 +2,33 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What this host's hg says of a ``.hg`` that was built: sound, damaged, or of a format that it does not know.
+"""Verify a ``.hg`` with this host's hg: it is sound, damaged, or of a format that this hg does not know.
 
-hg runs on a directory of ours with links to the mirror's files, without anybody's configuration. Extensions that the repository's
-format needs are switched on if Mercurial ships them, so that they come from its own installation.
+hg runs in a scratch directory with links to the files, without any user's configuration. Extensions that the repository's format
+requires are enabled if Mercurial ships them, so that they come from its own installation.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
-import selectors
 import shutil
-import subprocess
-import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import give
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import prover as hg_prover
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import prover
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
+from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_tail
 
 HG_SECONDS = 6 * 3600
 HG_MEMORY = 6 << 30
-"""Address space that hg may take: what a repository holds must not exhaust the host."""
-OUTPUT = 1 << 20
-SMALL = 1 << 20
-"""Bytes that a file such as ``requires`` is read up to."""
+"""Address space for hg, in bytes: the contents of a repository must not exhaust the host."""
+MAX_OUTPUT = 1 << 20
+MAX_SMALL_FILE = 1 << 20
+"""Maximum plausible size of a file such as ``requires``, in bytes."""
 
 EXTENSIONS = {
     b"exp-sparse": "sparse",
@@ -40,9 +36,9 @@ EXTENSIONS = {
     b"lfs": "lfs",
     b"narrowhg-experimental": "narrow",
 }
-"""Requirements, and the extension of Mercurial's own that knows them."""
+"""The extension that ships with Mercurial and supports each requirement."""
 
-UNKNOWN = (
+UNSUPPORTED = (
     b"requires features unknown",
     b"unknown version",
     b"unknown flag",
@@ -50,18 +46,19 @@ UNKNOWN = (
     b"repository format",
     b"without associated fast implementation",
 )
-UNSTABLE = (b"exp-changelog-v2", b"exp-revlogv2", b"exp-copies-sidedata-changeset")
-"""Requirements of experiments that differ from one Mercurial to the next under one name: what one finds wrong may be sound to another."""
-_LOOKED_AT = (b"requires", b"bookmarks", b"00changelog.i", b"narrowspec", b"sparse")
+EXPERIMENTAL = (b"exp-changelog-v2", b"exp-revlogv2", b"exp-copies-sidedata-changeset")
+"""Requirements whose format differs between versions of Mercurial: a repository that one finds damaged may be sound for another."""
+_OTHER_FILES = (b"requires", b"bookmarks", b"00changelog.i", b"narrowspec", b"sparse")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a store.
+    """Damage of a repository.
 
-    :param path: of the file, relative to ``.hg``; empty if it is not known.
-    :param rev: revision of that log, -1 if none is meant.
-    :param link: changeset that it belongs to, -1 if it is not known.
+    :param path: of the file, relative to ``.hg``; empty if it is unknown.
+    :param text: description.
+    :param rev: the damaged revision of that revlog; -1 if it is the file as a whole.
+    :param link: the revision's changeset; -1 if it is unknown.
     """
 
     path: bytes
@@ -78,7 +75,8 @@ class Problem:
 class Verdict:
     """The result of a verification.
 
-    :param unknown: reason why this host cannot verify the repository.
+    :param problems: empty if the repository is sound, or cannot be verified.
+    :param unknown: why this host cannot verify the repository; empty if it can.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -86,63 +84,77 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """What is wrong, in a few words."""
+        """The first problems, for messages."""
         return "; ".join(str(each) for each in self.problems[:2])
 
 
 @dataclass(frozen=True)
-class Job:
-    """A verification job.
+class ProofJob:
+    """What to verify.
 
-    :param logs: path of each log below ``.hg``, and the first revision to verify.
-    :param since: first changeset that must have all its files; -1 for a check of everything.
+    :param revlogs: path of each index below ``.hg``, and the first revision to verify.
+    :param since: first changeset that must have all its files; -1 to verify everything.
     :param parents: the working directory's parents must be in the history.
     """
 
-    logs: tuple[tuple[bytes, int], ...]
+    revlogs: tuple[tuple[bytes, int], ...]
     since: int = -1
     parents: bool = True
 
 
-def prove(build: bytes, found: dict[bytes, Entry], job: Job, place: str, account: tuple[int, int] | None) -> Verdict:
-    """Let hg check what was built.
+def prove(path: bytes, entries: dict[bytes, Entry], job: ProofJob, scratch_dir: str, account: tuple[int, int] | None) -> Verdict:
+    """Verify a ``.hg``.
 
-    :param build: the ``.hg``.
-    :param found: what it holds.
-    :param place: local directory for what hg is to look at; it is removed again.
+    :param path: of the ``.hg``.
+    :param entries: its entries.
+    :param scratch_dir: local directory for hg to work in; it is deleted afterwards.
+    :param account: uid and gid for hg if repoman runs as root.
     """
-    shutil.rmtree(place, ignore_errors=True)
-    base = os.path.join(os.fsencode(place), b"repo", b".hg")
-    os.makedirs(base)
+    shutil.rmtree(scratch_dir, ignore_errors=True)
     try:
-        for path, entry in sorted(found.items()):
-            if path.startswith((b"store", b"dirstate", b"narrowspec.")) or path in _LOOKED_AT:
-                if path.startswith(b"dirstate") and not job.parents:
-                    continue
-                if entry.kind == "d":
-                    os.makedirs(os.path.join(base, path), exist_ok=True)
-                elif entry.kind == "f":
-                    os.makedirs(os.path.dirname(os.path.join(base, path)), exist_ok=True)
-                    os.symlink(os.path.join(build, path), os.path.join(base, path))
-        Path(place, "hg_prover.py").write_bytes(hg_prover.__loader__.get_data(str(hg_prover.__file__)))  # type: ignore[union-attr]
-        described = {"logs": [(os.fsdecode(path), first) for path, first in job.logs], "since": job.since, "parents": job.parents}
-        Path(place, "job").write_text(json.dumps(described), encoding="utf-8")
-        return _run(place, account)
+        _link_files(path, entries, os.path.join(os.fsencode(scratch_dir), b"repo", b".hg"), dirstate=job.parents)
+        extension = prover.__loader__.get_data(str(prover.__file__))  # type: ignore[union-attr]
+        Path(scratch_dir, "repoman_prover.py").write_bytes(extension)
+        described = {"revlogs": [(os.fsdecode(each), first) for each, first in job.revlogs], "since": job.since, "parents": job.parents}
+        Path(scratch_dir, "job").write_text(json.dumps(described), encoding="utf-8")
+        return _verify(scratch_dir, account)
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(scratch_dir, ignore_errors=True)
+
+
+def _link_files(path: bytes, entries: dict[bytes, Entry], scratch_hg: bytes, *, dirstate: bool) -> None:
+    """Create a ``.hg`` with links to the files that hg needs for its verification."""
+    os.makedirs(scratch_hg)
+    for each, entry in sorted(entries.items()):
+        if not each.startswith((b"store", b"dirstate", b"narrowspec.")) and each not in _OTHER_FILES:
+            continue
+        if each.startswith(b"dirstate") and not dirstate:
+            continue
+        link = os.path.join(scratch_hg, each)
+        if entry.kind == "d":
+            os.makedirs(link, exist_ok=True)
+        elif entry.kind == "f":
+            os.makedirs(os.path.dirname(link), exist_ok=True)
+            os.symlink(os.path.join(path, each), link)
 
 
 def extensions(requirements: Iterable[bytes]) -> list[str]:
-    """Return the options that switch on what some requirements need. Only Mercurial's own are named: it looks for those in itself first."""
+    """Return the options that enable the extensions for some requirements.
+
+    Only extensions that ship with Mercurial are named, because it looks for those in its own installation first.
+    """
     names = sorted({EXTENSIONS[each] for each in requirements if each in EXTENSIONS})
-    return [f"--config=extensions.{each}=" for each in names]
+    return [f"--config=extensions.{name}=" for name in names]
 
 
-def requirements(base: str) -> set[bytes]:
-    """Return the requirements of a repository's format, as far as they can be read."""
+def read_requirements(hg_dir: str) -> set[bytes]:
+    """Return the requirements of a repository's format, as far as they can be read.
+
+    :param hg_dir: path of the ``.hg``.
+    """
     found: set[bytes] = set()
     for path in ("requires", "store/requires"):
-        found.update(read_small(os.path.join(base, path)).split())
+        found.update(read_small(os.path.join(hg_dir, path)).split())
     return found
 
 
@@ -161,113 +173,82 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _run(place: str, account: tuple[int, int] | None) -> Verdict:
-    repository = os.path.join(place, "repo")
-    needed = requirements(os.path.join(repository, ".hg"))
-    verdict = _ask(place, repository, needed, account)
-    if verdict.problems and any(each.startswith(UNSTABLE) for each in needed):
+def _verify(scratch_dir: str, account: tuple[int, int] | None) -> Verdict:
+    repository = os.path.join(scratch_dir, "repo")
+    requirements = read_requirements(os.path.join(repository, ".hg"))
+    verdict = _run_prover(scratch_dir, repository, requirements, account)
+    if verdict.problems and any(each.startswith(EXPERIMENTAL) for each in requirements):
         return Verdict(unknown=f"its format is experimental, and this host's hg reports {verdict.text!r}")
     return verdict
 
 
-def _ask(place: str, repository: str, needed: set[bytes], account: tuple[int, int] | None) -> Verdict:
+def _run_prover(scratch_dir: str, repository: str, requirements: set[bytes], account: tuple[int, int] | None) -> Verdict:
     command = [
         "hg",
         "--repository",
         repository,
-        f"--config=extensions.repoman_prover={place}/hg_prover.py",
-        f"--config=lfs.usercache={place}/lfs",
-        f"--config=largefiles.usercache={place}/largefiles",
+        f"--config=extensions.repoman_prover={scratch_dir}/repoman_prover.py",
+        f"--config=lfs.usercache={scratch_dir}/lfs",
+        f"--config=largefiles.usercache={scratch_dir}/largefiles",
         "--config=lfs.url=null://",
         "--config=storage.dirstate-v2.slow-path=allow",
         "--config=storage.fileindex.slow-path=allow",
         "--config=storage.revlog.persistent-nodemap.slow-path=allow",
-        *extensions(needed),
+        *extensions(requirements),
         "--noninteractive",
     ]
     try:
-        code, output, errors = _bounded([*command, "repoman-prove", os.path.join(place, "job")], place, account)
-        if b"Traceback" in errors and b"repoman done" not in output:  # this Mercurial has other insides than the extension knows
-            code, output, errors = _bounded([*command, "verify"], place, account)
+        status, output, errors = _run([*command, "repoman-prove", os.path.join(scratch_dir, "job")], scratch_dir, account)
+        if b"Traceback" in errors and b"repoman done" not in output:  # the extension does not fit this version of Mercurial
+            status, output, errors = _run([*command, "verify"], scratch_dir, account)
             return (
-                Verdict()
-                if not code
-                else Verdict([Problem(b"", f"hg verify reports {escape_path(b'; '.join(_wrong(errors + output)))!r}")])
+                Verdict() if not status else Verdict([Problem(b"", f"hg verify reports {escape_path(_error_summary(errors + output))!r}")])
             )
     except FileNotFoundError:
         return Verdict(unknown="hg is not installed")
     except TimeoutError:
         return Verdict([Problem(b"", "hg did not finish in time")])
-    return _judge(code, output, errors)
+    return _parse_findings(status, output, errors)
 
 
-def _judge(code: int, output: bytes, errors: bytes) -> Verdict:
-    lines = [each for each in output.splitlines() if each.startswith(b"repoman ")]
+def _run(command: list[str], scratch_dir: str, account: tuple[int, int] | None) -> tuple[int, bytes, bytes]:
+    """Run hg; return its exit status and the end of its output and of its errors."""
+    return run_tail(
+        command, env=_environment(), seconds=HG_SECONDS, memory=HG_MEMORY, size=MAX_OUTPUT, cwd="/", **give(scratch_dir, account)
+    )
+
+
+def _parse_findings(status: int, output: bytes, errors: bytes) -> Verdict:
+    lines = [line for line in output.splitlines() if line.startswith(b"repoman ")]
     if lines and lines[-1] == b"repoman done":
-        found = [json.loads(each[len(b"repoman ") :]) for each in lines[:-1]]
-        problems = [Problem(os.fsencode(each["path"]), each["text"], each["rev"], each["link"]) for each in found]
-        return Verdict(sorted(problems, key=lambda each: (not each.path, each.rev < 0)))
-    said = [each for each in errors.splitlines() if each.strip()]
-    told = [each for each in said if each.startswith(b"abort")] or said[-1:]
-    text = escape_path(b"; ".join(told[:2])) or f"exit {code}"
-    if any(unknown in each for unknown in UNKNOWN for each in said):
+        findings = [json.loads(line[len(b"repoman ") :]) for line in lines[:-1]]
+        problems = [Problem(os.fsencode(each["path"]), each["text"], each["rev"], each["link"]) for each in findings]
+        return Verdict(sorted(problems, key=lambda problem: (not problem.path, problem.rev < 0)))
+    error_lines = [line for line in errors.splitlines() if line.strip()]
+    reported = [line for line in error_lines if line.startswith(b"abort")] or error_lines[-1:]
+    text = escape_path(b"; ".join(reported[:2])) or f"exit {status}"
+    if any(unsupported in line for unsupported in UNSUPPORTED for line in error_lines):
         return Verdict(unknown=f"this host's hg reports {text!r}")
-    if any(b"MemoryError" in each or b"out of memory" in each for each in said):
+    if any(b"MemoryError" in line or b"out of memory" in line for line in error_lines):
         return Verdict([Problem(b"", f"hg needs more than {HG_MEMORY >> 30} GiB of memory for it")])
     return Verdict([Problem(b"", f"hg reports {text!r}")])
 
 
-def _wrong(output: bytes) -> list[bytes]:
-    said = [each for each in output.splitlines() if each]
-    return ([each for each in said if b"@" in each or each.startswith((b"abort", b" "))] or said)[:2]
-
-
-def _bounded(command: list[str], place: str, account: tuple[int, int] | None) -> tuple[int, bytes, bytes]:
-    """Run hg with a limit on its time, its memory and what it may say.
-
-    :return: exit status, the last of its output and of its errors.
-    """
-    extra = give(place, account)
-    process = subprocess.Popen(
-        command, env=_environment(), cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **extra
-    )
-    with suppress(ProcessLookupError, PermissionError):
-        resource.prlimit(process.pid, resource.RLIMIT_AS, (HG_MEMORY, HG_MEMORY))
-    heard = {"out": bytearray(), "err": bytearray()}
-    until = time.monotonic() + HG_SECONDS
-    try:
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ, "out")  # type: ignore[arg-type]
-            selector.register(process.stderr, selectors.EVENT_READ, "err")  # type: ignore[arg-type]
-            while selector.get_map():
-                if time.monotonic() > until:
-                    raise TimeoutError
-                for key, _events in selector.select(max(0.0, until - time.monotonic())):
-                    chunk = os.read(key.fd, 1 << 16)
-                    if not chunk:
-                        selector.unregister(key.fileobj)
-                    kept = heard[key.data]
-                    kept += chunk
-                    del kept[: max(0, len(kept) - OUTPUT)]
-        return process.wait(), bytes(heard["out"]), bytes(heard["err"])
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+def _error_summary(output: bytes) -> bytes:
+    """Return the first lines of ``hg verify`` that describe damage."""
+    lines = [line for line in output.splitlines() if line]
+    return b"; ".join(([line for line in lines if b"@" in line or line.startswith((b"abort", b" "))] or lines)[:2])
 
 
 def read_small(path: str) -> bytes:
-    """Return the beginning of a file, up to a limit; nothing if it cannot be read or is not a file."""
+    """Return the beginning of a file, up to a limit; empty if it cannot be read or is not a file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError:
         return b""
     try:
-        return os.read(descriptor, SMALL)
+        return os.read(fd, MAX_SMALL_FILE)
     except OSError:
         return b""
     finally:
-        os.close(descriptor)
+        os.close(fd)

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A Mercurial extension with one command, ``repoman-prove``: it checks a store, or only what was added to it.
+"""A Mercurial extension with one command, ``repoman-prove``: it verifies a repository, or only what was added to it.
 
-hg itself loads it, from a copy; importing it elsewhere does nothing. Each finding is a line of JSON, the last line says that the
-check came to its end. Revisions are read through hg's own code, so they are checked against their nodes whatever their compression.
+hg loads a copy of this file; importing it anywhere else does nothing. The command prints one line of JSON for each problem, and a last
+line if it completed. Revisions are read with hg's own code, so they are verified against their nodes whatever their compression.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 cmdtable: dict[bytes, Any] = {}
 testedwith = b"6.3 6.7 7.0 7.2"
-MOST = 50
+MAX_PROBLEMS = 50
 """Maximum number of problems to report."""
 HARMLESS = (
     b"points to unexpected changeset",
@@ -26,9 +26,9 @@ HARMLESS = (
     b"checking rename of",
     b"copy source",
 )
-"""What ``hg verify`` says of histories that old versions wrote so: no revision is wrong or missing."""
-DRIFT = (AttributeError, ImportError, NameError, NotImplementedError)
-"""Errors of this extension with a Mercurial that it was not written for; they must not be taken for damage."""
+"""Messages of ``hg verify`` about histories written by old versions, although no revision is damaged or missing."""
+INCOMPATIBLE = (AttributeError, ImportError, NameError, NotImplementedError)
+"""Errors of this extension in a version of Mercurial that it does not fit; they must not be mistaken for damage."""
 _BOOKMARK = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64}) [^\0\r\n]+\Z")
 
 
@@ -40,46 +40,49 @@ def uisetup(ui: Any) -> None:
 
 
 def prove(ui: Any, repo: Any, job: bytes) -> int:
-    """Check what a file of JSON names, and write what was found."""
+    """Verify what a JSON file describes, and print the problems.
+
+    :param job: path of the file, with the fields of ``proof.ProofJob``.
+    """
     with open(job, encoding="utf-8") as file:
         prover = _Prover(repo.unfiltered(), json.load(file))
     prover.run()
-    for finding in prover.found[:MOST]:
-        ui.write(b"repoman %s\n" % json.dumps(finding).encode())
+    for problem in prover.problems[:MAX_PROBLEMS]:
+        ui.write(b"repoman %s\n" % json.dumps(problem).encode())
     ui.write(b"repoman done\n")
     return 0
 
 
 class _Prover:
-    """The check of one repository.
+    """Verifies one repository.
 
-    :param job: ``logs``: path below ``.hg`` and first revision to check, of each log; ``since``: the first changeset whose files are
-        looked for, -1 for all of history; ``parents``: the working directory's parents must be known.
+    :param job: ``revlogs``: path below ``.hg`` and first revision to verify of each revlog; ``since``: the first changeset that must have
+        all its files, -1 for the whole history; ``parents``: the working directory's parents must be in the history.
     """
 
     def __init__(self, repo: Any, job: dict[str, Any]) -> None:
         self.repo, self.job = repo, job
-        self.found: list[dict[str, Any]] = []
+        self.problems: list[dict[str, Any]] = []
 
     def run(self) -> None:
-        self._states()
+        self._verify_state_files()
+        revlogs = self.job["revlogs"]
         if self.job["since"] < 0:
-            self._verify()
-            logs = self.job["logs"] if self.found else [each for each in self.job["logs"] if each[0].endswith("00manifest.i")]
-        else:
-            logs = self.job["logs"]
-        for path, first in logs:
-            self._log(os.fsencode(path), first)
-        if self.job["since"] >= 0 and not self.found:
-            self._connected()
+            self._run_hg_verify()
+            # After hg's own verification only manifests remain: it does not read each of their revisions.
+            revlogs = revlogs if self.problems else [each for each in revlogs if each[0].endswith("00manifest.i")]
+        for path, first in revlogs:
+            self._verify_revlog(os.fsencode(path), first)
+        if self.job["since"] >= 0 and not self.problems:
+            self._verify_connectivity()
 
     def _add(self, path: bytes, what: object, rev: int = -1, link: int = -1) -> None:
         text = what if isinstance(what, bytes) else str(what).encode("utf-8", "backslashreplace")
-        self.found.append({"path": os.fsdecode(path), "rev": rev, "link": link, "text": text.decode("utf-8", "backslashreplace")})
+        self.problems.append({"path": os.fsdecode(path), "rev": rev, "link": link, "text": text.decode("utf-8", "backslashreplace")})
 
-    # What is not a revision log
+    # Files that are not revlogs
 
-    def _states(self) -> None:
+    def _verify_state_files(self) -> None:
         repo = self.repo
         self._try(b"store/phaseroots", lambda: repo._phasecache)
         self._try(b"store/obsstore", lambda: list(repo.obsstore))
@@ -93,7 +96,7 @@ class _Prover:
         try:
             if os.path.lexists(os.path.join(self.repo.path, path)):
                 do()
-        except DRIFT:
+        except INCOMPATIBLE:
             raise
         except Exception as error:
             self._add(path, _reason(error))
@@ -121,9 +124,9 @@ class _Prover:
             if parent != self.repo.nodeconstants.nullid and not self.repo.changelog.hasnode(parent):
                 raise ValueError("the parent of the working directory is not in the history")
 
-    # Revision logs
+    # Revlogs
 
-    def _verify(self) -> None:
+    def _run_hg_verify(self) -> None:
         from mercurial import verify
 
         prover = self
@@ -144,7 +147,7 @@ class _Prover:
         Verifier(self.repo).verify()
 
     def _path(self, name: bytes | None) -> bytes:
-        """Return the path of the log that hg's messages call by this name."""
+        """Return the path of the index that hg's messages call by this name; empty if there is no name."""
         if not name:
             return b""
         if name in (b"changelog", b"manifest"):
@@ -152,38 +155,38 @@ class _Prover:
         inner = b"meta/%s00manifest.i" if name.endswith(b"/") else b"data/%s.i"
         return b"store/%s" % self.repo.store.encode(inner % name)
 
-    def _log(self, path: bytes, first: int) -> None:
+    def _verify_revlog(self, path: bytes, first: int) -> None:
         from mercurial import error
 
         try:
-            log = self._open(path)
-            data, index = log.checksize()
+            revlog = self._open_revlog(path)
+            data, index = revlog.checksize()
             if data or index:
-                self._add(path, f"its length is off by {data or index} bytes", len(log))
-        except DRIFT:
+                self._add(path, f"its length is off by {data or index} bytes", len(revlog))
+        except INCOMPATIBLE:
             raise
         except Exception as problem:
             self._add(path, _reason(problem))
             return
-        for rev in range(first, len(log)):
+        for rev in range(first, len(revlog)):
             try:
-                self._read(log, rev)
+                self._read_revision(revlog, rev)
             except error.CensoredNodeError:
                 continue
-            except DRIFT:
+            except INCOMPATIBLE:
                 raise
             except Exception as problem:
-                self._add(path, _reason(problem), rev, log.linkrev(rev))
-                if len(self.found) > MOST:
+                self._add(path, _reason(problem), rev, revlog.linkrev(rev))
+                if len(self.problems) > MAX_PROBLEMS:
                     return
 
-    def _read(self, log: Any, rev: int) -> None:
-        """Read a revision, and so compare it with its node."""
+    def _read_revision(self, revlog: Any, rev: int) -> None:
+        """Read a revision, which verifies it against its node."""
         from mercurial.revlogutils import constants
 
-        flags = log.flags(rev)
+        flags = revlog.flags(rev)
         if flags & constants.REVIDX_EXTSTORED:
-            text = log.rawdata(rev)
+            text = revlog.rawdata(rev)
             store = getattr(self.repo.svfs, "lfslocalblobstore", None)
             if store is None or not text.startswith(b"version "):
                 return
@@ -191,13 +194,13 @@ class _Prover:
             if match is None:
                 raise ValueError("its pointer to a large file is damaged")
             if store.has(match[1]):
-                log.revision(rev)
+                revlog.revision(rev)
         elif flags & constants.REVIDX_ELLIPSIS:
-            log.rawdata(rev)
+            revlog.rawdata(rev)
         else:
-            log.revision(rev)
+            revlog.revision(rev)
 
-    def _open(self, path: bytes) -> Any:
+    def _open_revlog(self, path: bytes) -> Any:
         from mercurial import revlog, vfs
         from mercurial.revlogutils import constants
 
@@ -214,22 +217,22 @@ class _Prover:
                 setattr(opener, each, getattr(self.repo.svfs, each))
         return revlog.revlog(opener, target=(kind, name), radix=inner[:-2], censorable=kind == constants.KIND_FILELOG)
 
-    def _connected(self) -> None:
-        """See that later changesets have their manifests and files."""
+    def _verify_connectivity(self) -> None:
+        """Verify that new changesets have their manifests and files."""
         repo, match = self.repo, self.repo.narrowmatch()
         for rev in range(self.job["since"], len(repo.changelog)):
             try:
                 manifest, _user, _date, files, *_more = repo.changelog.read(repo.changelog.node(rev))
                 if manifest == repo.nodeconstants.nullid:
                     continue
-                held = repo.manifestlog[manifest].read()
+                manifest_files = repo.manifestlog[manifest].read()
             except Exception as error:
                 self._add(b"store/00manifest.i", _reason(error), link=rev)
                 continue
             for name in files:
                 try:
-                    if match(name) and name in held:
-                        repo.file(name).rev(held[name])
+                    if match(name) and name in manifest_files:
+                        repo.file(name).rev(manifest_files[name])
                 except Exception as error:
                     self._add(self._path(name), _reason(error), link=rev)
 

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Indexes of Mercurial's revision logs (format 1), read block by block: a log's size never decides how much memory is needed.
+"""Indexes of Mercurial's revlogs (format 1), read block by block, so that memory does not depend on a revlog's size.
 
-Only the structure is checked here. hg itself checks revisions against their nodes, see ``hg_prover``.
+Only the structure is checked here; hg verifies revisions against their nodes, see ``prover``.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from typing import NamedTuple
 RECORD = struct.Struct(">QiiiiII20s12x")
 """Offset and flags, compressed and full size, delta base, linked changeset, both parents, node."""
 RECORD_SIZE = RECORD.size
-INLINE = 1 << 16
-INLINE_SIZE = 256 << 20
-"""Bytes that a log with its data inside can have: Mercurial moves data to a file of its own long before, with the commit that exceeds 128 KiB."""
-FORMAT = 0xFFFF
+INLINE_FLAG = 1 << 16
+MAX_INLINE_BYTES = 256 << 20
+"""Maximum plausible size of a revlog that contains its data: hg moves the data to a separate file in the commit that exceeds 128 KiB."""
+FORMAT_MASK = 0xFFFF
 BLOCK = 1 << 20
 NULL = 0xFFFFFFFF
 NULL_NODE = bytes(20)
-_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ESPIPE)
+_NOT_A_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ESPIPE)
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 class Revision(NamedTuple):
     """One entry of an index.
 
-    :param start: position of the entry in the index file.
-    :param offset: offset of its data, counting data only.
-    :param size: of its data.
-    :param base: revision that its delta chain begins with, or that its delta is against.
-    :param link: number of the changeset that it belongs to.
+    :param start: position of the entry in the index file, in bytes.
+    :param offset: position of its data, counting data only.
+    :param size: of its data, in bytes.
+    :param base: first revision of its delta chain, or the revision that its delta is based on.
+    :param link: number of its changeset.
     """
 
     number: int
@@ -50,13 +50,13 @@ class Revision(NamedTuple):
     node: bytes
 
 
-class Log:
-    """The index of a revision log.
+class RevlogIndex:
+    """The index of a revlog.
 
     :param path: of the ``.i`` file, a regular file.
-    :param known: its format is the one that is understood here.
-    :param inline: the data follows each entry; otherwise it is in the ``.d`` file.
-    :param size: of the file.
+
+    ``is_known``: the format is supported here. ``is_inline``: the data follows each entry; otherwise it is in the ``.d`` file.
+    ``size``: of the file, in bytes.
     """
 
     def __init__(self, path: bytes) -> None:
@@ -66,32 +66,34 @@ class Log:
             self.size = found.st_size if stat.S_ISREG(found.st_mode) else 0
             head = file.read(4).ljust(4, b"\0") if self.size else b"\0\0\0\1"
         (header,) = struct.unpack(">I", head)
-        self.is_too_long = header & FORMAT == 1 and bool(header & INLINE) and self.size > INLINE_SIZE
-        self.known = header & FORMAT == 1 and not self.is_too_long
-        self.inline = self.known and bool(header & INLINE)
-        self._count = -1 if self.inline else self.size // RECORD_SIZE
+        self.is_too_long = header & FORMAT_MASK == 1 and bool(header & INLINE_FLAG) and self.size > MAX_INLINE_BYTES
+        self.is_known = header & FORMAT_MASK == 1 and not self.is_too_long
+        self.is_inline = self.is_known and bool(header & INLINE_FLAG)
+        self._count = -1 if self.is_inline else self.size // RECORD_SIZE
 
     def _open(self) -> _File:
         return _File(self.path)
 
     @property
     def count(self) -> int:
-        """Number of whole revisions."""
-        if not self.known:
+        """Number of complete revisions."""
+        if not self.is_known:
             return 0
         if self._count < 0:
-            self._count = sum(1 for _each in self.revisions())
+            self._count = sum(1 for _revision in self.revisions())
         return self._count
 
     def revisions(self, first: int = 0) -> Iterator[Revision]:
-        """Yield revisions in order, beginning with one; the last is one that no Mercurial writes, if there is such a one.
+        """Yield revisions in order, up to the first whose node is zero.
 
-        An entry without a node is damage. Nothing after it is looked at: a hole of terabytes reads as billions of them.
+        hg never writes such an entry. Nothing after it is read: a hole of terabytes would look like billions of entries.
+
+        :param first: number of the first revision to yield.
         """
         with self._open() as file:
-            yield from self._inline(file, first) if self.inline else self._split(file, first)
+            yield from self._read_inline(file, first) if self.is_inline else self._read_separate(file, first)
 
-    def _split(self, file: _File, first: int) -> Iterator[Revision]:
+    def _read_separate(self, file: _File, first: int) -> Iterator[Revision]:
         number = first
         at = first * RECORD_SIZE
         end = self.size - self.size % RECORD_SIZE
@@ -108,7 +110,7 @@ class Log:
                 number += 1
                 at += RECORD_SIZE
 
-    def _inline(self, file: _File, first: int) -> Iterator[Revision]:
+    def _read_inline(self, file: _File, first: int) -> Iterator[Revision]:
         at = number = 0
         begin, block = 0, b""
         while at + RECORD_SIZE <= self.size:
@@ -131,11 +133,16 @@ class Log:
         """Return a revision by its number; None if it does not exist."""
         return next(self.revisions(number), None)
 
-    def before(self, changesets: int) -> int:
-        """Return how many revisions there are before the first that belongs to a later changeset, reading from the end where possible."""
-        if not self.known:
+    def revisions_before(self, changesets: int) -> int:
+        """Return the number of revisions up to the last one of the first changesets.
+
+        It reads from the end if possible, because usually little was added.
+
+        :param changesets: number of changesets.
+        """
+        if not self.is_known:
             return 0
-        if self.inline:
+        if self.is_inline:
             keep = 0
             for revision in self.revisions():
                 if revision.link < changesets:
@@ -148,7 +155,7 @@ class Log:
             for revision in self.revisions(first):
                 if revision.number >= count:
                     break
-                if revision.node == NULL_NODE:  # damaged, not of a later changeset
+                if revision.node == NULL_NODE:  # damage, not a later changeset
                     return count
                 if revision.link < changesets:
                     keep = revision.number + 1
@@ -157,23 +164,23 @@ class Log:
             count = first
         return 0
 
-    def sizes(self, count: int) -> tuple[int, int]:
-        """Return the sizes of index and data for this number of revisions."""
+    def sizes_for(self, count: int) -> tuple[int, int]:
+        """Return the sizes of index and data file for a number of revisions, in bytes."""
         last = self.revision(count - 1) if count else None
         if last is None:
             return 0, 0
-        if self.inline:
+        if self.is_inline:
             return last.start + RECORD_SIZE + last.size, 0
         return last.start + RECORD_SIZE, last.offset + last.size
 
-    def fault(self, first: int = 0) -> tuple[int, int, str] | None:
-        """Look for an entry that no Mercurial writes.
+    def find_malformed(self, first: int = 0) -> tuple[int, int, str] | None:
+        """Return the first malformed entry: number, changeset and description; None if there is none.
 
-        :return: number, linked changeset, and what is wrong; None if all from ``first`` on are well-formed.
+        :param first: number of the first revision to check.
         """
         if self.is_too_long:
-            return 0, -1, f"it has {self.size} bytes, and cannot have more than {INLINE_SIZE} with its data inside"
-        if not self.known:
+            return 0, -1, f"it has {self.size} bytes, and cannot have more than {MAX_INLINE_BYTES} with its data inside"
+        if not self.is_known:
             return 0, -1, "it is not a revision log"
         end = -1
         number, link = first - 1, -1
@@ -190,26 +197,26 @@ class Log:
                 or revision.node == NULL_NODE
             ):
                 return number, link, f"the entry of revision {number} is damaged"
-        if self.size and (not self.sizes(self.count)[0] or self.sizes(self.count)[0] != self.size):
+        if self.size and (not self.sizes_for(self.count)[0] or self.sizes_for(self.count)[0] != self.size):
             return self.count, -1, f"it ends in the middle of revision {self.count}"
         return None
 
-    def common(self, other: Log, data: bytes, other_data: bytes) -> int:
-        """Return how many revisions at the beginning are, byte for byte, the same in another log.
+    def common_revisions(self, other: RevlogIndex, data: bytes, other_data: bytes) -> int:
+        """Return the number of leading revisions that are identical, byte for byte, in another revlog.
 
-        :param data: path of this log's data file.
-        :param other_data: path of the other's.
+        :param data: path of this revlog's data file.
+        :param other_data: path of the other revlog's data file.
         """
-        if not self.known or not other.known or self.inline != other.inline:
+        if not self.is_known or not other.is_known or self.is_inline != other.is_inline:
             return 0
         same = common_length(self.path, other.path)
-        if self.inline:
+        if self.is_inline:
             return sum(1 for each in self.revisions() if each.start + RECORD_SIZE + each.size <= same)
         count = min(same // RECORD_SIZE, self.count)
         if not count or not any(map(os.path.lexists, (data, other_data))):
             return count
         same = common_length(data, other_data)
-        if same >= self.sizes(count)[1]:
+        if same >= self.sizes_for(count)[1]:
             return count
         for each in self.revisions():
             if each.number >= count or each.offset + each.size > same:
@@ -218,7 +225,7 @@ class Log:
 
 
 class _File:
-    """A file that is only opened if it is neither a link nor something that would be waited for."""
+    """An open file; opening it neither follows a link nor blocks on a FIFO."""
 
     def __init__(self, path: bytes) -> None:
         self._descriptor = os.open(path, _READ)
@@ -252,7 +259,7 @@ def _revision(number: int, start: int, found: tuple[int, int, int, int, int, int
 
 
 def common_length(one: bytes, other: bytes) -> int:
-    """Return how many bytes at the beginning two files have in common; none where one is not there, or is not a file."""
+    """Return the number of leading bytes that two files have in common; 0 if one is missing or not a file."""
     done = 0
     try:
         with _File(one) as first, _File(other) as second:
@@ -272,32 +279,33 @@ def common_length(one: bytes, other: bytes) -> int:
                     return done
                 done = max(done + len(part), min(first.data_from(done), second.data_from(done)))
     except OSError as error:
-        if error.errno not in _NO_FILE:
+        if error.errno not in _NOT_A_FILE:
             raise
         return 0
 
 
-def holes(path: bytes) -> bool:
-    """Return whether a file has holes. Mercurial never creates holes: the file was extended without being written."""
+def has_holes(path: bytes) -> bool:
+    """Return whether a file has holes. hg never creates any: the file was extended, but its data was never written."""
     with _File(path) as file:
         size = os.fstat(file.fileno()).st_size
         return bool(size) and os.lseek(file.fileno(), 0, os.SEEK_HOLE) < size
 
 
-def starts_with(top: bytes, path: bytes, prefix: bytes) -> bool:
-    """Tell whether a file of a source begins with the contents of another; both may be missing.
+def starts_with(directory: bytes, path: bytes, prefix: bytes) -> bool:
+    """Return whether a file begins with the contents of another file; also if both are missing.
 
-    :param top: directory of the source; no link below it is followed.
+    :param directory: open directory of the source; no link in ``path`` is followed.
+    :param prefix: path of the other file.
     """
     parent, _slash, name = path.rpartition(b"/")
     try:
-        held = os.open(os.path.join(top, parent), os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        parent_fd = os.open(os.path.join(directory, parent), os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return not os.path.lexists(prefix)
     try:
-        whole = b"/proc/self/fd/%d/%s" % (held, name)
-        if not os.path.lexists(whole) or not os.path.lexists(prefix):
-            return not os.path.lexists(whole) and not os.path.lexists(prefix)
-        return common_length(whole, prefix) == os.lstat(prefix).st_size
+        full_path = b"/proc/self/fd/%d/%s" % (parent_fd, name)
+        if not os.path.lexists(full_path) or not os.path.lexists(prefix):
+            return not os.path.lexists(full_path) and not os.path.lexists(prefix)
+        return common_length(full_path, prefix) == os.lstat(prefix).st_size
     finally:
-        os.close(held)
+        os.close(parent_fd)

@@ -16,9 +16,9 @@ import mirroring
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_in_memory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import compare as hg_compare
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import revlog as hg_revlog
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.revlog import Log, Revision
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import compare, revlog
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.revlog import Revision, RevlogIndex
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import CHANGELOG
 from damaging import Damage, cut, fill, flip, noise, remove
 from damaging import hg_commit as commit
 from damaging import hg_log as log
@@ -198,7 +198,7 @@ def test_common_length_of_files_with_holes(tmp_path: Path, one: dict[int, bytes]
                 file.seek(at)
                 file.write(data)
     paths = os.fsencode(tmp_path / "one"), os.fsencode(tmp_path / "other")
-    assert hg_revlog.common_length(*paths) == hg_revlog.common_length(*paths[::-1]) == same
+    assert revlog.common_length(*paths) == revlog.common_length(*paths[::-1]) == same
 
 
 def test_damage_in_the_middle_of_a_first_copy(place: Place, source: Path) -> None:
@@ -253,11 +253,11 @@ def test_sizes_lie(place: Place, source: Path, path: str) -> None:
 
 def test_a_log_that_lost_more_than_is_looked_for(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only so many of the revisions that may be lost are read, and then all of history is checked."""
-    monkeypatch.setattr(hg_compare, "MANY", 2)
+    monkeypatch.setattr(compare, "MAX_MISSING", 2)
     read: list[int] = []
-    revisions = Log.revisions
+    revisions = RevlogIndex.revisions
 
-    def counted(log: Log, first: int = 0) -> Iterator[Revision]:
+    def counted(log: RevlogIndex, first: int = 0) -> Iterator[Revision]:
         for each in revisions(log, first):
             if log.path.startswith(bytes(source)) and log.path.endswith(b"big.i"):
                 read.append(each.number)
@@ -267,9 +267,9 @@ def test_a_log_that_lost_more_than_is_looked_for(source: Path, tmp_path: Path, m
     shutil.copytree(source / ".hg", build, symlinks=True)
     (build / "store/data/big.i").write_bytes((build / "store/data/big.i").read_bytes()[:64])
     found = {entry.path: entry for entry in scan_in_memory(Unit("build", str(build))).entries()}
-    comparison = hg_compare.Comparison(bytes(build), found, bytes(source / ".hg"), found, {hg_compare.CHANGELOG}, proven=True)
-    assert comparison.logs[b"store/data/big.i"][0].count == 1
-    monkeypatch.setattr(Log, "revisions", counted)
+    comparison = compare.Comparison(bytes(build), found, bytes(source / ".hg"), found, {CHANGELOG}, is_proven=True)
+    assert comparison.changed_revlogs[b"store/data/big.i"][0].count == 1
+    monkeypatch.setattr(RevlogIndex, "revisions", counted)
     assert comparison.problems() == []
     assert len(read) < 5
     assert comparison.job().since == -1
@@ -283,7 +283,7 @@ def test_what_takes_a_files_place_has_nothing_in_common_with_it(tmp_path: Path) 
     (tmp_path / "directory").mkdir()
     os.mkfifo(tmp_path / "pipe")
     there = bytes(tmp_path)
-    assert hg_revlog.common_length(there + b"/file", there + b"/other") == 4
+    assert revlog.common_length(there + b"/file", there + b"/other") == 4
     for name in (b"link", b"directory", b"pipe", b"gone", b"file/below"):
-        assert hg_revlog.common_length(there + b"/" + name, there + b"/file") == 0
-        assert hg_revlog.common_length(there + b"/file", there + b"/" + name) == 0
+        assert revlog.common_length(there + b"/" + name, there + b"/file") == 0
+        assert revlog.common_length(there + b"/file", there + b"/" + name) == 0
