@@ -12,9 +12,9 @@ from contextlib import ExitStack
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.attributes import read_attributes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Item, Items, Layer
+from ansible_collections.homelab.repoman.plugins.module_utils.files.common_prefix import common_length
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, DirectoryCursor
 
-CHUNK = 1 << 20
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -60,25 +60,4 @@ def _is_equal_item(path: bytes, item: Item, destination: DirectoryCursor, layer:
         current = read_attributes(one)
         if any(current.get(key) != value for key, value in read_attributes(other).items()):
             return False
-        return stat.S_ISDIR(mode) or same_contents(one, other, item.status.st_size)
-
-
-def same_contents(one: int, other: int, size: int) -> bool:
-    """Return whether two open files have equal contents up to a size; holes that both have are skipped."""
-    position = 0
-    while position < size:
-        position = min(_next_data(file, position, size) for file in (one, other))
-        if position >= size:
-            break
-        chunk, other_chunk = (os.pread(file, min(CHUNK, size - position), position) for file in (one, other))
-        if chunk != other_chunk or not chunk:
-            return False
-        position += len(chunk)
-    return True
-
-
-def _next_data(file: int, position: int, size: int) -> int:
-    try:
-        return os.lseek(file, position, os.SEEK_DATA)
-    except OSError:
-        return size
+        return stat.S_ISDIR(mode) or common_length(one, other) >= item.status.st_size

@@ -16,6 +16,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ansible_collections.homelab.repoman.plugins.module_utils.files import common_prefix
+
 RECORD = struct.Struct(">QiiiiII20s12x")
 """Offset and flags, compressed and full size, delta base, linked changeset, both parents, node."""
 RECORD_SIZE = RECORD.size
@@ -245,13 +247,6 @@ class _File:
     def read_at(self, at: int, size: int) -> bytes:
         return os.pread(self._descriptor, size, at)
 
-    def data_from(self, at: int) -> int:
-        """Return where the next data begins; the size of the file if there is only a hole."""
-        try:
-            return os.lseek(self._descriptor, at, os.SEEK_DATA)
-        except OSError as error:
-            return os.fstat(self._descriptor).st_size if error.errno == errno.ENXIO else at
-
 
 def _revision(number: int, start: int, found: tuple[int, int, int, int, int, int, int, bytes]) -> Revision:
     offset, size, _full, base, link, first, second, node = found
@@ -260,24 +255,9 @@ def _revision(number: int, start: int, found: tuple[int, int, int, int, int, int
 
 def common_length(one: bytes, other: bytes) -> int:
     """Return the number of leading bytes that two files have in common; 0 if one is missing or not a file."""
-    done = 0
     try:
         with _File(one) as first, _File(other) as second:
-            while True:
-                part, same = first.read_at(done, BLOCK), second.read_at(done, BLOCK)
-                if part != same:
-                    length = min(len(part), len(same))
-                    low = 0
-                    while low < length:  # halve until the first byte that differs is found
-                        middle = (low + length + 1) // 2
-                        if part[:middle] == same[:middle]:
-                            low = middle
-                        else:
-                            length = middle - 1
-                    return done + low
-                if not part:
-                    return done
-                done = max(done + len(part), min(first.data_from(done), second.data_from(done)))
+            return common_prefix.common_length(first.fileno(), second.fileno())
     except OSError as error:
         if error.errno not in _NOT_A_FILE:
             raise
