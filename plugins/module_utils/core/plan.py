@@ -5,7 +5,7 @@
 """Plan, then apply: every change goes through here.
 
 A plan is an ordered list of steps, made from one read of the current state. Check mode shows the plan,
-``--diff`` shows its texts before and after, a real run applies it: there is no separate code for check mode.
+``--diff`` shows its texts before and after, a real run applies it; all three use the same code.
 
 A run that changes several things makes a :class:`PlannedItem` of each and calls :func:`plan_and_apply`.
 """
@@ -73,7 +73,7 @@ class Plan:
 
     @property
     def changed(self) -> bool:
-        """Whether there is anything to do."""
+        """True if there is anything to do."""
         return bool(self.steps)
 
     @property

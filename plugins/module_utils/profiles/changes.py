@@ -30,7 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.model imp
 
 @dataclass
 class ProfileContext:
-    """What a run works with.
+    """The library, host and Incus of a run.
 
     :param library: of the templates.
     :param host: values of their variables.
@@ -85,7 +85,7 @@ class ProfileInstallation(ProfileChange):
     def make_plan(self) -> Plan:
         """Plan from the template and the installed profile.
 
-        :raises RepomanError: there is no such template, or it cannot be rendered.
+        :raises RepomanError: the template does not exist or cannot be rendered.
         """
         context, name, current = self.context, self.name, self.current
         template = lookup(name, context.library)

@@ -51,7 +51,7 @@ def diff_vendor(name: str, library: Library, host: HostFacts) -> str:
 def show(name: str, library: Library, host: HostFacts) -> str:
     """Return the rendered template.
 
-    :raises RepomanError: there is no such template, or it cannot be rendered.
+    :raises RepomanError: the template does not exist or cannot be rendered.
     """
     template = lookup(name, library)
     text = rendered_text(template, host)

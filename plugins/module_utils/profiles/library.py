@@ -114,7 +114,7 @@ def lookup(name: str, library: Library) -> Template:
     """Find the template called ``name``: user files first, then vendor files.
 
     :raises UsageError: the name is not valid.
-    :raises NotKnownError: there is no such template, or it cannot be read.
+    :raises NotKnownError: the template does not exist or cannot be read.
     """
     check_file_name("profile", name)
     user_path, vendor_path = library.user_path(name), library.vendor_path(name)

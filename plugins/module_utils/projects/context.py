@@ -27,7 +27,7 @@ NO_PROJECT = "project not found"
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a run works with.
+    """The account, registry and Incus of a run.
 
     :param account: the user that the containers are for.
     :param registry_path: path of the registry.
@@ -76,7 +76,7 @@ class RunContext:
         """Read every instance of the Incus project, repoman's or not, in one request: name to instance.
 
         :param recursion: 2 to include their state.
-        :raises NotKnownError: there is no such Incus project.
+        :raises NotKnownError: the Incus project does not exist.
         """
         read = self.client.get_or_none if self.predict else self.client.get
         try:
@@ -88,7 +88,7 @@ class RunContext:
     def read_images(self) -> images.Images:
         """Read the images of this Incus.
 
-        :raises NotKnownError: there is no such Incus project.
+        :raises NotKnownError: the Incus project does not exist.
         """
         answer = self.client.get_or_none(incus.url("/1.0/images", recursion=1, project=self.incus_project)) if self.predict else None
         # a project that an earlier task has yet to create will share the images of the default one
@@ -124,7 +124,7 @@ def load_context(params: dict[str, Any], predict: bool = False) -> RunContext:
     """Return what a module's run works with, from its parameters.
 
     :param predict: check mode only: use the option ``registry_text`` instead of the file, if it is set.
-    :raises NotKnownError: there is no such account, or no registry.
+    :raises NotKnownError: the account or the registry does not exist.
     """
     account = get_account(params["user"])
     path = account.expand(params["registry_path"] or store.default_path(account.home))

@@ -37,7 +37,7 @@ class InstanceCreation:
 
     :param task: its project.
     :param desired: what it should be.
-    :raises RepomanError: the repository cannot be protected, or there is no such image.
+    :raises RepomanError: the repository cannot be protected, or the image does not exist.
     """
 
     def __init__(self, task: ProjectTask, desired: DesiredInstance) -> None:

@@ -30,7 +30,7 @@ Devices = dict[str, dict[str, str]]
 
 @dataclass(frozen=True)
 class DesiredInstance:
-    """What the instance of a project should be.
+    """The desired state of a project's instance.
 
     :param settings: the project's configuration, from all sources.
     :param requested: the part of ``settings`` that a task asked for.

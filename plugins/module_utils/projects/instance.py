@@ -38,7 +38,7 @@ IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def is_ours(instance: Mapping[str, Any]) -> bool:
-    """Whether repoman created an instance, for the project of its name."""
+    """Return whether repoman created an instance, for the project of its name."""
     return bool((instance.get("config") or {}).get(PROJECT_KEY) == instance["name"])
 
 
@@ -56,12 +56,12 @@ def check_ours(context: RunContext, name: str, instance: Mapping[str, Any]) -> N
 
 
 def is_unfinished(instance: Mapping[str, Any]) -> bool:
-    """Whether a run that was killed left an instance before it was ready."""
+    """Return whether a killed run left an instance before it was ready."""
     return bool(instance["config"].get(STATE_KEY) == CREATING)
 
 
 def is_protected(instance: Mapping[str, Any]) -> bool:
-    """Whether Incus refuses to delete an instance."""
+    """Return whether Incus refuses to delete an instance."""
     return str(instance["expanded_config"].get(PROTECTION_KEY, "")).lower() in TRUE
 
 

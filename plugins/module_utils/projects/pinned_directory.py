@@ -50,7 +50,7 @@ class PinnedDirectory:
         return f"/proc/self/fd/{self.fd}"
 
     def is_unchanged(self) -> bool:
-        """Whether its name still leads to it."""
+        """Return whether its name still leads to it."""
         try:
             return os.path.samestat(os.fstat(self.fd), os.stat(self.path))
         except OSError:

@@ -66,7 +66,7 @@ class InstanceStart:
         self.task, self.repository, self.status = task, repository, status
         self.control = task.control
         self.started_elsewhere = False
-        """Whether another run has started it, so that a rollback must not stop it."""
+        """True if another run has started it, so that a rollback must not stop it."""
 
     def apply(self) -> None:
         """Start the instance.

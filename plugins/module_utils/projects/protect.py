@@ -242,12 +242,12 @@ def _look_at(path: str) -> str:
 
 
 def _is_writable_bind(device: Device) -> bool:
-    """Whether a device is a writable directory of the host."""
+    """Return whether a device is a writable directory of the host."""
     return device.get("type") == "disk" and os.path.isabs(device.get("source", "")) and device.get("readonly") not in ("true", "1")
 
 
 def _is_shadowed(path: str, by: str, mounts: Iterable[str]) -> bool:
-    """Whether another mount, below the one at ``by``, covers a path in the instance."""
+    """Return whether another mount, below the one at ``by``, covers a path in the instance."""
     return any(len(each) > len(by) and (path == each or path.startswith(f"{each}/")) for each in mounts)
 
 

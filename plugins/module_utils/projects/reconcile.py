@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How an instance differs from its desired configuration."""
+"""The differences of an instance from its desired configuration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Differences:
     desired: Side
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """Return whether the sides differ."""
         return self.current != self.desired
 
     def describe(self) -> list[str]:

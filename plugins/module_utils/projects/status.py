@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the module ``repoman_project_info`` does: summaries of projects, and everything about them for ``status``, from one read of Incus."""
+"""The module ``repoman_project_info``: summaries of projects, and their complete state for ``status``, from one read of Incus."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FALSE = ("false", "0", "no", "off")
 
 @dataclass(frozen=True)
 class StatusSnapshot:
-    """What was read for ``status`` in addition to the instances.
+    """The state that ``status`` reads in addition to the instances.
 
     :param profiles: those installed, by name.
     :param library: the profile templates.
@@ -55,7 +55,7 @@ class StatusSnapshot:
 def run(context: RunContext, params: dict[str, Any]) -> dict[str, Any]:
     """Return the module's result, without what backups leave out.
 
-    :raises RepomanError: Incus cannot be reached, or there is no project of a name.
+    :raises RepomanError: Incus cannot be reached, or a project does not exist.
     """
     found = context.read_instances(recursion=2 if params["status"] else 1)
     instances = {name: instance for name, instance in found.items() if is_ours(instance)}

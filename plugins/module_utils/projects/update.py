@@ -93,9 +93,9 @@ class InstanceUpdate:
         self.body = {key: instance[key] for key in METADATA_KEYS if key in instance} | self.desired
         self.remounts = self.current["devices"].get(REPO_DEVICE) != self.desired["devices"][REPO_DEVICE]
         self.is_sent = False
-        """Whether Incus may have made the change."""
+        """True if Incus may have made the change."""
         self.is_verified = False
-        """Whether the directory that was mounted again is the repository."""
+        """True if the directory that was mounted again is the repository."""
 
     def apply(self) -> None:
         """Make the change.

@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What cloud-init is told, and which accounts there can be."""
+"""The configuration for cloud-init, and valid accounts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = st.text(st.characters(codec="utf-8"), min_size=1) | st.sampled_from(
 
 @given(name=NAMES, group=NAMES, home=NAMES, shell=NAMES)
 def test_no_name_is_read_as_anything_else(name: str, group: str, home: str, shell: str) -> None:
-    """Whatever the account is called: there is one user, with exactly these values, and one command with exactly these arguments."""
+    """Any name results in one user with exactly these values, and one command with exactly these arguments."""
     me = Account(name=name, uid=1500, gid=1501, group=group, home=home, shell=shell)
     text = cloud_init_config(me, ())["cloud-init.user-data"]
     assert text.startswith("#cloud-config\n") and text.isascii()
@@ -44,13 +44,13 @@ def test_no_name_is_read_as_anything_else(name: str, group: str, home: str, shel
     ],
 )
 def test_data_of_the_users_own_is_not_replaced(existing_keys: list[str], key: str | None) -> None:
-    """The account goes where nothing of the user's is."""
+    """The account goes into the kind of data that the user does not use."""
     assert list(cloud_init_config(ALICE, existing_keys)) == ([key] if key else [])
 
 
 @pytest.mark.parametrize("name", ["alice", "Domain\\alice", "alice@example.org", "Älice", "a b", "o'neil", "${x}", "alice$", "1"])
-def test_names_an_account_can_have(name: str) -> None:
-    """What passwd(5) can hold is taken."""
+def test_valid_names(name: str) -> None:
+    """Any name that passwd(5) can hold is accepted."""
     validate_account(replace(ALICE, name=name, group=name))
 
 
@@ -59,13 +59,13 @@ def test_names_an_account_can_have(name: str) -> None:
     [("name", each) for each in ("", "a:b", "a\nb", "-x", "+", "~x", "a/b", "a\0b", "a,b", "\udc80")]
     + [("group", "a:b"), ("home", "/a:b"), ("home", "/a\nb"), ("shell", "/bin/sh\nroot2:x:0:0::/:/bin/sh")],
 )
-def test_names_no_account_can_have(what: str, value: str) -> None:
-    """What would be another line or field there is refused."""
+def test_invalid_names(what: str, value: str) -> None:
+    """A value that would be read as another line or field is refused."""
     with pytest.raises(NotKnownError):
         validate_account(replace(ALICE, **{what: value}))
 
 
 def test_home_directories() -> None:
-    """The parents of mounts in the home, the outermost first; no other directory."""
+    """The home and the parents of mounts in it, outermost first; no other directory."""
     targets = ["/home/alice/repos/demo", "/home/alice/.gitconfig", "/home/alicex/y", "/srv/x", "/home/alice/a/b/../c"]
     assert home_directories(ALICE, targets) == ["/home/alice", "/home/alice/a", "/home/alice/repos"]

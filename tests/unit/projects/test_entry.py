@@ -36,8 +36,8 @@ SILENT = ENTRY.replace('image = "old" # mine\n', "")
     ],
     ids=["nothing", "entry edited", "entry written", "key removed"],
 )
-def test_what_is_written_to_an_entry_in_the_meantime_stays(me: Account, planned: str, meanwhile: str, then: str, undone: str) -> None:
-    """Of an entry only what was asked for is written, and taken back, whatever came between plan and write."""
+def test_concurrent_changes_of_an_entry_stay(me: Account, planned: str, meanwhile: str, then: str, undone: str) -> None:
+    """Only requested keys are written and reverted, whatever changed between plan and write."""
     path = Path(me.home, "repoman.toml")
     path.write_text(HEAD + planned)
     known = load(str(path))

@@ -17,12 +17,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects import ho
 
 @pytest.fixture(autouse=True)
 def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked has time to answer on a busy machine too."""
+    """Give probes time to answer on a busy machine, too."""
     monkeypatch.setattr(host_probes, "PROBE_TIMEOUT", 60)
 
 
-def test_missing(me: Account) -> None:
-    """Only what certainly does not exist is missing."""
+def test_missing_paths(me: Account) -> None:
+    """Only a path that certainly does not exist is missing."""
     home = Path(me.home)
     (home / "file").write_text("")
     (home / "dangling").symlink_to("nowhere")
@@ -57,7 +57,7 @@ def test_backup_target(me: Account) -> None:
 
 
 def test_backup_target_that_does_not_answer(me: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is given up on, and what else there is is told."""
+    """The probe gives up on it; status still works."""
     monkeypatch.setattr(host_probes, "PROBE_TIMEOUT", 0.3)
     for name in ("BACKUP_SCRIPT", "STAT_SCRIPT"):
         monkeypatch.setattr(host_probes, name, "import time; time.sleep(300)")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What repoman reads from an instance."""
+"""Reading repoman's keys of an instance."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.model imp
 @pytest.mark.parametrize(
     "text", ["nonsense", "[]", "1", '"x"', "null", '{"config": 1}', '{"devices": [1]}', '{"profiles": null}', "[" * 100_000, "{" * 9]
 )
-def test_a_mark_made_by_hand(text: str) -> None:
-    """What is no mark is said to be none, with the command that takes it away."""
+def test_applied_settings_edited_by_hand(text: str) -> None:
+    """An unreadable value is reported, with the command that removes it."""
     data = {"name": "demo", "project": "repoman", "config": {APPLIED_KEY: text}, "devices": {}, "profiles": []}
     with pytest.raises(ConflictError, match="'demo' was edited by hand and cannot be read") as caught:
         applied_settings(data)
@@ -27,8 +27,8 @@ def test_a_mark_made_by_hand(text: str) -> None:
     assert not any(applied_settings(data | {"config": {}}).values())
 
 
-def test_what_a_task_asked_for_is_as_the_instance_has_it() -> None:
-    """What was taken away by hand is not; a mark that does not tell what a task asked for names nothing."""
+def test_previously_requested_has_the_current_values() -> None:
+    """A key that was removed by hand is not among them; without a record of requests there are none."""
     names = {"config": ["a", "b", "gone"], "devices": ["repo", "x"]}
     applied = json.dumps(names | {"asked_config": ["b", "gone"], "asked_devices": ["x"]})
     data: dict[str, Any] = {

@@ -16,8 +16,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.lock import project_lock
 
 
-def test_lock_excludes_and_goes(tmp_path: Path) -> None:
-    """Another one is refused at once, or after its time; another project is free; nothing is left."""
+def test_lock_excludes_other_runs_and_is_removed(tmp_path: Path) -> None:
+    """Another run is refused after its timeout; another project is free; no lock file is left."""
     path = str(tmp_path / "repoman.toml")
     with project_lock(path, "a", account(), 0) as waited, project_lock(path, "b", account(), 0):
         assert not waited
@@ -30,7 +30,7 @@ def test_lock_excludes_and_goes(tmp_path: Path) -> None:
 
 
 def test_lock_of_a_killed_run_is_free(tmp_path: Path) -> None:
-    """The file may stay: what counts is who holds it."""
+    """A leftover file does not matter: only a held lock does."""
     (tmp_path / "locks").mkdir()
     (tmp_path / "locks/a.lock").touch()
     with project_lock(str(tmp_path / "repoman.toml"), "a", account(), 0) as waited:
@@ -38,7 +38,7 @@ def test_lock_of_a_killed_run_is_free(tmp_path: Path) -> None:
 
 
 def test_lock_that_has_to_wait_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The world may have changed meanwhile."""
+    """The project may have changed in the meantime."""
     (tmp_path / "locks").mkdir()
     other = os.open(tmp_path / "locks/a.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(other, fcntl.LOCK_EX)
@@ -48,8 +48,8 @@ def test_lock_that_has_to_wait_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     os.close(other)
 
 
-def test_lock_that_cannot_be_made(tmp_path: Path) -> None:
-    """It is named; a link in its place is not followed."""
+def test_lock_that_cannot_be_created(tmp_path: Path) -> None:
+    """The error names it; a link in its place is not followed."""
     (tmp_path / "locks").mkdir()
     (tmp_path / "locks/a.lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(RepomanError, match="cannot lock"), project_lock(str(tmp_path / "repoman.toml"), "a", account(), 0):

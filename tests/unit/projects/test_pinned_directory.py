@@ -15,7 +15,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.pinned_di
 
 
 def test_it_stays_with_the_directory_and_notices_a_replacement(tmp_path: Path) -> None:
-    """Whatever takes its place, a link above it included."""
+    """Whatever takes its place, even if a directory above it becomes a link."""
     repo = tmp_path / "a/b"
     repo.mkdir(parents=True)
     pinned = PinnedDirectory(str(tmp_path), str(repo))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How an instance differs from its desired configuration, and what is shown of it."""
+"""The differences of an instance from its desired configuration, and its text in a diff."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile
 
 
 def instance(applied: dict[str, list[str]], **more: Any) -> dict[str, Any]:
-    """Return an instance as Incus tells of it."""
+    """Return an instance as Incus describes it."""
     data: dict[str, Any] = {"config": {}, "devices": {}, "profiles": ["default"]} | more
     data["config"] |= {APPLIED_KEY: json.dumps(applied)}
     return data
 
 
-def test_edits_stay_and_what_was_applied_is_put_right() -> None:
-    """Of keys and devices: hand-made ones stay, changed ones are corrected, unwanted ones of repoman's go."""
+def test_manual_settings_stay_and_applied_ones_are_corrected() -> None:
+    """Manual keys and devices stay, changed ones are corrected, those that repoman no longer wants are removed."""
     data = instance(
         {"config": ["a", "b"], "devices": ["repo", "old"]},
         config={"a": "changed", "b": "2", "mine": "1"},
@@ -54,8 +54,8 @@ def test_edits_stay_and_what_was_applied_is_put_right() -> None:
         (["default", "mine"], [], ["default"], ["default", "mine"]),
     ],
 )
-def test_profiles(now: list[str], applied: list[str], wanted: list[str], then: list[str]) -> None:
-    """Added and taken away as is wanted, in the order that is wanted; those added by hand stay."""
+def test_order_of_profiles(now: list[str], applied: list[str], wanted: list[str], then: list[str]) -> None:
+    """Profiles are added and removed to get the desired order; those added by hand stay."""
     found = reconcile(instance({"profiles": applied}, profiles=now), {}, {}, wanted)
     assert found.current["profiles"] == now and found.desired["profiles"] == then
 

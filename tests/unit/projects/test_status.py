@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What status says of a project."""
+"""The status of a project."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects import st
     ],
 )
 def test_seconds_since(last: str, seconds: int | None) -> None:
-    """A time of the registry, which people may edit, becomes an age, or none."""
+    """A time of the registry, which may be edited by hand, becomes an age or ``None``."""
     assert status.seconds_since(last, datetime(2026, 1, 1, 0, 1, tzinfo=timezone.utc)) == seconds
 
 
 def test_addresses() -> None:
-    """Those at which the container can be reached, IPv4 first."""
+    """Only addresses at which the container can be reached, IPv4 first."""
     network = {
         "lo": {"addresses": [{"family": "inet", "address": "127.0.0.1", "scope": "local"}]},
         "eth0": {
@@ -47,14 +47,14 @@ def test_addresses() -> None:
     assert status.addresses({"state": {"network": None}}) == status.addresses(None) == []
 
 
-def test_what_only_reads_does_not_load_what_mirrors() -> None:
-    """The engine of backups is a third of all code: ``list`` loads nothing of it, and ``status`` only the rules of what is left out."""
+def test_reading_does_not_load_the_backup_engine() -> None:
+    """The backup is a third of all code: ``list`` loads nothing of it, and ``status`` only its rules."""
     program = (
         "import sys\n"
         "def loaded(*parts): return [name for name in sys.modules if any('.module_utils.' + part in name for part in parts)]\n"
         "engine = ('backup.mirror.unit_mirror', 'backup.mirror.git.git_mirror', 'backup.mirror.hg', 'backup.sync', 'backup.restore')\n"
         "from ansible_collections.homelab.repoman.plugins.modules import repoman_project_info\n"
-        "print(loaded('backup.context', 'backup.left_out', *engine))\n"
+        "print(loaded('backup.'))\n"
         "from ansible_collections.homelab.repoman.plugins.module_utils.backup import context, left_out\n"
         "print(loaded(*engine))\n"
     )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The projects of a run: each is worked on by itself."""
+"""The projects of a run: the failure of one does not affect the next."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.task impo
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
 
 
-def test_a_project_is_named_once() -> None:
-    """Twice is wrong usage, as is a name that cannot be; nothing has been opened by then."""
+def test_each_project_is_named_once() -> None:
+    """A duplicate or invalid name is wrong usage, before anything is opened."""
     with pytest.raises(UsageError, match="named twice"):
         requested_projects({"projects": [{"name": "a"}, {"name": "b"}, {"name": "a"}]})
     with pytest.raises(UsageError):
@@ -32,8 +32,8 @@ def test_a_project_is_named_once() -> None:
 
 
 @pytest.mark.parametrize("when", ["planned", "applied"])
-def test_what_the_system_refuses_is_a_sentence(me: Account, when: str) -> None:
-    """It names the path, and the other projects are worked on all the same."""
+def test_system_errors_are_sentences(me: Account, when: str) -> None:
+    """The sentence names the path; the run goes on with the next project."""
     path = str(Path(me.home, "repoman.toml"))
     context = RunContext(me, path, parse("[repoman]\nschema = 3\n", path), Client("/nonexistent"))
     done = []
