@@ -30,7 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path, escape_path, escape_path_uniquely
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, account
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found
-from ansible_collections.homelab.repoman.plugins.module_utils.process import child as watch
+from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report, UnresponsiveError, Work, run_in_child
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
 LOOSE = TOP_LEVEL_FILES
@@ -151,16 +151,16 @@ class Backup:
         """Return the directory in ``repos_root`` that a name means, or that holds what it means; see :meth:`path_of`."""
         return self.path_of(name, known).split("/")[0]
 
-    def ask(self, work: watch.Work, seconds: float, alive: bool = False, on_report: watch.Report = lambda said: None) -> Any:
-        """Return what ``work`` on the target comes to; see ``watch.run``.
+    def ask(self, work: Work, seconds: float, alive: bool = False, on_report: Report = lambda said: None) -> Any:
+        """Return what ``work`` on the target comes to; see :func:`run_in_child`.
 
         :param alive: as long as the target answers, silence is no reason to give up.
         :raises RepomanError: what it raised, or that the target does not answer.
         """
         root = self.place.backup_root
         try:
-            return watch.run(work, self.me, seconds, ["stat", "--file-system", "--", root] if alive else (), on_report)
-        except watch.SilentError as error:
+            return run_in_child(work, self.me, seconds, ["stat", "--file-system", "--", root] if alive else (), on_report)
+        except UnresponsiveError as error:
             raise RepomanError(
                 f"{root} does not answer: nothing came from it for {seconds:g} s; gave up on it.",
                 "is its server up, its disk awake? findmnt --target " + root,

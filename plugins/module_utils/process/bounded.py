@@ -25,7 +25,7 @@ _READ_BYTES = 64 << 10
 
 _logger = get_logger("process")
 
-Hear = Callable[[bytes], object]
+OnLine = Callable[[bytes], object]
 
 
 class _Reader(Protocol):
@@ -41,19 +41,19 @@ class _Reader(Protocol):
 class _Lines:
     """Cuts what comes from a pipe into lines."""
 
-    def __init__(self, hear: Hear, end: bytes) -> None:
-        self.hear, self.end, self.rest = hear, end, b""
+    def __init__(self, on_line: OnLine, end: bytes) -> None:
+        self.on_line, self.end, self.rest = on_line, end, b""
 
     def take(self, data: bytes) -> None:
         first, *others = data.split(self.end)
         self.rest += first[: LINE_BYTES - len(self.rest)]
         for each in others:
-            self.hear(self.rest)
+            self.on_line(self.rest)
             self.rest = each
 
     def finish(self) -> None:
         if self.rest:
-            self.hear(self.rest)
+            self.on_line(self.rest)
 
 
 class _Tail:
@@ -75,8 +75,8 @@ def run_lines(
     *,
     env: Mapping[str, str],
     seconds: float,
-    out: Hear,
-    err: Hear | None = None,
+    out: OnLine,
+    err: OnLine | None = None,
     end: bytes = b"\n",
     stdin: int = subprocess.DEVNULL,
     **how: Any,

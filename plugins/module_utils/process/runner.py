@@ -19,7 +19,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import format_command, get_logger
-from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Identity
+from ansible_collections.homelab.repoman.plugins.module_utils.process.identity import Identity
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 SECONDS = 5.0

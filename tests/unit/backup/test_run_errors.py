@@ -21,7 +21,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror impo
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync_module
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import answer
-from ansible_collections.homelab.repoman.plugins.module_utils.process import child as watch
 from backupworld import BackupWorld, actions, git, tmpfs
 
 MB = 1 << 20
@@ -398,6 +397,6 @@ def test_a_list_of_what_answers_is_whole(world: BackupWorld) -> None:
 
 def test_an_error_of_the_system_names_its_file(tmp_path: Path) -> None:
     """What reaches a user from the operating system says which file, and where to look."""
-    found = watch.explained(FileNotFoundError(errno.ENOENT, "No such file or directory", str(tmp_path / "a b/c")))
+    found = RepomanError.from_os_error(FileNotFoundError(errno.ENOENT, "No such file or directory", str(tmp_path / "a b/c")))
     assert found.message == f"{tmp_path}/a b/c: No such file or directory."
     assert found.hints == [f"check that file or directory, and the free space: df -h '{tmp_path}/a b'"]

@@ -32,7 +32,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
-from ansible_collections.homelab.repoman.plugins.module_utils.process import child as watch
+from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
 
 SMALL_FILE = 4096
 """Files up to this size may be stored without blocks of their own, so their size is not reduced by holes."""
@@ -47,7 +47,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     options = RestoreOptions.from_params(params)
     opened: tuple[Target, str] = context.ask(lambda report: open_for_reading(context.place), options.probe_timeout)
 
-    def work(report: watch.Report) -> dict[str, Any]:
+    def work(report: Report) -> dict[str, Any]:
         with ExitStack() as stack:
             restore = RestoreRun(context, opened[0], options, stack)
             return restore.run_objects(check) if options.objects else restore.run(check, report)
@@ -70,7 +70,7 @@ class RestoreRun:
         self.notes: list[str] = []
         self.locks: RunLocks | None = None
 
-    def run(self, check: bool, report: watch.Report) -> dict[str, Any]:
+    def run(self, check: bool, report: Report) -> dict[str, Any]:
         """Plan the restore, and apply it unless ``check``; return the module's result."""
         options = self.options
         path = self.context.path_of(options.name, [*backup.mirrors(self.target), *_units_in_history(self.target), backup.LOOSE])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Identity
+from ansible_collections.homelab.repoman.plugins.module_utils.process.identity import Identity
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import PATH
 
 HARDENING = {

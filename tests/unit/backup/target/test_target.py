@@ -8,13 +8,9 @@ import errno
 import fcntl
 import json
 import os
-import pickle
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,9 +23,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.mark
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Place, Target, discard
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import check_writable
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import Stamp, Stamps, read_stamps, write_stamps
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, InterruptedRunError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from ansible_collections.homelab.repoman.plugins.module_utils.process import child as watch
 from backupworld import tmpfs
 
 pytestmark = pytest.mark.disk  # what file systems have is the matter
@@ -269,136 +264,3 @@ def test_what_cannot_be_read_is_nothing(marked: Target, text: str) -> None:
     """What cannot be read is nothing."""
     marked.ours("stamps.json").write_text(text)
     assert read_stamps(marked) == Stamps({})
-
-
-def test_reports_and_result_arrive(me: Account) -> None:
-    """Reports and result arrive."""
-    said: list[object] = []
-
-    def work(report: watch.Report) -> object:
-        report(1)
-        report("a\udcff")
-        return {"pid": os.getpid()}
-
-    assert watch.run(work, me, 60, on_report=said.append)["pid"] != os.getpid()
-    assert said == [1, "a\udcff"]
-
-
-def test_errors_arrive_as_they_were(me: Account) -> None:
-    """Errors arrive as they were."""
-
-    def conflict(report: watch.Report) -> None:
-        raise ConflictError("no.", "hint")
-
-    def missing(report: watch.Report) -> None:
-        os.stat("/nowhere/at/all")
-
-    with pytest.raises(ConflictError, match="no") as caught:
-        watch.run(conflict, me, 60)
-    assert caught.value.hints == ["hint"]
-    with pytest.raises(RepomanError, match="/nowhere/at/all: No such file") as other:
-        watch.run(missing, me, 60)
-    assert other.value.hints
-    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-        watch.run(lambda report: 1 / 0, me, 60)
-    assert pickle.loads(pickle.dumps(ConflictError("a", "b"))).hints == ["b"]  # noqa: S301
-
-
-def test_a_target_that_does_not_answer_is_given_up_on(tmp_path: Path, me: Account) -> None:
-    """A target that does not answer is given up on."""
-    os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(watch.SilentError):
-        watch.run(lambda report: (tmp_path / "fifo").read_text(), me, 0.2)
-    with pytest.raises(watch.SilentError):
-        watch.run(lambda report: (tmp_path / "fifo").read_text(), me, 0.2, ["cat", str(tmp_path / "fifo")])
-
-
-def test_slow_work_on_a_target_that_answers_is_waited_for(tmp_path: Path, me: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The work ends only once the target was asked, tenth by tenth of a second, for longer than patience lasts."""
-    monkeypatch.setattr(watch, "ASK_SECONDS", 0.1)
-    asked = tmp_path / "asked"
-
-    def work(report: watch.Report) -> str:
-        while not asked.exists() or asked.stat().st_size < 30:
-            time.sleep(0.01)
-        return "done"
-
-    assert watch.run(work, me, 4, ["sh", "-c", f"printf x >>{asked}"]) == "done"
-
-
-def test_a_child_that_is_killed_is_an_error_and_takes_its_children_along(me: Account) -> None:
-    """A child that is killed is an error and takes its children along."""
-    pids: list[int] = []
-
-    def work(report: watch.Report) -> None:
-        report(subprocess.Popen(["sleep", "1000"]).pid)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    with pytest.raises(RepomanError, match="was killed"):
-        watch.run(work, me, 60, on_report=pids.append)
-    assert _gone(pids[0])
-
-
-def test_an_interruption_reaches_the_child_and_its_children(me: Account) -> None:
-    """An interruption reaches the child and its children."""
-    said: list[object] = []
-
-    def work(report: watch.Report) -> None:
-        try:
-            report(subprocess.Popen(["sleep", "1000"]).pid)
-            while True:
-                time.sleep(1)
-        finally:
-            report("ended")
-
-    def interrupt(report: object) -> None:
-        said.append(report)
-        if isinstance(report, int):
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(InterruptedRunError):
-        watch.run(work, me, 60, on_report=interrupt)
-    assert said[1:] == ["ended"]
-    assert _gone(said[0])
-
-
-def test_a_child_does_not_outlive_its_parent(me: Account) -> None:
-    """A child does not outlive its parent."""
-    reading, writing = os.pipe()
-    parent = os.fork()
-    if parent == 0:
-        try:
-            watch.run(lambda report: (os.write(writing, f"{os.getpid()} ".encode()), signal.pause()), me, 60)
-        finally:
-            os._exit(0)
-    os.close(writing)
-    child = int(os.read(reading, 20))
-    os.kill(parent, signal.SIGKILL)
-    os.waitpid(parent, 0)
-    assert os.read(reading, 1) == b""  # the end of the pipe: nobody holds it any more
-    os.close(reading)
-    assert _gone(child)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another")
-def test_root_works_as_the_user_it_serves(tmp_path: Path) -> None:
-    """Root works as the user it serves."""
-    nobody = Account("nobody", 65534, 65534, "nogroup", "/nonexistent", "/bin/sh")
-
-    def work(report: watch.Report) -> object:
-        return os.getresuid(), os.getresgid(), os.environ["HOME"], threading.active_count()
-
-    uids, gids, home, _threads = watch.run(work, nobody, 60)
-    assert (set(uids), set(gids), home) == ({65534}, {65534}, "/nonexistent")
-
-
-def _gone(pid: object) -> bool:
-    """Whether a process ends; it was killed, so it will."""
-    while True:
-        try:
-            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-                if file.read().rpartition(")")[2].split()[0] == "Z":
-                    return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.01)
