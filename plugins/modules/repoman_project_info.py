@@ -231,6 +231,7 @@ exit_code:
   sample: 3
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, main
@@ -248,13 +249,20 @@ SPEC = {
 
 
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """Return the result; only ``status`` reads what backups leave out."""
+    """Return the result: projects and host, and with ``status`` the backup, which know nothing of each other."""
     context = load_context(params)
-    result = status.run(context, params)
-    if params["status"]:
-        from ansible_collections.homelab.repoman.plugins.module_utils.backup import left_out
+    if not params["status"]:
+        return status.run(context, params)
+    # only needed here: "list" starts faster without them
+    from ansible_collections.homelab.repoman.plugins.module_utils.backup import left_out
+    from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.state import target_state
 
-        left_out.add_to_status(result, context.account, context.registry_path, context.registry)
+    account, registry = context.account, context.registry
+    with ThreadPoolExecutor() as pool:  # a target that does not answer costs seconds
+        target = pool.submit(target_state, account.expand(registry.defaults.backup_root), account)
+        result = status.run(context, params)
+    result["host"]["backup"] = target.result()
+    left_out.add_to_status(result, account, context.registry_path, registry)
     return result
 
 

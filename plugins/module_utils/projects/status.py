@@ -21,7 +21,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import ProfileEntry, library_of, list_all
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import missing_paths, probe_address, probe_backup
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import missing_paths, probe_address
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import check_ours, is_ours, previously_requested
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import reconcile
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import existing_repository
@@ -53,7 +53,7 @@ class StatusSnapshot:
 
 
 def run(context: RunContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Return the module's result, without what backups leave out.
+    """Return the module's result, without the parts about backups.
 
     :raises RepomanError: Incus cannot be reached, or a project does not exist.
     """
@@ -85,7 +85,6 @@ def _status(
     optional = {each["name"]: optional_sources(each, instances.get(each["name"]), installed) for each in summaries}
     with ThreadPoolExecutor() as pool:  # each may take a few seconds
         states = pool.submit(read_states, repositories, context.repos_root, account, params["vcs_timeout"])
-        backup = pool.submit(probe_backup, account.expand(registry.defaults.backup_root), account)
         missing = pool.submit(missing_paths, {source for sources in optional.values() for source in sources.values()}, account)
         address = pool.submit(probe_address, registry.lan_ip)
     projects = [
@@ -106,7 +105,6 @@ def _status(
         "registry": context.registry_path,
         "lan_ip": address.result(),
         "library": _library_status(snapshot),
-        "backup": backup.result(),
     }
     return {"host": host, "projects": projects, "time": iso_time(snapshot.now)}
 

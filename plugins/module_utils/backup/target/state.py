@@ -1,0 +1,71 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The state of the backup target, for ``status``. It may be on a server that is down, so a child process looks, with a time limit."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+import tomllib
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import MAX_MARKER_BYTES, marker_path
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.process.python_probe import run_python
+from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
+
+TARGET_SCRIPT = """
+import json, os, sys
+root, path, max_bytes = sys.argv[1:]
+answer = {"errno": 0, "free": None, "marker": None}
+try:
+    os.stat(root)
+    space = os.statvfs(root)
+    answer["free"] = space.f_bavail * space.f_frsize
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8", errors="replace") as file:
+        answer["marker"] = file.read(int(max_bytes))
+except OSError as error:
+    answer["errno"] = error.errno
+print(json.dumps(answer))
+"""
+"""Prints the free space and the marker of a backup target."""
+
+
+def target_state(path: str, account: Account) -> dict[str, Any]:
+    """Return the state of the backup target at ``path``.
+
+    :returns: ``path``; ``state``: ``ready``, ``missing``, ``unmarked``, ``foreign`` (of another host or user), ``unreadable``, or
+        ``unreachable`` if it did not answer in time; ``detail``; and ``free``, in bytes.
+    """
+    try:
+        answer = run_python(account, TARGET_SCRIPT, path, str(marker_path(path)), str(MAX_MARKER_BYTES))
+    except CommandError as error:
+        detail = error.message.removeprefix(f"{os.path.basename(sys.executable)} ")
+        return {"path": path, "state": "unreachable", "detail": detail, "free": None}
+    state, detail = "ready", ""
+    if answer["marker"] is not None:
+        state, detail = _judge_marker(path, answer["marker"], account)
+    elif answer["errno"] in (errno.ENOENT, errno.ENOTDIR):
+        state = "missing" if answer["free"] is None else "unmarked"
+    else:
+        state, detail = "unreadable", os.strerror(answer["errno"])
+    return {"path": path, "state": state, "detail": detail, "free": answer["free"]}
+
+
+def _judge_marker(root: str, text: str, account: Account) -> tuple[str, str]:
+    """Return the state of a backup target with a marker, and the detail."""
+    name = marker_path(root).relative_to(root)
+    try:
+        marker = tomllib.loads(text)
+    except ValueError:
+        return "unreadable", f"{name} is not TOML"
+    if "host" not in marker:
+        return "unreadable", f"{name} names no host"
+    for key, own in (("host", socket.gethostname()), ("user", account.name)):
+        if marker.get(key) != own:
+            return "foreign", f"of {key} {marker.get(key)!r}"
+    return "ready", ""
