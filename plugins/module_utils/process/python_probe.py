@@ -10,7 +10,7 @@ import json
 import sys
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Identity
+from ansible_collections.homelab.repoman.plugins.module_utils.process.identity import Identity
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import PATH, CommandError, CommandRunner
 
 PROBE_TIMEOUT = 3.0
