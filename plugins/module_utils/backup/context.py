@@ -32,6 +32,15 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report, UnresponsiveError, Work, run_in_child
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import (
+    EffectiveSettings,
+    ProjectSettings,
+    Registry,
+    effective_settings,
+    settings_of,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import load_predicted
 
 LOOSE = TOP_LEVEL_FILES
 RESTORING = ".repoman-restore-"
@@ -49,7 +58,7 @@ class Backup:
 
     me: Account
     path: str
-    known: registry.Registry
+    known: Registry
 
     @cached_property
     def place(self) -> Place:
@@ -67,22 +76,22 @@ class Backup:
         return self.logdir / "sync" / target.ident
 
     @cached_property
-    def overrides(self) -> dict[str, registry.Wanted | RepomanError]:
+    def overrides(self) -> dict[str, ProjectSettings | RepomanError]:
         """The projects' overrides; of one that cannot be read, what is wrong with it."""
-        found: dict[str, registry.Wanted | RepomanError] = {}
+        found: dict[str, ProjectSettings | RepomanError] = {}
         for name in self.known.projects:
             try:
-                found[name] = registry.load_override(self.path, name)
+                found[name] = load_override(self.path, name)
             except RepomanError as error:
                 found[name] = error
         return found
 
     @cached_property
-    def projects(self) -> dict[str, registry.Effective]:
+    def projects(self) -> dict[str, EffectiveSettings]:
         """The projects of the registry with their overrides, as far as these can be read."""
-        wanted = {name: each for name, each in self.overrides.items() if isinstance(each, registry.Wanted)}
+        wanted = {name: each for name, each in self.overrides.items() if isinstance(each, ProjectSettings)}
         return {
-            name: registry.effective(name, self.known.defaults, registry.wanted_of(project), wanted.get(name, registry.Wanted()))
+            name: effective_settings(name, self.known.defaults, settings_of(project), wanted.get(name, ProjectSettings()))
             for name, project in self.known.projects.items()
         }
 
@@ -183,7 +192,7 @@ def of(params: dict[str, Any], predicting: bool = False) -> Backup:
     """
     me = account(params["user"])
     path = me.expand(params["registry_path"] or registry.default_path(me.home))
-    return Backup(me, path, registry.foreseen(path, params, me) if predicting else registry.load(path))
+    return Backup(me, path, load_predicted(path, params, me) if predicting else registry.load(path))
 
 
 def units(repos_root: str) -> list[Unit]:
@@ -256,6 +265,3 @@ def listing(path: bytes, status: os.stat_result) -> str:
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
     seconds, rest = divmod(status.st_mtime_ns, 10**9)
     return f"{mode} {size:>12} {seconds:>10}.{rest:09} {escape_path_uniquely(path)}"
-
-
-shown, escaped = decode_path, escape_path_uniquely

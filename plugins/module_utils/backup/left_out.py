@@ -17,12 +17,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules 
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO
-from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
 
 NOTHING: dict[str, Any] = {"skipped_mounts": [], "exclude": [], "exclude_caches": False, "excluded": 0, "unverified": []}
 
 
-def add_to_status(result: dict[str, Any], account: Account, registry_path: str, known: registry.Registry) -> None:
+def add_to_status(result: dict[str, Any], account: Account, registry_path: str, known: Registry) -> None:
     """Add to the result of ``status`` what backups leave out and what the last one could not verify, of the host and of each project."""
     skipped_mounts, by_project, unverified = read(account, registry_path, known)
     result["host"] |= {"skipped_mounts": skipped_mounts, "unverified": unverified}
@@ -30,7 +30,7 @@ def add_to_status(result: dict[str, Any], account: Account, registry_path: str, 
         project["left_out"] = by_project.get(project["name"], NOTHING)
 
 
-def read(me: Account, path: str, known: registry.Registry) -> tuple[list[str], dict[str, dict[str, Any]], list[dict[str, str]]]:
+def read(me: Account, path: str, known: Registry) -> tuple[list[str], dict[str, dict[str, Any]], list[dict[str, str]]]:
     """Return what is mounted and not backed up, what is left out of each project's directory, and what could not be verified.
 
     The first and the last are of all of ``repos_root``.

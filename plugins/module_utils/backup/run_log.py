@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
 KEEP = 50
 NAME = re.compile(r"sync-\d{8}T\d{6}Z-\d+\.jsonl")
@@ -38,7 +38,7 @@ class RunLog:
         self._now = now
         self._file: io.TextIOWrapper | None = None
         try:
-            registry.make_directory(str(logdir), owner)
+            ensure_private_directory(str(logdir), owner)
             self._file = open(self.path, "x", encoding="utf-8", opener=_private)  # noqa: SIM115 - closed by __exit__
         except RepomanError as error:
             self._give_up(error.message.rstrip("."))

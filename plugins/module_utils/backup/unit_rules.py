@@ -21,12 +21,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.sc
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeRules
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO, mounts_below
-from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
 MAX_BYTES = 64 << 20
 LEFT_OUT = "left_out.json"
@@ -145,7 +145,7 @@ class LeftOut:
         units = {name: each for name, each in previous.items() if name not in names}
         units |= {name: self.units[name] for name in names if name in self.units}
         if units != previous:
-            registry.write_atomic(str(path), json.dumps(units, sort_keys=True), owner)
+            write_atomic(str(path), json.dumps(units, sort_keys=True), owner)
 
     def _once_followed(self, scanned: ScanResult) -> set[bytes]:
         """Return where in a unit something was mounted and followed by an earlier run: the mirror has what was in it."""

@@ -180,6 +180,3 @@ def _exit_with_parent(parent_fd: int) -> None:
     """Wait for the end of the parent, even if it is killed; then kill this process and its children."""
     os.read(parent_fd, 1)
     os.killpg(0, signal.SIGKILL)
-
-
-explained = RepomanError.from_os_error

@@ -123,36 +123,3 @@ def locked(path: str, owner: Account) -> Iterator[None]:
         except TimeoutError:
             raise RepomanError(f"another repoman has held {path} for {LOCK_SECONDS:.0f} s.", f"see which: fuser -v {path}") from None
         yield
-
-
-# Old names and places, until all who use them have moved.
-from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import find_project, put_project, remove_project  # noqa: E402
-from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import (  # noqa: E402
-    Defaults,
-    EffectiveSettings,
-    Project,
-    ProjectSettings,
-    effective_settings,
-    settings_of,
-)
-
-__all__ = ["DEFAULT_TEXT", "Data", "Defaults", "Project", "Registry", "parse", "put_project", "write_atomic"]
-Wanted = ProjectSettings
-Effective = EffectiveSettings
-effective, wanted_of = effective_settings, settings_of
-change, update, foreseen, entry_of, drop_project = edit_text, edit_file, load_predicted, find_project, remove_project
-make_directory = ensure_private_directory
-
-
-def load_override(registry_path: str, name: str) -> ProjectSettings:
-    """See ``override.load_override``."""
-    from ansible_collections.homelab.repoman.plugins.module_utils.registry import override
-
-    return override.load_override(registry_path, name)
-
-
-def override_path(registry_path: str, name: str) -> str:
-    """See ``override.override_path``."""
-    from ansible_collections.homelab.repoman.plugins.module_utils.registry import override
-
-    return override.override_path(registry_path, name)

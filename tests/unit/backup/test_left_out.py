@@ -15,7 +15,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tr
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import read_left_out
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError
-from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
 from backupworld import BackupWorld, actions, git
 from mirroring import git_problems
 
@@ -298,10 +299,10 @@ def test_a_bad_value_names_file_and_line(world: BackupWorld) -> None:
     for text in ('exclude = "x"', "exclude = [1]", 'exclude_caches = "yes"', "follow_mounts = 1", "excludes = []"):
         override(world, "a", f"\n{text}\n")
         with pytest.raises(NotKnownError, match=r"a\.toml, line 2"):
-            registry.load_override(str(world.registry), "a")
+            load_override(str(world.registry), "a")
     for text in ('exclude = "x"', "exclude_caches = 1", 'follow_mounts = ""'):
         with pytest.raises(NotKnownError, match="line 5"):
-            registry.parse(f"[repoman]\nschema = 3\n\n[defaults]\n{text}\n", "repoman.toml")
+            parse(f"[repoman]\nschema = 3\n\n[defaults]\n{text}\n", "repoman.toml")
 
 
 def test_a_rewrite_keeps_patterns_and_their_comments(world: BackupWorld) -> None:

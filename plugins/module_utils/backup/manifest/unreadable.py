@@ -11,8 +11,7 @@ import os
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
-
-LONGEST_SHOWN = 400
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import shorten_path
 
 
 class UnreadableError(RepomanError):
@@ -22,7 +21,7 @@ class UnreadableError(RepomanError):
     """
 
     def __init__(self, path: bytes, error: OSError) -> None:
-        shown = shortened(path)
+        shown = shorten_path(path)
         super().__init__(f"'{shown}' cannot be read: {error.strerror or error}.", f"ls -ld {shell_word(path)}")
         self.path = path
 
@@ -42,14 +41,7 @@ class TooDeepError(UnreadableError):
 def too_deep(path: bytes) -> TooDeepError:
     """Return the error for a directory whose path is too long."""
     return TooDeepError(
-        f"{shortened(path)!r} is nested too deep: its path has {len(path)} bytes, so its contents cannot be backed up.",
+        f"{shorten_path(path)!r} is nested too deep: its path has {len(path)} bytes, so its contents cannot be backed up.",
         "move it closer to the top, or remove it",
         path=path,
     )
-
-
-def shortened(path: bytes) -> str:
-    """Return a path as a text of one line; one that is too long to be shown, without its middle."""
-    if len(path) > LONGEST_SHOWN:
-        path = path[: LONGEST_SHOWN // 2] + b"[...]" + path[-LONGEST_SHOWN // 2 :]
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in path.decode("utf-8", "backslashreplace"))

@@ -12,9 +12,9 @@ import unicodedata
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import pack_block, unpack_block
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest, ManifestWriter
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import shortened
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.target_traits import Traits
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import shorten_path
 
 
 def without_clashes(unit: Unit, now: Manifest, traits: Traits, path: str) -> tuple[Manifest, list[MirrorError]]:
@@ -49,7 +49,7 @@ def without_clashes(unit: Unit, now: Manifest, traits: Traits, path: str) -> tup
 def clash(path: bytes, other: bytes) -> MirrorError:
     """Return the error for a name that the target takes for another in the same directory."""
     return MirrorError(
-        f"{shortened(path)!r} clashes with {shortened(other)!r} on the target, which is not case-sensitive.",
+        f"{shorten_path(path)!r} clashes with {shorten_path(other)!r} on the target, which is not case-sensitive.",
         "rename one of them",
     )
 

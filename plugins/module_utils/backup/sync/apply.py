@@ -22,8 +22,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.record
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask, isolate_failure
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.version import RunVersion
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
-from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
 RECORD_SECONDS = 2.0
 """Interval at which the records of finished units are written."""
@@ -48,7 +48,7 @@ class Applier:
     def apply(self, tasks: Sequence[UnitTask]) -> None:
         """Apply the tasks of one wave. Each result goes into its task, the log and a report."""
         copying = [task for task in tasks if task.changes is not None]
-        registry.make_directory(str(self.run.state / "manifests"), self.run.backup.me)
+        ensure_private_directory(str(self.run.state / "manifests"), self.run.backup.me)
         self._save_left_out(tasks)
         settings = self.settings
         if copying or any(task.result.action == Action.RETIRED for task in tasks):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import shrinkage
@@ -17,6 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
 
 SHRINK_MIN_FILES = 100
 
@@ -36,7 +36,7 @@ def check_shrink(unit: Unit, changes: Changes, found: Target, allowed: bool, nam
     removed, mirrored = shrinkage.count_missed(changes, str(found.mirror("" if unit.loose else unit.name)))
     if removed > SHRINK_MIN_FILES and removed * 2 > mirrored:
         raise ConflictError(
-            f"{removed} of {mirrored} files of {shown(os.fsencode(unit.name))} are gone; its mirror was not changed.",
+            f"{removed} of {mirrored} files of {decode_path(os.fsencode(unit.name))} are gone; its mirror was not changed.",
             f"see which: {repoman_command('--check --diff sync', [unit.name], '--allow-shrink')}",
             *_hints(unit.name, False),
         )
@@ -75,6 +75,6 @@ def check_loose(repos_root: str, now: Manifest, found: Target) -> None:
             raise ConflictError(f"nothing in repos_root may be called {name!r}: repoman uses that name.", "rename it")
         if name in directories:
             raise ConflictError(
-                f"{repos_root}/{shown(entry.path)} was a directory and is now a file or link; its mirror was not changed.",
+                f"{repos_root}/{decode_path(entry.path)} was a directory and is now a file or link; its mirror was not changed.",
                 f"if you replaced it on purpose: {repoman_command('sync', [name], '--allow-shrink')}   # its mirror is moved to the history",
             )

@@ -13,7 +13,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import escaped, shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Settings
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action, SyncReport
@@ -30,6 +29,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import adopt
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import check_writable
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path, escape_path_uniquely
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
 
 DIFF_SIGNS = {"created": "+", "changed": "~", "removed": "-"}
@@ -150,9 +150,9 @@ class SyncJob:
         diffs = []
         for task in tasks:
             if task.changes is not None:
-                name = shown(os.fsencode(task.name))
+                name = decode_path(os.fsencode(task.name))
                 items = sorted((path, DIFF_SIGNS[kind]) for kind, path in task.changes.items())
-                diffs.append({"prepared": "".join(f"{sign} {name}/{escaped(path)}\n" for path, sign in items)})
+                diffs.append({"prepared": "".join(f"{sign} {name}/{escape_path_uniquely(path)}\n" for path, sign in items)})
         return diffs
 
 

@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
 MAX_BYTES = 16 << 20
 
@@ -60,7 +60,7 @@ class ReportedNotes:
             notes = previous | {name: self._notes.get(name, []) for name in self._changed}
             notes = {name: each for name, each in sorted(notes.items()) if each}
             if notes != previous:
-                registry.write_atomic(str(self.path), json.dumps(notes), self.owner)
+                write_atomic(str(self.path), json.dumps(notes), self.owner)
 
     def _read(self) -> dict[str, list[str]]:
         try:

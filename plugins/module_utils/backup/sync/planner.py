@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import ScanResult, iter_scans
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
@@ -27,6 +26,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import mount_warnings
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
 
 COMPARE_WORKERS = 8
 """Mirrors that are compared at once."""
@@ -123,7 +123,7 @@ def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
         if not run.options.may_lose:
             task.result.fail(
                 NotKnownError(
-                    f"there is neither a repository nor a mirror of {shown(os.fsencode(task.name))}.",
+                    f"there is neither a repository nor a mirror of {decode_path(os.fsencode(task.name))}.",
                     f"see its history: {repoman_command('sync', [], ('--list-versions', task.name))}",
                 )
             )

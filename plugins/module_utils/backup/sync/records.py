@@ -29,8 +29,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.reco
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
 FULL_SECONDS = 7 * 24 * 3600.0
 """Time that manifests are trusted; after that everything is compared with the mirror."""
@@ -66,7 +66,7 @@ def usable_state(wanted: Path, owner: Account) -> Iterator[tuple[Path, str]]:
 def _probe(state: Path, owner: Account) -> str:
     """Return why a state directory cannot be written; empty if it can."""
     try:
-        registry.make_directory(str(state), owner)
+        ensure_private_directory(str(state), owner)
     except RepomanError as error:
         return error.message
     path = state / f"probe-{os.getpid()}"

@@ -28,7 +28,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.chec
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import nearest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import latency
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
-from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import edit_file
 
 REMOTE_LATENCY = 0.0002
 """Seconds; a target that takes longer to answer counts as remote."""
@@ -89,9 +90,9 @@ def _note_last_sync(context: Backup, units: Iterable[str], now: datetime) -> Non
         return
     when = iso_time(now)
 
-    def edit(data: registry.Data) -> None:
+    def edit(data: Data) -> None:
         for entry in data.get("project", []):
             if entry.get("name") in names:
                 entry["last_sync"] = when
 
-    registry.update(context.path, edit, context.me)
+    edit_file(context.path, edit, context.me)

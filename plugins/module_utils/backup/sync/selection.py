@@ -17,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.contex
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import with_rules
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found_at
-from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import override_path
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class UnitSelection:
             if directory in self.excluded:
                 raise ConflictError(
                     f"{self.excluded[directory]!r} has backup = false, so {directory} is not backed up.",
-                    f"change it in {self.backup.path}, or in {registry.override_path(self.backup.path, self.excluded[directory])}",
+                    f"change it in {self.backup.path}, or in {override_path(self.backup.path, self.excluded[directory])}",
                 )
             names.append(directory)
         return list(dict.fromkeys(names))

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import shown
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import ScanResult, format_exception
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Changes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import UnitResult
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
 
 
 @dataclass
@@ -41,7 +41,7 @@ class UnitTask:
     @classmethod
     def of(cls, unit: Unit) -> UnitTask:
         """Return the task of a unit about which nothing is to be done so far."""
-        return cls(unit, UnitResult(shown(os.fsencode(unit.name))))
+        return cls(unit, UnitResult(decode_path(os.fsencode(unit.name))))
 
     @property
     def name(self) -> str:
@@ -71,4 +71,4 @@ def isolate_any_failure(task: UnitTask) -> Iterator[None]:
     except InterruptedRunError:
         raise
     except Exception as error:
-        task.result.fail(MirrorError(f"{shown(os.fsencode(task.name))}: it could not be compared: {format_exception(error)}."))
+        task.result.fail(MirrorError(f"{decode_path(os.fsencode(task.name))}: it could not be compared: {format_exception(error)}."))

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup, shown
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.history_store import tree_sizes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import open_for_reading
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
 
 
 def list_versions(context: Backup, name: str) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def list_versions(context: Backup, name: str) -> dict[str, Any]:
         path = target.ours("kept", time, inside)
         if path.is_dir() and os.path.realpath(path) == str(path):
             found = list(tree_sizes(os.fsencode(path)))
-            versions.append({"time": time, "path": shown(os.fsencode(path)), "files": len(found), "bytes": sum(found)})
+            versions.append({"time": time, "path": decode_path(os.fsencode(path)), "files": len(found), "bytes": sum(found)})
     return {"changed": False, "name": name, "kept": versions, "target": target.root}
 
 

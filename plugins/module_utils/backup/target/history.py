@@ -40,9 +40,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.cloc
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
 STATE_NAME = re.compile(r"\d{8}T\d{6}Z")
 STATE_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -302,14 +302,14 @@ def claim(target: Target, now: datetime, owner: Account) -> str:
     while (name := now.strftime(STATE_FORMAT)) in taken:
         now += timedelta(seconds=1)
     created_file(target, name).parent.mkdir(mode=0o700, exist_ok=True)
-    registry.write_atomic(str(created_file(target, name)), "{}", owner)
+    write_atomic(str(created_file(target, name)), "{}", owner)
     _write_index(target, [*history.states, State(name, ordered=True)], owner)
     return name
 
 
 def _write_index(target: Target, states: Iterable[State], owner: Account) -> None:
     data = {"states": [[state.name, state.ordered] for state in states]}
-    registry.write_atomic(str(target.ours("history.json")), json.dumps(data) + "\n", owner)
+    write_atomic(str(target.ours("history.json")), json.dumps(data) + "\n", owner)
 
 
 # ---- what a run created --------------------------------------------------------------------------------------------------------
@@ -364,9 +364,9 @@ def write_created(
     for unit, paths in list(topmost.items()):
         if paths is not None and sum(map(len, paths)) > SHARED_BYTES:
             if changed is None or unit in changed:
-                registry.write_atomic(str(created_file(target, name, unit)), json.dumps({unit: paths}), owner)
+                write_atomic(str(created_file(target, name, unit)), json.dumps({unit: paths}), owner)
             del topmost[unit]
-    registry.write_atomic(str(created_file(target, name)), json.dumps(topmost), owner)
+    write_atomic(str(created_file(target, name)), json.dumps(topmost), owner)
 
 
 def _topmost(paths: Iterable[str]) -> list[str]:

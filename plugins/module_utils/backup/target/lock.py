@@ -32,9 +32,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
 MAX_SINCE_BYTES = 4 << 20
 METADATA_SECONDS = 60.0
@@ -56,7 +56,7 @@ class RunLocks:
     def __init__(self, target: Target, state: Path, owner: Account) -> None:
         self.target, self.state = target, state
         self.host_lock = HostLock(target, str(state))
-        registry.make_directory(str(state), owner)
+        ensure_private_directory(str(state), owner)
         self._run = FileLock(state / "lock", owner)
         self._units = -1
         self.held: set[str] = set()

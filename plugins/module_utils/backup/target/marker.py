@@ -14,8 +14,8 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Place, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
-from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
 FORMAT = 1
 MAX_MARKER_BYTES = 64 << 10
@@ -43,7 +43,7 @@ def adopt(place: Place, target: Target) -> None:
         "created": iso_time(),
     }
     target.ours().mkdir(mode=0o700, parents=True, exist_ok=True)
-    registry.write_atomic(str(target.ours("mirror.toml")), MARKER_TEXT + tomlkit.dumps(marker), place.owner)
+    write_atomic(str(target.ours("mirror.toml")), MARKER_TEXT + tomlkit.dumps(marker), place.owner)
 
 
 def read_marker(root: str) -> dict[str, Any] | None:

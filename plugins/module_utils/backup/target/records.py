@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.clock import RELEASED, Clock, of_data
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, mount_of
 from ansible_collections.homelab.repoman.plugins.module_utils.host.machine import boot_id
-from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 
 WRITTEN_SECONDS = 600.0
 """After so long everything written is on the disk; kernels take half a minute."""
@@ -74,7 +74,7 @@ def write_stamps(target: Target, stamps: Stamps, owner: Account) -> None:
         for unit, stamp in sorted(stamps.units.items())
     }
     data = {"run": stamps.run, "clock": stamps.clock.data(), "units": units}
-    registry.write_atomic(str(target.ours("stamps.json")), json.dumps(data, indent=1) + "\n", owner)
+    write_atomic(str(target.ours("stamps.json")), json.dumps(data, indent=1) + "\n", owner)
 
 
 def session(target: Target) -> str:
