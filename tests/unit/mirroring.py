@@ -16,7 +16,13 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_units
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.diff_unit import diff_unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.mirror_units import mirror_units
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.progress import Progress
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import MirrorResult
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_diff import UnitDiff
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.work_directories import prepare_directories
 
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
@@ -70,9 +76,9 @@ class Place:
         """Return where the last run kept what it replaced."""
         return self.target / ".repoman" / "kept" / f"run{self.runs}"
 
-    def options(self, **more: Any) -> mirror.Settings:
+    def options(self, **more: Any) -> MirrorOptions:
         """Return the settings of a run."""
-        return mirror.Settings(
+        return MirrorOptions(
             target=str(self.target),
             kept=str(self.kept()),
             work=str(self.target / ".repoman" / "work"),
@@ -90,7 +96,7 @@ class Place:
             *(each for each in found if os.path.isdir(each.source) and not os.path.islink(each.source)),
         ]
 
-    def plans(self, options: mirror.Settings) -> list[mirror.Changes]:
+    def plans(self, options: MirrorOptions) -> list[UnitDiff]:
         """Scan, and plan what differs."""
         units = self.units()
         saved = {unit.name: str(self.state / f"{number_of(unit)}.manifest") for unit in units}
@@ -101,24 +107,24 @@ class Place:
                 raise scan.error
             if scan.path:
                 path = saved[scan.unit.name]
-                plans.append(mirror.plan(scan.unit, Manifest.load(path), scan.manifest(), options, saved=path, closed=scan.closed))
+                plans.append(diff_unit(scan.unit, Manifest.load(path), scan.manifest(), options, saved=path, closed=scan.closed))
         return plans
 
-    def sync(self, **more: Any) -> dict[str, mirror.Outcome]:
+    def sync(self, **more: Any) -> dict[str, MirrorResult]:
         """Run once, and return the outcomes of the units that differed."""
         self.runs += 1
         options = self.options(**more)
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir()
-        mirror.prepare(options)
+        prepare_directories(options)
         outcomes = {}
-        for outcome in mirror.mirror(self.plans(options), options, mirror.Tally()):
+        for outcome in mirror_units(self.plans(options), options, Progress()):
             outcomes[outcome.unit.name] = outcome
             if outcome.manifest:
                 shutil.move(outcome.manifest, self.state / f"{number_of(outcome.unit)}.manifest")
         return outcomes
 
-    def settled(self, **more: Any) -> dict[str, mirror.Outcome]:
+    def settled(self, **more: Any) -> dict[str, MirrorResult]:
         """Run once, and see that every unit was mirrored unchanged."""
         outcomes = self.sync(**more)
         for outcome in outcomes.values():

@@ -11,7 +11,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.tally import Tally
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.progress import Progress
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import ACTION_LABELS, Action, UnitResult
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
@@ -47,7 +47,7 @@ class ProgressDisplay:
         elif self.on:
             progress.clear()
 
-    def update(self, tally: Tally) -> None:
+    def update(self, tally: Progress) -> None:
         """Show the counters."""
         if self.live:
             self.live.update(_render(self.lines(tally)), refresh=True)
@@ -60,7 +60,7 @@ class ProgressDisplay:
             more = f", {plural(result.files)}, {format_bytes(result.bytes)}" if result.action == Action.SYNCED else ""
             progress.phase(f"{result.name}: {ACTION_LABELS[result.action]}{more}")
 
-    def lines(self, tally: Tally) -> list[str]:
+    def lines(self, tally: Progress) -> list[str]:
         """Return a line for each running unit, and one for the whole run."""
         names = sorted(tally.running)
         rows = [f"  {printable(name)}: {printable(tally.running[name])}" for name in names[:ROWS]]

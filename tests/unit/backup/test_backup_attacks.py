@@ -17,7 +17,7 @@ import mirroring
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_in_memory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import mirror_units as mirror_engine
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import directory_restore
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import host_lock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import HostLock
@@ -281,13 +281,13 @@ def test_what_came_up_during_a_run_is_not_in_an_earlier_state(world: BackupWorld
     world.sync()
     world.write("work/README", "second\n")
     git(repository, "commit", "-q", "-am", "second")
-    real = mirror.mirror
+    real = mirror_engine.mirror_units
 
     def late(*arguments: Any) -> Any:
         git(repository, "branch", "late")
         return real(*arguments)
 
-    monkeypatch.setattr(mirror, "mirror", late)
+    monkeypatch.setattr(mirror_engine, "mirror_units", late)
     assert "failed" not in world.sync()
     assert (world.backup / "work/.git/refs/heads/late").exists()
     times = sorted(os.listdir(world.ours("created")))
@@ -343,7 +343,7 @@ def test_a_restore_that_is_interrupted_when_names_change_places_discards_nothing
 
 def test_a_stamp_is_void_while_its_mirror_is_written(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before a mirror is touched its stamp on the target is void, so that no older manifest is ever taken for it."""
-    real = mirror.mirror
+    real = mirror_engine.mirror_units
 
     def stamps() -> dict[str, Any]:
         return dict(json.loads(world.ours("stamps.json").read_text())["units"])
@@ -353,7 +353,7 @@ def test_a_stamp_is_void_while_its_mirror_is_written(world: BackupWorld, monkeyp
         assert stamps()["other"]["digest"]
         return real(*arguments)
 
-    monkeypatch.setattr(mirror, "mirror", looking)
+    monkeypatch.setattr(mirror_engine, "mirror_units", looking)
     world.write("plain/src/main.c", "changed\n")
     assert "failed" not in world.sync()
     assert stamps()["plain"]["digest"]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.tally import Tally
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.progress import Progress
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import ProgressDisplay
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action, UnitResult
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
@@ -144,7 +144,7 @@ def listened() -> Iterator[None]:
 
 def work(display: ProgressDisplay) -> None:
     """Go on as a run does."""
-    display.update(Tally(3, 2000, {f"unit{number}": "copying \x1b[31m" for number in range(14)}))
+    display.update(Progress(3, 2000, {f"unit{number}": "copying \x1b[31m" for number in range(14)}))
     display.unit_finished(UnitResult("isurus", Action.SYNCED, files=1, bytes=5))
     display.unit_finished(UnitResult("plain", Action.UNCHANGED))
     display.unit_finished(UnitResult("white", Action.FAILED))

@@ -18,7 +18,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repo
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
 
 if TYPE_CHECKING:
-    from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Changes
+    from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_diff import UnitDiff
 
 PACKED_REFS = b"packed-refs"
 REFS = b"refs/"
@@ -28,7 +28,7 @@ REF_BYTES = 48
 """Minimum length of a line in ``packed-refs``."""
 
 
-def may_exceed(changes: Changes, least: int) -> bool:
+def may_exceed(changes: UnitDiff, least: int) -> bool:
     """Return whether the number of lost files can exceed a limit; if not, counting is skipped."""
     if changes.removed > least:
         return True
@@ -39,7 +39,7 @@ def may_exceed(changes: Changes, least: int) -> bool:
     return False
 
 
-def count_missed(changes: Changes, mirror: str) -> tuple[int, int]:
+def count_missed(changes: UnitDiff, mirror: str) -> tuple[int, int]:
     """Return how many files and names of references would go, and how many the mirror has.
 
     :param mirror: directory of the unit's mirror.

@@ -25,10 +25,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.attr
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import Check
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.contents import SourceReadError, equal
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import DIGESTS, check_of, problem_of_file
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hard_links import identity
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import safe_mode
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import innermost, kind_in, owns
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.target_traits import Traits, same_time, tick
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import identity
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import open_regular

@@ -30,9 +30,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixt
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitDirectory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import NO_OWNERS, NO_XATTRS
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.transient import TransientFilter
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.tree_compare import Keeps, TreeComparison
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Settings, TransientFilter
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import is_directory
 
@@ -96,7 +97,7 @@ class Pulse:
 
 def verify(
     unit: Unit,
-    settings: Settings,
+    settings: MirrorOptions,
     ours: Iterable[bytes] = (),
     *,
     notes: Collection[str] = (),
@@ -140,7 +141,7 @@ def verify(
         return came
 
 
-def _verify(unit: Unit, settings: Settings, ours: Collection[bytes], keeps: Keeps, pulse: Pulse) -> Verdict:
+def _verify(unit: Unit, settings: MirrorOptions, ours: Collection[bytes], keeps: Keeps, pulse: Pulse) -> Verdict:
     mirror = settings.mirror(unit)
     if not is_directory(mirror):
         return Verdict([f"there is no mirror of {escape_path(os.fsencode(unit.name))}"])
@@ -188,11 +189,11 @@ def _scan(top: int, path: str, unit: Unit, tree: TreeFilter, closed: dict[bytes,
         return writer.finish()
 
 
-def _lookup(unit: Unit, settings: Settings) -> FixtureLookup:
+def _lookup(unit: Unit, settings: MirrorOptions) -> FixtureLookup:
     return FixtureLookup(os.fsencode(unit.source), settings.scratch, settings.account, os.fsencode(settings.mirror(unit)))
 
 
-def _check_repositories(unit: Unit, settings: Settings, held: Manifest, now: Manifest, verdict: Verdict) -> None:
+def _check_repositories(unit: Unit, settings: MirrorOptions, held: Manifest, now: Manifest, verdict: Verdict) -> None:
     """Let git and hg check the repositories of a mirror."""
     stores = find_stores(held)
     top = os.fsencode(settings.mirror(unit))
@@ -221,7 +222,7 @@ def _check_repositories(unit: Unit, settings: Settings, held: Manifest, now: Man
 
 
 def _repository(
-    store: bytes, kind: str, stores: dict[bytes, str], copier: Copier, scratch: str, settings: Settings
+    store: bytes, kind: str, stores: dict[bytes, str], copier: Copier, scratch: str, settings: MirrorOptions
 ) -> GitDirectory | HgMirror:
     if kind == "hg":
         return HgMirror(store, copier, have={}, seen={}, proof=scratch, tries=1, account=settings.account)

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.tally import Tally
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Outcome, Settings
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.progress import Progress
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import MirrorResult
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.run_log import RunLog
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
@@ -36,10 +36,10 @@ ACTION_OF_STATE = {"synced": Action.SYNCED, "up to date": Action.UNCHANGED, "too
 class Applier:
     """Applies the tasks of one run, wave by wave.
 
-    :param report: takes :class:`Tally`, and pairs of a unit's name and its result.
+    :param report: takes :class:`Progress`, and pairs of a unit's name and its result.
     """
 
-    def __init__(self, run: SyncContext, settings: Settings, log: RunLog, report: Report) -> None:
+    def __init__(self, run: SyncContext, settings: MirrorOptions, log: RunLog, report: Report) -> None:
         self.run, self.settings, self.log, self.report = run, settings, log, report
         self.records, self.locks = run.records, run.held_locks
         self.version = RunVersion(run)
@@ -92,7 +92,7 @@ class Applier:
         self.records.forget_manifest(task.name)
         self.notes.forget(task.name)
 
-    def record(self, task: UnitTask, outcome: Outcome) -> None:
+    def record(self, task: UnitTask, outcome: MirrorResult) -> None:
         """Put the outcome of a unit into its result, and set its record."""
         result = task.result
         result.action = ACTION_OF_STATE[outcome.state]
@@ -130,7 +130,7 @@ class _Wave:
     :param copying: the tasks that copy or remove something.
     """
 
-    def __init__(self, applier: Applier, copying: Sequence[UnitTask], settings: Settings) -> None:
+    def __init__(self, applier: Applier, copying: Sequence[UnitTask], settings: MirrorOptions) -> None:
         self.applier, self.copying, self.settings = applier, copying, settings
         self.unfinished = {task.name for task in copying}
         self._finished: list[str] = []
@@ -161,25 +161,28 @@ class _Wave:
             self.unfinished.discard(task.name)
             self._finished.append(task.name)
 
-    def _outcomes(self) -> Iterator[Outcome]:
+    def _outcomes(self) -> Iterator[MirrorResult]:
         """Run the engine; meanwhile, report progress and unlock finished units."""
-        tally = Tally()
+        # Imported only if a unit is mirrored: an unchanged tree needs no engine, and Ansible compiles what is imported in each run.
+        from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.mirror_units import mirror_units
+
+        tally = Progress()
         ended = threading.Event()
         ticker = threading.Thread(target=self._tick, args=(tally, ended), daemon=True)
         ticker.start()
         try:
-            yield from mirror.mirror([task.changes for task in self.copying if task.changes is not None], self.settings, tally)
+            yield from mirror_units([task.changes for task in self.copying if task.changes is not None], self.settings, tally)
         finally:
             ended.set()
             ticker.join()
 
-    def _tick(self, tally: Tally, ended: threading.Event) -> None:
+    def _tick(self, tally: Progress, ended: threading.Event) -> None:
         last = ""
         while not ended.wait(TALLY_SECONDS):
             self._unlock_finished()
             if repr(tally) != last:
                 last = repr(tally)
-                self.applier.report(Tally(tally.files, tally.bytes, dict(tally.running)))
+                self.applier.report(Progress(tally.files, tally.bytes, dict(tally.running)))
 
     def _unlock_finished(self) -> None:
         """From time to time, write the records of finished units and unlock them for other runs."""

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Settings
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.options import SyncOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.records import RunRecords
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
@@ -79,12 +79,12 @@ class SyncContext:
         """What the last run left out of units, and what was mounted in them."""
         return LeftOut(self.state)
 
-    def mirror_settings(self, scratch: str) -> Settings:
+    def mirror_settings(self, scratch: str) -> MirrorOptions:
         """Return the settings of the mirror engine, for a run that has no version in the history yet.
 
         :param scratch: private local directory.
         """
-        return Settings(
+        return MirrorOptions(
             target=self.target.root,
             kept=str(self.target.ours("kept", "none")),
             work=str(self.target.ours("work")),

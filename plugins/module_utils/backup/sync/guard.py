@@ -7,27 +7,32 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import shrinkage
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Changes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
 
+if TYPE_CHECKING:
+    from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_diff import UnitDiff
+
 SHRINK_MIN_FILES = 100
 
 
-def check_shrink(unit: Unit, changes: Changes, found: Target, allowed: bool, named: bool) -> None:
+def check_shrink(unit: Unit, changes: UnitDiff, found: Target, allowed: bool, named: bool) -> None:
     """Refuse a source that has lost most of what the mirror has.
 
     :param allowed: shrinking is.
     :param named: the user named the unit.
     :raises ConflictError: it looks like a lost source.
     """
+    # Imported here, where something differs: see UnitPlanner.
+    from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import shrinkage
+
     emptied = not unit.loose and changes.now.count() <= 1 < changes.mirrored
     if emptied and not (allowed and named):
         raise ConflictError(f"{unit.source} is empty, but its mirror is not; the mirror was not changed.", *_hints(unit.name, True))

@@ -13,8 +13,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Settings
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.work_directories import prepare_directories
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action, SyncReport
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.run_log import RunLog
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import sweep_repositories
@@ -103,7 +103,7 @@ class SyncJob:
             saved = sweep_repositories(root, [unit.name for unit in backup.units(root) if not unit.loose], alone)
         self.run.warnings += [f"A restore that was killed had replaced a directory; its previous contents are in {path}." for path in saved]
 
-    def _prepare(self, stack: ExitStack, settings: Settings, locks: RunLocks) -> Settings:
+    def _prepare(self, stack: ExitStack, settings: MirrorOptions, locks: RunLocks) -> MirrorOptions:
         """Make this run's directory on the target, and remove those of failed runs: they may be what fills the target.
 
         :raises RepomanError: the target cannot be written.
@@ -113,7 +113,7 @@ class SyncJob:
             settings = replace(settings, temporaries=stack.enter_context(temporaries))
             with suppress(OSError):
                 names = {unit.name for unit in backup.units(self.run.repos_root)} - self.selection.excluded.keys()
-                mirror.prepare(settings, names)
+                prepare_directories(settings, names)
         except OSError:
             check_writable(self.run.backup.place, self.target)
             raise

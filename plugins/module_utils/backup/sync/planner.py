@@ -14,8 +14,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup import cont
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import ScanResult, iter_scans
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Settings
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import partial_error
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import guard
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
@@ -35,7 +35,7 @@ COMPARE_WORKERS = 8
 class UnitPlanner:
     """Plans the units of one run."""
 
-    def __init__(self, run: SyncContext, settings: Settings) -> None:
+    def __init__(self, run: SyncContext, settings: MirrorOptions) -> None:
         self.run, self.settings = run, settings
         self.trusted: dict[str, str] = {}
         """Digest of the last manifest of units whose mirror is not read."""
@@ -59,7 +59,7 @@ class UnitPlanner:
         return Waves(tasks, [task for task in tasks if task.name not in units], lambda done: self._scan(waiting, done))
 
     def _scan(self, waiting: dict[str, UnitTask], done: Callable[[UnitTask], None]) -> None:
-        """ScanResult units and compare each as soon as it is scanned."""
+        """Scan units and compare each as soon as it is scanned."""
 
         def compare(task: UnitTask, scanned: ScanResult, stays: Sequence[bytes]) -> None:
             with isolate_any_failure(task):
@@ -91,15 +91,18 @@ class UnitPlanner:
             raise scanned.error
         if not scanned.path:
             if scanned.closed:
-                task.result.fail(mirror.incomplete(task.unit, list(scanned.closed.values()), (), done=not self.run.check))
+                task.result.fail(partial_error(task.unit, list(scanned.closed.values()), (), done=not self.run.check))
             return
+        # Imported only if something differs: an unchanged tree needs no engine, and Ansible compiles what is imported in each run.
+        from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.diff_unit import diff_unit
+
         saved = str(self.run.records.manifest(task.name))
         before = Manifest.load(saved) if task.name in self.trusted else None
         now = scanned.manifest()
         if task.unit.loose:
             guard.check_loose(self.run.repos_root, now, self.run.target)
         task.compared_mirror = before is None
-        changes = mirror.plan(task.unit, before, now, self.settings, saved=saved, closed=scanned.closed, stays=stays)
+        changes = diff_unit(task.unit, before, now, self.settings, saved=saved, closed=scanned.closed, stays=stays)
         guard.check_shrink(task.unit, changes, self.run.target, self.run.options.allow_shrink, bool(self.run.options.names))
         if changes.total:
             result = task.result
@@ -109,7 +112,7 @@ class UnitPlanner:
         else:
             task.scanned = ScanResult(task.unit, changes.now.digest, changes.now.path)
         if changes.unread:
-            task.result.fail(mirror.incomplete(task.unit, changes.unread, changes.frozen, done=not self.run.check))
+            task.result.fail(partial_error(task.unit, changes.unread, changes.frozen, done=not self.run.check))
 
 
 def plan_missing_source(run: SyncContext, task: UnitTask) -> None:

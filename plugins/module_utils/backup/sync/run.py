@@ -11,7 +11,7 @@ writes to the registry which projects have been backed up.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from typing import Any
 
@@ -22,12 +22,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.results imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext, TargetState
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.job import SyncJob
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.options import SyncOptions
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.verify import VerifyJob
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.versions import list_versions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import inspect_target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import nearest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import latency
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
+from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import edit_file
 
@@ -44,6 +43,8 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     context = backup.of(params, check and params["predict"])
     started = time.monotonic()
     if options.list_versions is not None:
+        from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.versions import list_versions
+
         name = options.list_versions
         versions: dict[str, Any] = context.ask(lambda _report: list_versions(context, name), options.idle_timeout, alive=True)
         return versions
@@ -55,7 +56,14 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
 def _run_in_child(sync: SyncContext) -> SyncReport:
     """Do the work in a child process, and note in the registry what was backed up, also if the run fails or is interrupted."""
-    work = VerifyJob(sync).verify if sync.options.verify else SyncJob(sync).predict if sync.check else SyncJob(sync).sync
+    work: Callable[[Report], SyncReport]
+    if sync.options.verify:
+        # Comparing trees is a large part of the engine that only this needs.
+        from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.verify import VerifyJob
+
+        work = VerifyJob(sync).verify
+    else:
+        work = SyncJob(sync).predict if sync.check else SyncJob(sync).sync
     done: list[str] = []
     with ProgressDisplay(sync.check) as display:
 

@@ -10,14 +10,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import ScanResult, format_exception
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Changes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import UnitResult
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
+
+if TYPE_CHECKING:
+    from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_diff import UnitDiff
 
 
 @dataclass
@@ -32,7 +35,7 @@ class UnitTask:
 
     unit: Unit
     result: UnitResult
-    changes: Changes | None = None
+    changes: UnitDiff | None = None
     compared_mirror: bool = False
     scanned: ScanResult | None = None
     is_absent: bool = False

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Settings
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action, SyncReport, UnitResult
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
@@ -58,7 +58,7 @@ class VerifyJob:
         selected = UnitSelection(self.run).select()
         return [each for each in selected if each.has_source or self.run.options.names or not backup.SAVED.search(each.name)]
 
-    def _compare(self, selected: Selected, settings: Settings, report: Report) -> UnitResult:
+    def _compare(self, selected: Selected, settings: MirrorOptions, report: Report) -> UnitResult:
         task = UnitTask.of(selected.unit)
         if not selected.has_source:
             plan_missing_source(self.run, task)

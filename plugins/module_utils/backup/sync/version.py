@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Settings
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
@@ -28,7 +28,7 @@ class RunVersion:
         self._created: dict[str, list[str] | None] = {}
         """Paths that this run created, by unit; None means everything."""
 
-    def begin(self, settings: Settings, tasks: Iterable[UnitTask]) -> Settings:
+    def begin(self, settings: MirrorOptions, tasks: Iterable[UnitTask]) -> MirrorOptions:
         """Make the version if there is none yet, and write down what the tasks will create; return the settings that use it.
 
         All units of the run are locked by now, so the versions of a unit are in the order of the runs that changed it.

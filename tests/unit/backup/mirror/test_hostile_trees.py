@@ -22,7 +22,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.sc
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import DEEPEST, MAX_HELD, walk_blocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import TooDeepError, UnreadableError
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.mirror_units import mirror_units
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.progress import Progress
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.work_directories import prepare_directories
 from mirroring import Place, number_of
 
 OUTSIDE = "of-the-host-alone"
@@ -234,10 +236,10 @@ def test_a_directory_that_was_away_for_a_moment(tmp_path: Path) -> None:
     os.utime(work / "dir", ns=(1, 1_600_000_000_123_456_789))
     place.scratch.mkdir()
     options = place.options()
-    mirror.prepare(options)
+    prepare_directories(options)
     plans = place.plans(options)
     (work / "dir").rename(tmp_path / "away")
-    for outcome in mirror.mirror(plans, options, mirror.Tally()):
+    for outcome in mirror_units(plans, options, Progress()):
         shutil.move(outcome.manifest, place.state / f"{number_of(outcome.unit)}.manifest")
     (tmp_path / "away").rename(work / "dir")
     place.settled()

@@ -30,9 +30,14 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.ma
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_in_memory, scan_unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import contents
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import unit_mirror as mirror
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitDirectory, kind_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import is_transient
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.mirror_units import _Worker, mirror_units
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.progress import Progress
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import MirrorResult, partial_error
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_diff import UnitDiff
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
@@ -791,14 +796,14 @@ def test_a_unit_that_nobody_can_handle_fails_alone(place: Place, monkeypatch: py
     for name in ("bad", "good"):
         (place.repos / name).mkdir()
         (place.repos / name / "file").write_text(name)
-    whole = mirror.Copier.copy_file
+    whole = Copier.copy_file
 
-    def fails(self: mirror.Copier, path: bytes, *arguments: Any, **more: Any) -> Any:
+    def fails(self: Copier, path: bytes, *arguments: Any, **more: Any) -> Any:
         if b"/bad" in self.source_path:
             raise ValueError("odd")
         return whole(self, path, *arguments, **more)
 
-    monkeypatch.setattr(mirror.Copier, "copy_file", fails)
+    monkeypatch.setattr(Copier, "copy_file", fails)
     outcomes = place.sync(jobs=2)
     assert (outcomes["bad"].state, outcomes["good"].state) == ("failed", "synced")
     assert outcomes["bad"].error is not None
@@ -963,7 +968,7 @@ def test_unreadable_file_of_a_repository(nobodys: Place, unprivileged: Callable[
     assert unprivileged(work) == "None"
 
 
-def failed(outcome: mirror.Outcome, *words: str) -> None:
+def failed(outcome: MirrorResult, *words: str) -> None:
     """See that a unit failed for what it says, and all else of it was mirrored."""
     assert (outcome.state, outcome.manifest != "") == ("failed", True), outcome
     assert outcome.error is not None
@@ -1399,19 +1404,19 @@ def test_so_many_units_are_mirrored_at_once(
     path = tmp_path / "begun"
     path.touch()
 
-    def work(_self: object, changes: mirror.Changes, _tell: object) -> mirror.Outcome:
+    def work(_self: object, changes: UnitDiff, _tell: object) -> MirrorResult:
         with path.open("ab") as file:
             file.write(b"x")
         while path.stat().st_size < expected:
             os.sched_yield()
-        return mirror.Outcome(changes.unit, "up to date")
+        return MirrorResult(changes.unit, "up to date")
 
-    monkeypatch.setattr(mirror._Worker, "__call__", work)
+    monkeypatch.setattr(_Worker, "__call__", work)
     crews: list[int] = []
     monkeypatch.setattr(pool, "threads_per_process", lambda *given, real=pool.threads_per_process: crews.extend(real(*given)) or crews)
-    wanted = [mirror.Changes(Unit(str(number), ""), Manifest(), Manifest(), first=new) for number in range(expected + 4)]
-    options = mirror.Settings(target="", kept="", work="", scratch="", **more)
-    assert len(list(mirror.mirror(wanted, options, mirror.Tally()))) == len(wanted)
+    wanted = [UnitDiff(Unit(str(number), ""), Manifest(), Manifest(), first=new) for number in range(expected + 4)]
+    options = MirrorOptions(target="", kept="", work="", scratch="", **more)
+    assert len(list(mirror_units(wanted, options, Progress()))) == len(wanted)
     assert sum(crews) == expected or (expected == 1 and not crews)
 
 
@@ -1483,6 +1488,6 @@ def test_the_first_unreadable_paths_are_named(nobodys: Place, unprivileged: Call
 @pytest.mark.parametrize("name", ["odd\udcff", "a\nb", "e\x1b[31m", "x\u202e"])
 def test_names_are_shown_as_they_are_typed(name: str) -> None:
     """A unit's name of any bytes is escaped in the whole message."""
-    found = mirror.incomplete(Unit(name, "/repos/x"), [RepomanError("x.")], [])
+    found = partial_error(Unit(name, "/repos/x"), [RepomanError("x.")], [])
     assert found.message == f"x. Everything else in {escape_path(os.fsencode(name))} was mirrored."
     assert found.message.isprintable()

@@ -18,7 +18,7 @@ import mirroring
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import contents
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.history_store import tree_sizes, unused_name
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Outcome
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import MirrorResult
 from mirroring import Place
 
 pytestmark = pytest.mark.disk  # what file systems have is the matter
@@ -35,7 +35,7 @@ def place(tmp_path: Path) -> Place:
     return place
 
 
-def synced(outcome: Outcome) -> Outcome:
+def synced(outcome: MirrorResult) -> MirrorResult:
     """See that a unit was mirrored."""
     assert outcome.error is None, outcome.error.message
     assert outcome.state == "synced"

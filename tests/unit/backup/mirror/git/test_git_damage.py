@@ -13,7 +13,7 @@ from pathlib import Path
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import Outcome
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import MirrorResult
 from damaging import DAMAGE, rewrite
 from damaging import git_commit as commit
 from mirroring import Place, git, git_problems
@@ -75,7 +75,7 @@ class Damaged:
         """The mirror of the repository's git directory."""
         return self.place.target / self.store.relative_to(self.place.repos)
 
-    def sync(self) -> Outcome | None:
+    def sync(self) -> MirrorResult | None:
         """Run once, and return the outcome of the unit."""
         return self.place.sync().get("u")
 
@@ -146,7 +146,7 @@ def test_later_damage_does_not_reach_the_mirror(tmp_path: Path, kind: str, how: 
     it.place.settled()
 
 
-def check_damaged(it: Damaged, outcome: Outcome | None, path: Path) -> None:
+def check_damaged(it: Damaged, outcome: MirrorResult | None, path: Path) -> None:
     """See that the unit failed because of a file, and that its mirror is sound."""
     assert outcome is not None
     assert outcome.error is not None

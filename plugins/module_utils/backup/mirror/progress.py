@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Tally:
+class Progress:
     """Live counters of a run.
 
     :param files: entries written or removed.
@@ -22,7 +22,7 @@ class Tally:
     bytes: int = 0
     running: dict[str, str] = field(default_factory=dict)
 
-    def hear(self, news: tuple[str, str, int, int]) -> None:
+    def apply(self, news: tuple[str, str, int, int]) -> None:
         """Take in what a process tells: unit, what is being done to it (empty: it is done), entries and bytes since the last time."""
         name, doing, files, size = news
         self.files += files

@@ -1,0 +1,26 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that have several names in one tree."""
+
+from __future__ import annotations
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
+
+
+def identity(entry: Entry, mounts: bool) -> tuple[int, ...]:
+    """Return what two names of one file have in common; an inode's number alone does not tell if there are several file systems."""
+    return (entry.inode, entry.mode, entry.uid, entry.gid, entry.size, entry.mtime_ns, entry.nlink) if mounts else (entry.inode,)
+
+
+def hardlink_groups(manifest: Manifest, mounts: bool) -> dict[bytes, bytes]:
+    """Return for each file that is one with others of its tree the first of them."""
+    first: dict[tuple[int, ...], bytes] = {}
+    found: dict[bytes, bytes] = {}
+    for entry in manifest.entries():
+        if entry.nlink > 1 and entry.kind != "d":
+            leader = first.setdefault(identity(entry, mounts), entry.path)
+            if leader != entry.path:
+                found[leader] = found[entry.path] = leader
+    return found

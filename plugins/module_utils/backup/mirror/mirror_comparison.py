@@ -1,0 +1,113 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compare a mirror itself with its source, if the last manifest is missing or not to be trusted."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import merge_blocks
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, pack_block, unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest, ManifestWriter
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import REACH, walk_blocks
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter, TreeRules
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import target_traits
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.attributes import same_attributes
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.contents import same_contents
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.file_copier import TIMESTAMP_GRANULARITY_NS
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hard_links import hardlink_groups
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import safe_mode
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_task import PROOF_MARKERS
+
+CLOCK_SKEW_NS = 60 * 10**9
+"""A file of the source that changed later than its copy was made, or so little before it that clocks may differ, is compared."""
+
+
+def compare_with_mirror(mirror: str, now: Manifest, settings: MirrorOptions, unit: Unit, last: Manifest | None) -> Manifest:
+    """Return what a mirror holds, as a manifest: entries that are as the source's are the source's, all others the mirror's.
+
+    Of loose files only those that the last manifest knows are the mirror's: others may have been on the target before it was ours.
+
+    :param last: what the mirror once held: what has changed in the source since then, under whatever size and time, is compared.
+    """
+    with ExitStack() as stack:
+        tops = []
+        for each in (unit.source, mirror):
+            tops.append(os.open(each, REACH))
+            stack.callback(os.close, tops[-1])
+        return _compared(tops[0], tops[1], now, settings, unit, last)
+
+
+def _compared(source: int, target: int, now: Manifest, settings: MirrorOptions, unit: Unit, last: Manifest | None) -> Manifest:
+    path = os.path.join(settings.scratch, f"{os.getpid()}.{abs(hash(unit.name))}.mirror")
+    with ManifestWriter(path) as writer:
+        for block in walk_blocks(target, loose=unit.loose, named=os.fsencode(settings.mirror(unit)), tree=TreeFilter(TreeRules())):
+            writer.add(block)
+        held = writer.finish()
+    compare = _Comparison(source, target, now, held, settings, unit)
+    with ManifestWriter(path) as writer:
+        for directory, (old, new, before) in merge_blocks(held, now, last or Manifest()):
+            if old is not None:
+                writer.add(pack_block(directory, compare.records(directory, old, new or b"", before or b"")))
+        return writer.finish()
+
+
+class _Comparison:
+    """Compares the mirror's manifest with the source's.
+
+    :param source: open directory of the unit.
+    :param target: open directory of its mirror.
+    """
+
+    def __init__(self, source: int, target: int, now: Manifest, held: Manifest, settings: MirrorOptions, unit: Unit) -> None:
+        self.source, self.target, self.unit = source, target, unit
+        self.root = os.geteuid() == 0
+        self.traits = target_traits.load(settings.work)
+        self.tick = target_traits.tick(self.traits, (entry.mtime_ns for entry in held.entries() if entry.kind != "l"))
+        self.xattrs, self.acls = settings.xattrs, settings.acls
+        mounts = bool(unit.rules.mounts)
+        self.ours, self.theirs = (hardlink_groups(now, mounts), hardlink_groups(held, mounts)) if self.traits.links else ({}, {})
+
+    def records(self, directory: bytes, old: bytes, new: bytes, before: bytes) -> list[bytes]:
+        """Return what the mirror has in a directory: the source's records of what is the same, and of what the target cannot have."""
+        news = {entry.path: entry for entry in unpack_block(directory, new)}
+        onces = {entry.path: entry for entry in unpack_block(directory, before)}
+        found: dict[bytes, bytes] = {}
+        for mirrored in unpack_block(directory, old):
+            entry, once = news.pop(mirrored.path, None), onces.get(mirrored.path)
+            if entry is not None and self.like(mirrored, entry, once):
+                found[mirrored.path] = entry.record()
+            elif entry is not None or once is not None or not self.unit.loose:
+                found[mirrored.path] = mirrored._replace(ctime_ns=0).record()
+        found |= {path: entry.record() for path, entry in news.items() if not self.traits.can_have(entry)}
+        return [found[path] for path in sorted(found)]
+
+    def like(self, held: Entry, entry: Entry, once: Entry | None) -> bool:
+        """Tell whether the mirror has an entry as the source has it.
+
+        :param once: what the mirror had when it was last written.
+        """
+        if not self._alike(held, entry) or (once is not None and not once.ctime_ns and once.name in PROOF_MARKERS.values()):
+            return False
+        if (self.xattrs or self.acls) and not same_attributes(self.source, self.target, entry.path, xattrs=self.xattrs, acls=self.acls):
+            return False
+        if entry.kind != "f" or (once in (None, entry) and entry.ctime_ns + CLOCK_SKEW_NS < held.ctime_ns):
+            return True
+        return time.time_ns() - entry.ctime_ns > TIMESTAMP_GRANULARITY_NS and same_contents(self.source, self.target, entry.path)
+
+    def _alike(self, held: Entry, entry: Entry) -> bool:
+        mode = safe_mode(entry.mode, entry[2:4], held[2:4]) if entry.kind == "f" else entry.mode
+        if held.mode != mode and (held.kind != entry.kind or self.traits.modes):
+            return False
+        if held.link != entry.link or not target_traits.same_time(held.mtime_ns, entry.mtime_ns, self.tick):
+            return False
+        if self.root and self.traits.owners and (held.uid, held.gid) != (entry.uid, entry.gid):
+            return False
+        if entry.kind == "d":
+            return True
+        return (entry.kind == "l" or held.size == entry.size) and self.theirs.get(held.path) == self.ours.get(held.path)

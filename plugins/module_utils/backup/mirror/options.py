@@ -1,0 +1,53 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options of a run that mirrors units."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
+
+
+@dataclass(frozen=True)
+class MirrorOptions:
+    """How a run mirrors.
+
+    :param target: ``backup_root``.
+    :param kept: directory of this run under ``.repoman/kept``, on the target; what unit ``u`` replaces goes to ``kept/u``.
+    :param work: directory on the target for what is not in place yet (``.repoman/work``).
+    :param temporaries: directory below ``work`` for files of this run that are not whole yet; ``work`` itself if it is empty.
+    :param scratch: local directory, ours alone, that is gone after the run.
+    :param full: compare everything with the mirror, whatever the last manifest says.
+    :param xattrs: keep extended attributes.
+    :param acls: keep access lists.
+    :param account: uid and gid that git and hg run as, where the run is root's.
+    :param tries: how often a repository that is being written is tried.
+    :param far: each operation on the target costs a round trip.
+    :param jobs: units at once; 0 leaves it to the number of processors, or on a far target to how many can wait for it.
+    :param lose_repositories: allow removing repositories that the source no longer has (``--allow-shrink``).
+    """
+
+    target: str
+    kept: str
+    work: str
+    scratch: str
+    full: bool = False
+    xattrs: bool = False
+    acls: bool = False
+    account: tuple[int, int] | None = None
+    tries: int = 8
+    far: bool = False
+    jobs: int = 0
+    lose_repositories: bool = False
+    temporaries: str = ""
+
+    def mirror(self, unit: Unit) -> str:
+        """Return the directory of a unit's mirror."""
+        return self.target if unit.loose else os.path.join(self.target, unit.name)
+
+    def new(self, unit: Unit) -> str:
+        """Return the directory where a unit's first copy is made."""
+        return os.path.join(self.work, "new", unit.name)

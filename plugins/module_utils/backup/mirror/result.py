@@ -1,0 +1,73 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The result of mirroring a unit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
+
+SHOWN_PATHS = 5
+SHOWN_LENGTH = 1000
+"""Errors after the first are told as long as all of them together are not longer."""
+SHOWN_STORES = 3
+
+
+@dataclass
+class MirrorResult:
+    """What mirroring one unit came to.
+
+    :param state: ``synced``, ``up to date``, ``too busy`` or ``failed``.
+    :param manifest: file (in scratch) with the manifest to save: what the mirror holds now. A unit that failed may have one too: all but
+        what the error names was mirrored.
+    :param digest: of that manifest: what to save and, if synced, to stamp.
+    :param settled: the mirror is all that the scan saw; otherwise some things changed meanwhile and are left for the next run.
+    :param files: entries written or removed.
+    :param bytes: contents copied.
+    :param kept_bytes: contents moved to kept.
+    :param notes: what cannot be reproduced on the target.
+    :param created: what the mirror has that was neither in it nor in the scan.
+    :param damaged: what of the source's git repositories is damaged, a sentence each.
+    :param verdicts: why repositories that were mirrored could not be verified, by their path in the unit; empty if they could.
+    """
+
+    unit: Unit
+    state: str
+    error: RepomanError | None = None
+    manifest: str = ""
+    digest: str = ""
+    settled: bool = True
+    files: int = 0
+    bytes: int = 0
+    kept_bytes: int = 0
+    notes: list[str] = field(default_factory=list)
+    created: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    verdicts: dict[str, str] = field(default_factory=dict)
+
+
+def partial_error(unit: Unit, errors: Sequence[RepomanError], frozen: Iterable[bytes], *, done: bool = True) -> MirrorError:
+    """Return the error of a unit of which not all can be mirrored.
+
+    :param done: all else was.
+    """
+    told = [errors[0]]
+    distinct = list({each.message: each for each in errors}.values())
+    for each in distinct[1:SHOWN_PATHS]:
+        if sum(len(every.message) for every in [*told, each]) > SHOWN_LENGTH:
+            break
+        told.append(each)
+    rest = len(distinct) - len(told)
+    more = f" And {rest} more." if rest else ""
+    hints = list(dict.fromkeys(hint for each in told for hint in each.hints))[: max(SHOWN_PATHS, len(errors[0].hints))]
+    stays = [escape_path(os.path.join(os.fsencode(unit.source), each)) for each in sorted(frozen)]
+    stay = f" The mirror keeps {', '.join(stays[:SHOWN_STORES])} as it was." if stays else ""
+    what, name = f"{' '.join(each.message for each in told)}{more}{stay}", escape_path(os.fsencode(unit.name))
+    return MirrorError(f"{what} Everything else in {name} was mirrored." if done else what, *hints)

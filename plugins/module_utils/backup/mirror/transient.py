@@ -1,0 +1,54 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Locks and unfinished files of repositories, which are never mirrored."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixtures import FixtureLookup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import is_transaction_backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores, innermost, kind_in
+
+_TRANSIENT_HINT = re.compile(rb"lock$|gc\.pid$|packed-refs\.new$|objects/(.*/)?(tmp_|\.tmp-|incoming-)|journal|00changelog\.i\.a$|~$")
+"""What a path has that can be one of a lock, or of a file that is not whole yet: most have not, and need no closer look."""
+
+
+class TransientFilter:
+    """Tells of a path of a unit whether it is a repository's lock, or a file of it that is not whole yet, which is never mirrored.
+
+    :param now: what the source has; it is only looked at for paths that may be such.
+    """
+
+    def __init__(self, now: Manifest, lookup: FixtureLookup | None = None) -> None:
+        self.now, self.lookup = now, lookup
+
+    @cached_property
+    def stores(self) -> dict[bytes, str]:
+        """The unit's repositories."""
+        return find_stores(self.now)
+
+    @cached_property
+    def under_way(self) -> set[bytes]:
+        """The ``.hg`` directories with a transaction's journal."""
+        found = set()
+        for directory, block in self.now.blocks():
+            store = directory.removesuffix(b"/store")
+            if store in self.stores and store != directory and b"journal" in block:
+                found |= {store for entry in unpack_block(directory, block) if entry.name == b"journal"}
+        return found
+
+    def __call__(self, path: bytes) -> bool:
+        """Tell whether a path is never mirrored."""
+        if not _TRANSIENT_HINT.search(path):
+            return False
+        store = innermost(self.stores, path.rpartition(b"/")[0])
+        if store is None:
+            return False
+        if kind_in(self.stores, store, path) == "passing":
+            return self.lookup is None or not self.lookup.data_among(self.stores, [store], self.now)
+        return self.stores[store] == "hg" and store in self.under_way and is_transaction_backup(path[len(store) + 1 :] if store else path)

@@ -1,0 +1,103 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""State that all parts of the work on one unit share."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitDirectory
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgMirror
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import innermost, owns
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import MirrorResult
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_diff import UnitDiff
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+
+PROOF_MARKERS = {"git": b"HEAD", "hg": b"requires"}
+"""The file of a repository whose entry in the manifest has no ``ctime_ns`` while the repository is damaged: the next run proves it again."""
+
+
+class UnitTask:
+    """The work on one unit: what it has found and done so far, and whom it reports to."""
+
+    def __init__(self, changes: UnitDiff, settings: MirrorOptions, tell: Callable[[Any], None], pool: ThreadPoolExecutor | None) -> None:
+        self.changes, self.settings, self.unit = changes, settings, changes.unit
+        self.tell, self.pool = tell, pool
+        self.begun: Copier | None = None
+        self.doing = ""
+        self.last_report = time.monotonic()
+        self.unreported = [0, 0]
+        self.actual_entries: dict[bytes, Entry | None] = {}
+        self.unreadable: list[RepomanError] = [*changes.unread]
+        self.damaged: list[GitDirectory | HgMirror] = []
+        self.verdicts: dict[str, str] = {}
+        self.dirty_directories: set[bytes] = set()
+        self.stores: dict[bytes, str] = {}
+        self.name = os.fsencode(self.unit.name)
+
+    @property
+    def copier(self) -> Copier:
+        """What writes the mirror."""
+        if self.begun is None:
+            raise RuntimeError("the work on this unit has not begun")
+        return self.begun
+
+    def outcome(self, state: str, error: RepomanError | None = None) -> MirrorResult:
+        """Return what has been done so far."""
+        self.tell((self.unit.name, "", *self.unreported))
+        result = MirrorResult(self.unit, state, error)
+        if self.begun is not None:
+            result.files, result.bytes, result.kept_bytes = self.begun.files, self.begun.bytes, self.begun.kept_bytes
+            result.notes = sorted({*self.begun.notes, *self.changes.notes})
+        return result
+
+    def clear(self, full: bool) -> None:
+        """Remove what is not whole yet; on a full target also a first copy, which would only keep the others from theirs."""
+        with suppress(OSError):
+            if self.begun is not None:
+                self.begun.clear()
+            if full and self.changes.first:
+                discard(Path(self.settings.new(self.unit)))
+
+    def close(self) -> None:
+        """Close the copier."""
+        if self.begun is not None:
+            self.begun.close()
+
+    def set_activity(self, doing: str) -> None:
+        """Report what is being done to the unit."""
+        self.doing = doing
+        self.report(0, 0, at_once=True)
+
+    def report(self, files: int, size: int, *, at_once: bool = False) -> None:
+        """Report progress, five times a second at most.
+
+        :param files: entries written or removed since the last call.
+        :param size: bytes copied since then.
+        """
+        self.unreported[0] += files
+        self.unreported[1] += size
+        if at_once or time.monotonic() - self.last_report > 0.2:  # noqa: PLR2004 - seconds; a terminal needs no more
+            files, size = self.unreported
+            self.unreported = [0, 0]
+            self.last_report = time.monotonic()
+            self.tell((self.unit.name, self.doing, files, size))
+
+    def _store(self, directory: bytes) -> bytes | None:
+        """Return the innermost repository that a directory belongs to."""
+        return innermost(self.stores, directory) if self.stores else None
+
+    def _ours(self, store: bytes, entry: Entry) -> bool:
+        return owns(self.stores, store, entry)

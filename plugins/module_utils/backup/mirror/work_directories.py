@@ -1,0 +1,47 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The directories on the target that a run works in."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Container
+from contextlib import suppress
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import target_traits
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import make_private, remove_tree
+
+
+def prepare_directories(settings: MirrorOptions, wanted: Container[str] | None = None) -> None:
+    """Make the directories of a run, and clear away what a killed run left; a first copy that was not finished is kept to go on with.
+
+    Temporary files of other runs are not touched: these runs may still be active.
+
+    :param wanted: the units whose first copy that may be; None for all.
+    """
+    new = os.path.join(settings.work, "new")
+    make_private(new)
+    for each in (settings.work, os.path.dirname(settings.kept)):  # made by an earlier version, they may be open to others
+        with suppress(FileNotFoundError, PermissionError):
+            if stat.S_IMODE(os.stat(each).st_mode) & 0o077:
+                os.chmod(each, 0o700)
+    if not settings.temporaries:
+        _clear(settings.work, ("new",))
+    target_traits.find_out(settings.work, settings.temporaries or settings.work)
+    if wanted is not None:
+        _clear(new, wanted)
+
+
+def _clear(directory: str, stays: Container[str]) -> None:
+    """Remove what a directory of ours holds, but for what stays."""
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for each in os.listdir(held):
+            if each not in stays:
+                remove_tree(os.fsencode(each), held)
+    finally:
+        os.close(held)
