@@ -13,8 +13,7 @@ from contextlib import suppress
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.revlog import RevlogIndex
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import CHANGELOG, data_file, is_revlog_index
-
-COPY_CHUNK = 1 << 20
+from ansible_collections.homelab.repoman.plugins.module_utils.files.append import append
 
 
 class HgBuild:
@@ -206,28 +205,3 @@ def _replace_link(path: bytes, size: int) -> None:
         os.unlink(path)
         with open(path, "xb") as part:
             append(part.fileno(), whole.fileno(), 0, size)
-
-
-def append(out: int, source: int, start: int, size: int) -> int:
-    """Append a part of an open file to another, with its holes; return the number of bytes appended."""
-    base = os.lseek(out, 0, os.SEEK_CUR)
-    end = max(start, min(start + size, os.fstat(source).st_size))
-    position = start
-    while position < end:
-        try:
-            position = os.lseek(source, position, os.SEEK_DATA)
-            data_end = min(os.lseek(source, position, os.SEEK_HOLE), end)
-        except OSError:  # only a hole follows
-            break
-        while position < data_end:
-            chunk = os.pread(source, min(COPY_CHUNK, data_end - position), position)
-            view = memoryview(chunk)
-            while view:
-                written = os.pwrite(out, view, base + position - start)
-                view, position = view[written:], position + written
-            if not chunk:
-                end = position
-                break
-    os.ftruncate(out, base + end - start)
-    os.lseek(out, 0, os.SEEK_END)
-    return end - start

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git import object_restore as git_mend
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_restore import apply_mend, plan_mend
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_restore import apply_repair, plan_repair
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.source_repair import RepairPlan
 from damaging import DAMAGE, rewrite
 from mirroring import git, git_problems
 
@@ -56,15 +56,15 @@ class Pair:
         """Return packs, or their indexes."""
         return sorted((self.git_directory / "objects/pack").glob(f"*.{suffix}"))
 
-    def plan(self) -> git_mend.MendPlan:
+    def plan(self) -> RepairPlan:
         """Plan."""
-        return plan_mend(bytes(self.source), bytes(self.mirror), self.store)
+        return plan_repair(bytes(self.source), bytes(self.mirror), self.store)
 
     def mend(self) -> list[str]:
         """Put back, and return what was put back."""
         scratch = self.base / "scratch"
         scratch.mkdir(exist_ok=True)
-        done = apply_mend(bytes(self.source), bytes(self.mirror), self.plan(), bytes(self.base / "saved"), str(scratch))
+        done = apply_repair(bytes(self.source), bytes(self.mirror), self.plan(), bytes(self.base / "saved"), str(scratch))
         found = [os.fsdecode(each.path) for each in done]
         assert not list(scratch.iterdir())
         return found
@@ -121,7 +121,7 @@ def test_missing_files_are_put_back(pair: Pair, where: str) -> None:
         each.unlink()
         if not list(each.parent.iterdir()):
             each.parent.rmdir()
-    assert sorted(os.fsdecode(each.path) for each in pair.plan().mends) == sorted(str(each.relative_to(pair.source)) for each in gone)
+    assert sorted(os.fsdecode(each.path) for each in pair.plan().repairs) == sorted(str(each.relative_to(pair.source)) for each in gone)
     assert git_problems(pair.repository)
     assert sorted(pair.mend()) == sorted(str(each.relative_to(pair.source)) for each in gone)
     assert git_problems(pair.repository) == ""
@@ -161,10 +161,10 @@ def test_many_objects_come_in_the_mirrors_pack(pair: Pair) -> None:
 def test_what_the_source_has_otherwise_is_not_put_back(pair: Pair) -> None:
     """A source that has packed its objects lacks none."""
     git(pair.repository, "repack", "-q", "-a", "-d")
-    assert pair.plan().mends == []
+    assert pair.plan().repairs == []
     pair.copy()
     git(pair.repository, "unpack-objects", "-q", check=False)
-    assert pair.plan().mends == []
+    assert pair.plan().repairs == []
 
 
 def test_what_nobody_has_is_told(pair: Pair) -> None:
@@ -174,8 +174,8 @@ def test_what_nobody_has_is_told(pair: Pair) -> None:
     place = next(each for each in pair.loose() if not (pair.mirror / each.relative_to(pair.source)).exists())
     rewrite(place, DAMAGE["empty"])
     plan = pair.plan()
-    assert plan.mends == []
-    assert plan.left == [(bytes(place.relative_to(pair.source)), "it is empty")]
+    assert plan.repairs == []
+    assert plan.unrepairable == [(bytes(place.relative_to(pair.source)), "it is empty")]
 
 
 def test_a_damaged_mirror_mends_nothing(pair: Pair) -> None:
@@ -184,8 +184,8 @@ def test_a_damaged_mirror_mends_nothing(pair: Pair) -> None:
     rewrite(place, DAMAGE["a bit"])
     rewrite(pair.mirror / place.relative_to(pair.source), DAMAGE["cut off"])
     plan = pair.plan()
-    assert plan.mends == []
-    assert [each for each, _reason in plan.left] == [bytes(place.relative_to(pair.source))]
+    assert plan.repairs == []
+    assert [each for each, _reason in plan.unrepairable] == [bytes(place.relative_to(pair.source))]
 
 
 @pytest.mark.parametrize("part", ["objects", "directory", "file"])
@@ -213,11 +213,11 @@ def test_an_interrupted_one_goes_on(pair: Pair) -> None:
     for each in pair.loose():
         rewrite(each, DAMAGE["a bit"])
     plan = pair.plan()
-    steps = apply_mend(bytes(pair.source), bytes(pair.mirror), plan, bytes(pair.base / "saved"), str(pair.base))
+    steps = apply_repair(bytes(pair.source), bytes(pair.mirror), plan, bytes(pair.base / "saved"), str(pair.base))
     next(steps)
     next(steps)
     steps.close()
-    assert len(pair.plan().mends) == len(plan.mends) - 2
+    assert len(pair.plan().repairs) == len(plan.repairs) - 2
     pair.mend()
     assert git_problems(pair.repository) == ""
 

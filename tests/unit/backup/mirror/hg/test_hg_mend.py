@@ -11,7 +11,7 @@ from pathlib import Path
 
 import mirroring
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.file_restore import HgMendPlan, apply_mend, plan_mend
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.file_restore import HgRepairPlan, apply_repair, plan_repair
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from damaging import cut, fill, flip, remove
 from damaging import hg_commit as commit
@@ -38,10 +38,10 @@ def both(template: Path, tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "repos/work", tmp_path / "target/work"
 
 
-def plan(source: Path, mirror: Path, scratch: Path) -> HgMendPlan:
+def plan(source: Path, mirror: Path, scratch: Path) -> HgRepairPlan:
     """Plan the mending of a repository."""
     scratch.mkdir(exist_ok=True)
-    return plan_mend(bytes(source), bytes(mirror), b".hg", str(scratch))
+    return plan_repair(bytes(source), bytes(mirror), b".hg", str(scratch))
 
 
 def contents(where: Path) -> dict[Path, bytes]:
@@ -74,18 +74,18 @@ def test_mend(both: tuple[Path, Path], tmp_path: Path, kind: str) -> None:
     damaged = contents(source)
     mirrored = contents(mirror)
     found = plan(source, mirror, tmp_path / "scratch")
-    assert found.mends
-    assert not found.left
+    assert found.repairs
+    assert not found.unrepairable
     assert contents(source) == damaged
-    done = list(apply_mend(bytes(source), found, bytes(tmp_path / "saved")))
-    assert done == found.mends
+    done = list(apply_repair(bytes(source), found, bytes(tmp_path / "saved")))
+    assert done == found.repairs
     assert contents(source) == whole
     assert hg_problems(source) == ""
     assert not any(each.is_symlink() for each in (source / ".hg/wlock", source / ".hg/store/lock"))
     saved = contents(tmp_path / "saved") if (tmp_path / "saved").exists() else {}
     assert saved == {each: data for each, data in damaged.items() if data != whole[each]}
     assert contents(mirror) == mirrored
-    assert not plan(source, mirror, tmp_path / "scratch").mends
+    assert not plan(source, mirror, tmp_path / "scratch").repairs
 
 
 @pytest.mark.parametrize("kind", ["bit in data", "bit in an inline log", "bit in the manifest", "bit in an entry"])
@@ -97,8 +97,8 @@ def test_newer_revisions_stay(both: tuple[Path, Path], tmp_path: Path, kind: str
     nodes, whole = log(source), contents(source)
     (flip(".hg/store/data/text.i", size - 5) if kind == "bit in an inline log" else DAMAGES[kind])(source)
     found = plan(source, mirror, tmp_path / "scratch")
-    assert not found.left
-    list(apply_mend(bytes(source), found, bytes(tmp_path / "saved")))
+    assert not found.unrepairable
+    list(apply_repair(bytes(source), found, bytes(tmp_path / "saved")))
     assert hg_problems(source) == ""
     assert log(source) == nodes
     assert contents(source) == whole
@@ -109,8 +109,8 @@ def test_a_sound_source_is_left_alone(both: tuple[Path, Path], tmp_path: Path) -
     source, mirror = both
     hg(source, "--config", "extensions.strip=", "strip", "-q", "--no-backup", "-r", "3")
     found = plan(source, mirror, tmp_path / "scratch")
-    assert not found.mends
-    assert not found.left
+    assert not found.repairs
+    assert not found.unrepairable
 
 
 def test_what_the_mirror_has_not_is_named(both: tuple[Path, Path], tmp_path: Path) -> None:
@@ -120,9 +120,9 @@ def test_what_the_mirror_has_not_is_named(both: tuple[Path, Path], tmp_path: Pat
     flip(".hg/store/data/big.d", -100)(source)
     remove(".hg/store/data/sub/_upper0.i")(source)
     found = plan(source, mirror, tmp_path / "scratch")
-    assert [each.path for each in found.mends] == [b".hg/store/data/sub/_upper0.i"]
-    assert {path for path, _reason in found.left} == {b".hg/store/data/big.i"}
-    list(apply_mend(bytes(source), found, bytes(tmp_path / "saved")))
+    assert [each.path for each in found.repairs] == [b".hg/store/data/sub/_upper0.i"]
+    assert {path for path, _reason in found.unrepairable} == {b".hg/store/data/big.i"}
+    list(apply_repair(bytes(source), found, bytes(tmp_path / "saved")))
     assert (source / ".hg/store/data/sub/_upper0.i").read_bytes() == (mirror / ".hg/store/data/sub/_upper0.i").read_bytes()
 
 
@@ -133,12 +133,12 @@ def test_a_lock_is_respected(both: tuple[Path, Path], tmp_path: Path) -> None:
     found = plan(source, mirror, tmp_path / "scratch")
     (source / ".hg/store/lock").symlink_to("host:1")
     with pytest.raises(ConflictError, match=r"store/lock exists"):
-        list(apply_mend(bytes(source), found, bytes(tmp_path / "saved")))
+        list(apply_repair(bytes(source), found, bytes(tmp_path / "saved")))
     assert not (source / ".hg/wlock").is_symlink()
     (source / ".hg/store/lock").unlink()
     (source / ".hg/store/data/text.i").write_bytes(b"mine")
     with pytest.raises(ConflictError, match="changed during the repair"):
-        list(apply_mend(bytes(source), found, bytes(tmp_path / "saved")))
+        list(apply_repair(bytes(source), found, bytes(tmp_path / "saved")))
     assert (source / ".hg/store/data/text.i").read_bytes() == b"mine"
 
 
@@ -152,5 +152,5 @@ def test_links_lead_nowhere(both: tuple[Path, Path], tmp_path: Path) -> None:
     (source / ".hg/store/data").symlink_to(outside)
     before = contents(outside)
     with pytest.raises((ConflictError, OSError)):
-        list(apply_mend(bytes(source), found, bytes(tmp_path / "saved")))
+        list(apply_repair(bytes(source), found, bytes(tmp_path / "saved")))
     assert contents(outside) == before
