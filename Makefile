@@ -44,7 +44,7 @@ test-nfs: venv ## sync and restore over a real NFS mount, cut off and filled, in
 test-long: TEST_TMP = /var/tmp
 test-long: newest venv ## every kind of repository; races with writers and kills, many times over; on the disk
 	REPOMAN_ZOO=1 REPOMAN_RACES=60 REPOMAN_TREES=300 REPOMAN_KILL_STEP=5 \
-		$(PYTEST) $(addprefix tests/unit/backup/mirror/,test_zoo.py test_mirror.py test_mirror_races.py test_hostile_trees.py git/test_git_damage.py git/test_git_mend.py hg/test_hg_damage.py)
+		$(PYTEST) $(addprefix tests/unit/backup/mirror/,test_zoo.py test_mirror.py test_mirror_races.py test_hostile_trees.py git/test_git_damage.py git/test_object_restore.py hg/test_hg_damage.py)
 
 bench: venv ## what sync costs beside rsync; BENCH='--runs 9 --latency --million'
 	$(BIN)/python tests/bench/sync.py $(BENCH)
