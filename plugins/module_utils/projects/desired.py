@@ -61,7 +61,9 @@ class DesiredInstance:
             )
         for key in self.settings.config:
             if key.startswith(KEY_PREFIX):
-                raise ConflictError(f"project {self.name!r} cannot set {key!r}: the keys of user.repoman are reserved.", "leave it out")
+                raise ConflictError(
+                    f"project {self.name!r} cannot set {key!r}: keys that start with {KEY_PREFIX} are reserved.", "leave it out"
+                )
         path = self.repository.container_path
         for device, options in self.with_profile_devices(self.settings.devices).items():
             if options.get("type") == "disk" and os.path.normpath(options.get("path", "/")) == path:
