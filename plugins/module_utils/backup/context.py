@@ -7,29 +7,22 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
-import re
-import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import STALE_SUFFIX, Manifest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES, Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import created_of, state_names
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Place, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Place, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import name_spellings
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
     ConflictError,
     InterruptedRunError,
     MissingError,
     RepomanError,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path, escape_path, escape_path_uniquely
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, account
-from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report, UnresponsiveError, Work, run_in_child
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import (
@@ -41,12 +34,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.model imp
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import load_predicted
-
-LOOSE = TOP_LEVEL_FILES
-RESTORING = ".repoman-restore-"
-"""How directories begin that a restore is filling: they are no units."""
-SAVED = re.compile(r"\.before-\d{8}T\d{6}Z(-\d+)?\Z")
-"""How directories end in which a restore saved what it replaced."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +129,7 @@ class Backup:
             return self.paths[name]
         if name in set(known):
             return name
-        if "\\" in name and len(escaped_so := [each for each in known if name in spellings(os.fsencode(each))]) == 1:
+        if "\\" in name and len(escaped_so := [each for each in known if name in name_spellings(os.fsencode(each))]) == 1:
             return escaped_so[0]
         if name in self.paths:
             raise ConflictError(
@@ -184,7 +171,7 @@ def _is_outside(inside: str) -> bool:
     return inside.partition("/")[0] in ("..", ".")
 
 
-def of(params: dict[str, Any], predicting: bool = False) -> Backup:
+def load_backup(params: dict[str, Any], predicting: bool = False) -> Backup:
     """Return the backup that a module's parameters mean.
 
     :param predicting: ``registry_text`` stands for the registry.
@@ -193,75 +180,3 @@ def of(params: dict[str, Any], predicting: bool = False) -> Backup:
     me = account(params["user"])
     path = me.expand(params["registry_path"] or registry.default_path(me.home))
     return Backup(me, path, load_predicted(path, params, me) if predicting else registry.load(path))
-
-
-def units(repos_root: str) -> list[Unit]:
-    """Return all that is backed up: each directory in ``repos_root``, and what else is in it as one more.
-
-    A symbolic link is copied as a link, wherever it points. The ``lost+found`` that mkfs creates is skipped.
-    """
-    found: list[Unit] = []
-    loose = False
-    with os.scandir(repos_root) as listing:
-        for entry in sorted(listing, key=lambda entry: entry.name):
-            if not entry.is_dir(follow_symlinks=False):
-                loose = True
-            elif is_lost_and_found(os.fsencode(entry.name), entry.stat(follow_symlinks=False)):
-                continue
-            elif not entry.name.startswith(RESTORING):
-                found.append(Unit(entry.name, os.path.join(repos_root, entry.name)))
-    taken = any(unit.name == LOOSE for unit in found)
-    return [*found, loose_files(repos_root)] if loose and not taken else found
-
-
-def loose_files(repos_root: str) -> Unit:
-    """Return the unit of what lies directly in ``repos_root``, which may be a link itself."""
-    return Unit(LOOSE, os.path.realpath(repos_root), loose=True)
-
-
-def mirrors(target: Target) -> list[str]:
-    """Return the directories that lie in a target beside repoman's own."""
-    try:
-        with os.scandir(target.root) as listing:
-            return sorted(
-                entry.name
-                for entry in listing
-                if entry.name != OURS
-                and entry.is_dir(follow_symlinks=False)
-                and not is_lost_and_found(os.fsencode(entry.name), entry.stat(follow_symlinks=False))
-            )
-    except FileNotFoundError:
-        return []
-
-
-def loose_names(state: Path, found: Target) -> tuple[set[bytes], bool]:
-    """Return which loose files in a target are the backup's, and whether that is all: others may have been there before.
-
-    :param state: the local directory of what is known of the target; elsewhere only what recent runs created is known.
-    """
-    path = str(state / "manifests" / file_of(LOOSE))
-    last = Manifest.load(path) or Manifest.load(path + STALE_SUFFIX)
-    names = {entry.path for entry in last.entries()} if last is not None else set()
-    for name in state_names(found):
-        names.update(created_of(found, name, LOOSE) or ())
-    return names, last is not None
-
-
-def file_of(unit: str) -> str:
-    """Return a file name for something of a unit, short and plain whatever the unit is called."""
-    return hashlib.sha256(os.fsencode(unit)).hexdigest()[:32]
-
-
-def spellings(path: bytes) -> set[str]:
-    """Return the accepted spellings of a name that is not UTF-8 or not printable: as the command passes it, and as messages show it."""
-    return {decode_path(path), escape_path(path)}
-
-
-def listing(path: bytes, status: os.stat_result) -> str:
-    """Return a line that tells of a file: what a diff compares. Of a directory size and time do not count."""
-    mode = stat.filemode(status.st_mode)
-    if stat.S_ISDIR(status.st_mode):
-        return f"{mode} {'':>12} {'':>20} {escape_path_uniquely(path)}/"
-    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    seconds, rest = divmod(status.st_mtime_ns, 10**9)
-    return f"{mode} {size:>12} {seconds:>10}.{rest:09} {escape_path_uniquely(path)}"

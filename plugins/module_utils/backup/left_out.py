@@ -11,9 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import LEFT_OUT, read_left_out, with_rules
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_units
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO
@@ -37,13 +38,13 @@ def read(me: Account, path: str, known: Registry) -> tuple[list[str], dict[str, 
 
     :param path: of the registry.
     """
-    whole = backup.Backup(me, path, known)
+    whole = Backup(me, path, known)
     noted = _last_run(whole)
     mounts: dict[str, list[str]] = {}
     unverified: dict[str, list[dict[str, str]]] = {}
     rules = {}
     with suppress(OSError):
-        for unit in with_rules(backup.units(whole.place.repos_root), whole, ""):
+        for unit in with_rules(list_units(whole.place.repos_root), whole, ""):
             rules[unit.name] = unit.rules
             unverified[unit.name] = _unverified(unit, noted.get(unit.name, {}).get("unverified", {}))
             mounts[unit.name] = _mounts_of(unit, noted.get(unit.name, {}).get("skipped", []))
@@ -91,7 +92,7 @@ def _is_boundary(path: bytes) -> bool:
         return False
 
 
-def _last_run(whole: backup.Backup) -> dict[str, dict[str, Any]]:
+def _last_run(whole: Backup) -> dict[str, dict[str, Any]]:
     """Return what the last run to any target left out."""
     newest: tuple[float, Path] | None = None
     with suppress(OSError):

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timezone
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import RESTORING_PREFIX
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, InterruptedRunError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, is_own_place
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import try_flock
@@ -24,7 +24,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming imp
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
 
 NAME_MAX = 255
-STAGING = os.fsencode(backup.RESTORING)
+STAGING = os.fsencode(RESTORING_PREFIX)
 _STAGING = re.compile(re.escape(STAGING) + rb"(?P<inode>[0-9a-f]+)-[0-9a-f]+-(?P<name>.+)\Z", re.DOTALL)
 
 Identity = tuple[int, int]

@@ -14,13 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import RESTORING
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import is_lost_found
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items, parents
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.present import Present, Statuses
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import RESTORING_PREFIX
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor
 
-OWN = re.compile(rb"(?:\.repoman\.before-\d{8}T\d{6}Z(?:-\d+)?|" + re.escape(os.fsencode(RESTORING)) + rb".+)\Z", re.DOTALL)
+OWN = re.compile(rb"(?:\.repoman\.before-\d{8}T\d{6}Z(?:-\d+)?|" + re.escape(os.fsencode(RESTORING_PREFIX)) + rb".+)\Z", re.DOTALL)
 """Names of a restore's own directories inside a separate file system."""
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Item, Items, Layer, parents
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
@@ -42,7 +42,7 @@ def versions_of(target: Target, unit: str, from_version: str | None) -> list[Ver
 
     :param from_version: the oldest run to take back; None for the mirror alone.
     """
-    mirror = target.root if unit == backup.LOOSE else str(target.mirror(unit))
+    mirror = target.root if unit == TOP_LEVEL_FILES else str(target.mirror(unit))
     versions = [Version(Layer(os.fsencode(mirror), ""), [])]
     if from_version is not None:
         for name in reversed(history.load(target, time.time()).since(from_version)):

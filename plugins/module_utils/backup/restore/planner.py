@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Boundaries, Destination, resolve
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.directory_restore import DirectoryRestore
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items, drop_nested, select_paths, subtree
@@ -26,6 +26,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.wor
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Identity, identity
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import name_spellings, top_level_names
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
@@ -43,7 +44,7 @@ class RestorePlanner:
 
     def __init__(self, context: Backup, found: Target, options: RestoreOptions, unit: str, inside: bytes) -> None:
         self.context, self.target, self.options, self.unit, self.inside = context, found, options, unit, inside
-        self.is_loose = unit == backup.LOOSE
+        self.is_loose = unit == TOP_LEVEL_FILES
         self.notes: list[str] = []
 
     @property
@@ -64,7 +65,7 @@ class RestorePlanner:
         names, is_complete = set[bytes](), False
         if self.is_loose:
             with suppress(OSError):
-                names, is_complete = backup.loose_names(self.context.state(self.target), self.target)
+                names, is_complete = top_level_names(self.context.state(self.target), self.target)
         versions = versions_of(self.target, self.unit, options.from_version)
         items = merge_layers(versions, self.is_loose, names if is_complete else None)
         if not items or (self.inside and not (self.inside in items and items[self.inside].is_directory)):
@@ -190,7 +191,7 @@ def _decode_argument(path: bytes, items: Items) -> bytes:
     """Decode a path argument: a path that is not UTF-8 may be given in its escaped form."""
     if path in items or b"\\" not in path:
         return path
-    matches = [each for each in items if os.fsdecode(path) in backup.spellings(each)]
+    matches = [each for each in items if os.fsdecode(path) in name_spellings(each)]
     return matches[0] if len(matches) == 1 else path
 
 

@@ -13,10 +13,10 @@ from collections.abc import Container, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import listing
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination, in_the_way, is_lost_found
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor, is_own_place
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path_uniquely
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import walk_beneath
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
@@ -120,4 +120,14 @@ def _mounts_below(root_fd: int) -> set[bytes]:
 
 def format_listing(statuses: Statuses) -> str:
     """Return a sorted listing, one line an entry."""
-    return "".join(f"{listing(path, status)}\n" for path, status in sorted(statuses.items()))
+    return "".join(f"{_describe_file(path, status)}\n" for path, status in sorted(statuses.items()))
+
+
+def _describe_file(path: bytes, status: os.stat_result) -> str:
+    """Return one line that describes a file, for a diff; without size and time if it is a directory."""
+    mode = stat.filemode(status.st_mode)
+    if stat.S_ISDIR(status.st_mode):
+        return f"{mode} {'':>12} {'':>20} {escape_path_uniquely(path)}/"
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    seconds, rest = divmod(status.st_mtime_ns, 10**9)
+    return f"{mode} {size:>12} {seconds:>10}.{rest:09} {escape_path_uniquely(path)}"

@@ -16,8 +16,8 @@ import stat
 from contextlib import ExitStack, nullcontext, suppress
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup, load_backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import amount, counted
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.objects import restore_objects
@@ -29,6 +29,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target impo
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import open_for_reading
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RESTORES, RunLocks, unit_locked
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
@@ -43,7 +44,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
     :raises RepomanError: the restore is not possible or failed; source and destination are unchanged.
     """
-    context = backup.of(params)
+    context = load_backup(params)
     options = RestoreOptions.from_params(params)
     opened: tuple[Target, str] = context.ask(lambda report: open_for_reading(context.place), options.probe_timeout)
 
@@ -73,7 +74,7 @@ class RestoreRun:
     def run(self, check: bool, report: Report) -> dict[str, Any]:
         """Plan the restore, and apply it unless ``check``; return the module's result."""
         options = self.options
-        path = self.context.path_of(options.name, [*backup.mirrors(self.target), *_units_in_history(self.target), backup.LOOSE])
+        path = self.context.path_of(options.name, [*list_mirrors(self.target), *_units_in_history(self.target), TOP_LEVEL_FILES])
         unit, _slash, subpath = path.partition("/")
         if not check:
             self._lock(unit)
@@ -120,7 +121,7 @@ class RestoreRun:
 
     def run_objects(self, check: bool) -> dict[str, Any]:
         """Plan to restore objects, and apply it unless ``check``; return the module's result."""
-        path = self.context.path_of(self.options.name, backup.mirrors(self.target))
+        path = self.context.path_of(self.options.name, list_mirrors(self.target))
         if not check:
             self._lock(path.partition("/")[0])
         result = restore_objects(self.context, self.target, self.options.name, path, check=check, diff=self.options.diff)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
@@ -73,7 +73,7 @@ def check_loose(repos_root: str, now: Manifest, found: Target) -> None:
 
     :raises ConflictError: a loose file has the name of a mirror.
     """
-    directories = {OURS, *backup.mirrors(found)}
+    directories = {OURS, *list_mirrors(found)}
     for entry in now.entries():
         name = os.fsdecode(entry.path)
         if name == OURS:

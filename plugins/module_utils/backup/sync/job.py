@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.work_directories import prepare_directories
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action, SyncReport
@@ -29,6 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import adopt
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import check_writable
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_units
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path, escape_path_uniquely
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
 
@@ -100,7 +100,7 @@ class SyncJob:
         """Finish what killed restores left in the repositories, so that their directories are not backed up."""
         root = self.run.repos_root
         with locks.alone(RESTORES) as alone:
-            saved = sweep_repositories(root, [unit.name for unit in backup.units(root) if not unit.loose], alone)
+            saved = sweep_repositories(root, [unit.name for unit in list_units(root) if not unit.loose], alone)
         self.run.warnings += [f"A restore that was killed had replaced a directory; its previous contents are in {path}." for path in saved]
 
     def _prepare(self, stack: ExitStack, settings: MirrorOptions, locks: RunLocks) -> MirrorOptions:
@@ -112,7 +112,7 @@ class SyncJob:
             temporaries = locks.private_directory(self.target.ours("work"), stays=("new",))
             settings = replace(settings, temporaries=stack.enter_context(temporaries))
             with suppress(OSError):
-                names = {unit.name for unit in backup.units(self.run.repos_root)} - self.selection.excluded.keys()
+                names = {unit.name for unit in list_units(self.run.repos_root)} - self.selection.excluded.keys()
                 prepare_directories(settings, names)
         except OSError:
             check_writable(self.run.backup.place, self.target)

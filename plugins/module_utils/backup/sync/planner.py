@@ -10,10 +10,9 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import ScanResult, iter_scans
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES, Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import partial_error
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action
@@ -24,6 +23,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task i
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.waves import Waves
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import mount_warnings
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import SAVED_SUFFIX, list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
@@ -43,7 +43,7 @@ class UnitPlanner:
     def plan(self, selected: Sequence[Selected]) -> Waves[UnitTask]:
         """Begin to plan units in the background."""
         units = {each.name for each in selected if each.has_source and _may_be_unit(each.unit)}
-        with_mirror = {backup.LOOSE, *backup.mirrors(self.run.target)}
+        with_mirror = {TOP_LEVEL_FILES, *list_mirrors(self.run.target)}
         self.trusted = {name: digest for name in units if name in with_mirror and (digest := self.run.records.trusted_digest(name))}
         tasks: list[UnitTask] = []
         for each in selected:
@@ -121,7 +121,7 @@ def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
     It is retired if it was named and shrinking is allowed, or if a restore had saved its source there; otherwise it fails. If there is
     no mirror either, nothing is to be done, which is a failure too unless shrinking is allowed.
     """
-    if task.name not in backup.mirrors(run.target):
+    if task.name not in list_mirrors(run.target):
         task.is_absent = True
         if not run.options.may_lose:
             task.result.fail(
@@ -130,7 +130,7 @@ def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
                     f"see its history: {repoman_command('sync', [], ('--list-versions', task.name))}",
                 )
             )
-    elif not run.options.verify and (run.options.may_lose or backup.SAVED.search(task.name)):
+    elif not run.options.verify and (run.options.may_lose or SAVED_SUFFIX.search(task.name)):
         task.result.action = Action.RETIRED
     else:
         task.result.fail(guard.missing_source_error(task.unit))
@@ -138,4 +138,4 @@ def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
 
 def _may_be_unit(unit: Unit) -> bool:
     """Return whether a unit's name is not one of repoman's own."""
-    return unit.loose or unit.name not in (OURS, backup.LOOSE)
+    return unit.loose or unit.name not in (OURS, TOP_LEVEL_FILES)

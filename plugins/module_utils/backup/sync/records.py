@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import file_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import DIGEST_SIZE, MAGIC, STALE_SUFFIX
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target, nearest
@@ -27,6 +26,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.reco
     settled,
     write_stamps,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import file_name_of
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory
@@ -102,7 +102,7 @@ class RunRecords:
 
     def manifest(self, name: str) -> Path:
         """Return the file with a unit's last manifest."""
-        return self.state / "manifests" / file_of(name)
+        return self.state / "manifests" / file_name_of(name)
 
     def trusted_digest(self, name: str) -> str:
         """Return the digest of a unit's last manifest; empty if it cannot be trusted and the mirror has to be compared."""

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup, load_backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import ProgressDisplay
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import SUCCESS, SyncReport
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext, TargetState
@@ -40,7 +39,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     :raises RepomanError: the run as a whole failed or was interrupted. Failures of single units are in the result.
     """
     options = SyncOptions.from_params(params)
-    context = backup.of(params, check and params["predict"])
+    context = load_backup(params, check and params["predict"])
     started = time.monotonic()
     if options.list_versions is not None:
         from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.versions import list_versions

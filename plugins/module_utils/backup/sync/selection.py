@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES, Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import with_rules
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_units, top_level_unit
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found_at
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import override_path
@@ -48,9 +48,9 @@ class UnitSelection:
         :raises ConflictError: a named one is not backed up.
         :raises MissingError: there is no such project or directory.
         """
-        present = {unit.name: unit for unit in backup.units(self.run.repos_root)}
-        if backup.LOOSE in self.run.records.stamps.units:
-            present.setdefault(backup.LOOSE, backup.loose_files(self.run.repos_root))
+        present = {unit.name: unit for unit in list_units(self.run.repos_root)}
+        if TOP_LEVEL_FILES in self.run.records.stamps.units:
+            present.setdefault(TOP_LEVEL_FILES, top_level_unit(self.run.repos_root))
         names = self._names([*present, *self._missing(present)])
         self.run.warnings += self._ignored_backup_settings(names)
         ruled = with_rules([present[name] for name in names if name in present], self.backup, self.run.target.root, self.run.options.rules)

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
@@ -24,6 +23,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.select
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask, isolate_any_failure
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import mount_warnings
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import SAVED_SUFFIX, top_level_names
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
 
 
@@ -56,7 +56,7 @@ class VerifyJob:
     def _select(self) -> list[Selected]:
         """Return the units to compare. The next run retires the mirror of what a restore had saved, so that is left out."""
         selected = UnitSelection(self.run).select()
-        return [each for each in selected if each.has_source or self.run.options.names or not backup.SAVED.search(each.name)]
+        return [each for each in selected if each.has_source or self.run.options.names or not SAVED_SUFFIX.search(each.name)]
 
     def _compare(self, selected: Selected, settings: MirrorOptions, report: Report) -> UnitResult:
         task = UnitTask.of(selected.unit)
@@ -79,4 +79,4 @@ class VerifyJob:
 
     def _loose_names(self, unit: Unit) -> Iterable[bytes]:
         """Return which loose files on the target are the backup's."""
-        return backup.loose_names(self.run.state, self.run.target)[0] if unit.loose else ()
+        return top_level_names(self.run.state, self.run.target)[0] if unit.loose else ()

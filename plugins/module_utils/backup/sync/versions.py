@@ -10,11 +10,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup import context as backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.history_store import tree_sizes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import open_for_reading
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
 
 
@@ -25,8 +26,8 @@ def list_versions(context: Backup, name: str) -> dict[str, Any]:
     """
     target = open_for_reading(context.place)[0]
     times = history.state_names(target)
-    known = set(backup.mirrors(target)) | {unit for time in times for unit in _entries(target.ours("kept", time))}
-    inside = context.path_of(name, known | {backup.LOOSE})
+    known = set(list_mirrors(target)) | {unit for time in times for unit in _entries(target.ours("kept", time))}
+    inside = context.path_of(name, known | {TOP_LEVEL_FILES})
     versions = []
     for time in times:
         path = target.ours("kept", time, inside)

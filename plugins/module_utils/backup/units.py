@@ -1,0 +1,86 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The units of a backup: each directory in ``repos_root``, and the files beside them; and the list_mirrors on a target."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import STALE_SUFFIX, Manifest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES, Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import created_of, state_names
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path, escape_path
+from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found
+
+RESTORING_PREFIX = ".repoman-restore-"
+"""Prefix of directories that a restore is filling: they are not units."""
+SAVED_SUFFIX = re.compile(r"\.before-\d{8}T\d{6}Z(-\d+)?\Z")
+"""Suffix of directories in which a restore saved what it replaced."""
+
+
+def list_units(repos_root: str) -> list[Unit]:
+    """Return all that is backed up: each directory in ``repos_root``, and what else is in it as one more.
+
+    A symbolic link is copied as a link, wherever it points. The ``lost+found`` that mkfs creates is skipped.
+    """
+    found: list[Unit] = []
+    loose = False
+    with os.scandir(repos_root) as listing:
+        for entry in sorted(listing, key=lambda entry: entry.name):
+            if not entry.is_dir(follow_symlinks=False):
+                loose = True
+            elif is_lost_and_found(os.fsencode(entry.name), entry.stat(follow_symlinks=False)):
+                continue
+            elif not entry.name.startswith(RESTORING_PREFIX):
+                found.append(Unit(entry.name, os.path.join(repos_root, entry.name)))
+    taken = any(unit.name == TOP_LEVEL_FILES for unit in found)
+    return [*found, top_level_unit(repos_root)] if loose and not taken else found
+
+
+def top_level_unit(repos_root: str) -> Unit:
+    """Return the unit of what lies directly in ``repos_root``, which may be a link itself."""
+    return Unit(TOP_LEVEL_FILES, os.path.realpath(repos_root), loose=True)
+
+
+def list_mirrors(target: Target) -> list[str]:
+    """Return the directories that lie in a target beside repoman's own."""
+    try:
+        with os.scandir(target.root) as listing:
+            return sorted(
+                entry.name
+                for entry in listing
+                if entry.name != OURS
+                and entry.is_dir(follow_symlinks=False)
+                and not is_lost_and_found(os.fsencode(entry.name), entry.stat(follow_symlinks=False))
+            )
+    except FileNotFoundError:
+        return []
+
+
+def top_level_names(state: Path, found: Target) -> tuple[set[bytes], bool]:
+    """Return which loose files in a target are the backup's, and whether that is all: others may have been there before.
+
+    :param state: the local directory of what is known of the target; elsewhere only what recent runs created is known.
+    """
+    path = str(state / "manifests" / file_name_of(TOP_LEVEL_FILES))
+    last = Manifest.load(path) or Manifest.load(path + STALE_SUFFIX)
+    names = {entry.path for entry in last.entries()} if last is not None else set()
+    for name in state_names(found):
+        names.update(created_of(found, name, TOP_LEVEL_FILES) or ())
+    return names, last is not None
+
+
+def file_name_of(unit: str) -> str:
+    """Return a file name for something of a unit, short and plain whatever the unit is called."""
+    return hashlib.sha256(os.fsencode(unit)).hexdigest()[:32]
+
+
+def name_spellings(path: bytes) -> set[str]:
+    """Return the accepted spellings of a name that is not UTF-8 or not printable: as the command passes it, and as messages show it."""
+    return {decode_path(path), escape_path(path)}
