@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Place, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import BackupRoots, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import name_spellings
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
     ConflictError,
@@ -43,20 +43,20 @@ class Backup:
     :param path: of the registry.
     """
 
-    me: Account
+    account: Account
     path: str
-    known: Registry
+    registry: Registry
 
     @cached_property
-    def place(self) -> Place:
+    def roots(self) -> BackupRoots:
         """Where from and where to."""
-        defaults = self.known.defaults
-        return Place(self.me.expand(defaults.backup_root), self.me.expand(defaults.repos_root), self.path, self.me)
+        defaults = self.registry.defaults
+        return BackupRoots(self.account.expand(defaults.backup_root), self.account.expand(defaults.repos_root), self.path, self.account)
 
     @property
     def logdir(self) -> Path:
         """Where the logs of runs are, and the local state."""
-        return Path(self.me.expand(self.known.defaults.logdir))
+        return Path(self.account.expand(self.registry.defaults.logdir))
 
     def state(self, target: Target) -> Path:
         """Return the local directory of what is known of a target."""
@@ -66,7 +66,7 @@ class Backup:
     def overrides(self) -> dict[str, ProjectSettings | RepomanError]:
         """The projects' overrides; of one that cannot be read, what is wrong with it."""
         found: dict[str, ProjectSettings | RepomanError] = {}
-        for name in self.known.projects:
+        for name in self.registry.projects:
             try:
                 found[name] = load_override(self.path, name)
             except RepomanError as error:
@@ -78,8 +78,8 @@ class Backup:
         """The projects of the registry with their overrides, as far as these can be read."""
         wanted = {name: each for name, each in self.overrides.items() if isinstance(each, ProjectSettings)}
         return {
-            name: effective_settings(name, self.known.defaults, settings_of(project), wanted.get(name, ProjectSettings()))
-            for name, project in self.known.projects.items()
+            name: effective_settings(name, self.registry.defaults, settings_of(project), wanted.get(name, ProjectSettings()))
+            for name, project in self.registry.projects.items()
         }
 
     @property
@@ -93,7 +93,7 @@ class Backup:
 
         Links that lie directly in ``repos_root`` are resolved. Those below may be a container's work, and are no part of the way.
         """
-        root, real = self.place.repos_root, os.path.realpath(self.place.repos_root)
+        root, real = self.roots.repos_root, os.path.realpath(self.roots.repos_root)
         found: dict[str, str] = {}
         for name, path in self.repositories.items():
             inside = os.path.relpath(path, root)
@@ -110,15 +110,15 @@ class Backup:
         """The projects' repositories, absolute, links not resolved."""
         stored = {name: project.repo for name, project in self.projects.items()}
         return {
-            name: os.path.normpath(os.path.join(self.place.repos_root, self.me.expand(repo) if repo[:1] in "~$" else repo))
+            name: os.path.normpath(os.path.join(self.roots.repos_root, self.account.expand(repo) if repo[:1] in "~$" else repo))
             for name, repo in stored.items()
         }
 
-    def directory(self, project: str) -> str:
+    def directory_of(self, project: str) -> str:
         """Return the directory in ``repos_root`` that holds a project's repository; empty if it is not in there."""
         return self.paths[project].split("/")[0]
 
-    def path_of(self, name: str, known: Collection[str]) -> str:
+    def resolve_path(self, name: str, known: Collection[str]) -> str:
         """Return the path in ``repos_root`` that a name means: a project's repository, or a directory itself.
 
         :param known: the directories there are.
@@ -133,29 +133,29 @@ class Backup:
             return escaped_so[0]
         if name in self.paths:
             raise ConflictError(
-                f"the repository {self.repositories[name]} is not inside repos_root, {self.place.repos_root}.",
+                f"the repository {self.repositories[name]} is not inside repos_root, {self.roots.repos_root}.",
                 f"only what is in there is backed up: move it there, or change [defaults].repos_root in {self.path}",
             )
-        near = difflib.get_close_matches(name, [*self.projects, *known], n=1)
+        suggestions = difflib.get_close_matches(name, [*self.projects, *known], n=1)
         raise MissingError(
             f"there is no project or directory called {name!r}.",
-            *(f"did you mean {match!r}?" for match in near),
-            f"ls {self.place.repos_root} {self.place.backup_root}",
+            *(f"did you mean {match!r}?" for match in suggestions),
+            f"ls {self.roots.repos_root} {self.roots.backup_root}",
         )
 
-    def directory_of(self, name: str, known: Collection[str]) -> str:
-        """Return the directory in ``repos_root`` that a name means, or that holds what it means; see :meth:`path_of`."""
-        return self.path_of(name, known).split("/")[0]
+    def resolve_directory(self, name: str, known: Collection[str]) -> str:
+        """Return the directory in ``repos_root`` that a name means, or that holds what it means; see :meth:`resolve_path`."""
+        return self.resolve_path(name, known).split("/")[0]
 
-    def ask(self, work: Work, seconds: float, alive: bool = False, on_report: Report = lambda said: None) -> Any:
+    def run_on_target(self, work: Work, seconds: float, alive: bool = False, on_report: Report = lambda said: None) -> Any:
         """Return what ``work`` on the target comes to; see :func:`run_in_child`.
 
         :param alive: as long as the target answers, silence is no reason to give up.
         :raises RepomanError: what it raised, or that the target does not answer.
         """
-        root = self.place.backup_root
+        root = self.roots.backup_root
         try:
-            return run_in_child(work, self.me, seconds, ["stat", "--file-system", "--", root] if alive else (), on_report)
+            return run_in_child(work, self.account, seconds, ["stat", "--file-system", "--", root] if alive else (), on_report)
         except UnresponsiveError as error:
             raise RepomanError(
                 f"{root} does not answer: nothing came from it for {seconds:g} s; gave up on it.",

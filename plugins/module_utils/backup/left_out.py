@@ -44,7 +44,7 @@ def read(me: Account, path: str, known: Registry) -> tuple[list[str], dict[str, 
     unverified: dict[str, list[dict[str, str]]] = {}
     rules = {}
     with suppress(OSError):
-        for unit in with_rules(list_units(whole.place.repos_root), whole, ""):
+        for unit in with_rules(list_units(whole.roots.repos_root), whole, ""):
             rules[unit.name] = unit.rules
             unverified[unit.name] = _unverified(unit, noted.get(unit.name, {}).get("unverified", {}))
             mounts[unit.name] = _mounts_of(unit, noted.get(unit.name, {}).get("skipped", []))
@@ -53,7 +53,7 @@ def read(me: Account, path: str, known: Registry) -> tuple[list[str], dict[str, 
         directory = inside.split("/")[0]
         if directory in rules:
             own = rules[directory]
-            prefix = os.path.join(whole.place.repos_root, inside, "")
+            prefix = os.path.join(whole.roots.repos_root, inside, "")
             found[name] = {
                 "skipped_mounts": [each for each in mounts[directory] if each.startswith(prefix)],
                 "exclude": [pattern for _base, patterns in own.exclude for pattern in patterns],

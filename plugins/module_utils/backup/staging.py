@@ -38,7 +38,7 @@ def identity(status: os.stat_result) -> Identity:
 
 def free_name(directory_fd: int | None, base: bytes) -> bytes:
     """Return a name for what a restore replaces, that nothing in a directory has; a long one is cut."""
-    when = b".before-" + datetime.now(timezone.utc).strftime(history.STATE_FORMAT).encode()
+    when = b".before-" + datetime.now(timezone.utc).strftime(history.VERSION_FORMAT).encode()
     for number in range(1, 1000):
         end = when + (b"-%d" % number if number > 1 else b"")
         name = shortened(base, NAME_MAX - len(end)) + end

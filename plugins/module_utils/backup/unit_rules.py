@@ -52,14 +52,14 @@ def with_rules(units: Iterable[Unit], backup: Backup, target: str, options: Rule
 
     :param target: directory of the backup; empty if it is not known.
     """
-    mounted = mounts_below(os.fsencode(backup.place.repos_root))
+    mounted = mounts_below(os.fsencode(backup.roots.repos_root))
     status = os.stat(target) if os.path.isdir(target) else None
     base = TreeRules(target=(status.st_dev, status.st_ino) if status else None)
     return [replace(unit, rules=_rules_of(unit, backup, options, mounted, base)) for unit in units]
 
 
 def _rules_of(unit: Unit, backup: Backup, options: RuleOptions, mounted: Mapping[bytes, str], base: TreeRules) -> TreeRules:
-    defaults = backup.known.defaults
+    defaults = backup.registry.defaults
     inside = {} if unit.loose else {path: name for name, path in backup.paths.items() if path.split("/")[0] == unit.name}
     exclude = [(b"", defaults.exclude)]
     caches, follow = [defaults.exclude_caches], [defaults.follow_mounts]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import STALE_SUFFIX, Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES, Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import created_of, state_names
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import created_of, version_names
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path, escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found
 
@@ -55,7 +55,7 @@ def list_mirrors(target: Target) -> list[str]:
             return sorted(
                 entry.name
                 for entry in listing
-                if entry.name != OURS
+                if entry.name != INTERNAL_DIRECTORY
                 and entry.is_dir(follow_symlinks=False)
                 and not is_lost_and_found(os.fsencode(entry.name), entry.stat(follow_symlinks=False))
             )
@@ -71,7 +71,7 @@ def top_level_names(state: Path, found: Target) -> tuple[set[bytes], bool]:
     path = str(state / "manifests" / file_name_of(TOP_LEVEL_FILES))
     last = Manifest.load(path) or Manifest.load(path + STALE_SUFFIX)
     names = {entry.path for entry in last.entries()} if last is not None else set()
-    for name in state_names(found):
+    for name in version_names(found):
         names.update(created_of(found, name, TOP_LEVEL_FILES) or ())
     return names, last is not None
 

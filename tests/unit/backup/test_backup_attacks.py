@@ -361,7 +361,7 @@ def test_a_stamp_is_void_while_its_mirror_is_written(world: BackupWorld, monkeyp
 
 @pytest.mark.parametrize("minutes", [0, 20])
 def test_what_a_power_cut_took_is_made_again(world: BackupWorld, minutes: int) -> None:
-    """Stamps of a run just before the machine went down are not trusted: what they stand for may not have reached the disk."""
+    """MirrorRecords of a run just before the machine went down are not trusted: what they stand for may not have reached the disk."""
     stamps = json.loads(world.ours("stamps.json").read_text())
     for stamp in stamps["units"].values():
         stamp["time"] -= minutes * 60

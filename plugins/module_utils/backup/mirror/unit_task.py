@@ -22,7 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.opti
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import innermost, owns
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import MirrorResult
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_diff import UnitDiff
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import remove_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 
 PROOF_MARKERS = {"git": b"HEAD", "hg": b"requires"}
@@ -69,7 +69,7 @@ class UnitTask:
             if self.begun is not None:
                 self.begun.clear()
             if full and self.changes.first:
-                discard(Path(self.settings.new(self.unit)))
+                remove_directory(Path(self.settings.new(self.unit)))
 
     def close(self) -> None:
         """Close the copier."""

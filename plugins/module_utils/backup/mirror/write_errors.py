@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import nearest_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
@@ -50,7 +50,7 @@ def unit_error(name: str, source: str, target: str, scratch: str, failure: OSErr
         what = "the state directory" if local == scratch else "the temporary directory"
         return MirrorError(
             f"{unit}: cannot write to {what} {escape_path(os.fsencode(local))}: {reason}{place}; its mirror was not finished.",
-            f"df -h {shell_word(local if os.path.isdir(local) else str(nearest(local)))}",
+            f"df -h {shell_word(local if os.path.isdir(local) else str(nearest_directory(local)))}",
             "its location: [defaults].logdir in the registry" if local == scratch else "to use another one: TMPDIR=DIR repoman sync",
         )
     if path and _is_below(path, source):
@@ -84,6 +84,6 @@ def _is_below(path: str, directory: str) -> bool:
 def _takes_all(directory: str) -> bool:
     """Tell whether a file system has space and may be written; one that cannot be asked counts as such."""
     with suppress(OSError):
-        found = os.statvfs(nearest(directory))
+        found = os.statvfs(nearest_directory(directory))
         return found.f_bavail * found.f_frsize > LITTLE and (not found.f_files or found.f_favail > 0) and not found.f_flag & os.ST_RDONLY
     return True

@@ -46,7 +46,7 @@ def versions_of(target: Target, unit: str, from_version: str | None) -> list[Ver
     versions = [Version(Layer(os.fsencode(mirror), ""), [])]
     if from_version is not None:
         for name in reversed(history.load(target, time.time()).since(from_version)):
-            layer = Layer(os.fsencode(target.ours("kept", name, unit)), name)
+            layer = Layer(os.fsencode(target.internal_path("kept", name, unit)), name)
             versions.append(Version(layer, history.created_of(target, name, unit)))
     return versions
 

@@ -105,9 +105,9 @@ class ObjectsRestore:
     repairs: list[StoreRepair] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.source = os.path.join(os.path.realpath(self.context.place.repos_root), self.unit)
+        self.source = os.path.join(os.path.realpath(self.context.roots.repos_root), self.unit)
         self.mirror = str(self.target.mirror(self.unit))
-        when = datetime.now(timezone.utc).strftime(history.STATE_FORMAT)
+        when = datetime.now(timezone.utc).strftime(history.VERSION_FORMAT)
         self.saved = str(self.context.state(self.target) / "damaged" / when / self.unit)
 
     def plan(self) -> Plan:

@@ -96,7 +96,7 @@ def parse_time(text: str) -> str:
             "as 'repoman sync --list-versions NAME' prints it: 20261125T120000Z",
             "or 2026-11-25, which means its start in local time, or '2026-11-25 12:00'",
         ) from None
-    return when.astimezone(timezone.utc).strftime(history.STATE_FORMAT)
+    return when.astimezone(timezone.utc).strftime(history.VERSION_FORMAT)
 
 
 def validate_path(path: str) -> bytes:

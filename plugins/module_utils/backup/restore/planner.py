@@ -85,9 +85,9 @@ class RestorePlanner:
 
         :raises ConflictError: it is in the backup, or something is in the way.
         """
-        place = self.context.place
+        place = self.context.roots
         if self.options.to:
-            path = os.path.abspath(self.context.me.expand(self.options.to))
+            path = os.path.abspath(self.context.account.expand(self.options.to))
         elif self.is_loose:
             path = os.path.realpath(place.repos_root)
         else:
@@ -173,11 +173,11 @@ class RestorePlanner:
         :raises ConflictError: it does.
         """
         path = os.fsdecode(destination.path)
-        place = self.context.place
+        place = self.context.roots
         for held, held_path in (
             ("the backup", place.backup_root),
             ("your repositories", place.repos_root),
-            ("your home", self.context.me.home),
+            ("your home", self.context.account.home),
         ):
             if _is_inside(held_path, path):
                 name = os.path.basename(self.options.name) or "DIR"

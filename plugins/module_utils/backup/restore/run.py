@@ -46,14 +46,14 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """
     context = load_backup(params)
     options = RestoreOptions.from_params(params)
-    opened: tuple[Target, str] = context.ask(lambda report: open_for_reading(context.place), options.probe_timeout)
+    opened: tuple[Target, str] = context.run_on_target(lambda report: open_for_reading(context.roots), options.probe_timeout)
 
     def work(report: Report) -> dict[str, Any]:
         with ExitStack() as stack:
             restore = RestoreRun(context, opened[0], options, stack)
             return restore.run_objects(check) if options.objects else restore.run(check, report)
 
-    result: dict[str, Any] = context.ask(work, options.idle_timeout, alive=True, on_report=lambda text: progress.phase(str(text)))
+    result: dict[str, Any] = context.run_on_target(work, options.idle_timeout, alive=True, on_report=lambda text: progress.phase(str(text)))
     progress.clear()
     if warnings := [each for each in (opened[1], *result.pop("notes")) if each]:
         result["warnings"] = warnings
@@ -74,7 +74,7 @@ class RestoreRun:
     def run(self, check: bool, report: Report) -> dict[str, Any]:
         """Plan the restore, and apply it unless ``check``; return the module's result."""
         options = self.options
-        path = self.context.path_of(options.name, [*list_mirrors(self.target), *_units_in_history(self.target), TOP_LEVEL_FILES])
+        path = self.context.resolve_path(options.name, [*list_mirrors(self.target), *_units_in_history(self.target), TOP_LEVEL_FILES])
         unit, _slash, subpath = path.partition("/")
         if not check:
             self._lock(unit)
@@ -121,7 +121,7 @@ class RestoreRun:
 
     def run_objects(self, check: bool) -> dict[str, Any]:
         """Plan to restore objects, and apply it unless ``check``; return the module's result."""
-        path = self.context.path_of(self.options.name, list_mirrors(self.target))
+        path = self.context.resolve_path(self.options.name, list_mirrors(self.target))
         if not check:
             self._lock(path.partition("/")[0])
         result = restore_objects(self.context, self.target, self.options.name, path, check=check, diff=self.options.diff)
@@ -129,11 +129,11 @@ class RestoreRun:
 
     def _has_container(self, unit: str, destination: Destination, operation: RestoreOperation, is_subpath: bool) -> bool:
         """Return whether the restore replaced a directory that a container may have mounted."""
-        source = os.path.join(os.path.realpath(self.context.place.repos_root), unit)
+        source = os.path.join(os.path.realpath(self.context.roots.repos_root), unit)
         return (
             (operation.is_whole or (is_subpath and self.options.has_all_paths))
             and destination.path == os.fsencode(source)
-            and unit in {self.context.directory(project) for project in self.context.projects}
+            and unit in {self.context.directory_of(project) for project in self.context.projects}
         )
 
     def _lock(self, unit: str) -> None:
@@ -141,16 +141,16 @@ class RestoreRun:
         state = self.context.state(self.target)
         try:
             if state.is_dir():
-                self.locks = self.stack.enter_context(unit_locked(self.target, state, self.context.me, unit))
+                self.locks = self.stack.enter_context(unit_locked(self.target, state, self.context.account, unit))
         except OSError as error:
             self.notes.append(f"{state} cannot be written ({error.strerror}): restored without a lock against other runs.")
 
     def _clean_up_killed(self, destination: Destination) -> None:
         """Clean up after killed restores next to the destination, or inside it if it is a separate file system."""
-        with self.locks.alone(RESTORES) if self.locks else nullcontext(False) as alone:
+        with self.locks.exclusive(RESTORES) if self.locks else nullcontext(False) as alone:
             saved = _sweep(destination, alone)
         if self.locks:
-            self.stack.enter_context(self.locks.using(RESTORES))
+            self.stack.enter_context(self.locks.shared(RESTORES))
         self.notes += [
             f"A restore that was killed had replaced a directory; its previous contents are in {escape_path(path)}." for path in saved
         ]
@@ -174,9 +174,9 @@ def _sweep(destination: Destination, alone: bool) -> list[bytes]:
 def _units_in_history(found: Target) -> set[str]:
     """Return the units that have anything in the history."""
     units: set[str] = set()
-    for name in history.state_names(found):
+    for name in history.version_names(found):
         with suppress(FileNotFoundError, NotADirectoryError):
-            units.update(os.listdir(found.ours("kept", name)))
+            units.update(os.listdir(found.internal_path("kept", name)))
     return units
 
 

@@ -43,12 +43,12 @@ class Applier:
         self.run, self.settings, self.log, self.report = run, settings, log, report
         self.records, self.locks = run.records, run.held_locks
         self.version = RunVersion(run)
-        self.notes = ReportedNotes(run.state, run.backup.me)
+        self.notes = ReportedNotes(run.state, run.backup.account)
 
     def apply(self, tasks: Sequence[UnitTask]) -> None:
         """Apply the tasks of one wave. Each result goes into its task, the log and a report."""
         copying = [task for task in tasks if task.changes is not None]
-        ensure_private_directory(str(self.run.state / "manifests"), self.run.backup.me)
+        ensure_private_directory(str(self.run.state / "manifests"), self.run.backup.account)
         self._save_left_out(tasks)
         settings = self.settings
         if copying or any(task.result.action == Action.RETIRED for task in tasks):
@@ -63,11 +63,11 @@ class Applier:
             self._finish(wave)
             self._save_left_out(copying)  # with what the engine found out meanwhile
         for task in tasks:
-            self.locks.let_go(task.name)
+            self.locks.unlock(task.name)
 
     def _save_left_out(self, tasks: Iterable[UnitTask]) -> None:
-        with suppress(RepomanError), self.locks.metadata():  # a full state directory is reported when manifests are saved
-            self.run.left_out.save([task.name for task in tasks], self.run.backup.me)
+        with suppress(RepomanError), self.locks.metadata_lock():  # a full state directory is reported when manifests are saved
+            self.run.left_out.save([task.name for task in tasks], self.run.backup.account)
 
     def tell(self, task: UnitTask) -> None:
         """Log and report the result of a unit."""
@@ -117,7 +117,7 @@ class Applier:
             self.run.warnings.append(f"{error.message} Notes may be repeated.")
         for name in wave.unfinished:
             is_first = not self.records.manifest(name).exists()
-            self.records.set(name, EMPTY_RECORD if is_first else self.records.stamps.units.get(name, EMPTY_RECORD))
+            self.records.set(name, EMPTY_RECORD if is_first else self.records.current.units.get(name, EMPTY_RECORD))
         try:
             self.records.write(self.locks)
         except RepomanError as error:  # such as a full target
@@ -192,6 +192,6 @@ class _Wave:
         with suppress(RepomanError):
             self.applier.records.write(self.applier.locks)
             for name in finished:
-                self.applier.locks.let_go(name)
+                self.applier.locks.unlock(name)
             del self._finished[: len(finished)]
         self._written = time.monotonic()

@@ -60,7 +60,7 @@ class SyncContext:
     @property
     def repos_root(self) -> str:
         """The directory that is backed up."""
-        return self.backup.place.repos_root
+        return self.backup.roots.repos_root
 
     @property
     def held_locks(self) -> RunLocks:
@@ -72,7 +72,7 @@ class SyncContext:
     @cached_property
     def records(self) -> RunRecords:
         """The records of the mirrors."""
-        return RunRecords(self.target, self.state, self.backup.me, self.now.timestamp(), self.options.full)
+        return RunRecords(self.target, self.state, self.backup.account, self.now.timestamp(), self.options.full)
 
     @cached_property
     def left_out(self) -> LeftOut:
@@ -86,8 +86,8 @@ class SyncContext:
         """
         return MirrorOptions(
             target=self.target.root,
-            kept=str(self.target.ours("kept", "none")),
-            work=str(self.target.ours("work")),
+            kept=str(self.target.internal_path("kept", "none")),
+            work=str(self.target.internal_path("work")),
             scratch=scratch,
             full=self.options.full,
             xattrs=self.options.xattrs,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
@@ -73,10 +73,10 @@ def check_loose(repos_root: str, now: Manifest, found: Target) -> None:
 
     :raises ConflictError: a loose file has the name of a mirror.
     """
-    directories = {OURS, *list_mirrors(found)}
+    directories = {INTERNAL_DIRECTORY, *list_mirrors(found)}
     for entry in now.entries():
         name = os.fsdecode(entry.path)
-        if name == OURS:
+        if name == INTERNAL_DIRECTORY:
             raise ConflictError(f"nothing in repos_root may be called {name!r}: repoman uses that name.", "rename it")
         if name in directories:
             raise ConflictError(

@@ -26,7 +26,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task i
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import HISTORY, RESTORES, RunLocks, another_run, busy_error
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import adopt
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import remove_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import check_writable
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_units
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path, escape_path_uniquely
@@ -48,22 +48,22 @@ class SyncJob:
         run = self.run
         with ExitStack() as stack:
             if run.target_state.is_new:
-                adopt(run.backup.place, self.target)
+                adopt(run.backup.roots, self.target)
             locks = self._lock_target(stack)
             self._finish_restores(locks)
             selected, busy = lock_units(run, self.selection.select())
             settings = run.mirror_settings(stack.enter_context(locks.private_directory(run.state / "scratch")))
             past = history.load(self.target, run.now.timestamp())
-            clock = run.records.stamps.clock
+            clock = run.records.current.clock
             expiring = past.expired(clock, run.options.keep_days)
             with suppress(OSError):  # old versions may be what fills the target; if they cannot be removed, the second try below says so
                 self._expire(expiring, locks)
             settings = self._prepare(stack, settings, locks)
-            check_writable(run.backup.place, self.target)
-            locks.announce()
+            check_writable(run.backup.roots, self.target)
+            locks.acquire_host_lock()
             waves = UnitPlanner(run, settings).plan(selected)
             diff: list[dict[str, str]] = []
-            with RunLog(run.backup.logdir, run.backup.me, run.now) as log:
+            with RunLog(run.backup.logdir, run.backup.account, run.now) as log:
                 for task in busy:
                     log.write(task.result.as_dict())
                 applier = Applier(run, settings, log, report)
@@ -82,24 +82,24 @@ class SyncJob:
             past = history.load(self.target, run.now.timestamp())
             waves = UnitPlanner(run, run.mirror_settings(scratch)).plan(self.selection.select())
             diff = [each for wave in waves for each in self._diff(wave)]
-            clock, keep_days = run.records.stamps.clock, run.options.keep_days
+            clock, keep_days = run.records.current.clock, run.options.keep_days
             run.warnings += past.warnings(clock, keep_days)
             return self._report(waves.tasks, past.expired(clock, keep_days), diff)
 
     def _lock_target(self, stack: ExitStack) -> RunLocks:
         """Open this run's locks, in a state directory that can be written."""
         run = self.run
-        run.state, warning = stack.enter_context(usable_state(run.state, run.backup.me))
+        run.state, warning = stack.enter_context(usable_state(run.state, run.backup.account))
         run.warnings += [warning] if warning else []
-        run.locks = locks = stack.enter_context(RunLocks(self.target, run.state, run.backup.me))
-        locks.check_alone()
+        run.locks = locks = stack.enter_context(RunLocks(self.target, run.state, run.backup.account))
+        locks.check_other_hosts()
         run.records.read()
         return locks
 
     def _finish_restores(self, locks: RunLocks) -> None:
         """Finish what killed restores left in the repositories, so that their directories are not backed up."""
         root = self.run.repos_root
-        with locks.alone(RESTORES) as alone:
+        with locks.exclusive(RESTORES) as alone:
             saved = sweep_repositories(root, [unit.name for unit in list_units(root) if not unit.loose], alone)
         self.run.warnings += [f"A restore that was killed had replaced a directory; its previous contents are in {path}." for path in saved]
 
@@ -109,24 +109,24 @@ class SyncJob:
         :raises RepomanError: the target cannot be written.
         """
         try:
-            temporaries = locks.private_directory(self.target.ours("work"), stays=("new",))
+            temporaries = locks.private_directory(self.target.internal_path("work"), stays=("new",))
             settings = replace(settings, temporaries=stack.enter_context(temporaries))
             with suppress(OSError):
                 names = {unit.name for unit in list_units(self.run.repos_root)} - self.selection.excluded.keys()
                 prepare_directories(settings, names)
         except OSError:
-            check_writable(self.run.backup.place, self.target)
+            check_writable(self.run.backup.roots, self.target)
             raise
         return settings
 
     def _expire(self, names: list[str], locks: RunLocks) -> list[str]:
         """Remove expired versions and return them; if another run reads the history, leave them to the next run."""
-        with locks.alone(HISTORY) as alone:
+        with locks.exclusive(HISTORY) as alone:
             if not alone:
                 return []
             for name in names:
-                if self.target.ours("kept", name).is_dir():
-                    discard(self.target.ours("kept", name))
+                if self.target.internal_path("kept", name).is_dir():
+                    remove_directory(self.target.internal_path("kept", name))
                 history.remove_created(self.target, name)
         return names
 
@@ -161,7 +161,7 @@ def lock_units(run: SyncContext, selected: list[Selected]) -> tuple[list[Selecte
 
     :raises ConflictError: other runs work on all of them.
     """
-    held = run.held_locks.take([each.name for each in selected], noted=not run.options.verify)
+    held = run.held_locks.try_lock([each.name for each in selected], noted=not run.options.verify)
     if held and len(held) == len(selected):
         raise busy_error(*next(iter(held.items())), run.state) if len(held) == 1 else another_run(run.target, run.state)
     run.records.read()

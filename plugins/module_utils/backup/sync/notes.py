@@ -55,7 +55,7 @@ class ReportedNotes:
 
         :raises RepomanError: the file cannot be written.
         """
-        with locks.metadata():
+        with locks.metadata_lock():
             previous = self._read()
             notes = previous | {name: self._notes.get(name, []) for name in self._changed}
             notes = {name: each for name, each in sorted(notes.items()) if each}

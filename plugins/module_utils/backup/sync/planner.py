@@ -21,7 +21,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.contex
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.selection import Selected
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask, isolate_any_failure
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.waves import Waves
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import mount_warnings
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import SAVED_SUFFIX, list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
@@ -138,4 +138,4 @@ def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
 
 def _may_be_unit(unit: Unit) -> bool:
     """Return whether a unit's name is not one of repoman's own."""
-    return unit.loose or unit.name not in (OURS, TOP_LEVEL_FILES)
+    return unit.loose or unit.name not in (INTERNAL_DIRECTORY, TOP_LEVEL_FILES)

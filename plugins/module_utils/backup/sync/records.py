@@ -17,14 +17,14 @@ from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import DIGEST_SIZE, MAGIC, STALE_SUFFIX
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target, nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target, nearest_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import (
-    Stamp,
-    Stamps,
-    read_stamps,
-    session,
-    settled,
-    write_stamps,
+    MirrorRecord,
+    MirrorRecords,
+    mount_session,
+    read_records,
+    without_written_sessions,
+    write_records,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import file_name_of
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
@@ -34,7 +34,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 
 FULL_SECONDS = 7 * 24 * 3600.0
 """Time that manifests are trusted; after that everything is compared with the mirror."""
-EMPTY_RECORD = Stamp("", 0.0)
+EMPTY_RECORD = MirrorRecord("", 0.0)
 PROBE_BYTES = 256 << 10
 """A state directory with less space than this is not used."""
 
@@ -58,7 +58,7 @@ def usable_state(wanted: Path, owner: Account) -> Iterator[tuple[Path, str]]:
         if other:
             raise RepomanError(
                 f"no directory for the local state can be written. {problem} {other}",
-                f"df -h {shell_word(str(nearest(str(wanted))))} {shell_word(tempfile.gettempdir())}",
+                f"df -h {shell_word(str(nearest_directory(str(wanted))))} {shell_word(tempfile.gettempdir())}",
             )
         yield temporary, f"{problem} The state of this run is not saved: this run and the next one compare everything with the mirrors."
 
@@ -91,14 +91,14 @@ class RunRecords:
 
     def __init__(self, found: Target, state: Path, owner: Account, now: float, full: bool) -> None:
         self.target, self.state, self.owner, self.now, self.full = found, state, owner, now, full
-        self.session = session(found)
-        self.stamps = Stamps({})
-        self._changed: dict[str, Stamp | None] = {}
+        self.session = mount_session(found)
+        self.current = MirrorRecords({})
+        self._changed: dict[str, MirrorRecord | None] = {}
         self._mutex = threading.Lock()
 
     def read(self) -> None:
-        """Read the stamps; of a unit that is locked they are true until it is let go."""
-        self.stamps = settled(read_stamps(self.target), self.session, self.now)
+        """Read the records; of a unit that is locked they are true until it is let go."""
+        self.current = without_written_sessions(read_records(self.target), self.session, self.now)
 
     def manifest(self, name: str) -> Path:
         """Return the file with a unit's last manifest."""
@@ -106,44 +106,44 @@ class RunRecords:
 
     def trusted_digest(self, name: str) -> str:
         """Return the digest of a unit's last manifest; empty if it cannot be trusted and the mirror has to be compared."""
-        stamp = self.stamps.units.get(name)
-        if stamp is None or self.full:
+        record = self.current.units.get(name)
+        if record is None or self.full:
             return ""
-        if not 0 <= self.now - stamp.full < FULL_SECONDS:
+        if not 0 <= self.now - record.full < FULL_SECONDS:
             return ""
-        if stamp.session not in ("", self.session):  # what was written may have been lost on its way to the disk
+        if record.session not in ("", self.session):  # what was written may have been lost on its way to the disk
             return ""
         with suppress(OSError, ValueError), open(self.manifest(name), "rb") as file:
-            if file.read(len(MAGIC) + DIGEST_SIZE) == MAGIC + bytes.fromhex(stamp.digest):
-                return stamp.digest
+            if file.read(len(MAGIC) + DIGEST_SIZE) == MAGIC + bytes.fromhex(record.digest):
+                return record.digest
         return ""
 
-    def set(self, name: str, stamp: Stamp | None) -> None:
-        """Change a unit's stamp (None: it has no mirror any more); :meth:`write` writes it."""
+    def set(self, name: str, record: MirrorRecord | None) -> None:
+        """Change a unit's record (None: it has no mirror any more); :meth:`write` writes it."""
         with self._mutex:
-            self._changed[name] = stamp
-            if stamp is None:
-                self.stamps.units.pop(name, None)
+            self._changed[name] = record
+            if record is None:
+                self.current.units.pop(name, None)
             else:
-                self.stamps.units[name] = stamp
+                self.current.units[name] = record
 
     def write(self, locks: RunLocks, void: Iterable[str] = ()) -> None:
-        """Write this run's stamps; those of units that other runs work on stay as those have written them.
+        """Write this run's records; those of units that other runs work on stay as those have written them.
 
-        :param void: units whose mirror is, or may be, half-way: a stamp without a digest, which also says that there is a mirror.
+        :param void: units whose mirror is, or may be, half-way: a record without a digest, which also says that there is a mirror.
         """
-        with locks.metadata():
+        with locks.metadata_lock():
             with self._mutex:
                 changed, self._changed = self._changed, {}
             try:
-                written = settled(read_stamps(self.target), self.session, self.now)
+                written = without_written_sessions(read_records(self.target), self.session, self.now)
                 units = written.units | dict.fromkeys(void, EMPTY_RECORD)
-                for name, stamp in changed.items():
-                    if stamp is None:
+                for name, record in changed.items():
+                    if record is None:
                         units.pop(name, None)
                     else:
-                        units[name] = stamp
-                write_stamps(self.target, Stamps(units, self.now, written.clock.at(self.now)), self.owner)
+                        units[name] = record
+                write_records(self.target, MirrorRecords(units, self.now, written.clock.at(self.now)), self.owner)
             except BaseException:
                 with self._mutex:
                     self._changed = changed | self._changed
@@ -164,9 +164,9 @@ class RunRecords:
             self.set(name, EMPTY_RECORD)
             raise
         Path(f"{path}{STALE_SUFFIX}").unlink(missing_ok=True)
-        previous = self.stamps.units.get(name)
+        previous = self.current.units.get(name)
         full = self.now if compared_mirror or previous is None else previous.full
-        self.set(name, Stamp(digest, full, time.time(), self.session))
+        self.set(name, MirrorRecord(digest, full, time.time(), self.session))
 
     def forget_manifest(self, name: str) -> None:
         """Remove a unit's manifest, if that is possible."""

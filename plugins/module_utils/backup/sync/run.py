@@ -22,7 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.contex
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.job import SyncJob
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.options import SyncOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import inspect_target
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import nearest_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import latency
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
@@ -45,10 +45,10 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.versions import list_versions
 
         name = options.list_versions
-        versions: dict[str, Any] = context.ask(lambda _report: list_versions(context, name), options.idle_timeout, alive=True)
+        versions: dict[str, Any] = context.run_on_target(lambda _report: list_versions(context, name), options.idle_timeout, alive=True)
         return versions
     now = datetime.now(timezone.utc)
-    state: TargetState = context.ask(lambda _report: _inspect(context, options), options.probe_timeout)
+    state: TargetState = context.run_on_target(lambda _report: _inspect(context, options), options.probe_timeout)
     sync = SyncContext(context, options, check, now, state, context.state(state.target))
     return _run_in_child(sync).as_result(time.monotonic() - started)
 
@@ -76,7 +76,7 @@ def _run_in_child(sync: SyncContext) -> SyncReport:
                 display.update(message)
 
         try:
-            report: SyncReport = sync.backup.ask(work, sync.options.idle_timeout, alive=True, on_report=on_report)
+            report: SyncReport = sync.backup.run_on_target(work, sync.options.idle_timeout, alive=True, on_report=on_report)
         finally:
             if not sync.check and not sync.options.verify:
                 _note_last_sync(sync.backup, done, sync.now)
@@ -85,14 +85,14 @@ def _run_in_child(sync: SyncContext) -> SyncReport:
 
 def _inspect(context: Backup, options: SyncOptions) -> TargetState:
     """Check the target, and measure how long it takes to answer."""
-    target, is_new = inspect_target(context.place, options.init, options.allow_local)
-    return TargetState(target, is_new, latency(str(nearest(target.root))) > REMOTE_LATENCY)
+    target, is_new = inspect_target(context.roots, options.init, options.allow_local)
+    return TargetState(target, is_new, latency(str(nearest_directory(target.root))) > REMOTE_LATENCY)
 
 
 def _note_last_sync(context: Backup, units: Iterable[str], now: datetime) -> None:
     """Write to the registry that the projects in these units are backed up."""
     directories = set(units)
-    names = {name for name in context.known.projects if context.directory(name) in directories and context.projects[name].backup}
+    names = {name for name in context.registry.projects if context.directory_of(name) in directories and context.projects[name].backup}
     if not names:
         return
     when = iso_time(now)
@@ -102,4 +102,4 @@ def _note_last_sync(context: Backup, units: Iterable[str], now: datetime) -> Non
             if entry.get("name") in names:
                 entry["last_sync"] = when
 
-    edit_file(context.path, edit, context.me)
+    edit_file(context.path, edit, context.account)

@@ -49,7 +49,7 @@ class UnitSelection:
         :raises MissingError: there is no such project or directory.
         """
         present = {unit.name: unit for unit in list_units(self.run.repos_root)}
-        if TOP_LEVEL_FILES in self.run.records.stamps.units:
+        if TOP_LEVEL_FILES in self.run.records.current.units:
             present.setdefault(TOP_LEVEL_FILES, top_level_unit(self.run.repos_root))
         names = self._names([*present, *self._missing(present)])
         self.run.warnings += self._ignored_backup_settings(names)
@@ -65,7 +65,7 @@ class UnitSelection:
         known = set(present)
         return [
             name
-            for name in self.run.records.stamps.units
+            for name in self.run.records.current.units
             if name not in known and os.path.lexists(path := self.run.target.mirror(name)) and not is_lost_and_found_at(path)
         ]
 
@@ -75,7 +75,7 @@ class UnitSelection:
             return [name for name in available if name not in self.excluded]
         names = []
         for name in self.run.options.names:
-            directory = self.backup.directory_of(name, available)
+            directory = self.backup.resolve_directory(name, available)
             if directory in self.excluded:
                 raise ConflictError(
                     f"{self.excluded[directory]!r} has backup = false, so {directory} is not backed up.",
@@ -99,7 +99,7 @@ class UnitSelection:
         found: list[str] = []
         units = set(names)
         for name, project in self.backup.projects.items():
-            directory = self.backup.directory(name)
+            directory = self.backup.directory_of(name)
             if not project.backup and directory in units:
                 found.append(f"backup = false of {name!r} cannot be honoured: {directory} is backed up as one.")
             elif project.backup and directory in self.excluded and not self.run.options.names:

@@ -32,7 +32,7 @@ class VerifyJob:
 
     def __init__(self, run: SyncContext) -> None:
         self.run = run
-        self.notes = ReportedNotes(run.state, run.backup.me)
+        self.notes = ReportedNotes(run.state, run.backup.account)
 
     def verify(self, report: Report) -> SyncReport:
         """Compare the selected units with their mirrors."""
@@ -42,7 +42,7 @@ class VerifyJob:
             selected = self._select()
             busy: list[UnitTask] = []
             if run.state.is_dir():  # otherwise this host has never backed up there: there are no locks, and nothing is created for them
-                run.locks = stack.enter_context(RunLocks(run.target, run.state, run.backup.me))
+                run.locks = stack.enter_context(RunLocks(run.target, run.state, run.backup.account))
                 selected, busy = lock_units(run, selected)
             settings = run.mirror_settings(stack.enter_context(tempfile.TemporaryDirectory(prefix="repoman-")))
 

@@ -34,8 +34,8 @@ class RunVersion:
         All units of the run are locked by now, so the versions of a unit are in the order of the runs that changed it.
         """
         if not self.name:
-            with self.run.held_locks.metadata():
-                self.name = history.claim(self.run.target, self.run.now, self.run.backup.me)
+            with self.run.held_locks.metadata_lock():
+                self.name = history.create_version(self.run.target, self.run.now, self.run.backup.account)
         created: dict[str, list[str] | None] = {
             task.name: None if task.changes.first else [os.fsdecode(path) for kind, path in task.changes.items() if kind == "created"]
             for task in tasks
@@ -64,7 +64,7 @@ class RunVersion:
             os.rename(mirror, self._path() / name)
 
     def _path(self) -> Path:
-        return self.run.target.ours("kept", self.name)
+        return self.run.target.internal_path("kept", self.name)
 
     def _write(self, changed: Collection[str]) -> None:
-        history.write_created(self.run.target, self.name, self._created, self.run.backup.me, changed)
+        history.write_created(self.run.target, self.name, self._created, self.run.backup.account, changed)

@@ -24,13 +24,13 @@ def list_versions(context: Backup, name: str) -> dict[str, Any]:
 
     :raises RepomanError: there is no backup, or no such project or directory.
     """
-    target = open_for_reading(context.place)[0]
-    times = history.state_names(target)
-    known = set(list_mirrors(target)) | {unit for time in times for unit in _entries(target.ours("kept", time))}
-    inside = context.path_of(name, known | {TOP_LEVEL_FILES})
+    target = open_for_reading(context.roots)[0]
+    times = history.version_names(target)
+    known = set(list_mirrors(target)) | {unit for time in times for unit in _entries(target.internal_path("kept", time))}
+    inside = context.resolve_path(name, known | {TOP_LEVEL_FILES})
     versions = []
     for time in times:
-        path = target.ours("kept", time, inside)
+        path = target.internal_path("kept", time, inside)
         if path.is_dir() and os.path.realpath(path) == str(path):
             found = list(tree_sizes(os.fsencode(path)))
             versions.append({"time": time, "path": decode_path(os.fsencode(path)), "files": len(found), "bytes": sum(found)})

@@ -10,13 +10,18 @@ import os
 import secrets
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import FORMAT, check_marker, read_marker
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Place, Target, nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import (
+    INTERNAL_DIRECTORY,
+    BackupRoots,
+    Target,
+    nearest_directory,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotThereError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import mount_of
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found_at
 
 
-def inspect_target(place: Place, init: bool = False, allow_local: bool = False) -> tuple[Target, bool]:
+def inspect_target(place: BackupRoots, init: bool = False, allow_local: bool = False) -> tuple[Target, bool]:
     """Return the target, and whether it is yet to be adopted. Writes nothing.
 
     :param init: take a place without a mark, if it lies on another file system than ``/`` and ``repos_root``.
@@ -45,7 +50,7 @@ def inspect_target(place: Place, init: bool = False, allow_local: bool = False) 
     return Target(root, secrets.token_hex(8)), True
 
 
-def open_for_reading(place: Place) -> tuple[Target, str]:
+def open_for_reading(place: BackupRoots) -> tuple[Target, str]:
     """Return a target to restore from, which may be another host's or user's, and a warning where it is.
 
     :raises ConflictError: there is no backup there.
@@ -54,7 +59,7 @@ def open_for_reading(place: Place) -> tuple[Target, str]:
     marker = read_marker(root)
     if marker is None:
         raise ConflictError(
-            f"{place.backup_root} is not a backup of repoman: it has no {OURS}/mirror.toml.",
+            f"{place.backup_root} is not a backup of repoman: it has no {INTERNAL_DIRECTORY}/mirror.toml.",
             f"is it mounted? findmnt --target {place.backup_root}",
             f"where it is: [defaults].backup_root in {place.registry_path}",
         )
@@ -67,7 +72,7 @@ def open_for_reading(place: Place) -> tuple[Target, str]:
     return Target(root, str(marker["id"])), ""
 
 
-def _check_apart(place: Place, source: str, root: str) -> None:
+def _check_apart(place: BackupRoots, source: str, root: str) -> None:
     if root == source or root.startswith(f"{source.rstrip('/')}/"):
         raise ConflictError(
             f"backup_root, {place.backup_root}, lies inside repos_root, {place.repos_root}: the backup would back itself up.",
@@ -80,7 +85,7 @@ def _check_apart(place: Place, source: str, root: str) -> None:
         )
 
 
-def _check_source(place: Place, source: str) -> None:
+def _check_source(place: BackupRoots, source: str) -> None:
     try:
         empty = not [name for name in os.listdir(source) if not is_lost_and_found_at(os.path.join(source, name))]
     except OSError as error:
@@ -97,9 +102,9 @@ def _check_source(place: Place, source: str) -> None:
         )
 
 
-def _check_elsewhere(place: Place, source: str, root: str) -> None:
+def _check_elsewhere(place: BackupRoots, source: str, root: str) -> None:
     """Refuse a target on the file system of ``/`` or of ``repos_root``: most likely it is a bare mount point."""
-    there = nearest(root)
+    there = nearest_directory(root)
     for name, path in (("/", "/"), (f"repos_root, {place.repos_root}", source)):
         mounts = [mount_of(str(each)).source for each in (there, path)]
         if there.stat().st_dev == os.stat(path).st_dev or (mounts[0] == mounts[1] and mounts[0].startswith("/dev/")):

@@ -2,15 +2,15 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The history of mirrors: which states there are, in which order they were made, when, and which of them expire.
+"""The history of mirrors: which versions there are, in which order they were made, when, and which of them expire.
 
 ::
 
     backup_root/.repoman/kept/<name>/<unit>/   what a run replaced or removed
     backup_root/.repoman/created/<name>        what a run created, by unit, as JSON; null for all of it
-    backup_root/.repoman/history.json          the names in the order in which the states were made
+    backup_root/.repoman/history.json          the names in the order in which the versions were made
 
-A state is named by the clock of the machine that made it. That clock may have been wrong, so the order comes from
+A version is named by the clock of the machine that made it. That clock may have been wrong, so the order comes from
 ``history.json`` and not from the names, and a name that the order contradicts says nothing of the time.
 """
 
@@ -44,8 +44,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic impor
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 
-STATE_NAME = re.compile(r"\d{8}T\d{6}Z")
-STATE_FORMAT = "%Y%m%dT%H%M%SZ"
+VERSION_NAME = re.compile(r"\d{8}T\d{6}Z")
+VERSION_FORMAT = "%Y%m%dT%H%M%SZ"
 MAX_INDEX_BYTES = 16 << 20
 MAX_CREATED_BYTES = 256 << 20
 SHARED_BYTES = 64 << 10
@@ -54,8 +54,8 @@ SHOWN_NAMES = 3
 
 
 @dataclass(frozen=True)
-class State:
-    """One state of the history.
+class Version:
+    """One version of the history.
 
     :param name: time of the clock when it was made.
     :param ordered: its place comes from ``history.json``, not from its name.
@@ -67,30 +67,30 @@ class State:
     @property
     def clock(self) -> float:
         """Time of the clock when it was made, as a UNIX time."""
-        return time_of(self.name).timestamp()
+        return parse_version(self.name).timestamp()
 
 
-def time_of(name: str) -> datetime:
-    """Return the time that a state's name says.
+def parse_version(name: str) -> datetime:
+    """Return the time that a version's name says.
 
     :raises ValueError: it says none.
     """
-    return datetime.strptime(name, STATE_FORMAT).replace(tzinfo=timezone.utc)
+    return datetime.strptime(name, VERSION_FORMAT).replace(tzinfo=timezone.utc)
 
 
 class History:
-    """The states of a target, oldest first.
+    """The versions of a target, oldest first.
 
     :param now: what the clock says, as a UNIX time.
     """
 
-    def __init__(self, target: Target, states: Sequence[State], now: float) -> None:
-        self.target, self.states, self.now = target, list(states), now
+    def __init__(self, target: Target, versions: Sequence[Version], now: float) -> None:
+        self.target, self.versions, self.now = target, list(versions), now
 
     @property
     def names(self) -> list[str]:
-        """The names of all states, in the order in which they were made."""
-        return [state.name for state in self.states]
+        """The names of all versions, in the order in which they were made."""
+        return [version.name for version in self.versions]
 
     @property
     def clock_is_wrong(self) -> bool:
@@ -100,66 +100,68 @@ class History:
     @cached_property
     def later(self) -> list[str]:
         """The names that are more than a day after the machine's clock."""
-        return [state.name for state in self.states if state.clock > self.now + DAY]
+        return [version.name for version in self.versions if version.clock > self.now + DAY]
 
     @cached_property
     def _trusted(self) -> frozenset[int]:
         """States that were probably made with a correct clock: the longest sequence of times in the order of their making."""
         limit = math.inf if self.clock_is_wrong else self.now + DAY
         plausible = [
-            number for number, state in enumerate(self.states) if state.clock <= limit and not (state.ordered and state.clock < RELEASED)
+            number
+            for number, version in enumerate(self.versions)
+            if version.clock <= limit and not (version.ordered and version.clock < RELEASED)
         ]
-        return frozenset(_longest_ascending(plausible, [state.clock for state in self.states]))
+        return frozenset(_longest_ascending(plausible, [version.clock for version in self.versions]))
 
     @cached_property
     def _bounds(self) -> list[tuple[float, float]]:
-        """For each state, its earliest and latest possible time; both are equal if the time is known."""
+        """For each version, its earliest and latest possible time; both are equal if the time is known."""
         trusted = sorted(self._trusted)
         bounds = []
-        for number, state in enumerate(self.states):
+        for number, version in enumerate(self.versions):
             if number in self._trusted:
-                bounds.append((state.clock, state.clock))
+                bounds.append((version.clock, version.clock))
                 continue
             at = bisect_right(trusted, number)
-            after = self.states[trusted[at]].clock if at < len(trusted) else max(self.now, state.clock if self.clock_is_wrong else 0)
-            before = self.states[trusted[at - 1]].clock if at else after
-            seen = self._file_time(state.name)
+            after = self.versions[trusted[at]].clock if at < len(trusted) else max(self.now, version.clock if self.clock_is_wrong else 0)
+            before = self.versions[trusted[at - 1]].clock if at else after
+            seen = self._file_time(version.name)
             bounds.append((seen, seen) if before <= seen <= after else (before, max(before, after)))
         return bounds
 
     def _file_time(self, name: str) -> float:
-        """Return when the file system says that a state was made: on a server it is the server's clock."""
-        for path in (created_file(self.target, name), self.target.ours("kept", name)):
+        """Return when the file system says that a version was made: on a server it is the server's clock."""
+        for path in (created_file(self.target, name), self.target.internal_path("kept", name)):
             with suppress(OSError):
                 return os.lstat(path).st_mtime
         return -math.inf
 
     def made(self, name: str) -> float:
-        """Return the best estimate of a state's time, as a UNIX time."""
+        """Return the best estimate of a version's time, as a UNIX time."""
         return self._bounds[self.names.index(name)][0]
 
     @property
     def oldest(self) -> str:
-        """The time of the oldest state, formatted as a name; the current time if there are no states."""
-        return format_time(self._bounds[0][0]) if self.states else format_time(self.now)
+        """The time of the oldest version, formatted as a name; the current time if there are no versions."""
+        return format_time(self._bounds[0][0]) if self.versions else format_time(self.now)
 
     def since(self, moment: str) -> list[str]:
-        """Return the states to take back to get to what was there at a moment, in the order in which they were made.
+        """Return the versions to take back to get to what was there at a moment, in the order in which they were made.
 
-        :param moment: a state's name means that one and all after it; another one is a time.
+        :param moment: a version's name means that one and all after it; another one is a time.
         """
         names = self.names
         if moment in names:
             return names[names.index(moment) :]
-        wanted = time_of(moment).timestamp()
+        wanted = parse_version(moment).timestamp()
         first = next((number for number, (made, _latest) in enumerate(self._bounds) if made >= wanted), len(names))
         return names[first:]
 
     def expired(self, clock: Clock, days: int) -> list[str]:
-        """Return the states made longer than ``days`` ago; none while the clock may be wrong: then the next run decides.
+        """Return the versions made longer than ``days`` ago; none while the clock may be wrong: then the next run decides.
 
         The clock is wrong if it is before the last run or more than ``days`` after it. If it was more than ``days`` after it between two
-        earlier runs, that time does not count: it may be right, but what is deleted is gone. A state expires only after all earlier ones.
+        earlier runs, that time does not count: it may be right, but what is deleted is gone. A version expires only after all earlier ones.
 
         :param clock: what the last run, and those before, saw of it.
         """
@@ -175,18 +177,18 @@ class History:
         ):
             return []
         found = []
-        for state, (_made, latest) in zip(self.states, self._bounds, strict=True):
-            made = max(state.clock if state.clock <= self.now + DAY else latest, latest)
+        for version, (_made, latest) in zip(self.versions, self._bounds, strict=True):
+            made = max(version.clock if version.clock <= self.now + DAY else latest, latest)
             if made + left_out(jumps, made) >= math.floor(self.now) - keep:
                 break
-            found.append(state.name)
+            found.append(version.name)
         return found
 
     def warnings(self, clock: Clock | None = None, days: int = 0) -> list[str]:
-        """Return what is wrong, or may be, with the clock, now or when states were made.
+        """Return what is wrong, or may be, with the clock, now or when versions were made.
 
         :param clock: what the last run, and those before, saw of it; None if that does not matter.
-        :param days: how long states are kept.
+        :param days: how long versions are kept.
         """
         if self.clock_is_wrong or self.now > OUTLIVED:
             return [f"this machine's clock shows {format_time(self.now)}, which cannot be right: nothing expires until it is corrected."]
@@ -204,7 +206,7 @@ class History:
         ]
 
     def _jump_warnings(self, clock: Clock, keep: float) -> list[str]:
-        """Return a warning if the clock went far between two runs, now, or earlier and states are kept because of it."""
+        """Return a warning if the clock went far between two runs, now, or earlier and versions are kept because of it."""
         jumps = doubtful(clock.at(self.now).jumps, max(keep, PAUSE))[0]
         if not jumps:
             return []
@@ -240,25 +242,25 @@ def _longest_ascending(numbers: Sequence[int], values: Sequence[float]) -> list[
 
 
 def format_time(time: float) -> str:
-    """Return a UNIX time as a state's name has it."""
+    """Return a UNIX time as a version's name has it."""
     with suppress(OverflowError, ValueError, OSError):
-        return datetime.fromtimestamp(time, timezone.utc).strftime(STATE_FORMAT)
+        return datetime.fromtimestamp(time, timezone.utc).strftime(VERSION_FORMAT)
     return "no time at all"
 
 
 def load(target: Target, now: float) -> History:
     """Return the history of a target; what is not in ``history.json`` has its place by its name."""
     names = _listed(target)
-    states = [State(name, ordered) for name, ordered in _read_index(target) if name in names]
-    known = {state.name for state in states}
+    versions = [Version(name, ordered) for name, ordered in _read_index(target) if name in names]
+    known = {version.name for version in versions}
     for name in sorted(names - known):
-        place = next((number for number, state in enumerate(states) if state.name > name), len(states))
-        states.insert(place, State(name))
-    return History(target, states, now)
+        place = next((number for number, version in enumerate(versions) if version.name > name), len(versions))
+        versions.insert(place, Version(name))
+    return History(target, versions, now)
 
 
-def state_names(target: Target) -> list[str]:
-    """Return the names of the states, in the order in which they were made."""
+def version_names(target: Target) -> list[str]:
+    """Return the names of the versions, in the order in which they were made."""
     return load(target, 0.0).names
 
 
@@ -266,15 +268,15 @@ def _listed(target: Target) -> set[str]:
     names: set[str] = set()
     for directory in ("kept", "created"):
         with suppress(FileNotFoundError):
-            names.update(os.listdir(target.ours(directory)))
-    return {name for name in names if _is_state_name(name)}
+            names.update(os.listdir(target.internal_path(directory)))
+    return {name for name in names if _is_version_name(name)}
 
 
-def _is_state_name(name: str) -> bool:
-    if not STATE_NAME.fullmatch(name):
+def _is_version_name(name: str) -> bool:
+    if not VERSION_NAME.fullmatch(name):
         return False
     try:
-        time_of(name).timestamp()
+        parse_version(name).timestamp()
     except (ValueError, OverflowError):
         return False
     return True
@@ -284,32 +286,32 @@ def _read_index(target: Target) -> list[tuple[str, bool]]:
     """Return names, each with whether its clock was checked; empty if the file is not repoman's."""
     found: dict[str, bool] = {}
     try:
-        for name, ordered in read_json(target.ours("history.json"), MAX_INDEX_BYTES)["states"]:
-            if isinstance(name, str) and _is_state_name(name):
+        for name, ordered in read_json(target.internal_path("history.json"), MAX_INDEX_BYTES)["states"]:
+            if isinstance(name, str) and _is_version_name(name):
                 found[name] = bool(ordered)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
     return list(found.items())
 
 
-def claim(target: Target, now: datetime, owner: Account) -> str:
-    """Make a new state, the last in order, and return its name. The caller holds the lock on the target's metadata.
+def create_version(target: Target, now: datetime, owner: Account) -> str:
+    """Make a new version, the last in order, and return its name. The caller holds the lock on the target's metadata.
 
-    The name is what the clock says, or the next second that no state has.
+    The name is what the clock says, or the next second that no version has.
     """
     history = load(target, now.timestamp())
     taken = set(history.names)
-    while (name := now.strftime(STATE_FORMAT)) in taken:
+    while (name := now.strftime(VERSION_FORMAT)) in taken:
         now += timedelta(seconds=1)
     created_file(target, name).parent.mkdir(mode=0o700, exist_ok=True)
     write_atomic(str(created_file(target, name)), "{}", owner)
-    _write_index(target, [*history.states, State(name, ordered=True)], owner)
+    _write_index(target, [*history.versions, Version(name, ordered=True)], owner)
     return name
 
 
-def _write_index(target: Target, states: Iterable[State], owner: Account) -> None:
-    data = {"states": [[state.name, state.ordered] for state in states]}
-    write_atomic(str(target.ours("history.json")), json.dumps(data) + "\n", owner)
+def _write_index(target: Target, versions: Iterable[Version], owner: Account) -> None:
+    data = {"states": [[version.name, version.ordered] for version in versions]}
+    write_atomic(str(target.internal_path("history.json")), json.dumps(data) + "\n", owner)
 
 
 # ---- what a run created --------------------------------------------------------------------------------------------------------
@@ -321,16 +323,16 @@ def created_file(target: Target, name: str, unit: str = "") -> Path:
     :param unit: its own file, if the list is long; what one container creates must not be in the way of all others.
     """
     if unit:
-        return target.ours("created", f"{name}.{hashlib.sha256(os.fsencode(unit)).hexdigest()[:32]}")
-    return target.ours("created", name)
+        return target.internal_path("created", f"{name}.{hashlib.sha256(os.fsencode(unit)).hexdigest()[:32]}")
+    return target.internal_path("created", name)
 
 
 def remove_created(target: Target, name: str) -> None:
     """Remove what says what a run created."""
     with suppress(FileNotFoundError):
-        for each in os.listdir(target.ours("created")):
+        for each in os.listdir(target.internal_path("created")):
             if each.startswith(f"{name}."):
-                target.ours("created", each).unlink(missing_ok=True)
+                target.internal_path("created", each).unlink(missing_ok=True)
     created_file(target, name).unlink(missing_ok=True)
 
 

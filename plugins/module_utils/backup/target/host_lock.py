@@ -37,7 +37,7 @@ class HostLock:
 
     def __init__(self, target: Target, state: str = "") -> None:
         self.target, self.state = target, state
-        self.path = target.ours("lock")
+        self.path = target.internal_path("lock")
 
     def acquire(self) -> None:
         """Write the lock file, or join the runs of this host that wrote it.
@@ -45,7 +45,7 @@ class HostLock:
         :raises ConflictError: another host holds it, or a process that may still run.
         """
         own = self.describe_process()
-        text, draft = json.dumps(own), self.target.ours(f"lock.{os.getpid()}.new")
+        text, draft = json.dumps(own), self.target.internal_path(f"lock.{os.getpid()}.new")
         draft.write_text(text, encoding="utf-8")
         try:
             for _attempt in range(2):

@@ -28,7 +28,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import HostLock
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target, discard
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target, remove_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
@@ -59,7 +59,7 @@ class RunLocks:
         ensure_private_directory(str(state), owner)
         self._run = FileLock(state / "lock", owner)
         self._units = -1
-        self.held: set[str] = set()
+        self._held: set[str] = set()
         try:
             if not self._run.try_acquire(shared=True):
                 raise another_run(target, state)
@@ -69,7 +69,7 @@ class RunLocks:
         except BaseException:
             self._close()
             raise
-        self._announced = False
+        self._has_host_lock = False
         self._mutex = threading.RLock()
 
     def __enter__(self) -> RunLocks:
@@ -77,8 +77,8 @@ class RunLocks:
 
     def __exit__(self, *error: object) -> None:
         try:
-            if self._announced:
-                self._withdraw()
+            if self._has_host_lock:
+                self._release_host_lock()
         finally:
             self._close()
 
@@ -88,40 +88,40 @@ class RunLocks:
         self._run.close()
         if self._units >= 0:
             with suppress(OSError):
-                self._byte(fcntl.F_UNLCK, 0, 0)
+                self._set_lock(fcntl.F_UNLCK, 0, 0)
             os.close(self._units)
 
     # Units
 
-    def take(self, units: Iterable[str], *, noted: bool = True) -> dict[str, str]:
+    def try_lock(self, units: Iterable[str], *, noted: bool = True) -> dict[str, str]:
         """Lock units, and return those locked by another run with the start of that lock, or an empty string if it is unknown.
 
         :param noted: write down for other runs since when; what changes nothing does not.
         """
         wanted = list(units)
-        with self.metadata():
+        with self.metadata_lock():
             since = self._read_since()
-            busy = {name: since.get(name, "") for name in wanted if not self._try(fcntl.F_WRLCK, _unit(name))}
-            self.held.update(name for name in wanted if name not in busy)
+            busy = {name: since.get(name, "") for name in wanted if not self._try_byte(fcntl.F_WRLCK, _unit_key(name))}
+            self._held.update(name for name in wanted if name not in busy)
             if noted:
                 now = iso_time()
-                others = {name: each for name, each in since.items() if name in busy} | self._still(since)
-                self._write_since(others | dict.fromkeys(self.held, now))
+                others = {name: each for name, each in since.items() if name in busy} | self._locked_elsewhere(since)
+                self._write_since(others | dict.fromkeys(self._held, now))
         return busy
 
-    def _still(self, since: dict[str, str]) -> dict[str, str]:
+    def _locked_elsewhere(self, since: dict[str, str]) -> dict[str, str]:
         """Return the units that this run did not ask for and another one works on."""
-        return {name: each for name, each in since.items() if name not in self.held and not self.is_free(name)}
+        return {name: each for name, each in since.items() if name not in self._held and not self.is_free(name)}
 
-    def let_go(self, unit: str) -> None:
+    def unlock(self, unit: str) -> None:
         """Let other runs have a unit."""
-        if unit in self.held:
-            self.held.discard(unit)
-            self._byte(fcntl.F_UNLCK, *_place(_unit(unit)))
+        if unit in self._held:
+            self._held.discard(unit)
+            self._set_lock(fcntl.F_UNLCK, *_byte_of(_unit_key(unit)))
 
     def is_free(self, unit: str) -> bool:
         """Tell whether no other run works on a unit."""
-        return self._is_free(_unit(unit))
+        return self._is_free(_unit_key(unit))
 
     def _read_since(self) -> dict[str, str]:
         with suppress(OSError, ValueError, AttributeError, RecursionError, MemoryError):
@@ -136,45 +136,45 @@ class RunLocks:
     # What runs share
 
     @contextmanager
-    def metadata(self) -> Iterator[None]:
+    def metadata_lock(self) -> Iterator[None]:
         """Be the only run that changes repoman's own files on the target, for a moment.
 
         :raises ConflictError: another run does, for too long.
         """
-        with self._mutex, self._waited_for(fcntl.F_WRLCK, METADATA):  # the kernel's lock is that of the process, not of a thread
+        with self._mutex, self._wait_for_lock(fcntl.F_WRLCK, METADATA):  # the kernel's lock is that of the process, not of a thread
             yield
 
     @contextmanager
-    def alone(self, what: bytes) -> Iterator[bool]:
+    def exclusive(self, what: bytes) -> Iterator[bool]:
         """Keep other runs from something that runs share, if none uses it; tell whether that is so."""
-        alone = self._try(fcntl.F_WRLCK, what)
+        alone = self._try_byte(fcntl.F_WRLCK, what)
         try:
             yield alone
         finally:
             if alone:
-                self._byte(fcntl.F_UNLCK, *_place(what))
+                self._set_lock(fcntl.F_UNLCK, *_byte_of(what))
 
     @contextmanager
-    def using(self, what: bytes) -> Iterator[None]:
+    def shared(self, what: bytes) -> Iterator[None]:
         """Use something that runs share; what wants it alone is over in moments, and is waited for."""
-        with self._waited_for(fcntl.F_RDLCK, what):
+        with self._wait_for_lock(fcntl.F_RDLCK, what):
             yield
 
     @contextmanager
-    def _waited_for(self, kind: int, what: bytes) -> Iterator[None]:
+    def _wait_for_lock(self, kind: int, what: bytes) -> Iterator[None]:
         """Hold a lock that other runs hold for moments only.
 
         :raises ConflictError: another run holds it for too long.
         """
         deadline = time.monotonic() + METADATA_SECONDS
-        while not self._try(kind, what):
+        while not self._try_byte(kind, what):
             if time.monotonic() > deadline:
                 raise another_run(self.target, self.state)
             time.sleep(POLL_SECONDS)
         try:
             yield
         finally:
-            self._byte(fcntl.F_UNLCK, *_place(what))
+            self._set_lock(fcntl.F_UNLCK, *_byte_of(what))
 
     @contextmanager
     def private_directory(self, parent: Path, stays: Container[str] = ()) -> Iterator[str]:
@@ -185,29 +185,29 @@ class RunLocks:
         """
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = secrets.token_hex(8)
-        if not self._try(fcntl.F_WRLCK, name.encode()):
+        if not self._try_byte(fcntl.F_WRLCK, name.encode()):
             raise RuntimeError("a random name is taken")
         for each in os.listdir(parent):
             if each not in stays and self._is_free(os.fsencode(each)):
                 with suppress(OSError):
-                    discard(parent / each)
+                    remove_directory(parent / each)
         path = parent / name
         path.mkdir(mode=0o700)
         try:
             yield str(path)
         finally:
             with suppress(OSError):
-                discard(path)
-            self._byte(fcntl.F_UNLCK, *_place(name.encode()))
+                remove_directory(path)
+            self._set_lock(fcntl.F_UNLCK, *_byte_of(name.encode()))
 
     # The kernel's locks
 
-    def _byte(self, kind: int, start: int, length: int) -> None:
+    def _set_lock(self, kind: int, start: int, length: int) -> None:
         fcntl.fcntl(self._units, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
 
-    def _try(self, kind: int, what: bytes) -> bool:
+    def _try_byte(self, kind: int, what: bytes) -> bool:
         try:
-            self._byte(kind, *_place(what))
+            self._set_lock(kind, *_byte_of(what))
         except OSError as error:
             if error.errno in _BUSY:
                 return False
@@ -216,39 +216,39 @@ class RunLocks:
 
     def _is_free(self, what: bytes) -> bool:
         """Return whether a lock is free, ignoring our own."""
-        found = fcntl.fcntl(self._units, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *_place(what), 0))
+        found = fcntl.fcntl(self._units, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *_byte_of(what), 0))
         return bool(_FLOCK.unpack(found)[0] == fcntl.F_UNLCK)
 
     # The lock on the target
 
-    def announce(self) -> None:
+    def acquire_host_lock(self) -> None:
         """Say on the target that this host works there, until its last run ends.
 
         :raises ConflictError: another host does, or did on a machine that cannot be asked.
         """
-        with self.metadata():
+        with self.metadata_lock():
             self.host_lock.acquire()
-            self._announced = True
+            self._has_host_lock = True
 
-    def check_alone(self) -> None:
+    def check_other_hosts(self) -> None:
         """Refuse a target on which another host says it is at work.
 
         :raises ConflictError: it says so, and may be right.
         """
         self.host_lock.check()
 
-    def _withdraw(self) -> None:
+    def _release_host_lock(self) -> None:
         """Take the lock off the target, unless another run of this host is under way."""
-        with suppress(OSError, ConflictError), self.metadata():
+        with suppress(OSError, ConflictError), self.metadata_lock():
             if self._run.try_acquire():
                 self.host_lock.release()
 
 
-def _unit(name: str) -> bytes:
+def _unit_key(name: str) -> bytes:
     return b"unit/" + name.encode("utf-8", "surrogateescape")
 
 
-def _place(what: bytes) -> tuple[int, int]:
+def _byte_of(what: bytes) -> tuple[int, int]:
     """Return the offset of the byte to lock for a name."""
     return int.from_bytes(hashlib.sha256(what).digest()[:7], "big") + 1, 1
 
@@ -274,7 +274,7 @@ def unit_locked(target: Target, state: Path, owner: Account, unit: str) -> Itera
     """
     with ExitStack() as stack:
         locks = stack.enter_context(RunLocks(target, state, owner))
-        for name, since in locks.take([unit]).items():
+        for name, since in locks.try_lock([unit]).items():
             raise busy_error(name, since, state)
-        stack.enter_context(locks.using(HISTORY))
+        stack.enter_context(locks.shared(HISTORY))
         yield locks

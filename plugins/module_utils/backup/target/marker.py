@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import OURS, Place, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY, BackupRoots, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import write_atomic
@@ -28,10 +28,10 @@ MARKER_TEXT = """\
 
 def marker_path(root: str) -> Path:
     """Return the path of the marker below a backup's directory."""
-    return Path(root, OURS, "mirror.toml")
+    return Path(root, INTERNAL_DIRECTORY, "mirror.toml")
 
 
-def adopt(place: Place, target: Target) -> None:
+def adopt(place: BackupRoots, target: Target) -> None:
     """Write the marker, which makes a directory the target. Other files there stay as they are."""
     import tomlkit
 
@@ -42,8 +42,8 @@ def adopt(place: Place, target: Target) -> None:
         "user": place.owner.name,
         "created": iso_time(),
     }
-    target.ours().mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomic(str(target.ours("mirror.toml")), MARKER_TEXT + tomlkit.dumps(marker), place.owner)
+    target.internal_path().mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomic(str(target.internal_path("mirror.toml")), MARKER_TEXT + tomlkit.dumps(marker), place.owner)
 
 
 def read_marker(root: str) -> dict[str, Any] | None:
@@ -61,7 +61,7 @@ def read_marker(root: str) -> dict[str, Any] | None:
         raise ConflictError(f"cannot read the backup's mark, {path}: {reason}; nothing was written.", f"look at it: cat {path}") from error
 
 
-def check_marker(place: Place, root: str, marker: dict[str, Any]) -> None:
+def check_marker(place: BackupRoots, root: str, marker: dict[str, Any]) -> None:
     """Check that a marker is this host's and this user's.
 
     :raises ConflictError: it is not, or it has an unknown format.

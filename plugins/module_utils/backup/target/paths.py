@@ -25,12 +25,12 @@ from pathlib import Path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 
-OURS = ".repoman"
+INTERNAL_DIRECTORY = ".repoman"
 """The directory of repoman's own in ``backup_root``."""
 
 
 @dataclass(frozen=True)
-class Place:
+class BackupRoots:
     """Where from and where to, as the registry says, expanded.
 
     :param backup_root: absolute; links not resolved.
@@ -62,21 +62,21 @@ class Target:
     root: str
     ident: str
 
-    def ours(self, *parts: str) -> Path:
+    def internal_path(self, *parts: str) -> Path:
         """Return a path in the directory of repoman's own."""
-        return Path(self.root, OURS, *parts)
+        return Path(self.root, INTERNAL_DIRECTORY, *parts)
 
     def mirror(self, unit: str) -> Path:
         """Return the path of a unit's mirror."""
         return Path(self.root, unit)
 
 
-def nearest(path: str) -> Path:
+def nearest_directory(path: str) -> Path:
     """Return the directory, or where it is not there yet, the nearest one above it that is."""
     return next(each for each in (Path(path), *Path(path).parents) if each.is_dir())
 
 
-def discard(path: Path) -> None:
+def remove_directory(path: Path) -> None:
     """Remove a directory of ours and all it holds, following no link; also where directories in it cannot be written."""
     parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -10,19 +10,19 @@ import os
 import time
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Place, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import BackupRoots, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 
 MIN_FREE_BYTES = 4 << 20
 ATTEMPTS = 5
 
 
-def check_writable(place: Place, target: Target) -> None:
+def check_writable(place: BackupRoots, target: Target) -> None:
     """Refuse a target that takes no files, or has no space left.
 
     :raises RepomanError: which of the two it is.
     """
-    probe = target.ours(f"probe-{os.getpid()}")
+    probe = target.internal_path(f"probe-{os.getpid()}")
     try:
         with open(probe, "xb") as file:
             file.write(b"repoman")
@@ -33,7 +33,7 @@ def check_writable(place: Place, target: Target) -> None:
         raise RepomanError(
             f"cannot write to {place.backup_root}: {error.strerror}; the mirrors are as they were.",
             f"is it mounted read-only, or full? findmnt --target {place.backup_root}; df -h {place.backup_root}",
-            f"is it {place.owner.name}'s? ls -ld {target.ours()}",
+            f"is it {place.owner.name}'s? ls -ld {target.internal_path()}",
         ) from error
     finally:
         with suppress(OSError):
@@ -42,7 +42,7 @@ def check_writable(place: Place, target: Target) -> None:
         raise RepomanError(
             f"{place.backup_root} has no space left ({free // 1024} KiB); the mirrors are as they were.",
             f"df -h {place.backup_root}",
-            f"what runs replaced is kept for a while: du -sh {target.ours('kept')}/*",
+            f"what runs replaced is kept for a while: du -sh {target.internal_path('kept')}/*",
         )
 
 

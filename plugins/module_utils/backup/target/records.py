@@ -20,11 +20,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.machine impor
 
 WRITTEN_SECONDS = 600.0
 """After so long everything written is on the disk; kernels take half a minute."""
-MAX_STAMPS_BYTES = 32 << 20
+MAX_RECORDS_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
-class Stamp:
+class MirrorRecord:
     """What a mirror was last made equal to.
 
     :param digest: of the manifest.
@@ -40,44 +40,44 @@ class Stamp:
 
 
 @dataclass(frozen=True)
-class Stamps:
-    """The stamps of all mirrors, one file.
+class MirrorRecords:
+    """The records of all mirrors, one file.
 
     :param units: by unit.
     :param run: when the last run ended, as a UNIX time; 0 if there was none.
     :param clock: what the runs so far saw of the machine's clock.
     """
 
-    units: dict[str, Stamp]
+    units: dict[str, MirrorRecord]
     run: float = 0.0
     clock: Clock = field(default_factory=Clock)
 
 
-def read_stamps(target: Target) -> Stamps:
-    """Return the target's stamps; none where they cannot be read: then everything is compared."""
+def read_records(target: Target) -> MirrorRecords:
+    """Return the target's records; none where they cannot be read: then everything is compared."""
     try:
-        data = read_json(target.ours("stamps.json"), MAX_STAMPS_BYTES)
+        data = read_json(target.internal_path("stamps.json"), MAX_RECORDS_BYTES)
         units = {
-            str(unit): Stamp(str(each["digest"]), float(each["full"]), float(each.get("time", 0)), str(each.get("session", "")))
+            str(unit): MirrorRecord(str(each["digest"]), float(each["full"]), float(each.get("time", 0)), str(each.get("session", "")))
             for unit, each in data["units"].items()
         }
         run = float(data["run"])
-        return Stamps(units, run, of_data(data.get("clock"), run if math.isfinite(run) else 0.0))
+        return MirrorRecords(units, run, of_data(data.get("clock"), run if math.isfinite(run) else 0.0))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return Stamps({})
+        return MirrorRecords({})
 
 
-def write_stamps(target: Target, stamps: Stamps, owner: Account) -> None:
-    """Replace the target's stamps."""
+def write_records(target: Target, records: MirrorRecords, owner: Account) -> None:
+    """Replace the target's records."""
     units = {
-        unit: {"digest": stamp.digest, "full": stamp.full} | ({"time": stamp.time, "session": stamp.session} if stamp.session else {})
-        for unit, stamp in sorted(stamps.units.items())
+        unit: {"digest": record.digest, "full": record.full} | ({"time": record.time, "session": record.session} if record.session else {})
+        for unit, record in sorted(records.units.items())
     }
-    data = {"run": stamps.run, "clock": stamps.clock.data(), "units": units}
-    write_atomic(str(target.ours("stamps.json")), json.dumps(data, indent=1) + "\n", owner)
+    data = {"run": records.run, "clock": records.clock.data(), "units": units}
+    write_atomic(str(target.internal_path("stamps.json")), json.dumps(data, indent=1) + "\n", owner)
 
 
-def session(target: Target) -> str:
+def mount_session(target: Target) -> str:
     """Return what changes when the machine is started anew, or the target is mounted anew: which is when written data may be lost."""
     try:
         device = os.stat(target.root).st_dev
@@ -86,18 +86,18 @@ def session(target: Target) -> str:
     return f"{boot_id()} {device} {mount_of(target.root).ident}"
 
 
-def settled(stamps: Stamps, session: str, now: float) -> Stamps:
-    """Return the stamps, those without their session that were made in this one so long ago that the kernel has written all since."""
-    return Stamps(
+def without_written_sessions(records: MirrorRecords, session: str, now: float) -> MirrorRecords:
+    """Return the records, those without their session that were made in this one so long ago that the kernel has written all since."""
+    return MirrorRecords(
         {
-            unit: Stamp(stamp.digest, stamp.full) if stamp.session == session and _is_written(stamp, now) else stamp
-            for unit, stamp in stamps.units.items()
+            unit: MirrorRecord(record.digest, record.full) if record.session == session and _is_written(record, now) else record
+            for unit, record in records.units.items()
         },
-        stamps.run,
-        stamps.clock,
+        records.run,
+        records.clock,
     )
 
 
-def _is_written(stamp: Stamp, now: float) -> bool:
-    """Return whether a stamp is old enough that the kernel has written all data since; False if its clock was wrong."""
-    return stamp.time > RELEASED and now - stamp.time > WRITTEN_SECONDS
+def _is_written(record: MirrorRecord, now: float) -> bool:
+    """Return whether a record is old enough that the kernel has written all data since; False if its clock was wrong."""
+    return record.time > RELEASED and now - record.time > WRITTEN_SECONDS

@@ -39,7 +39,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.prog
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import MirrorResult, partial_error
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_diff import UnitDiff
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import discard
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import remove_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.process import pool
@@ -785,7 +785,7 @@ def test_deeper_than_functions_call_each_other(place: Place) -> None:
         outcome = place.sync()["work"]
         assert (outcome.state, outcome.kept_bytes) == ("synced", 5)
         assert os.listdir(place.target / "work") == ["file"]
-        discard(place.kept())
+        remove_directory(place.kept())
         assert not place.kept().exists()
     finally:
         mirroring.run("rm", "-rf", str(place.repos), str(place.target))

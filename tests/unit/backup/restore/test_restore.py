@@ -51,9 +51,9 @@ def kept_times(world: BackupWorld) -> list[str]:
 
 def next_run(world: BackupWorld) -> str:
     """Make a run, in a second of its own, and return its time."""
-    before = set(history.state_names(Target(str(world.backup), "")))
+    before = set(history.version_names(Target(str(world.backup), "")))
     assert world.sync()["changed"]
-    (when,) = set(history.state_names(Target(str(world.backup), ""))) - before
+    (when,) = set(history.version_names(Target(str(world.backup), ""))) - before
     return when
 
 
@@ -242,9 +242,9 @@ def test_a_project_inside_a_directory_is_restored_elsewhere(sharks: BackupWorld,
     assert (tmp_path / "old/src/f").read_text() == "text\n"
     assert not (tmp_path / "old/src/new").exists()
     assert git(tmp_path / "old", "fsck", "--full") == ""
-    (kept,) = sharks.sync(list_kept="lamna")["kept"]
+    (kept,) = sharks.sync(list_versions="lamna")["kept"]
     assert kept["path"].endswith("sharks/lamna")
-    assert sharks.sync(list_kept="sharks")["kept"][0]["files"] == kept["files"]
+    assert sharks.sync(list_versions="sharks")["kept"][0]["files"] == kept["files"]
 
 
 def test_paths_of_a_project_inside_a_directory(sharks: BackupWorld, tmp_path: Path) -> None:
@@ -614,7 +614,7 @@ def test_what_a_restore_saved_may_be_deleted(world: BackupWorld) -> None:
     predicted, done = world.sync(check=True), world.sync()
     assert "failed" not in done
     assert not (world.backup / saved.name).exists()
-    assert [line["action"] for line in done["units"] if line["name"] == saved.name] == ["gone"]
+    assert [line["action"] for line in done["units"] if line["name"] == saved.name] == ["retired"]
     assert [line["action"] for line in predicted["units"]] == [line["action"] for line in done["units"]]
     assert list(world.backup.glob(f".repoman/kept/*/{saved.name}/README.md"))
     assert not world.sync()["changed"]

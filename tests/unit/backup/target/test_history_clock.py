@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.clock import MAX_JUMPS, Clock, of_data
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import STATE_FORMAT, History, State
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import VERSION_FORMAT, History, Version
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import Stamps, read_stamps, write_stamps
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import MirrorRecords, read_records, write_records
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from backupworld import BackupWorld
@@ -33,7 +33,7 @@ FAKETIME = shutil.which("faketime")
 
 def name(when: datetime) -> str:
     """Return the name of a state made at a time."""
-    return when.strftime(STATE_FORMAT)
+    return when.strftime(VERSION_FORMAT)
 
 
 @pytest.fixture
@@ -45,12 +45,12 @@ def place(tmp_path: Path) -> Target:
 
 def made(place: Target, *times: datetime, ordered: bool = True, now: datetime = NOW) -> History:
     """Return a history whose states have these clocks, in the order in which they were made."""
-    return History(place, [State(name(each), ordered) for each in times], now.timestamp())
+    return History(place, [Version(name(each), ordered) for each in times], now.timestamp())
 
 
 def claimed(place: Target, me: Account, *times: datetime) -> list[str]:
     """Make states under clocks that say these times."""
-    return [history.claim(place, each, me) for each in times]
+    return [history.create_version(place, each, me) for each in times]
 
 
 # ---- names and order -----------------------------------------------------------------------------------------------------------
@@ -61,7 +61,7 @@ def test_a_state_has_the_name_of_the_present_clock_whatever_was_before(place: Ta
     far = datetime(2099, 1, 1, tzinfo=timezone.utc)
     names = claimed(place, me, NOW - DAY, far, NOW, NOW, NOW + timedelta(seconds=1))
     assert names == ["20261124T120000Z", "20990101T000000Z", "20261125T120000Z", "20261125T120001Z", "20261125T120002Z"]
-    assert history.state_names(place) == names
+    assert history.version_names(place) == names
     assert all(history.created_of(place, each, "a") == [] for each in names)
 
 
@@ -69,33 +69,33 @@ def test_a_state_has_the_name_of_the_present_clock_whatever_was_before(place: Ta
 def test_an_index_that_is_none_leaves_the_order_of_names(place: Target, me: Account, harm: str) -> None:
     """Without a sequence, as on a target of an earlier version, states are ordered by name."""
     names = claimed(place, me, NOW - DAY, NOW, NOW + DAY)
-    place.ours("history.json").write_text(harm)
-    assert history.state_names(place) == sorted(names)
-    assert history.claim(place, NOW - 2 * DAY, me) == history.state_names(place)[-1]
+    place.internal_path("history.json").write_text(harm)
+    assert history.version_names(place) == sorted(names)
+    assert history.create_version(place, NOW - 2 * DAY, me) == history.version_names(place)[-1]
 
 
 def test_an_index_that_is_huge_costs_no_memory(place: Target, me: Account) -> None:
     """A sparse index of terabytes is none."""
     names = claimed(place, me, NOW, NOW + DAY)
-    os.truncate(place.ours("history.json"), 1 << 40)
-    assert history.state_names(place) == names
+    os.truncate(place.internal_path("history.json"), 1 << 40)
+    assert history.version_names(place) == names
 
 
 def test_states_that_no_run_indexed_have_their_place_by_name(place: Target, me: Account) -> None:
     """What an earlier version, or a person who corrected a name, put there is found among the others; what is no time is left alone."""
     names = claimed(place, me, NOW - 10 * DAY, NOW - 5 * DAY)
     for each in (NOW - 20 * DAY, NOW - 7 * DAY, NOW):
-        place.ours("kept", name(each)).mkdir(parents=True)
+        place.internal_path("kept", name(each)).mkdir(parents=True)
     for each in ("99999999T999999Z", "20261301T000000Z", "notes", ".20261101T000000Z.new"):
-        place.ours("kept", each).mkdir()
-    assert history.state_names(place) == [name(NOW - 20 * DAY), names[0], name(NOW - 7 * DAY), names[1], name(NOW)]
+        place.internal_path("kept", each).mkdir()
+    assert history.version_names(place) == [name(NOW - 20 * DAY), names[0], name(NOW - 7 * DAY), names[1], name(NOW)]
 
 
 def test_a_corrected_name_is_used(place: Target, me: Account) -> None:
     """The documented way: a state of 2099 gets the name of the right time, and the warning is gone."""
     claimed(place, me, NOW - 3 * DAY, datetime(2099, 1, 1, tzinfo=timezone.utc), NOW - DAY)
     assert "20990101T000000Z" in history.load(place, NOW.timestamp()).warnings()[0]
-    os.rename(place.ours("created", "20990101T000000Z"), place.ours("created", name(NOW - 2 * DAY)))
+    os.rename(place.internal_path("created", "20990101T000000Z"), place.internal_path("created", name(NOW - 2 * DAY)))
     found = history.load(place, NOW.timestamp())
     assert found.names == [name(NOW - number * DAY) for number in (3, 2, 1)]
     assert found.warnings() == []
@@ -214,7 +214,7 @@ class Runs:
 
     def __init__(self, place: Target, real: datetime) -> None:
         self.place, self.real = place, real
-        self.clock, self.states, self.ages = Clock(), list[State](), list[float]()
+        self.clock, self.versions, self.ages = Clock(), list[Version](), list[float]()
         self.made: dict[str, datetime] = {}
         self.warned: list[str] = []
 
@@ -223,13 +223,13 @@ class Runs:
         for _each in range(times):
             self.real += after
             now = self.real + ahead
-            found = History(self.place, self.states, now.timestamp())
+            found = History(self.place, self.versions, now.timestamp())
             self.warned = found.warnings(self.clock, 30)
             gone = found.expired(self.clock, 30)
             self.ages = [(self.real - self.made[each]) / DAY for each in gone]
             while (new := name(now)) in self.made:
                 now += timedelta(seconds=1)
-            self.states = [*self.states[len(gone) :], State(new, ordered=True)]
+            self.versions = [*self.versions[len(gone) :], Version(new, ordered=True)]
             self.made[new] = self.real
             self.clock = of_data(json.loads(json.dumps(self.clock.at(now.timestamp()).data())), 0)
             assert all(age >= 30 for age in self.ages), (self.real, ahead, self.ages)
@@ -237,7 +237,7 @@ class Runs:
     @property
     def oldest(self) -> float:
         """The real age of the oldest state in days."""
-        return max((self.real - self.made[each.name]) / DAY for each in self.states)
+        return max((self.real - self.made[each.name]) / DAY for each in self.versions)
 
 
 @pytest.fixture
@@ -318,14 +318,14 @@ def test_what_is_remembered_of_the_clock_is_bounded(place: Target, me: Account) 
     for number in range(MAX_JUMPS + 9):
         clock = clock.at(NOW.timestamp() + number * 3 * DAY.total_seconds())
     assert len(clock.jumps) == MAX_JUMPS
-    write_stamps(place, Stamps({}, 5.0, clock), me)
-    assert read_stamps(place).clock == clock
-    path = place.ours("stamps.json")
+    write_records(place, MirrorRecords({}, 5.0, clock), me)
+    assert read_records(place).clock == clock
+    path = place.internal_path("stamps.json")
     path.write_text('{"run": 7, "units": {}}')
-    assert read_stamps(place).clock == Clock(7.0)
+    assert read_records(place).clock == Clock(7.0)
     for damaged in ('{"last": 1, "high": 0, "jumps": [[1]]}', "[]", '{"last": NaN, "high": 0, "jumps": []}', '{"last": 1}'):
         path.write_text(f'{{"run": 7, "clock": {damaged}, "units": {{}}}}')
-        assert read_stamps(place) == Stamps({})
+        assert read_records(place) == MirrorRecords({})
 
 
 # ---- what a run created --------------------------------------------------------------------------------------------------------
@@ -333,7 +333,7 @@ def test_what_is_remembered_of_the_clock_is_bounded(place: Target, me: Account) 
 
 def test_of_a_new_directory_only_itself_is_noted(place: Target, me: Account) -> None:
     """What a run created stays small, however many files are in a new directory."""
-    when = history.claim(place, NOW, me)
+    when = history.create_version(place, NOW, me)
     paths = ["new", *(f"new/{number}/file" for number in range(1000)), "newer", "old/file", "old/file2"]
     history.write_created(place, when, {"a": paths, "b": None, "c\udcff": ["\udcfe"]}, me)
     assert history.created_of(place, when, "a") == [b"new", b"newer", b"old/file", b"old/file2"]
@@ -344,7 +344,7 @@ def test_of_a_new_directory_only_itself_is_noted(place: Target, me: Account) -> 
 
 def test_a_long_list_of_one_unit_is_not_in_the_way_of_others(place: Target, me: Account) -> None:
     """It has a file of its own, which is only read for that unit, and goes with the state."""
-    when, later = history.claim(place, NOW, me), history.claim(place, NOW, me)
+    when, later = history.create_version(place, NOW, me), history.create_version(place, NOW, me)
     paths = [f"new{number:0100}" for number in range(1000)]
     for each in (when, later):
         history.write_created(place, each, {"a": ["new"], "b": None, "many": paths[:1]}, me)
@@ -353,7 +353,7 @@ def test_a_long_list_of_one_unit_is_not_in_the_way_of_others(place: Target, me: 
     assert history.created_of(place, when, "a") == [b"new"]
     assert history.created_of(place, when, "b") is None
     assert history.created_file(place, when).stat().st_size < 1000
-    assert history.state_names(place) == [when, later]
+    assert history.version_names(place) == [when, later]
     own = history.created_file(place, when, "many")
     assert own.stat().st_mode & 0o777 == 0o600
     os.truncate(own, 1 << 40)
@@ -364,14 +364,14 @@ def test_a_long_list_of_one_unit_is_not_in_the_way_of_others(place: Target, me: 
     assert own.stat().st_size == 1 << 40  # nothing changed there
     assert history.created_of(place, when, "a") == [b"newer"]
     history.remove_created(place, when)
-    assert history.state_names(place) == [later]
-    assert len(os.listdir(place.ours("created"))) == 2
+    assert history.version_names(place) == [later]
+    assert len(os.listdir(place.internal_path("created"))) == 2
     assert history.created_of(place, later, "many") == [each.encode() for each in paths]
 
 
 def test_a_list_that_is_huge_is_a_sentence(place: Target, me: Account) -> None:
     """A list of what a run created that somebody filled is refused, not read; of one that is garbage nothing is known."""
-    when = history.claim(place, NOW, me)
+    when = history.create_version(place, NOW, me)
     os.truncate(history.created_file(place, when), 1 << 40)
     with pytest.raises(RepomanError, match="too large to be repoman's"):
         history.created_of(place, when, "a")
@@ -419,7 +419,7 @@ def test_a_run_with_a_wrong_clock_hides_nothing(empty_world: BackupWorld, tmp_pa
     times = []
     for text in ("3", "4"):
         time.sleep(1.1)
-        times.append(datetime.now(timezone.utc).strftime(STATE_FORMAT))
+        times.append(datetime.now(timezone.utc).strftime(VERSION_FORMAT))
         world.write("a/f", text)
         result = world.sync()
     future = clock[0] == "+" or "2099" in clock

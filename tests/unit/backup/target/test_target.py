@@ -20,9 +20,14 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.chec
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import HostLock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import adopt
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Place, Target, discard
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import BackupRoots, Target, remove_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import check_writable
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import Stamp, Stamps, read_stamps, write_stamps
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import (
+    MirrorRecord,
+    MirrorRecords,
+    read_records,
+    write_records,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from backupworld import tmpfs
@@ -33,15 +38,15 @@ NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=timezone.utc)
 
 
 @pytest.fixture
-def place(tmp_path: Path, me: Account) -> Place:
+def place(tmp_path: Path, me: Account) -> BackupRoots:
     """A place with one repository and a directory for the backup, unmarked."""
     (tmp_path / "repos/isurus").mkdir(parents=True)
     (tmp_path / "backup").mkdir()
-    return Place(str(tmp_path / "backup"), str(tmp_path / "repos"), "/etc/registry.toml", me, "here")
+    return BackupRoots(str(tmp_path / "backup"), str(tmp_path / "repos"), "/etc/registry.toml", me, "here")
 
 
 @pytest.fixture
-def marked(place: Place) -> Target:
+def marked(place: BackupRoots) -> Target:
     """The place's backup, adopted."""
     found, fresh = inspect_target(place, init=True, allow_local=True)
     assert fresh
@@ -49,7 +54,7 @@ def marked(place: Place) -> Target:
     return found
 
 
-def refused(place: Place, **options: bool) -> ConflictError:
+def refused(place: BackupRoots, **options: bool) -> ConflictError:
     """Return the refusal of a place; nothing may have been written."""
     before = sorted(Path(place.backup_root).rglob("*")) if os.path.isdir(place.backup_root) else []
     with pytest.raises(ConflictError) as caught:
@@ -59,26 +64,26 @@ def refused(place: Place, **options: bool) -> ConflictError:
     return caught.value
 
 
-def test_a_place_without_a_mark_is_refused(place: Place) -> None:
+def test_a_place_without_a_mark_is_refused(place: BackupRoots) -> None:
     """A place without a mark is refused."""
     error = refused(place)
     assert "no mark" in error.message
     assert any("repoman sync --init" in hint for hint in error.hints)
 
 
-def test_a_place_that_does_not_exist_is_refused(place: Place) -> None:
+def test_a_place_that_does_not_exist_is_refused(place: BackupRoots) -> None:
     """A place that does not exist is refused."""
     os.rmdir(place.backup_root)
     assert "no such directory" in refused(place).message
 
 
-def test_an_adopted_place_is_known_again(place: Place, marked: Target) -> None:
+def test_an_adopted_place_is_known_again(place: BackupRoots, marked: Target) -> None:
     """An adopted place is known again."""
     assert inspect_target(place) == (marked, False)
     assert inspect_target(place, init=True) == (marked, False)
 
 
-def test_adopting_leaves_what_is_there(place: Place) -> None:
+def test_adopting_leaves_what_is_there(place: BackupRoots) -> None:
     """Adopting leaves what is there."""
     Path(place.backup_root, "old").write_text("mine")
     adopt(place, inspect_target(place, init=True, allow_local=True)[0])
@@ -86,17 +91,17 @@ def test_adopting_leaves_what_is_there(place: Place) -> None:
     assert Path(place.backup_root, ".repoman").stat().st_mode & 0o777 == 0o700
 
 
-def test_the_file_system_of_the_repositories_is_refused(place: Place) -> None:
+def test_the_file_system_of_the_repositories_is_refused(place: BackupRoots) -> None:
     """The file system of the repositories is refused."""
     error = refused(place, init=True)
     assert "same file system" in error.message
     assert any("--allow-local" in hint for hint in error.hints)
 
 
-def test_another_file_system_is_taken_and_so_is_a_directory_in_it(place: Place) -> None:
+def test_another_file_system_is_taken_and_so_is_a_directory_in_it(place: BackupRoots) -> None:
     """Another file system is taken and so is a directory in it."""
     with tmpfs(Path(place.backup_root)):
-        inside = Place(f"{place.backup_root}/mine/backup", place.repos_root, "", place.owner, "here")
+        inside = BackupRoots(f"{place.backup_root}/mine/backup", place.repos_root, "", place.owner, "here")
         assert inspect_target(place, init=True)[1]
         found, _fresh = inspect_target(inside, init=True)
         adopt(inside, found)
@@ -105,22 +110,22 @@ def test_another_file_system_is_taken_and_so_is_a_directory_in_it(place: Place) 
 
 
 @pytest.mark.parametrize(("key", "value"), [("host", "elsewhere"), ("user", "bob")])
-def test_the_mark_of_another_is_refused(place: Place, marked: Target, key: str, value: str) -> None:
+def test_the_mark_of_another_is_refused(place: BackupRoots, marked: Target, key: str, value: str) -> None:
     """The mark of another is refused."""
-    mark = marked.ours("mirror.toml")
+    mark = marked.internal_path("mirror.toml")
     lines = [f'{key} = "{value}"' if line.startswith(f"{key} =") else line for line in mark.read_text().splitlines()]
     mark.write_text("\n".join(lines))
     assert f"{key} '{value}'" in refused(place, init=True, allow_local=True).message
 
 
 @pytest.mark.parametrize("text", ["format = 2\n", "format = 1\n", "", "no toml", "\0"])
-def test_a_mark_that_is_not_ours_is_refused(place: Place, marked: Target, text: str) -> None:
+def test_a_mark_that_is_not_ours_is_refused(place: BackupRoots, marked: Target, text: str) -> None:
     """A mark that is not ours is refused."""
-    marked.ours("mirror.toml").write_text(text)
+    marked.internal_path("mirror.toml").write_text(text)
     refused(place, init=True, allow_local=True)
 
 
-def test_backup_inside_repos_and_repos_inside_backup_are_refused(tmp_path: Path, place: Place) -> None:
+def test_backup_inside_repos_and_repos_inside_backup_are_refused(tmp_path: Path, place: BackupRoots) -> None:
     """Backup inside repos and repos inside backup are refused."""
     (tmp_path / "link").symlink_to(place.repos_root)
     for backup, repos in (
@@ -129,13 +134,13 @@ def test_backup_inside_repos_and_repos_inside_backup_are_refused(tmp_path: Path,
         (f"{tmp_path}/link/backup", place.repos_root),
         (str(tmp_path), place.repos_root),
     ):
-        error = refused(Place(backup, repos, "", place.owner, "here"), init=True, allow_local=True)
+        error = refused(BackupRoots(backup, repos, "", place.owner, "here"), init=True, allow_local=True)
         assert "inside" in error.message
     with pytest.raises(ConflictError, match="inside"):
-        inspect_target(Place("/", place.repos_root, "", place.owner, "here"), init=True, allow_local=True)
+        inspect_target(BackupRoots("/", place.repos_root, "", place.owner, "here"), init=True, allow_local=True)
 
 
-def test_a_missing_or_empty_source_is_refused(place: Place, marked: Target) -> None:
+def test_a_missing_or_empty_source_is_refused(place: BackupRoots, marked: Target) -> None:
     """A missing or empty source is refused."""
     os.rmdir(f"{place.repos_root}/isurus")
     assert "empty" in refused(place).message
@@ -143,7 +148,7 @@ def test_a_missing_or_empty_source_is_refused(place: Place, marked: Target) -> N
     assert "cannot read repos_root" in refused(place).message
 
 
-def test_a_read_only_place_is_refused(place: Place) -> None:
+def test_a_read_only_place_is_refused(place: BackupRoots) -> None:
     """A read only place is refused."""
     with tmpfs(Path(place.backup_root)):
         found = inspect_target(place, init=True)[0]
@@ -156,7 +161,7 @@ def test_a_read_only_place_is_refused(place: Place) -> None:
         assert caught.value.hints
 
 
-def test_a_full_place_is_refused(place: Place) -> None:
+def test_a_full_place_is_refused(place: BackupRoots) -> None:
     """A full place is refused."""
     with tmpfs(Path(place.backup_root), "size=8m"):
         found = inspect_target(place, init=True)[0]
@@ -188,14 +193,14 @@ def test_what_fails_under_the_lock_is_not_the_locks(tmp_path: Path, marked: Targ
 def test_a_run_is_announced_on_the_target(marked: Target) -> None:
     """A run is announced on the target, and that goes with it."""
     with HostLock(marked).held():
-        assert json.loads(marked.ours("lock").read_text())["pid"] == os.getpid()
-    assert not list(marked.ours().glob("lock*"))
+        assert json.loads(marked.internal_path("lock").read_text())["pid"] == os.getpid()
+    assert not list(marked.internal_path().glob("lock*"))
 
 
 def announcement(marked: Target) -> dict[str, object]:
     """Return what this process announces."""
     with HostLock(marked).held():
-        its: dict[str, object] = json.loads(marked.ours("lock").read_text())
+        its: dict[str, object] = json.loads(marked.internal_path("lock").read_text())
     return its
 
 
@@ -205,25 +210,25 @@ def test_the_announcement_of_a_dead_process_of_this_host_is_taken_over(marked: T
         process.wait()
     its = announcement(marked)
     for change in ({"pid": process.pid}, {"boot": "an earlier one"}, {"started": "1"}):
-        marked.ours("lock").write_text(json.dumps(its | change))
+        marked.internal_path("lock").write_text(json.dumps(its | change))
         with HostLock(marked).held():
-            assert json.loads(marked.ours("lock").read_text()) != its | change
+            assert json.loads(marked.internal_path("lock").read_text()) != its | change
 
 
 @pytest.mark.parametrize("change", [{}, {"host": "elsewhere", "boot": "its"}, {"machine": "another", "pid": 1}])
 def test_an_announcement_that_may_be_true_is_left(marked: Target, change: dict[str, object]) -> None:
     """An announcement that may be true is left, and the run refused."""
     its = announcement(marked) | change
-    marked.ours("lock").write_text(json.dumps(its))
+    marked.internal_path("lock").write_text(json.dumps(its))
     with pytest.raises(ConflictError, match="working there") as caught, HostLock(marked).held():
         pass
-    assert caught.value.hints == [f"if you are sure that it is not: rm {marked.ours('lock')}"]
-    assert json.loads(marked.ours("lock").read_text()) == its
+    assert caught.value.hints == [f"if you are sure that it is not: rm {marked.internal_path('lock')}"]
+    assert json.loads(marked.internal_path("lock").read_text()) == its
 
 
 def test_an_announcement_that_cannot_be_read_is_left(marked: Target) -> None:
     """An announcement that cannot be read is left, and the run refused."""
-    marked.ours("lock").write_text("")
+    marked.internal_path("lock").write_text("")
     with pytest.raises(ConflictError, match="an unknown run"), HostLock(marked).held():
         pass
 
@@ -242,7 +247,7 @@ def test_what_expired_is_removed_whatever_its_modes(tmp_path: Path, unprivileged
         (place / "kept/link").symlink_to(outside)
         (place / "kept/locked/deep").chmod(0o500)
         (place / "kept/locked").chmod(0)
-        discard(place / "kept")
+        remove_directory(place / "kept")
         return str(os.listdir(place))
 
     try:
@@ -254,13 +259,13 @@ def test_what_expired_is_removed_whatever_its_modes(tmp_path: Path, unprivileged
 
 def test_they_come_back(marked: Target, me: Account) -> None:
     """They come back."""
-    stamps = Stamps({"a\udcff\n": Stamp("digest", 12.5), "b": Stamp("", 0.0)}, 99.0)
-    write_stamps(marked, stamps, me)
-    assert read_stamps(marked) == stamps
+    stamps = MirrorRecords({"a\udcff\n": MirrorRecord("digest", 12.5), "b": MirrorRecord("", 0.0)}, 99.0)
+    write_records(marked, stamps, me)
+    assert read_records(marked) == stamps
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"units": {"a": 1}, "run": 1}', '{"units": []}', '{"units": {}, "run": "soon"}'])
 def test_what_cannot_be_read_is_nothing(marked: Target, text: str) -> None:
     """What cannot be read is nothing."""
-    marked.ours("stamps.json").write_text(text)
-    assert read_stamps(marked) == Stamps({})
+    marked.internal_path("stamps.json").write_text(text)
+    assert read_records(marked) == MirrorRecords({})

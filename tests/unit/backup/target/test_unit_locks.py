@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import HISTORY, RunLocks, unit_locked
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import read_stamps
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import read_records
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from backupworld import BackupWorld, actions, git
@@ -155,7 +155,7 @@ def test_what_a_reader_needs_does_not_expire(world: BackupWorld, me: Account) ->
     old = world.ours("kept") / "20260105T000000Z/plain/old"
     old.parent.mkdir(parents=True)
     old.write_text("old")
-    with RunLocks(found(world), world.state, me) as locks, locks.using(HISTORY):
+    with RunLocks(found(world), world.state, me) as locks, locks.shared(HISTORY):
         assert world.sync()["expired"] == []
         assert old.exists()
     assert world.sync()["expired"] == ["20260105T000000Z"]
@@ -183,16 +183,16 @@ def test_what_another_restore_fills_is_not_swept_away(world: BackupWorld) -> Non
 def test_locks_go_with_their_run(world: BackupWorld, me: Account) -> None:
     """A unit is free once it is let go, and all are once the run ends, whatever children still have the files open."""
     with RunLocks(found(world), world.state, me) as one, RunLocks(found(world), world.state, me) as other:
-        assert one.take(["a", "b\udcff\n"]) == {}
-        assert set(other.take(["a", "b\udcff\n", "c"])) == {"a", "b\udcff\n"}
+        assert one.try_lock(["a", "b\udcff\n"]) == {}
+        assert set(other.try_lock(["a", "b\udcff\n", "c"])) == {"a", "b\udcff\n"}
         assert not other.is_free("a") and one.is_free("a")
-        one.let_go("a")
-        assert other.is_free("a") and other.take(["a"]) == {}
+        one.unlock("a")
+        assert other.is_free("a") and other.try_lock(["a"]) == {}
         child = os.fork()
         if child == 0:
             signal.pause()
         one.__exit__()
-        assert other.take(["b\udcff\n"]) == {}
+        assert other.try_lock(["b\udcff\n"]) == {}
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         one.__init__(found(world), world.state, me)  # type: ignore[misc]
@@ -221,7 +221,7 @@ def test_a_directory_of_a_run_goes_with_it_or_with_the_next(world: BackupWorld, 
 def announcement(world: BackupWorld, me: Account) -> dict[str, Any]:
     """Return what a run of this host says on the target."""
     with RunLocks(found(world), world.state, me) as locks:
-        locks.announce()
+        locks.acquire_host_lock()
         said: dict[str, Any] = json.loads(world.ours("lock").read_text())
     assert not world.ours("lock").exists()
     return said
@@ -232,7 +232,7 @@ def test_runs_of_one_host_join_and_the_last_takes_the_sign_away(world: BackupWor
     for first in (0, 1):
         runs = [RunLocks(found(world), world.state, me) for _each in range(2)]
         for run in runs:
-            run.announce()
+            run.acquire_host_lock()
         runs.pop(first).__exit__()
         assert world.ours("lock").exists()
         runs.pop().__exit__()
@@ -389,7 +389,7 @@ def test_two_runs_at_once_share_the_work(world: BackupWorld) -> None:
         assert world.differences() == []
     names = [each["time"] for each in world.sync(list_versions="plain")["kept"]]
     assert len(names) >= 3
-    assert read_stamps(found(world)).units.keys() == {"isurus", "plain"}
+    assert read_records(found(world)).units.keys() == {"isurus", "plain"}
 
 
 def _joined(world: BackupWorld) -> None:
