@@ -43,7 +43,7 @@ class InstanceCreation:
     def __init__(self, task: ProjectTask, desired: DesiredInstance) -> None:
         self.task, self.desired, self.control = task, desired, task.control
         self.name, self.image = desired.name, desired.settings.image
-        self.target: str | None = task.request["target"]
+        self.target = task.request.target
         self.run_id = secrets.token_hex(8)
         self.directory = task.pin(desired.repository)
         self.inside = InstanceAccount(self.control)

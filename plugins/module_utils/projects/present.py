@@ -32,6 +32,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.repositor
     resolve_repository,
     vcs_kind,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import effective_settings
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.update import plan_update
@@ -78,27 +79,20 @@ def _desired_instance(task: ProjectTask) -> DesiredInstance:
     return DesiredInstance(settings, requested, repository, _find_profiles(task, settings.profiles))
 
 
-def _requested_settings(request: dict[str, Any], instance: dict[str, Any] | None) -> ProjectSettings:
+def _requested_settings(request: ProjectRequest, instance: dict[str, Any] | None) -> ProjectSettings:
     """Return what was requested. Without ``config`` or ``devices``, those of an earlier task stay.
 
-    :param request: the module's options for one project.
     :param instance: as Incus describes it.
     """
     previous = previously_requested(instance) if instance is not None else ProjectSettings()
-    config, devices = request["config"], request["devices"]
     return ProjectSettings(
-        repo=request["repo"],
-        image=request["image"],
-        profiles=tuple(request["profiles"]) if request["profiles"] is not None else None,
-        backup=request["backup"],
-        config=_strings(config) if config is not None else previous.config,
-        devices={key: _strings(device) for key, device in devices.items()} if devices is not None else previous.devices,
+        repo=request.repo,
+        image=request.image,
+        profiles=request.profiles,
+        backup=request.backup,
+        config=previous.config if request.config is None else request.config,
+        devices=previous.devices if request.devices is None else request.devices,
     )
-
-
-def _strings(mapping: dict[str, Any]) -> dict[str, str]:
-    """Return a mapping as Incus takes it: all values are strings."""
-    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in mapping.items()}
 
 
 def _find_repository(task: ProjectTask, stored: str) -> Repository:

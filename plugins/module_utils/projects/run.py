@@ -11,8 +11,6 @@ from functools import cache
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_project_name
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step, apply_all, plan_all, signals_as_exceptions
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import merge_failures
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
@@ -20,10 +18,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.context i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.early_stop import EarlyStop
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.present import plan_present
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.remove import plan_removal
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest, requested_projects
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
-
-OPTIONS = ("name", "repo", "image", "profiles", "backup", "config", "devices", "target")
-"""The module's options for one project."""
 
 
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
@@ -47,20 +43,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     return _build_result(context, tasks)
 
 
-def requested_projects(params: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the options for each project.
-
-    :raises UsageError: a name is invalid or appears twice.
-    """
-    listed = params["projects"] if params["projects"] is not None else [{key: params[key] for key in OPTIONS}]
-    names = [check_project_name(each["name"]) for each in listed]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UsageError(f"the project {twice[0]!r} is named twice.", "name each project once")
-    return [{key: each.get(key) for key in OPTIONS} for each in listed]
-
-
-def _make_tasks(context: RunContext, requests: list[dict[str, Any]], state: str) -> list[ProjectTask]:
+def _make_tasks(context: RunContext, requests: list[ProjectRequest], state: str) -> list[ProjectTask]:
     """Read the current state once, and return a task for each project."""
     if not requests:
         return []

@@ -21,6 +21,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.lock import project_lock
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.pinned_directory import PinnedDirectory
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import load
 
 LOCK_TIMEOUT = 120.0
@@ -32,7 +33,7 @@ class ProjectTask(PlannedItem):
 
     :param context: of the run.
     :param snapshot: the state that the run has read, shared by all its projects.
-    :param request: what was asked for: the module's options for one project.
+    :param request: of the project.
     :param state: that was asked for: ``present``, ``started``, ``stopped`` or ``absent``.
     :param planner: adds the steps to ``task.plan``, and to ``task.result`` what is reported of the project.
     :ivar instance: as Incus describes it; ``None`` if it does not exist.
@@ -41,11 +42,11 @@ class ProjectTask(PlannedItem):
     """
 
     def __init__(
-        self, context: RunContext, snapshot: Snapshot, request: dict[str, Any], state: str, planner: Callable[[ProjectTask], None]
+        self, context: RunContext, snapshot: Snapshot, request: ProjectRequest, state: str, planner: Callable[[ProjectTask], None]
     ) -> None:
         super().__init__()
         self.context, self.snapshot, self.request, self.state, self.planner = context, snapshot, request, state, planner
-        self.name: str = request["name"]
+        self.name = request.name
         self.result: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.instance: dict[str, Any] | None = None

@@ -16,6 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.entry import plan_entry
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.present import plan_present
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings, effective_settings
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import load
@@ -44,7 +45,7 @@ def test_concurrent_changes_of_an_entry_stay(me: Account, planned: str, meanwhil
     context = RunContext(me, str(path), known, Client("/nowhere", 1))
     requested = ProjectSettings(image="new")
     settings = effective_settings("demo", known.defaults, requested)
-    task = ProjectTask(context, Snapshot({}, {}, known.text, list), {"name": "demo"}, "present", plan_present)
+    task = ProjectTask(context, Snapshot({}, {}, known.text, list), ProjectRequest("demo"), "present", plan_present)
     plan_entry(task, DesiredInstance(settings, requested, Repository("demo", "/r/demo", "/r/demo"), {}))
     (step,) = task.plan.steps
     path.write_text(HEAD + meanwhile)

@@ -11,24 +11,13 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step, plan_and_apply
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext, Snapshot
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.run import requested_projects
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
-
-
-def test_each_project_is_named_once() -> None:
-    """A duplicate or invalid name is wrong usage, before anything is opened."""
-    with pytest.raises(UsageError, match="named twice"):
-        requested_projects({"projects": [{"name": "a"}, {"name": "b"}, {"name": "a"}]})
-    with pytest.raises(UsageError):
-        requested_projects({"projects": [{"name": "a/b"}]})
-    single = dict.fromkeys(("repo", "image", "profiles", "backup", "config", "devices", "target")) | {"name": "a"}
-    assert requested_projects(single | {"projects": None}) == [single] and requested_projects({"projects": []}) == []
 
 
 @pytest.mark.parametrize("when", ["planned", "applied"])
@@ -48,7 +37,7 @@ def test_system_errors_are_sentences(me: Account, when: str) -> None:
         task.plan.add(Step("try", refuse if task.name == "a" else lambda: done.append(task.name)))
 
     snapshot = Snapshot({}, {}, "", list)
-    tasks = [ProjectTask(context, snapshot, {"name": name}, "present", plan) for name in "ab"]
+    tasks = [ProjectTask(context, snapshot, ProjectRequest(name), "present", plan) for name in "ab"]
     plan_and_apply(tasks, check=False)
     assert [task.result["action"] for task in tasks] == ["failed", "created"] and done == ["b"]
     assert tasks[0].result["msg"] == "/repos/a: Permission denied." and tasks[0].result["exit_code"] == 1
