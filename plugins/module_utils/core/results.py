@@ -7,15 +7,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Any
 
-FAILED = "failed"
-"""The ``action`` of a thing that failed; its result then has ``msg``, ``hints`` and ``exit_code``."""
+
+class Action(StrEnum):
+    """The change of a project or profile; in check mode, the predicted one. Results have the ``value``: Ansible takes plain strings only."""
+
+    CREATED = "created"
+    INSTALLED = "installed"
+    UPDATED = "updated"
+    STARTED = "started"
+    STOPPED = "stopped"
+    REMOVED = "removed"
+    UNCHANGED = "unchanged"
+    ABSENT = "absent"
+    """It did not exist, so there was nothing to remove."""
+    FAILED = "failed"
+    """Nothing changed; the result has ``msg``, ``hints`` and ``exit_code``."""
 
 
 def merge_failures(results: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Return the keys of a failed module's result: all messages, with hints and exit code of the worst failure; empty if none failed."""
-    failures = [each for each in results if each["action"] == FAILED]
+    failures = [each for each in results if each["action"] == Action.FAILED]
     if not failures:
         return {}
     worst = max(failures, key=lambda each: int(each["exit_code"]))

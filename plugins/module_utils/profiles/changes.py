@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, StaleError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_all
-from ansible_collections.homelab.repoman.plugins.module_utils.core.results import FAILED
+from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import (
@@ -28,7 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template 
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
 
 
-@dataclass
+@dataclass(frozen=True)
 class ProfileContext:
     """The library, host and Incus of a run.
 
@@ -68,7 +68,7 @@ class ProfileChange(PlannedItem):
         super().on_failure(error)
         if isinstance(error, incus.IncusError | StaleError):
             error.message = f"profile {self.name!r}: {error.message}"
-        self.result |= {"action": FAILED, "msg": error.message, "hints": error.hints, "exit_code": error.exit_code}
+        self.result |= {"action": Action.FAILED.value, "msg": error.message, "hints": error.hints, "exit_code": error.exit_code}
 
 
 class ProfileInstallation(ProfileChange):
@@ -90,12 +90,12 @@ class ProfileInstallation(ProfileChange):
         context, name, current = self.context, self.name, self.current
         template = lookup(name, context.library)
         desired = parse_template(template, context.host)
-        self.result = {"name": name, "action": "unchanged", "source": template.source, "file_path": template.file_path}
+        self.result = {"name": name, "action": Action.UNCHANGED.value, "source": template.source, "file_path": template.file_path}
         if current is None:
-            self.result["action"] = "installed"
+            self.result["action"] = Action.INSTALLED.value
             verb, apply = "install", lambda: create_profile(name, desired, context.client)
         elif current.body != desired:
-            self.result["action"] = "updated"
+            self.result["action"] = Action.UPDATED.value
             etag = current.etag
             verb, apply = "update", lambda: update_profile(name, desired, etag, context.client)
         else:
@@ -114,8 +114,8 @@ class ProfileInstallation(ProfileChange):
         if not self.predict or not error.may_come:
             super().on_failure(error)
             return
-        action = "installed" if self.current is None else "updated"
-        self.result |= {"action": action, "source": "user", "file_path": self.context.library.user_path(self.name)}
+        action = Action.INSTALLED if self.current is None else Action.UPDATED
+        self.result |= {"action": action.value, "source": "user", "file_path": self.context.library.user_path(self.name)}
         self.warnings.append(error.foretold())
 
 
@@ -131,7 +131,7 @@ class ProfileRemoval(ProfileChange):
         path = library.user_path(name)
         self.result = {
             "name": name,
-            "action": "absent",
+            "action": Action.ABSENT.value,
             "file_path": path if os.path.lexists(path) else library.vendor_path(name),
             "referenced_by": [],
         }
@@ -143,7 +143,7 @@ class ProfileRemoval(ProfileChange):
             hints = [f"incus profile remove --project {project} {user} {name}" for user, project in users]
             raise RepomanError(f"profile {name!r} is currently in use by {named}.", *hints)
         registry = self.context.registry
-        self.result |= {"action": "removed", "referenced_by": registry.referencing(name) if registry else []}
+        self.result |= {"action": Action.REMOVED.value, "referenced_by": registry.referencing(name) if registry else []}
         step = Step(
             f"remove profile {name}",
             lambda: delete_profile(name, self.context.client),

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_file_name
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import apply_all
-from ansible_collections.homelab.repoman.plugins.module_utils.core.results import merge_failures
+from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action, merge_failures
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import account as get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
@@ -20,6 +20,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.compariso
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import library_of, list_all, lookup
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
+
+CHANGES = (Action.INSTALLED, Action.UPDATED, Action.REMOVED)
 
 
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         if each.get("referenced_by")
     ]
     result: dict[str, Any] = {
-        "changed": any(each["action"] in ("installed", "updated", "removed") for each in results),
+        "changed": any(each["action"] in CHANGES for each in results),
         "profiles": results,
         "diff": diffs,
     }

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
+from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import validate_account
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.create import InstanceCreation, removal_of_unfinished
@@ -49,25 +50,25 @@ def plan_present(task: ProjectTask) -> None:
     desired.check_reserved_names()
     task.result["differences"] = []
     instance = _plan_unfinished(task, repository)
-    action = "unchanged"
+    action = Action.UNCHANGED
     if instance is None:
         validate_account(task.context.account)
         InstanceCreation(task, desired).add_steps()
-        action = "created"
+        action = Action.CREATED
     elif plan_update(task, desired, instance):
-        action = "updated"
+        action = Action.UPDATED
     plan_entry(task, desired)
     if instance is not None and instance["status"] == "Running":
         _plan_reverify(task, repository)
-    if task.plan.changed and action == "unchanged":
-        action = "updated"
+    if task.plan.changed and action == Action.UNCHANGED:
+        action = Action.UPDATED
     if instance is None:
         control = task.control
         task.plan.add(Step(f"mark {task.name} as ready", lambda: control.set_config({STATE_KEY: READY})))
     status = "Running" if instance is None else instance["status"]
     final_status = plan_power(task, repository, status)
-    if action == "unchanged" and final_status != status:
-        action = "started" if final_status == "Running" else "stopped"
+    if action == Action.UNCHANGED and final_status != status:
+        action = Action.STARTED if final_status == "Running" else Action.STOPPED
     _report(task, desired, instance, action, final_status)
 
 
@@ -186,11 +187,11 @@ def _plan_reverify(task: ProjectTask, repository: Repository) -> None:
     task.plan.add(Step(f"verify again that {account.name} can write to {repository.container_path}", verify))
 
 
-def _report(task: ProjectTask, desired: DesiredInstance, instance: dict[str, Any] | None, action: str, status: str) -> None:
+def _report(task: ProjectTask, desired: DesiredInstance, instance: dict[str, Any] | None, action: Action, status: str) -> None:
     """Fill in what is reported of the project."""
     repository, settings = desired.repository, desired.settings
     task.result |= {
-        "action": action,
+        "action": action.value,
         "repo": repository.container_path,
         "image": settings.image,
         "profiles": list(settings.profiles),

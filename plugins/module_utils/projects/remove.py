@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
+from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.entry import plan_entry_removal
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
@@ -39,7 +40,7 @@ def plan_removal(task: ProjectTask) -> None:
     stored = entry.repo if entry else name
     mirrors = context.account.expand(context.registry.defaults.backup_root)
     task.result |= {
-        "action": "removed" if task.plan.changed else "absent",
+        "action": (Action.REMOVED if task.plan.changed else Action.ABSENT).value,
         "state": instance["status"] if instance else "absent",
         "kept": {"repo": os.path.join(context.repos_root, stored), "mirror": os.path.join(mirrors, stored.split("/")[0])},
     }

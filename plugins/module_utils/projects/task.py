@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, signals_as_exceptions
+from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext, Snapshot
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.control import InstanceControl
@@ -108,7 +109,12 @@ class ProjectTask(PlannedItem):
         error.hints = error.hints or ["everything was rolled back; fix the cause and run the command again"]
         if restart_all([self], error):
             self.plan.interrupted = True
-        self.result = {"name": self.name, "action": "failed", "incus_project": self.context.incus_project, "steps": []} | error.result()
+        self.result = {
+            "name": self.name,
+            "action": Action.FAILED.value,
+            "incus_project": self.context.incus_project,
+            "steps": [],
+        } | error.result()
 
 
 def restart_all(tasks: list[ProjectTask], error: RepomanError) -> bool:
