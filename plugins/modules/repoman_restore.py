@@ -53,12 +53,13 @@ options:
       - Seconds to wait for the first response of the target. A sleeping disk or an automount may need more.
     type: float
     default: 3.0
-  patience:
+  idle_timeout:
     description:
-      - Seconds of silence after which a target that also does not answer a plain question is given up on.
-      - Work that takes long on a target that answers is waited for.
+      - Seconds without progress after which the restore fails, if the target does not answer a simple request either.
+      - Slow operations on a target that responds have no time limit.
     type: float
     default: 60.0
+    aliases: [patience]
 
 extends_documentation_fragment:
   - homelab.repoman.common
@@ -139,7 +140,7 @@ SPEC = {
         "overwrite": {"type": "bool", "default": False},
         "objects": {"type": "bool", "default": False},
         "probe_timeout": {"type": "float", "default": 3.0},
-        "patience": {"type": "float", "default": 60.0},
+        "idle_timeout": {"type": "float", "default": 60.0, "aliases": ["patience"]},
     },
 }
 

@@ -26,7 +26,7 @@ def common_length(one: int, other: int) -> int:
         chunk, other_chunk = (os.pread(fd, min(CHUNK, size - position), position) for fd in (one, other))
         if chunk != other_chunk:
             return position + _common_bytes(chunk, other_chunk)
-        if not chunk:  # both were truncated meanwhile
+        if not chunk:  # both were truncated during the comparison
             return position
         position += len(chunk)
     return size

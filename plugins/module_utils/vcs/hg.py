@@ -37,7 +37,7 @@ def open_hg(path: str, tree: ConfinedTree, runner: CommandRunner) -> Iterator[Hg
     check_hg(path, tree)
     check_hg_version(runner)
     with tempfile.TemporaryDirectory(prefix="repoman-vcs-") as directory:
-        extension = Path(directory, "hg_state.py")
+        extension = Path(directory, "hg_extension.py")
         extension.write_bytes(hg_extension.__loader__.get_data(str(hg_extension.__file__)))  # type: ignore[union-attr]
         runner.grant_read(Path(directory))
         yield HgRepository(tree.resolve(path), str(extension), runner, hg_user_ignored(runner))
@@ -57,7 +57,7 @@ class HgRepository:
     ignored: tuple[str, ...] = ()
 
     def run(self, *arguments: str) -> bytes:
-        """Run an hg command; return its output. Beside hg's own there are ``repoman-state`` and ``repoman-verify``.
+        """Run one of hg's commands, or ``repoman-state``; return its output.
 
         :raises VcsError: it failed, with its reason.
         """

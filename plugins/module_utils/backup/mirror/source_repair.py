@@ -159,7 +159,7 @@ def save_file(directory_fd: int, name: bytes, saved_path: bytes) -> None:
 
 
 def _save_regular(directory_fd: int, name: bytes, path: bytes) -> None:
-    """Link a file to a path; copy it if that is another file system, or one without hard links."""
+    """Link a file to a path; copy it if the file system does not allow that."""
     try:
         os.link(name, path, src_dir_fd=directory_fd, follow_symlinks=False)
     except OSError:

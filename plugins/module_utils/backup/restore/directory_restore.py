@@ -38,7 +38,7 @@ class DirectoryRestore(RestoreOperation):
 
     @property
     def saved(self) -> str:
-        """Where the replaced directory is saved; empty if nothing is replaced."""
+        """Path of the saved directory; empty if nothing is replaced."""
         return escape_path(os.path.join(os.path.dirname(self.destination.path), self.saved_name)) if self.replaces else ""
 
     @cached_property

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the two ways to restore have in common: a whole directory at once, or path by path."""
+"""The common base of the two ways to restore: a whole directory at once, or path by path."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RestoreOperation(ABC):
     @property
     @abstractmethod
     def saved(self) -> str:
-        """Where the replaced files are saved; empty if nothing is replaced."""
+        """Paths of the saved directories, separated by commas; empty if nothing is replaced."""
 
     @cached_property
     @abstractmethod

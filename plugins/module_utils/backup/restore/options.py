@@ -29,7 +29,7 @@ class RestoreOptions:
     :param overwrite: replace existing files.
     :param objects: restore only missing or damaged objects.
     :param probe_timeout: seconds that the target may take to answer first.
-    :param idle_timeout: seconds without progress after which an unresponsive target is given up.
+    :param idle_timeout: seconds without progress after which an unresponsive target is an error.
     """
 
     name: str
@@ -68,7 +68,7 @@ class RestoreOptions:
             objects=objects,
             diff=params.get("_diff", True),
             probe_timeout=params["probe_timeout"],
-            idle_timeout=params["patience"],
+            idle_timeout=params["idle_timeout"],
         )
 
     @property

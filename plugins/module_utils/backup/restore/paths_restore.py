@@ -75,7 +75,7 @@ class PathsRestore(RestoreOperation):
 
     @property
     def saved(self) -> str:
-        """Where the replaced files are saved, separated by commas; empty if nothing is replaced."""
+        """Paths of the saved directories, separated by commas; empty if nothing is replaced."""
         return ", ".join(escape_path(os.path.join(path, self.subpath) if self.subpath else path) for path in self._saved_directories)
 
     @property

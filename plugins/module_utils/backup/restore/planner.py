@@ -59,7 +59,7 @@ class RestorePlanner:
     def read_items(self) -> Items:
         """Return everything the unit held in the requested version.
 
-        :raises NotKnownError: there is no backup of it.
+        :raises NotKnownError: the backup does not have it.
         """
         options = self.options
         names, is_complete = set[bytes](), False

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where new and replaced files lie during a restore: one place for each file system of a destination."""
+"""The staging and saved directories of a restore, one pair for each file system of the destination."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Workspace:
         return self.saved_fd
 
     def close_saved(self) -> bool:
-        """Close the saved directory; return whether there is one."""
+        """Close the saved directory; return whether it was created."""
         if self.saved_fd < 0:
             return False
         os.close(self.saved_fd)
@@ -133,7 +133,7 @@ class Workspaces:
         return Workspace(fd, path, prefix, base, free_name(fd, base))
 
     def end_staging(self) -> None:
-        """Remove all staging directories, even if a signal arrives meanwhile.
+        """Remove all staging directories, even if a signal interrupts that.
 
         :raises InterruptedRunError: a signal arrived.
         """

@@ -42,7 +42,7 @@ class HgBuild:
 
     @property
     def is_first_copy(self) -> bool:
-        """Whether there is no mirror yet."""
+        """Whether the mirror does not exist yet."""
         return self.path == self.mirror_path
 
     def build_path(self, path: bytes) -> bytes:

@@ -32,7 +32,7 @@ class Comparison:
     :param build_path: the built one.
     :param entries: its entries.
     :param mirror_path: the mirror's.
-    :param mirrored: its entries; empty if there is no mirror.
+    :param mirrored: its entries; empty without a mirror.
     :param linked: files of the build that are links to the mirror's.
     :param is_proven: the mirror is sound.
     """

@@ -69,7 +69,7 @@ class _Prover:
         revlogs = self.job["revlogs"]
         if self.job["since"] < 0:
             self._run_hg_verify()
-            # After hg's own verification only manifests remain: it does not read each of their revisions.
+            # hg verify only reads the deltas of manifests. After a problem, everything is read again to find the damaged revisions.
             revlogs = revlogs if self.problems else [each for each in revlogs if each[0].endswith("00manifest.i")]
         for path, first in revlogs:
             self._verify_revlog(os.fsencode(path), first)
@@ -147,7 +147,7 @@ class _Prover:
         Verifier(self.repo).verify()
 
     def _path(self, name: bytes | None) -> bytes:
-        """Return the path of the index that hg's messages call by this name; empty if there is no name."""
+        """Return the path of the index that hg's messages call by this name; empty without a name."""
         if not name:
             return b""
         if name in (b"changelog", b"manifest"):

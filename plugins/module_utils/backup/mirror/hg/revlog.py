@@ -176,7 +176,7 @@ class RevlogIndex:
         return last.start + RECORD_SIZE, last.offset + last.size
 
     def find_malformed(self, first: int = 0) -> tuple[int, int, str] | None:
-        """Return the first malformed entry: number, changeset and description; None if there is none.
+        """Return the first malformed entry: number, changeset and description; None if all are well-formed.
 
         :param first: number of the first revision to check.
         """

@@ -30,7 +30,7 @@ class Salvage:
     def __init__(self, verified: VerifiedBuild, source: bytes, verdict: Verdict) -> None:
         self.verified, self.source, self.verdict = verified, source, verdict
         self.error = self._damaged_error()
-        """What is damaged, and what the mirror has of it."""
+        """Describes the damage, and how much the mirror has."""
 
     def run(self) -> None:
         """Build what can be verified.
@@ -39,7 +39,7 @@ class Salvage:
         """
         build = self.verified.build
         if build.is_first_copy or not build.mirrored:
-            # Copied as damaged as it is: most of the history can still be read, which is better than no backup.
+            # A damaged copy is better than no backup: most of the history can still be read.
             with suppress(FileNotFoundError, NotADirectoryError):
                 self.verified.source_copy.copy(self.source)
             return

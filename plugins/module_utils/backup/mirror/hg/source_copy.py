@@ -54,7 +54,7 @@ class SourceCopy:
             self._build_copier = None
 
     def list_entries(self, path: bytes) -> dict[bytes, Entry]:
-        """Return the entries of a ``.hg`` that are to be mirrored.
+        """Return the entries of a ``.hg``, without transient files.
 
         :param path: of the ``.hg``.
         """
@@ -110,7 +110,7 @@ class SourceCopy:
         """Create all listed directories, and link or copy some paths in the order in which they must be read."""
         copier, build = self._build_copier, self.build
         if copier is None:
-            raise RuntimeError("there is no copier")
+            raise RuntimeError("the copier is missing")
         for path in sorted(each for each, entry in listed.items() if entry.kind == "d"):
             build.entries[path] = listed[path]
             if path not in build.directories:

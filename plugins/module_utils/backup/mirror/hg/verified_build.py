@@ -25,7 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.s
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 LOCK_SECONDS = 1.0
-"""Time to wait for a writer to release its lock; then the copy is tried all the same."""
+"""Time to wait for a writer to release its lock; then the copy is tried nevertheless."""
 
 
 class VerifiedBuild:
@@ -78,7 +78,7 @@ class VerifiedBuild:
         """Build a copy of the source's ``.hg`` and verify it.
 
         :raises FileNotFoundError: parts of the source vanished; try again.
-        :raises NotADirectoryError: likewise.
+        :raises NotADirectoryError: the same.
         """
         deadline = time.monotonic() + LOCK_SECONDS
         while self.is_locked(source) and time.monotonic() < deadline:
