@@ -28,7 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import P
 
 
 class Log(list[str]):
-    """What happened, in order; makes the steps that write it."""
+    """A log of what happened, in order; it makes the steps that write to it."""
 
     def step(self, name: str, apply: Callable[[], object] = lambda: None, undo: Callable[[], object] | None = lambda: None) -> Step:
         """Return a step that writes ``name`` when it is applied and ``undo name`` when undone."""
@@ -68,7 +68,7 @@ def test_an_empty_plan_changes_nothing() -> None:
     assert (plan.changed, plan.diff, plan.descriptions) == (False, [], [])
 
 
-def test_a_plan_tells_what_it_would_do() -> None:
+def test_a_plan_describes_its_steps() -> None:
     """Steps without a text have a description and no diff."""
     plan = Plan()
     plan.add(Log().step("one"))
@@ -78,7 +78,7 @@ def test_a_plan_tells_what_it_would_do() -> None:
     assert plan.diff == [{"before_header": "one", "after_header": "one", "before": "old one", "after": "new one"}]
 
 
-def test_a_failure_undoes_what_was_begun_newest_first() -> None:
+def test_a_failure_rolls_back_started_steps_newest_first() -> None:
     """The step that failed half way is undone too; the ones after it were never begun."""
     log = Log()
     error = ConflictError("no", "a hint")
@@ -91,8 +91,8 @@ def test_a_failure_undoes_what_was_begun_newest_first() -> None:
 
 
 @pytest.mark.parametrize("problem", [RepomanError("the disk is full"), OSError("the disk is full")])
-def test_an_undo_that_fails_is_told_and_stops_no_other(problem: Exception) -> None:
-    """The first error stays the error; the rest is undone all the same."""
+def test_a_failing_undo_becomes_a_hint(problem: Exception) -> None:
+    """The first error stays the error; the other steps are still rolled back."""
     log = Log()
     steps = [log.step("one"), log.step("two", undo=fail(problem)), log.step("three", apply=fail(ConflictError("no", "a hint")))]
     with pytest.raises(ConflictError) as caught:
@@ -112,7 +112,7 @@ def test_any_exception_is_undone() -> None:
     assert log == ["one", "two", "undo two", "undo one"]
 
 
-def test_a_failing_announcement_undoes_what_was_begun_before() -> None:
+def test_a_failing_announcement_rolls_back_earlier_steps() -> None:
     """The announced step itself was not begun."""
     log = Log()
 
@@ -126,7 +126,7 @@ def test_a_failing_announcement_undoes_what_was_begun_before() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_interrupts_and_undoes(number: signal.Signals) -> None:
+def test_a_signal_interrupts_and_rolls_back(number: signal.Signals) -> None:
     """The error names the signal and exits with 130; handlers are put back."""
     log = Log()
     before = signal.getsignal(number)
@@ -139,7 +139,7 @@ def test_a_signal_interrupts_and_undoes(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_does_not_stop_the_undoing(number: signal.Signals) -> None:
+def test_a_second_signal_does_not_stop_the_rollback(number: signal.Signals) -> None:
     """People press Ctrl-C twice."""
     log = Log()
     again: Callable[[], None] = lambda: os.kill(os.getpid(), number)  # noqa: E731
@@ -150,7 +150,7 @@ def test_a_second_signal_does_not_stop_the_undoing(number: signal.Signals) -> No
 
 
 def signal_at_next_call(number: signal.Signals) -> None:
-    """Send ``number`` to this process when the next Python function is called, whoever calls it."""
+    """Send ``number`` to this process when the next Python function is called."""
 
     def profiler(frame: FrameType, event: str, _argument: object) -> None:
         if event == "call":
@@ -161,8 +161,8 @@ def signal_at_next_call(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("first", [ConflictError("no"), InterruptedRunError("interrupted by SIGTERM")])
-def test_a_signal_right_after_a_failure_does_not_skip_the_undoing(first: RepomanError) -> None:
-    """Between the failure and the undoing there is no moment at which a signal does harm."""
+def test_a_signal_right_after_a_failure_does_not_skip_the_rollback(first: RepomanError) -> None:
+    """A signal does no harm at any moment between the failure and the rollback."""
     log = Log()
 
     def fail_and_be_interrupted() -> None:
@@ -195,7 +195,7 @@ def test_two_signals_at_once_are_one_interruption() -> None:
     assert log == ["one", "undo two", "undo one"]
 
 
-def test_a_signal_while_a_failure_is_undone_keeps_the_failure() -> None:
+def test_a_signal_during_a_rollback_keeps_the_failure() -> None:
     """The user hears why it failed, not that they pressed a key."""
     log = Log()
     steps = [log.step("one"), log.step("two", apply=fail(ConflictError("no")), undo=lambda: os.kill(os.getpid(), signal.SIGINT))]
@@ -247,7 +247,7 @@ SLOW_PLAN = """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_process_that_is_told_to_stop_cleans_up_first(number: signal.Signals) -> None:
+def test_a_stopped_process_rolls_back_first(number: signal.Signals) -> None:
     """A signal in the middle of a wait ends it; a second one during the undoing waits."""
     command = [sys.executable, "-c", textwrap.dedent(SLOW_PLAN)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -305,7 +305,7 @@ def test_all_items_are_planned_before_the_first_is_applied() -> None:
     assert log == ["plan a", "plan b", "plan c", "lock a", "one", "unlock a", "finished a", "lock c", "two", "unlock c", "finished c"]
 
 
-def test_a_changed_world_is_planned_for_once_more() -> None:
+def test_a_changed_state_is_planned_again() -> None:
     """The started steps are rolled back first; the second plan stays."""
     log = Log()
     stale = Plan([log.step("one"), log.step("two", apply=fail(StaleError("changed")))])
@@ -322,7 +322,7 @@ def test_an_item_that_had_to_wait_is_planned_again() -> None:
     assert log == ["plan a", "lock a", "plan a", "two", "unlock a", "finished a"]
 
 
-def test_a_world_that_keeps_changing_is_given_up() -> None:
+def test_a_state_that_keeps_changing_is_an_error() -> None:
     """Two attempts, not more."""
     log = Log()
     item = Item("a", log, *(Plan([log.step("one", apply=fail(StaleError("changed")))]) for _ in range(2)))
@@ -332,7 +332,7 @@ def test_a_world_that_keeps_changing_is_given_up() -> None:
 
 
 def test_other_errors_are_not_tried_again() -> None:
-    """A conflict does not go away by itself."""
+    """Trying again would not resolve a conflict."""
     log = Log()
     item = Item("a", log, Plan([log.step("one", apply=fail(ConflictError("no")))]))
     plan_and_apply([item], check=False)
@@ -355,7 +355,7 @@ def test_a_failed_item_does_not_stop_the_others(problem: Exception, when: str) -
 
 @pytest.mark.parametrize("when", ["planned", "applied"])
 def test_an_interrupt_ends_the_run(when: str) -> None:
-    """It is no failure of the item that was worked on, and nothing else is started."""
+    """It does not count as a failure of the current item, and no other item is started."""
     log = Log()
     stop = InterruptedRunError("interrupted by SIGINT")
     first = Item("a", log, stop if when == "planned" else Plan([log.step("one", apply=fail(stop))]))

@@ -37,7 +37,7 @@ def test_planning_an_installation_writes_nothing(library: Library, daemon: Any, 
 
 
 def test_applying_an_installation_writes_once_each(library: Library, daemon: Any, client: incus.Client) -> None:
-    """A new profile is created, a drifted one replaced only if it is still as it was read."""
+    """A new profile is created, a drifted one replaced only if it has not changed since it was read."""
     add(library.vendor_dir, "new", "description: new\n")
     add(library.vendor_dir, "old", "description: new\n")
     for change in install(["new", "old"], ProfileContext(library, HOST, client), {"old": installed(description="old")}):
@@ -49,7 +49,7 @@ def test_applying_an_installation_writes_once_each(library: Library, daemon: Any
     assert yaml.safe_load(update.body) == {"description": "new", "config": {}, "devices": {}}
 
 
-def test_a_profile_made_meanwhile_is_stale(library: Library, daemon: Any, client: incus.Client, reply: Any) -> None:
+def test_a_profile_created_in_the_meantime_is_stale(library: Library, daemon: Any, client: incus.Client, reply: Any) -> None:
     """The caller plans again instead of failing."""
     add(library.vendor_dir, "new")
     (change,) = install(["new"], ProfileContext(library, HOST, client), {})
@@ -58,7 +58,7 @@ def test_a_profile_made_meanwhile_is_stale(library: Library, daemon: Any, client
         change.plan.apply()
 
 
-def test_removing_leaves_files_alone_and_tells_who_is_in_the_way(library: Library, daemon: Any, client: incus.Client) -> None:
+def test_removing_keeps_files_and_names_users_of_the_profile(library: Library, daemon: Any, client: incus.Client) -> None:
     """A profile in use is not tried; the hint frees it."""
     mine = add(library.user_dir, "x")
     used = Installed({"description": "", "config": {}, "devices": {}}, ["/1.0/instances/my%20box?project=repoman", "/1.0/profiles/p"], "e")

@@ -34,7 +34,7 @@ def test_a_unified_diff_names_both_sides() -> None:
 
 
 def test_a_vendor_diff_compares_data_not_form(library: Library) -> None:
-    """Comments and quotes are no difference."""
+    """Differences in comments and quotes do not count."""
     theirs = add(library.vendor_dir, "x", "description: about\nconfig: {a: '1'}\n")
     mine = add(library.user_dir, "x", "# my own\nconfig:\n  a: 1\ndescription: 'about'\n")
     assert diff_vendor("x", library, HOST) == ""
@@ -44,7 +44,7 @@ def test_a_vendor_diff_compares_data_not_form(library: Library) -> None:
     assert "-  a: '1'\n+  a: '2'\n" in said
 
 
-def test_what_is_shown_is_rendered_and_checked(library: Library) -> None:
+def test_shown_templates_are_rendered_and_checked(library: Library) -> None:
     """Comments included; a broken one is not shown as if it were right."""
     add(library.user_dir, "x", "# hello ${USER}\nconfig: {}\n")
     assert show("x", library, HOST) == "# hello alice\nconfig: {}\n"

@@ -13,7 +13,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed
 
 
 def test_all_profiles_are_read_at_once(daemon: Any, client: incus.Client, reply: Any) -> None:
-    """From the project default; the ETag is computed where the bulk answer has none."""
+    """From the project default; the ETag is computed because the bulk answer does not contain it."""
     daemon.say(
         reply(
             [

@@ -46,7 +46,7 @@ def test_the_users_directory_is_below_the_home() -> None:
 
 
 def test_a_user_file_shadows_a_vendor_file(library: Library) -> None:
-    """Each says where it is from."""
+    """Each has its source."""
     theirs = add(library.vendor_dir, "both", "description: theirs\n")
     mine = add(library.user_dir, "both", "description: mine\n")
     only_theirs, only_mine = add(library.vendor_dir, "theirs"), add(library.user_dir, "mine")
@@ -57,7 +57,7 @@ def test_a_user_file_shadows_a_vendor_file(library: Library) -> None:
 
 
 def test_vendor_files_may_come_along_with_the_task(tmp_path: Path) -> None:
-    """They count only where there is no vendor directory; the user's files come before them."""
+    """They only count if the vendor directory does not exist; the user's files take precedence."""
     params = {"user_dir": str(tmp_path / "mine"), "vendor_dir": str(tmp_path / "theirs")}
     params |= {"vendor_templates": {"handed": "description: handed\n", "both": "description: handed\n"}}
     (tmp_path / "mine").mkdir()
@@ -81,7 +81,7 @@ def test_vendor_files_may_come_along_with_the_task(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mine", "theirs"])
-def test_what_shadows_nothing_has_no_vendor_diff(name: str, library: Library) -> None:
+def test_vendor_diff_needs_a_shadowed_file(name: str, library: Library) -> None:
     """Exit code 3 and a hint."""
     add(library.vendor_dir, "theirs")
     add(library.user_dir, "mine")
@@ -91,7 +91,7 @@ def test_what_shadows_nothing_has_no_vendor_diff(name: str, library: Library) ->
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "-x", "", ".", "..", ".hidden", "a\nb", "a\x00b", "/etc/passwd"])
-def test_a_name_that_is_no_file_name_opens_nothing(name: str, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_name_opens_nothing(name: str, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 2, before anything is looked at."""
     monkeypatch.setattr(library_module.Path, "read_text", lambda *arguments, **options: pytest.fail("opened"))
     monkeypatch.setattr(os.path, "lexists", lambda path: pytest.fail("looked at"))
@@ -101,7 +101,7 @@ def test_a_name_that_is_no_file_name_opens_nothing(name: str, library: Library, 
         assert caught.value.exit_code == 2
 
 
-def test_an_unknown_name_suggests_the_nearest(library: Library) -> None:
+def test_an_unknown_name_suggests_a_similar_one(library: Library) -> None:
     """With the directories that were searched."""
     add(library.vendor_dir, "claude-share")
     add(library.user_dir, "mine")
@@ -141,8 +141,8 @@ def test_a_user_file_that_cannot_be_read_is_an_error_and_not_the_vendors(broken:
         lookup("x", library)
 
 
-def test_the_list_tells_source_installation_and_drift(library: Library) -> None:
-    """In alphabetical order; order of keys and server's own keys are no drift."""
+def test_the_list_shows_source_installation_and_drift(library: Library) -> None:
+    """In alphabetical order; the order of keys and the server's own keys do not count as drift."""
     same = add(library.vendor_dir, "same", "devices: {a: {x: '1', y: '2'}}\n")
     drifted = add(library.vendor_dir, "drifted", "description: new\n")
     absent = add(library.user_dir, "absent")
@@ -162,7 +162,7 @@ def test_the_list_tells_source_installation_and_drift(library: Library) -> None:
     ]
 
 
-def test_files_that_are_no_templates_are_not_listed(library: Library) -> None:
+def test_other_files_are_not_listed(library: Library) -> None:
     """Editors leave such."""
     for name in (".hidden.yml", "-x.yml", "x.yaml", "x.yml~", "README", ".yml", "a\nb.yml"):
         (Path(library.user_dir) / name).write_text("config: {}\n")
@@ -195,8 +195,8 @@ def test_a_broken_template_does_not_hide_the_others(breaking: Callable[[Path], o
     assert other == ProfileEntry("good", "vendor", good, True, False)
 
 
-def test_a_broken_template_that_is_not_installed_is_told_too(library: Library) -> None:
-    """Before somebody tries to install it."""
+def test_a_broken_template_that_is_not_installed_is_listed(library: Library) -> None:
+    """Before it is installed."""
     add(library.vendor_dir, "broken", "config: [\n")
     (entry,) = list_all(library, {}, HOST)
     assert "broken.yml" in entry.error

@@ -31,32 +31,32 @@ devices:
 """
 
 
-def test_all_variables_are_put_in() -> None:
+def test_all_variables_are_replaced() -> None:
     """Wherever they stand: in comments, keys, plain and quoted texts."""
     assert render(ALL_THREE, HOST) == ALL_THREE.replace("${USER}", "alice").replace("${HOME}", "/home/alice").replace(
         "${HOST_LAN_IP}", "192.168.168.124"
     )
 
 
-def test_some_variables_are_put_in() -> None:
+def test_some_variables_are_replaced() -> None:
     """A template need not use all."""
     assert render("a: ${HOME}/x\n", HOST) == "a: /home/alice/x\n"
 
 
-def test_a_template_without_variables_is_returned_as_it_is() -> None:
+def test_a_template_without_variables_is_unchanged() -> None:
     """To the letter, whatever is known of the host."""
     text = "# nothing\nconfig: {a: 'b'}\r\n"
     assert render(text, HostFacts("", "", "")) == text
 
 
 @pytest.mark.parametrize("text", ["${UNKNOWN}", "$HOME", "$USER", "${home}", "${HOME", "{HOME}", "$${X}", "${ HOME }", "${HOMEX}", "${}"])
-def test_what_is_no_variable_of_ours_stays(text: str) -> None:
+def test_other_variables_stay(text: str) -> None:
     """Unknown names, other spellings."""
     document = f"a: '{text}'\nb: ${{USER}}\n"
     assert render(document, HOST) == f"a: '{text}'\nb: alice\n"
 
 
-def test_a_value_that_looks_like_a_variable_is_not_looked_at_again() -> None:
+def test_a_value_that_looks_like_a_variable_is_not_replaced() -> None:
     """One pass."""
     assert render("a: ${USER}\n", HostFacts("1", "${HOME}", "/h")) == "a: ${HOME}\n"
 
@@ -135,7 +135,7 @@ FLOW, ITEM = "a: {x: '${USER}', y: z}\nb: c\n", "a:\n- ${USER}\nb: c\n"
     ],
 )
 def test_a_value_that_would_change_the_document_is_refused(template: str, value: str) -> None:
-    """The error names the variable and its value and is one line."""
+    """The error has the variable and its value, in one line."""
     with pytest.raises(ConflictError, match=r"\$\{USER\}") as caught:
         render(template, HostFacts("1", value, "/h"))
     assert caught.value.hints
@@ -143,7 +143,7 @@ def test_a_value_that_would_change_the_document_is_refused(template: str, value:
 
 
 @pytest.mark.parametrize("name", ["HOME", "HOST_LAN_IP"])
-def test_every_variable_is_guarded(name: str) -> None:
+def test_every_variable_is_checked(name: str) -> None:
     """Not only the user's name; the address comes from a file people edit."""
     value = "x\nd: e"
     host = HostFacts(value if name == "HOST_LAN_IP" else "1", "u", value if name == "HOME" else "/h")
@@ -154,14 +154,14 @@ def test_every_variable_is_guarded(name: str) -> None:
 @pytest.mark.parametrize(
     "value", ["o'neill", "domain\\alice", "alice smith", "a#b", "a:b", "a&b", "größe", "007", "true", "null", "a-{b}", "~"]
 )
-def test_an_odd_value_that_does_no_harm_is_put_in(value: str) -> None:
+def test_an_unusual_but_harmless_value_is_accepted(value: str) -> None:
     """It stays the text it is."""
     assert body_of("description: ${USER}\n", host=HostFacts("1", value, "/h"))["description"] == value
 
 
 @pytest.mark.parametrize("value", ["o'neill", "x: y", "x #y", "{x", "*x", "&x", "!x", "- x", " x ", "@x", "|"])
 def test_quotes_in_the_template_make_more_values_harmless(value: str) -> None:
-    """What the hint advises works."""
+    """The advice of the hint works."""
     assert body_of('description: "${USER}"\n', host=HostFacts("1", value, "/h"))["description"] == value
 
 
@@ -214,8 +214,8 @@ TEMPLATES = st.sampled_from([PLAIN, SINGLE, DOUBLE, KEY, COMMENT, LITERAL, FOLDE
 @given(TEMPLATES, VALUES, VALUES)
 @example(PLAIN, "x\nd: e", "/h")
 @example("a: ${USER}\n${HOME}: e\n", "u", "a")
-def test_any_value_is_refused_or_changes_nothing_but_texts(template: str, user: str, home: str) -> None:
-    """What is rendered parses to the template's own data with the values put in; nothing else ever comes out."""
+def test_any_value_is_refused_or_only_changes_strings(template: str, user: str, home: str) -> None:
+    """The result always parses to the template's own data with the values inserted."""
     host = HostFacts("1.2.3.4", user, home)
     try:
         rendered = render(template, host)
@@ -226,7 +226,7 @@ def test_any_value_is_refused_or_changes_nothing_but_texts(template: str, user: 
 
 
 @given(st.from_regex(r"[a-z_][a-z0-9_-]{0,15}", fullmatch=True), st.from_regex(r"(/[A-Za-z0-9._-]{1,8}){1,3}", fullmatch=True))
-def test_ordinary_users_can_have_every_vendor_profile(user: str, home: str) -> None:
+def test_vendor_profiles_work_for_ordinary_users(user: str, home: str) -> None:
     """The guard refuses nothing that is usual."""
     for path in VENDOR.glob("*.yml"):
         assert home in render(path.read_text(), HostFacts("10.0.0.1", user, home))
@@ -251,7 +251,7 @@ def test_the_vendor_library_is_the_specifications() -> None:
     assert {device["required"] for device in bodies["dotfiles"]["devices"].values()} == {"false"}
 
 
-def test_every_value_is_the_text_it_is_written_as() -> None:
+def test_every_value_stays_a_string() -> None:
     """Incus stores texts: nothing becomes a number, a truth or nothing."""
     text = "config: {a: true, b: 007, c: null, d: 1.50, e: 2026-05-08, f: ~, g: 0x10, h: yes, i: , j: 1_000}\n"
     text += "devices:\n  x: {shift: true, n: 1:30}\n"
@@ -276,13 +276,13 @@ def test_quoted_and_plain_values_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("text", ["config: {}\n", "name: x\n", "devices:\nconfig:\n", "description: ''\n"])
-def test_what_is_left_out_is_empty(text: str) -> None:
+def test_missing_keys_are_empty(text: str) -> None:
     """Every key is optional."""
     assert body_of(text) == {"description": "", "config": {}, "devices": {}}
 
 
 def test_output_of_incus_profile_show_can_be_saved_as_a_template() -> None:
-    """What the server adds is ignored."""
+    """Keys that the server adds are ignored."""
     text = "config: {}\ndescription: mine\ndevices: {}\nname: x\nused_by:\n- /1.0/instances/a\nproject: default\n"
     assert body_of(text) == {"description": "mine", "config": {}, "devices": {}}
 
@@ -321,7 +321,7 @@ def test_output_of_incus_profile_show_can_be_saved_as_a_template() -> None:
         ("devices: []\n", "devices"),
     ],
 )
-def test_what_is_no_template_is_named_with_file_and_reason(text: str, said: str) -> None:
+def test_an_invalid_template_is_reported_with_file_and_reason(text: str, said: str) -> None:
     """Exit code 3, and a hint how it should be."""
     with pytest.raises(NotKnownError) as caught:
         body_of(text)
@@ -331,7 +331,7 @@ def test_what_is_no_template_is_named_with_file_and_reason(text: str, said: str)
     assert caught.value.exit_code == 3
 
 
-def test_an_error_of_rendering_names_the_file() -> None:
+def test_a_rendering_error_names_the_file() -> None:
     """And keeps its kind and hints."""
     with pytest.raises(NotKnownError, match=r"^/lib/x\.yml: .*HOST_LAN_IP") as missing:
         body_of("description: ${HOST_LAN_IP}\n", host=HostFacts("", "u", "/h"))
@@ -340,7 +340,7 @@ def test_an_error_of_rendering_names_the_file() -> None:
         body_of("description: ${USER}\n", host=HostFacts("1", "a: b", "/h"))
 
 
-def test_a_broken_template_with_a_duplicate_key_is_not_guessed_at() -> None:
+def test_a_duplicate_key_is_refused() -> None:
     """A second value of a key would silently win."""
     with pytest.raises(RepomanError):
         body_of("config:\n  a: '1'\n  a: '2'\n")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What status finds out about the host: sources of devices."""
+"""The host for status: sources of devices."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def test_applied_settings_edited_by_hand(text: str) -> None:
 
 
 def test_previously_requested_has_the_current_values() -> None:
-    """A key that was removed by hand is not among them; without a record of requests there are none."""
+    """A key that was removed by hand is not among them; without a record of requests the result is empty."""
     names = {"config": ["a", "b", "gone"], "devices": ["repo", "x"]}
     applied = json.dumps(names | {"asked_config": ["b", "gone"], "asked_devices": ["x"]})
     data: dict[str, Any] = {

@@ -40,7 +40,7 @@ def protected(repo: Path, *protect: str, **more: list[dict[str, str]]) -> dict[s
     return {device["path"].removeprefix(f"{INSIDE}/"): "ro" if "readonly" in device else "rw" for device in found.values()}
 
 
-def test_nothing_is_protected_unless_asked_for(repo: Path) -> None:
+def test_nothing_is_protected_by_default(repo: Path) -> None:
     """Off by default."""
     assert devices(str(repo), INSIDE, ()) == {}
 
@@ -69,7 +69,7 @@ def test_mercurial(tmp_path: Path) -> None:
 
 
 def test_submodules_and_linked_worktrees(repo: Path, tmp_path: Path) -> None:
-    """Those of submodules, with every directory on the way, and where a linked worktree looks for the settings."""
+    """Hooks and settings of submodules, with every directory that leads to them, and the file that leads a linked worktree to its settings."""
     git("clone", "-q", str(repo), str(tmp_path / "library"), cwd=tmp_path)
     git("submodule", "add", "-q", "--name", "deep/library", str(tmp_path / "library"), "library", cwd=repo)
     git("worktree", "add", "-q", str(repo / "other"), cwd=repo)
@@ -93,7 +93,7 @@ def test_submodules_and_linked_worktrees(repo: Path, tmp_path: Path) -> None:
 
 
 def test_a_linked_worktree_as_the_project(repo: Path) -> None:
-    """The directory git takes the settings from is protected where a device of the project brings it in, and only there."""
+    """The directory with git's settings is protected if, and only if, a device of the project mounts it."""
     other = repo.parent / "other"
     git("worktree", "add", "-q", str(other), cwd=repo)
     assert protected(other) == {".git": "ro"}
@@ -109,7 +109,7 @@ def test_a_linked_worktree_as_the_project(repo: Path) -> None:
 
 
 def test_the_repository_through_another_device(repo: Path) -> None:
-    """A device that brings in all repositories is no way around; where both lead to the same place nothing is said twice."""
+    """A device that mounts all repositories does not bypass the protection; a path that both reach is protected once."""
     everything = {"type": "disk", "source": str(repo.parent), "path": "/srv/all"}
     assert protected(repo, "hooks", others=[everything]) == {
         ".git": "rw",
@@ -148,7 +148,7 @@ def test_other_ways_in_are_refused(repo: Path) -> None:
         protected(repo)
 
 
-def test_what_does_not_exist_is_refused(repo: Path) -> None:
+def test_missing_paths_are_refused(repo: Path) -> None:
     """It could be made from inside; the hint makes it."""
     (repo / ".git/hooks").rename(repo / "hooks")
     with pytest.raises(NotKnownError) as error:
@@ -157,7 +157,7 @@ def test_what_does_not_exist_is_refused(repo: Path) -> None:
 
 
 @pytest.mark.parametrize("part", [".git", ".git/modules", ".git/worktrees", ".git/modules/deep/library", ".git/config"])
-def test_what_cannot_be_read_is_named(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str], part: str) -> None:
+def test_unreadable_paths_are_reported(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str], part: str) -> None:
     """A container can make what the user may not look at; that is a sentence."""
     path = short_dir / "demo"
     git("init", "-q", str(path), cwd=short_dir)
@@ -172,7 +172,7 @@ def test_what_cannot_be_read_is_named(short_dir: Path, unprivileged: Callable[[C
     assert f"NotKnownError: cannot read {path / part}" in said and said.rstrip().endswith(": Permission denied.")
 
 
-def test_what_has_no_end_is_refused(repo: Path) -> None:
+def test_endless_directories_and_links_are_refused(repo: Path) -> None:
     """Directories and links that a container made to be followed for ever."""
     deep = repo / ".git/modules"
     for _level in range(60):
@@ -205,7 +205,7 @@ def test_what_has_no_end_is_refused(repo: Path) -> None:
 
 
 def test_a_device_has_a_name_that_incus_takes(repo: Path, tmp_path: Path) -> None:
-    """Also a submodule with a long name, or with one of letters that are none to Incus."""
+    """Even for a submodule whose name is long or contains letters that Incus does not accept."""
     for name in ("x" * 80, "ü", "a b"):
         module = repo / ".git/modules" / name
         (module / "hooks").mkdir(parents=True)
@@ -214,7 +214,7 @@ def test_a_device_has_a_name_that_incus_takes(repo: Path, tmp_path: Path) -> Non
     assert len(names) == 2 + 1 + 6 and all(name.startswith("protect-") and name.isascii() and len(name) < 64 for name in names)
 
 
-def test_what_is_inside_the_repository_stays_while_the_container_runs() -> None:
+def test_mounts_inside_the_repository_do_not_change_while_running() -> None:
     """Incus would delete the file under a mount that it takes away: such devices neither come nor go; all others do."""
     new, old, kept = {"path": f"{INSIDE}/.git/config"}, {"path": f"{INSIDE}/.git/hooks"}, {"path": "/srv/git/config"}
     cache, own = {"path": "/var/cache/x"}, {"path": f"{INSIDE}/by-hand"}

@@ -48,7 +48,7 @@ def test_addresses() -> None:
 
 
 def test_reading_does_not_load_the_backup_engine() -> None:
-    """The backup is a third of all code: ``list`` loads nothing of it, and ``status`` only its rules."""
+    """The backup is a third of all code: ``list`` does not load it, and ``status`` only loads its rules."""
     program = (
         "import sys\n"
         "def loaded(*parts): return [name for name in sys.modules if any('.module_utils.' + part in name for part in parts)]\n"
