@@ -143,8 +143,8 @@ class CallbackModule(CallbackBase):
         """Group the output by host for other hosts than this one; show progress for this host."""
         self.by_host = list(play.hosts) != [LOCALHOST]
         shows_progress = bool(run_report.verb) and not self.by_host and (run_report.verb != "shell" or sys.stderr.isatty())
-        if shows_progress and progress.stream is None:
-            progress.listen(os.fdopen(os.dup(2), "w"))  # workers have no standard error
+        if shows_progress and progress.output is None:
+            progress.set_output(os.fdopen(os.dup(2), "w"))  # workers have no standard error
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
         """Report that no host matches."""

@@ -129,12 +129,12 @@ exit_code:
   sample: 3
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, PREDICT, main
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, PREDICT_ARGS, main
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.run import run
 
 SPEC = {
-    "argument_spec": COMMON
-    | PREDICT
+    "argument_spec": COMMON_ARGS
+    | PREDICT_ARGS
     | {
         "names": {"type": "list", "elements": "str"},
         "all": {"type": "bool", "default": False},

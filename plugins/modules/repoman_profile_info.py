@@ -121,11 +121,11 @@ exit_code:
   sample: 3
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, main
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, main
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.run import info
 
 SPEC = {
-    "argument_spec": COMMON
+    "argument_spec": COMMON_ARGS
     | {
         "names": {"type": "list", "elements": "str"},
         "rendered": {"type": "bool", "default": False},

@@ -258,7 +258,7 @@ exit_code:
   sample: 3
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, FORESEEN, main
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, PREDICTED_REGISTRY_ARGS, main
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.run import run
 
 SETTINGS = {
@@ -271,8 +271,8 @@ SETTINGS = {
     "target": {"type": "str"},
 }
 SPEC = {
-    "argument_spec": COMMON
-    | FORESEEN
+    "argument_spec": COMMON_ARGS
+    | PREDICTED_REGISTRY_ARGS
     | SETTINGS
     | {
         "name": {"type": "str"},

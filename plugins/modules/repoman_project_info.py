@@ -234,12 +234,12 @@ exit_code:
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, main
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, main
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import status
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import load_context
 
 SPEC = {
-    "argument_spec": COMMON
+    "argument_spec": COMMON_ARGS
     | {
         "names": {"type": "list", "elements": "str"},
         "status": {"type": "bool", "default": False},

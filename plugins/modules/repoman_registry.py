@@ -137,12 +137,12 @@ exit_code:
   sample: 3
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, PREDICT, main
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, PREDICT_ARGS, main
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.setup import run
 
 SPEC = {
-    "argument_spec": COMMON
-    | PREDICT
+    "argument_spec": COMMON_ARGS
+    | PREDICT_ARGS
     | {
         "state": {"type": "str", "choices": ["present"], "default": "present"},
         "host": {"type": "dict", "options": {"lan_ip": {"type": "str"}}},

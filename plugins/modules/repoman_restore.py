@@ -128,10 +128,10 @@ exit_code:
 """
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.run import run
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, main
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, main
 
 SPEC = {
-    "argument_spec": COMMON
+    "argument_spec": COMMON_ARGS
     | {
         "name": {"type": "str", "required": True},
         "to": {"type": "str"},

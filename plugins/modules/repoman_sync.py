@@ -243,11 +243,11 @@ exit_code:
 """
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.run import run
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON, FORESEEN, main
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, PREDICTED_REGISTRY_ARGS, main
 
 SPEC = {
-    "argument_spec": COMMON
-    | FORESEEN
+    "argument_spec": COMMON_ARGS
+    | PREDICTED_REGISTRY_ARGS
     | {
         "names": {"type": "list", "elements": "str"},
         "init": {"type": "bool", "default": False},

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import answer
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RunInterruptedError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 
 TRACE_VERBOSITY = 3
 VENDOR_DIR = Path(__file__).parents[2] / "profiles"
@@ -53,8 +53,8 @@ class InProcessAction(ActionBase):
             }
         parameters = checked.validated_parameters | {"_diff": bool(self._task.diff)}
         emit = self._display.vvv if self._display.verbosity >= TRACE_VERBOSITY else None
-        returned = answer(self.run_module, parameters, self._task.check_mode, emit)
-        if returned.get("exit_code") == InterruptedRunError.exit_code:
+        returned = run_logic(self.run_module, parameters, self._task.check_mode, emit)
+        if returned.get("exit_code") == RunInterruptedError.exit_code:
             raise KeyboardInterrupt  # otherwise Ansible continues a loop with the next item
         return result | returned
 

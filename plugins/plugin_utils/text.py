@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 
 PREFIXES = {"done": "==> ", "error": "repoman: error: ", "warning": "repoman: warning: ", "hint": "hint: "}
 COLORS = {"done": "1;32", "error": "1;31", "warning": "1;33", "hint": "36", "head": "1", "note": "33", "+": "32", "-": "31", "@": "36"}
@@ -47,7 +47,7 @@ class Line:
         """Return the printed form, with control characters escaped."""
         if self.kind in ("raw", "trace"):
             return self.text.removesuffix("\n")
-        prefix, text = PREFIXES.get(self.kind, ""), printable(self.text)
+        prefix, text = PREFIXES.get(self.kind, ""), escape_control_characters(self.text)
         code = COLORS.get(self.color_key, "") if color else ""
         if not code:
             return prefix + text
@@ -69,7 +69,7 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]], min_widths: Sequ
 
     :param min_widths: minimum widths of the first columns, including the gap to the next.
     """
-    cells = [list(titles), *([printable(cell) for cell in row] for row in rows)]
+    cells = [list(titles), *([escape_control_characters(cell) for cell in row] for row in rows)]
     gap = 2 if min_widths else 3
     widths = [max([len(row[column]) + gap for row in cells] + list(min_widths[column : column + 1])) for column in range(len(titles))]
     texts = ["".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

@@ -21,7 +21,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import images
 from lab import closed_port, private_incus
 from proxy import RecordingProxy
@@ -251,7 +251,7 @@ def test_private_image_of_another_incus(ready: World, tmp_path: Path, monkeypatc
         assert ready.instances() == {}
         begun = f"other:{json.loads(there('image', 'list', '--format=json', 'mine/1'))[0]['fingerprint'][:12]}"
         monkeypatch.setenv("INCUS_CONF", str(place))
-        user = account()
+        user = get_account()
         assert set(images.unlocked(begun, user, images.source(begun, user, list))) >= {"fingerprint", "secret", "certificate"}
         try:
             ready.repoman("new", "demo", "--image", "other:mine/1")

@@ -21,10 +21,10 @@ from world import TIMEOUT, Result, World
 DRIVER = """\
 import json, sys
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import control, run, task
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import answer
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 params = json.loads(sys.argv[1])
 control.STOP_TIMEOUT, task.LOCK_TIMEOUT = params.pop("stop_timeout"), params.pop("lock_timeout")
-print(json.dumps(answer(run.run, params, params.pop("check"))))
+print(json.dumps(run_logic(run.run, params, params.pop("check"))))
 """
 """The logic of the module repoman_project alone, in one process that can be killed."""
 

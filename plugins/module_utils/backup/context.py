@@ -18,11 +18,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import name_spellings
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
     ConflictError,
-    InterruptedRunError,
-    MissingError,
+    NotCreatedYetError,
     RepomanError,
+    RunInterruptedError,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report, UnresponsiveError, Work, run_in_child
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import (
@@ -122,7 +122,7 @@ class Backup:
         """Return the path in ``repos_root`` that a name means: a project's repository, or a directory itself.
 
         :param known: the directories there are.
-        :raises MissingError: it means none.
+        :raises NotCreatedYetError: it means none.
         :raises ConflictError: it means a repository somewhere else.
         """
         if self.paths.get(name):
@@ -137,7 +137,7 @@ class Backup:
                 f"only what is in there is backed up: move it there, or change [defaults].repos_root in {self.path}",
             )
         suggestions = difflib.get_close_matches(name, [*self.projects, *known], n=1)
-        raise MissingError(
+        raise NotCreatedYetError(
             f"there is no project or directory called {name!r}.",
             *(f"did you mean {match!r}?" for match in suggestions),
             f"ls {self.roots.repos_root} {self.roots.backup_root}",
@@ -162,8 +162,8 @@ class Backup:
                 "is its server up, its disk awake? findmnt --target " + root,
                 "a slow one may be given longer: see probe_timeout and idle_timeout in 'ansible-doc homelab.repoman.repoman_sync'",
             ) from error
-        except InterruptedRunError as error:
-            raise InterruptedRunError("interrupted.", "what was done stays; run it again and it goes on from there") from error
+        except RunInterruptedError as error:
+            raise RunInterruptedError("interrupted.", "what was done stays; run it again and it goes on from there") from error
 
 
 def _is_outside(inside: str) -> bool:
@@ -175,8 +175,8 @@ def load_backup(params: dict[str, Any], predicting: bool = False) -> Backup:
     """Return the backup that a module's parameters mean.
 
     :param predicting: ``registry_text`` stands for the registry.
-    :raises NotKnownError: there is no registry, or it cannot be read; see ``registry.load``.
+    :raises NotFoundError: there is no registry, or it cannot be read; see ``registry.load``.
     """
-    me = account(params["user"])
+    me = get_account(params["user"])
     path = me.expand(params["registry_path"] or registry.default_path(me.home))
     return Backup(me, path, load_predicted(path, params, me) if predicting else registry.load(path))

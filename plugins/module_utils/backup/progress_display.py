@@ -14,8 +14,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.progress import Progress
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import ACTION_LABELS, Action, UnitResult
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
-from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
-from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters, format_bytes, plural
 
 ROWS = 12
 """At most this many running units are shown."""
@@ -32,7 +31,7 @@ class ProgressDisplay:
     """
 
     def __init__(self, check: bool) -> None:
-        self.on = not check and progress.stream is not None
+        self.on = not check and progress.output is not None
         self.started = time.monotonic()
         self.live: Any = None
 
@@ -58,12 +57,12 @@ class ProgressDisplay:
         """Show the result of a unit, if there is no live display and something was done."""
         if self.on and not progress.is_live() and result.action not in SILENT_ACTIONS:
             more = f", {plural(result.files)}, {format_bytes(result.bytes)}" if result.action == Action.SYNCED else ""
-            progress.phase(f"{result.name}: {ACTION_LABELS[result.action]}{more}")
+            progress.start_phase(f"{result.name}: {ACTION_LABELS[result.action]}{more}")
 
     def lines(self, tally: Progress) -> list[str]:
         """Return a line for each running unit, and one for the whole run."""
         names = sorted(tally.running)
-        rows = [f"  {printable(name)}: {printable(tally.running[name])}" for name in names[:ROWS]]
+        rows = [f"  {escape_control_characters(name)}: {escape_control_characters(tally.running[name])}" for name in names[:ROWS]]
         if len(names) > ROWS:
             rows.append(f"  and {len(names) - ROWS} more")
         seconds = max(time.monotonic() - self.started, 0.001)
@@ -78,7 +77,7 @@ def _start_live() -> Any:
         from rich.live import Live
     except ImportError:
         return None
-    console = Console(file=progress.stream, force_terminal=True, no_color=bool(os.environ.get("NO_COLOR")))
+    console = Console(file=progress.output, force_terminal=True, no_color=bool(os.environ.get("NO_COLOR")))
     live = Live(console=console, auto_refresh=False, transient=True)
     live.start()
     return live

@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import RESTORING_PREFIX
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, InterruptedRunError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, is_own_place
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import try_flock
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
@@ -105,7 +105,7 @@ class Staging:
         """Remove it; if it was exchanged for another directory, give that one the name ``saved``, and return True."""
         try:
             return settle(self.parent_fd, self.name, saved)
-        except InterruptedRunError:  # what was asked to end does that first; it is not interrupted twice
+        except RunInterruptedError:  # what was asked to end does that first; it is not interrupted twice
             settle(self.parent_fd, self.name, saved)
             raise
         finally:

@@ -22,7 +22,7 @@ class RepomanError(Exception):
     """
 
     exit_code = 1
-    may_come = False
+    may_be_created_later = False
     """Whether something is missing that an earlier task of a play may be what makes it: then a prediction is a warning of it."""
 
     def __init__(self, message: str, *hints: str) -> None:
@@ -33,20 +33,20 @@ class RepomanError(Exception):
     @staticmethod
     def from_os_error(error: OSError) -> RepomanError:
         """Return an error of the operating system as a sentence that names its path."""
-        from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
+        from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
         from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 
         reason = error.strerror or str(error)
         path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-        where = f"{printable(path)}: " if path else ""
+        where = f"{escape_control_characters(path)}: " if path else ""
         directory = f" {shell_word(os.path.dirname(path))}" if os.path.isabs(path) else ""
         return RepomanError(f"{where}{reason}.", f"check that file or directory, and the free space: df -h{directory}")
 
-    def result(self) -> dict[str, Any]:
+    def as_result(self) -> dict[str, Any]:
         """Return the error as the result of a module."""
         return {"failed": True, "changed": False, "msg": self.message, "hints": self.hints, "exit_code": self.exit_code}
 
-    def foretold(self) -> str:
+    def as_check_mode_warning(self) -> str:
         """Return the error as a warning of what check mode cannot know."""
         return f"{self.message.rstrip('.')}; that is no error in check mode, where an earlier task may be what makes it"
 
@@ -57,16 +57,16 @@ class UsageError(RepomanError):
     exit_code = 2
 
 
-class NotKnownError(RepomanError):
+class NotFoundError(RepomanError):
     """Something needed is not known: no registry, no such template or project, an unreadable file."""
 
     exit_code = 3
 
 
-class MissingError(NotKnownError):
+class NotCreatedYetError(NotFoundError):
     """There is no such account, registry, template or directory yet."""
 
-    may_come = True
+    may_be_created_later = True
 
 
 class ConflictError(RepomanError):
@@ -75,17 +75,17 @@ class ConflictError(RepomanError):
     exit_code = 4
 
 
-class NotThereError(ConflictError):
+class NotMountedError(ConflictError):
     """A directory is not what it is to be: nothing is in it, or mounted there, or it carries no mark."""
 
-    may_come = True
+    may_be_created_later = True
 
 
-class InterruptedRunError(RepomanError):
+class RunInterruptedError(RepomanError):
     """The user or the system asked to stop."""
 
     exit_code = 130
 
 
-class StaleError(RepomanError):
+class ConcurrentChangeError(RepomanError):
     """What was read has changed before it could be written: plan again."""

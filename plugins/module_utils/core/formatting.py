@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Numbers as people read them."""
+"""Numbers and other text as people read them."""
 
 from __future__ import annotations
 
@@ -22,3 +22,10 @@ def format_bytes(size: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= STEP
     return f"{value:.1f} TB"
+
+
+def escape_control_characters(text: str) -> str:
+    """Return text on one line, with characters escaped that a terminal would interpret or that cannot be shown; tabs stay."""
+    return "".join(
+        character if character.isprintable() or character == "\t" else character.encode("unicode_escape").decode() for character in text
+    )

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 
 FILE_VARIABLE = "REPOMAN_LOG"
 SECRET_KEY = re.compile(
@@ -108,7 +108,7 @@ class _Handler(logging.Handler):
             text = text.replace(secret, MASK)
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         part = record.name.removeprefix("repoman.")
-        return printable(f"{when}.{int(record.msecs):03}Z {os.getpid()} {part}: {text}".replace("\n", " | "))
+        return escape_control_characters(f"{when}.{int(record.msecs):03}Z {os.getpid()} {part}: {text}".replace("\n", " | "))
 
 
 class _EmitHandler(_Handler):

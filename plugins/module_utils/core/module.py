@@ -30,12 +30,12 @@ if sys.version_info < (3, 11):  # noqa: UP036 - what a module imports after this
 LIBRARIES = {"yaml": "pyyaml", "tomlkit": "tomlkit"}
 """What the logic imports beside Python's own: module to distribution."""
 
-Run = Callable[[dict[str, Any], bool], dict[str, Any]]
+Logic = Callable[[dict[str, Any], bool], dict[str, Any]]
 """A module's logic: takes its parameters and whether only to plan; returns its result or raises ``RepomanError``.
 
 Beside the parameters there is ``_diff``: whether somebody wants to see the result's ``diff``."""
 
-COMMON: dict[str, dict[str, Any]] = {
+COMMON_ARGS: dict[str, dict[str, Any]] = {
     "user": {"type": "str"},
     "socket": {"type": "str"},
     "registry_path": {"type": "str"},
@@ -46,14 +46,17 @@ COMMON: dict[str, dict[str, Any]] = {
 }
 """Options of every module, so that ``module_defaults`` of the action group may set any of them."""
 
-PREDICT: dict[str, dict[str, Any]] = {"predict": {"type": "bool", "default": False}}
+PREDICT_ARGS: dict[str, dict[str, Any]] = {"predict": {"type": "bool", "default": False}}
 """The option of what the roles do: whether check mode allows for earlier tasks."""
 
-FORESEEN: dict[str, dict[str, Any]] = PREDICT | {"registry_text": {"type": "str"}, "registry_text_path": {"type": "str"}}
+PREDICTED_REGISTRY_ARGS: dict[str, dict[str, Any]] = PREDICT_ARGS | {
+    "registry_text": {"type": "str"},
+    "registry_text_path": {"type": "str"},
+}
 """The same, where the registry is needed."""
 
 
-def need_libraries() -> None:
+def require_libraries() -> None:
     """See to it that everything the logic imports is there.
 
     :raises RepomanError: something is missing.
@@ -68,11 +71,11 @@ def need_libraries() -> None:
             f"{sys.executable} -m pip install {' '.join(missing.values())}",
             "or set ansible_python_interpreter of that host to a Python that has it",
         )
-        error.may_come = True
+        error.may_be_created_later = True
         raise error
 
 
-def answer(run: Run, params: dict[str, Any], check: bool, emit: Callable[[str], None] | None = None) -> dict[str, Any]:
+def run_logic(run: Logic, params: dict[str, Any], check: bool, emit: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Return the result of ``run``; of an error that is meant for people, its sentence, hints and exit code.
 
     :param emit: gets each line of the trace; see :mod:`core.log`.
@@ -86,42 +89,42 @@ def answer(run: Run, params: dict[str, Any], check: bool, emit: Callable[[str], 
         logger = log.get_logger("module")
         options = ", ".join(sorted(name for name, value in params.items() if value is not None))
         logger.debug("%s%s with options: %s", run.__module__.rpartition(".module_utils.")[2], " in check mode" if check else "", options)
-        result = _answer(run, params, check)
+        result = _run_logic(run, params, check)
         logger.debug("%s", f"failed: {result['msg']}" if result.get("failed") else f"changed: {result.get('changed', False)}")
         return result
 
 
-def _answer(run: Run, params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """See :func:`answer`."""
+def _run_logic(run: Logic, params: dict[str, Any], check: bool) -> dict[str, Any]:
+    """See :func:`run_logic`."""
     from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 
     try:
-        need_libraries()
+        require_libraries()
         return run(params, check)
     except RepomanError as error:
-        if check and params.get("predict") and error.may_come:
-            return {"changed": True, "warnings": [error.foretold()]}
-        return error.result()
+        if check and params.get("predict") and error.may_be_created_later:
+            return {"changed": True, "warnings": [error.as_check_mode_warning()]}
+        return error.as_result()
     except OSError as error:
-        return RepomanError.from_os_error(error).result()
+        return RepomanError.from_os_error(error).as_result()
 
 
-class Module(AnsibleModule):  # type: ignore[misc]
+class RepomanModule(AnsibleModule):  # type: ignore[misc]
     """A module that writes none of its options' values into the log of its host: a container's environment may be in them."""
 
     def _log_invocation(self) -> None:
         self.log(f"Invoked with {', '.join(sorted(name for name, value in self.params.items() if value is not None))}")
 
 
-def main(run: Run, spec: dict[str, Any]) -> None:
+def main(run: Logic, spec: dict[str, Any]) -> None:
     """Be a module.
 
     :param run: its logic.
     :param spec: what ``AnsibleModule`` takes: ``argument_spec`` and the relations of its options.
     """
-    module = Module(supports_check_mode=True, **spec)
-    _end_when_nobody_listens()
-    result = answer(run, module.params | {"_diff": module._diff}, module.check_mode, module.debug if module._debug else None)
+    module = RepomanModule(supports_check_mode=True, **spec)
+    _terminate_on_hangup()
+    result = run_logic(run, module.params | {"_diff": module._diff}, module.check_mode, module.debug if module._debug else None)
     for warning in result.pop("warnings", []):
         module.warn(warning)
     if result.get("failed"):
@@ -129,16 +132,16 @@ def main(run: Run, spec: dict[str, Any]) -> None:
     module.exit_json(**result)
 
 
-def _end_when_nobody_listens() -> None:
+def _terminate_on_hangup() -> None:
     """Have this process told by SIGTERM when nobody reads its output any more, so that what it began is undone.
 
     A command that ssh runs without a terminal outlives an interrupted client and hears nothing of it, but its standard output is hung up.
     """
-    ears = select.poll()
-    ears.register(sys.stdout.fileno(), 0)  # the kernel tells of a hangup without being asked
+    poller = select.poll()
+    poller.register(sys.stdout.fileno(), 0)  # the kernel tells of a hangup without being asked
 
     def listen() -> None:
-        ears.poll()
+        poller.poll()
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     threading.Thread(target=listen, daemon=True).start()

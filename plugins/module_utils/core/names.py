@@ -20,7 +20,7 @@ def check_file_name(kind: str, name: str) -> str:
     :raises UsageError: it is empty, starts with ``.`` or ``-``, or holds ``/`` or a control character.
     """
     if not name:
-        raise UsageError(f"the name of a {kind} is empty.", f"name one, as 'repoman {_list(kind)}' shows them")
+        raise UsageError(f"the name of a {kind} is empty.", f"name one, as 'repoman {_list_command(kind)}' shows them")
     if name[0] in ".-" or "/" in name or not name.isprintable():
         raise UsageError(
             f"{name!r} cannot be the name of a {kind}.", "a name has no '/' or control characters and does not start with '.' or '-'"
@@ -43,12 +43,5 @@ def check_project_name(name: str) -> str:
     return name
 
 
-def printable(text: str) -> str:
-    """Return ``text`` on one line, with everything a terminal would obey, or that is not text, as an escape."""
-    return "".join(
-        character if character.isprintable() or character == "\t" else character.encode("unicode_escape").decode() for character in text
-    )
-
-
-def _list(kind: str) -> str:
+def _list_command(kind: str) -> str:
     return "profile list" if kind == "profile" else "list"

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import KW_ONLY, dataclass, field
 from types import FrameType
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError, StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError, RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 
 _logger = get_logger("plan")
@@ -140,12 +140,12 @@ class SignalGate:
 
 @contextmanager
 def signals_as_exceptions() -> Iterator[SignalGate]:
-    """Turn :data:`SIGNALS` into :class:`InterruptedRunError` inside the block; an ignored signal stays ignored (``nohup``).
+    """Turn :data:`SIGNALS` into :class:`RunInterruptedError` inside the block; an ignored signal stays ignored (``nohup``).
 
     Outside the main thread, where Python receives no signals, this changes nothing.
 
     :returns: the gate that blocks signals during a rollback.
-    :raises InterruptedRunError: in the block, when the signal arrives.
+    :raises RunInterruptedError: in the block, when the signal arrives.
     """
     gate = SignalGate()
 
@@ -154,7 +154,7 @@ def signals_as_exceptions() -> Iterator[SignalGate]:
             gate.received = True
         else:
             gate.blocked = True  # a second signal must not arrive before the rollback has started
-            raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}; the changes of this run were rolled back")
+            raise RunInterruptedError(f"interrupted by {signal.Signals(number).name}; the changes of this run were rolled back")
 
     if threading.current_thread() is not threading.main_thread():
         yield gate
@@ -206,7 +206,7 @@ def plan_and_apply(items: Iterable[PlannedItem], check: bool, on_step: OnStep | 
 
     An item whose state changed in the meantime is planned and applied once more.
 
-    :raises InterruptedRunError: a signal asked to stop; finished items stay, the current one is rolled back.
+    :raises RunInterruptedError: a signal asked to stop; finished items stay, the current one is rolled back.
     """
     items = list(items)
     plan_all(items)
@@ -217,13 +217,13 @@ def plan_and_apply(items: Iterable[PlannedItem], check: bool, on_step: OnStep | 
 def plan_all(items: Iterable[PlannedItem]) -> None:
     """Plan every item; an error becomes the item's own.
 
-    :raises InterruptedRunError: a signal asked to stop.
+    :raises RunInterruptedError: a signal asked to stop.
     """
     for item in items:
         try:
             item.plan = item.make_plan()
             _logger.debug("planned: %s", "; ".join(item.plan.descriptions) or "nothing to do")
-        except InterruptedRunError:
+        except RunInterruptedError:
             raise
         except (RepomanError, OSError) as error:
             item.on_failure(_as_repoman_error(error))
@@ -232,20 +232,20 @@ def plan_all(items: Iterable[PlannedItem]) -> None:
 def apply_all(items: Iterable[PlannedItem], on_step: OnStep | None = None) -> None:
     """Apply the plans of all items that have something to do; an error becomes the item's own.
 
-    :raises InterruptedRunError: a signal asked to stop.
+    :raises RunInterruptedError: a signal asked to stop.
     """
     for item in items:
         if item.error is not None or not item.plan.changed:
             continue
         try:
             _apply(item, on_step)
-        except InterruptedRunError:
+        except RunInterruptedError:
             raise
         except (RepomanError, OSError) as error:
             problem = _as_repoman_error(error)
             item.on_failure(problem)
             if item.plan.interrupted:
-                raise InterruptedRunError(f"interrupted after this error: {problem.message}", *problem.hints) from error
+                raise RunInterruptedError(f"interrupted after this error: {problem.message}", *problem.hints) from error
         else:
             item.on_success()
 
@@ -257,7 +257,7 @@ def _apply(item: PlannedItem, on_step: OnStep | None) -> None:
             item.plan = item.remake_plan()
         try:
             item.plan.apply(on_step)
-        except StaleError:
+        except ConcurrentChangeError:
             if item.plan.interrupted:
                 raise
             item.plan = item.remake_plan()

@@ -13,40 +13,40 @@ from __future__ import annotations
 import os
 from typing import TextIO
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 
 CLEAR = "\r\033[K"
 WIDTH = 80
 """Columns of a terminal that does not tell."""
 
-stream: TextIO | None = None
-"""Where progress goes; set by :func:`listen`."""
+output: TextIO | None = None
+"""Where progress goes; set by :func:`set_output`."""
 
 
-def listen(to: TextIO | None) -> None:
+def set_output(to: TextIO | None) -> None:
     """Send progress to ``to`` from now on; ``None`` ends it."""
-    global stream  # noqa: PLW0603 - what a fork takes along
-    stream = to
+    global output  # noqa: PLW0603 - what a fork takes along
+    output = to
 
 
 def is_live() -> bool:
     """Whether a line can be written over: the listener is a terminal that can."""
-    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+    return output is not None and output.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def phase(text: str) -> None:
+def start_phase(text: str) -> None:
     """Tell that something begins: on a terminal in place of what was told last, elsewhere on a line of its own."""
     if is_live():
         update(text)
     else:
-        _write(f"{printable(text)}\n")
+        _write(f"{escape_control_characters(text)}\n")
 
 
 def update(text: str) -> None:
     """Tell how far a phase is; only on a terminal, in place of what was told last."""
-    if stream is not None and is_live():
-        width = os.get_terminal_size(stream.fileno()).columns or WIDTH
-        _write(f"{CLEAR}{printable(text)[: width - 1]}")
+    if output is not None and is_live():
+        width = os.get_terminal_size(output.fileno()).columns or WIDTH
+        _write(f"{CLEAR}{escape_control_characters(text)[: width - 1]}")
 
 
 def clear() -> None:
@@ -57,11 +57,11 @@ def clear() -> None:
 
 def _write(text: str) -> None:
     """Write at once; a listener that is gone is no reason to stop the work."""
-    global stream  # noqa: PLW0603
-    if stream is None:
+    global output  # noqa: PLW0603
+    if output is None:
         return
     try:
-        stream.write(text)
-        stream.flush()
+        output.write(text)
+        output.flush()
     except OSError:
-        stream = None
+        output = None

@@ -15,7 +15,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import MissingError, NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotCreatedYetError, NotFoundError, RepomanError
 
 LAN_INTERFACE = "br0"
 HOME_VARIABLE = re.compile(r"\$(?:\{HOME\}|HOME(?!\w))")
@@ -61,34 +61,34 @@ class Account:
         return os.path.normpath(HOME_VARIABLE.sub(lambda _match: self.home, path))
 
 
-def account(user: str | None = None) -> Account:
+def get_account(user: str | None = None) -> Account:
     """Return the account to serve.
 
     :param user: login name; where not given, the user this process runs as, with ``USER`` and
         ``HOME`` of the environment before what the user database says; ``USER`` only where it names
         this user, since ``su`` leaves the one who logged in.
-    :raises MissingError: the user database does not know it. :class:`NotKnownError`: its home is no absolute path.
+    :raises NotCreatedYetError: the user database does not know it. :class:`NotFoundError`: its home is no absolute path.
     """
     try:
         entry = pwd.getpwnam(user) if user else pwd.getpwuid(os.getuid())
     except KeyError:
         who = f"user {user!r}" if user else f"the user with uid {os.getuid()}"
-        raise MissingError(f"{who} is not known on this host.", "getent passwd shows who is") from None
+        raise NotCreatedYetError(f"{who} is not known on this host.", "getent passwd shows who is") from None
     try:
         group = grp.getgrgid(entry.pw_gid).gr_name
     except KeyError:
         group = entry.pw_name
     name, home = entry.pw_name, entry.pw_dir
     if not user:
-        name, home = _own_name(os.environ.get("USER")) or name, os.environ.get("HOME") or home
+        name, home = _name_if_current_user(os.environ.get("USER")) or name, os.environ.get("HOME") or home
     if not os.path.isabs(home):
-        raise NotKnownError(f"the home directory {home!r} of {name!r} is not an absolute path.", "set HOME to one")
+        raise NotFoundError(f"the home directory {home!r} of {name!r} is not an absolute path.", "set HOME to one")
     return Account(
         name=name, uid=entry.pw_uid, gid=entry.pw_gid, group=group, home=os.path.normpath(home), shell=entry.pw_shell or "/bin/sh"
     )
 
 
-def _own_name(name: str | None) -> str | None:
+def _name_if_current_user(name: str | None) -> str | None:
     """Return a login name if it is the user's that this process runs as."""
     try:
         return name if name and pwd.getpwnam(name).pw_uid == os.getuid() else None

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger, protect
 
 _logger = get_logger("incus")
@@ -34,7 +34,7 @@ HTTP_FORBIDDEN = 403
 HTTP_PRECONDITION_FAILED = 412
 RUNNING = 103
 """Status code of an instance that is running."""
-UNDER_WAY = range(100, 200)
+PENDING_CODES = range(100, 200)
 """Status codes of an operation that has not ended."""
 
 
@@ -55,10 +55,10 @@ class UnreachableError(RepomanError):
     """There is no Incus to talk to, or it does not answer."""
 
 
-class AbsentError(UnreachableError):
+class NotRunningError(UnreachableError):
     """There is no Incus to talk to: no socket, nobody behind it, or no permission."""
 
-    may_come = True
+    may_be_created_later = True
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class Client:
         """Replace an object.
 
         :param if_match: ETag of the object as it was read.
-        :raises StaleError: the object has changed since.
+        :raises ConcurrentChangeError: the object has changed since.
         """
         return self._request("PUT", target, data, if_match=if_match)
 
@@ -201,7 +201,7 @@ class Client:
             return {}
         operation: dict[str, Any] = begun.data
         deadline = time.monotonic() + timeout
-        while int(operation["status_code"]) in UNDER_WAY:
+        while int(operation["status_code"]) in PENDING_CODES:
             left = deadline - time.monotonic()
             if left <= 0:
                 self._cancel(str(operation["id"]))
@@ -271,7 +271,7 @@ class Client:
         if answer.get("type") == "error":
             code, reason = int(answer.get("error_code") or status), str(answer.get("error", ""))
             if code == HTTP_PRECONDITION_FAILED:
-                raise StaleError(f"{target} was changed by somebody else at the same time.", "run the command again")
+                raise ConcurrentChangeError(f"{target} was changed by somebody else at the same time.", "run the command again")
             raise _refused(code, reason)
         return Answer(answer.get("metadata"), headers.get("ETag", ""), answer.get("type") == "async")
 
@@ -325,19 +325,19 @@ class Client:
 
     def _unreachable(self, error: OSError) -> UnreachableError:
         if isinstance(error, PermissionError):
-            return AbsentError(
+            return NotRunningError(
                 f"no permission to talk to incus at {self.path}.",
                 "sudo usermod -aG incus-admin $USER   (then log in again)",
                 "the group 'incus' is not enough: it may neither share directories nor make projects",
             )
         if isinstance(error, FileNotFoundError):
-            return AbsentError(
+            return NotRunningError(
                 f"there is no incus socket at {self.path}.",
                 "is incus installed and running? sudo systemctl start incus",
                 "set INCUS_SOCKET if its socket is elsewhere",
             )
         if isinstance(error, ConnectionRefusedError):
-            return AbsentError(f"incus is not running: nobody listens at {self.path}.", "sudo systemctl start incus")
+            return NotRunningError(f"incus is not running: nobody listens at {self.path}.", "sudo systemctl start incus")
         return UnreachableError(f"cannot talk to incus at {self.path}: {error.strerror or error}.", "set INCUS_SOCKET to Incus's socket")
 
 

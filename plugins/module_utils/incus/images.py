@@ -29,7 +29,7 @@ try:
 except ImportError:  # the module says so before it gets here
     yaml = None  # type: ignore[assignment]
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger, protect
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
@@ -74,16 +74,16 @@ def source(image: str, me: Account, local: Callable[[], Images]) -> dict[str, st
 
     :param image: ``remote:alias`` of a remote in the client's configuration, or an alias or fingerprint of this Incus.
     :param local: reads the images of this Incus; called only for one of them.
-    :raises NotKnownError: there is no such remote or local image. :class:`ConflictError`: several begin so.
+    :raises NotFoundError: there is no such remote or local image. :class:`ConflictError`: several begin so.
     """
     name, colon, alias = image.partition(":")
     if not colon or name == LOCAL:
         return {"type": "image", "fingerprint": _fingerprint(image, alias if colon else name, local())}
     remote = remotes(me).get(name)
     if remote is None:
-        raise NotKnownError(f"image {image!r}: the incus client knows no remote called {name!r}.", "incus remote list")
+        raise NotFoundError(f"image {image!r}: the incus client knows no remote called {name!r}.", "incus remote list")
     if remote.protocol not in PROTOCOLS or not remote.address.startswith(("https://", "http://")):
-        raise NotKnownError(
+        raise NotFoundError(
             f"image {image!r}: the remote {name!r} ({remote.protocol} at {remote.address}) is no server of images over https.",
             "incus remote list",
         )
@@ -96,7 +96,7 @@ def unlocked(image: str, me: Account, found: dict[str, str]) -> dict[str, str]:
 
     :param image: of another Incus, or any other, of which nothing is asked.
     :param found: as :func:`source` returns it.
-    :raises NotKnownError: the remote has no such image for the user. :class:`RepomanError`: it cannot be asked.
+    :raises NotFoundError: the remote has no such image for the user. :class:`RepomanError`: it cannot be asked.
     """
     name, _colon, alias = image.partition(":")
     remote = remotes(me).get(name) if "server" in found else None
@@ -104,13 +104,13 @@ def unlocked(image: str, me: Account, found: dict[str, str]) -> dict[str, str]:
         return found
     hints = (f"incus image copy {image} {LOCAL}: --alias {alias}   (and then: --image {alias})", f"incus image list {name}:")
     if remote.login != TLS:
-        raise NotKnownError(f"image {image!r}: the remote {name!r} wants a login by {remote.login}, which only its client can do.", *hints)
+        raise NotFoundError(f"image {image!r}: the remote {name!r} wants a login by {remote.login}, which only its client can do.", *hints)
     try:
         with _connected(remote, _own_directory(me)) as connection:
             named = _ask(connection, "GET", incus.url("/1.0/images/aliases/{}", alias))
             about = _ask(connection, "GET", incus.url("/1.0/images/{}", named["target"] if named else alias))
             if about is None:
-                raise NotKnownError(f"the remote {name!r} has no image {alias!r} that {me.name!r} may have.", *hints)
+                raise NotFoundError(f"the remote {name!r} has no image {alias!r} that {me.name!r} may have.", *hints)
             if about["public"]:
                 return found
             answer = _ask(connection, "POST", incus.url("/1.0/images/{}/secret", about["fingerprint"])) or {}
@@ -169,7 +169,7 @@ def _ask(connection: http.client.HTTPSConnection, method: str, path: str) -> dic
 def remotes(me: Account) -> dict[str, Remote]:
     """Return the remotes of the user's client: built in, then the machine's, then the user's.
 
-    :raises NotKnownError: a configuration file cannot be read.
+    :raises NotFoundError: a configuration file cannot be read.
     """
     found = dict(PUBLIC)
     for directory in (Path(os.environ.get("INCUS_GLOBAL_CONF") or GLOBAL_DIRECTORY), _own_directory(me)):
@@ -189,7 +189,7 @@ def _configured(directory: Path) -> dict[str, Remote]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise NotKnownError(f"cannot read {path}: {str(error).splitlines()[0]}.", "incus remote list") from error
+        raise NotFoundError(f"cannot read {path}: {str(error).splitlines()[0]}.", "incus remote list") from error
     listed = data.get("remotes") if isinstance(data, dict) else None
     if not isinstance(listed, dict):
         return {}
@@ -222,5 +222,5 @@ def _fingerprint(image: str, name: str, images: Images) -> str:
     if len(found) > 1:
         raise ConflictError(f"image {image!r} could be {len(found)} images: {', '.join(each[:12] for each in found)}.", "incus image list")
     if not found:
-        raise NotKnownError(f"there is no image {image!r}.", "incus image list", "incus image list images:   (what the public server has)")
+        raise NotFoundError(f"there is no image {image!r}.", "incus image list", "incus image list images:   (what the public server has)")
     return found[0]

@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any, NoReturn
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import signals_as_exceptions
 from ansible_collections.homelab.repoman.plugins.module_utils.process.identity import Identity, drop_privileges
@@ -56,7 +56,7 @@ def run_in_child(
     :param liveness_command: ends once the file system has answered it, which counts as a sign of life. Without it only reports do.
     :param on_report: called in this process with each report.
     :raises UnresponsiveError: neither child nor file system answered for ``idle_timeout`` seconds; the child was abandoned.
-    :raises InterruptedRunError: SIGINT or SIGTERM; the child has ended, or was killed.
+    :raises RunInterruptedError: SIGINT or SIGTERM; the child has ended, or was killed.
     :raises RepomanError: raised by ``work``; an ``OSError`` becomes one.
     """
     results_fd, results_in_fd = multiprocessing.Pipe(duplex=False)
@@ -74,7 +74,7 @@ def run_in_child(
             with suppress(OSError):  # the child does this too; both, because it is unknown which is first
                 os.setpgid(child, child)
             return _wait_for_result(results_fd, idle_timeout, liveness_command, on_report)
-        except InterruptedRunError:
+        except RunInterruptedError:
             _terminate(child, results_fd, on_report)
             raise
         finally:
@@ -173,7 +173,7 @@ def _child_main(work: Work, user: Identity, results_in_fd: Connection, parent_fd
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise InterruptedRunError("interrupted.")
+    raise RunInterruptedError("interrupted.")
 
 
 def _exit_with_parent(parent_fd: int) -> None:

@@ -42,7 +42,7 @@ def diff(name: str, library: Library, host: HostFacts, client: incus.Client) -> 
 def diff_vendor(name: str, library: Library, host: HostFacts) -> str:
     """Return the unified diff from the vendor's file to the user's that shadows it; both are rendered and compared as data.
 
-    :raises NotKnownError: the user's file does not shadow one.
+    :raises NotFoundError: the user's file does not shadow one.
     """
     vendor, user = lookup_vendor(name, library), lookup(name, library)
     return unified(canonical(parse_template(vendor, host)), canonical(parse_template(user, host)), vendor.file_path, user.file_path)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Body
 
@@ -52,13 +52,13 @@ def read_one(name: str, client: incus.Client) -> dict[str, Installed]:
 def create_profile(name: str, body: Body, client: incus.Client) -> None:
     """Create a profile.
 
-    :raises StaleError: it exists by now.
+    :raises ConcurrentChangeError: it exists by now.
     """
     try:
         client.post(incus.url("/1.0/profiles", project=incus.DEFAULT_PROJECT), {"name": name} | body)
     except incus.IncusError as error:
         if error.code == incus.HTTP_CONFLICT or "already exists" in error.reason:
-            raise StaleError(error.message) from error
+            raise ConcurrentChangeError(error.message) from error
         raise
 
 
@@ -66,7 +66,7 @@ def update_profile(name: str, body: Body, etag: str, client: incus.Client) -> No
     """Replace a profile.
 
     :param etag: of the profile when it was read.
-    :raises StaleError: it has changed since then.
+    :raises ConcurrentChangeError: it has changed since then.
     """
     client.put(_url(name), body, if_match=etag)
 

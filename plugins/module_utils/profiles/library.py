@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import MissingError, NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotCreatedYetError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_file_name
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
@@ -47,7 +47,7 @@ class Library:
     def names(self) -> list[str]:
         """Return the names of all templates, sorted, without files whose names cannot be a profile's.
 
-        :raises NotKnownError: a directory cannot be read.
+        :raises NotFoundError: a directory cannot be read.
         """
         found = set(self.bundled)
         for directory in (self.user_dir, self.vendor_dir):
@@ -56,7 +56,7 @@ class Library:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                raise NotKnownError(f"cannot read {directory}: {error.strerror}.", f"ls -ld {directory}") from error
+                raise NotFoundError(f"cannot read {directory}: {error.strerror}.", f"ls -ld {directory}") from error
             found |= {file.removesuffix(SUFFIX) for file in files if file.endswith(SUFFIX) and file[0] not in ".-"}
         return sorted(name for name in found if name.isprintable())
 
@@ -114,7 +114,7 @@ def lookup(name: str, library: Library) -> Template:
     """Find the template called ``name``: user files first, then vendor files.
 
     :raises UsageError: the name is not valid.
-    :raises NotKnownError: the template does not exist or cannot be read.
+    :raises NotFoundError: the template does not exist or cannot be read.
     """
     check_file_name("profile", name)
     user_path, vendor_path = library.user_path(name), library.vendor_path(name)
@@ -126,7 +126,7 @@ def lookup(name: str, library: Library) -> Template:
     if name in library.bundled:
         return Template(name, "vendor", f"{BUNDLED_PREFIX}{name}{SUFFIX}", False, library.bundled[name])
     suggestions = difflib.get_close_matches(name, library.names(), n=1)
-    raise MissingError(
+    raise NotCreatedYetError(
         f"there is no profile template called {name!r} in {library.user_dir} or {library.vendor_dir}.",
         *(f"did you mean {match!r}?" for match in suggestions),
         "repoman profile list",
@@ -136,7 +136,7 @@ def lookup(name: str, library: Library) -> Template:
 def lookup_vendor(name: str, library: Library) -> Template:
     """Find the vendor file that the user's file ``name`` shadows.
 
-    :raises NotKnownError: it does not shadow one.
+    :raises NotFoundError: it does not shadow one.
     """
     template = lookup(name, library)
     if not template.shadows:
@@ -145,7 +145,7 @@ def lookup_vendor(name: str, library: Library) -> Template:
             if template.source == "vendor"
             else "only a user file with the name of a vendor file has one"
         )
-        raise NotKnownError(f"profile {name!r} does not shadow a vendor profile: there is only {template.file_path}.", hint)
+        raise NotFoundError(f"profile {name!r} does not shadow a vendor profile: there is only {template.file_path}.", hint)
     return lookup(name, replace(library, user_dir=os.devnull))
 
 
@@ -172,6 +172,6 @@ def _read_text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise NotKnownError(f"{path}: not UTF-8 text.", "save it as UTF-8") from error
+        raise NotFoundError(f"{path}: not UTF-8 text.", "save it as UTF-8") from error
     except OSError as error:
-        raise NotKnownError(f"cannot read {path}: {error.strerror}.", f"ls -l {path}") from error
+        raise NotFoundError(f"cannot read {path}: {error.strerror}.", f"ls -l {path}") from error

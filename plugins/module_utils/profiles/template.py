@@ -16,7 +16,7 @@ try:
 except ImportError:  # the module reports it before it gets here
     yaml = None  # type: ignore[assignment]
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
 
 SUFFIX = ".yml"
@@ -54,13 +54,13 @@ def render(text: str, host: HostFacts) -> str:
 
     The document keeps its shape: the result parses to the same structure as ``text``, with the variables in its strings replaced.
 
-    :raises NotKnownError: ``text`` is not YAML, or needs the address of the host, which is not known.
+    :raises NotFoundError: ``text`` is not YAML, or needs the address of the host, which is not known.
     :raises ConflictError: a value would add keys to the document or break it.
     """
     values = {"HOST_LAN_IP": host.lan_ip, "USER": host.user, "HOME": host.home}
     used = sorted({match[1] for match in VARIABLE.finditer(text)})
     if "HOST_LAN_IP" in used and not host.lan_ip:
-        raise NotKnownError(NO_ADDRESS, "repoman setup", NO_BRIDGE)
+        raise NotFoundError(NO_ADDRESS, "repoman setup", NO_BRIDGE)
 
     def substitute(part: str) -> str:
         return VARIABLE.sub(lambda match: values[match[1]], part)
@@ -72,7 +72,7 @@ def render(text: str, host: HostFacts) -> str:
     shape = _shape(_compose(text), substitute)
     try:
         same = _shape(_compose(rendered), str) == shape
-    except NotKnownError:
+    except NotFoundError:
         same = False
     if not same:
         assigned = ", ".join(f"${{{name}}} = {values[name]!r}" for name in used)
@@ -85,7 +85,7 @@ def render(text: str, host: HostFacts) -> str:
 def parse_template(template: Template, host: HostFacts) -> Body:
     """Return the profile that a template makes: ``description``, ``config`` and ``devices``, with all values as strings.
 
-    :raises NotKnownError: the file is not a profile template; the message has file, line and reason.
+    :raises NotFoundError: the file is not a profile template; the message has file, line and reason.
     """
     return parse_rendered(template, rendered_text(template, host))
 
@@ -112,7 +112,7 @@ def canonical(profile: Body | None) -> str:
 def parse_rendered(template: Template, text: str) -> Body:
     """Return the profile that the rendered ``text`` of a template makes.
 
-    :raises NotKnownError: see :func:`parse_template`.
+    :raises NotFoundError: see :func:`parse_template`.
     """
     where = template.file_path
     try:
@@ -120,27 +120,27 @@ def parse_rendered(template: Template, text: str) -> Body:
     except yaml.YAMLError as error:
         raise _yaml_error(error, where) from error
     if not isinstance(data, dict):
-        raise NotKnownError(
+        raise NotFoundError(
             f"{where}: a profile template is a mapping with config and devices.", "repoman profile show dotfiles   shows one"
         )
     unknown = sorted(str(key) for key in set(data) - {*TEMPLATE_KEYS, *SERVER_KEYS})
     if unknown:
-        raise NotKnownError(
+        raise NotFoundError(
             f"{where}: unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}.", f"a template holds {', '.join(TEMPLATE_KEYS)}"
         )
     if data.get("name", template.name) != template.name:
-        raise NotKnownError(
+        raise NotFoundError(
             f"{where}: its name is {data['name']!r}, but the file is called {template.name}{SUFFIX}.",
             "make them the same, or leave the name out",
         )
     config, devices = ({} if data.get(key, "") == "" else data[key] for key in ("config", "devices"))
     if not _is_strings(config):
-        raise NotKnownError(f"{where}: config must be a mapping of keys to values.", 'config: {limits.cpu: "2"}')
+        raise NotFoundError(f"{where}: config must be a mapping of keys to values.", 'config: {limits.cpu: "2"}')
     if not isinstance(devices, dict) or not all(_is_strings(device) for device in devices.values()):
-        raise NotKnownError(f"{where}: devices must be a mapping of names to devices.", "repoman profile show dotfiles   shows some")
+        raise NotFoundError(f"{where}: devices must be a mapping of names to devices.", "repoman profile show dotfiles   shows some")
     description = data.get("description", "")
     if not isinstance(description, str):
-        raise NotKnownError(f"{where}: description must be a text.", "put it in quotes")
+        raise NotFoundError(f"{where}: description must be a text.", "put it in quotes")
     kept = {key: value for key, value in config.items() if value}  # an empty value unsets a key: Incus does not store it
     return {"description": description, "config": kept, "devices": devices}
 
@@ -153,7 +153,7 @@ def _compose(text: str) -> yaml.Node | None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise NotKnownError("a value is not UTF-8 text.", "see the values of USER and HOME: printenv USER HOME") from error
+        raise NotFoundError("a value is not UTF-8 text.", "see the values of USER and HOME: printenv USER HOME") from error
     try:
         node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -168,14 +168,14 @@ def _check(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> None:
         return
     line = node.start_mark.line + 1
     if any(node is each for each in above):
-        raise NotKnownError(f"line {line}: it contains itself.", "write it without '*'")
+        raise NotFoundError(f"line {line}: it contains itself.", "write it without '*'")
     keys: set[str] = set()
     for item in node.value:
         for each in item if isinstance(item, tuple) else (item,):
             _check(each, (*above, node))
         if isinstance(item, tuple) and isinstance(item[0], yaml.ScalarNode):
             if item[0].value in keys:
-                raise NotKnownError(f"line {item[0].start_mark.line + 1}: the key {item[0].value!r} appears twice.", "correct that line")
+                raise NotFoundError(f"line {item[0].start_mark.line + 1}: the key {item[0].value!r} appears twice.", "correct that line")
             keys.add(item[0].value)
 
 
@@ -190,8 +190,8 @@ def _shape(node: yaml.Node | None, substitute: Callable[[str], str]) -> Any:
     return None
 
 
-def _yaml_error(error: yaml.YAMLError, where: str = "") -> NotKnownError:
+def _yaml_error(error: yaml.YAMLError, where: str = "") -> NotFoundError:
     mark = getattr(error, "problem_mark", None)
     reason = getattr(error, "problem", None) or str(error).splitlines()[0]
     place = ", ".join(part for part in (where, f"line {mark.line + 1}" if mark else "") if part)
-    return NotKnownError(f"{place}: {reason}." if place else f"{reason}.", "correct that line")
+    return NotFoundError(f"{place}: {reason}." if place else f"{reason}.", "correct that line")

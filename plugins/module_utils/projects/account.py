@@ -18,7 +18,7 @@ try:
 except ImportError:  # the module reports it before it gets here
     yaml = None  # type: ignore[assignment]
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, filesystem_of
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account_scripts import (
@@ -147,7 +147,7 @@ def home_directories(account: Account, targets: Iterable[str]) -> list[str]:
 def validate_account(account: Account) -> None:
     """Check that passwd(5) can hold an account.
 
-    :raises NotKnownError: its name, group, home or shell has a character that is not allowed there.
+    :raises NotFoundError: its name, group, home or shell has a character that is not allowed there.
     """
     for what, value in (("name", account.name), ("group", account.group), ("home", account.home), ("shell", account.shell)):
         is_name = what in ("name", "group")
@@ -156,7 +156,7 @@ def validate_account(account: Account) -> None:
             or INVALID_CHARACTERS.search(value)
             or (is_name and (value.startswith(("-", "+", "~")) or "/" in value or "," in value))
         ):
-            raise NotKnownError(
+            raise NotFoundError(
                 f"{value!r} cannot be the {what} of an account in a container.",
                 "getent passwd $(id -u)   shows what this host has",
                 "the environment variables USER and HOME override it",

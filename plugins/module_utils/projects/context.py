@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import account as get_account
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import images
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
@@ -76,7 +75,7 @@ class RunContext:
         """Read every instance of the Incus project, repoman's or not, in one request: name to instance.
 
         :param recursion: 2 to include their state.
-        :raises NotKnownError: the Incus project does not exist.
+        :raises NotFoundError: the Incus project does not exist.
         """
         read = self.client.get_or_none if self.predict else self.client.get
         try:
@@ -88,7 +87,7 @@ class RunContext:
     def read_images(self) -> images.Images:
         """Read the images of this Incus.
 
-        :raises NotKnownError: the Incus project does not exist.
+        :raises NotFoundError: the Incus project does not exist.
         """
         answer = self.client.get_or_none(incus.url("/1.0/images", recursion=1, project=self.incus_project)) if self.predict else None
         # a project that an earlier task has yet to create will share the images of the default one
@@ -99,9 +98,9 @@ class RunContext:
             raise (self.missing_project_error() if NO_PROJECT in error.reason.lower() else error) from error
         return found
 
-    def missing_project_error(self) -> NotKnownError:
+    def missing_project_error(self) -> NotFoundError:
         """Return the error for an Incus project that does not exist."""
-        return NotKnownError(f"incus has no project {self.incus_project!r} for the containers.", "repoman setup")
+        return NotFoundError(f"incus has no project {self.incus_project!r} for the containers.", "repoman setup")
 
 
 @dataclass
@@ -124,7 +123,7 @@ def load_context(params: dict[str, Any], predict: bool = False) -> RunContext:
     """Return what a module's run works with, from its parameters.
 
     :param predict: check mode only: use the option ``registry_text`` instead of the file, if it is set.
-    :raises NotKnownError: the account or the registry does not exist.
+    :raises NotFoundError: the account or the registry does not exist.
     """
     account = get_account(params["user"])
     path = account.expand(params["registry_path"] or store.default_path(account.home))

@@ -56,7 +56,7 @@ class InstanceControl:
         """Replace the configuration.
 
         :param etag: of the read that ``body`` was made from.
-        :raises StaleError: it has changed since then.
+        :raises ConcurrentChangeError: it has changed since then.
         """
         self.client.wait(self.client.put(self.path(), body, etag), OPERATION_TIMEOUT)
 

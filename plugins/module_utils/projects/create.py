@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import images
@@ -126,7 +126,7 @@ def removal_of_unfinished(task: ProjectTask, repository_paths: set[str]) -> Step
         control.wait_for_operations()
         found = control.read_or_none()
         if found is not None and not is_unfinished(found.data):
-            raise StaleError(f"the container {task.name!r} was finished by another run.", "run the command again")
+            raise ConcurrentChangeError(f"the container {task.name!r} was finished by another run.", "run the command again")
         control.delete()
         for path in repository_paths:
             remove_leftover_probes(path, account, 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError, RepomanError, StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import filesystem_of
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import NO_PROJECT, RunContext
@@ -25,15 +25,15 @@ def creation_error(context: RunContext, error: incus.IncusError, name: str, imag
     """
     reason = error.reason.lower()
     if "already exists" in reason:
-        return StaleError(f"another run is creating the container {name!r} at the same time.", "repoman list")
+        return ConcurrentChangeError(f"another run is creating the container {name!r} at the same time.", "repoman list")
     if target and "cluster" in reason:
-        return NotKnownError(
+        return NotFoundError(
             f"the container {name!r} cannot be created on {target!r}: incus reports: {error.reason}.", "incus cluster list"
         )
     if NO_PROJECT in reason:
         return context.missing_project_error()
     if NO_IMAGE.search(error.reason):
-        return NotKnownError(
+        return NotFoundError(
             f"there is no image {image!r}: incus reports: {error.reason}.",
             "incus image list",
             "incus image list images:   (what the public server has)",
@@ -48,7 +48,7 @@ def start_error(error: incus.IncusError, name: str, repository: Repository) -> R
     """Return why an instance cannot be started."""
     reason = error.reason.lower()
     if "already running" in reason:
-        return StaleError(f"another run started the container {name!r} at the same time.", "run the command again")
+        return ConcurrentChangeError(f"another run started the container {name!r} at the same time.", "run the command again")
     if "idmap" in reason:
         path = repository.host_path
         return RepomanError(

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import InstanceAccount
@@ -71,7 +71,7 @@ class InstanceStart:
     def apply(self) -> None:
         """Start the instance.
 
-        :raises StaleError: another run has started it.
+        :raises ConcurrentChangeError: another run has started it.
         """
         directory = self.task.pin(self.repository)
         directory.open()
@@ -81,7 +81,7 @@ class InstanceStart:
             verify_mount(self.control, self.repository, directory)
         except incus.IncusError as error:
             problem = start_error(error, self.task.name, self.repository)
-            self.started_elsewhere = isinstance(problem, StaleError)
+            self.started_elsewhere = isinstance(problem, ConcurrentChangeError)
             raise problem from error
         finally:
             directory.close()

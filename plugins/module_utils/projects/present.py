@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
@@ -103,7 +103,7 @@ def _find_repository(task: ProjectTask, stored: str) -> Repository:
     """
     try:
         return existing_repository(stored, task.context, task.name)
-    except NotKnownError as error:
+    except NotFoundError as error:
         repository = resolve_repository(stored, task.context)
         if not task.context.predict or os.path.lexists(repository.container_path):
             raise

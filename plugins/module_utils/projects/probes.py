@@ -12,7 +12,7 @@ import stat
 import time
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import EXEC_TIMEOUT, InstanceAccount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.control import InstanceControl
@@ -36,7 +36,7 @@ def verify_mount(instance: InstanceControl, repository: Repository, directory: P
     try:
         InstanceAccount(instance).verify_write_access(repository.container_path, directory.fd_path)
     except RepomanError as error:
-        if isinstance(error, InterruptedRunError):
+        if isinstance(error, RunInterruptedError):
             raise
         with suppress(RepomanError):  # the probe may have been written to another directory
             instance.execute(["/bin/sh", "-c", 'rm -f -- "$0"/.repoman-probe-*', repository.container_path], EXEC_TIMEOUT)

@@ -21,7 +21,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import VcsError, resolve_path
 
 HOOKS, CONFIG = "hooks", "config"
@@ -102,7 +102,7 @@ def devices(source: str, inside: str, protect: Iterable[str], others: Iterable[D
     :param protect: the parts to protect: ``hooks``, ``config``.
     :param others: the other devices of the instance. If one of them leads to the repository or to git's own directory, the paths
         are protected there, too.
-    :raises NotKnownError: a path to protect does not exist, so that the container could create it, or cannot be read.
+    :raises NotFoundError: a path to protect does not exist, so that the container could create it, or cannot be read.
     :raises ConflictError: a path to protect is not of the right kind, such as a link to somewhere else.
     """
     parts = frozenset(protect)
@@ -112,7 +112,7 @@ def devices(source: str, inside: str, protect: Iterable[str], others: Iterable[D
         return _devices(source, inside, parts, others)
     except OSError as error:
         where = os.fsdecode(error.filename or source)
-        raise NotKnownError(f"cannot read {where}, which may have to be protected: {error.strerror}.", _look_at(where)) from error
+        raise NotFoundError(f"cannot read {where}, which may have to be protected: {error.strerror}.", _look_at(where)) from error
     except VcsError as error:
         raise ConflictError(f"{error.message}, so {source} cannot be protected.", _look_at(source)) from error
 
@@ -294,12 +294,12 @@ def _name(path: str, inside: str) -> str:
     return name if DEVICE_NAME.fullmatch(name) else PREFIX + hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 
-def _missing_error(missing: list[str], protected: ProtectedPaths) -> NotKnownError:
+def _missing_error(missing: list[str], protected: ProtectedPaths) -> NotFoundError:
     unique = sorted(set(missing))
     directories = [shlex.quote(path) for path in unique if path in protected.directories]
     files = [shlex.quote(path) for path in unique if path not in protected.directories]
     what = "does not exist" if len(unique) == 1 else "do not exist"
-    return NotKnownError(
+    return NotFoundError(
         f"{', '.join(unique)} {what}, so it cannot be protected: the container could create it.",
         *([f"mkdir {' '.join(directories)}"] if directories else []),
         *([f"touch {' '.join(files)}"] if files else []),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import VcsError, resolve_path
 
@@ -32,14 +32,14 @@ def existing_repository(stored: str, context: RunContext, name: str) -> Reposito
     """Return the paths of the repository of project ``name``.
 
     :param stored: a directory in ``repos_root``: relative to it, or absolute.
-    :raises NotKnownError: it does not exist.
+    :raises NotFoundError: it does not exist.
     :raises ConflictError: see :func:`resolve_repository`.
     """
     repository = resolve_repository(stored, context)
     if not os.path.isdir(repository.host_path):
         path = repository.container_path
         what = "is not a directory" if os.path.exists(repository.host_path) else "does not exist"
-        raise NotKnownError(
+        raise NotFoundError(
             f"the repository {path} {what}.", f"git init {path}", f"if it is elsewhere below repos_root: repoman new {name} --repo DIR"
         )
     return repository

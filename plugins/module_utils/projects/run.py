@@ -59,7 +59,7 @@ def _make_tasks(context: RunContext, requests: list[ProjectRequest], state: str)
 
 def _show_progress(step: Step) -> None:
     if step.progress:
-        progress.phase(step.progress)
+        progress.start_phase(step.progress)
 
 
 def _build_result(context: RunContext, tasks: list[ProjectTask]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed, read_installed
@@ -192,7 +192,7 @@ def seconds_since(time: str, now: datetime) -> int | None:
     return max(0, int((now - (when if when.tzinfo else when.replace(tzinfo=timezone.utc))).total_seconds()))
 
 
-def _no_such_project(name: str, context: RunContext, existing: Iterable[str]) -> NotKnownError:
+def _no_such_project(name: str, context: RunContext, existing: Iterable[str]) -> NotFoundError:
     suggestions = difflib.get_close_matches(name, list(existing), n=3)
     hints = [f"did you mean {match!r}?" for match in suggestions]
-    return NotKnownError(f"there is no project called {name!r} in {context.registry_path}.", *hints, "repoman list", f"repoman new {name}")
+    return NotFoundError(f"there is no project called {name!r} in {context.registry_path}.", *hints, "repoman list", f"repoman new {name}")

@@ -54,7 +54,7 @@ def effective_settings(context: RunContext, name: str, *requested: model.Project
     """Return a project's configuration; one that is not in the registry has the defaults.
 
     :param requested: what a task asked for.
-    :raises NotKnownError: its override cannot be read.
+    :raises NotFoundError: its override cannot be read.
     """
     entry = context.registry.projects.get(name)
     override = load_override(context.registry_path, name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import protect
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import InstanceAccount
@@ -100,12 +100,14 @@ class InstanceUpdate:
     def apply(self) -> None:
         """Make the change.
 
-        :raises StaleError: the instance has changed since it was read.
+        :raises ConcurrentChangeError: the instance has changed since it was read.
         :raises ConflictError: something else was mounted instead of the repository.
         """
         fresh = self.control.read()
         if any(fresh.data[key] != self.instance[key] for key in self.current):
-            raise StaleError(f"the container {self.task.name!r} was changed by another program at the same time.", "run the command again")
+            raise ConcurrentChangeError(
+                f"the container {self.task.name!r} was changed by another program at the same time.", "run the command again"
+            )
         if self.targets:
             self.inside.create_home(self.targets)
         try:
@@ -115,7 +117,7 @@ class InstanceUpdate:
             self.control.replace(self.body, fresh.etag)
             if self.remounts:
                 self._verify(is_running=fresh.data["status"] == "Running")
-        except StaleError:
+        except ConcurrentChangeError:
             self.is_sent = False
             raise
         finally:

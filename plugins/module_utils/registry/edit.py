@@ -40,7 +40,7 @@ def edit_text(text: str, path: str, edit: Callable[[Data], None]) -> str:
     """Return ``text`` with ``edit`` done to its data (of schema 3) and everything else as it was.
 
     :param edit: changes the data in place.
-    :raises NotKnownError: ``text`` is no registry. :class:`RepomanError`: it cannot be rewritten faithfully.
+    :raises NotFoundError: ``text`` is no registry. :class:`RepomanError`: it cannot be rewritten faithfully.
     """
     parse(text, path)
     old = read_toml(text, path).data

@@ -20,7 +20,7 @@ PROTECTABLE = ("hooks", "config")
 def load_override(registry_path: str, name: str) -> ProjectSettings:
     """Read ``repos.d/<name>.toml`` beside the registry; an empty :class:`ProjectSettings` where there is none.
 
-    :raises NotKnownError: it is malformed or holds a key that means nothing: file, line and reason are named.
+    :raises NotFoundError: it is malformed or holds a key that means nothing: file, line and reason are named.
     """
     path = override_path(registry_path, check_file_name("project", name))
     text = read_text(path)

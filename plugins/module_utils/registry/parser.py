@@ -20,7 +20,7 @@ _HOST_PATTERN = re.compile(r"[A-Za-z0-9._:%-]+")
 def parse(text: str, path: str) -> Registry:
     """Return the registry that ``text`` is, of any schema we know; ``path`` is for the errors.
 
-    :raises NotKnownError: see :func:`load`.
+    :raises NotFoundError: see :func:`load`.
     """
     root = read_toml(text, path)
     schema = _schema(root.table("repoman"))

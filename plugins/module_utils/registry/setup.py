@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_and_apply
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import LAN_INTERFACE, Account, account, detect_lan_ip
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import LAN_INTERFACE, Account, detect_lan_ip, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text
@@ -29,7 +29,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
     :raises RepomanError: the registry cannot be read, Incus cannot be reached, or its project is used otherwise.
     """
-    me = account(params["user"])
+    me = get_account(params["user"])
     path = me.expand(params["registry_path"] or registry.default_path(me.home))
     client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
     given = params["host"] or {}

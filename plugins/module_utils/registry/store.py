@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import MissingError, NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotCreatedYetError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory, write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
@@ -38,11 +38,11 @@ def default_path(home: str) -> str:
 def load(path: str) -> Registry:
     """Read the registry.
 
-    :raises NotKnownError: there is none, it cannot be read, is malformed, or of a newer schema: file, line and reason are named.
+    :raises NotFoundError: there is none, it cannot be read, is malformed, or of a newer schema: file, line and reason are named.
     """
     text = read_text(path)
     if text is None:
-        raise MissingError(f"there is no registry at {path}.", "repoman setup")
+        raise NotCreatedYetError(f"there is no registry at {path}.", "repoman setup")
     return _parse(text, path)
 
 
@@ -55,7 +55,7 @@ def _parse(text: str, path: str) -> Registry:
 def load_predicted(path: str, params: dict[str, Any], me: Account) -> Registry:
     """Return the registry as an earlier task of check mode would have made it: as ``registry_text`` where that is of this path.
 
-    :raises NotKnownError: see :func:`load`.
+    :raises NotFoundError: see :func:`load`.
     """
     text, its_path = params["registry_text"], params["registry_text_path"]
     return parse(text, path) if text and me.expand(its_path or path) == path else load(path)
@@ -94,7 +94,7 @@ def edit_file(path: str, edit: Callable[[Data], None], owner: Account) -> None:
 def read_text(path: str) -> str | None:
     """Return the text of a file of the registry; ``None`` if there is none.
 
-    :raises NotKnownError: it cannot be read, or is not UTF-8.
+    :raises NotFoundError: it cannot be read, or is not UTF-8.
     """
     try:
         return Path(path).read_bytes().decode()
@@ -102,9 +102,9 @@ def read_text(path: str) -> str | None:
         return None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise NotKnownError(f"{path}, line {line}: not UTF-8 text.", "save it as UTF-8") from error
+        raise NotFoundError(f"{path}, line {line}: not UTF-8 text.", "save it as UTF-8") from error
     except OSError as error:
-        raise NotKnownError(f"cannot read {path}: {error.strerror}.", f"ls -l {path}") from error
+        raise NotFoundError(f"cannot read {path}: {error.strerror}.", f"ls -l {path}") from error
 
 
 @contextmanager

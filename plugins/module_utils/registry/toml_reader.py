@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_syntax import Path, dotted_key, parse_statements
 
 Data = dict[str, Any]
@@ -42,9 +42,9 @@ class Table:
             path = path[:-1]
         return 1
 
-    def error(self, key: str, reason: str, hint: str = "mend that line; the file was not touched") -> NotKnownError:
+    def error(self, key: str, reason: str, hint: str = "mend that line; the file was not touched") -> NotFoundError:
         """Return the error that ``key`` is not as it should be."""
-        return NotKnownError(f"{self.file}, line {self.line_of(key)}: {reason}.", hint)
+        return NotFoundError(f"{self.file}, line {self.line_of(key)}: {reason}.", hint)
 
     def table(self, key: str) -> Table:
         """Return the table ``key``; an empty one where there is none."""
@@ -114,14 +114,14 @@ class Table:
 def read_toml(text: str, file: str) -> Table:
     """Return the root table of ``text``; ``file`` is for the errors.
 
-    :raises NotKnownError: it is malformed: file, line and reason are named.
+    :raises NotFoundError: it is malformed: file, line and reason are named.
     """
     try:
         return Table(tomllib.loads(text), text, file)
     except RecursionError:
-        raise NotKnownError(f"{file}, line 1: nested too deeply.", "mend it; the file was not touched") from None
+        raise NotFoundError(f"{file}, line 1: nested too deeply.", "mend it; the file was not touched") from None
     except ValueError as error:
         found = re.search(r"\(at line (\d+), column \d+\)", str(error))
         line = int(found[1]) if found else text.count("\n") + 1
         reason = re.sub(r" \(at .*\)", "", str(error))
-        raise NotKnownError(f"{file}, line {line}: {reason}.", "mend that line; the file was not touched") from error
+        raise NotFoundError(f"{file}, line {line}: {reason}.", "mend that line; the file was not touched") from error

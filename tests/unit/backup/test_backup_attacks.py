@@ -22,7 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import host_lock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import HostLock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, InterruptedRunError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RunInterruptedError
 from backupworld import BackupWorld, actions, differences, git, seen
 from mirroring import Place, hg
 
@@ -322,18 +322,18 @@ def test_a_restore_that_is_interrupted_when_names_change_places_discards_nothing
     def interrupted(*names: Any) -> bool:
         if exchanges:
             real(*names)
-            raise InterruptedRunError("interrupted.")
+            raise RunInterruptedError("interrupted.")
         monkeypatch.setattr(directory_restore, "rename_new", moved)
         return False
 
     def moved(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
         monkeypatch.setattr(directory_restore, "rename_new", rename_new)
         rename_new(one_fd, one, other_fd, other)
-        raise InterruptedRunError("interrupted.")
+        raise RunInterruptedError("interrupted.")
 
     rename_new = directory_restore.rename_new
     monkeypatch.setattr(directory_restore, "exchange_names", interrupted)
-    with pytest.raises(InterruptedRunError):
+    with pytest.raises(RunInterruptedError):
         world.restore("plain", overwrite=True)
     found = {path.parent.parent.name: path.read_text() for path in world.repos.rglob("main.c")}
     assert "precious\n" in found.values()

@@ -14,7 +14,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.sc
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeRules
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import read_left_out
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
 from backupworld import BackupWorld, actions, git
@@ -298,10 +298,10 @@ def test_a_bad_value_names_file_and_line(world: BackupWorld) -> None:
     world.project("a")
     for text in ('exclude = "x"', "exclude = [1]", 'exclude_caches = "yes"', "follow_mounts = 1", "excludes = []"):
         override(world, "a", f"\n{text}\n")
-        with pytest.raises(NotKnownError, match=r"a\.toml, line 2"):
+        with pytest.raises(NotFoundError, match=r"a\.toml, line 2"):
             load_override(str(world.registry), "a")
     for text in ('exclude = "x"', "exclude_caches = 1", 'follow_mounts = ""'):
-        with pytest.raises(NotKnownError, match="line 5"):
+        with pytest.raises(NotFoundError, match="line 5"):
             parse(f"[repoman]\nschema = 3\n\n[defaults]\n{text}\n", "repoman.toml")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import left_out as status_left_out
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotThereError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotMountedError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import mounts_below
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from backupworld import BackupWorld, actions, git, tmpfs
@@ -402,6 +402,6 @@ def test_repos_root_with_nothing_but_lost_and_found_is_empty(tmp_path: Path) -> 
     """A disk that was made anew has nothing to back up."""
     world = BackupWorld(tmp_path)
     (world.repos / "lost+found").mkdir()
-    with pytest.raises(NotThereError, match="is empty"):
+    with pytest.raises(NotMountedError, match="is empty"):
         world.init()
     assert not (world.backup / ".repoman").exists()

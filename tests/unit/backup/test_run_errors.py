@@ -20,7 +20,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.sc
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import write_errors
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync_module
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import answer
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 from backupworld import BackupWorld, actions, git, tmpfs
 
 MB = 1 << 20
@@ -390,7 +390,7 @@ def test_a_list_of_what_answers_is_whole(world: BackupWorld) -> None:
     """A failure of the module has message, hints and exit code, also where one unit failed."""
     world.init()
     shutil.rmtree(world.repos / "plain")
-    result = answer(sync_module.run, world.params(), False)
+    result = run_logic(sync_module.run, world.params(), False)
     assert result["failed"] and result["exit_code"] == 4
     assert not any("--overwrite" in hint for hint in result["hints"])
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS
 from ansible_collections.homelab.repoman.plugins.modules import repoman_profile, repoman_project, repoman_registry, repoman_restore
 
 from repoman.cli.options import Argument
@@ -72,14 +72,14 @@ def test_defaults_are_those_of_the_spec(role: str) -> None:
 def test_common_options_are_those_of_the_modules(role: str) -> None:
     """A role takes what every module does, and hands all of it on."""
     options = options_of(role)
-    assert {name: options[name]["type"] for name in COMMON.keys() - HANDED} == {
-        name: option["type"] for name, option in COMMON.items() if name not in HANDED
+    assert {name: options[name]["type"] for name in COMMON_ARGS.keys() - HANDED} == {
+        name: option["type"] for name, option in COMMON_ARGS.items() if name not in HANDED
     }
     for block in yaml.safe_load((ROLES / role / "tasks/main.yml").read_text()):  # by name: the group's are the play's
         used = {key for task in block["block"] for key in task if key.startswith("homelab.repoman.")}
         assert block["module_defaults"] == dict.fromkeys(used, "{{ repoman_common_options }}")
     handed_on = yaml.safe_load((ROLES / role / "vars/main.yml").read_text())["repoman_common_options"]
-    assert set(re.findall(r"'(\w+)': repoman_(\w+) \|", handed_on)) == {(name, name) for name in COMMON.keys() - HANDED}
+    assert set(re.findall(r"'(\w+)': repoman_(\w+) \|", handed_on)) == {(name, name) for name in COMMON_ARGS.keys() - HANDED}
 
 
 def test_common_options_are_written_once(role: str) -> None:
@@ -108,7 +108,7 @@ def test_setup_is_the_registry() -> None:
     keys["output"] = module["output"]
     for name, option in keys.items():
         assert (form(options[name]), options[name]["description"]) == (form(option), option["description"])
-    assert set(options) - keys.keys() - COMMON.keys() == {"profiles", "all_profiles", "lan_ip", "predict"}
+    assert set(options) - keys.keys() - COMMON_ARGS.keys() == {"profiles", "all_profiles", "lan_ip", "predict"}
 
 
 def test_new_is_the_project() -> None:

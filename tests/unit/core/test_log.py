@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core import log
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import answer
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client
@@ -60,7 +60,7 @@ def test_it_names_requests_commands_steps_and_files(daemon: Any, me: Account, tr
         Plan([Step("create demo", lambda: None)]).apply()
         return {"changed": True}
 
-    answer(logic, {"user": "alice", "config": None}, check=True)
+    run_logic(logic, {"user": "alice", "config": None}, check=True)
     assert trace() == [
         f"module: {__name__} in check mode with options: user",
         "incus: GET /1.0/profiles?recursion=1 200 N ms",
@@ -99,7 +99,7 @@ def test_no_secret_is_in_it(daemon: Any, reply: Any, me: Account, trace: Callabl
         fail()
         return {}
 
-    result = answer(logic, options, check=False)
+    result = run_logic(logic, options, check=False)
     assert "hush-1" in result["msg"]
     text = "\n".join(trace())
     assert "hush" not in text

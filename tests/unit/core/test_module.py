@@ -10,7 +10,7 @@ import errno
 import os
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import answer
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 
 
 def test_no_module_ends_in_a_traceback() -> None:
@@ -19,5 +19,5 @@ def test_no_module_ends_in_a_traceback() -> None:
     def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/full")
 
-    said = answer(run, {}, False)
+    said = run_logic(run, {}, False)
     assert said["failed"] and said["msg"] == "/full: No space left on device." and said["hints"]

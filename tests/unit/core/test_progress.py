@@ -18,16 +18,16 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core import progre
 @pytest.fixture(autouse=True)
 def nobody() -> Iterator[None]:
     """No listener before and after."""
-    progress.listen(None)
+    progress.set_output(None)
     yield
-    progress.listen(None)
+    progress.set_output(None)
 
 
 def test_elsewhere_a_phase_is_a_line() -> None:
     """Lines that follow each other; how far it is, is not told."""
     heard = io.StringIO()
-    progress.listen(heard)
-    progress.phase("creating a\x1b[31m")
+    progress.set_output(heard)
+    progress.start_phase("creating a\x1b[31m")
     progress.update("50%")
     progress.clear()
     assert heard.getvalue() == "creating a\\x1b[31m\n"
@@ -38,8 +38,8 @@ def test_a_terminal_has_one_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     master, slave = pty.openpty()
     with open(slave, "w") as heard, open(master, "rb", buffering=0) as seen:
-        progress.listen(heard)
-        progress.phase("creating")
+        progress.set_output(heard)
+        progress.start_phase("creating")
         progress.update("x" * 500)
         progress.clear()
         expected = b"\r\x1b[Kcreating" + b"\r\x1b[K" + b"x" * 79 + b"\r\x1b[K"
@@ -51,12 +51,12 @@ def test_a_terminal_has_one_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nobody_hears_and_a_listener_that_is_gone_stops_nothing() -> None:
     """Neither is an error."""
-    progress.phase("nothing")
+    progress.start_phase("nothing")
     reading, writing = os.pipe()
     os.close(reading)
     heard = open(writing, "w")  # noqa: SIM115 - its end fails as well
-    progress.listen(heard)
-    progress.phase("gone")
-    assert progress.stream is None
+    progress.set_output(heard)
+    progress.start_phase("gone")
+    assert progress.output is None
     with pytest.raises(BrokenPipeError):
         heard.close()

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock, try_flock
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import get_account
 
 
 def test_one_exclusive_or_many_shared(tmp_path: Path) -> None:
     """A shared lock becomes exclusive only when nobody shares it."""
-    with FileLock(tmp_path / "lock", account()) as one, FileLock(tmp_path / "lock", account()) as other:
+    with FileLock(tmp_path / "lock", get_account()) as one, FileLock(tmp_path / "lock", get_account()) as other:
         assert one.try_acquire(shared=True) and other.try_acquire(shared=True)
         assert not one.try_acquire()
         other.release()
@@ -26,7 +26,7 @@ def test_one_exclusive_or_many_shared(tmp_path: Path) -> None:
 
 def test_a_timeout_ends_the_wait(tmp_path: Path) -> None:
     """Without time to wait, one attempt is made."""
-    with FileLock(tmp_path / "lock", account()) as one, FileLock(tmp_path / "lock", account()) as other:
+    with FileLock(tmp_path / "lock", get_account()) as one, FileLock(tmp_path / "lock", get_account()) as other:
         assert not one.acquire(0)
         with pytest.raises(TimeoutError):
             other.acquire(0)
@@ -34,7 +34,7 @@ def test_a_timeout_ends_the_wait(tmp_path: Path) -> None:
 
 def test_a_file_that_its_holder_removed_is_created_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes must not hold locks on two files of one name, of which one is gone."""
-    with FileLock(tmp_path / "lock", account()) as one, FileLock(tmp_path / "lock", account()) as other:
+    with FileLock(tmp_path / "lock", get_account()) as one, FileLock(tmp_path / "lock", get_account()) as other:
         assert not one.acquire(0)
 
         def end(_seconds: float) -> None:

@@ -11,9 +11,9 @@ import pwd
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import account as host
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, account, detect_lan_ip, filesystem_of
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, detect_lan_ip, filesystem_of, get_account
 
 ALICE = Account(name="alice", uid=1500, gid=1500, group="alice", home="/home/alice", shell="/bin/bash")
 
@@ -52,7 +52,7 @@ def test_the_environment_says_who_runs_this(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pwd, "getpwnam", {"alice": entry}.__getitem__)
     monkeypatch.setenv("USER", "alice")
     monkeypatch.setenv("HOME", "/srv/alice/")
-    found = account()
+    found = get_account()
     assert (found.name, found.home, found.uid) == ("alice", "/srv/alice", os.getuid())
 
 
@@ -60,7 +60,7 @@ def test_the_environment_says_who_runs_this(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_name_of_who_logged_in_is_not_taken(left: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """``su`` leaves USER of another; an account of that name with this process's uid is nobody."""
     monkeypatch.setenv("USER", left)
-    assert account().name == pwd.getpwuid(os.getuid()).pw_name
+    assert get_account().name == pwd.getpwuid(os.getuid()).pw_name
 
 
 def test_without_an_environment_the_user_database_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_without_an_environment_the_user_database_says_it(monkeypatch: pytest.Mo
     monkeypatch.delenv("USER", raising=False)
     monkeypatch.setenv("HOME", "")
     entry = pwd.getpwuid(os.getuid())
-    assert (account().name, account().home) == (entry.pw_name, entry.pw_dir)
+    assert (get_account().name, get_account().home) == (entry.pw_name, entry.pw_dir)
 
 
 def test_another_user_is_taken_from_the_user_database_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,21 +76,21 @@ def test_another_user_is_taken_from_the_user_database_alone(monkeypatch: pytest.
     monkeypatch.setenv("USER", "alice")
     monkeypatch.setenv("HOME", "/home/alice")
     entry = pwd.getpwnam("daemon")
-    found = account("daemon")
+    found = get_account("daemon")
     assert (found.name, found.uid, found.gid, found.home) == ("daemon", entry.pw_uid, entry.pw_gid, entry.pw_dir)
 
 
 def test_an_unknown_user_is_named() -> None:
     """The exit code is that of something not known."""
-    with pytest.raises(NotKnownError, match="no-such-user"):
-        account("no-such-user")
+    with pytest.raises(NotFoundError, match="no-such-user"):
+        get_account("no-such-user")
 
 
 def test_a_relative_home_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths made of it would depend on the working directory."""
     monkeypatch.setenv("HOME", "somewhere")
-    with pytest.raises(NotKnownError, match="somewhere"):
-        account()
+    with pytest.raises(NotFoundError, match="somewhere"):
+        get_account()
 
 
 @pytest.fixture

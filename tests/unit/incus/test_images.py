@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, account
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.images import Images, remotes, source
 
 CONFIG = """\
@@ -42,7 +42,7 @@ def me(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Account:
     (place / "servercerts").mkdir(parents=True)
     (place / "config.yml").write_text(CONFIG)
     (place / "servercerts/mine.crt").write_text("PEM")
-    return replace(account(), home=str(tmp_path))
+    return replace(get_account(), home=str(tmp_path))
 
 
 def pulled(server: str, protocol: str, **more: str) -> dict[str, str]:
@@ -74,7 +74,7 @@ def test_local_images(me: Account, image: str, at: int) -> None:
 @pytest.mark.parametrize("image", ["none", "", "local:", "nosuch:a", "odd:a", "broken:a", "AB1", "unix:a"])
 def test_unknown_images(me: Account, image: str) -> None:
     """They are named, with a hint."""
-    with pytest.raises(NotKnownError) as caught:
+    with pytest.raises(NotFoundError) as caught:
         source(image, me, lambda: IMAGES)
     assert repr(image) in caught.value.message and caught.value.hints
 
@@ -101,7 +101,7 @@ def test_unreadable_configuration(me: Account, text: bytes) -> None:
     """The file is named."""
     path = Path(me.home, ".config/incus/config.yml")
     path.write_bytes(text)
-    with pytest.raises(NotKnownError, match=str(path)):
+    with pytest.raises(NotFoundError, match=str(path)):
         source("tree:a", me, list)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError, StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError, RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import (
     Answer,
@@ -192,7 +192,7 @@ def test_forbidden_says_which_group_is_needed(daemon: Daemon, client: Client, re
 def test_a_write_on_a_changed_object_is_stale(daemon: Daemon, client: Client, reply: Reply) -> None:
     """The caller plans again."""
     daemon.say(reply(status=412, kind="error", error="Precondition failed", error_code=412))
-    with pytest.raises(StaleError, match=r"/1\.0/profiles/x"):
+    with pytest.raises(ConcurrentChangeError, match=r"/1\.0/profiles/x"):
         client.put("/1.0/profiles/x", {}, if_match="old")
 
 
@@ -276,11 +276,11 @@ def test_an_interruption_in_the_middle_leaves_a_client_that_can_be_used(
         deadline = time.monotonic() + 30
         while daemon.script and time.monotonic() < deadline:  # the request has not arrived
             time.sleep(0.001)
-        raise InterruptedRunError("interrupted by SIGINT")
+        raise RunInterruptedError("interrupted by SIGINT")
 
     with monkeypatch.context() as patch:
         patch.setattr(http.client.HTTPConnection, "getresponse", interrupted)
-        with pytest.raises(InterruptedRunError):
+        with pytest.raises(RunInterruptedError):
             client.post("/1.0/b", {})
     assert client.delete("/1.0/c").data == {"echo": "/1.0/c"}
 
@@ -495,7 +495,7 @@ def test_the_proxy_hands_on_and_records(daemon: Daemon, reply: Reply) -> None:
         )
         assert client.get("/1.0/a?recursion=1").etag == "abc"
         assert client.get("/1.0/b").data == "x" * 100000
-        with pytest.raises(StaleError):
+        with pytest.raises(ConcurrentChangeError):
             client.put("/1.0/c", {"big": "y" * 100000}, if_match="old")
         assert client.delete("/1.0/d").data == {"echo": "/1.0/d"}
         assert proxy.requests == [("GET", "/1.0/a?recursion=1"), ("GET", "/1.0/b"), ("PUT", "/1.0/c"), ("DELETE", "/1.0/d")]

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, InterruptedRunError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError, RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.process import child
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report, UnresponsiveError, run_in_child
@@ -106,7 +106,7 @@ def test_an_interruption_reaches_the_child_and_its_children(me: Account) -> None
         if isinstance(report, int):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(InterruptedRunError):
+    with pytest.raises(RunInterruptedError):
         run_in_child(work, me, 60, on_report=interrupt)
     assert said[1:] == ["ended"]
     assert _gone(said[0])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import ProfileContext, install, remove
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
@@ -54,7 +54,7 @@ def test_a_profile_created_in_the_meantime_is_stale(library: Library, daemon: An
     add(library.vendor_dir, "new")
     (change,) = install(["new"], ProfileContext(library, HOST, client), {})
     daemon.say(reply(status=409, kind="error", error='The profile "new" already exists', error_code=409))
-    with pytest.raises(StaleError):
+    with pytest.raises(ConcurrentChangeError):
         change.plan.apply()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff_vendor, show, unified
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import canonical
@@ -49,5 +49,5 @@ def test_shown_templates_are_rendered_and_checked(library: Library) -> None:
     add(library.user_dir, "x", "# hello ${USER}\nconfig: {}\n")
     assert show("x", library, HOST) == "# hello alice\nconfig: {}\n"
     add(library.user_dir, "y", "confg: {}\n")
-    with pytest.raises(NotKnownError, match="confg"):
+    with pytest.raises(NotFoundError, match="confg"):
         show("y", library, HOST)

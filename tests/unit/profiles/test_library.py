@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError, UsageError
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts, account
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles import library as library_module
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff_vendor
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import (
@@ -61,7 +61,7 @@ def test_vendor_files_may_come_along_with_the_task(tmp_path: Path) -> None:
     params = {"user_dir": str(tmp_path / "mine"), "vendor_dir": str(tmp_path / "theirs")}
     params |= {"vendor_templates": {"handed": "description: handed\n", "both": "description: handed\n"}}
     (tmp_path / "mine").mkdir()
-    handed = library_of(params, account())
+    handed = library_of(params, get_account())
     assert lookup("handed", handed).text == "description: handed\n"
     assert lookup("handed", handed).source == "vendor"
     mine = add(handed.user_dir, "handed", "description: mine\n")
@@ -71,12 +71,12 @@ def test_vendor_files_may_come_along_with_the_task(tmp_path: Path) -> None:
     assert [entry.name for entry in list_all(handed, {}, HOST)] == ["both", "handed"]
     (tmp_path / "theirs").mkdir()
     add(handed.vendor_dir, "both", "description: theirs\n")
-    there = library_of(params, account())
+    there = library_of(params, get_account())
     assert lookup("both", there).text == "description: theirs\n"
     assert not lookup("handed", there).shadows
     assert [entry.name for entry in list_all(there, {}, HOST)] == ["both", "handed"]
     Path(mine).unlink()
-    with pytest.raises(NotKnownError):
+    with pytest.raises(NotFoundError):
         lookup("handed", there)
 
 
@@ -85,7 +85,7 @@ def test_vendor_diff_needs_a_shadowed_file(name: str, library: Library) -> None:
     """Exit code 3 and a hint."""
     add(library.vendor_dir, "theirs")
     add(library.user_dir, "mine")
-    with pytest.raises(NotKnownError, match=name) as caught:
+    with pytest.raises(NotFoundError, match=name) as caught:
         diff_vendor(name, library, HOST)
     assert caught.value.hints
 
@@ -105,7 +105,7 @@ def test_an_unknown_name_suggests_a_similar_one(library: Library) -> None:
     """With the directories that were searched."""
     add(library.vendor_dir, "claude-share")
     add(library.user_dir, "mine")
-    with pytest.raises(NotKnownError) as caught:
+    with pytest.raises(NotFoundError) as caught:
         lookup("claude-shar", library)
     error = caught.value
     assert "'claude-shar'" in error.message
@@ -113,7 +113,7 @@ def test_an_unknown_name_suggests_a_similar_one(library: Library) -> None:
     assert library.vendor_dir in error.message
     assert any("claude-share" in hint for hint in error.hints)
     assert "repoman profile list" in error.hints
-    with pytest.raises(NotKnownError) as caught:
+    with pytest.raises(NotFoundError) as caught:
         lookup("zzzzzz", library)
     assert caught.value.hints == ["repoman profile list"]
 
@@ -122,7 +122,7 @@ def test_directories_that_do_not_exist_are_empty(tmp_path: Path) -> None:
     """A new user has none."""
     library = Library(str(tmp_path / "no"), str(tmp_path / "none"))
     assert list_all(library, {}, HOST) == []
-    with pytest.raises(NotKnownError):
+    with pytest.raises(NotFoundError):
         lookup("x", library)
 
 
@@ -137,7 +137,7 @@ def test_a_user_file_that_cannot_be_read_is_an_error_and_not_the_vendors(broken:
         mine.mkdir()
     else:
         mine.write_bytes(b"description: \xff\n")
-    with pytest.raises(NotKnownError, match=str(mine)):
+    with pytest.raises(NotFoundError, match=str(mine)):
         lookup("x", library)
 
 

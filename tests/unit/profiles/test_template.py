@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import render
 from hypothesis import example, given
@@ -65,7 +65,7 @@ def test_without_an_address_only_templates_that_need_it_fail() -> None:
     """The hint says who finds it."""
     host = HostFacts("", "alice", "/home/alice")
     assert render("a: ${HOME}\n", host) == "a: /home/alice\n"
-    with pytest.raises(NotKnownError, match="HOST_LAN_IP") as caught:
+    with pytest.raises(NotFoundError, match="HOST_LAN_IP") as caught:
         render(ALL_THREE, host)
     assert caught.value.hints == ["repoman setup", "if there is no bridge br0: set [host].lan_ip in ~/.config/repoman/repoman.toml"]
     assert caught.value.exit_code == 3
@@ -323,7 +323,7 @@ def test_output_of_incus_profile_show_can_be_saved_as_a_template() -> None:
 )
 def test_an_invalid_template_is_reported_with_file_and_reason(text: str, said: str) -> None:
     """Exit code 3, and a hint how it should be."""
-    with pytest.raises(NotKnownError) as caught:
+    with pytest.raises(NotFoundError) as caught:
         body_of(text)
     assert caught.value.message.startswith("/lib/x.yml: ") or caught.value.message.startswith("/lib/x.yml, ")
     assert said in caught.value.message
@@ -333,7 +333,7 @@ def test_an_invalid_template_is_reported_with_file_and_reason(text: str, said: s
 
 def test_a_rendering_error_names_the_file() -> None:
     """And keeps its kind and hints."""
-    with pytest.raises(NotKnownError, match=r"^/lib/x\.yml: .*HOST_LAN_IP") as missing:
+    with pytest.raises(NotFoundError, match=r"^/lib/x\.yml: .*HOST_LAN_IP") as missing:
         body_of("description: ${HOST_LAN_IP}\n", host=HostFacts("", "u", "/h"))
     assert missing.value.hints[0] == "repoman setup"
     with pytest.raises(ConflictError, match=r"^/lib/x\.yml: "):

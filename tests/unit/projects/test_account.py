@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import cloud_init_config, home_directories, validate_account
 from hypothesis import given
@@ -61,7 +61,7 @@ def test_valid_names(name: str) -> None:
 )
 def test_invalid_names(what: str, value: str) -> None:
     """A value that would be read as another line or field is refused."""
-    with pytest.raises(NotKnownError):
+    with pytest.raises(NotFoundError):
         validate_account(replace(ALICE, **{what: value}))
 
 

@@ -12,20 +12,20 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.lock import project_lock
 
 
 def test_lock_excludes_other_runs_and_is_removed(tmp_path: Path) -> None:
     """Another run is refused after its timeout; another project is free; no lock file is left."""
     path = str(tmp_path / "repoman.toml")
-    with project_lock(path, "a", account(), 0) as waited, project_lock(path, "b", account(), 0):
+    with project_lock(path, "a", get_account(), 0) as waited, project_lock(path, "b", get_account(), 0):
         assert not waited
         assert (tmp_path / "locks").stat().st_mode & 0o777 == 0o700 and (tmp_path / "locks/a.lock").stat().st_mode & 0o777 == 0o600
-        with pytest.raises(ConflictError, match="another run is working on the project 'a'"), project_lock(path, "a", account(), 0.1):
+        with pytest.raises(ConflictError, match="another run is working on the project 'a'"), project_lock(path, "a", get_account(), 0.1):
             pass
     assert list((tmp_path / "locks").iterdir()) == []
-    with project_lock(path, "a", account(), 0):
+    with project_lock(path, "a", get_account(), 0):
         pass
 
 
@@ -33,7 +33,7 @@ def test_lock_of_a_killed_run_is_free(tmp_path: Path) -> None:
     """A leftover file does not matter: only a held lock does."""
     (tmp_path / "locks").mkdir()
     (tmp_path / "locks/a.lock").touch()
-    with project_lock(str(tmp_path / "repoman.toml"), "a", account(), 0) as waited:
+    with project_lock(str(tmp_path / "repoman.toml"), "a", get_account(), 0) as waited:
         assert not waited
 
 
@@ -43,7 +43,7 @@ def test_lock_that_has_to_wait_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     other = os.open(tmp_path / "locks/a.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(other, fcntl.LOCK_EX)
     monkeypatch.setattr("time.sleep", lambda seconds: fcntl.flock(other, fcntl.LOCK_UN))
-    with project_lock(str(tmp_path / "repoman.toml"), "a", account(), 60) as waited:
+    with project_lock(str(tmp_path / "repoman.toml"), "a", get_account(), 60) as waited:
         assert waited
     os.close(other)
 
@@ -52,6 +52,6 @@ def test_lock_that_cannot_be_created(tmp_path: Path) -> None:
     """The error names it; a link in its place is not followed."""
     (tmp_path / "locks").mkdir()
     (tmp_path / "locks/a.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(RepomanError, match="cannot lock"), project_lock(str(tmp_path / "repoman.toml"), "a", account(), 0):
+    with pytest.raises(RepomanError, match="cannot lock"), project_lock(str(tmp_path / "repoman.toml"), "a", get_account(), 0):
         pass
     assert not (tmp_path / "elsewhere").exists()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.protect import devices, devices_for_running_instance
 
 INSIDE = "/home/me/repos/demo"
@@ -59,7 +59,7 @@ def test_mercurial(tmp_path: Path) -> None:
     hg = tmp_path / ".hg"
     hg.mkdir()
     (hg / "requires").touch()
-    with pytest.raises(NotKnownError) as error:
+    with pytest.raises(NotFoundError) as error:
         protected(tmp_path, "hooks")
     assert error.value.hints == [f"touch {hg}/hgrc {hg}/hgrc-not-shared"]
     (hg / "hgrc").touch()
@@ -87,7 +87,7 @@ def test_submodules_and_linked_worktrees(repo: Path, tmp_path: Path) -> None:
         ".git/worktrees/other/commondir": "ro",
     }
     git("config", "extensions.worktreeConfig", "true", cwd=repo)
-    with pytest.raises(NotKnownError) as error:
+    with pytest.raises(NotFoundError) as error:
         protected(repo)
     assert error.value.hints == [f"touch {repo}/.git/config.worktree {repo}/.git/worktrees/other/config.worktree"]
 
@@ -151,7 +151,7 @@ def test_other_ways_in_are_refused(repo: Path) -> None:
 def test_missing_paths_are_refused(repo: Path) -> None:
     """It could be made from inside; the hint makes it."""
     (repo / ".git/hooks").rename(repo / "hooks")
-    with pytest.raises(NotKnownError) as error:
+    with pytest.raises(NotFoundError) as error:
         protected(repo)
     assert error.value.hints == [f"mkdir {repo}/.git/hooks"]
 
@@ -169,7 +169,7 @@ def test_unreadable_paths_are_reported(short_dir: Path, unprivileged: Callable[[
         said = unprivileged(lambda: protected(path))
     finally:
         (path / part).chmod(0o700)
-    assert f"NotKnownError: cannot read {path / part}" in said and said.rstrip().endswith(": Permission denied.")
+    assert f"NotFoundError: cannot read {path / part}" in said and said.rstrip().endswith(": Permission denied.")
 
 
 def test_endless_directories_and_links_are_refused(repo: Path) -> None:

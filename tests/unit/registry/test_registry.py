@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
@@ -219,7 +219,7 @@ def test_the_new_registry_is_the_one_the_specification_shows() -> None:
 
 def test_there_may_be_no_registry(path: str) -> None:
     """Loading it says how to make one; nothing is made."""
-    with pytest.raises(NotKnownError, match=path) as caught:
+    with pytest.raises(NotFoundError, match=path) as caught:
         registry.load(path)
     assert caught.value.hints == ["repoman setup"]
     assert registry.load_or_none(path) is None
@@ -341,7 +341,7 @@ def test_a_malformed_registry_is_named_with_its_line_and_left_alone(text: str, l
     """Reading and writing both refuse it, with exit code 3."""
     write(path, text)
     for attempt in (lambda: registry.load(path), lambda: edit_file(path, set_lan_ip("10.0.0.2"), me)):
-        with pytest.raises(NotKnownError) as caught:
+        with pytest.raises(NotFoundError) as caught:
             attempt()
         error = caught.value
         assert error.exit_code == 3
@@ -354,33 +354,33 @@ def test_a_malformed_registry_is_named_with_its_line_and_left_alone(text: str, l
 def test_the_line_is_that_of_the_project_at_fault() -> None:
     """Not that of the first project that has such a key."""
     text = HEAD + '[[project]]\nname = "a"\nbackup = true\n\n[[project]]\nname = "b"\nbackup = "no"\n'
-    with pytest.raises(NotKnownError, match=r"/r, line 9: "):
+    with pytest.raises(NotFoundError, match=r"/r, line 9: "):
         parse(text, "/r")
 
 
 def test_the_line_is_that_of_the_second_project_of_a_name() -> None:
     """The error names the project too."""
     text = HEAD + '[[project]]\nname = "a"\n\n[[project]]\nname = "b"\n\n[[project]]\nname = "a"\n'
-    with pytest.raises(NotKnownError, match=r"/r, line (9|10): .*'a'"):
+    with pytest.raises(NotFoundError, match=r"/r, line (9|10): .*'a'"):
         parse(text, "/r")
 
 
 def test_the_line_is_that_of_the_table_at_fault() -> None:
     """A key of the same name in a foreign table above does not mislead."""
     text = '[mine]\nlan_ip = "x"\n' + HEAD + "[host]\nlan_ip = 5\n"
-    with pytest.raises(NotKnownError, match=r"/r, line 6: "):
+    with pytest.raises(NotFoundError, match=r"/r, line 6: "):
         parse(text, "/r")
 
 
 def test_lines_are_counted_as_editors_count_them() -> None:
     """A line separator inside a comment is no end of a line."""
-    with pytest.raises(NotKnownError, match=r"/r, line 4: "):
+    with pytest.raises(NotFoundError, match=r"/r, line 4: "):
         parse("# a\u2028b\x85c\n[repoman]\nschema = 3\noutput = 1\n", "/r")
 
 
 def test_a_newer_schema_asks_for_a_newer_repoman() -> None:
     """The hint says so."""
-    with pytest.raises(NotKnownError, match="4") as caught:
+    with pytest.raises(NotFoundError, match="4") as caught:
         parse("[repoman]\nschema = 4\n", "/r")
     assert any("upgrade" in hint for hint in caught.value.hints)
 
@@ -390,7 +390,7 @@ def test_a_file_that_is_not_utf_8_is_named_with_its_line(path: str, me: Account)
     raw = HEAD.encode() + b'[host]\nlan_ip = "\xff"\n'
     Path(path).write_bytes(raw)
     for attempt in (lambda: registry.load(path), lambda: edit_file(path, nothing, me)):
-        with pytest.raises(NotKnownError, match=f"{path}, line 4: .*UTF-8"):
+        with pytest.raises(NotFoundError, match=f"{path}, line 4: .*UTF-8"):
             attempt()
     assert Path(path).read_bytes() == raw
 
@@ -398,7 +398,7 @@ def test_a_file_that_is_not_utf_8_is_named_with_its_line(path: str, me: Account)
 def test_a_registry_that_cannot_be_read_is_named(path: str) -> None:
     """A directory of that name, for one."""
     os.mkdir(path)
-    with pytest.raises(NotKnownError, match=path):
+    with pytest.raises(NotFoundError, match=path):
         registry.load(path)
 
 
@@ -559,7 +559,7 @@ def test_windows_line_ends_stay(path: str, me: Account) -> None:
 
 def test_editing_what_is_no_registry_is_refused() -> None:
     """The edit is not even tried."""
-    with pytest.raises(NotKnownError):
+    with pytest.raises(NotFoundError):
         edit_text("[repoman]\nschema = 4\n", "/r", lambda data: pytest.fail("edited"))
 
 
@@ -983,7 +983,7 @@ def test_what_an_override_may_not_say_is_named_with_file_and_line(
     override: Callable[[str], ProjectSettings], path: str, text: str, line: int, said: str
 ) -> None:
     """The exit code is 3, and a hint says what may be there."""
-    with pytest.raises(NotKnownError) as caught:
+    with pytest.raises(NotFoundError) as caught:
         override(text)
     assert f"{override_path(path, 'isurus')}, line {line}: " in caught.value.message
     assert said in caught.value.message.partition(f", line {line}: ")[2]
@@ -993,14 +993,14 @@ def test_what_an_override_may_not_say_is_named_with_file_and_line(
 
 def test_all_unknown_keys_are_named_at_once(override: Callable[[str], ProjectSettings]) -> None:
     """With the keys that there are."""
-    with pytest.raises(NotKnownError, match="alpha, beta") as caught:
+    with pytest.raises(NotFoundError, match="alpha, beta") as caught:
         override("beta = 1\nalpha = 1\n")
     assert "profiles" in caught.value.hints[0]
 
 
 def test_an_install_table_is_refused_with_its_reason(override: Callable[[str], ProjectSettings]) -> None:
     """Install scripts are the project's own business."""
-    with pytest.raises(NotKnownError) as caught:
+    with pytest.raises(NotFoundError) as caught:
         override('[install]\nrun = "make"\n')
     assert any("project's own business" in hint for hint in caught.value.hints)
 

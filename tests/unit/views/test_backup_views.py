@@ -139,7 +139,7 @@ class Terminal(io.StringIO):
 def listened() -> Iterator[None]:
     """Leave nobody listening."""
     yield
-    progress.listen(None)
+    progress.set_output(None)
 
 
 def work(display: ProgressDisplay) -> None:
@@ -154,7 +154,7 @@ def work(display: ProgressDisplay) -> None:
 def test_elsewhere_than_on_a_terminal_a_line_for_each_unit(listened: None) -> None:
     """Elsewhere than on a terminal there is a plain line for each unit that something came of."""
     stream = io.StringIO()
-    progress.listen(stream)
+    progress.set_output(stream)
     with ProgressDisplay(check=False) as display:
         work(display)
     assert stream.getvalue() == "isurus: synced, 1 file, 5 B\nwhite: failed\nwhale: retired\n"
@@ -165,7 +165,7 @@ def test_on_a_terminal_live_lines(listened: None, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(os, "get_terminal_size", lambda *_where: os.terminal_size((100, 40)))
     stream = Terminal()
-    progress.listen(stream)
+    progress.set_output(stream)
     with ProgressDisplay(check=False) as display:
         work(display)
     text = stream.getvalue()
@@ -180,7 +180,7 @@ def test_nobody_listens_or_nothing_is_done(listened: None) -> None:
     stream = io.StringIO()
     with ProgressDisplay(check=False) as display:
         work(display)
-    progress.listen(stream)
+    progress.set_output(stream)
     with ProgressDisplay(check=True) as display:
         work(display)
     assert stream.getvalue() == ""

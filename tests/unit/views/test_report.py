@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import pytest
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.homelab.repoman.plugins.callback import report
-from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, printable, table, unified, use_color
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, table, unified, use_color
 
 Data = dict[str, Any]
 
@@ -789,4 +790,4 @@ def test_table_and_diffs() -> None:
     """Columns grow with their cells; a diff may come prepared, or alone."""
     assert [line.text for line in table(("A", "B"), [("x" * 20, "y")], (4,))] == [f"A{'':21}B", f"{'x' * 20}  y"]
     assert [line.text for line in unified({"prepared": "-a\n+b\n"})] == ["-a", "+b"]
-    assert printable("a\tb\x07\u202e\udce9") == "a\tb\\x07\\u202e\\udce9"
+    assert escape_control_characters("a\tb\x07\u202e\udce9") == "a\tb\\x07\\u202e\\udce9"

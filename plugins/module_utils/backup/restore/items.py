@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
@@ -61,14 +61,14 @@ def select_paths(items: Items, paths: list[bytes], name: str) -> Items:
     """Return the items at or below some paths, and the directories above them; all items if the paths include the whole unit.
 
     :param name: of the project, for the message.
-    :raises NotKnownError: the items have no such path.
+    :raises NotFoundError: the items have no such path.
     """
     if not paths or b"" in paths:
         return items
     chosen: set[bytes] = set()
     for path in paths:
         if path not in items:
-            raise NotKnownError(
+            raise NotFoundError(
                 f"{escape_path(path)!r} is not in this version of the backup of {name}.",
                 f"see which versions there are: {repoman_command('sync', [], ('--list-versions', name))}",
             )

@@ -27,7 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.sour
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import counted
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
@@ -138,7 +138,7 @@ class ObjectsRestore:
         try:
             manifest = scan_in_memory(Unit(self.unit, self.mirror))
         except FileNotFoundError as error:
-            raise NotKnownError(
+            raise NotFoundError(
                 f"there is no backup of {escape_path(os.fsencode(self.name))} in {self.target.root}.",
                 repoman_command("sync", [], ("--list-versions", self.name)),
                 f"ls {self.target.root}",
@@ -151,7 +151,7 @@ class ObjectsRestore:
         prefix = self.inside + b"/" if self.inside else b""
         stores = {path: kind for path, kind in find_stores(manifest).items() if (path + b"/").startswith(prefix)}
         if not stores:
-            raise NotKnownError(
+            raise NotFoundError(
                 f"there is no repository in the backup of {escape_path(os.fsencode(self.name))}.",
                 f"to get files back: {repoman_command('restore', [self.name], ('--path', 'PATH'), '--overwrite')}",
             )

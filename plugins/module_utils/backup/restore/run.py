@@ -53,7 +53,9 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
             restore = RestoreRun(context, opened[0], options, stack)
             return restore.run_objects(check) if options.objects else restore.run(check, report)
 
-    result: dict[str, Any] = context.run_on_target(work, options.idle_timeout, alive=True, on_report=lambda text: progress.phase(str(text)))
+    result: dict[str, Any] = context.run_on_target(
+        work, options.idle_timeout, alive=True, on_report=lambda text: progress.start_phase(str(text))
+    )
     progress.clear()
     if warnings := [each for each in (opened[1], *result.pop("notes")) if each]:
         result["warnings"] = warnings

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Staging, free_name
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, DirectoryCursor, is_own_place
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import exchange_names, made_writable
 
@@ -135,9 +135,9 @@ class Workspaces:
     def end_staging(self) -> None:
         """Remove all staging directories, even if a signal interrupts that.
 
-        :raises InterruptedRunError: a signal arrived.
+        :raises RunInterruptedError: a signal arrived.
         """
-        interrupted: InterruptedRunError | None = None
+        interrupted: RunInterruptedError | None = None
         for workspace in self._by_prefix.values():
             staging, workspace.staging = workspace.staging, None
             if staging is None:
@@ -145,7 +145,7 @@ class Workspaces:
             try:
                 with suppress(OSError), made_writable((workspace.fd, b".")):
                     staging.end(workspace.saved_name)
-            except InterruptedRunError as error:
+            except RunInterruptedError as error:
                 interrupted = error
         if interrupted is not None:
             raise interrupted

@@ -24,7 +24,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.waves 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import mount_warnings
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import SAVED_SUFFIX, list_mirrors
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
 
@@ -125,7 +125,7 @@ def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
         task.is_absent = True
         if not run.options.may_lose:
             task.result.fail(
-                NotKnownError(
+                NotFoundError(
                     f"there is neither a repository nor a mirror of {decode_path(os.fsencode(task.name))}.",
                     f"see its history: {repoman_command('sync', [], ('--list-versions', task.name))}",
                 )

@@ -46,7 +46,7 @@ class UnitSelection:
         """Return the units to work on; those that cannot be left out as the registry wants are warned of.
 
         :raises ConflictError: a named one is not backed up.
-        :raises MissingError: there is no such project or directory.
+        :raises NotCreatedYetError: there is no such project or directory.
         """
         present = {unit.name: unit for unit in list_units(self.run.repos_root)}
         if TOP_LEVEL_FILES in self.run.records.current.units:

@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.sc
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import UnitResult
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def isolate_failure(task: UnitTask) -> Iterator[None]:
     """Turn an expected error inside a ``with`` into the failure of one unit."""
     try:
         yield
-    except InterruptedRunError:
+    except RunInterruptedError:
         raise
     except RepomanError as error:
         task.result.fail(error)
@@ -71,7 +71,7 @@ def isolate_any_failure(task: UnitTask) -> Iterator[None]:
     try:
         with isolate_failure(task):
             yield
-    except InterruptedRunError:
+    except RunInterruptedError:
         raise
     except Exception as error:
         task.result.fail(MirrorError(f"{decode_path(os.fsencode(task.name))}: it could not be compared: {format_exception(error)}."))

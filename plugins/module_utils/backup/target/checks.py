@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
     Target,
     nearest_directory,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotThereError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotMountedError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import mount_of
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found_at
 
@@ -37,7 +37,7 @@ def inspect_target(place: BackupRoots, init: bool = False, allow_local: bool = F
         return Target(root, str(marker["id"])), False
     if not init:
         what = "it has no mark of ours" if os.path.isdir(root) else "there is no such directory"
-        raise NotThereError(
+        raise NotMountedError(
             f"{place.backup_root} is not a backup of repoman: {what}; nothing was written.",
             f"is it mounted? findmnt --target {place.backup_root}",
             "for the first backup to it: repoman sync --init",
@@ -89,13 +89,13 @@ def _check_source(place: BackupRoots, source: str) -> None:
     try:
         empty = not [name for name in os.listdir(source) if not is_lost_and_found_at(os.path.join(source, name))]
     except OSError as error:
-        raise NotThereError(
+        raise NotMountedError(
             f"cannot read repos_root, {place.repos_root}: {error.strerror}; the backup was not touched.",
             f"is it mounted? findmnt --target {place.repos_root}",
             f"where it is: [defaults].repos_root in {place.registry_path}",
         ) from error
     if empty:
-        raise NotThereError(
+        raise NotMountedError(
             f"repos_root, {place.repos_root}, is empty; the backup was not touched.",
             f"is it mounted? findmnt --target {place.repos_root}",
             "to get a repository back: repoman restore NAME",
@@ -108,7 +108,7 @@ def _check_elsewhere(place: BackupRoots, source: str, root: str) -> None:
     for name, path in (("/", "/"), (f"repos_root, {place.repos_root}", source)):
         mounts = [mount_of(str(each)).source for each in (there, path)]
         if there.stat().st_dev == os.stat(path).st_dev or (mounts[0] == mounts[1] and mounts[0].startswith("/dev/")):
-            raise NotThereError(
+            raise NotMountedError(
                 f"{place.backup_root} is on the same file system as {name}: a backup there would be lost with its source; nothing was written.",
                 f"is it mounted? findmnt --target {place.backup_root}",
                 "to accept it anyway: repoman sync --init --allow-local",

@@ -20,7 +20,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
 from ansible_collections.homelab.repoman.plugins.module_utils.host.machine import boot_id, machine_id, process_start
@@ -128,7 +128,7 @@ def check_stale(path: Path, own: dict[str, Any]) -> str | None:
         same_host = other["machine"] == own["machine"] and other["host"] == own["host"]
         dead = same_host and (other["boot"] != own["boot"] or other["started"] != process_start(int(other["pid"])))
         joins = same_host and "state" in own and other.get("state") == own["state"]
-        who = printable(f"process {other['pid']} of {other['host']} since {other['time']}")
+        who = escape_control_characters(f"process {other['pid']} of {other['host']} since {other['time']}")
     except FileNotFoundError:
         return ""
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):

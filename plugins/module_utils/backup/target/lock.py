@@ -30,7 +30,7 @@ from pathlib import Path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import HostLock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target, remove_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.names import printable
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
@@ -262,7 +262,9 @@ def busy_error(unit: str, since: str, state: Path) -> ConflictError:
     """Return the error of a unit that another run holds."""
     when = f" since {since}" if since else ""
     return ConflictError(
-        f"another run has been working on {printable(unit)}{when}.", "wait for it to finish", f"see which: fuser -v {state / 'units.lock'}"
+        f"another run has been working on {escape_control_characters(unit)}{when}.",
+        "wait for it to finish",
+        f"see which: fuser -v {state / 'units.lock'}",
     )
 
 

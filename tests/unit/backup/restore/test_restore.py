@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target impo
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
     ConflictError,
-    NotKnownError,
+    NotFoundError,
     RepomanError,
     UsageError,
 )
@@ -168,7 +168,7 @@ def test_history_that_was_rewritten_comes_back(world: BackupWorld) -> None:
 
 def test_there_was_nothing_before_the_first_run(world: BackupWorld) -> None:
     """Before the first run there was nothing."""
-    with pytest.raises(NotKnownError, match="as of 2020"):
+    with pytest.raises(NotFoundError, match="as of 2020"):
         world.restore("plain", **{"from": "2020-01-01", "to": str(world.root / "to")})
 
 
@@ -256,7 +256,7 @@ def test_paths_of_a_project_inside_a_directory(sharks: BackupWorld, tmp_path: Pa
     assert (Path(done["restored"]["saved"]) / "src/f").read_text() == "precious\n"
     sharks.restore("lamna", paths=["src/f"], to=str(tmp_path / "to"))
     assert [str(path.relative_to(tmp_path / "to")) for path in (tmp_path / "to").rglob("*")] == ["src", "src/f"]
-    with pytest.raises(NotKnownError, match="'nowhere' is not in this version of the backup of lamna"):
+    with pytest.raises(NotFoundError, match="'nowhere' is not in this version of the backup of lamna"):
         sharks.restore("lamna", paths=["nowhere"])
 
 
@@ -291,7 +291,7 @@ def test_a_link_on_the_way_to_a_project_is_not_followed(sharks: BackupWorld, tmp
     assert os.listdir(tmp_path / "outside/lamna") == []
     sharks.sync()
     assert os.readlink(sharks.backup / "sharks/deep") == str(tmp_path / "outside")
-    with pytest.raises(NotKnownError, match="no backup of deep"):
+    with pytest.raises(NotFoundError, match="no backup of deep"):
         sharks.restore("deep", to=str(tmp_path / "to"))
 
 
@@ -309,7 +309,7 @@ def test_what_lay_in_the_target_before_is_not_restored(world: BackupWorld) -> No
     (world.repos / "notes.txt").unlink()
     assert world.restore("(loose files)")["restored"]["files"] == 1
     assert sorted(os.listdir(world.repos)) == ["isurus", "notes.txt", "plain"]
-    with pytest.raises(NotKnownError):
+    with pytest.raises(NotFoundError):
         world.restore("(loose files)", paths=["photos.zip"])
     world.write("notes.txt", "changed\n")
     when = next_run(world)
@@ -335,7 +335,7 @@ def test_links_are_not_followed(world: BackupWorld) -> None:
     outside.mkdir()
     (world.repos / "plain/way").symlink_to(outside)
     world.sync()
-    with pytest.raises(NotKnownError):
+    with pytest.raises(NotFoundError):
         world.restore("plain", paths=["way/file"], overwrite=True)
     shutil.rmtree(world.repos / "plain/src")
     (world.repos / "plain/src").symlink_to(outside)
@@ -378,12 +378,12 @@ def test_nothing_a_repository_configures_is_run(world: BackupWorld) -> None:
 
 def test_names_and_times_that_are_not_known(world: BackupWorld) -> None:
     """Names and times that are not known get a hint."""
-    with pytest.raises(NotKnownError) as caught:
+    with pytest.raises(NotFoundError) as caught:
         world.restore("plian")
     assert "did you mean 'plain'?" in caught.value.hints
     with pytest.raises(UsageError):
         world.restore("plain", **{"from": "yesterday"})
-    with pytest.raises(NotKnownError, match="'nowhere' is not in"):
+    with pytest.raises(NotFoundError, match="'nowhere' is not in"):
         world.restore("plain", paths=["nowhere"])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError, RepomanError, UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError, UsageError
 from backupworld import BackupWorld, actions, git, seen
 
 from repoman.cli.parser import parse
@@ -140,9 +140,9 @@ def test_what_neither_has(world: BackupWorld) -> None:
 
 def test_what_is_no_repository(world: BackupWorld) -> None:
     """A plain directory, a repository that is gone, one without its .git, and a name that is not known: a sentence, and the way on."""
-    with pytest.raises(NotKnownError, match="no repository in the backup of plain"):
+    with pytest.raises(NotFoundError, match="no repository in the backup of plain"):
         world.restore("plain", objects=True)
-    with pytest.raises(NotKnownError):
+    with pytest.raises(NotFoundError):
         world.restore("nowhere", objects=True)
     shutil.rmtree(world.repos / "sharks/mako/.git")
     done = world.restore("sharks", objects=True)

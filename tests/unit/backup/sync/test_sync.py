@@ -23,12 +23,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.apply 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
     ConflictError,
-    InterruptedRunError,
-    NotKnownError,
+    NotFoundError,
     RepomanError,
+    RunInterruptedError,
     UsageError,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import answer
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 from backupworld import BackupWorld, actions, differences, git, killed_after, seen, tmpfs
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -222,7 +222,7 @@ def test_names_are_projects_or_directories(world: BackupWorld) -> None:
     assert list(actions(world.sync(names=["shark", "isurus"], init=True, allow_local=True))) == ["isurus"]
     with pytest.raises(ConflictError, match="backup = false"):
         world.sync(names=["plain"])
-    with pytest.raises(NotKnownError) as caught:
+    with pytest.raises(NotFoundError) as caught:
         world.sync(names=["shrak"])
     assert "did you mean 'shark'?" in caught.value.hints
 
@@ -533,7 +533,7 @@ def test_commands_in_hints_can_be_typed(world: BackupWorld) -> None:
     world.write("two words/file")
     (world.repos / "two words/file").unlink()
     emptied = line(world.sync(), "two words")["hints"]
-    with pytest.raises(NotKnownError) as caught:
+    with pytest.raises(NotFoundError) as caught:
         world.restore("two words", paths=["nowhere"])
     for hint in (*gone, *emptied, *caught.value.hints):
         assert "'two words'" in hint
@@ -742,21 +742,21 @@ def test_a_target_that_is_not_mounted_is_refused(world: BackupWorld) -> None:
 def test_a_prediction_allows_for_what_an_earlier_task_makes(world: BackupWorld) -> None:
     """A mount, a repository, the registry: in check mode each is an error that may come to be none; others are not."""
     for params in ({}, {"init": True}):
-        assert answer(sync.run, world.params(**params), True)["exit_code"] == ConflictError.exit_code
-        said = answer(sync.run, world.params(predict=True, **params), True)
+        assert run_logic(sync.run, world.params(**params), True)["exit_code"] == ConflictError.exit_code
+        said = run_logic(sync.run, world.params(predict=True, **params), True)
         assert said["changed"] and not said.get("failed") and "no error in check mode" in said["warnings"][0]
-        assert answer(sync.run, world.params(predict=True, **params), False)["failed"]
+        assert run_logic(sync.run, world.params(predict=True, **params), False)["failed"]
     world.init()
-    assert answer(sync.run, world.params(predict=True, names=["later"]), True)["changed"]
+    assert run_logic(sync.run, world.params(predict=True, names=["later"]), True)["changed"]
     text = world.registry.read_text()
     foreseen = {"predict": True, "registry_text": text.replace('/repos"', '/elsewhere"')}
-    assert "elsewhere" in answer(sync.run, world.params(**foreseen), True)["warnings"][0]
-    assert not answer(sync.run, world.params(**foreseen, registry_text_path="~/other.toml"), True)["changed"]
+    assert "elsewhere" in run_logic(sync.run, world.params(**foreseen), True)["warnings"][0]
+    assert not run_logic(sync.run, world.params(**foreseen, registry_text_path="~/other.toml"), True)["changed"]
     world.registry.unlink()
-    assert "there is no registry" in answer(sync.run, world.params(predict=True), True)["warnings"][0]
-    assert not answer(sync.run, world.params(predict=True, registry_text=text), True)["changed"]
+    assert "there is no registry" in run_logic(sync.run, world.params(predict=True), True)["warnings"][0]
+    assert not run_logic(sync.run, world.params(predict=True, registry_text=text), True)["changed"]
     world.registry.write_text("[repoman]\nschema = 99\n")
-    assert answer(sync.run, world.params(predict=True), True)["failed"]
+    assert run_logic(sync.run, world.params(predict=True), True)["failed"]
 
 
 def test_the_first_run_makes_the_directory(world: BackupWorld) -> None:
@@ -858,7 +858,7 @@ def test_a_wrong_name_removes_nothing(world: BackupWorld) -> None:
     old = world.ours("kept") / "20200101T000000Z/plain/old"
     old.parent.mkdir(parents=True)
     old.write_text("x")
-    with pytest.raises(NotKnownError, match="no project or directory called 'plian'"):
+    with pytest.raises(NotFoundError, match="no project or directory called 'plian'"):
         world.sync(names=["plian"])
     assert old.exists()
     world.sync()
@@ -929,7 +929,7 @@ def test_an_interrupted_run_leaves_a_clean_state(world: BackupWorld, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(sync.ProgressDisplay, "unit_finished", interrupt)
-        with pytest.raises(InterruptedRunError) as caught:
+        with pytest.raises(RunInterruptedError) as caught:
             world.sync()
     assert caught.value.exit_code == 130
     assert not world.ours("lock").exists()
