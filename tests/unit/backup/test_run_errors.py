@@ -324,7 +324,7 @@ def test_each_failure_has_its_exit_code(world: BackupWorld, run: Callable[[Backu
     try:
         result = run(world)
     except RepomanError as error:
-        result = error.result()
+        result = error.as_result()
     assert result["failed"]
     assert (result["exit_code"], message in result["msg"]) == (code, True), result["msg"]
     assert result["hints"]
