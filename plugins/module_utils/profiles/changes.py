@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, StaleError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_all
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
@@ -66,7 +66,7 @@ class ProfileChange(PlannedItem):
     def on_failure(self, error: RepomanError) -> None:
         """Report ``error`` as the result."""
         super().on_failure(error)
-        if isinstance(error, incus.IncusError | StaleError):
+        if isinstance(error, incus.IncusError | ConcurrentChangeError):
             error.message = f"profile {self.name!r}: {error.message}"
         self.result |= {"action": Action.FAILED.value, "msg": error.message, "hints": error.hints, "exit_code": error.exit_code}
 
@@ -111,12 +111,12 @@ class ProfileInstallation(ProfileChange):
 
     def on_failure(self, error: RepomanError) -> None:
         """Report ``error``; if an earlier task may yet create the missing template, in the user's directory, only warn."""
-        if not self.predict or not error.may_come:
+        if not self.predict or not error.may_be_created_later:
             super().on_failure(error)
             return
         action = Action.INSTALLED if self.current is None else Action.UPDATED
         self.result |= {"action": action.value, "source": "user", "file_path": self.context.library.user_path(self.name)}
-        self.warnings.append(error.foretold())
+        self.warnings.append(error.as_check_mode_warning())
 
 
 class ProfileRemoval(ProfileChange):

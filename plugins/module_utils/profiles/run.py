@@ -12,8 +12,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_file_name
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import apply_all
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action, merge_failures
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import account as get_account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import ProfileChange, ProfileContext, install, remove
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff, diff_vendor, show

@@ -95,7 +95,7 @@ class ProjectTask(PlannedItem):
 
     def predict(self, error: RepomanError) -> None:
         """Turn ``error`` into a warning of something that check mode cannot know."""
-        self.warnings.append(error.foretold())
+        self.warnings.append(error.as_check_mode_warning())
 
     def on_success(self) -> None:
         """Note that the plan was applied."""
@@ -114,7 +114,7 @@ class ProjectTask(PlannedItem):
             "action": Action.FAILED.value,
             "incus_project": self.context.incus_project,
             "steps": [],
-        } | error.result()
+        } | error.as_result()
 
 
 def restart_all(tasks: list[ProjectTask], error: RepomanError) -> bool:
