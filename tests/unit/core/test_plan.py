@@ -19,10 +19,10 @@ from types import FrameType
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
+    ConcurrentChangeError,
     ConflictError,
-    InterruptedRunError,
     RepomanError,
-    StaleError,
+    RunInterruptedError,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_and_apply
 
@@ -131,7 +131,7 @@ def test_a_signal_interrupts_and_rolls_back(number: signal.Signals) -> None:
     log = Log()
     before = signal.getsignal(number)
     steps = [log.step("one"), log.step("two", apply=lambda: os.kill(os.getpid(), number)), log.step("three")]
-    with pytest.raises(InterruptedRunError, match=number.name) as caught:
+    with pytest.raises(RunInterruptedError, match=number.name) as caught:
         Plan(steps).apply()
     assert log == ["one", "two", "undo two", "undo one"]
     assert caught.value.exit_code == 130
@@ -144,7 +144,7 @@ def test_a_second_signal_does_not_stop_the_rollback(number: signal.Signals) -> N
     log = Log()
     again: Callable[[], None] = lambda: os.kill(os.getpid(), number)  # noqa: E731
     steps = [log.step("one", undo=again), log.step("two", apply=lambda: os.kill(os.getpid(), signal.SIGINT), undo=again)]
-    with pytest.raises(InterruptedRunError, match="SIGINT"):
+    with pytest.raises(RunInterruptedError, match="SIGINT"):
         Plan(steps).apply()
     assert log == ["one", "two", "undo two", "undo one"]
 
@@ -160,7 +160,7 @@ def signal_at_next_call(number: signal.Signals) -> None:
     sys.setprofile(profiler)
 
 
-@pytest.mark.parametrize("first", [ConflictError("no"), InterruptedRunError("interrupted by SIGTERM")])
+@pytest.mark.parametrize("first", [ConflictError("no"), RunInterruptedError("interrupted by SIGTERM")])
 def test_a_signal_right_after_a_failure_does_not_skip_the_rollback(first: RepomanError) -> None:
     """A signal does no harm at any moment between the failure and the rollback."""
     log = Log()
@@ -188,7 +188,7 @@ def test_two_signals_at_once_are_one_interruption() -> None:
 
     bare = Step("two", interrupted_twice, undo=lambda: log.append("undo two"))
     try:
-        with pytest.raises(InterruptedRunError):
+        with pytest.raises(RunInterruptedError):
             Plan([log.step("one"), bare]).apply()
     finally:
         sys.setprofile(None)
@@ -224,7 +224,7 @@ def test_outside_the_main_thread_plans_work_without_signals() -> None:
 
 SLOW_PLAN = """
     import sys, time
-    from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import InterruptedRunError
+    from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RunInterruptedError
     from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 
     def say(text):
@@ -241,7 +241,7 @@ SLOW_PLAN = """
 
     try:
         Plan([Step("one", lambda: say("one"), undo=lambda: say("undo one")), Step("two", hold, undo=slow_undo)]).apply()
-    except InterruptedRunError as error:
+    except RunInterruptedError as error:
         sys.exit(error.exit_code)
 """
 
@@ -308,7 +308,7 @@ def test_all_items_are_planned_before_the_first_is_applied() -> None:
 def test_a_changed_state_is_planned_again() -> None:
     """The started steps are rolled back first; the second plan stays."""
     log = Log()
-    stale = Plan([log.step("one"), log.step("two", apply=fail(StaleError("changed")))])
+    stale = Plan([log.step("one"), log.step("two", apply=fail(ConcurrentChangeError("changed")))])
     item = Item("a", log, stale, Plan([log.step("three")]))
     plan_and_apply([item], check=False)
     assert log == ["plan a", "lock a", "one", "two", "undo two", "undo one", "plan a", "three", "unlock a", "finished a"]
@@ -325,9 +325,9 @@ def test_an_item_that_had_to_wait_is_planned_again() -> None:
 def test_a_state_that_keeps_changing_is_an_error() -> None:
     """Two attempts, not more."""
     log = Log()
-    item = Item("a", log, *(Plan([log.step("one", apply=fail(StaleError("changed")))]) for _ in range(2)))
+    item = Item("a", log, *(Plan([log.step("one", apply=fail(ConcurrentChangeError("changed")))]) for _ in range(2)))
     plan_and_apply([item], check=False)
-    assert isinstance(item.error, StaleError)
+    assert isinstance(item.error, ConcurrentChangeError)
     assert log == ["plan a", "lock a", "one", "undo one", "plan a", "one", "undo one"]
 
 
@@ -357,9 +357,9 @@ def test_a_failed_item_does_not_stop_the_others(problem: Exception, when: str) -
 def test_an_interrupt_ends_the_run(when: str) -> None:
     """It does not count as a failure of the current item, and no other item is started."""
     log = Log()
-    stop = InterruptedRunError("interrupted by SIGINT")
+    stop = RunInterruptedError("interrupted by SIGINT")
     first = Item("a", log, stop if when == "planned" else Plan([log.step("one", apply=fail(stop))]))
-    with pytest.raises(InterruptedRunError):
+    with pytest.raises(RunInterruptedError):
         plan_and_apply([first, Item("b", log, Plan([log.step("two")]))], check=False)
     assert "two" not in log and first.error is None
 
@@ -369,6 +369,6 @@ def test_an_interrupt_during_a_rollback_ends_the_run_after_it() -> None:
     log = Log()
     step = log.step("one", apply=fail(ConflictError("no", "a hint")), undo=lambda: os.kill(os.getpid(), signal.SIGTERM))
     first = Item("a", log, Plan([step]))
-    with pytest.raises(InterruptedRunError, match="interrupted after this error: no") as caught:
+    with pytest.raises(RunInterruptedError, match="interrupted after this error: no") as caught:
         plan_and_apply([first, Item("b", log, Plan([log.step("two")]))], check=False)
     assert caught.value.hints == ["a hint"] and isinstance(first.error, ConflictError) and "two" not in log

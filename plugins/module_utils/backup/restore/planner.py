@@ -27,7 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import name_spellings, top_level_names
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotKnownError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
@@ -59,7 +59,7 @@ class RestorePlanner:
     def read_items(self) -> Items:
         """Return everything the unit held in the requested version.
 
-        :raises NotKnownError: the backup does not have it.
+        :raises NotFoundError: the backup does not have it.
         """
         options = self.options
         names, is_complete = set[bytes](), False
@@ -70,7 +70,7 @@ class RestorePlanner:
         items = merge_layers(versions, self.is_loose, names if is_complete else None)
         if not items or (self.inside and not (self.inside in items and items[self.inside].is_directory)):
             when = f" as of {options.from_time}" if options.from_version else ""
-            raise NotKnownError(
+            raise NotFoundError(
                 f"there is no backup of {self._name}{when} in {self.target.root}.",
                 repoman_command("sync", [], ("--list-versions", options.name)),
                 f"ls {self.target.root}",
