@@ -116,7 +116,7 @@ steps:
   returned: success
   type: list
   elements: str
-  sample: ["make the incus project repoman"]
+  sample: ["create the Incus project repoman"]
 msg:
   description: The error, in one sentence.
   returned: failure

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import in_past_tense
 from proxy import RecordingProxy
 from world import CHECKOUT, Result, World, changes
 
@@ -156,7 +157,8 @@ def test_check_mode_of_new_knows_what_setup_changes(world: World) -> None:
     done = world.playbook(book, "--diff", env=report)
 
     def plan(result: Result) -> list[str]:
-        lines = [line.removeprefix("would ").removeprefix("==> ") for line in result.out.splitlines() if not line.startswith("next: ")]
+        lines = [line for line in result.out.splitlines() if not line.startswith("next: ")]
+        lines = [in_past_tense(line.removeprefix("would ")) if line.startswith("would ") else line.removeprefix("==> ") for line in lines]
         return [re.sub(r"\b[0-9a-f]{16}\b|\d{4}-\d\d-\d\dT[\d:]+Z", "ANY", line) for line in lines]
 
     assert plan(checked) == plan(done)

@@ -290,7 +290,7 @@ def test_drift_is_put_right_and_edits_stay(ready: World, proxy: RecordingProxy) 
     assert checked["action"] == "updated" and checked["differences"] == ["key user.note is missing", "device data is missing"]
     assert proxy.writes == [] and "data" not in ready.instances()["demo"]["devices"]
     said = ready.repoman("new", "demo").out.splitlines()
-    assert said[:3] == [*(f"demo differs: {each}" for each in checked["differences"]), "==> update the configuration of demo"]
+    assert said[:3] == [*(f"demo differs: {each}" for each in checked["differences"]), "==> updated the configuration of demo"]
     instance = ready.instances()["demo"]
     assert instance["config"]["user.note"] == "hi" and instance["config"]["user.mine"] == "1"
     assert instance["devices"]["data"]["source"] == str(data) and instance["profiles"] == ["default", "extra"]
@@ -495,7 +495,7 @@ def test_phases_are_told(ready: World) -> None:
     ready.incus("delete", "--force", "--project=repoman", "demo")
     on_terminal = ready.on_terminal("repoman new demo --image busybox", "")
     assert on_terminal.code == 0 and "\r\x1b[Kcreating demo" in on_terminal.out
-    assert "\r\x1b[K==> create container demo" in on_terminal.out
+    assert "\r\x1b[K==> created container demo" in on_terminal.out
 
 
 def test_removal_that_is_killed_or_interrupted(ready: World, proxy: RecordingProxy) -> None:

@@ -129,7 +129,7 @@ def test_wizard_shows_its_plan_and_asks_once(world: World) -> None:
     refused = world.on_terminal("repoman setup", "n\n")
     assert refused.code == 1 and "nothing was changed" in refused.out and not world.registry.exists()
     agreed = world.on_terminal("repoman setup", "y\n")
-    assert agreed.code == 0 and str(world.home) in agreed.out and "make the incus project repoman" in agreed.out
+    assert agreed.code == 0 and str(world.home) in agreed.out and "create the Incus project repoman" in agreed.out
     assert agreed.out.count("[") - agreed.out.count("[host]") == 1
     assert world.registry.exists() and "repoman" in world.projects()
     again = world.on_terminal("repoman setup", "")

@@ -112,7 +112,7 @@ def test_the_life_of_a_backup(world: World, backup: Path) -> None:
     assert rows(refused)["isurus"][0] == "failed" and rows(refused)["plain"][0] == "up to date"
     assert "hint: to get it back: repoman restore isurus" in refused.err
     assert "would restore shark" in world.repoman("restore", "shark", "--check").out
-    assert "==> restore shark to" in world.repoman("restore", "shark").out
+    assert "==> restored shark to" in world.repoman("restore", "shark").out
     assert differences(world.repos / "isurus", world.home / "original") == ""
     assert world.run("git", "fsck", "--full", cwd=world.repos / "isurus").code == 0
     assert "already matches the backup" in world.repoman("restore", "shark").out

@@ -107,7 +107,7 @@ def _project_steps(name: str, client: incus.Client) -> list[Step]:
             client.delete(incus.url("/1.0/projects/{}", name))
 
         text = "".join(f'{key}: "{value}"\n' for key, value in FEATURES.items())
-        return [Step(f"make the incus project {name}", create, undo=undo, target=target, after=text)]
+        return [Step(f"create the Incus project {name}", create, undo=undo, target=target, after=text)]
     config = answer.data.get("config") or {}
     wrong = {key: config.get(key, "") for key, value in FEATURES.items() if config.get(key) != value}
     if not wrong or name == incus.DEFAULT_PROJECT:
@@ -127,7 +127,7 @@ def _project_steps(name: str, client: incus.Client) -> list[Step]:
 
     before, after = ("".join(f'{key}: "{each}"\n' for key, each in side.items()) for side in (wrong, {key: FEATURES[key] for key in wrong}))
     return [
-        Step(f"let the incus project {name} share the profiles and images of 'default'", correct, target=target, before=before, after=after)
+        Step(f"let the Incus project {name} share the profiles and images of 'default'", correct, target=target, before=before, after=after)
     ]
 
 

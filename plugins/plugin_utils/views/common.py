@@ -65,7 +65,33 @@ def error_lines(message: str, hints: Iterable[str]) -> list[Line]:
 
 def step_lines(result: Result, mode: Mode) -> list[Line]:
     """Return the steps of a result, or of one project in it."""
-    return [Line("out", f"would {step}") if mode.check else Line("done", step) for step in result["steps"]]
+    return [Line("out", f"would {step}") if mode.check else Line("done", in_past_tense(step)) for step in result["steps"]]
+
+
+PAST_TENSES = {
+    "create": "created",
+    "delete": "deleted",
+    "install": "installed",
+    "let": "let",
+    "make": "made",
+    "mark": "marked",
+    "migrate": "migrated",
+    "prepare": "prepared",
+    "remove": "removed",
+    "restore": "restored",
+    "start": "started",
+    "stop": "stopped",
+    "update": "updated",
+    "verify": "verified",
+    "write": "wrote",
+}
+"""Past tenses of the words that steps start with."""
+
+
+def in_past_tense(step: str) -> str:
+    """Return the text of a completed step, such as ``created container isurus`` for ``create container isurus``."""
+    verb, space, rest = step.partition(" ")
+    return f"{PAST_TENSES.get(verb, verb)}{space}{rest}"
 
 
 def worst_exit_code(lines: Iterable[Result]) -> int:

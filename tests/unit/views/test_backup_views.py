@@ -43,7 +43,7 @@ def test_a_run_is_told_in_a_table_and_a_total() -> None:
     lines, code = said("sync", {"units": units, "steps": ["make /b the backup of /r"], "summary": SUMMARY}, failed=True)
     assert code == 4
     assert lines == [
-        "==> make /b the backup of /r",
+        "==> made /b the backup of /r",
         "NAME      STATE        FILES   BYTES     KEPT",
         "isurus    synced       5       18.2 kB   411 B",
         "plain\\n   up to date   -       -         -",
@@ -96,16 +96,16 @@ def test_a_restore_names_what_it_saved() -> None:
     restored = {"name": "shark", "to": "/r/isurus", "saved": "/r/isurus.before-x", "has_container": True}
     lines, _code = said("restore", {"steps": ["restore shark to /r/isurus (3 files)"], "restored": restored})
     assert lines == [
-        "==> restore shark to /r/isurus (3 files)",
+        "==> restored shark to /r/isurus (3 files)",
         "its previous contents are in /r/isurus.before-x",
         "a running container may still see the previous contents; restart it",
     ]
     gone = restored | {"saved": ""}
     assert said("restore", {"steps": ["restore it"], "restored": gone})[0] == [
-        "==> restore it",
+        "==> restored it",
         "a running container may still see the previous contents; restart it",
     ]
-    assert said("restore", {"steps": ["restore it"], "restored": gone | {"has_container": False}})[0] == ["==> restore it"]
+    assert said("restore", {"steps": ["restore it"], "restored": gone | {"has_container": False}})[0] == ["==> restored it"]
     assert said("restore", {"steps": [], "restored": restored})[0] == ["==> /r/isurus already matches the backup"]
     assert said("restore", {"steps": ["restore it"], "restored": restored}, check=True)[0] == ["would restore it"]
 

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -16,7 +18,9 @@ from ansible.plugins.callback import CallbackBase
 from ansible_collections.homelab.repoman.plugins.callback import report
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, table, unified, use_color
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import PAST_TENSES
 
+MODULE_UTILS = Path(__file__).parents[3] / "plugins/module_utils"
 Data = dict[str, Any]
 
 
@@ -132,7 +136,7 @@ SETUP: Data = {
     "path": "/r.toml",
     "lan_ip": "192.0.2.1",
     "incus_project": "repoman",
-    "steps": ["make the incus project repoman", "write the registry /r.toml"],
+    "steps": ["create the Incus project repoman", "write the registry /r.toml"],
     "detected": {"lan_ip": "192.0.2.1", "interface": "br0", "user": "me", "home": "/home/me"},
 }
 DETECTED = ["detected:", "  user         me", "  home         /home/me", "  LAN address  192.0.2.1 (br0)"]
@@ -298,7 +302,7 @@ class TestProjects:
 
     def test_setup(self) -> None:
         """What was detected, what was done, what comes next."""
-        steps = ["==> make the incus project repoman", "==> write the registry /r.toml", "next: repoman profile install --all"]
+        steps = ["==> created the Incus project repoman", "==> wrote the registry /r.toml", "next: repoman profile install --all"]
         assert told("setup", SETUP) == (DETECTED + steps, [], 0)
         assert told("setup", SETUP, brief=True) == (steps, [], 0)
 
@@ -306,7 +310,7 @@ class TestProjects:
         """It says what would be done."""
         assert told("setup", SETUP, check=True)[0] == [
             *DETECTED,
-            "would make the incus project repoman",
+            "would create the Incus project repoman",
             "would write the registry /r.toml",
         ]
 
@@ -324,7 +328,7 @@ class TestProjects:
 
     def test_new(self) -> None:
         """Each step, and how to get in."""
-        assert told("new", PROJECT)[0] == ["==> create container isurus", "==> start isurus", "next: repoman shell isurus"]
+        assert told("new", PROJECT)[0] == ["==> created container isurus", "==> started isurus", "next: repoman shell isurus"]
         assert told("new", PROJECT, check=True)[0] == ["would create container isurus", "would start isurus"]
         differing = project(action="updated", steps=["do it"], differences=["key a was changed", "device b\x1b is missing"])
         lines = ["isurus differs: key a was changed", "isurus differs: device b\\x1b is missing"]
@@ -729,6 +733,20 @@ class TestOthers:
         run = Run("")
         run.callback.v2_on_file_diff(Result(Task(), Host("web"), {"changed": True, "diff": {"before": "a\n", "after": "b\n"}}))
         assert run.screen.out == ["--- before", "+++ after", "@@ -1 +1 @@", "-a", "+b"]
+
+
+def test_every_step_has_a_past_tense() -> None:
+    """The first words of all steps in the code are known, so that a completed step is reported as completed."""
+    words = set()
+    for path in MODULE_UTILS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Step":
+                text = node.args[0]
+                first = text.values[0] if isinstance(text, ast.JoinedStr) else text
+                if isinstance(first, ast.Constant):
+                    words.add(str(first.value).split()[0])
+    assert {"create", "start", "write"} < words
+    assert words - PAST_TENSES.keys() == set()
 
 
 def test_diff_comes_before_its_line() -> None:
