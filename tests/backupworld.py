@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import quickhg
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import run as restore
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
@@ -101,7 +102,9 @@ class BackupWorld:
         """Make a Mercurial repository with a commit."""
         self.write(f"{name}/README", f"{name}\n")
         for command in (("init",), ("add", "README"), ("commit", "-u", "Me", "-m", "first")):
-            subprocess.run(["hg", *command], cwd=self.repos / name, check=True, capture_output=True, env={**os.environ, "HGRCPATH": ""})
+            subprocess.run(
+                ["hg", *command], cwd=self.repos / name, check=True, capture_output=True, env={**os.environ, **quickhg.environment()}
+            )
         return self.repos / name
 
     def kept(self) -> list[Path]:

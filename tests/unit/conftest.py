@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import quickhg
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from backupworld import BackupWorld
 from hypothesis import HealthCheck, settings
@@ -68,6 +69,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=[item for item in items if id(item) in left_out])
         items[:] = [item for item in items if id(item) not in left_out]
+
+
+def pytest_unconfigure() -> None:
+    """End what the tests keep running."""
+    quickhg.end()
 
 
 @dataclass
@@ -120,9 +126,11 @@ def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     if not request.node.get_closest_marker("disk"):
         yield tmp_path
         return
-    directory = Path(tempfile.mkdtemp(prefix="repoman-test-", dir="/var/tmp"))
+    parent = Path(tempfile.mkdtemp(prefix="repoman-test-", dir="/var/tmp"))
+    directory = parent / "tmp"  # nothing that is not the test's beside it
+    directory.mkdir()
     yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    shutil.rmtree(parent, ignore_errors=True)
 
 
 @pytest.fixture

@@ -10,9 +10,11 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import quickhg
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_units
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
@@ -39,10 +41,15 @@ ENVIRONMENT = {
 }
 
 
+def _environment(command: Sequence[str]) -> dict[str, str]:
+    quick = command[0] == "hg" and "init" not in command  # chg does not take -R for what is not there yet
+    return ENVIRONMENT | quickhg.environment() if quick else ENVIRONMENT
+
+
 def run(*command: str, cwd: Path | str = "/", check: bool = True) -> str:
     """Run a command in an environment without anyone's configuration, and return what it wrote."""
     done = subprocess.run(
-        command, cwd=cwd, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+        command, cwd=cwd, env=_environment(command), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
     )
     if check and done.returncode:
         raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
@@ -165,7 +172,6 @@ def hg_problems(where: Path) -> str:
     """Return what hg has to say against a copy of a repository (it takes a lock there); nothing if it is whole."""
     with tempfile.TemporaryDirectory() as base:
         shutil.copytree(where / ".hg", Path(base, ".hg"), symlinks=True)
-        done = subprocess.run(
-            ["hg", "-R", base, "--noninteractive", "verify"], env=ENVIRONMENT, capture_output=True, text=True, check=False
-        )
+        command = ["hg", "-R", base, "--noninteractive", "verify"]
+        done = subprocess.run(command, env=_environment(command), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else f"{done.returncode} {done.stdout}{done.stderr}"

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import quickhg
 from backupworld import BackupWorld
 from newest import newest
 from zoo.kind import PRELUDE, Damage, Kind
@@ -72,30 +73,28 @@ class Enclosure:
         world.write("beside.txt")  # repositories are never all gone
 
     def _environment(self) -> dict[str, str]:
-        path = os.environ["PATH"]
-        if self.newest:
-            path = f"{newest(self.newest).parent}:{path}"
         settings = {
             f"GIT_CONFIG_{part}_{n}": text
             for n, pair in enumerate(GIT_SETTINGS.items())
             for part, text in zip(("KEY", "VALUE"), pair, strict=True)
         }
-        hgrc = self.world.root / "hgrc"
         extensions = self.kind.extensions if isinstance(self.kind, Kind) else ()
-        hgrc.write_text(
+        programs = quickhg.environment(
             "[ui]\ntimeout = 1\n[storage]\n"
             + "".join(f"{each}.slow-path = allow\n" for each in SLOW)
             + "[extensions]\n"
             + "".join(f"{each} =\n" for each in extensions)
         )
+        if self.newest:
+            programs["PATH"] = f"{newest(self.newest).parent}:{programs['PATH']}"
         people = {
             f"GIT_{role}_{what}": text for role in ("AUTHOR", "COMMITTER") for what, text in (("NAME", "a"), ("EMAIL", "a@example.org"))
         }
         return {
-            "PATH": path, "HOME": str(self.world.root), "OUT": str(self.outside), "LC_ALL": "C.UTF-8",
+            "HOME": str(self.world.root), "OUT": str(self.outside), "LC_ALL": "C.UTF-8",
             "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_COUNT": str(len(GIT_SETTINGS)),
             "GIT_CEILING_DIRECTORIES": f"{self.world.repos}:{self.world.backup}:{self.world.root}", "GIT_OPTIONAL_LOCKS": "0", "GIT_EDITOR": "true",
-            "HGRCPATH": str(hgrc), "HGUSER": "a", "HGPLAIN": "1", "HGEDITOR": "true", **people, **settings,
+            "HGUSER": "a", "HGPLAIN": "1", "HGEDITOR": "true", **programs, **people, **settings,
         }  # fmt: skip
 
     def shell(self, script: str) -> None:

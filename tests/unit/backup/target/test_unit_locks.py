@@ -25,6 +25,8 @@ from backupworld import BackupWorld, actions, git
 MANY = 6000
 """Files of a unit whose first copy takes some seconds."""
 
+pytestmark = pytest.mark.disk  # while a first copy takes its time
+
 
 @pytest.fixture
 def world(empty_world: BackupWorld) -> BackupWorld:

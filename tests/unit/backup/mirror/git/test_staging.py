@@ -98,9 +98,8 @@ def test_large_metadata_is_mirrored(place: Place) -> None:
     head = git(repository, "rev-parse", "HEAD").strip()
     lines = "".join(f"{head} refs/tags/a-rather-long-name-of-a-tag-{number:06}\n" for number in range(20_000))
     (repository / ".git/packed-refs").write_text("# pack-refs with: peeled fully-peeled sorted \n" + lines)
-    entries = "".join(
-        f"100644 blob {git(repository, 'rev-parse', 'HEAD:f').strip()}\tdirectory/file-{number:06}\n" for number in range(20_000)
-    )
+    blob = git(repository, "rev-parse", "HEAD:f").strip()
+    entries = "".join(f"100644 blob {blob}\tdirectory/file-{number:06}\n" for number in range(20_000))
     subprocess.run(["git", "update-index", "--index-info"], cwd=repository, input=entries, text=True, check=True)
     with (repository / ".git/logs/HEAD").open("a") as log:
         log.write(f"{head} {head} a <a@example.org> 1700000000 +0000\tcommit: same\n" * 20_000)

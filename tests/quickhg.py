@@ -1,0 +1,53 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mercurial for tests that build and judge repositories: the machine's own, which answers from one process.
+
+Starting ``hg`` takes longer than what it is asked, and tests ask thousands of times. ``chg`` comes with Mercurial: it hands each
+command to a process that has loaded everything and forks. What is tested never runs it. Without it, there is ``hg``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+IDLE_SECONDS = 120
+"""Processes end this long after their last command, should nobody end them."""
+
+
+_MINE = os.getpid()
+
+
+@cache
+def _place() -> Path:
+    place = Path(tempfile.mkdtemp(prefix="repoman-hg-"))
+    if chg := shutil.which("chg"):
+        (place / "hg").symlink_to(chg)
+    return place
+
+
+def environment(config: str = "") -> dict[str, str]:
+    """Return variables with which ``hg`` is quick; ``PATH`` is among them.
+
+    :param config: of the commands, the only configuration they have; not for children of a test.
+    """
+    if os.getpid() != _MINE:  # a test's own child, which may be another user
+        return {"PATH": os.environ["PATH"], "HGRCPATH": ""}
+    place = _place()
+    text = f"{config}[chgserver]\nidletimeout = {IDLE_SECONDS}\n"
+    hgrc = place / f"hgrc-{abs(hash(text)):x}"
+    if not hgrc.exists():
+        hgrc.write_text(text)
+    path = os.environ["PATH"]
+    hg = shutil.which("hg") or "hg"
+    return {"PATH": f"{place}:{path}", "HGRCPATH": str(hgrc), "CHGHG": hg, "CHGSOCKNAME": str(place / "socket")}
+
+
+def end() -> None:
+    """End the processes: they do so once their sockets are gone."""
+    if _place.cache_info().currsize:
+        shutil.rmtree(_place(), ignore_errors=True)
+        _place.cache_clear()
