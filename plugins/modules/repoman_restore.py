@@ -111,7 +111,7 @@ msg:
   description: The error, in one sentence.
   returned: failure
   type: str
-  sample: "/nfs/repos is not a backup of repoman: it has no mark of ours; nothing was written."
+  sample: "/nfs/repos is not a backup of repoman: it has no marker; nothing was written."
 hints:
   description: Remedies, each a command or a sentence.
   returned: failure

@@ -38,9 +38,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.store imp
 
 @dataclass(frozen=True)
 class Backup:
-    """Whose backup it is, and what the registry says of it.
+    """The backup of one account, as its registry describes it.
 
-    :param path: of the registry.
+    :param path: path of the registry.
     """
 
     account: Account
@@ -49,22 +49,22 @@ class Backup:
 
     @cached_property
     def roots(self) -> BackupRoots:
-        """Where from and where to."""
+        """The source and the target of the backup."""
         defaults = self.registry.defaults
         return BackupRoots(self.account.expand(defaults.backup_root), self.account.expand(defaults.repos_root), self.path, self.account)
 
     @property
     def logdir(self) -> Path:
-        """Where the logs of runs are, and the local state."""
+        """Directory of the logs and of the local state."""
         return Path(self.account.expand(self.registry.defaults.logdir))
 
     def state(self, target: Target) -> Path:
-        """Return the local directory of what is known of a target."""
+        """Return the local state directory of a target."""
         return self.logdir / "sync" / target.ident
 
     @cached_property
     def overrides(self) -> dict[str, ProjectSettings | RepomanError]:
-        """The projects' overrides; of one that cannot be read, what is wrong with it."""
+        """The projects' overrides; for one that cannot be read, the error."""
         found: dict[str, ProjectSettings | RepomanError] = {}
         for name in self.registry.projects:
             try:
@@ -75,7 +75,7 @@ class Backup:
 
     @cached_property
     def projects(self) -> dict[str, EffectiveSettings]:
-        """The projects of the registry with their overrides, as far as these can be read."""
+        """The settings of the projects, without overrides that cannot be read."""
         wanted = {name: each for name, each in self.overrides.items() if isinstance(each, ProjectSettings)}
         return {
             name: effective_settings(name, self.registry.defaults, settings_of(project), wanted.get(name, ProjectSettings()))
@@ -84,14 +84,14 @@ class Backup:
 
     @property
     def warnings(self) -> list[str]:
-        """What is wrong with overrides: their projects are backed up as if there were none."""
+        """Warnings of overrides that cannot be read; their projects are backed up without them."""
         return [f"{each.message} It does not count for the backup." for each in self.overrides.values() if isinstance(each, RepomanError)]
 
     @cached_property
     def paths(self) -> dict[str, str]:
-        """The projects' repositories, relative to ``repos_root``; empty for one that is not in there.
+        """The projects' repositories, relative to ``repos_root``; empty for one outside it.
 
-        Links that lie directly in ``repos_root`` are resolved. Those below may be a container's work, and are no part of the way.
+        Links directly in ``repos_root`` are resolved. Links below it are not: a container may have made them.
         """
         root, real = self.roots.repos_root, os.path.realpath(self.roots.repos_root)
         found: dict[str, str] = {}
@@ -107,7 +107,7 @@ class Backup:
 
     @cached_property
     def repositories(self) -> dict[str, str]:
-        """The projects' repositories, absolute, links not resolved."""
+        """The projects' repositories as absolute paths, links not resolved."""
         stored = {name: project.repo for name, project in self.projects.items()}
         return {
             name: os.path.normpath(os.path.join(self.roots.repos_root, self.account.expand(repo) if repo[:1] in "~$" else repo))
@@ -115,15 +115,15 @@ class Backup:
         }
 
     def directory_of(self, project: str) -> str:
-        """Return the directory in ``repos_root`` that holds a project's repository; empty if it is not in there."""
+        """Return the directory in ``repos_root`` that holds a project's repository; empty if the repository is outside it."""
         return self.paths[project].split("/")[0]
 
     def resolve_path(self, name: str, known: Collection[str]) -> str:
-        """Return the path in ``repos_root`` that a name means: a project's repository, or a directory itself.
+        """Return the path in ``repos_root`` of a project's repository, or of a directory.
 
-        :param known: the directories there are.
-        :raises NotCreatedYetError: it means none.
-        :raises ConflictError: it means a repository somewhere else.
+        :param known: the existing directories.
+        :raises NotCreatedYetError: there is neither.
+        :raises ConflictError: the repository is outside ``repos_root``.
         """
         if self.paths.get(name):
             return self.paths[name]
@@ -144,14 +144,15 @@ class Backup:
         )
 
     def resolve_directory(self, name: str, known: Collection[str]) -> str:
-        """Return the directory in ``repos_root`` that a name means, or that holds what it means; see :meth:`resolve_path`."""
+        """Return the directory in ``repos_root`` that is, or contains, what :meth:`resolve_path` returns."""
         return self.resolve_path(name, known).split("/")[0]
 
     def run_on_target(self, work: Work, seconds: float, alive: bool = False, on_report: Report = lambda said: None) -> Any:
-        """Return what ``work`` on the target comes to; see :func:`run_in_child`.
+        """Return the result of ``work``, which may access the target; see :func:`run_in_child`.
 
-        :param alive: as long as the target answers, silence is no reason to give up.
-        :raises RepomanError: what it raised, or that the target does not answer.
+        :param seconds: time without progress after which the work is given up.
+        :param alive: do not give up while the target answers simple requests.
+        :raises RepomanError: the work raised it, or the target does not answer.
         """
         root = self.roots.backup_root
         try:
@@ -167,15 +168,15 @@ class Backup:
 
 
 def _is_outside(inside: str) -> bool:
-    """Whether a relative path leads nowhere below where it begins."""
+    """Return whether a relative path leads out of its base directory, or is the base directory."""
     return inside.partition("/")[0] in ("..", ".")
 
 
 def load_backup(params: dict[str, Any], predicting: bool = False) -> Backup:
-    """Return the backup that a module's parameters mean.
+    """Return the backup that a module's parameters describe.
 
-    :param predicting: ``registry_text`` stands for the registry.
-    :raises NotFoundError: there is no registry, or it cannot be read; see ``registry.load``.
+    :param predicting: read ``registry_text`` instead of the registry.
+    :raises NotFoundError: the registry is missing or cannot be read.
     """
     me = get_account(params["user"])
     path = me.expand(params["registry_path"] or registry.default_path(me.home))

@@ -36,7 +36,7 @@ def read(me: Account, path: str, known: Registry) -> tuple[list[str], dict[str, 
 
     The first and the last are of all of ``repos_root``.
 
-    :param path: of the registry.
+    :param path: path of the registry.
     """
     whole = Backup(me, path, known)
     noted = _last_run(whole)

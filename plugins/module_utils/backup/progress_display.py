@@ -54,7 +54,7 @@ class ProgressDisplay:
             progress.update(self.lines(tally)[-1])
 
     def unit_finished(self, result: UnitResult) -> None:
-        """Show the result of a unit, if there is no live display and something was done."""
+        """Show the result of a unit that changed or failed, unless there is a live display."""
         if self.on and not progress.is_live() and result.action not in SILENT_ACTIONS:
             more = f", {plural(result.files)}, {format_bytes(result.bytes)}" if result.action == Action.SYNCED else ""
             progress.start_phase(f"{result.name}: {ACTION_LABELS[result.action]}{more}")

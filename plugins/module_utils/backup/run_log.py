@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The log of a run: a line of JSON for each unit, in a file of its own; the newest files are kept."""
+"""The log of a run: a file with one line of JSON for each unit. The newest logs are kept."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ NAME = re.compile(r"sync-\d{8}T\d{6}Z-\d+\.jsonl")
 
 
 class RunLog:
-    """An open log; a context manager. A log that cannot be written stops nothing.
+    """An open log; a context manager. The run goes on if the log cannot be written.
 
-    :param logdir: directory of the logs; made where it is missing.
+    :param logdir: directory of the logs, which is created if needed.
     :param now: when the run began.
     """
 
@@ -76,7 +76,7 @@ class RunLog:
             self._file.flush()
         except OSError as error:
             file, self._file = self._file, None
-            with suppress(OSError):  # what could not be written is tried once more
+            with suppress(OSError):  # closing tries to write again
                 file.close()
             self._give_up(f"{self.path}: {error.strerror}")
 

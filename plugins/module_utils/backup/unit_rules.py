@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which rules hold for which unit, and what a run has to say about the places it left out."""
+"""Rules for what is backed up of each unit, and the record of what a run left out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LEFT_OUT = "left_out.json"
 
 @dataclass(frozen=True)
 class RuleOptions:
-    """Options of a run that come over the rules of the registry.
+    """Options of a run that override the rules of the registry.
 
     :param exclude: more patterns.
     :param exclude_caches: None leaves it to the registry.
@@ -89,9 +89,9 @@ def _chosen(asked: bool | None, configured: list[bool]) -> bool:
 
 @dataclass
 class LeftOut:
-    """What runs left out of units.
+    """What runs left out of units, by unit.
 
-    :param state: local directory of what is known of the target.
+    :param state: local state directory of the target.
     """
 
     state: Path
@@ -102,10 +102,10 @@ class LeftOut:
         self.units = read_left_out(self.state / LEFT_OUT)
 
     def take(self, scanned: ScanResult, absent: Iterable[bytes], *, forget: bool = False) -> None:
-        """Remember what a scan left out.
+        """Record what a scan left out.
 
-        :param absent: what is not mounted now, and stays remembered.
-        :param forget: the mirror does not keep what was followed before and is not now.
+        :param absent: paths that are not mounted now, and stay recorded.
+        :param forget: the mirror drops mounts that an earlier run followed and this one does not.
         """
         once = set() if forget else self._once_followed(scanned)
         followed = [*scanned.followed, *absent, *(each for each in scanned.skipped if each in once)]
@@ -121,7 +121,7 @@ class LeftOut:
             self.units.pop(scanned.unit.name, None)
 
     def judge(self, name: str, verdicts: Mapping[str, str]) -> None:
-        """Remember which repositories of a unit could not be verified.
+        """Record which repositories of a unit could not be verified.
 
         :param verdicts: of the repositories that were looked at, by their path in the unit: why not, empty if they could.
         """
@@ -133,7 +133,7 @@ class LeftOut:
             self.units.pop(name, None)
 
     def absent(self, scanned: ScanResult) -> list[bytes]:
-        """Return where in a unit something was mounted and followed, and now is an empty directory."""
+        """Return paths in a unit at which a file system was mounted and backed up, and now is an empty directory."""
         gone = self._once_followed(scanned) - {*scanned.followed, *scanned.skipped}
         return [path for path in sorted(gone) if _is_empty(scanned.unit.source, path)]
 
@@ -148,12 +148,12 @@ class LeftOut:
             write_atomic(str(path), json.dumps(units, sort_keys=True), owner)
 
     def _once_followed(self, scanned: ScanResult) -> set[bytes]:
-        """Return where in a unit something was mounted and followed by an earlier run: the mirror has what was in it."""
+        """Return paths in a unit at which an earlier run backed up a mounted file system: the mirror has its files."""
         return {os.fsencode(each) for each in self.units.get(scanned.unit.name, {}).get("followed", [])}
 
 
 def read_left_out(path: Path) -> dict[str, dict[str, Any]]:
-    """Return what the last run left out of each unit; nothing if that is not known."""
+    """Return what the last run left out, by unit; empty if the file is missing or not repoman's."""
     try:
         said = read_json(path, MAX_BYTES)
         return {
@@ -170,7 +170,7 @@ def read_left_out(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _is_empty(top: str, path: bytes) -> bool:
-    """Tell whether a directory below another is there and empty; no link is followed."""
+    """Return whether a path below a directory is an empty directory; follow no link."""
     with suppress(OSError):
         held = os.open(top, LIST)
         try:
@@ -187,8 +187,8 @@ def _is_empty(top: str, path: bytes) -> bool:
 def mount_warnings(unit: Unit, skipped: Iterable[bytes], absent: Iterable[bytes] = ()) -> list[str]:
     """Return warnings of file systems in a unit that are not backed up.
 
-    :param skipped: where other file systems are mounted.
-    :param absent: where one was mounted and backed up, and is not mounted any more.
+    :param skipped: paths at which other file systems are mounted.
+    :param absent: paths at which one was mounted and backed up, and is not mounted any more.
     """
     top = os.fsencode(unit.source)
     found = []

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The units of a backup: each directory in ``repos_root``, and the files beside them; and the list_mirrors on a target."""
+"""The units of a backup (each directory in ``repos_root``, and the files directly in it), and the mirrors on a target."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAVED_SUFFIX = re.compile(r"\.before-\d{8}T\d{6}Z(-\d+)?\Z")
 
 
 def list_units(repos_root: str) -> list[Unit]:
-    """Return all that is backed up: each directory in ``repos_root``, and what else is in it as one more.
+    """Return the units: each directory in ``repos_root``, and one for the files directly in it.
 
     A symbolic link is copied as a link, wherever it points. The ``lost+found`` that mkfs creates is skipped.
     """
@@ -44,12 +44,12 @@ def list_units(repos_root: str) -> list[Unit]:
 
 
 def top_level_unit(repos_root: str) -> Unit:
-    """Return the unit of what lies directly in ``repos_root``, which may be a link itself."""
+    """Return the unit of the files directly in ``repos_root``, which may be a link itself."""
     return Unit(TOP_LEVEL_FILES, os.path.realpath(repos_root), loose=True)
 
 
 def list_mirrors(target: Target) -> list[str]:
-    """Return the directories that lie in a target beside repoman's own."""
+    """Return the directories in a target, without repoman's own."""
     try:
         with os.scandir(target.root) as listing:
             return sorted(
@@ -64,9 +64,9 @@ def list_mirrors(target: Target) -> list[str]:
 
 
 def top_level_names(state: Path, found: Target) -> tuple[set[bytes], bool]:
-    """Return which loose files in a target are the backup's, and whether that is all: others may have been there before.
+    """Return which files directly in a target the backup made, and whether the list is complete. Other files may be older than the backup.
 
-    :param state: the local directory of what is known of the target; elsewhere only what recent runs created is known.
+    :param state: local state directory of the target. On another host it is missing, and only files that recent runs created are known.
     """
     path = str(state / "manifests" / file_name_of(TOP_LEVEL_FILES))
     last = Manifest.load(path) or Manifest.load(path + STALE_SUFFIX)
@@ -77,7 +77,7 @@ def top_level_names(state: Path, found: Target) -> tuple[set[bytes], bool]:
 
 
 def file_name_of(unit: str) -> str:
-    """Return a file name for something of a unit, short and plain whatever the unit is called."""
+    """Return a short and plain file name for data about a unit, whatever the unit's name."""
     return hashlib.sha256(os.fsencode(unit)).hexdigest()[:32]
 
 

@@ -61,7 +61,7 @@ class Applier:
             wave.mirror()
         finally:
             self._finish(wave)
-            self._save_left_out(copying)  # with what the engine found out meanwhile
+            self._save_left_out(copying)  # the engine has added which repositories it could not verify
         for task in tasks:
             self.locks.unlock(task.name)
 
@@ -162,7 +162,7 @@ class _Wave:
             self._finished.append(task.name)
 
     def _outcomes(self) -> Iterator[MirrorResult]:
-        """Run the engine; meanwhile, report progress and unlock finished units."""
+        """Run the engine while a thread reports progress and unlocks finished units."""
         # Imported only if a unit is mirrored: an unchanged tree needs no engine, and Ansible compiles what is imported in each run.
         from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.mirror_units import mirror_units
 

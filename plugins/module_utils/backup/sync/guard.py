@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Refuse what looks like a lost source. No hint here puts an old state over a newer one: each first looks, or restores elsewhere."""
+"""Refuse sources that look lost. No hint restores an old state over a newer one: it only looks, or restores to another place."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ SHRINK_MIN_FILES = 100
 
 
 def check_shrink(unit: Unit, changes: UnitDiff, found: Target, allowed: bool, named: bool) -> None:
-    """Refuse a source that has lost most of what the mirror has.
+    """Refuse a source that has lost most of the files in its mirror.
 
-    :param allowed: shrinking is.
+    :param allowed: the user allowed shrinking.
     :param named: the user named the unit.
-    :raises ConflictError: it looks like a lost source.
+    :raises ConflictError: the source looks lost.
     """
     # Imported here, where something differs: see UnitPlanner.
     from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import shrinkage
@@ -60,7 +60,7 @@ def _hints(name: str, emptied: bool) -> tuple[str, ...]:
 
 
 def missing_source_error(unit: Unit) -> ConflictError:
-    """Return the error of a unit whose source is gone, and its mirror is not."""
+    """Return the error of a unit whose source is missing while its mirror exists."""
     return ConflictError(
         f"{unit.source} is gone, but its mirror is still there; the mirror was not changed.",
         f"to get it back: {repoman_command('restore', [unit.name])}",
@@ -69,9 +69,9 @@ def missing_source_error(unit: Unit) -> ConflictError:
 
 
 def check_loose(repos_root: str, now: Manifest, found: Target) -> None:
-    """Refuse loose files that would push a mirror away.
+    """Refuse files in ``repos_root`` that would replace a mirror.
 
-    :raises ConflictError: a loose file has the name of a mirror.
+    :raises ConflictError: a file has the name of a mirror.
     """
     directories = {INTERNAL_DIRECTORY, *list_mirrors(found)}
     for entry in now.entries():

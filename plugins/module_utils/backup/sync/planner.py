@@ -59,7 +59,7 @@ class UnitPlanner:
         return Waves(tasks, [task for task in tasks if task.name not in units], lambda done: self._scan(waiting, done))
 
     def _scan(self, waiting: dict[str, UnitTask], done: Callable[[UnitTask], None]) -> None:
-        """Scan units and compare each as soon as it is scanned."""
+        """Scan units, and compare each one when its scan is done."""
 
         def compare(task: UnitTask, scanned: ScanResult, stays: Sequence[bytes]) -> None:
             with isolate_any_failure(task):

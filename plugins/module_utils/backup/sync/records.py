@@ -41,7 +41,7 @@ PROBE_BYTES = 256 << 10
 
 @contextmanager
 def usable_state(wanted: Path, owner: Account) -> Iterator[tuple[Path, str]]:
-    """Yield the state directory; if it cannot be written, a temporary one and a warning.
+    """Yield the state directory and an empty text; if it cannot be written, a temporary directory and a warning.
 
     :raises RepomanError: neither can be written.
     """
@@ -97,7 +97,7 @@ class RunRecords:
         self._mutex = threading.Lock()
 
     def read(self) -> None:
-        """Read the records; of a unit that is locked they are true until it is let go."""
+        """Read the records. The record of a unit that this run has locked stays valid until it is unlocked."""
         self.current = without_written_sessions(read_records(self.target), self.session, self.now)
 
     def manifest(self, name: str) -> Path:
@@ -128,9 +128,9 @@ class RunRecords:
                 self.current.units[name] = record
 
     def write(self, locks: RunLocks, void: Iterable[str] = ()) -> None:
-        """Write this run's records; those of units that other runs work on stay as those have written them.
+        """Write this run's records; records of other runs' units stay as those runs wrote them.
 
-        :param void: units whose mirror is, or may be, half-way: a record without a digest, which also says that there is a mirror.
+        :param void: units whose mirror may be incomplete. They get a record without a digest, which only says that there is a mirror.
         """
         with locks.metadata_lock():
             with self._mutex:

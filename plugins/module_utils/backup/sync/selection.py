@@ -37,16 +37,16 @@ class Selected:
 
 
 class UnitSelection:
-    """Chooses the units of a run: those that were named, or all that are to be backed up."""
+    """Chooses the units of a run: the named ones, or all that the registry does not exclude."""
 
     def __init__(self, run: SyncContext) -> None:
         self.run, self.backup = run, run.backup
 
     def select(self) -> list[Selected]:
-        """Return the units to work on; those that cannot be left out as the registry wants are warned of.
+        """Return the units to work on. Add warnings of projects whose ``backup`` setting cannot be followed.
 
         :raises ConflictError: a named one is not backed up.
-        :raises NotCreatedYetError: there is no such project or directory.
+        :raises NotCreatedYetError: a name is unknown.
         """
         present = {unit.name: unit for unit in list_units(self.run.repos_root)}
         if TOP_LEVEL_FILES in self.run.records.current.units:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One unit in a run: what is to be done about it, and what came of it."""
+"""The task of one unit in a run, and its result."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class UnitTask:
-    """What is to be done about one unit.
+    """The task of one unit.
 
-    :param changes: what its mirror lacks; None if nothing is to be copied or removed.
+    :param changes: the difference to its mirror; None if there is nothing to copy or remove.
     :param compared_mirror: whether the mirror itself was read, and not only the last manifest.
-    :param scanned: the manifest to save, if only that is to be done.
+    :param scanned: the manifest to save, if that is all there is to do.
     :param is_absent: there is neither a source nor a mirror.
     """
 
@@ -43,7 +43,7 @@ class UnitTask:
 
     @classmethod
     def of(cls, unit: Unit) -> UnitTask:
-        """Return the task of a unit about which nothing is to be done so far."""
+        """Return an empty task for a unit."""
         return cls(unit, UnitResult(decode_path(os.fsencode(unit.name))))
 
     @property

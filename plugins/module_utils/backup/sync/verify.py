@@ -41,7 +41,7 @@ class VerifyJob:
             run.records.read()
             selected = self._select()
             busy: list[UnitTask] = []
-            if run.state.is_dir():  # otherwise this host has never backed up there: there are no locks, and nothing is created for them
+            if run.state.is_dir():  # this host has backed up there; otherwise it has no locks, and verifying creates none
                 run.locks = stack.enter_context(RunLocks(run.target, run.state, run.backup.account))
                 selected, busy = lock_units(run, selected)
             settings = run.mirror_settings(stack.enter_context(tempfile.TemporaryDirectory(prefix="repoman-")))

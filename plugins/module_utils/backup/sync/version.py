@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The version of the history that a run makes: what it replaces or removes goes there, and so does the list of what it creates."""
+"""The version that a run adds to the history: the files that it replaces or removes, and the list of files that it creates."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RunVersion:
         """Paths that this run created, by unit; None means everything."""
 
     def begin(self, settings: MirrorOptions, tasks: Iterable[UnitTask]) -> MirrorOptions:
-        """Make the version if there is none yet, and write down what the tasks will create; return the settings that use it.
+        """Make the version at the first call, and write down what the tasks will create; return the settings that use it.
 
         All units of the run are locked by now, so the versions of a unit are in the order of the runs that changed it.
         """

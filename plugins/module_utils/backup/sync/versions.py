@@ -22,7 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 def list_versions(context: Backup, name: str) -> dict[str, Any]:
     """Return the versions of a project or directory, oldest first, as the result of the module.
 
-    :raises RepomanError: there is no backup, or no such project or directory.
+    :raises RepomanError: the backup or the name is unknown.
     """
     target = open_for_reading(context.roots)[0]
     times = history.version_names(target)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Plan units in the background, so that those that are planned are worked on while one that takes long is still compared."""
+"""Plan units in the background, so that work on some can start while a slow one is still being compared."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAVE_SECONDS = 20.0
 
 
 class Waves(Generic[T]):
-    """The units of one run, in batches as they are planned.
+    """The units of one run, in batches that follow the planning.
 
     :param tasks: all units, in the order of the report.
     :param ready: those that are planned already.
@@ -44,7 +44,7 @@ class Waves(Generic[T]):
     def __iter__(self) -> Iterator[list[T]]:
         """Yield units that are planned: all at once if that does not take long.
 
-        :raises Exception: what planning as a whole failed of.
+        :raises Exception: planning as a whole failed.
         """
         wave, self._ready = self._ready, []
         ended = False

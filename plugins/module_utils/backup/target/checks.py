@@ -22,11 +22,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import
 
 
 def inspect_target(place: BackupRoots, init: bool = False, allow_local: bool = False) -> tuple[Target, bool]:
-    """Return the target, and whether it is yet to be adopted. Writes nothing.
+    """Check the target and the source; return the target, and whether it is new. Write nothing.
 
-    :param init: take a place without a mark, if it lies on another file system than ``/`` and ``repos_root``.
-    :param allow_local: take it wherever it lies.
-    :raises ConflictError: a guard; what is wrong and how to answer it.
+    :param init: accept a directory without a marker, if its file system is not that of ``/`` or ``repos_root``.
+    :param allow_local: accept any file system.
+    :raises ConflictError: a check failed.
     """
     source, root = os.path.realpath(place.repos_root), os.path.realpath(place.backup_root)
     _check_apart(place, source, root)
@@ -36,7 +36,7 @@ def inspect_target(place: BackupRoots, init: bool = False, allow_local: bool = F
         check_marker(place, root, marker)
         return Target(root, str(marker["id"])), False
     if not init:
-        what = "it has no mark of ours" if os.path.isdir(root) else "there is no such directory"
+        what = "it has no marker" if os.path.isdir(root) else "there is no such directory"
         raise NotMountedError(
             f"{place.backup_root} is not a backup of repoman: {what}; nothing was written.",
             f"is it mounted? findmnt --target {place.backup_root}",
@@ -51,9 +51,9 @@ def inspect_target(place: BackupRoots, init: bool = False, allow_local: bool = F
 
 
 def open_for_reading(place: BackupRoots) -> tuple[Target, str]:
-    """Return a target to restore from, which may be another host's or user's, and a warning where it is.
+    """Return a target to restore from. If it belongs to another host or user, also return a warning, otherwise an empty text.
 
-    :raises ConflictError: there is no backup there.
+    :raises ConflictError: the directory is not a backup.
     """
     root = os.path.realpath(place.backup_root)
     marker = read_marker(root)
@@ -103,7 +103,7 @@ def _check_source(place: BackupRoots, source: str) -> None:
 
 
 def _check_elsewhere(place: BackupRoots, source: str, root: str) -> None:
-    """Refuse a target on the file system of ``/`` or of ``repos_root``: most likely it is a bare mount point."""
+    """Refuse a target on the file system of ``/`` or of ``repos_root``: most likely it is an empty mount point."""
     there = nearest_directory(root)
     for name, path in (("/", "/"), (f"repos_root, {place.repos_root}", source)):
         mounts = [mount_of(str(each)).source for each in (there, path)]

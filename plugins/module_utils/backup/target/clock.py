@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What runs remember of the machine's clock: when the last one was, and where the clock went forward between two of them.
+"""Memory of the machine's clock: the time of the last run, and large jumps forward between two runs.
 
 A clock that went a year forward between two runs may be wrong, or the machine was off for a year: nothing on the machine can tell. So the
 time in between does not count for what expires. A clock that comes back takes its jump with it. A machine that is only used now and then
@@ -19,17 +19,17 @@ from typing import Any
 
 DAY = 24 * 3600.0
 RELEASED = datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp()
-"""No run is older than repoman itself: a clock that says so has lost its battery."""
+"""No run is older than repoman itself: an earlier clock has lost its battery."""
 OUTLIVED = RELEASED + 40 * 365 * DAY
-"""A clock after this time is taken to be wrong, however many runs agree with it: nothing expires by it."""
+"""A clock after this time counts as wrong, even if many runs agree with it: nothing expires."""
 PAUSE = 2 * DAY
 """Shorter times between two runs are not remembered."""
 MAX_JUMPS = 500
 CONFIRMED_BY = 3
-"""A pause counts after so many more in a row, without a run soon after any of them."""
+"""A pause counts after this many more in a row, if no run followed soon after any of them."""
 
 Jump = tuple[float, float]
-"""What the clock said at a run and at the next one."""
+"""The time at a run, and at the next one."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def of_data(data: Any, run: float) -> Clock:
 
 
 def doubtful(jumps: Sequence[Jump], keep: float) -> tuple[list[Jump], bool]:
-    """Return the jumps whose time does not count, and whether the last run is one of several in a row that were all long after the one before.
+    """Return the jumps whose time does not count, and whether the machine is only used now and then (several long pauses in a row).
 
     :param keep: a jump that is not longer counts.
     """
@@ -100,5 +100,5 @@ def doubtful(jumps: Sequence[Jump], keep: float) -> tuple[list[Jump], bool]:
 
 
 def left_out(jumps: Sequence[Jump], since: float) -> float:
-    """Return how much of the time since then is not to be counted."""
+    """Return how many of the seconds since then do not count."""
     return sum(max(0.0, after - max(before, since)) for before, after in jumps)

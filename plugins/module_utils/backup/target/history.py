@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The history of mirrors: which versions there are, in which order they were made, when, and which of them expire.
+"""The history of the mirrors: its versions, their order, their times, and when they expire.
 
 ::
 
@@ -10,8 +10,8 @@
     backup_root/.repoman/created/<name>        what a run created, by unit, as JSON; null for all of it
     backup_root/.repoman/history.json          the names in the order in which the versions were made
 
-A version is named by the clock of the machine that made it. That clock may have been wrong, so the order comes from
-``history.json`` and not from the names, and a name that the order contradicts says nothing of the time.
+A version is named after the clock of the machine that made it. That clock may have been wrong, so the order comes from
+``history.json`` and not from the names, and a name that contradicts the order does not count as a time.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ VERSION_FORMAT = "%Y%m%dT%H%M%SZ"
 MAX_INDEX_BYTES = 16 << 20
 MAX_CREATED_BYTES = 256 << 20
 SHARED_BYTES = 64 << 10
-"""A unit's list of what a run created that is longer has a file of its own."""
+"""A longer list of what a run created in one unit is stored in a separate file."""
 SHOWN_NAMES = 3
 
 
 @dataclass(frozen=True)
 class Version:
-    """One version of the history.
+    """One version.
 
-    :param name: time of the clock when it was made.
-    :param ordered: its place comes from ``history.json``, not from its name.
+    :param name: the machine's clock when it was made.
+    :param ordered: its position comes from ``history.json``, not from its name.
     """
 
     name: str
@@ -66,14 +66,14 @@ class Version:
 
     @property
     def clock(self) -> float:
-        """Time of the clock when it was made, as a UNIX time."""
+        """The machine's clock when it was made, as a UNIX time."""
         return parse_version(self.name).timestamp()
 
 
 def parse_version(name: str) -> datetime:
-    """Return the time that a version's name says.
+    """Return the time in a version's name.
 
-    :raises ValueError: it says none.
+    :raises ValueError: it contains none.
     """
     return datetime.strptime(name, VERSION_FORMAT).replace(tzinfo=timezone.utc)
 
@@ -81,7 +81,7 @@ def parse_version(name: str) -> datetime:
 class History:
     """The versions of a target, oldest first.
 
-    :param now: what the clock says, as a UNIX time.
+    :param now: the machine's clock, as a UNIX time.
     """
 
     def __init__(self, target: Target, versions: Sequence[Version], now: float) -> None:
@@ -104,7 +104,7 @@ class History:
 
     @cached_property
     def _trusted(self) -> frozenset[int]:
-        """States that were probably made with a correct clock: the longest sequence of times in the order of their making."""
+        """Versions that were probably made with a correct clock: the longest sequence of times in the order of their making."""
         limit = math.inf if self.clock_is_wrong else self.now + DAY
         plausible = [
             number
@@ -146,9 +146,9 @@ class History:
         return format_time(self._bounds[0][0]) if self.versions else format_time(self.now)
 
     def since(self, moment: str) -> list[str]:
-        """Return the versions to take back to get to what was there at a moment, in the order in which they were made.
+        """Return the versions to undo to get back to a moment, in the order in which they were made.
 
-        :param moment: a version's name means that one and all after it; another one is a time.
+        :param moment: a version's name stands for that version and all later ones; any other text is a time.
         """
         names = self.names
         if moment in names:
@@ -163,7 +163,7 @@ class History:
         The clock is wrong if it is before the last run or more than ``days`` after it. If it was more than ``days`` after it between two
         earlier runs, that time does not count: it may be right, but what is deleted is gone. A version expires only after all earlier ones.
 
-        :param clock: what the last run, and those before, saw of it.
+        :param clock: the clock as earlier runs saw it.
         """
         keep = days * DAY
         since_last = self.now - clock.before(self.now)
@@ -185,9 +185,9 @@ class History:
         return found
 
     def warnings(self, clock: Clock | None = None, days: int = 0) -> list[str]:
-        """Return what is wrong, or may be, with the clock, now or when versions were made.
+        """Return warnings if the clock is or was wrong, or may be.
 
-        :param clock: what the last run, and those before, saw of it; None if that does not matter.
+        :param clock: the clock as earlier runs saw it; None to ignore it.
         :param days: how long versions are kept.
         """
         if self.clock_is_wrong or self.now > OUTLIVED:
@@ -206,7 +206,7 @@ class History:
         ]
 
     def _jump_warnings(self, clock: Clock, keep: float) -> list[str]:
-        """Return a warning if the clock went far between two runs, now, or earlier and versions are kept because of it."""
+        """Return a warning if the clock jumped far between two runs: now, or earlier if versions are still kept because of the jump."""
         jumps = doubtful(clock.at(self.now).jumps, max(keep, PAUSE))[0]
         if not jumps:
             return []
@@ -222,7 +222,7 @@ class History:
 
 
 def _longest_ascending(numbers: Sequence[int], values: Sequence[float]) -> list[int]:
-    """Return the most of ``numbers`` whose values never descend; of several such choices one with later values."""
+    """Return the longest subsequence of ``numbers`` whose values never descend; of several, one with later values."""
     tails: list[float] = []
     ends: list[int] = []
     following: dict[int, int] = {}
@@ -242,14 +242,14 @@ def _longest_ascending(numbers: Sequence[int], values: Sequence[float]) -> list[
 
 
 def format_time(time: float) -> str:
-    """Return a UNIX time as a version's name has it."""
+    """Return a UNIX time in the format of version names."""
     with suppress(OverflowError, ValueError, OSError):
         return datetime.fromtimestamp(time, timezone.utc).strftime(VERSION_FORMAT)
     return "no time at all"
 
 
 def load(target: Target, now: float) -> History:
-    """Return the history of a target; what is not in ``history.json`` has its place by its name."""
+    """Return the history of a target. Versions that ``history.json`` lacks are sorted in by name."""
     names = _listed(target)
     versions = [Version(name, ordered) for name, ordered in _read_index(target) if name in names]
     known = {version.name for version in versions}
@@ -320,7 +320,7 @@ def _write_index(target: Target, versions: Iterable[Version], owner: Account) ->
 def created_file(target: Target, name: str, unit: str = "") -> Path:
     """Return the list of files that a run created; it shows which files did not exist before.
 
-    :param unit: its own file, if the list is long; what one container creates must not be in the way of all others.
+    :param unit: the separate file of this unit, for a long list, so that one container cannot make the lists of other units slow to read.
     """
     if unit:
         return target.internal_path("created", f"{name}.{hashlib.sha256(os.fsencode(unit)).hexdigest()[:32]}")
@@ -328,7 +328,7 @@ def created_file(target: Target, name: str, unit: str = "") -> Path:
 
 
 def remove_created(target: Target, name: str) -> None:
-    """Remove what says what a run created."""
+    """Remove the lists of files that a run created."""
     with suppress(FileNotFoundError):
         for each in os.listdir(target.internal_path("created")):
             if each.startswith(f"{name}."):
@@ -337,7 +337,7 @@ def remove_created(target: Target, name: str) -> None:
 
 
 def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
-    """Return what a run created of a unit, of directories only the topmost; None is everything.
+    """Return the paths that a run created in a unit, without those inside new directories; None if it created the unit.
 
     :raises RepomanError: the file is too large to be repoman's.
     """
@@ -358,9 +358,9 @@ def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
 def write_created(
     target: Target, name: str, created: dict[str, list[str] | None], owner: Account, changed: Container[str] | None = None
 ) -> None:
-    """Write down what a run created; of what is new in a new directory only the directory.
+    """Write down the paths that a run created, without those inside new directories.
 
-    :param changed: the units whose lists are others than the last time; None for all.
+    :param changed: units whose lists differ from the last call; None for all.
     """
     topmost = {unit: None if paths is None else _topmost(paths) for unit, paths in created.items()}
     for unit, paths in list(topmost.items()):
@@ -372,7 +372,7 @@ def write_created(
 
 
 def _topmost(paths: Iterable[str]) -> list[str]:
-    """Return of some paths those that lie in no other of them."""
+    """Return the paths that are not inside another of them."""
     found = set(paths)
     return sorted(path for path in found if not any(parent in found for parent in _parents(path)))
 

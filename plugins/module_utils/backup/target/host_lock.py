@@ -92,7 +92,7 @@ class HostLock:
         } | ({"state": self.state} if self.state else {})
 
     def _create(self, draft: Path, text: str) -> bool:
-        """Create the lock file with its whole text at once; return False if there is one already."""
+        """Create the lock file with its whole text at once; return False if it exists already."""
         try:
             os.link(draft, self.path)
         except FileExistsError:

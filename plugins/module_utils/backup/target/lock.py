@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Locks of a target: each unit has its own lock, so that a long run on one unit does not block the rest.
+"""Locks of a target. Each unit has its own lock, so that a long run on one unit does not block the others.
 
-On this host, in the local state directory; the kernel drops these locks with the process, and its children, that hold them::
+They are files in the local state directory; the kernel releases them when the process that holds them, and its children, end::
 
-    lock         held shared by every run, exclusively by what wants to be alone
-    units.lock   a byte of it for each unit, and for what runs share; its text says since when units are worked on
+    lock         held shared by every run
+    units.lock   one byte is locked for each unit, and for each shared resource; the text says when units were locked
 
 For other hosts there is a lock file on the target; see ``host_lock.py``.
 """
@@ -38,19 +38,19 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 
 MAX_SINCE_BYTES = 4 << 20
 METADATA_SECONDS = 60.0
-"""How long the stamps, the history and the lock on the target may be held by another run: it needs milliseconds, or a slow answer."""
+"""Seconds to wait for another run to finish with the metadata. It needs milliseconds, unless the target is slow."""
 POLL_SECONDS = 0.02
 METADATA, HISTORY, RESTORES = b"metadata", b"history", b"restores"
-"""What runs share, beside units: the files of repoman's own on the target; its history; directories that restores fill."""
+"""Resources that runs share: repoman's own files on the target; the history; the directories that restores fill."""
 _FLOCK = struct.Struct("hhqqi")
 _BUSY = (errno.EACCES, errno.EAGAIN)
 
 
 class RunLocks:
-    """The locks of one run; a context manager, which lets go of all of them.
+    """The locks of one run; a context manager that releases all of them.
 
     :param target: the target.
-    :param state: local directory of what is known of the target.
+    :param state: local state directory of the target.
     """
 
     def __init__(self, target: Target, state: Path, owner: Account) -> None:
@@ -94,9 +94,9 @@ class RunLocks:
     # Units
 
     def try_lock(self, units: Iterable[str], *, noted: bool = True) -> dict[str, str]:
-        """Lock units, and return those locked by another run with the start of that lock, or an empty string if it is unknown.
+        """Lock units. Return those locked by another run, with the time of that lock, which is empty if unknown.
 
-        :param noted: write down for other runs since when; what changes nothing does not.
+        :param noted: write down the time for other runs.
         """
         wanted = list(units)
         with self.metadata_lock():
@@ -110,17 +110,17 @@ class RunLocks:
         return busy
 
     def _locked_elsewhere(self, since: dict[str, str]) -> dict[str, str]:
-        """Return the units that this run did not ask for and another one works on."""
+        """Return the units, beside this run's, that other runs have locked."""
         return {name: each for name, each in since.items() if name not in self._held and not self.is_free(name)}
 
     def unlock(self, unit: str) -> None:
-        """Let other runs have a unit."""
+        """Unlock a unit."""
         if unit in self._held:
             self._held.discard(unit)
             self._set_lock(fcntl.F_UNLCK, *_byte_of(_unit_key(unit)))
 
     def is_free(self, unit: str) -> bool:
-        """Tell whether no other run works on a unit."""
+        """Return whether no other run has locked a unit."""
         return self._is_free(_unit_key(unit))
 
     def _read_since(self) -> dict[str, str]:
@@ -129,7 +129,7 @@ class RunLocks:
         return {}
 
     def _write_since(self, since: dict[str, str]) -> None:
-        with suppress(OSError):  # a full disk: it only says since when
+        with suppress(OSError):  # the disk is full; the text is only for messages
             os.ftruncate(self._units, 0)
             os.pwrite(self._units, json.dumps(since).encode(), 0)
 
@@ -137,16 +137,16 @@ class RunLocks:
 
     @contextmanager
     def metadata_lock(self) -> Iterator[None]:
-        """Be the only run that changes repoman's own files on the target, for a moment.
+        """Lock repoman's own files on the target, for a moment.
 
-        :raises ConflictError: another run does, for too long.
+        :raises ConflictError: another run has locked them for too long.
         """
         with self._mutex, self._wait_for_lock(fcntl.F_WRLCK, METADATA):  # the kernel's lock is that of the process, not of a thread
             yield
 
     @contextmanager
     def exclusive(self, what: bytes) -> Iterator[bool]:
-        """Keep other runs from something that runs share, if none uses it; tell whether that is so."""
+        """Try to lock a shared resource exclusively; yield whether that succeeded."""
         alone = self._try_byte(fcntl.F_WRLCK, what)
         try:
             yield alone
@@ -156,7 +156,7 @@ class RunLocks:
 
     @contextmanager
     def shared(self, what: bytes) -> Iterator[None]:
-        """Use something that runs share; what wants it alone is over in moments, and is waited for."""
+        """Use a shared resource. Wait for a run that has locked it exclusively, which takes moments."""
         with self._wait_for_lock(fcntl.F_RDLCK, what):
             yield
 
@@ -181,7 +181,7 @@ class RunLocks:
         """Create a private directory for this run and remove it at the end; leftovers of killed runs are removed first.
 
         :param parent: parent of the new directory.
-        :param stays: what else is there, and not to be removed.
+        :param stays: names in it that are not such directories, and stay.
         """
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = secrets.token_hex(8)
@@ -222,23 +222,23 @@ class RunLocks:
     # The lock on the target
 
     def acquire_host_lock(self) -> None:
-        """Say on the target that this host works there, until its last run ends.
+        """Write the lock file on the target, for other hosts to see; the last run of this host removes it.
 
-        :raises ConflictError: another host does, or did on a machine that cannot be asked.
+        :raises ConflictError: another host holds the lock, or a process that may still run.
         """
         with self.metadata_lock():
             self.host_lock.acquire()
             self._has_host_lock = True
 
     def check_other_hosts(self) -> None:
-        """Refuse a target on which another host says it is at work.
+        """Check that no other host is working on the target.
 
-        :raises ConflictError: it says so, and may be right.
+        :raises ConflictError: its lock file says that it is.
         """
         self.host_lock.check()
 
     def _release_host_lock(self) -> None:
-        """Take the lock off the target, unless another run of this host is under way."""
+        """Remove the lock file on the target, unless another run of this host uses it."""
         with suppress(OSError, ConflictError), self.metadata_lock():
             if self._run.try_acquire():
                 self.host_lock.release()
@@ -254,12 +254,12 @@ def _byte_of(what: bytes) -> tuple[int, int]:
 
 
 def another_run(target: Target, state: Path) -> ConflictError:
-    """Return the error of a run that has to wait for others."""
+    """Return the error of a run that other runs block."""
     return ConflictError(f"another run works on {target.root}.", "wait for it to finish", f"see which: fuser -v {state / 'lock'}")
 
 
 def busy_error(unit: str, since: str, state: Path) -> ConflictError:
-    """Return the error of a unit that another run holds."""
+    """Return the error of a unit that another run has locked."""
     when = f" since {since}" if since else ""
     return ConflictError(
         f"another run has been working on {escape_control_characters(unit)}{when}.",
@@ -270,7 +270,7 @@ def busy_error(unit: str, since: str, state: Path) -> ConflictError:
 
 @contextmanager
 def unit_locked(target: Target, state: Path, owner: Account, unit: str) -> Iterator[RunLocks]:
-    """Work on one unit, such as to restore it, while other runs work on others.
+    """Lock one unit, for example to restore it, while other runs work on other units.
 
     :raises ConflictError: another run works on it.
     """

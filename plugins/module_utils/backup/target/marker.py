@@ -20,8 +20,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files 
 FORMAT = 1
 MAX_MARKER_BYTES = 64 << 10
 MARKER_TEXT = """\
-# repoman backs up to this directory: it is the sign that the right file system is mounted here.
-# Keep it. If the host or the user got another name, correct it here.
+# repoman backs up to this directory. This file shows that the right file system is mounted here, so do not delete it.
+# If the host or the user was renamed, change the name here.
 
 """
 
@@ -32,7 +32,7 @@ def marker_path(root: str) -> Path:
 
 
 def adopt(place: BackupRoots, target: Target) -> None:
-    """Write the marker, which makes a directory the target. Other files there stay as they are."""
+    """Write the marker, which makes a directory the target. Leave its other files alone."""
     import tomlkit
 
     marker = {
@@ -58,7 +58,9 @@ def read_marker(root: str) -> dict[str, Any] | None:
         return None
     except (ValueError, OSError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ConflictError(f"cannot read the backup's mark, {path}: {reason}; nothing was written.", f"look at it: cat {path}") from error
+        raise ConflictError(
+            f"cannot read the backup's marker, {path}: {reason}; nothing was written.", f"look at it: cat {path}"
+        ) from error
 
 
 def check_marker(place: BackupRoots, root: str, marker: dict[str, Any]) -> None:

@@ -26,16 +26,16 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import 
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 
 INTERNAL_DIRECTORY = ".repoman"
-"""The directory of repoman's own in ``backup_root``."""
+"""The directory in ``backup_root`` that holds repoman's own files."""
 
 
 @dataclass(frozen=True)
 class BackupRoots:
-    """Where from and where to, as the registry says, expanded.
+    """Source and target of a backup, as the registry gives them, expanded.
 
     :param backup_root: absolute; links not resolved.
     :param repos_root: absolute; links not resolved.
-    :param registry_path: for hints.
+    :param registry_path: path of the registry, for hints.
     :param owner: the account whose backup it is.
     :param host: name of this host.
     """
@@ -53,17 +53,17 @@ class BackupRoots:
 
 @dataclass(frozen=True)
 class Target:
-    """A backup's place that carries our mark, or will in a moment.
+    """The directory that holds a backup. It has a marker, or is about to get one.
 
     :param root: its directory, links resolved.
-    :param ident: from its mark; tells it from another that is mounted at the same place.
+    :param ident: ID in its marker, which tells it from another target mounted at the same path.
     """
 
     root: str
     ident: str
 
     def internal_path(self, *parts: str) -> Path:
-        """Return a path in the directory of repoman's own."""
+        """Return a path below repoman's own directory."""
         return Path(self.root, INTERNAL_DIRECTORY, *parts)
 
     def mirror(self, unit: str) -> Path:
@@ -72,12 +72,12 @@ class Target:
 
 
 def nearest_directory(path: str) -> Path:
-    """Return the directory, or where it is not there yet, the nearest one above it that is."""
+    """Return the directory, or its nearest parent that exists."""
     return next(each for each in (Path(path), *Path(path).parents) if each.is_dir())
 
 
 def remove_directory(path: Path) -> None:
-    """Remove a directory of ours and all it holds, following no link; also where directories in it cannot be written."""
+    """Remove a directory and its contents, even if directories in it are not writable; follow no link."""
     parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         remove_tree(os.fsencode(path.name), parent)

@@ -18,9 +18,9 @@ ATTEMPTS = 5
 
 
 def check_writable(place: BackupRoots, target: Target) -> None:
-    """Refuse a target that takes no files, or has no space left.
+    """Check that files can be written to the target, and that it has space left.
 
-    :raises RepomanError: which of the two it is.
+    :raises RepomanError: it cannot be written, or is full.
     """
     probe = target.internal_path(f"probe-{os.getpid()}")
     try:

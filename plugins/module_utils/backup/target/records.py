@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The record of each mirror, in ``.repoman/stamps.json`` on the target: which state of its source it was last made equal to."""
+"""The record of each mirror, in ``.repoman/stamps.json`` on the target: the state of the source that it was last made equal to."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 from ansible_collections.homelab.repoman.plugins.module_utils.host.machine import boot_id
 
 WRITTEN_SECONDS = 600.0
-"""After so long everything written is on the disk; kernels take half a minute."""
+"""Seconds after which everything written is on the disk; kernels take half a minute."""
 MAX_RECORDS_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
 class MirrorRecord:
-    """What a mirror was last made equal to.
+    """The state of the source that a mirror was last made equal to.
 
-    :param digest: of the manifest.
-    :param full: when everything was last compared, as a UNIX time.
+    :param digest: digest of the manifest; empty if the mirror may be incomplete.
+    :param full: when the mirror itself was last compared, as a UNIX time.
     :param time: when it was made, as a UNIX time.
-    :param session: in which it was made, as long as what it stands for may not be on the target's disk; see :func:`session`.
+    :param session: the :func:`mount_session` in which it was made; empty once the mirror is certainly on the target's disk.
     """
 
     digest: str
@@ -41,11 +41,11 @@ class MirrorRecord:
 
 @dataclass(frozen=True)
 class MirrorRecords:
-    """The records of all mirrors, one file.
+    """The records of all mirrors: the contents of the file.
 
-    :param units: by unit.
+    :param units: the record of each unit.
     :param run: when the last run ended, as a UNIX time; 0 if there was none.
-    :param clock: what the runs so far saw of the machine's clock.
+    :param clock: the machine's clock, as earlier runs saw it.
     """
 
     units: dict[str, MirrorRecord]
@@ -54,7 +54,7 @@ class MirrorRecords:
 
 
 def read_records(target: Target) -> MirrorRecords:
-    """Return the target's records; none where they cannot be read: then everything is compared."""
+    """Return the target's records; empty if they cannot be read, so that everything is compared."""
     try:
         data = read_json(target.internal_path("stamps.json"), MAX_RECORDS_BYTES)
         units = {
@@ -68,7 +68,7 @@ def read_records(target: Target) -> MirrorRecords:
 
 
 def write_records(target: Target, records: MirrorRecords, owner: Account) -> None:
-    """Replace the target's records."""
+    """Write the target's records."""
     units = {
         unit: {"digest": record.digest, "full": record.full} | ({"time": record.time, "session": record.session} if record.session else {})
         for unit, record in sorted(records.units.items())
@@ -78,7 +78,7 @@ def write_records(target: Target, records: MirrorRecords, owner: Account) -> Non
 
 
 def mount_session(target: Target) -> str:
-    """Return what changes when the machine is started anew, or the target is mounted anew: which is when written data may be lost."""
+    """Return an ID of the current mount of the target. It changes at a reboot or remount, at which written data may get lost."""
     try:
         device = os.stat(target.root).st_dev
     except FileNotFoundError:
@@ -87,7 +87,7 @@ def mount_session(target: Target) -> str:
 
 
 def without_written_sessions(records: MirrorRecords, session: str, now: float) -> MirrorRecords:
-    """Return the records, those without their session that were made in this one so long ago that the kernel has written all since."""
+    """Return the records, without the session of those whose mirror the kernel has written to the disk by now."""
     return MirrorRecords(
         {
             unit: MirrorRecord(record.digest, record.full) if record.session == session and _is_written(record, now) else record
