@@ -21,8 +21,6 @@ ROWS = 12
 SILENT_ACTIONS = (Action.UNCHANGED,)
 """Actions that are not shown while the run goes on."""
 
-counted, amount = plural, format_bytes
-
 
 class ProgressDisplay:
     """Shows the counters of a run and the results of units; a context manager.

@@ -11,7 +11,6 @@ from contextlib import suppress
 from functools import cached_property
 from typing import ClassVar
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import counted
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.compare import Comparer
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items
@@ -20,6 +19,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.ope
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.present import Present, format_listing
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Staging
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import exchange_names, rename_new
@@ -55,7 +55,7 @@ class DirectoryRestore(RestoreOperation):
 
     def description(self, files: int) -> str:
         """Return the step as a sentence."""
-        sentence = f"restore {self.name} to {escape_path(self.destination.path)} ({counted(files)})"
+        sentence = f"restore {self.name} to {escape_path(self.destination.path)} ({plural(files)})"
         return f"{sentence}, saving what it replaces as {self.saved}" if self.replaces else sentence
 
     @cached_property

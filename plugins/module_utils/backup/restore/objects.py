@@ -24,10 +24,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import file_restore
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.source_repair import Repair, RepairPlan
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import counted
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
@@ -129,10 +129,10 @@ class ObjectsRestore:
 
     def _description(self, files: list[Repair]) -> str:
         damaged = sum(file.replaces for file in files)
-        sentence = f"restore {counted(len(files), 'object')} in {escape_path(os.fsencode(self.name))}"
+        sentence = f"restore {plural(len(files), 'object')} in {escape_path(os.fsencode(self.name))}"
         if not damaged:
             return sentence
-        return f"{sentence}, saving {counted(damaged, 'damaged file')} in {escape_path(os.fsencode(self.saved))}"
+        return f"{sentence}, saving {plural(damaged, 'damaged file')} in {escape_path(os.fsencode(self.saved))}"
 
     def _plan_repairs(self) -> None:
         try:
@@ -197,7 +197,7 @@ class ObjectsRestore:
             path = os.fsencode(filename) if isinstance(filename, (str, bytes)) else b""
             where = os.path.join(os.fsencode(self.source), path).rstrip(b"/")
             raise RepomanError(
-                f"{escape_path(where)} cannot be written: {error.strerror or error}; {counted(done, 'object')} put back before that.",
+                f"{escape_path(where)} cannot be written: {error.strerror or error}; {plural(done, 'object')} put back before that.",
                 f"df -h {shell_word(self.source)} {shell_word(os.path.dirname(os.path.dirname(self.saved)))}",
                 f"go on with it: {repoman_command('restore', [self.name], '--objects')}",
             ) from error
@@ -213,7 +213,7 @@ class ObjectsRestore:
         named = ", ".join(f"{escape_path(path)} ({reason})" for path, reason in self.unrepairable[:MAX_NAMED])
         more = f" and {len(self.unrepairable) - MAX_NAMED} more" if len(self.unrepairable) > MAX_NAMED else ""
         raise RepomanError(
-            f"{escape_path(os.fsencode(self.name))}: neither it nor its mirror has sound: {named}{more}; {counted(restored, 'object')} put back.",
+            f"{escape_path(os.fsencode(self.name))}: neither it nor its mirror has sound: {named}{more}; {plural(restored, 'object')} put back.",
             f"an earlier version may have them: {repoman_command('sync', [], ('--list-versions', self.name))}",
         )
 

@@ -15,7 +15,6 @@ import os
 from functools import cached_property
 from typing import ClassVar
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import counted
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.cover import Coverer, by_move
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items
@@ -24,6 +23,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.ope
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.path_replacer import PathReplacer
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.present import Present, format_listing
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.workspace import SAVED_INSIDE, Workspaces
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 
@@ -85,7 +85,7 @@ class PathsRestore(RestoreOperation):
     def description(self, files: int) -> str:
         """Return the step as a sentence."""
         selected = "" if self.has_all_paths else f"{', '.join(escape_path(path) for path in self.paths)} of "
-        sentence = f"restore {selected}{self.name} in {escape_path(self.destination.path)} ({counted(files)})"
+        sentence = f"restore {selected}{self.name} in {escape_path(self.destination.path)} ({plural(files)})"
         return (
             f"{sentence}, saving what it replaces in {', '.join(map(escape_path, self._saved_directories))}" if self.replaces else sentence
         )

@@ -18,7 +18,6 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup, load_backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import amount, counted
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.objects import restore_objects
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.operation import RestoreOperation
@@ -31,6 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
@@ -103,7 +103,7 @@ class RestoreRun:
                 )
             )
         if not check and plan.changed:
-            report(f"restoring {escape_path(os.fsencode(options.name))}: {counted(files)}, {amount(size)}")
+            report(f"restoring {escape_path(os.fsencode(options.name))}: {plural(files)}, {format_bytes(size)}")
             plan.apply()
         return {
             "changed": plan.changed,
