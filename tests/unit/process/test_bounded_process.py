@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import fixtures
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git import git_mirror as mirror_git
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git import run_git as git_runner
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.run_git import git_environment, run_git
 from ansible_collections.homelab.repoman.plugins.module_utils.process import bounded as bounded_process
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git import formats as git_formats
 from mirroring import git, run
@@ -64,21 +65,21 @@ def index_of_missing_objects(where: Path, count: int, name: str) -> None:
 
 def test_more_missing_objects_than_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """git names all of them; some are remembered, and the first ones are told."""
-    monkeypatch.setattr(mirror_git, "MAX_NAMED", 1000)
+    monkeypatch.setattr(git_runner, "MAX_NAMED", 1000)
     where = repository(tmp_path / "r")
-    index_of_missing_objects(where, 3 * mirror_git.MAX_NAMED, "d/f")
+    index_of_missing_objects(where, 3 * git_runner.MAX_NAMED, "d/f")
     missing: set[str] = set()
-    environment = mirror_git.git_environment(str(where / ".git"))
-    problem = mirror_git.run_git(["fsck", "--connectivity-only"], environment, None, str(where), missing)
+    environment = git_environment(str(where / ".git"))
+    problem = run_git(["fsck", "--connectivity-only"], environment, None, str(where), missing)
     assert "missing blob" in problem or "invalid" in problem
     assert len(problem) < 1000
-    assert len(missing) == mirror_git.MAX_NAMED
-    assert all(int(each, 16) <= 3 * mirror_git.MAX_NAMED for each in missing)
+    assert len(missing) == git_runner.MAX_NAMED
+    assert all(int(each, 16) <= 3 * git_runner.MAX_NAMED for each in missing)
 
 
 def test_objects_of_an_odd_form_do_not_hide_one_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the first of them are remembered, and all that follows is still heard."""
-    monkeypatch.setattr(mirror_git, "MAX_NAMED", 3)
+    monkeypatch.setattr(git_runner, "MAX_NAMED", 3)
     where = repository(tmp_path / "r")
     tree = git(where, "rev-parse", "HEAD^{tree}").strip()
     for number in range(6):
@@ -87,12 +88,12 @@ def test_objects_of_an_odd_form_do_not_hide_one_that_is_missing(tmp_path: Path, 
         made = run("git", "hash-object", "-t", "commit", "--literally", "-w", "odd", cwd=where).strip()
         (where / f".git/refs/heads/odd{number}").write_text(made + "\n")
     excused: list[bytes] = []
-    environment = mirror_git.git_environment(str(where / ".git"))
-    assert mirror_git.run_git(["fsck", "--full"], environment, None, str(where), excused=excused) == ""
+    environment = git_environment(str(where / ".git"))
+    assert run_git(["fsck", "--full"], environment, None, str(where), excused=excused) == ""
     assert len(excused) == 3
     blob = git(where, "rev-parse", "HEAD:f").strip()
     (where / f".git/objects/{blob[:2]}/{blob[2:]}").unlink()
-    assert "missing blob" in mirror_git.run_git(["fsck", "--full"], environment, None, str(where), excused=[])
+    assert "missing blob" in run_git(["fsck", "--full"], environment, None, str(where), excused=[])
 
 
 def test_an_index_with_more_names_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import unpack_block
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git import git_mirror as mirror_git
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.salvage import REFERENCE
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.broken_files import REFERENCE
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.config import minimal_config
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.run_git import run_as
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import hardened_environment
@@ -202,7 +203,7 @@ def _in_index(top_fd: int, own: bytes, common: bytes, inner: bytes, scratch: str
                     source_files.copy_regular(top_fd, own + name, os.path.join(base, name))
         config = source_files.read_regular(top_fd, common + b"config", source_files.CONFIG_BYTES) or b""
         with open(os.path.join(base, b"config"), "w", encoding="ascii") as file:
-            file.write(mirror_git.own_config(config, derived=False))
+            file.write(minimal_config(config, derived=False))
         with open(os.path.join(base, b"HEAD"), "wb") as head:
             head.write(b"ref: refs/heads/main\n")
         environment = hardened_environment(os.environ.get("PATH", os.defpath), GIT_DIR=scratch)
@@ -213,7 +214,7 @@ def _in_index(top_fd: int, own: bytes, common: bytes, inner: bytes, scratch: str
             out=_found,
             end=b"\0",
             cwd=scratch,
-            **mirror_git.give(scratch, account),
+            **run_as(scratch, account),
         )
         return False
     except _FoundError:

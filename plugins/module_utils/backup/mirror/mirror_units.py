@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import format_exception
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import BusyError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.errors import BusyError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.progress import Progress
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import MirrorResult

@@ -10,7 +10,7 @@ from collections.abc import Container, Mapping
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, unpack_block
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import kind_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.path_class import classify_path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import is_transient
 
 
@@ -44,7 +44,7 @@ def kind_in(stores: Mapping[bytes, str], store: bytes, path: bytes) -> str:
     inner = path[len(store) + 1 :] if store else path
     if stores[store] == "hg":
         return "passing" if is_transient(inner) else "hg"
-    return kind_of(inner)
+    return classify_path(inner)
 
 
 def owns(stores: Mapping[bytes, str], store: bytes, entry: Entry) -> bool:

@@ -14,7 +14,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.en
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import fixtures
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import BusyError, DamagedError, GitDirectory
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.errors import BusyError, DamagedError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import innermost
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_diff import change_type
@@ -26,7 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 class RepositoryMirrors(UnitTask):
     """Mirrors the repositories of one unit."""
 
-    def _bring(self, repository: GitDirectory | HgMirror) -> bool:
+    def _bring(self, repository: GitMirror | HgMirror) -> bool:
         """Run a repository's preparation before its mirror changes; return whether to continue."""
         error: RepomanError | None = None
         try:
@@ -43,14 +44,14 @@ class RepositoryMirrors(UnitTask):
             self.unreadable.append(error)
             self.damaged.append(repository)
             return self.changes.first or not repository.have  # a mirror as damaged is better than none
-        if damage is None or isinstance(repository, GitDirectory):  # of the others the damage tells what could not be read
+        if damage is None or isinstance(repository, GitMirror):  # of the others the damage tells what could not be read
             self.unreadable += repository.unreadable.values()
         if damage is not None:
             self.unreadable.append(damage)
             self.damaged.append(repository)
         return True
 
-    def _take(self, repositories: list[GitDirectory | HgMirror]) -> None:
+    def _take(self, repositories: list[GitMirror | HgMirror]) -> None:
         """Take over what the mirrors of repositories hold now, and make one what is one file in the source."""
         linked: dict[tuple[int, ...], list[Entry]] = {}
         for each in repositories:
@@ -63,7 +64,7 @@ class RepositoryMirrors(UnitTask):
             self.dirty_directories |= each.touched
             for entry in final.values():
                 if entry.nlink > 1 and entry.kind == "f":
-                    if isinstance(each, GitDirectory):
+                    if isinstance(each, GitMirror):
                         linked.setdefault((entry.inode,), []).append(entry)
                     elif entry.ctime_ns:  # clones share logs until one is written: only the same state of a file is one
                         linked.setdefault((entry.inode, entry.ctime_ns, entry.size), []).append(entry)
@@ -71,7 +72,7 @@ class RepositoryMirrors(UnitTask):
             for entry in group[1:]:
                 self.copier.link_to(group[0].path, entry, entry)
 
-    def _leave(self, mirrored: list[GitDirectory | HgMirror]) -> None:
+    def _leave(self, mirrored: list[GitMirror | HgMirror]) -> None:
         """Take over what the mirrors of damaged repositories hold, those that were left as they were too, so that the next run tries again."""
         for each in self.damaged:
             if each not in mirrored:
@@ -96,18 +97,18 @@ class RepositoryMirrors(UnitTask):
         for each in lookup.data_among(self.stores, differing - self.changes.frozen, self.changes.now):
             del self.stores[each]
 
-    def _is_fixture(self, repository: GitDirectory | HgMirror) -> bool:
+    def _is_fixture(self, repository: GitMirror | HgMirror) -> bool:
         """Tell whether a repository that is not sound is data of the one around it: its mirror was never sound either."""
         store = repository.path
         if not fixtures.may_be_fixture(store, self.stores, fixtures.work_tree_pointers(self.changes.now)):
             return False
-        if not isinstance(repository, GitDirectory) or repository.prefix + b"HEAD" not in repository.have:
+        if not isinstance(repository, GitMirror) or repository.prefix + b"HEAD" not in repository.have:
             return True
         top = os.fsencode(self.settings.mirror(self.unit))
         copier = Copier(top, top, history=None, work=os.fsencode(self.settings.scratch), is_first_copy=True)
         try:
             nested = frozenset(self.stores) - {store}
-            mirrored = GitDirectory(
+            mirrored = GitMirror(
                 store, copier, have={}, seen={}, nested=nested, proof=repository.proof, tries=1, far=False, account=self.settings.account
             )
             return bool(mirrored.check())
@@ -116,16 +117,16 @@ class RepositoryMirrors(UnitTask):
         finally:
             copier.close()
 
-    def _leave_to_plain(self, repository: GitDirectory | HgMirror) -> None:
+    def _leave_to_plain(self, repository: GitMirror | HgMirror) -> None:
         """Mirror fixtures as files, and remove copied files that the scan did not see."""
         del self.stores[repository.path]
-        if isinstance(repository, GitDirectory):
+        if isinstance(repository, GitMirror):
             for path in repository.objects.keys() - repository.seen.keys() - repository.have.keys():
                 self.copier.move_to_history(path, None)
         where = escape_path(os.path.join(os.fsencode(self.unit.source), repository.path))
         self.copier.add_note(f"{where} looks like a repository but is not a valid one; it was mirrored as plain files")
 
-    def _repositories(self) -> list[GitDirectory | HgMirror]:
+    def _repositories(self) -> list[GitMirror | HgMirror]:
         if not self.stores or self.copier is None:
             return []
         changed: set[bytes] = set(self.stores) if self.changes.looked else set()
@@ -148,7 +149,7 @@ class RepositoryMirrors(UnitTask):
                 if store in changed:
                     held[store].update((entry.path, entry) for entry in unpack_block(directory, block) if self._ours(store, entry))
         nested = frozenset(self.stores)
-        found: list[GitDirectory | HgMirror] = []
+        found: list[GitMirror | HgMirror] = []
         for number, store in enumerate(sorted(changed)):
             common: dict[str, Any] = {
                 "have": have[store],
@@ -162,7 +163,7 @@ class RepositoryMirrors(UnitTask):
                 found.append(HgMirror(store, self.copier, proven=not self.changes.looked, **common))
             else:
                 found.append(
-                    GitDirectory(
+                    GitMirror(
                         store,
                         self.copier,
                         nested=nested - {store},

@@ -13,7 +13,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.en
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import STALE_SUFFIX, Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitDirectory
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.plain_files import PlainFiles
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores
@@ -58,7 +58,7 @@ class UnitMirror(RepositoryMirrors, PlainFiles):
         self.stores = find_stores(self.changes.now)
         self._leave_out_fixtures()
         found = self._repositories()
-        repositories: list[GitDirectory | HgMirror] = []
+        repositories: list[GitMirror | HgMirror] = []
         for each in found:
             self.set_activity("copying objects")
             if self._bring(each):
@@ -139,7 +139,7 @@ class UnitMirror(RepositoryMirrors, PlainFiles):
         result.manifest, result.digest = manifest.path, manifest.digest
         result.settled = not self.actual_entries
         result.created = [os.fsdecode(path) for path in self._unforeseen()]
-        result.damaged = [str(found) for each in self.damaged if isinstance(each, GitDirectory) for found in each.damage.values()]
+        result.damaged = [str(found) for each in self.damaged if isinstance(each, GitMirror) for found in each.damage.values()]
         result.damaged = result.damaged[:MAX_DAMAGED]
         result.verdicts = self.verdicts
         return result

@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitDirectory
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import innermost, owns
@@ -41,7 +41,7 @@ class UnitTask:
         self.unreported = [0, 0]
         self.actual_entries: dict[bytes, Entry | None] = {}
         self.unreadable: list[RepomanError] = [*changes.unread]
-        self.damaged: list[GitDirectory | HgMirror] = []
+        self.damaged: list[GitMirror | HgMirror] = []
         self.verdicts: dict[str, str] = {}
         self.dirty_directories: set[bytes] = set()
         self.stores: dict[bytes, str] = {}

@@ -27,7 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror impo
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixtures import FixtureLookup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitDirectory
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import NO_OWNERS, NO_XATTRS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
@@ -223,8 +223,8 @@ def _check_repositories(unit: Unit, settings: MirrorOptions, held: Manifest, now
 
 def _repository(
     store: bytes, kind: str, stores: dict[bytes, str], copier: Copier, scratch: str, settings: MirrorOptions
-) -> GitDirectory | HgMirror:
+) -> GitMirror | HgMirror:
     if kind == "hg":
         return HgMirror(store, copier, have={}, seen={}, proof=scratch, tries=1, account=settings.account)
     nested = frozenset(stores) - {store}
-    return GitDirectory(store, copier, have={}, seen={}, nested=nested, proof=scratch, tries=1, far=False, account=settings.account)
+    return GitMirror(store, copier, have={}, seen={}, nested=nested, proof=scratch, tries=1, far=False, account=settings.account)

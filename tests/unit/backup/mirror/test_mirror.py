@@ -31,7 +31,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.sc
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import contents
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitDirectory, kind_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitMirror
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.path_class import classify_path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import is_transient
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.mirror_units import _Worker, mirror_units
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
@@ -235,7 +236,7 @@ def test_sha256_repository(place: Place) -> None:
 )
 def test_kinds_of_paths_in_a_git_directory(path: bytes, kind: str) -> None:
     """Branches may be called what temporary files are called."""
-    assert kind_of(path) == kind
+    assert classify_path(path) == kind
 
 
 @pytest.mark.parametrize(
@@ -1448,7 +1449,7 @@ def test_symbolic_references_that_name_one_another() -> None:
     texts |= {b"refs/d/1": b"ref: refs/heads/main\n", b"refs/d/2": b"ref: refs/d/1\n", b"refs/d/3": b"ref: refs/heads/packed\n"}
     texts |= {b"refs/e/1": b"ref: refs/e/2\n", b"refs/e/2": b"ref: refs/e/1\n", b"refs/e/3": b"ref: refs/e/1\n"}
     texts[b"refs/heads/main"] = b"1" * 40 + b"\n"
-    git_directory = object.__new__(GitDirectory)
+    git_directory = object.__new__(GitMirror)
     git_directory.prefix = b""
     entry = Entry(b"", 0o100644, 0, 0, 0, 0, 0, 0, 1, b"")
     git_directory.staged = {path: (entry._replace(path=path), text) for path, text in texts.items()}

@@ -18,10 +18,11 @@ from itertools import islice
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import Check, UnsoundError
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import git_environment, give, own_config
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.config import minimal_config
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import LOOSE
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import kind_name
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.packs import ObjectStore, extracted_object
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.run_git import git_environment, run_as
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import split_path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.source_repair import (
     MISSING,
@@ -138,8 +139,8 @@ def _git_over(store: ObjectStore, scratch: str, account: tuple[int, int] | None)
         with open(os.path.join(place, "HEAD"), "w", encoding="ascii") as file:
             file.write("ref: refs/heads/none\n")
         with open(os.path.join(place, "config"), "w", encoding="ascii") as file:
-            file.write(own_config(store.config, derived=False))
-        yield {**git_environment(place), "GIT_OBJECT_DIRECTORY": os.fsdecode(store.place)}, give(place, account)
+            file.write(minimal_config(store.config, derived=False))
+        yield {**git_environment(place), "GIT_OBJECT_DIRECTORY": os.fsdecode(store.place)}, run_as(place, account)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

@@ -199,3 +199,9 @@ def same_data(data: Data, fd: int) -> bool:
 def small(data: Data | None, limit: int) -> bytes | None:
     """Return contents as bytes; None if the file is missing or larger than ``limit``."""
     return None if data is None or len(data) > limit else in_full(data, limit)
+
+
+def write_file(path: bytes, data: Data) -> None:
+    """Write staged data to a new file, its directory made if it is missing."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    write_out(data, path)

@@ -22,7 +22,7 @@ from contextlib import suppress
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import BusyError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.errors import BusyError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.proof import Problem
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.salvage import Salvage
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.verified_build import VerifiedBuild

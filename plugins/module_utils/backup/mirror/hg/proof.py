@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import give
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.run_git import run_as
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import prover
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_tail
@@ -214,7 +214,7 @@ def _run_prover(scratch_dir: str, repository: str, requirements: set[bytes], acc
 def _run(command: list[str], scratch_dir: str, account: tuple[int, int] | None) -> tuple[int, bytes, bytes]:
     """Run hg; return its exit status and the end of its output and of its errors."""
     return run_tail(
-        command, env=_environment(), seconds=HG_SECONDS, memory=HG_MEMORY, size=MAX_OUTPUT, cwd="/", **give(scratch_dir, account)
+        command, env=_environment(), seconds=HG_SECONDS, memory=HG_MEMORY, size=MAX_OUTPUT, cwd="/", **run_as(scratch_dir, account)
     )
 
 

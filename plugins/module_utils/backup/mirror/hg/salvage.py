@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import DamagedError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.errors import DamagedError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.proof import Verdict
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.prover import MAX_PROBLEMS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.verified_build import VerifiedBuild

@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import PLAIN_CONFIG
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.config import PLAIN_CONFIG
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,0 +1,176 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find files of a git directory that are broken or lost, before git is asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import check_of, index_problem, problem_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import A_KIND, ABSENT, STAYS, Damage
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.salvage_store import Store
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.staging import small
+from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
+
+LIMIT = 64 << 20
+_LOGGED = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) ([0-9a-f]{40}|[0-9a-f]{64}) [^\0\n]*> -?\d+ [+-]\d+(\t[^\0]*)?")
+LINES = "some of its lines are invalid"
+DROPPED = "the mirror has the other lines"
+_HEX = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+REFERENCE = re.compile(rb"\s*ref:\s*[^\0\s]+\s*|([0-9a-f]{40}|[0-9a-f]{64})(\s[^\0]*)?")
+_PACKED = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) (refs/[^\0\s]+|[^\0\s]+)")
+_PEELED = re.compile(rb"\^([0-9a-f]{40}|[0-9a-f]{64})")
+_NAMES = re.compile(rb"(([0-9a-f]{40}|[0-9a-f]{64})\n)*")
+_WORKTREE = re.compile(rb"worktrees/[^/]+/")
+WORKTREE_FILES = (b"HEAD", b"commondir", b"gitdir")
+NOT_A_NAME = "it does not contain an object ID"
+
+
+def role_of(inner: bytes) -> str:
+    """Classify a file of a git directory: ``ref``, ``HEAD``, ``log``, ``index``, ``packed-refs``, ``shallow`` or an empty string."""
+    own = _WORKTREE.sub(b"", inner, count=1)
+    if own.startswith(b"refs/"):
+        return "ref"
+    if own == b"logs/HEAD" or own.startswith(b"logs/refs/"):  # git itself overlooks any others
+        return "log"
+    return own.decode() if own in {b"HEAD", b"index", b"packed-refs", b"shallow"} else ""
+
+
+def screen(store: Store) -> None:
+    """Take damaged files that git derives from objects, and broken lines of reflogs, out of what was staged; git itself overlooks them."""
+    for path, (entry, contents) in list(store.staged.items()):
+        data = small(contents, LIMIT)
+        if data is None or entry.kind != "f" or store.have.get(path) == entry:
+            continue
+        inner = path[len(store.prefix) :]
+        if check := check_of(inner, store.algorithm):
+            if reason := problem_of(data, check()):
+                del store.staged[path]
+                store.stay.add(path)
+                store.damage[path] = Damage(path, escape_path(inner), reason, STAYS if path in store.have else ABSENT, entry, derived=True)
+        elif role_of(inner) == "log":
+            good = b"".join(_log_lines(data, complete=bool(entry.ctime_ns)))
+            if good != data:
+                store.staged[path] = (entry._replace(ctime_ns=0, size=len(good)), good)
+                store.damage[path] = Damage(path, f"reflog {escape_path(inner)}", LINES, DROPPED, entry, by_path=True)
+
+
+def _log_lines(data: bytes, *, complete: bool, accepted: Callable[[bytes], bool] = lambda _name: True) -> Iterator[bytes]:
+    """Yield the valid lines of a reflog.
+
+    :param complete: the last line must have its end; otherwise it is being written.
+    """
+    *lines, rest = data.split(b"\n")
+    for line in lines:
+        if (found := _LOGGED.fullmatch(line)) and accepted(found[1]) and accepted(found[2]):
+            yield line + b"\n"
+    if not complete and b"\0" not in rest:  # zeros are what a power cut leaves, not what git is about to write
+        yield rest
+
+
+def broken_files(store: Store) -> dict[bytes, str]:
+    """Return which staged references, lists of them and indexes are not what they should be, and why."""
+    found = _lost_files(store)
+    if store.unproven or store.prefix + b"reftable" in store.staged:
+        config = store.prefix + b"config"
+        return {config: found[config]} if config in found else {}
+    head = store.have.get(store.prefix + b"HEAD")
+    proven = head is not None and head.ctime_ns != 0
+    for path, (entry, contents) in store.staged.items():
+        data = small(contents, LIMIT)
+        if data is None or entry.kind != "f" or (proven and store.have.get(path) == entry):
+            continue
+        role = role_of(path[len(store.prefix) :])
+        if role in {"ref", "HEAD"} and not REFERENCE.fullmatch(data):
+            found[path] = NOT_A_NAME if data else "it is empty"
+        elif role == "index" and (reason := index_problem(data, store.algorithm)):
+            found[path] = reason
+        elif role == "packed-refs" and not data and (before := store.have.get(path)) is not None and before.size:
+            found[path] = "it is empty"
+        elif (role == "packed-refs" and Packed(data).broken) or (role == "shallow" and not _NAMES.fullmatch(data)):
+            found[path] = LINES
+    return found | _lost_by_worktrees(store)
+
+
+def _lost_files(store: Store) -> dict[bytes, str]:
+    """Return the files that git needs, and the mirror has, in whose place the source has nothing, or something git does not read."""
+    found: dict[bytes, str] = {}
+    for name in (b"config", b"HEAD", b"index", b"packed-refs", b"shallow"):
+        path = store.prefix + name
+        entry, data = store.staged.get(path, (None, None))
+        mirrored = store.have.get(path)
+        if entry is not None and entry.kind not in {"f", "l"}:
+            found[path] = f"it is {A_KIND[entry.kind]}"
+        elif name == b"HEAD" and entry is not None and entry.kind == "l" and not entry.link.startswith(b"refs/"):
+            found[path] = "it is a link that names no reference"
+        elif name == b"config" and mirrored is not None and mirrored.kind == "f" and mirrored != entry:
+            if entry is None and path not in store.unreadable and not store.may_lose:
+                found[path] = "it is missing"
+            elif entry is not None and entry.kind == "f" and not data and mirrored.size:
+                found[path] = "it is empty"
+        elif (
+            name == b"packed-refs" and data is None and path not in store.unreadable and not store.may_lose and _has_lost_refs(store, path)
+        ):
+            found[path] = "it is missing" if entry is None else f"it is {A_KIND[entry.kind]}"
+        if name == b"config" and path not in found and entry is not None and entry != mirrored and store.config_problem():
+            found[path] = store.config_problem()
+    return found
+
+
+def _has_lost_refs(store: Store, path: bytes) -> bool:
+    """Tell whether the mirror's list of packed references, of which the source has none, has some that are no files now."""
+    entry = store.have.get(path)
+    if entry is None or entry.kind != "f" or entry.size > LIMIT or store.prefix + b"reftable" in store.staged:
+        return False
+    mirrored = Packed(source_files.read_regular(store.copier.mirror_fd, path, LIMIT) or b"")
+    return any(store.prefix + name not in store.staged for name in mirrored.refs)
+
+
+def _lost_by_worktrees(store: Store) -> dict[bytes, str]:
+    """Return the files without which a linked worktree is none, if the mirror has them and the source, which has the worktree, has not."""
+    found: dict[bytes, str] = {}
+    for directory, (entry, _contents) in store.staged.items():
+        if entry.kind == "d" and _WORKTREE.fullmatch(directory[len(store.prefix) :] + b"/"):
+            for path in (directory + b"/" + name for name in WORKTREE_FILES):
+                there = store.staged[path][0].kind if path in store.staged else ""
+                if path in store.have and store.have[path].kind == "f" and there not in {"f", "l"}:
+                    found[path] = f"it is {A_KIND[there]}" if there else "it is missing"
+    return found
+
+
+def first_problem(broken: dict[bytes, str]) -> str:
+    """Return the descriptions of broken files."""
+    return next((f"{escape_path(path)}: {reason}" for path, reason in broken.items()), "")
+
+
+class Packed:
+    """A ``packed-refs`` file.
+
+    :param broken: some lines are not such.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.refs: dict[bytes, tuple[bytes, bytes]] = {}
+        self.broken = bool(data) and not data.endswith(b"\n")
+        last = b""
+        for line in data.split(b"\n")[:-1]:
+            if found := _PACKED.fullmatch(line):
+                last = found[2]
+                self.refs[last] = (found[1], b"")
+            elif (peeled := _PEELED.fullmatch(line)) and last:
+                self.refs[last] = (self.refs[last][0], peeled[1])
+            elif not line.startswith(b"#"):
+                self.broken = True
+                last = b""
+
+    def data(self) -> bytes:
+        """Return the file's contents."""
+        lines = [b"# pack-refs with: sorted \n"]
+        for name, (value, peeled) in sorted(self.refs.items()):
+            lines.append(value + b" " + name + b"\n")
+            if peeled:
+                lines.append(b"^" + peeled + b"\n")
+        return b"".join(lines)

@@ -1,0 +1,68 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Errors of repositories whose mirror cannot be updated."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import Damage
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
+from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import METADATA_BYTES
+
+SHOWN_DAMAGE = 3
+HINTED = 20
+"""So many paths are named in a hint; what is left is named by the next run."""
+_CHAIN = re.compile(rb"(objects/info/commit-graphs|objects/pack/multi-pack-index\.d)/[^/]+$")
+"""Files of which each needs the others of its directory."""
+
+
+class BusyError(ConflictError):
+    """The repository kept changing, so no consistent state could be read."""
+
+
+class DamagedError(RepomanError):
+    """The source is damaged."""
+
+
+def too_large(path: bytes, size: int) -> DamagedError:
+    """Return the error of a file that is larger than any of its kind is known to be."""
+    where = escape_path(path)
+    return DamagedError(
+        f"{where} has {size} bytes; the limit for a file of this kind is {METADATA_BYTES >> 20} MiB.",
+        f"ls -ls {shell_word(where)}",
+    )
+
+
+def damaged_error(source: bytes, found: Sequence[Damage], where: bytes) -> DamagedError:
+    """Return the error of a unit with damage in a repository.
+
+    :param source: the unit's directory.
+    :param where: the repository.
+    """
+    unit = os.path.basename(source)
+    first, place = found[0], f" ({escape_path(found[0].path)})" if found[0].path else ""
+    more = "".join(f". {each}" for each in found[1:SHOWN_DAMAGE])
+    if len(found) > SHOWN_DAMAGE:
+        count = len(found) - SHOWN_DAMAGE
+        more += f". {count} more {'is' if count == 1 else 'are'} damaged"
+    hints = []
+    if any(each.mends for each in found):
+        command = repoman_command("restore", [unit], "--objects")
+        hints.append(f"{command}   # restores sound objects from the mirror")
+    if paths := [each.path for each in found if each.by_path]:
+        command = repoman_command("restore", [unit], *(("--path", each) for each in paths[:HINTED]), "--overwrite")
+        hints.append(f"{command}   # restores the mirror's copy")
+    if any(each.by_path and each.entry is None for each in found):
+        hints.append(f"if you deleted it on purpose: {repoman_command('sync', [unit], '--allow-shrink')}")
+    if derived := [each.path for each in found if each.derived]:
+        named = dict.fromkeys(shell_word(os.path.join(source, _CHAIN.sub(rb"\1", each))) for each in derived[:HINTED])
+        hints.append(f"rm -rf {' '.join(named)}   # git recreates it when needed")
+    if not hints:
+        hints.append(f"git -C {shell_word(where)} fsck   # lists all damage")
+    return DamagedError(f"{escape_path(unit)}: {first.what}{place} is damaged: {first.reason}; {first.mirror}{more}.", *hints)

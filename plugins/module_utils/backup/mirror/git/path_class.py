@@ -1,0 +1,46 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a path in a git directory is to a mirror."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+GIT_DIR_ENTRIES = re.compile(
+    rb"([A-Z]+_)*HEAD|refs|logs|packed-refs|index|sharedindex\..*|shallow|worktrees|reftable|config|config\.worktree|info|objects|commondir"
+    rb"|gitdir|rebase-apply|rebase-merge|sequencer|(BISECT|MERGE|NOTES_MERGE)_\w+|AUTO_MERGE|SQUASH_MSG|gc\.(pid|log)|next-index-\d+"
+)
+"""Names directly in a git directory of what has to do with objects. All else is mirrored like any file: hooks, repositories of submodules, and
+worktrees that people keep in a bare repository."""
+
+LOOSE_OBJECT = len(b"objects/00/") + 38
+"""Length of the path of an object that is a file of its own, where objects are named by SHA-1: nearly all paths are such."""
+
+_TRANSIENT = re.compile(rb"\.lock$|^gc\.pid$|^packed-refs\.new$|^objects/(.*/)?(tmp_|\.tmp-|incoming-)")
+_SUFFIX = re.compile(rb"\.(lock|new)$")
+
+
+def classify_path(path: bytes) -> str:
+    """Tell what a path in a git directory is.
+
+    :param path: relative to the git directory.
+    :return: ``object``, ``derived`` (what git computes from objects, and where more of them are), ``reference`` (all that is read first), ``plain``,
+        or ``passing`` (locks and files that are not whole yet: never mirrored).
+    """
+    if len(path) == LOOSE_OBJECT and path[:8] == b"objects/" and path[10:11] == b"/":
+        return "object"
+    first, slash, rest = path.partition(b"/")
+    if not _is_git_dir_entry(first if slash else _SUFFIX.sub(b"", first)):
+        return "plain"
+    if _TRANSIENT.search(path):
+        return "passing"
+    if first == b"objects":
+        return "derived" if rest.startswith(b"info/") or b"/multi-pack-index" in path else "object"
+    return "reference"
+
+
+@lru_cache(maxsize=1024)
+def _is_git_dir_entry(name: bytes) -> bool:
+    return GIT_DIR_ENTRIES.fullmatch(name) is not None

@@ -1,0 +1,256 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Prove with git that a mirror has every object that the state read from the source needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.config import PLAIN_CONFIG, minimal_config
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.run_git import NO_GIT, git_environment, run_as, run_git
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.source_state import FSCK_PATHS, GitSource
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.staging import (
+    Data,
+    Piece,
+    in_full,
+    write_file,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import MEMORY_BYTES
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import (
+    LIST_BYTES,
+    BorrowedError,
+    OutsideError,
+    check_borrowed,
+    parse_alternates,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git import formats as git_formats
+
+IN_MEMORY = 64 << 20
+"""Size limit of a pack index that is rebuilt, and of a sparse index."""
+SPARSE_REFS = b"refs/repoman-sparse"
+"""References of the proof alone: to the trees that a sparse index names."""
+
+
+class GitProof(GitSource):
+    """Proves the state that was read, in a git directory of our own."""
+
+    def check(self) -> str:
+        """Let git check every object of a repository that nobody writes; return what it said, nothing if all is well."""
+        self.stage()
+        listed = self.list()
+        self.objects = self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f"}
+        self.staged |= {each: (entry, None) for each, entry in listed.items() if entry.kind not in "df"}
+        if self.unreadable:
+            return next(iter(self.unreadable.values())).message
+        return self.prove(derived=True, full=True)
+
+    def prove(self, *, derived: bool, full: bool = False, everything: bool = False) -> str:
+        """Let git walk from everything that was staged to every object it needs.
+
+        :param derived: let it look at what git derives from objects too.
+        :param full: let it look at the objects' contents too.
+        :param everything: let it see all objects that the mirror has, also those that the source has no more.
+        :return: nothing if all is there, or what git said.
+        """
+        self.missing = set()
+        config = self.config
+        self.unproven = git_formats.unknown_format(config)
+        if self.unproven:
+            return ""
+        try:
+            self._alternates()
+        except OutsideError as error:
+            self.unproven = error.message
+            return ""
+        except BorrowedError as error:
+            return error.message
+        environment = self._prepare_proof(derived=derived, everything=everything)
+        how = "--full" if full else "--connectivity-only"
+        excused = self.excused if full else None
+        arguments = ["fsck", how, "--no-dangling", "--no-progress"]
+        problem = run_git(arguments, environment, self.account, self.proof, self.missing, excused=excused)
+        if problem == NO_GIT:
+            self.unproven, problem = NO_GIT, ""
+        elif problem and git_formats.UNKNOWN.search(os.fsencode(problem)):
+            self.unproven, problem = f"{git_formats.git_version()} does not know it: {problem}", ""
+        shutil.rmtree(self.proof, ignore_errors=True)
+        return problem
+
+    def config_problem(self) -> str:
+        """Return what is wrong with the configuration that was staged; nothing if git can read it."""
+        config = self.config
+        if PLAIN_CONFIG.fullmatch(config):
+            return ""
+        if config not in self._config_problems:
+            shutil.rmtree(self.proof, ignore_errors=True)
+            os.makedirs(self.proof)
+            place = os.path.join(self.proof, "config")
+            with open(place, "wb") as file:
+                file.write(config)
+            problem = run_git(
+                ["config", "--file", place, "--no-includes", "--list"], git_environment("/nonexistent"), self.account, self.proof
+            )
+            self._config_problems[config] = "git cannot read it" if problem and problem != NO_GIT else ""
+            shutil.rmtree(self.proof, ignore_errors=True)
+        return self._config_problems[config]
+
+    @contextmanager
+    def over_objects(self) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
+        """Make a git directory that sees all objects of the mirror; give its environment, and what starts a process as the account."""
+        try:
+            yield self._prepare_proof(derived=False, everything=True), run_as(self.proof, self.account)
+        finally:
+            shutil.rmtree(self.proof, ignore_errors=True)
+
+    @contextmanager
+    def over_copy(self, place: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
+        """Make a git directory that sees the objects in a directory of ours alone, as :meth:`over_objects` does."""
+        shutil.rmtree(self.proof, ignore_errors=True)
+        try:
+            os.makedirs(os.path.join(self.proof, "refs"))
+            for name, text in (("HEAD", "ref: refs/heads/main\n"), ("config", minimal_config(self.config, derived=False))):
+                with open(os.path.join(self.proof, name), "w", encoding="ascii") as file:
+                    file.write(text)
+            run_as(place, self.account)
+            yield {**git_environment(self.proof), "GIT_OBJECT_DIRECTORY": place}, run_as(self.proof, self.account)
+        finally:
+            shutil.rmtree(self.proof, ignore_errors=True)
+
+    def index_of_pack(self, path: bytes) -> bytes | None:
+        """Let git make the index of a pack in the mirror; None if it cannot."""
+        shutil.rmtree(self.proof, ignore_errors=True)
+        os.makedirs(self.proof)
+        made = os.path.join(self.proof, "made.idx")
+        pack = os.path.join(self.copier.mirror_path, path)
+        arguments = ["-c", "pack.writeReverseIndex=false", "index-pack", f"--object-format={self.algorithm}", "-o", made, os.fsdecode(pack)]
+        try:
+            if run_git(arguments, git_environment("/nonexistent"), self.account, self.proof) or os.stat(made).st_size > IN_MEMORY:
+                return None
+            with open(made, "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+        finally:
+            shutil.rmtree(self.proof, ignore_errors=True)
+
+    def _prepare_proof(self, *, derived: bool, everything: bool) -> dict[str, str]:
+        """Make the git directory for a proof, and return its environment."""
+        borrowed = self._alternates()
+        config = self.config
+        shutil.rmtree(self.proof, ignore_errors=True)
+        os.makedirs(os.path.join(self.proof, "refs"))
+        base = os.fsencode(self.proof)
+        dangling = self._dangling()
+        for path, (_entry, data) in self.staged.items():
+            inner = path[len(self.prefix) :]
+            first = inner.partition(b"/")[0]
+            if (
+                data is not None
+                and path not in dangling
+                and (first in FSCK_PATHS or first.startswith(b"sharedindex.") or inner == b"info/grafts")
+            ):
+                if git_formats.is_index(inner):
+                    self._put_index(base, inner, data)
+                else:
+                    write_file(os.path.join(base, inner), data)
+        head = self.staged.get(self.prefix + b"HEAD")
+        if head is not None and head[0].kind == "l":  # as git once made it, and still reads it
+            write_file(os.path.join(base, b"HEAD"), b"ref: " + head[0].link + b"\n")
+        paths = self.objects if everything else self.listed
+        missing = self.objects.keys() - paths.keys()
+        have = {
+            each: (entry.size, entry.mtime_ns, entry.inode)
+            for each, entry in self.have.items()
+            if self._is(each, "derived") and entry.kind == "f"
+        }
+        wanted = {
+            each: (entry.size, entry.mtime_ns, entry.inode)
+            for each, (entry, _data) in self.staged.items()
+            if self._is(each, "derived") and entry.kind == "f"
+        }
+        odd_files = any(self._is(each, "object") for each in self.staged)  # such as links, which git would follow
+        if missing or have != wanted or odd_files or not derived or self.prefix + b"objects/info/alternates" in self.staged:
+            objects = os.path.join(base, b"objects")
+            self._farm(objects, paths, derived=derived)
+        else:
+            objects = os.path.join(self.copier.mirror_path, self.prefix, b"objects")
+        with open(os.path.join(self.proof, "config"), "w", encoding="ascii") as file:
+            file.write(minimal_config(config, derived=bool(borrowed or (derived and wanted))))
+        environment = {**git_environment(self.proof), "GIT_OBJECT_DIRECTORY": os.fsdecode(objects)}
+        if borrowed:
+            quoted = (b'"' + each.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for each in borrowed)
+            environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.fsdecode(b":".join(quoted))
+        return environment
+
+    def _put_index(self, base: bytes, inner: bytes, data: Data) -> None:
+        """Give the proof an index that makes git write nothing, and references to the trees that the index has in the place of directories."""
+        trees: list[str] = []
+        if len(data) <= IN_MEMORY:
+            data, trees = git_formats.without_sparse_directories(in_full(data, IN_MEMORY), self.algorithm)
+        write_file(os.path.join(base, inner), data)
+        git_formats.add_index_hash(os.path.join(base, inner), self.algorithm)
+        for tree in trees:
+            if tree.strip("0"):
+                write_file(os.path.join(base, SPARSE_REFS, tree.encode()), tree.encode() + b"\n")
+
+    def _is_torn(self) -> bool:
+        """Return whether the list of reftables names one that was not read because git wrote it during the copy."""
+        for path, (_entry, data) in self.staged.items():
+            if path.endswith(b"reftable/tables.list") and data is not None:
+                directory = path.rpartition(b"/")[0] + b"/"
+                if any(directory + line not in self.staged for line in in_full(data, MEMORY_BYTES).splitlines() if line):
+                    return True
+        return False
+
+    def _dangling(self) -> set[bytes]:
+        """Return the symbolic references that name no reference, such as a remote's HEAD after a branch was renamed: no object is lost by them."""
+        start = self.prefix + b"refs/"
+        loose = {
+            path: in_full(data, MEMORY_BYTES) for path, (entry, data) in self.staged.items() if entry.kind == "f" and path.startswith(start)
+        }
+        symbolic = {path: self.prefix + data[4:].strip() for path, data in loose.items() if data.startswith(b"ref:")}
+        if not symbolic:
+            return set()
+        packed = self.staged.get(self.prefix + b"packed-refs", (None, b""))[1] or b""
+        lines = packed.lines() if isinstance(packed, Piece) else packed.splitlines()
+        wanted = set(symbolic.values())
+        there = loose.keys() | {name for line in lines if (name := self.prefix + line.rpartition(b" ")[2]) in wanted}
+        named_by: dict[bytes, list[bytes]] = {}
+        for each, named in symbolic.items():
+            named_by.setdefault(named, []).append(each)
+        waiting = [named for named in named_by if named not in there]
+        dangling: set[bytes] = set()
+        while waiting:
+            more = named_by.get(waiting.pop(), ())
+            dangling.update(more)
+            waiting += more
+        return dangling
+
+    def _farm(self, objects: bytes, paths: Iterable[bytes], *, derived: bool) -> None:
+        """Make an object directory of links that has only what the mirror will keep."""
+        made = set()
+        for path in paths:
+            inner = path[len(self.prefix) + 8 :]
+            place = os.path.join(objects, inner)
+            parent = os.path.dirname(place)
+            if parent not in made:
+                os.makedirs(parent, exist_ok=True)
+                made.add(parent)
+            os.symlink(os.path.join(self.copier.mirror_path, path), place)
+        os.makedirs(os.path.join(objects, b"pack"), exist_ok=True)
+        os.makedirs(os.path.join(objects, b"info"), exist_ok=True)
+        for path, (_entry, data) in self.staged.items():
+            if derived and data is not None and self._is(path, "derived") and not path.endswith(b"alternates"):
+                write_file(os.path.join(objects, path[len(self.prefix) + 8 :]), data)
+
+    def _alternates(self) -> Sequence[bytes]:
+        """Return where else the repository has objects."""
+        data = in_full(self.staged.get(self.prefix + b"objects/info/alternates", (None, b""))[1], LIST_BYTES)
+        here = os.path.join(self.copier.source_path, self.prefix, b"objects")
+        return check_borrowed(here, parse_alternates(data), os.path.dirname(self.copier.source_path))

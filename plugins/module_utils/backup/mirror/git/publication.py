@@ -1,0 +1,157 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Publish the state that was proven, in an order that leaves a whole repository at every moment."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.file_copier import TIMESTAMP_GRANULARITY_NS
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.proof import GitProof
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.staging import (
+    Data,
+    is_settled,
+    same_data,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
+
+PUBLISHED = {b"config": 0, b"objects": 1, b"shallow": 2, b"reftable": 2, b"packed-refs": 3, b"refs": 4, b"worktrees": 5, b"HEAD": 6}
+PLAIN_RANK = 7
+LAST_RANK = 8
+
+
+class GitPublication(GitProof):
+    """Publishes what was staged, then removes objects that the source no longer has."""
+
+    def publish(self) -> None:
+        """Put what was staged in place, in an order that leaves a whole repository at every moment."""
+        for path in sorted(each for each, (entry, _data) in self.staged.items() if entry.kind == "d"):
+            entry, old = self.staged[path][0], self.have.get(path)
+            if path not in self.directories or (old is not None and old.kind != "d"):
+                self.ensure_directory(entry.parent)
+                self.copier.mkdir(entry)
+                self.directories[path] = entry
+                self.touched |= {path, entry.parent}
+            elif old is None or (old[1:4], old.mtime_ns) != (entry[1:4], entry.mtime_ns):
+                self.touched.add(path)
+
+        def put(path: bytes) -> None:
+            entry, data = self.staged[path]
+            self.staged[path] = (self._put(entry, data, self.have.get(path)) or entry._replace(ctime_ns=0), data)
+
+        wanted = [each for each, (entry, _data) in self.staged.items() if entry.kind != "d" and self.have.get(each) != entry]
+        for each in wanted:
+            parent = each.rpartition(b"/")[0]
+            self.ensure_directory(parent)
+            self.touched.add(parent)
+        for rank in range(LAST_RANK + 1):
+            self.copier.each(put, sorted(each for each in wanted if self._publishing_rank(each) == rank))
+        for path, old in self.have.items():
+            if (
+                path not in self.staged
+                and path not in self.unreadable
+                and path not in self.stay
+                and old.kind != "d"
+                and (self._is(path, "reference") or self._is(path, "derived") or (old.kind != "f" and self._is(path, "object")))
+            ):
+                self.copier.move_to_history(path, old)
+                self.touched.add(old.parent)
+
+    def _put(self, entry: Entry, data: Data | None, old: Entry | None) -> Entry | None:
+        if entry.kind == "l":
+            self.copier.copy_symlink(entry, old)
+        elif entry.kind != "f":
+            self.copier.copy_special(entry, old)
+        elif data is None:
+            return self.copier.copy_file(entry.path, old)
+        elif old is not None and old.kind == "f" and old.size == entry.size and self._has(self.copier.mirror_fd, entry.path, data):
+            self.copier.apply_attributes(entry)
+        else:
+            self.copier.write(entry, data, old)
+        return entry
+
+    def _has(self, top_fd: int, path: bytes, data: Data) -> bool:
+        """Tell whether a file below an open directory has some contents."""
+        try:
+            fd = source_files.open_regular(top_fd, path)
+        except OSError:
+            return False
+        if fd is None:
+            return False
+        try:
+            return same_data(data, fd)
+        finally:
+            os.close(fd)
+
+    def _publishing_rank(self, path: bytes) -> int:
+        inner = path[len(self.prefix) :]
+        if inner.endswith(b"reftable/tables.list"):
+            return LAST_RANK
+        first = inner.partition(b"/")[0]
+        return PUBLISHED.get(first, PLAIN_RANK)
+
+    def remove(self) -> None:
+        """Remove objects that the source has no more, unless a collection of garbage may be under way."""
+        gone = [each for each in self.objects if each not in self.listed]
+        if not self.put_off:
+            gone.sort(key=lambda each: (not each.endswith(b".idx"), each))
+
+            def aside(path: bytes) -> None:
+                self.copier.move_to_history(path, self.objects.pop(path))
+
+            self.touched |= {each.rpartition(b"/")[0] for each in gone}
+            self.copier.each(aside, [each for each in gone if each.endswith(b".idx")])
+            self.copier.each(aside, [each for each in gone if not each.endswith(b".idx")])
+        stay = {each.rpartition(b"/")[0] for each in self.objects} | self.object_directories.keys() | self.staged.keys()
+        for path in sorted((each for each in self.directories if each not in stay and each.startswith(self.prefix)), reverse=True):
+            self.copier.remove_directory(path)
+            self.touched.add(path.rpartition(b"/")[0])
+
+    def settle(self) -> None:
+        """Look again at what was read in the moment it was written: what has not changed since is what the mirror has."""
+        doubtful = [each for each, (entry, data) in self.staged.items() if not entry.ctime_ns and data is not None]
+        if doubtful:
+            time.sleep(TIMESTAMP_GRANULARITY_NS / 1e9)
+        for path in doubtful:
+            entry, data = self.staged[path]
+            if data is not None and (found := self._same_still(path, entry, data)) is not None:
+                self.staged[path] = (found, data)
+
+    def _same_still(self, path: bytes, entry: Entry, data: Data) -> Entry | None:
+        """Return the entry of a file of the source if it still is what was read, and did not change just now."""
+        try:
+            fd = source_files.open_regular(self.copier.source_fd, path)
+        except OSError:
+            return None
+        if fd is None:
+            return None
+        try:
+            before = os.fstat(fd)
+            found = entry_of(path, before)
+            if found._replace(ctime_ns=0) != entry or not same_data(data, fd):
+                return None
+            return found if is_settled(before, os.fstat(fd)) else None
+        finally:
+            os.close(fd)
+
+    def final(self) -> dict[bytes, Entry]:
+        """Return what the mirror holds now."""
+        final = {each: entry for each, entry in self.have.items() if each in self.unreadable or each in self.stay}
+        final |= {each: entry for each, (entry, _data) in self.staged.items()}
+        final |= self.object_directories
+        # The source may have given the inode of an object that it has no more to another file.
+        final |= {each: entry if each in self.listed else entry._replace(inode=0, nlink=1) for each, entry in self.objects.items()}
+        for path in list(self.objects):
+            parent = path.rpartition(b"/")[0]
+            if parent not in final and parent in self.directories:
+                final[parent] = self.directories[parent]
+        return final
+
+    def held(self) -> dict[bytes, Entry]:
+        """Return what the mirror holds where nothing was published: what it held, and objects that were copied."""
+        start = self.prefix + b"objects"
+        return {**self.have, **{each: entry for each, entry in self.directories.items() if each.startswith(start)}, **self.objects}

@@ -1,0 +1,131 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run git on directories of ours, as the account that owns the repositories, and read what it prints."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
+from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import hardened_environment
+
+SHOWN_LINES = 2
+"""So much of what git says of a damaged repository is told."""
+MAX_NAMED = 10_000
+"""So many missing objects, and objects of an odd form, are remembered by name."""
+GIT_SECONDS = 6 * 3600
+NO_GIT = "git is not installed"
+
+FSCK_OBJECTS = 1
+"""The exit status of ``git fsck`` if it objects to objects, and none is missing."""
+FORM_ERROR = re.compile(rb"error in (commit|tree|blob|tag) [0-9a-f]+: \w+: ")
+"""How ``git fsck`` objects to what is in an object that is as its name says."""
+_MISSING = re.compile(
+    rb"(?:^missing \w+|invalid (?:\w+ )?pointer|invalid reflog entry|unable to read tree \(?|bad tree) ([0-9a-f]{40,64})", re.MULTILINE
+)
+
+
+def git_environment(directory: str) -> dict[str, str]:
+    """Return an environment in which git reads no configuration but that of ``directory``, fetches nothing and asks nobody."""
+    return hardened_environment(os.environ.get("PATH", os.defpath), GIT_DIR=directory)
+
+
+def run_as(directory: str, account: tuple[int, int] | None) -> dict[str, Any]:
+    """Give a directory to an account, where root runs for it, and return what starts a process as that account."""
+    if account is None or os.geteuid() != 0 or account[0] == 0:
+        return {}
+    for base, _directories, names in os.walk(directory):
+        os.chown(base, *account)
+        for name in names:
+            os.chown(os.path.join(base, name), *account, follow_symlinks=False)
+    return {"user": account[0], "group": account[1], "extra_groups": []}
+
+
+def run_git(
+    arguments: list[str],
+    environment: dict[str, str],
+    account: tuple[int, int] | None,
+    directory: str,
+    missing: set[str] | None = None,
+    *,
+    excused: list[bytes] | None = None,
+) -> str:
+    """Run git; return an empty string if it succeeds, or its first error.
+
+    :param missing: takes the names of objects that git says are missing.
+    :param excused: takes what git objects to in the form of objects that are whole, such as a commit of many years ago without a space
+        before an address; that is no problem then.
+    """
+    said = _GitOutput(missing is not None, excused is not None)
+    try:
+        code = run_lines(
+            ["git", *arguments],
+            env=environment,
+            seconds=GIT_SECONDS,
+            out=said.hear_output,
+            err=said.hear_error,
+            **run_as(directory, account),
+        )
+    except FileNotFoundError:
+        return NO_GIT
+    except TimeoutError:
+        return "git did not come to an end"
+    if not code:
+        return ""
+    if missing is not None:
+        missing |= said.missing
+    if excused is not None and code == FSCK_OBJECTS:
+        excused += said.excused
+        if said.excused and not said.others:
+            return ""
+        return said.problem(said.others, code)
+    return said.problem([*said.errors, *said.output], code)
+
+
+class _GitOutput:
+    """What is remembered of what git says: it can say much of a damaged repository, or of one that was made to make it do so.
+
+    :param misses: remember the objects that are missing.
+    :param excuses: tell apart what git objects to in the form of objects that are whole.
+    """
+
+    def __init__(self, misses: bool, excuses: bool) -> None:
+        self.misses, self.excuses = misses, excuses
+        self.missing: set[str] = set()
+        self.excused: list[bytes] = []
+        self.errors: list[bytes] = []
+        self.output: list[bytes] = []
+
+    @property
+    def others(self) -> list[bytes]:
+        """What is no matter of form."""
+        return [*self.errors, *self.output]
+
+    def hear_error(self, line: bytes) -> None:
+        """Take in a line of standard error."""
+        self._hear(line, self.errors)
+
+    def hear_output(self, line: bytes) -> None:
+        """Take in a line of standard output."""
+        self._hear(line, self.output)
+
+    def _hear(self, line: bytes, lines: list[bytes]) -> None:
+        if self.misses and len(self.missing) < MAX_NAMED and (found := _MISSING.search(line)):
+            self.missing.add(found[1].decode())
+        if not line or line.startswith((b"notice", b"dangling")):
+            return
+        if self.excuses and FORM_ERROR.match(line):
+            if len(self.excused) < MAX_NAMED:
+                self.excused.append(line)
+        elif len(lines) < SHOWN_LINES and not (self.excuses and line.startswith(b"warning in ")):
+            lines.append(line)
+
+    @staticmethod
+    def problem(lines: Sequence[bytes], code: int) -> str:
+        """Return the first of what was said."""
+        return f"git fsck says {escape_path(b'; '.join(lines[:SHOWN_LINES]))!r}" if lines else f"git fsck failed ({code})"

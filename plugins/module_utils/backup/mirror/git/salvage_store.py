@@ -1,0 +1,50 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What salvage needs of the mirror of a git directory."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Protocol
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import Damage
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.staging import Data
+
+Staged = dict[bytes, tuple[Entry, Optional[Data]]]  # noqa: UP045 - pylint knows no other way
+
+
+class Store(Protocol):
+    """The mirror of one git directory, as far as this goes."""
+
+    prefix: bytes
+    copier: Copier
+    have: dict[bytes, Entry]
+    staged: Staged
+    objects: dict[bytes, Entry]
+    listed: dict[bytes, Entry]
+    damage: dict[bytes, Damage]
+    stay: set[bytes]
+    missing: set[str]
+    unproven: str
+    unreadable: dict[bytes, UnreadableError]
+    may_lose: bool
+
+    @property
+    def algorithm(self) -> str:
+        """The hash that names objects."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether objects may be missing because another repository promised them."""
+
+    def prove(self, *, derived: bool, full: bool = False, everything: bool = False) -> str:
+        """Let git walk from everything that was staged to every object it needs."""
+
+    def config_problem(self) -> str:
+        """Return what is wrong with the configuration that was staged; nothing if git can read it."""
+
+    def over_objects(self) -> Any:
+        """Make a git directory that sees all objects of the mirror."""

@@ -1,0 +1,199 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Read the state of a git directory: first all that refers to objects, then the objects."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import BLOCK_HEADER, Entry, entry_of, unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import walk_blocks
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter, TreeRules
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.config import _SHA256, minimal_config
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.errors import (
+    too_large,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import Damage
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.path_class import classify_path
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.staging import (
+    Data,
+    Spool,
+    in_full,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
+from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import CONFIG_BYTES, MEMORY_BYTES, METADATA_BYTES
+
+FSCK_PATHS = frozenset({b"HEAD", b"refs", b"logs", b"packed-refs", b"index", b"shallow", b"worktrees", b"reftable"})
+"""What of a git directory ``git fsck`` looks at."""
+
+
+class GitSource:
+    """The source of one git directory, and what its mirror holds.
+
+    :param path: relative to the unit; empty for a bare repository that is the unit.
+    :param have: what the mirror holds of it (no plain entries).
+    :param seen: what the scan found of it.
+    :param nested: paths of other repositories within it.
+    :param closed: directories that cannot be read: what is in them is left out.
+    :param proof: local directory for the git directory that proofs run on.
+    :param may_lose: files that the source no longer has are removed from the mirror too (``--allow-shrink``).
+    """
+
+    def __init__(
+        self,
+        path: bytes,
+        copier: Copier,
+        *,
+        have: dict[bytes, Entry],
+        seen: dict[bytes, Entry],
+        nested: frozenset[bytes],
+        closed: frozenset[bytes] = frozenset(),
+        proof: str,
+        tries: int,
+        far: bool,
+        account: tuple[int, int] | None,
+        may_lose: bool = False,
+    ) -> None:
+        self.path, self.copier, self.have, self.seen, self.proof = path, copier, have, seen, proof
+        self.may_lose = may_lose
+        self.prefix = path + b"/" if path else b""
+        self.skip = frozenset({self.prefix + b"objects"}) | nested
+        self.nested, self.closed = nested, closed
+        self.tries, self.far, self.account = tries, far, account
+        self.objects = {each: entry for each, entry in have.items() if self._is(each, "object") and entry.kind == "f"}
+        self.directories = {each: entry for each, entry in have.items() if entry.kind == "d"}
+        self.touched: set[bytes] = set()
+        self.staged: dict[bytes, tuple[Entry, Data | None]] = {}
+        self.listed: dict[bytes, Entry] = {}
+        self.object_directories: dict[bytes, Entry] = {}
+        self.unreadable: dict[bytes, UnreadableError] = {}
+        self.put_off = True
+        self.excused: list[bytes] = []
+        self.damage: dict[bytes, Damage] = {}
+        self.stay: set[bytes] = set()
+        """Paths that the mirror keeps as it has them, although the source has others or none."""
+        self.unproven = ""
+        self.missing: set[str] = set()
+        """Names of objects that the last proof did not find."""
+        self._config_problems: dict[bytes, str] = {}
+        self.spool = Spool(proof + ".staged")
+
+    @property
+    def config(self) -> bytes:
+        """The repository's configuration."""
+        return in_full(self.staged.get(self.prefix + b"config", (None, b""))[1], CONFIG_BYTES)
+
+    @property
+    def algorithm(self) -> str:
+        """The hash that names objects."""
+        return "sha256" if _SHA256.search(self.config) else "sha1"
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether objects may be missing because another repository promised them."""
+        return "promisor = true" in minimal_config(self.config, derived=False)
+
+    @property
+    def where(self) -> str:
+        """Its path in the source, for messages."""
+        return escape_path(os.path.join(self.copier.source_path, self.path).rstrip(b"/"))
+
+    def _is(self, path: bytes, kind: str) -> bool:
+        return classify_path(path[len(self.prefix) :]) == kind
+
+    def stage(self) -> None:
+        """Read everything that refers to objects, if it is readable: loose references, HEAD and reflogs first, packed references last.
+
+        :raises TooLargeError: git would have to read a file that is larger than any known.
+        """
+        self.unreadable = {}
+        self.spool.clear()
+        source = self.copier.source_fd
+        names = source_files.names(source, self.prefix)
+        skip = self.skip | {self.prefix + each for each in names if classify_path(each) == "plain"}
+        found = {entry.path: entry for entry in self._walk(self.path, skip) if self._is(entry.path, "reference")}
+        packed = self.prefix + b"packed-refs"
+        files = sorted((each for each, entry in found.items() if entry.kind == "f" and each != packed), key=self._reading_order)
+        derived = {entry.path: entry for entry in self._walk(self.prefix + b"objects/info", frozenset(), missing=True)}
+        derived |= {entry.path: entry for entry in self._walk(self.prefix + b"objects/pack", frozenset(), missing=True)}
+        if (info := self._directory(self.prefix + b"objects/info")) is not None:
+            derived[info.path] = info
+        derived = {path: entry for path, entry in derived.items() if self._is(path, "derived")}
+        staged: dict[bytes, tuple[Entry, Data | None]] = {
+            each: (entry, None) for each, entry in (found | derived).items() if entry.kind != "f"
+        }
+        for path in (*files, packed, *(each for each, entry in derived.items() if entry.kind == "f")):
+            try:
+                read = self.spool.stage(source, path, METADATA_BYTES if self._is_proven(path) else MEMORY_BYTES)
+            except UnreadableError as error:
+                self.unreadable[path] = error
+                continue
+            if read is not None:
+                staged[path] = read
+                if read[1] is None and self._is_proven(path):
+                    raise too_large(os.path.join(self.copier.source_path, path), read[0].size)
+        self.staged = staged
+
+    def _is_proven(self, path: bytes) -> bool:
+        """Tell whether git, or we, look at what a file holds."""
+        inner = path[len(self.prefix) :]
+        first = inner.partition(b"/")[0]
+        return first in FSCK_PATHS or first in {b"objects", b"config"} or first.startswith(b"sharedindex.") or inner == b"info/grafts"
+
+    def _directory(self, path: bytes) -> Entry | None:
+        try:
+            return entry_of(path, self.copier.source_status(path))
+        except OSError:
+            return None
+
+    def _reading_order(self, path: bytes) -> tuple[int, bytes]:
+        first = path[len(self.prefix) :].partition(b"/")[0]
+        if first == b"reftable" or b"/reftable/" in path:
+            return (5 if not path.endswith(b"/tables.list") else -1), path
+        return {b"refs": 0, b"HEAD": 1, b"logs": 2, b"worktrees": 3}.get(first, 4), path
+
+    def _walk(self, start: bytes, skip: frozenset[bytes], *, missing: bool = False) -> Iterable[Entry]:
+        if any(start == each or start.startswith(each + b"/") for each in self.closed):
+            return
+        try:
+            tree = TreeFilter(TreeRules())
+            for block in walk_blocks(self.copier.source_fd, start, skip=skip | self.closed, named=self.copier.source_path, tree=tree):
+                size, _more = BLOCK_HEADER.unpack_from(block)
+                path = block[BLOCK_HEADER.size : BLOCK_HEADER.size + size]
+                for entry in unpack_block(path, block[BLOCK_HEADER.size + size :]):
+                    if entry.path != start or start:
+                        yield entry
+        except (FileNotFoundError, NotADirectoryError):
+            if not missing:
+                raise
+
+    def list(self) -> dict[bytes, Entry]:
+        """Return the source's objects, and the directories they are in."""
+        start = self.prefix + b"objects"
+        found = {entry.path: entry for entry in self._walk(start, frozenset()) if self._is(entry.path, "object")}
+        own = self._directory(start)
+        if own is None:
+            raise FileNotFoundError(start)
+        found[start] = own
+        return found
+
+    def ensure_directory(self, path: bytes) -> None:
+        """Make a directory of the mirror, and those above it."""
+        missing = []
+        while path and path not in self.directories:
+            missing.append(path)
+            path = path.rpartition(b"/")[0]
+        for each in reversed(missing):
+            entry = self._directory(each) or self.have.get(each)
+            if entry is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), each)
+            self.copier.mkdir(entry)
+            self.directories[each] = entry
+            self.touched |= {each, entry.parent}
