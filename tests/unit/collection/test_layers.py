@@ -98,3 +98,20 @@ def test_imports_come_from_lower_rows(module: str) -> None:
 def test_the_rule_itself(importer: str, imported: str, allowed: bool) -> None:
     """What it allows and what it refuses."""
     assert is_allowed(importer, imported) == allowed
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """In one folder too, imports at the top of modules have an order: each module can be imported first."""
+    known = set(module_names())
+    imports: dict[str, set[str]] = {}
+    for module in known:
+        path = MODULE_UTILS.joinpath(*module.split(".")).with_suffix(".py")
+        found = imports.setdefault(module, set())
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE}."):
+                place = (node.module or "").removeprefix(f"{PACKAGE}.")
+                found |= {name if (name := f"{place}.{alias.name}") in known else place for alias in node.names}
+    done: set[str] = set()
+    while ready := {module for module in imports.keys() - done if imports[module] <= done}:
+        done |= ready
+    assert sorted(imports.keys() - done) == []
