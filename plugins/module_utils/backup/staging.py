@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The private directories that a restore fills, their names, and what a killed restore left in them."""
+"""The staging directories of a restore: their names, and the cleanup after a killed restore."""
 
 from __future__ import annotations
 
@@ -32,12 +32,17 @@ Identity = tuple[int, int]
 
 
 def identity(status: os.stat_result) -> Identity:
-    """Return what tells a directory from all others."""
+    """Return the identity of a file."""
     return status.st_dev, status.st_ino
 
 
 def free_name(directory_fd: int | None, base: bytes) -> bytes:
-    """Return a name for what a restore replaces, that nothing in a directory has; a long one is cut."""
+    """Return an unused name for replaced files.
+
+    :param directory_fd: the directory it will lie in; None if that does not exist yet.
+    :param base: how the name begins; shortened if necessary.
+    :raises ConflictError: there are a thousand such names.
+    """
     when = b".before-" + datetime.now(timezone.utc).strftime(history.VERSION_FORMAT).encode()
     for number in range(1, 1000):
         end = when + (b"-%d" % number if number > 1 else b"")
@@ -52,7 +57,7 @@ def free_name(directory_fd: int | None, base: bytes) -> bytes:
 
 
 def shortened(name: bytes, size: int) -> bytes:
-    """Return the beginning of a name; what is UTF-8 stays so."""
+    """Return the beginning of a name, at most ``size`` bytes; valid UTF-8 stays valid."""
     if len(name) <= size:
         return name
     cut = name[:size]
@@ -63,13 +68,13 @@ def shortened(name: bytes, size: int) -> bytes:
 
 
 class Staging:
-    """A private directory that is filled before it, or what is in it, takes its place.
+    """A private directory to copy files to, before they are moved into place.
 
-    Its name contains its inode number, to recognize leftovers of a killed restore: a directory with that number is an
-    unfinished copy, and one of another number is what the copy was exchanged for. A lock on it says that its restore still runs.
+    Its name contains its inode number. After a kill, a directory with that number is an unfinished copy, and one with another number is
+    the previous directory, for which the copy was exchanged. It stays locked as long as its restore runs.
 
-    :param parent_fd: the directory it is made in.
-    :param base: the name of what is restored.
+    :param parent_fd: the directory to create it in.
+    :param base: the name of the restored directory.
     """
 
     def __init__(self, parent_fd: int, base: bytes) -> None:
@@ -80,7 +85,7 @@ class Staging:
         try:
             os.mkdir(draft, 0o700, dir_fd=parent_fd)
             self.fd = os.open(draft, LIST, dir_fd=parent_fd)
-            with suppress(OSError):  # network file systems lock no directories
+            with suppress(OSError):  # network file systems cannot lock directories
                 try_flock(self.fd)
             self.identity = identity(os.fstat(self.fd))
             start = STAGING + b"%x-%s-" % (self.identity[1], token)
@@ -95,44 +100,44 @@ class Staging:
             raise
 
     def in_place(self) -> bool:
-        """Tell whether its name still leads to it."""
+        """Return whether its name still refers to it."""
         try:
             return identity(os.stat(self.name, dir_fd=self.parent_fd, follow_symlinks=False)) == self.identity
         except FileNotFoundError:
             return False
 
     def end(self, saved: bytes) -> bool:
-        """Remove it; if it was exchanged for another directory, give that one the name ``saved``, and return True."""
+        """Remove it. If it was exchanged for another directory, rename that to ``saved`` and return True."""
         try:
-            return settle(self.parent_fd, self.name, saved)
-        except RunInterruptedError:  # what was asked to end does that first; it is not interrupted twice
-            settle(self.parent_fd, self.name, saved)
+            return finish(self.parent_fd, self.name, saved)
+        except RunInterruptedError:  # a signal: clean up first; a second one does not interrupt again
+            finish(self.parent_fd, self.name, saved)
             raise
         finally:
             os.close(self.fd)
 
 
-def settle(parent_fd: int, name: bytes, saved: bytes) -> bool:
-    """Finish with what has a staging directory's name: remove an unfinished copy, save what a copy was exchanged for.
+def finish(parent_fd: int, name: bytes, saved: bytes) -> bool:
+    """Remove an unfinished copy that has a staging directory's name, or rename the directory that a copy was exchanged for.
 
-    :return: whether something was saved.
+    :return: whether a directory was renamed.
     """
     try:
-        found = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+        status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
     except FileNotFoundError:
         return False
     match = _STAGING.match(name)
-    if match and int(match["inode"], 16) != found.st_ino:
+    if match and int(match["inode"], 16) != status.st_ino:
         rename_new(parent_fd, name, parent_fd, saved)
         return True
-    if match or stat.S_ISDIR(found.st_mode):
+    if match or stat.S_ISDIR(status.st_mode):
         with suppress(FileNotFoundError):
             remove_tree(name, parent_fd)
     return False
 
 
 def sweep(directory_fd: int, alone: bool) -> list[bytes]:
-    """Finish with what killed restores left in a directory; return the names under which something was saved.
+    """Clean up after killed restores in a directory; return the new names of the directories that they had replaced.
 
     :param alone: no other restore of this user can be under way.
     """
@@ -148,7 +153,7 @@ def sweep(directory_fd: int, alone: bool) -> list[bytes]:
                     if _is_abandoned(name, list_fd, alone):
                         match = _STAGING.match(name)
                         free = free_name(list_fd, match["name"] if match else b"repository")
-                        if settle(list_fd, name, free):
+                        if finish(list_fd, name, free):
                             saved.append(free)
     finally:
         os.close(list_fd)
@@ -179,7 +184,7 @@ def sweep_repositories(repos_root: str, names: Iterable[str], alone: bool) -> li
 
 
 def _is_abandoned(name: bytes, directory_fd: int, alone: bool) -> bool:
-    """Tell whether no restore holds a staging directory any more."""
+    """Return whether a staging directory belongs to no running restore."""
     fd = os.open(name, LIST, dir_fd=directory_fd)
     try:
         if os.geteuid() not in (0, os.fstat(fd).st_uid):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which paths of a directory are exchanged one by one, so that none crosses a mount point or a subvolume."""
+"""Choose which paths of a directory to exchange, so that none contains a mount point or a subvolume."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.pre
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import RESTORING_PREFIX
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor
 
-OWN = re.compile(rb"(?:\.repoman\.before-\d{8}T\d{6}Z(?:-\d+)?|" + re.escape(os.fsencode(RESTORING_PREFIX)) + rb".+)\Z", re.DOTALL)
+OWN_NAMES = re.compile(rb"(?:\.repoman\.before-\d{8}T\d{6}Z(?:-\d+)?|" + re.escape(os.fsencode(RESTORING_PREFIX)) + rb".+)\Z", re.DOTALL)
 """Names of a restore's own directories inside a separate file system."""
 
 
 @dataclass
 class Cover:
-    """How paths are covered by moves that cross no file system.
+    """How to replace paths without crossing file systems.
 
     :param moves: paths to exchange.
-    :param entered: directories that stay, and only get their attributes.
-    :param left: directories that are left alone, with the reason.
+    :param entered: directories that stay and only get the backup's attributes.
+    :param skipped: directories that do not change, with the reason.
     """
 
     moves: list[bytes] = field(default_factory=list)
     entered: list[bytes] = field(default_factory=list)
-    left: dict[bytes, str] = field(default_factory=dict)
+    skipped: dict[bytes, str] = field(default_factory=dict)
 
 
 class Coverer:
-    """Finds the cover of paths of a destination.
+    """Finds the cover for paths of a destination.
 
     :param root_fd: the destination.
     :param in_place: treat the destination as a separate file system: nothing is created next to it.
@@ -50,35 +50,35 @@ class Coverer:
         self._cover = Cover()
 
     def cover(self, paths: Iterable[bytes]) -> Cover:
-        """Return how paths are covered; the empty path is the destination."""
+        """Return how to replace paths; the empty path is the destination itself."""
         for path in paths:
             self._cover_path(path)
         return self._cover
 
     def _cover_path(self, path: bytes) -> None:
         """Cover a path: exchange it, or its entries one by one if it contains a separate file system."""
-        places = self.present.file_systems
-        holds = path in self._above_places or not path
-        if path in places and path in self.items and not self.items[path].is_directory:
-            self._cover.left[path] = "is a mount point and cannot be replaced"
-        elif path in places and path not in self._filled:
-            self._cover.left[path] = "is a separate file system that is not in the backup"
-        elif path not in places and not holds:
+        file_systems = self.present.file_systems
+        contains_file_system = path in self._above_file_systems or not path
+        if path in file_systems and path in self.items and not self.items[path].is_directory:
+            self._cover.skipped[path] = "is a mount point and cannot be replaced"
+        elif path in file_systems and path not in self._filled:
+            self._cover.skipped[path] = "is a separate file system that is not in the backup"
+        elif path not in file_systems and not contains_file_system:
             self._cover.moves.append(path)
         elif path and (path not in self.items or not self.items[path].is_directory):
-            self._cover.left[path] = "contains a separate file system that is not in the backup"
+            self._cover.skipped[path] = "contains a separate file system that is not in the backup"
         else:
             self._cover.entered.append(path)
-            own = path in places or (not path and self.in_place)
+            is_file_system = path in file_systems or (not path and self.in_place)
             for name in sorted(self._names[path]):
                 inner = path + b"/" + name if path else name
-                if own and self._is_own(name, inner):
+                if is_file_system and self._must_stay(name, inner):
                     continue
                 self._cover_path(inner)
 
     @cached_property
-    def _above_places(self) -> set[bytes]:
-        return {parent for place in self.present.file_systems for parent in parents(place)}
+    def _above_file_systems(self) -> set[bytes]:
+        return {parent for path in self.present.file_systems for parent in parents(path)}
 
     @cached_property
     def _filled(self) -> set[bytes]:
@@ -86,27 +86,27 @@ class Coverer:
 
     @cached_property
     def _names(self) -> dict[bytes, set[bytes]]:
-        """The names in each directory that is entered, there or in the backup."""
-        found: dict[bytes, set[bytes]] = {path: set() for path in {b"", *self.present.file_systems, *self._above_places}}
+        """The names in each directory that may be entered, in the destination or in the backup."""
+        names: dict[bytes, set[bytes]] = {path: set() for path in {b"", *self.present.file_systems, *self._above_file_systems}}
         for path in (*self.present.statuses, *self.items):
             parent, _slash, name = path.rpartition(b"/")
-            if path and parent in found:
-                found[parent].add(name)
-        return found
+            if path and parent in names:
+                names[parent].add(name)
+        return names
 
-    def _is_own(self, name: bytes, path: bytes) -> bool:
-        """Whether an entry of a separate file system belongs to the file system or to a restore, or cannot be moved by this user."""
+    def _must_stay(self, name: bytes, path: bytes) -> bool:
+        """Return whether an entry of a separate file system is its ``lost+found`` or a restore's own, or cannot be moved by this user."""
         status = self.present.statuses.get(path)
         if status is None:
             return False
-        if OWN.match(name):
+        if OWN_NAMES.match(name):
             return True
         if stat.S_ISDIR(status.st_mode) and os.geteuid() not in (0, status.st_uid):
             with DirectoryCursor(self.root_fd) as cursor:
                 parent_fd, last = cursor.reach(path)
                 if not os.access(last, os.W_OK, dir_fd=parent_fd, effective_ids=True, follow_symlinks=False):
                     if not is_lost_found(last, parent_fd):
-                        self._cover.left[path] = "belongs to another user, and you cannot move it"
+                        self._cover.skipped[path] = "belongs to another user, and you cannot move it"
                     return True
         with DirectoryCursor(self.root_fd) as cursor, suppress(OSError):
             parent_fd, last = cursor.reach(path)
@@ -115,11 +115,11 @@ class Coverer:
 
 
 def by_move(moves: list[bytes], paths: Statuses | Items | Iterable[bytes]) -> dict[bytes, list[bytes]]:
-    """Return for each move which of the paths it covers."""
-    found: dict[bytes, list[bytes]] = {move: [] for move in moves}
+    """Return the paths at or below each move."""
+    covered: dict[bytes, list[bytes]] = {move: [] for move in moves}
     for path, move in _covered(sorted(moves, key=_depth_first), sorted((path for path in paths if path), key=_depth_first)):
-        found[move].append(path)
-    return found
+        covered[move].append(path)
+    return covered
 
 
 def _covered(moves: list[bytes], paths: list[bytes]) -> Iterator[tuple[bytes, bytes]]:

@@ -71,7 +71,7 @@ class DirectoryRestore(RestoreOperation):
     def apply(self) -> None:
         """Copy to a staging directory next to the destination, then move that into place."""
         destination = self.destination
-        destination.make_parents()
+        destination.create_parents()
         staging = self._stage()
         finished = False
         try:

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Copying out of the backup, through open directories on both sides.
+"""Copy from the backup, through open directories on both sides.
 
-The directory that is written may lie in a repository that a container writes at the same time. So nothing is reached by a path of
-more than one part, no link is followed, and modes and times are set on what is open.
+The destination may lie in a repository that a container changes at the same time. So paths are opened one component at a time without
+following links, and modes and times are set on open files.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 class LayerCopier:
     """Copies items of layers into an open directory.
 
-    :param to_fd: the directory; only what this copier makes is in it.
+    :param to_fd: the directory, which only this copier writes.
     :param where: the destination's path, for messages.
+
+    ``notes`` are warnings about files or attributes that could not be restored.
     """
 
     def __init__(self, to_fd: int, where: bytes) -> None:
@@ -63,7 +65,7 @@ class LayerCopier:
                     parent_fd, name = cursor.reach(path)
                     if not self._link(path, name, parent_fd, items[path], other):
                         self._copy_one(path, name, parent_fd, items[path])
-            for path in [*reversed(directories), *([b""] if b"" in items else [])]:  # what is made in one changes its time
+            for path in [*reversed(directories), *([b""] if b"" in items else [])]:  # last: creating an entry changes its directory's time
                 if path in items:
                     with self._writing(path):
                         self._finish_directory(cursor.open(path), items[path])
@@ -106,7 +108,7 @@ class LayerCopier:
         return self._layers[item.layer].reach(item.path)
 
     def _link(self, path: bytes, name: bytes, parent_fd: int, item: Item, other: DirectoryCursor) -> bool:
-        """Make a file one with another that is the same file in the layer, and copied already; return whether that was done."""
+        """Create a hard link to a copied file that is the same file in the layer; return False if there is none, or it is not possible."""
         if item.status.st_nlink < 2:  # noqa: PLR2004
             return False
         key = item.layer.root, item.status.st_dev, item.status.st_ino
@@ -116,7 +118,7 @@ class LayerCopier:
         try:
             first_fd, first_name = other.reach(first)
             os.link(first_name, name, src_dir_fd=first_fd, dst_dir_fd=parent_fd, follow_symlinks=False)
-        except FileNotFoundError:  # it could not be made
+        except FileNotFoundError:  # a device that could not be created
             return False
         except OSError as error:
             if error.errno not in _NO_LINKS:
@@ -143,44 +145,44 @@ class LayerCopier:
             source_fd, source_name = self._source(item)
             source = os.open(source_name, _READ, dir_fd=source_fd)
         try:
-            found = os.fstat(source)
-            if not stat.S_ISREG(found.st_mode):
+            status = os.fstat(source)
+            if not stat.S_ISREG(status.st_mode):
                 path = escape_path(os.path.join(item.layer.root, item.path))
                 raise RepomanError(f"{path} in the backup changed during the restore; nothing was restored.", "run the command again")
             out = os.open(name, _CREATE, 0o600, dir_fd=parent_fd)
             try:
-                self._copy_contents(source, out, found, item)
-                self._attributes.apply(out, source, found)
+                self._copy_contents(source, out, status, item)
+                self._attributes.apply(out, source, status)
             finally:
                 os.close(out)
         finally:
             os.close(source)
 
-    def _copy_contents(self, source: int, out: int, found: os.stat_result, item: Item) -> None:
-        """Copy data up to the size the file had when it was opened; holes, and zeros of a file with holes, stay holes."""
-        sparse, at = found.st_blocks * 512 < found.st_size, 0
-        while at < found.st_size:
+    def _copy_contents(self, source: int, out: int, status: os.stat_result, item: Item) -> None:
+        """Copy up to the size the file had when it was opened. In a sparse file, holes and blocks of zeros become holes."""
+        sparse, position = status.st_blocks * 512 < status.st_size, 0
+        while position < status.st_size:
             with self._reading(item):
                 if sparse:
                     try:
-                        at = os.lseek(source, at, os.SEEK_DATA)
+                        position = os.lseek(source, position, os.SEEK_DATA)
                     except OSError as error:
                         if error.errno == errno.ENXIO:
                             break
                         raise
-                    os.lseek(source, at, os.SEEK_SET)
-                data = os.read(source, min(BLOCK if sparse else CHUNK, found.st_size - at))
+                    os.lseek(source, position, os.SEEK_SET)
+                data = os.read(source, min(BLOCK if sparse else CHUNK, status.st_size - position))
             if not data:
                 break
             if sparse:
                 if data.count(0) != len(data):
-                    os.lseek(out, at, os.SEEK_SET)
+                    os.lseek(out, position, os.SEEK_SET)
                     _write(out, data)
             else:
                 _write(out, data)
-            at += len(data)
+            position += len(data)
         if sparse:
-            os.ftruncate(out, found.st_size)
+            os.ftruncate(out, status.st_size)
 
     def _make_special(self, path: bytes, name: bytes, parent_fd: int, item: Item) -> None:
         status = item.status
@@ -210,14 +212,14 @@ class LayerCopier:
             source = -1
             with self._reading(item):
                 above_fd, name = self._source(item)
-                with suppress(PermissionError):  # it is reached without being read: the access lists are not known then
+                with suppress(PermissionError):  # searchable but not readable: its extended attributes are unknown
                     source = os.open(name, LIST, dir_fd=above_fd)
                     stack.callback(os.close, source)
             self._attributes.apply(out, source, item.status)
 
 
 def write_error(path: bytes, error: OSError) -> RepomanError:
-    """Return the error for something that cannot be written at the destination."""
+    """Return the error for a path of the destination that cannot be written."""
     word = shell_word(path)
     if error.errno in _FULL:
         near = shell_word(os.path.dirname(path))
@@ -228,14 +230,14 @@ def write_error(path: bytes, error: OSError) -> RepomanError:
 
 
 def _directories(items: Items) -> set[bytes]:
-    """Return the directories to make: those among the items, and those above others."""
-    found = {path for path, item in items.items() if path and item.is_directory}
+    """Return the directories to create: those among the items, and the parents of all items."""
+    directories = {path for path, item in items.items() if path and item.is_directory}
     for path in items:
         parent = path.rpartition(b"/")[0]
-        while parent and parent not in found:
-            found.add(parent)
+        while parent and parent not in directories:
+            directories.add(parent)
             parent = parent.rpartition(b"/")[0]
-    return found
+    return directories
 
 
 def _write(out: int, data: bytes) -> None:

@@ -94,7 +94,7 @@ class PathsRestore(RestoreOperation):
         """Return warnings about skipped paths and about saved files inside the repository."""
         notes = [
             f"{escape_path(os.path.join(self.destination.path, path))} {reason}; it was not changed."
-            for path, reason in self._cover.left.items()
+            for path, reason in self._cover.skipped.items()
         ]
         workspaces = [move.workspace for move in self.moves if move.old is not None and move.workspace.saved_base == SAVED_INSIDE]
         inside = dict.fromkeys(each.saved_path for each in workspaces)

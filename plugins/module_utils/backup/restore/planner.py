@@ -42,8 +42,8 @@ class RestorePlanner:
     :param inside: the repository's path in the unit; empty for the whole unit.
     """
 
-    def __init__(self, context: Backup, found: Target, options: RestoreOptions, unit: str, inside: bytes) -> None:
-        self.context, self.target, self.options, self.unit, self.inside = context, found, options, unit, inside
+    def __init__(self, context: Backup, target: Target, options: RestoreOptions, unit: str, inside: bytes) -> None:
+        self.context, self.target, self.options, self.unit, self.inside = context, target, options, unit, inside
         self.is_loose = unit == TOP_LEVEL_FILES
         self.notes: list[str] = []
 
@@ -139,7 +139,7 @@ class RestorePlanner:
         if not (destination.is_filled or (self.is_loose and not self.options.to)):
             paths = []
         present = read_present(destination, paths, items)
-        in_place = destination.is_own_place or not destination.takes_neighbours
+        in_place = destination.is_own_place or not destination.can_create_siblings
         if not paths and not in_place and not present.file_systems:
             return DirectoryRestore(self._name, destination, items, present)
         return PathsRestore(
@@ -202,8 +202,8 @@ def _is_inside(path: str, directory: str) -> bool:
 
 def _identities(paths: Iterable[str]) -> frozenset[Identity]:
     """Return the identities of directories, without those that do not exist."""
-    found = set()
+    identities = set()
     for path in paths:
         with suppress(OSError):
-            found.add(identity(os.stat(path)))
-    return frozenset(found)
+            identities.add(identity(os.stat(path)))
+    return frozenset(identities)

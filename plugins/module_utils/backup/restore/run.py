@@ -18,6 +18,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup, load_backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.contents import data_size
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.objects import restore_objects
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.operation import RestoreOperation
@@ -34,9 +35,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting im
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
-
-SMALL_FILE = 4096
-"""Files up to this size may be stored without blocks of their own, so their size is not reduced by holes."""
 
 
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
@@ -68,8 +66,8 @@ class RestoreRun:
     :param stack: closes what the run opens.
     """
 
-    def __init__(self, context: Backup, found: Target, options: RestoreOptions, stack: ExitStack) -> None:
-        self.context, self.target, self.options, self.stack = context, found, options, stack
+    def __init__(self, context: Backup, target: Target, options: RestoreOptions, stack: ExitStack) -> None:
+        self.context, self.target, self.options, self.stack = context, target, options, stack
         self.notes: list[str] = []
         self.locks: RunLocks | None = None
 
@@ -90,7 +88,7 @@ class RestoreRun:
         self.notes += planner.notes
         plan = Plan()
         files = sum(not item.is_directory for item in operation.items.values())
-        size = sum(_data_size(item.status) for item in operation.items.values())
+        size = sum(data_size(item.status) for item in operation.items.values() if stat.S_ISREG(item.status.st_mode))
         if operation.differs:
             plan.add(
                 Step(
@@ -173,17 +171,10 @@ def _sweep(destination: Destination, alone: bool) -> list[bytes]:
     return saved
 
 
-def _units_in_history(found: Target) -> set[str]:
+def _units_in_history(target: Target) -> set[str]:
     """Return the units that have anything in the history."""
     units: set[str] = set()
-    for name in history.version_names(found):
+    for name in history.version_names(target):
         with suppress(FileNotFoundError, NotADirectoryError):
-            units.update(os.listdir(found.internal_path("kept", name)))
+            units.update(os.listdir(target.internal_path("kept", name)))
     return units
-
-
-def _data_size(status: os.stat_result) -> int:
-    """Return the size of a file without its holes, in bytes; 0 for anything but a regular file."""
-    if not stat.S_ISREG(status.st_mode):
-        return 0
-    return status.st_size if status.st_size <= SMALL_FILE else min(status.st_size, status.st_blocks * 512)
