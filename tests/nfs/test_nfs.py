@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import UnitResult
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
-from backupworld import BackupWorld, differences, git
+from backup_fixture import BackupHome, differences, git
 
 MOUNT, EXPORTED = (Path(os.environ.get(f"NFS_LAB_{name}", "/nonexistent")) for name in ("MOUNT", "EXPORT"))
 SMALL = Path(os.environ.get("NFS_LAB_SMALL", "/nonexistent"))
@@ -28,11 +28,11 @@ pytestmark = pytest.mark.skipif("NFS_LAB_MOUNT" not in os.environ, reason="needs
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BackupWorld]:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BackupHome]:
     """A home whose backup is on NFS; nothing is backed up yet."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USER", "alice")
-    world = BackupWorld(tmp_path)
+    world = BackupHome(tmp_path)
     world.backup.rmdir()
     place(world, MOUNT)
     for number in range(UNITS):
@@ -44,7 +44,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BackupWor
         shutil.rmtree(mount / "backup", ignore_errors=True)
 
 
-def place(world: BackupWorld, mount: Path) -> None:
+def place(world: BackupHome, mount: Path) -> None:
     """Let the backup be on that mount."""
     (mount / "backup").mkdir()
     world.backup.unlink(missing_ok=True)
@@ -67,7 +67,7 @@ def mend() -> None:
     subprocess.run(["nfs-lab-server", "alive"], check=True)
 
 
-def sync_when_free(world: BackupWorld) -> None:
+def sync_when_free(world: BackupHome) -> None:
     """Back up, once what the last run left hanging has ended."""
     while True:
         try:
@@ -78,7 +78,7 @@ def sync_when_free(world: BackupWorld) -> None:
             time.sleep(0.5)
 
 
-def test_a_full_and_an_unchanged_run(world: BackupWorld) -> None:
+def test_a_full_and_an_unchanged_run(world: BackupHome) -> None:
     """Adopted without being told that it is local; complete; and hardly any call where nothing changed."""
     with pytest.raises(ConflictError, match="no mark"):
         world.sync()
@@ -95,7 +95,7 @@ def test_a_full_and_an_unchanged_run(world: BackupWorld) -> None:
     assert [path.read_text() for path in world.kept()] == ["3 3\n"]
 
 
-def test_restore(world: BackupWorld) -> None:
+def test_restore(world: BackupHome) -> None:
     """What was deleted comes back."""
     world.sync(init=True)
     shutil.rmtree(world.repos / "isurus")
@@ -105,7 +105,7 @@ def test_restore(world: BackupWorld) -> None:
     assert git(world.repos / "isurus", "fsck", "--full") == ""
 
 
-def test_not_mounted(world: BackupWorld) -> None:
+def test_not_mounted(world: BackupHome) -> None:
     """Not mounted, the target is refused, and nothing is written to the mount point."""
     world.sync(init=True)
     subprocess.run(["umount", MOUNT], check=True)
@@ -120,7 +120,7 @@ def test_not_mounted(world: BackupWorld) -> None:
     assert not world.sync()["changed"]
 
 
-def test_a_full_server(world: BackupWorld) -> None:
+def test_a_full_server(world: BackupHome) -> None:
     """Full, old mirrors stay as they are; with space again all is well."""
     place(world, SMALL)
     world.sync(init=True)
@@ -134,7 +134,7 @@ def test_a_full_server(world: BackupWorld) -> None:
     assert world.differences() == []
 
 
-def test_a_dead_server(world: BackupWorld) -> None:
+def test_a_dead_server(world: BackupHome) -> None:
     """Dead before the run, it is given up on in seconds."""
     world.sync(init=True)
     world.write("unit1/src/1", "changed\n")
@@ -151,7 +151,7 @@ def test_a_dead_server(world: BackupWorld) -> None:
     assert world.differences() == []
 
 
-def test_a_server_that_dies_during_the_run(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_dies_during_the_run(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dead in the middle of the run, it is given up on; what was done counts, and the next run goes on."""
     world.sync(init=True)
     for number in range(UNITS):

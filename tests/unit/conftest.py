@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 import quickhg
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from backupworld import BackupWorld
+from backup_fixture import BackupHome
 from hypothesis import HealthCheck, settings
 from newest import newest
 
@@ -134,11 +134,11 @@ def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def empty_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackupWorld:
+def empty_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackupHome:
     """A home without repositories."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USER", "alice")
-    return BackupWorld(tmp_path)
+    return BackupHome(tmp_path)
 
 
 @pytest.fixture

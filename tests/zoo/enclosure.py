@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import quickhg
-from backupworld import BackupWorld
+from backup_fixture import BackupHome
 from newest import newest
 from zoo.kind import PRELUDE, Damage, Kind
 
@@ -63,7 +63,7 @@ class Enclosure:
     :param world: an empty home.
     """
 
-    def __init__(self, world: BackupWorld, kind: Kind | Damage) -> None:
+    def __init__(self, world: BackupHome, kind: Kind | Damage) -> None:
         self.world, self.kind = world, kind
         self.newest = kind.newest if isinstance(kind, Kind) else ""
         self.unit, self.mirror, self.outside = world.repos / kind.name, world.backup / kind.name, world.root / "outside"

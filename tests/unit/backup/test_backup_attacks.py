@@ -23,12 +23,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target impo
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import HostLock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RunInterruptedError
-from backupworld import BackupWorld, actions, differences, git, seen
+from backup_fixture import BackupHome, actions, differences, git, seen
 from mirroring import Place, hg
 
 
 @pytest.fixture
-def world(empty_world: BackupWorld) -> BackupWorld:
+def world(empty_world: BackupHome) -> BackupHome:
     """A home with two directories and a loose file, backed up."""
     world = empty_world
     world.write("plain/src/main.c")
@@ -51,7 +51,7 @@ def commit(tool: str, repository: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_a_loose_thing_does_not_push_a_mirror_away(world: BackupWorld, kind: str) -> None:
+def test_a_loose_thing_does_not_push_a_mirror_away(world: BackupHome, kind: str) -> None:
     """A project that was moved and left a link, or a file, behind: its mirror stays until it is said that it may go."""
     (world.repos / "plain").rename(world.root / "elsewhere")
     if kind == "link":
@@ -72,7 +72,7 @@ def test_a_loose_thing_does_not_push_a_mirror_away(world: BackupWorld, kind: str
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_directory_that_takes_the_place_of_a_loose_file_is_mirrored_at_once(world: BackupWorld, jobs: int) -> None:
+def test_a_directory_that_takes_the_place_of_a_loose_file_is_mirrored_at_once(world: BackupHome, jobs: int) -> None:
     """The unit's new mirror is not taken for the loose file that is gone."""
     (world.repos / "notes.txt").unlink()
     world.write("notes.txt/file", "now a directory")
@@ -82,7 +82,7 @@ def test_a_directory_that_takes_the_place_of_a_loose_file_is_mirrored_at_once(wo
     assert "text\n" in [path.read_text() for path in world.kept()]
 
 
-def test_a_mirror_that_was_removed_is_made_again(world: BackupWorld) -> None:
+def test_a_mirror_that_was_removed_is_made_again(world: BackupHome) -> None:
     """A mirror that somebody removed from the target is not up to date."""
     shutil.rmtree(world.backup / "plain")
     assert actions(world.sync(check=True))["plain"] == "synced"
@@ -90,7 +90,7 @@ def test_a_mirror_that_was_removed_is_made_again(world: BackupWorld) -> None:
     assert world.differences() == []
 
 
-def test_what_lay_in_an_adopted_place_stays(empty_world: BackupWorld) -> None:
+def test_what_lay_in_an_adopted_place_stays(empty_world: BackupHome) -> None:
     """Files that were on the target before it was adopted are not taken for mirrors of loose files."""
     world = empty_world
     world.write("plain/file")
@@ -105,7 +105,7 @@ def test_what_lay_in_an_adopted_place_stays(empty_world: BackupWorld) -> None:
         assert not (world.backup / "old.txt").exists()
 
 
-def test_what_somebody_put_into_a_mirror_is_kept(world: BackupWorld) -> None:
+def test_what_somebody_put_into_a_mirror_is_kept(world: BackupHome) -> None:
     """A file in a mirror that no manifest knows is kept when the source gets one of that name."""
     (world.backup / "plain/src/new.c").write_text("by hand")
     world.write("plain/src/new.c", "from the source")
@@ -206,7 +206,7 @@ def test_a_directory_swapped_for_a_link_while_it_is_scanned(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("how", ["week", "full", "killed", "first"])
-def test_rewritten_with_the_same_size_and_time_before_everything_is_compared(world: BackupWorld, how: str) -> None:
+def test_rewritten_with_the_same_size_and_time_before_everything_is_compared(world: BackupHome, how: str) -> None:
     """A comparison with the mirror sees what the last manifest would have seen: contents that changed under the same size and time."""
     file = world.repos / "plain/src/main.c"
     status = file.stat()
@@ -239,9 +239,9 @@ KILLED_WHEN_PROVING = """
 import os, signal, sys
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.verified_build import VerifiedBuild
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync
-from backupworld import BackupWorld
+from backup_fixture import BackupHome
 
-class World(BackupWorld):
+class World(BackupHome):
     def __init__(self, root):
         from pathlib import Path
         self.root, self.user = Path(root), None
@@ -253,7 +253,7 @@ World(sys.argv[1]).sync()
 """
 
 
-def test_a_killed_run_keeps_nothing_that_is_new(world: BackupWorld) -> None:
+def test_a_killed_run_keeps_nothing_that_is_new(world: BackupHome) -> None:
     """What a killed run had built of a Mercurial repository is not what it replaced: an earlier state comes back as it was."""
     repository = world.hg("hammer")
     world.sync()
@@ -275,7 +275,7 @@ def test_a_killed_run_keeps_nothing_that_is_new(world: BackupWorld) -> None:
     assert [line for line in differences(original, world.root / "again") if not line.startswith(".d")] == []
 
 
-def test_what_came_up_during_a_run_is_not_in_an_earlier_state(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_came_up_during_a_run_is_not_in_an_earlier_state(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
     """A branch made between scan and copy is in the mirror, but not in the state before that run."""
     repository = world.git("work")
     world.sync()
@@ -296,7 +296,7 @@ def test_what_came_up_during_a_run_is_not_in_an_earlier_state(world: BackupWorld
     assert git(world.root / "again", "fsck", "--full", "--strict") == ""
 
 
-def test_git_that_packs_its_objects_has_not_shrunk(world: BackupWorld) -> None:
+def test_git_that_packs_its_objects_has_not_shrunk(world: BackupHome) -> None:
     """Many loose objects that became a pack are no loss; a directory that lost its files is one."""
     repository = world.git("work")
     for number in range(150):
@@ -313,7 +313,7 @@ def test_git_that_packs_its_objects_has_not_shrunk(world: BackupWorld) -> None:
 
 @pytest.mark.parametrize("exchanges", [True, False])
 def test_a_restore_that_is_interrupted_when_names_change_places_discards_nothing(
-    world: BackupWorld, monkeypatch: pytest.MonkeyPatch, exchanges: bool
+    world: BackupHome, monkeypatch: pytest.MonkeyPatch, exchanges: bool
 ) -> None:
     """Interrupted just after the old directory has become the saved one: it is there."""
     world.write("plain/src/main.c", "precious\n")
@@ -341,7 +341,7 @@ def test_a_restore_that_is_interrupted_when_names_change_places_discards_nothing
     assert not [name for name in os.listdir(world.repos) if name.startswith(".repoman")]
 
 
-def test_a_stamp_is_void_while_its_mirror_is_written(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stamp_is_void_while_its_mirror_is_written(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before a mirror is touched its stamp on the target is void, so that no older manifest is ever taken for it."""
     real = mirror_engine.mirror_units
 
@@ -360,7 +360,7 @@ def test_a_stamp_is_void_while_its_mirror_is_written(world: BackupWorld, monkeyp
 
 
 @pytest.mark.parametrize("minutes", [0, 20])
-def test_what_a_power_cut_took_is_made_again(world: BackupWorld, minutes: int) -> None:
+def test_what_a_power_cut_took_is_made_again(world: BackupHome, minutes: int) -> None:
     """MirrorRecords of a run just before the machine went down are not trusted: what they stand for may not have reached the disk."""
     stamps = json.loads(world.ours("stamps.json").read_text())
     for stamp in stamps["units"].values():
@@ -380,7 +380,7 @@ def test_what_a_power_cut_took_is_made_again(world: BackupWorld, minutes: int) -
     assert not world.sync()["changed"]
 
 
-def test_repositories_behind_a_link(empty_world: BackupWorld, tmp_path: Path) -> None:
+def test_repositories_behind_a_link(empty_world: BackupHome, tmp_path: Path) -> None:
     """``repos_root`` may be a link to another disk: all is backed up, loose files too."""
     world = empty_world
     world.write("plain/file")
@@ -395,7 +395,7 @@ def test_repositories_behind_a_link(empty_world: BackupWorld, tmp_path: Path) ->
     assert (world.backup / "notes.txt").read_text() == "more"
 
 
-def test_our_own_name_in_the_source(world: BackupWorld) -> None:
+def test_our_own_name_in_the_source(world: BackupHome) -> None:
     """A file called as repoman's directory on the target is refused; the rest goes on."""
     world.write(".repoman", "a file")
     world.write("plain/more")
@@ -404,7 +404,7 @@ def test_our_own_name_in_the_source(world: BackupWorld) -> None:
     assert world.ours("mirror.toml").exists()
 
 
-def test_a_target_without_hard_links_is_locked_all_the_same(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_without_hard_links_is_locked_all_the_same(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without hard links the lock is still made by one only, and what is replaced is kept."""
 
     def refused(*_arguments: Any, **_more: Any) -> None:
@@ -430,7 +430,7 @@ def test_a_target_without_hard_links_is_locked_all_the_same(world: BackupWorld, 
         pass
 
 
-def test_of_two_that_find_a_stale_lock_one_takes_it(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_that_find_a_stale_lock_one_takes_it(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock that another run has taken over meanwhile is not thrown away as the stale one it was."""
     found = Target(str(world.backup), "")
     stale = {**HostLock(found).describe_process(), "boot": "another"}

@@ -17,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
-from backupworld import BackupWorld, actions, git
+from backup_fixture import BackupHome, actions, git
 from mirroring import git_problems
 
 if TYPE_CHECKING:
@@ -27,23 +27,23 @@ TAG = "Signature: 8a477f597d28d172789f06886806bc55"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[BackupWorld]:
+def world(tmp_path: Path) -> Iterator[BackupHome]:
     """A home with nothing in it."""
-    yield BackupWorld(tmp_path)
+    yield BackupHome(tmp_path)
 
 
-def mirrored(world: BackupWorld, unit: str) -> set[str]:
+def mirrored(world: BackupHome, unit: str) -> set[str]:
     """Return what a mirror has, without repositories."""
     top = world.backup / unit
     return {str(path.relative_to(top)) for path in top.rglob("*") if ".git" not in path.parts}
 
 
-def defaults(world: BackupWorld, text: str) -> None:
+def defaults(world: BackupHome, text: str) -> None:
     """Add keys to ``[defaults]``."""
     world.registry.write_text(world.registry.read_text().replace("[defaults]\n", f"[defaults]\n{text}\n"))
 
 
-def override(world: BackupWorld, name: str, text: str) -> None:
+def override(world: BackupHome, name: str, text: str) -> None:
     """Write a project's override."""
     path = world.root / "repos.d" / f"{name}.toml"
     path.parent.mkdir(exist_ok=True)
@@ -56,7 +56,7 @@ def scanned(top: Path, **rules: object) -> set[str]:
     return {os.fsdecode(entry.path) for entry in found.entries() if entry.path}
 
 
-def test_excluded_things_are_not_copied(world: BackupWorld) -> None:
+def test_excluded_things_are_not_copied(world: BackupHome) -> None:
     """Defaults hold for every unit, loose files too; the next run finds nothing to do."""
     for path in ("a/node_modules/x/y", "a/src/main.c", "a/src/main.o", "a/keep.o", "b/deep/node_modules/z", "loose.o", "loose.c"):
         world.write(path)
@@ -70,7 +70,7 @@ def test_excluded_things_are_not_copied(world: BackupWorld) -> None:
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_newly_excluded_things_go_to_the_history_and_come_back(world: BackupWorld, full: bool) -> None:
+def test_newly_excluded_things_go_to_the_history_and_come_back(world: BackupHome, full: bool) -> None:
     """A changed list takes effect although the source is the same."""
     world.write("a/cache/x", "precious\n")
     world.write("a/file")
@@ -87,7 +87,7 @@ def test_newly_excluded_things_go_to_the_history_and_come_back(world: BackupWorl
     assert mirrored(world, "a") == {"file", "cache", "cache/x"}
 
 
-def test_verify_names_what_is_newly_excluded(world: BackupWorld) -> None:
+def test_verify_names_what_is_newly_excluded(world: BackupHome) -> None:
     """The mirror has more than it is to have until the next run; nothing has changed meanwhile."""
     for path in ("a/x.o", "a/sub/y.o", "b/cache/z", "b/file"):
         world.write(path)
@@ -108,7 +108,7 @@ def test_verify_names_what_is_newly_excluded(world: BackupWorld) -> None:
     assert mirrored(world, "b") == {"cache", "cache/CACHEDIR.TAG", "file"}
 
 
-def test_check_mode_shows_what_an_exclude_would_remove(world: BackupWorld) -> None:
+def test_check_mode_shows_what_an_exclude_would_remove(world: BackupHome) -> None:
     """Nothing goes by surprise."""
     world.write("a/x.o")
     world.write("a/file")
@@ -118,7 +118,7 @@ def test_check_mode_shows_what_an_exclude_would_remove(world: BackupWorld) -> No
     assert mirrored(world, "a") == {"x.o", "file"}
 
 
-def test_the_shrink_guard_sees_what_an_exclude_removes(world: BackupWorld) -> None:
+def test_the_shrink_guard_sees_what_an_exclude_removes(world: BackupHome) -> None:
     """Most of a unit does not go because of a pattern, unless that is allowed."""
     for number in range(150):
         world.write(f"a/many/{number}")
@@ -134,7 +134,7 @@ def test_the_shrink_guard_sees_what_an_exclude_removes(world: BackupWorld) -> No
 @pytest.mark.parametrize(
     "pattern", ["*", ".*", ".git", ".git/", "HEAD", "objects/", "*.pack", "**/refs/**", "/.git/objects", ".git/**", "config"]
 )
-def test_no_pattern_takes_anything_from_a_repository(world: BackupWorld, pattern: str) -> None:
+def test_no_pattern_takes_anything_from_a_repository(world: BackupHome, pattern: str) -> None:
     """Whatever a pattern matches, repositories are mirrored as they are."""
     repository = world.git("a")
     git(world.repos, "clone", "-q", "--bare", str(repository), "bare")
@@ -148,7 +148,7 @@ def test_no_pattern_takes_anything_from_a_repository(world: BackupWorld, pattern
         assert done.stdout == ""
 
 
-def test_mercurial_and_gitlinks_stay_whole(world: BackupWorld) -> None:
+def test_mercurial_and_gitlinks_stay_whole(world: BackupHome) -> None:
     """The same of Mercurial, and of the file by which a worktree finds its repository."""
     world.hg("h")
     repository = world.git("a")
@@ -160,7 +160,7 @@ def test_mercurial_and_gitlinks_stay_whole(world: BackupWorld) -> None:
     assert not (world.backup / "h/README").exists()
 
 
-def test_an_excluded_directory_takes_the_repositories_in_it_along(world: BackupWorld) -> None:
+def test_an_excluded_directory_takes_the_repositories_in_it_along(world: BackupHome) -> None:
     """What lies in an excluded directory is excluded whole."""
     world.git("a")
     world.git("a/node_modules/dependency")
@@ -171,7 +171,7 @@ def test_an_excluded_directory_takes_the_repositories_in_it_along(world: BackupW
 
 
 @pytest.mark.parametrize("how", ["pattern", "bare", "cache"])
-def test_a_repository_that_is_newly_excluded_is_not_lost(world: BackupWorld, how: str) -> None:
+def test_a_repository_that_is_newly_excluded_is_not_lost(world: BackupHome, how: str) -> None:
     """It goes to the history, which is no failure; one that vanishes beside it is one."""
     world.git("a")
     world.git("a/node_modules/dependency")
@@ -186,7 +186,7 @@ def test_a_repository_that_is_newly_excluded_is_not_lost(world: BackupWorld, how
     assert git_problems(world.backup / "a") == ""
 
 
-def test_a_work_tree_kept_in_a_bare_repository_obeys_patterns(world: BackupWorld) -> None:
+def test_a_work_tree_kept_in_a_bare_repository_obeys_patterns(world: BackupHome) -> None:
     """A bare repository is whole; the work tree in it is one like any other."""
     repository = world.git("a")
     git(world.repos, "clone", "-q", "--bare", str(repository), "bare")
@@ -200,7 +200,7 @@ def test_a_work_tree_kept_in_a_bare_repository_obeys_patterns(world: BackupWorld
     assert (world.backup / "bare/refs.o").exists()
 
 
-def test_defaults_entry_override_and_run_add_up(world: BackupWorld) -> None:
+def test_defaults_entry_override_and_run_add_up(world: BackupHome) -> None:
     """All lists count, and a later pattern can take back an earlier one."""
     for name in ("1", "2", "3", "4", "5"):
         world.write(f"a/{name}")
@@ -211,7 +211,7 @@ def test_defaults_entry_override_and_run_add_up(world: BackupWorld) -> None:
     assert mirrored(world, "a") == {"5"}
 
 
-def test_a_projects_patterns_are_relative_to_its_repository(world: BackupWorld) -> None:
+def test_a_projects_patterns_are_relative_to_its_repository(world: BackupHome) -> None:
     """A leading slash means the project's directory, also where that is not the unit."""
     for path in ("mono/app/build/x", "mono/build/y", "mono/app/src/build/z"):
         world.write(path)
@@ -221,7 +221,7 @@ def test_a_projects_patterns_are_relative_to_its_repository(world: BackupWorld) 
     assert mirrored(world, "mono") == {"app", "app/src", "app/src/build", "app/src/build/z", "build", "build/y"}
 
 
-def test_caches_keep_only_their_tag(world: BackupWorld) -> None:
+def test_caches_keep_only_their_tag(world: BackupHome) -> None:
     """A valid tag empties a directory of the mirror; an invalid one means nothing."""
     for path in ("a/cache/x", "a/cache/deep/y", "a/other/x", "a/short/x", "a/linked/x"):
         world.write(path)
@@ -236,7 +236,7 @@ def test_caches_keep_only_their_tag(world: BackupWorld) -> None:
     assert {"other/x", "short/x", "linked/x"} <= there
 
 
-def test_a_project_may_keep_its_caches(world: BackupWorld) -> None:
+def test_a_project_may_keep_its_caches(world: BackupHome) -> None:
     """The override comes over the defaults, and the run over both."""
     world.write("a/cache/CACHEDIR.TAG", TAG)
     world.write("a/cache/x")
@@ -251,7 +251,7 @@ def test_a_project_may_keep_its_caches(world: BackupWorld) -> None:
 
 def test_a_tag_in_a_repository_is_no_reason_to_leave_it_out(tmp_path: Path) -> None:
     """A container could put one into its repository."""
-    world = BackupWorld(tmp_path)
+    world = BackupHome(tmp_path)
     world.git("a")
     world.git("b/nested")
     for path in ("a/CACHEDIR.TAG", "b/nested/CACHEDIR.TAG", "a/.git/CACHEDIR.TAG", "c/CACHEDIR.TAG", "c/x"):
@@ -293,7 +293,7 @@ def test_names_that_are_not_text_can_be_excluded(tmp_path: Path) -> None:
     assert scanned(tmp_path, exclude=((b"", ("caf?", "new*")),)) == {"caf\xe9", "-rf"}
 
 
-def test_a_bad_value_names_file_and_line(world: BackupWorld) -> None:
+def test_a_bad_value_names_file_and_line(world: BackupHome) -> None:
     """Wrong types and unknown keys are refused."""
     world.project("a")
     for text in ('exclude = "x"', "exclude = [1]", 'exclude_caches = "yes"', "follow_mounts = 1", "excludes = []"):
@@ -305,7 +305,7 @@ def test_a_bad_value_names_file_and_line(world: BackupWorld) -> None:
             parse(f"[repoman]\nschema = 3\n\n[defaults]\n{text}\n", "repoman.toml")
 
 
-def test_a_rewrite_keeps_patterns_and_their_comments(world: BackupWorld) -> None:
+def test_a_rewrite_keeps_patterns_and_their_comments(world: BackupHome) -> None:
     """A run that writes to the registry leaves them as they are."""
     world.write("a/file")
     world.project("a", exclude='[  # what is built\n  "build/",  # by make\n]')

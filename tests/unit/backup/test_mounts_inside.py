@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup import left
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotMountedError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import mounts_below
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
-from backupworld import BackupWorld, actions, git, tmpfs
+from backup_fixture import BackupHome, actions, git, tmpfs
 from mirroring import git_problems, hg_problems
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount 
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> BackupWorld:
+def world(tmp_path: Path) -> BackupHome:
     """A home with one unit."""
-    found = BackupWorld(tmp_path)
+    found = BackupHome(tmp_path)
     found.write("big/file")
     return found
 
@@ -71,12 +71,12 @@ def btrfs(place: Path) -> Iterator[None]:
         image.unlink()
 
 
-def names(world: BackupWorld, unit: str = "big") -> set[str]:
+def names(world: BackupHome, unit: str = "big") -> set[str]:
     """Return what a mirror has."""
     return {str(path.relative_to(world.backup / unit)) for path in (world.backup / unit).rglob("*")}
 
 
-def test_a_mount_is_left_out_and_named_in_each_run(world: BackupWorld) -> None:
+def test_a_mount_is_left_out_and_named_in_each_run(world: BackupHome) -> None:
     """Every kind of run names it, not only the first."""
     with tmpfs(world.repos / "big/data"):
         world.write("big/data/precious")
@@ -87,7 +87,7 @@ def test_a_mount_is_left_out_and_named_in_each_run(world: BackupWorld) -> None:
 
 
 @pytest.mark.parametrize("how", ["run", "defaults", "override"])
-def test_a_mount_is_followed_where_that_is_asked_for(world: BackupWorld, how: str) -> None:
+def test_a_mount_is_followed_where_that_is_asked_for(world: BackupHome, how: str) -> None:
     """With the repository that is on it."""
     world.project("big")
     if how == "defaults":
@@ -106,7 +106,7 @@ def test_a_mount_is_followed_where_that_is_asked_for(world: BackupWorld, how: st
 
 
 @needs_root
-def test_status_names_what_is_left_out(world: BackupWorld, me: Account) -> None:
+def test_status_names_what_is_left_out(world: BackupHome, me: Account) -> None:
     """Mounts as they are now, subvolumes and counts as the last run saw them; of projects, and of all there is."""
 
     def status() -> tuple[list[str], dict[str, dict[str, object]]]:
@@ -130,7 +130,7 @@ def test_status_names_what_is_left_out(world: BackupWorld, me: Account) -> None:
 
 
 @needs_root
-def test_a_bind_mount_of_the_same_file_system_is_a_mount(world: BackupWorld, tmp_path: Path) -> None:
+def test_a_bind_mount_of_the_same_file_system_is_a_mount(world: BackupHome, tmp_path: Path) -> None:
     """Device numbers do not tell it apart."""
     with bind(tmp_path / "elsewhere", world.repos / "big/deep/data"):
         (tmp_path / "elsewhere/x").touch()
@@ -144,7 +144,7 @@ def test_a_bind_mount_of_the_same_file_system_is_a_mount(world: BackupWorld, tmp
 @needs_root
 def test_the_owner_of_what_is_left_out_is_not_missed(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """A mount belongs to root as a rule: that its empty directory in the mirror does not is no news; of a followed one it is."""
-    world = BackupWorld(short_dir)
+    world = BackupHome(short_dir)
     for path in [short_dir, *short_dir.iterdir()]:
         os.chown(path, NOBODY, NOBODY)
     assert "Traceback" not in unprivileged(lambda: world.write("big/file"))
@@ -157,7 +157,7 @@ def test_the_owner_of_what_is_left_out_is_not_missed(short_dir: Path, unprivileg
 
 
 @needs_root
-def test_what_the_mirror_held_below_a_mount_stays(world: BackupWorld) -> None:
+def test_what_the_mirror_held_below_a_mount_stays(world: BackupHome) -> None:
     """What is hidden below a mount is not taken for removed."""
     world.git("big/data/inner")
     world.write("big/data/x")
@@ -174,7 +174,7 @@ def test_what_the_mirror_held_below_a_mount_stays(world: BackupWorld) -> None:
 
 
 @needs_root
-def test_a_followed_mount_that_is_absent_keeps_its_mirror(world: BackupWorld) -> None:
+def test_a_followed_mount_that_is_absent_keeps_its_mirror(world: BackupHome) -> None:
     """An unmounted disk looks like an empty directory."""
     with tmpfs(world.repos / "big/data"):
         for number in range(5):
@@ -194,7 +194,7 @@ def test_a_followed_mount_that_is_absent_keeps_its_mirror(world: BackupWorld) ->
 
 
 @needs_root
-def test_a_mount_that_was_followed_once_keeps_its_mirror(world: BackupWorld) -> None:
+def test_a_mount_that_was_followed_once_keeps_its_mirror(world: BackupHome) -> None:
     """It was followed for one run; then it is left out, then it is gone: no run without ``allow_shrink`` takes that for a removal."""
     with tmpfs(world.repos / "big/data"):
         world.write("big/data/x")
@@ -235,7 +235,7 @@ def dead_fuse(place: Path, owner: int) -> Iterator[None]:
 
 @needs_root
 @pytest.mark.parametrize("owner", [65534, os.geteuid()], ids=["another user's", "without a server"])
-def test_a_mount_that_cannot_be_looked_at_is_named_and_the_rest_mirrored(world: BackupWorld, owner: int) -> None:
+def test_a_mount_that_cannot_be_looked_at_is_named_and_the_rest_mirrored(world: BackupHome, owner: int) -> None:
     """It is left out like any other mount; followed, it is the one thing that fails."""
     world.write("big/after", "1\n")
     with dead_fuse(world.repos / "big/data", owner):
@@ -260,7 +260,7 @@ def test_a_mount_that_cannot_be_looked_at_is_named_and_the_rest_mirrored(world: 
 
 
 @needs_root
-def test_a_followed_mount_that_returns_is_taken_up_again(world: BackupWorld, tmp_path: Path) -> None:
+def test_a_followed_mount_that_returns_is_taken_up_again(world: BackupHome, tmp_path: Path) -> None:
     """Once it is back, what changed on it is mirrored."""
     (tmp_path / "disk").mkdir()
     with bind(tmp_path / "disk", world.repos / "big/data"):
@@ -275,7 +275,7 @@ def test_a_followed_mount_that_returns_is_taken_up_again(world: BackupWorld, tmp
 
 
 @needs_root
-def test_kernel_file_systems_and_the_backup_itself_are_never_followed(world: BackupWorld) -> None:
+def test_kernel_file_systems_and_the_backup_itself_are_never_followed(world: BackupHome) -> None:
     """Neither has an end, or anybody's files."""
     proc = world.repos / "big/proc"
     proc.mkdir()
@@ -295,7 +295,7 @@ def test_kernel_file_systems_and_the_backup_itself_are_never_followed(world: Bac
 
 @needs_root
 @pytest.mark.parametrize("part", ["objects", "lfs", "modules/deep"])
-def test_a_mount_in_a_git_directory_is_part_of_the_repository(world: BackupWorld, part: str, tmp_path: Path) -> None:
+def test_a_mount_in_a_git_directory_is_part_of_the_repository(world: BackupHome, part: str, tmp_path: Path) -> None:
     """A repository is backed up whole, wherever its parts lie."""
     repository = world.git("a")
     inner = repository / ".git" / part
@@ -316,7 +316,7 @@ def test_a_mount_in_a_git_directory_is_part_of_the_repository(world: BackupWorld
 
 
 @needs_root
-def test_a_mount_in_a_mercurial_repository_is_part_of_it(world: BackupWorld, tmp_path: Path) -> None:
+def test_a_mount_in_a_mercurial_repository_is_part_of_it(world: BackupHome, tmp_path: Path) -> None:
     """Its store may lie on another disk."""
     repository = world.hg("h")
     store = repository / ".hg/store"
@@ -332,7 +332,7 @@ def test_a_mount_in_a_mercurial_repository_is_part_of_it(world: BackupWorld, tmp
 
 
 @needs_root
-def test_a_unit_that_is_a_mount_point_is_mirrored(world: BackupWorld) -> None:
+def test_a_unit_that_is_a_mount_point_is_mirrored(world: BackupHome) -> None:
     """Its own file system is the unit's."""
     with tmpfs(world.repos / "disk"):
         world.git("disk")
@@ -345,7 +345,7 @@ def test_a_unit_that_is_a_mount_point_is_mirrored(world: BackupWorld) -> None:
 
 
 @needs_root
-def test_btrfs_subvolumes_are_named_or_followed(world: BackupWorld) -> None:
+def test_btrfs_subvolumes_are_named_or_followed(world: BackupHome) -> None:
     """They are other file systems although nothing is mounted."""
     with btrfs(world.root / "btrfs"):
         volume = world.root / "btrfs"
@@ -372,7 +372,7 @@ def test_mounts_are_found_by_any_name(tmp_path: Path) -> None:
 
 @needs_root
 @pytest.mark.parametrize("where", ["repos", "backup", "unit"])
-def test_mkfs_lost_and_found_is_nobodys(world: BackupWorld, where: str) -> None:
+def test_mkfs_lost_and_found_is_nobodys(world: BackupHome, where: str) -> None:
     """An ordinary user could not even read it."""
     place = {"repos": world.repos, "backup": world.backup, "unit": world.repos / "big"}[where]
     (place / "lost+found").mkdir(mode=0o700)
@@ -385,7 +385,7 @@ def test_mkfs_lost_and_found_is_nobodys(world: BackupWorld, where: str) -> None:
 
 
 @needs_root
-def test_a_directory_of_that_name_elsewhere_or_of_somebody_is_data(world: BackupWorld) -> None:
+def test_a_directory_of_that_name_elsewhere_or_of_somebody_is_data(world: BackupHome) -> None:
     """Only root's, and only at the root of a file system, is mkfs's."""
     world.write("big/deep/lost+found/x")
     for name in ("lost+found", "big/lost+found"):
@@ -400,7 +400,7 @@ def test_a_directory_of_that_name_elsewhere_or_of_somebody_is_data(world: Backup
 @needs_root
 def test_repos_root_with_nothing_but_lost_and_found_is_empty(tmp_path: Path) -> None:
     """A disk that was made anew has nothing to back up."""
-    world = BackupWorld(tmp_path)
+    world = BackupHome(tmp_path)
     (world.repos / "lost+found").mkdir()
     with pytest.raises(NotMountedError, match="is empty"):
         world.init()

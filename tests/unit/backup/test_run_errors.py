@@ -21,13 +21,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror impo
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync_module
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
-from backupworld import BackupWorld, actions, git, tmpfs
+from backup_fixture import BackupHome, actions, git, tmpfs
 
 MB = 1 << 20
 
 
 @pytest.fixture
-def world(empty_world: BackupWorld) -> BackupWorld:
+def world(empty_world: BackupHome) -> BackupHome:
     """A home with two repositories that are not backed up yet."""
     empty_world.git("isurus")
     empty_world.write("plain/file")
@@ -56,7 +56,7 @@ def read_only(path: Path) -> Iterator[None]:
         subprocess.run(["mount", "-o", "remount,rw", str(path)], check=True)
 
 
-def is_made_up_for(world: BackupWorld) -> None:
+def is_made_up_for(world: BackupHome) -> None:
     """With room again the next run compares everything, is clean, and the one after it has nothing to do."""
     assert set(actions(world.sync()).values()) <= {"synced", "unchanged"}
     assert world.differences() == []
@@ -70,7 +70,7 @@ def is_made_up_for(world: BackupWorld) -> None:
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("harm", ["full", "read-only", "file", "nearly full"])
-def test_a_log_directory_that_takes_nothing_stops_nothing(world: BackupWorld, first: bool, harm: str) -> None:
+def test_a_log_directory_that_takes_nothing_stops_nothing(world: BackupHome, first: bool, harm: str) -> None:
     """The mirrors are made all the same; warnings name the directory, never the target; then all is made up for."""
     with tmpfs(world.log, "size=4m"):
         if not first:
@@ -108,7 +108,7 @@ def harmed(log: Path, harm: str) -> Iterator[None]:
     (log / "filler").unlink()
 
 
-def test_a_log_that_fills_in_the_middle_is_a_warning(world: BackupWorld) -> None:
+def test_a_log_that_fills_in_the_middle_is_a_warning(world: BackupHome) -> None:
     """With room for some of what is known, and no more: mirrors are right, and what cannot be noted is compared again."""
     for number in range(3000):
         world.write(f"plain/{number}", "x")
@@ -126,7 +126,7 @@ def test_a_log_that_fills_in_the_middle_is_a_warning(world: BackupWorld) -> None
         is_made_up_for(world)
 
 
-def test_a_log_directory_that_is_removed_meanwhile_is_a_sentence(world: BackupWorld) -> None:
+def test_a_log_directory_that_is_removed_meanwhile_is_a_sentence(world: BackupHome) -> None:
     """A state directory that goes away between runs costs a comparison."""
     world.init()
     shutil.rmtree(world.log)
@@ -135,7 +135,7 @@ def test_a_log_directory_that_is_removed_meanwhile_is_a_sentence(world: BackupWo
     is_made_up_for(world)
 
 
-def test_neither_a_log_directory_nor_a_temporary_one(world: BackupWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_neither_a_log_directory_nor_a_temporary_one(world: BackupHome, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """If nothing can be written locally the run ends with one sentence that names both, and the mirrors are as they were."""
     world.init()
     temporary = tmp_path / "temporary"
@@ -153,7 +153,7 @@ def test_neither_a_log_directory_nor_a_temporary_one(world: BackupWorld, monkeyp
         assert actions(world.sync())["plain"] == "synced"
 
 
-def test_a_full_temporary_directory_is_named_in_check_mode(world: BackupWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_full_temporary_directory_is_named_in_check_mode(world: BackupHome, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Check mode and verify use the temporary directory: it is what they name, not the target."""
     world.init()
     for number in range(60_000):
@@ -169,7 +169,7 @@ def test_a_full_temporary_directory_is_named_in_check_mode(world: BackupWorld, m
         assert actions(result)["isurus"] == "unchanged"
 
 
-def test_a_full_target_is_named_as_such(world: BackupWorld) -> None:
+def test_a_full_target_is_named_as_such(world: BackupHome) -> None:
     """A target that fills is the target, with the unit's name, and where to look."""
     with tmpfs(world.backup, "size=20m"):
         world.sync(init=True)
@@ -180,7 +180,7 @@ def test_a_full_target_is_named_as_such(world: BackupWorld) -> None:
         assert failed["exit_code"] == 1
 
 
-def test_a_log_is_never_the_reason_that_older_ones_stay(world: BackupWorld) -> None:
+def test_a_log_is_never_the_reason_that_older_ones_stay(world: BackupHome) -> None:
     """Logs that a wrong clock dated to 2099 go first; the log of this run stays."""
     world.log.mkdir()
     for number in range(60):
@@ -254,7 +254,7 @@ def test_what_nobody_foresaw_is_a_sentence(error: Exception, text: str) -> None:
 # ---- exit codes ----------------------------------------------------------------------------------------------------------------
 
 
-def unreadable(world: BackupWorld) -> dict[str, Any]:
+def unreadable(world: BackupHome) -> dict[str, Any]:
     """A directory of a unit cannot be read."""
     secret = world.write("plain/secret/file").parent
     (world.root / "secret").mkdir()
@@ -265,43 +265,43 @@ def unreadable(world: BackupWorld) -> dict[str, Any]:
         secret.chmod(0o755)
 
 
-def without_registry(world: BackupWorld) -> dict[str, Any]:
+def without_registry(world: BackupHome) -> dict[str, Any]:
     """There is no registry."""
     world.registry.rename(world.root / "moved")
     return world.sync()
 
 
-def without_source(world: BackupWorld) -> dict[str, Any]:
+def without_source(world: BackupHome) -> dict[str, Any]:
     """The repositories are not there."""
     world.repos.rename(world.root / "moved")
     return world.sync()
 
 
-def without_mark(world: BackupWorld) -> dict[str, Any]:
+def without_mark(world: BackupHome) -> dict[str, Any]:
     """The target is not ours."""
     world.ours("mirror.toml").unlink()
     return world.sync()
 
 
-def emptied(world: BackupWorld) -> dict[str, Any]:
+def emptied(world: BackupHome) -> dict[str, Any]:
     """A project was emptied."""
     (world.repos / "plain/file").unlink()
     return world.sync()
 
 
-def gone(world: BackupWorld) -> dict[str, Any]:
+def gone(world: BackupHome) -> dict[str, Any]:
     """A project is gone."""
     shutil.rmtree(world.repos / "plain")
     return world.sync()
 
 
-def huge_mark(world: BackupWorld) -> dict[str, Any]:
+def huge_mark(world: BackupHome) -> dict[str, Any]:
     """The mark is a file of terabytes."""
     os.truncate(world.ours("mirror.toml"), 1 << 40)
     return world.sync()
 
 
-EXITS: list[tuple[Callable[[BackupWorld], dict[str, Any]], int, str]] = [
+EXITS: list[tuple[Callable[[BackupHome], dict[str, Any]], int, str]] = [
     (without_registry, 3, "there is no registry"),
     (lambda world: world.sync(names=["nobody"]), 3, "there is no project or directory called 'nobody'"),
     (lambda world: world.sync(list_versions="nobody"), 3, "there is no project or directory called 'nobody'"),
@@ -318,7 +318,7 @@ EXITS: list[tuple[Callable[[BackupWorld], dict[str, Any]], int, str]] = [
 
 
 @pytest.mark.parametrize(("run", "code", "message"), EXITS)
-def test_each_failure_has_its_exit_code(world: BackupWorld, run: Callable[[BackupWorld], dict[str, Any]], code: int, message: str) -> None:
+def test_each_failure_has_its_exit_code(world: BackupHome, run: Callable[[BackupHome], dict[str, Any]], code: int, message: str) -> None:
     """2 wrong usage, 3 not known, 4 conflict; the sentence says which."""
     world.init()
     try:
@@ -332,7 +332,7 @@ def test_each_failure_has_its_exit_code(world: BackupWorld, run: Callable[[Backu
 
 def test_what_cannot_be_read_is_exit_1_with_its_path(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """A directory, a file and a whole unit that this user may not read: exit 1, not 3, and the path."""
-    world = BackupWorld(short_dir)
+    world = BackupHome(short_dir)
     for path in [short_dir, *short_dir.rglob("*")] if os.geteuid() == 0 else ():
         os.chown(path, 65534, 65534)
 
@@ -357,7 +357,7 @@ def test_what_cannot_be_read_is_exit_1_with_its_path(short_dir: Path, unprivileg
 
 @pytest.mark.parametrize("run", [emptied, gone])
 @pytest.mark.parametrize("name", ["plain", "-rf", "two words", "bro\udcffken"])
-def test_hints_of_guards_never_overwrite(world: BackupWorld, run: Callable[[BackupWorld], dict[str, Any]], name: str) -> None:
+def test_hints_of_guards_never_overwrite(world: BackupHome, run: Callable[[BackupHome], dict[str, Any]], name: str) -> None:
     """No hint has --overwrite; those with commands name the unit, whatever it is called."""
     for number in range(150):
         world.write(f"{name}/{number}")
@@ -386,7 +386,7 @@ def test_hints_of_guards_never_overwrite(world: BackupWorld, run: Callable[[Back
     assert run(world)["failed"]
 
 
-def test_a_list_of_what_answers_is_whole(world: BackupWorld) -> None:
+def test_a_list_of_what_answers_is_whole(world: BackupHome) -> None:
     """A failure of the module has message, hints and exit code, also where one unit failed."""
     world.init()
     shutil.rmtree(world.repos / "plain")

@@ -12,20 +12,20 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import left_out
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
-from backupworld import BackupWorld, actions, git
+from backup_fixture import BackupHome, actions, git
 from mirroring import hg
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> BackupWorld:
+def world(tmp_path: Path) -> BackupHome:
     """A home with a project and a repository in it."""
-    world = BackupWorld(tmp_path)
+    world = BackupHome(tmp_path)
     world.git("a")
     world.project("a")
     return world
 
 
-def status(world: BackupWorld, me: Account) -> tuple[dict[str, str], dict[str, str]]:
+def status(world: BackupHome, me: Account) -> tuple[dict[str, str], dict[str, str]]:
     """Return which repositories status names, and why: of the project, and of all."""
     _mounts, projects, everything = left_out.read(me, str(world.registry), registry.load(str(world.registry)))
     return tuple({each["path"]: each["reason"] for each in listed} for listed in (projects["a"]["unverified"], everything))  # type: ignore[return-value]
@@ -37,7 +37,7 @@ def make_unknown(repository: Path) -> None:
     git(repository, "config", "extensions.future", "true")
 
 
-def test_status_names_nested_repositories_that_cannot_be_verified(world: BackupWorld, me: Account) -> None:
+def test_status_names_nested_repositories_that_cannot_be_verified(world: BackupHome, me: Account) -> None:
     """A project's own, those nested in it, and those of no project; runs that have nothing to do forget none of them."""
     for each in ("a/deep/inner", "other/inner"):
         world.git(each)
@@ -69,7 +69,7 @@ def test_status_names_nested_repositories_that_cannot_be_verified(world: BackupW
     assert status(world, me)[1].keys() == {str(world.repos / "other/inner")}
 
 
-def test_status_names_nested_repositories_of_a_newer_git(world: BackupWorld, me: Account, newest_git: Path) -> None:
+def test_status_names_nested_repositories_of_a_newer_git(world: BackupHome, me: Account, newest_git: Path) -> None:
     """Refs in tables, as a container's git makes them on demand, in a nested repository and in a bare one that is a unit of its own."""
     for options in (["a/inner"], ["--bare", "bare.git"]):
         subprocess.run([newest_git, "init", "-q", "--ref-format=reftable", *options], check=True, cwd=world.repos)

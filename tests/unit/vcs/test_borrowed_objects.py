@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs import borrowed_objects
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import BorrowedError, OutsideError
-from backupworld import BackupWorld, git
+from backup_fixture import BackupHome, git
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> BackupWorld:
+def world(tmp_path: Path) -> BackupHome:
     """A home with a repository ``lender``, and one outside with a name that must not be told."""
-    found = BackupWorld(tmp_path)
+    found = BackupHome(tmp_path)
     found.git("lender")
     git(found.repos, "clone", "-q", "--bare", "lender", str(tmp_path / "outside"))
     (tmp_path / "outside/objects/ab").mkdir(exist_ok=True)
@@ -35,7 +35,7 @@ def line_of(result: dict[str, Any], name: str = "a") -> dict[str, Any]:
     return next(each for each in result["units"] if each["name"] == name)
 
 
-def borrow(world: BackupWorld, line: str) -> Path:
+def borrow(world: BackupHome, line: str) -> Path:
     """Make a repository ``a`` that borrows from somewhere."""
     git(world.repos, "clone", "-q", "--shared", "lender", "a")
     (world.repos / "a/.git/objects/info/alternates").write_text(line + "\n")
@@ -54,7 +54,7 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("line", OUTSIDE)
-def test_outside(world: BackupWorld, line: str) -> None:
+def test_outside(world: BackupHome, line: str) -> None:
     """Its own files are mirrored, a note says it once, the exit is 0, and no name from there is told."""
     text = line.format(root=world.root)
     repository = borrow(world, text)
@@ -73,7 +73,7 @@ def test_outside(world: BackupWorld, line: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
-def test_nothing_outside_is_looked_at(world: BackupWorld) -> None:
+def test_nothing_outside_is_looked_at(world: BackupHome) -> None:
     """The system's own calls, as strace sees them."""
     program = (
         "import sys; from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import *\n"
@@ -93,7 +93,7 @@ def test_nothing_outside_is_looked_at(world: BackupWorld) -> None:
 @pytest.mark.parametrize(
     "line", ["{root}/repos/lender/.git/objects", '"{root}/repos/l\\145nder/.git/objects"', "../../../lender/.git/objects", "link"]
 )
-def test_inside(world: BackupWorld, line: str) -> None:
+def test_inside(world: BackupHome, line: str) -> None:
     """Objects of a neighbour are proven with; damage is damage."""
     repository = borrow(world, line.format(root=world.root))
     (repository / ".git/objects/link").symlink_to(world.repos / "lender/.git/objects")
@@ -104,7 +104,7 @@ def test_inside(world: BackupWorld, line: str) -> None:
 
 
 @pytest.mark.parametrize("plant", ["pipe", "link", "directory link"])
-def test_odd_things_where_objects_are_borrowed(world: BackupWorld, plant: str) -> None:
+def test_odd_things_where_objects_are_borrowed(world: BackupHome, plant: str) -> None:
     """git is not let near them: it would wait for a pipe and follow a link."""
     borrow(world, f"{world.repos}/lender/.git/objects")
     objects = world.repos / "lender/.git/objects"
@@ -119,7 +119,7 @@ def test_odd_things_where_objects_are_borrowed(world: BackupWorld, plant: str) -
         borrowed_objects.check_borrowed(root + b"/a/.git/objects", [root + b"/lender/.git/objects"], root)
 
 
-def test_rings_and_rows(world: BackupWorld) -> None:
+def test_rings_and_rows(world: BackupHome) -> None:
     """Circles end; a row that is longer than git follows is refused, as are too many places."""
     root = os.fsencode(world.repos)
     for number in range(9):
@@ -143,7 +143,7 @@ def test_quoted_paths() -> None:
     assert borrowed_objects.parse_alternates(lines) == [b'a\tb"c\\', "é".encode(), b"plain", b'"unfinished']
 
 
-def test_a_root_that_is_reached_through_a_link(world: BackupWorld) -> None:
+def test_a_root_that_is_reached_through_a_link(world: BackupHome) -> None:
     """Paths are inside whether they name the link or what it leads to; a neighbour whose name begins alike is outside."""
     (world.root / "alias").symlink_to(world.repos)
     alias, real = (os.fsencode(world.root / name) for name in ("alias", "repos"))

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
 
-from tests.backupworld import BackupWorld, actions, git
+from tests.backup_fixture import BackupHome, actions, git
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> BackupWorld:
+def world(tmp_path: Path) -> BackupHome:
     """A home with a repository that has 150 tags."""
-    found = BackupWorld(tmp_path)
+    found = BackupHome(tmp_path)
     for number in range(150):
         git(found.git("a") if not number else found.repos / "a", "tag", f"t{number}")
     return found
@@ -31,7 +31,7 @@ def line_of(result: dict[str, object], name: str = "a") -> dict[str, object]:
     return next(each for each in result["units"] if each["name"] == name)  # type: ignore[attr-defined]
 
 
-def test_packed_references_are_not_gone(world: BackupWorld) -> None:
+def test_packed_references_are_not_gone(world: BackupHome) -> None:
     """git gc packs references and objects: many files go, and nothing that the repository holds."""
     world.init()
     git(world.repos / "a", "gc", "-q")
@@ -39,7 +39,7 @@ def test_packed_references_are_not_gone(world: BackupWorld) -> None:
     assert not world.differences()
 
 
-def test_packed_references_of_a_bare_repository(world: BackupWorld) -> None:
+def test_packed_references_of_a_bare_repository(world: BackupHome) -> None:
     """In a repository of only references, all of them may move into one file."""
     git(world.repos, "clone", "-q", "--mirror", "a", "m.git")
     git(world.repos / "m.git", "fetch", "-q", "../a", "+refs/*:refs/copy/*")
@@ -48,7 +48,7 @@ def test_packed_references_of_a_bare_repository(world: BackupWorld) -> None:
     assert actions(world.sync())["m.git"] == "synced"
 
 
-def test_unpacked_again(world: BackupWorld) -> None:
+def test_unpacked_again(world: BackupHome) -> None:
     """Loose references that were packed before count as the same names."""
     git(world.repos / "a", "pack-refs", "--all")
     world.init()
@@ -58,7 +58,7 @@ def test_unpacked_again(world: BackupWorld) -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_references_that_are_deleted_are_missed(world: BackupWorld, packed: bool) -> None:
+def test_references_that_are_deleted_are_missed(world: BackupHome, packed: bool) -> None:
     """Whether they were packed or not, and however few files the source lost."""
     if packed:
         git(world.repos / "a", "pack-refs", "--all")
@@ -72,7 +72,7 @@ def test_references_that_are_deleted_are_missed(world: BackupWorld, packed: bool
 
 def test_work_tree_files_are_missed_beside_many_objects(tmp_path: Path) -> None:
     """Objects that stay do not hide that nearly all files of the work tree are gone."""
-    world = BackupWorld(tmp_path)
+    world = BackupHome(tmp_path)
     repository = world.git("a")
     for number in range(150):
         world.write(f"a/f{number}", str(number))
@@ -84,7 +84,7 @@ def test_work_tree_files_are_missed_beside_many_objects(tmp_path: Path) -> None:
     assert line_of(world.sync())["action"] == "failed"
 
 
-def test_expired_reflogs_are_not_missed(world: BackupWorld) -> None:
+def test_expired_reflogs_are_not_missed(world: BackupHome) -> None:
     """Logs of references may go."""
     for number in range(200):
         world.write(f"a/.git/logs/refs/heads/b{number}", "")

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.backupworld import BackupWorld, actions, git
+from tests.backup_fixture import BackupHome, actions, git
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> BackupWorld:
+def world(tmp_path: Path) -> BackupHome:
     """A home without a backup yet."""
-    return BackupWorld(tmp_path)
+    return BackupHome(tmp_path)
 
 
 def line_of(result: dict[str, Any], name: str = "a") -> dict[str, Any]:
@@ -39,7 +39,7 @@ def hg_verify(where: Path) -> None:
     subprocess.run(["hg", "-q", "verify"], cwd=where, check=True, capture_output=True)
 
 
-def obey(world: BackupWorld, hint: str) -> None:
+def obey(world: BackupHome, hint: str) -> None:
     """Do what a hint says, as the shell would read it."""
     words = shlex.split(hint, comments=True)
     assert words[:2] == ["repoman", "restore"]
@@ -72,7 +72,7 @@ GIT_LOSSES = [
 
 
 @pytest.mark.parametrize(("part", "what"), GIT_LOSSES)
-def test_a_part_of_a_git_repository_vanishes(world: BackupWorld, part: str, what: str) -> None:
+def test_a_part_of_a_git_repository_vanishes(world: BackupHome, part: str, what: str) -> None:
     """The mirror stays a repository, all else arrives, the run fails each time, and the hint brings the part back."""
     repository = world.git("a")
     world.init()
@@ -96,7 +96,7 @@ def test_a_part_of_a_git_repository_vanishes(world: BackupWorld, part: str, what
 
 @pytest.mark.parametrize("what", ["nothing", "file", "link"])
 @pytest.mark.parametrize("part", [".hg/store", ".hg/requires", ".hg"])
-def test_a_part_of_a_mercurial_repository_vanishes(world: BackupWorld, part: str, what: str) -> None:
+def test_a_part_of_a_mercurial_repository_vanishes(world: BackupHome, part: str, what: str) -> None:
     """The same of ``.hg``."""
     if part == ".hg/requires" and what == "file":
         pytest.skip("a file with other contents is still a file")
@@ -114,7 +114,7 @@ def test_a_part_of_a_mercurial_repository_vanishes(world: BackupWorld, part: str
 
 
 @pytest.mark.parametrize("part", ["HEAD", "objects", "refs"])
-def test_a_part_of_a_bare_repository_vanishes(world: BackupWorld, part: str) -> None:
+def test_a_part_of_a_bare_repository_vanishes(world: BackupHome, part: str) -> None:
     """A unit that is a bare repository; what else is in it is mirrored."""
     world.git("s")
     git(world.repos, "clone", "-q", "--bare", "s", "m.git")
@@ -130,7 +130,7 @@ def test_a_part_of_a_bare_repository_vanishes(world: BackupWorld, part: str) -> 
     fsck(world.repos / "m.git")
 
 
-def test_it_goes_when_somebody_says_so(world: BackupWorld) -> None:
+def test_it_goes_when_somebody_says_so(world: BackupHome) -> None:
     """``--allow-shrink`` with the name: what was the repository is in the history."""
     repository = world.git("a")
     world.init()
@@ -144,7 +144,7 @@ def test_it_goes_when_somebody_says_so(world: BackupWorld) -> None:
     assert actions(world.sync())["a"] == "unchanged"
 
 
-def test_a_clone_inside_a_work_tree_goes_with_its_directory(world: BackupWorld) -> None:
+def test_a_clone_inside_a_work_tree_goes_with_its_directory(world: BackupHome) -> None:
     """A build's dependencies come and go; the run says which repository went."""
     repository = world.git("a")
     world.git("a/vendor/x")
@@ -158,7 +158,7 @@ def test_a_clone_inside_a_work_tree_goes_with_its_directory(world: BackupWorld) 
     assert not world.differences()
 
 
-def test_a_clone_inside_a_work_tree_that_loses_its_git_is_damage(world: BackupWorld) -> None:
+def test_a_clone_inside_a_work_tree_that_loses_its_git_is_damage(world: BackupHome) -> None:
     """Its files are still there, so it is no removal of a dependency."""
     repository = world.git("a")
     world.git("a/vendor/x")
@@ -172,7 +172,7 @@ def test_a_clone_inside_a_work_tree_that_loses_its_git_is_damage(world: BackupWo
 
 
 @pytest.mark.parametrize("gone", ["group/x", "group"])
-def test_a_project_in_a_group_stays(world: BackupWorld, gone: str) -> None:
+def test_a_project_in_a_group_stays(world: BackupHome, gone: str) -> None:
     """A directory that only groups repositories: one that is gone is lost, with its work tree, and the hint brings it back."""
     world.git("a/group/x")
     world.git("a/other")
@@ -191,7 +191,7 @@ def test_a_project_in_a_group_stays(world: BackupWorld, gone: str) -> None:
     assert line_of(world.sync())["action"] in {"synced", "unchanged"}
 
 
-def test_a_moved_repository_is_not_lost(world: BackupWorld) -> None:
+def test_a_moved_repository_is_not_lost(world: BackupHome) -> None:
     """Renaming the directory of a project, or of its group, is a change like any other."""
     world.git("a/group/x")
     world.git("a/y")
@@ -203,7 +203,7 @@ def test_a_moved_repository_is_not_lost(world: BackupWorld) -> None:
     assert not world.differences()
 
 
-def with_submodule(world: BackupWorld) -> Path:
+def with_submodule(world: BackupHome) -> Path:
     """Make a repository with a submodule ``deps/sub``."""
     world.git("s")
     repository = world.git("a")
@@ -212,7 +212,7 @@ def with_submodule(world: BackupWorld) -> Path:
     return repository
 
 
-def test_a_submodules_repository_that_is_still_needed_is_lost(world: BackupWorld) -> None:
+def test_a_submodules_repository_that_is_still_needed_is_lost(world: BackupHome) -> None:
     """The work tree's ``.git`` file points at it."""
     repository = with_submodule(world)
     world.init()
@@ -225,7 +225,7 @@ def test_a_submodules_repository_that_is_still_needed_is_lost(world: BackupWorld
     assert line_of(world.sync())["action"] in {"synced", "unchanged"}
 
 
-def test_a_submodule_that_is_removed_is_removed(world: BackupWorld) -> None:
+def test_a_submodule_that_is_removed_is_removed(world: BackupHome) -> None:
     """``git rm`` and removing its repository are what git's documentation says to do."""
     repository = with_submodule(world)
     world.init()
@@ -236,7 +236,7 @@ def test_a_submodule_that_is_removed_is_removed(world: BackupWorld) -> None:
     assert not world.differences()
 
 
-def test_absorbed_git_directory(world: BackupWorld) -> None:
+def test_absorbed_git_directory(world: BackupHome) -> None:
     """git itself moves ``.git`` of a clone into the repository around it, and leaves a file that points there."""
     repository = world.git("a")
     world.git("a/sub")
@@ -251,7 +251,7 @@ def test_absorbed_git_directory(world: BackupWorld) -> None:
     assert not world.differences()
 
 
-def test_a_tracked_fixture_may_lose_anything(world: BackupWorld) -> None:
+def test_a_tracked_fixture_may_lose_anything(world: BackupHome) -> None:
     """A test's repository that is data of the one around it changes as files do."""
     repository = world.git("a")
     git(repository, "init", "-q", "--bare", "t/x.git")
@@ -264,7 +264,7 @@ def test_a_tracked_fixture_may_lose_anything(world: BackupWorld) -> None:
     assert not world.differences()
 
 
-def test_a_repository_in_a_work_tree_that_nobody_tracks_is_lost(world: BackupWorld) -> None:
+def test_a_repository_in_a_work_tree_that_nobody_tracks_is_lost(world: BackupHome) -> None:
     """Such as one that is deployed to."""
     repository = world.git("a")
     git(repository, "clone", "-q", "--bare", ".", "deploy.git")
@@ -274,7 +274,7 @@ def test_a_repository_in_a_work_tree_that_nobody_tracks_is_lost(world: BackupWor
     fsck(world.backup / "a/deploy.git")
 
 
-def test_a_work_tree_that_is_emptied_with_its_repository(world: BackupWorld) -> None:
+def test_a_work_tree_that_is_emptied_with_its_repository(world: BackupHome) -> None:
     """An empty directory is refused as before, and goes when it is meant."""
     repository = world.git("a")
     world.init()
@@ -290,7 +290,7 @@ def test_a_work_tree_that_is_emptied_with_its_repository(world: BackupWorld) -> 
     assert actions(world.sync(names=["a"], allow_shrink=True))["a"] == "synced"
 
 
-def test_odd_names_in_hints(world: BackupWorld) -> None:
+def test_odd_names_in_hints(world: BackupHome) -> None:
     """The hint works whatever the names are."""
     repository = world.git("a")
     world.git("a/it's $x/\ny")
@@ -305,7 +305,7 @@ def test_odd_names_in_hints(world: BackupWorld) -> None:
 
 
 @pytest.mark.parametrize("what", ["all", "heads"])
-def test_all_references_vanish(world: BackupWorld, what: str) -> None:
+def test_all_references_vanish(world: BackupHome, what: str) -> None:
     """A repository that has lost all its references keeps those of its mirror; the hint brings them back, and packing them is no loss."""
     repository = world.git("a")
     world.init()
@@ -333,7 +333,7 @@ def test_all_references_vanish(world: BackupWorld, what: str) -> None:
     assert actions(world.sync(names=["a"], allow_shrink=True))["a"] == "synced"
 
 
-def test_git_deletes_the_last_branch(world: BackupWorld) -> None:
+def test_git_deletes_the_last_branch(world: BackupHome) -> None:
     """Deleting the only branch is a change like any other."""
     repository = world.git("a")
     world.init()

@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
-from backupworld import BackupWorld, actions, git, tmpfs
+from backup_fixture import BackupHome, actions, git, tmpfs
 from mirroring import ENVIRONMENT, Place
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ TARGETS = {
 @pytest.mark.parametrize("kind", TARGETS)
 def test_a_target_that_keeps_less_is_the_same(tmp_path: Path, kind: str) -> None:
     """Some keep times of one or two seconds, and some no modes, owners, links or pipes."""
-    world = BackupWorld(tmp_path)
+    world = BackupHome(tmp_path)
     image = tmp_path / "image"
     with image.open("wb") as file:
         file.truncate(64 << 20)
@@ -264,7 +264,7 @@ def test_a_damaged_source_is_never_the_same(place: Place) -> None:
 @pytest.mark.parametrize("part", ["HEAD", "objects", "refs", "."])
 def test_a_repository_that_lost_a_part_is_never_the_same(tmp_path: Path, part: str) -> None:
     """Whatever sync makes of it."""
-    world = BackupWorld(tmp_path)
+    world = BackupHome(tmp_path)
     repository = world.git("a")
     world.init()
     gone = repository / ".git" / part
@@ -276,7 +276,7 @@ def test_a_repository_that_lost_a_part_is_never_the_same(tmp_path: Path, part: s
 
 def test_what_is_left_out_on_purpose_is_no_difference(tmp_path: Path) -> None:
     """Excluded things, caches, locks."""
-    world = BackupWorld(tmp_path)
+    world = BackupHome(tmp_path)
     repository = world.git("a")
     for path in ("a/build/x", "a/cache/x"):
         world.write(path)
@@ -293,7 +293,7 @@ def test_what_is_left_out_on_purpose_is_no_difference(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_mounts_and_lost_and_found_are_no_difference(tmp_path: Path) -> None:
     """A mount that is left out is named here, too."""
-    world = BackupWorld(tmp_path)
+    world = BackupHome(tmp_path)
     with tmpfs(world.repos / "a"):
         world.git("a")
         (world.repos / "a/lost+found").mkdir(mode=0o700)

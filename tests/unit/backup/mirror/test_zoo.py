@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from backupworld import BackupWorld
+from backup_fixture import BackupHome
 from zoo import damages, git_formats, git_layouts, hg_kinds, odd_trees
 from zoo.enclosure import Enclosure, copy_tree, remove_tree, tree_differences
 from zoo.kind import Damage, Kind
@@ -33,7 +33,7 @@ def cases(kinds: list[Kind] | list[Damage], missing: str = "xfail") -> list[obje
 
 
 @pytest.fixture
-def world(empty_world: BackupWorld) -> BackupWorld:
+def world(empty_world: BackupHome) -> BackupHome:
     """An empty home."""
     return empty_world
 
@@ -67,7 +67,7 @@ def path_differences(one: Path, other: Path, path: str, *options: str) -> list[s
 
 
 @pytest.mark.parametrize("kind", cases(KINDS))
-def test_a_kind_of_repository(kind: Kind, world: BackupWorld, tmp_path: Path) -> None:
+def test_a_kind_of_repository(kind: Kind, world: BackupHome, tmp_path: Path) -> None:
     """Backed up, and again; changed, and backed up; lost, and restored whole, by path, by time: always identical."""
     if kind.root and os.geteuid() != 0:
         pytest.skip("only root can make such a tree")
@@ -129,7 +129,7 @@ def takes_its_course(enclosure: Enclosure, kind: Kind, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", cases(damages.KINDS))
-def test_damage_does_not_spread(kind: Damage, world: BackupWorld, tmp_path: Path) -> None:
+def test_damage_does_not_spread(kind: Damage, world: BackupHome, tmp_path: Path) -> None:
     """The mirror is as sound after as before, the run names what is damaged, and all else is backed up."""
     enclosure = Enclosure(world, kind)
     enclosure.shell(kind.build)
@@ -152,7 +152,7 @@ def test_damage_does_not_spread(kind: Damage, world: BackupWorld, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", cases([kind for kind in damages.KINDS if kind.mends], "xfail_mended"))
-def test_damage_is_mended(kind: Damage, world: BackupWorld) -> None:
+def test_damage_is_mended(kind: Damage, world: BackupHome) -> None:
     """What the hint says puts the damaged objects back, and nothing else; then all is well."""
     enclosure = Enclosure(world, kind)
     enclosure.shell(kind.build)
@@ -183,7 +183,7 @@ def repoman(enclosure: Enclosure, *arguments: str) -> subprocess.CompletedProces
 
 
 @pytest.mark.parametrize("name", ["git", "git-submodule-nested", "hg-share", "names-with-a-dash", "hard-links"])
-def test_a_kind_by_the_command(name: str, world: BackupWorld, tmp_path: Path) -> None:
+def test_a_kind_by_the_command(name: str, world: BackupHome, tmp_path: Path) -> None:
     """What a person types does the same."""
     enclosure = Enclosure(world, next(kind for kind in KINDS if kind.name == name))
     registry = tmp_path / ".config/repoman/repoman.toml"

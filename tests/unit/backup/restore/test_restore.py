@@ -21,11 +21,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
     UsageError,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.files import renaming
-from backupworld import BackupWorld, differences, git, killed_after, seen
+from backup_fixture import BackupHome, differences, git, killed_after, seen
 
 
 @pytest.fixture
-def world(empty_world: BackupWorld) -> BackupWorld:
+def world(empty_world: BackupHome) -> BackupHome:
     """A home with repositories that are backed up."""
     world = empty_world
     world.project("shark", repo='"isurus"')
@@ -44,12 +44,12 @@ def world(empty_world: BackupWorld) -> BackupWorld:
     return world
 
 
-def kept_times(world: BackupWorld) -> list[str]:
+def kept_times(world: BackupHome) -> list[str]:
     """Return the times of the runs that kept something."""
     return sorted(os.listdir(world.ours("kept")))
 
 
-def next_run(world: BackupWorld) -> str:
+def next_run(world: BackupHome) -> str:
     """Make a run, in a second of its own, and return its time."""
     before = set(history.version_names(Target(str(world.backup), "")))
     assert world.sync()["changed"]
@@ -58,7 +58,7 @@ def next_run(world: BackupWorld) -> str:
 
 
 @pytest.mark.parametrize("name", ["isurus", "hammer", "plain"])
-def test_a_deleted_repository_comes_back_to_the_byte(world: BackupWorld, tmp_path: Path, name: str) -> None:
+def test_a_deleted_repository_comes_back_to_the_byte(world: BackupHome, tmp_path: Path, name: str) -> None:
     """A deleted repository comes back to the byte, is accepted by its program, and equals its mirror."""
     if name == "hammer":
         world.hg(name)
@@ -88,7 +88,7 @@ def test_a_deleted_repository_comes_back_to_the_byte(world: BackupWorld, tmp_pat
     assert world.differences() == []
 
 
-def test_a_project_is_restored_by_its_name_to_another_place(world: BackupWorld) -> None:
+def test_a_project_is_restored_by_its_name_to_another_place(world: BackupHome) -> None:
     """A project is restored by its name, to another place; what is there is refused."""
     result = world.restore("shark", to=str(world.root / "a/b/isurus"))
     assert differences(world.repos / "isurus", world.root / "a/b/isurus") == []
@@ -98,7 +98,7 @@ def test_a_project_is_restored_by_its_name_to_another_place(world: BackupWorld) 
         world.restore("shark", to=str(world.root / "a/b/isurus"))
 
 
-def test_what_is_there_is_saved_before_it_is_replaced(world: BackupWorld) -> None:
+def test_what_is_there_is_saved_before_it_is_replaced(world: BackupHome) -> None:
     """Without overwrite nothing happens; with it, what was there is saved whole."""
     world.write("plain/src/main.c", "precious\n")
     world.write("plain/mine")
@@ -116,7 +116,7 @@ def test_what_is_there_is_saved_before_it_is_replaced(world: BackupWorld) -> Non
     assert not [entry for entry in os.listdir(world.repos) if entry.startswith(".repoman")]
 
 
-def test_an_earlier_state_comes_back(world: BackupWorld, tmp_path: Path) -> None:
+def test_an_earlier_state_comes_back(world: BackupHome, tmp_path: Path) -> None:
     """Changed, removed and created files, and a directory that became a file and a link, are as they were."""
     states = []
     times = []
@@ -148,7 +148,7 @@ def test_an_earlier_state_comes_back(world: BackupWorld, tmp_path: Path) -> None
     assert differences(states[-1], world.root / "newest") == []
 
 
-def test_history_that_was_rewritten_comes_back(world: BackupWorld) -> None:
+def test_history_that_was_rewritten_comes_back(world: BackupHome) -> None:
     """A commit that was amended and pruned, at the source and then in the mirror, comes back."""
     repo = world.repos / "isurus"
     lost = git(repo, "rev-parse", "HEAD").strip()
@@ -166,13 +166,13 @@ def test_history_that_was_rewritten_comes_back(world: BackupWorld) -> None:
     assert git(old, "--no-optional-locks", "status", "--porcelain") == ""
 
 
-def test_there_was_nothing_before_the_first_run(world: BackupWorld) -> None:
+def test_there_was_nothing_before_the_first_run(world: BackupHome) -> None:
     """Before the first run there was nothing."""
     with pytest.raises(NotFoundError, match="as of 2020"):
         world.restore("plain", **{"from": "2020-01-01", "to": str(world.root / "to")})
 
 
-def test_paths_alone(world: BackupWorld) -> None:
+def test_paths_alone(world: BackupHome) -> None:
     """Only the paths come back: over what is there, saved first, or elsewhere, with their directories."""
     world.write("plain/src/main.c", "precious\n")
     world.write("plain/src/other.c", "mine\n")
@@ -197,7 +197,7 @@ def test_paths_alone(world: BackupWorld) -> None:
 
 
 @pytest.fixture
-def sharks(world: BackupWorld) -> BackupWorld:
+def sharks(world: BackupHome) -> BackupHome:
     """The same with two projects below one directory."""
     (world.repos / "sharks").mkdir(mode=0o750)
     world.git("sharks/lamna")
@@ -208,7 +208,7 @@ def sharks(world: BackupWorld) -> BackupWorld:
     return world
 
 
-def test_a_project_inside_a_directory_is_restored_alone(sharks: BackupWorld) -> None:
+def test_a_project_inside_a_directory_is_restored_alone(sharks: BackupHome) -> None:
     """Of a project below a directory only what is the project's is restored, replaced and saved."""
     repo, other = sharks.repos / "sharks/lamna", sharks.repos / "sharks/mako"
     sharks.write("sharks/mako/mine", "precious\n")
@@ -229,7 +229,7 @@ def test_a_project_inside_a_directory_is_restored_alone(sharks: BackupWorld) -> 
     assert not sharks.restore("lamna", overwrite=True)["changed"]
 
 
-def test_a_project_inside_a_directory_is_restored_elsewhere(sharks: BackupWorld, tmp_path: Path) -> None:
+def test_a_project_inside_a_directory_is_restored_elsewhere(sharks: BackupHome, tmp_path: Path) -> None:
     """Elsewhere it is a directory of its own; an earlier state too."""
     result = sharks.restore("lamna", to=str(tmp_path / "to"))
     assert not result["restored"]["has_container"]
@@ -247,7 +247,7 @@ def test_a_project_inside_a_directory_is_restored_elsewhere(sharks: BackupWorld,
     assert sharks.sync(list_versions="sharks")["kept"][0]["files"] == kept["files"]
 
 
-def test_paths_of_a_project_inside_a_directory(sharks: BackupWorld, tmp_path: Path) -> None:
+def test_paths_of_a_project_inside_a_directory(sharks: BackupHome, tmp_path: Path) -> None:
     """Paths are the project's, there and elsewhere."""
     sharks.write("sharks/lamna/src/f", "precious\n")
     done = sharks.restore("lamna", paths=["src/f"], overwrite=True)
@@ -261,7 +261,7 @@ def test_paths_of_a_project_inside_a_directory(sharks: BackupWorld, tmp_path: Pa
 
 
 @pytest.mark.parametrize("there", ["nothing", "empty", "others"])
-def test_a_project_inside_a_directory_comes_back(sharks: BackupWorld, there: str) -> None:
+def test_a_project_inside_a_directory_comes_back(sharks: BackupHome, there: str) -> None:
     """Deleted, alone or with the directory it was in, it comes back as it was, and alone."""
     mode = (sharks.repos / "sharks").stat().st_mode
     shutil.rmtree(sharks.repos / "sharks")
@@ -278,7 +278,7 @@ def test_a_project_inside_a_directory_comes_back(sharks: BackupWorld, there: str
     assert not sharks.restore("lamna")["changed"]
 
 
-def test_a_link_on_the_way_to_a_project_is_not_followed(sharks: BackupWorld, tmp_path: Path) -> None:
+def test_a_link_on_the_way_to_a_project_is_not_followed(sharks: BackupHome, tmp_path: Path) -> None:
     """Whoever may write to the directory above a project cannot turn its restore to another place."""
     (tmp_path / "outside/lamna").mkdir(parents=True)
     sharks.write("sharks/deep/lamna/file")
@@ -295,7 +295,7 @@ def test_a_link_on_the_way_to_a_project_is_not_followed(sharks: BackupWorld, tmp
         sharks.restore("deep", to=str(tmp_path / "to"))
 
 
-def test_loose_files(world: BackupWorld) -> None:
+def test_loose_files(world: BackupHome) -> None:
     """Loose files come back among the directories."""
     (world.repos / "notes.txt").unlink()
     assert world.restore("(loose files)")["changed"]
@@ -303,7 +303,7 @@ def test_loose_files(world: BackupWorld) -> None:
     assert (world.repos / "plain").is_dir()
 
 
-def test_what_lay_in_the_target_before_is_not_restored(world: BackupWorld) -> None:
+def test_what_lay_in_the_target_before_is_not_restored(world: BackupHome) -> None:
     """Files of others in the target are no loose files; where this machine knows nothing of the backup, all are."""
     (world.backup / "photos.zip").write_text("photos")
     (world.repos / "notes.txt").unlink()
@@ -323,13 +323,13 @@ def test_what_lay_in_the_target_before_is_not_restored(world: BackupWorld) -> No
 
 
 @pytest.mark.parametrize("path", ["../isurus/README", "/etc/passwd", "src/../../isurus", "", "a\0b"])
-def test_paths_that_lead_out_are_refused(world: BackupWorld, path: str) -> None:
+def test_paths_that_lead_out_are_refused(world: BackupHome, path: str) -> None:
     """Paths that lead out of the repository are wrong usage."""
     with pytest.raises(UsageError):
         world.restore("plain", paths=[path], overwrite=True)
 
 
-def test_links_are_not_followed(world: BackupWorld) -> None:
+def test_links_are_not_followed(world: BackupHome) -> None:
     """Neither a link in the mirror nor one in the way leads out of the tree."""
     outside = world.root / "outside"
     outside.mkdir()
@@ -347,7 +347,7 @@ def test_links_are_not_followed(world: BackupWorld) -> None:
     assert os.listdir(outside) == []
 
 
-def test_a_link_as_destination_is_refused(world: BackupWorld) -> None:
+def test_a_link_as_destination_is_refused(world: BackupHome) -> None:
     """A link in place of the repository is refused; it is not followed."""
     shutil.rmtree(world.repos / "plain")
     (world.repos / "plain").symlink_to(world.root)
@@ -357,7 +357,7 @@ def test_a_link_as_destination_is_refused(world: BackupWorld) -> None:
     assert sorted(os.listdir(world.root)) == before
 
 
-def test_nothing_a_repository_configures_is_run(world: BackupWorld) -> None:
+def test_nothing_a_repository_configures_is_run(world: BackupHome) -> None:
     """A booby-trapped repository is restored as it is; nothing of it runs."""
     trap = world.root / "sprung"
     script = world.write("isurus/trap.sh", f"#!/bin/sh\ntouch {trap}\n")
@@ -376,7 +376,7 @@ def test_nothing_a_repository_configures_is_run(world: BackupWorld) -> None:
     assert not trap.exists()
 
 
-def test_names_and_times_that_are_not_known(world: BackupWorld) -> None:
+def test_names_and_times_that_are_not_known(world: BackupHome) -> None:
     """Names and times that are not known get a hint."""
     with pytest.raises(NotFoundError) as caught:
         world.restore("plian")
@@ -392,7 +392,7 @@ def test_times_are_understood() -> None:
     assert options.parse_time("20261125T120000Z") == options.parse_time("2026-11-25T13:00:00+01:00") == "20261125T120000Z"
 
 
-def test_a_time_before_all_that_is_kept(world: BackupWorld, tmp_path: Path) -> None:
+def test_a_time_before_all_that_is_kept(world: BackupHome, tmp_path: Path) -> None:
     """The oldest state there is says that it is not the one that was asked for."""
     for each in world.ours("created").iterdir():
         each.unlink()
@@ -407,14 +407,14 @@ def test_a_time_before_all_that_is_kept(world: BackupWorld, tmp_path: Path) -> N
     assert "warnings" not in world.restore("plain", to=str(tmp_path / "c"), **{"from": run})
 
 
-def test_a_backup_does_not_become_a_destination(world: BackupWorld) -> None:
+def test_a_backup_does_not_become_a_destination(world: BackupHome) -> None:
     """Nothing is restored into the backup."""
     for to in (world.backup / "plain", world.backup, world.backup / "x/y"):
         with pytest.raises(ConflictError, match="inside the backup"):
             world.restore("plain", to=str(to), overwrite=True)
 
 
-def test_another_hosts_backup_can_be_restored_from(world: BackupWorld) -> None:
+def test_another_hosts_backup_can_be_restored_from(world: BackupHome) -> None:
     """On a new machine the old one's backup is no use to sync, and of use to restore, with a warning."""
     mark = world.ours("mirror.toml")
     mark.write_text(mark.read_text().replace("host = ", 'host = "old"  # '))
@@ -428,14 +428,14 @@ def test_another_hosts_backup_can_be_restored_from(world: BackupWorld) -> None:
     assert differences(world.backup / "isurus", world.repos / "isurus") == []
 
 
-def test_without_a_backup_there_is_nothing_to_restore(world: BackupWorld) -> None:
+def test_without_a_backup_there_is_nothing_to_restore(world: BackupHome) -> None:
     """Without a mark there is nothing to restore."""
     world.ours("mirror.toml").unlink()
     with pytest.raises(ConflictError, match="not a backup"):
         world.restore("plain")
 
 
-def test_a_failed_copy_changes_nothing(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_copy_changes_nothing(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy that fails leaves source and saved things as they were."""
     before = seen(world.repos)
     world.write("plain/src/main.c", "precious\n")
@@ -451,7 +451,7 @@ def test_a_failed_copy_changes_nothing(world: BackupWorld, monkeypatch: pytest.M
     assert sorted(os.listdir(world.repos)) == ["isurus", "notes.txt", "plain"]
 
 
-def test_a_restore_that_is_killed_leaves_the_old_or_the_new(world: BackupWorld) -> None:
+def test_a_restore_that_is_killed_leaves_the_old_or_the_new(world: BackupHome) -> None:
     """Killed at any moment, the repository is its old or its new self, and the old one is somewhere."""
     for turn in range(8):
         shutil.rmtree(world.repos / "plain")
@@ -467,7 +467,7 @@ def test_a_restore_that_is_killed_leaves_the_old_or_the_new(world: BackupWorld) 
 
 def test_read_only_directories_of_an_ordinary_user(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """Directories that their owner may not write take their places, and what is in them, and forbid it afterwards as before."""
-    world = BackupWorld(short_dir)
+    world = BackupHome(short_dir)
     for path in [short_dir, *short_dir.iterdir()] if os.geteuid() == 0 else ():
         os.chown(path, 65534, 65534)
 
@@ -488,7 +488,7 @@ def test_read_only_directories_of_an_ordinary_user(short_dir: Path, unprivileged
     assert unprivileged(work) == "None"
 
 
-def test_a_path_is_restored_with_what_is_below_it(world: BackupWorld) -> None:
+def test_a_path_is_restored_with_what_is_below_it(world: BackupHome) -> None:
     """Who names a directory and something in it, or a thing twice, gets it once."""
     world.write("plain/src/main.c", "mine\n")
     world.restore("plain", paths=["src/main.c", "src", "link", "src"], overwrite=True)
@@ -498,7 +498,7 @@ def test_a_path_is_restored_with_what_is_below_it(world: BackupWorld) -> None:
 
 
 @pytest.mark.parametrize("exchanged", [True, False])
-def test_paths_are_restored_all_or_none(world: BackupWorld, monkeypatch: pytest.MonkeyPatch, exchanged: bool) -> None:
+def test_paths_are_restored_all_or_none(world: BackupHome, monkeypatch: pytest.MonkeyPatch, exchanged: bool) -> None:
     """Where one path cannot take its place, those that had taken theirs are put back, and what was there is where it was."""
     world.write("plain/src/main.c", "mine\n")
     (world.repos / "plain/run").unlink()
@@ -524,7 +524,7 @@ def test_paths_are_restored_all_or_none(world: BackupWorld, monkeypatch: pytest.
     assert sorted(os.listdir(world.repos)) == ["isurus", "notes.txt", "plain"]
 
 
-def test_what_was_changed_meanwhile_is_named(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_changed_meanwhile_is_named(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
     """A path that somebody replaced while it was restored is not touched again, and what was there before stays saved."""
     world.write("plain/src/main.c", "mine\n")
     (world.repos / "plain/link").unlink()
@@ -549,7 +549,7 @@ def test_what_was_changed_meanwhile_is_named(world: BackupWorld, monkeypatch: py
     assert any(f"plain/src changed during the restore; its previous contents are in {saved}." in hint for hint in caught.value.hints)
 
 
-def test_all_loose_files_are_not_their_directory(world: BackupWorld) -> None:
+def test_all_loose_files_are_not_their_directory(world: BackupHome) -> None:
     """The directory of loose files holds the repositories too: it is not replaced, however the files are named."""
     world.write("notes.txt", "mine\n")
     world.restore("(loose files)", paths=["."], overwrite=True)
@@ -557,7 +557,7 @@ def test_all_loose_files_are_not_their_directory(world: BackupWorld) -> None:
     assert {"isurus", "notes.txt", "plain"} <= set(os.listdir(world.repos))
 
 
-def test_paths_that_cannot_be_put_back_are_named(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_that_cannot_be_put_back_are_named(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a failed restore cannot be taken back either, the error says where what it had replaced is."""
     world.write("plain/src/main.c", "mine\n")
     (world.repos / "plain/run").unlink()
@@ -580,7 +580,7 @@ def test_paths_that_cannot_be_put_back_are_named(world: BackupWorld, monkeypatch
 
 
 @pytest.mark.parametrize("number", [22, 38])
-def test_where_names_cannot_be_exchanged_they_are_moved(world: BackupWorld, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_where_names_cannot_be_exchanged_they_are_moved(world: BackupHome, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Where a file system cannot exchange names, they are moved one after the other; a failure puts them back."""
 
     class Libc:
@@ -601,7 +601,7 @@ def test_where_names_cannot_be_exchanged_they_are_moved(world: BackupWorld, monk
         renaming.rename_new(-100, os.fsencode(world.repos / "plain"), -100, os.fsencode(world.repos / "isurus"))
 
 
-def test_what_a_restore_saved_may_be_deleted(world: BackupWorld) -> None:
+def test_what_a_restore_saved_may_be_deleted(world: BackupHome) -> None:
     """What a restore saved is backed up as all else, and may be deleted without a word: its mirror goes to what is kept."""
     world.write("isurus/README.md", "a line that the backup has not\n")
     saved = Path(world.restore("isurus", overwrite=True)["restored"]["saved"])

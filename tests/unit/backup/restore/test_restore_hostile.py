@@ -19,14 +19,14 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import staging
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files import renaming
-from backupworld import BackupWorld, differences, seen, tmpfs
+from backup_fixture import BackupHome, differences, seen, tmpfs
 
 NOBODY = 65534
 CHANGES = {"os.rename", "os.link", "os.mkdir", "os.rmdir", "os.remove", "os.symlink", "os.utime", "os.chmod", "ctypes.dlsym"}
 
 
 @pytest.fixture
-def world(empty_world: BackupWorld) -> BackupWorld:
+def world(empty_world: BackupHome) -> BackupHome:
     """A home with a plain directory that is backed up."""
     world = empty_world
     for number in range(12):
@@ -73,7 +73,7 @@ def left_behind(root: Path) -> list[str]:
     ],
 )
 @pytest.mark.parametrize("pause", [0.0, 0.02])
-def test_a_parent_that_is_exchanged_for_a_link_leads_nowhere(world: BackupWorld, params: dict[str, Any], pause: float) -> None:
+def test_a_parent_that_is_exchanged_for_a_link_leads_nowhere(world: BackupHome, params: dict[str, Any], pause: float) -> None:
     """Whatever is exchanged below a repository during restores: nothing outside is written, made or given another mode or time."""
     outside = world.root / "outside"
     for name in ("b/deep/er", "b/restored", "restored/src", "restored/closed"):
@@ -98,7 +98,7 @@ def test_a_parent_that_is_exchanged_for_a_link_leads_nowhere(world: BackupWorld,
     assert outcomes & {"restored", "ConflictError"}
 
 
-def test_a_part_inside_the_destination_that_is_exchanged_leads_nowhere(world: BackupWorld) -> None:
+def test_a_part_inside_the_destination_that_is_exchanged_leads_nowhere(world: BackupHome) -> None:
     """The same for directories of the repository that paths are restored in."""
     outside = world.root / "outside"
     (outside / "file").mkdir(parents=True, mode=0o700)
@@ -119,7 +119,7 @@ def test_a_part_inside_the_destination_that_is_exchanged_leads_nowhere(world: Ba
 
 
 @pytest.mark.parametrize("where", ["plain/way/to", "plain/way", "link/to"])
-def test_links_on_the_way(world: BackupWorld, where: str) -> None:
+def test_links_on_the_way(world: BackupHome, where: str) -> None:
     """A link inside a repository is not followed, wherever it leads; one of the user's own on the way to it is."""
     elsewhere = world.root / "elsewhere"
     elsewhere.mkdir()
@@ -169,7 +169,7 @@ def run_killed(at: int, action: Callable[[], object]) -> bool:
 
 @pytest.mark.parametrize("exchanges", [True, False])
 @pytest.mark.parametrize("params", [{}, {"paths": ["src", "closed", "link"]}])
-def test_killed_at_any_change(world: BackupWorld, monkeypatch: pytest.MonkeyPatch, params: dict[str, Any], exchanges: bool) -> None:
+def test_killed_at_any_change(world: BackupHome, monkeypatch: pytest.MonkeyPatch, params: dict[str, Any], exchanges: bool) -> None:
     """Killed at each change: what was there is there or saved, the next restore finishes, and nothing else is left."""
     if not exchanges:
         monkeypatch.setattr(renaming, "_UNSUPPORTED", (*renaming._UNSUPPORTED, 0))
@@ -205,7 +205,7 @@ def test_killed_at_any_change(world: BackupWorld, monkeypatch: pytest.MonkeyPatc
     assert at > 3 * step
 
 
-def test_a_staging_directory_in_use_is_not_swept(world: BackupWorld) -> None:
+def test_a_staging_directory_in_use_is_not_swept(world: BackupHome) -> None:
     """What a running restore fills is left alone by another; what a killed one left is removed, and what it replaced is saved."""
     fd = os.open(world.repos, os.O_RDONLY)
     running = staging.Staging(fd, b"plain")
@@ -231,7 +231,7 @@ def test_a_staging_directory_in_use_is_not_swept(world: BackupWorld) -> None:
 
 def test_modes_that_forbid_it_stay_as_they_are(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """An ordinary user's restore opens closed directories to itself only through what it holds: a link in their place changes nothing."""
-    world = BackupWorld(short_dir)
+    world = BackupHome(short_dir)
     outside = short_dir / "outside"
     outside.mkdir()
     for path in [short_dir, *short_dir.iterdir()] if os.geteuid() == 0 else ():
@@ -260,7 +260,7 @@ def test_modes_that_forbid_it_stay_as_they_are(short_dir: Path, unprivileged: Ca
     assert unprivileged(work) == "None"
 
 
-def test_sync_finishes_restores_that_were_killed(world: BackupWorld) -> None:
+def test_sync_finishes_restores_that_were_killed(world: BackupHome) -> None:
     """What a killed restore left among the repositories, or in one that is a mount point, is gone before it can be backed up."""
     with tmpfs(world.repos / "big"):
         world.write("big/file")
@@ -287,7 +287,7 @@ def test_sync_finishes_restores_that_were_killed(world: BackupWorld) -> None:
         assert (world.backup / saved.name / "file").exists()
 
 
-def test_what_was_saved_in_a_mount_point_may_be_deleted(world: BackupWorld) -> None:
+def test_what_was_saved_in_a_mount_point_may_be_deleted(world: BackupHome) -> None:
     """What a restore saved in a mount point is no loss to the shrink guard."""
     with tmpfs(world.repos / "big", "size=50m"):
         for number in range(150):
@@ -309,7 +309,7 @@ def test_what_was_saved_in_a_mount_point_may_be_deleted(world: BackupWorld) -> N
 
 
 @pytest.mark.parametrize("params", [{}, {"paths": ["src", "closed", "link"]}])
-def test_interrupted_at_any_change(world: BackupWorld, params: dict[str, Any]) -> None:
+def test_interrupted_at_any_change(world: BackupHome, params: dict[str, Any]) -> None:
     """Interrupted at a change of a file: everything is the old or the new, what was there is there or saved, and nothing else is left."""
     at = 1
     while True:
@@ -350,7 +350,7 @@ def run_interrupted(at: int, action: Callable[[], object]) -> bool:
     return status == 0
 
 
-def test_two_restores_at_once(world: BackupWorld) -> None:
+def test_two_restores_at_once(world: BackupHome) -> None:
     """Of two restores of one name at the same time each restores or is refused; what was there is saved, and nothing is left."""
     (world.repos / "plain/src/file0").write_text("precious\n")
     for state in ("with locks", "without"):

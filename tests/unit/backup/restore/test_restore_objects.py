@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError, UsageError
-from backupworld import BackupWorld, actions, git, seen
+from backup_fixture import BackupHome, actions, git, seen
 
 from repoman.cli.parser import parse
 from repoman.cli.variables import restore_variables
 
 
 @pytest.fixture
-def world(empty_world: BackupWorld) -> BackupWorld:
+def world(empty_world: BackupHome) -> BackupHome:
     """A home with repositories alone, below a directory, and inside each other, that are backed up."""
     world = empty_world
     for name in ("isurus", "sharks/galeus", "sharks/mako", "isurus/vendor/lib"):
@@ -56,7 +56,7 @@ def without_objects(root: Path) -> dict[str, tuple[object, ...]]:
     return {path: each for path, each in seen(root).items() if "/objects" not in path}
 
 
-def test_the_hint_mends_it(world: BackupWorld) -> None:
+def test_the_hint_mends_it(world: BackupHome) -> None:
     """After damage the run's hint, pasted, puts sound objects back, and touches nothing else; the next run has nothing to say."""
     repository = world.repos / "isurus"
     first, second, third = objects(repository)[:3]
@@ -91,7 +91,7 @@ def test_the_hint_mends_it(world: BackupWorld) -> None:
 
 
 @pytest.mark.parametrize("name", ["galeus", "sharks"])
-def test_projects_below_a_directory(world: BackupWorld, name: str) -> None:
+def test_projects_below_a_directory(world: BackupHome, name: str) -> None:
     """A project's name mends it alone; the directory's name mends all that is in it."""
     for repository in ("galeus", "mako"):
         damage(objects(world.repos / "sharks" / repository)[0])
@@ -101,7 +101,7 @@ def test_projects_below_a_directory(world: BackupWorld, name: str) -> None:
     assert len(done["restored"]["objects"]) == (2 if name == "sharks" else 1)
 
 
-def test_packs_and_nested_repositories(world: BackupWorld) -> None:
+def test_packs_and_nested_repositories(world: BackupHome) -> None:
     """A pack that is cut, its missing index, and objects of a repository inside another come back."""
     git(world.repos / "isurus", "repack", "-q", "-a", "-d")
     world.sync()
@@ -113,7 +113,7 @@ def test_packs_and_nested_repositories(world: BackupWorld) -> None:
     assert fsck(world.repos / "isurus") == fsck(world.repos / "isurus/vendor/lib") == 0
 
 
-def test_nothing_to_do(world: BackupWorld) -> None:
+def test_nothing_to_do(world: BackupHome) -> None:
     """A sound repository is left as it is, and nothing is made anywhere."""
     before = seen(world.root)
     done = world.restore("isurus", objects=True)
@@ -122,7 +122,7 @@ def test_nothing_to_do(world: BackupWorld) -> None:
     assert {path for path in seen(world.root) if path not in before} <= {f"log/sync/{world.state.name}/lock"}
 
 
-def test_what_neither_has(world: BackupWorld) -> None:
+def test_what_neither_has(world: BackupHome) -> None:
     """What is damaged in both is named, exit 1; all else is put back."""
     repository = world.repos / "isurus"
     one, other = objects(repository)[:2]
@@ -138,7 +138,7 @@ def test_what_neither_has(world: BackupWorld) -> None:
     assert not world.restore("isurus", objects=False, check=True, overwrite=True)["restored"].get("objects")
 
 
-def test_what_is_no_repository(world: BackupWorld) -> None:
+def test_what_is_no_repository(world: BackupHome) -> None:
     """A plain directory, a repository that is gone, one without its .git, and a name that is not known: a sentence, and the way on."""
     with pytest.raises(NotFoundError, match="no repository in the backup of plain"):
         world.restore("plain", objects=True)
@@ -160,7 +160,7 @@ def test_what_is_no_repository(world: BackupWorld) -> None:
 
 
 @pytest.mark.parametrize("other", [{"to": "/x"}, {"from": "2026-01-01"}, {"paths": ["README"]}, {"overwrite": True}])
-def test_options_that_exclude_each_other(world: BackupWorld, other: dict[str, object]) -> None:
+def test_options_that_exclude_each_other(world: BackupHome, other: dict[str, object]) -> None:
     """Objects are put back where they were: nothing else goes with it, in the module and in the command."""
     with pytest.raises(UsageError):
         world.restore("isurus", objects=True, **other)
@@ -172,7 +172,7 @@ def test_options_that_exclude_each_other(world: BackupWorld, other: dict[str, ob
     assert getattr(caught.value, "exit_code", None) == 2
 
 
-def test_a_source_that_cannot_be_written(world: BackupWorld) -> None:
+def test_a_source_that_cannot_be_written(world: BackupHome) -> None:
     """What is in the way is named; what was put back before stays, and the command goes on."""
     repository = world.repos / "isurus"
     damage(objects(repository)[0])
@@ -195,7 +195,7 @@ def test_a_source_that_cannot_be_written(world: BackupWorld) -> None:
 
 def test_objects_that_cannot_be_read(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """The repository is named, and the hint finds what is in the way."""
-    world = BackupWorld(short_dir)
+    world = BackupHome(short_dir)
     world.git("isurus")
     for path in [short_dir, *short_dir.rglob("*")]:
         os.chown(path, 65534, 65534, follow_symlinks=False)

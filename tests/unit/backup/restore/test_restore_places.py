@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import staging
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
-from backupworld import BackupWorld, differences, git, seen, tmpfs
+from backup_fixture import BackupHome, differences, git, seen, tmpfs
 
 from repoman.cli.parser import parse
 from repoman.cli.variables import restore_variables
@@ -36,7 +36,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs other users")
 
 
 @pytest.fixture
-def mounted(empty_world: BackupWorld) -> Iterator[BackupWorld]:
+def mounted(empty_world: BackupHome) -> Iterator[BackupHome]:
     """A home with a repository that is a mount point, and one that is not."""
     with ExitStack() as stack:
         stack.enter_context(tmpfs(empty_world.repos / "big"))
@@ -52,12 +52,12 @@ def saved_inside(directory: Path) -> list[Path]:
     return sorted(directory.glob(".repoman.before-*"))
 
 
-def same_as_mirror(world: BackupWorld, name: str) -> list[str]:
+def same_as_mirror(world: BackupHome, name: str) -> list[str]:
     """Return how a repository differs from its mirror, but for what restores saved in it."""
     return differences(world.backup / name, world.repos / name, "--omit-dir-times", "--exclude=/.repoman.before-*")
 
 
-def test_a_mount_point_is_restored_in_place(mounted: BackupWorld) -> None:
+def test_a_mount_point_is_restored_in_place(mounted: BackupHome) -> None:
     """It stays mounted, nothing is made beside it, what is replaced and what the backup has not is saved in it; once more is no work."""
     big = mounted.repos / "big"
     mounted.write("big/src/f", "mine\n")
@@ -88,7 +88,7 @@ def test_a_mount_point_is_restored_in_place(mounted: BackupWorld) -> None:
     assert sorted(path.read_text() for path in big.glob(".repoman.before-*/src/f")) == ["again\n", "mine\n"]
 
 
-def test_an_empty_mount_point(mounted: BackupWorld) -> None:
+def test_an_empty_mount_point(mounted: BackupHome) -> None:
     """After the disk was replaced its new file system, with its own lost+found, is filled; nothing is saved."""
     big = mounted.repos / "big"
     for path in big.iterdir():
@@ -102,7 +102,7 @@ def test_an_empty_mount_point(mounted: BackupWorld) -> None:
     assert not mounted.restore("big")["changed"]
 
 
-def test_a_mount_point_that_cannot_be_restored_is_as_it_was(mounted: BackupWorld) -> None:
+def test_a_mount_point_that_cannot_be_restored_is_as_it_was(mounted: BackupHome) -> None:
     """No space on it: one sentence that names it, everything as before, nothing left."""
     big = mounted.repos / "big"
     mounted.write("big/src/f", "mine\n")
@@ -120,7 +120,7 @@ def test_a_mount_point_that_cannot_be_restored_is_as_it_was(mounted: BackupWorld
     assert {path: each for path, each in after.items() if path != "."} == {path: each for path, each in before.items() if path != "."}
 
 
-def test_paths_across_file_systems(mounted: BackupWorld) -> None:
+def test_paths_across_file_systems(mounted: BackupHome) -> None:
     """A path in a mount inside a repository is restored there; the whole repository goes around a mount that the backup has nothing of."""
     small = mounted.repos / "small"
     with tmpfs(small / "mnt"):
@@ -147,7 +147,7 @@ def test_paths_across_file_systems(mounted: BackupWorld) -> None:
         assert any("small/mnt is a separate file system" in warning for warning in done["warnings"])
 
 
-def test_a_file_that_is_a_mount_point(empty_world: BackupWorld, tmp_path: Path) -> None:
+def test_a_file_that_is_a_mount_point(empty_world: BackupHome, tmp_path: Path) -> None:
     """A single file that is bound into a repository is in the backup; a restore goes around it, and says why."""
     world = empty_world
     world.write("a/f", "mounted\n")
@@ -167,7 +167,7 @@ def test_a_file_that_is_a_mount_point(empty_world: BackupWorld, tmp_path: Path) 
         subprocess.run(["umount", world.repos / "a/f"], check=True)
 
 
-def test_other_file_systems_and_mounts_as_destination(mounted: BackupWorld) -> None:
+def test_other_file_systems_and_mounts_as_destination(mounted: BackupHome) -> None:
     """The destination lies on another file system, is a mount point, or repos_root is one."""
     with tmpfs(mounted.root / "usb"):
         mounted.restore("small", to=str(mounted.root / "usb/new"))
@@ -180,7 +180,7 @@ def test_other_file_systems_and_mounts_as_destination(mounted: BackupWorld) -> N
         assert len(saved_inside(mounted.root / "usb")) == 1
 
 
-def test_repos_root_is_a_mount_point(empty_world: BackupWorld) -> None:
+def test_repos_root_is_a_mount_point(empty_world: BackupHome) -> None:
     """Its repositories are exchanged as everywhere; its loose files are saved in it, in a directory that the backup knows as saved."""
     world = empty_world
     with tmpfs(world.repos):
@@ -200,7 +200,7 @@ def test_repos_root_is_a_mount_point(empty_world: BackupWorld) -> None:
 
 
 @needs_root
-def test_a_bind_mount_of_the_same_file_system(empty_world: BackupWorld) -> None:
+def test_a_bind_mount_of_the_same_file_system(empty_world: BackupHome) -> None:
     """A repository that is bind-mounted is a mount point too, though its device is its parent's."""
     world = empty_world
     world.write("bound/f")
@@ -225,7 +225,7 @@ def test_an_empty_directory_and_a_parent_that_takes_nothing(
     short_dir: Path, unprivileged: Callable[[Callable[[], object]], str], there: bool
 ) -> None:
     """An empty directory is filled, in place if nothing can be made beside it; without it the error names the destination."""
-    world = BackupWorld(short_dir)
+    world = BackupHome(short_dir)
     for path in [short_dir, *short_dir.iterdir()] if os.geteuid() == 0 else ():
         os.chown(path, NOBODY, NOBODY)
 
@@ -261,7 +261,7 @@ def test_an_empty_directory_and_a_parent_that_takes_nothing(
 @needs_root
 def test_what_only_another_user_can_read(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """A directory of root's in a container does not stop the restore of the rest: it is saved as it is, and named. As a path it is refused."""
-    world = BackupWorld(short_dir)
+    world = BackupHome(short_dir)
     for path in [short_dir, *short_dir.iterdir()]:
         os.chown(path, NOBODY, NOBODY)
 
@@ -309,7 +309,7 @@ def attributes(path: Path) -> dict[str, bytes]:
     return {name: os.getxattr(path, name, follow_symlinks=False) for name in os.listxattr(path, follow_symlinks=False)}
 
 
-def full_mirror(world: BackupWorld) -> Path:
+def full_mirror(world: BackupHome) -> Path:
     """Return a mirror that has everything that a file system has."""
     world.write("plain/f")
     world.init()
@@ -348,7 +348,7 @@ def full_mirror(world: BackupWorld) -> Path:
 
 
 @needs_root
-def test_everything_a_mirror_has_comes_back(empty_world: BackupWorld) -> None:
+def test_everything_a_mirror_has_comes_back(empty_world: BackupHome) -> None:
     """Attributes, access lists, capabilities, hard links of every kind, holes, set-id bits, devices and odd times; rsync finds no difference."""
     world, mirror = empty_world, full_mirror(empty_world)
     shutil.rmtree(world.repos / "plain")
@@ -392,7 +392,7 @@ def test_everything_a_mirror_has_comes_back(empty_world: BackupWorld) -> None:
 @needs_root
 def test_what_this_user_may_not_set_is_one_note(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """Owners, capabilities and devices that an ordinary user cannot make: a note each; set-id bits go with the owner."""
-    world = BackupWorld(short_dir)
+    world = BackupHome(short_dir)
     for path in [short_dir, *short_dir.iterdir()]:
         os.chown(path, NOBODY, NOBODY)
 
@@ -420,7 +420,7 @@ def test_what_this_user_may_not_set_is_one_note(short_dir: Path, unprivileged: C
 
 
 @pytest.mark.parametrize("name", ["n" * 255, "é" * 120, "-x", "a\nb", os.fsdecode(b"\xff" * 250), "two words", "%s", "b" * 233])
-def test_names(empty_world: BackupWorld, name: str) -> None:
+def test_names(empty_world: BackupHome, name: str) -> None:
     """Whatever a directory is called, it is restored, over what is there too; the name of what is saved is cut where it must be."""
     world = empty_world
     world.write(f"{name}/file")
@@ -440,7 +440,7 @@ def test_names(empty_world: BackupWorld, name: str) -> None:
     assert (world.repos / name / "file").exists()
 
 
-def test_paths_that_are_too_long_to_be_named(empty_world: BackupWorld) -> None:
+def test_paths_that_are_too_long_to_be_named(empty_world: BackupHome) -> None:
     """Paths longer than the kernel takes at once, and thousands of directories in each other, come back."""
     world = empty_world
     world.write("plain/f")
@@ -464,7 +464,7 @@ def test_paths_that_are_too_long_to_be_named(empty_world: BackupWorld) -> None:
         subprocess.run(["rm", "-rf", path], check=True)
 
 
-def test_no_log_directory_is_needed(empty_world: BackupWorld) -> None:
+def test_no_log_directory_is_needed(empty_world: BackupHome) -> None:
     """A log directory that is full, read-only, or a file stops no restore."""
     world = empty_world
     world.write("plain/f")
@@ -485,7 +485,7 @@ def test_no_log_directory_is_needed(empty_world: BackupWorld) -> None:
         assert (world.repos / "plain/f").exists()
 
 
-def test_a_full_destination(empty_world: BackupWorld) -> None:
+def test_a_full_destination(empty_world: BackupHome) -> None:
     """No space at the destination: one sentence that names it, nothing left, what is there as it was."""
     world = empty_world
     world.write("plain/f", "x" * (3 << 20))
@@ -507,7 +507,7 @@ def test_names_are_cut_between_characters(name: bytes, size: int, expected: byte
 
 
 @pytest.mark.parametrize("name", ["-x", "--to", "a\nb", os.fsdecode(b"odd\xff"), "two words", "it's"])
-def test_hints_can_be_pasted(empty_world: BackupWorld, name: str) -> None:
+def test_hints_can_be_pasted(empty_world: BackupHome, name: str) -> None:
     """The command of a hint, read by a shell and by the command, means the name it was made for, whatever it is called."""
     world = empty_world
     world.write(f"{name}/-f")
@@ -526,7 +526,7 @@ def test_hints_can_be_pasted(empty_world: BackupWorld, name: str) -> None:
 
 
 @pytest.mark.parametrize("to", [".", "repos", "home", "link"])
-def test_what_holds_everything_is_not_replaced(empty_world: BackupWorld, to: str) -> None:
+def test_what_holds_everything_is_not_replaced(empty_world: BackupHome, to: str) -> None:
     """A destination that holds the backup, all repositories or the home is not exchanged for one repository, however it is named."""
     world = empty_world
     world.write("plain/f")
@@ -546,7 +546,7 @@ def test_what_holds_everything_is_not_replaced(empty_world: BackupWorld, to: str
 
 
 @pytest.mark.parametrize("more", [{}, {"paths": ["f"]}])
-def test_the_root_directory_is_no_destination(empty_world: BackupWorld, more: dict[str, list[str]]) -> None:
+def test_the_root_directory_is_no_destination(empty_world: BackupHome, more: dict[str, list[str]]) -> None:
     """It is refused before anything is made in it, however it is spelled."""
     empty_world.write("plain/f")
     empty_world.init()

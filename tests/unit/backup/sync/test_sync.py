@@ -29,7 +29,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
     UsageError,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
-from backupworld import BackupWorld, actions, differences, git, killed_after, seen, tmpfs
+from backup_fixture import BackupHome, actions, differences, git, killed_after, seen, tmpfs
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -48,7 +48,7 @@ ODD_NAMES = [
 
 
 @pytest.fixture
-def world(empty_world: BackupWorld) -> BackupWorld:
+def world(empty_world: BackupHome) -> BackupHome:
     """A home with two repositories and a loose file, not backed up yet."""
     world = empty_world
     world.git("isurus")
@@ -58,12 +58,12 @@ def world(empty_world: BackupWorld) -> BackupWorld:
 
 
 @pytest.fixture
-def served() -> Iterator[BackupWorld]:
+def served() -> Iterator[BackupHome]:
     """A home of nobody's, whom root serves; its repositories are root's."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         root = Path(name)
         root.chmod(0o755)
-        world = BackupWorld(root, user="nobody")
+        world = BackupHome(root, user="nobody")
         for path in (root, world.registry, world.backup):
             os.chown(path, 65534, 65534)
         yield world
@@ -83,7 +83,7 @@ def own(root: Path) -> None:
 # ---- the plain course ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_without_a_mark_writes_nothing(world: BackupWorld) -> None:
+def test_a_run_without_a_mark_writes_nothing(world: BackupHome) -> None:
     """A run without a mark writes nothing, neither there nor here."""
     with pytest.raises(ConflictError, match="no mark"):
         world.sync()
@@ -91,7 +91,7 @@ def test_a_run_without_a_mark_writes_nothing(world: BackupWorld) -> None:
     assert not world.log.exists()
 
 
-def test_the_first_run_is_predicted_done_and_not_done_again(world: BackupWorld) -> None:
+def test_the_first_run_is_predicted_done_and_not_done_again(world: BackupHome) -> None:
     """Check, apply, again, check again."""
     before = seen(world.root)
     predicted = world.sync(check=True, init=True, allow_local=True)
@@ -115,7 +115,7 @@ def test_the_first_run_is_predicted_done_and_not_done_again(world: BackupWorld) 
     assert not world.sync(check=True)["changed"]
 
 
-def test_a_damaged_repository_is_told_of_each_time(world: BackupWorld) -> None:
+def test_a_damaged_repository_is_told_of_each_time(world: BackupHome) -> None:
     """Its first copy is as damaged; no run after it says that all is well, until it is."""
     blob = git(world.repos / "isurus", "rev-parse", "HEAD:README").strip()
     lost = world.repos / "isurus/.git/objects" / blob[:2] / blob[2:]
@@ -130,7 +130,7 @@ def test_a_damaged_repository_is_told_of_each_time(world: BackupWorld) -> None:
     assert not world.sync(full=True)["changed"]
 
 
-def test_a_stale_lock_is_nobodys_difference(world: BackupWorld) -> None:
+def test_a_stale_lock_is_nobodys_difference(world: BackupHome) -> None:
     """A lock that a killed git left is not backed up: no run plans it, none misses it."""
     world.init()
     world.write("isurus/.git/index.lock", "")
@@ -144,7 +144,7 @@ def test_a_stale_lock_is_nobodys_difference(world: BackupWorld) -> None:
     assert [each for each in differ if each != ".d..t...... ./"] == ["*deleting   lost"]  # rsync compares whole seconds
 
 
-def test_the_first_run_makes_its_directory(world: BackupWorld) -> None:
+def test_the_first_run_makes_its_directory(world: BackupHome) -> None:
     """Where only the parent of backup_root is there, the first run is predicted and done; what is not there is not made unasked."""
     registered = world.registry.read_text().replace('/backup"', '/nfs/deep/repos"')
     world.registry.write_text(registered)
@@ -161,7 +161,7 @@ def test_the_first_run_makes_its_directory(world: BackupWorld) -> None:
     assert not world.sync()["changed"]
 
 
-def test_what_a_run_replaces_and_removes_is_kept(world: BackupWorld) -> None:
+def test_what_a_run_replaces_and_removes_is_kept(world: BackupHome) -> None:
     """What a run replaces and removes is kept."""
     world.write("plain/old", "old")
     world.init()
@@ -177,7 +177,7 @@ def test_what_a_run_replaces_and_removes_is_kept(world: BackupWorld) -> None:
     assert world.sync(list_versions="isurus")["kept"] == []
 
 
-def test_projects_learn_when_they_were_backed_up(world: BackupWorld) -> None:
+def test_projects_learn_when_they_were_backed_up(world: BackupHome) -> None:
     """Projects learn when they were backed up, and only those that were."""
     world.project("shark", repo='"isurus"')
     world.project("gone", repo='"gone"')
@@ -190,7 +190,7 @@ def test_projects_learn_when_they_were_backed_up(world: BackupWorld) -> None:
     assert not (world.backup / "plain").exists()
 
 
-def test_a_failed_unit_fails_alone(world: BackupWorld) -> None:
+def test_a_failed_unit_fails_alone(world: BackupHome) -> None:
     """A failed unit fails alone, and says so."""
     world.project("isurus")
     world.project("plain")
@@ -215,7 +215,7 @@ def wait_for_another_second(since: str) -> None:
         time.sleep(0.05)
 
 
-def test_names_are_projects_or_directories(world: BackupWorld) -> None:
+def test_names_are_projects_or_directories(world: BackupHome) -> None:
     """Names are projects or directories."""
     world.project("shark", repo='"isurus"')
     world.project("private", repo='"plain"', backup="false")
@@ -227,7 +227,7 @@ def test_names_are_projects_or_directories(world: BackupWorld) -> None:
     assert "did you mean 'shark'?" in caught.value.hints
 
 
-def test_an_override_leaves_a_project_out(world: BackupWorld) -> None:
+def test_an_override_leaves_a_project_out(world: BackupHome) -> None:
     """An override leaves a project out."""
     world.project("plain")
     (world.root / "repos.d").mkdir()
@@ -235,7 +235,7 @@ def test_an_override_leaves_a_project_out(world: BackupWorld) -> None:
     assert "plain" not in actions(world.init())
 
 
-def test_an_override_that_cannot_be_read_stops_nothing(world: BackupWorld) -> None:
+def test_an_override_that_cannot_be_read_stops_nothing(world: BackupHome) -> None:
     """An override that cannot be read stops nothing; there is a warning."""
     world.project("plain")
     (world.root / "repos.d").mkdir()
@@ -245,7 +245,7 @@ def test_an_override_that_cannot_be_read_stops_nothing(world: BackupWorld) -> No
     assert "plain.toml, line 1" in result["warnings"][0]
 
 
-def test_a_link_is_copied_as_a_link(world: BackupWorld) -> None:
+def test_a_link_is_copied_as_a_link(world: BackupHome) -> None:
     """A link in repos_root is a loose file, wherever it points."""
     (world.repos / "link").symlink_to("/etc")
     (world.repos / "inside").symlink_to("isurus")
@@ -254,7 +254,7 @@ def test_a_link_is_copied_as_a_link(world: BackupWorld) -> None:
     assert os.readlink(world.backup / "inside") == "isurus"
 
 
-def test_directories_cannot_be_called_as_ours(world: BackupWorld) -> None:
+def test_directories_cannot_be_called_as_ours(world: BackupHome) -> None:
     """A directory called as repoman's own fails alone."""
     world.write(".repoman/mirror.toml", "evil")
     world.write("(loose files)/file")
@@ -266,7 +266,7 @@ def test_directories_cannot_be_called_as_ours(world: BackupWorld) -> None:
     assert "evil" not in world.ours("mirror.toml").read_text()
 
 
-def test_a_project_inside_a_directory_is_backed_up_with_it(world: BackupWorld) -> None:
+def test_a_project_inside_a_directory_is_backed_up_with_it(world: BackupHome) -> None:
     """Of projects below one directory all is backed up as one; that one of them wants none is told, and takes nothing from the others."""
     world.git("sharks/lamna")
     world.git("sharks/mako")
@@ -282,7 +282,7 @@ def test_a_project_inside_a_directory_is_backed_up_with_it(world: BackupWorld) -
     assert not world.sync(names=["isurus"])["warnings"]
 
 
-def test_a_directory_that_is_left_out_takes_projects_with_it_and_says_so(world: BackupWorld) -> None:
+def test_a_directory_that_is_left_out_takes_projects_with_it_and_says_so(world: BackupHome) -> None:
     """A directory with backup = false is left out with the projects in it; that is told."""
     world.git("sharks/mako")
     world.project("fish", repo='"sharks"', backup="false")
@@ -295,7 +295,7 @@ def test_a_directory_that_is_left_out_takes_projects_with_it_and_says_so(world: 
         world.sync(names=["mako"])
 
 
-def test_a_project_that_is_a_link_is_what_it_points_at(world: BackupWorld) -> None:
+def test_a_project_that_is_a_link_is_what_it_points_at(world: BackupHome) -> None:
     """A project whose repository is a link in repos_root is backed up where the link points."""
     (world.repos / "link").symlink_to("isurus")
     world.project("shark", repo='"link"')
@@ -307,7 +307,7 @@ def test_a_project_that_is_a_link_is_what_it_points_at(world: BackupWorld) -> No
     assert os.readlink(world.backup / "link") == "isurus"
 
 
-def test_a_project_outside_is_refused_by_name(world: BackupWorld) -> None:
+def test_a_project_outside_is_refused_by_name(world: BackupHome) -> None:
     """A project outside repos_root has no backup, and naming it means nothing else."""
     outside = world.root / "elsewhere"
     outside.mkdir()
@@ -327,7 +327,7 @@ def test_a_project_outside_is_refused_by_name(world: BackupWorld) -> None:
                 run()
 
 
-def test_a_name_without_repository_and_mirror(world: BackupWorld) -> None:
+def test_a_name_without_repository_and_mirror(world: BackupHome) -> None:
     """Of a project that has neither repository nor mirror that is said; with shrinking allowed there is nothing to do."""
     world.project("isurus")
     world.init()
@@ -344,7 +344,7 @@ def test_a_name_without_repository_and_mirror(world: BackupWorld) -> None:
     assert world.last_sync("isurus") == noted
 
 
-def test_odd_names_arrive(world: BackupWorld) -> None:
+def test_odd_names_arrive(world: BackupHome) -> None:
     """Odd names arrive."""
     for name in ODD_NAMES:
         directory = os.path.join(os.fsencode(world.repos), name)
@@ -359,7 +359,7 @@ def test_odd_names_arrive(world: BackupWorld) -> None:
     assert not world.sync()["changed"]
 
 
-def test_logs_are_private_and_few(world: BackupWorld) -> None:
+def test_logs_are_private_and_few(world: BackupHome) -> None:
     """Logs are private, and the last 50 are kept."""
     world.log.mkdir()
     for day in range(1, 61):
@@ -374,7 +374,7 @@ def test_logs_are_private_and_few(world: BackupWorld) -> None:
     assert {record["name"] for record in records[1:-1]} == {"isurus", "plain", "(loose files)"}
 
 
-def test_parameters_that_mean_nothing(world: BackupWorld) -> None:
+def test_parameters_that_mean_nothing(world: BackupHome) -> None:
     """Parameters that mean nothing together are wrong usage."""
     for params in ({"allow_local": True}, {"verify": True, "full": True}, {"jobs": -1}, {"keep_days": -1}):
         with pytest.raises(UsageError):
@@ -384,21 +384,21 @@ def test_parameters_that_mean_nothing(world: BackupWorld) -> None:
 # ---- when manifests are trusted ------------------------------------------------------------------------------------------------
 
 
-def spoil(world: BackupWorld) -> Path:
+def spoil(world: BackupHome) -> Path:
     """Put a file into a mirror that its manifest does not know of."""
     extra = world.backup / "plain/extra"
     extra.write_text("extra")
     return extra
 
 
-def stamps(world: BackupWorld, change: Any) -> None:
+def stamps(world: BackupHome, change: Any) -> None:
     """Change the stamps."""
     data = json.loads(world.ours("stamps.json").read_text())
     change(data)
     world.ours("stamps.json").write_text(json.dumps(data))
 
 
-def test_an_unchanged_source_is_not_compared(world: BackupWorld) -> None:
+def test_an_unchanged_source_is_not_compared(world: BackupHome) -> None:
     """An unchanged source is not compared with its mirror until it is time, or asked for."""
     world.init()
     extra = spoil(world)
@@ -410,7 +410,7 @@ def test_an_unchanged_source_is_not_compared(world: BackupWorld) -> None:
 
 
 @pytest.mark.parametrize("days", [None, -8, 1])
-def test_everything_is_compared_again_after_a_week(world: BackupWorld, days: int | None) -> None:
+def test_everything_is_compared_again_after_a_week(world: BackupHome, days: int | None) -> None:
     """Everything is compared again after a week, or where the clock was set back."""
     world.init()
     spoil(world)
@@ -421,7 +421,7 @@ def test_everything_is_compared_again_after_a_week(world: BackupWorld, days: int
     assert not world.sync()["changed"]
 
 
-def test_a_manifest_is_trusted_only_with_its_stamp(world: BackupWorld) -> None:
+def test_a_manifest_is_trusted_only_with_its_stamp(world: BackupHome) -> None:
     """A target that was rolled back, a lost state and an interrupted run are all noticed."""
     world.init()
     state = world.state
@@ -470,7 +470,7 @@ def test_check_mode_predicts_what_a_run_does(old: dict[str, str], new: dict[str,
     """Check mode predicts what a run does, with a manifest and without."""
     with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", root)
-        world = BackupWorld(Path(root))
+        world = BackupHome(Path(root))
         world.write("unit/stays")
         plant(world.repos / "unit", old)
         world.init()
@@ -505,7 +505,7 @@ def differ(before: dict[str, tuple[object, ...]], after: dict[str, tuple[object,
 # ---- guards --------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_deleted_project_is_refused_then_put_away(world: BackupWorld) -> None:
+def test_a_deleted_project_is_refused_then_put_away(world: BackupHome) -> None:
     """A deleted project is refused; named, and with shrinking allowed, its mirror is moved to what is kept."""
     world.init()
     mirror = seen(world.backup / "isurus")
@@ -524,7 +524,7 @@ def test_a_deleted_project_is_refused_then_put_away(world: BackupWorld) -> None:
     assert "isurus" not in actions(world.sync())
 
 
-def test_commands_in_hints_can_be_typed(world: BackupWorld) -> None:
+def test_commands_in_hints_can_be_typed(world: BackupHome) -> None:
     """A name that the shell would take apart is quoted."""
     world.write("two words/file")
     world.init()
@@ -539,7 +539,7 @@ def test_commands_in_hints_can_be_typed(world: BackupWorld) -> None:
         assert "'two words'" in hint
 
 
-def test_an_emptied_project_is_refused(world: BackupWorld) -> None:
+def test_an_emptied_project_is_refused(world: BackupHome) -> None:
     """An emptied project is refused, unless it is named and shrinking allowed."""
     world.init()
     mirror = seen(world.backup / "plain")
@@ -555,7 +555,7 @@ def test_an_emptied_project_is_refused(world: BackupWorld) -> None:
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_a_project_that_lost_more_than_half_is_refused(world: BackupWorld, full: bool) -> None:
+def test_a_project_that_lost_more_than_half_is_refused(world: BackupHome, full: bool) -> None:
     """A project that lost more than half of its files is refused, unless shrinking is allowed."""
     for number in range(200):
         world.write(f"plain/{number}")
@@ -571,7 +571,7 @@ def test_a_project_that_lost_more_than_half_is_refused(world: BackupWorld, full:
     assert len(world.kept()) == 110
 
 
-def test_fewer_files_may_go(world: BackupWorld) -> None:
+def test_fewer_files_may_go(world: BackupHome) -> None:
     """Up to a hundred files may go, even if they are more than half."""
     for number in range(100):
         world.write(f"plain/{number}")
@@ -581,7 +581,7 @@ def test_fewer_files_may_go(world: BackupWorld) -> None:
     assert actions(world.sync())["plain"] == "synced"
 
 
-def test_an_empty_or_missing_root_changes_nothing(world: BackupWorld) -> None:
+def test_an_empty_or_missing_root_changes_nothing(world: BackupHome) -> None:
     """An empty or missing repos_root changes nothing."""
     world.init()
     before = seen(world.backup)
@@ -595,7 +595,7 @@ def test_an_empty_or_missing_root_changes_nothing(world: BackupWorld) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to serve another")
-def test_root_serves_another_and_an_unreadable_project_fails_alone(served: BackupWorld) -> None:
+def test_root_serves_another_and_an_unreadable_project_fails_alone(served: BackupHome) -> None:
     """All files are the user's, not root's; what the user cannot read fails alone."""
     served.git("isurus")
     served.write("secret/file").parent.chmod(0)
@@ -611,7 +611,7 @@ def test_root_serves_another_and_an_unreadable_project_fails_alone(served: Backu
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to serve another")
-def test_what_cannot_be_had_is_told_once(served: BackupWorld) -> None:
+def test_what_cannot_be_had_is_told_once(served: BackupHome) -> None:
     """What cannot be had on the target is told once of each unit, not again by each run; of a unit that was put away it is forgotten."""
     os.chown(served.repos, 65534, 65534)
     os.chown(served.write("foreign/file").parent, 65534, 65534)
@@ -634,7 +634,7 @@ def test_what_cannot_be_had_is_told_once(served: BackupWorld) -> None:
 
 def test_an_unreadable_directory_stops_nothing_else(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """A directory that cannot be read is named each time, its mirror stays, and all else is mirrored; predicted as it is done."""
-    world = BackupWorld(short_dir)
+    world = BackupHome(short_dir)
     world.project("plain")
     own(short_dir)
 
@@ -677,7 +677,7 @@ def test_an_unreadable_directory_stops_nothing_else(short_dir: Path, unprivilege
 
 def test_read_only_repositories_of_an_ordinary_user(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """A repository that its owner may not write is backed up and put away as any other."""
-    world = BackupWorld(short_dir)
+    world = BackupHome(short_dir)
     own(short_dir)
 
     def work() -> None:
@@ -696,7 +696,7 @@ def test_read_only_repositories_of_an_ordinary_user(short_dir: Path, unprivilege
     assert unprivileged(work) == "None"
 
 
-def test_what_cannot_be_put_away_fails_alone(world: BackupWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_put_away_fails_alone(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mirror that cannot be put away, and a manifest that cannot be saved, are the failures of their units alone."""
     world.init()
     shutil.rmtree(world.repos / "plain")
@@ -726,7 +726,7 @@ def test_what_cannot_be_put_away_fails_alone(world: BackupWorld, monkeypatch: py
 # ---- faults of the target ------------------------------------------------------------------------------------------------------
 
 
-def test_a_target_that_is_not_mounted_is_refused(world: BackupWorld) -> None:
+def test_a_target_that_is_not_mounted_is_refused(world: BackupHome) -> None:
     """A target that is not mounted is refused, and the bare directory stays bare."""
     with tmpfs(world.backup):
         world.sync(init=True)
@@ -739,7 +739,7 @@ def test_a_target_that_is_not_mounted_is_refused(world: BackupWorld) -> None:
     assert not list(world.backup.iterdir())
 
 
-def test_a_prediction_allows_for_what_an_earlier_task_makes(world: BackupWorld) -> None:
+def test_a_prediction_allows_for_what_an_earlier_task_makes(world: BackupHome) -> None:
     """A mount, a repository, the registry: in check mode each is an error that may come to be none; others are not."""
     for params in ({}, {"init": True}):
         assert run_logic(sync.run, world.params(**params), True)["exit_code"] == ConflictError.exit_code
@@ -759,7 +759,7 @@ def test_a_prediction_allows_for_what_an_earlier_task_makes(world: BackupWorld) 
     assert run_logic(sync.run, world.params(predict=True), True)["failed"]
 
 
-def test_the_first_run_makes_the_directory(world: BackupWorld) -> None:
+def test_the_first_run_makes_the_directory(world: BackupHome) -> None:
     """With init a directory that is not there yet is made, as check mode says."""
     world.backup.rmdir()
     predicted = world.sync(check=True, init=True, allow_local=True)
@@ -768,7 +768,7 @@ def test_the_first_run_makes_the_directory(world: BackupWorld) -> None:
     assert differences(world.repos / "isurus", world.backup / "isurus") == []
 
 
-def test_a_read_only_target_is_refused(world: BackupWorld) -> None:
+def test_a_read_only_target_is_refused(world: BackupHome) -> None:
     """A read-only target is refused; the run after that is clean."""
     with tmpfs(world.backup):
         world.sync(init=True)
@@ -782,7 +782,7 @@ def test_a_read_only_target_is_refused(world: BackupWorld) -> None:
         assert world.differences() == []
 
 
-def test_a_target_that_fills_keeps_the_old_mirrors(world: BackupWorld) -> None:
+def test_a_target_that_fills_keeps_the_old_mirrors(world: BackupHome) -> None:
     """A target that fills keeps the old mirrors; with room again the next run is clean."""
     with tmpfs(world.backup, "size=20m"):
         world.write("plain/big", "x" * 6_000_000)
@@ -803,7 +803,7 @@ def test_a_target_that_fills_keeps_the_old_mirrors(world: BackupWorld) -> None:
         assert world.differences() == []
 
 
-def test_a_project_that_does_not_fit_blocks_nobody(world: BackupWorld) -> None:
+def test_a_project_that_does_not_fit_blocks_nobody(world: BackupHome) -> None:
     """A new project that does not fit fails, leaves nothing that takes the others' space, and is done once there is room."""
     with tmpfs(world.backup, "size=20m"):
         world.sync(init=True)
@@ -821,7 +821,7 @@ def test_a_project_that_does_not_fit_blocks_nobody(world: BackupWorld) -> None:
         assert world.differences() == []
 
 
-def test_a_first_copy_that_nobody_wants_any_more_is_cleared_away(world: BackupWorld) -> None:
+def test_a_first_copy_that_nobody_wants_any_more_is_cleared_away(world: BackupHome) -> None:
     """What a killed run began of a project goes with the project; what it began of others stays, also where only one is named."""
     world.project("private", repo='"private"', backup="false")
     world.write("private/file")
@@ -839,7 +839,7 @@ def test_a_first_copy_that_nobody_wants_any_more_is_cleared_away(world: BackupWo
     assert world.differences("--exclude=/private") == []
 
 
-def test_what_has_expired_makes_room(world: BackupWorld) -> None:
+def test_what_has_expired_makes_room(world: BackupHome) -> None:
     """A target that is full of what was kept long enough is no full target."""
     with tmpfs(world.backup, "size=20m"):
         world.sync(init=True)
@@ -852,7 +852,7 @@ def test_what_has_expired_makes_room(world: BackupWorld) -> None:
         assert world.differences() == []
 
 
-def test_a_wrong_name_removes_nothing(world: BackupWorld) -> None:
+def test_a_wrong_name_removes_nothing(world: BackupHome) -> None:
     """A run that is refused for what was typed has removed nothing, not even what has expired."""
     world.init()
     old = world.ours("kept") / "20200101T000000Z/plain/old"
@@ -865,7 +865,7 @@ def test_a_wrong_name_removes_nothing(world: BackupWorld) -> None:
     assert not old.exists()
 
 
-def test_a_hung_target_is_given_up_on(world: BackupWorld) -> None:
+def test_a_hung_target_is_given_up_on(world: BackupHome) -> None:
     """A hung target is given up on; a pipe in place of the mark hangs whoever opens it."""
     world.init()
     mark = world.ours("mirror.toml").read_text()
@@ -880,7 +880,7 @@ def test_a_hung_target_is_given_up_on(world: BackupWorld) -> None:
     assert not world.sync()["changed"]
 
 
-def test_two_runs_at_once(world: BackupWorld) -> None:
+def test_two_runs_at_once(world: BackupHome) -> None:
     """The second of two runs is refused and changes nothing."""
     world.init()
     world.write("plain/new")
@@ -897,7 +897,7 @@ def test_two_runs_at_once(world: BackupWorld) -> None:
     assert world.differences() == []
 
 
-def test_runs_that_are_killed_are_made_good_by_the_next(world: BackupWorld) -> None:
+def test_runs_that_are_killed_are_made_good_by_the_next(world: BackupHome) -> None:
     """Runs that are killed at any moment are made good by the next, without help."""
     world.init()
     chance = random.Random(4)  # noqa: S311 - moments, no secrets
@@ -915,7 +915,7 @@ def test_runs_that_are_killed_are_made_good_by_the_next(world: BackupWorld) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_a_clean_state(world: BackupWorld, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+def test_an_interrupted_run_leaves_a_clean_state(world: BackupHome, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     """An interrupted run ends at once; what it finished counts."""
     world.project("isurus")
     world.init()
@@ -941,7 +941,7 @@ def test_an_interrupted_run_leaves_a_clean_state(world: BackupWorld, monkeypatch
 # ---- the rest ------------------------------------------------------------------------------------------------------------------
 
 
-def test_verify_tells_and_changes_nothing(world: BackupWorld) -> None:
+def test_verify_tells_and_changes_nothing(world: BackupHome) -> None:
     """Verify tells what differs and changes nothing."""
     world.init()
     before = seen(world.root)
@@ -961,7 +961,7 @@ def test_verify_tells_and_changes_nothing(world: BackupWorld) -> None:
     assert seen(world.root) == before
 
 
-def test_what_lay_in_the_target_before_is_no_loose_file(world: BackupWorld) -> None:
+def test_what_lay_in_the_target_before_is_no_loose_file(world: BackupHome) -> None:
     """Files of others in an adopted target are neither differences nor restored; loose files of ours that are gone from the source are."""
     (world.backup / "photos.zip").write_text("photos")
     world.write("other.txt")
@@ -978,13 +978,13 @@ def test_what_lay_in_the_target_before_is_no_loose_file(world: BackupWorld) -> N
     assert (world.backup / "other.txt").exists()  # it is not known any more whose it is
 
 
-def test_verify_needs_a_backup(world: BackupWorld) -> None:
+def test_verify_needs_a_backup(world: BackupHome) -> None:
     """Verify needs a backup."""
     with pytest.raises(ConflictError):
         world.sync(verify=True)
 
 
-def test_what_was_kept_long_enough_goes(world: BackupWorld) -> None:
+def test_what_was_kept_long_enough_goes(world: BackupHome) -> None:
     """What was kept long enough goes, as predicted; what is newer stays."""
     world.init()
     for when in ("20200101T000000Z", "20200102T000000Z"):
@@ -1002,7 +1002,7 @@ def test_what_was_kept_long_enough_goes(world: BackupWorld) -> None:
     assert world.sync(keep_days=0)["expired"] == []
 
 
-def test_many_new_files_of_one_unit_are_no_burden_of_others(world: BackupWorld) -> None:
+def test_many_new_files_of_one_unit_are_no_burden_of_others(world: BackupHome) -> None:
     """Their list has a file of its own: an earlier time has none of them, and it expires with the state."""
     world.init()
     for number in range(1000):
@@ -1024,7 +1024,7 @@ def test_many_new_files_of_one_unit_are_no_burden_of_others(world: BackupWorld) 
     assert [each for each in os.listdir(world.ours("created")) if each.startswith(old)] == []
 
 
-def test_nothing_of_a_run_is_left_lying_about(world: BackupWorld) -> None:
+def test_nothing_of_a_run_is_left_lying_about(world: BackupHome) -> None:
     """Nothing of a run is left lying about."""
     world.init()
     found = set(os.listdir(world.backup / ".repoman")) - {"work"}

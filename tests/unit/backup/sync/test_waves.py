@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import waves as sync_waves
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.waves import Waves
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from backupworld import BackupWorld, actions
+from backup_fixture import BackupHome, actions
 
 
 def test_what_takes_long_comes_in_a_later_wave(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_what_planning_as_a_whole_fails_of_ends_the_run() -> None:
         list(Waves(["a"], [], plan))
 
 
-def test_a_run_in_many_waves_is_one_run(empty_world: BackupWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_in_many_waves_is_one_run(empty_world: BackupHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However units come, one at a time or all: one state of the history, the same result, the same restore."""
     monkeypatch.setattr(sync_waves, "WAVE_SECONDS", 0.0001)
     world = empty_world

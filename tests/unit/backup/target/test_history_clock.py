@@ -24,7 +24,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import MirrorRecords, read_records, write_records
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from backupworld import BackupWorld
+from backup_fixture import BackupHome
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
@@ -383,7 +383,7 @@ def test_a_list_that_is_huge_is_a_sentence(place: Target, me: Account) -> None:
 # ---- real runs under a wrong clock ---------------------------------------------------------------------------------------------
 
 
-def run_at(world: BackupWorld, clock: str, verb: str = "sync", **params: Any) -> dict[str, Any]:
+def run_at(world: BackupHome, clock: str, verb: str = "sync", **params: Any) -> dict[str, Any]:
     """Run sync, or restore, in a process of its own with another clock."""
     if FAKETIME is None:
         pytest.skip("needs faketime")
@@ -391,8 +391,8 @@ def run_at(world: BackupWorld, clock: str, verb: str = "sync", **params: Any) ->
         import json, sys
         sys.path[:0] = {sys.path!r}
         from pathlib import Path
-        from backupworld import BackupWorld
-        world = BackupWorld.__new__(BackupWorld)
+        from backup_fixture import BackupHome
+        world = BackupHome.__new__(BackupHome)
         world.root, world.user = Path({str(world.root)!r}), None
         world.repos, world.backup, world.log = (world.root / each for each in ("repos", "backup", "log"))
         world.registry = world.root / "repoman.toml"
@@ -409,7 +409,7 @@ def run_at(world: BackupWorld, clock: str, verb: str = "sync", **params: Any) ->
 
 
 @pytest.mark.parametrize("clock", ["@2099-01-01 00:00:00", "@1970-01-02 00:00:00", "-40d", "+400d"])
-def test_a_run_with_a_wrong_clock_hides_nothing(empty_world: BackupWorld, tmp_path: Path, clock: str) -> None:
+def test_a_run_with_a_wrong_clock_hides_nothing(empty_world: BackupHome, tmp_path: Path, clock: str) -> None:
     """Runs after one with a wrong clock: every state is found by its time and its name; nothing is gone; the wrong one is named."""
     world = empty_world
     world.write("a/f", "1")
@@ -437,7 +437,7 @@ def test_a_run_with_a_wrong_clock_hides_nothing(empty_world: BackupWorld, tmp_pa
     assert not [each for each in world.sync()["warnings"] if "cannot be" in each]
 
 
-def test_history_expires_again_after_a_run_in_2099(empty_world: BackupWorld) -> None:
+def test_history_expires_again_after_a_run_in_2099(empty_world: BackupHome) -> None:
     """Forty days later nothing but the newest states is there, and the mirror is as the source."""
     world = empty_world
     world.write("a/f", "1")
@@ -455,7 +455,7 @@ def test_history_expires_again_after_a_run_in_2099(empty_world: BackupWorld) -> 
     assert (world.backup / "a/f").read_text() == "4"
 
 
-def test_a_clock_a_year_ahead_deletes_nothing(empty_world: BackupWorld) -> None:
+def test_a_clock_a_year_ahead_deletes_nothing(empty_world: BackupHome) -> None:
     """Two real runs in a row a year ahead, and one after, leave every version; each of the wrong ones warns."""
     world = empty_world
     for text in ("1", "2"):

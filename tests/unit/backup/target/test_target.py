@@ -30,7 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.reco
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from backupworld import tmpfs
+from backup_fixture import tmpfs
 
 pytestmark = pytest.mark.disk  # what file systems have is the matter
 

@@ -20,7 +20,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import read_records
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from backupworld import BackupWorld, actions, git
+from backup_fixture import BackupHome, actions, git
 
 MANY = 6000
 """Files of a unit whose first copy takes some seconds."""
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.disk  # while a first copy takes its time
 
 
 @pytest.fixture
-def world(empty_world: BackupWorld) -> BackupWorld:
+def world(empty_world: BackupHome) -> BackupHome:
     """A home with two repositories that are backed up."""
     world = empty_world
     world.git("isurus")
@@ -39,7 +39,7 @@ def world(empty_world: BackupWorld) -> BackupWorld:
     return world
 
 
-def found(world: BackupWorld) -> Target:
+def found(world: BackupHome) -> Target:
     """Return the world's target."""
     return Target(str(world.backup), world.state.name)
 
@@ -75,14 +75,14 @@ def wait_until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it never came")
 
 
-def plant_many(world: BackupWorld) -> None:
+def plant_many(world: BackupHome) -> None:
     """Make a unit whose first copy takes some seconds."""
     (world.repos / "many").mkdir()
     for number in range(MANY):
         (world.repos / f"many/{number}").write_text(f"{number}")
 
 
-def is_copying(world: BackupWorld) -> bool:
+def is_copying(world: BackupHome) -> bool:
     """Tell whether the first copy of that unit is under way."""
     new = world.ours("work/new/many")
     return new.is_dir() and len(os.listdir(new)) > 10
@@ -96,7 +96,7 @@ def line(result: dict[str, Any], name: str) -> dict[str, Any]:
 # ---- one unit is held ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_unit_that_is_worked_on_keeps_nobody_from_the_others(world: BackupWorld, me: Account) -> None:
+def test_a_unit_that_is_worked_on_keeps_nobody_from_the_others(world: BackupHome, me: Account) -> None:
     """The others are mirrored and noted; the one that is worked on is busy, which says since when, and is exit 4; later it is made up for."""
     world.write("isurus/new")
     world.write("plain/new")
@@ -114,7 +114,7 @@ def test_a_unit_that_is_worked_on_keeps_nobody_from_the_others(world: BackupWorl
     assert world.differences() == []
 
 
-def test_a_worse_failure_counts_more_than_a_busy_unit(world: BackupWorld, me: Account) -> None:
+def test_a_worse_failure_counts_more_than_a_busy_unit(world: BackupHome, me: Account) -> None:
     """What fails beside a busy unit is told with it."""
     world.write("isurus/x")
     with unit_locked(found(world), world.state, me, "plain"):
@@ -123,7 +123,7 @@ def test_a_worse_failure_counts_more_than_a_busy_unit(world: BackupWorld, me: Ac
     assert result["msg"] == line(result, "plain")["msg"]
 
 
-def test_where_all_units_are_worked_on_the_run_is_refused(world: BackupWorld, me: Account) -> None:
+def test_where_all_units_are_worked_on_the_run_is_refused(world: BackupHome, me: Account) -> None:
     """A run that could do nothing is refused with exit 4; named alone, a unit says so itself."""
     with unit_locked(found(world), world.state, me, "plain"):
         with pytest.raises(ConflictError, match="another run has been working on plain since 20"):
@@ -133,7 +133,7 @@ def test_where_all_units_are_worked_on_the_run_is_refused(world: BackupWorld, me
         assert actions(world.sync(check=True)) == {"isurus": "unchanged", "plain": "unchanged"}
 
 
-def test_a_restore_waits_for_its_own_unit_only(world: BackupWorld, me: Account, tmp_path: Path) -> None:
+def test_a_restore_waits_for_its_own_unit_only(world: BackupHome, me: Account, tmp_path: Path) -> None:
     """While one unit is worked on, others are restored; that one is not, as its mirror may be half-way."""
     with unit_locked(found(world), world.state, me, "plain"):
         world.restore("isurus", to=str(tmp_path / "isurus"))
@@ -143,7 +143,7 @@ def test_a_restore_waits_for_its_own_unit_only(world: BackupWorld, me: Account, 
     assert not (tmp_path / "plain").exists()
 
 
-def test_units_called_as_shared_things_are_units(world: BackupWorld, me: Account) -> None:
+def test_units_called_as_shared_things_are_units(world: BackupHome, me: Account) -> None:
     """A directory may be called as what runs share; its lock is its own."""
     for name in ("metadata", "history", "restores", "lock"):
         world.write(f"{name}/file")
@@ -152,7 +152,7 @@ def test_units_called_as_shared_things_are_units(world: BackupWorld, me: Account
         assert actions(world.sync())["history"] == "unchanged"
 
 
-def test_what_a_reader_needs_does_not_expire(world: BackupWorld, me: Account) -> None:
+def test_what_a_reader_needs_does_not_expire(world: BackupHome, me: Account) -> None:
     """While another run reads the history nothing of it goes; the next run makes up for it."""
     old = world.ours("kept") / "20260105T000000Z/plain/old"
     old.parent.mkdir(parents=True)
@@ -164,7 +164,7 @@ def test_what_a_reader_needs_does_not_expire(world: BackupWorld, me: Account) ->
     assert not old.exists()
 
 
-def test_what_another_restore_fills_is_not_swept_away(world: BackupWorld) -> None:
+def test_what_another_restore_fills_is_not_swept_away(world: BackupHome) -> None:
     """A directory that a restore of another unit is filling is left alone; one of a killed restore goes."""
     staging = world.repos / ".repoman-restore-of-another"
     staging.mkdir()
@@ -182,7 +182,7 @@ def test_what_another_restore_fills_is_not_swept_away(world: BackupWorld) -> Non
 # ---- the locks themselves ------------------------------------------------------------------------------------------------------
 
 
-def test_locks_go_with_their_run(world: BackupWorld, me: Account) -> None:
+def test_locks_go_with_their_run(world: BackupHome, me: Account) -> None:
     """A unit is free once it is let go, and all are once the run ends, whatever children still have the files open."""
     with RunLocks(found(world), world.state, me) as one, RunLocks(found(world), world.state, me) as other:
         assert one.try_lock(["a", "b\udcff\n"]) == {}
@@ -201,14 +201,14 @@ def test_locks_go_with_their_run(world: BackupWorld, me: Account) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"plain": 1}'])
-def test_garbage_in_the_lock_file_matters_to_nobody(world: BackupWorld, me: Account, text: str) -> None:
+def test_garbage_in_the_lock_file_matters_to_nobody(world: BackupHome, me: Account, text: str) -> None:
     """Since when a unit is worked on may not be known; that it is, is."""
     with unit_locked(found(world), world.state, me, "plain"):
         (world.state / "units.lock").write_text(text)
         assert line(world.sync(), "plain")["msg"].startswith("another run has been working on plain")
 
 
-def test_a_directory_of_a_run_goes_with_it_or_with_the_next(world: BackupWorld, me: Account, tmp_path: Path) -> None:
+def test_a_directory_of_a_run_goes_with_it_or_with_the_next(world: BackupHome, me: Account, tmp_path: Path) -> None:
     """A run's own directory is there as long as it is; what a killed run left goes with the next, what a live one has does not."""
     tmp_path /= "work"
     (tmp_path / "dead/deep").mkdir(parents=True)
@@ -220,7 +220,7 @@ def test_a_directory_of_a_run_goes_with_it_or_with_the_next(world: BackupWorld, 
     assert os.listdir(tmp_path) == ["stays"]
 
 
-def announcement(world: BackupWorld, me: Account) -> dict[str, Any]:
+def announcement(world: BackupHome, me: Account) -> dict[str, Any]:
     """Return what a run of this host says on the target."""
     with RunLocks(found(world), world.state, me) as locks:
         locks.acquire_host_lock()
@@ -229,7 +229,7 @@ def announcement(world: BackupWorld, me: Account) -> dict[str, Any]:
     return said
 
 
-def test_runs_of_one_host_join_and_the_last_takes_the_sign_away(world: BackupWorld, me: Account) -> None:
+def test_runs_of_one_host_join_and_the_last_takes_the_sign_away(world: BackupHome, me: Account) -> None:
     """The target says that this host works there until its last run ends, in whatever order they end."""
     for first in (0, 1):
         runs = [RunLocks(found(world), world.state, me) for _each in range(2)]
@@ -242,7 +242,7 @@ def test_runs_of_one_host_join_and_the_last_takes_the_sign_away(world: BackupWor
 
 
 @pytest.mark.parametrize("change", [{"host": "elsewhere"}, {"machine": "another"}, {"state": "/elsewhere"}])
-def test_another_host_is_kept_out(world: BackupWorld, me: Account, change: dict[str, str]) -> None:
+def test_another_host_is_kept_out(world: BackupHome, me: Account, change: dict[str, str]) -> None:
     """A run of another host, or of this one with another state directory, works alone."""
     text = json.dumps(announcement(world, me) | {"pid": os.getpid()} | change)
     world.ours("lock").write_text(text)
@@ -254,7 +254,7 @@ def test_another_host_is_kept_out(world: BackupWorld, me: Account, change: dict[
 
 
 @pytest.mark.parametrize("harm", ["huge", "pipe", "directory", "deep", "numbers"])
-def test_a_lock_on_the_target_that_is_none_is_a_sentence(world: BackupWorld, harm: str) -> None:
+def test_a_lock_on_the_target_that_is_none_is_a_sentence(world: BackupHome, harm: str) -> None:
     """Whatever a broken or hostile server has in place of the lock: a refusal in one sentence, at once."""
     lock = world.ours("lock")
     if harm == "huge":
@@ -273,7 +273,7 @@ def test_a_lock_on_the_target_that_is_none_is_a_sentence(world: BackupWorld, har
 @pytest.mark.parametrize(
     "harm", ["huge", "pipe", "directory", "[" * 100_000, '{"units": {"plain": {"digest": "zz", "full": 1e999}}, "run": NaN}']
 )
-def test_stamps_that_are_none_cost_a_comparison(world: BackupWorld, harm: str) -> None:
+def test_stamps_that_are_none_cost_a_comparison(world: BackupHome, harm: str) -> None:
     """Whatever is in place of the stamps: everything is compared, and they are written anew; a directory is named."""
     stamps = world.ours("stamps.json")
     stamps.unlink()
@@ -299,7 +299,7 @@ def test_stamps_that_are_none_cost_a_comparison(world: BackupWorld, harm: str) -
 # ---- real runs -----------------------------------------------------------------------------------------------------------------
 
 
-def test_while_a_long_run_goes_on_others_are_backed_up_and_restored(world: BackupWorld, tmp_path: Path) -> None:
+def test_while_a_long_run_goes_on_others_are_backed_up_and_restored(world: BackupHome, tmp_path: Path) -> None:
     """Beside a first copy that takes long: a sync of all, a restore, and in the end everything is there, stamped and in order."""
     plant_many(world)
     world.write("isurus/new")
@@ -327,7 +327,7 @@ def test_while_a_long_run_goes_on_others_are_backed_up_and_restored(world: Backu
     assert git(world.backup / "isurus", "fsck", "--full") == ""
 
 
-def test_a_killed_run_leaves_no_lock(world: BackupWorld) -> None:
+def test_a_killed_run_leaves_no_lock(world: BackupHome) -> None:
     """After a run is killed in the middle of its work the next goes on with the same unit at once."""
     plant_many(world)
     reading, writing = os.pipe()
@@ -350,7 +350,7 @@ def test_a_killed_run_leaves_no_lock(world: BackupWorld) -> None:
     assert not os.listdir(world.state / "scratch")
 
 
-def test_a_process_that_is_killed_is_the_failure_of_its_unit(world: BackupWorld) -> None:
+def test_a_process_that_is_killed_is_the_failure_of_its_unit(world: BackupHome) -> None:
     """A kernel without memory kills one process: its unit fails and says so, the others are mirrored, the next run makes up for it."""
     plant_many(world)
     world.write("isurus/new")
@@ -372,7 +372,7 @@ def _holds(process: Path, place: str) -> bool:
     return False
 
 
-def _without_many(world: BackupWorld) -> None:
+def _without_many(world: BackupHome) -> None:
     """Run once, in which one unit fails alone."""
     result = world.sync()
     assert actions(result) == {"isurus": "synced", "many": "failed", "plain": "synced"}
@@ -380,7 +380,7 @@ def _without_many(world: BackupWorld) -> None:
     assert result["exit_code"] == 1
 
 
-def test_two_runs_at_once_share_the_work(world: BackupWorld) -> None:
+def test_two_runs_at_once_share_the_work(world: BackupHome) -> None:
     """Two runs that begin together end well, whoever gets which unit; nothing is lost of either's stamps and states."""
     for turn in range(4):
         for name in ("isurus", "plain"):
@@ -394,7 +394,7 @@ def test_two_runs_at_once_share_the_work(world: BackupWorld) -> None:
     assert read_records(found(world)).units.keys() == {"isurus", "plain"}
 
 
-def _joined(world: BackupWorld) -> None:
+def _joined(world: BackupHome) -> None:
     """Run once; that all units are taken already is no error here."""
     with suppress(ConflictError):
         world.sync()

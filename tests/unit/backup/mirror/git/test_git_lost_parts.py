@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from backupworld import BackupWorld, git
+from backup_fixture import BackupHome, git
 
 
 def objects_of(unit: Path, name: str) -> Path:
@@ -25,7 +25,7 @@ def objects_of(unit: Path, name: str) -> Path:
 
 
 @pytest.fixture
-def world(empty_world: BackupWorld) -> BackupWorld:
+def world(empty_world: BackupHome) -> BackupHome:
     """A home with one repository that is backed up."""
     unit = empty_world.root / "repos/a"
     unit.mkdir(parents=True)
@@ -69,7 +69,7 @@ def replaced(path: Path, kind: str) -> None:
         path.write_text("x")
 
 
-def is_kept_and_named(world: BackupWorld, name: str) -> list[str]:
+def is_kept_and_named(world: BackupHome, name: str) -> list[str]:
     """See that two runs name the damage, and that the mirror is as sound as before and has all references; return the hints."""
     unit, mirror = world.root / "repos/a", world.root / "backup/a"
     before = refs(mirror)
@@ -87,7 +87,7 @@ def is_kept_and_named(world: BackupWorld, name: str) -> list[str]:
     return [str(each) for each in line["hints"]]
 
 
-def is_mended(world: BackupWorld, hints: list[str]) -> None:
+def is_mended(world: BackupHome, hints: list[str]) -> None:
     """Do what the hints say, and see that all is well."""
     unit = world.root / "repos/a"
     for hint in hints:
@@ -106,7 +106,7 @@ def is_mended(world: BackupWorld, hints: list[str]) -> None:
 
 @pytest.mark.parametrize("kind", ["directory", "pipe", "link"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_what_stands_in_the_place_of_an_object(world: BackupWorld, kind: str, packed: bool) -> None:
+def test_what_stands_in_the_place_of_an_object(world: BackupHome, kind: str, packed: bool) -> None:
     """The mirror keeps the object, and restore puts it back."""
     unit = world.root / "repos/a"
     if packed:
@@ -118,7 +118,7 @@ def test_what_stands_in_the_place_of_an_object(world: BackupWorld, kind: str, pa
 
 
 @pytest.mark.parametrize("kind", ["file", "pipe", "link"])
-def test_what_stands_in_the_place_of_a_directory_of_objects(world: BackupWorld, kind: str) -> None:
+def test_what_stands_in_the_place_of_a_directory_of_objects(world: BackupHome, kind: str) -> None:
     """The mirror keeps the objects in it, and restore puts them back."""
     unit = world.root / "repos/a"
     world.init()
@@ -127,7 +127,7 @@ def test_what_stands_in_the_place_of_a_directory_of_objects(world: BackupWorld, 
     is_mended(world, is_kept_and_named(world, str(place.relative_to(unit))))
 
 
-def test_a_directory_with_an_objects_name_at_the_first_copy(world: BackupWorld) -> None:
+def test_a_directory_with_an_objects_name_at_the_first_copy(world: BackupHome) -> None:
     """It is no object, although git's check of connections takes it for one."""
     unit = world.root / "repos/a"
     place = objects_of(unit, "HEAD:file1")
@@ -170,7 +170,7 @@ LOST: dict[str, tuple[Callable[[Path], None], str, str, bytes | None]] = {
 
 
 @pytest.mark.parametrize("kind", LOST)
-def test_what_a_repository_lost(world: BackupWorld, kind: str) -> None:
+def test_what_a_repository_lost(world: BackupHome, kind: str) -> None:
     """The mirror keeps a file that git needs; the hint names its path, and brings it back."""
     build, path, becomes, contents = LOST[kind]
     unit = world.root / "repos/a"
@@ -187,7 +187,7 @@ def test_what_a_repository_lost(world: BackupWorld, kind: str) -> None:
 
 
 @pytest.mark.parametrize("path", [".git/config", ".git/packed-refs"])
-def test_what_was_removed_on_purpose(world: BackupWorld, path: str) -> None:
+def test_what_was_removed_on_purpose(world: BackupHome, path: str) -> None:
     """Once somebody says so it goes from the mirror too."""
     unit, mirror = world.root / "repos/a", world.root / "backup/a"
     pack_references(unit)
@@ -201,7 +201,7 @@ def test_what_was_removed_on_purpose(world: BackupWorld, path: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["commit-graph", "a chain of graphs", "multi-pack-index", "bitmap"])
-def test_what_git_makes_anew(world: BackupWorld, kind: str) -> None:
+def test_what_git_makes_anew(world: BackupHome, kind: str) -> None:
     """It is named, verify does not pass over it, and the hint removes it."""
     unit = world.root / "repos/a"
     git(unit, "repack", "-q", "-a", "-d", "-b")

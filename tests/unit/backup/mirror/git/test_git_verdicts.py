@@ -14,15 +14,15 @@ import mirroring
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git import formats as git_formats
 
-from tests.backupworld import GIT, BackupWorld, actions, git
+from tests.backup_fixture import GIT, BackupHome, actions, git
 
 BROKEN = "1" * 40
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> BackupWorld:
+def world(tmp_path: Path) -> BackupHome:
     """A home without a backup yet."""
-    return BackupWorld(tmp_path)
+    return BackupHome(tmp_path)
 
 
 def line_of(result: dict[str, Any], name: str = "a") -> dict[str, Any]:
@@ -30,7 +30,7 @@ def line_of(result: dict[str, Any], name: str = "a") -> dict[str, Any]:
     return next(each for each in result["units"] if each["name"] == name)
 
 
-def settle(world: BackupWorld, name: str = "a") -> dict[str, Any]:
+def settle(world: BackupHome, name: str = "a") -> dict[str, Any]:
     """Sync and see that everything arrived; a second run has nothing to do and nothing to say."""
     line = line_of(world.sync())
     assert line["action"] in {"synced", "unchanged"}, line
@@ -62,7 +62,7 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
-def test_a_format_that_the_hosts_git_does_not_know(world: BackupWorld, config: str) -> None:
+def test_a_format_that_the_hosts_git_does_not_know(world: BackupHome, config: str) -> None:
     """Mirrored byte for byte, said once, exit 0; also when it changes and when references are what git here cannot read."""
     if "reftable" in config and not git_formats.unknown_format(config.encode()):
         pytest.skip("the git of this machine knows reftable")
@@ -82,7 +82,7 @@ def test_a_format_that_the_hosts_git_does_not_know(world: BackupWorld, config: s
     assert not world.differences()
 
 
-def test_it_is_said_once_for_each_repository(world: BackupWorld) -> None:
+def test_it_is_said_once_for_each_repository(world: BackupHome) -> None:
     """The first run says it; a changed repository is no news."""
     for name in ("a", "a/vendor/x"):
         (world.git(name) / ".git/config").write_text(CONFIGS["unknown extension"])
@@ -93,7 +93,7 @@ def test_it_is_said_once_for_each_repository(world: BackupWorld) -> None:
     assert not line_of(world.sync())["notes"]
 
 
-def test_a_configuration_that_nobody_needs_to_read(world: BackupWorld) -> None:
+def test_a_configuration_that_nobody_needs_to_read(world: BackupHome) -> None:
     """An error in another section does not matter to what is mirrored: objects and references are proven all the same."""
     repository = world.git("a")
     (repository / ".git/config").write_text("[core]\n\tbare = false\n[alias\n")
@@ -104,7 +104,7 @@ def test_a_configuration_that_nobody_needs_to_read(world: BackupWorld) -> None:
 @pytest.mark.parametrize(
     "extension", ["noop", "relativeWorktrees", "worktreeConfig", "preciousObjects", "refStorage = files", "objectFormat = sha1"]
 )
-def test_extensions_that_change_nothing_are_proven(world: BackupWorld, extension: str) -> None:
+def test_extensions_that_change_nothing_are_proven(world: BackupHome, extension: str) -> None:
     """Damage in such a repository is damage, however old the host's git is."""
     repository = world.git("a")
     name, _equals, value = extension.partition(" = ")
@@ -114,7 +114,7 @@ def test_extensions_that_change_nothing_are_proven(world: BackupWorld, extension
     assert line_of(world.sync())["action"] == "failed"
 
 
-def test_a_machine_without_git(world: BackupWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_machine_without_git(world: BackupHome, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing can be proven, and everything is mirrored."""
     world.git("a")
     tools = tmp_path / "bin"
@@ -140,7 +140,7 @@ NEWEST = {
 
 
 @pytest.mark.parametrize("options", NEWEST.values(), ids=NEWEST.keys())
-def test_repositories_of_the_newest_git(world: BackupWorld, newest_git: Path, options: tuple[str, ...]) -> None:
+def test_repositories_of_the_newest_git(world: BackupHome, newest_git: Path, options: tuple[str, ...]) -> None:
     """Byte for byte, through changes, packing and compaction; the newest git finds the mirror sound."""
     repository = world.repos / "a"
     new_git(newest_git, world.repos, "init", "-q", "-b", "main", *options, "a")
@@ -163,7 +163,7 @@ def test_repositories_of_the_newest_git(world: BackupWorld, newest_git: Path, op
         assert new_git(newest_git, world.backup / "a", "for-each-ref") == new_git(newest_git, repository, "for-each-ref")
 
 
-def test_an_index_without_a_hash(world: BackupWorld, newest_git: Path) -> None:
+def test_an_index_without_a_hash(world: BackupHome, newest_git: Path) -> None:
     """``feature.manyFiles`` of a newer git leaves zeros where git wants the index's hash: an older one calls that corrupt."""
     repository = world.git("a")
     git(repository, "config", "feature.manyFiles", "true")
@@ -179,7 +179,7 @@ def test_an_index_without_a_hash(world: BackupWorld, newest_git: Path) -> None:
 # ---- fixtures
 
 
-def fixture_at(world: BackupWorld, path: str, *, tracked: bool, sound: bool = False) -> Path:
+def fixture_at(world: BackupHome, path: str, *, tracked: bool, sound: bool = False) -> Path:
     """Make a work tree with a directory in it that looks like a repository."""
     repository = world.repos / "a"
     if not repository.exists():
@@ -197,7 +197,7 @@ def fixture_at(world: BackupWorld, path: str, *, tracked: bool, sound: bool = Fa
 
 @pytest.mark.parametrize("path", ["t/bad.git", "t/x/.gitted", "bad", "t/.git-fixture"])
 @pytest.mark.parametrize("tracked", [True, False])
-def test_a_fixture_is_data(world: BackupWorld, path: str, tracked: bool) -> None:
+def test_a_fixture_is_data(world: BackupHome, path: str, tracked: bool) -> None:
     """Whatever becomes of it, its bytes arrive, nothing fails, and at most one run says something."""
     fixture = fixture_at(world, path, tracked=tracked)
     said = line_of(world.init())["notes"]
@@ -215,7 +215,7 @@ def test_a_fixture_is_data(world: BackupWorld, path: str, tracked: bool) -> None
 
 
 @pytest.mark.parametrize("tracked", [True, False])
-def test_a_fixture_with_damaged_objects_is_data(world: BackupWorld, tracked: bool) -> None:
+def test_a_fixture_with_damaged_objects_is_data(world: BackupHome, tracked: bool) -> None:
     """Also where only the contents of an object are wrong, from the first run on or later."""
     fixture = fixture_at(world, "t/bad.git", tracked=False, sound=True)
     objects = sorted(each for each in (fixture / "objects").rglob("*") if each.is_file())
@@ -233,7 +233,7 @@ def test_a_fixture_with_damaged_objects_is_data(world: BackupWorld, tracked: boo
     settle(world)
 
 
-def test_a_fixture_of_a_mercurial_work_tree(world: BackupWorld) -> None:
+def test_a_fixture_of_a_mercurial_work_tree(world: BackupHome) -> None:
     """The same where hg tracks it."""
     repository = world.hg("a")
     mirroring.run("git", "init", "-q", "--bare", str(repository / "t/bad.git"))
@@ -247,7 +247,7 @@ def test_a_fixture_of_a_mercurial_work_tree(world: BackupWorld) -> None:
     settle(world)
 
 
-def test_a_fixture_in_a_linked_work_tree_and_in_a_submodule(world: BackupWorld) -> None:
+def test_a_fixture_in_a_linked_work_tree_and_in_a_submodule(world: BackupHome) -> None:
     """Their index is elsewhere: what their ``.git`` file names is asked."""
     fixture_at(world, "t/bad.git", tracked=True)
     git(world.repos / "a", "worktree", "add", "-q", "linked")
@@ -259,7 +259,7 @@ def test_a_fixture_in_a_linked_work_tree_and_in_a_submodule(world: BackupWorld) 
         settle(world)
 
 
-def test_a_broken_clone_in_a_work_tree_is_damage(world: BackupWorld) -> None:
+def test_a_broken_clone_in_a_work_tree_is_damage(world: BackupHome) -> None:
     """Its git directory is called ``.git``: somebody works there."""
     world.git("a")
     world.git("a/vendor/x")
@@ -270,7 +270,7 @@ def test_a_broken_clone_in_a_work_tree_is_damage(world: BackupWorld) -> None:
     assert "vendor/x/.git" in line["msg"]
 
 
-def test_a_repository_that_rots_in_a_work_tree_is_damage(world: BackupWorld) -> None:
+def test_a_repository_that_rots_in_a_work_tree_is_damage(world: BackupHome) -> None:
     """Nobody tracks it, and its mirror is sound: it is one that is deployed to, or the like."""
     deploy = fixture_at(world, "deploy.git", tracked=False, sound=True)
     assert not line_of(world.init())["notes"]
@@ -281,14 +281,14 @@ def test_a_repository_that_rots_in_a_work_tree_is_damage(world: BackupWorld) -> 
     git(world.backup / "a/deploy.git", "fsck", "--full", "--strict")
 
 
-def test_a_broken_repository_that_is_a_unit_is_damage(world: BackupWorld) -> None:
+def test_a_broken_repository_that_is_a_unit_is_damage(world: BackupHome) -> None:
     """It lies in no work tree."""
     git(world.repos, "init", "-q", "--bare", "m.git")
     world.write("m.git/refs/heads/main", BROKEN + "\n")
     assert line_of(world.init(), "m.git")["action"] == "failed"
 
 
-def test_a_broken_repository_beside_a_work_tree_is_damage(world: BackupWorld) -> None:
+def test_a_broken_repository_beside_a_work_tree_is_damage(world: BackupHome) -> None:
     """A group of projects is no work tree."""
     world.git("a/project")
     git(world.repos, "init", "-q", "--bare", "a/m.git")
@@ -296,7 +296,7 @@ def test_a_broken_repository_beside_a_work_tree_is_damage(world: BackupWorld) ->
     assert line_of(world.init())["action"] == "failed"
 
 
-def test_an_index_that_is_split_is_asked(world: BackupWorld) -> None:
+def test_an_index_that_is_split_is_asked(world: BackupHome) -> None:
     """Most of its entries are in another file."""
     fixture = fixture_at(world, "t/bad.git", tracked=True)
     git(world.repos / "a", "update-index", "--split-index")
@@ -307,7 +307,7 @@ def test_an_index_that_is_split_is_asked(world: BackupWorld) -> None:
     settle(world)
 
 
-def test_fixtures_of_every_verdict_in_one_project(world: BackupWorld) -> None:
+def test_fixtures_of_every_verdict_in_one_project(world: BackupHome) -> None:
     """Nothing of one keeps others from arriving."""
     for number in range(5):
         fixture_at(world, f"t/{number}.git", tracked=number % 2 == 0, sound=number > 2)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import mirroring
 import pytest
-from backupworld import BackupWorld
+from backup_fixture import BackupHome
 from damaging import Damage, cut, flip, noise, remove, writing
 
 NARROW = ("--config", "extensions.narrow=")
@@ -100,7 +100,7 @@ def program(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_damage_stays_where_it_is_and_is_mended(empty_world: BackupWorld, program: str, kind: str) -> None:
+def test_damage_stays_where_it_is_and_is_mended(empty_world: BackupHome, program: str, kind: str) -> None:
     """The mirror is as sound as before, the run names repository and file, all else arrives, and the hint brings the file back."""
     world, unit, this = empty_world, empty_world.repos / "unit", KINDS[kind]
     unit.mkdir()
@@ -144,7 +144,7 @@ done 2>/dev/null
 
 
 @pytest.mark.parametrize("file", ["big.d", "text.i"])
-def test_damage_while_somebody_commits(empty_world: BackupWorld, file: str) -> None:
+def test_damage_while_somebody_commits(empty_world: BackupHome, file: str) -> None:
     """No run brings the damage, or less than there was; what is committed meanwhile arrives with the mirror's own, sound, beginning."""
     world, repository = empty_world, empty_world.repos / "unit"
     mirroring.run("hg", "init", str(repository))

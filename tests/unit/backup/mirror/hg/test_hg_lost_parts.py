@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from backupworld import BackupWorld
+from backup_fixture import BackupHome
 
 
 def verify(place: Path) -> int:
@@ -21,7 +21,7 @@ def verify(place: Path) -> int:
 
 @pytest.mark.parametrize("kind", ["link", "directory", "pipe"])
 @pytest.mark.parametrize("name", ["store/data/f.i", "store/00manifest.i", "store/00changelog.i", "dirstate"])
-def test_what_takes_the_place_of_a_file(empty_world: BackupWorld, name: str, kind: str) -> None:
+def test_what_takes_the_place_of_a_file(empty_world: BackupHome, name: str, kind: str) -> None:
     """Every run names it, all else arrives, and what the hint says mends it."""
     world = empty_world
     unit, mirror = world.root / "repos/a", world.root / "backup/a"

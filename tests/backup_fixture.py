@@ -40,7 +40,7 @@ GIT = {
 }
 
 
-class BackupWorld:
+class BackupHome:
     """A home below ``root``: ``repos``, ``backup``, ``log``, and a registry.
 
     :param user: whom root serves; None for the user of this process.
