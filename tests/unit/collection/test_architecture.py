@@ -2,15 +2,23 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The papers for developers agree with the code."""
+"""The picture of the architecture shows the imports of the code."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 DEVELOPMENT = ROOT / "docs/development"
+
+
+def test_picture_is_up_to_date() -> None:
+    """``python3 scripts/draw_architecture.py`` would change nothing."""
+    done = subprocess.run([sys.executable, ROOT / "scripts/draw_architecture.py", "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_links_and_folders_exist() -> None:
