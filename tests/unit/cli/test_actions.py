@@ -1,0 +1,142 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How verbs run: at once, or after a preview and a question."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from repoman import cli, shell
+from repoman.playbook import Playbook, PlaybookResult
+
+
+@pytest.fixture
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the terminal away."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+
+
+class Runs:
+    """Stands in for ansible: keeps the playbooks that were run, and how."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, outcome: PlaybookResult) -> None:
+        self.seen: list[tuple[str, Playbook]] = []
+
+        def run(book: Playbook, brief: bool = False) -> PlaybookResult:
+            self.seen.append(("brief" if brief else "run", book))
+            return outcome
+
+        def preview(book: Playbook) -> PlaybookResult:
+            self.seen.append(("preview", book))
+            return outcome
+
+        monkeypatch.setattr(Playbook, "run", run)
+        monkeypatch.setattr(Playbook, "preview", preview)
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Give the command a terminal where somebody types ``text``."""
+    terminal = io.StringIO(text)
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+
+
+ASKED = [
+    ("setup", "y\n", PlaybookResult(0, True), ["preview", "brief"], 0, "[Y/n]"),
+    ("setup", "\n", PlaybookResult(0, True), ["preview", "brief"], 0, "[Y/n]"),
+    ("setup", "n\n", PlaybookResult(0, True), ["preview"], 1, "[Y/n]"),
+    ("setup", "", PlaybookResult(0, True), ["preview"], 1, "[Y/n]"),
+    ("setup", "", PlaybookResult(0, False), ["preview"], 0, ""),
+    ("setup", "", PlaybookResult(3, False), ["preview"], 3, ""),
+    ("setup --check", "", PlaybookResult(0, True), ["run"], 0, ""),
+    ("setup --non-interactive", "", PlaybookResult(0, True), ["run"], 0, ""),
+    ("setup --json", "", PlaybookResult(0, True), ["run"], 0, ""),
+    ("remove a b", "yes\n", PlaybookResult(0, True), ["preview", "brief"], 0, "[y/N]"),
+    ("remove a", "\n", PlaybookResult(0, True), ["preview"], 1, "[y/N]"),
+    ("remove a", "", PlaybookResult(3, True), ["preview"], 3, ""),
+    ("remove a --yes", "", PlaybookResult(0, True), ["run"], 0, ""),
+    ("remove a --check", "", PlaybookResult(0, True), ["run"], 0, ""),
+    ("remove a", "", PlaybookResult(130, True), ["preview"], 130, ""),
+    ("-i hosts setup", "\n", PlaybookResult(3, True), ["preview", "brief"], 3, "[Y/n]"),
+    ("-i hosts setup", "n\n", PlaybookResult(3, True), ["preview"], 1, "[Y/n]"),
+    ("-i hosts setup", "", PlaybookResult(3, False), ["preview"], 3, ""),
+    ("-l nas* remove a", "y\n", PlaybookResult(3, True), ["preview", "brief"], 3, "[y/N]"),
+    ("-l nas* remove a", "", PlaybookResult(130, True), ["preview"], 130, ""),
+]
+
+
+@pytest.mark.parametrize(("line", "typed", "outcome", "runs", "code", "question"), ASKED)
+def test_asking(
+    line: str,
+    typed: str,
+    outcome: PlaybookResult,
+    runs: list[str],
+    code: int,
+    question: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On a terminal there is one question, after a preview, if there is anything to do."""
+    answering(monkeypatch, typed)
+    ran = Runs(monkeypatch, outcome)
+    assert cli.main(line.split()) == code
+    assert [how for how, _book in ran.seen] == runs
+    said = capsys.readouterr()
+    assert said.err.count("Proceed?") == bool(question)
+    assert question in said.err
+    assert (said.out == "nothing was changed\n") == (bool(question) and code == 1)
+
+
+def test_nobody_to_ask(no_terminal: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With no terminal setup applies, and remove wants ``--yes``."""
+    ran = Runs(monkeypatch, PlaybookResult(0, True))
+    assert cli.main(["setup"]) == 0
+    assert cli.main(["remove", "a"]) == 2
+    assert "hint: add --yes to remove without a question" in capsys.readouterr().err
+    assert cli.main(["remove", "a", "--yes"]) == 0
+    assert [how for how, _book in ran.seen] == ["run", "run"]
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C is a sentence and 130; with ``--json`` also a document."""
+
+    def interrupt(book: Playbook, brief: bool = False) -> PlaybookResult:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Playbook, "run", interrupt)
+    assert cli.main(["list", "--json"]) == 130
+    said = capsys.readouterr()
+    assert said.err == "repoman: error: interrupted.\n"
+    assert json.loads(said.out) == {"verb": "list", "changed": False, "exit_code": 130, "failed": True, "msg": "interrupted.", "hints": []}
+
+
+RESULT: dict[str, Any] = {
+    "projects": [{"name": "isurus", "incus_project": "repoman", "repo": "/home/me/repos/a b", "environment": ["A", "HOME", "B"]}],
+    "account": {"name": "me", "shell": "/bin/zsh"},
+    "socket": "/run/s",
+}
+
+
+def test_shell_becomes_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It replaces this process, with the socket of the result; in check mode, or after a failure, it does not."""
+    became: list[tuple[Any, ...]] = []
+    entered: Callable[..., None] = lambda result, command: became.append((result, command))  # noqa: E731
+    monkeypatch.setattr(shell, "exec_shell", entered)
+    monkeypatch.setitem(sys.modules, "repoman.engine", type(sys)("engine"))
+    monkeypatch.setattr(sys.modules["repoman.engine"], "cleanup", lambda: None, raising=False)
+    monkeypatch.setattr("repoman.engine", sys.modules["repoman.engine"], raising=False)
+    Runs(monkeypatch, PlaybookResult(0, results=[RESULT]))
+    cli.main(["shell", "isurus", "--check"])
+    assert became == []
+    cli.main(["shell", "isurus", "--", "ls"])
+    assert became == [(RESULT, ["ls"])]
+    Runs(monkeypatch, PlaybookResult(3))
+    assert cli.main(["shell", "isurus"]) == 3

@@ -1,0 +1,63 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Interrupts of a run: they wait for the rollback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_waits_for_the_worker(number: int) -> None:
+    """The interrupt arrives when the last process that was begun inside is gone; echoes of it count once."""
+    from repoman import engine
+
+    with engine._restored_signal_handlers():
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt), engine.InterruptHandler(local_only=True):
+            child = os.fork()
+            if not child:
+                for each in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(each, signal.SIG_IGN)
+                time.sleep(0.7)
+                os._exit(0)
+            try:
+                os.kill(os.getpid(), number)
+            finally:
+                os.kill(os.getpid(), number)
+        assert time.monotonic() - began >= 0.6
+        os.waitpid(child, 0)
+
+
+def test_second_interrupt_ends_the_waiting() -> None:
+    """Whoever insists is let go."""
+    from repoman import engine
+
+    with engine._restored_signal_handlers():
+        interrupts = engine.InterruptHandler(local_only=True)
+        reading, writing = os.pipe()
+        with pytest.raises(KeyboardInterrupt), interrupts:
+            child = os.fork()
+            if not child:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                os.read(reading, 1)
+                time.sleep(engine.SIGNAL_DEBOUNCE_SECONDS + 0.1)
+                os.kill(os.getppid(), signal.SIGINT)
+                time.sleep(300)
+                os._exit(0)
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            finally:
+                os.write(writing, b"x")  # the first was noticed
+        assert interrupts.count == 2
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)  # it was not waited for
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reading)
+        os.close(writing)

@@ -1,0 +1,191 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Command lines, and the playbooks, texts or errors they give."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from repoman import cli, playbook
+from repoman.cli.command import make_playbook
+from repoman.cli.parser import parse
+from repoman.cli.verbs import VERBS
+from repoman.errors import CliError, escape_control_characters
+from repoman.playbook import Playbook
+
+SOURCES = Path(cli.__file__).parents[2]
+
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+PLAYBOOKS = [
+    ("list", Playbook("list")),
+    ("-C list", Playbook("list", check=True)),
+    ("list --check --diff", Playbook("list", check=True, diff=True)),
+    ("-v list -vv", Playbook("list", verbosity=3)),
+    ("--json -i a list -i b -l web", Playbook("list", json=True, inventory=("a", "b"), limit="web")),
+    ("-ia list", Playbook("list", inventory=("a",))),
+    ("list -i a --forks 20", Playbook("list", inventory=("a",), forks=20)),
+    ("status", Playbook("status")),
+    ("status a b", Playbook("status", {"repoman_project_names": ["a", "b"]})),
+    ("setup", Playbook("setup")),
+    ("setup --non-interactive", Playbook("setup")),
+    ("new isurus", Playbook("new", {"repoman_projects": [{"name": "isurus"}]})),
+    (
+        "new isurus --repo a/b --image images:x --profile default --profile p --no-backup",
+        Playbook(
+            "new",
+            {"repoman_projects": [{"name": "isurus", "repo": "a/b", "image": "images:x", "profiles": ["default", "p"], "backup": False}]},
+        ),
+    ),
+    ("new --no-backup isurus", Playbook("new", {"repoman_projects": [{"name": "isurus", "backup": False}]})),
+    ("remove a --yes b", Playbook("remove", {"repoman_projects": [{"name": "a"}, {"name": "b"}]})),
+    ("shell isurus", Playbook("shell", {"repoman_project_name": "isurus"})),
+    ("shell isurus -- ls -l -- x", Playbook("shell", {"repoman_project_name": "isurus"})),
+    (
+        "-i hosts restore a --to ~/x",
+        Playbook("restore", {"repoman_restore_name": "a", "repoman_restore_to": "~/x"}, inventory=("hosts",)),
+    ),
+    ("-l nas1 restore a --to /x", Playbook("restore", {"repoman_restore_name": "a", "repoman_restore_to": "/x"}, limit="nas1")),
+    ("sync --list-versions a", Playbook("sync", {"repoman_sync_list_versions": "a"})),
+    ("sync --list-kept a", Playbook("sync", {"repoman_sync_list_versions": "a"})),
+    ("profile list", Playbook("profile_list")),
+    ("profile -v list", Playbook("profile_list", verbosity=1)),
+    ("profile install a b", Playbook("profile_install", {"repoman_profile_names": ["a", "b"]})),
+    ("profile install --all -C", Playbook("profile_install", {"repoman_profile_all": True}, check=True)),
+    ("profile diff a", Playbook("profile_diff", {"repoman_profile_names": ["a"], "repoman_vendor_diff": False})),
+    ("profile diff --vendor a", Playbook("profile_diff", {"repoman_profile_names": ["a"], "repoman_vendor_diff": True})),
+    ("profile remove a", Playbook("profile_remove", {"repoman_profile_names": ["a"]})),
+    ("profile show a", Playbook("profile_show", {"repoman_profile_names": ["a"]})),
+]
+
+
+ERRORS = [
+    ("", "no verb was given.", ["repoman --help"]),
+    ("-v", "no verb was given.", ["repoman --help"]),
+    ("lst", "there is no verb 'lst'.", ["did you mean 'list'?", "repoman --help"]),
+    ("list --forks 0", "--forks must be 1 or more.", ["repoman list --help"]),
+    ("sync --jobs 0", "--jobs must be 1 or more.", ["repoman sync --help"]),
+    ("restore a --overwrite --to=", "--to must not be empty.", ["repoman restore --help"]),
+    (
+        "-i hosts restore a --to sub/x",
+        "--to sub/x is a relative path, but -i and -l need an absolute one.",
+        ["--to ~/sub/x   is below the home directory on that host"],
+    ),
+    ("list -i=", "--inventory must not be empty.", ["repoman list --help"]),
+    ("new a --image=", "--image must not be empty.", ["repoman new --help"]),
+    ("zzz", "there is no verb 'zzz'.", ["repoman --help"]),
+    ("profile", "profile needs a verb: list, install, diff, remove or show.", ["repoman profile --help"]),
+    ("profile instal a", "there is no verb 'profile instal'.", ["did you mean 'profile install'?", "repoman profile --help"]),
+    ("list --jsn", "repoman list has no option --jsn.", ["did you mean '--json'?", "repoman list --help"]),
+    ("--jsn list", "repoman has no option --jsn.", ["did you mean '--json'?", "repoman --help"]),
+    ("list x", "repoman list: 'x' is one argument too many.", ["repoman list --help"]),
+    ("profile install", "which profile? Name some, or give --all.", ["repoman profile list", "repoman profile install --help"]),
+    (
+        "profile install --all a",
+        "--all installs every profile; it takes no names.",
+        ["repoman profile list", "repoman profile install --help"],
+    ),
+    ("profile show a b", "repoman profile show: 'b' is one argument too many.", ["repoman profile show --help"]),
+    ("shell x ls", "a command goes after '--': 'ls' is one argument too many.", ["repoman shell NAME -- ls"]),
+    ("setup --with-llm", "setup no longer has --with-llm: profiles are installed separately.", ["repoman profile install llm-share"]),
+    (
+        "setup --without-llm",
+        "setup no longer has --without-llm: profiles are installed separately.",
+        ["repoman profile install llm-share"],
+    ),
+    ("--json zzz", "there is no verb 'zzz'.", ["repoman --help"]),
+    ("shell x --json", "shell has no --json: its output is that of the command.", ["repoman list --json"]),
+    ("shell -i inventory x", "shell works on this host only.", ["ssh to that host, then: repoman shell x"]),
+    ("-l web shell x", "shell works on this host only.", ["ssh to that host, then: repoman shell x"]),
+]
+
+
+@pytest.mark.parametrize(("line", "wanted"), PLAYBOOKS, ids=[line for line, _wanted in PLAYBOOKS])
+def test_line_becomes_playbook(line: str, wanted: Playbook) -> None:
+    """Every line makes the playbook of the table."""
+    assert make_playbook(*parse(line.split())) == wanted
+
+
+@pytest.mark.parametrize(("line", "message", "hints"), ERRORS, ids=[line for line, _message, _hints in ERRORS])
+def test_wrong_usage(line: str, message: str, hints: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong usage is one sentence, its hints, and exit code 2; nothing is run."""
+    assert cli.main(line.split()) == 2
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [f"repoman: error: {message}", *(f"hint: {hint}" for hint in hints)]
+    assert [json.loads(said.out)[key] for key in ("msg", "exit_code")] == [message, 2] if "--json" in line else not said.out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("new", "which project? repoman new NAME"),
+        ("profile show", "which profile? repoman profile show NAME"),
+        ("remove", "which project? repoman remove NAME…"),
+        ("shell", "which project? repoman shell NAME"),
+        ("list -i", "--inventory needs a value."),
+        ("new a --repo", "--repo needs a value."),
+    ],
+)
+def test_missing_arguments(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing argument or value is named, with the help of the verb as the hint."""
+    assert cli.main(line.split()) == 2
+    first, *hints = capsys.readouterr().err.splitlines()
+    assert first == f"repoman: error: {message}"
+    assert hints == [f"hint: repoman {' '.join(word for word in line.split()[:2] if word.isalpha() and word != 'a')} --help"]
+
+
+def test_command_is_taken_byte_for_byte() -> None:
+    """What stands after ``--`` is not parsed, split or decoded."""
+    command = ["sh", "-c", 'echo "$1"', "--json", "--", "", "caf\udce9", "-v"]
+    _verb, options = parse(["shell", "-v", "x", "--", *command])
+    assert options.command == command
+    assert options.verbose == 1
+
+
+def test_name_that_is_not_text_is_refused() -> None:
+    """Bytes that are not UTF-8 are shown escaped, not passed on."""
+    with pytest.raises(CliError, match=r"'caf\\udce9' is not UTF-8 text"):
+        parse(["new", "caf\udce9"])
+
+
+@pytest.mark.parametrize("words", ["", "profile", *(verb.words for verb in VERBS)])
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help(words: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Help texts are as agreed, each with an example."""
+    assert cli.main([*words.split(), option]) == 0
+    text = capsys.readouterr().out
+    assert "\nexample:\n  repoman " in text
+    assert text == (GOLDEN / f"{words.replace(' ', '_') or 'repoman'}.txt").read_text(encoding="utf-8")
+
+
+def test_help_and_errors_do_not_import_ansible() -> None:
+    """They are to be instant."""
+    code = "import sys\nfrom repoman.cli import main\nmain(['--help']), main(['lst'])\nassert not [name for name in sys.modules if name.startswith('ansible')]"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env={"PYTHONPATH": str(SOURCES)})
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """The version is the collection's."""
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"repoman {playbook.version()}\n"
+
+
+def test_no_collection(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A command without its collection says so."""
+    monkeypatch.setattr(sys, "path", ["", "/nonexistent"])
+    assert cli.main(["--version"]) == 1
+    assert "is not installed next to this command" in capsys.readouterr().err
+
+
+def test_escape_control_characters() -> None:
+    """Nothing that a terminal would obey is printed."""
+    assert escape_control_characters("a\x1b[31m\n\u202eé\udce9") == "a\\x1b[31m\\n\\u202eé\\udce9"

@@ -1,0 +1,76 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The command and the scripts with which ``repoman shell`` enters a container."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repoman import shell
+from repoman.errors import CliError
+
+RESULT: dict[str, Any] = {
+    "projects": [{"name": "isurus", "incus_project": "repoman", "repo": "/home/me/repos/a b", "environment": ["A", "HOME", "B"]}],
+    "account": {"name": "me", "shell": "/bin/zsh"},
+    "socket": "/run/s",
+}
+
+
+def test_command_line_of_shell() -> None:
+    """``-c`` stands after the user's name, arguments are passed as they are."""
+    line = shell.command_line(RESULT, ["a b", "$x"], terminal=False, term="xterm")
+    assert line == [
+        *("incus", "exec", "--force-local", "--project", "repoman", "isurus", "-T", "--env", "TERM=xterm", "--"),
+        *("/bin/sh", "-c", shell.ENTER_SCRIPT, "repoman-shell", "A B", "me"),
+        *(shell.LOGIN_SCRIPT, "repoman-shell", "/home/me/repos/a b", "/bin/zsh", "a b", "$x"),
+    ]
+    assert shell.command_line(RESULT, [], terminal=True, term="")[6:8] == ["-t", "--"]
+
+
+def inside(repo: Path, login_shell: str, *command: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the script of ``shell`` as it runs in a container."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f"exec 9</dev/null\n{shell.LOGIN_SCRIPT}", "repoman-shell", str(repo), login_shell, *command],
+        capture_output=True,
+        check=False,
+    )
+
+
+def test_script_of_shell(tmp_path: Path) -> None:
+    """It runs the command in the repository, with its bytes and its exit status; a shell that is not there is replaced."""
+    repo = tmp_path / "-a b"
+    repo.mkdir()
+    done = inside(
+        repo, "/nonexistent/zsh", "sh", "-c", 'printf "%s|" "$PWD" "$SHELL" "$@"; exit 7', "sh", "a  b", "", "$(id)\n", "caf\udce9"
+    )
+    assert done.returncode == 7
+    assert done.stdout == f"{repo}|/bin/sh|a  b||$(id)\n|caf".encode() + b"\xe9|"
+    login = tmp_path / "login"
+    login.write_text('#!/bin/sh\necho "login $* in $PWD as $SHELL"\n', encoding="utf-8")
+    login.chmod(0o755)
+    assert inside(repo, str(login)).stdout.decode() == f"login -l in {repo} as {login}\n"
+    assert inside(tmp_path / "gone", "/bin/sh", "true").returncode == 1
+
+
+@pytest.mark.parametrize("command", [["printf", "%s|", "caf\udce9", "", "a  b\n", "-n", "\\0101", "é%s"], ["printf", "x\udcff"]])
+def test_bytes_that_are_not_text(tmp_path: Path, command: list[str]) -> None:
+    """What goes through Incus's JSON is UTF-8, and the command gets its bytes all the same."""
+    line = shell.encode_arguments(command)
+    "".join(line).encode()
+    wanted = subprocess.run(command, capture_output=True, check=True).stdout
+    assert inside(tmp_path, "/bin/sh", *line).stdout == wanted
+    assert shell.encode_arguments(["a", "é"]) == ["a", "é"]
+
+
+def test_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the ``incus`` client there is no way in."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(CliError, match="incus client is not installed") as caught:
+        shell.exec_shell(RESULT, [])
+    assert caught.value.hints == ["sudo apt install incus-client"]
