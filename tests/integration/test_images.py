@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import get_account
-from ansible_collections.homelab.repoman.plugins.module_utils.incus import images
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.images import image_source, with_image_secret
 from lab import closed_port, private_incus
 from proxy import RecordingProxy
 from world import TIMEOUT, World
@@ -252,7 +252,7 @@ def test_private_image_of_another_incus(ready: World, tmp_path: Path, monkeypatc
         begun = f"other:{json.loads(there('image', 'list', '--format=json', 'mine/1'))[0]['fingerprint'][:12]}"
         monkeypatch.setenv("INCUS_CONF", str(place))
         user = get_account()
-        assert set(images.unlocked(begun, user, images.source(begun, user, list))) >= {"fingerprint", "secret", "certificate"}
+        assert set(with_image_secret(begun, user, image_source(begun, user, list))) >= {"fingerprint", "secret", "certificate"}
         try:
             ready.repoman("new", "demo", "--image", "other:mine/1")
             assert ready.repoman("shell", "demo", "--", "ls", f"/etc/{MARK}").out == f"/etc/{MARK}\n"

@@ -2,10 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What can go wrong, as sentences for people.
+"""Errors that are shown to users.
 
-Every error says in one sentence what is wrong and where, carries ``hint`` lines with the command
-that mends it, and the exit code of the command line (the README lists them).
+Every error has one sentence that says what is wrong and where, hints that help, and an exit code (the README lists them).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 
 
 class RepomanError(Exception):
-    """It failed. Base of all errors that are shown to the user without a traceback.
+    """Base of all errors that are shown without a traceback.
 
     :param message: one sentence: what is wrong, and where.
     :param hints: what to do about it, one command or sentence each.
@@ -23,7 +22,7 @@ class RepomanError(Exception):
 
     exit_code = 1
     may_be_created_later = False
-    """Whether something is missing that an earlier task of a play may be what makes it: then a prediction is a warning of it."""
+    """If true, check mode warns instead of failing: an earlier task may create what is missing."""
 
     def __init__(self, message: str, *hints: str) -> None:
         super().__init__(message)
@@ -32,7 +31,7 @@ class RepomanError(Exception):
 
     @staticmethod
     def from_os_error(error: OSError) -> RepomanError:
-        """Return an error of the operating system as a sentence that names its path."""
+        """Return an error that names the path of an ``OSError`` and its reason."""
         from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
         from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 
@@ -47,36 +46,36 @@ class RepomanError(Exception):
         return {"failed": True, "changed": False, "msg": self.message, "hints": self.hints, "exit_code": self.exit_code}
 
     def as_check_mode_warning(self) -> str:
-        """Return the error as a warning of what check mode cannot know."""
+        """Return the text of a warning for check mode."""
         return f"{self.message.rstrip('.')}; that is no error in check mode, where an earlier task may be what makes it"
 
 
 class UsageError(RepomanError):
-    """The call itself is wrong: a name that cannot be, options that exclude each other."""
+    """The call is wrong: an invalid name, options that exclude each other."""
 
     exit_code = 2
 
 
 class NotFoundError(RepomanError):
-    """Something needed is not known: no registry, no such template or project, an unreadable file."""
+    """Something does not exist or cannot be read: a registry, a template, a project, a file."""
 
     exit_code = 3
 
 
 class NotCreatedYetError(NotFoundError):
-    """There is no such account, registry, template or directory yet."""
+    """An account, registry, template or directory does not exist; an earlier task may create it."""
 
     may_be_created_later = True
 
 
 class ConflictError(RepomanError):
-    """The world does not allow it: a profile that is not installed, an instance that is not ours."""
+    """The current state does not allow it: a profile is not installed, an instance does not belong to repoman."""
 
     exit_code = 4
 
 
 class NotMountedError(ConflictError):
-    """A directory is not what it is to be: nothing is in it, or mounted there, or it carries no mark."""
+    """A directory is empty, is not a mount point or has no marker; an earlier task may mount it."""
 
     may_be_created_later = True
 
@@ -88,4 +87,4 @@ class RunInterruptedError(RepomanError):
 
 
 class ConcurrentChangeError(RepomanError):
-    """What was read has changed before it could be written: plan again."""
+    """The state has changed between reading and writing; plan again."""

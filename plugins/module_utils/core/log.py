@@ -7,8 +7,8 @@
 The logic logs with the standard library, at level DEBUG, to children of the logger ``repoman``. Nothing is written unless a run starts the
 trace: into the file that ``REPOMAN_LOG`` names, and to Ansible's own debug output.
 
-Values that may be secret must not be logged in the first place; :func:`protect` makes sure that none appears in what others say, such as
-an error of Incus.
+Do not log values that may be secret. :func:`protect` is the second line of defence: it masks them in texts of others, such as errors of
+Incus.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def get_logger(name: str) -> logging.Logger:
 def tracing(emit: Callable[[str], None] | None = None) -> Iterator[None]:
     """Write the trace inside a ``with``.
 
-    :param emit: gets each line besides the file; None if Ansible is not asked for debug output.
+    :param emit: gets each line, too; None without debug output of Ansible.
     """
     handlers: list[_Handler] = []
     if emit is not None:
@@ -77,7 +77,7 @@ def tracing(emit: Callable[[str], None] | None = None) -> Iterator[None]:
 def protect(data: Any, secret: bool = False) -> None:
     """Mask, in all later lines, the values of nested data that may be secret.
 
-    :param secret: all of it is secret, whatever its keys.
+    :param secret: treat all values as secret.
     """
     if not _logger.isEnabledFor(logging.DEBUG):
         return

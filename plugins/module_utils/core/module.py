@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How a module starts: the options all have in common, and errors as results."""
+"""The start of a module: common options, and errors as results."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if sys.version_info < (3, 11):  # noqa: UP036 - what a module imports after this
     raise SystemExit(1)
 
 LIBRARIES = {"yaml": "pyyaml", "tomlkit": "tomlkit"}
-"""What the logic imports beside Python's own: module to distribution."""
+"""Third-party modules that the logic imports, with their distributions."""
 
 Logic = Callable[[dict[str, Any], bool], dict[str, Any]]
-"""A module's logic: takes its parameters and whether only to plan; returns its result or raises ``RepomanError``.
+"""The logic of a module: takes its parameters and true for check mode; returns its result or raises ``RepomanError``.
 
-Beside the parameters there is ``_diff``: whether somebody wants to see the result's ``diff``."""
+The additional parameter ``_diff`` is true if the result's ``diff`` is shown."""
 
 COMMON_ARGS: dict[str, dict[str, Any]] = {
     "user": {"type": "str"},
@@ -47,19 +47,19 @@ COMMON_ARGS: dict[str, dict[str, Any]] = {
 """Options of every module, so that ``module_defaults`` of the action group may set any of them."""
 
 PREDICT_ARGS: dict[str, dict[str, Any]] = {"predict": {"type": "bool", "default": False}}
-"""The option of what the roles do: whether check mode allows for earlier tasks."""
+"""The option that makes check mode allow for the changes of earlier tasks; the roles set it."""
 
 PREDICTED_REGISTRY_ARGS: dict[str, dict[str, Any]] = PREDICT_ARGS | {
     "registry_text": {"type": "str"},
     "registry_text_path": {"type": "str"},
 }
-"""The same, where the registry is needed."""
+"""The same for modules that read the registry."""
 
 
 def require_libraries() -> None:
-    """See to it that everything the logic imports is there.
+    """Check that the third-party modules are installed.
 
-    :raises RepomanError: something is missing.
+    :raises RepomanError: one is missing.
     """
     from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 
@@ -67,7 +67,7 @@ def require_libraries() -> None:
     if missing:
         error = RepomanError(
             f"{sys.executable} has no {' and no '.join(missing.values())}, which repoman needs.",
-            f"sudo apt install {' '.join(f'python3-{library}' for library in missing)}   (where that is the system's Python)",
+            f"sudo apt install {' '.join(f'python3-{library}' for library in missing)}   (for the system's Python)",
             f"{sys.executable} -m pip install {' '.join(missing.values())}",
             "or set ansible_python_interpreter of that host to a Python that has it",
         )
@@ -76,11 +76,11 @@ def require_libraries() -> None:
 
 
 def run_logic(run: Logic, params: dict[str, Any], check: bool, emit: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """Return the result of ``run``; of an error that is meant for people, its sentence, hints and exit code.
+    """Return the result of ``run``; a ``RepomanError`` becomes a failed result with message, hints and exit code.
+
+    With ``predict`` in check mode, an error that an earlier task may prevent becomes a warning.
 
     :param emit: gets each line of the trace; see :mod:`core.log`.
-
-    With ``predict`` in check mode, what is missing because an earlier task did not make it is no error: nothing more can be told than that.
     """
     from ansible_collections.homelab.repoman.plugins.module_utils.core import log
 
@@ -110,17 +110,17 @@ def _run_logic(run: Logic, params: dict[str, Any], check: bool) -> dict[str, Any
 
 
 class RepomanModule(AnsibleModule):  # type: ignore[misc]
-    """A module that writes none of its options' values into the log of its host: a container's environment may be in them."""
+    """A module that does not write the values of its options into the host's log: they may contain secrets."""
 
     def _log_invocation(self) -> None:
         self.log(f"Invoked with {', '.join(sorted(name for name, value in self.params.items() if value is not None))}")
 
 
 def main(run: Logic, spec: dict[str, Any]) -> None:
-    """Be a module.
+    """Run as a module.
 
     :param run: its logic.
-    :param spec: what ``AnsibleModule`` takes: ``argument_spec`` and the relations of its options.
+    :param spec: arguments of ``AnsibleModule``: ``argument_spec`` and the relations of its options.
     """
     module = RepomanModule(supports_check_mode=True, **spec)
     _terminate_on_hangup()
@@ -133,12 +133,12 @@ def main(run: Logic, spec: dict[str, Any]) -> None:
 
 
 def _terminate_on_hangup() -> None:
-    """Have this process told by SIGTERM when nobody reads its output any more, so that what it began is undone.
+    """Send this process SIGTERM when the reader of its output is gone, so that it rolls back.
 
-    A command that ssh runs without a terminal outlives an interrupted client and hears nothing of it, but its standard output is hung up.
+    A command that ssh runs without a terminal outlives an interrupted client. The only sign is the hangup of its standard output.
     """
     poller = select.poll()
-    poller.register(sys.stdout.fileno(), 0)  # the kernel tells of a hangup without being asked
+    poller.register(sys.stdout.fileno(), 0)  # the kernel always reports a hangup
 
     def listen() -> None:
         poller.poll()

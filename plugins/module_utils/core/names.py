@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Names of profiles and projects: checked before anything is opened."""
+"""Check names of profiles and projects, before a file of that name is opened."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ INSTANCE_NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
 
 
 def check_file_name(kind: str, name: str) -> str:
-    """Return ``name`` if it can be a file's name in a directory of ours.
+    """Return ``name`` if it is valid as a file name.
 
-    :param kind: what it names, for the error: ``profile`` or ``project``.
+    :param kind: ``profile`` or ``project``, for the error.
     :raises UsageError: it is empty, starts with ``.`` or ``-``, or holds ``/`` or a control character.
     """
     if not name:
@@ -29,7 +29,7 @@ def check_file_name(kind: str, name: str) -> str:
 
 
 def check_project_name(name: str) -> str:
-    """Return ``name`` if it can be a project's, and so an Incus instance's, name.
+    """Return ``name`` if it is valid as the name of a project and its Incus instance.
 
     :raises UsageError: it is not 1-63 letters, digits and hyphens, starting with a letter, not ending with a hyphen (Incus's rule).
     """

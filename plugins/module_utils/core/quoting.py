@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Commands in hints: what a person pastes into bash or zsh means the same name again, whatever bytes it has."""
+"""Commands in hints: quoted so that they work when pasted into bash or zsh, whatever bytes a name has."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _escape(character: str) -> str:
 
 
 def repoman_command(verb: str, names: Sequence[str | bytes], *options: str | tuple[str, str | bytes]) -> str:
-    """Return a ``repoman`` command; names and values that begin with ``-`` are not mistaken for options.
+    """Return a ``repoman`` command; names and values that start with ``-`` are not taken for options.
 
     :param options: flags, and options with their values.
     """

@@ -16,7 +16,7 @@ def iso_time(when: datetime | float | None = None) -> str:
     """Return a time in ISO 8601, such as ``2026-11-28T21:04:00Z``.
 
     :param when: with a time zone, or seconds since the epoch; without it, now.
-    :raises ValueError: seconds that are no date. :class:`OverflowError`, :class:`OSError`: the same.
+    :raises ValueError: the seconds are out of range; also :class:`OverflowError` or :class:`OSError`.
     """
     if not isinstance(when, datetime):
         when = datetime.now(timezone.utc) if when is None else datetime.fromtimestamp(when, timezone.utc)

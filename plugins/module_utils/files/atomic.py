@@ -15,7 +15,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 
 
 class Owner(Protocol):
-    """Who new files belong to if this process is root; ``host.account.Account`` is one."""
+    """The owner of new files if this process is root, such as a ``host.account.Account``."""
 
     @property
     def uid(self) -> int:
@@ -27,7 +27,7 @@ class Owner(Protocol):
 
 
 def ensure_private_directory(path: str, owner: Owner) -> None:
-    """Make ``path`` and its missing parents, private, and ``owner``'s where this process is root."""
+    """Create a directory and its missing parents with mode 0700; if this process is root, they belong to ``owner``."""
     try:
         missing = [directory for directory in (Path(path), *Path(path).parents) if not directory.is_dir()]
         for directory in reversed(missing):
@@ -39,12 +39,12 @@ def ensure_private_directory(path: str, owner: Owner) -> None:
 
 
 def write_atomic(path: str, text: str, owner: Owner) -> None:
-    """Write ``text`` so that ``path`` holds its old or its new content at any moment; mode and owner of an old file stay.
+    """Write ``text`` so that at any moment ``path`` has its old or its new content; mode and owner of an existing file are kept.
 
-    The caller holds a lock on it. What a write that was killed left behind goes.
+    The caller holds a lock on it. Leftovers of a write that was killed are removed.
 
-    :param owner: whose file a new one is, should this process be root.
-    :raises RepomanError: it cannot be written; the old file is as it was.
+    :param owner: owner of a new file if this process is root.
+    :raises RepomanError: it cannot be written; the old file is unchanged.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.new")
@@ -65,7 +65,7 @@ def write_atomic(path: str, text: str, owner: Owner) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        raise RepomanError(f"cannot write {path}: {error.strerror}; it is as it was.", f"df -h {target.parent}") from error
+        raise RepomanError(f"cannot write {path}: {error.strerror}; it was not changed.", f"df -h {target.parent}") from error
 
 
 def _private(path: str, flags: int) -> int:
@@ -73,7 +73,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _copy_owner_and_mode(handle: int, old: Path, owner: Owner) -> None:
-    """Give an open file mode and owner of the file ``old``; where there is none, it becomes ``owner``'s."""
+    """Give an open file the mode and owner of the file ``old``; if that does not exist, only the owner ``owner``."""
     uid, gid = owner.uid, owner.gid
     if old.exists():
         status = old.stat()

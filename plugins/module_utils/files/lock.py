@@ -52,7 +52,7 @@ class FileLock:
     def acquire(self, timeout: float, *, poll: float = POLL_SECONDS) -> bool:
         """Wait for the exclusive lock; return whether it was held by another process.
 
-        If that process removed the file, as :meth:`remove` does, the file is created anew.
+        If that process removed the file with :meth:`remove`, it is created again.
 
         :param timeout: seconds.
         :raises TimeoutError: another process holds it all the time.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Facts about the host the task runs on, and its users."""
+"""Facts about this host and its users."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ HOME_VARIABLE = re.compile(r"\$(?:\{HOME\}|HOME(?!\w))")
 
 @dataclass(frozen=True)
 class HostFacts:
-    """What a template may use.
+    """Values that templates can use.
 
-    :param lan_ip: the host's address for its containers, from the registry; empty if not known.
+    :param lan_ip: the host's address for its containers, from the registry; empty if unknown.
     :param user: login name.
     :param home: home directory.
     """
@@ -55,19 +55,18 @@ class Account:
     shell: str
 
     def expand(self, path: str) -> str:
-        """Return ``path`` with a leading ``~`` and every ``$HOME`` as this account's home, normalised."""
+        """Return ``path`` with a leading ``~`` and every ``$HOME`` replaced by this account's home, normalized."""
         if path == "~" or path.startswith("~/"):
             path = f"$HOME{path[1:]}"
         return os.path.normpath(HOME_VARIABLE.sub(lambda _match: self.home, path))
 
 
 def get_account(user: str | None = None) -> Account:
-    """Return the account to serve.
+    """Return an account of this host.
 
-    :param user: login name; where not given, the user this process runs as, with ``USER`` and
-        ``HOME`` of the environment before what the user database says; ``USER`` only where it names
-        this user, since ``su`` leaves the one who logged in.
-    :raises NotCreatedYetError: the user database does not know it. :class:`NotFoundError`: its home is no absolute path.
+    :param user: login name. Without it, the user of this process; ``HOME`` and ``USER`` override the user database, ``USER`` only if it is
+        a name of this user, because ``su`` keeps the variable of the user who logged in.
+    :raises NotCreatedYetError: the user does not exist. :class:`NotFoundError`: the home directory is not an absolute path.
     """
     try:
         entry = pwd.getpwnam(user) if user else pwd.getpwuid(os.getuid())
@@ -89,7 +88,7 @@ def get_account(user: str | None = None) -> Account:
 
 
 def _name_if_current_user(name: str | None) -> str | None:
-    """Return a login name if it is the user's that this process runs as."""
+    """Return a login name if it belongs to the user of this process."""
     try:
         return name if name and pwd.getpwnam(name).pw_uid == os.getuid() else None
     except KeyError:
@@ -99,7 +98,7 @@ def _name_if_current_user(name: str | None) -> str | None:
 def detect_lan_ip(interface: str = LAN_INTERFACE) -> str:
     """Return the first global IPv4 address of ``interface``, or an empty string if it has none or does not exist.
 
-    :raises RepomanError: there is no ``ip`` command, or it does not answer.
+    :raises RepomanError: the command ``ip`` is missing or does not answer.
     """
     try:
         answer = subprocess.run(["ip", "-json", "-4", "addr", "show", interface], capture_output=True, text=True, timeout=10, check=False)
@@ -122,10 +121,10 @@ def detect_lan_ip(interface: str = LAN_INTERFACE) -> str:
 class Mount:
     """A mounted file system.
 
-    :param point: where it is mounted.
-    :param kind: its type, as the kernel calls it; empty if it cannot be told.
-    :param source: what is mounted: a device, a server's directory, or just a word.
-    :param ident: the kernel's number of this mount; another each time, as a rule.
+    :param mount_point: the directory it is mounted on.
+    :param fstype: type of the file system; empty if unknown.
+    :param source: the mounted device or directory of a server, or a word such as ``tmpfs``.
+    :param mount_id: the kernel's number of this mount; usually a new one each time it is mounted.
     """
 
     point: str = ""
@@ -149,5 +148,5 @@ def mount_of(path: str) -> Mount:
 
 
 def filesystem_of(path: str) -> str:
-    """Return the type of the file system that holds ``path``, as the kernel calls it; empty if it cannot be told."""
+    """Return the type of the file system that holds ``path``, such as ``ext4``; empty if unknown."""
     return mount_of(path).kind

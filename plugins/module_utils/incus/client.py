@@ -39,7 +39,7 @@ PENDING_CODES = range(100, 200)
 
 
 class IncusError(RepomanError):
-    """Incus answered with an error.
+    """Incus responded with an error.
 
     :param code: HTTP status code of the answer, or of the failed operation.
     :param reason: Incus's own words.
@@ -52,27 +52,27 @@ class IncusError(RepomanError):
 
 
 class UnreachableError(RepomanError):
-    """There is no Incus to talk to, or it does not answer."""
+    """Incus cannot be reached, or does not answer."""
 
 
 class NotRunningError(UnreachableError):
-    """There is no Incus to talk to: no socket, nobody behind it, or no permission."""
+    """Incus is not running: the socket is missing, refuses connections or denies access."""
 
     may_be_created_later = True
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What Incus says to a request.
+class Response:
+    """Incus's response to a request.
 
-    :param data: the ``metadata`` of the answer.
+    :param data: the ``metadata`` of the response.
     :param etag: the object's ``ETag``, for a later ``If-Match``.
-    :param begun: whether ``data`` is an operation that was begun and is to be waited for.
+    :param is_operation: whether ``data`` is an operation that was started, to be passed to :meth:`Client.wait_for_operation`.
     """
 
     data: Any
     etag: str
-    begun: bool = False
+    is_operation: bool = False
 
 
 def find_socket(given: str | None = None) -> str:
@@ -89,10 +89,10 @@ def find_socket(given: str | None = None) -> str:
     return next((path for path in SYSTEM_SOCKETS if os.path.exists(path)), SYSTEM_SOCKETS[0])
 
 
-def url(template: str, *parts: str, **query: str | int) -> str:
+def api_path(template: str, *parts: str, **query: str | int) -> str:
     """Return a request path: ``template`` with each ``{}`` replaced by a quoted part, and a query.
 
-    >>> url("/1.0/profiles/{}", "a/b", project="default")
+    >>> api_path("/1.0/profiles/{}", "a/b", project="default")
     '/1.0/profiles/a%2Fb?project=default'
     """
     path = template.format(*(quote(part, safe="") for part in parts))
@@ -102,8 +102,8 @@ def url(template: str, *parts: str, **query: str | int) -> str:
 def etag(*fields: Any) -> str:
     """Return the ETag Incus gives an object made of ``fields``: SHA-256 of their JSON as Go writes it.
 
-    It lets a write carry ``If-Match`` after one bulk read, which has no ETag for each object. Where a
-    release counts other fields the write is refused with 412 and the caller reads that one object.
+    With it, a write can have ``If-Match`` after a bulk read, which has no ETags of the objects. If a release of Incus includes other
+    fields, it rejects the write with 412, and the caller reads that object.
     """
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     for character in "<>&\u2028\u2029":
@@ -129,7 +129,7 @@ class Client:
     """One Incus daemon.
 
     :param path: the socket's path; see :func:`find_socket`.
-    :param timeout: seconds any single answer may take.
+    :param timeout: seconds that a response may take.
     """
 
     def __init__(self, path: str, timeout: float = 30) -> None:
@@ -137,16 +137,16 @@ class Client:
         self.timeout = timeout
         self._connection: _UnixConnection | None = None
 
-    def get(self, target: str) -> Answer:
+    def get(self, target: str) -> Response:
         """Read an object.
 
-        :param target: request path, made by :func:`url`.
-        :raises IncusError: Incus refused; :class:`UnreachableError`: nobody answers.
+        :param target: request path, made by :func:`api_path`.
+        :raises IncusError: Incus rejects the request. :class:`UnreachableError`: it does not answer.
         """
         return self._request("GET", target)
 
-    def get_or_none(self, target: str) -> Answer | None:
-        """Read an object; ``None`` if there is none of that name."""
+    def get_or_none(self, target: str) -> Response | None:
+        """Read an object; return ``None`` if it does not exist."""
         try:
             return self.get(target)
         except IncusError as error:
@@ -155,30 +155,30 @@ class Client:
             raise
 
     def get_text(self, target: str) -> str:
-        """Read a file that Incus serves as it is, such as the output of a command."""
+        """Read a file, such as the output of a command."""
         status, _headers, body = self._send("GET", target, None, {}, self.timeout)
         text = body.decode("utf-8", errors="replace")
         if status != http.client.OK:
             raise IncusError(status, text, f"incus cannot give {target}: {text.strip()}")
         return text
 
-    def post(self, target: str, data: Any) -> Answer:
-        """Create an object, or begin an operation."""
+    def post(self, target: str, data: Any) -> Response:
+        """Create an object, or start an operation."""
         return self._request("POST", target, data)
 
-    def put(self, target: str, data: Any, if_match: str = "") -> Answer:
+    def put(self, target: str, data: Any, if_match: str = "") -> Response:
         """Replace an object.
 
-        :param if_match: ETag of the object as it was read.
+        :param if_match: ETag of the object when it was read.
         :raises ConcurrentChangeError: the object has changed since.
         """
         return self._request("PUT", target, data, if_match=if_match)
 
-    def patch(self, target: str, data: Any) -> Answer:
-        """Change the given keys of an object; the others stay."""
+    def patch(self, target: str, data: Any) -> Response:
+        """Change the given keys of an object."""
         return self._request("PATCH", target, data)
 
-    def delete(self, target: str) -> Answer:
+    def delete(self, target: str) -> Response:
         """Delete an object."""
         return self._request("DELETE", target)
 
@@ -188,18 +188,20 @@ class Client:
             "POST", target, *self._send("POST", target, content, {"Content-Type": "application/octet-stream", **headers}, self.timeout)
         )
 
-    def wait(self, begun: Answer, timeout: float, on_progress: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
-        """Wait for the operation that a request began; where it began none, return at once.
+    def wait_for_operation(
+        self, response: Response, timeout: float, on_progress: Callable[[dict[str, Any]], None] | None = None
+    ) -> dict[str, Any]:
+        """Wait for the operation that a request started; if it started none, return at once.
 
-        :param begun: the answer of that request.
+        :param response: the response to that request.
         :param timeout: seconds the operation may take; it is cancelled after that.
-        :param on_progress: told of the operation's metadata while it runs (download progress).
+        :param on_progress: called with the operation's metadata while it runs, such as the progress of a download.
         :returns: the operation's own metadata.
         :raises IncusError: it failed, with its code and reason; or it took too long.
         """
-        if not begun.begun:
+        if not response.is_operation:
             return {}
-        operation: dict[str, Any] = begun.data
+        operation: dict[str, Any] = response.data
         deadline = time.monotonic() + timeout
         while int(operation["status_code"]) in PENDING_CODES:
             left = deadline - time.monotonic()
@@ -209,36 +211,36 @@ class Client:
                     0, "timeout", f"incus did not finish '{operation.get('description', 'the operation')}' in {timeout:.0f} s."
                 )
             step = min(left, 1.0) if on_progress else left
-            target = url("/1.0/operations/{}/wait", str(operation["id"]), timeout=max(1, round(step)))
+            target = api_path("/1.0/operations/{}/wait", str(operation["id"]), timeout=max(1, round(step)))
             try:
                 operation = self._request("GET", target, timeout=step + self.timeout).data
-            except IncusError as error:  # how some releases say that it has not ended by then
+            except IncusError as error:  # some releases report an operation that is still running like this
                 if "deadline exceeded" not in error.reason:
                     raise
-                operation = self.get(url("/1.0/operations/{}", str(operation["id"]))).data
+                operation = self.get(api_path("/1.0/operations/{}", str(operation["id"]))).data
             if on_progress and operation.get("metadata"):
                 on_progress(operation["metadata"])
         if operation.get("err") or int(operation["status_code"]) >= http.client.BAD_REQUEST:
-            raise _refused(
+            raise _api_error(
                 int(operation["status_code"]), str(operation.get("err") or operation.get("status") or "the operation was cancelled")
             )
         return operation.get("metadata") or {}
 
-    def execute(self, instance: str, project: str, command: list[str], timeout: float) -> tuple[int, str]:
+    def exec(self, instance: str, project: str, command: list[str], timeout: float) -> tuple[int, str]:
         """Run ``command`` as root inside a running instance, with no input.
 
         :param timeout: seconds it may take.
-        :returns: its exit status, and what it said on standard error.
+        :returns: its exit status and its standard error.
         """
-        target = url("/1.0/instances/{}/exec", instance, project=project)
+        target = api_path("/1.0/instances/{}/exec", instance, project=project)
         request = {"command": command, "record-output": True, "wait-for-websocket": False, "interactive": False, "cwd": "/"}
-        done = self.wait(self.post(target, request), timeout)
+        done = self.wait_for_operation(self.post(target, request), timeout)
         logs: dict[str, str] = done.get("output") or {}
-        said = "".join(self.get_text(url(logs[stream], project=project)) for stream in ("2",) if stream in logs)
+        stderr = "".join(self.get_text(api_path(logs[stream], project=project)) for stream in ("2",) if stream in logs)
         for log in logs.values():
-            with suppress(IncusError):  # what is left of it goes with the instance
-                self.delete(url(log, project=project))
-        return int(done["return"]), said
+            with suppress(IncusError):  # it is deleted with the instance
+                self.delete(api_path(log, project=project))
+        return int(done["return"]), stderr
 
     def close(self) -> None:
         """Drop the connection."""
@@ -248,11 +250,11 @@ class Client:
 
     def _cancel(self, operation: str) -> None:
         try:
-            self.delete(url("/1.0/operations/{}", operation))
+            self.delete(api_path("/1.0/operations/{}", operation))
         except IncusError:
-            return  # it ended meanwhile, or cannot be cancelled: the timeout is what the user must hear of
+            return  # it has ended, or cannot be cancelled; the caller reports the timeout
 
-    def _request(self, method: str, target: str, data: Any = None, if_match: str = "", timeout: float = 0) -> Answer:
+    def _request(self, method: str, target: str, data: Any = None, if_match: str = "", timeout: float = 0) -> Response:
         protect(data)
         body = None if data is None else json.dumps(data).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
@@ -260,20 +262,20 @@ class Client:
             headers["If-Match"] = if_match
         return self._answer(method, target, *self._send(method, target, body, headers, timeout or self.timeout))
 
-    def _answer(self, method: str, target: str, status: int, headers: http.client.HTTPMessage, body: bytes) -> Answer:
+    def _answer(self, method: str, target: str, status: int, headers: http.client.HTTPMessage, body: bytes) -> Response:
         try:
             answer = json.loads(body)
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise self._foreign()
+            raise self._protocol_error()
         protect(answer)
         if answer.get("type") == "error":
             code, reason = int(answer.get("error_code") or status), str(answer.get("error", ""))
             if code == HTTP_PRECONDITION_FAILED:
                 raise ConcurrentChangeError(f"{target} was changed by somebody else at the same time.", "run the command again")
-            raise _refused(code, reason)
-        return Answer(answer.get("metadata"), headers.get("ETag", ""), answer.get("type") == "async")
+            raise _api_error(code, reason)
+        return Response(answer.get("metadata"), headers.get("ETag", ""), answer.get("type") == "async")
 
     def _send(
         self, method: str, target: str, body: bytes | None, headers: dict[str, str], timeout: float
@@ -303,7 +305,7 @@ class Client:
             raise self._unreachable(error) from error
         except http.client.HTTPException as error:
             self.close()
-            raise self._foreign() from error
+            raise self._protocol_error() from error
         except BaseException:
             self.close()
             raise
@@ -320,7 +322,7 @@ class Client:
         response = self._connection.getresponse()
         return response.status, response.headers, response.read()
 
-    def _foreign(self) -> RepomanError:
+    def _protocol_error(self) -> RepomanError:
         return RepomanError(f"what answers at {self.path} does not speak Incus's protocol.", "set INCUS_SOCKET to Incus's socket")
 
     def _unreachable(self, error: OSError) -> UnreachableError:
@@ -341,7 +343,7 @@ class Client:
         return UnreachableError(f"cannot talk to incus at {self.path}: {error.strerror or error}.", "set INCUS_SOCKET to Incus's socket")
 
 
-def _refused(code: int, reason: str) -> IncusError:
+def _api_error(code: int, reason: str) -> IncusError:
     """Return the error for what Incus refused, in its own words."""
     if code == HTTP_FORBIDDEN:
         return IncusError(code, reason, f"incus does not allow it: {reason}.", "sudo usermod -aG incus-admin $USER   (then log in again)")

@@ -69,12 +69,12 @@ PUBLIC = {"images": Remote("https://images.linuxcontainers.org", "simplestreams"
 """What the client knows without configuration."""
 
 
-def source(image: str, me: Account, local: Callable[[], Images]) -> dict[str, str]:
+def image_source(image: str, me: Account, local: Callable[[], Images]) -> dict[str, str]:
     """Return the source of a new instance, as Incus takes it.
 
     :param image: ``remote:alias`` of a remote in the client's configuration, or an alias or fingerprint of this Incus.
     :param local: reads the images of this Incus; called only for one of them.
-    :raises NotFoundError: there is no such remote or local image. :class:`ConflictError`: several begin so.
+    :raises NotFoundError: the remote or local image does not exist. :class:`ConflictError`: the name matches several.
     """
     name, colon, alias = image.partition(":")
     if not colon or name == LOCAL:
@@ -91,11 +91,11 @@ def source(image: str, me: Account, local: Callable[[], Images]) -> dict[str, st
     return found | ({"certificate": remote.certificate} if remote.certificate else {})
 
 
-def unlocked(image: str, me: Account, found: dict[str, str]) -> dict[str, str]:
+def with_image_secret(image: str, me: Account, found: dict[str, str]) -> dict[str, str]:
     """Return the source of a new instance with what lets Incus fetch an image that is not public: a secret that the remote gives the user.
 
     :param image: of another Incus, or any other, of which nothing is asked.
-    :param found: as :func:`source` returns it.
+    :param found: as :func:`image_source` returns it.
     :raises NotFoundError: the remote has no such image for the user. :class:`RepomanError`: it cannot be asked.
     """
     name, _colon, alias = image.partition(":")
@@ -106,14 +106,14 @@ def unlocked(image: str, me: Account, found: dict[str, str]) -> dict[str, str]:
     if remote.login != TLS:
         raise NotFoundError(f"image {image!r}: the remote {name!r} wants a login by {remote.login}, which only its client can do.", *hints)
     try:
-        with _connected(remote, _own_directory(me)) as connection:
-            named = _ask(connection, "GET", incus.url("/1.0/images/aliases/{}", alias))
-            about = _ask(connection, "GET", incus.url("/1.0/images/{}", named["target"] if named else alias))
+        with _connect(remote, _user_config_dir(me)) as connection:
+            named = _request(connection, "GET", incus.api_path("/1.0/images/aliases/{}", alias))
+            about = _request(connection, "GET", incus.api_path("/1.0/images/{}", named["target"] if named else alias))
             if about is None:
                 raise NotFoundError(f"the remote {name!r} has no image {alias!r} that {me.name!r} may have.", *hints)
             if about["public"]:
                 return found
-            answer = _ask(connection, "POST", incus.url("/1.0/images/{}/secret", about["fingerprint"])) or {}
+            answer = _request(connection, "POST", incus.api_path("/1.0/images/{}/secret", about["fingerprint"])) or {}
             more = {"fingerprint": str(about["fingerprint"]), "secret": str(answer["metadata"]["secret"])}
             return {key: value for key, value in found.items() if key != "alias"} | more
     except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
@@ -122,11 +122,11 @@ def unlocked(image: str, me: Account, found: dict[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def _connected(remote: Remote, own: Path) -> Iterator[http.client.HTTPSConnection]:
+def _connect(remote: Remote, own: Path) -> Iterator[http.client.HTTPSConnection]:
     """Connect to another Incus as the user; its certificate is the one that the client has kept, or one that the system trusts.
 
     :param own: directory of the client's certificate and key.
-    :raises OSError: it cannot be reached, or is another.
+    :raises OSError: it cannot be reached, or has another certificate.
     """
     context = ssl.create_default_context()
     if remote.certificate:
@@ -137,32 +137,32 @@ def _connected(remote: Remote, own: Path) -> Iterator[http.client.HTTPSConnectio
     connection = http.client.HTTPSConnection(address.hostname or "", address.port, timeout=REMOTE_SECONDS, context=context)
     try:
         connection.connect()
-        connection.auto_open = 0  # another connection would be to somebody at whom nobody has looked
+        connection.auto_open = 0  # a new connection would be to a server whose certificate was not checked
         if remote.certificate and connection.sock.getpeercert(binary_form=True) != ssl.PEM_cert_to_DER_cert(remote.certificate):
-            raise OSError("its certificate is another than the one that was kept of it")
+            raise OSError("its certificate is not the one that was stored for it")
         yield connection
     finally:
         connection.close()
 
 
-def _ask(connection: http.client.HTTPSConnection, method: str, path: str) -> dict[str, Any] | None:
-    """Return the metadata of an answer; ``None`` where there is no such thing, or none that the user may see.
+def _request(connection: http.client.HTTPSConnection, method: str, path: str) -> dict[str, Any] | None:
+    """Return the metadata of a response; ``None`` if the object does not exist or the user must not see it.
 
-    :raises OSError: it refuses. :class:`ValueError`: it is no Incus.
+    :raises OSError: it rejects the request. :class:`ValueError`: it is not an Incus.
     """
     started = time.monotonic()
     connection.request(method, path)
     response = connection.getresponse()
-    said = json.loads(response.read(ANSWER_BYTES))
-    protect(said)
+    answer = json.loads(response.read(ANSWER_BYTES))
+    protect(answer)
     _logger.debug("%s https://%s%s %d %d ms", method, connection.host, path, response.status, 1000 * (time.monotonic() - started))
-    if not isinstance(said, dict):
+    if not isinstance(answer, dict):
         raise ValueError("it does not speak the protocol of Incus")
     if response.status in (http.client.FORBIDDEN, http.client.NOT_FOUND):
         return None
     if response.status >= http.client.BAD_REQUEST:
-        raise OSError(said.get("error") or response.reason)
-    metadata: dict[str, Any] = said["metadata"]
+        raise OSError(answer.get("error") or response.reason)
+    metadata: dict[str, Any] = answer["metadata"]
     return metadata
 
 
@@ -172,17 +172,17 @@ def remotes(me: Account) -> dict[str, Remote]:
     :raises NotFoundError: a configuration file cannot be read.
     """
     found = dict(PUBLIC)
-    for directory in (Path(os.environ.get("INCUS_GLOBAL_CONF") or GLOBAL_DIRECTORY), _own_directory(me)):
-        found |= _configured(directory)
+    for directory in (Path(os.environ.get("INCUS_GLOBAL_CONF") or GLOBAL_DIRECTORY), _user_config_dir(me)):
+        found |= _load_remotes(directory)
     return found
 
 
-def _own_directory(me: Account) -> Path:
+def _user_config_dir(me: Account) -> Path:
     """Return the directory of the user's client."""
     return Path(os.environ.get("INCUS_CONF") or os.path.join(me.home, ".config", "incus"))
 
 
-def _configured(directory: Path) -> dict[str, Remote]:
+def _load_remotes(directory: Path) -> dict[str, Remote]:
     path = directory / "config.yml"
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}

@@ -60,7 +60,7 @@ def run_in_child(
     :raises RepomanError: raised by ``work``; an ``OSError`` becomes one.
     """
     results_fd, results_in_fd = multiprocessing.Pipe(duplex=False)
-    parent_fd, parent_in_fd = os.pipe()  # the writing end is open in this process only, so the child notices the end of it
+    parent_fd, parent_in_fd = os.pipe()  # the writing end is open in this process only, so the child notices when this process ends
     with signals_as_exceptions():
         child = os.fork()
         if child == 0:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class Identity(Protocol):
-    """A user of this host; ``host.account.Account`` is one."""
+    """A user of this host, such as a ``host.account.Account``."""
 
     @property
     def name(self) -> str:

@@ -103,7 +103,7 @@ class _Pool(Generic[J, R]):
         """The pipe of each process, by its ID."""
         self.numbers, self._numbers_in = os.pipe()
         self.parent, self._parent_in = os.pipe()
-        """Its writing end is open in this process only, so the workers notice the end of it."""
+        """The writing end is open in this process only, so the workers notice when this process ends."""
 
     def start(self, threads: list[int]) -> None:
         """Start a process for each number of threads, and hand out the jobs."""

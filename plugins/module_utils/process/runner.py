@@ -23,31 +23,31 @@ from ansible_collections.homelab.repoman.plugins.module_utils.process.identity i
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 SECONDS = 5.0
-"""What a command may take where nothing else is said."""
+"""Default timeout of a command."""
 GRACE_SECONDS = 1.0
-"""What a killed command may take to end."""
+"""How long a killed command may take to end."""
 OUTPUT_BYTES = 64 << 20
 FATAL = ("fatal: ", "abort: ")
-"""How git and hg begin their last words."""
+"""Prefixes of the messages with which git and hg end."""
 REASON_LENGTH = 300
 
 _logger = get_logger("process")
 
 
 class CommandError(RepomanError):
-    """A command cannot be run, takes too long or prints too much; the message is the error_summary, without a full stop."""
+    """A command cannot be run, takes too long or prints too much; the message is the reason, without a full stop."""
 
 
 @dataclass(frozen=True)
 class CompletedCommand:
-    """What a command did."""
+    """The exit status and output of a command."""
 
     code: int
     out: bytes
     err: bytes
 
     def error_summary(self) -> str:
-        """Return, of what it said on standard error, what was fatal, or the last line."""
+        """Return the fatal error in its standard error, or the last line."""
         lines = [line.strip() for line in self.err.decode(errors="replace").splitlines() if line.strip()]
         if not lines:
             return f"exit status {self.code}"
@@ -58,9 +58,9 @@ class CompletedCommand:
 
 @dataclass(frozen=True)
 class CommandRunner:
-    """Runs commands as an account, each in a process group of its own that ends with it.
+    """Runs commands as an account, each in its own process group, which is killed when the command has ended.
 
-    :param account: the account; a process that is root becomes it.
+    :param account: used if this process is root; otherwise commands run as the user of this process.
     :param timeout: seconds that a command may take.
     """
 
@@ -71,7 +71,7 @@ class CommandRunner:
         """Run a command with exactly this environment.
 
         :param stdin: its standard input; small.
-        :raises CommandError: there is no such command, it took too long, or said too much.
+        :raises CommandError: the command does not exist, took too long, or printed too much.
         """
         started = time.monotonic()
         try:
@@ -107,7 +107,7 @@ class CommandRunner:
                         stream.close()
 
     def grant_read(self, path: Path) -> None:
-        """Let the account read a directory of ours and what is in it, where this process is root; it cannot change it."""
+        """Let the account read, but not change, a directory that this process created as root."""
         if self._credentials():
             for directory, _directories, files in os.walk(path):
                 for name, mode in (("", 0o750), *((name, 0o640) for name in files)):
@@ -150,7 +150,7 @@ class CommandRunner:
                     output[key.fd].append(part)
                     size += len(part)
                 if size > OUTPUT_BYTES:
-                    raise CommandError(f"{name} said more than {OUTPUT_BYTES >> 20} MiB")
+                    raise CommandError(f"{name} printed more than {OUTPUT_BYTES >> 20} MiB")
         try:
             code = process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Body
 
 
@@ -39,7 +40,7 @@ class Installed:
 
 def read_installed(client: incus.Client) -> dict[str, Installed]:
     """Read all profiles of Incus's default project, by name, in one request."""
-    answer = client.get(incus.url("/1.0/profiles", recursion=1, project=incus.DEFAULT_PROJECT))
+    answer = client.get(api_path("/1.0/profiles", recursion=1, project=incus.DEFAULT_PROJECT))
     return {profile["name"]: _installed(profile) for profile in answer.data}
 
 
@@ -55,7 +56,7 @@ def create_profile(name: str, body: Body, client: incus.Client) -> None:
     :raises ConcurrentChangeError: it exists by now.
     """
     try:
-        client.post(incus.url("/1.0/profiles", project=incus.DEFAULT_PROJECT), {"name": name} | body)
+        client.post(api_path("/1.0/profiles", project=incus.DEFAULT_PROJECT), {"name": name} | body)
     except incus.IncusError as error:
         if error.code == incus.HTTP_CONFLICT or "already exists" in error.reason:
             raise ConcurrentChangeError(error.message) from error
@@ -86,4 +87,4 @@ def _installed(profile: dict[str, Any], etag: str = "") -> Installed:
 
 
 def _url(name: str) -> str:
-    return incus.url("/1.0/profiles/{}", name, project=incus.DEFAULT_PROJECT)
+    return api_path("/1.0/profiles/{}", name, project=incus.DEFAULT_PROJECT)

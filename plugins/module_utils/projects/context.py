@@ -16,6 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import images
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
@@ -69,7 +70,7 @@ class RunContext:
 
         :param rest: what follows it, such as ``/state``.
         """
-        return incus.url("/1.0/instances/{}" + rest, name, project=self.incus_project)
+        return api_path("/1.0/instances/{}" + rest, name, project=self.incus_project)
 
     def read_instances(self, recursion: int = 1) -> dict[str, dict[str, Any]]:
         """Read every instance of the Incus project, repoman's or not, in one request: name to instance.
@@ -79,7 +80,7 @@ class RunContext:
         """
         read = self.client.get_or_none if self.predict else self.client.get
         try:
-            answer = read(incus.url("/1.0/instances", recursion=recursion, project=self.incus_project))
+            answer = read(api_path("/1.0/instances", recursion=recursion, project=self.incus_project))
         except incus.IncusError as error:
             raise (self.missing_project_error() if NO_PROJECT in error.reason.lower() else error) from error
         return {instance["name"]: instance for instance in answer.data} if answer else {}
@@ -89,11 +90,11 @@ class RunContext:
 
         :raises NotFoundError: the Incus project does not exist.
         """
-        answer = self.client.get_or_none(incus.url("/1.0/images", recursion=1, project=self.incus_project)) if self.predict else None
+        answer = self.client.get_or_none(api_path("/1.0/images", recursion=1, project=self.incus_project)) if self.predict else None
         # a project that an earlier task has yet to create will share the images of the default one
         project = incus.DEFAULT_PROJECT if self.predict and answer is None else self.incus_project
         try:
-            found: images.Images = (answer or self.client.get(incus.url("/1.0/images", recursion=1, project=project))).data
+            found: images.Images = (answer or self.client.get(api_path("/1.0/images", recursion=1, project=project))).data
         except incus.IncusError as error:
             raise (self.missing_project_error() if NO_PROJECT in error.reason.lower() else error) from error
         return found

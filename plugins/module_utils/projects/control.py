@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Response, api_path
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     PROTECTION_KEY,
@@ -44,11 +45,11 @@ class InstanceControl:
         """
         return self.context.instance_path(self.name, rest)
 
-    def read(self) -> incus.Answer:
+    def read(self) -> Response:
         """Read the instance; it must exist."""
         return self.client.get(self.path())
 
-    def read_or_none(self) -> incus.Answer | None:
+    def read_or_none(self) -> Response | None:
         """Read the instance, or return ``None`` if it does not exist."""
         return self.client.get_or_none(self.path())
 
@@ -58,11 +59,11 @@ class InstanceControl:
         :param etag: of the read that ``body`` was made from.
         :raises ConcurrentChangeError: it has changed since then.
         """
-        self.client.wait(self.client.put(self.path(), body, etag), OPERATION_TIMEOUT)
+        self.client.wait_for_operation(self.client.put(self.path(), body, etag), OPERATION_TIMEOUT)
 
     def set_config(self, config: dict[str, str]) -> None:
         """Set some keys of the configuration."""
-        self.client.wait(self.client.patch(self.path(), {"config": config}), OPERATION_TIMEOUT)
+        self.client.wait_for_operation(self.client.patch(self.path(), {"config": config}), OPERATION_TIMEOUT)
 
     def set_power(self, action: str, **options: Any) -> None:
         """Change the power state.
@@ -71,7 +72,7 @@ class InstanceControl:
         :param options: more of the request, such as ``force``.
         """
         operation = self.client.put(self.path("/state"), {"action": action, "timeout": STOP_TIMEOUT} | options)
-        self.client.wait(operation, OPERATION_TIMEOUT)
+        self.client.wait_for_operation(operation, OPERATION_TIMEOUT)
 
     def request_stop(self) -> None:
         """Ask the instance to stop, without waiting for it."""
@@ -112,7 +113,7 @@ class InstanceControl:
         if is_protected(found.data) and unfinished:
             self.set_config({PROTECTION_KEY: "false"})
         try:
-            self.client.wait(self.client.delete(self.path()), OPERATION_TIMEOUT)
+            self.client.wait_for_operation(self.client.delete(self.path()), OPERATION_TIMEOUT)
         except incus.IncusError as error:
             raise RepomanError(
                 f"cannot delete the container {self.name!r}: incus reports: {error.reason}.",
@@ -124,20 +125,20 @@ class InstanceControl:
 
         :param cancel: cancel those that can be cancelled, such as the download of an image.
         """
-        groups = self.client.get(incus.url("/1.0/operations", recursion=1, project=self.context.incus_project)).data or {}
+        groups = self.client.get(api_path("/1.0/operations", recursion=1, project=self.context.incus_project)).data or {}
         for operation in (each for group in groups.values() for each in group):
             paths = (operation.get("resources") or {}).get("instances") or []
             if any(urlsplit(path).path.endswith(f"/instances/{self.name}") for path in paths):
                 with suppress(incus.IncusError):
                     if cancel and operation.get("may_cancel"):
-                        self.client.delete(incus.url("/1.0/operations/{}", str(operation["id"])))
-                    self.client.wait(incus.Answer(operation, "", begun=True), OPERATION_TIMEOUT)
+                        self.client.delete(api_path("/1.0/operations/{}", str(operation["id"])))
+                    self.client.wait_for_operation(incus.Response(operation, "", is_operation=True), OPERATION_TIMEOUT)
 
     def execute(self, command: list[str], timeout: float) -> tuple[int, str]:
         """Run a command in the instance; return its exit status and its standard error."""
-        return self.client.execute(self.name, self.context.incus_project, command, timeout)
+        return self.client.exec(self.name, self.context.incus_project, command, timeout)
 
     def make_directory(self, path: str, uid: int, gid: int) -> None:
         """Make a directory in the instance, which may be stopped; an existing one does not change."""
         headers = {"X-Incus-type": "directory", "X-Incus-uid": str(uid), "X-Incus-gid": str(gid), "X-Incus-mode": "0755"}
-        self.client.upload(incus.url("/1.0/instances/{}/files", self.name, path=path, project=self.context.incus_project), b"", headers)
+        self.client.upload(api_path("/1.0/instances/{}/files", self.name, path=path, project=self.context.incus_project), b"", headers)

@@ -15,7 +15,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core import progre
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
-from ansible_collections.homelab.repoman.plugins.module_utils.incus import images
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.images import image_source, with_image_secret
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import InstanceAccount, cloud_init_config
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.control import OPERATION_TIMEOUT
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
@@ -53,7 +54,7 @@ class InstanceCreation:
         self.document: dict[str, Any] = {
             "name": self.name,
             "type": "container",
-            "source": images.source(self.image, account, task.snapshot.read_images),
+            "source": image_source(self.image, account, task.snapshot.read_images),
             "profiles": list(desired.settings.profiles),
             "config": cloud_init_config(account, desired.config_keys()) | config | {STATE_KEY: CREATING, RUN_KEY: self.run_id},
             "devices": devices,
@@ -79,15 +80,17 @@ class InstanceCreation:
 
     def _create(self) -> None:
         context = self.task.context
-        source = images.unlocked(self.image, context.account, self.document["source"])
+        source = with_image_secret(self.image, context.account, self.document["source"])
         self.directory.open()
         member = self.target or context.cluster_member  # a cluster would choose any member, but the repository is on this one
         place = {"target": member} if member else {}
         try:
             operation = context.client.post(
-                incus.url("/1.0/instances", project=context.incus_project, **place), self.document | {"source": source}
+                api_path("/1.0/instances", project=context.incus_project, **place), self.document | {"source": source}
             )
-            context.client.wait(operation, OPERATION_TIMEOUT, _progress_reporter(f"creating {self.name}") if progress.is_live() else None)
+            context.client.wait_for_operation(
+                operation, OPERATION_TIMEOUT, _progress_reporter(f"creating {self.name}") if progress.is_live() else None
+            )
         except incus.IncusError as error:
             raise creation_error(context, error, self.name, self.image, self.target) from error
 

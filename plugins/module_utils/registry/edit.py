@@ -37,10 +37,10 @@ profiles = ["default"]
 
 
 def edit_text(text: str, path: str, edit: Callable[[Data], None]) -> str:
-    """Return ``text`` with ``edit`` done to its data (of schema 3) and everything else as it was.
+    """Apply ``edit`` to the data (of schema 3) of a registry; return its text, otherwise unchanged.
 
     :param edit: changes the data in place.
-    :raises NotFoundError: ``text`` is no registry. :class:`RepomanError`: it cannot be rewritten faithfully.
+    :raises NotFoundError: ``text`` is not a registry. :class:`RepomanError`: the change would alter other parts of it.
     """
     parse(text, path)
     old = read_toml(text, path).data
@@ -72,13 +72,13 @@ def put_project(data: Data, project: Project) -> None:
 
 
 def find_project(data: Data, name: str) -> Data | None:
-    """Return the table of the project of that name in the data of a registry."""
+    """Return the table of a project in the data of a registry; ``None`` if it does not exist."""
     entries: list[Data] = data.get("project", [])
     return next((entry for entry in entries if entry.get("name") == name), None)
 
 
 def remove_project(data: Data, name: str) -> None:
-    """Take the project of that name out of the data of a registry."""
+    """Remove a project from the data of a registry."""
     data["project"] = [entry for entry in data.get("project", []) if entry.get("name") != name]
     if not data["project"]:
         del data["project"]

@@ -15,7 +15,7 @@ SCHEMA = 3
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a project has unless it says otherwise. Paths are as stored: ``~`` expands when used."""
+    """Defaults for projects. Paths are as stored: ``~`` is not expanded."""
 
     repos_root: str = "~/repos"
     backup_root: str = "/nfs/repos"
@@ -38,7 +38,7 @@ class Project:
     :param profiles: ``None`` for the default.
     :param created: UTC time, ISO 8601.
     :param last_sync: UTC time of the last successful backup, ISO 8601; empty if there was none.
-    :param backup: whether ``sync`` takes it.
+    :param backup: whether ``sync`` backs it up.
     :param exclude: patterns of what ``sync`` leaves out, added to the defaults'; ``None`` if it names none.
     :param exclude_caches: whether ``sync`` leaves out what is in directories with a cache tag; ``None`` for the default.
     :param follow_mounts: whether ``sync`` takes what is mounted in the repository; ``None`` for the default.
@@ -78,14 +78,14 @@ class Registry:
     projects: dict[str, Project]
 
     def referencing(self, profile: str) -> list[str]:
-        """Return who names ``profile``: the projects, and ``[defaults]``."""
+        """Return the names of projects that use a profile, and ``[defaults]`` if it is a default."""
         named = [name for name, project in self.projects.items() if profile in (project.profiles or ())]
         return named + (["[defaults]"] if profile in self.defaults.profiles else [])
 
 
 @dataclass(frozen=True)
 class ProjectSettings:
-    """What some source (an entry, an override, the command line) says of a project; ``None`` where it is silent."""
+    """Settings of a project from one source: its entry, its override or the command line. ``None`` is not set."""
 
     repo: str | None = None
     image: str | None = None
@@ -101,7 +101,7 @@ class ProjectSettings:
 
 @dataclass(frozen=True)
 class EffectiveSettings:
-    """The configuration that holds for a project: defaults, its entry, its override, the command line, later over earlier.
+    """The settings of a project after merging the defaults, its entry, its override and the command line, in this order.
 
     :param repo: as stored: a directory in ``repos_root``, or an absolute path.
     :param exclude: the project's own patterns, relative to its repository: they come after those of the defaults.
@@ -121,7 +121,7 @@ class EffectiveSettings:
 
 
 def effective_settings(name: str, defaults: Defaults, *sources: ProjectSettings) -> EffectiveSettings:
-    """Return the configuration of project ``name``: ``defaults``, then each source over what came before it.
+    """Return the settings of a project: the defaults, overridden by each source in turn.
 
     Lists replace lists, except ``exclude``, whose patterns add up; ``config`` and ``devices`` are merged by key.
     """
@@ -150,7 +150,7 @@ def effective_settings(name: str, defaults: Defaults, *sources: ProjectSettings)
 
 
 def settings_of(project: Project) -> ProjectSettings:
-    """Return what an entry of the registry says."""
+    """Return the settings in an entry of the registry."""
     return ProjectSettings(
         repo=project.repo,
         image=project.image or None,

@@ -18,9 +18,9 @@ PROTECTABLE = ("hooks", "config")
 
 
 def load_override(registry_path: str, name: str) -> ProjectSettings:
-    """Read ``repos.d/<name>.toml`` beside the registry; an empty :class:`ProjectSettings` where there is none.
+    """Read ``repos.d/<name>.toml`` next to the registry; return empty settings if it does not exist.
 
-    :raises NotFoundError: it is malformed or holds a key that means nothing: file, line and reason are named.
+    :raises NotFoundError: it is malformed or has an unknown key; the message has file and line.
     """
     path = override_path(registry_path, check_file_name("project", name))
     text = read_text(path)

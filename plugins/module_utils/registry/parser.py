@@ -18,7 +18,7 @@ _HOST_PATTERN = re.compile(r"[A-Za-z0-9._:%-]+")
 
 
 def parse(text: str, path: str) -> Registry:
-    """Return the registry that ``text`` is, of any schema we know; ``path`` is for the errors.
+    """Return the registry that ``text`` is, of any known schema; ``path`` is used in errors.
 
     :raises NotFoundError: see :func:`load`.
     """
@@ -70,7 +70,7 @@ def migrate(data: Data) -> Data:
 def _schema(repoman: Table) -> int:
     schema = repoman.data.get("schema")
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
-        raise repoman.error("schema", f"[repoman].schema is to be a number from 1 to {SCHEMA}")
+        raise repoman.error("schema", f"[repoman].schema must be a number from 1 to {SCHEMA}")
     if schema > SCHEMA:
         raise repoman.error(
             "schema", f"schema {schema} is newer than this repoman knows ({SCHEMA}); the file was not touched", "upgrade repoman"

@@ -13,6 +13,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_and_apply
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import LAN_INTERFACE, Account, detect_lan_ip, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data, Registry
@@ -96,7 +97,7 @@ def _fill(data: Data, params: dict[str, Any], lan_ip: str) -> None:
 
 def _project_steps(name: str, client: incus.Client) -> list[Step]:
     """Return what it takes for Incus to have the project ``name`` with our features."""
-    answer = client.get_or_none(incus.url("/1.0/projects/{}", name))
+    answer = client.get_or_none(api_path("/1.0/projects/{}", name))
     target = f"incus project {name}"
     if answer is None:
 
@@ -104,7 +105,7 @@ def _project_steps(name: str, client: incus.Client) -> list[Step]:
             client.post("/1.0/projects", {"name": name, "description": DESCRIPTION, "config": FEATURES})
 
         def undo() -> None:
-            client.delete(incus.url("/1.0/projects/{}", name))
+            client.delete(api_path("/1.0/projects/{}", name))
 
         text = "".join(f'{key}: "{value}"\n' for key, value in FEATURES.items())
         return [Step(f"create the Incus project {name}", create, undo=undo, target=target, after=text)]
@@ -120,7 +121,7 @@ def _project_steps(name: str, client: incus.Client) -> list[Step]:
 
     def correct() -> None:
         client.put(
-            incus.url("/1.0/projects/{}", name),
+            api_path("/1.0/projects/{}", name),
             {"description": answer.data.get("description", ""), "config": config | FEATURES},
             answer.etag,
         )

@@ -31,14 +31,14 @@ LOCK_SECONDS = 30.0
 
 
 def default_path(home: str) -> str:
-    """Return where the registry of the user with that home is."""
+    """Return the path of the registry in a home directory."""
     return str(Path(home, ".config", "repoman", "repoman.toml"))
 
 
 def load(path: str) -> Registry:
     """Read the registry.
 
-    :raises NotFoundError: there is none, it cannot be read, is malformed, or of a newer schema: file, line and reason are named.
+    :raises NotFoundError: it does not exist, cannot be read, is malformed or has a newer schema; the message has file and line.
     """
     text = read_text(path)
     if text is None:
@@ -53,7 +53,7 @@ def _parse(text: str, path: str) -> Registry:
 
 
 def load_predicted(path: str, params: dict[str, Any], me: Account) -> Registry:
-    """Return the registry as an earlier task of check mode would have made it: as ``registry_text`` where that is of this path.
+    """Return the registry that an earlier task in check mode would have written: ``registry_text``, if that is for this path.
 
     :raises NotFoundError: see :func:`load`.
     """
@@ -62,18 +62,18 @@ def load_predicted(path: str, params: dict[str, Any], me: Account) -> Registry:
 
 
 def load_or_none(path: str) -> Registry | None:
-    """Read the registry, or return ``None`` where there is none."""
+    """Read the registry; return ``None`` if it does not exist."""
     text = read_text(path)
     return None if text is None else _parse(text, path)
 
 
 def edit_file(path: str, edit: Callable[[Data], None], owner: Account) -> None:
-    """Change the registry: lock it, read it again, ``edit``, write it atomically. Makes it where there is none.
+    """Change the registry, with a lock, after reading it again; create it if it does not exist.
 
     The first write after a migration keeps the old file as ``repoman.toml.schemaN.bak``.
 
     :param edit: changes the data in place; see :func:`edit_text`.
-    :param owner: whose file it is, should this process be root.
+    :param owner: owner of a new file if this process is root.
     """
     real = os.path.realpath(path)
     ensure_private_directory(str(Path(real).parent), owner)
@@ -92,7 +92,7 @@ def edit_file(path: str, edit: Callable[[Data], None], owner: Account) -> None:
 
 
 def read_text(path: str) -> str | None:
-    """Return the text of a file of the registry; ``None`` if there is none.
+    """Return the text of a file; ``None`` if it does not exist.
 
     :raises NotFoundError: it cannot be read, or is not UTF-8.
     """
@@ -109,7 +109,7 @@ def read_text(path: str) -> str | None:
 
 @contextmanager
 def locked(path: str, owner: Account) -> Iterator[None]:
-    """Hold the registry's lock inside a ``with``.
+    """Hold the lock of the registry inside a ``with``.
 
     :raises RepomanError: another process holds it for longer than ``LOCK_SECONDS``.
     """

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Change TOML that people write: lines that need no change stay as they are."""
+"""Change TOML that people wrote: lines that need no change are kept.
+
+By hand, because tomlkit drops the comments above a table that is removed.
+"""
 
 from __future__ import annotations
 
@@ -27,23 +30,23 @@ LINE_REST = re.compile(r"[ \t]*(?:#[^\n]*)?\r?\n")
 
 
 def apply_changes(text: str, wanted: Data) -> str:
-    """Return ``text`` changed so that it means ``wanted``; lines that need no change stay, to the letter.
+    """Return ``text``, changed so that it parses as ``wanted``; lines that need no change are kept exactly.
 
-    Comments above a table that goes stay. Tables of an array are told apart by their ``name``.
+    Comments above a removed table are kept. Tables of an array are identified by their ``name``.
 
-    :raises ValueError: it cannot be done.
+    :raises ValueError: this is not possible.
     """
     editor = _Editor(text)
     editor.merge((), tomllib.loads(text), wanted)
     new = "".join(statement.text for statement in editor.statements)
     new.encode()
     if not equal_values(tomllib.loads(new), wanted):
-        raise ValueError("it would not mean what it should")
+        raise ValueError("the result would not parse as intended")
     return new
 
 
 class _Editor:
-    """Edits the statements of a text. Paths are those of the text as it was.
+    """Edits the statements of a text. Paths refer to the original text.
 
     :param text: valid TOML.
     """
@@ -53,7 +56,7 @@ class _Editor:
         self.newline = "\r\n" if re.match(r"[^\n]*\r\n", text) else "\n"
 
     def merge(self, path: Path, old: Data, wanted: Data) -> None:
-        """Make the table at ``path``, which means ``old``, mean ``wanted``."""
+        """Change the table at ``path`` from ``old`` to ``wanted``."""
         for key in old.keys() - wanted.keys():
             self._remove((*path, key))
         for key, value in wanted.items():
@@ -88,20 +91,20 @@ class _Editor:
                 at = self._insert_table(at, "[[", (*path, number), entry)
 
     def _remove(self, path: Path) -> None:
-        """Take out what is at ``path`` and below: headers with their keys, and a blank line above each; what is above and below them stays."""
-        doomed: set[int] = set()
+        """Remove the statements at ``path`` and below: headers with their keys, and a blank line above each; other comments are kept."""
+        to_delete: set[int] = set()
         for number, statement in enumerate(self.statements):
             if not statement.kind or statement.path[: len(path)] != path:
                 continue
-            doomed.add(number)
+            to_delete.add(number)
             if statement.kind in HEADERS:
-                doomed |= set(range(number, self._end(number)))
+                to_delete |= set(range(number, self._end(number)))
                 if number and self.statements[number - 1].text.isspace():
-                    doomed.add(number - 1)
-        self.statements = [statement for number, statement in enumerate(self.statements) if number not in doomed]
+                    to_delete.add(number - 1)
+        self.statements = [statement for number, statement in enumerate(self.statements) if number not in to_delete]
 
     def _add(self, path: Path, key: str, value: Any) -> None:
-        """Write a new key of the table at ``path``: under its header, or where it is written with dotted keys."""
+        """Add a key to the table at ``path``: below its header, or after its dotted keys."""
         if not path and isinstance(value, dict):
             self._insert_table(len(self.statements), "[", (key,), value)
         elif not path and isinstance(value, list) and value and isinstance(value[0], dict):
@@ -120,7 +123,7 @@ class _Editor:
         return statement.kind == "=" and len(statement.table) < len(table) and statement.path[: len(table)] == table
 
     def _end(self, header: int) -> int:
-        """Return where the keys under the header of that number end; those above all headers have the number -1."""
+        """Return the number of the statement after the keys of a header; -1 stands for the keys above all headers."""
         end = header + 1
         for number in range(end, len(self.statements)):
             if self.statements[number].kind in HEADERS:
@@ -130,7 +133,7 @@ class _Editor:
         return end
 
     def _insert_table(self, at: int, kind: str, path: Path, values: Data) -> int:
-        """Write a new table, with a blank line above it; return where it ends."""
+        """Insert a table, with a blank line above it; return the number of the statement after it."""
         if at and not self.statements[at - 1].text.isspace():
             at = self._insert(at, Statement(self.newline))
         close = kind.replace("[", "]")
@@ -152,7 +155,7 @@ class _Editor:
 
 
 def _update_value(written: str, wanted: Any) -> str:
-    """Return a value as it is ``written``, changed to ``wanted``; in a list over several lines the lines that can stay do."""
+    """Return the text ``written`` of a value, changed to ``wanted``; a list over several lines keeps those that need no change."""
     if not isinstance(wanted, list) or not written.startswith("[") or "\n" not in written:
         return to_toml(wanted)
     names = [_item_identity(item) for item in wanted]
@@ -175,7 +178,7 @@ def _update_value(written: str, wanted: Any) -> str:
 
 
 def _append_items(written: str, items: list[Any]) -> str:
-    """Return a list as it is ``written``, with ``items`` after its own, on lines of their own if it has such."""
+    """Return the text ``written`` of a list with further items, on new lines if it has several."""
     *_rest, (start, end, stop) = [(1, 1, 1), *_item_spans(written)]
     line, rest = LINE_START.search(written, 0, start), LINE_REST.match(written, stop)
     newline = "\r\n" if "\r\n" in written else "\n"
@@ -186,7 +189,7 @@ def _append_items(written: str, items: list[Any]) -> str:
 
 
 def _item_spans(written: str) -> list[tuple[int, int, int]]:
-    """Return of each item of a list where it starts and ends, and where the comma after it ends, if it has one."""
+    """Return start and end of each item of a list, and the end of the comma after it."""
     items: list[tuple[int, int, int]] = []
     depth, start, end = 0, -1, -1
     for token in TOKEN.finditer(written):
@@ -203,5 +206,5 @@ def _item_spans(written: str) -> list[tuple[int, int, int]]:
 
 
 def _item_identity(item: Any) -> Any:
-    """Return what tells an item of a list from others."""
+    """Return the name of a table, or the item itself."""
     return item.get("name") if isinstance(item, dict) else item

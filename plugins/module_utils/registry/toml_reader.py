@@ -19,20 +19,20 @@ T = TypeVar("T")
 
 
 class Table:
-    """A table of a TOML file. Its methods return values of the type they are called after; an error names file and line.
+    """A table of a TOML file, with typed access to its values; errors have file and line.
 
-    :param data: what it holds.
+    :param data: its values.
     :param text: of the file.
     :param file: path of the file.
     :param path: of the table in the file; a table of an array is a number.
     """
 
     def __init__(self, data: Data, text: str, file: str, path: Path = ()) -> None:
-        """Hold what is given."""
+        """See the class."""
         self.data, self.text, self.file, self.path = data, text, file, path
 
     def line_of(self, key: str) -> int:
-        """Return the line of ``key``, or else of what is nearest: the table, the table it is in, the first line."""
+        """Return the line of a key; if it has none, of its table, the table around that, or the first line."""
         statements = parse_statements(self.text)
         path = (*self.path, key)
         while path:
@@ -42,69 +42,69 @@ class Table:
             path = path[:-1]
         return 1
 
-    def error(self, key: str, reason: str, hint: str = "mend that line; the file was not touched") -> NotFoundError:
-        """Return the error that ``key`` is not as it should be."""
+    def error(self, key: str, reason: str, hint: str = "correct that line; the file was not changed") -> NotFoundError:
+        """Return the error of an invalid value."""
         return NotFoundError(f"{self.file}, line {self.line_of(key)}: {reason}.", hint)
 
     def table(self, key: str) -> Table:
-        """Return the table ``key``; an empty one where there is none."""
+        """Return a table; an empty one if it does not exist."""
         value = self.data.get(key, {})
         if not isinstance(value, dict):
-            raise self.error(key, f"[{dotted_key((*self.path, key))}] is to be a table")
+            raise self.error(key, f"[{dotted_key((*self.path, key))}] must be a table")
         return Table(value, self.text, self.file, (*self.path, key))
 
     def tables(self, key: str) -> Iterator[Table]:
-        """Return the tables of the array ``key``; none where there is none."""
+        """Return the tables of an array of tables."""
         value = self.data.get(key, [])
         if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
             raise self.error(key, f"{key}s are written as [[{key}]] tables")
         return (Table(entry, self.text, self.file, (*self.path, key, number)) for number, entry in enumerate(value))
 
     def string(self, key: str, default: T) -> str | T:
-        """Return a string, or ``default`` where there is no such key."""
+        """Return a string, or ``default`` if the key is missing."""
         value: str | T = self._typed(key, str, "a string", default)
         return value
 
     def directory(self, key: str, default: str) -> str:
-        """Return the path of a directory that is the equal_values wherever one stands, or ``default`` where there is no such key."""
+        """Return the path of a directory, which must not depend on the current directory, or ``default`` if the key is missing."""
         value = self.string(key, default)
         if not value.startswith(("/", "~/", "$HOME/")) and value not in ("~", "$HOME"):
-            raise self.error(key, f"{self._name(key)} is to begin with /, ~/ or $HOME/")
+            raise self.error(key, f"{self._name(key)} must start with /, ~/ or $HOME/")
         return value
 
     def boolean(self, key: str, default: T) -> bool | T:
-        """Return a boolean, or ``default`` where there is no such key."""
+        """Return a boolean, or ``default`` if the key is missing."""
         value: bool | T = self._typed(key, bool, "true or false", default)
         return value
 
     def strings(self, key: str, default: T) -> tuple[str, ...] | T:
-        """Return a list of strings, or ``default`` where there is no such key."""
+        """Return a list of strings, or ``default`` if the key is missing."""
         if key not in self.data:
             return default
         value = self.data[key]
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.error(key, f"{self._name(key)} is to be a list of strings")
+            raise self.error(key, f"{self._name(key)} must be a list of strings")
         return tuple(value)
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
-        """Return one of ``choices``; the first where there is no such key."""
+        """Return one of ``choices``; the first if the key is missing."""
         value = self.string(key, choices[0])
         if value not in choices:
-            raise self.error(key, f"{self._name(key)} is to be one of {', '.join(choices)}")
+            raise self.error(key, f"{self._name(key)} must be one of {', '.join(choices)}")
         return value
 
     def scalars(self) -> dict[str, str]:
-        """Return all of it as Incus takes it: every value a string."""
+        """Return all values as the strings that Incus uses."""
         for key, value in self.data.items():
             if not isinstance(value, str | int | float):
-                raise self.error(key, f"{self._name(key)} is to be a string, number or boolean")
+                raise self.error(key, f"{self._name(key)} must be a string, number or boolean")
         return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in self.data.items()}
 
     def _typed(self, key: str, kind: type[Any], what: str, default: Any) -> Any:
         if key not in self.data:
             return default
         if not isinstance(self.data[key], kind):
-            raise self.error(key, f"{self._name(key)} is to be {what}")
+            raise self.error(key, f"{self._name(key)} must be {what}")
         return self.data[key]
 
     def _name(self, key: str) -> str:
@@ -112,16 +112,16 @@ class Table:
 
 
 def read_toml(text: str, file: str) -> Table:
-    """Return the root table of ``text``; ``file`` is for the errors.
+    """Return the root table of ``text``; ``file`` is used in errors.
 
-    :raises NotFoundError: it is malformed: file, line and reason are named.
+    :raises NotFoundError: it is malformed; the message has file, line and reason.
     """
     try:
         return Table(tomllib.loads(text), text, file)
     except RecursionError:
-        raise NotFoundError(f"{file}, line 1: nested too deeply.", "mend it; the file was not touched") from None
+        raise NotFoundError(f"{file}, line 1: nested too deeply.", "correct it; the file was not changed") from None
     except ValueError as error:
         found = re.search(r"\(at line (\d+), column \d+\)", str(error))
         line = int(found[1]) if found else text.count("\n") + 1
         reason = re.sub(r" \(at .*\)", "", str(error))
-        raise NotFoundError(f"{file}, line {line}: {reason}.", "mend that line; the file was not touched") from error
+        raise NotFoundError(f"{file}, line {line}: {reason}.", "correct that line; the file was not changed") from error

@@ -28,7 +28,7 @@ HEADERS = ("[", "[[")
 
 @dataclass
 class Statement:
-    """What TOML is made of: mostly a line, several where a value is that long.
+    """A statement of TOML: usually one line, several if its value is longer.
 
     :param text: with the end of the line.
     :param line: number of its first line.
@@ -47,7 +47,7 @@ class Statement:
 
 
 def parse_statements(text: str) -> list[Statement]:
-    """Return what the valid TOML ``text`` is made of; joined it is ``text``."""
+    """Return the statements of valid TOML; joined, they are the text."""
     statements = []
     last: dict[Path, int] = {}  # the arrays of tables, with the number of their last table so far
     table: Path = ()
@@ -88,7 +88,7 @@ def parse_statements(text: str) -> list[Statement]:
 
 
 def _logical_lines(text: str) -> Iterator[list[re.Match[str]]]:
-    """Return the tokens of each line; one whose brackets are open goes on."""
+    """Yield the tokens of each logical line, which continues while brackets are open."""
     tokens: list[re.Match[str]] = []
     depth = 0
     for token in TOKEN.finditer(text):
@@ -102,7 +102,7 @@ def _logical_lines(text: str) -> Iterator[list[re.Match[str]]]:
 
 
 def _keys(dotted: str) -> list[str]:
-    """Return the keys of a dotted key as it is written."""
+    """Return the parts of a dotted key."""
     keys = []
     nested: Any = tomllib.loads(f"{dotted} = 0")
     while isinstance(nested, dict):
@@ -112,7 +112,7 @@ def _keys(dotted: str) -> list[str]:
 
 
 def equal_values(one: Any, other: Any) -> bool:
-    """Return whether two values of TOML are the equal_values in type and value; the order of keys says nothing, and ``nan`` is ``nan``."""
+    """Return whether two values are equal in type and value, whatever the order of keys; ``nan`` equals ``nan``."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(equal_values(value, other[key]) for key, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
@@ -126,7 +126,7 @@ def dotted_key(path: Path) -> str:
 
 
 def to_toml(value: Any) -> str:
-    """Return a value as TOML writes it, in one line."""
+    """Return a value as TOML, on one line."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{dotted_key((key,))} = {to_toml(item)}" for key, item in value.items()) + " }" if value else "{}"
     if isinstance(value, list):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read files of an untrusted directory without being led out of it: no link leaves it, no FIFO is waited for."""
+"""Read files of an untrusted directory: no link leads out of it, and reading never waits for a FIFO."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 
 FILE_BYTES = 16 << 20
 COPY_BYTES = 256 << 20
-"""What may be copied of one repository."""
+"""Maximum total size of the copies of one repository."""
 PATH_LENGTH = 4096
 LINKS = 40
-"""How many links on a path the kernel follows."""
+"""Maximum number of links on a path, as in the kernel."""
 ENTRIES = 2000
-"""What a directory that is listed may have in it; where git keeps its state there are some dozens."""
+"""Maximum number of entries of a directory; those with git's state have some dozens."""
 SHOWN_LENGTH = 300
 
 
 class VcsError(RepomanError):
-    """A repository cannot be looked at; the message is the error_summary, without a full stop."""
+    """A repository cannot be read; the message is the reason, without a full stop."""
 
 
 class ConfinedTree:
-    """Files below a directory, read without being led out of it.
+    """Reads files below a directory; links are followed only inside it.
 
-    :param root: the directory. A path that, its links resolved, is not below it is refused.
-    :param seconds: after which it refuses all.
+    :param root: the directory. A path that leads outside, after resolving its links, is an error.
+    :param seconds: time after which every read is an error.
     """
 
     def __init__(self, root: str, seconds: float = math.inf) -> None:
@@ -48,7 +48,7 @@ class ConfinedTree:
     def resolve(self, path: str) -> str:
         """Return an absolute ``path`` with its links resolved.
 
-        :raises VcsError: it is not inside the root, is too long, has more links than the kernel follows, or time is up.
+        :raises VcsError: it is not inside the root, is too long, has more links than the kernel follows, or the time is over.
         """
         if time.monotonic() > self.deadline:
             raise VcsError(f"looking at it took longer than {self.seconds:g} s")
@@ -62,9 +62,9 @@ class ConfinedTree:
 
     @contextmanager
     def open(self, path: str, max_bytes: int = FILE_BYTES) -> Iterator[IO[bytes] | None]:
-        """Open a file for reading; ``None`` where there is none.
+        """Open a file for reading; yield ``None`` if it does not exist.
 
-        :param max_bytes: bytes that it may have.
+        :param max_bytes: a larger file is an error.
         :raises VcsError: it is outside, is not a regular file, is too large, or cannot be read.
         """
         try:
@@ -80,14 +80,14 @@ class ConfinedTree:
             yield file
 
     def read(self, path: str, max_bytes: int = FILE_BYTES) -> bytes | None:
-        """Return what a file holds; ``None`` where there is none. Raises as :meth:`open`."""
+        """Return the contents of a file; ``None`` if it does not exist. Raises as :meth:`open`."""
         with self.open(path, max_bytes) as file:
             return None if file is None else file.read(max_bytes)
 
     def copy(self, path: str, target: Path, max_bytes: int = FILE_BYTES) -> bool:
-        """Copy a file with its times; return whether there is one. Raises as :meth:`open`.
+        """Copy a file with its times; return whether it exists. Raises as :meth:`open`.
 
-        :raises VcsError: it is too much, with all that was copied before.
+        :raises VcsError: the total size of all copies is too large.
         """
         with self.open(path, max_bytes) as file:
             if file is None:
@@ -102,11 +102,13 @@ class ConfinedTree:
                     copied.write(part)
                     left -= len(part)
             found = os.fstat(file.fileno())
-            os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))  # git tells by it which entries of an index may lie
+            os.utime(
+                target, ns=(found.st_atime_ns, found.st_mtime_ns)
+            )  # git uses the time to decide which entries of the index to check again
             return True
 
     def names(self, path: str) -> list[str]:
-        """Return the names in a directory; none where there is none.
+        """Return the names in a directory; an empty list if it does not exist.
 
         :raises VcsError: it is outside, cannot be read, or has too many.
         """
@@ -122,7 +124,7 @@ class ConfinedTree:
             raise VcsError(f"cannot read {path}: {error.strerror}") from error
 
     def _handle(self, path: str) -> int:
-        """Open the resolved path step by step, so that nothing swapped for a link meanwhile is followed."""
+        """Open the resolved path part by part, so that a part that was replaced by a link in the meantime is not followed."""
         real = self.resolve(path)
         handle = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -132,15 +134,17 @@ class ConfinedTree:
                 handle = inner
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise VcsError(f"{path} is not a file")
-            return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # somebody may hold a lease on it
+            return os.open(
+                f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+            )  # without O_NONBLOCK this waits for a lease to be released
         finally:
             os.close(handle)
 
 
 def resolve_path(path: str) -> str:
-    """Return an absolute path with its links resolved; from what is missing on, it stays as it is.
+    """Return an absolute path with its links resolved; parts after a missing one are kept.
 
-    ``os.path.realpath`` follows as many links as there are.
+    ``os.path.realpath`` has no limit on links.
 
     :raises VcsError: it has more links than the kernel follows, or is too long.
     """

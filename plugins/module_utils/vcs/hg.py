@@ -4,7 +4,7 @@
 
 """Run Mercurial on untrusted repositories: hg reads no configuration of theirs and writes nothing.
 
-``HGRCSKIPREPO`` keeps hg from reading ``.hg/hgrc``, and an extension of ours forbids it to write.
+``HGRCSKIPREPO`` keeps hg from reading ``.hg/hgrc``, and repoman's extension denies every write.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def open_hg(path: str, tree: ConfinedTree, runner: CommandRunner) -> Iterator[Hg
 class HgRepository:
     """A Mercurial repository; made by :func:`open_hg`.
 
-    :param extension: path of the extension that forbids writing and has our commands.
-    :param ignored: files of what the user ignores everywhere.
+    :param extension: path of repoman's extension.
+    :param ignored: the user's own ignore files.
     """
 
     path: str
@@ -87,7 +87,7 @@ def hg_environment(account: Identity) -> dict[str, str]:
 
 @lru_cache
 def hg_user_ignored(runner: CommandRunner) -> tuple[str, ...]:
-    """Return the files of patterns that the user's own configuration of hg names, asked once; none where it cannot be read."""
+    """Return the user's own ignore files, from the configuration of hg; empty if that cannot be read."""
     environment = {key: value for key, value in hg_environment(runner.account).items() if key != "HGRCPATH"}
     try:
         done = runner.run(["hg", "config", "ui"], environment, "/")
@@ -120,7 +120,7 @@ def check_hg(path: str, tree: ConfinedTree) -> None:
 def check_hg_version(runner: CommandRunner) -> None:
     """Check, once, that this Mercurial honours ``HGRCSKIPREPO``.
 
-    :raises VcsError: it does not, or there is none.
+    :raises VcsError: it does not, or is not installed.
     """
     said = runner.run(["hg", "--version", "--quiet"], hg_environment(runner.account), "/").out.decode(errors="replace")
     found = re.search(r"version (\d+)\.(\d+)", said)

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The state of repositories, git and Mercurial: what is checked out, what is not committed, what is not pushed.
+"""The state of git and Mercurial repositories: the checked out revision, uncommitted changes, unpushed commits.
 
-Nothing goes over the network, and nothing that a repository configures runs; see ``git.repository`` and ``hg``.
+This uses no network and runs nothing that a repository configures; see ``git.repository`` and ``hg``.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.repository
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.hg import open_hg
 
 MAX_PARALLEL = 8
-"""Repositories that are looked at at the same time."""
+"""Repositories that are read at the same time."""
 READ_TIMEOUT_FACTOR = 4
-"""What is read of a repository in this process may take so many times as long as a command, with what commands take meanwhile."""
+"""Factor from the timeout of a command to that of reading all of a repository."""
 TEXT_LENGTH = 4096
 BRANCHES = "refs/heads/"
 REMOTES = "refs/remotes/"
@@ -38,7 +38,7 @@ REMOTES = "refs/remotes/"
 class RepositoryState:
     """The state of a repository. Names come from the repository: escape them before they are shown.
 
-    :param kind: ``git``, ``hg``, or empty where there is neither.
+    :param kind: ``git``, ``hg``, or empty if it is neither.
     :param branch: git's branch or Mercurial's named branch; empty where git has none checked out.
     :param bookmark: Mercurial's active bookmark.
     :param commit: id of what is checked out; empty before the first commit.
@@ -49,7 +49,7 @@ class RepositoryState:
     :param conflicts: files whose merge is not resolved.
     :param untracked: files that are neither tracked nor ignored; git counts a directory of them as one.
     :param upstream: git's remote branch that the branch follows.
-    :param ahead: commits that the upstream lacks; of Mercurial, ancestors that are not public. ``None`` where that cannot be told.
+    :param ahead: commits that the upstream lacks; of Mercurial, ancestors that are not public. ``None`` if unknown.
     :param behind: commits that only the upstream has; of Mercurial, descendants on the branch that are not checked out.
     :param last_commit: UTC time of what is checked out, ISO 8601.
     :param problem: why the rest is not known; empty if it is.
@@ -73,13 +73,13 @@ class RepositoryState:
 
 
 def read_states(paths: Mapping[str, str], root: str, me: Account, seconds: float) -> dict[str, dict[str, Any]]:
-    """Return the states of repositories, looked at in parallel.
+    """Return the states of repositories, read in parallel.
 
     :param paths: of the repositories, by any key.
-    :param root: the directory that nothing is read outside of.
-    :param me: whose repositories they are; the commands run as this account.
-    :param seconds: each command may take; what is read before them may take some of these.
-    :returns: the fields of :class:`RepositoryState` by the same keys; a repository that cannot be looked at has its reason in ``problem``.
+    :param root: nothing outside of this directory is read.
+    :param me: owner of the repositories; commands run as this account.
+    :param seconds: timeout of each command.
+    :returns: the fields of :class:`RepositoryState` by the same keys; if a repository cannot be read, ``problem`` has the reason.
     """
     if not paths:
         return {}
@@ -163,7 +163,7 @@ def _read_hg_state(state: RepositoryState, path: str, tree: ConfinedTree, runner
 
 
 def _time(seconds: int | None) -> str:
-    """Return a time as the registry writes it; empty where there is none, or none that can be."""
+    """Return a time in ISO 8601; empty if there is none or it is out of range."""
     if seconds is None:
         return ""
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
-from ansible_collections.homelab.repoman.plugins.module_utils.incus.images import Images, remotes, source
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.images import Images, image_source, remotes
 
 CONFIG = """\
 default-remote: local
@@ -62,27 +62,27 @@ def pulled(server: str, protocol: str, **more: str) -> dict[str, str]:
 )
 def test_remotes(me: Account, image: str, expected: dict[str, str]) -> None:
     """Each protocol, with the certificate that was kept; the images of this Incus are not read for it."""
-    assert source(image, me, lambda: pytest.fail("read")) == expected
+    assert image_source(image, me, lambda: pytest.fail("read")) == expected
 
 
 @pytest.mark.parametrize(("image", "at"), [("one", 0), ("local:one", 0), ("ab12", 0), ("ab13", 0), ("ab130", 1), ("ab13" + "0" * 60, 1)])
 def test_local_images(me: Account, image: str, at: int) -> None:
     """An alias comes before a fingerprint, of which the beginning will do."""
-    assert source(image, me, lambda: IMAGES) == {"type": "image", "fingerprint": IMAGES[at]["fingerprint"]}
+    assert image_source(image, me, lambda: IMAGES) == {"type": "image", "fingerprint": IMAGES[at]["fingerprint"]}
 
 
 @pytest.mark.parametrize("image", ["none", "", "local:", "nosuch:a", "odd:a", "broken:a", "AB1", "unix:a"])
 def test_unknown_images(me: Account, image: str) -> None:
     """They are named, with a hint."""
     with pytest.raises(NotFoundError) as caught:
-        source(image, me, lambda: IMAGES)
+        image_source(image, me, lambda: IMAGES)
     assert repr(image) in caught.value.message and caught.value.hints
 
 
 def test_ambiguous_fingerprint(me: Account) -> None:
     """It is a conflict that names what it could be."""
     with pytest.raises(ConflictError, match="ab1200000000, ab1300000000"):
-        source("ab1", me, lambda: IMAGES)
+        image_source("ab1", me, lambda: IMAGES)
 
 
 def test_places_of_the_configuration(me: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_unreadable_configuration(me: Account, text: bytes) -> None:
     path = Path(me.home, ".config/incus/config.yml")
     path.write_bytes(text)
     with pytest.raises(NotFoundError, match=str(path)):
-        source("tree:a", me, list)
+        image_source("tree:a", me, list)
 
 
 @pytest.mark.parametrize("text", ["", "5", "remotes: 5"])

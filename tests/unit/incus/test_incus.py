@@ -21,13 +21,13 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError, RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import (
-    Answer,
     Client,
     IncusError,
+    Response,
     UnreachableError,
+    api_path,
     etag,
     find_socket,
-    url,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,7 +65,7 @@ def client(daemon: Daemon) -> Client:
 )
 def test_paths_are_quoted(parts: tuple[str, ...], query: dict[str, str | int], expected: str) -> None:
     """No name can become a path, a query or a header."""
-    assert url("/1.0/profiles" + "/{}" * len(parts), *parts, **query) == expected
+    assert api_path("/1.0/profiles" + "/{}" * len(parts), *parts, **query) == expected
 
 
 def test_the_socket_is_found_as_the_incus_client_finds_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -131,8 +131,8 @@ def test_many_requests_use_one_connection(daemon: Daemon, client: Client) -> Non
 def test_an_answer_carries_data_etag_and_whether_something_was_begun(daemon: Daemon, client: Client, reply: Reply) -> None:
     """The three things later requests need."""
     daemon.say(reply({"x": 1}, headers={"ETag": "abc"}), reply({"id": "op"}, status=202, kind="async"))
-    assert client.get("/1.0") == Answer({"x": 1}, "abc", False)
-    assert client.post("/1.0/instances", {}) == Answer({"id": "op"}, "", True)
+    assert client.get("/1.0") == Response({"x": 1}, "abc", False)
+    assert client.post("/1.0/instances", {}) == Response({"id": "op"}, "", True)
 
 
 def test_a_chunked_answer_is_put_together(daemon: Daemon, client: Client, reply: Reply) -> None:
@@ -175,7 +175,7 @@ def test_what_does_not_exist_may_be_asked_for(daemon: Daemon, client: Client, re
     """Only 404 is that; other errors stay errors."""
     daemon.say(reply(status=404, kind="error", error="not found", error_code=404), reply({"x": 1}))
     assert client.get_or_none("/1.0/profiles/x") is None
-    assert client.get_or_none("/1.0/profiles/x") == Answer({"x": 1}, "")
+    assert client.get_or_none("/1.0/profiles/x") == Response({"x": 1}, "")
     daemon.say(reply(status=500, kind="error", error="database is locked", error_code=500))
     with pytest.raises(IncusError, match="database is locked"):
         client.get_or_none("/1.0/profiles/x")
@@ -377,27 +377,27 @@ def test_what_is_not_incus_is_told_apart(raw: bytes, daemon: Daemon, client: Cli
 
 def test_what_began_nothing_needs_no_wait(daemon: Daemon, client: Client) -> None:
     """Not even a request."""
-    assert client.wait(Answer({"x": 1}, ""), 5) == {}
+    assert client.wait_for_operation(Response({"x": 1}, ""), 5) == {}
     assert daemon.requests == []
 
 
 def test_an_operation_is_waited_for_with_one_request(daemon: Daemon, client: Client, reply: Reply) -> None:
     """Incus holds the answer until it is done; its metadata is the result."""
     daemon.say(reply(DONE_OPERATION, delay=0.1))
-    assert client.wait(Answer(RUNNING_OPERATION, "", True), 5) == {"return": 0}
+    assert client.wait_for_operation(Response(RUNNING_OPERATION, "", True), 5) == {"return": 0}
     assert daemon.requests == [("GET", "/1.0/operations/op-1/wait?timeout=5")]
 
 
 def test_an_operation_that_is_done_at_once_needs_no_request(daemon: Daemon, client: Client) -> None:
     """Its metadata came with it."""
-    assert client.wait(Answer(DONE_OPERATION, "", True), 5) == {"return": 0}
+    assert client.wait_for_operation(Response(DONE_OPERATION, "", True), 5) == {"return": 0}
     assert daemon.requests == []
 
 
 def test_a_long_wait_may_take_longer_than_an_answer(daemon: Daemon, reply: Reply) -> None:
     """The limit of an operation is its own."""
     daemon.say(reply(DONE_OPERATION, delay=0.4))
-    assert Client(daemon.path, timeout=0.2).wait(Answer(RUNNING_OPERATION, "", True), 60) == {"return": 0}
+    assert Client(daemon.path, timeout=0.2).wait_for_operation(Response(RUNNING_OPERATION, "", True), 60) == {"return": 0}
 
 
 def test_progress_is_told_while_it_runs(daemon: Daemon, client: Client, reply: Reply) -> None:
@@ -405,7 +405,7 @@ def test_progress_is_told_while_it_runs(daemon: Daemon, client: Client, reply: R
     steps = [RUNNING_OPERATION | {"metadata": {"download_progress": f"{percent}%"}} for percent in (10, 60)]
     daemon.say(reply(RUNNING_OPERATION), *(reply(step) for step in steps), reply(DONE_OPERATION))
     told: list[dict[str, Any]] = []
-    assert client.wait(Answer(RUNNING_OPERATION, "", True), 60, told.append) == {"return": 0}
+    assert client.wait_for_operation(Response(RUNNING_OPERATION, "", True), 60, told.append) == {"return": 0}
     assert told[:2] == [{"download_progress": "10%"}, {"download_progress": "60%"}]
     assert {target for _method, target in daemon.requests} == {"/1.0/operations/op-1/wait?timeout=1"}
 
@@ -415,7 +415,7 @@ def test_an_operation_that_fails_or_was_cancelled_is_an_error(code: int, words: 
     """With Incus's words, where it has any."""
     daemon.say(reply(RUNNING_OPERATION | {"status_code": code, "err": words, "metadata": None}))
     with pytest.raises(IncusError) as caught:
-        client.wait(Answer(RUNNING_OPERATION, "", True), 5)
+        client.wait_for_operation(Response(RUNNING_OPERATION, "", True), 5)
     assert caught.value.code == code
     assert words in caught.value.message
 
@@ -424,7 +424,7 @@ def test_an_operation_that_takes_too_long_is_cancelled(daemon: Daemon, client: C
     """The error names it and the limit."""
     daemon.default = lambda seen: reply(RUNNING_OPERATION, delay=0.15) if seen.method == "GET" else reply()
     with pytest.raises(IncusError, match="Creating instance"):
-        client.wait(Answer(RUNNING_OPERATION, "", True), 1)
+        client.wait_for_operation(Response(RUNNING_OPERATION, "", True), 1)
     assert daemon.requests[-1] == ("DELETE", "/1.0/operations/op-1")
     assert {method for method, _target in daemon.requests[:-1]} == {"GET"}
 
@@ -434,7 +434,7 @@ def test_an_operation_that_cannot_be_cancelled_still_took_too_long(daemon: Daemo
     refused = reply(status=400, kind="error", error="can't be cancelled", error_code=400)
     daemon.default = lambda seen: reply(RUNNING_OPERATION, delay=0.15) if seen.method == "GET" else refused
     with pytest.raises(IncusError, match="did not finish"):
-        client.wait(Answer(RUNNING_OPERATION, "", True), 0.2)
+        client.wait_for_operation(Response(RUNNING_OPERATION, "", True), 0.2)
 
 
 def test_a_wait_that_ends_before_the_operation_is_asked_again(daemon: Daemon, client: Client, reply: Reply) -> None:
@@ -449,7 +449,7 @@ def test_a_wait_that_ends_before_the_operation_is_asked_again(daemon: Daemon, cl
         return reply(done) if heard else late
 
     daemon.default = answer
-    assert client.wait(Answer(RUNNING_OPERATION, "", True), 5, heard.append) == {"done": "yes"}
+    assert client.wait_for_operation(Response(RUNNING_OPERATION, "", True), 5, heard.append) == {"done": "yes"}
     assert heard == [{"download_progress": "rootfs: 5%"}, {"done": "yes"}]
 
 
@@ -472,7 +472,7 @@ def _executing(reply: Reply, status: int) -> Callable[[Any], Any]:
 def test_a_command_gives_its_status_and_complaint_and_leaves_no_logs(status: int, daemon: Daemon, client: Client, reply: Reply) -> None:
     """What it said on standard error is read, whether it failed or not."""
     daemon.default = _executing(reply, status)
-    assert client.execute("x", "repo man", ["false", "a b"], 5) == (status, "no such file\n")
+    assert client.exec("x", "repo man", ["false", "a b"], 5) == (status, "no such file\n")
     sent = json.loads(daemon.seen[0].body)
     assert daemon.seen[0].target == "/1.0/instances/x/exec?project=repo%20man"
     assert sent["command"] == ["false", "a b"]

@@ -689,7 +689,7 @@ def test_time_limit(ground: Ground) -> None:
 
 def test_too_much_output(ground: Ground) -> None:
     """What says too much is stopped."""
-    with pytest.raises(CommandError, match="said more than"):
+    with pytest.raises(CommandError, match="printed more than"):
         CommandRunner(ground.me, 60).run(["cat", "/dev/zero"], WHO, "/")
 
 

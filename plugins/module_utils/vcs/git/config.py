@@ -33,12 +33,12 @@ KEPT_SETTINGS = frozenset(
         "index.sparse",
     }
 )
-"""What of a repository's configuration reaches git: how its files are compared. All of these are words or numbers."""
+"""The settings of a repository that are kept: they decide how files are compared. All are words or numbers."""
 EXTENSIONS = frozenset({"objectformat", "refstorage"})
-"""Of the repository's format, what git must know to read it."""
+"""Extensions of the repository's format that git must know to read it."""
 EXTENSIONS_NOT_NEEDED = frozenset({"noop", "noop-v1", "partialclone", "preciousobjects", "relativeworktrees", "worktreeconfig"})
 USER_SETTINGS = frozenset({"core.autocrlf", "core.eol", "core.excludesfile"})
-"""What of the user's own configuration reaches git: it decides what counts as changed."""
+"""The settings of the user that are kept: they decide which files count as changed."""
 GIT_HARDENING = """\
 \tfsmonitor = false
 \thooksPath = /dev/null
@@ -58,7 +58,7 @@ GIT_HARDENING = """\
 
 
 def read_user_settings(runner: CommandRunner) -> dict[str, str]:
-    """Return what of the user's own git configuration decides what counts as changed or ignored."""
+    """Return the user's settings that decide which files count as changed or ignored."""
     environment = {key: value for key, value in account_environment(runner.account).items() if key != "GIT_CONFIG_GLOBAL"}
     try:
         done = runner.run(["git", "config", "--global", "--includes", "--list", "-z"], environment, "/")
@@ -83,7 +83,7 @@ def read_config(location: GitLocation, tree: ConfinedTree, runner: CommandRunner
 def parse_config(text: bytes, runner: CommandRunner) -> dict[str, list[str]]:
     """Return the text of a git configuration as data.
 
-    :raises VcsError: it is none.
+    :raises VcsError: it is malformed.
     """
     if not text.strip():
         return {}
@@ -99,7 +99,7 @@ def minimal_config(configured: Mapping[str, list[str]], bare: bool, settings: Ma
 
     :param configured: the repository's own, as :func:`read_config` returns it.
     :param settings: of the user, as :func:`read_user_settings` returns them.
-    :raises VcsError: the repository's format is one that is not known here.
+    :raises VcsError: the repository has an unknown format.
     """
     extensions = {key.removeprefix("extensions."): values[-1] for key, values in configured.items() if key.startswith("extensions.")}
     unknown = sorted(extensions.keys() - EXTENSIONS - EXTENSIONS_NOT_NEEDED)
@@ -119,7 +119,7 @@ def minimal_config(configured: Mapping[str, list[str]], bare: bool, settings: Ma
 
 
 def is_true(values: list[str] | None) -> bool:
-    """Whether a setting is on, as git reads it."""
+    """Return whether git reads a setting as true."""
     return bool(values) and values[-1].lower() in ("true", "yes", "on", "1") if values else False
 
 
@@ -137,7 +137,7 @@ def config_section(name: str, sub: str, values: Mapping[str, str]) -> str:
     """Return a section of a git configuration; source of the quoting: ``git help config``, Syntax."""
     if not values:
         return ""
-    plain = sub.replace("\\", "\\\\").replace('"', '\\"')  # of a subsection's name all other characters stand for themselves
+    plain = sub.replace("\\", "\\\\").replace('"', '\\"')  # other characters need no escape in a subsection's name
     head = f'[{name} "{plain}"]' if sub else f"[{name}]"
     return "".join((f"{head}\n", *(f"\t{key} = {_quoted(value)}\n" for key, value in values.items())))
 

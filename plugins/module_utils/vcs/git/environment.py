@@ -42,7 +42,7 @@ def hardened_environment(path: str, home: str = "/nonexistent", **more: str) -> 
 
 
 def account_environment(account: Identity) -> dict[str, str]:
-    """Return the environment in which git reads no configuration but that of its git directory, and reaches nobody."""
+    """Return the environment in which git reads only the configuration of its git directory, and has no network."""
     environment = hardened_environment(PATH, account.home)
     del environment["XDG_CONFIG_HOME"]
     if os.environ.get("XDG_CONFIG_HOME") and os.geteuid() == account.uid:

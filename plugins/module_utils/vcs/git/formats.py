@@ -74,7 +74,7 @@ def read_format(config: bytes) -> dict[str, str] | None:
         if key == "core.repositoryformatversion" or key.startswith("extensions."):
             found[key] = value if newline else "true"
             if len(found) > MAX_SETTINGS:
-                raise ValueError("no repository has so many")
+                raise ValueError("more settings than any repository has")
 
     try:
         # git prints a section's name with each of its settings, so a small file can make it print without end.

@@ -14,7 +14,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree 
 
 @dataclass(frozen=True)
 class GitLocation:
-    """Where the parts of a git repository are, links resolved.
+    """The parts of a git repository; paths have their links resolved.
 
     :param git_dir: the git directory of this working tree: ``HEAD`` and the index.
     :param common_dir: the git directory that all its working trees share: refs, objects, configuration.
@@ -27,12 +27,12 @@ class GitLocation:
 
 
 def locate_git_dir(path: str, tree: ConfinedTree) -> GitLocation | None:
-    """Return where the git repository at ``path`` is; ``None`` where there is none.
+    """Return the location of the git repository at ``path``; ``None`` if there is none.
 
-    A ``.git`` that is a file, as in linked working trees and submodules, is followed inside the tree. What a
-    repository's ``core.worktree`` says is not.
+    A ``.git`` that is a file, as in linked working trees and submodules, is followed inside the tree. ``core.worktree`` is
+    not followed.
 
-    :raises VcsError: it leads outside, or what is there is none.
+    :raises VcsError: it leads outside, or is not a git repository.
     """
     real = tree.resolve(path)
     own, work_tree = os.path.join(real, ".git"), real

@@ -18,7 +18,7 @@ REFS_BYTES = 64 << 20
 REF_TABLES = 100
 """Tables of refs in the reftable format, of which git keeps about a dozen."""
 SYMBOLIC_DEPTH = 5
-"""How deep git itself follows symbolic refs."""
+"""How deep git follows symbolic references."""
 OBJECT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 REF_NAME = re.compile(r"refs(?:/(?!\.)(?:(?!\.\.|@\{)[^\x00-\x20\x7f~^:?*\[\\/])+(?<!\.lock)(?<!\.))+\Z")
 """A ref's full name; source: ``git help check-ref-format``."""
@@ -46,7 +46,7 @@ def copy_refs(scratch: ScratchGitDir, tree: ConfinedTree, configured: Mapping[st
 
 
 def copy_reftable(scratch: ScratchGitDir, tree: ConfinedTree, configured: Mapping[str, list[str]]) -> None:
-    """Copy the tables of refs, which only git can read, and ask it."""
+    """Copy the tables of references, which only git can read, and let it read them."""
     if scratch.location.git_dir != scratch.location.common_dir:
         raise VcsError("a linked working tree whose refs are in the reftable format is not known here")
     (scratch.path / "HEAD").write_text("ref: refs/heads/.invalid\n", encoding="ascii")
@@ -68,7 +68,7 @@ def copy_reftable(scratch: ScratchGitDir, tree: ConfinedTree, configured: Mappin
 
 
 def _resolve_ref(name: str, location: GitLocation, tree: ConfinedTree, packed: bytes) -> str:
-    """Return the object id that a ref names; empty where there is no such ref."""
+    """Return the object ID of a reference; empty if it does not exist."""
     for _step in range(SYMBOLIC_DEPTH):
         _check_ref(name)
         loose = None
@@ -83,7 +83,7 @@ def _resolve_ref(name: str, location: GitLocation, tree: ConfinedTree, packed: b
                 raise VcsError(f"its ref {name} is broken")
             return value
         name = value.removeprefix("ref:").strip()
-    raise VcsError(f"its ref {name} is one of too many that name each other")
+    raise VcsError(f"its ref {name} is part of a chain of too many symbolic references")
 
 
 def _write_ref(scratch: ScratchGitDir, name: str, commit: str) -> None:
@@ -99,7 +99,7 @@ def _check_ref(name: str) -> None:
 
 
 def _upstream(head: str, configured: Mapping[str, list[str]]) -> str:
-    """Return the ref that a branch follows, by the repository's configuration; empty if it follows none, or none that can be."""
+    """Return the ref that a branch follows, by the repository's configuration; empty if there is none, or its name is invalid."""
     branch = head.removeprefix("refs/heads/")
     remote, merge = (configured.get(f"branch.{branch}.{key}", [""])[-1] for key in ("remote", "merge"))
     found = ""

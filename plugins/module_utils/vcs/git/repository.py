@@ -30,7 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.refs impor
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.scratch import ScratchGitDir
 
 SHARED_INDEX = re.compile(rb"link(?=.{4}(.{32}))", re.DOTALL)
-"""What names the other part of a split index, and by chance other bytes; source: git's documentation of the index's format, ``link``."""
+"""Matches the name of the shared part of a split index, and by chance other bytes; source: git's documentation of the index's format, ``link``."""
 SHARED_INDEX_LOOKS = 1 << 20
 
 
@@ -40,11 +40,11 @@ def open_git(
 ) -> Iterator[ScratchGitDir]:
     """Yield a scratch git directory of a repository, in which git runs nothing that the repository configures.
 
-    It holds the checked out branch and the one it follows, the index, what is ignored, and a configuration of ours;
-    objects are the repository's own.
+    It has the checked out branch and its upstream, the index, the ignore rules and a minimal configuration, and uses the repository's
+    objects.
 
     :param settings: of the user, as :func:`read_user_settings` returns them.
-    :raises VcsError: what is to be copied cannot be, or leads outside.
+    :raises VcsError: a file cannot be copied, or leads outside.
     """
     with tempfile.TemporaryDirectory(prefix="repoman-vcs-") as directory:
         scratch = ScratchGitDir(location, Path(directory), runner)
@@ -75,7 +75,7 @@ def open_git(
 
 
 def check_alternates(path: str, tree: ConfinedTree) -> str:
-    """Return the resolved path of an object directory, after a look at what else it borrows objects from.
+    """Return the resolved path of an object directory, after checking it and its alternates.
 
     :raises VcsError: it, or one of its alternates, is outside the tree, or there are too many.
     """
@@ -91,7 +91,7 @@ def check_alternates(path: str, tree: ConfinedTree) -> str:
 
 
 def _copy_index(scratch: ScratchGitDir, tree: ConfinedTree) -> None:
-    """Copy the index, and where it is split the part of it that it shares."""
+    """Copy the index and, if it is split, its shared part."""
     copied = scratch.path / "index"
     names = {name for name in tree.names(scratch.location.git_dir) if name.startswith("sharedindex.")}
     if not tree.copy(os.path.join(scratch.location.git_dir, "index"), copied, COPY_BYTES) or not names or not copied.stat().st_size:

@@ -18,7 +18,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location i
 class ScratchGitDir:
     """What git is given in place of a repository's git directory; made by :func:`repository.open_git`.
 
-    :param head: the full name of the branch, or the object id where none is checked out.
+    :param head: the full name of the branch, or the object ID if HEAD is detached.
     :param upstream: the full name of the ref that the branch follows; empty if it follows none.
     :param has_commits: whether the branch, or what is checked out, has a commit.
     """
