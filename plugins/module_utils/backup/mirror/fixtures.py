@@ -21,7 +21,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.en
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.broken_files import REFERENCE
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.config import minimal_config
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.run_git import run_as
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.run_as import run_as
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import hardened_environment

@@ -12,9 +12,9 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import format_exception
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.errors import BusyError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.progress import Progress
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import BusyError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import MirrorResult
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_diff import UnitDiff
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import UnitMirror

@@ -95,7 +95,7 @@ class Coverer:
         return names
 
     def _must_stay(self, name: bytes, path: bytes) -> bool:
-        """Return whether an entry of a separate file system is its ``lost+found`` or a restore's own, or cannot be moved by this user."""
+        """Return whether to keep an entry of a separate file system: its ``lost+found``, a restore's own, or one that this user cannot move."""
         status = self.present.statuses.get(path)
         if status is None:
             return False

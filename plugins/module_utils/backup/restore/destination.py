@@ -28,7 +28,7 @@ MAX_LINKS = 40
 
 @dataclass(frozen=True)
 class Boundaries:
-    """Directories that limit where a path may lead.
+    """Directories that limit the way to a destination.
 
     :param roots: directories of repositories. Containers can change anything inside the repositories.
     :param repositories: other repositories.
@@ -151,7 +151,7 @@ class Destination:
 
 
 def resolve(path: bytes, boundaries: Boundaries) -> Destination:
-    """Open the parent of a directory, following links only above repositories, where no container can create them.
+    """Open the parent of a directory, following links only above repositories: containers can create links inside.
 
     :param path: absolute.
     :raises ConflictError: it is the root directory or lies in the backup, or part of the path is a link in a repository or a file.

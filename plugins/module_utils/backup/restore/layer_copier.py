@@ -108,7 +108,7 @@ class LayerCopier:
         return self._layers[item.layer].reach(item.path)
 
     def _link(self, path: bytes, name: bytes, parent_fd: int, item: Item, other: DirectoryCursor) -> bool:
-        """Create a hard link to a copied file that is the same file in the layer; return False if there is none, or it is not possible."""
+        """Create a hard link to a copied file that is the same file in the layer; return False if that is impossible."""
         if item.status.st_nlink < 2:  # noqa: PLR2004
             return False
         key = item.layer.root, item.status.st_dev, item.status.st_ino

@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable, Iterator
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import check_of, index_problem, problem_of
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import A_KIND, ABSENT, STAYS, Damage
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import ABSENT, STAYS, Damage
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.salvage_store import Store
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.staging import small
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import TYPE_PHRASES
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
@@ -103,7 +104,7 @@ def _lost_files(store: Store) -> dict[bytes, str]:
         entry, data = store.staged.get(path, (None, None))
         mirrored = store.have.get(path)
         if entry is not None and entry.kind not in {"f", "l"}:
-            found[path] = f"it is {A_KIND[entry.kind]}"
+            found[path] = f"it is {TYPE_PHRASES[entry.kind]}"
         elif name == b"HEAD" and entry is not None and entry.kind == "l" and not entry.link.startswith(b"refs/"):
             found[path] = "it is a link that names no reference"
         elif name == b"config" and mirrored is not None and mirrored.kind == "f" and mirrored != entry:
@@ -114,7 +115,7 @@ def _lost_files(store: Store) -> dict[bytes, str]:
         elif (
             name == b"packed-refs" and data is None and path not in store.unreadable and not store.may_lose and _has_lost_refs(store, path)
         ):
-            found[path] = "it is missing" if entry is None else f"it is {A_KIND[entry.kind]}"
+            found[path] = "it is missing" if entry is None else f"it is {TYPE_PHRASES[entry.kind]}"
         if name == b"config" and path not in found and entry is not None and entry != mirrored and store.config_problem():
             found[path] = store.config_problem()
     return found
@@ -137,7 +138,7 @@ def _lost_by_worktrees(store: Store) -> dict[bytes, str]:
             for path in (directory + b"/" + name for name in WORKTREE_FILES):
                 there = store.staged[path][0].kind if path in store.staged else ""
                 if path in store.have and store.have[path].kind == "f" and there not in {"f", "l"}:
-                    found[path] = f"it is {A_KIND[there]}" if there else "it is missing"
+                    found[path] = f"it is {TYPE_PHRASES[there]}" if there else "it is missing"
     return found
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import Damage
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import DamagedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import METADATA_BYTES
@@ -20,14 +20,6 @@ HINTED = 20
 """So many paths are named in a hint; what is left is named by the next run."""
 _CHAIN = re.compile(rb"(objects/info/commit-graphs|objects/pack/multi-pack-index\.d)/[^/]+$")
 """Files of which each needs the others of its directory."""
-
-
-class BusyError(ConflictError):
-    """The repository kept changing, so no consistent state could be read."""
-
-
-class DamagedError(RepomanError):
-    """The source is damaged."""
 
 
 def too_large(path: bytes, size: int) -> DamagedError:

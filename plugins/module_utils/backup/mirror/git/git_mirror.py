@@ -15,15 +15,12 @@ import os
 import time
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.broken_files import broken_files, first_problem, screen
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.errors import (
-    BusyError,
-    DamagedError,
-    damaged_error,
-)
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.errors import damaged_error
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import STAYS, Damage, ObjectCopy
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.pack_rescue import rescue
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.publication import GitPublication
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.salvage import Salvage
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import BusyError, DamagedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 
 MAX_RELISTS = 6

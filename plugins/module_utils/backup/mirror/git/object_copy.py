@@ -28,6 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.
     problem_of_file,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import directory, split_path
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import TYPE_PHRASES
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -38,7 +39,6 @@ ABSENT = "the mirror has no copy"
 AS_IS = "it was mirrored unchanged"
 STAYS = "the mirror keeps its copy"
 MADE = "the mirror has one rebuilt from the pack"
-A_KIND = {"f": "a file", "d": "a directory", "l": "a link", "p": "a pipe", "s": "a socket", "b": "a device", "c": "a device"}
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class ObjectCopy:
                 if path in store.objects:  # so that every run judges it again
                     store.objects[path] = store.objects[path]._replace(ctime_ns=0, inode=0, nlink=1)
             self.blocked[path] = entry
-            store.damage[path] = Damage(path, what, f"it is {A_KIND[entry.kind]}", mirror, entry)
+            store.damage[path] = Damage(path, what, f"it is {TYPE_PHRASES[entry.kind]}", mirror, entry)
         if self.blocked:
             for path in [each for each in self.listed if each in self.blocked or split_path(each)[0] in self.blocked]:
                 del self.listed[path]

@@ -22,8 +22,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import LOOSE
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import kind_name
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.packs import ObjectStore, extracted_object
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.run_git import git_environment, run_as
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.run_git import git_environment
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import split_path
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.run_as import run_as
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.source_repair import (
     MISSING,
     Repair,

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.config import PLAIN_CONFIG, minimal_config
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.run_git import NO_GIT, git_environment, run_as, run_git
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.run_git import NO_GIT, git_environment, run_git
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.source_state import FSCK_PATHS, GitSource
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.staging import (
     Data,
@@ -21,6 +21,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.
     in_full,
     write_file,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.run_as import run_as
 from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import MEMORY_BYTES
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import (
     LIST_BYTES,

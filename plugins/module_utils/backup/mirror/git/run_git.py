@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.run_as import run_as
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import hardened_environment
@@ -33,17 +33,6 @@ _MISSING = re.compile(
 def git_environment(directory: str) -> dict[str, str]:
     """Return an environment in which git reads no configuration but that of ``directory``, fetches nothing and asks nobody."""
     return hardened_environment(os.environ.get("PATH", os.defpath), GIT_DIR=directory)
-
-
-def run_as(directory: str, account: tuple[int, int] | None) -> dict[str, Any]:
-    """Give a directory to an account, where root runs for it, and return what starts a process as that account."""
-    if account is None or os.geteuid() != 0 or account[0] == 0:
-        return {}
-    for base, _directories, names in os.walk(directory):
-        os.chown(base, *account)
-        for name in names:
-            os.chown(os.path.join(base, name), *account, follow_symlinks=False)
-    return {"user": account[0], "group": account[1], "extra_groups": []}
 
 
 def run_git(

@@ -12,10 +12,10 @@ from functools import cached_property
 from itertools import islice
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import A_KIND
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.proof import MAX_SMALL_FILE, Problem, ProofJob, read_small
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.revlog import RevlogIndex, has_holes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import CHANGELOG, data_file, is_revlog_index
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import TYPE_PHRASES
 
 MAX_LIST_BYTES = 256 << 20
 """Maximum plausible size of a file that hg reads as a whole: the list of files, obsolescence markers, the dirstate."""
@@ -109,7 +109,7 @@ class Comparison:
         for path, entry in self.entries.items():
             is_needed = is_revlog_index(path) or path in NEVER_EMPTY or (path.startswith(b"store/") and path.endswith(b".d"))
             if entry.kind != "f" and is_needed and path in self.mirrored and self.mirrored[path].kind == "f":
-                yield Problem(path, f"it is {A_KIND[entry.kind]}")
+                yield Problem(path, f"it is {TYPE_PHRASES[entry.kind]}")
             if path in self.linked or entry.kind != "f" or not self._is_list(path):
                 continue
             limit = MAX_SMALL_FILE if path in REQUIREMENTS_FILES else MAX_LIST_BYTES

@@ -22,11 +22,11 @@ from contextlib import suppress
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.errors import BusyError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.proof import Problem
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.salvage import Salvage
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.verified_build import VerifiedBuild
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import directory
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import BusyError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import rename_exchange
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import is_directory

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.run_git import run_as
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import prover
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.run_as import run_as
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_tail
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.errors import DamagedError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.proof import Verdict
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.prover import MAX_PROBLEMS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.verified_build import VerifiedBuild
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import DamagedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
 
 
