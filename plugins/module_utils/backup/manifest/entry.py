@@ -15,7 +15,7 @@ RECORD = struct.Struct("<IIIQqqQIHH")
 """Mode with type, uid, gid, size (device number for devices), mtime, ctime, inode, links, length of name and of link target."""
 
 TIME_RANGE = (-(1 << 63), (1 << 63) - 1)
-"""The earliest and the latest time a record holds, the years 1677 and 2262; a file of another time counts as of one of these."""
+"""Range of times that a record can hold, the years 1677 to 2262; times outside it are clamped."""
 
 BLOCK_HEADER = struct.Struct("<II")
 """Length of a block's directory path, and of its records."""
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
     :param path: relative to the unit; empty for the unit's own directory.
     :param mode: as ``lstat`` has it, with the type.
     :param size: bytes; of a device its number.
-    :param link: where a symbolic link points.
+    :param link: target of a symbolic link.
     """
 
     path: bytes
@@ -110,7 +110,7 @@ def pack_block(directory: bytes, records: Iterable[bytes]) -> bytes:
 
 
 def entry_of(path: bytes, found: os.stat_result, link: bytes = b"") -> Entry:
-    """Return the entry for what ``lstat`` said."""
+    """Return the entry for a result of ``lstat``."""
     mode = found.st_mode
     size = found.st_rdev if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) else found.st_size
     mtime, ctime = found.st_mtime_ns, found.st_ctime_ns

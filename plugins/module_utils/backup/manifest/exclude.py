@@ -74,7 +74,7 @@ class Patterns:
         self._seen: dict[bytes, bool] = {}
 
     def __bool__(self) -> bool:
-        """Whether there is a pattern that can match."""
+        """True if any pattern can match."""
         return bool(self.rules)
 
     def match(self, directory: bytes, name: bytes, is_directory: bool) -> bool:
@@ -116,7 +116,7 @@ def compiled(patterns: tuple[str, ...]) -> Patterns:
 
 
 def _union(rules: Iterable[Rule]) -> re.Pattern[bytes] | None:
-    """Return one expression that matches if any rule does; None if there are no rules."""
+    """Return one expression that matches if any rule does; None without rules."""
     parts = [b"(?:" + rule.regex.pattern + b")" for rule in rules]
     return re.compile(b"|".join(parts)) if parts else None
 

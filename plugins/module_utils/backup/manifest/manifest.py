@@ -33,7 +33,7 @@ STALE_SUFFIX = ".last"
 
 
 class Manifest:
-    """What one unit held when it was scanned: in memory, or in a file that is read block by block.
+    """The contents of one unit when it was scanned: in memory, or in a file that is read block by block.
 
     :param data: the blocks, one after the other.
     :param path: file that holds them instead.
@@ -74,7 +74,7 @@ class Manifest:
 
     @classmethod
     def load(cls, path: str) -> Manifest | None:
-        """Open a manifest; None if there is none, or the file is not whole."""
+        """Open a manifest; return None if the file is missing or incomplete."""
         try:
             with open(path, "rb") as file:
                 head = file.read(len(MAGIC) + DIGEST_SIZE)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Scan units, several at once, each into a manifest of its own."""
+"""Scan several units at once, each into its own manifest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.process.pool impor
 def scan_in_memory(unit: Unit) -> Manifest:
     """Look at everything a unit holds.
 
-    :raises UnreadableError: a directory of it cannot be read.
+    :raises UnreadableError: one of its directories cannot be read.
     :raises FileNotFoundError: it is not there.
     """
     return Manifest(b"".join(walk_blocks(os.fsencode(unit.source), loose=unit.loose, tree=TreeFilter(unit.rules))))
@@ -29,10 +29,10 @@ def scan_in_memory(unit: Unit) -> Manifest:
 
 @dataclass
 class ScanResult:
-    """What scanning a unit came to.
+    """The result of scanning a unit.
 
     :param digest: of what was found; empty if it failed.
-    :param path: file with the manifest; empty where the digest was the known one, or it failed.
+    :param path: file with the manifest; empty if the digest was the known one, or the scan failed.
     :param error: why it failed.
     :param closed: directories that cannot be read.
     :param skipped: directories that another file system is mounted on, which was not looked at.
@@ -76,7 +76,7 @@ def scan_unit(unit: Unit, known: str, path: str) -> ScanResult:
 
 
 def format_exception(error: Exception) -> str:
-    """Return an error that nobody foresaw as a text: its type, and what it says."""
+    """Return an unexpected error as text: its type and message."""
     if isinstance(error, MemoryError):
         return "there is not enough memory"
     if isinstance(error, RecursionError):

@@ -23,14 +23,14 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath impo
 
 _by_name = itemgetter(0)
 LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-"""How a directory is opened to be listed."""
+"""Flags to open a directory for listing."""
 REACH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""How a directory is opened only to reach what is in it."""
+"""Flags to open a directory only to reach its entries."""
 
 UNSEEN_MOUNT = os.stat_result(
     (stat.S_IFDIR | 0o700, 0, -1, 2, os.geteuid(), os.getegid(), 0, 0, 0, 0), {"st_mtime_ns": 0, "st_ctime_ns": 0, "st_rdev": 0}
 )
-"""What stands for a mount point that cannot be looked at."""
+"""Placeholder for a mount point whose status cannot be read."""
 MAX_HELD = 32
 """At most this many directories are held open by one walk."""
 DEEPEST = 3400
@@ -280,7 +280,7 @@ def _block(
 
 
 def _read_directory(held: int, mounted: Container[bytes] = ()) -> list[tuple[bytes, os.stat_result, bytes]]:
-    """Return name, status and link target of what is in an open directory, sorted; without what vanishes meanwhile.
+    """Return name, status and link target of each entry of an open directory, sorted; entries that vanish during the call are skipped.
 
     :param mounted: names of mount points. One that cannot even be looked at, such as another user's FUSE mount or one whose server is
         gone, does not make its neighbours unreadable: it counts as a directory on another file system.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What of a unit's tree is not backed up: what is excluded, caches, other file systems, and mkfs's ``lost+found``.
+"""Rules for what a backup leaves out: excluded paths, caches, other file systems, and mkfs's ``lost+found``.
 
 A repository is backed up whole or not at all: no pattern and no cache tag takes away anything inside ``.git``, ``.hg`` or a bare
 repository. A directory above one that is excluded is excluded with it.
@@ -34,7 +34,7 @@ Found = tuple[bytes, os.stat_result, bytes]
 
 @dataclass(frozen=True)
 class TreeRules:
-    """What of one unit is left out.
+    """Rules for what one unit leaves out.
 
     :param exclude: lists of patterns, each with the directory in the unit that it is relative to; later ones over earlier ones.
     :param caches: leave out what is in directories with a valid cache tag.

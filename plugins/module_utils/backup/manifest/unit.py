@@ -15,11 +15,11 @@ TOP_LEVEL_FILES = "(loose files)"
 
 @dataclass(frozen=True)
 class Unit:
-    """What is backed up as one: a directory directly in ``repos_root``, or the loose files of ``repos_root`` itself.
+    """A directory directly in ``repos_root``, or the loose files of ``repos_root`` itself, backed up as one.
 
     :param name: the directory's name; for loose files a name to show.
     :param source: absolute path of the directory.
-    :param loose: only what is no directory counts; the mirror is the backup's root itself.
+    :param loose: only entries that are not directories count; the mirror is the root of the backup.
     :param rules: rules for skipped paths.
     """
 

@@ -31,7 +31,7 @@ class UnreadableError(RepomanError):
 
 
 class TooDeepError(UnreadableError):
-    """What is in a directory is not backed up because its path is too long."""
+    """The contents of a directory are not backed up because its path is too long."""
 
     def __init__(self, message: str, *hints: str, path: bytes) -> None:
         super().__init__(path, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)))

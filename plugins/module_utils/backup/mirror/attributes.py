@@ -34,7 +34,7 @@ def read_attributes(where: int | bytes, *, xattrs: bool, acls: bool) -> dict[str
             try:
                 found[name] = os.getxattr(where, name, follow_symlinks=follow)
             except OSError as error:
-                if error.errno != errno.ENODATA:  # removed meanwhile
+                if error.errno != errno.ENODATA:  # removed since it was listed
                     raise
     return found
 

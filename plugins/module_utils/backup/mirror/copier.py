@@ -4,8 +4,8 @@
 
 """Copy single entries from a source tree into a mirror: each is put there whole, and what it replaces moves to the history.
 
-Nothing here follows a symbolic link of either tree: directories are opened part by part. What a copy returns is the entry that was
-really copied, as seen on the open file before and after; a mirror's manifest is made of these.
+Nothing here follows a symbolic link of either tree: directories are opened part by part. A copy returns the entry that was
+really copied, as seen on the open file before and after; a mirror's manifest is made of these entries.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Copier(FileCopier):
         self.add_counts(1)
 
     def link_to(self, leader: bytes, entry: Entry, old: Entry | None) -> bool:
-        """Make ``entry`` one file with ``leader``; return False where the target cannot."""
+        """Make ``entry`` a hard link to ``leader``; return False if the target does not support this."""
         with self.mirror_directory(split_path(leader)[0]) as held:
             try:
                 leading = os.stat(split_path(leader)[1], dir_fd=held, follow_symlinks=False)
@@ -98,7 +98,7 @@ class Copier(FileCopier):
         try:
             self._make_directory(entry)
         except OSError as error:
-            if error.errno not in _ENTRY_ALONE:  # what is to be in it cannot be written either
+            if error.errno not in _ENTRY_ALONE:  # its contents cannot be written either
                 raise self._located(error, entry.path) from error
             raise
 

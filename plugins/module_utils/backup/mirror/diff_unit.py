@@ -47,7 +47,7 @@ def diff_unit(
 
 
 class _UnitPlanner:
-    """Plans one unit; ``now`` is what the source holds, as far as the mirror is to have it."""
+    """Plans one unit; ``now`` is the part of the source that belongs in the mirror."""
 
     def __init__(self, unit: Unit, settings: MirrorOptions, saved: str) -> None:
         self.unit, self.settings, self.saved = unit, settings, saved
@@ -136,7 +136,7 @@ def _sibling_path(manifest: Manifest, settings: MirrorOptions, unit: Unit, what:
 
 
 def _unreadable_entries(now: Manifest, closed: Mapping[bytes, UnreadableError]) -> dict[bytes, Entry]:
-    """Return the entries of directories that cannot be read, as the mirror is to have them: its owner may read them there."""
+    """Return the entries of unreadable directories with the mode that the mirror gives them: their owner may read them there."""
     parents = {path.rpartition(b"/")[0] for path in closed}
     return {
         entry.path: entry._replace(mode=entry.mode | stat.S_IRWXU)
@@ -157,7 +157,7 @@ def _entries_at(now: Manifest, paths: frozenset[bytes]) -> dict[bytes, Entry]:
 def _carry_over_unreadable(
     now: Manifest, held: Manifest, shut: Mapping[bytes, Entry], stores: Mapping[bytes, str], frozen: frozenset[bytes], path: str
 ) -> Manifest:
-    """Return what the source has, and what the mirror holds in directories that cannot be read and of repositories that stay as they are."""
+    """Return the source's entries, and the mirror's for directories that cannot be read and repositories that are kept as they are."""
     with ManifestWriter(path) as writer:
         for directory, (new, old) in merge_blocks(now, held):
             block = new

@@ -36,7 +36,7 @@ ATTEMPTS = 3
 TIMESTAMP_GRANULARITY_NS = 20_000_000
 """Two changes within this time may leave the same time stamps: kernels stamp files with the time of the last tick."""
 LEASE_SECONDS = 2.0
-"""How long a file on which a program has a lease is waited for."""
+"""Seconds to wait for a file on which another program has a lease."""
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
@@ -48,10 +48,10 @@ class FileCopier(HistoryStore):
         """Copy a regular file.
 
         :param old: what the mirror has there.
-        :param patient: wait for the clock's next tick where the file changed just now, so that the entry returned tells for sure
+        :param patient: wait for the clock's next tick if the file changed just now, so that the entry returned tells for sure
             which contents were copied.
         :param check: makes what judges the contents; it sees each byte once, while it is copied.
-        :return: what was copied, with ``ctime_ns`` 0 if it changed all the while; None if the file is gone.
+        :return: the entry that was copied, with ``ctime_ns`` 0 if the file kept changing; None if the file is gone.
         :raises DamagedFileError: the contents did not pass the check; nothing was put into the mirror.
         """
         source = self._open_source(path)

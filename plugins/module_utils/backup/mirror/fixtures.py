@@ -29,7 +29,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environmen
 POINTER_BYTES = 16 << 10
 """The largest ``.git`` that is a file; it holds one path."""
 _MORE_NAMES = frozenset({b"config", b"packed-refs", b"index", b"logs", b"shallow", b"reftable", b"worktrees", b"commondir"})
-"""What a git directory has beside ``HEAD``, ``objects`` and ``refs``."""
+"""Entries that a git directory has in addition to ``HEAD``, ``objects`` and ``refs``."""
 _FANOUT = re.compile(rb"[0-9a-f]{2}")
 DIRSTATE_OVERLAP = 4096
 LIST_SECONDS = 60
@@ -67,9 +67,9 @@ def may_be_fixture(store: bytes, stores: Mapping[bytes, str], pointers: set[byte
 
 
 def is_hollow(top: bytes, store: bytes) -> bool | None:
-    """Tell whether a directory has only the names of a repository: ``HEAD`` names nothing, and there is no object, reference or configuration.
+    """Tell whether a directory has only the names of a repository: ``HEAD`` names nothing, and it has no objects, references or configuration.
 
-    Of a repository that was one, damage leaves more than that. None if there is no ``HEAD``, so that nothing can be told.
+    Damage leaves more of a real repository than that. Return None without a ``HEAD``: nothing can be decided then.
 
     :param top: a tree.
     :param store: a directory in it.
@@ -108,7 +108,7 @@ class FixtureLookup:
     :param source: the unit's directory.
     :param scratch: a local directory.
     :param account: uid and gid that git runs as, if this process is root.
-    :param mirror: the unit's mirror, which may not be there: what it has as a repository is one.
+    :param mirror: the unit's mirror, which may not exist: a repository there stays a repository.
     """
 
     source: bytes

@@ -15,7 +15,7 @@ def identity(entry: Entry, mounts: bool) -> tuple[int, ...]:
 
 
 def hardlink_groups(manifest: Manifest, mounts: bool) -> dict[bytes, bytes]:
-    """Return for each file that is one with others of its tree the first of them."""
+    """Return the first name of each file that has several names in the tree, for each of its names."""
     first: dict[tuple[int, ...], bytes] = {}
     found: dict[bytes, bytes] = {}
     for entry in manifest.entries():

@@ -25,7 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import 
 
 CHUNK = 8 << 20
 COPIED_TO_KEEP = 64 << 20
-"""Where hard links cannot be made, files up to this size are copied to what is kept, so that there is one at every moment."""
+"""If the target has no hard links, files up to this size are copied to the history, so that their name is never without a file."""
 NAME_MAX = 255
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK, errno.EXDEV)
 
@@ -39,7 +39,7 @@ class HistoryStore(MetadataCopier):
         if old is not None and old.kind == "d":
             self.move_to_history(path, old)
         with self.mirror_directory(parent) as held:
-            if old is None and self.history is not None:  # somebody else's, or of a run whose end was lost with the machine
+            if old is None and self.history is not None:  # not ours, or of a run that a crash of the machine cut off
                 with suppress(FileNotFoundError):
                     old = entry_of(path, os.stat(name, dir_fd=held, follow_symlinks=False))
             if old is not None and old.kind != "d" and self.history is not None:
@@ -74,7 +74,7 @@ class HistoryStore(MetadataCopier):
         self.add_counts(kept=size)
 
     def _copy_to_history(self, name: bytes, held: int, place: bytes) -> None:
-        """Copy a file to ``kept``, so that its own name is never without a file: a repository without its HEAD is none."""
+        """Copy a file to the history, so that its own name is never without a file: a repository needs its HEAD at every moment."""
         with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held), "rb", buffering=0) as source:
             found = os.fstat(source.fileno())
             with open(place, "xb", buffering=0) as file:

@@ -104,7 +104,7 @@ class MetadataCopier(OpenTrees):
             self.add_note("the target cannot store file modes")
 
     def _owner(self, made: os.stat_result, uid: int, gid: int, *, is_noted: bool = True) -> tuple[int, int]:
-        """Return what is to be changed of a thing's owner, -1 for what is right or not ours to change."""
+        """Return the uid and gid to set, -1 for each that is right already or that we may not change."""
         new_uid = uid if made.st_uid != uid else -1
         new_gid = gid if made.st_gid != gid else -1
         if self._uid:
@@ -127,7 +127,7 @@ class MetadataCopier(OpenTrees):
         return True
 
     def _copy_xattrs(self, source: int | bytes, out: int | bytes) -> None:
-        """Copy extended attributes and access lists, as far as they are wanted and the target has them."""
+        """Copy extended attributes and access lists, if the options ask for them and the target supports them."""
         try:
             wanted = read_attributes(source, xattrs=self.xattrs, acls=self.acls)
             have = read_attributes(out, xattrs=self.xattrs, acls=self.acls)

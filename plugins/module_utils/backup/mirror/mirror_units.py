@@ -26,11 +26,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.process.pool impor
 FAR_THREADS = 16
 FAR_UNITS = 8
 FAR_FIRST_UNITS = 16
-"""So many units are mirrored at once on a far target; where some are copied for the first time."""
+"""Units mirrored at once on a remote target if some are copied for the first time."""
 
 
 def mirror_units(wanted: Sequence[UnitDiff], settings: MirrorOptions, tally: Progress) -> Iterator[MirrorResult]:
-    """Bring mirrors up to date, several at once, and yield each outcome as it is known.
+    """Bring several mirrors up to date at once, and yield each result when it is ready.
 
     :param wanted: large units first is fastest.
     """

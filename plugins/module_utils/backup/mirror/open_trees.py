@@ -33,7 +33,7 @@ class DirectoryFd:
     """A directory that is open inside a ``with``, which gives its descriptor.
 
     :param descriptor: of the directory.
-    :param closes: at the end it is closed; otherwise somebody else holds it.
+    :param closes: close it at the end; if false, another object owns it.
     """
 
     __slots__ = ("closes", "descriptor")
@@ -70,9 +70,9 @@ class OpenTrees:
 
     :param source: the unit's directory.
     :param mirror: directory the mirror is written in.
-    :param history: directory for what is replaced or removed; None deletes it (a first copy that nobody has seen yet).
+    :param history: directory for what is replaced or removed; None deletes it (in a first copy that is not in place yet).
     :param work: directory on the target for files that are not whole yet.
-    :param is_first_copy: the mirror is not in place yet: files may be written where they belong.
+    :param is_first_copy: the mirror is not in place yet: files may be written directly to their place.
     :param pool: threads for operations that wait for the target.
     :param unowned: directories of which nothing but an empty one is mirrored, so their owner does not matter.
     """
@@ -164,7 +164,7 @@ class OpenTrees:
         """Return the status of a directory of the source.
 
         :raises FileNotFoundError: it is not there.
-        :raises NotADirectoryError: it, or a part of the path, is no directory.
+        :raises NotADirectoryError: it, or a part of the path, is not a directory.
         """
         if not path:
             return os.fstat(self.source_fd)
@@ -184,7 +184,7 @@ class OpenTrees:
         return True
 
     def each(self, do: Callable[[T], Any], items: Iterable[T]) -> None:
-        """Do something with each item, at once where the target is far."""
+        """Call a function for each item; on a remote target, for many items at once."""
         if self.pool is None:
             for item in items:
                 do(item)
@@ -217,7 +217,7 @@ class OpenTrees:
             return b"%s%d" % (self._prefix, self._count)
 
     def with_write_permission(self, parent: bytes | None, do: Callable[[], T]) -> T:
-        """Do something in a directory of the mirror, opening it to ourselves first where its own mode forbids it; in None: of ``work``."""
+        """Do something in a directory of the mirror (None: in ``work``); if its mode forbids that, give ourselves permission first."""
         try:
             return do()
         except PermissionError:

@@ -13,17 +13,17 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.un
 
 @dataclass(frozen=True)
 class MirrorOptions:
-    """How a run mirrors.
+    """Options of one run.
 
     :param target: ``backup_root``.
     :param kept: directory of this run under ``.repoman/kept``, on the target; what unit ``u`` replaces goes to ``kept/u``.
     :param work: directory on the target for what is not in place yet (``.repoman/work``).
     :param temporaries: directory below ``work`` for files of this run that are not whole yet; ``work`` itself if it is empty.
-    :param scratch: local directory, ours alone, that is gone after the run.
+    :param scratch: private local directory that is removed after the run.
     :param full: compare everything with the mirror, whatever the last manifest says.
     :param xattrs: keep extended attributes.
     :param acls: keep access lists.
-    :param account: uid and gid that git and hg run as, where the run is root's.
+    :param account: uid and gid that git and hg run as, if the run is root's.
     :param tries: how often a repository that is being written is tried.
     :param far: each operation on the target costs a round trip.
     :param jobs: units at once; 0 leaves it to the number of processors, or on a far target to how many can wait for it.
@@ -49,5 +49,5 @@ class MirrorOptions:
         return self.target if unit.loose else os.path.join(self.target, unit.name)
 
     def new(self, unit: Unit) -> str:
-        """Return the directory where a unit's first copy is made."""
+        """Return the directory for a unit's first copy."""
         return os.path.join(self.work, "new", unit.name)

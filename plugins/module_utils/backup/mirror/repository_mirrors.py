@@ -44,7 +44,7 @@ class RepositoryMirrors(UnitTask):
             self.unreadable.append(error)
             self.damaged.append(repository)
             return self.changes.first or not repository.have  # a mirror as damaged is better than none
-        if damage is None or isinstance(repository, GitMirror):  # of the others the damage tells what could not be read
+        if damage is None or isinstance(repository, GitMirror):  # in Mercurial, the damage names what could not be read
             self.unreadable += repository.unreadable.values()
         if damage is not None:
             self.unreadable.append(damage)
@@ -52,7 +52,7 @@ class RepositoryMirrors(UnitTask):
         return True
 
     def _take(self, repositories: list[GitMirror | HgMirror]) -> None:
-        """Take over what the mirrors of repositories hold now, and make one what is one file in the source."""
+        """Record what the mirrors of repositories hold now, and hard-link files that are one file in the source."""
         linked: dict[tuple[int, ...], list[Entry]] = {}
         for each in repositories:
             each.settle()
@@ -66,7 +66,7 @@ class RepositoryMirrors(UnitTask):
                 if entry.nlink > 1 and entry.kind == "f":
                     if isinstance(each, GitMirror):
                         linked.setdefault((entry.inode,), []).append(entry)
-                    elif entry.ctime_ns:  # clones share logs until one is written: only the same state of a file is one
+                    elif entry.ctime_ns:  # clones share logs until one is written, so only names of the same state are linked
                         linked.setdefault((entry.inode, entry.ctime_ns, entry.size), []).append(entry)
         for group in linked.values():
             for entry in group[1:]:

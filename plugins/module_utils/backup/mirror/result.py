@@ -16,19 +16,19 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 
 SHOWN_PATHS = 5
 SHOWN_LENGTH = 1000
-"""Errors after the first are told as long as all of them together are not longer."""
+"""Errors after the first are included as long as the message stays below this length."""
 SHOWN_STORES = 3
 
 
 @dataclass
 class MirrorResult:
-    """What mirroring one unit came to.
+    """The result of mirroring one unit.
 
     :param state: ``synced``, ``up to date``, ``too busy`` or ``failed``.
     :param manifest: file (in scratch) with the manifest to save: what the mirror holds now. A unit that failed may have one too: all but
         what the error names was mirrored.
     :param digest: of that manifest: what to save and, if synced, to stamp.
-    :param settled: the mirror is all that the scan saw; otherwise some things changed meanwhile and are left for the next run.
+    :param settled: the mirror has everything that the scan saw; otherwise some entries changed during the run and are left for the next one.
     :param files: entries written or removed.
     :param bytes: contents copied.
     :param kept_bytes: contents moved to kept.

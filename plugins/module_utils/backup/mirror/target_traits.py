@@ -33,7 +33,7 @@ _PROBED_NS = 1_234_567_891_123_456_789
 
 @dataclass(frozen=True)
 class Traits:
-    """What a file system can keep.
+    """What a file system can store.
 
     :param mount: the line of the mount table it was tried out under.
     :param exact: times are kept to the nanosecond.
@@ -147,7 +147,7 @@ def _probe(temporaries: str, mount: str) -> Traits:
             return os.stat(path).st_mtime_ns == _PROBED_NS
 
         def keeps_links() -> bool:
-            """Over FUSE, as of sshfs, a link can often be made and is seen as a file of its own."""
+            """Over FUSE, such as sshfs, a link can often be made but is then listed as a separate file."""
             os.link(path, os.path.join(base, "link"))
             one, other = os.stat(path), os.stat(os.path.join(base, "link"))
             return one.st_ino == other.st_ino and min(one.st_nlink, other.st_nlink) > 1

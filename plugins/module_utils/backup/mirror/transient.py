@@ -15,11 +15,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.s
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores, innermost, kind_in
 
 _TRANSIENT_HINT = re.compile(rb"lock$|gc\.pid$|packed-refs\.new$|objects/(.*/)?(tmp_|\.tmp-|incoming-)|journal|00changelog\.i\.a$|~$")
-"""What a path has that can be one of a lock, or of a file that is not whole yet: most have not, and need no closer look."""
+"""Quick test: only paths that match this can be locks or unfinished files."""
 
 
 class TransientFilter:
-    """Tells of a path of a unit whether it is a repository's lock, or a file of it that is not whole yet, which is never mirrored.
+    """Tells whether a path is a repository's lock or unfinished file, which is never mirrored.
 
     :param now: what the source has; it is only looked at for paths that may be such.
     """

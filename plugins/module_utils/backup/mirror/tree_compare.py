@@ -5,7 +5,7 @@
 """Compare a unit's source with its mirror, entry by entry and with all contents, and change nothing.
 
 Both sides are read through held descriptors: no link is followed, no pipe is waited for, a file is read up to the size it had when it
-was opened, and holes are not read. The source may be written meanwhile, so a difference only counts if what differs in the source is
+was opened, and holes are not read. The source may be written during the comparison, so a difference only counts if the source's entry is
 still as the scan saw it.
 """
 
@@ -58,7 +58,7 @@ class Keeps:
 
 @dataclass
 class Differences:
-    """What differs: lines as rsync itemizes them, up to a number, and how many more there are.
+    """Differences: lines as rsync itemizes them, up to a limit, and the number of further ones.
 
     :param changed: how many paths changed in the source while they were compared.
     """
@@ -204,7 +204,7 @@ class TreeComparison:
         )
 
     def _judge_derived(self, entry: Entry) -> None:
-        """Report such a file if it is damaged in the source; that it is another one in the mirror is no difference."""
+        """Report such a file if it is damaged in the source; other contents in the mirror do not count as a difference."""
         store = innermost(self.stores, entry.parent)
         inner = entry.path[len(store) + 1 if store else 0 :]
         reasons = [self._derived_problem(entry.path, made()) for each in DIGESTS if (made := check_of(inner, each)) is not None]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What mirroring a unit would change."""
+"""Changes that mirroring a unit would make."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 
 @dataclass
 class UnitDiff:
-    """What mirroring a unit would change.
+    """Changes that mirroring a unit would make.
 
     :param now: what the source has.
     :param before: what the mirror has.
     :param saved: file with the last manifest, which goes before the mirror is touched: an interrupted run is followed by a full comparison.
     :param mirrored: entries that the mirror has (the shrink guard compares ``removed`` with it).
-    :param first: there is no mirror yet.
+    :param first: the unit has no mirror yet.
     :param looked: ``before`` is what the mirror was seen to have, not the last manifest: its repositories are proven again.
     :param closed: directories that cannot be read, as the mirror has them: what is in them stays as ``before``, and ``now``, have it.
     :param unread: why they cannot, and which repositories were lost.
@@ -72,7 +72,7 @@ class UnitDiff:
                 self.removed += 1
 
     def items(self) -> Iterator[tuple[str, bytes]]:
-        """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory. What is never mirrored is left out."""
+        """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory. Paths that are never mirrored are left out."""
         for _directory, pairs in diff_manifests(self.before, self.now):
             for old, new in pairs:
                 if (what := change_type(old, new, attributes=self.attributes)) and not self._passing(path := (new or old).path):  # type: ignore[union-attr]

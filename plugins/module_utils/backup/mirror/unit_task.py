@@ -49,7 +49,7 @@ class UnitTask:
 
     @property
     def copier(self) -> Copier:
-        """What writes the mirror."""
+        """The copier of this unit's mirror."""
         if self.begun is None:
             raise RuntimeError("the work on this unit has not begun")
         return self.begun
@@ -64,7 +64,7 @@ class UnitTask:
         return result
 
     def clear(self, full: bool) -> None:
-        """Remove what is not whole yet; on a full target also a first copy, which would only keep the others from theirs."""
+        """Remove unfinished files; on a full target also an unfinished first copy, to leave its space to other units."""
         with suppress(OSError):
             if self.begun is not None:
                 self.begun.clear()

@@ -4,8 +4,8 @@
 
 """Repositories that the mirror has and the source has no longer: what was one in the mirror stays one.
 
-``.git/objects``, ``HEAD``, ``.hg/store`` or a whole ``.git`` can be removed by accident, by a disk or by a container. Unless somebody
-says that it was meant, the mirror keeps such a repository as it is. A clone inside another repository's work tree that is removed with
+``.git/objects``, ``HEAD``, ``.hg/store`` or a whole ``.git`` can be lost by accident, by a bad disk or by a container. Unless the user
+confirms the removal, the mirror keeps such a repository as it is. A clone inside another repository's work tree that is removed with
 its directory, and a repository that was moved, are changes like any others.
 """
 
@@ -33,7 +33,7 @@ PARTS: dict[str, dict[bytes, str]] = {
     "git": {b"HEAD": "fl", b"objects": "d", b"refs": "d"},
     "hg": {b"requires": "f", b"store": "d"},
 }
-"""What makes a directory a repository, and of which kinds it may be."""
+"""Entries that make a directory a repository, and of which kinds."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def find_vanished(
 def _without_references(
     before: Manifest, now: Manifest, held: Mapping[bytes, str], found: Mapping[bytes, str], lookup: FixtureLookup, rules: TreeRules | None
 ) -> Iterator[Vanished]:
-    """Yield the git directories that are there and have lost all references: an emptied ``refs`` is as bad as a missing one.
+    """Yield the git directories that still exist and have lost all references: an emptied ``refs`` is as bad as a missing one.
 
     git itself, when it deletes the last branch, leaves the directory ``refs/heads``.
 
@@ -138,7 +138,7 @@ def _with_references(manifest: Manifest, stores: set[bytes]) -> set[bytes]:
 
 
 class _Search:
-    """What is known of the places where repositories were."""
+    """Facts about the places that once held repositories."""
 
     def __init__(
         self, before: Manifest, now: Manifest, source: bytes, held: dict[bytes, str], found: dict[bytes, str], missing: Iterable[bytes]

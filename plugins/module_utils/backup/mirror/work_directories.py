@@ -37,7 +37,7 @@ def prepare_directories(settings: MirrorOptions, wanted: Container[str] | None =
 
 
 def _clear(directory: str, stays: Container[str]) -> None:
-    """Remove what a directory of ours holds, but for what stays."""
+    """Remove the entries of one of our directories, except some."""
     held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for each in os.listdir(held):

@@ -122,7 +122,7 @@ def _lost_files(store: Store) -> dict[bytes, str]:
 
 
 def _has_lost_refs(store: Store, path: bytes) -> bool:
-    """Tell whether the mirror's list of packed references, of which the source has none, has some that are no files now."""
+    """Tell whether references would be lost: the mirror has a packed-refs, the source has none, and not all of them are loose now."""
     entry = store.have.get(path)
     if entry is None or entry.kind != "f" or entry.size > LIMIT or store.prefix + b"reftable" in store.staged:
         return False
@@ -131,7 +131,7 @@ def _has_lost_refs(store: Store, path: bytes) -> bool:
 
 
 def _lost_by_worktrees(store: Store) -> dict[bytes, str]:
-    """Return the files without which a linked worktree is none, if the mirror has them and the source, which has the worktree, has not."""
+    """Return files that a linked worktree needs, if the mirror has them and the source, which has the worktree, has lost them."""
     found: dict[bytes, str] = {}
     for directory, (entry, _contents) in store.staged.items():
         if entry.kind == "d" and _WORKTREE.fullmatch(directory[len(store.prefix) :] + b"/"):

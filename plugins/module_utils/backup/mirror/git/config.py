@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A repository's configuration: what of it git may see."""
+"""The part of a repository's configuration that git may see."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHA256 = re.compile(rb"objectformat\s*=\s*\"?sha256", re.IGNORECASE)
 def minimal_config(config: bytes, *, derived: bool) -> str:
     """Return a configuration of our own that says of a repository only what its objects' format is.
 
-    :param config: the repository's; nothing of it but the format of objects, and whether objects may be missing, is used.
+    :param config: the repository's; only the object format, and whether objects may be missing, are taken from it.
     :param derived: there may be something that git derived from objects; otherwise no process is started to check that.
     """
     section, wanted = b"", {b"objectformat": "", b"partialclone": "", b"refstorage": ""}

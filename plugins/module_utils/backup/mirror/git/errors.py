@@ -17,9 +17,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files
 
 SHOWN_DAMAGE = 3
 HINTED = 20
-"""So many paths are named in a hint; what is left is named by the next run."""
+"""Maximum number of paths in a hint; the next run names the rest."""
 _CHAIN = re.compile(rb"(objects/info/commit-graphs|objects/pack/multi-pack-index\.d)/[^/]+$")
-"""Files of which each needs the others of its directory."""
+"""Files that need all files of their directory."""
 
 
 def too_large(path: bytes, size: int) -> DamagedError:

@@ -5,8 +5,8 @@
 
 References and all that points at objects are read first, loose references before the packed ones; then objects are copied, none
 removed; then ``git fsck --connectivity-only`` proves over what was read that every object it needs is in the mirror, without those
-that will be removed. Only then it is published, and only then objects go. git runs on a directory of ours with a configuration
-of ours: of the repository it sees only references, logs, index and objects.
+that will be removed. Only then it is published, and only then objects go. git runs in our own git directory with our own
+configuration: of the repository it sees only references, logs, index and objects.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class GitMirror(GitPublication):
     """The mirror of one git directory.
 
     :param path: relative to the unit; empty for a bare repository that is the unit.
-    :param have: what the mirror holds of it (no plain entries).
-    :param seen: what the scan found of it.
+    :param have: entries of the mirror (without plain files).
+    :param seen: entries that the scan found.
     :param nested: paths of other repositories within it.
     :param closed: directories that cannot be read: what is in them is left out.
     :param proof: local directory for what git is to look at.
-    :param may_lose: files that the source has no longer go from the mirror too: somebody said so.
+    :param may_lose: files that the source no longer has are removed from the mirror too (``--allow-shrink``).
     """
 
     def bring(self) -> None:
@@ -87,7 +87,7 @@ class GitMirror(GitPublication):
         raise BusyError(f"{self.where} kept changing ({self.tries} attempts: {problem}); its mirror was not updated.", "try again later")
 
     def copy(self) -> bool:
-        """Copy objects that the mirror lacks, and remove none; tell whether all that were listed and can be read could be had."""
+        """Copy objects that the mirror lacks, and remove none; return whether every readable object that was listed was copied."""
         for _turn in range(MAX_RELISTS):
             listed = self.list()
             copying = ObjectCopy(self, listed)

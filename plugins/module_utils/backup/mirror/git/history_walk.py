@@ -102,7 +102,7 @@ class Walker:
             path.append((key, needed))
 
     def _may_be_missing(self, key: bytes) -> bool:
-        """Return whether an object that was not found is one that a partial clone does without; git itself has the last word."""
+        """Return whether a missing object may be missing in a partial clone; git itself decides in the end."""
         name = key.hex().encode()
         if self.lacking is not None and name not in self.lacking:
             return True

@@ -36,7 +36,7 @@ _HEADER = 32
 """A loose object's type and size have fewer bytes."""
 _PIECE = 1 << 20
 _HOLE = 64 << 10
-"""What git writes is compressed: it has no stretch of zeros that a file system would leave out."""
+"""git writes compressed data, which never has a run of zeros long enough for a hole."""
 
 DIGESTS = {"sha1": 20, "sha256": 32}
 EMPTY = "it is empty"
@@ -81,7 +81,7 @@ class LooseCheck:
     def _take(self, data: bytes) -> None:
         self.hash.update(data)
         size = len(data)
-        if self.left is None:  # nearly every object is one piece
+        if self.left is None:  # nearly every object fits in one piece
             self.header += data[:_HEADER]
             end = self.header.find(b"\0")
             if end < 0:
@@ -123,7 +123,7 @@ class TrailerCheck:
     :param algorithm: of the hash.
     :param magic: first bytes of the file; empty if they vary.
     :param named: hex hash in the file's name, which must equal the one at its end; empty if the name has none.
-    :param pack: returns the hash of the pack that the file belongs to; None if it is unknown or there is no pack.
+    :param pack: returns the hash of the pack that the file belongs to; None if it is unknown or the pack is missing.
     :param recorded_at: offset of that hash in the header; None if it precedes the hash at the end.
     """
 
@@ -201,7 +201,7 @@ def check_of(path: bytes, algorithm: str, pack: Callable[[bytes], bytes | None] 
 
     :param path: relative to the git directory.
     :param algorithm: the repository's, for files whose names have no hash.
-    :param pack: returns the hash of a pack by its path, or the pack hash recorded in an index; None if there is no such file.
+    :param pack: returns the hash of a pack by its path, or the pack hash recorded in an index; None if the file is missing.
     """
     if found := LOOSE.fullmatch(path):
         return partial(LooseCheck, (found[1] + found[2]).decode())
@@ -226,7 +226,7 @@ def check_of(path: bytes, algorithm: str, pack: Callable[[bytes], bytes | None] 
 
 
 def is_derived(path: bytes) -> bool:
-    """Tell whether a file, relative to the git directory, is one that git does without, and makes anew from objects."""
+    """Tell whether git can do without a file (path relative to the git directory) and recreates it from objects."""
     return bool(_DERIVED.fullmatch(path)) or (_IN_PACK.fullmatch(path) is not None and path.endswith((b".rev", b".bitmap")))
 
 

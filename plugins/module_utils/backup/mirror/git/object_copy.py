@@ -50,8 +50,8 @@ class Damage:
     :param reason: what is wrong with it.
     :param mirror: what the mirror has instead.
     :param entry: the file that was seen.
-    :param derived: git can do without the file, and makes it anew.
-    :param by_path: the mirror has the file as it was: restored by its path, it mends the source.
+    :param derived: git can do without the file, and recreates it.
+    :param by_path: the mirror has the file as it was: restoring its path repairs the source.
     """
 
     path: bytes
@@ -69,7 +69,7 @@ class Damage:
 
     @property
     def is_object(self) -> bool:
-        """Return whether it is an object or a pack: damage of these causes all other damage."""
+        """Return whether it is an object or a pack, whose damage causes all other damage."""
         return self.what.startswith(("object", "pack"))
 
     def __str__(self) -> str:
@@ -132,7 +132,7 @@ class ObjectCopy:
         self.lone = lone_pack_files(listed, self.packs)
         """Git does not look at them, so they are files like any others."""
         self.blocked: dict[bytes, Entry] = {}
-        """What is at the place of objects, or of directories of objects, and is something else."""
+        """Other kinds of entries at the paths of objects, or of directories of objects."""
 
     def run(self) -> bool:
         """Copy; return False if a file vanished during the copy."""
@@ -267,7 +267,7 @@ class ObjectCopy:
             else:
                 mirror = SOUND if self._mirrored_is_sound(path) else OTHER
             self.store.damage[path] = Damage(path, kind_name(inner), error.reason, mirror, entry, derived=is_derived(inner))
-            if mine is not None:  # whatever has this inode in the source now is another file
+            if mine is not None:  # in the source, this inode may belong to a different file now
                 self.store.objects[path] = mine._replace(ctime_ns=0, inode=0, nlink=1)
             if mirror != AS_IS:
                 return None

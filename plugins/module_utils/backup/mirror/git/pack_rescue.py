@@ -31,7 +31,7 @@ MAX_OBJECTS = 200_000
 MAX_OBJECT_BYTES = 64 << 20
 MAX_BYTES = 2 << 30
 MAX_RESTARTS = 100
-"""git may give up on so many objects of a pack before it is given up on."""
+"""Number of unreadable objects after which a pack is given up."""
 
 
 class Store(Protocol):
@@ -52,7 +52,7 @@ class Store(Protocol):
         """Make a git directory that sees all objects of the mirror."""
 
     def over_copy(self, place: str) -> Any:
-        """Make a git directory that sees the objects in a directory of ours alone."""
+        """Make a git directory that sees only the objects in one of our directories."""
 
 
 def rescue(store: Store, scratch: str) -> int:

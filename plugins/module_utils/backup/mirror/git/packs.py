@@ -160,7 +160,7 @@ class ObjectStore:
         finally:
             os.close(file)
 
-    # What is damaged
+    # Damage
 
     def check_of(self, inner: bytes) -> Check | None:
         """Return a check of a file; None if its contents prove nothing."""

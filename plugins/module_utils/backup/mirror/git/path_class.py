@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a path in a git directory is to a mirror."""
+"""Classes of paths in a git directory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GIT_DIR_ENTRIES = re.compile(
 worktrees that people keep in a bare repository."""
 
 LOOSE_OBJECT = len(b"objects/00/") + 38
-"""Length of the path of an object that is a file of its own, where objects are named by SHA-1: nearly all paths are such."""
+"""Length of the path of a loose object named by SHA-1: nearly all paths are of this kind."""
 
 _TRANSIENT = re.compile(rb"\.lock$|^gc\.pid$|^packed-refs\.new$|^objects/(.*/)?(tmp_|\.tmp-|incoming-)")
 _SUFFIX = re.compile(rb"\.(lock|new)$")

@@ -42,7 +42,7 @@ class GitProof(GitSource):
     """Proves the state that was read, in a git directory of our own."""
 
     def check(self) -> str:
-        """Let git check every object of a repository that nobody writes; return what it said, nothing if all is well."""
+        """Let git check every object of a repository that nobody writes; return its first error, or an empty string."""
         self.stage()
         listed = self.list()
         self.objects = self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f"}
@@ -57,7 +57,7 @@ class GitProof(GitSource):
         :param derived: let it look at what git derives from objects too.
         :param full: let it look at the objects' contents too.
         :param everything: let it see all objects that the mirror has, also those that the source has no more.
-        :return: nothing if all is there, or what git said.
+        :return: an empty string if all objects exist, or git's error.
         """
         self.missing = set()
         config = self.config
@@ -111,7 +111,7 @@ class GitProof(GitSource):
 
     @contextmanager
     def over_copy(self, place: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
-        """Make a git directory that sees the objects in a directory of ours alone, as :meth:`over_objects` does."""
+        """Make a git directory as :meth:`over_objects` does, but for the objects in one of our directories."""
         shutil.rmtree(self.proof, ignore_errors=True)
         try:
             os.makedirs(os.path.join(self.proof, "refs"))

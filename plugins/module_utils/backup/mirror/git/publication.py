@@ -152,6 +152,6 @@ class GitPublication(GitProof):
         return final
 
     def held(self) -> dict[bytes, Entry]:
-        """Return what the mirror holds where nothing was published: what it held, and objects that were copied."""
+        """Return what the mirror holds if nothing was published: its earlier entries, and objects that were copied."""
         start = self.prefix + b"objects"
         return {**self.have, **{each: entry for each, entry in self.directories.items() if each.startswith(start)}, **self.objects}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run git on directories of ours, as the account that owns the repositories, and read what it prints."""
+"""Run git on our own directories, as the account that owns the repositories, and read its output."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded im
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import hardened_environment
 
 SHOWN_LINES = 2
-"""So much of what git says of a damaged repository is told."""
+"""Lines of git's output that are quoted for a damaged repository."""
 MAX_NAMED = 10_000
-"""So many missing objects, and objects of an odd form, are remembered by name."""
+"""Maximum number of missing or malformed objects that are remembered by name."""
 GIT_SECONDS = 6 * 3600
 NO_GIT = "git is not installed"
 
@@ -31,7 +31,7 @@ _MISSING = re.compile(
 
 
 def git_environment(directory: str) -> dict[str, str]:
-    """Return an environment in which git reads no configuration but that of ``directory``, fetches nothing and asks nobody."""
+    """Return an environment in which git reads only the configuration of ``directory``, fetches nothing and never prompts."""
     return hardened_environment(os.environ.get("PATH", os.defpath), GIT_DIR=directory)
 
 
@@ -48,7 +48,7 @@ def run_git(
 
     :param missing: takes the names of objects that git says are missing.
     :param excused: takes what git objects to in the form of objects that are whole, such as a commit of many years ago without a space
-        before an address; that is no problem then.
+        before an address; they do not count as problems then.
     """
     said = _GitOutput(missing is not None, excused is not None)
     try:
@@ -77,7 +77,7 @@ def run_git(
 
 
 class _GitOutput:
-    """What is remembered of what git says: it can say much of a damaged repository, or of one that was made to make it do so.
+    """The part of git's output that is kept. The output can be huge for a damaged repository, or a malicious one.
 
     :param misses: remember the objects that are missing.
     :param excuses: tell apart what git objects to in the form of objects that are whole.
@@ -92,7 +92,7 @@ class _GitOutput:
 
     @property
     def others(self) -> list[bytes]:
-        """What is no matter of form."""
+        """Errors other than malformed objects."""
         return [*self.errors, *self.output]
 
     def hear_error(self, line: bytes) -> None:
@@ -116,5 +116,5 @@ class _GitOutput:
 
     @staticmethod
     def problem(lines: Sequence[bytes], code: int) -> str:
-        """Return the first of what was said."""
+        """Return the first lines as one message."""
         return f"git fsck says {escape_path(b'; '.join(lines[:SHOWN_LINES]))!r}" if lines else f"git fsck failed ({code})"

@@ -90,7 +90,7 @@ class Salvage:
         damaged = {each.what for each in self.store.damage.values()}
         for name in sorted(self.missing):
             what = f"object {name}"
-            if what not in damaged and name.strip("0"):  # that is said of a reference without a value
+            if what not in damaged and name.strip("0"):  # git prints that for a reference without a value
                 place = f"objects/{name[:2]}/{name[2:]}".encode()
                 self.store.damage[name.encode()] = Damage(self.store.prefix + place, what, "it is missing", SOUND)
 
@@ -170,7 +170,7 @@ class Salvage:
             self.packed_path, "file packed-refs", reason, STAYS, entry, by_path=self.packed_path in store.have
         )
 
-    # What is not whole
+    # Incomplete history
 
     def _drop_what_is_not_whole(self) -> None:
         """Look at every reference and reflog line."""
@@ -193,7 +193,7 @@ class Salvage:
                 store.damage.setdefault(name, Damage(place, what, "it is missing", ABSENT))
 
     def _lacking(self) -> frozenset[bytes] | None:
-        """Return the objects that a partial clone must not be without, as far as they are known to be missing; None for any other repository."""
+        """Return missing objects that even a partial clone needs; None for any other repository."""
         if not self.store.is_partial:
             return None
         damaged = {each.what.removeprefix("object ") for each in self.store.damage.values() if each.is_object}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What salvage needs of the mirror of a git directory."""
+"""The interface of a git mirror that salvage needs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Store(Protocol):
 
     @property
     def is_partial(self) -> bool:
-        """Whether objects may be missing because another repository promised them."""
+        """True if objects may be missing because another repository promised them."""
 
     def prove(self, *, derived: bool, full: bool = False, everything: bool = False) -> str:
         """Let git walk from everything that was staged to every object it needs."""

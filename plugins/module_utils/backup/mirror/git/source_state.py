@@ -31,15 +31,15 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import CONFIG_BYTES, MEMORY_BYTES, METADATA_BYTES
 
 FSCK_PATHS = frozenset({b"HEAD", b"refs", b"logs", b"packed-refs", b"index", b"shallow", b"worktrees", b"reftable"})
-"""What of a git directory ``git fsck`` looks at."""
+"""Parts of a git directory that ``git fsck`` reads."""
 
 
 class GitSource:
     """The source of one git directory, and what its mirror holds.
 
     :param path: relative to the unit; empty for a bare repository that is the unit.
-    :param have: what the mirror holds of it (no plain entries).
-    :param seen: what the scan found of it.
+    :param have: entries of the mirror (without plain files).
+    :param seen: entries that the scan found.
     :param nested: paths of other repositories within it.
     :param closed: directories that cannot be read: what is in them is left out.
     :param proof: local directory for the git directory that proofs run on.
@@ -97,7 +97,7 @@ class GitSource:
 
     @property
     def is_partial(self) -> bool:
-        """Whether objects may be missing because another repository promised them."""
+        """True if objects may be missing because another repository promised them."""
         return "promisor = true" in minimal_config(self.config, derived=False)
 
     @property
