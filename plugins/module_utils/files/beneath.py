@@ -21,7 +21,7 @@ _LOOP_INSTEAD = (errno.ENOSYS, errno.EPERM, errno.EAGAIN, errno.EINVAL, errno.E2
 _syscall = getattr(ctypes.CDLL(None, use_errno=True), "syscall", None)
 
 
-def open_below(top: int, path: bytes, flags: int) -> int:
+def open_beneath(top: int, path: bytes, flags: int) -> int:
     """Open a directory below an open one, following no link.
 
     :param flags: with ``O_DIRECTORY`` and ``O_NOFOLLOW``.

@@ -15,7 +15,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
 
 MIB = 1 << 20
 
@@ -43,7 +43,7 @@ def open_regular(top_fd: int, path: bytes) -> int | None:
     """
     parent, _slash, name = path.rpartition(b"/")
     try:
-        parent_fd = open_below(top_fd, parent, _DIRECTORY)
+        parent_fd = open_beneath(top_fd, parent, _DIRECTORY)
     except OSError as error:
         if error.errno in GONE:
             return None
@@ -93,7 +93,7 @@ def names(top_fd: int, path: bytes) -> list[bytes]:
 
     :param path: empty or with a slash at its end.
     """
-    fd = open_below(top_fd, path.rstrip(b"/"), _DIRECTORY & ~os.O_PATH)
+    fd = open_beneath(top_fd, path.rstrip(b"/"), _DIRECTORY & ~os.O_PATH)
     try:
         return [os.fsencode(name) for name in os.listdir(fd)]
     finally:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 DEPTH = 5
@@ -185,16 +186,10 @@ def _link_at(root_fd: int, parent: bytes, name: bytes) -> bytes | None:
 
 def _open_inside(root_fd: int, path: bytes) -> int | None:
     """Open a directory below the root without following links; None if it does not exist."""
-    held = os.dup(root_fd)
-    for part in path.split(b"/") if path else [b"."]:
-        try:
-            inner = os.open(part, _OPEN, dir_fd=held)
-        except OSError:
-            return None
-        finally:
-            os.close(held)
-        held = inner
-    return held
+    try:
+        return open_beneath(root_fd, path, _OPEN)
+    except OSError:
+        return None
 
 
 def _look(fd: int, where: bytes, budget: int, whose: str = "from which it borrows objects") -> int:

@@ -19,7 +19,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.en
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError, too_deep
-from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
 
 _by_name = itemgetter(0)
 LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -133,9 +133,9 @@ class _Walk:
     def _begin(self, start: bytes) -> int:
         above, _slash, name = start.rpartition(b"/")
         try:
-            parent = open_below(self.top, above, REACH)
+            parent = open_beneath(self.top, above, REACH)
             try:
-                return open_below(parent, name, LIST)
+                return open_beneath(parent, name, LIST)
             finally:
                 os.close(parent)
         except (FileNotFoundError, NotADirectoryError):
@@ -230,7 +230,7 @@ class _Walk:
                 if level is not None and level.held < 0:
                     level.held = os.dup(held)
                 if part:
-                    inner = open_below(held, part, REACH)
+                    inner = open_beneath(held, part, REACH)
                     os.close(held)
                     held, path = inner, path + b"/" + part if path else part
         finally:

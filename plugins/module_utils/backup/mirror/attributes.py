@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
 
 ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 _REACH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -49,7 +49,7 @@ def same_attributes(source: int, target: int, path: bytes, *, xattrs: bool, acls
     found = []
     for top in (source, target):
         try:
-            held = open_below(top, parent, _REACH)
+            held = open_beneath(top, parent, _REACH)
             try:
                 found.append(read_attributes(b"/proc/self/fd/%d/" % held + (name or b"."), xattrs=xattrs, acls=acls))
             finally:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import (
     UnwritableError,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import shorten_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
 
@@ -25,8 +25,8 @@ _DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def open_directory(top: int, path: bytes) -> int:
-    """Open a directory below an open one, only to reach what is in it; raises as :func:`scan.open_below` does."""
-    return open_below(top, path, _DIRECTORY)
+    """Open a directory below an open one, only to reach what is in it; raises as :func:`scan.open_beneath` does."""
+    return open_beneath(top, path, _DIRECTORY)
 
 
 class DirectoryFd:

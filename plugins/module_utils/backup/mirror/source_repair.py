@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import split_path
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.append import append
-from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
@@ -65,7 +65,7 @@ def open_or_create_directory(top_fd: int, path: bytes, saved_dir: bytes = b"") -
     :raises NotADirectoryError: part of the path is not a directory.
     """
     try:
-        return open_below(top_fd, path, LIST)
+        return open_beneath(top_fd, path, LIST)
     except FileNotFoundError:
         if not path:
             raise

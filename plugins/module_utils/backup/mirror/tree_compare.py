@@ -29,7 +29,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hard
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import safe_mode
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import innermost, kind_in, owns
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.target_traits import Traits, same_time, tick
-from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import open_regular
 
@@ -241,7 +241,7 @@ class TreeComparison:
         """Return what the source has at a path now; None if there is nothing."""
         parent, _slash, name = path.rpartition(b"/")
         try:
-            held = open_below(self.source, parent, _PARENT)
+            held = open_beneath(self.source, parent, _PARENT)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:

@@ -26,7 +26,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixt
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores, innermost, kind_in
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import BusyError, DamagedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
-from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 PARTS: dict[str, dict[bytes, str]] = {
@@ -224,7 +224,7 @@ class _Search:
 def _kind_at(top_fd: int, path: bytes) -> str:
     parent, _slash, name = path.rpartition(b"/")
     try:
-        fd = open_below(top_fd, parent, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = open_beneath(top_fd, parent, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return "-"
     try:

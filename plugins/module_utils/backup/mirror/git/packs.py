@@ -29,7 +29,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import READ
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import split_path
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FANOUT = re.compile(rb"[0-9a-f]{2}")
@@ -96,7 +96,7 @@ class ObjectStore:
         self.place = os.path.join(top, store, b"objects")
         held = os.open(top, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            self.directory = open_below(held, store, _DIRECTORY)
+            self.directory = open_beneath(held, store, _DIRECTORY)
         finally:
             os.close(held)
         self.config = self._config()
@@ -127,7 +127,7 @@ class ObjectStore:
         """Return what lies directly in the directories of objects and packs, relative to the git directory."""
         found: dict[bytes, os.stat_result] = {}
         try:
-            objects = open_below(self.directory, b"objects", _DIRECTORY)
+            objects = open_beneath(self.directory, b"objects", _DIRECTORY)
         except (FileNotFoundError, NotADirectoryError):
             return found
         try:
@@ -135,7 +135,7 @@ class ObjectStore:
                 if name != b"pack" and not _FANOUT.fullmatch(name):
                     continue
                 with suppress(FileNotFoundError, NotADirectoryError):
-                    below = open_below(objects, name, _DIRECTORY)
+                    below = open_beneath(objects, name, _DIRECTORY)
                     try:
                         for each in map(os.fsencode, os.listdir(below)):
                             with suppress(FileNotFoundError):
@@ -150,7 +150,7 @@ class ObjectStore:
     def opened(self, inner: bytes) -> Iterator[int]:
         """Open a file, without following links."""
         parent, name = split_path(inner)
-        held = open_below(self.directory, parent, _DIRECTORY)
+        held = open_beneath(self.directory, parent, _DIRECTORY)
         try:
             file = os.open(name, READ, dir_fd=held)
         finally:

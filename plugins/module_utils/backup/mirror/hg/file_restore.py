@@ -34,7 +34,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.sour
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.append import append
-from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_below
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
@@ -193,7 +193,7 @@ def _check_unchanged(top_fd: int, repair: Repair, plan: HgRepairPlan) -> None:
     expected = plan.listed.get(repair.path[len(plan.store) + 1 :])
     current: tuple[int, ...] | None = None
     with suppress(FileNotFoundError, NotADirectoryError):
-        directory_fd = open_below(top_fd, parent, LIST)
+        directory_fd = open_beneath(top_fd, parent, LIST)
         try:
             status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
         finally:
