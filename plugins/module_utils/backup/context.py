@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What sync and restore have in common: whose backup, where, of which directories, and how its target is asked."""
+"""The context of sync and restore: account, registry, source and target, names of units, and work in a child process."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What backups leave out, for ``status``: from the registry, the kernel's list of mounts, and what the last run noted. Nothing is scanned."""
+"""Find for ``status`` what backups leave out: from the registry, the kernel's list of mounts, and what the last run noted. Nothing is scanned."""
 
 from __future__ import annotations
 

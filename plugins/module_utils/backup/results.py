@@ -15,7 +15,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 
 
 class Action(StrEnum):
-    """What a run did with a unit, or would do."""
+    """Actions of a run on a unit, done or predicted."""
 
     SYNCED = "synced"
     UNCHANGED = "unchanged"
@@ -75,7 +75,7 @@ class UnitResult:
 
 @dataclass
 class SyncReport:
-    """What a run did, or would do.
+    """The report of a run, or of a prediction.
 
     :param target: directory of the backup, links resolved.
     :param steps: what was done beside the units, one sentence each.
@@ -92,7 +92,7 @@ class SyncReport:
 
     @property
     def changed(self) -> bool:
-        """Whether the backup was changed."""
+        """True if the backup was changed."""
         return bool(self.steps) or any(unit.action in (Action.SYNCED, Action.RETIRED) for unit in self.units)
 
     def as_result(self, seconds: float) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def _chosen(asked: bool | None, configured: list[bool]) -> bool:
 
 @dataclass
 class LeftOut:
-    """What runs left out of units, by unit.
+    """Record of the files that runs left out, by unit.
 
     :param state: local state directory of the target.
     """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the parts of one run share."""
+"""The state that the parts of one run share."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TargetState:
 
 @dataclass
 class SyncContext:
-    """What the parts of one run share, in the child process that may touch the target.
+    """The state that the parts of one run share, in the child process that may touch the target.
 
     :param check: predict only, and write nothing.
     :param now: when the run began.
@@ -76,7 +76,7 @@ class SyncContext:
 
     @cached_property
     def left_out(self) -> LeftOut:
-        """What the last run left out of units, and what was mounted in them."""
+        """The record of what the last run left out of units, and of mounts in them."""
         return LeftOut(self.state)
 
     def mirror_settings(self, scratch: str) -> MirrorOptions:

@@ -60,7 +60,7 @@ class SyncOptions:
 
     @property
     def may_lose(self) -> bool:
-        """Whether the user named units and allowed them to lose everything."""
+        """True if the user named units and allowed them to lose everything."""
         return bool(self.names) and self.allow_shrink
 
 

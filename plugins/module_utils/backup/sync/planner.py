@@ -119,7 +119,7 @@ def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
     """Plan for a mirror whose source is gone.
 
     It is retired if it was named and shrinking is allowed, or if a restore had saved its source there; otherwise it fails. If there is
-    no mirror either, nothing is to be done, which is a failure too unless shrinking is allowed.
+    no mirror either, there is nothing to do, which is a failure too unless shrinking is allowed.
     """
     if task.name not in list_mirrors(run.target):
         task.is_absent = True

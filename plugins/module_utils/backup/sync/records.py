@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a run knows of the mirrors: their records on the target, and their manifests in the local state directory."""
+"""The mirrors as a run knows them: their records on the target, and their manifests in the local state directory."""
 
 from __future__ import annotations
 

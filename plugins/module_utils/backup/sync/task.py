@@ -29,7 +29,7 @@ class UnitTask:
 
     :param changes: the difference to its mirror; None if there is nothing to copy or remove.
     :param compared_mirror: whether the mirror itself was read, and not only the last manifest.
-    :param scanned: the manifest to save, if that is all there is to do.
+    :param scanned: the manifest to save, if nothing has to be copied.
     :param is_absent: there is neither a source nor a mirror.
     """
 

@@ -94,7 +94,7 @@ class History:
 
     @property
     def clock_is_wrong(self) -> bool:
-        """Whether the machine's clock cannot be right."""
+        """True if the machine's clock cannot be right."""
         return self.now < RELEASED
 
     @cached_property
@@ -142,13 +142,13 @@ class History:
 
     @property
     def oldest(self) -> str:
-        """The time of the oldest version, formatted as a name; the current time if there are no versions."""
+        """The time of the oldest version, formatted as a name; without versions, the current time."""
         return format_time(self._bounds[0][0]) if self.versions else format_time(self.now)
 
     def since(self, moment: str) -> list[str]:
         """Return the versions to undo to get back to a moment, in the order in which they were made.
 
-        :param moment: a version's name stands for that version and all later ones; any other text is a time.
+        :param moment: a version's name selects that version and all later ones; any other text is a time.
         """
         names = self.names
         if moment in names:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Locks of a target. Each unit has its own lock, so that a long run on one unit does not block the others.
+"""Locks of a target. Each unit has its own lock, so that a long run on one unit does not block other units.
 
 They are files in the local state directory; the kernel releases them when the process that holds them, and its children, end::
 

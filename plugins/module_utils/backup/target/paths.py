@@ -12,7 +12,7 @@
     backup_root/.repoman/stamps.json             the record of each mirror; see ``records.py``
     backup_root/.repoman/history.json, kept, created   see ``history.py``
 
-A file server that is down blocks every access to these paths, so all of it runs in a child process; see ``child.py``.
+A file server that is down blocks every access to these paths, so code that uses them runs in a child process; see ``child.py``.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def mount_session(target: Target) -> str:
 
 
 def without_written_sessions(records: MirrorRecords, session: str, now: float) -> MirrorRecords:
-    """Return the records, without the session of those whose mirror the kernel has written to the disk by now."""
+    """Return the records. A mirror that the kernel has written to the disk by now loses the session in its record."""
     return MirrorRecords(
         {
             unit: MirrorRecord(record.digest, record.full) if record.session == session and _is_written(record, now) else record
