@@ -31,7 +31,7 @@ class RepositoryMirrors(UnitTask):
         """Run a repository's preparation before its mirror changes; return whether to continue."""
         error: RepomanError | None = None
         try:
-            repository.bring()
+            repository.fetch()
         except RepomanError as failure:
             if isinstance(failure, BusyError | UnreadableError) or not (self.changes.first or isinstance(failure, DamagedError)):
                 raise
@@ -55,8 +55,8 @@ class RepositoryMirrors(UnitTask):
         """Record what the mirrors of repositories hold now, and hard-link files that are one file in the source."""
         linked: dict[tuple[int, ...], list[Entry]] = {}
         for each in repositories:
-            each.settle()
-            final = each.final()
+            each.recheck_fresh_files()
+            final = each.resulting_entries()
             for path in each.seen.keys() | final.keys():
                 entry = final.get(path)
                 if entry != each.seen.get(path):
@@ -76,7 +76,7 @@ class RepositoryMirrors(UnitTask):
         """Take over what the mirrors of damaged repositories hold, those that were left as they were too, so that the next run tries again."""
         for each in self.damaged:
             if each not in mirrored:
-                held = each.held()
+                held = each.unchanged_entries()
                 for path in each.seen.keys() | held.keys():
                     if (entry := held.get(path)) != each.seen.get(path):
                         self.actual_entries[path] = entry

@@ -40,7 +40,7 @@ class GitMirror(GitPublication):
     :param may_lose: files that the source no longer has are removed from the mirror too (``--allow-shrink``).
     """
 
-    def bring(self) -> None:
+    def fetch(self) -> None:
         """Stage what refers to objects, copy objects, and prove that all is there.
 
         :raises BusyError: after as many tries as allowed.

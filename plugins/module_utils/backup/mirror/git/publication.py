@@ -111,7 +111,7 @@ class GitPublication(GitProof):
             self.copier.remove_directory(path)
             self.touched.add(path.rpartition(b"/")[0])
 
-    def settle(self) -> None:
+    def recheck_fresh_files(self) -> None:
         """Look again at what was read in the moment it was written: what has not changed since is what the mirror has."""
         doubtful = [each for each, (entry, data) in self.staged.items() if not entry.ctime_ns and data is not None]
         if doubtful:
@@ -138,7 +138,7 @@ class GitPublication(GitProof):
         finally:
             os.close(fd)
 
-    def final(self) -> dict[bytes, Entry]:
+    def resulting_entries(self) -> dict[bytes, Entry]:
         """Return what the mirror holds now."""
         final = {each: entry for each, entry in self.have.items() if each in self.unreadable or each in self.stay}
         final |= {each: entry for each, (entry, _data) in self.staged.items()}
@@ -151,7 +151,7 @@ class GitPublication(GitProof):
                 final[parent] = self.directories[parent]
         return final
 
-    def held(self) -> dict[bytes, Entry]:
+    def unchanged_entries(self) -> dict[bytes, Entry]:
         """Return what the mirror holds if nothing was published: its earlier entries, and objects that were copied."""
         start = self.prefix + b"objects"
         return {**self.have, **{each: entry for each, entry in self.directories.items() if each.startswith(start)}, **self.objects}

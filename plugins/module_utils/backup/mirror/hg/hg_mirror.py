@@ -36,7 +36,7 @@ MIN_LASTING_ATTEMPTS = 3
 
 
 class HgMirror:
-    """The mirror of one ``.hg`` directory; it has the methods of ``GitDirectory``.
+    """The mirror of one ``.hg`` directory; it has the methods of ``GitMirror``.
 
     :param path: of the directory, relative to the unit.
     :param have: the mirror's entries in it.
@@ -101,7 +101,7 @@ class HgMirror:
 
     # Everything up to the moment the mirror changes
 
-    def bring(self) -> None:
+    def fetch(self) -> None:
         """Build a complete ``.hg`` and verify it; ``damage`` then says what of the source is not in it.
 
         :raises BusyError: the source kept changing, for the allowed number of attempts.
@@ -229,10 +229,10 @@ class HgMirror:
     def remove(self) -> None:
         """Do nothing: removed files are not in the new directory."""
 
-    def settle(self) -> None:
+    def recheck_fresh_files(self) -> None:
         """Do nothing: a revlog that is appended to within one clock tick changes its size."""
 
-    def final(self) -> dict[bytes, Entry]:
+    def resulting_entries(self) -> dict[bytes, Entry]:
         """Return the mirror's entries after publication."""
         final = {self.prefix + each: entry._replace(path=self.prefix + each) for each, entry in self.build.files.items()}
         for each in self.build.directories:
@@ -244,7 +244,7 @@ class HgMirror:
                     final[path] = entry_of(path, self.copier.source_status(path))
         return final
 
-    def held(self) -> dict[bytes, Entry]:
+    def unchanged_entries(self) -> dict[bytes, Entry]:
         """Return the mirror's entries if nothing was published."""
         return self.have
 
