@@ -47,7 +47,7 @@ class RepomanError(Exception):
 
     def as_check_mode_warning(self) -> str:
         """Return the text of a warning for check mode."""
-        return f"{self.message.rstrip('.')}; that is no error in check mode, where an earlier task may be what makes it"
+        return f"{self.message.rstrip('.')}; that is no error in check mode, because an earlier task may create it"
 
 
 class UsageError(RepomanError):

@@ -91,7 +91,7 @@ def temporarily_writable(*paths: bytes) -> Iterator[None]:
 
 
 def rename_exchange(one: bytes, other: bytes, there: int | None = None) -> bool:
-    """Let two names change places in one step; return False where the filesystem cannot.
+    """Exchange two names in one step; return False if the file system does not support it.
 
     :param there: directory that ``other`` is relative to.
     """

@@ -273,7 +273,7 @@ class Client:
         if answer.get("type") == "error":
             code, reason = int(answer.get("error_code") or status), str(answer.get("error", ""))
             if code == HTTP_PRECONDITION_FAILED:
-                raise ConcurrentChangeError(f"{target} was changed by somebody else at the same time.", "run the command again")
+                raise ConcurrentChangeError(f"{target} was changed by another client at the same time.", "run the command again")
             raise _api_error(code, reason)
         return Response(answer.get("metadata"), headers.get("ETag", ""), answer.get("type") == "async")
 
@@ -339,7 +339,7 @@ class Client:
                 "set INCUS_SOCKET if its socket is elsewhere",
             )
         if isinstance(error, ConnectionRefusedError):
-            return NotRunningError(f"incus is not running: nobody listens at {self.path}.", "sudo systemctl start incus")
+            return NotRunningError(f"incus is not running: nothing listens at {self.path}.", "sudo systemctl start incus")
         return UnreachableError(f"cannot talk to incus at {self.path}: {error.strerror or error}.", "set INCUS_SOCKET to Incus's socket")
 
 

@@ -84,7 +84,7 @@ def image_source(image: str, me: Account, local: Callable[[], Images]) -> dict[s
         raise NotFoundError(f"image {image!r}: the incus client knows no remote called {name!r}.", "incus remote list")
     if remote.protocol not in PROTOCOLS or not remote.address.startswith(("https://", "http://")):
         raise NotFoundError(
-            f"image {image!r}: the remote {name!r} ({remote.protocol} at {remote.address}) is no server of images over https.",
+            f"image {image!r}: the remote {name!r} ({remote.protocol} at {remote.address}) is not an image server over https.",
             "incus remote list",
         )
     found = {"type": "image", "mode": "pull", "server": remote.address, "protocol": remote.protocol, "alias": alias}

@@ -311,7 +311,7 @@ def test_a_socket_nobody_listens_on_says_so(short_dir: Path) -> None:
     path = str(short_dir / "dead")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
         dead.bind(path)
-    with pytest.raises(UnreachableError, match=f"nobody listens at {path}") as caught:
+    with pytest.raises(UnreachableError, match=f"nothing listens at {path}") as caught:
         Client(path).get("/1.0")
     assert caught.value.hints
 
