@@ -117,7 +117,9 @@ def _receive(results_fd: Connection) -> tuple[str, Any]:
     try:
         kind, message = results_fd.recv()
     except EOFError:
-        return RAISED, RepomanError("the process that worked on the backup was killed.", "run the command again: it continues where it stopped")
+        return RAISED, RepomanError(
+            "the process that worked on the backup was killed.", "run the command again: it continues where it stopped"
+        )
     return str(kind), message
 
 
