@@ -67,10 +67,13 @@ class CommandRunner:
     account: Identity
     timeout: float = SECONDS
 
-    def run(self, argv: list[str], environment: Mapping[str, str], cwd: str, stdin: bytes = b"") -> CompletedCommand:
+    def run(
+        self, argv: list[str], environment: Mapping[str, str], cwd: str, stdin: bytes = b"", pass_fds: tuple[int, ...] = ()
+    ) -> CompletedCommand:
         """Run a command with exactly this environment.
 
         :param stdin: its standard input; small.
+        :param pass_fds: descriptors that it inherits.
         :raises CommandError: the command does not exist, took too long, or printed too much.
         """
         started = time.monotonic()
@@ -83,6 +86,7 @@ class CommandRunner:
                 env=dict(environment),
                 cwd=cwd,
                 start_new_session=True,
+                pass_fds=pass_fds,
                 **self._credentials(),
             )
         except FileNotFoundError as error:

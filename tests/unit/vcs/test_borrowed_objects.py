@@ -11,11 +11,16 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandRunner
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs import borrowed_objects
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import BorrowedError, OutsideError
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import ConfinedTree
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.state import read_state
 from backup_fixture import BackupHome, git
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -33,6 +38,12 @@ def world(tmp_path: Path) -> BackupHome:
 def line_of(result: dict[str, Any], name: str = "a") -> dict[str, Any]:
     """Return what is said of one unit."""
     return next(each for each in result["units"] if each["name"] == name)
+
+
+def named(objects: bytes, lines: list[bytes], root: bytes) -> list[bytes]:
+    """Return the paths of the object directories that a list names."""
+    with borrowed_objects.hold_borrowed(objects, lines, root) as held:
+        return held.named
 
 
 def borrow(world: BackupHome, line: str) -> Path:
@@ -78,7 +89,7 @@ def test_nothing_outside_is_looked_at(world: BackupHome) -> None:
     program = (
         "import sys; from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import *\n"
         "root, line = map(str.encode, sys.argv[1:])\n"
-        "try: check_borrowed(root + b'/a/.git/objects', [line], root)\nexcept OutsideError: print('refused')"
+        "try:\n with hold_borrowed(root + b'/a/.git/objects', [line], root): pass\nexcept OutsideError: print('refused')"
     )
     command = ["strace", "-f", "-e", "trace=%file", "-o", str(world.root / "trace"), sys.executable, "-c", program]
     borrow(world, ".")
@@ -116,7 +127,7 @@ def test_odd_things_where_objects_are_borrowed(world: BackupHome, plant: str) ->
         (objects / "ff").symlink_to(world.root / "outside/objects")
     root = os.fsencode(world.repos)
     with pytest.raises(BorrowedError):
-        borrowed_objects.check_borrowed(root + b"/a/.git/objects", [root + b"/lender/.git/objects"], root)
+        named(root + b"/a/.git/objects", [root + b"/lender/.git/objects"], root)
 
 
 def test_rings_and_rows(world: BackupHome) -> None:
@@ -126,15 +137,15 @@ def test_rings_and_rows(world: BackupHome) -> None:
         (world.repos / f"o{number}/info").mkdir(parents=True)
         (world.repos / f"o{number}/info/alternates").write_text(f"../o{number + 1}\n")
     with pytest.raises(BorrowedError):
-        borrowed_objects.check_borrowed(root + b"/x", [b"../o0"], root)
-    assert borrowed_objects.check_borrowed(root + b"/x", [b"../o5"], root) == [root + b"/o5"]
+        named(root + b"/x", [b"../o0"], root)
+    assert named(root + b"/x", [b"../o5"], root) == [root + b"/o5"]
     (world.repos / "o8/info/alternates").write_text("../o5\n../o8\n.\n")
-    assert borrowed_objects.check_borrowed(root + b"/x", [b"../o5"], root) == [root + b"/o5"]
+    assert named(root + b"/x", [b"../o5"], root) == [root + b"/o5"]
     with pytest.raises(BorrowedError):
-        borrowed_objects.check_borrowed(root + b"/x", [b"../o5"] * 101, root)
+        named(root + b"/x", [b"../o5"] * 101, root)
     (world.repos / "ring").symlink_to("ring")
     with pytest.raises(BorrowedError):
-        borrowed_objects.check_borrowed(root + b"/x", [b"../ring"], root)
+        named(root + b"/x", [b"../ring"], root)
 
 
 def test_quoted_paths() -> None:
@@ -148,6 +159,128 @@ def test_a_root_that_is_reached_through_a_link(world: BackupHome) -> None:
     (world.root / "alias").symlink_to(world.repos)
     alias, real = (os.fsencode(world.root / name) for name in ("alias", "repos"))
     for prefix in (alias, real):
-        assert borrowed_objects.check_borrowed(alias + b"/a", [prefix + b"/lender/.git/objects"], alias)
+        assert named(alias + b"/a", [prefix + b"/lender/.git/objects"], alias)
     with pytest.raises(OutsideError):
-        borrowed_objects.check_borrowed(real + b"/a", [real + b"-other/objects"], real)
+        named(real + b"/a", [real + b"-other/objects"], real)
+
+
+@pytest.fixture
+def exchange(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Exchange a directory for a link to the one outside, after the look at it and before git is given it, and back after git is done."""
+
+    def at(directory: Path) -> None:
+        was = directory.with_name("was")
+
+        def there() -> None:
+            directory.rename(was)
+            directory.symlink_to(world.root / "outside/objects")
+
+        def back() -> None:
+            directory.unlink()
+            was.rename(directory)
+
+        around_git(monkeypatch, there, back)
+
+    return at
+
+
+def around_git(monkeypatch: pytest.MonkeyPatch, before: Callable[[], object], after: Callable[[], object]) -> None:
+    """Do something each time between the look at object directories and git, and after git."""
+    link, look = borrowed_objects.HeldObjects.link_into, borrowed_objects.HeldObjects.look_again
+
+    def late(self: borrowed_objects.HeldObjects, base: bytes) -> dict[bytes, bytes]:
+        before()
+        return link(self, base)
+
+    def done(self: borrowed_objects.HeldObjects) -> None:
+        after()
+        look(self)
+
+    monkeypatch.setattr(borrowed_objects.HeldObjects, "link_into", late)
+    monkeypatch.setattr(borrowed_objects.HeldObjects, "look_again", done)
+
+
+def commit_outside(world: BackupHome) -> str:
+    """Make a commit that only the repository outside has."""
+    outside = world.root / "outside"
+    tree = git(outside, "rev-parse", "HEAD^{tree}").strip()
+    shutil.rmtree(outside / "objects/ab")
+    secret = git(outside, "-c", "user.name=x", "-c", "user.email=x@x", "commit-tree", "-m", "secret-subject", tree).strip()
+    (world.repos / "lender/.git/objects" / secret[:2]).mkdir(exist_ok=True)
+    return secret
+
+
+@pytest.mark.parametrize("part", ["", "pack", "alternates"])
+@pytest.mark.parametrize("program", ["git", "newest"])
+def test_a_directory_is_exchanged_after_the_look(
+    world: BackupHome,
+    exchange: Callable[[Path], None],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    program: str,
+    part: str,
+) -> None:
+    """What only the place outside has stays missing: git reads what was looked at."""
+    if program == "newest":
+        monkeypatch.setenv("PATH", f"{request.getfixturevalue('newest_git').parent}:{os.environ['PATH']}")
+    secret = commit_outside(world)
+    repository = borrow(world, f"{world.repos}/lender/.git/objects")
+    assert line_of(world.init())["action"] == "synced"
+    before = git(world.backup / "a", "for-each-ref")
+    objects = world.repos / "lender/.git/objects"
+    if part == "pack":
+        git(world.root / "outside", "update-ref", "refs/heads/kept", secret)
+        git(world.root / "outside", "repack", "-q", "-a", "-d")
+        git(world.repos / "lender", "repack", "-q", "-a", "-d")
+        shutil.copytree(world.root / "outside/objects/pack", world.root / "outside/objects", dirs_exist_ok=True)
+        exchange(objects / "pack")
+    elif part == "alternates":
+        alternates = objects / "info/alternates"
+        around_git(monkeypatch, lambda: alternates.write_text(f"{world.root}/outside/objects\n"), alternates.unlink)
+    else:
+        exchange(objects)
+    (repository / ".git/refs/heads/other").write_text(f"{secret}\n")
+    result = world.sync(names=["a"])
+    said = line_of(result)
+    assert (said["action"], result.get("exit_code")) == ("failed", 1), said
+    assert "secret-subject" not in str(result) and str(world.root / "outside") not in str(said), said
+    assert git(world.backup / "a", "for-each-ref") == before
+
+
+@pytest.mark.parametrize("part", ["objects", "lender/.git/objects"])
+def test_status_reads_what_was_looked_at(world: BackupHome, exchange: Callable[[Path], None], me: Account, part: str) -> None:
+    """The look of ``status`` holds the directories, its own and others, in the same way."""
+    secret = commit_outside(world)
+    repository = borrow(world, f"{world.repos}/lender/.git/objects")
+    runner = CommandRunner(me)
+    tree = ConfinedTree(str(world.repos))
+    (repository / ".git/objects" / secret[:2]).mkdir()
+    sound = read_state(str(repository), tree, runner)
+    assert (sound.problem, bool(sound.commit)) == ("", True)
+    exchange(repository / ".git/objects" if part == "objects" else world.repos / part)
+    assert read_state(str(repository), tree, runner) == sound
+    branch = repository / ".git" / git(repository, "symbolic-ref", "HEAD").strip()
+    branch.write_text(f"{secret}\n")
+    found = read_state(str(repository), tree, runner)
+    assert found.problem
+    assert "secret-subject" not in str(found)
+
+
+def test_a_link_in_the_place_of_a_file_is_found_afterwards(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """git may have followed it, so that what it said counts for nothing."""
+    repository = borrow(world, f"{world.repos}/lender/.git/objects")
+    assert line_of(world.init())["action"] == "synced"
+    (loose,) = list((world.repos / "lender/.git/objects").glob("[0-9a-f][0-9a-f]/*"))[:1]
+    whole = borrowed_objects.HeldObjects.link_into
+
+    def late(self: borrowed_objects.HeldObjects, base: bytes) -> dict[bytes, bytes]:
+        if not loose.is_symlink():
+            loose.rename(world.root / "elsewhere")
+            loose.symlink_to(world.root / "elsewhere")
+        return whole(self, base)
+
+    monkeypatch.setattr(borrowed_objects.HeldObjects, "link_into", late)
+    git(repository, "branch", "other")
+    said = line_of(world.sync(names=["a"]))
+    assert said["action"] == "failed"
+    assert "neither a file nor a directory" in said["msg"], said

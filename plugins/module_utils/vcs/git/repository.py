@@ -46,17 +46,17 @@ def open_git(
     :param settings: of the user, as :func:`read_user_settings` returns them.
     :raises VcsError: a file cannot be copied, or leads outside.
     """
-    with tempfile.TemporaryDirectory(prefix="repoman-vcs-") as directory:
-        scratch = ScratchGitDir(location, Path(directory), runner)
+    with tempfile.TemporaryDirectory(prefix="repoman-vcs-") as directory, hold_objects(location, tree) as held:
+        scratch = ScratchGitDir(location, Path(directory), runner, held)
         configured = read_config(location, tree, runner)
-        objects = check_alternates(os.path.join(location.common_dir, "objects"), tree)
         scratch.environment = account_environment(runner.account) | {
             "GIT_DIR": directory,
-            "GIT_OBJECT_DIRECTORY": objects,
             **({"GIT_WORK_TREE": location.work_tree} if location.work_tree else {}),
         }
-        for name in ("objects", "refs/heads"):
-            (scratch.path / name).mkdir(parents=True)
+        (scratch.path / "refs/heads").mkdir(parents=True)
+        held.link_own_into(os.fsencode(scratch.path / "objects"))
+        if borrowed := held.link_into(os.fsencode(scratch.path / "borrowed")):
+            scratch.environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = borrowed_objects.alternates_variable(borrowed)
         _copy_index(scratch, tree)
         tree.copy(os.path.join(location.git_dir, "info", "sparse-checkout"), scratch.path / "info/sparse-checkout")
         for name in ("info/exclude", "info/attributes", "shallow"):
@@ -74,20 +74,21 @@ def open_git(
         yield scratch
 
 
-def check_alternates(path: str, tree: ConfinedTree) -> str:
-    """Return the resolved path of an object directory, after checking it and its alternates.
+@contextmanager
+def hold_objects(location: GitLocation, tree: ConfinedTree) -> Iterator[borrowed_objects.HeldObjects]:
+    """Hold the object directory of a repository and what it borrows objects from, after a look at them.
 
     :raises VcsError: it, or one of its alternates, is outside the tree, or there are too many.
     """
-    objects = tree.resolve(path)
+    objects = tree.resolve(os.path.join(location.common_dir, "objects"))
     listed = tree.read(os.path.join(objects, "info", "alternates"), borrowed_objects.LIST_BYTES) or b""
-    root = os.fsencode(tree.root)
+    lines = borrowed_objects.parse_alternates(listed)
     try:
-        borrowed_objects.check_own(os.fsencode(objects), root)
-        borrowed_objects.check_borrowed(os.fsencode(objects), borrowed_objects.parse_alternates(listed), root)
+        with borrowed_objects.hold_all(os.fsencode(objects), lines, os.fsencode(tree.root)) as held:
+            yield held
+            held.look_again()
     except borrowed_objects.BorrowedError as error:
         raise VcsError(error.message) from error
-    return objects
 
 
 def _copy_index(scratch: ScratchGitDir, tree: ConfinedTree) -> None:

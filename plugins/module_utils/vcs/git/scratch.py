@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandRunner
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import HeldObjects
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import VcsError
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation
 
@@ -18,6 +19,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location i
 class ScratchGitDir:
     """What git is given in place of a repository's git directory; made by :func:`repository.open_git`.
 
+    :param objects: the object directories, held open.
     :param head: the full name of the branch, or the object ID if HEAD is detached.
     :param upstream: the full name of the ref that the branch follows; empty if it follows none.
     :param has_commits: whether the branch, or what is checked out, has a commit.
@@ -26,6 +28,7 @@ class ScratchGitDir:
     location: GitLocation
     path: Path
     runner: CommandRunner
+    objects: HeldObjects
     head: str = ""
     upstream: str = ""
     has_commits: bool = False
@@ -36,7 +39,9 @@ class ScratchGitDir:
 
         :raises VcsError: it failed, with its reason.
         """
-        done = self.runner.run(["git", *arguments], self.environment, self.location.work_tree or str(self.path))
+        done = self.runner.run(
+            ["git", *arguments], self.environment, self.location.work_tree or str(self.path), pass_fds=self.objects.descriptors
+        )
         if done.code:
             raise VcsError(f"git says: {done.error_summary()}")
         return done.out

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.config import PLAIN_CONFIG, minimal_config
@@ -22,12 +22,15 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.
     write_file,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.run_as import run_as
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import MEMORY_BYTES
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import (
     LIST_BYTES,
     BorrowedError,
+    HeldObjects,
     OutsideError,
-    check_borrowed,
+    alternates_variable,
+    hold_borrowed,
     parse_alternates,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git import formats as git_formats
@@ -64,23 +67,30 @@ class GitProof(GitSource):
         self.unproven = git_formats.unknown_format(config)
         if self.unproven:
             return ""
+        excused = self.excused if full else None
+        arguments = ["fsck", "--full" if full else "--connectivity-only", "--no-dangling", "--no-progress"]
         try:
-            self._alternates()
+            with self._borrowed() as borrowed:
+                environment, links = self._prepare_proof(borrowed, derived=derived, everything=everything)
+                problem = run_git(
+                    arguments, environment, self.account, self.proof, self.missing, excused=excused, pass_fds=borrowed.descriptors
+                )
+                borrowed.look_again()
+                for made, place in links.items():
+                    problem = problem.replace(escape_path(made), escape_path(place))
+                if problem and borrowed.missing:
+                    problem += f"; {escape_path(borrowed.missing[0])}, from which it borrows objects, does not exist"
         except OutsideError as error:
             self.unproven = error.message
             return ""
         except BorrowedError as error:
             return error.message
-        environment = self._prepare_proof(derived=derived, everything=everything)
-        how = "--full" if full else "--connectivity-only"
-        excused = self.excused if full else None
-        arguments = ["fsck", how, "--no-dangling", "--no-progress"]
-        problem = run_git(arguments, environment, self.account, self.proof, self.missing, excused=excused)
+        finally:
+            shutil.rmtree(self.proof, ignore_errors=True)
         if problem == NO_GIT:
             self.unproven, problem = NO_GIT, ""
         elif problem and git_formats.UNKNOWN.search(os.fsencode(problem)):
             self.unproven, problem = f"{git_formats.git_version()} does not know it: {problem}", ""
-        shutil.rmtree(self.proof, ignore_errors=True)
         return problem
 
     def config_problem(self) -> str:
@@ -105,7 +115,10 @@ class GitProof(GitSource):
     def over_objects(self) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
         """Make a git directory that sees all objects of the mirror; give its environment, and what starts a process as the account."""
         try:
-            yield self._prepare_proof(derived=False, everything=True), run_as(self.proof, self.account)
+            with self._borrowed() as borrowed:
+                environment, _links = self._prepare_proof(borrowed, derived=False, everything=True)
+                yield environment, {**run_as(self.proof, self.account), "pass_fds": borrowed.descriptors}
+                borrowed.look_again()
         finally:
             shutil.rmtree(self.proof, ignore_errors=True)
 
@@ -140,9 +153,8 @@ class GitProof(GitSource):
         finally:
             shutil.rmtree(self.proof, ignore_errors=True)
 
-    def _prepare_proof(self, *, derived: bool, everything: bool) -> dict[str, str]:
-        """Make the git directory for a proof, and return its environment."""
-        borrowed = self._alternates()
+    def _prepare_proof(self, borrowed: HeldObjects, *, derived: bool, everything: bool) -> tuple[dict[str, str], dict[bytes, bytes]]:
+        """Make the git directory for a proof; return its environment, and its object directories that stand for others, with those."""
         config = self.config
         shutil.rmtree(self.proof, ignore_errors=True)
         os.makedirs(os.path.join(self.proof, "refs"))
@@ -182,12 +194,12 @@ class GitProof(GitSource):
         else:
             objects = os.path.join(self.copier.mirror_path, self.prefix, b"objects")
         with open(os.path.join(self.proof, "config"), "w", encoding="ascii") as file:
-            file.write(minimal_config(config, derived=bool(borrowed or (derived and wanted))))
+            file.write(minimal_config(config, derived=bool(borrowed.named or (derived and wanted))))
         environment = {**git_environment(self.proof), "GIT_OBJECT_DIRECTORY": os.fsdecode(objects)}
-        if borrowed:
-            quoted = (b'"' + each.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for each in borrowed)
-            environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.fsdecode(b":".join(quoted))
-        return environment
+        links = borrowed.link_into(os.path.join(base, b"borrowed"))
+        if links:
+            environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = alternates_variable(links)
+        return environment, links
 
     def _put_index(self, base: bytes, inner: bytes, data: Data) -> None:
         """Give the proof an index that makes git write nothing, and references to the trees that the index has in the place of directories."""
@@ -250,8 +262,8 @@ class GitProof(GitSource):
             if derived and data is not None and self._is(path, "derived") and not path.endswith(b"alternates"):
                 write_file(os.path.join(objects, path[len(self.prefix) + 8 :]), data)
 
-    def _alternates(self) -> Sequence[bytes]:
-        """Return where else the repository has objects."""
+    def _borrowed(self) -> AbstractContextManager[HeldObjects]:
+        """Hold the object directories elsewhere that the repository has objects in."""
         data = in_full(self.staged.get(self.prefix + b"objects/info/alternates", (None, b""))[1], LIST_BYTES)
         here = os.path.join(self.copier.source_path, self.prefix, b"objects")
-        return check_borrowed(here, parse_alternates(data), os.path.dirname(self.copier.source_path))
+        return hold_borrowed(here, parse_alternates(data), os.path.dirname(self.copier.source_path))

@@ -43,12 +43,14 @@ def run_git(
     missing: set[str] | None = None,
     *,
     excused: list[bytes] | None = None,
+    pass_fds: tuple[int, ...] = (),
 ) -> str:
     """Run git; return an empty string if it succeeds, or its first error.
 
     :param missing: takes the names of objects that git says are missing.
     :param excused: takes what git objects to in the form of objects that are whole, such as a commit of many years ago without a space
         before an address; they do not count as problems then.
+    :param pass_fds: descriptors that git inherits.
     """
     said = _GitOutput(missing is not None, excused is not None)
     try:
@@ -58,6 +60,7 @@ def run_git(
             seconds=GIT_SECONDS,
             out=said.hear_output,
             err=said.hear_error,
+            pass_fds=pass_fds,
             **run_as(directory, account),
         )
     except FileNotFoundError:
