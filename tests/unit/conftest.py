@@ -45,9 +45,9 @@ os.umask(0o022)  # modes that tests expect, whoever runs them
 
 NOBODY = 65534
 
-MATRICES = {"test_git_damage": 2, "test_object_restore": 2, "test_hg_damage": 3}
+MATRICES = {"test_git_damage": 2, "test_object_restore": 2, "test_hg_damage": 3, "test_hg_damage_kinds": 3}
 """Files whose large tables of cases cost minutes: ``make test`` runs every second or third case, ``make test-long`` all of them."""
-LARGE = 8
+LARGE = 7
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -151,7 +151,7 @@ def hold_borrowed(objects: bytes, lines: list[bytes], root: bytes) -> Iterator[H
 
 
 @contextmanager
-def hold_all(objects: bytes, root: bytes) -> Iterator[HeldObjects]:
+def hold_all(objects: bytes, lines: list[bytes], root: bytes) -> Iterator[HeldObjects]:
     """Hold a repository's own object directory, and those that it borrows from; see :func:`hold_borrowed`."""
     with ExitStack() as stack:
         root_fd = stack.enter_context(_open_root(root))
@@ -161,7 +161,6 @@ def hold_all(objects: bytes, root: bytes) -> Iterator[HeldObjects]:
             return
         try:
             own, _budget = _hold(stack, fd, objects, FILES, OWN)
-            lines = _alternates_in(fd)
         finally:
             os.close(fd)
         held = _hold_borrowed(stack, root_fd, objects, lines, root)

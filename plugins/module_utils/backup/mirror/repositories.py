@@ -29,6 +29,17 @@ def find_stores(manifest: Manifest) -> dict[bytes, str]:
     return found
 
 
+def find_shares(manifest: Manifest) -> dict[bytes, str]:
+    """Return the ``.hg`` directories without a store of their own, as ``hg share`` makes them, with ``share``."""
+    found = {}
+    for directory, block in manifest.blocks():
+        if (directory == b".hg" or directory.endswith(b"/.hg")) and b"sharedpath" in block and b"requires" in block:
+            kinds = {entry.name: entry.kind for entry in unpack_block(directory, block)}
+            if kinds.get(b"sharedpath") == "f" == kinds.get(b"requires") and kinds.get(b"store") != "d":
+                found[directory] = "share"
+    return found
+
+
 def innermost(tops: Container[bytes], directory: bytes) -> bytes | None:
     """Return which of some directories, the innermost, a directory is or lies in."""
     while True:
@@ -42,7 +53,7 @@ def innermost(tops: Container[bytes], directory: bytes) -> bytes | None:
 def kind_in(stores: Mapping[bytes, str], store: bytes, path: bytes) -> str:
     """Tell what a path in a repository is to it."""
     inner = path[len(store) + 1 :] if store else path
-    if stores[store] == "hg":
+    if stores[store] in {"hg", "share"}:
         return "passing" if is_transient(inner) else "hg"
     return classify_path(inner)
 

@@ -23,7 +23,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tr
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import fixtures
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixtures import FixtureLookup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores, innermost, kind_in
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import share_files
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_shares, find_stores, innermost, kind_in
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import BusyError, DamagedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
@@ -32,6 +33,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 PARTS: dict[str, dict[bytes, str]] = {
     "git": {b"HEAD": "fl", b"objects": "d", b"refs": "d"},
     "hg": {b"requires": "f", b"store": "d"},
+    "share": {b"requires": "f", b"sharedpath": "f"},
 }
 """Entries that make a directory a repository, and of which kinds."""
 
@@ -44,6 +46,7 @@ class Vanished:
     :param lost: paths that are missing or replaced; restoring them repairs the repository.
     :param blocked: something else is at one of them.
     :param root: directory that the mirror keeps completely; if it is ``store`` itself and still a directory, only the repository's files.
+    :param reason: what is wrong with the contents of a file that is there.
     """
 
     store: bytes
@@ -52,6 +55,7 @@ class Vanished:
     root: bytes
     partial: bool
     emptied: bool = False
+    reason: str = ""
 
 
 def find_vanished(
@@ -63,11 +67,13 @@ def find_vanished(
     :param rules: what the unit leaves out: a repository that is excluded is not lost.
     :raises BusyError: one is there after all.
     """
-    held, found = find_stores(before), find_stores(now)
+    held, found = _find_all(before), _find_all(now)
     missing = sorted(held.keys() - found.keys())
     if missing and rules is not None:
         missing = [store for store in missing if not rules.leaves_out(lookup.source, store)]
-    emptied = [] if now.count() <= 1 else list(_without_references(before, now, held, found, lookup, rules))
+    emptied = []
+    if now.count() > 1:
+        emptied = [*_without_references(before, now, held, found, lookup, rules), *_damaged_shares(before, now, held, found, lookup, rules)]
     if not missing or now.count() <= 1:
         return emptied, []
     search = _Search(before, now, lookup.source, held, found, missing)
@@ -85,6 +91,36 @@ def find_vanished(
             search.confirm(verdict)
             lost.append(verdict)
     return lost, removed
+
+
+def _find_all(manifest: Manifest) -> dict[bytes, str]:
+    """Return the repositories of a tree, and the work trees that share the store of one."""
+    return find_shares(manifest) | find_stores(manifest)
+
+
+def _damaged_shares(
+    before: Manifest, now: Manifest, held: Mapping[bytes, str], found: Mapping[bytes, str], lookup: FixtureLookup, rules: TreeRules | None
+) -> Iterator[Vanished]:
+    """Yield the shares of which a file was emptied or overwritten. They have no store, so hg does not verify them."""
+    both = sorted(store for store, kind in found.items() if kind == "share" == held.get(store))
+    files = {_join(store, name) for store in both for name in share_files.NAMES}
+    new, old = _entries(now, files), _entries(before, files)
+    changed = {path for path, entry in old.items() if entry.kind == "f" and entry.size and new.get(path) != entry}
+    for store in both:
+        lost = {
+            path: reason for name in share_files.NAMES if (path := _join(store, name)) in changed and (reason := _reason(lookup, path, new))
+        }
+        if not lost or lookup.is_data(store, held, fixtures.work_tree_pointers(now)):
+            continue
+        if rules is None or not rules.leaves_out(lookup.source, store):
+            texts = "; ".join(f"{escape_path(path.rpartition(b'/')[2])} {reason}" for path, reason in lost.items())
+            yield Vanished(store, tuple(lost), True, store, True, reason=texts)
+
+
+def _reason(lookup: FixtureLookup, path: bytes, entries: Mapping[bytes, Entry]) -> str:
+    if path not in entries:  # hg removes the dirstate of an empty work tree
+        return ""
+    return share_files.problem(lookup.source, path)
 
 
 def _without_references(
@@ -248,6 +284,8 @@ def describe(unit: Unit, vanished: Vanished, kept_days: int = 30) -> DamagedErro
     )
     if vanished.emptied:
         return DamagedError(f"{where} has lost all its references.", *hints)
+    if vanished.reason:
+        return DamagedError(f"{where} is damaged: {vanished.reason}.", *hints)
     if vanished.partial:
         state = f"{'is' if len(vanished.lost) == 1 else 'are'} missing{' or replaced' if vanished.blocked else ''}"
         return DamagedError(f"{where} is no longer a repository: {parts} {state}.", *hints)
@@ -262,7 +300,7 @@ def keep(now: Manifest, before: Manifest, vanished: Iterable[Vanished], path: st
     listed = list(vanished)
     whole = {each.root for each in listed if not each.partial}
     partial = {each.store for each in listed if each.partial}
-    stores = find_stores(now) | {store: kind for store, kind in find_stores(before).items() if store in partial}
+    stores = find_stores(now) | {store: kind for store, kind in _find_all(before).items() if store in partial}
     chain: dict[bytes, set[bytes]] = {}
     for each in listed:
         for above in (each.root, *_ancestors(each.root)):
@@ -312,7 +350,7 @@ def kept_stores(before: Manifest, vanished: Iterable[Vanished]) -> frozenset[byt
     listed = list(vanished)
     roots = [each.root for each in listed if not each.partial]
     return frozenset(
-        store for store in find_stores(before) if any(store == each.store for each in listed) or any(_is_in(store, root) for root in roots)
+        store for store in _find_all(before) if any(store == each.store for each in listed) or any(_is_in(store, root) for root in roots)
     )
 
 

@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -54,3 +57,91 @@ def test_what_takes_the_place_of_a_file(empty_world: BackupHome, name: str, kind
     while world.sync()["units"][0]["action"] == "synced":
         pass
     assert world.sync(verify=True)["units"][0]["action"] == "same"
+
+
+def share(world: BackupHome, *options: str) -> Path:
+    """Make a repository, and a work tree that shares its store."""
+    unit = world.root / "repos/a"
+    unit.mkdir(parents=True)
+    (unit / "f").write_text("x\n" * 300)
+    for command in (["init"], ["add", "-q", "f"], ["commit", "-q", "-m", "1", "-u", "x"]):
+        subprocess.run(["hg", "--cwd", str(unit), *command], check=True)
+    where = world.root / "repos/b"
+    subprocess.run(["hg", "--config", "extensions.share=", "share", "-q", *options, str(unit), str(where)], check=True)
+    return where
+
+
+DAMAGES = {
+    "emptied": lambda path: path.write_bytes(b""),
+    "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "never written": lambda path: (path.write_bytes(b""), os.truncate(path, 8192)),
+    "removed": lambda path: path.unlink(),
+    "a directory": lambda path: (path.unlink(), path.mkdir()),
+    "a link": lambda path: (path.unlink(), path.symlink_to("/nowhere")),
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *(("requires", kind) for kind in DAMAGES),
+        *(("sharedpath", kind) for kind in ("zeroed", "removed")),
+        *(("dirstate", kind) for kind in ("emptied", "zeroed", "a link")),
+    ],
+)
+def test_a_part_of_a_share_is_damaged(empty_world: BackupHome, name: str, kind: str) -> None:
+    """Every run names it and fails, the mirror's share stays as it was, all else arrives, and what the hint says mends it."""
+    world = empty_world
+    unit = share(world)
+    world.init()
+    mirror = world.root / "backup/b/.hg"
+    sound = {each.name: each.read_bytes() for each in mirror.iterdir() if each.is_file()}
+    DAMAGES[kind](unit / ".hg" / name)
+    (unit / "written-since").write_text("precious")
+    for full in (False, True):
+        result = world.sync(full=full)
+        (line,) = [each for each in result["units"] if each["name"] == "b"]
+        assert (line["action"], result["exit_code"]) == ("failed", 1), line
+        assert str(unit / ".hg") in line["msg"]
+        assert name in line["msg"]
+        assert {each.name: each.read_bytes() for each in mirror.iterdir() if each.is_file()} == sound
+        assert (world.root / "backup/b/written-since").read_text() == "precious"
+    assert [each["action"] for each in world.sync(names=["b"], verify=True)["units"]] != ["same"]
+    words = shlex.split(result["units"][1]["hints"][0])
+    assert words[:3] == ["repoman", "restore", "b"]
+    paths = [value for option, value in itertools.pairwise(words) if option == "--path"]
+    world.restore("b", paths=paths, overwrite="--overwrite" in words)
+    said = subprocess.run(["hg", "--cwd", str(unit), "status"], check=True, capture_output=True, text=True).stdout
+    assert said == "? written-since\n"
+    assert verify(unit) == 0
+    while any(each["action"] == "synced" for each in world.sync()["units"]):
+        pass
+    verified = world.sync(verify=True)["units"]
+    assert {each["action"] for each in verified} == {"same"}, verified
+
+
+def test_a_share_changes_as_hg_changes_it(empty_world: BackupHome) -> None:
+    """Nothing checked out and a store of its own are no damage; hg links the files of that store to the other's, which is another unit."""
+    world = empty_world
+    unit = share(world, "--relative")
+    world.init()
+    for command in (["update", "-q", "null"], ["update", "-q", "tip"], ["--config", "extensions.share=", "unshare"]):
+        subprocess.run(["hg", "--cwd", str(unit), *command], check=True)
+        result = world.sync()
+        assert {each["action"] for each in result["units"]} <= {"synced", "unchanged"}, result
+        assert not [each for each in world.differences() if " => a/.hg/" not in each]
+    assert verify(world.root / "backup/b") == 0
+
+
+def test_a_share_without_its_hg_stays_until_somebody_says_otherwise(empty_world: BackupHome) -> None:
+    """A share was a repository in the mirror, and its files are still there."""
+    world = empty_world
+    unit = share(world)
+    world.init()
+    shutil.rmtree(unit / ".hg")
+    result = world.sync()
+    assert result["exit_code"] == 1
+    assert (world.root / "backup/b/.hg/sharedpath").exists()
+    world.sync(names=["b"], allow_shrink=True)
+    assert not (world.root / "backup/b/.hg").exists()
