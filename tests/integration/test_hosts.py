@@ -212,7 +212,7 @@ def test_interruption_is_undone_over_there(homelab: Lab, name: str, pipelining: 
         os.kill(process.pid, signal.SIGINT)
         _out, err = process.communicate(timeout=TIMEOUT)
         assert process.returncode == 130, err
-        assert b"being undone there" in err
+        assert b"roll back what they had started" in err
         assert undone.wait(TIMEOUT)
         host.wait_gone("demo")
         hold.go_on.set()

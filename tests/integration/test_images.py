@@ -245,7 +245,7 @@ def test_private_image_of_another_incus(ready: World, tmp_path: Path, monkeypatc
         assert "has no image 'mine/1' that" in err and "hint: incus image copy other:mine/1 local: --alias mine/1" in err
         there("config", "trust", "add-certificate", str(place / "client.crt"))
         ready.write(certificate, (place / "client.crt").read_text())
-        assert "its certificate is another" in ready.refused("new", "demo", "--image", "other:mine/1", code=1)
+        assert "its certificate is not the one that was stored" in ready.refused("new", "demo", "--image", "other:mine/1", code=1)
         ready.write(certificate, about["certificate"])
         assert "has no image 'none' that" in ready.refused("new", "demo", "--image", "other:none", code=3)
         assert ready.instances() == {}

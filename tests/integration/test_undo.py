@@ -55,7 +55,7 @@ def test_removal_interrupted_while_it_stops(ready: World, proxy: RecordingProxy,
     """Alone or among several, what was asked to stop runs again, and is still a project."""
     made(ready, *names)
     result = interrupted(ready, proxy, Hold("PUT", "/instances/one/state"), *names, state="absent")
-    assert "was undone" in result["msg"] and not [hint for hint in result["hints"] if "could not" in hint]
+    assert "were rolled back" in result["msg"] and not [hint for hint in result["hints"] if "could not" in hint]
     assert statuses(ready) == dict.fromkeys(names, "Running") and entries(ready) == names
 
 
