@@ -113,7 +113,10 @@ class SyncReport:
 
     def _summary(self, seconds: float) -> dict[str, Any]:
         actions = [str(unit.action) for unit in self.units]
-        return {action: actions.count(action) for action in sorted(set(actions))} | {
+        counts = {action: actions.count(action) for action in sorted(set(actions))}
+        if Action.RETIRED in counts:
+            counts["gone"] = counts[Action.RETIRED]  # the key of earlier releases
+        return counts | {
             "files": sum(unit.files for unit in self.units),
             "bytes": sum(unit.bytes for unit in self.units),
             "kept_bytes": sum(unit.kept_bytes for unit in self.units),

@@ -22,11 +22,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 
 FILE_VARIABLE = "REPOMAN_LOG"
 SECRET_KEY = re.compile(
-    r"environment\.|cloud-init\.|user\.(?:user|vendor|network|meta)-data|.*(?:password|passwd|secret|token|credential|private.?key)",
+    r"environment\.|cloud-init\.|user\.(?:(?:user|vendor|meta)-data|network-config)|.*(?:password|passwd|secret|token|credential|private.?key)",
     re.IGNORECASE,
 )
 """Keys of options, of Incus's objects and of registries whose values are never written."""
@@ -94,8 +95,15 @@ def protect(data: Any, secret: bool = False) -> None:
 
 def format_command(argv: Sequence[str | bytes]) -> str:
     """Return a command as one line; long words, such as scripts, are cut."""
-    words = [os.fsdecode(word) for word in argv]
+    words = [_masked(os.fsdecode(word)) for word in argv]
     return shlex.join(word if len(word) <= MAX_WORD_LENGTH else f"{word[:MAX_WORD_LENGTH]}…" for word in words)
+
+
+def _masked(text: str) -> str:
+    """Return a text with every known secret masked, long ones first."""
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return text
 
 
 class _Handler(logging.Handler):
@@ -103,9 +111,7 @@ class _Handler(logging.Handler):
 
     def line(self, record: logging.LogRecord) -> str:
         """Return the line: time, process, part, message."""
-        text = record.getMessage()
-        for secret in sorted(_secrets, key=len, reverse=True):
-            text = text.replace(secret, MASK)
+        text = _masked(record.getMessage())
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         part = record.name.removeprefix("repoman.")
         return escape_control_characters(f"{when}.{int(record.msecs):03}Z {os.getpid()} {part}: {text}".replace("\n", " | "))
@@ -117,9 +123,17 @@ class _EmitHandler(_Handler):
         self._emit_line, self._process = emit, os.getpid()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass the line on, but not in a fork: Ansible's display works in the process that made it."""
+        """Pass the line on, but not in a fork: Ansible's display works in the process that made it.
+
+        A trace that cannot be written, such as to a closed terminal, ends nothing and prevents no rollback.
+        """
         if os.getpid() == self._process:
-            self._emit_line(self.line(record))
+            try:
+                self._emit_line(self.line(record))
+            except RunInterruptedError:
+                raise
+            except Exception:
+                return
 
 
 class _FileHandler(_Handler):

@@ -107,8 +107,8 @@ class Plan:
                     _logger.debug("done: %s", step.description)
             except BaseException as error:
                 gate.blocked = True
-                _logger.debug("failed, rolling back: %s: %s", type(error).__name__, error)
                 roll_back(started, error)
+                _logger.debug("failed, rolled back: %s: %s", type(error).__name__, error)
                 self.interrupted = gate.received
                 raise
 
@@ -154,7 +154,7 @@ def signals_as_exceptions() -> Iterator[SignalGate]:
             gate.received = True
         else:
             gate.blocked = True  # a second signal must not arrive before the rollback has started
-            raise RunInterruptedError(f"interrupted by {signal.Signals(number).name}; the changes of this run were rolled back")
+            raise RunInterruptedError(f"interrupted by {signal.Signals(number).name}; the step under way was rolled back")
 
     if threading.current_thread() is not threading.main_thread():
         yield gate

@@ -65,8 +65,9 @@ class FileLock:
             waited = True
             time.sleep(poll)
             if not self._is_in_place():
+                fd = self._open()
                 self.close()
-                self.fd = self._open()
+                self.fd = fd
         return waited
 
     def _is_in_place(self) -> bool:

@@ -67,10 +67,10 @@ def run_in_child(
             results_fd.close()
             os.close(parent_in_fd)
             _child_main(work, user, results_in_fd, parent_fd)
-        _logger.debug("started child %d as %s", child, user.name)
         results_in_fd.close()
         os.close(parent_fd)
         try:
+            _logger.debug("started child %d as %s", child, user.name)
             with suppress(OSError):  # the child does this too; both, because it is unknown which is first
                 os.setpgid(child, child)
             return _wait_for_result(results_fd, idle_timeout, liveness_command, on_report)

@@ -64,7 +64,12 @@ class ProfileChange(PlannedItem):
         return self.make_plan()
 
     def on_failure(self, error: RepomanError) -> None:
-        """Report ``error`` as the result."""
+        """Report ``error`` as the result.
+
+        :raises UnreachableError: Incus does not answer; the other profiles would wait for it, too.
+        """
+        if isinstance(error, incus.UnreachableError):
+            raise error
         super().on_failure(error)
         if isinstance(error, incus.IncusError | ConcurrentChangeError):
             error.message = f"profile {self.name!r}: {error.message}"

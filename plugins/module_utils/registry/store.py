@@ -122,4 +122,6 @@ def locked(path: str, owner: Account) -> Iterator[None]:
             lock.acquire(LOCK_SECONDS)
         except TimeoutError:
             raise RepomanError(f"another repoman has held {path} for {LOCK_SECONDS:.0f} s.", f"see which: fuser -v {path}") from None
+        except OSError as error:
+            raise RepomanError(f"cannot lock {path}: {error.strerror}.") from error
         yield

@@ -56,3 +56,9 @@ def test_what_a_run_changed() -> None:
     assert report(UnitResult("a", Action.RETIRED)).changed and report(UnitResult("a", Action.SYNCED)).changed
     assert SyncReport("/backup", [], steps=["make it the backup"]).changed
     assert set(ACTION_LABELS) == set(Action)
+
+
+def test_a_retired_mirror_is_also_counted_under_the_key_of_earlier_releases() -> None:
+    """Playbooks may read either."""
+    summary = report(UnitResult("a", Action.RETIRED), UnitResult("b")).as_result(0)["summary"]
+    assert (summary["retired"], summary["gone"], summary["unchanged"]) == (1, 1, 1)

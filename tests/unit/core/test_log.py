@@ -103,7 +103,7 @@ def test_no_secret_is_in_it(daemon: Any, reply: Any, me: Account, trace: Callabl
     assert "hush-1" in result["msg"]
     text = "\n".join(trace())
     assert "hush" not in text
-    assert "plan: failed, rolling back: RepomanError: incus refused: (secret), (secret), (secret), (secret), (secret)." in text
+    assert "plan: failed, rolled back: RepomanError: incus refused: (secret), (secret), (secret), (secret), (secret)." in text
     assert "POST /1.0/images/abc/secret 200" in text
 
 
@@ -145,3 +145,27 @@ def test_a_file_that_cannot_be_written_ends_no_run(monkeypatch: pytest.MonkeyPat
 def test_a_long_word_of_a_command_is_cut() -> None:
     """A script is no news, and its arguments follow."""
     assert log.format_command(["python3", "-c", "x" * 1000, b"\xff"]) == f"python3 -c '{'x' * log.MAX_WORD_LENGTH}…' '\udcff'"
+
+
+def test_a_trace_that_cannot_be_written_prevents_no_rollback() -> None:
+    """The terminal may be gone: steps are undone all the same, and the error is the step's."""
+    undone: list[str] = []
+
+    def refuse(_line: str) -> None:
+        raise BrokenPipeError
+
+    def fail() -> None:
+        raise RepomanError("it failed.")
+
+    steps = [Step("one", lambda: None, undo=lambda: undone.append("one")), Step("two", fail)]
+    with log.tracing(refuse), pytest.raises(RepomanError, match="it failed"):
+        Plan(steps).apply()
+    assert undone == ["one"]
+
+
+def test_secrets_are_masked_before_words_are_cut(trace: Callable[[], list[str]]) -> None:
+    """A long secret in a command leaves no part of itself."""
+    with log.tracing():
+        log.protect({"password": "s3cret-" * 30})
+        log.get_logger("run").debug("%s", log.format_command(["program", "s3cret-" * 30]))
+    assert "s3cret" not in "\n".join(trace())

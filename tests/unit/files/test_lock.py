@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,13 @@ def test_a_directory_can_be_locked(tmp_path: Path) -> None:
     assert [try_flock(fd) for fd in fds] == [True, False]
     for fd in fds:
         os.close(fd)
+
+
+def test_a_lock_that_cannot_be_opened_again_is_closed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of opening it arrives, and not one of a descriptor that is closed twice."""
+    monkeypatch.setattr(time, "sleep", lambda _seconds: shutil.rmtree(tmp_path / "d"))
+    (tmp_path / "d").mkdir()
+    with FileLock(tmp_path / "d/lock", get_account()) as holder:
+        assert holder.try_acquire()
+        with pytest.raises(FileNotFoundError), FileLock(tmp_path / "d/lock", get_account()) as other:
+            other.acquire(5)
