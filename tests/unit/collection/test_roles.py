@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -186,3 +189,18 @@ def test_roles_need_nothing_that_is_not_there(role: str) -> None:
         (name,) = (key for key in task if key.startswith("homelab.repoman."))
         module = import_module(f"ansible_collections.homelab.repoman.plugins.modules.{name.rpartition('.')[2]}")
         assert task[name].keys() <= module.SPEC["argument_spec"].keys()
+
+
+def test_variables_without_a_value_are_not_set() -> None:
+    """Null and empty ones leave the user's module_defaults as they are; zero is a value."""
+    given = {"repoman_user": None, "repoman_socket": "", "repoman_timeout": 0, "repoman_user_dir": "/x"}
+    shared = ROLES.parent / "playbooks/vars/common_options.yml"
+    command = ["ansible", "localhost", "-i", "localhost,", "-c", "local", "-m", "ansible.builtin.debug", "-a", "var=repoman_common_options"]
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / command[0]), *command[1:], "-e", f"@{shared}", "-e", json.dumps(given)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found = json.loads(done.stdout.partition("=>")[2])["repoman_common_options"]
+    assert found == {"timeout": 0, "user_dir": "/x"}
