@@ -39,6 +39,12 @@ def run(*command: str, cwd: Path, env: dict[str, str]) -> tuple[int, str]:
     return done.returncode, (done.stdout + done.stderr).decode(errors="backslashreplace")
 
 
+def ask(*command: str, cwd: Path, env: dict[str, str]) -> tuple[int, list[str]]:
+    """Run a command; return its status and its lines, sorted: git lists commits of one second in the order that a directory is read in."""
+    status, output = run(*command, cwd=cwd, env=env)
+    return status, sorted(output.splitlines())
+
+
 def copy_tree(source: Path, to: Path) -> Path:
     """Copy a tree with all that belongs to it."""
     subprocess.run(["cp", "-a", "-T", "--", str(source), str(to)], check=True)
@@ -143,11 +149,11 @@ class Enclosure:
         lines = sorted(output.replace(str(root), "UNIT").splitlines())
         return " ".join(command[:2]), status, lines[:SAME_LINES]
 
-    def state(self) -> list[tuple[int, str]]:
+    def state(self) -> list[tuple[int, list[str]]]:
         """Return what git and hg tell of the source."""
         gits, hgs = self.repositories(self.unit)
-        return [run("git", *question, cwd=path, env=self.environment) for path in gits for question in GIT_QUESTIONS] + [
-            run("hg", *question, cwd=path, env=self.environment) for path in hgs for question in HG_QUESTIONS
+        return [ask("git", *question, cwd=path, env=self.environment) for path in gits for question in GIT_QUESTIONS] + [
+            ask("hg", *question, cwd=path, env=self.environment) for path in hgs for question in HG_QUESTIONS
         ]
 
     def excludes(self) -> list[str]:

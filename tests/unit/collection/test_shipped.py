@@ -10,8 +10,12 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
+
+import pytest
+from backup_fixture import BackupHome
 
 from repoman import playbook
 
@@ -82,3 +86,27 @@ def test_task_in_the_background(tmp_path: Path) -> None:
     said = shipped(tmp_path, Path(sys.executable), **{"async": 60, "poll": 1, "environment": {}})
     assert said["msg"] == f"there is no registry at {tmp_path}/.config/repoman/repoman.toml.", said
     assert said["finished"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to serve another")
+def test_a_shipped_module_backs_up_what_belongs_to_another(tmp_path: Path) -> None:
+    """Its archive can be read by root alone, and the work is done as the other user: all it needs was loaded before."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        home = BackupHome(Path(name), user="nobody")
+        home.git("isurus")
+        home.hg("lamna")
+        home.write("plain/file")
+
+        def sync(**options: Any) -> dict[str, str]:
+            for path in [home.root, *home.root.rglob("*")]:
+                os.chown(path, 65534, 65534, follow_symlinks=False)
+            fixed = {"registry_path": str(home.registry), "user": "nobody", "probe_timeout": 60}
+            result = shipped(tmp_path, Path(sys.executable), "homelab.repoman.repoman_sync", fixed | options)
+            return {unit["name"]: unit["action"] for unit in result["units"]}
+
+        home.root.chmod(0o755)
+        assert sync(init=True, allow_local=True) == {"isurus": "synced", "lamna": "synced", "plain": "synced"}
+        home.write("isurus/new")
+        home.write("lamna/new")
+        assert set(sync().values()) == {"synced"}  # also the plain one, whose times were set
+        assert sync(verify=True) == {"isurus": "same", "lamna": "same", "plain": "same"}

@@ -115,6 +115,11 @@ class UnitPlanner:
             task.result.fail(partial_error(task.unit, changes.unread, changes.frozen, done=not self.run.check))
 
 
+def load_engine() -> None:
+    """Import what is otherwise imported once a unit differs."""
+    from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import diff_unit, mirror_units, shrinkage  # noqa: F401
+
+
 def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
     """Plan for a mirror whose source is gone.
 

@@ -10,6 +10,7 @@ writes to the registry which projects have been backed up.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
@@ -21,6 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.results imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext, TargetState
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.job import SyncJob
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.options import SyncOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planner import load_engine
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import inspect_target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import nearest_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import latency
@@ -56,6 +58,9 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
 def _run_in_child(sync: SyncContext) -> SyncReport:
     """Do the work in a child process, and note in the registry what was backed up, also if the run fails or is interrupted."""
     work: Callable[[Report], SyncReport]
+    if os.geteuid() == 0 and sync.backup.account.uid:
+        # The child drops its privileges, and a module that Ansible ships lies in an archive that only root can read.
+        load_engine()
     if sync.options.verify:
         # Comparing trees is a large part of the engine that only this needs.
         from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.verify import VerifyJob

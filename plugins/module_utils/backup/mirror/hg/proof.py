@@ -26,6 +26,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded im
 HG_SECONDS = 6 * 3600
 HG_MEMORY = 6 << 30
 """Address space for hg, in bytes: the contents of a repository must not exhaust the host."""
+_PROVER: bytes = prover.__loader__.get_data(str(prover.__file__))  # type: ignore[union-attr]
+"""Source of the extension. It is read now: later this process may have no access to the archive that a shipped module lies in."""
 MAX_OUTPUT = 1 << 20
 MAX_SMALL_FILE = 1 << 20
 """Maximum plausible size of a file such as ``requires``, in bytes."""
@@ -113,8 +115,7 @@ def prove(path: bytes, entries: dict[bytes, Entry], job: ProofJob, scratch_dir: 
     shutil.rmtree(scratch_dir, ignore_errors=True)
     try:
         _link_files(path, entries, os.path.join(os.fsencode(scratch_dir), b"repo", b".hg"), dirstate=job.parents)
-        extension = prover.__loader__.get_data(str(prover.__file__))  # type: ignore[union-attr]
-        Path(scratch_dir, "repoman_prover.py").write_bytes(extension)
+        Path(scratch_dir, "repoman_prover.py").write_bytes(_PROVER)
         described = {"revlogs": [(os.fsdecode(each), first) for each, first in job.revlogs], "since": job.since, "parents": job.parents}
         Path(scratch_dir, "job").write_text(json.dumps(described), encoding="utf-8")
         return _verify(scratch_dir, account)
