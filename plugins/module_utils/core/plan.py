@@ -17,7 +17,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from types import FrameType
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError, RunInterruptedError
@@ -44,12 +44,11 @@ class Step:
 
     description: str
     apply: Callable[[], None]
-    _: KW_ONLY
-    undo: Callable[[], None] | None = None
-    target: str = ""
-    before: str = ""
-    after: str = ""
-    progress: str = ""
+    undo: Callable[[], None] | None = field(default=None, kw_only=True)
+    target: str = field(default="", kw_only=True)
+    before: str = field(default="", kw_only=True)
+    after: str = field(default="", kw_only=True)
+    progress: str = field(default="", kw_only=True)
 
 
 OnStep = Callable[[Step], None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError
@@ -98,11 +99,10 @@ class ProfileInstallation(ProfileChange):
         self.result = {"name": name, "action": Action.UNCHANGED.value, "source": template.source, "file_path": template.file_path}
         if current is None:
             self.result["action"] = Action.INSTALLED.value
-            verb, apply = "install", lambda: create_profile(name, desired, context.client)
+            verb, apply = "install", partial(create_profile, name, desired, context.client)
         elif current.body != desired:
             self.result["action"] = Action.UPDATED.value
-            etag = current.etag
-            verb, apply = "update", lambda: update_profile(name, desired, etag, context.client)
+            verb, apply = "update", partial(update_profile, name, desired, current.etag, context.client)
         else:
             return Plan()
         step = Step(

@@ -154,18 +154,21 @@ def hold_borrowed(objects: bytes, lines: list[bytes], root: bytes) -> Iterator[H
 def hold_all(objects: bytes, lines: list[bytes], root: bytes) -> Iterator[HeldObjects]:
     """Hold a repository's own object directory, and those that it borrows from; see :func:`hold_borrowed`."""
     with ExitStack() as stack:
-        root_fd = stack.enter_context(_open_root(root))
-        fd = _open_inside(root_fd, os.path.relpath(objects, os.path.realpath(root)))
-        if fd is None:
-            yield HeldObjects()
-            return
-        try:
-            own, _budget = _hold(stack, fd, objects, FILES, OWN)
-        finally:
-            os.close(fd)
-        held = _hold_borrowed(stack, root_fd, objects, lines, root)
-        held.own = own
-        yield held
+        yield _hold_repository(stack, objects, lines, root)
+
+
+def _hold_repository(stack: ExitStack, objects: bytes, lines: list[bytes], root: bytes) -> HeldObjects:
+    root_fd = stack.enter_context(_open_root(root))
+    fd = _open_inside(root_fd, os.path.relpath(objects, os.path.realpath(root)))
+    if fd is None:
+        return HeldObjects()
+    try:
+        own, _budget = _hold(stack, fd, objects, FILES, OWN)
+    finally:
+        os.close(fd)
+    held = _hold_borrowed(stack, root_fd, objects, lines, root)
+    held.own = own
+    return held
 
 
 def _hold_borrowed(stack: ExitStack, root_fd: int, objects: bytes, lines: list[bytes], root: bytes) -> HeldObjects:

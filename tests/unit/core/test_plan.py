@@ -325,7 +325,7 @@ def test_an_item_that_had_to_wait_is_planned_again() -> None:
 def test_a_state_that_keeps_changing_is_an_error() -> None:
     """Two attempts, not more."""
     log = Log()
-    item = Item("a", log, *(Plan([log.step("one", apply=fail(ConcurrentChangeError("changed")))]) for _ in range(2)))
+    item = Item("a", log, *(Plan([log.step("one", apply=fail(ConcurrentChangeError("changed")))]) for _each in range(2)))
     plan_and_apply([item], check=False)
     assert isinstance(item.error, ConcurrentChangeError)
     assert log == ["plan a", "lock a", "one", "undo one", "plan a", "one", "undo one"]

@@ -85,8 +85,10 @@ def hold_objects(location: GitLocation, tree: ConfinedTree) -> Iterator[borrowed
     lines = borrowed_objects.parse_alternates(listed)
     try:
         with borrowed_objects.hold_all(os.fsencode(objects), lines, os.fsencode(tree.root)) as held:
-            yield held
-            held.look_again()
+            try:
+                yield held
+            finally:
+                held.look_again()
     except borrowed_objects.BorrowedError as error:
         raise VcsError(error.message) from error
 
