@@ -68,7 +68,7 @@ options:
     type: int
     default: 0
   keep_days:
-    description: Days to keep replaced and removed files.
+    description: Days to keep replaced and removed files; V(0) keeps them for ever.
     type: int
     default: 30
   xattrs:

@@ -121,8 +121,7 @@ def _run(command: Sequence[str | bytes], out: _Reader, err: _Reader | None, *, s
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if err else subprocess.DEVNULL, **how)
     until = started + seconds
     try:
-        with suppress(ProcessLookupError, PermissionError):
-            resource.prlimit(process.pid, memory[0], (memory[1], memory[1]))
+        limit_memory(process.pid, *memory)
         with selectors.DefaultSelector() as selector:
             for stream, reader in ((process.stdout, out), (process.stderr, err)):
                 if stream is not None and reader is not None:
@@ -147,3 +146,13 @@ def _run(command: Sequence[str | bytes], out: _Reader, err: _Reader | None, *, s
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
+
+
+def limit_memory(pid: int, kind: int = resource.RLIMIT_DATA, size: int = MEMORY_BYTES) -> None:
+    """Limit the memory of a process that has been started.
+
+    :param kind: the limit, of ``resource``.
+    :param size: bytes.
+    """
+    with suppress(ProcessLookupError, PermissionError):
+        resource.prlimit(pid, kind, (size, size))

@@ -14,6 +14,7 @@ makes object directories of ours, in which each part is a link to an inherited d
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import resource
@@ -316,7 +317,12 @@ def _hold(stack: ExitStack, fd: int, where: bytes, budget: int, whose: str) -> t
         mode = os.stat(part, dir_fd=fd, follow_symlinks=False).st_mode
         if not stat.S_ISDIR(mode):
             raise BorrowedError(f"{escape_path(path)}, {whose}, is not a directory")
-        inner = os.open(part, _OPEN, dir_fd=fd)
+        try:
+            inner = os.open(part, _OPEN, dir_fd=fd)
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                raise BorrowedError(f"{escape_path(where)}, {whose}, holds too many files") from error
+            raise
         stack.callback(os.close, inner)
         changed_ns = os.fstat(inner).st_ctime_ns
         budget = _look_into(inner, path, budget, whose)

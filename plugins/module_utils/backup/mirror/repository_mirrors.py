@@ -96,6 +96,7 @@ class RepositoryMirrors(UnitTask):
             differing = {each for each in stores if each is not None}
         for each in lookup.data_among(self.stores, differing - self.changes.frozen, self.changes.now):
             del self.stores[each]
+            self.verdicts[os.fsdecode(each)] = ""
 
     def _is_fixture(self, repository: GitMirror | HgMirror) -> bool:
         """Tell whether a repository that is not sound is data of the one around it: its mirror was never sound either."""
@@ -120,6 +121,7 @@ class RepositoryMirrors(UnitTask):
     def _leave_to_plain(self, repository: GitMirror | HgMirror) -> None:
         """Mirror fixtures as files, and remove copied files that the scan did not see."""
         del self.stores[repository.path]
+        self.verdicts[os.fsdecode(repository.path)] = ""
         if isinstance(repository, GitMirror):
             for path in repository.objects.keys() - repository.seen.keys() - repository.have.keys():
                 self.copier.move_to_history(path, None)

@@ -68,7 +68,8 @@ def find_vanished(
     :raises BusyError: one is there after all.
     """
     held, found = _find_all(before), _find_all(now)
-    missing = sorted(held.keys() - found.keys())
+    # A store of its own that became a reference to another one is as lost as one that is gone.
+    missing = sorted(store for store, kind in held.items() if store not in found or (kind == "hg" and found[store] == "share"))
     if missing and rules is not None:
         missing = [store for store in missing if not rules.leaves_out(lookup.source, store)]
     emptied = []

@@ -158,7 +158,7 @@ class History:
         return names[first:]
 
     def expired(self, clock: Clock, days: int) -> list[str]:
-        """Return the versions made longer than ``days`` ago; none while the clock may be wrong: then the next run decides.
+        """Return the versions made longer than ``days`` ago, none if that is 0; none while the clock may be wrong: then the next run decides.
 
         The clock is wrong if it is before the last run or more than ``days`` after it. If it was more than ``days`` after it between two
         earlier runs, that time does not count: it may be right, but what is deleted is gone. A version expires only after all earlier ones.
@@ -169,7 +169,8 @@ class History:
         since_last = self.now - clock.before(self.now)
         jumps, rarely = doubtful(clock.at(self.now).jumps, keep)
         if (
-            self.clock_is_wrong
+            not days
+            or self.clock_is_wrong
             or self.now > OUTLIVED
             or not 0 < clock.last < math.inf
             or (since_last > keep and not rarely)

@@ -168,6 +168,16 @@ def test_what_is_older_expires(place: Target) -> None:
     assert made(place).expired(Clock(yesterday), 30) == []
 
 
+@pytest.mark.parametrize("days", [1, 7, 400])
+def test_nothing_expires_if_it_is_kept_for_ever(place: Target, days: int) -> None:
+    """Zero days stand for that, however far runs are apart."""
+    times = [NOW - timedelta(days=days) * number for number in range(9, 0, -1)]
+    clock = Clock()
+    for each in times:
+        clock = clock.at(each.timestamp())
+    assert made(place, *times).expired(clock, 0) == []
+
+
 def test_what_is_from_2099_expires_with_its_neighbours(place: Target) -> None:
     """A state of 2099 is as old as the one after it; nothing before it waits for the year 2099."""
     far = datetime(2099, 1, 1, tzinfo=timezone.utc)

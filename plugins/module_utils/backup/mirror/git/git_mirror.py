@@ -16,7 +16,7 @@ import time
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.broken_files import broken_files, first_problem, screen
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.errors import damaged_error
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import STAYS, Damage, ObjectCopy
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import ABSENT, STAYS, Damage, ObjectCopy
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.pack_rescue import rescue
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.publication import GitPublication
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.salvage import Salvage
@@ -69,6 +69,7 @@ class GitMirror(GitPublication):
             if not (problem := broken or problem):
                 self.put_off = bool(self.unreadable or self.damage) or not known <= self.listed.keys()
                 if self.unproven:
+                    self._check_unproven()
                     if state != last and self._is_torn():
                         last, problem = state, "its tables of references were being rewritten"
                         continue
@@ -104,6 +105,14 @@ class GitMirror(GitPublication):
                         self.objects.pop(each, None)
                 return True
         return False
+
+    def _check_unproven(self) -> None:
+        """Refuse references that need objects which are damaged and not in the mirror, if git cannot tell which these are.
+
+        :raises DamagedError: the mirror stays as it is.
+        """
+        if self.prefix + b"HEAD" in self.have and any(each.is_object and each.mirror == ABSENT for each in self.damage.values()):
+            raise self._damaged(f"it could not be verified: {self.unproven}")
 
     def _read_and_copy(self) -> str:
         """Stage what refers to objects, and copy objects; return why the source was not at rest, nothing if it was."""

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import limit_memory
+
 LARGEST = 64 << 20
 """A commit, tree or tag with more bytes is taken for damaged."""
 RESTARTS = 1000
@@ -135,6 +137,7 @@ class Walker:
                 stderr=subprocess.DEVNULL,
                 **self.how,
             )
+            limit_memory(self.process.pid)
         stdin, stdout = self.process.stdin, self.process.stdout
         if stdin is None or stdout is None:
             raise RuntimeError("a process without pipes")

@@ -25,6 +25,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import ABSENT, Damage
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.packs import PackIndex
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
+from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import limit_memory
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import BorrowedError
 
 MAX_PACK_BYTES = 2 << 30
 MAX_OBJECTS = 200_000
@@ -65,7 +67,7 @@ def rescue(store: Store, scratch: str) -> int:
         if found.mirror == ABSENT and path.endswith(b".pack") and path[:-5] + b".idx" not in store.damage:
             shutil.rmtree(scratch, ignore_errors=True)
             try:
-                with suppress(OSError):
+                with suppress(OSError, BorrowedError):
                     count += _rescue_from(store, path, found, scratch)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
@@ -178,6 +180,7 @@ class _Reader:
                 stderr=subprocess.DEVNULL,
                 **self.how,
             )
+            limit_memory(self.process.pid)
         stdin, stdout = self.process.stdin, self.process.stdout
         if stdin is None or stdout is None:
             raise RuntimeError("a process without pipes")

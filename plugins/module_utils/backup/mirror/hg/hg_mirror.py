@@ -139,7 +139,7 @@ class HgMirror:
             # a revision is damage, even if something writes.
             is_certain = bool(lasting) and attempt == self.tries - 1 and attempt >= MIN_LASTING_ATTEMPTS
             if is_certain or (listed == previous and not self.verified.is_locked(source)):
-                salvage = Salvage(self.verified, source, verdict)
+                salvage = Salvage(self.verified, source, verdict, is_at_rest=listed == previous)
                 try:
                     salvage.run()
                 finally:

@@ -25,10 +25,11 @@ class Salvage:
 
     :param source: the source's ``.hg``.
     :param verdict: on the build, which is a copy of the source.
+    :param is_at_rest: nothing wrote to the source between two attempts.
     """
 
-    def __init__(self, verified: VerifiedBuild, source: bytes, verdict: Verdict) -> None:
-        self.verified, self.source, self.verdict = verified, source, verdict
+    def __init__(self, verified: VerifiedBuild, source: bytes, verdict: Verdict, *, is_at_rest: bool) -> None:
+        self.verified, self.source, self.verdict, self.is_at_rest = verified, source, verdict, is_at_rest
         self.error = self._damaged_error()
         """Describes the damage, and how much the mirror has."""
 
@@ -57,7 +58,8 @@ class Salvage:
     def _is_mirror_as_damaged(self) -> bool:
         """Return whether the mirror has every problem of the source: a history that was damaged when it was first copied continues."""
         verified = self.verified
-        if len(self.verdict.problems) >= MAX_PROBLEMS:  # there may be more
+        # There may be more problems, or some that came up since hg looked.
+        if len(self.verdict.problems) >= MAX_PROBLEMS or not self.is_at_rest:
             return False
         mirror_path = verified.build.mirror_path
         mirrored = verified.verify_all(mirror_path, verified.source_copy.list_entries(mirror_path)).problems

@@ -297,6 +297,24 @@ def test_sound_objects_of_a_damaged_new_pack(tmp_path: Path, format_: str) -> No
     assert git(it.mirror, "rev-parse", "lost") == git(it.work, "rev-parse", "lost")
 
 
+@pytest.mark.parametrize("line", ["/", "../../../../..", "../" * 300, "missing\n" * 2000])
+def test_a_damaged_new_pack_beside_bad_alternates(tmp_path: Path, line: str) -> None:
+    """A repository of which nothing can be taken leaves the rest of its unit alone."""
+    damaged = Damaged(tmp_path, "top")
+    damaged.place.settled()
+    commit(damaged.work, "more")
+    git(damaged.work, "repack", "-q", "-a", "-d")
+    path = damaged.in_pack("pack")
+    rewrite(path, DAMAGE["a bit"])
+    (damaged.store / "objects/info").mkdir(exist_ok=True)
+    (damaged.store / "objects/info/alternates").write_text(line + "\n")
+    (damaged.unit / "plain").write_text("plain\n")
+    outcome = damaged.sync()
+    assert outcome.state == "failed"
+    assert (damaged.place.target / "u/plain").read_text() == "plain\n"
+    assert git_problems(damaged.mirror) == ""
+
+
 @pytest.mark.parametrize("format_", ["top", "sha256"])
 @pytest.mark.parametrize("how", ["a bit", "empty", "cut off"])
 def test_a_damaged_index_of_a_new_pack(tmp_path: Path, format_: str, how: str) -> None:

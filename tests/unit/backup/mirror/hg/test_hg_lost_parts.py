@@ -145,3 +145,17 @@ def test_a_share_without_its_hg_stays_until_somebody_says_otherwise(empty_world:
     assert (world.root / "backup/b/.hg/sharedpath").exists()
     world.sync(names=["b"], allow_shrink=True)
     assert not (world.root / "backup/b/.hg").exists()
+
+
+def test_a_store_replaced_by_a_reference_to_another_is_lost(empty_world: BackupHome) -> None:
+    """A repository of its own whose store is gone does not become a share by a file that says so."""
+    world = empty_world
+    share(world)
+    world.init()
+    shutil.rmtree(world.root / "repos/a/.hg/store")
+    (world.root / "repos/a/.hg/sharedpath").write_text(str(world.root / "repos/b/.hg"))
+    result = world.sync()
+    assert result["exit_code"] == 1
+    assert "a" in result["msg"]
+    assert verify(world.root / "backup/a") == 0
+    assert (world.root / "backup/a/.hg/store/00changelog.i").exists()
