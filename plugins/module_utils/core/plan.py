@@ -153,7 +153,7 @@ def signals_as_exceptions() -> Iterator[SignalGate]:
             gate.received = True
         else:
             gate.blocked = True  # a second signal must not arrive before the rollback has started
-            raise RunInterruptedError(f"interrupted by {signal.Signals(number).name}; the step under way was rolled back")
+            raise RunInterruptedError(f"interrupted by {signal.Signals(number).name}; unfinished changes were rolled back")
 
     if threading.current_thread() is not threading.main_thread():
         yield gate
