@@ -10,12 +10,10 @@ the answers, so that thousands of references and reflog lines cost one process a
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import limit_memory
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_reader import ObjectReader
 
 LARGEST = 64 << 20
 """A commit, tree or tag with more bytes is taken for damaged."""
@@ -37,23 +35,15 @@ class Walker:
         self, environment: dict[str, str], how: dict[str, Any], shallow: Iterable[bytes] = (), lacking: frozenset[bytes] | None = None
     ) -> None:
         self.lacking = lacking
-        self.environment, self.how, self.shallow = environment, how, frozenset(shallow)
+        self.reader = ObjectReader(environment, how, RESTARTS)
+        self.shallow = frozenset(shallow)
         self.verdicts: dict[bytes, bool] = {}
         self.lost: list[bytes] = []
         """Names of objects that are missing or cannot be read, in the order they were found."""
-        self.process: subprocess.Popen[bytes] | None = None
-        self.restarts = 0
 
     def close(self) -> None:
         """End the process."""
-        process, self.process = self.process, None
-        if process is not None:
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    with suppress(OSError):
-                        stream.close()
-            process.kill()
-            process.wait()
+        self.reader.close()
 
     def is_whole(self, name: bytes) -> bool:
         """Tell whether an object, named in hex, is there with all it needs."""
@@ -82,7 +72,7 @@ class Walker:
     def _enter(self, key: bytes, path: list[tuple[bytes, list[bytes]]]) -> None:
         """Read an object and put it on the way; False until all it needs is found, so that a circle is not whole."""
         self.verdicts[key] = False
-        read = self._read(key.hex().encode(), contents=True)
+        read = self._read(key.hex().encode())
         if read is None:
             self.verdicts[key] = self._may_be_missing(key)
             return
@@ -94,7 +84,7 @@ class Walker:
             trees, blobs = _tree(data, len(key))
             for blob in blobs:
                 if blob not in self.verdicts:
-                    self.verdicts[blob] = self._read(blob.hex().encode(), contents=False) is not None or self._may_be_missing(blob)
+                    self.verdicts[blob] = self.reader.head(blob.hex().encode()) is not None or self._may_be_missing(blob)
                 if not self.verdicts[blob]:
                     return
             path.append((key, trees))
@@ -111,54 +101,13 @@ class Walker:
         self.lost.append(name)
         return False
 
-    def _read(self, name: bytes, *, contents: bool) -> tuple[bytes, bytes] | None:
+    def _read(self, name: bytes) -> tuple[bytes, bytes] | None:
         """Return an object's kind and, unless it is a blob, its contents; None if it is missing or damaged."""
-        head = self._ask(b"info", name)
-        if head is None:
-            return None
-        kind, size = head
-        if kind == b"blob" or not contents:
-            return kind, b""
-        if size > LARGEST or self._ask(b"contents", name) is None or self.process is None or self.process.stdout is None:
-            return None
-        data = self.process.stdout.read(size + 1)
-        if len(data) != size + 1:
-            self._restart()
-            return None
-        return kind, data[:-1]
-
-    def _ask(self, what: bytes, name: bytes) -> tuple[bytes, int] | None:
-        if self.process is None:
-            self.process = subprocess.Popen(
-                ["git", "cat-file", "--batch-command"],
-                env=self.environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                **self.how,
-            )
-            limit_memory(self.process.pid)
-        stdin, stdout = self.process.stdin, self.process.stdout
-        if stdin is None or stdout is None:
-            raise RuntimeError("a process without pipes")
-        try:
-            stdin.write(what + b" " + name + b"\n")
-            stdin.flush()
-            answer = stdout.readline(200).split()
-        except BrokenPipeError:
-            answer = []
-        if not answer:  # git gave up on this object
-            self._restart()
-            return None
-        if len(answer) != 3 or not answer[2].isdigit():  # noqa: PLR2004 - name, kind and size
-            return None
-        return answer[1], int(answer[2])
-
-    def _restart(self) -> None:
-        self.close()
-        self.restarts += 1
-        if self.restarts > RESTARTS:
-            raise OSError("too many damaged objects")
+        head = self.reader.head(name)
+        if head is None or head[0] == b"blob":
+            return head and (head[0], b"")
+        data = self.reader.contents(name) if head[1] <= LARGEST else None
+        return None if data is None else (head[0], data)
 
 
 def _key(name: bytes) -> bytes | None:

@@ -13,19 +13,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import zlib
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import closing, suppress
 from typing import Any, Protocol
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import DIGESTS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import ABSENT, Damage
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_reader import ObjectReader
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.packs import PackIndex
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
-from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import limit_memory
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import BorrowedError
 
 MAX_PACK_BYTES = 2 << 30
@@ -90,26 +88,29 @@ def _rescue_from(store: Store, path: bytes, found: Damage, scratch: str) -> int:
         if index.count > MAX_OBJECTS:
             return 0
         names = [each.hex() for each in index]
-    with store.over_objects() as (environment, how):
-        reader = _Reader(environment, how)
-        missing = [each for each in names if reader.size(each) is None]
-        reader.close()
+    with store.over_objects() as (environment, how), closing(ObjectReader(environment, how, MAX_RESTARTS)) as reader:
+        missing = [each for each in names if reader.head(each.encode()) is None]
     count, left = 0, MAX_BYTES
-    with store.over_copy(scratch) as (environment, how):
-        reader = _Reader(environment, how)
-        try:
-            for each in missing:
-                data = reader.read(each)
-                if data is None or hashlib.new(store.algorithm, data, usedforsecurity=False).hexdigest() != each:
-                    continue
-                left -= len(data)
-                if left < 0:
-                    break
-                _write(store, each, zlib.compress(data, 1), found.entry)
-                count += 1
-        finally:
-            reader.close()
+    with store.over_copy(scratch) as (environment, how), closing(ObjectReader(environment, how, MAX_RESTARTS)) as reader:
+        for each in missing:
+            data = _read(reader, each)
+            if data is None or hashlib.new(store.algorithm, data, usedforsecurity=False).hexdigest() != each:
+                continue
+            left -= len(data)
+            if left < 0:
+                break
+            _write(store, each, zlib.compress(data, 1), found.entry)
+            count += 1
     return count
+
+
+def _read(reader: ObjectReader, name: str) -> bytes | None:
+    """Return the bytes whose hash an object's name is; None if git cannot read it, or it is too large."""
+    head = reader.head(name.encode())
+    if head is None or head[1] > MAX_OBJECT_BYTES:
+        return None
+    data = reader.contents(name.encode())
+    return None if data is None else head[0] + b" %d\0" % head[1] + data
 
 
 def _write(store: Store, name: str, data: bytes, pack: Entry) -> None:
@@ -126,83 +127,3 @@ def _write(store: Store, name: str, data: bytes, pack: Entry) -> None:
     store.copier.write(entry, data, None)
     store.objects[path] = entry
     store.touched.add(parent)
-
-
-class _Reader:
-    """Asks git for objects, and starts it again when it gives up on one.
-
-    :param environment: for git, which sees the objects in it.
-    :param how: further arguments of the process.
-    """
-
-    def __init__(self, environment: dict[str, str], how: dict[str, Any]) -> None:
-        self.environment, self.how = environment, how
-        self.process: subprocess.Popen[bytes] | None = None
-        self.restarts = 0
-
-    def close(self) -> None:
-        """End the process."""
-        process, self.process = self.process, None
-        if process is not None:
-            with ExitStack() as stack:
-                for stream in (process.stdin, process.stdout):
-                    if stream is not None:
-                        stack.callback(_close, stream.close)
-                process.kill()
-            process.wait()
-
-    def size(self, name: str) -> int | None:
-        """Return an object's size; None if git does not have it or cannot read it."""
-        head = self._ask(b"info", name)
-        return None if head is None else head[1]
-
-    def read(self, name: str) -> bytes | None:
-        """Return what an object's name is the hash of; None if git cannot read it, or it is too large."""
-        size = self.size(name)
-        if size is None or size > MAX_OBJECT_BYTES:
-            return None
-        head = self._ask(b"contents", name)
-        if head is None or self.process is None or self.process.stdout is None:
-            return None
-        data = self.process.stdout.read(head[1] + 1)
-        if len(data) != head[1] + 1:
-            self._restart()
-            return None
-        return head[0] + b" %d\0" % head[1] + data[:-1]
-
-    def _ask(self, what: bytes, name: str) -> tuple[bytes, int] | None:
-        if self.process is None:
-            self.process = subprocess.Popen(
-                ["git", "cat-file", "--batch-command"],
-                env=self.environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                **self.how,
-            )
-            limit_memory(self.process.pid)
-        stdin, stdout = self.process.stdin, self.process.stdout
-        if stdin is None or stdout is None:
-            raise RuntimeError("a process without pipes")
-        answer: list[bytes] = []
-        with suppress(BrokenPipeError):
-            stdin.write(what + b" " + name.encode() + b"\n")
-            stdin.flush()
-            answer = stdout.readline(200).split()
-        if not answer:  # git gave up on this object
-            self._restart()
-            return None
-        if len(answer) != 3 or not answer[2].isdigit():  # noqa: PLR2004 - name, kind and size
-            return None
-        return answer[1], int(answer[2])
-
-    def _restart(self) -> None:
-        self.close()
-        self.restarts += 1
-        if self.restarts > MAX_RESTARTS:
-            raise OSError("too many damaged objects")
-
-
-def _close(close: Callable[[], object]) -> None:
-    with suppress(OSError):
-        close()
