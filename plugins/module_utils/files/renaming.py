@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import REACH
 
+AT_FDCWD = -100
+"""In the place of a descriptor: the path is absolute, or relative to the working directory."""
 _NOREPLACE, _EXCHANGE = 1, 2
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
@@ -51,7 +53,7 @@ def rename_new(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
 
 
 @contextmanager
-def made_writable(*places: tuple[int, bytes]) -> Iterator[None]:
+def temporarily_writable(*places: tuple[int, bytes]) -> Iterator[None]:
     """Let directories be changed, and moved, inside a ``with``, even if their mode forbids it to their owner; afterwards it does again.
 
     :param places: pairs of descriptor and relative name; anything but our own directories is skipped.
@@ -68,39 +70,3 @@ def made_writable(*places: tuple[int, bytes]) -> Iterator[None]:
                     os.chmod(itself, mode | 0o300)
                     stack.callback(os.chmod, itself, mode)
         yield
-
-
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
-
-
-@contextmanager
-def temporarily_writable(*paths: bytes) -> Iterator[None]:
-    """Let directories be moved to other parents inside a ``with``, whatever their modes forbid their owner; afterwards they have those again."""
-    with ExitStack() as stack:
-        for path in paths if os.geteuid() else ():
-            with suppress(FileNotFoundError, NotADirectoryError):
-                held = os.open(path, REACH)
-                stack.callback(os.close, held)
-                mode = stat.S_IMODE(os.fstat(held).st_mode)
-                if not mode & stat.S_IWUSR:
-                    itself = b"/proc/self/fd/%d" % held
-                    os.chmod(itself, mode | stat.S_IWUSR)
-                    stack.callback(os.chmod, itself, mode)
-        yield
-
-
-def rename_exchange(one: bytes, other: bytes, there: int | None = None) -> bool:
-    """Exchange two names in one step; return False if the file system does not support it.
-
-    :param there: directory that ``other`` is relative to.
-    """
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if rename is None:
-        return False
-    if rename(_AT_FDCWD, ctypes.c_char_p(one), _AT_FDCWD if there is None else there, ctypes.c_char_p(other), _RENAME_EXCHANGE) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}:
-        return False
-    raise OSError(code, os.strerror(code), os.fsdecode(other))

@@ -19,7 +19,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.plai
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_mirrors import RepositoryMirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import MirrorResult, partial_error
-from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import temporarily_writable
+from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import AT_FDCWD, temporarily_writable
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import make_private
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO
 
@@ -115,7 +115,7 @@ class UnitMirror(RepositoryMirrors, PlainFiles):
 
     def _put_in_place(self, top: str) -> None:
         final = self.settings.mirror(self.unit)
-        with temporarily_writable(os.fsencode(top)):
+        with temporarily_writable((AT_FDCWD, os.fsencode(top))):
             try:
                 os.rename(top, final)
             except (NotADirectoryError, FileExistsError, IsADirectoryError):

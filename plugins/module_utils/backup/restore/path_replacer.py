@@ -22,7 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
-from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import exchange_names, made_writable, rename_new
+from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import exchange_names, rename_new, temporarily_writable
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
 
 
@@ -122,7 +122,7 @@ class PathReplacer:
             if move.in_backup:
                 move.new = os.stat(move.number, dir_fd=staging.fd, follow_symlinks=False)
             self._started.append(move)
-            stack.enter_context(made_writable((parent_fd, b"."), (parent_fd, name), (staging.fd, move.number)))
+            stack.enter_context(temporarily_writable((parent_fd, b"."), (parent_fd, name), (staging.fd, move.number)))
             if move.old is None:
                 rename_new(staging.fd, move.number, parent_fd, name)
                 return
@@ -173,7 +173,7 @@ class PathReplacer:
             raise RepomanError(f"{path} changed during the restore; its previous contents are in {saved}.")
         for workspace in self.workspaces:
             if workspace.close_saved():
-                with suppress(FileNotFoundError), made_writable((workspace.fd, b".")):
+                with suppress(FileNotFoundError), temporarily_writable((workspace.fd, b".")):
                     remove_tree(workspace.saved_name, workspace.fd)  # only the new files are left in it
 
     def _remove_created(self) -> None:
@@ -206,7 +206,7 @@ class PathReplacer:
                     saved_fd = stack.enter_context(DirectoryCursor(move.workspace.saved_fd)).open(saved_directory)
                     saved = _lstat_at(saved_name, saved_fd)
             is_saved = saved is not None and move.old is not None and os.path.samestat(saved, move.old)
-            stack.enter_context(made_writable((parent_fd, b"."), (parent_fd, name), *([(saved_fd, saved_name)] if saved else [])))
+            stack.enter_context(temporarily_writable((parent_fd, b"."), (parent_fd, name), *([(saved_fd, saved_name)] if saved else [])))
             if current is not None and move.new is not None and os.path.samestat(current, move.new):
                 if move.old is None:
                     remove_tree(name, parent_fd)

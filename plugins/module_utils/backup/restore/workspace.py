@@ -15,7 +15,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.des
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Staging, free_name
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, DirectoryCursor, is_own_place
-from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import exchange_names, made_writable
+from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import exchange_names, temporarily_writable
 
 SAVED_INSIDE = b".repoman"
 """Prefix of the saved directory inside a separate file system."""
@@ -59,7 +59,7 @@ class Workspace:
         :param name: of the restored directory.
         :raises OSError: the directory cannot be written.
         """
-        with made_writable((self.fd, b".")):
+        with temporarily_writable((self.fd, b".")):
             self.staging = Staging(self.fd, name)
         self.can_exchange = _can_exchange(self.staging.fd)
         return self.staging
@@ -67,7 +67,7 @@ class Workspace:
     def open_saved(self) -> int:
         """Return the open saved directory, creating it first if necessary."""
         if self.saved_fd < 0:
-            with made_writable((self.fd, b".")):
+            with temporarily_writable((self.fd, b".")):
                 os.mkdir(self.saved_name, 0o700, dir_fd=self.fd)
                 self.saved_fd = os.open(self.saved_name, LIST, dir_fd=self.fd)
         return self.saved_fd
@@ -143,7 +143,7 @@ class Workspaces:
             if staging is None:
                 continue
             try:
-                with suppress(OSError), made_writable((workspace.fd, b".")):
+                with suppress(OSError), temporarily_writable((workspace.fd, b".")):
                     staging.end(workspace.saved_name)
             except RunInterruptedError as error:
                 interrupted = error

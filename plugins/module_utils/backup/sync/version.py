@@ -15,7 +15,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.opti
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
-from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import temporarily_writable
+from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import AT_FDCWD, temporarily_writable
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import make_private
 
 
@@ -60,7 +60,7 @@ class RunVersion:
         """
         mirror = self.run.target.mirror(name)
         make_private(str(self._path()))
-        with temporarily_writable(os.fsencode(mirror)):
+        with temporarily_writable((AT_FDCWD, os.fsencode(mirror))):
             os.rename(mirror, self._path() / name)
 
     def _path(self) -> Path:

@@ -48,7 +48,7 @@ def exchanging(one: Path, other: Path, pause: float) -> Iterator[None]:
         with suppress(BaseException):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             for turn in itertools.count():
-                renaming.exchange_names(-100, os.fsencode(one), -100, os.fsencode(other))
+                renaming.exchange_names(renaming.AT_FDCWD, os.fsencode(one), renaming.AT_FDCWD, os.fsencode(other))
                 time.sleep(pause * (turn % 5) / 4)
         os._exit(0)
     try:

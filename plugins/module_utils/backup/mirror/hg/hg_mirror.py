@@ -28,7 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.v
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import directory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import BusyError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import rename_exchange
+from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import AT_FDCWD, exchange_names
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import is_directory
 
 MIN_LASTING_ATTEMPTS = 3
@@ -202,7 +202,7 @@ class HgMirror:
         # The build moves to the history only now: whenever the run is killed, no incomplete copy is found there.
         os.rename(build_path, history_path)
         _make_writable(mirror_path)
-        if not self.copier.with_write_permission(parent, lambda: rename_exchange(history_path, mirror_path)):
+        if not self.copier.with_write_permission(parent, lambda: exchange_names(AT_FDCWD, mirror_path, AT_FDCWD, history_path)):
             os.rename(history_path, build_path)
             self.copier.with_write_permission(parent, lambda: os.rename(mirror_path, history_path))
             os.rename(build_path, mirror_path)
