@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mirroring
@@ -99,6 +99,28 @@ def rounds(states: list[str]) -> Iterator[int]:
         yield number
 
 
+def race(place: Place, script: str, brutal: bool, tmp_path: Path, problems: Callable[[Path], str]) -> None:
+    """Back up a repository while a writer loops over it; its mirror is sound after each run, and equal to it once it rests.
+
+    :param problems: returns what is wrong with a mirror.
+    """
+    mirror = place.target / "work"
+    states: list[str] = []
+    with writing(script, place.repos / "work", brutal, tmp_path / "stop"):
+        for number in rounds(states):
+            if number % 5 == 0 and mirror.exists():
+                mirror.rename(tmp_path / f"mirror{number}")
+            outcome = place.sync()["work"]
+            states.append(outcome.state if outcome.error is None else outcome.error.message)
+            assert outcome.state in {"synced", "too busy"}, states[-1]
+            if mirror.exists():
+                assert problems(mirror) == "", states
+    assert "synced" in states
+    place.settled()
+    assert problems(mirror) == ""
+    sys.stdout.write(f"{states}\n")
+
+
 @pytest.mark.parametrize("brutal", [False, True], ids=["busy", "brutal"])
 def test_git(tmp_path: Path, brutal: bool) -> None:
     """A git repository that never rests: whole after every run, first copies and later ones; equal once it rests."""
@@ -113,20 +135,7 @@ def test_git(tmp_path: Path, brutal: bool) -> None:
     git(repository, "config", "gc.auto", "30")
     git(repository, "config", "gc.autoDetach", "false")  # what is in the background would outlive the writer
     git(repository, "config", "maintenance.autoDetach", "false")
-    states: list[str] = []
-    with writing(GIT_WRITER, repository, brutal, tmp_path / "stop"):
-        for number in rounds(states):
-            if number % 5 == 0 and (place.target / "work").exists():
-                (place.target / "work").rename(tmp_path / f"mirror{number}")
-            outcome = place.sync()["work"]
-            states.append(outcome.state if outcome.error is None else outcome.error.message)
-            assert outcome.state in {"synced", "too busy"}, states[-1]
-            if (place.target / "work").exists():
-                assert mirroring.git_problems(place.target / "work") == "", states
-    assert "synced" in states
-    place.settled()
-    assert mirroring.git_problems(place.target / "work") == ""
-    sys.stdout.write(f"{states}\n")
+    race(place, GIT_WRITER, brutal, tmp_path, mirroring.git_problems)
 
 
 @pytest.mark.parametrize("brutal", [False, True], ids=["busy", "brutal"])
@@ -139,17 +148,4 @@ def test_hg(tmp_path: Path, brutal: bool) -> None:
     hg_history(repository)
     (repository / "first").write_text("begin")
     hg(repository, "commit", "-q", "-A", "-m", "begin")
-    states: list[str] = []
-    with writing(HG_WRITER, repository, brutal, tmp_path / "stop"):
-        for number in rounds(states):
-            if number % 5 == 0 and (place.target / "work").exists():
-                (place.target / "work").rename(tmp_path / f"mirror{number}")
-            outcome = place.sync()["work"]
-            states.append(outcome.state if outcome.error is None else outcome.error.message)
-            assert outcome.state in {"synced", "too busy"}, states[-1]
-            if (place.target / "work").exists():
-                assert mirroring.hg_problems(place.target / "work") == "", states
-    assert "synced" in states
-    place.settled()
-    assert mirroring.hg_problems(place.target / "work") == ""
-    sys.stdout.write(f"{states}\n")
+    race(place, HG_WRITER, brutal, tmp_path, mirroring.hg_problems)
