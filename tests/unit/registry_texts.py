@@ -119,7 +119,7 @@ def write(path: str, text: str) -> None:
 
 
 def read(path: str) -> str:
-    """Read a file as it is."""
+    """Read a file without translating line ends."""
     return Path(path).read_bytes().decode()
 
 

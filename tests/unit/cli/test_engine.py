@@ -15,7 +15,7 @@ import pytest
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_waits_for_the_worker(number: int) -> None:
-    """The interrupt arrives when the last process that was begun inside is gone; echoes of it count once."""
+    """The interrupt arrives once the last process that was started inside has ended; repeated signals count once."""
     from repoman import engine
 
     with engine._restored_signal_handlers():

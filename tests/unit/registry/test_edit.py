@@ -84,7 +84,7 @@ NEW = {"name": "new", "repo": "dir", "profiles": ("default",), "created": "now",
 
 
 def test_a_new_project_only_adds_lines() -> None:
-    """It comes after the others; its entry reads back as it was given."""
+    """It comes last, and its entry reads back with the values given."""
     after = edit_text(SCHEMA_3, "/r", put(**NEW))
     gone, came = changed_lines(SCHEMA_3, after)
     assert gone == []

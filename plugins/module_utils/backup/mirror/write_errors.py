@@ -9,8 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import nearest_directory
@@ -21,17 +20,6 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 TAKES_NOTHING = (*NO_SPACE, errno.EROFS)
 LITTLE = 1 << 20
 """A file system with less space than this is full."""
-
-
-@contextmanager
-def naming(path: str) -> Iterator[None]:
-    """Give an error that names no file, such as one of a write, the name of the file it is about."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None:
-            error.filename = path
-        raise
 
 
 def unit_error(name: str, source: str, target: str, scratch: str, failure: OSError) -> MirrorError:

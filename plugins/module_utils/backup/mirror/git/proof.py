@@ -45,7 +45,7 @@ class GitProof(GitSource):
     """Proves the state that was read, in a git directory of our own."""
 
     def check(self) -> str:
-        """Let git check every object of a repository that nobody writes; return its first error, or an empty string."""
+        """Let git check every object of a repository at rest; return its first error, or an empty string."""
         self.stage()
         listed = self.list()
         self.objects = self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f"}
