@@ -88,19 +88,24 @@ def _rescue_from(store: Store, path: bytes, found: Damage, scratch: str) -> int:
         if index.count > MAX_OBJECTS:
             return 0
         names = [each.hex() for each in index]
-    with store.over_objects() as (environment, how), closing(ObjectReader(environment, how, MAX_RESTARTS)) as reader:
-        missing = [each for each in names if reader.head(each.encode()) is None]
+    with store.over_objects() as access, closing(ObjectReader(*access, MAX_RESTARTS)) as mirror:
+        missing = [each for each in names if mirror.head(each.encode()) is None]
+    with store.over_copy(scratch) as access, closing(ObjectReader(*access, MAX_RESTARTS)) as copy:
+        return _write_sound(store, missing, copy, found.entry)
+
+
+def _write_sound(store: Store, names: list[str], copy: ObjectReader, pack: Entry) -> int:
+    """Write those of the named objects whose bytes the copy of the pack still has; return how many."""
     count, left = 0, MAX_BYTES
-    with store.over_copy(scratch) as (environment, how), closing(ObjectReader(environment, how, MAX_RESTARTS)) as reader:
-        for each in missing:
-            data = _read(reader, each)
-            if data is None or hashlib.new(store.algorithm, data, usedforsecurity=False).hexdigest() != each:
-                continue
-            left -= len(data)
-            if left < 0:
-                break
-            _write(store, each, zlib.compress(data, 1), found.entry)
-            count += 1
+    for each in names:
+        data = _read(copy, each)
+        if data is None or hashlib.new(store.algorithm, data, usedforsecurity=False).hexdigest() != each:
+            continue
+        left -= len(data)
+        if left < 0:
+            break
+        _write(store, each, zlib.compress(data, 1), pack)
+        count += 1
     return count
 
 
