@@ -88,9 +88,9 @@ def _rescue_from(store: Store, path: bytes, found: Damage, scratch: str) -> int:
         if index.count > MAX_OBJECTS:
             return 0
         names = [each.hex() for each in index]
-    with store.over_objects() as access, closing(ObjectReader(*access, MAX_RESTARTS)) as mirror:
+    with store.over_objects() as access, closing(ObjectReader(access[0], access[1], MAX_RESTARTS)) as mirror:
         missing = [each for each in names if mirror.head(each.encode()) is None]
-    with store.over_copy(scratch) as access, closing(ObjectReader(*access, MAX_RESTARTS)) as copy:
+    with store.over_copy(scratch) as access, closing(ObjectReader(access[0], access[1], MAX_RESTARTS)) as copy:
         return _write_sound(store, missing, copy, found.entry)
 
 
