@@ -11,13 +11,15 @@ import json
 import os
 import pwd
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotCreatedYetError, NotFoundError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import MEMORY_BYTES, run_tail
 
 LAN_INTERFACE = "br0"
+IP_SECONDS = 10
+IP_OUTPUT_BYTES = 1 << 20
 HOME_VARIABLE = re.compile(r"\$(?:\{HOME\}|HOME(?!\w))")
 
 
@@ -101,13 +103,15 @@ def detect_lan_ip(interface: str = LAN_INTERFACE) -> str:
     :raises RepomanError: the command ``ip`` is missing or does not answer.
     """
     try:
-        answer = subprocess.run(["ip", "-json", "-4", "addr", "show", interface], capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise RepomanError(f"cannot ask 'ip' for the address of {interface}: {error}.", "install iproute2") from error
-    if answer.returncode != 0 or not answer.stdout.strip():
+        command = ["ip", "-json", "-4", "addr", "show", interface]
+        code, out, _err = run_tail(command, env=os.environ, seconds=IP_SECONDS, memory=MEMORY_BYTES, size=IP_OUTPUT_BYTES)
+    except OSError as error:
+        why = error.strerror or f"no answer within {IP_SECONDS} s"
+        raise RepomanError(f"cannot ask 'ip' for the address of {interface}: {why}.", "install iproute2") from error
+    if code != 0 or not out.strip():
         return ""
     try:
-        links = json.loads(answer.stdout)
+        links = json.loads(out)
     except ValueError as error:
         raise RepomanError(f"'ip -json' gives no JSON for {interface}.", "install iproute2") from error
     for link in links:

@@ -15,15 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.log import format_command, get_logger
+from ansible_collections.homelab.repoman.plugins.module_utils.process.command import Command
 
 LINE_BYTES = 64 << 10
 """The rest of a longer line is dropped."""
 MEMORY_BYTES = 8 << 30
 """Memory of its own that a program may take; files that it maps do not count."""
 _READ_BYTES = 64 << 10
-
-_logger = get_logger("process")
 
 OnLine = Callable[[bytes], object]
 
@@ -117,9 +115,8 @@ def _run(command: Sequence[str | bytes], out: _Reader, err: _Reader | None, *, s
 
     :param memory: which resource to limit, and to how many bytes.
     """
-    started = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if err else subprocess.DEVNULL, **how)
-    until = started + seconds
+    until = time.monotonic() + seconds
+    process = Command(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if err else subprocess.DEVNULL, **how)
     try:
         limit_memory(process.pid, *memory)
         with selectors.DefaultSelector() as selector:
@@ -139,13 +136,7 @@ def _run(command: Sequence[str | bytes], out: _Reader, err: _Reader | None, *, s
     except subprocess.TimeoutExpired as error:
         raise TimeoutError from error
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        _logger.debug("exit %d after %d ms: %s", process.returncode, 1000 * (time.monotonic() - started), format_command(command))
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+        process.end()
 
 
 def limit_memory(pid: int, kind: int = resource.RLIMIT_DATA, size: int = MEMORY_BYTES) -> None:

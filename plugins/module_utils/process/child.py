@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import signals_as_exceptions
+from ansible_collections.homelab.repoman.plugins.module_utils.process.command import Command
 from ansible_collections.homelab.repoman.plugins.module_utils.process.identity import Identity, drop_privileges
 
 LIVENESS_INTERVAL = 2.0
@@ -88,7 +89,7 @@ def run_in_child(
 def _wait_for_result(results_fd: Connection, idle_timeout: float, liveness_command: Sequence[str], on_report: Report) -> Any:
     """Return the result, or raise the error, of the child; see :func:`run_in_child`."""
     last_activity = time.monotonic()
-    probe: subprocess.Popen[bytes] | None = None
+    probe: Command | None = None
     try:
         while True:
             if results_fd.poll(min(LIVENESS_INTERVAL, idle_timeout)):
@@ -100,17 +101,16 @@ def _wait_for_result(results_fd: Connection, idle_timeout: float, liveness_comma
                 on_report(message)
                 last_activity = time.monotonic()
             elif liveness_command and probe is None:
-                probe = subprocess.Popen(
-                    list(liveness_command), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-                )
+                probe = Command(liveness_command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 last_activity = time.monotonic()
             elif probe and probe.poll() is not None:
+                probe.end()
                 probe, last_activity = None, time.monotonic()
             elif time.monotonic() - last_activity >= idle_timeout:
                 raise UnresponsiveError(f"no answer for {idle_timeout:g} s.")
     finally:
-        if probe and probe.poll() is None:
-            probe.kill()
+        if probe:
+            probe.end(grace=0)
 
 
 def _receive(results_fd: Connection) -> tuple[str, Any]:

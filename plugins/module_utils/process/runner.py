@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.log import format_command, get_logger
+from ansible_collections.homelab.repoman.plugins.module_utils.process.command import Command
 from ansible_collections.homelab.repoman.plugins.module_utils.process.identity import Identity
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -30,8 +30,6 @@ OUTPUT_BYTES = 64 << 20
 FATAL = ("fatal: ", "abort: ")
 """Prefixes of the messages with which git and hg end."""
 REASON_LENGTH = 300
-
-_logger = get_logger("process")
 
 
 class CommandError(RepomanError):
@@ -76,9 +74,9 @@ class CommandRunner:
         :param pass_fds: descriptors that it inherits.
         :raises CommandError: the command does not exist, took too long, or printed too much.
         """
-        started = time.monotonic()
+        problem = ""
         try:
-            process = subprocess.Popen(
+            process = Command(
                 argv,
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -94,21 +92,14 @@ class CommandRunner:
         except OSError as error:
             raise CommandError(f"{argv[0]} cannot be run: {error.strerror}") from error
         try:
-            completed = self._communicate(process, os.path.basename(argv[0]), stdin)
-            _logger.debug("exit %d after %d ms: %s", completed.code, 1000 * (time.monotonic() - started), format_command(argv))
-            return completed
+            return self._communicate(process, os.path.basename(argv[0]), stdin)
         except CommandError as error:
-            _logger.debug("%s: %s", error.message, format_command(argv))
+            problem = error.message
             raise
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            with suppress(subprocess.TimeoutExpired):  # on a dead server's file system even that waits
-                process.wait(GRACE_SECONDS)
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream is not None:
-                    with suppress(BrokenPipeError):
-                        stream.close()
+            process.end(GRACE_SECONDS, problem)
 
     def grant_read(self, path: Path) -> None:
         """Let the account read, but not change, a directory that this process created as root."""
@@ -123,7 +114,7 @@ class CommandRunner:
             return {}
         return {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
 
-    def _communicate(self, process: subprocess.Popen[bytes], name: str, stdin: bytes) -> CompletedCommand:
+    def _communicate(self, process: Command, name: str, stdin: bytes) -> CompletedCommand:
         deadline = time.monotonic() + self.timeout
         output: dict[int, list[bytes]] = {stream.fileno(): [] for stream in (process.stdout, process.stderr) if stream}
         size = 0

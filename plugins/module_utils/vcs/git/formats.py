@@ -14,14 +14,14 @@ import os
 import re
 import shutil
 import stat
-import subprocess
 import tempfile
 from functools import lru_cache
 
-from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
+from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import MEMORY_BYTES, run_lines, run_tail
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import hardened_environment
 
 SECONDS = 60
+OUTPUT_BYTES = 16 << 10
 MAX_SETTINGS = 1000
 INDEX_HEADER = 12
 EXTENSION_HEADER = 8
@@ -110,20 +110,12 @@ def ask_git(version: str, extensions: tuple[tuple[str, str], ...]) -> str:
             file.write("\n".join([*lines, *(f"{key} = {value}" for key, value in extensions)]) + "\n")
         environment = hardened_environment(os.environ.get("PATH", os.defpath), GIT_DIR=directory)
         try:
-            done = subprocess.run(
-                ["git", "for-each-ref"],
-                env=environment,
-                capture_output=True,
-                check=False,
-                timeout=SECONDS,
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-            )
-        except (OSError, subprocess.TimeoutExpired):
+            code, _out, err = _run_git(["for-each-ref"], environment)
+        except OSError:
             return ""
-    if not done.returncode:
+    if not code:
         return ""
-    said = " ".join(line.decode(errors="replace").strip().removeprefix("fatal: ") for line in done.stderr.splitlines() if line)
+    said = " ".join(line.decode(errors="replace").strip().removeprefix("fatal: ") for line in err.splitlines() if line)
     return f"{git_version()} does not know its format: {said}"
 
 
@@ -131,12 +123,15 @@ def ask_git(version: str, extensions: tuple[tuple[str, str], ...]) -> str:
 def git_version() -> str:
     """Return the name and version of this host's git."""
     try:
-        environment = hardened_environment(os.environ.get("PATH", os.defpath))
-        done = subprocess.run(["git", "--version"], env=environment, capture_output=True, check=False, timeout=SECONDS)
-    except (OSError, subprocess.TimeoutExpired):
+        _code, out, _err = _run_git(["--version"], hardened_environment(os.environ.get("PATH", os.defpath)))
+    except OSError:
         return "git"
-    found = re.match(rb"git version (\S+)", done.stdout)
+    found = re.match(rb"git version (\S+)", out)
     return f"git {found[1].decode(errors='replace')}" if found else "git"
+
+
+def _run_git(arguments: list[str], environment: dict[str, str]) -> tuple[int, bytes, bytes]:
+    return run_tail(["git", *arguments], env=environment, seconds=SECONDS, memory=MEMORY_BYTES, size=OUTPUT_BYTES, cwd="/")
 
 
 def is_index(inner: bytes) -> bool:

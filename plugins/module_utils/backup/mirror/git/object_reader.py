@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import limit_memory
+from ansible_collections.homelab.repoman.plugins.module_utils.process.command import Command
 
 
 class ObjectReader:
@@ -23,19 +24,14 @@ class ObjectReader:
 
     def __init__(self, environment: dict[str, str], how: dict[str, Any], max_restarts: int) -> None:
         self.environment, self.how, self.max_restarts = environment, how, max_restarts
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Command | None = None
         self.restarts = 0
 
     def close(self) -> None:
         """End the process."""
         process, self.process = self.process, None
         if process is not None:
-            process.kill()
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    with suppress(OSError):
-                        stream.close()
-            process.wait()
+            process.end()
 
     def head(self, name: bytes) -> tuple[bytes, int] | None:
         """Return an object's kind and size; None if git does not have it or cannot read it.
@@ -61,7 +57,7 @@ class ObjectReader:
 
     def _ask(self, what: bytes, name: bytes) -> tuple[bytes, int] | None:
         if self.process is None:
-            self.process = subprocess.Popen(
+            self.process = Command(
                 ["git", "cat-file", "--batch-command"],
                 env=self.environment,
                 stdin=subprocess.PIPE,

@@ -30,6 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import split_path
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
+from ansible_collections.homelab.repoman.plugins.module_utils.process.command import Command
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FANOUT = re.compile(rb"[0-9a-f]{2}")
@@ -259,7 +260,7 @@ def extracted_object(store: ObjectStore, name: str, environment: dict[str, str],
     :param how: further arguments of the process.
     :raises RepomanError: git cannot read it.
     """
-    with subprocess.Popen(
+    with Command(
         ["git", "cat-file", "--batch"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **how
     ) as process:
         if process.stdin is None or process.stdout is None:
@@ -281,3 +282,4 @@ def extracted_object(store: ObjectStore, name: str, environment: dict[str, str],
             yield deflate.compress(chunk)
         yield deflate.flush()
         process.stdin.close()
+        process.wait()
