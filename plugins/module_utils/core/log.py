@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,13 +23,9 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
+from ansible_collections.homelab.repoman.plugins.module_utils.core.secrets import is_secret_key
 
 FILE_VARIABLE = "REPOMAN_LOG"
-SECRET_KEY = re.compile(
-    r"environment\.|cloud-init\.|user\.(?:(?:user|vendor|meta)-data|network-config)|.*(?:password|passwd|secret|token|credential|private.?key)",
-    re.IGNORECASE,
-)
-"""Keys of options, of Incus's objects and of registries whose values are never written."""
 MASK = "(secret)"
 MIN_SECRET_LENGTH = 4
 """Shorter values cannot be masked: they are part of everything."""
@@ -84,7 +79,7 @@ def protect(data: Any, secret: bool = False) -> None:
         return
     if isinstance(data, dict):
         for key, value in data.items():
-            protect(value, secret or bool(SECRET_KEY.match(str(key))))
+            protect(value, secret or is_secret_key(str(key)))
     elif isinstance(data, list | tuple):
         for value in data:
             protect(value, secret)

@@ -6,16 +6,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.secrets import is_secret_key
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import canonical
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import APPLIED_KEY, applied_settings
 
-SECRET_KEYS = re.compile(r"environment\.|.*(?:password|passwd|secret|token|credential|private.?key)", re.IGNORECASE)
-"""Configuration keys whose values are not shown."""
 HIDDEN_VALUE, NEW_VALUE = "(not shown)", "(not shown, another one)"
 SERVER_PREFIXES = ("volatile.", "image.")
 """Of configuration keys that Incus sets itself."""
@@ -93,7 +91,7 @@ def diff_text(side: Side, keys: Iterable[str], other: Side | None = None) -> str
     """
     shown = {key: side[key] for key in keys}
     shown["config"] = {
-        key: (value if not SECRET_KEYS.match(key) else HIDDEN_VALUE if other is None or other["config"].get(key) == value else NEW_VALUE)
+        key: (value if not is_secret_key(key) else HIDDEN_VALUE if other is None or other["config"].get(key) == value else NEW_VALUE)
         for key, value in side["config"].items()
         if not key.startswith(SERVER_PREFIXES)
     }

@@ -60,7 +60,9 @@ def test_order_of_profiles(now: list[str], applied: list[str], wanted: list[str]
     assert found.current["profiles"] == now and found.desired["profiles"] == then
 
 
-@pytest.mark.parametrize("key", ["environment.TOKEN", "environment.X", "user.db_password", "cloud.Secret", "user.private-key"])
+@pytest.mark.parametrize(
+    "key", ["environment.TOKEN", "user.db_password", "cloud.Secret", "user.private-key", "cloud-init.user-data", "user.vendor-data"]
+)
 def test_secrets_are_not_shown(key: str) -> None:
     """Neither side has the value, but a change is a difference; the server's own keys are left out."""
     before = {"config": {key: "hush", "limits.cpu": "2", "volatile.x": "1", "image.os": "y"}, "profiles": []}
