@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RunInterruptedError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import TRACE_KEY, TRACE_VERBOSITY, run_logic
 
-TRACE_VERBOSITY = 3
 VENDOR_DIR = Path(__file__).parents[2] / "profiles"
 
 
@@ -37,10 +38,17 @@ class InProcessAction(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the module's result."""
         result: dict[str, Any] = super().run(tmp, task_vars)
+        emit: Callable[[str], None] | None = None
+        if self._display.verbosity >= TRACE_VERBOSITY and not self._task.no_log:
+            emit = partial(self._display.vvv, host=(task_vars or {}).get("inventory_hostname"))
         if not self._runs_in_process():
-            return result | self._execute_module(
+            answer: dict[str, Any] = self._execute_module(
                 module_args=self._arguments_with_templates(), task_vars=task_vars, wrap_async=bool(self._task.async_val)
             )
+            for line in answer.pop(TRACE_KEY, ()):
+                if emit is not None:
+                    emit(escape_control_characters(str(line)))  # what another host sends is not trusted
+            return result | answer
         checked = ArgumentSpecValidator(**self.spec).validate(
             json.loads(json.dumps(self._task.args))
         )  # plain types, as a shipped module gets them
@@ -52,7 +60,6 @@ class InProcessAction(ActionBase):
                 "exit_code": 2,
             }
         parameters = checked.validated_parameters | {"_diff": bool(self._task.diff)}
-        emit = self._display.vvv if self._display.verbosity >= TRACE_VERBOSITY else None
         returned = run_logic(self.run_module, parameters, self._task.check_mode, emit)
         if returned.get("exit_code") == RunInterruptedError.exit_code:
             raise KeyboardInterrupt  # otherwise Ansible continues a loop with the next item

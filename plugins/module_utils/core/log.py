@@ -5,7 +5,10 @@
 """A trace for bug reports: what a run read, decided and did, without secrets.
 
 The logic logs with the standard library, at level DEBUG, to children of the logger ``repoman``. Nothing is written unless a run starts the
-trace: into the file that ``REPOMAN_LOG`` names, and to Ansible's own debug output.
+trace: into the file that ``REPOMAN_LOG`` names, and with ``-vvv`` to Ansible's display.
+
+Forks log as their parent does. Into the file they write themselves, but Ansible's display works in one process only, so they leave their
+lines in memory that all processes of the run share, and the process with the display passes them on.
 
 Do not log values that may be secret. :func:`protect` is the second line of defence: it masks them in texts of others, such as errors of
 Incus.
@@ -13,12 +16,13 @@ Incus.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RunInterruptedError
@@ -45,7 +49,7 @@ def get_logger(name: str) -> logging.Logger:
 def tracing(emit: Callable[[str], None] | None = None) -> Iterator[None]:
     """Write the trace inside a ``with``.
 
-    :param emit: gets each line, too; None without debug output of Ansible.
+    :param emit: gets each line, too, also those of forks; called in this process only.
     """
     handlers: list[_Handler] = []
     if emit is not None:
@@ -68,6 +72,17 @@ def tracing(emit: Callable[[str], None] | None = None) -> Iterator[None]:
             handler.close()
         _logger.setLevel(level)
         _logger.propagate = propagate
+
+
+def relay_forks() -> None:
+    """Pass on what forks have logged; for a process that waits for them and logs nothing itself."""
+    for handler in _logger.handlers:
+        if isinstance(handler, _EmitHandler):
+            handler.acquire()
+            try:
+                handler.relay()
+            finally:
+                handler.release()
 
 
 def protect(data: Any, secret: bool = False) -> None:
@@ -113,22 +128,53 @@ class _Handler(logging.Handler):
 
 
 class _EmitHandler(_Handler):
+    """Passes lines on; those of forks by way of shared memory.
+
+    A trace that cannot be written, such as to a closed terminal, ends nothing and prevents no rollback.
+    """
+
     def __init__(self, emit: Callable[[str], None]) -> None:
         super().__init__()
-        self._emit_line, self._process = emit, os.getpid()
+        self._emit_line, self._process, self._passed_on = emit, os.getpid(), 0
+        self._fd = -1
+        with suppress(OSError):  # a filter of system calls may forbid it; then the lines of forks are missing
+            self._fd = os.memfd_create("repoman-trace", os.MFD_CLOEXEC)
+            fcntl.fcntl(self._fd, fcntl.F_SETFL, os.O_APPEND)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass the line on, but not in a fork: Ansible's display works in the process that made it.
+        """Pass the line on, after those that forks have left; in a fork, leave it."""
+        line = self.line(record)
+        if os.getpid() != self._process:
+            with suppress(OSError):
+                os.write(self._fd, f"{line}\n".encode(errors="backslashreplace"))
+            return
+        self.relay()
+        self._pass_on(line)
 
-        A trace that cannot be written, such as to a closed terminal, ends nothing and prevents no rollback.
-        """
-        if os.getpid() == self._process:
-            try:
-                self._emit_line(self.line(record))
-            except RunInterruptedError:
-                raise
-            except Exception:
-                return
+    def relay(self) -> None:
+        """Pass on what forks have left; nothing in a fork."""
+        if self._fd < 0 or os.getpid() != self._process:
+            return
+        data = os.pread(self._fd, os.fstat(self._fd).st_size - self._passed_on, self._passed_on)
+        self._passed_on += len(data)
+        for line in data.decode(errors="replace").splitlines():
+            self._pass_on(line)
+
+    def close(self) -> None:
+        """Pass on the rest, and free the memory."""
+        self.relay()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        super().close()
+
+    def _pass_on(self, line: str) -> None:
+        try:
+            self._emit_line(line)
+        except RunInterruptedError:
+            raise
+        except Exception:
+            return
 
 
 class _FileHandler(_Handler):

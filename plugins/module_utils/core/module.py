@@ -27,6 +27,12 @@ if sys.version_info < (3, 11):  # noqa: UP036 - what a module imports after this
     sys.stdout.write(json.dumps(_too_old))
     raise SystemExit(1)
 
+TRACE_VERBOSITY = 3
+"""The number of ``-v`` from which Ansible shows the trace."""
+TRACE_KEY = "trace"
+"""Key of the result in which a shipped module returns its trace. Ansible shows nothing else that a module says, so the action plugin takes
+it out of the result and shows it; only with ``async`` it stays there."""
+
 LIBRARIES = {"yaml": "pyyaml", "tomlkit": "tomlkit"}
 """Third-party modules that the logic imports, with their distributions."""
 
@@ -87,7 +93,7 @@ def run_logic(run: Logic, params: dict[str, Any], check: bool, emit: Callable[[s
     with log.tracing(emit):
         log.protect(params)
         logger = log.get_logger("module")
-        options = ", ".join(sorted(name for name, value in params.items() if value is not None))
+        options = ", ".join(sorted(name for name, value in params.items() if value is not None and not name.startswith("_")))
         logger.debug("%s%s with options: %s", run.__module__.rpartition(".module_utils.")[2], " in check mode" if check else "", options)
         result = _run_logic(run, params, check)
         logger.debug("%s", f"failed: {result['msg']}" if result.get("failed") else f"changed: {result.get('changed', False)}")
@@ -124,7 +130,14 @@ def main(run: Logic, spec: dict[str, Any]) -> None:
     """
     module = RepomanModule(supports_check_mode=True, **spec)
     _terminate_on_hangup()
-    result = run_logic(run, module.params | {"_diff": module._diff}, module.check_mode, module.debug if module._debug else None)
+    trace: list[str] | None = [] if module._verbosity >= TRACE_VERBOSITY else None
+    try:
+        result = run_logic(run, module.params | {"_diff": module._diff}, module.check_mode, None if trace is None else trace.append)
+    except Exception as error:  # a bug: its traceback is all that reaches the user
+        error.add_note("\n".join(trace or ()))
+        raise
+    if trace is not None:
+        result[TRACE_KEY] = trace
     for warning in result.pop("warnings", []):
         module.warn(warning)
     if result.get("failed"):

@@ -25,7 +25,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, RunInterruptedError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger, relay_forks
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import signals_as_exceptions
 from ansible_collections.homelab.repoman.plugins.module_utils.process.command import Command
 from ansible_collections.homelab.repoman.plugins.module_utils.process.identity import Identity, drop_privileges
@@ -92,7 +92,9 @@ def _wait_for_result(results_fd: Connection, idle_timeout: float, liveness_comma
     probe: Command | None = None
     try:
         while True:
-            if results_fd.poll(min(LIVENESS_INTERVAL, idle_timeout)):
+            is_ready = results_fd.poll(min(LIVENESS_INTERVAL, idle_timeout))
+            relay_forks()
+            if is_ready:
                 kind, message = _receive(results_fd)
                 if kind == RESULT:
                     return message

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,9 +21,12 @@ from backup_fixture import BackupHome
 from repoman import playbook
 
 INFO = "homelab.repoman.repoman_project_info"
+PROJECT = "homelab.repoman.repoman_project"
 
 
-def shipped(home: Path, interpreter: Path, module: str = INFO, options: dict[str, Any] | None = None, **task: Any) -> dict[str, Any]:
+def shipped(
+    home: Path, interpreter: Path, module: str = INFO, options: dict[str, Any] | None = None, verbosity: int = 0, **task: Any
+) -> dict[str, Any]:
     """Return what a module answers that runs under ``interpreter``; a task with an environment is never run in Ansible's own process."""
     tasks = [
         {module: options, "environment": {"A": "b"}, "ignore_errors": True, "register": "said"} | task,
@@ -38,11 +42,32 @@ def shipped(home: Path, interpreter: Path, module: str = INFO, options: dict[str
         "ANSIBLE_REMOTE_TEMP": str(home / "tmp"),
         "ANSIBLE_COLLECTIONS_PATH": str(playbook.collection_root()),
     }
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "site.yml"]
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "site.yml", *["-v"] * verbosity]
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done
+    (home / "shown").write_text(done.stdout, encoding="utf-8")
     said: dict[str, Any] = json.loads((home / "said").read_text(encoding="utf-8"))
     return said
+
+
+@pytest.mark.parametrize("where", [{"environment": {"A": "b"}}, {"environment": {}}, {"environment": {"A": "b"}, "check_mode": True}])
+def test_the_trace_is_shown(tmp_path: Path, where: dict[str, Any]) -> None:
+    """With ``-vvv``, of a module that is shipped as of one in Ansible's own process; it is no part of the result, and has no secret."""
+    options = {"name": "demo", "config": {"environment.API_KEY": "hush-1"}, "socket": str(tmp_path / "hush-1")}
+    registry = tmp_path / ".config/repoman/repoman.toml"
+    registry.parent.mkdir(parents=True)
+    registry.write_text('[repoman]\nschema = 3\n[[project]]\nname = "demo"\nrepo = "demo"\n', encoding="utf-8")
+    said = shipped(tmp_path, Path(sys.executable), PROJECT, options, verbosity=3, **where)
+    shown = (tmp_path / "shown").read_text(encoding="utf-8")
+    lines = [line.split(" ", 3)[3] for line in shown.splitlines() if re.match(r"<localhost> \d{4}-\d\d-\d\dT[\d:.]+Z \d+ ", line)]
+    assert lines[0].startswith("module: projects.run") and "config" in lines[0], shown
+    assert f"registry: read {registry}: schema 3, 1 projects" in lines
+    assert lines[-1].startswith("module: failed: ")
+    assert "trace" not in said and "hush-1" not in "".join(lines)
+    assert shipped(tmp_path, Path(sys.executable), PROJECT, options, **where)["failed"]
+    assert "registry: read" not in (tmp_path / "shown").read_text(encoding="utf-8")
+    shipped(tmp_path, Path(sys.executable), PROJECT, options, verbosity=3, no_log=True, **where)
+    assert "registry: read" not in (tmp_path / "shown").read_text(encoding="utf-8")
 
 
 def bare(place: Path, *lines: str) -> Path:

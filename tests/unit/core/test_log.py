@@ -18,9 +18,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core import log
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
+from ansible_collections.homelab.repoman.plugins.module_utils.process.child import run_in_child
+from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import map_forked
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandRunner
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import put_project
@@ -118,17 +120,55 @@ def test_without_the_variable_nothing_is_written(
     assert list(tmp_path.iterdir()) == [] and capfd.readouterr() == ("", "") and log._secrets == set()
 
 
-def test_ansible_gets_the_lines_of_its_own_process(trace: Callable[[], list[str]]) -> None:
-    """The display of a fork is not Ansible's; the file has the lines of both."""
+def test_forks_log_as_their_parent_does(trace: Callable[[], list[str]]) -> None:
+    """Ansible's display is not used in a fork; it gets the lines of forks in the process that it belongs to, in their order."""
     lines: list[str] = []
-    with log.tracing(lines.append):
+    parent = os.getpid()
+
+    def emit(line: str) -> None:
+        assert os.getpid() == parent
+        lines.append(line)
+
+    with log.tracing(emit):
+        for number in (1, 2):
+            if not (child := os.fork()):
+                log.get_logger("module").debug("in child %d", number)
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+            log.get_logger("module").debug("in the parent\n\x1b[1m")
         if not (child := os.fork()):
-            log.get_logger("module").debug("in the child")
-            os._exit(len(lines))
-        assert os.waitpid(child, 0)[1] == 0
-        log.get_logger("module").debug("in the parent\n\x1b[1m")
-    assert trace() == ["module: in the child", "module: in the parent | \\x1b[1m"]
-    assert [line.partition(" module: ")[2] for line in lines] == ["in the parent | \\x1b[1m"]
+            log.get_logger("module").debug("in the last child")
+            os._exit(0)
+        os.waitpid(child, 0)
+    expected = ["in child 1", "in the parent | \\x1b[1m", "in child 2", "in the parent | \\x1b[1m", "in the last child"]
+    assert trace() == [f"module: {each}" for each in expected]
+    assert [line.partition(" module: ")[2] for line in lines] == expected
+
+
+def test_children_and_workers_log(me: Account, trace: Callable[[], list[str]]) -> None:
+    """Those that give up their privileges, and those that share the work; also while the parent only waits for them."""
+    lines: list[str] = []
+    user = get_account("nobody") if os.geteuid() == 0 else me
+
+    def job(number: int) -> int:
+        log.protect({"password": "hush-7"})
+        log.get_logger("job").debug("%d, %s", number, "hush-7")
+        return number
+
+    def work(_report: object) -> list[int]:
+        return map_forked(job, [1, 2], 2)
+
+    def logic(_params: dict[str, Any], _check: bool) -> dict[str, Any]:
+        run_in_child(work, user, 60)
+        seen.extend(lines)
+        return {}
+
+    seen: list[str] = []
+    run_logic(logic, {}, False, lines.append)
+    expected = ["job: 1, (secret)", "job: 2, (secret)"]
+    assert sorted(each for each in trace() if each.startswith("job")) == expected
+    for said in (seen, lines):
+        assert sorted(line.split(" ", 2)[2] for line in said if " job: " in line) == expected
 
 
 def test_a_file_that_cannot_be_written_ends_no_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,7 +7,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import subprocess
+import sys
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
@@ -21,3 +24,40 @@ def test_no_module_ends_in_a_traceback() -> None:
 
     said = run_logic(run, {}, False)
     assert said["failed"] and said["msg"] == "/full: No space left on device." and said["hints"]
+
+
+CRASH = """
+import io, json, sys
+from ansible.module_utils import basic
+from ansible_collections.homelab.repoman.plugins.module_utils.core import log, module
+
+def run(params, check):
+    log.get_logger("run").debug("about to fail")
+    raise ZeroDivisionError("a bug")
+
+arguments = {"_ansible_verbosity": int(sys.argv[1])}
+basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode(), "legacy"
+module.main(run, {"argument_spec": {}})
+"""
+
+
+def test_a_bug_ends_in_a_traceback_with_the_trace() -> None:
+    """Nothing else of a shipped module that crashed reaches the user."""
+    for verbosity, has_trace in (("0", False), ("3", True)):
+        done = subprocess.run([sys.executable, "-c", CRASH, verbosity], capture_output=True, text=True, check=False)
+        assert done.returncode and not done.stdout
+        assert "ZeroDivisionError: a bug" in done.stderr and ("run: about to fail" in done.stderr) == has_trace, done.stderr
+
+
+def test_the_trace_is_in_the_result_of_a_shipped_module() -> None:
+    """From ``-vvv`` on."""
+    program = CRASH.replace('raise ZeroDivisionError("a bug")', "return {}")
+    for verbosity in ("2", "3"):
+        done = subprocess.run([sys.executable, "-c", program, verbosity], capture_output=True, text=True, check=True)
+        said = json.loads(done.stdout)
+        assert ("trace" in said) == (verbosity == "3")
+    assert [line.split(" ", 2)[2] for line in said["trace"]] == [
+        "module: __main__ with options: ",
+        "run: about to fail",
+        "module: changed: False",
+    ]
