@@ -12,6 +12,9 @@ from enum import StrEnum
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
+
+_logger = get_logger("backup")
 
 
 class Action(StrEnum):
@@ -64,6 +67,7 @@ class UnitResult:
 
     def fail(self, error: RepomanError, action: Action = Action.FAILED) -> None:
         """Make it a failure."""
+        _logger.debug("%s: %s: %s", self.name, action, error.message)
         self.action = action
         self.msg, self.hints, self.exit_code = error.message, error.hints, error.exit_code
 

@@ -94,7 +94,8 @@ def run_logic(run: Logic, params: dict[str, Any], check: bool, emit: Callable[[s
         log.protect(params)
         logger = log.get_logger("module")
         options = ", ".join(sorted(name for name, value in params.items() if value is not None and not name.startswith("_")))
-        logger.debug("%s%s with options: %s", run.__module__.rpartition(".module_utils.")[2], " in check mode" if check else "", options)
+        name = run.__module__.rpartition(".plugins.")[2].removeprefix("module_utils.")
+        logger.debug("%s%s with options: %s", name, " in check mode" if check else "", options)
         result = _run_logic(run, params, check)
         logger.debug("%s", f"failed: {result['msg']}" if result.get("failed") else f"changed: {result.get('changed', False)}")
         return result

@@ -281,11 +281,8 @@ class Client:
         self, method: str, target: str, body: bytes | None, headers: dict[str, str], timeout: float
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         reused = self._connection is not None
-        started = time.monotonic()
         try:
-            status, answer_headers, content = self._exchange(method, target, body, headers, timeout)
-            _logger.debug("%s %s %d %d ms", method, target, status, 1000 * (time.monotonic() - started))
-            return status, answer_headers, content
+            return self._exchange(method, target, body, headers, timeout)
         except (http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionResetError, BrokenPipeError) as error:
             self.close()
             if reused and method == "GET":  # the daemon may close a connection that was idle
@@ -318,9 +315,15 @@ class Client:
         if self._connection.sock is not None:
             self._connection.sock.settimeout(timeout)
         self._connection.timeout = timeout
-        self._connection.request(method, target, body=body, headers=headers)
-        response = self._connection.getresponse()
-        return response.status, response.headers, response.read()
+        started, outcome = time.monotonic(), "no answer"
+        try:
+            self._connection.request(method, target, body=body, headers=headers)
+            response = self._connection.getresponse()
+            content = response.read()
+            outcome = str(response.status)
+            return response.status, response.headers, content
+        finally:
+            _logger.debug("%s %s %s %d ms", method, target, outcome, 1000 * (time.monotonic() - started))
 
     def _protocol_error(self) -> RepomanError:
         return RepomanError(f"what answers at {self.path} does not speak Incus's protocol.", "set INCUS_SOCKET to Incus's socket")

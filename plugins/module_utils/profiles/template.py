@@ -17,6 +17,7 @@ except ImportError:  # the module reports it before it gets here
     yaml = None  # type: ignore[assignment]
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger, protect
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
 
 SUFFIX = ".yml"
@@ -119,6 +120,8 @@ def parse_rendered(template: Template, text: str) -> Body:
         data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise _yaml_error(error, where) from error
+    protect(data)
+    get_logger("profiles").debug("read %s", where)
     if not isinstance(data, dict):
         raise NotFoundError(
             f"{where}: a profile template is a mapping with config and devices.", "repoman profile show dotfiles   shows one"

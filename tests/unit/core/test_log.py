@@ -14,20 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import run as restore
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync
 from ansible_collections.homelab.repoman.plugins.module_utils.core import log
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import run_in_child
 from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import map_forked
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandRunner
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Template, parse_template
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import put_project
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Project
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override
+from ansible_collections.homelab.repoman.plugins.modules import repoman_restore
+from backup_fixture import BackupHome
 
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
 
@@ -107,6 +112,55 @@ def test_no_secret_is_in_it(daemon: Any, reply: Any, me: Account, trace: Callabl
     assert "hush" not in text
     assert "plan: failed, rolled back: RepomanError: incus refused: (secret), (secret), (secret), (secret), (secret)." in text
     assert "POST /1.0/images/abc/secret 200" in text
+
+
+def test_a_backup_shows_what_it_decides(tmp_path: Path, trace: Callable[[], list[str]]) -> None:
+    """From the target to each unit, and what comes of it."""
+    home = BackupHome(tmp_path)
+    home.git("isurus")
+    home.write("plain/file")
+    run_logic(sync.run, home.params(init=True, allow_local=True), False)
+    home.write("plain/file", "changed")
+    run_logic(sync.run, home.params(keep_days=1), False)
+    (home.repos / "plain/file").unlink()
+    run_logic(restore.run, home._params(repoman_restore.SPEC, {"name": "plain", "overwrite": True}), False)
+    lines = [re.sub(r"\b[0-9a-f]{16}\b|\b\d{8}T\d{6}Z", "ID", line) for line in trace()]
+    for line in (
+        f"target: {home.backup} is a target with ID ID",
+        "target: locked 2 units; locked by another run: none",
+        "scan: isurus: scanned: it is as in its manifest",
+        "mirror: plain: compared with the manifest of its mirror: 0 to create, 1 to change, 0 to remove",
+        "target: made the version ID",
+        "mirror: plain: synced, 1 files, 7 bytes",
+        "restore: plain as of the last run: 1 layers, 2 entries",
+    ):
+        assert line in lines, "\n".join(lines)
+    assert any(line.startswith("process: exit 0 after N ms: git fsck ") for line in lines)
+    assert any(line.startswith("restore: planned: ") for line in lines)
+
+
+def test_a_request_without_an_answer(daemon: Any, trace: Callable[[], list[str]]) -> None:
+    """It is in the trace like the others."""
+
+    def logic(_params: dict[str, Any], _check: bool) -> dict[str, Any]:
+        with closing(Client(daemon.path + "-missing")) as client:
+            client.get("/1.0")
+        return {}
+
+    assert run_logic(logic, {}, False)["failed"]
+    assert "incus: GET /1.0 no answer N ms" in trace()
+
+
+def test_secrets_of_a_template(trace: Callable[[], list[str]]) -> None:
+    """A profile's template is read with its secrets, which no later line has."""
+
+    def logic(_params: dict[str, Any], _check: bool) -> dict[str, Any]:
+        text = "config: {environment.API_KEY: hush-6, limits.cpu: 2, environment.bad: [hush-8]}"
+        parse_template(Template("demo", "user", "/demo.yml", False, text), HostFacts("", "alice", "/home/alice"))
+        return {}
+
+    assert "config" in run_logic(logic, {}, False)["msg"]
+    assert "profiles: read /demo.yml" in trace() and "hush" not in "".join(trace())
 
 
 def test_without_the_variable_nothing_is_written(

@@ -15,7 +15,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tr
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import imap_forked, map_forked
+
+_logger = get_logger("scan")
 
 
 def scan_in_memory(unit: Unit) -> Manifest:
@@ -100,6 +103,8 @@ def iter_scans(units: Iterable[Unit], known: Mapping[str, str], scratch: str) ->
         return ScanResult(job[0], error=error)
 
     for _number, result in imap_forked(lambda job, _send: scan_unit(*job), jobs, os.cpu_count() or 1, lost=lost):
+        said = "cannot be read" if result.error else "differs from its manifest" if result.path else "is as in its manifest"
+        _logger.debug("%s: scanned: it %s", result.unit.name, said)
         yield result
 
 

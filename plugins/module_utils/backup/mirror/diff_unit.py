@@ -23,8 +23,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.opti
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores, innermost, kind_in, owns
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_diff import UnitDiff
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import is_directory
+
+_logger = get_logger("mirror")
 
 
 def diff_unit(
@@ -89,6 +92,14 @@ class _UnitPlanner:
             attributes=settings.xattrs or settings.acls,
         )
         changes.count()
+        _logger.debug(
+            "%s: compared with %s: %d to create, %d to change, %d to remove",
+            unit.name,
+            "no mirror" if self.is_first else "its mirror" if changes.looked else "the manifest of its mirror",
+            changes.created,
+            changes.changed,
+            changes.removed,
+        )
         return changes
 
     def _path(self, manifest: Manifest, what: str) -> str:

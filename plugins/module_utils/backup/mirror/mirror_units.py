@@ -20,8 +20,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_mirror import UnitMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.write_errors import NO_SPACE, unit_error
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, RunInterruptedError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import imap_forked
+
+_logger = get_logger("mirror")
 
 FAR_THREADS = 16
 FAR_UNITS = 8
@@ -45,6 +48,8 @@ def mirror_units(wanted: Sequence[UnitDiff], settings: MirrorOptions, tally: Pro
             _Worker(settings), wanted, processes, concurrency=at_once, on_message=tally.apply, lost=_killed
         ):
             tally.running.pop(outcome.unit.name, None)
+            why = f": {outcome.error.message}" if outcome.error else ""
+            _logger.debug("%s: %s, %d files, %d bytes%s", outcome.unit.name, outcome.state, outcome.files, outcome.bytes, why)
             yield outcome
     finally:
         os.umask(umask)

@@ -28,8 +28,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target impo
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import name_spellings, top_level_names
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
+
+_logger = get_logger("restore")
 
 SAVED_LOOSE_FILES = b"loose-files"
 """Prefix of the saved directory for loose files of ``repos_root``."""
@@ -68,6 +71,7 @@ class RestorePlanner:
                 names, is_complete = top_level_names(self.context.state(self.target), self.target)
         versions = versions_of(self.target, self.unit, options.from_version)
         items = merge_layers(versions, self.is_loose, names if is_complete else None)
+        _logger.debug("%s as of %s: %d layers, %d entries", self.unit, options.from_version or "the last run", len(versions), len(items))
         if not items or (self.inside and not (self.inside in items and items[self.inside].is_directory)):
             when = f" as of {options.from_time}" if options.from_version else ""
             raise NotFoundError(

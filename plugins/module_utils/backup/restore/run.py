@@ -32,9 +32,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
+
+_logger = get_logger("restore")
 
 
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
@@ -100,6 +103,7 @@ class RestoreRun:
                     after=operation.after,
                 )
             )
+        _logger.debug("planned: %s", "; ".join(plan.descriptions) or "nothing to do")
         if not check and plan.changed:
             report(f"restoring {escape_path(os.fsencode(options.name))}: {plural(files)}, {format_bytes(size)}")
             plan.apply()

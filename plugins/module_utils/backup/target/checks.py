@@ -17,8 +17,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
     nearest_directory,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotMountedError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import mount_of
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found_at
+
+_logger = get_logger("target")
 
 
 def inspect_target(place: BackupRoots, init: bool = False, allow_local: bool = False) -> tuple[Target, bool]:
@@ -34,6 +37,7 @@ def inspect_target(place: BackupRoots, init: bool = False, allow_local: bool = F
     marker = read_marker(root)
     if marker is not None:
         check_marker(place, root, marker)
+        _logger.debug("%s is a target with ID %s", root, marker["id"])
         return Target(root, str(marker["id"])), False
     if not init:
         what = "it has no marker" if os.path.isdir(root) else "there is no such directory"
@@ -47,6 +51,7 @@ def inspect_target(place: BackupRoots, init: bool = False, allow_local: bool = F
         raise ConflictError(f"{place.backup_root} is not a directory.", f"choose another: [defaults].backup_root in {place.registry_path}")
     if not allow_local:
         _check_elsewhere(place, source, root)
+    _logger.debug("%s will be a new target", root)
     return Target(root, secrets.token_hex(8)), True
 
 
@@ -57,6 +62,7 @@ def open_for_reading(place: BackupRoots) -> tuple[Target, str]:
     """
     root = os.path.realpath(place.backup_root)
     marker = read_marker(root)
+    _logger.debug("the marker of %s: %s", root, marker)
     if marker is None:
         raise ConflictError(
             f"{place.backup_root} is not a backup of repoman: it has no {INTERNAL_DIRECTORY}/mirror.toml.",

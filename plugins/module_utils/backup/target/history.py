@@ -40,9 +40,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.cloc
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+
+_logger = get_logger("target")
 
 VERSION_NAME = re.compile(r"\d{8}T\d{6}Z")
 VERSION_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -183,6 +186,7 @@ class History:
             if made + left_out(jumps, made) >= math.floor(self.now) - keep:
                 break
             found.append(version.name)
+        _logger.debug("%d of %d versions are older than %d days: %s", len(found), len(self.versions), days, ", ".join(found) or "none")
         return found
 
     def warnings(self, clock: Clock | None = None, days: int = 0) -> list[str]:
@@ -307,6 +311,7 @@ def create_version(target: Target, now: datetime, owner: Account) -> str:
     created_file(target, name).parent.mkdir(mode=0o700, exist_ok=True)
     write_atomic(str(created_file(target, name)), "{}", owner)
     _write_index(target, [*history.versions, Version(name, ordered=True)], owner)
+    _logger.debug("made the version %s", name)
     return name
 
 

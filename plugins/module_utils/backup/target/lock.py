@@ -31,10 +31,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target, remove_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+
+_logger = get_logger("target")
 
 MAX_SINCE_BYTES = 4 << 20
 METADATA_SECONDS = 60.0
@@ -103,6 +106,7 @@ class RunLocks:
             since = self._read_since()
             busy = {name: since.get(name, "") for name in wanted if not self._try_byte(fcntl.F_WRLCK, _unit_key(name))}
             self._held.update(name for name in wanted if name not in busy)
+            _logger.debug("locked %d units; locked by another run: %s", len(wanted) - len(busy), ", ".join(busy) or "none")
             if noted:
                 now = iso_time()
                 others = {name: each for name, each in since.items() if name in busy} | self._locked_elsewhere(since)
@@ -228,6 +232,7 @@ class RunLocks:
         """
         with self.metadata_lock():
             self.host_lock.acquire()
+            _logger.debug("locked %s", self.target.root)
             self._has_host_lock = True
 
     def check_other_hosts(self) -> None:
