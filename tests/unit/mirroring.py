@@ -10,7 +10,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,15 +118,20 @@ class Place:
                 plans.append(diff_unit(scan.unit, Manifest.load(path), scan.manifest(), options, saved=path, closed=scan.closed))
         return plans
 
-    def sync(self, **more: Any) -> dict[str, MirrorResult]:
-        """Run once, and return the outcomes of the units that differed."""
+    def sync(self, *, meanwhile: Callable[[list[UnitDiff]], None] = lambda _plans: None, **more: Any) -> dict[str, MirrorResult]:
+        """Run once, and return the outcomes of the units that differed.
+
+        :param meanwhile: called when everything is scanned and planned, and nothing is mirrored.
+        """
         self.runs += 1
-        options = self.options(**more)
+        options = self.options(**{"started_ns": time.time_ns(), **more})
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir()
         prepare_directories(options)
         outcomes = {}
-        for outcome in mirror_units(self.plans(options), options, Progress()):
+        plans = self.plans(options)
+        meanwhile(plans)
+        for outcome in mirror_units(plans, options, Progress()):
             outcomes[outcome.unit.name] = outcome
             if outcome.manifest:
                 shutil.move(outcome.manifest, self.state / f"{number_of(outcome.unit)}.manifest")

@@ -122,14 +122,14 @@ def transfer(source: int, out: int, found: os.stat_result, judge: Judge | None, 
     :raises SourceReadError: the source's file cannot be read.
     """
     size = found.st_size
-    if is_sparse(found):
+    if found.st_blocks * 512 < size:
         return _transfer_sparse(source, out, found, judge, progress)
     if judge is None and size > BLOCK:
         return _send(source, out, size, progress)
-    return _transfer_range(source, out, 0, size, judge, progress if size > BLOCK else lambda: None)
+    return _transfer_range(source, out, 0, size, judge, progress if size > BLOCK else None)
 
 
-def _transfer_range(source: int, out: int, begin: int, end: int, judge: Judge | None, progress: Callable[[], object]) -> int:
+def _transfer_range(source: int, out: int, begin: int, end: int, judge: Judge | None, progress: Callable[[], object] | None) -> int:
     """Copy a range of bytes; return how many there were."""
     # One read serves both the judge and the copy: other bytes than those that were judged must not get into the mirror.
     at = begin
@@ -146,7 +146,8 @@ def _transfer_range(source: int, out: int, begin: int, end: int, judge: Judge | 
         while done < len(chunk):
             done += os.pwrite(out, memoryview(chunk)[done:], at + done)
         at += done
-        progress()
+        if progress is not None:
+            progress()
     return at - begin
 
 

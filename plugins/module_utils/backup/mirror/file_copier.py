@@ -37,6 +37,7 @@ TIMESTAMP_GRANULARITY_NS = 20_000_000
 """Two changes within this time may leave the same time stamps: kernels stamp files with the time of the last tick."""
 LEASE_SECONDS = 2.0
 """Seconds to wait for a file on which another program has a lease."""
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
@@ -76,7 +77,7 @@ class FileCopier(HistoryStore):
         while True:
             try:
                 with self.source_directory(parent) as held:
-                    return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=held)
+                    return os.open(name, _READ, dir_fd=held)
             except OSError as error:
                 if error.errno in _GONE:
                     return None
@@ -166,12 +167,16 @@ class FileCopier(HistoryStore):
 
     def _fill(self, path: bytes, source: int, out: int, seen: os.stat_result, judge: CheckRun | None) -> int:
         """Copy contents and attributes to an open file; return how many bytes were written."""
-        size = transfer(source, out, seen, judge, lambda: self.on_progress(0, 0))
+        size = transfer(source, out, seen, judge, self._tick)
         if judge and (reason := judge.finish()):
             raise DamagedFileError(path, reason)
         self._apply_metadata_fd(out, seen, source)
         os.utime(out, ns=(seen.st_atime_ns, seen.st_mtime_ns))
         return size
+
+    def _tick(self) -> None:
+        """Report that a large file is still being read."""
+        self.on_progress(0, 0)
 
     def _equal(self, path: bytes, source: int, seen: os.stat_result, judge: CheckRun | None = None) -> bool:
         """Tell whether the mirror's file has the contents of the source's."""
@@ -184,7 +189,7 @@ class FileCopier(HistoryStore):
         try:
             if not stat.S_ISREG(os.fstat(mirrored).st_mode):
                 return False
-            return equal(source, mirrored, seen.st_size, judge, lambda: self.on_progress(0, 0))
+            return equal(source, mirrored, seen.st_size, judge, self._tick)
         finally:
             os.close(mirrored)
 

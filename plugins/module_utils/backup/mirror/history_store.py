@@ -93,8 +93,7 @@ class HistoryStore(MetadataCopier):
                 if self.history is None:
                     self.with_write_permission(parent, lambda: remove_tree(name, held))
                     return
-                place = self.history_path(path)
-                self._trees |= tree
+                place = self.history_path(path, tree=tree)
                 if tree and (self._uid and found.st_mode & 0o700 != 0o700):  # noqa: PLR2004
                     os.chmod(name, 0o700, dir_fd=held)
                 self.with_write_permission(parent, lambda: os.rename(name, place, src_dir_fd=held))
@@ -120,8 +119,11 @@ class HistoryStore(MetadataCopier):
                     with self._lock, suppress(FileExistsError, NotADirectoryError):
                         self._make_history_directory(os.path.join(self.history, path))
 
-    def history_path(self, path: bytes) -> bytes:
-        """Return a free path in ``kept`` for what is at ``path``, its directory made."""
+    def history_path(self, path: bytes, *, tree: bool = False) -> bytes:
+        """Return a free path in ``kept`` for what is at ``path``, its directory made.
+
+        :param tree: it is a directory with all that is in it: from now on there may be names in ``kept`` that were not given here.
+        """
         if self.history is None:
             raise RuntimeError("a first copy keeps nothing")
         place = os.path.join(self.history, path)
@@ -136,6 +138,7 @@ class HistoryStore(MetadataCopier):
             if place in self._history_names or place in self._history_directories or (self._trees and os.path.lexists(place)):
                 place = unused_name(place)
             self._history_names.add(place)
+            self._trees |= tree
         return place
 
     def _make_history_directory(self, path: bytes) -> None:

@@ -106,7 +106,7 @@ class OpenTrees:
         self.widened_modes: dict[bytes, int] = {}
         self._history_names: set[bytes] = set()
         self._history_directories: set[bytes] = set()
-        self._kept_open: dict[bytes, tuple[int, int]] = {}
+        self._kept_open: dict[bytes, tuple[DirectoryFd, DirectoryFd]] = {}
         self._lock = threading.Lock()
         self._trees = False
         self._count = 0
@@ -133,7 +133,7 @@ class OpenTrees:
             with suppress(FileNotFoundError, NotADirectoryError):
                 held.append(self._open(0, path))
                 held.append(self._open(1, path))
-                self._kept_open[path] = (held[0], held[1])
+                self._kept_open[path] = (DirectoryFd(held[0], closes=False), DirectoryFd(held[1], closes=False))
             yield
         finally:
             self._kept_open.pop(path, None)
@@ -144,12 +144,12 @@ class OpenTrees:
         """Open a directory of the source (0) or of the mirror (1), from the one above it if that is held."""
         above, name = split_path(path)
         if path and (found := self._kept_open.get(above)):
-            return open_directory(found[side], name)
+            return open_directory(found[side].descriptor, name)
         return open_directory((self.source_fd, self.mirror_fd)[side], path)
 
     def _directory_fd(self, side: int, path: bytes) -> DirectoryFd:
         if found := self._kept_open.get(path):
-            return DirectoryFd(found[side], closes=False)
+            return found[side]
         return DirectoryFd(self._open(side, path), closes=True)
 
     def source_directory(self, path: bytes) -> DirectoryFd:

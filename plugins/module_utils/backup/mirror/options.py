@@ -28,6 +28,7 @@ class MirrorOptions:
     :param far: each operation on the target costs a round trip.
     :param jobs: units at once; 0 leaves it to the number of processors, or on a far target to how many can wait for it.
     :param lose_repositories: allow removing repositories that the source no longer has (``--allow-shrink``).
+    :param started_ns: when the run began, before anything was scanned, in nanoseconds since the epoch; 0 if it is unknown.
     """
 
     target: str
@@ -43,6 +44,7 @@ class MirrorOptions:
     jobs: int = 0
     lose_repositories: bool = False
     temporaries: str = ""
+    started_ns: int = 0
 
     def mirror(self, unit: Unit) -> str:
         """Return the directory of a unit's mirror."""

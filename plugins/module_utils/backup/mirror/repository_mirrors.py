@@ -171,6 +171,7 @@ class RepositoryMirrors(UnitTask):
                         nested=nested - {store},
                         far=self.settings.far,
                         may_lose=self.settings.lose_repositories,
+                        started_ns=self.settings.started_ns,
                         **common,
                     )
                 )

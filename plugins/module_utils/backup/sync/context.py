@@ -95,4 +95,5 @@ class SyncContext:
             far=self.target_state.is_remote,
             jobs=self.options.jobs,
             lose_repositories=self.options.may_lose,
+            started_ns=int(self.now.timestamp() * 1e9),
         )

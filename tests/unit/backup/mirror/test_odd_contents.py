@@ -112,7 +112,8 @@ def test_a_file_that_grows_all_the_while_does_not_fill_the_target(place: Place) 
     mirrored = place.target / "work/log"
     assert mirrored.stat().st_size <= path.stat().st_size
     assert outcome.bytes == mirrored.stat().st_size
-    assert not outcome.settled
+    # On a busy machine the program may not have written anything during the copy.
+    assert not outcome.settled or outcome.bytes == 100_000
     with path.open("rb") as one, mirrored.open("rb") as other:
         while chunk := other.read(1 << 20):
             assert chunk == one.read(len(chunk))

@@ -57,6 +57,8 @@ class GitMirror(GitPublication):
                 continue
             screen(self)
             problem = self.prove(derived=True)
+            if self.unproven and self.from_scan:
+                continue  # without a proof nothing tells whether the list was complete: the next attempt reads every directory
             state = ({each: entry for each, (entry, _data) in self.staged.items()}, self.listed)
             if problem and (state == last or attempt > self.tries // 2) and any(self._is(each, "derived") for each in self.staged):
                 problem = self.prove(derived=False)

@@ -113,8 +113,11 @@ class Store(Protocol):
     def algorithm(self) -> str:
         """The hash that names objects."""
 
-    def ensure_directory(self, path: bytes) -> None:
-        """Make a directory of the mirror, and those above it."""
+    def ensure_directory(self, path: bytes, entry: Entry | None = None) -> None:
+        """Make a directory of the mirror, and those above it.
+
+        :param entry: what the source has there, if that is known.
+        """
 
     def index_of_pack(self, path: bytes) -> bytes | None:
         """Let git make the index of a pack in the mirror; None if it cannot."""
@@ -142,7 +145,7 @@ class ObjectCopy:
         self._leave_what_blocks()
         with copier.keep_open(objects):
             for path in sorted(each for each, entry in self.listed.items() if entry.kind == "d"):
-                store.ensure_directory(path)
+                store.ensure_directory(path, self.listed[path])
         changed = [each for each, entry in self.listed.items() if entry.kind == "f" and store.objects.get(each) != entry]
         self._copy_loose(objects, [each for each in changed if not each.startswith(self.packs)])
         in_packs = [each for each in changed if each.startswith(self.packs)]
@@ -195,6 +198,9 @@ class ObjectCopy:
             by_directory.setdefault(split_path(each)[0], []).append(each)
         with self.copier.keep_open(objects):
             for parent, inside in by_directory.items():
+                if len(inside) == 1:
+                    self._bring(inside[0])
+                    continue
                 with self.copier.keep_open(parent):
                     self.copier.each(self._bring, inside)
 

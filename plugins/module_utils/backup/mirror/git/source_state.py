@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import BLOCK_HEADER, Entry, entry_of, unpack_block
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import walk_blocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter, TreeRules
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.file_copier import TIMESTAMP_GRANULARITY_NS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.config import _SHA256, minimal_config
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.errors import (
     too_large,
@@ -44,6 +46,7 @@ class GitSource:
     :param closed: directories that cannot be read: what is in them is left out.
     :param proof: local directory for the git directory that proofs run on.
     :param may_lose: files that the source no longer has are removed from the mirror too (``--allow-shrink``).
+    :param started_ns: when the run began, before the scan; 0 if ``seen`` may be older than what was scanned.
     """
 
     def __init__(
@@ -60,9 +63,14 @@ class GitSource:
         far: bool,
         account: tuple[int, int] | None,
         may_lose: bool = False,
+        started_ns: int = 0,
     ) -> None:
         self.path, self.copier, self.have, self.seen, self.proof = path, copier, have, seen, proof
         self.may_lose = may_lose
+        self.trusted_until = started_ns - TIMESTAMP_GRANULARITY_NS if tries > 1 else 0
+        """A directory whose ``ctime_ns`` is earlier, and as the scan saw it, holds what the scan saw; 0 or less: every one is read again."""
+        self.from_scan = False
+        """The last list took directories from the scan; only a proof tells for sure that they had not changed."""
         self.prefix = path + b"/" if path else b""
         self.skip = frozenset({self.prefix + b"objects"}) | nested
         self.nested, self.closed = nested, closed
@@ -175,17 +183,51 @@ class GitSource:
                 raise
 
     def list(self) -> dict[bytes, Entry]:
-        """Return the source's objects, and the directories they are in."""
+        """Return the source's objects, and the directories they are in.
+
+        The first list takes directories of loose objects from the scan if they have not changed since.
+        """
         start = self.prefix + b"objects"
-        found = {entry.path: entry for entry in self._walk(start, frozenset()) if self._is(entry.path, "object")}
+        known = self._unchanged_directories() if self.trusted_until > 0 and not self.closed else {}
+        self.trusted_until, self.from_scan = 0, bool(known)
+        found = {entry.path: entry for entry in self._walk(start, frozenset(known)) if self._is(entry.path, "object")}
+        for path, entries in known.items():
+            if found.get(path) == self.seen[path]:
+                found |= entries
+            else:
+                found |= {entry.path: entry for entry in self._walk(path, frozenset(), missing=True) if self._is(entry.path, "object")}
         own = self._directory(start)
         if own is None:
             raise FileNotFoundError(start)
         found[start] = own
         return found
 
-    def ensure_directory(self, path: bytes) -> None:
-        """Make a directory of the mirror, and those above it."""
+    def _unchanged_directories(self) -> dict[bytes, dict[bytes, Entry]]:
+        """Return the directories of loose objects that are as the scan saw them, each with what is in it."""
+        inside: dict[bytes, dict[bytes, Entry]] = {}
+        top = self.prefix + b"objects/"
+        at = len(top) + 2
+        for path, entry in self.seen.items():
+            if path[at : at + 1] == b"/" and path.startswith(top):
+                inside.setdefault(path[:at], {})[path] = entry
+        known = {}
+        with suppress(OSError), self.copier.source_directory(top[:-1]) as held:
+            for path, entries in inside.items():
+                scanned = self.seen.get(path)
+                if scanned is not None and scanned.kind == "d" and scanned.ctime_ns < self.trusted_until:
+                    found = os.stat(path[at - 2 :], dir_fd=held, follow_symlinks=False)
+                    if entry_of(path, found) == scanned and all(each.kind == "f" for each in entries.values()):
+                        known[path] = entries
+        return known
+
+    def ensure_directory(self, path: bytes, entry: Entry | None = None) -> None:
+        """Make a directory of the mirror, and those above it.
+
+        :param entry: what the source has there, if that is known.
+        """
+        if entry is not None and path not in self.directories and entry.parent in self.directories:
+            self._make_directory(entry)
+            return
         missing = []
         while path and path not in self.directories:
             missing.append(path)
@@ -194,6 +236,9 @@ class GitSource:
             entry = self._directory(each) or self.have.get(each)
             if entry is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), each)
-            self.copier.mkdir(entry)
-            self.directories[each] = entry
-            self.touched |= {each, entry.parent}
+            self._make_directory(entry)
+
+    def _make_directory(self, entry: Entry) -> None:
+        self.copier.mkdir(entry)
+        self.directories[entry.path] = entry
+        self.touched |= {entry.path, entry.parent}

@@ -197,7 +197,7 @@ class HgMirror:
 
     def _exchange(self, parent: bytes) -> None:
         """Put the build in the mirror's place, and the mirror's ``.hg`` into the history."""
-        mirror_path, history_path = self.build.mirror_path, self.copier.history_path(self.path)
+        mirror_path, history_path = self.build.mirror_path, self.copier.history_path(self.path, tree=True)
         build_path, self.build.path = self.build.path, history_path
         # The build moves to the history only now: whenever the run is killed, no incomplete copy is found there.
         os.rename(build_path, history_path)
