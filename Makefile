@@ -12,8 +12,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # The virtual environment is made with a Python that any user of the machine can run.
 PYTHON ?= $(shell for p in /usr/bin/python3 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-# How many tests run at once: as many as there are processors. Those that need Incus run one after the other.
-JOBS ?= $(shell nproc)
+# How many tests run at once: one more than there are processors, as some wait for a container. Each process starts an Incus of its own.
+JOBS ?= $(shell expr $$(nproc) + 1)
 VENV := .venv
 BIN := $(VENV)/bin
 # Where tests make their trees; the tests marked with `disk` make them on the disk all the same.

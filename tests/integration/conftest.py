@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import os
 import pwd
@@ -16,8 +17,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
+from lab import private_incus
 from proxy import RecordingProxy
 from world import ADMINS, CHECKOUT, LAN_IP, Me, World, account, home_of, remove
 
@@ -25,13 +28,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 os.umask(0o022)  # what root makes here the user must be able to read, whoever runs the tests
 
 
+SHARED = {"built", "cluster", "collections"}
+"""Fixtures that cost seconds and serve all tests of a file: those run in one process."""
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests in one process, as they share an Incus; skip, and say so, where there is none."""
-    items.sort(key=lambda item: "integration" not in item.path.parts)  # the longest piece of work first
+    """Begin with these tests, the longest ones; skip, and say so, where there is no Incus."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)
     for item in items:
-        if "integration" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("incus"))
+        if isinstance(item, pytest.Function) and SHARED & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if os.environ.get("REPOMAN_SMOKE") == "1" and os.environ.get("INCUS_DIR"):
         return
     skip = pytest.mark.skip(reason="needs a private Incus: run 'make test'")
@@ -41,22 +48,77 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def me() -> Iterator[Me]:
+def incus() -> Iterator[Path]:
+    """The directory of an Incus that no other process of this run uses; the first process has the one that ``dev-incus run`` started."""
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0":
+        yield Path(os.environ["INCUS_DIR"])
+        return
+    with private_incus("busybox debian debian-cloud") as socket, pytest.MonkeyPatch.context() as patch:
+        place = Path(socket).parent
+        patch.setenv("INCUS_DIR", str(place))
+        patch.setenv("INCUS_CONF", str(place / "client"))
+        yield place
+
+
+@pytest.fixture(scope="session")
+def me(incus: Path) -> Iterator[Me]:
     """An account: this user's, or a temporary one where the tests run as root."""
     if os.geteuid() != 0:
         entry = pwd.getpwuid(os.getuid())
         yield Me(entry.pw_name, entry.pw_uid, entry.pw_gid)
         return
     with account("t", home="/nonexistent") as me:
-        socket = Path(os.environ["INCUS_DIR"], "unix.socket")
+        socket = incus / "unix.socket"
         os.chown(socket, 0, grp.getgrnam(ADMINS).gr_gid)
         socket.chmod(0o660)
         yield me
 
 
 @pytest.fixture(scope="session")
-def installation() -> Iterator[Path]:
-    """The ``bin`` of a virtual environment with the wheel installed, where any user can run it."""
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The ``bin`` of a virtual environment with the wheel installed, where any user can run it; one for all processes of a run."""
+    base = tmp_path_factory.getbasetemp()
+    with ((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "installation").open("a+") as ledger:
+        place = _enter(ledger)
+        try:
+            yield place / "venv/bin"
+        finally:
+            _leave(ledger, place)
+
+
+def _enter(ledger: TextIO) -> Path:
+    """Return the directory that the ledger names, and one more process uses; made now where there is none."""
+    fcntl.flock(ledger, fcntl.LOCK_EX)
+    users, _newline, name = _read(ledger).partition("\n")
+    place = Path(name) if name else _install()
+    _write(ledger, f"{int(users or 0) + 1}\n{place}")
+    return place
+
+
+def _leave(ledger: TextIO, place: Path) -> None:
+    """Remove the directory if this was the last process that used it."""
+    fcntl.flock(ledger, fcntl.LOCK_EX)
+    users = int(_read(ledger).partition("\n")[0]) - 1
+    _write(ledger, f"{users}\n{place}" if users else "")
+    if not users:
+        remove(place)
+
+
+def _read(ledger: TextIO) -> str:
+    ledger.seek(0)
+    return ledger.read()
+
+
+def _write(ledger: TextIO, text: str) -> None:
+    """Write, and let the next one in."""
+    ledger.seek(0)
+    ledger.truncate()
+    ledger.write(text)
+    ledger.flush()
+    fcntl.flock(ledger, fcntl.LOCK_UN)
+
+
+def _install() -> Path:
     place = Path(tempfile.mkdtemp(prefix="repoman-t", dir="/var/tmp"))
     place.chmod(0o755)
     pip = [str(CHECKOUT / "scripts/thrice"), str(place / "venv/bin/python"), "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
@@ -64,16 +126,17 @@ def installation() -> Iterator[Path]:
     try:
         subprocess.run([sys.executable, "-m", "venv", str(place / "venv")], check=True)
         subprocess.run([*pip, engine, str(CHECKOUT)], check=True)
-        yield place / "venv/bin"
-    finally:
+    except BaseException:
         remove(place)
+        raise
+    return place
 
 
 @pytest.fixture
-def world(me: Me, installation: Path) -> Iterator[World]:
+def world(me: Me, installation: Path, incus: Path) -> Iterator[World]:
     """A fresh home; instances, project and profiles are taken away again."""
     with home_of(me) as home:
-        world = World(me, home, installation, os.path.join(os.environ["INCUS_DIR"], "unix.socket"))
+        world = World(me, home, installation, str(incus / "unix.socket"))
         yield world
         world.clean()
 

@@ -148,12 +148,15 @@ def make_cluster(one: str, two: str) -> None:
 
 
 @contextmanager
-def private_incus() -> Iterator[str]:
-    """Run one more private Incus; yields its socket."""
+def private_incus(images: str = "busybox") -> Iterator[str]:
+    """Run one more private Incus; yields its socket.
+
+    :param images: names of the test images that it has.
+    """
     script = str(CHECKOUT / "scripts/dev-incus")
     place = tempfile.mkdtemp(prefix="repoman-incus.", dir="/var/tmp")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("INCUS_")}
-    environment |= {"OWNER": str(os.getpid()), "IMAGES": "busybox"}
+    environment |= {"OWNER": str(os.getpid()), "IMAGES": images}
     try:
         subprocess.run([script, "up", place], check=True, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
         yield f"{place}/unix.socket"

@@ -24,6 +24,8 @@ CHECKOUT = Path(__file__).parents[2]
 LAN_IP = "192.0.2.10"
 TIMEOUT = 180
 ADMINS = "incus-admin"
+NO_SUBIDS = ("--key", "SUB_UID_COUNT=0", "--key", "SUB_GID_COUNT=0")
+"""Accounts of tests need none, and beside those that Incus has the machine has few."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,19 @@ def account(mark: str, home: str = "") -> Iterator[Me]:
         place = home or str(stack.enter_context(place_for("repoman-a")))
         subprocess.run(["groupadd", "--force", ADMINS], check=True)
         subprocess.run(
-            ["useradd", "--user-group", "--no-create-home", "--home-dir", place, "--groups", ADMINS, "--shell", "/bin/bash", name],
+            [
+                "useradd",
+                *NO_SUBIDS,
+                "--user-group",
+                "--no-create-home",
+                "--home-dir",
+                place,
+                "--groups",
+                ADMINS,
+                "--shell",
+                "/bin/bash",
+                name,
+            ],
             check=True,
         )
         entry = pwd.getpwnam(name)
