@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import make_private
 
 
 class Owner(Protocol):
@@ -27,13 +28,13 @@ class Owner(Protocol):
 
 
 def ensure_private_directory(path: str, owner: Owner) -> None:
-    """Create a directory and its missing parents with mode 0700; if this process is root, they belong to ``owner``."""
+    """Do the same as :func:`files.tree.make_private` for a directory of repoman's own; a failure is an error for the user.
+
+    :param owner: of what is made, if this process is root.
+    :raises RepomanError: it cannot be made.
+    """
     try:
-        missing = [directory for directory in (Path(path), *Path(path).parents) if not directory.is_dir()]
-        for directory in reversed(missing):
-            directory.mkdir(0o700, exist_ok=True)
-            if os.geteuid() == 0:
-                os.chown(directory, owner.uid, owner.gid, follow_symlinks=False)
+        make_private(path, (owner.uid, owner.gid) if os.geteuid() == 0 else None)
     except OSError as error:
         raise RepomanError(f"cannot make the directory {path}: {error.strerror}.", f"ls -ld {Path(path).parent}") from error
 

@@ -87,11 +87,14 @@ def remove_tree(name: bytes, parent_fd: int) -> None:
             os.rmdir(last, dir_fd=above_fd)
 
 
-def make_private(path: str | bytes) -> None:
-    """Make a directory, and those above it that are missing, for ourselves alone, whatever the umask."""
+def make_private(path: str | bytes, owner: tuple[int, int] | None = None) -> None:
+    """Make a directory, and those above it that are missing, for one user alone.
+
+    :param owner: uid and gid of that user; None for the user of this process.
+    """
     missing = []
     path = os.fsencode(path)
-    while not os.path.isdir(path):
+    while path and not os.path.isdir(path):
         missing.append(path)
         path = os.path.dirname(path)
     for each in reversed(missing):
@@ -100,6 +103,9 @@ def make_private(path: str | bytes) -> None:
         except FileExistsError:
             if not os.path.isdir(each):
                 raise
+        else:
+            if owner is not None:
+                os.chown(each, *owner, follow_symlinks=False)
 
 
 def is_directory(path: str | bytes) -> bool:

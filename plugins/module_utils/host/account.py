@@ -131,10 +131,10 @@ class Mount:
     :param mount_id: the kernel's number of this mount; usually a new one each time it is mounted.
     """
 
-    point: str = ""
-    kind: str = ""
+    mount_point: str = ""
+    fstype: str = ""
     source: str = ""
-    ident: str = ""
+    mount_id: str = ""
 
 
 def mount_of(path: str) -> Mount:
@@ -143,14 +143,14 @@ def mount_of(path: str) -> Mount:
     real = os.path.realpath(path)
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
         left, _sep, right = line.partition(" - ")
-        ident = left.split(" ", 1)[0]
+        mount_id = left.split(" ", 1)[0]
         point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split(" ")[4])
-        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(best.point):
-            kind, source = right.split(" ")[:2]
-            best = Mount(point, kind, source, ident)
+        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(best.mount_point):
+            fstype, source = right.split(" ")[:2]
+            best = Mount(point, fstype, source, mount_id)
     return best
 
 
 def filesystem_of(path: str) -> str:
     """Return the type of the file system that holds ``path``, such as ``ext4``; empty if unknown."""
-    return mount_of(path).kind
+    return mount_of(path).fstype

@@ -11,12 +11,13 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
 
 FILE_BYTES = 16 << 20
 COPY_BYTES = 256 << 20
@@ -27,6 +28,7 @@ LINKS = 40
 ENTRIES = 2000
 """Maximum number of entries of a directory; those with git's state have some dozens."""
 SHOWN_LENGTH = 300
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class VcsError(RepomanError):
@@ -113,7 +115,7 @@ class ConfinedTree:
         :raises VcsError: it is outside, cannot be read, or has too many.
         """
         try:
-            with os.scandir(self.resolve(path)) as entries:
+            with self._opened(path, os.O_RDONLY | os.O_DIRECTORY) as directory_fd, os.scandir(directory_fd) as entries:
                 found = sorted(entry.name for entry in islice(entries, ENTRIES + 1))
             if len(found) > ENTRIES:
                 raise VcsError(f"{path} has more than {ENTRIES} entries")
@@ -124,21 +126,26 @@ class ConfinedTree:
             raise VcsError(f"cannot read {path}: {error.strerror}") from error
 
     def _handle(self, path: str) -> int:
-        """Open the resolved path part by part, so that a part that was replaced by a link in the meantime is not followed."""
-        real = self.resolve(path)
-        handle = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for part in Path(real).relative_to(self.root).parts:
-                inner = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)
-                os.close(handle)
-                handle = inner
+        """Open a file for reading, after a look at what it is: opening a pipe or a device may have effects."""
+        with self._opened(path, os.O_PATH) as handle:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise VcsError(f"{path} is not a file")
             return os.open(
                 f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
             )  # without O_NONBLOCK this waits for a lease to be released
-        finally:
-            os.close(handle)
+
+    @contextmanager
+    def _opened(self, path: str, flags: int) -> Iterator[int]:
+        """Open the resolved path, following no link: a part of it may have been replaced by one in the meantime."""
+        inner, name = os.path.split(os.path.relpath(self.resolve(path), self.root))
+        with ExitStack() as stack:
+            root_fd = os.open(self.root, _DIRECTORY)
+            stack.callback(os.close, root_fd)
+            parent_fd = open_beneath(root_fd, os.fsencode(inner), _DIRECTORY | os.O_NOFOLLOW)
+            stack.callback(os.close, parent_fd)
+            fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+            stack.callback(os.close, fd)
+            yield fd
 
 
 def resolve_path(path: str) -> str:

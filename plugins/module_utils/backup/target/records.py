@@ -83,7 +83,7 @@ def mount_session(target: Target) -> str:
         device = os.stat(target.root).st_dev
     except FileNotFoundError:
         return ""
-    return f"{boot_id()} {device} {mount_of(target.root).ident}"
+    return f"{boot_id()} {device} {mount_of(target.root).mount_id}"
 
 
 def without_written_sessions(records: MirrorRecords, session: str, now: float) -> MirrorRecords:
