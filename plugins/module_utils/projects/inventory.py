@@ -11,8 +11,8 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import load_context
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_ours
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import vcs_kind
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import project_summary
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.detect import detect_vcs
 
 UNKNOWN = "unknown"
 RUNNING = "Running"
@@ -36,7 +36,7 @@ def load_projects(params: dict[str, Any]) -> tuple[list[dict[str, Any]], Repoman
         problem = error
     summaries = [project_summary(context, name, instances.get(name)) for name in sorted({*context.registry.projects, *instances})]
     state = {"state": UNKNOWN} if problem else {}
-    return [each | {"user": context.account.name, "vcs": vcs_kind(each["repo"])} | state for each in summaries], problem
+    return [each | {"user": context.account.name, "vcs": detect_vcs(each["repo"])} | state for each in summaries], problem
 
 
 def host_variables(project: dict[str, Any], remote: str, as_user: bool) -> dict[str, Any]:

@@ -31,13 +31,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.repositor
     Repository,
     existing_repository,
     resolve_repository,
-    vcs_kind,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import effective_settings
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.update import plan_update
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.detect import detect_vcs
 
 
 def plan_present(task: ProjectTask) -> None:
@@ -199,5 +199,5 @@ def _report(task: ProjectTask, desired: DesiredInstance, instance: dict[str, Any
         "state": status,
         "environment": environment_names(set((instance or {}).get("expanded_config") or {}) | desired.config_keys()),
     }
-    if os.path.isdir(repository.host_path) and not vcs_kind(repository.host_path):
+    if os.path.isdir(repository.host_path) and not detect_vcs(repository.host_path):
         task.warnings.append(f"{repository.container_path} is neither a git nor a Mercurial repository")

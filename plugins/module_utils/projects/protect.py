@@ -170,7 +170,7 @@ def _collect(source: str, parts: frozenset[str]) -> ProtectedPaths:
         _git(protected, _common_dir(_read_pointer(git, "gitdir: ")), parts)
     elif os.path.lexists(git):
         _git(protected, git, parts)
-    elif os.path.isfile(os.path.join(source, "HEAD")) and os.path.isdir(os.path.join(source, "objects")):
+    elif os.path.lexists(os.path.join(source, "HEAD")) and os.path.isdir(os.path.join(source, "objects")):
         _git(protected, source, parts)
     if os.path.lexists(hg):
         _mercurial(protected, hg)

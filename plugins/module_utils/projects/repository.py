@@ -62,10 +62,3 @@ def resolve_repository(stored: str, context: RunContext) -> Repository:
             f"move it there, or change [defaults].repos_root in {context.registry_path}",
         )
     return Repository(os.path.relpath(path, root), path, host_path)
-
-
-def vcs_kind(path: str) -> str:
-    """Return ``git`` or ``hg``, of a work tree or a bare repository; empty if it is neither."""
-    if os.path.lexists(os.path.join(path, ".git")) or all(os.path.exists(os.path.join(path, part)) for part in ("HEAD", "objects", "refs")):
-        return "git"
-    return "hg" if os.path.lexists(os.path.join(path, ".hg")) else ""

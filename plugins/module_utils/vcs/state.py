@@ -20,6 +20,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.times import 
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError, CommandRunner
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import ConfinedTree, VcsError
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.detect import detect_vcs
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.config import read_user_settings
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation, locate_git_dir
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.repository import open_git
@@ -102,15 +103,11 @@ def read_state(path: str, tree: ConfinedTree, runner: CommandRunner, settings: M
         real = tree.resolve(path)
         if not os.path.isdir(real):
             raise VcsError("it is not a directory" if os.path.lexists(path) else "it does not exist")
-        if os.path.lexists(os.path.join(real, ".hg")) and not os.path.lexists(os.path.join(real, ".git")):
-            state.kind = "hg"
+        state.kind = detect_vcs(real)
+        if state.kind == "hg":
             _read_hg_state(state, path, tree, runner)
-        else:
-            state.kind = "git" if os.path.lexists(os.path.join(real, ".git")) else ""
-            location = locate_git_dir(path, tree)
-            if location is not None:
-                state.kind = "git"
-                _read_git_state(state, location, tree, runner, settings)
+        elif (location := locate_git_dir(path, tree)) is not None:
+            _read_git_state(state, location, tree, runner, settings)
     except (CommandError, VcsError) as error:
         state.problem = error.message
     except OSError as error:

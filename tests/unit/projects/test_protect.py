@@ -54,6 +54,20 @@ def test_hooks_and_settings_of_git(repo: Path) -> None:
     assert device["source"] == f"{repo}/.git/hooks" and device["path"] == f"{INSIDE}/.git/hooks"
 
 
+@pytest.mark.parametrize("head", ["file", "link", "branch without commits"])
+def test_a_bare_repository(tmp_path: Path, head: str) -> None:
+    """Also with the link that ``HEAD`` used to be, which leads nowhere while the branch has no commits; git takes it for a repository."""
+    bare = tmp_path / "bare"
+    git("init", "-q", "--bare", "-b", "main", str(bare), cwd=tmp_path)
+    if head != "file":
+        (bare / "HEAD").unlink()
+        (bare / "HEAD").symlink_to("refs/heads/main")
+    if head == "link":
+        (bare / "refs/heads/main").write_text("0" * 40)
+    git("rev-parse", "--git-dir", cwd=bare)
+    assert protected(bare) == {"config": "ro", "hooks": "ro"}
+
+
 def test_mercurial(tmp_path: Path) -> None:
     """Its hooks are settings; the files it could be given settings by must be there."""
     hg = tmp_path / ".hg"

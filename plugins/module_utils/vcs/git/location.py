@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import ConfinedTree, VcsError
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.detect import is_git_directory
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,6 @@ def locate_git_dir(path: str, tree: ConfinedTree) -> GitLocation | None:
     if not os.path.lexists(os.path.join(own, "HEAD")) or not os.path.isdir(os.path.join(common, "objects")):
         raise VcsError(f"{own} is not a git repository")
     return GitLocation(own, common, work_tree)
-
-
-def is_git_directory(path: str) -> bool:
-    """Return whether a directory has what git demands of a git directory."""
-    return os.path.lexists(os.path.join(path, "HEAD")) and all(os.path.isdir(os.path.join(path, name)) for name in ("objects", "refs"))
 
 
 def decode_line(content: bytes | None) -> str:
