@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Incus over its unix socket: one keep-alive connection, a limit on every wait, typed errors.
+"""One Incus daemon: one keep-alive connection, a limit on every wait, typed errors.
 
 Source of the protocol: Incus's REST API documentation (``/1.0``, operations, ``ETag``).
 """
@@ -13,7 +13,6 @@ import hashlib
 import http.client
 import json
 import os
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,9 +21,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger, protect
-
-_logger = get_logger("incus")
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import protect
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.transport import UnixConnection, exchange
 
 SYSTEM_SOCKETS = ("/run/incus/unix.socket", "/var/lib/incus/unix.socket")
 DEFAULT_PROJECT = "default"
@@ -111,20 +109,6 @@ def etag(*fields: Any) -> str:
     return hashlib.sha256(f"{text}\n".encode()).hexdigest()
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("incus", timeout=timeout)
-        self.path = path
-
-    def connect(self) -> None:
-        """Connect to the socket file."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
 class Client:
     """One Incus daemon.
 
@@ -135,7 +119,7 @@ class Client:
     def __init__(self, path: str, timeout: float = 30) -> None:
         self.path = path
         self.timeout = timeout
-        self._connection: _UnixConnection | None = None
+        self._connection: UnixConnection | None = None
 
     def get(self, target: str) -> Response:
         """Read an object.
@@ -311,19 +295,11 @@ class Client:
         self, method: str, target: str, body: bytes | None, headers: dict[str, str], timeout: float
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         if self._connection is None:
-            self._connection = _UnixConnection(self.path, timeout)
+            self._connection = UnixConnection(self.path, timeout)
         if self._connection.sock is not None:
             self._connection.sock.settimeout(timeout)
         self._connection.timeout = timeout
-        started, outcome = time.monotonic(), "no answer"
-        try:
-            self._connection.request(method, target, body=body, headers=headers)
-            response = self._connection.getresponse()
-            content = response.read()
-            outcome = str(response.status)
-            return response.status, response.headers, content
-        finally:
-            _logger.debug("%s %s %s %d ms", method, target, outcome, 1000 * (time.monotonic() - started))
+        return exchange(self._connection, method, target, body, headers)
 
     def _protocol_error(self) -> RepomanError:
         return RepomanError(f"what answers at {self.path} does not speak Incus's protocol.", "set INCUS_SOCKET to Incus's socket")

@@ -41,6 +41,7 @@ PAGES = {
     "host": "setup",
     "incus": "incus",
     "incus/images": "containers",
+    "incus/remotes": "containers",
     "process": "sync",
     "profiles": "profiles",
     "projects": "containers",

@@ -6,13 +6,22 @@
 
 from __future__ import annotations
 
+import json
+import re
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.core import log
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
-from ansible_collections.homelab.repoman.plugins.module_utils.incus.images import Images, image_source, remotes
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.images import Images, image_source, with_image_secret
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.remotes import remotes
 
 CONFIG = """\
 default-remote: local
@@ -110,3 +119,88 @@ def test_configuration_without_remotes(me: Account, text: str) -> None:
     """It adds none."""
     Path(me.home, ".config/incus/config.yml").write_text(text)
     assert list(remotes(me)) == ["images"]
+
+
+ANSWERS = {
+    ("GET", "/1.0/images/aliases/mine"): {"metadata": {"target": "ab12"}},
+    ("GET", "/1.0/images/ab12"): {"metadata": {"public": False, "fingerprint": "ab12"}},
+    ("POST", "/1.0/images/ab12/secret"): {"metadata": {"metadata": {"secret": "hush-hush"}}},
+}
+
+
+class AnotherIncus(BaseHTTPRequestHandler):
+    """Answers by script; to the rest, that it is not there."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Answer."""
+        found = ANSWERS.get((self.command, self.path))
+        body = json.dumps(found or {"error": "not found"}).encode()
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815 - the name is the library's
+
+    def log_message(self, *_said: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(me: Account, tmp_path: Path) -> Iterator[str]:
+    """Serve images over TLS; return the address. The client of ``me`` knows it as ``far``, with its certificate."""
+    name = str(tmp_path / "server")
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=any",
+        "-keyout",
+        f"{name}.key",
+        "-out",
+        f"{name}.crt",
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(f"{name}.crt", f"{name}.key")
+    with ThreadingHTTPServer(("127.0.0.1", 0), AnotherIncus) as serving:
+        serving.socket = context.wrap_socket(serving.socket, server_side=True)
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        address = f"https://127.0.0.1:{serving.server_address[1]}"
+        place = Path(me.home, ".config/incus")
+        (place / "config.yml").write_text(f'remotes: {{far: {{addr: "{address}", public: false}}}}')
+        (place / "servercerts/far.crt").write_text(Path(f"{name}.crt").read_text())
+        yield address
+        serving.shutdown()
+
+
+def test_the_secret_of_an_image(me: Account, server: str) -> None:
+    """It is asked for, and in no line of the trace."""
+    lines: list[str] = []
+    with log.tracing(lines.append):
+        found = image_source("far:mine", me, list)
+        assert "hush-hush" in with_image_secret("far:mine", me, found).values()
+        log.get_logger("test").debug("hush-hush")
+        with pytest.raises(NotFoundError, match="has no image 'other'"):
+            with_image_secret("far:other", me, image_source("far:other", me, list))
+    short = [re.sub(r"\d+ ms", "N ms", line.split(" ", 2)[2]) for line in lines]
+    assert f"incus: GET {server}/1.0/images/aliases/mine 200 N ms" in short, short
+    assert f"incus: POST {server}/1.0/images/ab12/secret 200 N ms" in short
+    assert "test: (secret)" in short and "hush" not in "".join(lines)
+
+
+def test_a_server_with_another_certificate(me: Account, server: str, tmp_path: Path) -> None:
+    """It is asked for nothing."""
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=any", "-keyout", "/dev/null"]
+    certificate = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    Path(me.home, ".config/incus/servercerts/far.crt").write_text(certificate)
+    lines: list[str] = []
+    with log.tracing(lines.append), pytest.raises(RepomanError, match="its certificate is not the one that was stored"):
+        with_image_secret("far:mine", me, image_source("far:mine", me, list))
+    assert lines == []
