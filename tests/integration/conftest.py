@@ -22,7 +22,7 @@ from typing import TextIO
 import pytest
 from lab import private_incus
 from proxy import RecordingProxy
-from world import ADMINS, CHECKOUT, LAN_IP, Me, World, account, home_of, remove
+from world import ADMINS, CHECKOUT, LAN_IP, Me, SetUp, World, account, home_of, remove
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would all they start
 os.umask(0o022)  # what root makes here the user must be able to read, whoever runs the tests
@@ -141,10 +141,17 @@ def world(me: Me, installation: Path, incus: Path) -> Iterator[World]:
         world.clean()
 
 
+@pytest.fixture(scope="session")
+def set_up(me: Me, installation: Path, incus: Path) -> Iterator[SetUp]:
+    """What ``setup`` leaves; it is run once."""
+    with home_of(me) as home:
+        yield SetUp.of(World(me, home, installation, str(incus / "unix.socket")))
+
+
 @pytest.fixture
-def ready(world: World) -> World:
-    """A home in which ``setup`` was run."""
-    world.repoman("setup", "--non-interactive")
+def ready(world: World, set_up: SetUp) -> World:
+    """A home, and an Incus, in which ``setup`` was run."""
+    set_up.copy_to(world)
     world.write(world.registry, world.registry.read_text().replace('lan_ip = ""', f'lan_ip = "{LAN_IP}"'))
     return world
 

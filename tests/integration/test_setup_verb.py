@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 from proxy import RecordingProxy
-from world import TIMEOUT, World
+from world import TIMEOUT, SetUp, World
 
 BRIDGE = "ip link add br0 type bridge && ip addr add 198.51.100.7/24 dev br0 && ip link set br0 up"
 
@@ -50,6 +50,23 @@ def test_four_ways(world: World, proxy: RecordingProxy) -> None:
     assert "nothing" in again.out.lower()
     assert world.registry.read_text() == before and proxy.writes == [] and len(proxy.requests) == 1
     assert not world.repoman("-C", "--json", "setup").data["changed"]
+
+
+def test_what_other_tests_begin_with(world: World, set_up: SetUp) -> None:
+    """They copy what setup left in another home: it is what setup makes here, in the home and in Incus."""
+
+    def state() -> tuple[object, ...]:
+        paths = {path.relative_to(world.home): path for path in world.home.rglob("*")}
+        files = {name: (path.stat()[:1] + path.stat()[4:6], path.read_bytes() if path.is_file() else b"") for name, path in paths.items()}
+        return files, world.projects(), world.profiles()
+
+    set_up.copy_to(world)
+    copied = state()
+    world.clean()
+    for path in world.home.iterdir():
+        shutil.rmtree(path)
+    world.repoman("setup", "--non-interactive")
+    assert state() == copied
 
 
 def test_registry_is_private(world: World) -> None:

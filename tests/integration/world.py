@@ -262,3 +262,28 @@ class World:
         for name in self.profiles():
             if name != "default":
                 self.incus("profile", "delete", name)
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """What ``repoman setup`` leaves, to be had again without running it: tests that are about something else begin with it.
+
+    :param home: a home in which it was run.
+    :param project: Incus's project, as it was then.
+    """
+
+    home: Path
+    project: dict[str, Any]
+
+    @classmethod
+    def of(cls, world: World) -> SetUp:
+        """Run ``setup``, and take the project away again."""
+        world.repoman("setup", "--non-interactive")
+        project = {key: value for key, value in world.projects()["repoman"].items() if key in {"name", "description", "config"}}
+        world.clean()
+        return cls(world.home, project)
+
+    def copy_to(self, world: World) -> None:
+        """Make home and project as they were."""
+        subprocess.run(["cp", "-a", f"{self.home}/.", world.home], check=True)
+        world.incus("query", "--request=POST", f"--data={json.dumps(self.project)}", "/1.0/projects")
