@@ -14,6 +14,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
 
@@ -62,6 +63,20 @@ def open_regular(top_fd: int, path: bytes) -> int | None:
     return fd
 
 
+@contextmanager
+def opened_regular(top_fd: int, path: bytes) -> Iterator[int | None]:
+    """Do the same inside a ``with``; a file that cannot be opened counts as missing."""
+    try:
+        fd = open_regular(top_fd, path)
+    except OSError:
+        fd = None
+    try:
+        yield fd
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
 def read_at_most(fd: int, limit: int) -> bytes:
     """Return what an open file holds, up to a limit and to the size it has now."""
     remaining = min(limit, os.fstat(fd).st_size)
@@ -74,18 +89,10 @@ def read_at_most(fd: int, limit: int) -> bytes:
 
 def read_regular(top_fd: int, path: bytes, limit: int) -> bytes | None:
     """Return the contents of a regular file below an open directory; None if it is missing, unreadable or larger than ``limit``."""
-    try:
-        fd = open_regular(top_fd, path)
-    except OSError:
-        return None
-    if fd is None:
-        return None
-    try:
-        return None if os.fstat(fd).st_size > limit else read_at_most(fd, limit)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
+    with opened_regular(top_fd, path) as fd, suppress(OSError):
+        if fd is not None and os.fstat(fd).st_size <= limit:
+            return read_at_most(fd, limit)
+    return None
 
 
 def names(top_fd: int, path: bytes) -> list[bytes]:

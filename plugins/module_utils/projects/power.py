@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
@@ -25,33 +27,30 @@ def plan_power(task: ProjectTask, repository: Repository, status: str) -> str:
     name = task.name
     if task.state == "stopped" and status != "Stopped":
         control = task.control
-        task.plan.add(
-            Step(
-                f"stop {name}",
-                control.stop,
-                undo=control.restart,
-                target=f"state of {name}",
-                before=f"{status}\n",
-                after="Stopped\n",
-                progress=f"stopping {name}…",
-            )
-        )
+        task.plan.add(_power_step(name, ("stop", "stopping"), (status, "Stopped"), apply=control.stop, undo=control.restart))
         return "Stopped"
     if task.state == "stopped" or status == "Running" or (task.state == "present" and status != "Stopped"):
         return status
     start = InstanceStart(task, repository, status)
-    task.plan.add(
-        Step(
-            f"start {name}",
-            start.apply,
-            undo=start.undo,
-            target=f"state of {name}",
-            before=f"{status}\n",
-            after="Running\n",
-            progress=f"starting {name}…",
-        )
-    )
+    task.plan.add(_power_step(name, ("start", "starting"), (status, "Running"), apply=start.apply, undo=start.undo))
     return "Running"
+
+
+def _power_step(name: str, verb: tuple[str, str], status: tuple[str, str], *, apply: Callable[[], None], undo: Callable[[], None]) -> Step:
+    """Return the step that changes the status of an instance.
+
+    :param verb: its two forms, such as ``stop`` and ``stopping``.
+    :param status: before and after.
+    """
+    return Step(
+        f"{verb[0]} {name}",
+        apply,
+        undo=undo,
+        target=f"state of {name}",
+        before=f"{status[0]}\n",
+        after=f"{status[1]}\n",
+        progress=f"{verb[1]} {name}…",
+    )
 
 
 class InstanceStart:

@@ -236,18 +236,10 @@ def _found(_path: bytes) -> None:
 def _in_dirstate(top_fd: int, path: bytes, inner: bytes) -> bool:
     """Tell whether Mercurial's dirstate names something in a directory: both of its formats hold whole paths."""
     wanted = inner + b"/"
-    try:
-        fd = source_files.open_regular(top_fd, path)
-    except OSError:
-        return False
-    if fd is None:
-        return False
-    try:
-        rest = b""
-        for part in source_files.parts(fd, source_files.METADATA_BYTES):
+    rest = b""
+    with source_files.opened_regular(top_fd, path) as fd:
+        for part in () if fd is None else source_files.parts(fd, source_files.METADATA_BYTES):
             if wanted in rest + part:
                 return True
             rest = part[-DIRSTATE_OVERLAP:]
-        return False
-    finally:
-        os.close(fd)
+    return False

@@ -96,12 +96,7 @@ class MetadataCopier(OpenTrees):
 
     def _chmod(self, chmod: Callable[[], None]) -> None:
         """Change a mode, if the target has modes."""
-        try:
-            chmod()
-        except OSError as error:
-            if error.errno not in _CANNOT_KEEP:
-                raise
-            self.add_note("the target cannot store file modes")
+        self._try(chmod, "the target cannot store file modes")
 
     def _owner(self, made: os.stat_result, uid: int, gid: int, *, is_noted: bool = True) -> tuple[int, int]:
         """Return the uid and gid to set, -1 for each that is right already or that we may not change."""
@@ -117,12 +112,16 @@ class MetadataCopier(OpenTrees):
 
     def _try_chown(self, chown: Callable[[], None]) -> bool:
         """Try to change an owner and return whether it worked: an NFS server may squash root."""
+        return self._try(chown, NO_OWNERS)
+
+    def _try(self, change: Callable[[], None], note: str) -> bool:
+        """Make a change, or add a note if the target does not support it; return whether it was made."""
         try:
-            chown()
+            change()
         except OSError as error:
             if error.errno not in _CANNOT_KEEP:
                 raise
-            self.add_note(NO_OWNERS)
+            self.add_note(note)
             return False
         return True
 

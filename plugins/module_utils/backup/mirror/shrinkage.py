@@ -87,14 +87,7 @@ def _names(manifest: Manifest, stores: Mapping[bytes, str], directory: str) -> s
 def _packed_names(top_fd: int, path: bytes) -> set[int]:
     """Return hashes of the names in a list of packed references; none if it cannot be read."""
     store = path[: -len(PACKED_REFS)].rstrip(b"/")
-    try:
-        fd = source_files.open_regular(top_fd, path)
-    except OSError:
-        return set()
-    if fd is None:
-        return set()
-    try:
-        names = (line.partition(b" ")[2] for line in source_files.lines(fd) if line[:1] not in (b"#", b"^"))
+    with source_files.opened_regular(top_fd, path) as fd:
+        lines = iter(()) if fd is None else source_files.lines(fd)
+        names = (line.partition(b" ")[2] for line in lines if line[:1] not in (b"#", b"^"))
         return {hash((store, name)) for name in names if name.startswith(REFS)}
-    finally:
-        os.close(fd)

@@ -76,16 +76,8 @@ class GitPublication(GitProof):
 
     def _has(self, top_fd: int, path: bytes, data: Data) -> bool:
         """Tell whether a file below an open directory has some contents."""
-        try:
-            fd = source_files.open_regular(top_fd, path)
-        except OSError:
-            return False
-        if fd is None:
-            return False
-        try:
-            return same_data(data, fd)
-        finally:
-            os.close(fd)
+        with source_files.opened_regular(top_fd, path) as fd:
+            return fd is not None and same_data(data, fd)
 
     def _publishing_rank(self, path: bytes) -> int:
         inner = path[len(self.prefix) :]
@@ -123,20 +115,14 @@ class GitPublication(GitProof):
 
     def _same_still(self, path: bytes, entry: Entry, data: Data) -> Entry | None:
         """Return the entry of a file of the source if it still is what was read, and did not change just now."""
-        try:
-            fd = source_files.open_regular(self.copier.source_fd, path)
-        except OSError:
-            return None
-        if fd is None:
-            return None
-        try:
+        with source_files.opened_regular(self.copier.source_fd, path) as fd:
+            if fd is None:
+                return None
             before = os.fstat(fd)
             found = entry_of(path, before)
             if found._replace(ctime_ns=0) != entry or not same_data(data, fd):
                 return None
             return found if is_settled(before, os.fstat(fd)) else None
-        finally:
-            os.close(fd)
 
     def resulting_entries(self) -> dict[bytes, Entry]:
         """Return what the mirror holds now."""
