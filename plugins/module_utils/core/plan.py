@@ -169,9 +169,12 @@ def signals_as_exceptions() -> Iterator[SignalGate]:
 class PlannedItem(ABC):
     """One of the things that a run changes. If planning or applying it fails, the run goes on with the next one.
 
+    :ivar name: of the thing, for the trace.
     :ivar plan: of the last :meth:`make_plan`.
     :ivar error: why it could not be planned or applied.
     """
+
+    name: str = ""
 
     def __init__(self) -> None:
         self.plan = Plan()
@@ -221,10 +224,11 @@ def plan_all(items: Iterable[PlannedItem]) -> None:
     for item in items:
         try:
             item.plan = item.make_plan()
-            _logger.debug("planned: %s", "; ".join(item.plan.descriptions) or "nothing to do")
+            _logger.debug("%s planned: %s", item.name, "; ".join(item.plan.descriptions) or "nothing to do")
         except RunInterruptedError:
             raise
         except (RepomanError, OSError) as error:
+            _logger.debug("%s cannot be planned: %s", item.name, error)
             item.on_failure(_as_repoman_error(error))
 
 

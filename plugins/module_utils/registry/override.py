@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger, protect
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_file_name
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import read_text
@@ -27,7 +27,6 @@ def load_override(registry_path: str, name: str) -> ProjectSettings:
     if text is None:
         return ProjectSettings()
     root = read_toml(text, path)
-    protect(root.data)
     get_logger("registry").debug("read %s: %s", path, ", ".join(root.data))
     if "install" in root.data:
         raise root.error(

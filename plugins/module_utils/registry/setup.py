@@ -67,6 +67,7 @@ class Setup(PlannedItem):
     """
 
     result: Registry
+    name = "setup"
 
     def __init__(self, path: str, client: incus.Client, me: Account, edit: Callable[[Data], None]) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import protect
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_syntax import Path, dotted_key, parse_statements
 
 Data = dict[str, Any]
@@ -117,7 +118,9 @@ def read_toml(text: str, file: str) -> Table:
     :raises NotFoundError: it is malformed; the message has file, line and reason.
     """
     try:
-        return Table(tomllib.loads(text), text, file)
+        data = tomllib.loads(text)
+        protect(data)
+        return Table(data, text, file)
     except RecursionError:
         raise NotFoundError(f"{file}, line 1: nested too deeply.", "correct it; the file was not changed") from None
     except ValueError as error:

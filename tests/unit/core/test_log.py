@@ -19,7 +19,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import
 from ansible_collections.homelab.repoman.plugins.module_utils.core import log
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
-from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_and_apply
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_lines
@@ -139,6 +139,30 @@ def test_a_backup_shows_what_it_decides(tmp_path: Path, trace: Callable[[], list
     assert any(line.startswith("restore: planned: ") for line in lines)
 
 
+def test_what_a_run_decides_for_each_item(trace: Callable[[], list[str]]) -> None:
+    """By name, also that there is nothing to do, or that it cannot be done."""
+
+    class Item(PlannedItem):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def make_plan(self) -> Plan:
+            if self.name == "bad":
+                raise RepomanError("it cannot be.")
+            return Plan([Step("create it", lambda: None)] if self.name == "new" else [])
+
+    with log.tracing():
+        plan_and_apply([Item("new"), Item("old"), Item("bad")], check=False)
+    assert trace() == [
+        "plan: new planned: create it",
+        "plan: old planned: nothing to do",
+        "plan: bad cannot be planned: it cannot be.",
+        "plan: start: create it",
+        "plan: done: create it",
+    ]
+
+
 def test_a_request_without_an_answer(daemon: Any, trace: Callable[[], list[str]]) -> None:
     """It is in the trace like the others."""
 
@@ -161,6 +185,19 @@ def test_secrets_of_a_template(trace: Callable[[], list[str]]) -> None:
 
     assert "config" in run_logic(logic, {}, False)["msg"]
     assert "profiles: read /demo.yml" in trace() and "hush" not in "".join(trace())
+
+
+def test_secrets_of_a_registry(tmp_path: Path, trace: Callable[[], list[str]]) -> None:
+    """Also in tables that are not repoman's."""
+    path = tmp_path / "repoman.toml"
+    path.write_text('[repoman]\nschema = 3\n[tool.other]\npassword = "hush-9"\n')
+
+    def logic(_params: dict[str, Any], _check: bool) -> dict[str, Any]:
+        registry.load(str(path))
+        raise RepomanError("what is hush-9?")
+
+    run_logic(logic, {}, False)
+    assert trace()[-1] == "module: failed: what is (secret)?"
 
 
 def test_without_the_variable_nothing_is_written(
