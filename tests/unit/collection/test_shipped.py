@@ -50,7 +50,7 @@ def shipped(
     return said
 
 
-@pytest.mark.parametrize("where", [{"environment": {"A": "b"}}, {"environment": {}}, {"environment": {"A": "b"}, "check_mode": True}])
+@pytest.mark.parametrize("where", [{"environment": {"A": "b"}}, {"environment": {}}])
 def test_the_trace_is_shown(tmp_path: Path, where: dict[str, Any]) -> None:
     """With ``-vvv``, of a module that is shipped as of one in Ansible's own process; it is no part of the result, and has no secret."""
     options = {"name": "demo", "config": {"environment.API_KEY": "hush-1"}, "socket": str(tmp_path / "hush-1")}
