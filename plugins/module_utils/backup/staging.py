@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable
-from contextlib import suppress
+import time
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
@@ -24,6 +27,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming imp
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
 
 NAME_MAX = 255
+LOCK_ATTEMPTS = 100
+LOCK_POLL_SECONDS = 0.01
 STAGING = os.fsencode(RESTORING_PREFIX)
 _STAGING = re.compile(re.escape(STAGING) + rb"(?P<inode>[0-9a-f]+)-[0-9a-f]+-(?P<name>.+)\Z", re.DOTALL)
 
@@ -36,17 +41,20 @@ def identity(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino
 
 
-def free_name(directory_fd: int | None, base: bytes) -> bytes:
+def free_name(directory_fd: int | None, base: bytes, taken: Container[bytes] = ()) -> bytes:
     """Return an unused name for replaced files.
 
     :param directory_fd: the directory it will lie in; None if that does not exist yet.
     :param base: how the name begins; shortened if necessary.
+    :param taken: names that are to be used for something else.
     :raises ConflictError: there are a thousand such names.
     """
     when = b".before-" + datetime.now(timezone.utc).strftime(history.VERSION_FORMAT).encode()
     for number in range(1, 1000):
         end = when + (b"-%d" % number if number > 1 else b"")
         name = shortened(base, NAME_MAX - len(end)) + end
+        if name in taken:
+            continue
         try:
             if directory_fd is None:
                 return name
@@ -86,7 +94,7 @@ class Staging:
             os.mkdir(draft, 0o700, dir_fd=parent_fd)
             self.fd = os.open(draft, LIST, dir_fd=parent_fd)
             with suppress(OSError):  # network file systems cannot lock directories
-                try_flock(self.fd)
+                _lock_staging(self.fd)
             self.identity = identity(os.fstat(self.fd))
             start = STAGING + b"%x-%s-" % (self.identity[1], token)
             self.name = start + shortened(base, NAME_MAX - len(start))
@@ -117,6 +125,17 @@ class Staging:
             os.close(self.fd)
 
 
+def _lock_staging(fd: int) -> None:
+    """Lock a new staging directory. A run that looks for abandoned ones may hold the lock for a moment.
+
+    :raises OSError: the file system has no locks.
+    """
+    for _attempt in range(LOCK_ATTEMPTS):
+        if try_flock(fd):
+            return
+        time.sleep(LOCK_POLL_SECONDS)
+
+
 def finish(parent_fd: int, name: bytes, saved: bytes) -> bool:
     """Remove an unfinished copy that has a staging directory's name, or rename the directory that a copy was exchanged for.
 
@@ -136,51 +155,102 @@ def finish(parent_fd: int, name: bytes, saved: bytes) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class Leftover:
+    """A directory that a killed restore left in a directory.
+
+    :param name: its name.
+    :param saved: the name that it gets if a copy was exchanged for it; empty for an unfinished copy, which is removed.
+    :param unit: the directory of ``repos_root`` that it lies in; empty if it lies in ``repos_root`` itself.
+    """
+
+    name: bytes
+    saved: bytes = b""
+    unit: str = ""
+
+
+def find_abandoned(directory_fd: int, alone: bool) -> list[Leftover]:
+    """Return what killed restores left in a directory; change nothing.
+
+    :param alone: no other restore of this user can be under way.
+    """
+    found: list[Leftover] = []
+    try:
+        list_fd = os.open(b".", LIST, dir_fd=directory_fd)
+    except OSError:
+        return found
+    try:
+        for name in sorted(map(os.fsencode, os.listdir(list_fd))):
+            if name.startswith(STAGING):
+                with suppress(OSError):
+                    if _is_abandoned(name, list_fd, alone):
+                        match = _STAGING.match(name)
+                        status = os.stat(name, dir_fd=list_fd, follow_symlinks=False)
+                        was_exchanged = match is not None and int(match["inode"], 16) != status.st_ino
+                        taken = {each.saved for each in found}
+                        found.append(Leftover(name, free_name(list_fd, match["name"], taken) if match and was_exchanged else b""))
+    finally:
+        os.close(list_fd)
+    return found
+
+
 def sweep(directory_fd: int, alone: bool) -> list[bytes]:
     """Clean up after killed restores in a directory; return the new names of the directories that they had replaced.
 
     :param alone: no other restore of this user can be under way.
     """
-    saved: list[bytes] = []
-    try:
-        list_fd = os.open(b".", LIST, dir_fd=directory_fd)
-    except OSError:
-        return saved
-    try:
-        for name in map(os.fsencode, os.listdir(list_fd)):
-            if name.startswith(STAGING):
-                with suppress(OSError):
-                    if _is_abandoned(name, list_fd, alone):
-                        match = _STAGING.match(name)
-                        free = free_name(list_fd, match["name"] if match else b"repository")
-                        if finish(list_fd, name, free):
-                            saved.append(free)
-    finally:
-        os.close(list_fd)
-    return saved
+    return [each.saved for each in find_abandoned(directory_fd, alone) if _finish_leftover(directory_fd, each, alone)]
 
 
-def sweep_repositories(repos_root: str, names: Iterable[str], alone: bool) -> list[str]:
-    """Clean up after killed restores in ``repos_root`` and in repositories that are separate file systems.
+def find_leftovers(repos_root: str, names: Iterable[str], alone: bool) -> list[Leftover]:
+    """Return what killed restores left in ``repos_root``, and in repositories that are separate file systems; change nothing.
 
     :param names: of directories in ``repos_root``.
-    :return: paths under which something was saved.
+    :param alone: no other restore of this user can be under way.
     """
-    saved: list[str] = []
     root_fd = os.open(repos_root, LIST & ~os.O_NOFOLLOW)
     try:
-        saved += [escape_path(os.path.join(os.fsencode(repos_root), name)) for name in sweep(root_fd, alone)]
+        found = find_abandoned(root_fd, alone)
         for name in names:
-            with suppress(OSError):
-                fd = os.open(name, LIST, dir_fd=root_fd)
-                try:
-                    if is_own_place(root_fd, fd):
-                        saved += [escape_path(os.path.join(os.fsencode(repos_root), os.fsencode(name), each)) for each in sweep(fd, alone)]
-                finally:
-                    os.close(fd)
+            with suppress(OSError), _opened_unit(root_fd, name) as fd:
+                found += [replace(each, unit=name) for each in find_abandoned(fd, alone)]
     finally:
         os.close(root_fd)
-    return saved
+    return found
+
+
+def finish_leftover(repos_root: str, leftover: Leftover, alone: bool) -> bool:
+    """Remove or rename what a killed restore left, unless another run has done it meanwhile; return whether it was renamed."""
+    root_fd = os.open(repos_root, LIST & ~os.O_NOFOLLOW)
+    try:
+        if not leftover.unit:
+            return _finish_leftover(root_fd, leftover, alone)
+        with suppress(OSError), _opened_unit(root_fd, leftover.unit) as fd:
+            return _finish_leftover(fd, leftover, alone)
+        return False
+    finally:
+        os.close(root_fd)
+
+
+@contextmanager
+def _opened_unit(root_fd: int, name: str) -> Iterator[int]:
+    """Open a directory in ``repos_root`` that is a separate file system.
+
+    :raises OSError: it cannot be opened, or is none.
+    """
+    fd = os.open(name, LIST, dir_fd=root_fd)
+    try:
+        if not is_own_place(root_fd, fd):
+            raise NotADirectoryError(errno.ENOTDIR, "not a mount point", name)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _finish_leftover(directory_fd: int, leftover: Leftover, alone: bool) -> bool:
+    with suppress(OSError):
+        return _is_abandoned(leftover.name, directory_fd, alone) and finish(directory_fd, leftover.name, leftover.saved)
+    return False
 
 
 def _is_abandoned(name: bytes, directory_fd: int, alone: bool) -> bool:

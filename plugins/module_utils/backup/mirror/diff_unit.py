@@ -64,7 +64,7 @@ class _UnitPlanner:
         """Return what would change."""
         unit, settings = self.unit, self.settings
         shut: dict[bytes, Entry] = {}
-        now, clashes = without_clashes(unit, now, target_traits.load(settings.work), self._path(now, "without-clashes"))
+        now, clashes = without_clashes(unit, now, target_traits.assume(settings.work), self._path(now, "without-clashes"))
         if closed:
             shut = _unreadable_entries(now, closed)
             now = patch_manifest(now, shut, self._path(now, "shut"))

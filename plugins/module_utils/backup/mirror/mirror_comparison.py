@@ -67,7 +67,7 @@ class _Comparison:
     def __init__(self, source: int, target: int, now: Manifest, held: Manifest, settings: MirrorOptions, unit: Unit) -> None:
         self.source, self.target, self.unit = source, target, unit
         self.root = os.geteuid() == 0
-        self.traits = target_traits.load(settings.work)
+        self.traits = target_traits.assume(settings.work)
         self.tick = target_traits.tick(self.traits, (entry.mtime_ns for entry in held.entries() if entry.kind != "l"))
         self.xattrs, self.acls = settings.xattrs, settings.acls
         mounts = bool(unit.rules.mounts)

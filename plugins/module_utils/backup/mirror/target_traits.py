@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
@@ -54,6 +54,10 @@ class Traits:
     specials: bool = True
     case: bool = True
 
+    def same_as(self, other: Traits) -> bool:
+        """Tell whether two file systems can store the same, wherever they are mounted."""
+        return replace(self, mount="") == replace(other, mount="")
+
     def can_have(self, entry: Entry) -> bool:
         """Tell whether the target can have an entry of this kind."""
         return not ((entry.kind == "l" and not self.symlinks) or (entry.kind in "psbc" and not self.specials))
@@ -85,11 +89,19 @@ def load(work: str) -> Traits:
 
     :param work: repoman's directory for files that are not whole yet.
     """
+    found = assume(work)
+    return found if found.mount == _mount(work) else Traits()
+
+
+def assume(work: str) -> Traits:
+    """Return what the target can probably keep: what the last run found out, under this mount or an earlier one.
+
+    A plan is made with it, because finding out more writes to the target. It is checked before the plan is applied.
+    """
     try:
-        found = Traits(**read_json(Path(_file(work)), MAX_BYTES))
+        return Traits(**read_json(Path(_file(work)), MAX_BYTES))
     except (OSError, ValueError, TypeError):
         return Traits()
-    return found if found.mount == _mount(work) else Traits()
 
 
 def find_out(work: str, temporaries: str) -> None:

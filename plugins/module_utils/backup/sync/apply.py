@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.progress import Progress
@@ -22,6 +23,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.record
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask, isolate_failure
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.version import RunVersion
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
 
@@ -39,26 +41,32 @@ class Applier:
     :param report: takes :class:`Progress`, and pairs of a unit's name and its result.
     """
 
-    def __init__(self, run: SyncContext, settings: MirrorOptions, log: RunLog, report: Report) -> None:
-        self.run, self.settings, self.log, self.report = run, settings, log, report
+    def __init__(self, run: SyncContext, log: RunLog, report: Report) -> None:
+        self.run, self.log, self.report = run, log, report
         self.records, self.locks = run.records, run.held_locks
         self.version = RunVersion(run)
         self.notes = ReportedNotes(run.state, run.backup.account)
 
-    def apply(self, tasks: Sequence[UnitTask]) -> None:
+    def refuse(self, tasks: Sequence[UnitTask]) -> None:
+        """Log and report tasks of which nothing is to be done, and leave the target as it is."""
+        self._save_left_out(tasks)
+        for task in tasks:
+            self.tell(task)
+            self.locks.unlock(task.name)
+
+    def apply(self, tasks: Sequence[UnitTask], settings: MirrorOptions) -> None:
         """Apply the tasks of one wave. Each result goes into its task, the log and a report."""
         copying = [task for task in tasks if task.changes is not None]
         ensure_private_directory(str(self.run.state / "manifests"), self.run.backup.account)
         self._save_left_out(tasks)
-        settings = self.settings
         if copying or any(task.result.action == Action.RETIRED for task in tasks):
             settings = self.version.begin(settings, copying)
         wave = _Wave(self, copying, settings)
         if copying:
             self.records.write(self.locks, wave.unfinished)
         try:
-            wave.apply_small([task for task in tasks if task.changes is None])
-            wave.mirror()
+            wave.note_unchanged([task for task in tasks if task.changes is None and task.result.action != Action.RETIRED])
+            wave.plan([task for task in tasks if task.result.action == Action.RETIRED]).apply()
         finally:
             self._finish(wave)
             self._save_left_out(copying)  # the engine has added which repositories it could not verify
@@ -137,29 +145,42 @@ class _Wave:
         """Finished units that are still locked: a unit is unlocked when its record is written."""
         self._written = time.monotonic()
 
-    def apply_small(self, tasks: Sequence[UnitTask]) -> None:
-        """Apply tasks that copy nothing."""
+    def plan(self, retired: Sequence[UnitTask]) -> Plan:
+        """Return the steps that change mirrors. One step mirrors all units, because the engine works on several at once.
+
+        :param retired: tasks of mirrors whose source is gone.
+        """
+        steps = [Step(f"move the mirror of {task.result.name} to the history", partial(self._retire, task)) for task in retired]
+        if self.copying:
+            steps.append(Step(f"mirror {', '.join(task.result.name for task in self.copying)}", self.mirror))
+        return Plan(steps)
+
+    def note_unchanged(self, tasks: Sequence[UnitTask]) -> None:
+        """Take in tasks that change no mirror."""
         for task in tasks:
             with isolate_failure(task):
-                if task.result.action == Action.RETIRED:
-                    self.applier.retire(task)
-                elif task.scanned is not None:
+                if task.scanned is not None:
                     self.applier.save_manifest(task, task.scanned.path, task.scanned.digest)
-            self.applier.tell(task)
-            self._finished.append(task.name)
+            self._finish(task)
+
+    def _retire(self, task: UnitTask) -> None:
+        with isolate_failure(task):
+            self.applier.retire(task)
+        self._finish(task)
+
+    def _finish(self, task: UnitTask) -> None:
+        self.applier.tell(task)
+        self._finished.append(task.name)
 
     def mirror(self) -> None:
-        """Let the mirror engine work, and take in each outcome."""
-        if not self.copying:
-            return
+        """Let the mirror engine work, and take in each outcome. A failure is its unit's alone, so the step itself does not fail."""
         tasks = {task.name: task for task in self.copying}
         for outcome in self._outcomes():
             task = tasks[outcome.unit.name]
             with isolate_failure(task):
                 self.applier.record(task, outcome)
-            self.applier.tell(task)
             self.unfinished.discard(task.name)
-            self._finished.append(task.name)
+            self._finish(task)
 
     def _outcomes(self) -> Iterator[MirrorResult]:
         """Run the engine while a thread reports progress and unlocks finished units."""

@@ -2,33 +2,41 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A backup run, in the child process that may touch the target."""
+"""A backup run, in the child process that may touch the target. Check mode is the same run without its changes.
+
+1. Take the local locks, which are in the state directory and not on the target: all that is read after that stays true.
+2. Read source and target once, and plan (see ``plan.py``). What cannot be done as asked fails here.
+3. Plan the units in waves (see ``waves.py``): all of them at once, unless that takes so long that those that are ready would wait.
+   Copying the first ones while others are still compared is what makes a first copy fast, so a wave is applied before the next one is
+   planned. The first wave is planned before anything is written, which costs nothing: it has to be complete anyway.
+4. With the first unit that is not refused, change the target for the first time (see ``target_preparation.py``). If there is no such
+   unit, the target is left as it was: nothing expires on account of a run that backs up nothing.
+5. Apply each wave (see ``apply.py``).
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.work_directories import prepare_directories
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action, SyncReport
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import SyncReport
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.run_log import RunLog
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import sweep_repositories
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.apply import Applier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.plan import changes_target, make_plan
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planner import UnitPlanner
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.records import usable_state
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.selection import Selected, UnitSelection
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.target_preparation import TargetPreparation
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import HISTORY, RESTORES, RunLocks, another_run, busy_error
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import adopt
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import remove_directory
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import check_writable
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_units
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import marker_path
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path, escape_path_uniquely
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
 
@@ -36,140 +44,100 @@ DIFF_SIGNS = {"created": "+", "changed": "~", "removed": "-"}
 
 
 class SyncJob:
-    """A backup run."""
+    """A backup run, or in check mode its prediction, which writes nothing but local temporary files."""
 
     def __init__(self, run: SyncContext) -> None:
         self.run = run
-        self.target = run.target
-        self.selection = UnitSelection(run)
+        self.diff: list[dict[str, str]] = []
 
     def sync(self, report: Report) -> SyncReport:
-        """Back up."""
+        """Plan the run, and apply the plan unless in check mode."""
         run = self.run
         with ExitStack() as stack:
-            if run.target_state.is_new:
-                adopt(run.backup.roots, self.target)
-            locks = self._lock_target(stack)
-            self._finish_restores(locks)
-            selected, busy = lock_units(run, self.selection.select())
-            settings = run.mirror_settings(stack.enter_context(locks.private_directory(run.state / "scratch")))
-            past = history.load(self.target, run.now.timestamp())
-            clock = run.records.current.clock
-            expiring = past.expired(clock, run.options.keep_days)
-            with suppress(OSError):  # old versions may be what fills the target; if they cannot be removed, the second try below says so
-                self._expire(expiring, locks)
-            settings = self._prepare(stack, settings, locks)
-            check_writable(run.backup.roots, self.target)
-            locks.acquire_host_lock()
-            waves = UnitPlanner(run, settings).plan(selected)
-            diff: list[dict[str, str]] = []
-            with RunLog(run.backup.logdir, run.backup.account, run.now) as log:
-                for task in busy:
-                    log.write(task.result.as_dict())
-                applier = Applier(run, settings, log, report)
+            settings = run.mirror_settings(self._open_for_check(stack) if run.check else self._lock(stack))
+            plan = make_plan(run)
+            if not run.check:
+                plan.source.apply()
+            planner = UnitPlanner(run, settings)
+            waves = planner.plan(plan.selected)
+            if run.check:
                 for wave in waves:
-                    diff += self._diff(wave)
-                    applier.apply(wave)
-            expired = self._expire(expiring, locks)
-            run.warnings += past.warnings(clock, run.options.keep_days) + log.problems
-            return self._report([*waves.tasks, *busy], expired, diff)
+                    self._add_diff(wave)
+                predicted = changes_target(waves.tasks, waves.tasks)
+                steps, expired = plan.predicted_steps(predicted), plan.expiry.names if predicted else []
+            else:
+                applied = self._apply(planner, waves, waves.tasks, TargetPreparation(run, plan, settings, stack), report)
+                steps, expired = plan.applied_steps(applied), plan.expiry.removed
+            return SyncReport(
+                target=run.target.root,
+                units=[task.result for task in (*waves.tasks, *plan.busy)],
+                steps=steps,
+                expired=expired,
+                warnings=[*run.backup.warnings, *run.warnings, *plan.warnings, *(each for task in waves.tasks for each in task.warnings)],
+                diff=self.diff,
+            )
 
-    def predict(self, _report: Report) -> SyncReport:
-        """Plan the run, and write nothing but local temporary files."""
-        run = self.run
-        with tempfile.TemporaryDirectory(prefix="repoman-") as scratch:
-            run.records.read()
-            past = history.load(self.target, run.now.timestamp())
-            waves = UnitPlanner(run, run.mirror_settings(scratch)).plan(self.selection.select())
-            diff = [each for wave in waves for each in self._diff(wave)]
-            clock, keep_days = run.records.current.clock, run.options.keep_days
-            run.warnings += past.warnings(clock, keep_days)
-            return self._report(waves.tasks, past.expired(clock, keep_days), diff)
+    def _open_for_check(self, stack: ExitStack) -> str:
+        """Return a directory for temporary files."""
+        return stack.enter_context(tempfile.TemporaryDirectory(prefix="repoman-"))
 
-    def _lock_target(self, stack: ExitStack) -> RunLocks:
-        """Open this run's locks, in a state directory that can be written."""
+    def _lock(self, stack: ExitStack) -> str:
+        """Open this run's locks, in a state directory that can be written; return a directory for temporary files."""
         run = self.run
+        missing = [each for each in (run.state, *run.state.parents) if not each.exists()]
         run.state, warning = stack.enter_context(usable_state(run.state, run.backup.account))
         run.warnings += [warning] if warning else []
-        run.locks = locks = stack.enter_context(RunLocks(self.target, run.state, run.backup.account))
+        if run.target_state.is_new and not warning:
+            stack.callback(self._forget_state, missing)
+        run.locks = locks = stack.enter_context(RunLocks(run.target, run.state, run.backup.account))
         locks.check_other_hosts()
-        run.records.read()
-        return locks
+        return stack.enter_context(locks.private_directory(run.state / "scratch"))
 
-    def _finish_restores(self, locks: RunLocks) -> None:
-        """Finish what killed restores left in the repositories, so that their directories are not backed up."""
-        root = self.run.repos_root
-        with locks.exclusive(RESTORES) as alone:
-            saved = sweep_repositories(root, [unit.name for unit in list_units(root) if not unit.loose], alone)
-        self.run.warnings += [f"A restore that was killed had replaced a directory; its previous contents are in {path}." for path in saved]
+    def _forget_state(self, missing: Iterable[Path]) -> None:
+        """Remove the state of a target that did not come to be.
 
-    def _prepare(self, stack: ExitStack, settings: MirrorOptions, locks: RunLocks) -> MirrorOptions:
-        """Make this run's directory on the target, and remove those of failed runs: they may be what fills the target.
-
-        :raises RepomanError: the target cannot be written.
+        :param missing: the directories that did not exist before, the innermost first.
         """
-        try:
-            temporaries = locks.private_directory(self.target.internal_path("work"), stays=("new",))
-            settings = replace(settings, temporaries=stack.enter_context(temporaries))
+        if os.path.lexists(marker_path(self.run.target.root)):
+            return
+        shutil.rmtree(self.run.state, ignore_errors=True)
+        for each in missing:
             with suppress(OSError):
-                names = {unit.name for unit in list_units(self.run.repos_root)} - self.selection.excluded.keys()
-                prepare_directories(settings, names)
-        except OSError:
-            check_writable(self.run.backup.roots, self.target)
+                each.rmdir()
+
+    def _apply(
+        self, planner: UnitPlanner, waves: Iterable[list[UnitTask]], tasks: list[UnitTask], preparation: TargetPreparation, report: Report
+    ) -> bool:
+        """Apply each wave when it is planned; return whether the target was changed."""
+        run, plan = self.run, preparation.plan
+        settings: MirrorOptions | None = None
+        try:
+            with RunLog(run.backup.logdir, run.backup.account, run.now) as log:
+                for task in plan.busy:
+                    log.write(task.result.as_dict())
+                applier = Applier(run, log, report)
+                for wave in waves:
+                    if settings is None and not changes_target(wave, tasks):
+                        applier.refuse(wave)
+                        continue
+                    settings = settings or preparation.apply()
+                    planner.replan_outdated(wave)
+                    self._add_diff(wave)
+                    applier.apply(wave, settings)
+            run.warnings += log.problems
+        except RunInterruptedError:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not stop what this run still has to close
             raise
-        return settings
+        if settings is not None:
+            plan.expiry.finish()
+        return settings is not None
 
-    def _expire(self, names: list[str], locks: RunLocks) -> list[str]:
-        """Remove expired versions and return them; if another run reads the history, leave them to the next run."""
-        with locks.exclusive(HISTORY) as alone:
-            if not alone:
-                return []
-            for name in names:
-                if self.target.internal_path("kept", name).is_dir():
-                    remove_directory(self.target.internal_path("kept", name))
-                history.remove_created(self.target, name)
-        return names
-
-    def _report(self, tasks: list[UnitTask], expired: list[str], diff: list[dict[str, str]]) -> SyncReport:
-        run = self.run
-        steps = [f"make {self.target.root} the backup of {run.repos_root}"] if run.target_state.is_new else []
-        steps += [f"remove the versions saved at {name}, older than {run.options.keep_days} days" for name in expired]
-        return SyncReport(
-            target=self.target.root,
-            units=[task.result for task in tasks],
-            steps=steps,
-            expired=expired,
-            warnings=[*run.backup.warnings, *run.warnings, *(warning for task in tasks for warning in task.warnings)],
-            diff=diff,
-        )
-
-    def _diff(self, tasks: Iterable[UnitTask]) -> list[dict[str, str]]:
-        """Return what changes, as a list of paths for each unit."""
+    def _add_diff(self, tasks: Iterable[UnitTask]) -> None:
+        """Take in what changes, as a list of paths for each unit."""
         if not self.run.options.diff:
-            return []
-        diffs = []
+            return
         for task in tasks:
             if task.changes is not None:
                 name = decode_path(os.fsencode(task.name))
                 items = sorted((path, DIFF_SIGNS[kind]) for kind, path in task.changes.items())
-                diffs.append({"prepared": "".join(f"{sign} {name}/{escape_path_uniquely(path)}\n" for path, sign in items)})
-        return diffs
-
-
-def lock_units(run: SyncContext, selected: list[Selected]) -> tuple[list[Selected], list[UnitTask]]:
-    """Lock units; return the locked ones, and failed tasks for those that other runs work on.
-
-    :raises ConflictError: other runs work on all of them.
-    """
-    held = run.held_locks.try_lock([each.name for each in selected], noted=not run.options.verify)
-    if held and len(held) == len(selected):
-        raise busy_error(*next(iter(held.items())), run.state) if len(held) == 1 else another_run(run.target, run.state)
-    run.records.read()
-    busy = []
-    for each in selected:
-        if each.name in held:
-            task = UnitTask.of(each.unit)
-            task.is_absent = True
-            task.result.fail(busy_error(each.name, held[each.name], run.state), Action.BUSY)
-            busy.append(task)
-    return [each for each in selected if each.name not in held], busy
+                self.diff.append({"prepared": "".join(f"{sign} {name}/{escape_path_uniquely(path)}\n" for path, sign in items)})

@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import ScanResult, iter_scans
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES, Unit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import target_traits
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import partial_error
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action
@@ -32,6 +34,19 @@ COMPARE_WORKERS = 8
 """Mirrors that are compared at once."""
 
 
+@dataclass(frozen=True)
+class _Comparison:
+    """A comparison of a scanned unit with its mirror.
+
+    :param stays: directories in the unit whose mirror is not changed.
+    :param assumed: what the target could keep, as far as was known.
+    """
+
+    scanned: ScanResult
+    stays: Sequence[bytes]
+    assumed: target_traits.Traits
+
+
 class UnitPlanner:
     """Plans the units of one run."""
 
@@ -39,6 +54,7 @@ class UnitPlanner:
         self.run, self.settings = run, settings
         self.trusted: dict[str, str] = {}
         """Digest of the last manifest of units whose mirror is not read."""
+        self._compared: dict[str, _Comparison] = {}
 
     def plan(self, selected: Sequence[Selected]) -> Waves[UnitTask]:
         """Begin to plan units in the background."""
@@ -71,6 +87,21 @@ class UnitPlanner:
                 task = waiting[scanned.unit.name]
                 pool.submit(compare, task, scanned, self._unmirrored_mounts(task, scanned))
 
+    def replan_outdated(self, tasks: Iterable[UnitTask]) -> None:
+        """Plan again what was planned for a target that can keep more, or less, than the prepared one was found to."""
+        found = target_traits.assume(self.settings.work)
+        outdated = [task for task in tasks if task.name in self._compared and not self._compared[task.name].assumed.same_as(found)]
+        if not outdated:
+            return
+
+        def replan(task: UnitTask) -> None:
+            task.reset()
+            with isolate_any_failure(task):
+                self._compare(task, self._compared[task.name].scanned, self._compared[task.name].stays)
+
+        with ThreadPoolExecutor(self.run.options.jobs or COMPARE_WORKERS) as pool:
+            list(pool.map(replan, outdated))
+
     def _unmirrored_mounts(self, task: UnitTask, scanned: ScanResult) -> list[bytes]:
         """Warn of file systems in a unit that are left out, or are not mounted any more; return those whose mirror stays."""
         if scanned.error:
@@ -96,6 +127,7 @@ class UnitPlanner:
         # Imported only if something differs: an unchanged tree needs no engine, and Ansible compiles what is imported in each run.
         from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.diff_unit import diff_unit
 
+        self._compared[task.name] = _Comparison(scanned, stays, target_traits.assume(self.settings.work))
         saved = str(self.run.records.manifest(task.name))
         before = Manifest.load(saved) if task.name in self.trusted else None
         now = scanned.manifest()

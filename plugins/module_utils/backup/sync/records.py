@@ -91,13 +91,14 @@ class RunRecords:
 
     def __init__(self, found: Target, state: Path, owner: Account, now: float, full: bool) -> None:
         self.target, self.state, self.owner, self.now, self.full = found, state, owner, now, full
-        self.session = mount_session(found)
+        self.session = ""
         self.current = MirrorRecords({})
         self._changed: dict[str, MirrorRecord | None] = {}
         self._mutex = threading.Lock()
 
     def read(self) -> None:
         """Read the records. The record of a unit that this run has locked stays valid until it is unlocked."""
+        self.session = mount_session(self.target)  # a directory that this run makes the target may not have existed before
         self.current = without_written_sessions(read_records(self.target), self.session, self.now)
 
     def manifest(self, name: str) -> Path:

@@ -67,7 +67,7 @@ def _run_in_child(sync: SyncContext) -> SyncReport:
 
         work = VerifyJob(sync).verify
     else:
-        work = SyncJob(sync).predict if sync.check else SyncJob(sync).sync
+        work = SyncJob(sync).sync
     done: list[str] = []
     with ProgressDisplay(sync.check) as display:
 

@@ -42,13 +42,15 @@ class UnitSelection:
     def __init__(self, run: SyncContext) -> None:
         self.run, self.backup = run, run.backup
 
-    def select(self) -> list[Selected]:
+    def select(self, renamed: Iterable[Unit] = ()) -> list[Selected]:
         """Return the units to work on. Add warnings of projects whose ``backup`` setting cannot be followed.
 
+        :param renamed: units that exist once this run has finished killed restores.
         :raises ConflictError: a named one is not backed up.
         :raises NotCreatedYetError: a name is unknown.
         """
-        present = {unit.name: unit for unit in list_units(self.run.repos_root)}
+        found = sorted([*list_units(self.run.repos_root), *renamed], key=lambda unit: (unit.loose, unit.name))
+        present = {unit.name: unit for unit in found}
         if TOP_LEVEL_FILES in self.run.records.current.units:
             present.setdefault(TOP_LEVEL_FILES, top_level_unit(self.run.repos_root))
         names = self._names([*present, *self._missing(present)])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import ScanResult, format_exception
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import UnitResult
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action, UnitResult
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
 
@@ -45,6 +45,15 @@ class UnitTask:
     def of(cls, unit: Unit) -> UnitTask:
         """Return an empty task for a unit."""
         return cls(unit, UnitResult(decode_path(os.fsencode(unit.name))))
+
+    @property
+    def is_refused(self) -> bool:
+        """True if it failed before anything was done, and nothing is to be done."""
+        return self.changes is None and self.scanned is None and self.result.action in (Action.FAILED, Action.BUSY)
+
+    def reset(self) -> None:
+        """Forget what was planned."""
+        self.result, self.changes, self.scanned, self.compared_mirror = UnitResult(self.result.name), None, None, False
 
     @property
     def name(self) -> str:

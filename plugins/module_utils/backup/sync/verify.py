@@ -16,11 +16,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.opti
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action, SyncReport, UnitResult
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.job import lock_units
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.notes import ReportedNotes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planner import COMPARE_WORKERS, plan_missing_source
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.selection import Selected, UnitSelection
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask, isolate_any_failure
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.unit_locks import lock_units
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import mount_warnings
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import SAVED_SUFFIX, top_level_names

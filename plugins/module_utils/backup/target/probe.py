@@ -6,15 +6,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import BackupRoots, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import BackupRoots, Target, nearest_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 
 MIN_FREE_BYTES = 4 << 20
 ATTEMPTS = 5
+
+
+def check_access(place: BackupRoots, target: Target) -> None:
+    """Check that the target's permissions and mount allow writing to it; write nothing.
+
+    That it has space left is checked by :func:`check_writable`, once expired versions are removed.
+
+    :raises RepomanError: they do not.
+    """
+    directory = nearest_directory(str(target.internal_path()))
+    is_read_only = bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+    if is_read_only or not os.access(directory, os.W_OK | os.X_OK):
+        raise _not_writable(place, target, os.strerror(errno.EROFS if is_read_only else errno.EACCES))
 
 
 def check_writable(place: BackupRoots, target: Target) -> None:
@@ -30,11 +44,7 @@ def check_writable(place: BackupRoots, target: Target) -> None:
         space = os.statvfs(target.root)
         free = space.f_bavail * space.f_frsize
     except OSError as error:
-        raise RepomanError(
-            f"cannot write to {place.backup_root}: {error.strerror}; the mirrors are as they were.",
-            f"is it mounted read-only, or full? findmnt --target {place.backup_root}; df -h {place.backup_root}",
-            f"is it {place.owner.name}'s? ls -ld {target.internal_path()}",
-        ) from error
+        raise _not_writable(place, target, error.strerror or str(error)) from error
     finally:
         with suppress(OSError):
             probe.unlink()
@@ -44,6 +54,15 @@ def check_writable(place: BackupRoots, target: Target) -> None:
             f"df -h {place.backup_root}",
             f"what runs replaced is kept for a while: du -sh {target.internal_path('kept')}/*",
         )
+
+
+def _not_writable(place: BackupRoots, target: Target, reason: str) -> RepomanError:
+    directory = nearest_directory(str(target.internal_path()))
+    return RepomanError(
+        f"cannot write to {place.backup_root}: {reason}; the mirrors are as they were.",
+        f"is it mounted read-only, or full? findmnt --target {place.backup_root}; df -h {place.backup_root}",
+        f"is it {place.owner.name}'s? ls -ld {directory}",
+    )
 
 
 def latency(path: str) -> float:
