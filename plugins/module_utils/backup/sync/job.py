@@ -29,7 +29,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.results imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.run_log import RunLog
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.apply import Applier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.plan import changes_target, make_plan
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.plan import has_work, make_plan
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planner import UnitPlanner
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.records import usable_state
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.target_preparation import TargetPreparation
@@ -63,7 +63,7 @@ class SyncJob:
             if run.check:
                 for wave in waves:
                     self._add_diff(wave)
-                predicted = changes_target(waves.tasks, waves.tasks)
+                predicted = has_work(waves.tasks, waves.tasks)
                 steps, expired = plan.predicted_steps(predicted), plan.expiry.names if predicted else []
             else:
                 applied = self._apply(planner, waves, waves.tasks, TargetPreparation(run, plan, settings, stack), report)
@@ -117,7 +117,7 @@ class SyncJob:
                     log.write(task.result.as_dict())
                 applier = Applier(run, log, report)
                 for wave in waves:
-                    if settings is None and not changes_target(wave, tasks):
+                    if settings is None and not has_work(wave, tasks):
                         applier.refuse(wave)
                         continue
                     settings = settings or preparation.apply()

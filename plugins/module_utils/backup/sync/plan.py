@@ -94,7 +94,7 @@ def make_plan(run: SyncContext) -> SyncPlan:
     )
 
 
-def changes_target(planned: Iterable[UnitTask], everything: Iterable[UnitTask]) -> bool:
+def has_work(planned: Iterable[UnitTask], everything: Iterable[UnitTask]) -> bool:
     """Return whether planned units are a reason to change the target: one of them was not refused, or the run has no units at all.
 
     :param everything: all units of the run.

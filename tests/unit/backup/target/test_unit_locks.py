@@ -66,6 +66,33 @@ def another_run(run: Callable[[], object]) -> Iterator[int]:
     assert os.waitpid(child, 0)[1] == 0
 
 
+def family(process: int) -> list[int]:
+    """Return a process and all that it has started, and these in turn."""
+    found = [process]
+    for each in found:
+        with suppress(FileNotFoundError):
+            for task in Path(f"/proc/{each}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+    return found
+
+
+@contextmanager
+def stopped(process: int) -> Iterator[None]:
+    """Let a run stand still. Its children do the work, and they are a process group of their own."""
+    processes = family(process)
+
+    def send(number: signal.Signals) -> None:
+        for each in processes:
+            with suppress(ProcessLookupError):
+                os.kill(each, number)
+
+    send(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        send(signal.SIGCONT)
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for something that another process does."""
     for _each in range(3000):
@@ -305,18 +332,17 @@ def test_while_a_long_run_goes_on_others_are_backed_up_and_restored(world: Backu
     world.write("isurus/new")
     with another_run(lambda: world.sync(names=["many"])) as child:
         wait_until(lambda: is_copying(world))
-        os.killpg(child, signal.SIGSTOP)
-        world.write("plain/file", "1")
-        result = world.sync()
-        assert actions(result) == {"isurus": "synced", "many": "busy", "plain": "synced"}
-        world.write("plain/file", "2")
-        assert actions(world.sync(names=["plain"])) == {"plain": "synced"}
-        world.restore("isurus", to=str(tmp_path / "isurus"))
-        (first, second) = (each["time"] for each in world.sync(list_versions="plain")["kept"])
-        world.restore("plain", to=str(tmp_path / "plain"), **{"from": second})
-        assert is_copying(world)
-        assert world.ours("lock").exists()
-        os.killpg(child, signal.SIGCONT)
+        with stopped(child):
+            world.write("plain/file", "1")
+            result = world.sync()
+            assert actions(result) == {"isurus": "synced", "many": "busy", "plain": "synced"}
+            world.write("plain/file", "2")
+            assert actions(world.sync(names=["plain"])) == {"plain": "synced"}
+            world.restore("isurus", to=str(tmp_path / "isurus"))
+            (first, second) = (each["time"] for each in world.sync(list_versions="plain")["kept"])
+            world.restore("plain", to=str(tmp_path / "plain"), **{"from": second})
+            assert is_copying(world)
+            assert world.ours("lock").exists()
     assert (tmp_path / "plain/file").read_text() == "1"
     assert first < second
     assert not world.ours("lock").exists()
