@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +42,20 @@ ENVIRONMENT = {
 }
 
 
-def _environment(command: Sequence[str]) -> dict[str, str]:
-    quick = command[0] == "hg" and "init" not in command  # chg does not take -R for what is not there yet
-    return ENVIRONMENT | quickhg.environment() if quick else ENVIRONMENT
+def outcome_of(*command: str, cwd: Path | str = "/") -> subprocess.CompletedProcess[str]:
+    """Run a command in an environment without anyone's configuration."""
+    environment = ENVIRONMENT
+    if Path(command[0]).name == "hg" and not {"init", "-R"} <= set(command):  # chg does not take -R for what is not there yet
+        environment = ENVIRONMENT | quickhg.environment(program=command[0] if command[0] != "hg" else "")
+        command = ("hg", *command[1:])
+    return subprocess.run(
+        command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
 
 
 def run(*command: str, cwd: Path | str = "/", check: bool = True) -> str:
     """Run a command in an environment without anyone's configuration, and return what it wrote."""
-    done = subprocess.run(
-        command, cwd=cwd, env=_environment(command), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
-    )
+    done = outcome_of(*command, cwd=cwd)
     if check and done.returncode:
         raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -178,6 +182,5 @@ def hg_problems(where: Path) -> str:
     """Return what hg has to say against a copy of a repository (it takes a lock there); nothing if it is whole."""
     with tempfile.TemporaryDirectory() as base:
         shutil.copytree(where / ".hg", Path(base, ".hg"), symlinks=True)
-        command = ["hg", "-R", base, "--noninteractive", "verify"]
-        done = subprocess.run(command, env=_environment(command), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = outcome_of("hg", "-R", base, "--noninteractive", "verify")
     return "" if done.returncode == 0 else f"{done.returncode} {done.stdout}{done.stderr}"

@@ -89,10 +89,11 @@ class Enclosure:
             "[ui]\ntimeout = 1\n[storage]\n"
             + "".join(f"{each}.slow-path = allow\n" for each in SLOW)
             + "[extensions]\n"
-            + "".join(f"{each} =\n" for each in extensions)
+            + "".join(f"{each} =\n" for each in extensions),
+            str(newest("hg")) if self.newest == "hg" else "",
         )
-        if self.newest:
-            programs["PATH"] = f"{newest(self.newest).parent}:{programs['PATH']}"
+        if self.newest == "git":
+            programs["PATH"] = f"{newest('git').parent}:{programs['PATH']}"
         people = {
             f"GIT_{role}_{what}": text for role in ("AUTHOR", "COMMITTER") for what, text in (("NAME", "a"), ("EMAIL", "a@example.org"))
         }

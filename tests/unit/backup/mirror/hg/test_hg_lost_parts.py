@@ -10,16 +10,16 @@ import itertools
 import os
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
+import mirroring
 import pytest
 from backup_fixture import BackupHome
 
 
 def verify(place: Path) -> int:
     """Let hg verify a repository."""
-    return subprocess.run(["hg", "-R", str(place), "verify", "-q"], capture_output=True, check=False, timeout=60).returncode
+    return mirroring.outcome_of("hg", "-R", str(place), "verify", "-q").returncode
 
 
 @pytest.mark.parametrize("kind", ["link", "directory", "pipe"])
@@ -31,7 +31,7 @@ def test_what_takes_the_place_of_a_file(empty_world: BackupHome, name: str, kind
     unit.mkdir(parents=True)
     (unit / "f").write_text("x\n" * 300)
     for command in (["init"], ["add", "-q", "f"], ["commit", "-q", "-m", "1", "-u", "x"]):
-        subprocess.run(["hg", "--cwd", str(unit), *command], check=True)
+        mirroring.run("hg", "--cwd", str(unit), *command)
     world.init()
     path = unit / ".hg" / name
     path.unlink()
@@ -65,9 +65,9 @@ def share(world: BackupHome, *options: str) -> Path:
     unit.mkdir(parents=True)
     (unit / "f").write_text("x\n" * 300)
     for command in (["init"], ["add", "-q", "f"], ["commit", "-q", "-m", "1", "-u", "x"]):
-        subprocess.run(["hg", "--cwd", str(unit), *command], check=True)
+        mirroring.run("hg", "--cwd", str(unit), *command)
     where = world.root / "repos/b"
-    subprocess.run(["hg", "--config", "extensions.share=", "share", "-q", *options, str(unit), str(where)], check=True)
+    mirroring.run("hg", "--config", "extensions.share=", "share", "-q", *options, str(unit), str(where))
     return where
 
 
@@ -112,8 +112,7 @@ def test_a_part_of_a_share_is_damaged(empty_world: BackupHome, name: str, kind: 
     assert words[:3] == ["repoman", "restore", "b"]
     paths = [value for option, value in itertools.pairwise(words) if option == "--path"]
     world.restore("b", paths=paths, overwrite="--overwrite" in words)
-    said = subprocess.run(["hg", "--cwd", str(unit), "status"], check=True, capture_output=True, text=True).stdout
-    assert said == "? written-since\n"
+    assert mirroring.run("hg", "--cwd", str(unit), "status") == "? written-since\n"
     assert verify(unit) == 0
     while any(each["action"] == "synced" for each in world.sync()["units"]):
         pass
@@ -127,7 +126,7 @@ def test_a_share_changes_as_hg_changes_it(empty_world: BackupHome) -> None:
     unit = share(world, "--relative")
     world.init()
     for command in (["update", "-q", "null"], ["update", "-q", "tip"], ["--config", "extensions.share=", "unshare"]):
-        subprocess.run(["hg", "--cwd", str(unit), *command], check=True)
+        mirroring.run("hg", "--cwd", str(unit), *command)
         result = world.sync()
         assert {each["action"] for each in result["units"]} <= {"synced", "unchanged"}, result
         assert not [each for each in world.differences() if " => a/.hg/" not in each]
