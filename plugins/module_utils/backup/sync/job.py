@@ -87,7 +87,7 @@ class SyncJob:
         missing = [each for each in (run.state, *run.state.parents) if not each.exists()]
         run.state, warning = stack.enter_context(usable_state(run.state, run.backup.account))
         run.warnings += [warning] if warning else []
-        if run.target_state.is_new and not warning:
+        if run.target_state.is_new and run.state in missing:
             stack.callback(self._forget_state, missing)
         run.locks = locks = stack.enter_context(RunLocks(run.target, run.state, run.backup.account))
         locks.check_other_hosts()
