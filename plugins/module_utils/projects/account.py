@@ -42,7 +42,7 @@ INVALID_CHARACTERS = re.compile(r"[:\x00-\x1f\x7f\ud800-\udfff]")
 class InstanceAccount:
     """The user's account in one instance.
 
-    :param instance: that it is in.
+    :param instance: the instance.
     """
 
     def __init__(self, instance: InstanceControl) -> None:
@@ -55,9 +55,9 @@ class InstanceAccount:
         :param targets: paths in the instance at which something is mounted.
         """
         for parent in _ancestors(self.account.home):
-            self.instance.make_directory(parent, 0, 0)
+            self.instance.create_directory(parent, 0, 0)
         for directory in home_directories(self.account, targets):
-            self.instance.make_directory(directory, self.account.uid, self.account.gid)
+            self.instance.create_directory(directory, self.account.uid, self.account.gid)
 
     def wait_until_ready(self) -> None:
         """Wait, with a time limit, until a started instance can run commands and has finished booting, including cloud-init.
@@ -68,7 +68,7 @@ class InstanceAccount:
         deadline = time.monotonic() + EXEC_TIMEOUT
         while True:
             try:
-                self.instance.execute(command, BOOT_TIMEOUT + CLOUD_INIT_TIMEOUT + EXEC_TIMEOUT)
+                self.instance.exec(command, BOOT_TIMEOUT + CLOUD_INIT_TIMEOUT + EXEC_TIMEOUT)
             except incus.IncusError:
                 if time.monotonic() > deadline:
                     raise
@@ -85,7 +85,7 @@ class InstanceAccount:
         self.wait_until_ready()
         account = self.account
         arguments = [account.name, str(account.uid), str(account.gid), account.group, account.home, account.shell]
-        code, stderr = self.instance.execute(["/bin/sh", "-c", ENSURE_ACCOUNT_SCRIPT, "repoman", *arguments], EXEC_TIMEOUT)
+        code, stderr = self.instance.exec(["/bin/sh", "-c", ENSURE_ACCOUNT_SCRIPT, "repoman", *arguments], EXEC_TIMEOUT)
         if code:
             raise RepomanError(
                 f"cannot create the account {account.name!r} in the container: {stderr.strip() or f'exit status {code}'}.",
@@ -98,14 +98,14 @@ class InstanceAccount:
 
         :param container_path: of the repository.
         :param host_path: of the repository.
-        :raises RepomanError: it cannot, or its file is not the user's; the file system is named.
+        :raises RepomanError: it cannot, or its file is not the user's; the message names the file system.
         """
         account = self.account
         probe = f".repoman-probe-{secrets.token_hex(8)}"
         path = os.path.join(host_path, probe)
         try:
             command = ["/bin/sh", "-c", VERIFY_WRITE_SCRIPT, "repoman", account.name, container_path, probe]
-            code, stderr = self.instance.execute(command, EXEC_TIMEOUT)
+            code, stderr = self.instance.exec(command, EXEC_TIMEOUT)
             if code:
                 raise RepomanError(
                     f"{account.name!r} cannot write to {container_path} from inside the container: {stderr.strip() or f'exit status {code}'}.",
@@ -149,15 +149,15 @@ def validate_account(account: Account) -> None:
 
     :raises NotFoundError: its name, group, home or shell has a character that is not allowed there.
     """
-    for what, value in (("name", account.name), ("group", account.group), ("home", account.home), ("shell", account.shell)):
-        is_name = what in ("name", "group")
+    for field, value in (("name", account.name), ("group", account.group), ("home", account.home), ("shell", account.shell)):
+        is_name = field in ("name", "group")
         if (
             not value
             or INVALID_CHARACTERS.search(value)
             or (is_name and (value.startswith(("-", "+", "~")) or "/" in value or "," in value))
         ):
             raise NotFoundError(
-                f"{value!r} cannot be the {what} of an account in a container.",
+                f"{value!r} cannot be the {field} of an account in a container.",
                 "getent passwd $(id -u)   shows what this host has",
                 "the environment variables USER and HOME override it",
             )
@@ -194,7 +194,7 @@ def cloud_init_config(account: Account, existing_keys: Container[str]) -> dict[s
 
 def _ancestors(path: str) -> list[str]:
     """Return the directories above ``path``, without the root, parents first."""
-    found: list[str] = []
+    parents: list[str] = []
     while (path := posixpath.dirname(path)) != "/":
-        found.insert(0, path)
-    return found
+        parents.insert(0, path)
+    return parents

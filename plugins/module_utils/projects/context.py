@@ -33,7 +33,7 @@ class RunContext:
     :param registry_path: path of the registry.
     :param registry: its content.
     :param client: connection to Incus.
-    :param predict: check mode only: what an earlier task may create is allowed to be missing, with a warning.
+    :param predict: check mode only: objects that an earlier task may create can be missing, with a warning.
     """
 
     account: Account
@@ -58,19 +58,19 @@ class RunContext:
         environment = self.client.get("/1.0").data["environment"]
         return str(environment["server_name"]) if environment.get("server_clustered") else ""
 
-    def repository_path(self, stored: str) -> str:
+    def repository_path(self, repo: str) -> str:
         """Return the path of a repository, whether or not it exists.
 
-        :param stored: as the registry has it: relative to ``repos_root``, or absolute.
+        :param repo: as the registry has it: relative to ``repos_root``, or absolute.
         """
-        return os.path.normpath(os.path.join(self.repos_root, self.account.expand(stored) if stored[:1] in "~$" else stored))
+        return os.path.normpath(os.path.join(self.repos_root, self.account.expand(repo) if repo[:1] in "~$" else repo))
 
-    def instance_path(self, name: str, rest: str = "") -> str:
+    def instance_path(self, name: str, suffix: str = "") -> str:
         """Return the API path of an instance.
 
-        :param rest: what follows it, such as ``/state``.
+        :param suffix: rest of the path, such as ``/state``.
         """
-        return api_path("/1.0/instances/{}" + rest, name, project=self.incus_project)
+        return api_path("/1.0/instances/{}" + suffix, name, project=self.incus_project)
 
     def read_instances(self, recursion: int = 1) -> dict[str, dict[str, Any]]:
         """Read every instance of the Incus project, repoman's or not, in one request: name to instance.
@@ -78,26 +78,26 @@ class RunContext:
         :param recursion: 2 to include their state.
         :raises NotFoundError: the Incus project does not exist.
         """
-        read = self.client.get_or_none if self.predict else self.client.get
+        get = self.client.get_or_none if self.predict else self.client.get
         try:
-            answer = read(api_path("/1.0/instances", recursion=recursion, project=self.incus_project))
+            response = get(api_path("/1.0/instances", recursion=recursion, project=self.incus_project))
         except incus.IncusError as error:
             raise (self.missing_project_error() if NO_PROJECT in error.reason.lower() else error) from error
-        return {instance["name"]: instance for instance in answer.data} if answer else {}
+        return {instance["name"]: instance for instance in response.data} if response else {}
 
     def read_images(self) -> images.Images:
         """Read the images of this Incus.
 
         :raises NotFoundError: the Incus project does not exist.
         """
-        answer = self.client.get_or_none(api_path("/1.0/images", recursion=1, project=self.incus_project)) if self.predict else None
+        response = self.client.get_or_none(api_path("/1.0/images", recursion=1, project=self.incus_project)) if self.predict else None
         # a project that an earlier task has yet to create will share the images of the default one
-        project = incus.DEFAULT_PROJECT if self.predict and answer is None else self.incus_project
+        project = incus.DEFAULT_PROJECT if self.predict and response is None else self.incus_project
         try:
-            found: images.Images = (answer or self.client.get(api_path("/1.0/images", recursion=1, project=project))).data
+            data: images.Images = (response or self.client.get(api_path("/1.0/images", recursion=1, project=project))).data
         except incus.IncusError as error:
             raise (self.missing_project_error() if NO_PROJECT in error.reason.lower() else error) from error
-        return found
+        return data
 
     def missing_project_error(self) -> NotFoundError:
         """Return the error for an Incus project that does not exist."""
@@ -109,8 +109,8 @@ class Snapshot:
     """The state that was read, at once for all projects of a run.
 
     :param instances: of the Incus project, by name.
-    :param profiles: the installed ones, by name; empty if projects are removed.
-    :param registry_text: of the registry, as the plans made so far would leave it.
+    :param profiles: the installed profiles, by name; empty if projects are removed.
+    :param registry_text: text of the registry after the steps planned so far.
     :param read_images: reads the images of this Incus when they are first needed.
     """
 
@@ -121,7 +121,7 @@ class Snapshot:
 
 
 def load_context(params: dict[str, Any], predict: bool = False) -> RunContext:
-    """Return what a module's run works with, from its parameters.
+    """Return the context of a run, from the module's parameters.
 
     :param predict: check mode only: use the option ``registry_text`` instead of the file, if it is set.
     :raises NotFoundError: the account or the registry does not exist.

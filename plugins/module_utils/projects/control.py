@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.incus.client impor
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     PROTECTION_KEY,
-    check_ours,
+    check_managed,
     is_protected,
     is_unfinished,
 )
@@ -38,12 +38,12 @@ class InstanceControl:
         self.context, self.name = context, name
         self.client = context.client
 
-    def path(self, rest: str = "") -> str:
+    def path(self, suffix: str = "") -> str:
         """Return the API path of the instance.
 
-        :param rest: what follows it, such as ``/state``.
+        :param suffix: rest of the path, such as ``/state``.
         """
-        return self.context.instance_path(self.name, rest)
+        return self.context.instance_path(self.name, suffix)
 
     def read(self) -> Response:
         """Read the instance; it must exist."""
@@ -56,7 +56,7 @@ class InstanceControl:
     def replace(self, body: dict[str, Any], etag: str) -> None:
         """Replace the configuration.
 
-        :param etag: of the read that ``body`` was made from.
+        :param etag: ETag of the response that ``body`` was made from.
         :raises ConcurrentChangeError: it has changed since then.
         """
         self.client.wait_for_operation(self.client.put(self.path(), body, etag), OPERATION_TIMEOUT)
@@ -69,13 +69,13 @@ class InstanceControl:
         """Change the power state.
 
         :param action: ``start``, ``stop``, ``freeze`` or ``unfreeze``.
-        :param options: more of the request, such as ``force``.
+        :param options: further fields of the request, such as ``force``.
         """
         operation = self.client.put(self.path("/state"), {"action": action, "timeout": STOP_TIMEOUT} | options)
         self.client.wait_for_operation(operation, OPERATION_TIMEOUT)
 
     def request_stop(self) -> None:
-        """Ask the instance to stop, without waiting for it."""
+        """Request a stop of the instance, without waiting for it."""
         self.client.put(self.path("/state"), {"action": "stop", "timeout": STOP_TIMEOUT})
 
     def stop(self) -> None:
@@ -88,29 +88,29 @@ class InstanceControl:
     def restart(self) -> None:
         """Start an instance that was stopped for a change that did not happen."""
         self.wait_for_operations()
-        found = self.read_or_none()
-        if found is not None and found.data["status"] == "Stopped":
+        response = self.read_or_none()
+        if response is not None and response.data["status"] == "Stopped":
             self.set_power("start")
 
     def delete(self, stop_requested: bool = False) -> None:
         """Delete the instance, if it exists.
 
-        :param stop_requested: it was asked to stop before and had its time, so it is stopped by force. So is an unfinished one.
+        :param stop_requested: an earlier request to stop it had the time to succeed, so stop it by force, like an unfinished one.
         :raises ConflictError: repoman did not create it.
-        :raises RepomanError: Incus refused.
+        :raises RepomanError: Incus rejects the deletion.
         """
         self.wait_for_operations()
-        found = self.read_or_none()
-        if found is None:
+        response = self.read_or_none()
+        if response is None:
             return
-        check_ours(self.context, self.name, found.data)
-        unfinished = is_unfinished(found.data)
-        if found.data["status"] != "Stopped":
+        check_managed(self.context, self.name, response.data)
+        unfinished = is_unfinished(response.data)
+        if response.data["status"] != "Stopped":
             if stop_requested or unfinished:
                 self.set_power("stop", force=True)
             else:
                 self.stop()
-        if is_protected(found.data) and unfinished:
+        if is_protected(response.data) and unfinished:
             self.set_config({PROTECTION_KEY: "false"})
         try:
             self.client.wait_for_operation(self.client.delete(self.path()), OPERATION_TIMEOUT)
@@ -126,7 +126,7 @@ class InstanceControl:
         :param cancel: cancel those that can be cancelled, such as the download of an image.
         """
         groups = self.client.get(api_path("/1.0/operations", recursion=1, project=self.context.incus_project)).data or {}
-        for operation in (each for group in groups.values() for each in group):
+        for operation in (operation for group in groups.values() for operation in group):
             paths = (operation.get("resources") or {}).get("instances") or []
             if any(urlsplit(path).path.endswith(f"/instances/{self.name}") for path in paths):
                 with suppress(incus.IncusError):
@@ -134,11 +134,11 @@ class InstanceControl:
                         self.client.delete(api_path("/1.0/operations/{}", str(operation["id"])))
                     self.client.wait_for_operation(incus.Response(operation, "", is_operation=True), OPERATION_TIMEOUT)
 
-    def execute(self, command: list[str], timeout: float) -> tuple[int, str]:
+    def exec(self, command: list[str], timeout: float) -> tuple[int, str]:
         """Run a command in the instance; return its exit status and its standard error."""
         return self.client.exec(self.name, self.context.incus_project, command, timeout)
 
-    def make_directory(self, path: str, uid: int, gid: int) -> None:
-        """Make a directory in the instance, which may be stopped; an existing one does not change."""
+    def create_directory(self, path: str, uid: int, gid: int) -> None:
+        """Create a directory in the instance, which may be stopped; an existing one does not change."""
         headers = {"X-Incus-type": "directory", "X-Incus-uid": str(uid), "X-Incus-gid": str(gid), "X-Incus-mode": "0755"}
         self.client.upload(api_path("/1.0/instances/{}/files", self.name, path=path, project=self.context.incus_project), b"", headers)

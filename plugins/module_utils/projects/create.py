@@ -37,7 +37,7 @@ class InstanceCreation:
     """The steps that create an instance. It stays marked as unfinished until a later step marks it as ready.
 
     :param task: its project.
-    :param desired: what it should be.
+    :param desired: its desired state.
     :raises RepomanError: the repository cannot be protected, or the image does not exist.
     """
 
@@ -47,7 +47,7 @@ class InstanceCreation:
         self.target = task.request.target
         self.run_id = secrets.token_hex(8)
         self.directory = task.pin(desired.repository)
-        self.inside = InstanceAccount(self.control)
+        self.instance_account = InstanceAccount(self.control)
         account = task.context.account
         config, devices = desired.config_and_devices()
         self.mount_targets = mount_targets(desired.with_profile_devices(devices))
@@ -73,7 +73,7 @@ class InstanceCreation:
                 progress=f"creating {name} from {self.image}…",
             )
         )
-        plan.add(Step(f"prepare the home {account.home}", lambda: self.inside.create_home(self.mount_targets)))
+        plan.add(Step(f"prepare the home {account.home}", lambda: self.instance_account.create_home(self.mount_targets)))
         plan.add(Step(f"start {name}", self._start, progress=f"starting {name}…"))
         plan.add(Step(f"create the account {account.name}", self._ensure_account, progress=f"creating the account in {name}…"))
         plan.add(Step(f"verify that {account.name} can write to {self.desired.repository.container_path}", self._verify))
@@ -83,10 +83,10 @@ class InstanceCreation:
         source = with_image_secret(self.image, context.account, self.document["source"])
         self.directory.open()
         member = self.target or context.cluster_member  # a cluster would choose any member, but the repository is on this one
-        place = {"target": member} if member else {}
+        member_query = {"target": member} if member else {}
         try:
             operation = context.client.post(
-                api_path("/1.0/instances", project=context.incus_project, **place), self.document | {"source": source}
+                api_path("/1.0/instances", project=context.incus_project, **member_query), self.document | {"source": source}
             )
             context.client.wait_for_operation(
                 operation, OPERATION_TIMEOUT, _progress_reporter(f"creating {self.name}") if progress.is_live() else None
@@ -97,9 +97,9 @@ class InstanceCreation:
     def _undo(self) -> None:
         self.directory.close()
         self.control.wait_for_operations(cancel=True)
-        found = self.control.read_or_none()
-        if found is not None and found.data["config"].get(RUN_KEY) == self.run_id:
-            if not is_unfinished(found.data):
+        response = self.control.read_or_none()
+        if response is not None and response.data["config"].get(RUN_KEY) == self.run_id:
+            if not is_unfinished(response.data):
                 with suppress(RepomanError):  # only so that the next run finishes the deletion if this one cannot
                     self.control.set_config({STATE_KEY: CREATING})
             self.control.delete()
@@ -111,7 +111,7 @@ class InstanceCreation:
             raise start_error(error, self.name, self.desired.repository) from error
 
     def _ensure_account(self) -> None:
-        self.task.warnings.extend(self.inside.ensure())
+        self.task.warnings.extend(self.instance_account.ensure())
 
     def _verify(self) -> None:
         verify_mount(self.control, self.desired.repository, self.directory)
@@ -119,7 +119,7 @@ class InstanceCreation:
 
 
 def removal_of_unfinished(task: ProjectTask, repository_paths: set[str]) -> Step:
-    """Return the step that deletes what a killed run left: the container, and its probes in the repository.
+    """Return the step that deletes the leftovers of a killed run: the container, and its probes in the repository.
 
     :param repository_paths: directories on the host that may contain its probes.
     """
@@ -127,8 +127,8 @@ def removal_of_unfinished(task: ProjectTask, repository_paths: set[str]) -> Step
 
     def remove() -> None:
         control.wait_for_operations()
-        found = control.read_or_none()
-        if found is not None and not is_unfinished(found.data):
+        response = control.read_or_none()
+        if response is not None and not is_unfinished(response.data):
             raise ConcurrentChangeError(f"the container {task.name!r} was finished by another run.", "run the command again")
         control.delete()
         for path in repository_paths:
@@ -142,12 +142,12 @@ def removal_of_unfinished(task: ProjectTask, repository_paths: set[str]) -> Step
     )
 
 
-def _progress_reporter(what: str) -> Callable[[dict[str, Any]], None]:
-    """Return a function that shows the progress of an operation, in Incus's words."""
+def _progress_reporter(label: str) -> Callable[[dict[str, Any]], None]:
+    """Return a function that shows the progress of an operation, as Incus reports it."""
 
     def show(metadata: dict[str, Any]) -> None:
         for key, value in metadata.items():
             if key.endswith("_progress") and isinstance(value, str):
-                progress.update(f"{what}: {value}")
+                progress.update(f"{label}: {value}")
 
     return show

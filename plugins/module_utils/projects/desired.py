@@ -33,9 +33,9 @@ class DesiredInstance:
     """The desired state of a project's instance.
 
     :param settings: the project's configuration, from all sources.
-    :param requested: the part of ``settings`` that a task asked for.
-    :param repository: that it is for.
-    :param profiles: those installed in Incus, by name.
+    :param requested: the part of ``settings`` that a task requested.
+    :param repository: the project's repository.
+    :param profiles: the profiles installed in Incus, by name.
     """
 
     settings: EffectiveSettings
@@ -45,13 +45,13 @@ class DesiredInstance:
 
     @property
     def name(self) -> str:
-        """Of the instance."""
+        """Name of the instance."""
         return self.settings.name
 
     def check_reserved_names(self) -> None:
-        """Check that nothing takes the place of what repoman itself sets.
+        """Check that no setting conflicts with those that repoman itself makes.
 
-        :raises ConflictError: a device or key does.
+        :raises ConflictError: a device or key is reserved.
         """
         if REPO_DEVICE in self.settings.devices:
             raise ConflictError(
@@ -78,11 +78,11 @@ class DesiredInstance:
         :raises RepomanError: the repository cannot be protected as ``protect`` asks.
         """
         repository, settings = self.repository, self.settings
-        others = self.with_profile_devices(settings.devices).values()
-        devices = settings.devices | protect.devices(repository.host_path, repository.container_path, settings.protect, others)
+        other_devices = self.with_profile_devices(settings.devices).values()
+        devices = settings.devices | protect.devices(repository.host_path, repository.container_path, settings.protect, other_devices)
         devices |= {REPO_DEVICE: {"type": "disk", "source": repository.host_path, "path": repository.container_path, "shift": "true"}}
-        ours = {PROJECT_KEY: self.name, REPO_KEY: repository.host_path, APPLIED_KEY: self.applied_record(devices)}
-        return settings.config | ours, devices
+        own_config = {PROJECT_KEY: self.name, REPO_KEY: repository.host_path, APPLIED_KEY: self.applied_record(devices)}
+        return settings.config | own_config, devices
 
     def applied_record(self, devices: Iterable[str]) -> str:
         """Return the value of :data:`APPLIED_KEY`.
@@ -95,11 +95,11 @@ class DesiredInstance:
             "asked_config": sorted(self.requested.config),
             "asked_devices": sorted(name for name in devices if name in self.requested.devices),
         }
-        return json.dumps(record | {kind: names for kind, names in requested.items() if names}, sort_keys=True)
+        return json.dumps(record | {field: names for field, names in requested.items() if names}, sort_keys=True)
 
     def config_keys(self) -> set[str]:
         """Return the configuration keys that the instance has from its project and its profiles."""
-        return set(self.settings.config).union(*(self.profiles[each].body["config"] for each in self.settings.profiles))
+        return set(self.settings.config).union(*(self.profiles[name].body["config"] for name in self.settings.profiles))
 
     def with_profile_devices(self, devices: Devices) -> Devices:
         """Return ``devices`` together with those of the profiles."""

@@ -18,7 +18,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.task impo
 class EarlyStop:
     """Inside the block, the instances of several projects are stopping; those not removed at its end are started again.
 
-    :param tasks: that remove their projects. A single one stops its own instance when its turn comes.
+    :param tasks: tasks that remove their projects. A single task stops its instance itself, as a step of its plan.
     """
 
     def __init__(self, tasks: list[ProjectTask]) -> None:
@@ -32,7 +32,7 @@ class EarlyStop:
             restart_all(self.tasks, error)
             raise
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if isinstance(error, RepomanError):
             restart_all(self.tasks, error)
 

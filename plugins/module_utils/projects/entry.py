@@ -20,7 +20,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.store imp
 def plan_entry(task: ProjectTask, desired: DesiredInstance) -> None:
     """Add the step that writes the registry entry, if it changes.
 
-    The entry holds only what was asked for; what an override says stays in the override.
+    The entry holds only the requested settings; those of an override stay in the override.
     """
     context, snapshot = task.context, task.snapshot
     edit = RegistryEntryEdit(context.registry.projects.get(task.name), desired)
@@ -61,25 +61,25 @@ def plan_entry_removal(task: ProjectTask) -> None:
 
 
 class RegistryEntryEdit:
-    """The change of an entry. Its other keys do not change, even if they are written in the meantime, such as the time of a backup.
+    """The change of an entry. Its other keys stay, even if another run writes them in the meantime, such as the time of a backup.
 
     :param entry: as the registry has it.
-    :param desired: the instance that it is for.
+    :param desired: the instance of its project.
     """
 
     def __init__(self, entry: Project | None, desired: DesiredInstance) -> None:
-        requested, stored = desired.requested, desired.repository.relative_path
+        requested, repo = desired.requested, desired.repository.relative_path
         self.name = desired.name
-        previous = entry or Project(self.name, stored, image=desired.settings.image, created=iso_time())
+        previous = entry or Project(self.name, repo, image=desired.settings.image, created=iso_time())
         self.entry = replace(
             previous,
-            repo=stored,
+            repo=repo,
             image=requested.image or previous.image,
             profiles=requested.profiles if requested.profiles is not None else previous.profiles,
             backup=requested.backup if requested.backup is not None else previous.backup,
         )
         self.is_needed = self.entry != entry
-        self.changes: Data = {} if entry and entry.repo == stored else {"repo": stored}
+        self.changes: Data = {} if entry and entry.repo == repo else {"repo": repo}
         self.changes |= {"image": requested.image} if requested.image else {}
         self.changes |= {"profiles": list(requested.profiles)} if requested.profiles is not None else {}
         self.changes |= {"backup": requested.backup} if requested.backup is not None else {}
@@ -98,23 +98,23 @@ class RegistryEntryEdit:
 
     def apply(self, data: Data) -> None:
         """Change the entry in the data of a registry, or add it."""
-        found = find_project(data, self.name)
-        self.previous = dict(found or {})
-        if found is None:
+        table = find_project(data, self.name)
+        self.previous = dict(table or {})
+        if table is None:
             put_project(data, self.entry)
         else:
-            found.update(self.changes)
+            table.update(self.changes)
 
     def revert(self, data: Data) -> None:
-        """Revert the last :meth:`apply`; what someone else has changed since then stays."""
-        found = find_project(data, self.name)
-        if found is None or self.previous is None:
+        """Revert the last :meth:`apply`; later changes by other programs stay."""
+        table = find_project(data, self.name)
+        if table is None or self.previous is None:
             return
         if not self.previous:
             remove_project(data, self.name)
             return
-        for key in (key for key, value in self.changes.items() if found.get(key) == value):
+        for key in (key for key, value in self.changes.items() if table.get(key) == value):
             if key in self.previous:
-                found[key] = self.previous[key]
+                table[key] = self.previous[key]
             else:
-                del found[key]
+                del table[key]

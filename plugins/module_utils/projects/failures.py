@@ -21,7 +21,7 @@ NO_IMAGE = re.compile(r"\bimage\b[^:]*(?:: )?(?:not found|not provided|couldn't 
 def creation_error(context: RunContext, error: incus.IncusError, name: str, image: str, target: str | None) -> RepomanError:
     """Return why an instance cannot be created.
 
-    :param target: the cluster member that was asked for.
+    :param target: the requested cluster member.
     """
     reason = error.reason.lower()
     if "already exists" in reason:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What ``status`` finds out about the host: its address, and the files that devices need."""
+"""Probes of the host for ``status``: its address, and the files that devices need."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ print(json.dumps([code(path) for path in sys.argv[1:]]))
 
 def missing_paths(paths: Iterable[str], account: Account) -> frozenset[str]:
     """Return the paths that do not exist. A path that cannot be read does not count as missing."""
-    listed = sorted(paths)
-    if not listed:
+    sorted_paths = sorted(paths)
+    if not sorted_paths:
         return frozenset()
     try:
-        codes = run_python(account, STAT_SCRIPT, *listed)
+        codes = run_python(account, STAT_SCRIPT, *sorted_paths)
     except CommandError:
         return frozenset()
-    return frozenset(path for path, code in zip(listed, codes, strict=True) if code in (errno.ENOENT, errno.ENOTDIR))
+    return frozenset(path for path, code in zip(sorted_paths, codes, strict=True) if code in (errno.ENOENT, errno.ENOTDIR))
 
 
 def probe_address(registered: str) -> dict[str, Any]:
     """Compare the host's address with the one in the registry.
 
-    :returns: ``registry``, ``detected``, ``interface``, and ``matches``, which is ``None`` if one of the addresses is not known.
+    :returns: ``registry``, ``detected``, ``interface``, and ``matches``, which is ``None`` if one of the addresses is unknown.
     """
     try:
         detected = detect_lan_ip()

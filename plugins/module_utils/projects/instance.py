@@ -17,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.context i
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
 
 KEY_PREFIX = "user.repoman."
-"""Of all configuration keys that are repoman's own."""
+"""Prefix of the configuration keys that repoman itself sets."""
 PROJECT_KEY = "user.repoman.project"
 STATE_KEY = "user.repoman.state"
 REPO_KEY = "user.repoman.repo"
@@ -25,8 +25,8 @@ APPLIED_KEY = "user.repoman.applied"
 """Names of everything repoman gave the instance; see :func:`applied_settings`."""
 RUN_KEY = "user.repoman.run"
 """ID of the run that created the instance; a rollback deletes only instances with its own ID."""
-APPLIED_KINDS = ("config", "devices", "profiles", "asked_config", "asked_devices")
-"""Of :data:`APPLIED_KEY`; the last two name what a task asked for and no file has."""
+APPLIED_FIELDS = ("config", "devices", "profiles", "asked_config", "asked_devices")
+"""Fields of :data:`APPLIED_KEY`; the last two name the settings that only a task requested, and no file."""
 CREATING, READY = "creating", "ready"
 """Values of :data:`STATE_KEY`."""
 REPO_DEVICE = "repo"
@@ -37,12 +37,12 @@ TRUE = ("true", "1", "yes", "on")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def is_ours(instance: Mapping[str, Any]) -> bool:
+def is_managed(instance: Mapping[str, Any]) -> bool:
     """Return whether repoman created an instance, for the project of its name."""
     return bool((instance.get("config") or {}).get(PROJECT_KEY) == instance["name"])
 
 
-def check_ours(context: RunContext, name: str, instance: Mapping[str, Any]) -> None:
+def check_managed(context: RunContext, name: str, instance: Mapping[str, Any]) -> None:
     """Check that repoman created an instance, for project ``name``.
 
     :raises ConflictError: it did not.
@@ -74,9 +74,9 @@ def applied_settings(instance: Mapping[str, Any]) -> dict[str, list[str]]:
     with suppress(ValueError, RecursionError):
         applied = json.loads(instance["config"].get(APPLIED_KEY) or "{}")
     if isinstance(applied, dict):
-        by_kind = {kind: applied.get(kind, []) for kind in APPLIED_KINDS}
-        if all(isinstance(names, list) and all(isinstance(each, str) for each in names) for names in by_kind.values()):
-            return by_kind
+        by_field = {field: applied.get(field, []) for field in APPLIED_FIELDS}
+        if all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in by_field.values()):
+            return by_field
     raise ConflictError(
         f"the key {APPLIED_KEY} of the container {instance['name']!r} was edited by hand and cannot be read.",
         f"incus config unset --project {instance['project']} {instance['name']} {APPLIED_KEY}",
@@ -84,7 +84,7 @@ def applied_settings(instance: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def previously_requested(instance: Mapping[str, Any]) -> ProjectSettings:
-    """Return the current values of the keys and devices that an earlier task asked for; no file has them.
+    """Return the current values of the keys and devices that an earlier task requested; no file has them.
 
     :raises ConflictError: see :func:`applied_settings`.
     """

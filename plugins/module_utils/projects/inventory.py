@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import load_context
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_ours
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_managed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import project_summary
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.detect import detect_vcs
 
@@ -22,21 +22,21 @@ EXPORTED_KEYS = ("incus_project", "repo", "repo_exists", "vcs", "image", "profil
 
 
 def load_projects(params: dict[str, Any]) -> tuple[list[dict[str, Any]], RepomanError | None]:
-    """Read the projects: those of the registry, and the containers of repoman that are not in it.
+    """Read the projects of the registry, and the containers of repoman that are not in it.
 
     :param params: ``user``, ``socket``, ``registry_path`` and ``timeout``, as modules have them.
-    :returns: a summary of each, sorted by name; and why Incus cannot be reached, in which case every state is ``unknown``.
+    :returns: their summaries, sorted by name; and the error if Incus cannot be reached, in which case every state is ``unknown``.
     :raises RepomanError: the registry, or an override, cannot be read.
     """
     context = load_context(params)
     problem, instances = None, {}
     try:
-        instances = {name: instance for name, instance in context.read_instances().items() if is_ours(instance)}
+        instances = {name: instance for name, instance in context.read_instances().items() if is_managed(instance)}
     except RepomanError as error:
         problem = error
     summaries = [project_summary(context, name, instances.get(name)) for name in sorted({*context.registry.projects, *instances})]
     state = {"state": UNKNOWN} if problem else {}
-    return [each | {"user": context.account.name, "vcs": detect_vcs(each["repo"])} | state for each in summaries], problem
+    return [summary | {"user": context.account.name, "vcs": detect_vcs(summary["repo"])} | state for summary in summaries], problem
 
 
 def host_variables(project: dict[str, Any], remote: str, as_user: bool) -> dict[str, Any]:

@@ -37,9 +37,9 @@ class PinnedDirectory:
         try:
             self.fd = os.open(self.root, flags)
             for part in os.path.relpath(self.path, self.root).split(os.sep):
-                inner = os.open(part, flags, dir_fd=self.fd)
+                child = os.open(part, flags, dir_fd=self.fd)
                 os.close(self.fd)
-                self.fd = inner
+                self.fd = child
         except OSError as error:
             self.close()
             raise self.replaced_error() from error

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Starts and stops an instance, as the requested state says."""
+"""Starts and stops an instance, as requested."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class InstanceStart:
     """The start of an instance, with the check that the user can work in it, and its rollback.
 
     :param task: its project.
-    :param repository: that is mounted in it.
+    :param repository: its repository.
     :param status: of the instance before that: ``Stopped`` or ``Frozen``.
     """
 

@@ -73,7 +73,7 @@ def plan_present(task: ProjectTask) -> None:
 
 
 def _desired_instance(task: ProjectTask) -> DesiredInstance:
-    """Return what the instance should be: the registry's defaults and entry, the override, and what was requested."""
+    """Return the desired instance: from the registry's defaults and entry, the override, and the request."""
     requested = _requested_settings(task.request, task.instance)
     settings = effective_settings(task.context, task.name, requested)
     repository = _find_repository(task, settings.repo)
@@ -81,7 +81,7 @@ def _desired_instance(task: ProjectTask) -> DesiredInstance:
 
 
 def _requested_settings(request: ProjectRequest, instance: dict[str, Any] | None) -> ProjectSettings:
-    """Return what was requested. Without ``config`` or ``devices``, those of an earlier task stay.
+    """Return the requested settings. Without ``config`` or ``devices``, those of an earlier task stay.
 
     :param instance: as Incus describes it.
     """
@@ -96,15 +96,15 @@ def _requested_settings(request: ProjectRequest, instance: dict[str, Any] | None
     )
 
 
-def _find_repository(task: ProjectTask, stored: str) -> Repository:
+def _find_repository(task: ProjectTask, repo: str) -> Repository:
     """Return the repository; with ``predict``, an earlier task may have yet to create it.
 
     :raises RepomanError: it does not exist, or is outside ``repos_root``.
     """
     try:
-        return existing_repository(stored, task.context, task.name)
+        return existing_repository(repo, task.context, task.name)
     except NotFoundError as error:
-        repository = resolve_repository(stored, task.context)
+        repository = resolve_repository(repo, task.context)
         if not task.context.predict or os.path.lexists(repository.container_path):
             raise
         task.predict(error)
@@ -121,10 +121,10 @@ def _find_profiles(task: ProjectTask, names: tuple[str, ...]) -> dict[str, Insta
     missing = [name for name in names if name not in profiles]
     if not missing:
         return profiles
-    named = "profile" if len(missing) == 1 else "profiles"
-    verb = "it's" if len(missing) == 1 else "they're"
+    noun = "profile" if len(missing) == 1 else "profiles"
+    subject = "it's" if len(missing) == 1 else "they're"
     error = ConflictError(
-        f"container references {named} {', '.join(repr(name) for name in missing)} but {verb} not installed in incus.",
+        f"container references {noun} {', '.join(repr(name) for name in missing)} but {subject} not installed in incus.",
         f"repoman profile install {' '.join(missing)}",
         "repoman profile install --all   (to install the vendor library)",
     )
@@ -136,7 +136,7 @@ def _find_profiles(task: ProjectTask, names: tuple[str, ...]) -> dict[str, Insta
 
 
 def _plan_unfinished(task: ProjectTask, repository: Repository) -> dict[str, Any] | None:
-    """Add the step that removes an unfinished instance; return the finished instance, if there is any.
+    """Return the finished instance, if it exists. If it is unfinished, add the step that removes it.
 
     :raises ConflictError: the instance was made for another repository.
     """
@@ -151,7 +151,7 @@ def _plan_unfinished(task: ProjectTask, repository: Repository) -> dict[str, Any
 
 
 def _previous_repository(task: ProjectTask, instance: dict[str, Any], repository: Repository) -> str:
-    """Return the path of the repository that an instance was made for. An unfinished one may have been for another of this user's.
+    """Return the path of the repository that an instance was made for; if unfinished, it may have been for another one of this user.
 
     :raises ConflictError: it was made for another one.
     """
@@ -167,13 +167,13 @@ def _previous_repository(task: ProjectTask, instance: dict[str, Any], repository
 
 
 def _plan_reverify(task: ProjectTask, repository: Repository) -> None:
-    """If a killed run left its probe in the repository, add the step that repeats its check."""
+    """If a killed run left its probe in the repository, add a step that repeats its check."""
     account = task.context.account
     try:
-        left = leftover_probes(repository.host_path, account, PROBE_LIFETIME)
+        probes = leftover_probes(repository.host_path, account, PROBE_LIFETIME)
     except OSError:  # an unreadable repository is reported elsewhere
         return
-    if not left:
+    if not probes:
         return
 
     def verify() -> None:
@@ -188,7 +188,7 @@ def _plan_reverify(task: ProjectTask, repository: Repository) -> None:
 
 
 def _report(task: ProjectTask, desired: DesiredInstance, instance: dict[str, Any] | None, action: Action, status: str) -> None:
-    """Fill in what is reported of the project."""
+    """Add the report to the task's result."""
     repository, settings = desired.repository, desired.settings
     task.result |= {
         "action": action.value,

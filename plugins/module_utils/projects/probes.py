@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Checks that the container writes to the repository that was meant, with a probe file."""
+"""Checks with a probe file that the container writes to the intended repository."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROBE_LIFETIME = 2 * EXEC_TIMEOUT
 def verify_mount(instance: InstanceControl, repository: Repository, directory: PinnedDirectory) -> None:
     """Check that the account can write to the repository, and that the mounted directory is ``directory``.
 
-    :param directory: the repository's, which is open.
+    :param directory: directory of the repository, already open.
     :raises RepomanError: it cannot write.
     :raises ConflictError: another directory was mounted instead.
     """
@@ -39,7 +39,7 @@ def verify_mount(instance: InstanceControl, repository: Repository, directory: P
         if isinstance(error, RunInterruptedError):
             raise
         with suppress(RepomanError):  # the probe may have been written to another directory
-            instance.execute(["/bin/sh", "-c", 'rm -f -- "$0"/.repoman-probe-*', repository.container_path], EXEC_TIMEOUT)
+            instance.exec(["/bin/sh", "-c", 'rm -f -- "$0"/.repoman-probe-*', repository.container_path], EXEC_TIMEOUT)
         if not directory.is_unchanged():
             raise directory.replaced_error() from error
         error.message = error.message.replace(directory.fd_path, repository.host_path)
@@ -47,28 +47,28 @@ def verify_mount(instance: InstanceControl, repository: Repository, directory: P
         raise
 
 
-def remove_leftover_probes(directory: str, account: Account, age: float) -> None:
+def remove_leftover_probes(directory: str, account: Account, min_age: float) -> None:
     """Remove the probes that killed runs left in a repository, if it can be read.
 
-    :param age: see :func:`leftover_probes`.
+    :param min_age: see :func:`leftover_probes`.
     """
     with suppress(OSError):
-        for path in leftover_probes(directory, account, age):
+        for path in leftover_probes(directory, account, min_age):
             os.unlink(path)
 
 
-def leftover_probes(directory: str, account: Account, age: float) -> list[str]:
+def leftover_probes(directory: str, account: Account, min_age: float) -> list[str]:
     """Return the paths of the probes that killed runs left in a repository.
 
-    :param age: minimum age in seconds: newer ones may belong to another run.
+    :param min_age: minimum age in seconds: newer ones may belong to another run.
     :raises OSError: the directory cannot be read.
     """
-    found = []
+    paths = []
     with os.scandir(directory) as entries:
         for entry in entries:
             if PROBE_NAME.fullmatch(entry.name):
                 status = entry.stat(follow_symlinks=False)
-                is_ours = stat.S_ISREG(status.st_mode) and not status.st_size and status.st_uid == account.uid
-                if is_ours and status.st_mtime <= time.time() - age:
-                    found.append(entry.path)
-    return found
+                is_probe = stat.S_ISREG(status.st_mode) and not status.st_size and status.st_uid == account.uid
+                if is_probe and status.st_mtime <= time.time() - min_age:
+                    paths.append(entry.path)
+    return paths

@@ -4,7 +4,7 @@
 
 """An override's ``protect``: the container cannot change the hooks and settings of a repository.
 
-Those make git and Mercurial on the host run programs.
+They can make git and Mercurial on the host run programs.
 
 They are mounted read-only over themselves. So are the directories that lead to them, but writable: a mount cannot be renamed, while
 an ordinary directory above it could be renamed and replaced by another.
@@ -27,9 +27,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree 
 HOOKS, CONFIG = "hooks", "config"
 PREFIX = "protect-"
 DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9/_.-]{0,62}")
-"""Device names that Incus takes."""
+"""Device names that Incus accepts."""
 HG_FILES = ("hgrc", "hgrc-not-shared", "requires")
-"""Files from which Mercurial reads settings; ``requires`` could send it to those of another repository."""
+"""Files from which Mercurial reads settings; ``requires`` could make it read those of another repository."""
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 50
 """Levels below the repository at which the git directory of a submodule may be."""
@@ -59,11 +59,11 @@ class BindMount:
 class ProtectedPaths:
     """The paths on the host that are mounted read-only, whether they exist or not.
 
-    :param top: path of the repository.
+    :param root: path of the repository.
     :param entries_read: number of directory entries that were read.
     """
 
-    top: str
+    root: str
     entries_read: int = 0
     files: list[str] = field(default_factory=list)
     directories: list[str] = field(default_factory=list)
@@ -81,26 +81,28 @@ class ProtectedPaths:
 
         :raises ConflictError: it is too deep, or the directories read so far have too many entries.
         """
-        top = os.path.join(*parts)
-        if not os.path.isdir(top) or os.path.islink(top):
+        directory = os.path.join(*parts)
+        if not os.path.isdir(directory) or os.path.islink(directory):
             return []
-        if top.removeprefix(self.top).count("/") > MAX_DEPTH:
-            raise ConflictError(f"{top} is too deep for the git directory of a submodule, so it cannot be protected.", _look_at(self.top))
-        with os.scandir(top) as entries:
+        if directory.removeprefix(self.root).count("/") > MAX_DEPTH:
+            raise ConflictError(
+                f"{directory} is too deep for the git directory of a submodule, so it cannot be protected.", _look_at(self.root)
+            )
+        with os.scandir(directory) as entries:
             listed = list(islice(entries, MAX_ENTRIES + 1))
         self.entries_read += len(listed)
         if self.entries_read > MAX_ENTRIES:
-            raise ConflictError(f"{top} has more in it than the {MAX_ENTRIES} entries that can be protected.", _look_at(top))
+            raise ConflictError(f"{directory} has more in it than the {MAX_ENTRIES} entries that can be protected.", _look_at(directory))
         return sorted(entry.path for entry in listed if entry.is_dir(follow_symlinks=False))
 
 
-def devices(source: str, inside: str, protect: Iterable[str], others: Iterable[Device] = ()) -> dict[str, Device]:
+def devices(host_path: str, container_path: str, protect: Iterable[str], other_devices: Iterable[Device] = ()) -> dict[str, Device]:
     """Return the devices that protect a repository, by name. The repository itself is only read.
 
-    :param source: path of the repository on the host, links resolved.
-    :param inside: its path in the instance.
+    :param host_path: path of the repository on the host, links resolved.
+    :param container_path: its path in the instance.
     :param protect: the parts to protect: ``hooks``, ``config``.
-    :param others: the other devices of the instance. If one of them leads to the repository or to git's own directory, the paths
+    :param other_devices: the other devices of the instance. If one of them leads to the repository or to git's own directory, the paths
         are protected there, too.
     :raises NotFoundError: a path to protect does not exist, so that the container could create it, or cannot be read.
     :raises ConflictError: a path to protect is not of the right kind, such as a link to somewhere else.
@@ -109,21 +111,21 @@ def devices(source: str, inside: str, protect: Iterable[str], others: Iterable[D
     if not parts:
         return {}
     try:
-        return _devices(source, inside, parts, others)
+        return _devices(host_path, container_path, parts, other_devices)
     except OSError as error:
-        where = os.fsdecode(error.filename or source)
-        raise NotFoundError(f"cannot read {where}, which may have to be protected: {error.strerror}.", _look_at(where)) from error
+        path = os.fsdecode(error.filename or host_path)
+        raise NotFoundError(f"cannot read {path}, which may have to be protected: {error.strerror}.", _look_at(path)) from error
     except VcsError as error:
-        raise ConflictError(f"{error.message}, so {source} cannot be protected.", _look_at(source)) from error
+        raise ConflictError(f"{error.message}, so {host_path} cannot be protected.", _look_at(host_path)) from error
 
 
-def _devices(source: str, inside: str, parts: frozenset[str], others: Iterable[Device]) -> dict[str, Device]:
+def _devices(host_path: str, container_path: str, parts: frozenset[str], other_devices: Iterable[Device]) -> dict[str, Device]:
     """Do the work of :func:`devices`; may also raise ``OSError``."""
-    protected = _collect(source, parts)
-    mounts = {os.path.normpath(each["path"]): os.path.realpath(each["source"]) for each in others if _is_writable_bind(each)} | {
-        inside: source
-    }
-    found: dict[str, Device] = {}
+    protected = _collect(host_path, parts)
+    mounts = {
+        os.path.normpath(device["path"]): os.path.realpath(device["source"]) for device in other_devices if _is_writable_bind(device)
+    } | {container_path: host_path}
+    protecting: dict[str, Device] = {}
     missing: list[str] = []
     for mount in (BindMount(directory, path) for path, directory in mounts.items()):
         for path in protected.directories + protected.files:
@@ -132,58 +134,58 @@ def _devices(source: str, inside: str, parts: frozenset[str], others: Iterable[D
             if not _check(path, mount.source, path in protected.directories):
                 missing.append(path)
             for parent in _ancestors_between(mount.source, path):
-                found[_name(mount.to_container_path(parent), inside)] = _device(parent, mount)
-            found[_name(mount.to_container_path(path), inside)] = _device(path, mount) | {"readonly": "true"}
+                protecting[_device_name(mount.to_container_path(parent), container_path)] = _device(parent, mount)
+            protecting[_device_name(mount.to_container_path(path), container_path)] = _device(path, mount) | {"readonly": "true"}
     if missing:
         raise _missing_error(missing, protected)
-    return found
+    return protecting
 
 
 def devices_for_running_instance(
-    wanted: Mapping[str, Device], current: Mapping[str, Device], applied: Container[str], inside: str
+    desired: Mapping[str, Device], current: Mapping[str, Device], applied: Container[str], container_path: str
 ) -> tuple[dict[str, Device], list[str]]:
     """Return the devices to give an instance while it runs, and the names of devices that can only change while it is stopped.
 
     Mounts inside the repository do not change: if Incus removes a mount from a running instance, or fails to add one, it deletes
     the file or empty directory that was mounted over, and here that is the user's own.
 
-    :param wanted: the devices that repoman wants to give it.
+    :param desired: the devices that it should have.
     :param current: the devices that it has.
     :param applied: names of the devices that repoman gave it.
-    :param inside: path of the repository in the instance.
+    :param container_path: path of the repository in the instance.
     """
 
     def is_changeable(name: str, device: Device) -> bool:
-        return not name.startswith(PREFIX) and not os.path.normpath(device.get("path", "")).startswith(f"{inside}/")
+        return not name.startswith(PREFIX) and not os.path.normpath(device.get("path", "")).startswith(f"{container_path}/")
 
     staying = {name: device for name, device in current.items() if name in applied and not is_changeable(name, device)}
-    allowed = {name: device for name, device in wanted.items() if is_changeable(name, device) and name not in staying} | staying
-    return allowed, sorted(name for name in {*wanted, *staying} if wanted.get(name) != allowed.get(name))
+    allowed = {name: device for name, device in desired.items() if is_changeable(name, device) and name not in staying} | staying
+    return allowed, sorted(name for name in {*desired, *staying} if desired.get(name) != allowed.get(name))
 
 
-def _collect(source: str, parts: frozenset[str]) -> ProtectedPaths:
+def _collect(repository: str, parts: frozenset[str]) -> ProtectedPaths:
     """Return the paths of a repository that must be protected, whether they exist or not."""
-    protected = ProtectedPaths(source)
-    git, hg = os.path.join(source, ".git"), os.path.join(source, ".hg")
+    protected = ProtectedPaths(repository)
+    git, hg = os.path.join(repository, ".git"), os.path.join(repository, ".hg")
     if os.path.isfile(git) and not os.path.islink(git):
         protected.add_file(git)
-        _git(protected, _common_dir(_read_pointer(git, "gitdir: ")), parts)
+        _collect_git(protected, _common_dir(_read_pointer(git, "gitdir: ")), parts)
     elif os.path.lexists(git):
-        _git(protected, git, parts)
-    elif os.path.lexists(os.path.join(source, "HEAD")) and os.path.isdir(os.path.join(source, "objects")):
-        _git(protected, source, parts)
+        _collect_git(protected, git, parts)
+    elif os.path.lexists(os.path.join(repository, "HEAD")) and os.path.isdir(os.path.join(repository, "objects")):
+        _collect_git(protected, repository, parts)
     if os.path.lexists(hg):
-        _mercurial(protected, hg)
+        _collect_mercurial(protected, hg)
     return protected
 
 
-def _git(protected: ProtectedPaths, directory: str, parts: frozenset[str]) -> None:
+def _collect_git(protected: ProtectedPaths, directory: str, parts: frozenset[str]) -> None:
     """Collect the paths of a git directory, of its linked worktrees and of its submodules."""
     if HOOKS in parts:
         protected.add_directory(directory, "hooks")
     if CONFIG in parts:
         protected.add_file(directory, "config")
-    by_worktree = CONFIG in parts and "worktreeconfig" in _text(os.path.join(directory, "config")).lower()
+    by_worktree = CONFIG in parts and "worktreeconfig" in _read_text(os.path.join(directory, "config")).lower()
     redirect = os.path.join(directory, "commondir")
     if os.path.lexists(redirect):
         if _common_dir(directory) != resolve_path(directory):
@@ -194,13 +196,13 @@ def _git(protected: ProtectedPaths, directory: str, parts: frozenset[str]) -> No
     worktrees = protected.subdirectories(directory, "worktrees")
     for linked in worktrees:
         protected.add_file(linked, "commondir")
-    for each in (directory, *worktrees) if by_worktree else ():
-        protected.add_file(each, "config.worktree")
-    for module in _modules(protected, os.path.join(directory, "modules")):
-        _git(protected, module, parts)
+    for git_dir in (directory, *worktrees) if by_worktree else ():
+        protected.add_file(git_dir, "config.worktree")
+    for module in _submodule_git_dirs(protected, os.path.join(directory, "modules")):
+        _collect_git(protected, module, parts)
 
 
-def _mercurial(protected: ProtectedPaths, directory: str) -> None:
+def _collect_mercurial(protected: ProtectedPaths, directory: str) -> None:
     """Collect the settings of a Mercurial repository, which include its hooks, and those of the repository whose store it shares."""
     for name in HG_FILES:
         protected.add_file(directory, name)
@@ -210,27 +212,27 @@ def _mercurial(protected: ProtectedPaths, directory: str) -> None:
         protected.add_file(_read_pointer(shared), "hgrc")
 
 
-def _modules(protected: ProtectedPaths, top: str) -> Iterator[str]:
+def _submodule_git_dirs(protected: ProtectedPaths, parent: str) -> Iterator[str]:
     """Yield the git directories of submodules, whose names may contain slashes."""
-    for directory in protected.subdirectories(top):
+    for directory in protected.subdirectories(parent):
         if os.path.lexists(os.path.join(directory, "HEAD")):
             yield directory
         else:
-            yield from _modules(protected, directory)
+            yield from _submodule_git_dirs(protected, directory)
 
 
 def _common_dir(directory: str) -> str:
-    """Return git's common directory, which has the settings, of a git directory: itself or the one that it names; links resolved."""
-    file = os.path.join(directory, "commondir")
-    return _read_pointer(file) if os.path.isfile(file) else resolve_path(directory)
+    """Return the common directory of a git directory, which has its settings: itself or the one that it names; links resolved."""
+    pointer = os.path.join(directory, "commondir")
+    return _read_pointer(pointer) if os.path.isfile(pointer) else resolve_path(directory)
 
 
-def _read_pointer(file: str, prefix: str = "") -> str:
+def _read_pointer(path: str, prefix: str = "") -> str:
     """Return the path that a file of git or Mercurial contains, links resolved."""
-    return resolve_path(os.path.join(os.path.dirname(file), _text(file).removeprefix(prefix).rstrip("\r\n").replace("\0", "")))
+    return resolve_path(os.path.join(os.path.dirname(path), _read_text(path).removeprefix(prefix).rstrip("\r\n").replace("\0", "")))
 
 
-def _text(path: str) -> str:
+def _read_text(path: str) -> str:
     if not os.path.isfile(path):
         return ""
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
@@ -246,36 +248,37 @@ def _is_writable_bind(device: Device) -> bool:
     return device.get("type") == "disk" and os.path.isabs(device.get("source", "")) and device.get("readonly") not in ("true", "1")
 
 
-def _is_shadowed(path: str, by: str, mounts: Iterable[str]) -> bool:
-    """Return whether another mount, below the one at ``by``, covers a path in the instance."""
-    return any(len(each) > len(by) and (path == each or path.startswith(f"{each}/")) for each in mounts)
+def _is_shadowed(path: str, mount_path: str, mounts: Iterable[str]) -> bool:
+    """Return whether another mount, below the one at ``mount_path``, covers a path in the instance."""
+    return any(len(target) > len(mount_path) and (path == target or path.startswith(f"{target}/")) for target in mounts)
 
 
-def _ancestors_between(top: str, path: str) -> list[str]:
-    """Return the directories between ``top`` and ``path``, without both, outermost first."""
-    found: list[str] = []
-    while (path := os.path.dirname(path)) != top:
-        found.insert(0, path)
-    return found
+def _ancestors_between(root: str, path: str) -> list[str]:
+    """Return the directories between ``root`` and ``path``, without both, outermost first."""
+    directories: list[str] = []
+    while (path := os.path.dirname(path)) != root:
+        directories.insert(0, path)
+    return directories
 
 
-def _check(path: str, top: str, is_directory: bool) -> bool:
+def _check(path: str, root: str, is_directory: bool) -> bool:
     """Return whether ``path`` exists.
 
-    :raises ConflictError: it is of another type, has a second name through which it could be written, or leads through a link below ``top``.
+    :raises ConflictError: it is of another type, has a second name through which it could be written, or leads through a link below ``root``.
     """
-    for each in (*_ancestors_between(top, path), path):
+    for component in (*_ancestors_between(root, path), path):
         try:
-            found = os.lstat(each)
+            status = os.lstat(component)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        if stat.S_ISLNK(found.st_mode):
+        if stat.S_ISLNK(status.st_mode):
             raise ConflictError(
-                f"{each} is a link, so what it leads to cannot be protected.", f"put what it leads to in its place: {shlex.quote(each)}"
+                f"{component} is a link, so what it leads to cannot be protected.",
+                f"put what it leads to in its place: {shlex.quote(component)}",
             )
-    if is_directory != stat.S_ISDIR(found.st_mode) or not (is_directory or stat.S_ISREG(found.st_mode)):
+    if is_directory != stat.S_ISDIR(status.st_mode) or not (is_directory or stat.S_ISREG(status.st_mode)):
         raise ConflictError(f"{path} is not a {'directory' if is_directory else 'file'}, so it cannot be protected.", "git status")
-    if not is_directory and found.st_nlink > 1:
+    if not is_directory and status.st_nlink > 1:
         quoted = shlex.quote(path)
         raise ConflictError(
             f"{path} has a second name (a hard link), through which it could be written.",
@@ -288,9 +291,9 @@ def _device(path: str, mount: BindMount) -> Device:
     return {"type": "disk", "source": path, "path": mount.to_container_path(path), "shift": "true"}
 
 
-def _name(path: str, inside: str) -> str:
+def _device_name(path: str, container_path: str) -> str:
     """Return the name of a device: it contains the path in the repository if Incus accepts that as a name."""
-    name = PREFIX + (path.removeprefix(f"{inside}/") if path.startswith(f"{inside}/") else path.lstrip("/"))
+    name = PREFIX + (path.removeprefix(f"{container_path}/") if path.startswith(f"{container_path}/") else path.lstrip("/"))
     return name if DEVICE_NAME.fullmatch(name) else PREFIX + hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 
@@ -298,9 +301,9 @@ def _missing_error(missing: list[str], protected: ProtectedPaths) -> NotFoundErr
     unique = sorted(set(missing))
     directories = [shlex.quote(path) for path in unique if path in protected.directories]
     files = [shlex.quote(path) for path in unique if path not in protected.directories]
-    what = "does not exist" if len(unique) == 1 else "do not exist"
+    verb = "does not exist" if len(unique) == 1 else "do not exist"
     return NotFoundError(
-        f"{', '.join(unique)} {what}, so it cannot be protected: the container could create it.",
+        f"{', '.join(unique)} {verb}, so it cannot be protected: the container could create it.",
         *([f"mkdir {' '.join(directories)}"] if directories else []),
         *([f"touch {' '.join(files)}"] if files else []),
     )

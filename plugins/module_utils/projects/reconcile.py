@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
 
 HIDDEN_VALUE, NEW_VALUE = "(not shown)", "(not shown, another one)"
 SERVER_PREFIXES = ("volatile.", "image.")
-"""Of configuration keys that Incus sets itself."""
+"""Prefixes of configuration keys that Incus sets itself."""
 
 Side = dict[str, Any]
 """The part of an instance that is compared: ``config``, ``devices`` and ``profiles``."""
@@ -40,13 +40,13 @@ class Differences:
         if current["profiles"] != desired["profiles"]:
             names = [", ".join(side["profiles"]) or "none" for side in (current, desired)]
             phrases.append(f"profiles: {names[0]} instead of {names[1]}")
-        for kind, word in (("config", "key"), ("devices", "device")):
-            for key in sorted({*current[kind], *desired[kind]}):
-                if key == APPLIED_KEY or current[kind].get(key) == desired[kind].get(key):
+        for field, word in (("config", "key"), ("devices", "device")):
+            for key in sorted({*current[field], *desired[field]}):
+                if key == APPLIED_KEY or current[field].get(key) == desired[field].get(key):
                     continue
-                if key not in current[kind]:
+                if key not in current[field]:
                     phrases.append(f"{word} {key} is missing")
-                elif key not in desired[kind]:
+                elif key not in desired[field]:
                     phrases.append(f"{word} {key} is no longer wanted")
                 else:
                     phrases.append(f"{word} {key} was changed")
@@ -58,12 +58,12 @@ def reconcile(
 ) -> Differences:
     """Return how an instance differs from its desired configuration.
 
-    What repoman gave it and no longer wants is removed, what repoman wants is corrected; what was set by hand stays.
+    Settings from repoman are removed if they are no longer desired, and corrected if they are; settings made by hand stay.
 
     :param instance: as Incus describes it.
-    :param config: that repoman gives it.
-    :param devices: that repoman gives it.
-    :param profiles: in order.
+    :param config: the configuration that repoman gives it.
+    :param devices: the devices that repoman gives it.
+    :param profiles: its profiles, in order.
     :raises ConflictError: see :func:`applied_settings`.
     """
     applied = applied_settings(instance)
@@ -72,13 +72,13 @@ def reconcile(
         "devices": dict(instance["devices"]),
         "profiles": list(instance["profiles"]),
     }
-    wanted = list(profiles)
-    staying = [name for name in current["profiles"] if name in wanted or name not in applied["profiles"]]
-    in_order = [name for name in staying if name in wanted] == wanted
+    desired_profiles = list(profiles)
+    staying = [name for name in current["profiles"] if name in desired_profiles or name not in applied["profiles"]]
+    in_order = [name for name in staying if name in desired_profiles] == desired_profiles
     desired: Side = {
         "config": {key: value for key, value in current["config"].items() if key not in applied["config"] or key in config} | config,
         "devices": {key: value for key, value in current["devices"].items() if key not in applied["devices"] or key in devices} | devices,
-        "profiles": staying if in_order else [*wanted, *(name for name in staying if name not in wanted)],
+        "profiles": staying if in_order else [*desired_profiles, *(name for name in staying if name not in desired_profiles)],
     }
     return Differences(current, desired)
 
@@ -89,10 +89,10 @@ def diff_text(side: Side, keys: Iterable[str], other: Side | None = None) -> str
     :param keys: of ``side`` that are shown.
     :param other: the other side of the diff; a secret that differs from it is shown as another one.
     """
-    shown = {key: side[key] for key in keys}
-    shown["config"] = {
+    document = {key: side[key] for key in keys}
+    document["config"] = {
         key: (value if not is_secret_key(key) else HIDDEN_VALUE if other is None or other["config"].get(key) == value else NEW_VALUE)
         for key, value in side["config"].items()
         if not key.startswith(SERVER_PREFIXES)
     }
-    return canonical(shown)
+    return canonical(document)

@@ -37,17 +37,17 @@ def plan_removal(task: ProjectTask) -> None:
         _plan_deletion(task, instance)
     if entry is not None:
         plan_entry_removal(task)
-    stored = entry.repo if entry else name
+    repo = entry.repo if entry else name
     mirrors = context.account.expand(context.registry.defaults.backup_root)
     task.result |= {
         "action": (Action.REMOVED if task.plan.changed else Action.ABSENT).value,
         "state": instance["status"] if instance else "absent",
-        "kept": {"repo": os.path.join(context.repos_root, stored), "mirror": os.path.join(mirrors, stored.split("/")[0])},
+        "kept": {"repo": os.path.join(context.repos_root, repo), "mirror": os.path.join(mirrors, repo.split("/")[0])},
     }
     if not task.plan.changed:
         instances = task.snapshot.instances
-        ours = (each for each, instance in instances.items() if PROJECT_KEY in (instance.get("config") or {}))
-        suggestions = difflib.get_close_matches(name, sorted({*context.registry.projects, *ours}), n=3)
+        managed = (instance_name for instance_name, instance in instances.items() if PROJECT_KEY in (instance.get("config") or {}))
+        suggestions = difflib.get_close_matches(name, sorted({*context.registry.projects, *managed}), n=3)
         task.result |= {"suggestions": suggestions, "near": suggestions}  # "near" is the name that earlier versions used
 
 

@@ -28,30 +28,30 @@ class Repository:
     host_path: str
 
 
-def existing_repository(stored: str, context: RunContext, name: str) -> Repository:
+def existing_repository(repo: str, context: RunContext, name: str) -> Repository:
     """Return the paths of the repository of project ``name``.
 
-    :param stored: a directory in ``repos_root``: relative to it, or absolute.
+    :param repo: a directory in ``repos_root``: relative to it, or absolute.
     :raises NotFoundError: it does not exist.
     :raises ConflictError: see :func:`resolve_repository`.
     """
-    repository = resolve_repository(stored, context)
+    repository = resolve_repository(repo, context)
     if not os.path.isdir(repository.host_path):
         path = repository.container_path
-        what = "is not a directory" if os.path.exists(repository.host_path) else "does not exist"
+        problem = "is not a directory" if os.path.exists(repository.host_path) else "does not exist"
         raise NotFoundError(
-            f"the repository {path} {what}.", f"git init {path}", f"if it is elsewhere below repos_root: repoman new {name} --repo DIR"
+            f"the repository {path} {problem}.", f"git init {path}", f"if it is elsewhere below repos_root: repoman new {name} --repo DIR"
         )
     return repository
 
 
-def resolve_repository(stored: str, context: RunContext) -> Repository:
+def resolve_repository(repo: str, context: RunContext) -> Repository:
     """Return the paths of a repository, whether or not it exists.
 
-    :param stored: a directory in ``repos_root``: relative to it, or absolute.
+    :param repo: a directory in ``repos_root``: relative to it, or absolute.
     :raises ConflictError: it is outside ``repos_root`` once symbolic links are resolved, or they form a loop.
     """
-    root, path = context.repos_root, context.repository_path(stored)
+    root, path = context.repos_root, context.repository_path(repo)
     try:
         host_path, real_root = resolve_path(path), os.path.realpath(root)
     except VcsError as error:

@@ -18,10 +18,10 @@ OPTIONS = ("name", "repo", "image", "profiles", "backup", "config", "devices", "
 
 @dataclass(frozen=True)
 class ProjectRequest:
-    """What is requested for one project; ``None`` for everything that is not.
+    """The request for one project; ``None`` for settings that are not requested.
 
     :param repo: directory of the repository, relative to ``repos_root`` or absolute.
-    :param image: of a new container.
+    :param image: image of a new container.
     :param profiles: Incus profiles, in order.
     :param backup: whether the repository is backed up.
     :param config: configuration keys of the instance.
@@ -44,12 +44,12 @@ def requested_projects(params: dict[str, Any]) -> list[ProjectRequest]:
 
     :raises UsageError: a name is invalid or appears twice.
     """
-    listed = params["projects"] if params["projects"] is not None else [{key: params[key] for key in OPTIONS}]
-    names = [check_project_name(each["name"]) for each in listed]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UsageError(f"the project {twice[0]!r} is named twice.", "name each project once")
-    return [_request(each) for each in listed]
+    entries = params["projects"] if params["projects"] is not None else [{key: params[key] for key in OPTIONS}]
+    names = [check_project_name(options["name"]) for options in entries]
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise UsageError(f"the project {duplicates[0]!r} is named twice.", "name each project once")
+    return [_request(options) for options in entries]
 
 
 def _request(options: dict[str, Any]) -> ProjectRequest:

@@ -23,9 +23,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.task impo
 
 
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """Do what the module ``repoman_project`` is asked for; see its documentation.
+    """Plan and apply the requested states of projects; see the documentation of the module ``repoman_project``.
 
-    :raises RepomanError: nothing can be done, or the run was interrupted: the current project is rolled back, finished ones stay.
+    :raises RepomanError: no project could be processed, or the run was interrupted: the current project is rolled back, finished ones stay.
         Failures of single projects are in the result.
     """
     requests = requested_projects(params)
@@ -66,7 +66,7 @@ def _build_result(context: RunContext, tasks: list[ProjectTask]) -> dict[str, An
     """Return the module's result."""
     results = [task.result for task in tasks]
     result: dict[str, Any] = {
-        "changed": any(each["changed"] for each in results),
+        "changed": any(project["changed"] for project in results),
         "projects": results,
         "diff": [entry for task in tasks if task.error is None for entry in task.plan.diff],
         "account": vars(context.account),

@@ -22,7 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import missing_paths, probe_address
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import check_ours, is_ours, previously_requested
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import check_managed, is_managed, previously_requested
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import reconcile
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import existing_repository
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import effective_settings, project_summary
@@ -37,9 +37,9 @@ FALSE = ("false", "0", "no", "off")
 class StatusSnapshot:
     """The state that ``status`` reads in addition to the instances.
 
-    :param profiles: those installed, by name.
+    :param profiles: the installed profiles, by name.
     :param library: the profile templates.
-    :param now: when it was read.
+    :param now: the time at which it was read.
     """
 
     profiles: dict[str, Installed]
@@ -57,14 +57,14 @@ def run(context: RunContext, params: dict[str, Any]) -> dict[str, Any]:
 
     :raises RepomanError: Incus cannot be reached, or a project does not exist.
     """
-    found = context.read_instances(recursion=2 if params["status"] else 1)
-    instances = {name: instance for name, instance in found.items() if is_ours(instance)}
+    all_instances = context.read_instances(recursion=2 if params["status"] else 1)
+    instances = {name: instance for name, instance in all_instances.items() if is_managed(instance)}
     existing = {*context.registry.projects, *instances}
     names = list(params["names"] or sorted(existing))
     for name in names:
         if name not in existing:
-            if name in found:
-                check_ours(context, name, found[name])
+            if name in all_instances:
+                check_managed(context, name, all_instances[name])
             raise _no_such_project(name, context, existing)
     summaries = [project_summary(context, name, instances.get(name)) for name in names]
     if not params["status"]:
@@ -75,29 +75,29 @@ def run(context: RunContext, params: dict[str, Any]) -> dict[str, Any]:
 def _status(
     context: RunContext, summaries: list[dict[str, Any]], instances: dict[str, dict[str, Any]], params: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what ``status`` shows: the host, and more of each project than its summary."""
+    """Return the state of the host, and the details of each project."""
     account, registry = context.account, context.registry
     incus_version = context.client.get("/1.0").data["environment"]["server_version"]
     installed = read_installed(context.client)
     library = list_all(library_of(params, account), installed, HostFacts(registry.lan_ip, account.name, account.home))
     snapshot = StatusSnapshot(installed, library, datetime.now(timezone.utc))
-    repositories = {each["name"]: each["repo"] for each in summaries if each["repo_exists"]}
-    optional = {each["name"]: optional_sources(each, instances.get(each["name"]), installed) for each in summaries}
+    repositories = {summary["name"]: summary["repo"] for summary in summaries if summary["repo_exists"]}
+    optional = {summary["name"]: optional_sources(summary, instances.get(summary["name"]), installed) for summary in summaries}
     with ThreadPoolExecutor() as pool:  # each may take a few seconds
         states = pool.submit(read_states, repositories, context.repos_root, account, params["vcs_timeout"])
         missing = pool.submit(missing_paths, {source for sources in optional.values() for source in sources.values()}, account)
         address = pool.submit(probe_address, registry.lan_ip)
     projects = [
-        each
-        | project_details(context, each, instances.get(each["name"]), snapshot)
+        summary
+        | project_details(context, summary, instances.get(summary["name"]), snapshot)
         | {
             "missing_sources": [
-                {"device": device, "source": source} for device, source in optional[each["name"]].items() if source in missing.result()
+                {"device": device, "source": source} for device, source in optional[summary["name"]].items() if source in missing.result()
             ],
-            "vcs": states.result().get(each["name"]),
-            "sync_age": seconds_since(each["last_sync"], snapshot.now),
+            "vcs": states.result().get(summary["name"]),
+            "sync_age": seconds_since(summary["last_sync"], snapshot.now),
         }
-        for each in summaries
+        for summary in summaries
     ]
     host = {
         "incus_version": incus_version,
@@ -161,8 +161,10 @@ def _differences(context: RunContext, name: str, instance: dict[str, Any] | None
 def addresses(instance: Mapping[str, Any] | None) -> list[str]:
     """Return the addresses at which an instance can be reached, IPv4 first."""
     networks = ((instance or {}).get("state") or {}).get("network") or {}
-    found = [each for name, network in networks.items() if name != "lo" for each in network["addresses"] if each["scope"] == "global"]
-    return [each["address"] for each in sorted(found, key=lambda each: str(each["family"]))]
+    global_addresses = [
+        address for name, network in networks.items() if name != "lo" for address in network["addresses"] if address["scope"] == "global"
+    ]
+    return [address["address"] for address in sorted(global_addresses, key=lambda address: str(address["family"]))]
 
 
 def optional_sources(summary: Mapping[str, Any], instance: Mapping[str, Any] | None, profiles: Mapping[str, Installed]) -> dict[str, str]:

@@ -20,7 +20,7 @@ MISSING = "missing"
 
 
 def project_summary(context: RunContext, name: str, instance: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what ``list`` shows of a project. If its override cannot be read, ``problem`` says why.
+    """Return the summary of a project, as ``list`` shows it. If its override cannot be read, ``problem`` has the reason.
 
     :param instance: of the project, as Incus describes it.
     """
@@ -53,7 +53,7 @@ def project_summary(context: RunContext, name: str, instance: dict[str, Any] | N
 def effective_settings(context: RunContext, name: str, *requested: model.ProjectSettings) -> model.EffectiveSettings:
     """Return a project's configuration; one that is not in the registry has the defaults.
 
-    :param requested: what a task asked for.
+    :param requested: the settings that a task requested.
     :raises NotFoundError: its override cannot be read.
     """
     entry = context.registry.projects.get(name)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One project of a run: what was requested for it, its plan, and its result."""
+"""One project of a run: its request, its plan and its result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.results impor
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext, Snapshot
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.control import InstanceControl
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import check_ours, is_unfinished
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import check_managed, is_unfinished
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.lock import project_lock
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.pinned_directory import PinnedDirectory
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
@@ -35,11 +35,11 @@ class ProjectTask(PlannedItem):
     :param context: of the run.
     :param snapshot: the state that the run has read, shared by all its projects.
     :param request: of the project.
-    :param state: that was asked for: ``present``, ``started``, ``stopped`` or ``absent``.
-    :param planner: adds the steps to ``task.plan``, and to ``task.result`` what is reported of the project.
+    :param state: the requested state: ``present``, ``started``, ``stopped`` or ``absent``.
+    :param planner: adds the steps to ``task.plan`` and the report to ``task.result``.
     :ivar instance: as Incus describes it; ``None`` if it does not exist.
-    :ivar stop_requested: whether the instance was asked to stop before its removal began, and had its time.
-    :ivar stopped_early: whether that was tried, so that it must be started again if its removal does not happen.
+    :ivar stop_requested: whether Incus was requested to stop the instance before its removal started, and had the time to do it.
+    :ivar stopped_early: whether that was tried, so that the instance must be started again if its removal does not happen.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ProjectTask(PlannedItem):
         self.plan, self.warnings, self.result = Plan(), [], {}
         self.instance = self.snapshot.instances.get(self.name)
         if self.instance is not None:
-            check_ours(self.context, self.name, self.instance)
+            check_managed(self.context, self.name, self.instance)
         self.planner(self)
         self.result = {"name": self.name, "incus_project": self.context.incus_project} | self.result
         self.result |= {"changed": self.plan.changed, "steps": self.plan.descriptions}
@@ -79,9 +79,9 @@ class ProjectTask(PlannedItem):
     def remake_plan(self) -> Plan:
         """Read the registry and the state of this project again, and plan from that."""
         self.context = replace(self.context, registry=load(self.context.registry_path))
-        found = self.control.read_or_none()
+        response = self.control.read_or_none()
         self.snapshot = Snapshot(
-            instances={self.name: found.data} if found else {},
+            instances={self.name: response.data} if response else {},
             profiles={} if self.state == "absent" else read_installed(self.context.client),
             registry_text=self.context.registry.text,
             read_images=self.context.read_images,

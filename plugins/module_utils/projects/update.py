@@ -75,7 +75,7 @@ class InstanceUpdate:
     If a remount in a running container cannot be verified, the repository's device stays removed until the next run.
 
     :param task: its project.
-    :param desired: what it should be.
+    :param desired: its desired state.
     :param instance: as Incus described it when the run started.
     :param differences: between the two.
     :param targets: paths in the instance that must exist because something will be mounted there.
@@ -88,7 +88,7 @@ class InstanceUpdate:
         self.repository = desired.repository
         self.current, self.desired = differences.current, differences.desired
         self.control = task.control
-        self.inside = InstanceAccount(self.control)
+        self.instance_account = InstanceAccount(self.control)
         self.directory = task.pin(self.repository)
         self.body = {key: instance[key] for key in METADATA_KEYS if key in instance} | self.desired
         self.remounts = self.current["devices"].get(REPO_DEVICE) != self.desired["devices"][REPO_DEVICE]
@@ -103,20 +103,20 @@ class InstanceUpdate:
         :raises ConcurrentChangeError: the instance has changed since it was read.
         :raises ConflictError: something else was mounted instead of the repository.
         """
-        fresh = self.control.read()
-        if any(fresh.data[key] != self.instance[key] for key in self.current):
+        response = self.control.read()
+        if any(response.data[key] != self.instance[key] for key in self.current):
             raise ConcurrentChangeError(
                 f"the container {self.task.name!r} was changed by another program at the same time.", "run the command again"
             )
         if self.targets:
-            self.inside.create_home(self.targets)
+            self.instance_account.create_home(self.targets)
         try:
             if self.remounts:
                 self.directory.open()
             self.is_sent = True
-            self.control.replace(self.body, fresh.etag)
+            self.control.replace(self.body, response.etag)
             if self.remounts:
-                self._verify(is_running=fresh.data["status"] == "Running")
+                self._verify(is_running=response.data["status"] == "Running")
         except ConcurrentChangeError:
             self.is_sent = False
             raise
@@ -125,40 +125,42 @@ class InstanceUpdate:
 
     def _verify(self, is_running: bool) -> None:
         if is_running:
-            self.task.warnings.extend(self.inside.ensure())
+            self.task.warnings.extend(self.instance_account.ensure())
             verify_mount(self.control, self.repository, self.directory)
             self.is_verified = True
         elif not self.directory.is_unchanged():
             raise self.directory.replaced_error()
 
     def undo(self) -> None:
-        """Revert the change; what someone else has changed since then stays."""
+        """Revert the change; later changes by other programs stay."""
         self.control.wait_for_operations()
-        answer = self.control.read()
-        fresh = answer.data
-        if not self.is_sent or fresh["config"].get(APPLIED_KEY) != self.desired["config"][APPLIED_KEY]:
+        response = self.control.read()
+        latest = response.data
+        if not self.is_sent or latest["config"].get(APPLIED_KEY) != self.desired["config"][APPLIED_KEY]:
             return
-        reverted: dict[str, Any] = {key: _revert(fresh[key], self.current[key], self.desired[key]) for key in ("config", "devices")}
-        reverted["profiles"] = self.current["profiles"] if fresh["profiles"] == self.desired["profiles"] else fresh["profiles"]
-        if fresh["status"] != "Stopped":
-            reverted["devices"] = self._revert_running(reverted["devices"], fresh["devices"])
-        self.control.replace(self.body | reverted, answer.etag)
+        reverted: dict[str, Any] = {key: _revert(latest[key], self.current[key], self.desired[key]) for key in ("config", "devices")}
+        reverted["profiles"] = self.current["profiles"] if latest["profiles"] == self.desired["profiles"] else latest["profiles"]
+        if latest["status"] != "Stopped":
+            reverted["devices"] = self._revert_running(reverted["devices"], latest["devices"])
+        self.control.replace(self.body | reverted, response.etag)
 
-    def _revert_running(self, reverted: Devices, fresh: Devices) -> Devices:
-        """Return the devices to give a running instance, from those that it should have again."""
-        devices, _waiting = protect.devices_for_running_instance(reverted, fresh, fresh, self.repository.container_path)
+    def _revert_running(self, reverted: Devices, latest: Devices) -> Devices:
+        """Return the devices to give a running instance, from those that it had before."""
+        devices, _waiting = protect.devices_for_running_instance(reverted, latest, latest, self.repository.container_path)
         if self.remounts:
-            present = fresh.get(REPO_DEVICE)
+            repository_device = latest.get(REPO_DEVICE)
             devices.pop(REPO_DEVICE, None)  # the previous directory would be mounted at once, and cannot be verified
-            if present is not None and (self.is_verified or present == self.current["devices"].get(REPO_DEVICE)):
-                devices[REPO_DEVICE] = present
+            if repository_device is not None and (self.is_verified or repository_device == self.current["devices"].get(REPO_DEVICE)):
+                devices[REPO_DEVICE] = repository_device
         return devices
 
 
-def _revert(fresh: dict[str, Any], current: dict[str, Any], desired: dict[str, Any]) -> dict[str, Any]:
-    """Return ``fresh`` without the changes of this run, from ``current`` to ``desired``; those of others stay."""
-    ours = {key for key in {*current, *desired} if current.get(key) != desired.get(key) and fresh.get(key) == desired.get(key)}
-    return {key: value for key, value in fresh.items() if key not in ours} | {key: current[key] for key in ours if key in current}
+def _revert(latest: dict[str, Any], current: dict[str, Any], desired: dict[str, Any]) -> dict[str, Any]:
+    """Return ``latest`` without the changes of this run, from ``current`` to ``desired``; other changes stay."""
+    own_changes = {key for key in {*current, *desired} if current.get(key) != desired.get(key) and latest.get(key) == desired.get(key)}
+    return {key: value for key, value in latest.items() if key not in own_changes} | {
+        key: current[key] for key in own_changes if key in current
+    }
 
 
 def _check_remount(task: ProjectTask, instance: dict[str, Any], devices: Devices, path: str) -> None:
@@ -167,10 +169,10 @@ def _check_remount(task: ProjectTask, instance: dict[str, Any], devices: Devices
     :param path: of the repository in the instance.
     :raises ConflictError: it would.
     """
-    present = instance.get("expanded_devices") or instance["devices"]
-    within = sorted(each for each, device in present.items() if os.path.normpath(device.get("path", "")).startswith(f"{path}/"))
-    if within and instance["devices"].get(REPO_DEVICE) != devices[REPO_DEVICE]:
+    existing = instance.get("expanded_devices") or instance["devices"]
+    inner_mounts = sorted(name for name, device in existing.items() if os.path.normpath(device.get("path", "")).startswith(f"{path}/"))
+    if inner_mounts and instance["devices"].get(REPO_DEVICE) != devices[REPO_DEVICE]:
         raise ConflictError(
-            f"the repository of {task.name!r} would be mounted again, which would hide the mounts inside it: {', '.join(within)}.",
+            f"the repository of {task.name!r} would be mounted again, which would hide the mounts inside it: {', '.join(inner_mounts)}.",
             f"incus stop --project {task.context.incus_project} {task.name} && repoman new {task.name}",
         )
