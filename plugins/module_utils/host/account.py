@@ -73,8 +73,8 @@ def get_account(user: str | None = None) -> Account:
     try:
         entry = pwd.getpwnam(user) if user else pwd.getpwuid(os.getuid())
     except KeyError:
-        who = f"user {user!r}" if user else f"the user with uid {os.getuid()}"
-        raise NotCreatedYetError(f"{who} is not known on this host.", "getent passwd shows who is") from None
+        subject = f"user {user!r}" if user else f"the user with uid {os.getuid()}"
+        raise NotCreatedYetError(f"{subject} is not known on this host.", "getent passwd shows who is") from None
     try:
         group = grp.getgrgid(entry.pw_gid).gr_name
     except KeyError:
@@ -106,8 +106,8 @@ def detect_lan_ip(interface: str = LAN_INTERFACE) -> str:
         command = ["ip", "-json", "-4", "addr", "show", interface]
         code, out, _err = run_tail(command, env=os.environ, seconds=IP_SECONDS, memory=MEMORY_BYTES, size=IP_OUTPUT_BYTES)
     except OSError as error:
-        why = error.strerror or f"no answer within {IP_SECONDS} s"
-        raise RepomanError(f"cannot ask 'ip' for the address of {interface}: {why}.", "install iproute2") from error
+        reason = error.strerror or f"no answer within {IP_SECONDS} s"
+        raise RepomanError(f"cannot ask 'ip' for the address of {interface}: {reason}.", "install iproute2") from error
     if code != 0 or not out.strip():
         return ""
     try:
@@ -142,12 +142,12 @@ def mount_of(path: str) -> Mount:
     best = Mount()
     real = os.path.realpath(path)
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-        left, _sep, right = line.partition(" - ")
-        mount_id = left.split(" ", 1)[0]
-        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split(" ")[4])
-        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(best.mount_point):
-            fstype, source = right.split(" ")[:2]
-            best = Mount(point, fstype, source, mount_id)
+        mount_fields, _sep, filesystem_fields = line.partition(" - ")
+        mount_id = mount_fields.split(" ", 1)[0]
+        mount_point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), mount_fields.split(" ")[4])
+        if (real == mount_point or real.startswith(mount_point.rstrip("/") + "/")) and len(mount_point) >= len(best.mount_point):
+            fstype, source = filesystem_fields.split(" ")[:2]
+            best = Mount(mount_point, fstype, source, mount_id)
     return best
 
 

@@ -22,7 +22,7 @@ def boot_id() -> str:
 
 
 def process_start(pid: int) -> str:
-    """Return when a process started, in ticks since boot; empty if it has ended. It tells two processes with the same PID apart."""
+    """Return when a process started, in ticks since boot; empty if it has ended. It distinguishes processes with the same PID."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:

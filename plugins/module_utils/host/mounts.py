@@ -19,38 +19,38 @@ PSEUDO = frozenset(
         *("fusectl", "mqueue", "nsfs", "proc", "pstore", "securityfs", "selinuxfs", "sysfs", "tracefs"),
     }
 )
-"""Types of file systems that hold no files of anybody: they are never followed."""
+"""Types of file systems without users' files: they are never followed."""
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
 def mounts_below(root: bytes) -> dict[bytes, str]:
-    """Return what is mounted below a directory (not on it): paths relative to it, and the file systems' types.
+    """Return the mount points below a directory, relative to it, and the types of their file systems.
 
     Unlike a look at device numbers this also finds bind mounts of the same file system; it does not find btrfs subvolumes, which are
     not mounted.
     """
     prefix = os.path.join(os.path.realpath(root), b"")
-    found: dict[bytes, str] = {}
+    mounts: dict[bytes, str] = {}
     try:
         lines = MOUNTINFO.read_bytes().splitlines()
     except OSError:
         return {}
     for line in lines:
-        left, _dash, right = line.partition(b" - ")
-        point = _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), left.split(b" ")[4])
-        if point.startswith(prefix) and point != prefix:
-            found[point[len(prefix) :]] = right.partition(b" ")[0].decode("ascii", "replace")
-    return found
+        mount_fields, _dash, filesystem_fields = line.partition(b" - ")
+        mount_point = _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), mount_fields.split(b" ")[4])
+        if mount_point.startswith(prefix) and mount_point != prefix:
+            mounts[mount_point[len(prefix) :]] = filesystem_fields.partition(b" ")[0].decode("ascii", "replace")
+    return mounts
 
 
 def is_lost_and_found(name: bytes, status: os.stat_result) -> bool:
-    """Tell whether something at the root of a file system is the directory that mkfs made there."""
+    """Return whether an entry at the root of a file system is the directory that mkfs created."""
     return name == LOST_AND_FOUND and stat.S_ISDIR(status.st_mode) and status.st_uid == 0
 
 
 def is_lost_and_found_at(path: str | os.PathLike[str]) -> bool:
-    """The same of a path; no link is followed."""
+    """Return whether a path is such a directory, without following links."""
     try:
         return is_lost_and_found(os.path.basename(os.fsencode(path)), os.lstat(path))
     except OSError:

@@ -39,8 +39,8 @@ PENDING_CODES = range(100, 200)
 class IncusError(RepomanError):
     """Incus responded with an error.
 
-    :param code: HTTP status code of the answer, or of the failed operation.
-    :param reason: Incus's own words.
+    :param code: HTTP status code of the response, or status code of the failed operation.
+    :param reason: the error as Incus reports it.
     """
 
     def __init__(self, code: int, reason: str, message: str, *hints: str) -> None:
@@ -63,7 +63,7 @@ class NotRunningError(UnreachableError):
 class Response:
     """Incus's response to a request.
 
-    :param data: the ``metadata`` of the response.
+    :param data: ``metadata`` of the response.
     :param etag: the object's ``ETag``, for a later ``If-Match``.
     :param is_operation: whether ``data`` is an operation that was started, to be passed to :meth:`Client.wait_for_operation`.
     """
@@ -73,13 +73,13 @@ class Response:
     is_operation: bool = False
 
 
-def find_socket(given: str | None = None) -> str:
-    """Return the path of the socket: ``given``, else ``INCUS_SOCKET``, else in ``INCUS_DIR``, else the system's.
+def find_socket(configured: str | None = None) -> str:
+    """Return the path of the socket: ``configured``, else ``INCUS_SOCKET``, else in ``INCUS_DIR``, else the system's.
 
     The order is that of the ``incus`` client.
     """
-    if given:
-        return given
+    if configured:
+        return configured
     if os.environ.get("INCUS_SOCKET"):
         return os.environ["INCUS_SOCKET"]
     if os.environ.get("INCUS_DIR"):
@@ -167,15 +167,15 @@ class Client:
         return self._request("DELETE", target)
 
     def upload(self, target: str, content: bytes, headers: dict[str, str]) -> None:
-        """Write a file or make a directory inside an instance; ``headers`` are Incus's ``X-Incus-*``."""
-        self._answer(
+        """Write a file or create a directory inside an instance; ``headers`` are Incus's ``X-Incus-*``."""
+        self._parse_response(
             "POST", target, *self._send("POST", target, content, {"Content-Type": "application/octet-stream", **headers}, self.timeout)
         )
 
     def wait_for_operation(
         self, response: Response, timeout: float, on_progress: Callable[[dict[str, Any]], None] | None = None
     ) -> dict[str, Any]:
-        """Wait for the operation that a request started; if it started none, return at once.
+        """Wait for the operation that a request started, if any.
 
         :param response: the response to that request.
         :param timeout: seconds the operation may take; it is cancelled after that.
@@ -188,13 +188,13 @@ class Client:
         operation: dict[str, Any] = response.data
         deadline = time.monotonic() + timeout
         while int(operation["status_code"]) in PENDING_CODES:
-            left = deadline - time.monotonic()
-            if left <= 0:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
                 self._cancel(str(operation["id"]))
                 raise IncusError(
                     0, "timeout", f"incus did not finish '{operation.get('description', 'the operation')}' in {timeout:.0f} s."
                 )
-            step = min(left, 1.0) if on_progress else left
+            step = min(remaining, 1.0) if on_progress else remaining
             target = api_path("/1.0/operations/{}/wait", str(operation["id"]), timeout=max(1, round(step)))
             try:
                 operation = self._request("GET", target, timeout=step + self.timeout).data
@@ -218,16 +218,16 @@ class Client:
         """
         target = api_path("/1.0/instances/{}/exec", instance, project=project)
         request = {"command": command, "record-output": True, "wait-for-websocket": False, "interactive": False, "cwd": "/"}
-        done = self.wait_for_operation(self.post(target, request), timeout)
-        logs: dict[str, str] = done.get("output") or {}
+        metadata = self.wait_for_operation(self.post(target, request), timeout)
+        logs: dict[str, str] = metadata.get("output") or {}
         stderr = "".join(self.get_text(api_path(logs[stream], project=project)) for stream in ("2",) if stream in logs)
         for log in logs.values():
             with suppress(IncusError):  # it is deleted with the instance
                 self.delete(api_path(log, project=project))
-        return int(done["return"]), stderr
+        return int(metadata["return"]), stderr
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -244,22 +244,22 @@ class Client:
         headers = {} if body is None else {"Content-Type": "application/json"}
         if if_match:
             headers["If-Match"] = if_match
-        return self._answer(method, target, *self._send(method, target, body, headers, timeout or self.timeout))
+        return self._parse_response(method, target, *self._send(method, target, body, headers, timeout or self.timeout))
 
-    def _answer(self, method: str, target: str, status: int, headers: http.client.HTTPMessage, body: bytes) -> Response:
+    def _parse_response(self, method: str, target: str, status: int, headers: http.client.HTTPMessage, body: bytes) -> Response:
         try:
-            answer = json.loads(body)
+            document = json.loads(body)
         except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
+            document = None
+        if not isinstance(document, dict):
             raise self._protocol_error()
-        protect(answer)
-        if answer.get("type") == "error":
-            code, reason = int(answer.get("error_code") or status), str(answer.get("error", ""))
+        protect(document)
+        if document.get("type") == "error":
+            code, reason = int(document.get("error_code") or status), str(document.get("error", ""))
             if code == HTTP_PRECONDITION_FAILED:
                 raise ConcurrentChangeError(f"{target} was changed by another client at the same time.", "run the command again")
             raise _api_error(code, reason)
-        return Response(answer.get("metadata"), headers.get("ETag", ""), answer.get("type") == "async")
+        return Response(document.get("metadata"), headers.get("ETag", ""), document.get("type") == "async")
 
     def _send(
         self, method: str, target: str, body: bytes | None, headers: dict[str, str], timeout: float
@@ -323,7 +323,7 @@ class Client:
 
 
 def _api_error(code: int, reason: str) -> IncusError:
-    """Return the error for what Incus refused, in its own words."""
+    """Return the error for a request that Incus rejects."""
     if code == HTTP_FORBIDDEN:
         return IncusError(code, reason, f"incus does not allow it: {reason}.", "sudo usermod -aG incus-admin $USER   (then log in again)")
     return IncusError(code, reason, f"incus refused: {reason.rstrip('.')}.")

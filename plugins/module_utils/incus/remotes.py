@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The servers that the user's ``incus`` client knows.
+"""The servers in the configuration of the user's ``incus`` client.
 
 Source of the rules: the client's configuration file ``config.yml`` (``remotes`` with ``addr``, ``protocol``, ``public`` and
 ``auth_type``) and its directory ``servercerts``.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 try:
     import yaml
-except ImportError:  # the module says so before it gets here
+except ImportError:  # the module reports it before it gets here
     yaml = None  # type: ignore[assignment]
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
@@ -24,45 +24,45 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 
 GLOBAL_DIRECTORY = "/etc/incus"
 TLS = "tls"
-"""How a remote knows a client by its certificate."""
+"""The ``auth_type`` of remotes that identify a client by its certificate."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A server of images.
+    """An image server.
 
     :param address: its URL.
     :param protocol: ``incus``, ``simplestreams`` or ``oci``.
-    :param certificate: of the server, PEM; empty where any that the system trusts will do.
-    :param public: whether it has nothing but what anybody may have.
-    :param login: how it knows its users.
+    :param certificate: of the server, PEM; if empty, any that the system trusts is accepted.
+    :param public: whether it has only public images.
+    :param auth_type: how it identifies its users.
     """
 
     address: str
     protocol: str
     certificate: str = ""
     public: bool = True
-    login: str = TLS
+    auth_type: str = TLS
 
 
 PUBLIC = {"images": Remote("https://images.linuxcontainers.org", "simplestreams")}
-"""What the client knows without configuration."""
+"""Remotes of the client without configuration."""
 
 
-def remotes(me: Account) -> dict[str, Remote]:
-    """Return the remotes of the user's client: built in, then the machine's, then the user's.
+def remotes(account: Account) -> dict[str, Remote]:
+    """Return the remotes of the user's client: built-in ones, overridden by those of the machine and of the user.
 
     :raises NotFoundError: a configuration file cannot be read.
     """
-    found = dict(PUBLIC)
-    for directory in (Path(os.environ.get("INCUS_GLOBAL_CONF") or GLOBAL_DIRECTORY), user_config_dir(me)):
-        found |= _load_remotes(directory)
-    return found
+    merged = dict(PUBLIC)
+    for directory in (Path(os.environ.get("INCUS_GLOBAL_CONF") or GLOBAL_DIRECTORY), user_config_dir(account)):
+        merged |= _load_remotes(directory)
+    return merged
 
 
-def user_config_dir(me: Account) -> Path:
-    """Return the directory of the user's client."""
-    return Path(os.environ.get("INCUS_CONF") or os.path.join(me.home, ".config", "incus"))
+def user_config_dir(account: Account) -> Path:
+    """Return the configuration directory of the user's client."""
+    return Path(os.environ.get("INCUS_CONF") or os.path.join(account.home, ".config", "incus"))
 
 
 def _load_remotes(directory: Path) -> dict[str, Remote]:
@@ -73,8 +73,8 @@ def _load_remotes(directory: Path) -> dict[str, Remote]:
         return {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise NotFoundError(f"cannot read {path}: {str(error).splitlines()[0]}.", "incus remote list") from error
-    listed = data.get("remotes") if isinstance(data, dict) else None
-    if not isinstance(listed, dict):
+    entries = data.get("remotes") if isinstance(data, dict) else None
+    if not isinstance(entries, dict):
         return {}
     return {
         str(name): Remote(
@@ -84,7 +84,7 @@ def _load_remotes(directory: Path) -> dict[str, Remote]:
             bool(remote.get("public")),
             str(remote.get("auth_type") or TLS),
         )
-        for name, remote in listed.items()
+        for name, remote in entries.items()
         if isinstance(remote, dict) and "addr" in remote
     }
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""HTTP to Incus: over its unix socket, or over TLS with the certificate that the user's client has kept for a server.
+"""HTTP to Incus: over its unix socket, or over TLS with the certificate that the user's client has stored for a server.
 
 By hand on ``http.client``, which is in the standard library: what knows unix sockets (httpx) and what can pin a certificate (urllib3)
 would have to be installed on each target host, in place of the few lines here.
@@ -39,20 +39,20 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 @contextmanager
-def connect_tls(server: str, certificate: str, own: Path, timeout: float) -> Iterator[http.client.HTTPSConnection]:
+def connect_tls(server: str, certificate: str, config_dir: Path, timeout: float) -> Iterator[http.client.HTTPSConnection]:
     """Connect to another Incus as the user.
 
     :param server: its URL.
-    :param certificate: the one that it must have, PEM; if empty, it needs one that the system trusts.
-    :param own: directory of the client's certificate and key.
+    :param certificate: certificate that it must have, PEM; if empty, it needs one that the system trusts.
+    :param config_dir: directory of the client's certificate and key.
     :param timeout: seconds that a response may take.
     :raises OSError: it cannot be reached, or has another certificate.
     """
     context = ssl.create_default_context()
     if certificate:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if (own / "client.crt").exists():
-        context.load_cert_chain(own / "client.crt", own / "client.key", password=lambda: "")
+    if (config_dir / "client.crt").exists():
+        context.load_cert_chain(config_dir / "client.crt", config_dir / "client.key", password=lambda: "")
     address = urlsplit(server)
     connection = http.client.HTTPSConnection(address.hostname or "", address.port, timeout=timeout, context=context)
     try:
@@ -73,7 +73,7 @@ def exchange(
     headers: Mapping[str, str] | None = None,
     limit: int | None = None,
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """Send a request; return status, headers and body of the response. It is in the trace without its body and headers.
+    """Send a request; return status, headers and body of the response. The trace shows it without body and headers.
 
     :param limit: number of bytes of the body to read at most.
     :raises OSError: there is no response. :class:`http.client.HTTPException`: it is not HTTP.

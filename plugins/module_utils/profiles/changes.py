@@ -80,7 +80,7 @@ class ProfileChange(PlannedItem):
 class ProfileInstallation(ProfileChange):
     """Installs a profile, or updates it to its template.
 
-    :ivar warnings: about what check mode cannot know.
+    :ivar warnings: warnings of check mode about objects that an earlier task may create.
     """
 
     def __init__(self, name: str, context: ProfileContext, current: Installed | None, predict: bool = False) -> None:
@@ -144,9 +144,9 @@ class ProfileRemoval(ProfileChange):
             return Plan()
         users = current.users()
         if users:
-            named = ", ".join(f"{user} (project {project})" for user, project in users)
+            user_list = ", ".join(f"{user} (project {project})" for user, project in users)
             hints = [f"incus profile remove --project {project} {user} {name}" for user, project in users]
-            raise RepomanError(f"profile {name!r} is currently in use by {named}.", *hints)
+            raise RepomanError(f"profile {name!r} is currently in use by {user_list}.", *hints)
         registry = self.context.registry
         self.result |= {"action": Action.REMOVED.value, "referenced_by": registry.referencing(name) if registry else []}
         step = Step(
@@ -164,7 +164,7 @@ def install(
     """Plan to bring the named templates into Incus, each on its own.
 
     :param installed: the profiles of Incus, from one read.
-    :param predict: check mode only: what an earlier task may create is allowed to be missing, with a warning.
+    :param predict: check mode only: objects that an earlier task may create can be missing, with a warning.
     :returns: for each name ``installed``, ``updated`` or ``unchanged``, or the error that prevents it.
     """
     changes = [ProfileInstallation(name, context, installed.get(name), predict) for name in names]

@@ -40,14 +40,14 @@ class Installed:
 
 def read_installed(client: incus.Client) -> dict[str, Installed]:
     """Read all profiles of Incus's default project, by name, in one request."""
-    answer = client.get(api_path("/1.0/profiles", recursion=1, project=incus.DEFAULT_PROJECT))
-    return {profile["name"]: _installed(profile) for profile in answer.data}
+    response = client.get(api_path("/1.0/profiles", recursion=1, project=incus.DEFAULT_PROJECT))
+    return {profile["name"]: _installed(profile) for profile in response.data}
 
 
 def read_one(name: str, client: incus.Client) -> dict[str, Installed]:
     """Read one profile, with the ETag from Incus; the result is like that of :func:`read_installed`."""
-    answer = client.get_or_none(_url(name))
-    return {} if answer is None else {name: _installed(answer.data, answer.etag)}
+    response = client.get_or_none(_profile_path(name))
+    return {} if response is None else {name: _installed(response.data, response.etag)}
 
 
 def create_profile(name: str, body: Body, client: incus.Client) -> None:
@@ -69,12 +69,12 @@ def update_profile(name: str, body: Body, etag: str, client: incus.Client) -> No
     :param etag: of the profile when it was read.
     :raises ConcurrentChangeError: it has changed since then.
     """
-    client.put(_url(name), body, if_match=etag)
+    client.put(_profile_path(name), body, if_match=etag)
 
 
 def delete_profile(name: str, client: incus.Client) -> None:
     """Delete a profile."""
-    client.delete(_url(name))
+    client.delete(_profile_path(name))
 
 
 def _installed(profile: dict[str, Any], etag: str = "") -> Installed:
@@ -86,5 +86,5 @@ def _installed(profile: dict[str, Any], etag: str = "") -> Installed:
     )
 
 
-def _url(name: str) -> str:
+def _profile_path(name: str) -> str:
     return api_path("/1.0/profiles/{}", name, project=incus.DEFAULT_PROJECT)

@@ -49,7 +49,7 @@ class Library:
 
         :raises NotFoundError: a directory cannot be read.
         """
-        found = set(self.bundled)
+        names = set(self.bundled)
         for directory in (self.user_dir, self.vendor_dir):
             try:
                 files = os.listdir(directory)
@@ -57,8 +57,8 @@ class Library:
                 continue
             except OSError as error:
                 raise NotFoundError(f"cannot read {directory}: {error.strerror}.", f"ls -ld {directory}") from error
-            found |= {file.removesuffix(SUFFIX) for file in files if file.endswith(SUFFIX) and file[0] not in ".-"}
-        return sorted(name for name in found if name.isprintable())
+            names |= {file.removesuffix(SUFFIX) for file in files if file.endswith(SUFFIX) and file[0] not in ".-"}
+        return sorted(name for name in names if name.isprintable())
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,17 @@ class ProfileEntry:
     error: str = ""
 
 
-def vendor_dir(given: str | None = None) -> str:
-    """Return the vendor directory: ``given``, else the system's, else the collection's own ``profiles/``.
+def vendor_dir(configured: str | None = None) -> str:
+    """Return the vendor directory: ``configured``, else the system's, else ``profiles/`` of the collection.
 
-    Modules read ``REPOMAN_VENDOR_DIR`` into their option ``vendor_dir``, so it arrives here as ``given``.
+    Modules read ``REPOMAN_VENDOR_DIR`` into their option ``vendor_dir``, so it arrives here as ``configured``.
     """
-    if given:
-        return given
+    if configured:
+        return configured
     if os.path.isdir(SYSTEM_VENDOR_DIR):
         return SYSTEM_VENDOR_DIR
-    own = Path(__file__).parents[3] / "profiles"
-    return str(own) if own.is_dir() else SYSTEM_VENDOR_DIR
+    bundled_dir = Path(__file__).parents[3] / "profiles"
+    return str(bundled_dir) if bundled_dir.is_dir() else SYSTEM_VENDOR_DIR
 
 
 def user_dir(home: str) -> str:
@@ -102,11 +102,11 @@ def user_dir(home: str) -> str:
 
 def library_of(params: dict[str, Any], account: Account) -> Library:
     """Return the library that a module's parameters describe."""
-    vendors = account.expand(vendor_dir(params["vendor_dir"]))
+    vendor_directory = account.expand(vendor_dir(params["vendor_dir"]))
     return Library(
         user_dir=account.expand(params["user_dir"] or user_dir(account.home)),
-        vendor_dir=vendors,
-        bundled={} if os.path.isdir(vendors) else params.get("vendor_templates") or {},
+        vendor_dir=vendor_directory,
+        bundled={} if os.path.isdir(vendor_directory) else params.get("vendor_templates") or {},
     )
 
 

@@ -24,9 +24,9 @@ CHANGES = (Action.INSTALLED, Action.UPDATED, Action.REMOVED)
 
 
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """Do what the module ``repoman_profile`` is asked for; see its documentation.
+    """Install or remove profiles; see the documentation of the module ``repoman_profile``.
 
-    :raises RepomanError: nothing can be done. Failures of single profiles are in the result.
+    :raises RepomanError: no profile could be processed. Failures of single profiles are in the result.
     """
     context = _load_context(params)
     names = context.library.names() if params["all"] else list(dict.fromkeys(params["names"] or []))
@@ -45,12 +45,12 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         apply_all(changes)
     results = [change.result for change in changes]
     warnings += [
-        f"profile '{each['name']}' is still used by {', '.join(each['referenced_by'])}: 'repoman new' will fail for them until it is installed again"
-        for each in results
-        if each.get("referenced_by")
+        f"profile '{profile['name']}' is still used by {', '.join(profile['referenced_by'])}: 'repoman new' will fail for them until it is installed again"
+        for profile in results
+        if profile.get("referenced_by")
     ]
     result: dict[str, Any] = {
-        "changed": any(each["action"] in CHANGES for each in results),
+        "changed": any(profile["action"] in CHANGES for profile in results),
         "profiles": results,
         "diff": diffs,
     }
@@ -60,7 +60,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
 
 def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """Do what the module ``repoman_profile_info`` is asked for; see its documentation.
+    """Return the profiles and templates; see the documentation of the module ``repoman_profile_info``.
 
     :raises RepomanError: nothing can be read. A template that cannot be rendered has an ``error`` in the result.
     """
@@ -77,7 +77,7 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
 
 def _details(name: str, context: ProfileContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Return the texts of one profile that were asked for."""
+    """Return the requested texts of one profile."""
     details: dict[str, Any] = {"name": name}
     if params["rendered"]:
         details["rendered"] = show(name, context.library, context.host)
@@ -87,7 +87,7 @@ def _details(name: str, context: ProfileContext, params: dict[str, Any]) -> dict
 
 
 def _load_context(params: dict[str, Any]) -> ProfileContext:
-    """Return what a run works with, from the module's parameters."""
+    """Return the context of a run, from the module's parameters."""
     account = get_account(params["user"])
     registry = store.load_or_none(account.expand(params["registry_path"] or store.default_path(account.home)))
     client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])

@@ -55,7 +55,7 @@ def render(text: str, host: HostFacts) -> str:
 
     The document keeps its shape: the result parses to the same structure as ``text``, with the variables in its strings replaced.
 
-    :raises NotFoundError: ``text`` is not YAML, or needs the address of the host, which is not known.
+    :raises NotFoundError: ``text`` is not YAML, or needs the address of the host, which is unknown.
     :raises ConflictError: a value would add keys to the document or break it.
     """
     values = {"HOST_LAN_IP": host.lan_ip, "USER": host.user, "HOME": host.home}
@@ -72,10 +72,10 @@ def render(text: str, host: HostFacts) -> str:
         return rendered
     shape = _shape(_compose(text), substitute)
     try:
-        same = _shape(_compose(rendered), str) == shape
+        is_same_shape = _shape(_compose(rendered), str) == shape
     except NotFoundError:
-        same = False
-    if not same:
+        is_same_shape = False
+    if not is_same_shape:
         assigned = ", ".join(f"${{{name}}} = {values[name]!r}" for name in used)
         raise ConflictError(
             f"the template would change its shape with {assigned}.", "put the value in quotes in the template, or change the variable"
@@ -84,7 +84,7 @@ def render(text: str, host: HostFacts) -> str:
 
 
 def parse_template(template: Template, host: HostFacts) -> Body:
-    """Return the profile that a template makes: ``description``, ``config`` and ``devices``, with all values as strings.
+    """Return the profile of a template: ``description``, ``config`` and ``devices``, with all values as strings.
 
     :raises NotFoundError: the file is not a profile template; the message has file, line and reason.
     """
@@ -111,41 +111,41 @@ def canonical(profile: Body | None) -> str:
 
 
 def parse_rendered(template: Template, text: str) -> Body:
-    """Return the profile that the rendered ``text`` of a template makes.
+    """Return the profile of a template whose rendered text is ``text``.
 
     :raises NotFoundError: see :func:`parse_template`.
     """
-    where = template.file_path
+    path = template.file_path
     try:
         data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise _yaml_error(error, where) from error
+        raise _yaml_error(error, path) from error
     protect(data)
-    get_logger("profiles").debug("read %s", where)
+    get_logger("profiles").debug("read %s", path)
     if not isinstance(data, dict):
         raise NotFoundError(
-            f"{where}: a profile template is a mapping with config and devices.", "repoman profile show dotfiles   shows one"
+            f"{path}: a profile template is a mapping with config and devices.", "repoman profile show dotfiles   shows one"
         )
     unknown = sorted(str(key) for key in set(data) - {*TEMPLATE_KEYS, *SERVER_KEYS})
     if unknown:
         raise NotFoundError(
-            f"{where}: unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}.", f"a template holds {', '.join(TEMPLATE_KEYS)}"
+            f"{path}: unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}.", f"a template holds {', '.join(TEMPLATE_KEYS)}"
         )
     if data.get("name", template.name) != template.name:
         raise NotFoundError(
-            f"{where}: its name is {data['name']!r}, but the file is called {template.name}{SUFFIX}.",
+            f"{path}: its name is {data['name']!r}, but the file is called {template.name}{SUFFIX}.",
             "make them the same, or leave the name out",
         )
     config, devices = ({} if data.get(key, "") == "" else data[key] for key in ("config", "devices"))
     if not _is_strings(config):
-        raise NotFoundError(f"{where}: config must be a mapping of keys to values.", 'config: {limits.cpu: "2"}')
+        raise NotFoundError(f"{path}: config must be a mapping of keys to values.", 'config: {limits.cpu: "2"}')
     if not isinstance(devices, dict) or not all(_is_strings(device) for device in devices.values()):
-        raise NotFoundError(f"{where}: devices must be a mapping of names to devices.", "repoman profile show dotfiles   shows some")
+        raise NotFoundError(f"{path}: devices must be a mapping of names to devices.", "repoman profile show dotfiles   shows some")
     description = data.get("description", "")
     if not isinstance(description, str):
-        raise NotFoundError(f"{where}: description must be a text.", "put it in quotes")
-    kept = {key: value for key, value in config.items() if value}  # an empty value unsets a key: Incus does not store it
-    return {"description": description, "config": kept, "devices": devices}
+        raise NotFoundError(f"{path}: description must be a text.", "put it in quotes")
+    nonempty = {key: value for key, value in config.items() if value}  # an empty value unsets a key: Incus does not store it
+    return {"description": description, "config": nonempty, "devices": devices}
 
 
 def _is_strings(value: Any) -> bool:
@@ -161,21 +161,21 @@ def _compose(text: str) -> yaml.Node | None:
         node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise _yaml_error(error) from error
-    _check(node, ())
+    _check_structure(node, ())
     return node
 
 
-def _check(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> None:
+def _check_structure(node: yaml.Node | None, ancestors: tuple[yaml.Node, ...]) -> None:
     """Raise an error if a document contains itself or names a key twice."""
     if not isinstance(node, yaml.CollectionNode):
         return
     line = node.start_mark.line + 1
-    if any(node is each for each in above):
+    if any(node is ancestor for ancestor in ancestors):
         raise NotFoundError(f"line {line}: it contains itself.", "write it without '*'")
     keys: set[str] = set()
     for item in node.value:
-        for each in item if isinstance(item, tuple) else (item,):
-            _check(each, (*above, node))
+        for child in item if isinstance(item, tuple) else (item,):
+            _check_structure(child, (*ancestors, node))
         if isinstance(item, tuple) and isinstance(item[0], yaml.ScalarNode):
             if item[0].value in keys:
                 raise NotFoundError(f"line {item[0].start_mark.line + 1}: the key {item[0].value!r} appears twice.", "correct that line")
@@ -183,7 +183,7 @@ def _check(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> None:
 
 
 def _shape(node: yaml.Node | None, substitute: Callable[[str], str]) -> Any:
-    """Return a document as nested tuples, with ``substitute`` done to its scalars: equal for documents of equal shape."""
+    """Return a document as nested tuples, with ``substitute`` applied to its scalars: equal for documents of equal shape."""
     if isinstance(node, yaml.ScalarNode):
         return substitute(node.value)
     if isinstance(node, yaml.SequenceNode):
@@ -193,8 +193,8 @@ def _shape(node: yaml.Node | None, substitute: Callable[[str], str]) -> Any:
     return None
 
 
-def _yaml_error(error: yaml.YAMLError, where: str = "") -> NotFoundError:
+def _yaml_error(error: yaml.YAMLError, path: str = "") -> NotFoundError:
     mark = getattr(error, "problem_mark", None)
     reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-    place = ", ".join(part for part in (where, f"line {mark.line + 1}" if mark else "") if part)
-    return NotFoundError(f"{place}: {reason}." if place else f"{reason}.", "correct that line")
+    location = ", ".join(part for part in (path, f"line {mark.line + 1}" if mark else "") if part)
+    return NotFoundError(f"{location}: {reason}." if location else f"{reason}.", "correct that line")

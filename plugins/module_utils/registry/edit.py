@@ -44,12 +44,12 @@ def edit_text(text: str, path: str, edit: Callable[[Data], None]) -> str:
     """
     parse(text, path)
     old = read_toml(text, path).data
-    wanted = migrate(old)
-    edit(wanted)
-    if equal_values(old, wanted):
+    new = migrate(old)
+    edit(new)
+    if equal_values(old, new):
         return text
     try:
-        return apply_changes(text, wanted)
+        return apply_changes(text, new)
     except ValueError as error:
         raise RepomanError(
             f"cannot rewrite {path} without harm to it: {error}; nothing was changed.", "write each table once, with its [header]"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a registry holds, and the settings of a project that follow from it."""
+"""The data of a registry, and the effective settings of a project."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Project:
     :param created: UTC time, ISO 8601.
     :param last_sync: UTC time of the last successful backup, ISO 8601; empty if there was none.
     :param backup: whether ``sync`` backs it up.
-    :param exclude: patterns of what ``sync`` leaves out, added to the defaults'; ``None`` if it names none.
-    :param exclude_caches: whether ``sync`` leaves out what is in directories with a cache tag; ``None`` for the default.
-    :param follow_mounts: whether ``sync`` takes what is mounted in the repository; ``None`` for the default.
+    :param exclude: patterns of files that ``sync`` leaves out, in addition to those of the defaults; ``None`` if it has none.
+    :param exclude_caches: whether ``sync`` leaves out the contents of directories with a cache tag; ``None`` for the default.
+    :param follow_mounts: whether ``sync`` backs up file systems mounted in the repository; ``None`` for the default.
     """
 
     name: str
@@ -62,10 +62,10 @@ class Registry:
 
     :param path: of the file.
     :param text: of the file.
-    :param schema: on disk; what is in memory is always of schema 3.
+    :param schema: schema of the file; the data in memory always has schema 3.
     :param output: ``quiet`` or ``verbose``.
-    :param lan_ip: address of the host for its containers; empty if not known.
-    :param defaults: of the projects.
+    :param lan_ip: address of the host for its containers; empty if unknown.
+    :param defaults: defaults for projects.
     :param projects: by name, in the file's order.
     """
 
@@ -79,8 +79,8 @@ class Registry:
 
     def referencing(self, profile: str) -> list[str]:
         """Return the names of projects that use a profile, and ``[defaults]`` if it is a default."""
-        named = [name for name, project in self.projects.items() if profile in (project.profiles or ())]
-        return named + (["[defaults]"] if profile in self.defaults.profiles else [])
+        names = [name for name, project in self.projects.items() if profile in (project.profiles or ())]
+        return names + (["[defaults]"] if profile in self.defaults.profiles else [])
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ def effective_settings(name: str, defaults: Defaults, *sources: ProjectSettings)
         config |= source.config
         devices |= source.devices
 
-    def pick(key: str, standard: Any) -> Any:
-        return next((getattr(source, key) for source in reversed(sources) if getattr(source, key) is not None), standard)
+    def pick(key: str, default: Any) -> Any:
+        return next((getattr(source, key) for source in reversed(sources) if getattr(source, key) is not None), default)
 
     return EffectiveSettings(
         name=name,

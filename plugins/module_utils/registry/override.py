@@ -34,18 +34,18 @@ def load_override(registry_path: str, name: str) -> ProjectSettings:
             "an override has no [install] table",
             "install scripts are the project's own business: run them with 'repoman shell NAME -- ./install.sh'",
         )
-    known = {"repo", "image", "profiles", "backup", "protect", "exclude", "exclude_caches", "follow_mounts", "config", "devices"}
-    unknown = sorted(root.data.keys() - known)
+    allowed = {"repo", "image", "profiles", "backup", "protect", "exclude", "exclude_caches", "follow_mounts", "config", "devices"}
+    unknown = sorted(root.data.keys() - allowed)
     if unknown:
         raise root.error(
             unknown[0],
             f"unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}",
-            f"an override may hold {', '.join(sorted(known))}",
+            f"an override may hold {', '.join(sorted(allowed))}",
         )
     protected = root.strings("protect", None)
-    for item in protected or ():
-        if item not in PROTECTABLE:
-            raise root.error("protect", f"cannot protect {item!r}: it is one of {', '.join(PROTECTABLE)}")
+    for part in protected or ():
+        if part not in PROTECTABLE:
+            raise root.error("protect", f"cannot protect {part!r}: it is one of {', '.join(PROTECTABLE)}")
     devices = root.table("devices")
     return ProjectSettings(
         repo=root.string("repo", None),

@@ -18,7 +18,7 @@ _HOST_PATTERN = re.compile(r"[A-Za-z0-9._:%-]+")
 
 
 def parse(text: str, path: str) -> Registry:
-    """Return the registry that ``text`` is, of any known schema; ``path`` is used in errors.
+    """Return the registry in ``text``, of any supported schema; ``path`` is used in errors.
 
     :raises NotFoundError: see :func:`load`.
     """
@@ -26,7 +26,7 @@ def parse(text: str, path: str) -> Registry:
     schema = _schema(root.table("repoman"))
     root.data = migrate(root.data)
     host, defaults = root.table("host"), root.table("defaults")
-    standard = Defaults()
+    default = Defaults()
     return Registry(
         path=path,
         text=text,
@@ -34,15 +34,15 @@ def parse(text: str, path: str) -> Registry:
         output=root.table("repoman").choice("output", OUTPUTS),
         lan_ip=host.string("lan_ip", ""),
         defaults=Defaults(
-            repos_root=defaults.directory("repos_root", standard.repos_root),
-            backup_root=defaults.directory("backup_root", standard.backup_root),
-            logdir=defaults.directory("logdir", standard.logdir),
-            incus_project=defaults.string("incus_project", standard.incus_project),
-            default_image=defaults.string("default_image", standard.default_image),
-            profiles=defaults.strings("profiles", standard.profiles),
-            exclude=defaults.strings("exclude", standard.exclude),
-            exclude_caches=defaults.boolean("exclude_caches", standard.exclude_caches),
-            follow_mounts=defaults.boolean("follow_mounts", standard.follow_mounts),
+            repos_root=defaults.directory("repos_root", default.repos_root),
+            backup_root=defaults.directory("backup_root", default.backup_root),
+            logdir=defaults.directory("logdir", default.logdir),
+            incus_project=defaults.string("incus_project", default.incus_project),
+            default_image=defaults.string("default_image", default.default_image),
+            profiles=defaults.strings("profiles", default.profiles),
+            exclude=defaults.strings("exclude", default.exclude),
+            exclude_caches=defaults.boolean("exclude_caches", default.exclude_caches),
+            follow_mounts=defaults.boolean("follow_mounts", default.follow_mounts),
         ),
         projects=_projects(root),
     )
@@ -54,17 +54,17 @@ def migrate(data: Data) -> Data:
     Schema 2 kept the host's address inside ``[defaults.llm].ollama_url``; it becomes ``[host].lan_ip``,
     and the table goes. An address that cannot be found there is left empty: ``repoman setup`` finds it.
     """
-    new = copy.deepcopy(data)
-    if new["repoman"]["schema"] == SCHEMA:
-        return new
-    new["repoman"]["schema"] = SCHEMA
-    defaults, host = new.get("defaults"), new.setdefault("host", {})
+    migrated = copy.deepcopy(data)
+    if migrated["repoman"]["schema"] == SCHEMA:
+        return migrated
+    migrated["repoman"]["schema"] = SCHEMA
+    defaults, host = migrated.get("defaults"), migrated.setdefault("host", {})
     llm = defaults.pop("llm", None) if isinstance(defaults, dict) else None
     if defaults == {}:
-        del new["defaults"]
+        del migrated["defaults"]
     if isinstance(host, dict):
         host.setdefault("lan_ip", _host_of(llm.get("ollama_url")) if isinstance(llm, dict) else "")
-    return new
+    return migrated
 
 
 def _schema(repoman: Table) -> int:

@@ -26,32 +26,32 @@ DESCRIPTION = "Containers of repositories, kept by repoman"
 
 
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """Do what the module ``repoman_registry`` is asked to; see its documentation.
+    """Create or update the registry and the Incus project; see the documentation of the module ``repoman_registry``.
 
-    :raises RepomanError: the registry cannot be read, Incus cannot be reached, or its project is used otherwise.
+    :raises RepomanError: the registry cannot be read, Incus cannot be reached, or its project is in use with other features.
     """
-    me = get_account(params["user"])
-    path = me.expand(params["registry_path"] or registry.default_path(me.home))
+    account = get_account(params["user"])
+    path = account.expand(params["registry_path"] or registry.default_path(account.home))
     client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
-    given = params["host"] or {}
-    lan_ip = given.get("lan_ip")
+    host = params["host"] or {}
+    lan_ip = host.get("lan_ip")
     detected = detect_lan_ip() if lan_ip is None else lan_ip
-    setup = Setup(path, client, me, lambda data: _fill(data, params, detected))
+    setup = Setup(path, client, account, lambda data: _apply_options(data, params, detected))
     plan_and_apply([setup], check)
     if setup.error is not None:
         raise setup.error
-    plan, known = setup.plan, setup.result
+    plan, desired = setup.plan, setup.result
     result = {
         "changed": plan.changed,
         "diff": plan.diff,
         "steps": plan.descriptions,
         "path": path,
-        "text": known.text,
-        "lan_ip": known.lan_ip,
-        "incus_project": known.defaults.incus_project,
-        "detected": {"lan_ip": detected, "interface": LAN_INTERFACE, "user": me.name, "home": me.home},
+        "text": desired.text,
+        "lan_ip": desired.lan_ip,
+        "incus_project": desired.defaults.incus_project,
+        "detected": {"lan_ip": detected, "interface": LAN_INTERFACE, "user": account.name, "home": account.home},
     }
-    if not known.lan_ip:
+    if not desired.lan_ip:
         result["warnings"] = [
             f"{LAN_INTERFACE} has no global IPv4 address here, so [host].lan_ip stays empty: set it in {path} if a profile is to use ${{HOST_LAN_IP}}"
         ]
@@ -59,34 +59,34 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
 
 class Setup(PlannedItem):
-    """Incus's project and the registry, as they should be.
+    """The desired state of the Incus project and the registry.
 
     :param path: of the registry.
     :param edit: changes the registry's data in place.
-    :ivar result: the registry as it will be.
+    :ivar result: the registry after the change.
     """
 
     result: Registry
     name = "setup"
 
-    def __init__(self, path: str, client: incus.Client, me: Account, edit: Callable[[Data], None]) -> None:
+    def __init__(self, path: str, client: incus.Client, account: Account, edit: Callable[[Data], None]) -> None:
         super().__init__()
-        self.path, self.client, self.me, self.edit = path, client, me, edit
+        self.path, self.client, self.account, self.edit = path, client, account, edit
 
     def make_plan(self) -> Plan:
-        """Read the registry and Incus's project; plan what they lack."""
-        known = registry.load_or_none(self.path)
-        text = known.text if known else ""
+        """Read the registry and the Incus project, and plan the changes."""
+        current = registry.load_or_none(self.path)
+        text = current.text if current else ""
         after = edit_text(text or DEFAULT_TEXT, self.path, self.edit)
         self.result = parse(after, self.path)
-        plan = Plan(_project_steps(self.result.defaults.incus_project, self.client))
+        plan = Plan(_incus_project_steps(self.result.defaults.incus_project, self.client))
         if after != text:
-            plan.add(_registry_step(self.path, text, after, self.edit, self.me))
+            plan.add(_registry_step(self.path, text, after, self.edit, self.account))
         return plan
 
 
-def _fill(data: Data, params: dict[str, Any], lan_ip: str) -> None:
-    """Put what was asked for, and the address that was found, into the data of a registry."""
+def _apply_options(data: Data, params: dict[str, Any], lan_ip: str) -> None:
+    """Write the requested settings and the host's address to the data of a registry."""
     if lan_ip:
         data.setdefault("host", {})["lan_ip"] = lan_ip
     if params["output"]:
@@ -96,11 +96,11 @@ def _fill(data: Data, params: dict[str, Any], lan_ip: str) -> None:
         data.setdefault("defaults", {}).update(defaults)
 
 
-def _project_steps(name: str, client: incus.Client) -> list[Step]:
-    """Return what it takes for Incus to have the project ``name`` with our features."""
-    answer = client.get_or_none(api_path("/1.0/projects/{}", name))
+def _incus_project_steps(name: str, client: incus.Client) -> list[Step]:
+    """Return the steps after which Incus has the project ``name``, with :data:`FEATURES`."""
+    response = client.get_or_none(api_path("/1.0/projects/{}", name))
     target = f"incus project {name}"
-    if answer is None:
+    if response is None:
 
         def create() -> None:
             client.post("/1.0/projects", {"name": name, "description": DESCRIPTION, "config": FEATURES})
@@ -110,29 +110,31 @@ def _project_steps(name: str, client: incus.Client) -> list[Step]:
 
         text = "".join(f'{key}: "{value}"\n' for key, value in FEATURES.items())
         return [Step(f"create the Incus project {name}", create, undo=undo, target=target, after=text)]
-    config = answer.data.get("config") or {}
+    config = response.data.get("config") or {}
     wrong = {key: config.get(key, "") for key, value in FEATURES.items() if config.get(key) != value}
     if not wrong or name == incus.DEFAULT_PROJECT:
         return []
-    if [path for path in answer.data.get("used_by") or [] if "/profiles/default" not in path]:
+    if [path for path in response.data.get("used_by") or [] if "/profiles/default" not in path]:
         raise ConflictError(
             f"the incus project {name!r} has {', '.join(sorted(wrong))} switched on and is in use, so it cannot share the profiles and images of 'default'.",
             "name another project in the registry: [defaults].incus_project",
         )
 
-    def correct() -> None:
+    def update() -> None:
         client.put(
             api_path("/1.0/projects/{}", name),
-            {"description": answer.data.get("description", ""), "config": config | FEATURES},
-            answer.etag,
+            {"description": response.data.get("description", ""), "config": config | FEATURES},
+            response.etag,
         )
 
-    before, after = ("".join(f'{key}: "{each}"\n' for key, each in side.items()) for side in (wrong, {key: FEATURES[key] for key in wrong}))
+    before, after = (
+        "".join(f'{key}: "{value}"\n' for key, value in side.items()) for side in (wrong, {key: FEATURES[key] for key in wrong})
+    )
     return [
-        Step(f"let the Incus project {name} share the profiles and images of 'default'", correct, target=target, before=before, after=after)
+        Step(f"let the Incus project {name} share the profiles and images of 'default'", update, target=target, before=before, after=after)
     ]
 
 
-def _registry_step(path: str, before: str, after: str, edit: Any, me: Account) -> Step:
+def _registry_step(path: str, before: str, after: str, edit: Any, account: Account) -> Step:
     verb = "update" if before else "write"
-    return Step(f"{verb} the registry {path}", lambda: edit_file(path, edit, me), target=path, before=before, after=after)
+    return Step(f"{verb} the registry {path}", lambda: edit_file(path, edit, account), target=path, before=before, after=after)

@@ -4,7 +4,7 @@
 
 """The registry on disk: ``~/.config/repoman/repoman.toml``.
 
-People edit this file. A write changes only what it must, so that comments, order and unknown keys stay; it is locked, atomic and synced.
+Users edit this file. A write changes as little as possible, so that comments, order and unknown keys stay; it is locked, atomic and synced.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser im
 _logger = get_logger("registry")
 
 LOCK_SECONDS = 30.0
-"""How long a write waits for another one to finish."""
+"""Seconds that a write waits for another one."""
 
 
 def default_path(home: str) -> str:
@@ -52,13 +52,13 @@ def _parse(text: str, path: str) -> Registry:
     return registry
 
 
-def load_predicted(path: str, params: dict[str, Any], me: Account) -> Registry:
-    """Return the registry that an earlier task in check mode would have written: ``registry_text``, if that is for this path.
+def load_predicted(path: str, params: dict[str, Any], account: Account) -> Registry:
+    """Return the registry that an earlier task would have written in check mode: ``registry_text``, if it is for this path.
 
     :raises NotFoundError: see :func:`load`.
     """
-    text, its_path = params["registry_text"], params["registry_text_path"]
-    return parse(text, path) if text and me.expand(its_path or path) == path else load(path)
+    text, text_path = params["registry_text"], params["registry_text_path"]
+    return parse(text, path) if text and account.expand(text_path or path) == path else load(path)
 
 
 def load_or_none(path: str) -> Registry | None:

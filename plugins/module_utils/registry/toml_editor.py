@@ -32,20 +32,20 @@ LINE_START = re.compile(r"\n([ \t]*)\Z")
 LINE_REST = re.compile(r"[ \t]*(?:#[^\n]*)?\r?\n")
 
 
-def apply_changes(text: str, wanted: Data) -> str:
-    """Return ``text``, changed so that it parses as ``wanted``; lines that need no change are kept exactly.
+def apply_changes(text: str, desired: Data) -> str:
+    """Return ``text``, changed so that it parses as ``desired``; lines that need no change are kept exactly.
 
     Comments above a removed table are kept. Tables of an array are identified by their ``name``.
 
     :raises ValueError: this is not possible.
     """
     editor = _Editor(text)
-    editor.merge((), tomllib.loads(text), wanted)
-    new = "".join(statement.text for statement in editor.statements)
-    new.encode()
-    if not equal_values(tomllib.loads(new), wanted):
+    editor.merge((), tomllib.loads(text), desired)
+    edited = "".join(statement.text for statement in editor.statements)
+    edited.encode()
+    if not equal_values(tomllib.loads(edited), desired):
         raise ValueError("the result would not parse as intended")
-    return new
+    return edited
 
 
 class _Editor:
@@ -58,39 +58,39 @@ class _Editor:
         self.statements = parse_statements(text)
         self.newline = "\r\n" if re.match(r"[^\n]*\r\n", text) else "\n"
 
-    def merge(self, path: Path, old: Data, wanted: Data) -> None:
-        """Change the table at ``path`` from ``old`` to ``wanted``."""
-        for key in old.keys() - wanted.keys():
+    def merge(self, path: Path, old: Data, new: Data) -> None:
+        """Change the table at ``path`` from ``old`` to ``new``."""
+        for key in old.keys() - new.keys():
             self._remove((*path, key))
-        for key, value in wanted.items():
-            here = (*path, key)
-            written = next((statement for statement in self.statements if statement.kind == "=" and statement.path == here), None)
+        for key, value in new.items():
+            child = (*path, key)
+            assignment = next((statement for statement in self.statements if statement.kind == "=" and statement.path == child), None)
             if key not in old:
                 self._add(path, key, value)
             elif equal_values(old[key], value):
                 continue
-            elif written:
-                start, end = written.value
-                written.text = written.text[:start] + _update_value(written.text[start:end], value) + written.text[end:]
+            elif assignment:
+                start, end = assignment.value
+                assignment.text = assignment.text[:start] + _update_value(assignment.text[start:end], value) + assignment.text[end:]
             elif isinstance(old[key], dict) and isinstance(value, dict):
-                self.merge(here, old[key], value)
+                self.merge(child, old[key], value)
             elif isinstance(old[key], list) and isinstance(value, list):
-                self._merge_tables(here, old[key], value)
+                self._merge_tables(child, old[key], value)
 
-    def _merge_tables(self, path: Path, old: list[Data], wanted: list[Data]) -> None:
-        by_name = {entry.get("name"): entry for entry in wanted}
-        known = [entry.get("name") for entry in old]
+    def _merge_tables(self, path: Path, old: list[Data], new: list[Data]) -> None:
+        by_name = {entry.get("name"): entry for entry in new}
+        old_names = [entry.get("name") for entry in old]
         for number, entry in enumerate(old):
             if entry.get("name") in by_name:
                 self.merge((*path, number), entry, by_name[entry.get("name")])
             else:
                 self._remove((*path, number))
-        under = [
+        headers = [
             number for number, statement in enumerate(self.statements) if statement.kind in HEADERS and statement.path[: len(path)] == path
         ]
-        at = self._end(under[-1]) if under else len(self.statements)
-        for number, entry in enumerate(wanted, len(old)):
-            if entry.get("name") not in known:
+        at = self._end(headers[-1]) if headers else len(self.statements)
+        for number, entry in enumerate(new, len(old)):
+            if entry.get("name") not in old_names:
                 at = self._insert_table(at, "[[", (*path, number), entry)
 
     def _remove(self, path: Path) -> None:
@@ -146,9 +146,9 @@ class _Editor:
         return at
 
     def _insert_key(self, at: int, table: Path, path: Path, value: Any) -> int:
-        key, written = dotted_key(path[len(table) :]), to_toml(value)
+        key, value_text = dotted_key(path[len(table) :]), to_toml(value)
         start = len(key) + len(" = ")
-        return self._insert(at, Statement(f"{key} = {written}{self.newline}", 0, "=", path, table, (start, start + len(written))))
+        return self._insert(at, Statement(f"{key} = {value_text}{self.newline}", 0, "=", path, table, (start, start + len(value_text))))
 
     def _insert(self, at: int, statement: Statement) -> int:
         if at and not self.statements[at - 1].text.endswith("\n"):
@@ -157,45 +157,45 @@ class _Editor:
         return at + 1
 
 
-def _update_value(written: str, wanted: Any) -> str:
-    """Return the text ``written`` of a value, changed to ``wanted``; a list over several lines keeps those that need no change."""
-    if not isinstance(wanted, list) or not written.startswith("[") or "\n" not in written:
-        return to_toml(wanted)
-    names = [_item_identity(item) for item in wanted]
-    known = [_item_identity(item) for item in tomllib.loads(f"list = {written}")["list"]]
-    new = written
-    for number, (start, end, stop) in reversed(list(enumerate(_item_spans(written)))):
-        if known[number] in names:
-            item = wanted[names.index(known[number])]
-            if not equal_values(tomllib.loads(f"item = {written[start:end]}")["item"], item):
-                new = new[:start] + to_toml(item) + new[end:]
+def _update_value(text: str, new: Any) -> str:
+    """Return the text of a value, changed to ``new``; a list over several lines keeps those that need no change."""
+    if not isinstance(new, list) or not text.startswith("[") or "\n" not in text:
+        return to_toml(new)
+    new_names = [_item_identity(item) for item in new]
+    old_names = [_item_identity(item) for item in tomllib.loads(f"list = {text}")["list"]]
+    edited = text
+    for number, (start, end, stop) in reversed(list(enumerate(_item_spans(text)))):
+        if old_names[number] in new_names:
+            item = new[new_names.index(old_names[number])]
+            if not equal_values(tomllib.loads(f"item = {text[start:end]}")["item"], item):
+                edited = edited[:start] + to_toml(item) + edited[end:]
         else:
-            line = LINE_START.search(new, 0, start)
-            rest = LINE_REST.match(new, stop)
-            new = new[: line.start(1)] + new[rest.end() :] if line and rest else new[:start] + new[stop:].lstrip(" \t")
-    new = _append_items(new, [item for name, item in zip(names, wanted, strict=True) if name not in known])
+            line = LINE_START.search(edited, 0, start)
+            rest = LINE_REST.match(edited, stop)
+            edited = edited[: line.start(1)] + edited[rest.end() :] if line and rest else edited[:start] + edited[stop:].lstrip(" \t")
+    edited = _append_items(edited, [item for name, item in zip(new_names, new, strict=True) if name not in old_names])
     try:
-        return new if equal_values(tomllib.loads(f"list = {new}")["list"], wanted) else to_toml(wanted)
+        return edited if equal_values(tomllib.loads(f"list = {edited}")["list"], new) else to_toml(new)
     except ValueError:
-        return to_toml(wanted)
+        return to_toml(new)
 
 
-def _append_items(written: str, items: list[Any]) -> str:
-    """Return the text ``written`` of a list with further items, on new lines if it has several."""
-    *_rest, (start, end, stop) = [(1, 1, 1), *_item_spans(written)]
-    line, rest = LINE_START.search(written, 0, start), LINE_REST.match(written, stop)
-    newline = "\r\n" if "\r\n" in written else "\n"
-    texts = [f"{line[1] if line else '  '}{to_toml(item)},{newline}" if rest else f" {to_toml(item)}," for item in items]
+def _append_items(text: str, items: list[Any]) -> str:
+    """Return the text of a list with further items, on new lines if it has several."""
+    *_rest, (start, end, stop) = [(1, 1, 1), *_item_spans(text)]
+    line, rest = LINE_START.search(text, 0, start), LINE_REST.match(text, stop)
+    newline = "\r\n" if "\r\n" in text else "\n"
+    additions = [f"{line[1] if line else '  '}{to_toml(item)},{newline}" if rest else f" {to_toml(item)}," for item in items]
     at = rest.end() if rest else stop
     comma = "," if items and 1 < end == stop else ""
-    return written[:end] + comma + written[end:at] + "".join(texts) + written[at:]
+    return text[:end] + comma + text[end:at] + "".join(additions) + text[at:]
 
 
-def _item_spans(written: str) -> list[tuple[int, int, int]]:
+def _item_spans(text: str) -> list[tuple[int, int, int]]:
     """Return start and end of each item of a list, and the end of the comma after it."""
     items: list[tuple[int, int, int]] = []
     depth, start, end = 0, -1, -1
-    for token in TOKEN.finditer(written):
+    for token in TOKEN.finditer(text):
         depth -= token[0] in ("]", "}")
         if token[0][0] == "#" or token[0].isspace() or (depth == 0 and token[0] in ("[", "]")):
             pass

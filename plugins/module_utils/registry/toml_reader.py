@@ -70,7 +70,7 @@ class Table:
         """Return the path of a directory, which must not depend on the current directory, or ``default`` if the key is missing."""
         value = self.string(key, default)
         if not value.startswith(("/", "~/", "$HOME/")) and value not in ("~", "$HOME"):
-            raise self.error(key, f"{self._name(key)} must start with /, ~/ or $HOME/")
+            raise self.error(key, f"{self._key_name(key)} must start with /, ~/ or $HOME/")
         return value
 
     def boolean(self, key: str, default: T) -> bool | T:
@@ -84,31 +84,31 @@ class Table:
             return default
         value = self.data[key]
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.error(key, f"{self._name(key)} must be a list of strings")
+            raise self.error(key, f"{self._key_name(key)} must be a list of strings")
         return tuple(value)
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
         """Return one of ``choices``; the first if the key is missing."""
         value = self.string(key, choices[0])
         if value not in choices:
-            raise self.error(key, f"{self._name(key)} must be one of {', '.join(choices)}")
+            raise self.error(key, f"{self._key_name(key)} must be one of {', '.join(choices)}")
         return value
 
     def scalars(self) -> dict[str, str]:
         """Return all values as the strings that Incus uses."""
         for key, value in self.data.items():
             if not isinstance(value, str | int | float):
-                raise self.error(key, f"{self._name(key)} must be a string, number or boolean")
+                raise self.error(key, f"{self._key_name(key)} must be a string, number or boolean")
         return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in self.data.items()}
 
-    def _typed(self, key: str, kind: type[Any], what: str, default: Any) -> Any:
+    def _typed(self, key: str, expected_type: type[Any], description: str, default: Any) -> Any:
         if key not in self.data:
             return default
-        if not isinstance(self.data[key], kind):
-            raise self.error(key, f"{self._name(key)} must be {what}")
+        if not isinstance(self.data[key], expected_type):
+            raise self.error(key, f"{self._key_name(key)} must be {description}")
         return self.data[key]
 
-    def _name(self, key: str) -> str:
+    def _key_name(self, key: str) -> str:
         return f"[{dotted_key(self.path)}].{key}" if self.path else key
 
 
@@ -124,7 +124,7 @@ def read_toml(text: str, file: str) -> Table:
     except RecursionError:
         raise NotFoundError(f"{file}, line 1: nested too deeply.", "correct it; the file was not changed") from None
     except ValueError as error:
-        found = re.search(r"\(at line (\d+), column \d+\)", str(error))
-        line = int(found[1]) if found else text.count("\n") + 1
+        position = re.search(r"\(at line (\d+), column \d+\)", str(error))
+        line = int(position[1]) if position else text.count("\n") + 1
         reason = re.sub(r" \(at .*\)", "", str(error))
         raise NotFoundError(f"{file}, line {line}: {reason}.", "correct that line; the file was not changed") from error

@@ -4,7 +4,7 @@
 
 """The syntax of TOML: the statements of a text, and values written as TOML.
 
-The standard library's parser decides what a text means; this splits a text into lines that can be kept or replaced.
+The standard library's parser interprets a text; this module splits it into statements that can be kept or replaced.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Statement:
     :param text: with the end of the line.
     :param line: number of its first line.
     :param kind: ``[`` or ``[[``: a header; ``=``: a key with its value; empty: a comment or a blank line.
-    :param path: what it defines; a table of an array is a number.
+    :param path: path of the key or table that it defines; a table of an array is a number.
     :param table: path of the table whose header it stands under.
-    :param value: where in ``text`` the value starts and ends.
+    :param value: start and end of the value in ``text``.
     """
 
     text: str
@@ -111,13 +111,13 @@ def _keys(dotted: str) -> list[str]:
     return keys
 
 
-def equal_values(one: Any, other: Any) -> bool:
+def equal_values(left: Any, right: Any) -> bool:
     """Return whether two values are equal in type and value, whatever the order of keys; ``nan`` equals ``nan``."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(equal_values(value, other[key]) for key, value in one.items())
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(equal_values, one, other))
-    return type(one) is type(other) and (one == other or repr(one) == repr(other) == "nan")
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(equal_values(value, right[key]) for key, value in left.items())
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(equal_values, left, right))
+    return type(left) is type(right) and (left == right or repr(left) == repr(right) == "nan")
 
 
 def dotted_key(path: Path) -> str:
