@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Put the collection where ansible-core looks for it, beside the console script.
+"""Put the collection into the wheel, in a directory in which ansible-core finds it.
 
 A built wheel carries ``ansible_collections/homelab/repoman``. An editable install links that
 path back to the checkout, so that an edit is live.

@@ -4,8 +4,8 @@
 
 usage: python3 scripts/draw_architecture.py [--check]
 
-An arrow means "uses". Arrows that follow from others are left out: if sync uses mirror and mirror uses core, there is no arrow from
-sync to core. With --check nothing is written, and the exit status is 1 if the picture is out of date.
+An arrow means "uses". Arrows that follow from others are omitted: if sync uses mirror and mirror uses core, there is no arrow from
+sync to core. With --check, write nothing; the exit status is 1 if the picture is out of date.
 """
 
 from __future__ import annotations
@@ -48,14 +48,17 @@ def file_of(module: str) -> Path | None:
         path = ROOT / "src" / module.replace(".", "/")
     else:
         return None
-    return next((each for each in (path.with_suffix(".py"), path / "__init__.py") if each.is_file()), None)
+    return next((candidate for candidate in (path.with_suffix(".py"), path / "__init__.py") if candidate.is_file()), None)
 
 
 def imported_files(path: Path) -> Iterator[Path]:
     """Yield the files of this repository that a file imports, anywhere in it, except for types only."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for_types = {
-        each for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test) for each in node.body
+        statement
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for statement in node.body
     }
     for node in ast.walk(tree):
         if node in for_types:
@@ -66,19 +69,19 @@ def imported_files(path: Path) -> Iterator[Path]:
             names = [f"{node.module}.{name.name}" for name in node.names] + [node.module]
         else:
             continue
-        yield from (found for name in names if (found := file_of(name)) and found.name != "__init__.py")
+        yield from (file for name in names if (file := file_of(name)) and file.name != "__init__.py")
 
 
 def read_graph() -> Graph:
     """Return the folders that each folder uses."""
     graph: Graph = {}
-    for place in ("src", "plugins"):
-        for path in sorted(each for each in (ROOT / place).rglob("*.py") if each.name != "__main__.py"):
+    for folder in ("src", "plugins"):
+        for path in sorted(path for path in (ROOT / folder).rglob("*.py") if path.name != "__main__.py"):
             used = graph.setdefault(folder_of(path), set())
-            used |= {folder_of(each) for each in imported_files(path)}
-    for place in ("playbooks", "roles"):
-        text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / place).rglob("*.yml")))
-        used = graph.setdefault(place, set())
+            used |= {folder_of(imported) for imported in imported_files(path)}
+    for folder in ("playbooks", "roles"):
+        text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / folder).rglob("*.yml")))
+        used = graph.setdefault(folder, set())
         if re.search(r"^\s+homelab\.repoman\.repoman_\w+:", text, re.MULTILINE):
             used |= {"plugins/action"}
         if re.search(r"role: homelab\.repoman\.", text):
@@ -86,34 +89,34 @@ def read_graph() -> Graph:
     graph["src/repoman"] |= {"playbooks", "plugins/callback"}  # by name: it runs ansible-playbook with the callback plugin
     for folder, used in graph.items():
         used.discard(folder)
-    return {folder: used for folder, used in graph.items() if used or any(folder in each for each in graph.values())}
+    return {folder: used for folder, used in graph.items() if used or any(folder in uses for uses in graph.values())}
 
 
 def reachable(graph: Graph, start: str, without: str = "") -> set[str]:
     """Return the folders that a folder uses, directly or not.
 
-    :param without: a direct use that does not count.
+    :param without: a direct use to ignore.
     """
-    found: set[str] = set()
+    folders: set[str] = set()
     todo = list(graph.get(start, set()) - {without})
     while todo:
-        each = todo.pop()
-        if each not in found:
-            found.add(each)
-            todo += graph.get(each, set())
-    return found
+        folder = todo.pop()
+        if folder not in folders:
+            folders.add(folder)
+            todo += graph.get(folder, set())
+    return folders
 
 
 def reduced(graph: Graph) -> Graph:
-    """Return the graph without arrows that follow from others. Those of a cycle are all left."""
+    """Return the graph without arrows that follow from others. All arrows of a cycle stay."""
     return {
-        folder: {each for each in used if folder in reachable(graph, each) or each not in reachable(graph, folder, each)}
+        folder: {target for target in used if folder in reachable(graph, target) or target not in reachable(graph, folder, target)}
         for folder, used in graph.items()
     }
 
 
 def draw(graph: Graph) -> str:
-    """Return the picture in the language of Mermaid, which GitHub and others show."""
+    """Return the picture in Mermaid's language, which GitHub renders."""
     names = {folder: f"n{number}" for number, folder in enumerate(sorted(graph))}
     groups: dict[str, list[str]] = {}
     for folder in sorted(graph):
@@ -125,24 +128,24 @@ def draw(graph: Graph) -> str:
         for folder in groups[group]:
             lines.append(f'        {names[folder]}["{folder.removeprefix(SHARED + "/")}"]')
         lines.append("    end")
-    lines += [f"    {names[folder]} --> {names[each]}" for folder in sorted(graph) for each in sorted(graph[folder])]
+    lines += [f"    {names[folder]} --> {names[target]}" for folder in sorted(graph) for target in sorted(graph[folder])]
     return "\n".join([*lines, "```"]) + "\n"
 
 
 def main() -> int:
     """Write the picture, or check it."""
     text = PAGE.read_text(encoding="utf-8")
-    before, start, rest = text.partition(START)
-    _old, end, after = rest.partition(END)
+    text_before, start, rest = text.partition(START)
+    _old, end, text_after = rest.partition(END)
     if not start or not end:
-        print(f"{PAGE} has no place for the picture: {START.strip()} … {END.strip()}", file=sys.stderr)  # noqa: T201
+        print(f"{PAGE} has no markers for the picture: {START.strip()} … {END.strip()}", file=sys.stderr)  # noqa: T201
         return 2
-    new = before + start + draw(reduced(read_graph())) + end + after
+    new_text = text_before + start + draw(reduced(read_graph())) + end + text_after
     if "--check" in sys.argv[1:]:
-        if new != text:
+        if new_text != text:
             print(f"{PAGE} is out of date: python3 scripts/draw_architecture.py", file=sys.stderr)  # noqa: T201
-        return int(new != text)
-    PAGE.write_text(new, encoding="utf-8")
+        return int(new_text != text)
+    PAGE.write_text(new_text, encoding="utf-8")
     return 0
 
 

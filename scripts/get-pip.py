@@ -9,9 +9,9 @@ import os
 import subprocess
 import sys
 
-NOT_OURS = ("--no-setuptools", "--no-wheel")
+UNSUPPORTED = ("--no-setuptools", "--no-wheel")
 
 ensurepip.bootstrap(upgrade=True)
-wanted = [argument for argument in sys.argv[1:] if argument not in NOT_OURS]
+arguments = [argument for argument in sys.argv[1:] if argument not in UNSUPPORTED]
 environment = {name: value for name, value in os.environ.items() if name not in ("GET_PIP", "PIP_CONFIG_FILE")}
-sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", *wanted], env=environment))
+sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", *arguments], env=environment))

@@ -91,7 +91,7 @@ class RunReport:
         self.hosts: dict[str, HostReport] = {}
         self.warned: set[tuple[str, str]] = set()
 
-    def of(self, host: str) -> HostReport:
+    def host_report(self, host: str) -> HostReport:
         """Return the report of a host."""
         return self.hosts.setdefault(host, HostReport())
 
@@ -112,12 +112,12 @@ class RunReport:
 
     def document(self, by_host: bool) -> dict[str, Any]:
         """Return the JSON document."""
-        whole: dict[str, Any] = {"verb": self.verb, "changed": self.changed, "exit_code": self.exit_code}
+        document: dict[str, Any] = {"verb": self.verb, "changed": self.changed, "exit_code": self.exit_code}
         if by_host:
-            return whole | {"hosts": {host: report.document() for host, report in sorted(self.hosts.items())}}
+            return document | {"hosts": {host: report.document() for host, report in sorted(self.hosts.items())}}
         for report in self.hosts.values():
-            whole |= report.document()
-        return whole
+            document |= report.document()
+        return document
 
 
 run_report = RunReport()
@@ -148,7 +148,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
         """Report that no host matches."""
-        report = run_report.of("")
+        report = run_report.host_report("")
         report.exit_code = 1
         self._emit(report, [Line("error", "no host matches."), Line("hint", "ansible-inventory -i INVENTORY --graph   shows the hosts")])
 
@@ -170,7 +170,7 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """Report an unreachable host."""
         host, _task, data = _unpack_result(result)
-        report = run_report.of(host)
+        report = run_report.host_report(host)
         report.exit_code = max(report.exit_code, 1)
         report.results.append({"unreachable": True, "msg": str(data.get("msg", ""))})
         reason = sentence(str(data.get("msg") or "no answer"))
@@ -190,9 +190,9 @@ class CallbackModule(CallbackBase):
         host, task, data = _unpack_result(result)
         if _view(task):
             return
-        for each in data.get("results") or [data]:
-            if isinstance(each, dict) and each.get("diff") and each.get("changed"):
-                self._emit(run_report.of(host), unified(each["diff"]))
+        for item in data.get("results") or [data]:
+            if isinstance(item, dict) and item.get("diff") and item.get("changed"):
+                self._emit(run_report.host_report(host), unified(item["diff"]))
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Print the JSON document or the buffered lines at the end of the run."""
@@ -215,7 +215,7 @@ class CallbackModule(CallbackBase):
     def _report_task(self, result: Any, failed: bool, ignored: bool = False, looped: bool = False) -> None:
         host, task, data = _unpack_result(result)
         view = _view(task)
-        report = run_report.of(host)
+        report = run_report.host_report(host)
         brief = self.get_option("brief")
         lines: list[Line] = []
         if failed and not ignored:
@@ -242,15 +242,15 @@ class CallbackModule(CallbackBase):
             lines += self._details(data)
         self._emit(report, self._prefix_host(host, lines))
 
-    def _report_foreign_task(self, word: str, result: Any, more: str = "") -> None:
+    def _report_foreign_task(self, word: str, result: Any, suffix: str = "") -> None:
         """Report a task without a view in one line."""
         host, task, data = _unpack_result(result)
         label = f" (item={self._get_item_label(data)})" if "ansible_loop_var" in data else ""
-        reason = f": {first_sentence(data)}{more}" if word == "fatal" else ""
+        reason = f": {first_sentence(data)}{suffix}" if word == "fatal" else ""
         lines = [Line("out", f"{word}: [{host}] {task.get_name()}{label}{reason}")]
         if self._run_is_verbose(result):
             lines.append(Line("raw", self._dump_results(data, indent=4)))
-        self._emit(run_report.of(host), lines, to_stderr=word == "fatal")
+        self._emit(run_report.host_report(host), lines, to_stderr=word == "fatal")
 
     def _was_reported_per_item(self, result: Any) -> bool:
         """Return true for the result of a loop, whose items have been reported."""
@@ -261,14 +261,14 @@ class CallbackModule(CallbackBase):
         """With other hosts, add the host to errors and warnings."""
         if not self.by_host:
             return lines
-        return [Line(line.kind, f"[{host}] {line.text}") if line.kind in ("error", "warning") else line for line in lines]
+        return [Line(line.style, f"[{host}] {line.text}") if line.style in ("error", "warning") else line for line in lines]
 
     def _warnings(self, host: str, result: Any, data: dict[str, Any]) -> list[str]:
         """Return the warnings of a result that were not printed for its host yet; ansible-core before 2.19 has them only in the data."""
         texts = [sentence(_warning_text(warning)) for warning in data.get("warnings") or getattr(result, "warnings", None) or ()]
-        fresh = [text for text in dict.fromkeys(texts) if (host, text) not in run_report.warned]
-        run_report.warned.update((host, text) for text in fresh)
-        return fresh
+        new = [text for text in dict.fromkeys(texts) if (host, text) not in run_report.warned]
+        run_report.warned.update((host, text) for text in new)
+        return new
 
     def _details(self, data: dict[str, Any]) -> list[Line]:
         """Return the details of a failure for ``-v`` (unless it is an error of repoman) and the traceback for ``-vvv``."""

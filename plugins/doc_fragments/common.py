@@ -65,7 +65,7 @@ options:
     default: false
 """
 
-    FORESEEN = r"""
+    PREDICTED_REGISTRY = r"""
 options:
   registry_text:
     description:

@@ -161,11 +161,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 {key: self.get_option(key) for key in ("user", "socket", "registry_path", "timeout")}
             )
         except RepomanError as error:
-            raise AnsibleParserError(_text(error)) from error
+            raise AnsibleParserError(_one_line(error)) from error
         if problem and self.get_option("strict"):
-            raise AnsibleParserError(_text(problem)) from problem
+            raise AnsibleParserError(_one_line(problem)) from problem
         if problem:
-            self.display.warning(f"the state of the projects is unknown: {_text(problem)}")
+            self.display.warning(f"the state of the projects is unknown: {_one_line(problem)}")
         return projects, problem is None
 
     def _add(self, project: dict[str, Any], group: str) -> None:
@@ -183,12 +183,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 def _mark_texts(value: Any) -> Any:
     """Mark the text in ``value`` so that Ansible does not evaluate it as a template."""
     if isinstance(value, list):
-        return [_mark_texts(each) for each in value]
+        return [_mark_texts(item) for item in value]
     if not isinstance(value, str):
         return value
     return mark_unsafe(value) if "{" in value else trust_as_template(value)
 
 
-def _text(error: RepomanError) -> str:
+def _one_line(error: RepomanError) -> str:
     """Return an error and its hints as one line."""
     return "; ".join((error.message.rstrip("."), *error.hints))

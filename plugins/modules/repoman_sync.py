@@ -115,7 +115,7 @@ options:
 extends_documentation_fragment:
   - homelab.repoman.common
   - homelab.repoman.common.predict
-  - homelab.repoman.common.foreseen
+  - homelab.repoman.common.predicted_registry
   - homelab.repoman.attributes
 seealso:
   - module: homelab.repoman.repoman_restore

@@ -42,28 +42,28 @@ class InProcessAction(ActionBase):
         if self._display.verbosity >= TRACE_VERBOSITY and not self._task.no_log:
             emit = partial(self._display.vvv, host=(task_vars or {}).get("inventory_hostname"))
         if not self._runs_in_process():
-            answer: dict[str, Any] = self._execute_module(
+            remote_result: dict[str, Any] = self._execute_module(
                 module_args=self._arguments_with_templates(), task_vars=task_vars, wrap_async=bool(self._task.async_val)
             )
-            for line in answer.pop(TRACE_KEY, ()):
+            for line in remote_result.pop(TRACE_KEY, ()):
                 if emit is not None:
                     emit(escape_control_characters(str(line)))  # what another host sends is not trusted
-            return result | answer
-        checked = ArgumentSpecValidator(**self.spec).validate(
+            return result | remote_result
+        validation = ArgumentSpecValidator(**self.spec).validate(
             json.loads(json.dumps(self._task.args))
         )  # plain types, as a shipped module gets them
-        if checked.error_messages:
+        if validation.error_messages:
             return result | {
                 "failed": True,
-                "msg": f"{'; '.join(checked.error_messages)}.",
+                "msg": f"{'; '.join(validation.error_messages)}.",
                 "hints": [f"ansible-doc {self._task.action}"],
                 "exit_code": 2,
             }
-        parameters = checked.validated_parameters | {"_diff": bool(self._task.diff)}
-        returned = run_logic(self.run_module, parameters, self._task.check_mode, emit)
-        if returned.get("exit_code") == RunInterruptedError.exit_code:
+        parameters = validation.validated_parameters | {"_diff": bool(self._task.diff)}
+        module_result = run_logic(self.run_module, parameters, self._task.check_mode, emit)
+        if module_result.get("exit_code") == RunInterruptedError.exit_code:
             raise KeyboardInterrupt  # otherwise Ansible continues a loop with the next item
-        return result | returned
+        return result | module_result
 
     def _runs_in_process(self) -> bool:
         """True if the task targets this host, as this user, with this environment, and is not asynchronous."""
@@ -76,5 +76,5 @@ class InProcessAction(ActionBase):
 
     def _arguments_with_templates(self) -> dict[str, Any]:
         """Return the task's arguments with the bundled templates added, because other hosts do not have the collection."""
-        own = {path.stem: path.read_text(encoding="utf-8") for path in sorted(VENDOR_DIR.glob("*.yml"))}
-        return {"vendor_templates": own} | self._task.args
+        templates = {path.stem: path.read_text(encoding="utf-8") for path in sorted(VENDOR_DIR.glob("*.yml"))}
+        return {"vendor_templates": templates} | self._task.args

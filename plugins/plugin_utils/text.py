@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lines of output: their kinds and colors, tables, and diffs."""
+"""Lines of output: their styles and colors, tables, and diffs."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting im
 PREFIXES = {"done": "==> ", "error": "repoman: error: ", "warning": "repoman: warning: ", "hint": "hint: "}
 COLORS = {"done": "1;32", "error": "1;31", "warning": "1;33", "hint": "36", "head": "1", "note": "33", "+": "32", "-": "31", "@": "36"}
 ERRORS = ("error", "warning", "hint", "trace")
-"""Kinds of lines that go to standard error."""
+"""Styles of lines that go to standard error."""
 
 
 @dataclass(frozen=True)
 class Line:
     """A line of output.
 
-    :param kind: ``done``, ``error``, ``warning``, ``hint``, ``head``, ``note`` (needs attention), ``diff`` or ``out``;
+    :param style: ``done``, ``error``, ``warning``, ``hint``, ``head``, ``note`` (needs attention), ``diff`` or ``out``;
         ``raw`` and ``trace`` are blocks of several lines that are printed unchanged.
-    :param text: the text without the prefix of its kind.
+    :param text: the text without the prefix of its style.
     """
 
-    kind: str
+    style: str
     text: str
 
     @property
     def is_error(self) -> bool:
         """True if it goes to standard error."""
-        return self.kind in ERRORS
+        return self.style in ERRORS
 
     @property
     def color_key(self) -> str:
-        """Key of its color: the first character for a line of a diff, otherwise the kind."""
-        if self.kind != "diff":
-            return self.kind
+        """Key of its color: the first character for a line of a diff, otherwise the style."""
+        if self.style != "diff":
+            return self.style
         return "head" if self.text.startswith(("--- ", "+++ ")) else self.text[:1]
 
     def render(self, color: bool = False) -> str:
         """Return the printed form, with control characters escaped."""
-        if self.kind in ("raw", "trace"):
+        if self.style in ("raw", "trace"):
             return self.text.removesuffix("\n")
-        prefix, text = PREFIXES.get(self.kind, ""), escape_control_characters(self.text)
+        prefix, text = PREFIXES.get(self.style, ""), escape_control_characters(self.text)
         code = COLORS.get(self.color_key, "") if color else ""
         if not code:
             return prefix + text

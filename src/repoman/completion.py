@@ -6,7 +6,7 @@
 The scripts contain no verbs or options. At each TAB the shell runs ``repoman completion --complete SHELL -- …``, which prints one
 candidate a line with its explanation, or ``:files`` if a path is expected.
 
-Written by hand after a trial of two libraries. argcomplete takes as long (77 ms a TAB, this module 69 ms, each the best of 21), but it
+Not a library, after a trial of two. argcomplete takes as long (77 ms per TAB, this module 69 ms, each the best of 21), but it
 needs one argparse tree, and that loses ``-v list -vv``, ``-i a list -i b`` and ``remove a --yes b`` (see ``cli/parser.py``). shtab writes
 static scripts without names of projects and profiles, and not for fish. Both would be one more dependency.
 """
@@ -138,15 +138,16 @@ def complete(arguments: Sequence[str], verbs: Iterable[Verb], global_options: It
         breaks, line = words
         words, quote, start = split(line, breaks)
         words = words[1:]
-    found = candidates(words or [""], verbs, global_options, groups)
-    if found is None:
+    offered = candidates(words or [""], verbs, global_options, groups)
+    if offered is None:
         return f"{FILES}\n"
     if shell != "bash":
-        cut = words[-1].partition("=")[0] + "=" if shell == "zsh" and re.match(r"--[^=]*=", words[-1]) else ""
+        prefix = words[-1].partition("=")[0] + "=" if shell == "zsh" and re.match(r"--[^=]*=", words[-1]) else ""
         return "".join(
-            f"{each.word.removeprefix(cut)}\t{each.help}\n" if each.help else f"{each.word.removeprefix(cut)}\n" for each in found
+            f"{candidate.word.removeprefix(prefix)}\t{candidate.help}\n" if candidate.help else f"{candidate.word.removeprefix(prefix)}\n"
+            for candidate in offered
         )
-    return "".join(f"{quote_for_bash(each.word[start:], quote)}\n" for each in found)
+    return "".join(f"{quote_for_bash(candidate.word[start:], quote)}\n" for candidate in offered)
 
 
 def candidates(
@@ -164,9 +165,9 @@ def candidates(
         return None
     option, equals, _value = current.partition("=")
     if line.pending is None and equals and option.startswith("--"):
-        named = [each for each in arguments if option in each.names and each.takes_value]
-        values = _values(named[0], line) if named else []
-        return None if values is None else _starting_with(current, (Candidate(f"{option}={each.word}", each.help) for each in values))
+        matching = [argument for argument in arguments if option in argument.names and argument.takes_value]
+        values = _values(matching[0], line) if matching else []
+        return None if values is None else _starting_with(current, (Candidate(f"{option}={value.word}", value.help) for value in values))
     if line.pending is not None:
         values = _values(line.pending, line)
         return None if values is None else _starting_with(current, values)
@@ -174,9 +175,9 @@ def candidates(
         return _starting_with(current, _options(arguments, line))
     if verb is None:
         return _starting_with(current, _next_words(line.verb, table, groups))
-    positional = next((each for each in verb.arguments if not each.is_option and each.names != ("command",)), None)
-    if positional is not None and (positional.settings.get("nargs") in ("+", "*") or not line.positional):
-        return _starting_with(current, [each for each in _values(positional, line) or [] if each.word not in line.positional])
+    positional = next((argument for argument in verb.arguments if not argument.is_option and argument.names != ("command",)), None)
+    if positional is not None and (positional.keywords.get("nargs") in ("+", "*") or not line.positional):
+        return _starting_with(current, [value for value in _values(positional, line) or [] if value.word not in line.positional])
     return _starting_with(current, [] if current else _options(arguments, line))
 
 
@@ -191,8 +192,12 @@ def parse_words(words: Sequence[str], table: Mapping[str, Verb], global_options:
             line.is_command = True
         elif word.startswith("-"):
             line.options.append(word.partition("=")[0])
-            named = [each for each in (*(verb.arguments if verb else ()), *global_options) if word in each.names and each.takes_value]
-            line.pending = named[0] if named else None
+            matching = [
+                argument
+                for argument in (*(verb.arguments if verb else ()), *global_options)
+                if word in argument.names and argument.takes_value
+            ]
+            line.pending = matching[0] if matching else None
         elif verb is None:
             line.verb = f"{line.verb} {word}".strip()
         else:
@@ -210,17 +215,17 @@ def names(kind: str) -> list[str]:
     with suppress(OSError, ValueError):
         registry = tomllib.loads((home / ".config/repoman/repoman.toml").read_text(encoding="utf-8"))
     projects, defaults = registry.get("project"), registry.get("defaults")
-    entries = [each for each in projects if isinstance(each, dict)] if isinstance(projects, list) else []
+    entries = [entry for entry in projects if isinstance(entry, dict)] if isinstance(projects, list) else []
     if kind == "projects":
-        found = [str(each.get("name", "")) for each in entries]
+        all_names = [str(entry.get("name", "")) for entry in entries]
     elif kind == "profiles":
-        found = [path.stem for directory in _libraries(home) for path in directory.glob("*.yml")]
+        all_names = [path.stem for directory in _libraries(home) for path in directory.glob("*.yml")]
     else:
-        taken = {str(each.get("repo", "")) for each in entries}
+        registered = {str(entry.get("repo", "")) for entry in entries}
         root = str(defaults.get("repos_root", "~/repos") if isinstance(defaults, dict) else "~/repos")
         root = os.path.expanduser(os.path.expandvars(root))
-        found = [path.name for path in _directories(Path(root)) if path.name not in taken]
-    return sorted({name for name in found if name and name.isprintable() and not name.startswith((".", "-"))})
+        all_names = [path.name for path in _directories(Path(root)) if path.name not in registered]
+    return sorted({name for name in all_names if name and name.isprintable() and not name.startswith((".", "-"))})
 
 
 def split(line: str, breaks: str) -> tuple[list[str], str, int]:
@@ -230,28 +235,28 @@ def split(line: str, breaks: str) -> tuple[list[str], str, int]:
     :returns: the words, of which the last may be incomplete; the quote that is still open; the offset in the last word at
         which the part that readline replaces starts.
     """
-    words, word, quote, start, begun = [], "", "", 0, False
-    at = 0
-    while at < len(line):
-        character = line[at]
-        at += 1
+    words, word, quote, start, in_word = [], "", "", 0, False
+    position = 0
+    while position < len(line):
+        character = line[position]
+        position += 1
         if quote:
             if character == quote:
                 quote = ""
-            elif character == "\\" and quote == '"' and line[at : at + 1] in ("$", "`", '"', "\\"):
-                word += line[at]
-                at += 1
+            elif character == "\\" and quote == '"' and line[position : position + 1] in ("$", "`", '"', "\\"):
+                word += line[position]
+                position += 1
             else:
                 word += character
         elif character in "'\"":
-            quote, begun, start = character, True, len(word)
+            quote, in_word, start = character, True, len(word)
         elif character == "\\":
-            word, begun = word + line[at : at + 1], True
-            at += 1
+            word, in_word = word + line[position : position + 1], True
+            position += 1
         elif character in " \t\n":
-            if begun or word:
+            if in_word or word:
                 words.append(word)
-            word, start, begun = "", 0, False
+            word, start, in_word = "", 0, False
         else:
             word += character
             if character in breaks:
@@ -279,43 +284,45 @@ def check_shell(shell: str | None) -> None:
         raise CliError(message, "repoman completion --help", exit_code=2)
 
 
-def _starting_with(current: str, found: Iterable[Candidate]) -> list[Candidate]:
-    return [each for each in found if each.word.startswith(current)]
+def _starting_with(current: str, offered: Iterable[Candidate]) -> list[Candidate]:
+    return [candidate for candidate in offered if candidate.word.startswith(current)]
 
 
 def _options(arguments: Iterable[Argument], line: ParsedLine) -> list[Candidate]:
-    """Return the long forms of the options that can still be given."""
-    many = ("append", "count")
+    """Return the long forms of the options that can still be added."""
+    repeatable = ("append", "count")
     return [
-        Candidate(each.names[-1], each.help)
-        for each in arguments
-        if each.is_option and each.help and (each.settings.get("action") in many or not set(each.names) & set(line.options))
+        Candidate(argument.names[-1], argument.help)
+        for argument in arguments
+        if argument.is_option
+        and argument.help
+        and (argument.keywords.get("action") in repeatable or not set(argument.names) & set(line.options))
     ] + [Candidate("--help", "show the help"), *([] if line.verb else [Candidate("--version", "show the version")])]
 
 
 def _next_words(words: str, table: Mapping[str, Verb], groups: Mapping[str, str]) -> list[Candidate]:
     """Return the next words of the verbs that start with ``words``."""
-    level, found = len(words.split()), dict[str, str]()
+    level, summaries = len(words.split()), dict[str, str]()
     for verb in table.values():
         parts = verb.words.split()
         if parts[:level] == words.split() and len(parts) > level:
-            found.setdefault(parts[level], verb.summary if len(parts) == level + 1 else groups[parts[level]])
-    return [Candidate(word, summary) for word, summary in found.items()]
+            summaries.setdefault(parts[level], verb.summary if len(parts) == level + 1 else groups[parts[level]])
+    return [Candidate(word, summary) for word, summary in summaries.items()]
 
 
 def _values(argument: Argument, line: ParsedLine) -> list[Candidate] | None:
     """Return the values of an argument, or ``None`` if it is a path; empty if they are unknown."""
-    meta = str(argument.settings.get("metavar", "")).rstrip("…")
-    if meta in PATHS or argument.names == ("--to",):
+    metavar = str(argument.keywords.get("metavar", "")).rstrip("…")
+    if metavar in PATHS or argument.names == ("--to",):
         return None
     if argument.names == ("shell",):
         return [Candidate(shell) for shell in SHELLS]
     kind = ""
-    if argument.names == ("--repo",) or (meta == "NAME" and not argument.is_option and line.verb == "new"):
+    if argument.names == ("--repo",) or (metavar == "NAME" and not argument.is_option and line.verb == "new"):
         kind = "repositories"
-    elif argument.names == ("--profile",) or (meta == "NAME" and line.verb.startswith("profile ")):
+    elif argument.names == ("--profile",) or (metavar == "NAME" and line.verb.startswith("profile ")):
         kind = "profiles"
-    elif meta == "NAME":
+    elif metavar == "NAME":
         kind = "projects"
     return [Candidate(name) for name in names(kind)] if kind else []
 
@@ -324,9 +331,9 @@ def _libraries(home: Path) -> list[Path]:
     """Return the directories of the profile library, the user's first."""
     from repoman.playbook import COLLECTION_PATH
 
-    vendors = [Path(given) for given in (os.environ.get("REPOMAN_VENDOR_DIR"), "/usr/local/share/repoman/profiles") if given]
-    own = [Path(entry, COLLECTION_PATH, "profiles") for entry in sys.path if entry]
-    return [home / ".config/repoman/profiles.d", *[path for path in (*vendors, *own) if path.is_dir()][:1]]
+    vendor_dirs = [Path(path) for path in (os.environ.get("REPOMAN_VENDOR_DIR"), "/usr/local/share/repoman/profiles") if path]
+    bundled_dirs = [Path(entry, COLLECTION_PATH, "profiles") for entry in sys.path if entry]
+    return [home / ".config/repoman/profiles.d", *[path for path in (*vendor_dirs, *bundled_dirs) if path.is_dir()][:1]]
 
 
 def _directories(root: Path) -> list[Path]:

@@ -121,10 +121,10 @@ class InterruptHandler:
 
     def __enter__(self) -> None:
         self.previous_handler = signal.getsignal(signal.SIGINT)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._interrupt)
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, self._interrupt)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         os.close(self.alive_fd)
         try:
             if self.count:
@@ -133,7 +133,7 @@ class InterruptHandler:
         finally:
             os.close(self.all_ended_fd)
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+    def _interrupt(self, signum: int, frame: FrameType | None) -> None:
         now, last = time.monotonic(), self.last
         self.last = now
         if now - last < SIGNAL_DEBOUNCE_SECONDS:
@@ -150,13 +150,13 @@ class InterruptHandler:
 
     def _wait(self) -> None:
         deadline = time.monotonic() + ROLLBACK_TIMEOUT
-        announced = False
+        has_printed = False
         while self.count == 1 and time.monotonic() < deadline:
             if select.select([self.all_ended_fd], [], [], WAIT_INTERVAL)[0]:
                 return
-            if not announced:
+            if not has_printed:
                 print("waiting for the rollback of the current step; interrupt again to stop waiting", file=sys.stderr)  # noqa: T201
-                announced = True
+                has_printed = True
             for worker in multiprocessing.active_children():
                 worker.terminate()
 
@@ -212,9 +212,9 @@ def _failure(text: str, error: Exception) -> CliError:
 @contextmanager
 def _restored_signal_handlers() -> Iterator[None]:
     """Restore the signal handlers that ansible replaces."""
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, action in previous.items():
-            signal.signal(number, action)
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)

@@ -153,25 +153,25 @@ class Playbook:
         os.environ.update(self.environment(os.environ))
         _import_engine()
         sys.stdout.flush()
-        reading, writing = os.pipe()
+        read_fd, write_fd = os.pipe()
         child = os.fork()
         if not child:
-            _run_in_fork(replace(self, check=True), writing)
-        os.close(writing)
+            _run_in_fork(replace(self, check=True), write_fd)
+        os.close(write_fd)
         try:
-            with open(reading, "rb") as pipe:
-                answer = pipe.read()
+            with open(read_fd, "rb") as pipe:
+                output = pipe.read()
         except KeyboardInterrupt:
             os.kill(child, signal.SIGINT)
             raise
         finally:
             os.waitpid(child, 0)
-        if not answer:
+        if not output:
             raise CliError("the preview died.", f"repoman --check -vvv {self.verb}")
-        return PlaybookResult(**json.loads(answer))
+        return PlaybookResult(**json.loads(output))
 
 
-def _run_in_fork(playbook: Playbook, writing: int) -> NoReturn:
+def _run_in_fork(playbook: Playbook, write_fd: int) -> NoReturn:
     """Run a playbook, write its result to a pipe as JSON, and end this process, which is a fork."""
     result = PlaybookResult(INTERRUPTED)
     with suppress(KeyboardInterrupt, BrokenPipeError):
@@ -181,7 +181,7 @@ def _run_in_fork(playbook: Playbook, writing: int) -> NoReturn:
             print_error(failure)
             result = PlaybookResult(failure.exit_code)
         sys.stdout.flush()
-        os.write(writing, json.dumps({"exit_code": result.exit_code, "changed": result.changed}).encode())
+        os.write(write_fd, json.dumps({"exit_code": result.exit_code, "changed": result.changed}).encode())
     from multiprocessing import util
 
     util._exit_function()  # type: ignore[attr-defined]  # removes ansible's temporary files
@@ -210,9 +210,9 @@ def mark_unsafe(value: Any) -> Any:
     if isinstance(value, str):
         return {"__ansible_unsafe": value} if "{" in value else value
     if isinstance(value, Mapping):
-        return {key: mark_unsafe(each) for key, each in value.items()}
+        return {key: mark_unsafe(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [mark_unsafe(each) for each in value]
+        return [mark_unsafe(item) for item in value]
     return value
 
 
@@ -233,8 +233,8 @@ def version() -> str:
     :raises CliError: the collection is not installed with the command.
     """
     text = (collection_root() / COLLECTION_PATH / "galaxy.yml").read_text(encoding="utf-8")
-    found = re.search(r"^version:\s*(\S+)", text, re.MULTILINE)
-    return found[1] if found else "unknown"
+    match = re.search(r"^version:\s*(\S+)", text, re.MULTILINE)
+    return match[1] if match else "unknown"
 
 
 def _ensure_utf8_locale() -> None:

@@ -36,8 +36,8 @@ repoman_quoted() {
 }
 repoman_variables=$(
     for repoman_name in $repoman_names; do
-        eval "repoman_value=\${$repoman_name-} repoman_there=\${$repoman_name+yes}"
-        if [ "$repoman_there" ]; then
+        eval "repoman_value=\${$repoman_name-} repoman_is_set=\${$repoman_name+yes}"
+        if [ "$repoman_is_set" ]; then
             printf 'export %s=' "$repoman_name"
             repoman_quoted "$repoman_value"
             echo
@@ -64,12 +64,12 @@ exec "$@"
 """
 """Runs in the container as the account, in a login shell. Arguments: the repository, the account's shell, and the command."""
 DECODE_SCRIPT = """\
-left=$#
-while [ "$left" -gt 0 ]; do
+remaining=$#
+while [ "$remaining" -gt 0 ]; do
     part=$(printf '%b.' "$1")
     shift
     set -- "$@" "${part%.}"
-    left=$((left - 1))
+    remaining=$((remaining - 1))
 done
 exec "$@"
 """
@@ -130,10 +130,10 @@ def exec_shell(result: Mapping[str, Any], command: Sequence[str]) -> NoReturn:
     if program is None:
         raise CliError("the incus client is not installed.", "sudo apt install incus-client")
     terminal = os.isatty(sys.stdin.fileno()) and os.isatty(sys.stdout.fileno())
-    line = command_line(result, command, terminal, os.environ.get("TERM", ""))
-    for stream in (0, 1, 2):
-        os.set_inheritable(stream, True)  # ansible clears it
+    argv = command_line(result, command, terminal, os.environ.get("TERM", ""))
+    for fd in (0, 1, 2):
+        os.set_inheritable(fd, True)  # ansible clears it
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(program, line, os.environ | {"INCUS_SOCKET": result["socket"]})  # noqa: S606
+    os.execve(program, argv, os.environ | {"INCUS_SOCKET": result["socket"]})  # noqa: S606

@@ -4,8 +4,8 @@
 
 """HTTP to Incus: over its unix socket, or over TLS with the certificate that the user's client has stored for a server.
 
-By hand on ``http.client``, which is in the standard library: what knows unix sockets (httpx) and what can pin a certificate (urllib3)
-would have to be installed on each target host, in place of the few lines here.
+It uses ``http.client`` of the standard library: libraries for unix sockets (httpx) and pinned certificates (urllib3) would have to be
+installed on each target host, to replace the few lines of this module.
 """
 
 from __future__ import annotations

@@ -188,10 +188,10 @@ def optional_sources(summary: Mapping[str, Any], instance: Mapping[str, Any] | N
 def seconds_since(time: str, now: datetime) -> int | None:
     """Return the age of a time of the registry; ``None`` if it is empty or cannot be read."""
     try:
-        when = datetime.fromisoformat(time)
+        timestamp = datetime.fromisoformat(time)
     except ValueError:
         return None
-    return max(0, int((now - (when if when.tzinfo else when.replace(tzinfo=timezone.utc))).total_seconds()))
+    return max(0, int((now - (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc))).total_seconds()))
 
 
 def _no_such_project(name: str, context: RunContext, existing: Iterable[str]) -> NotFoundError:

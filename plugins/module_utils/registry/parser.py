@@ -52,7 +52,7 @@ def migrate(data: Data) -> Data:
     """Return ``data``, of schema 1, 2 or 3, as schema 3.
 
     Schema 2 kept the host's address inside ``[defaults.llm].ollama_url``; it becomes ``[host].lan_ip``,
-    and the table goes. An address that cannot be found there is left empty: ``repoman setup`` finds it.
+    and the table is removed. If it has no address, ``lan_ip`` stays empty until ``repoman setup`` detects it.
     """
     migrated = copy.deepcopy(data)
     if migrated["repoman"]["schema"] == SCHEMA:

@@ -38,7 +38,7 @@ class Table:
         path = (*self.path, key)
         while path:
             for statement in statements:
-                if statement.kind and statement.path[: len(path)] == path:
+                if statement.type and statement.path[: len(path)] == path:
                     return statement.line
             path = path[:-1]
         return 1

@@ -32,7 +32,7 @@ class Statement:
 
     :param text: with the end of the line.
     :param line: number of its first line.
-    :param kind: ``[`` or ``[[``: a header; ``=``: a key with its value; empty: a comment or a blank line.
+    :param type: ``[`` or ``[[``: a header; ``=``: a key with its value; empty: a comment or a blank line.
     :param path: path of the key or table that it defines; a table of an array is a number.
     :param table: path of the table whose header it stands under.
     :param value: start and end of the value in ``text``.
@@ -40,7 +40,7 @@ class Statement:
 
     text: str
     line: int = 0
-    kind: str = ""
+    type: str = ""
     path: Path = ()
     table: Path = ()
     value: tuple[int, int] = (0, 0)
@@ -69,17 +69,17 @@ def parse_statements(text: str) -> list[Statement]:
         code = [token for token in tokens if token[0][0] != "#" and not token[0].isspace()]
         if code and code[0][0] == "[":
             head = text[code[0].start() : code[-1].end()]
-            statement.kind = "[[" if head.startswith("[[") else "["
+            statement.type = "[[" if head.startswith("[[") else "["
             *parents, key = _keys(head.strip("[]"))
             table = resolve([*parents, key])
-            if statement.kind == "[[":
+            if statement.type == "[[":
                 array = (*resolve(parents), key)
                 last[array] = last.get(array, -1) + 1
                 table = (*array, last[array])
             statement.path = table
         elif code:
             equals = next(number for number, token in enumerate(code) if token[0] == "=")
-            statement.kind = "="
+            statement.type = "="
             statement.path = (*table, *_keys(text[code[0].start() : code[equals].start()]))
             statement.value = (code[equals + 1].start() - start, code[-1].end() - start)
         statement.table = table

@@ -61,24 +61,24 @@ def render_sync(result: Result, mode: Mode) -> Rendered:
 def summary_line(summary: Result, mode: Mode) -> str:
     """Return the summary of a run."""
     counts = [
-        f"{summary[action]} {CHECK_LABELS.get(action, word) if mode.check else word}"
-        for action, word in ACTION_LABELS.items()
+        f"{summary[action]} {CHECK_LABELS.get(action, label) if mode.check else label}"
+        for action, label in ACTION_LABELS.items()
         if summary.get(action)
     ]
-    work = [plural(summary["files"])]
+    totals = [plural(summary["files"])]
     if not mode.check:
-        work += [f"{format_bytes(summary['bytes'])} copied", f"{format_bytes(summary['kept_bytes'])} kept"]
+        totals += [f"{format_bytes(summary['bytes'])} copied", f"{format_bytes(summary['kept_bytes'])} kept"]
     if "same" in summary or "differs" in summary:
-        work = []
-    work.append(f"{summary['seconds']:.1f} s")
-    return f"{', '.join(counts) or 'nothing'}; {', '.join(work)}"
+        totals = []
+    totals.append(f"{summary['seconds']:.1f} s")
+    return f"{', '.join(counts) or 'nothing'}; {', '.join(totals)}"
 
 
 def render_versions(result: Result) -> Rendered:
     """List the versions of a unit in the history."""
     if not result["kept"]:
         return Rendered([Line("out", f"the history has no versions of {result['name']}")])
-    rows = [(each["time"], str(each["files"]), format_bytes(each["bytes"]), each["path"]) for each in result["kept"]]
+    rows = [(version["time"], str(version["files"]), format_bytes(version["bytes"]), version["path"]) for version in result["kept"]]
     hint = f"next: repoman restore {shlex.quote(result['name'])} --from {rows[-1][0]} --to DIR"
     return Rendered([*table(("TIME", "FILES", "BYTES", "DIRECTORY"), rows), Line("out", hint)])
 

@@ -97,9 +97,9 @@ def in_past_tense(step: str) -> str:
     return f"{PAST_TENSES.get(verb, verb)}{space}{rest}"
 
 
-def worst_exit_code(lines: Iterable[Result]) -> int:
+def worst_exit_code(results: Iterable[Result]) -> int:
     """Return the highest exit code of failed profiles or projects."""
-    return max((int(line.get("exit_code", 1)) for line in lines if line["action"] == "failed"), default=0)
+    return max((int(result.get("exit_code", 1)) for result in results if result["action"] == "failed"), default=0)
 
 
 Views = Mapping[str, Callable[[Result, Mode], Rendered]]

@@ -37,14 +37,14 @@ def render_setup(result: Result, mode: Mode) -> Rendered:
 
 def detected_lines(result: Result) -> list[Line]:
     """Return the detected properties of the host."""
-    found = result["detected"]
-    address = f"{found['lan_ip']} ({found['interface']})" if found["lan_ip"] else f"none on {found['interface']}"
-    if not found["lan_ip"] and result["lan_ip"]:
+    detected = result["detected"]
+    address = f"{detected['lan_ip']} ({detected['interface']})" if detected["lan_ip"] else f"none on {detected['interface']}"
+    if not detected["lan_ip"] and result["lan_ip"]:
         address += f"; the registry has {result['lan_ip']}"
     return [
         Line("head", "detected:"),
-        Line("out", f"  user         {found['user']}"),
-        Line("out", f"  home         {found['home']}"),
+        Line("out", f"  user         {detected['user']}"),
+        Line("out", f"  home         {detected['home']}"),
         Line("out", f"  LAN address  {address}"),
     ]
 
@@ -57,7 +57,7 @@ def render_new(result: Result, mode: Mode) -> Rendered:
         if project["action"] == "failed":
             lines += error_lines(project["msg"], project["hints"])
         elif project["steps"]:
-            lines += [Line("out", f"{name} differs: {each}") for each in project["differences"]]
+            lines += [Line("out", f"{name} differs: {difference}") for difference in project["differences"]]
             lines += step_lines(project, mode)
         else:
             lines.append(Line("out", f"nothing to do: {name} is up to date") if mode.check else Line("done", f"{name} is up to date"))
@@ -81,8 +81,8 @@ def render_remove(result: Result, mode: Mode) -> Rendered:
             lines += error_lines(f"there is no project called {name!r}.", (*hints, "repoman list"))
             code = max(code, NOT_FOUND)
             continue
-        kept = project["kept"]
-        stays = f"repository {kept['repo']} and mirror {kept['mirror']}"
+        paths = project["kept"]
+        stays = f"repository {paths['repo']} and mirror {paths['mirror']}"
         if mode.check:
             lines += [*step_lines(project, mode), Line("out", f"would leave untouched: {stays}, with its history")]
         else:
@@ -93,15 +93,15 @@ def render_remove(result: Result, mode: Mode) -> Rendered:
 def render_shell(result: Result, mode: Mode) -> Rendered:
     """Show only failures, because the output is that of the shell."""
     lines: list[Line] = []
-    done = [
+    projects = [
         project for project in result["projects"] if "action" in project
     ]  # the result of the first task, repoman_project_info, has none
-    for project in done:
+    for project in projects:
         if project["action"] == "failed":
             lines += error_lines(project["msg"], project["hints"])
         elif mode.check:
             lines += step_lines(project, mode)
-    return Rendered(lines, worst_exit_code(done))
+    return Rendered(lines, worst_exit_code(projects))
 
 
 def render_list(result: Result, mode: Mode) -> Rendered:

@@ -27,10 +27,12 @@ FILE_COUNTS = {
 def render_status(result: Result, mode: Mode) -> Rendered:
     """Show the host and the projects."""
     lines = [Line("head", "host"), *host_lines(result["host"])]
-    shown_mounts = {path for project in result["projects"] for path in (project.get("left_out") or {}).get("skipped_mounts", [])}
-    lines += [skipped_mount_line(path) for path in result["host"].get("skipped_mounts", []) if path not in shown_mounts]
-    shown = [each for project in result["projects"] for each in (project.get("left_out") or {}).get("unverified", [])]
-    lines += [unverified_line(each) for each in result["host"].get("unverified", []) if each not in shown]
+    project_mounts = {path for project in result["projects"] for path in (project.get("left_out") or {}).get("skipped_mounts", [])}
+    lines += [skipped_mount_line(path) for path in result["host"].get("skipped_mounts", []) if path not in project_mounts]
+    project_repositories = [
+        repository for project in result["projects"] for repository in (project.get("left_out") or {}).get("unverified", [])
+    ]
+    lines += [unverified_line(repository) for repository in result["host"].get("unverified", []) if repository not in project_repositories]
     for project in result["projects"]:
         lines += [Line("out", ""), *project_lines(project, result["time"])]
     if not result["projects"]:
@@ -47,16 +49,16 @@ def host_lines(host: Result) -> list[Line]:
     """Return the lines about the host."""
     address, library, backup = host["lan_ip"], host["library"], host["backup"]
     if address["matches"] is False:
-        where = f"{address['registry']} in the registry, but {address['detected']} on {address['interface']}: repoman setup"
+        lan_text = f"{address['registry']} in the registry, but {address['detected']} on {address['interface']}: repoman setup"
     elif not address["registry"]:
-        where = f"not in the registry{', but ' + address['detected'] + ' on ' + address['interface'] if address['detected'] else ''}: repoman setup"
+        lan_text = f"not in the registry{', but ' + address['detected'] + ' on ' + address['interface'] if address['detected'] else ''}: repoman setup"
     else:
-        where = (
+        lan_text = (
             address["registry"] if address["detected"] else f"{address['registry']} (no address on {address['interface']} to compare with)"
         )
     lines = [
         status_line("Incus", f"{host['incus_version']}, project {host['incus_project']}"),
-        status_line("LAN address", where, bool(address["registry"]) and address["matches"] is not False),
+        status_line("LAN address", lan_text, bool(address["registry"]) and address["matches"] is not False),
         status_line("library", f"{plural(library['profiles'], 'profile')}, {library['installed']} installed"),
     ]
     lines += [status_line("", f"{name} differs from its template: repoman profile diff {name}", False) for name in library["drift"]]
@@ -95,16 +97,19 @@ def project_lines(project: Result, now: str) -> list[Line]:
         lines += repository_lines(project["vcs"], now)
     if project["problem"]:
         lines.append(status_line("problem", sentence(project["problem"]), False))
-    drifting = [f"{each} (differs from its template)" if each in project["profile_drift"] else each for each in project["profiles"]]
-    drifting += [f"{each} (differs from its template)" for each in project["profile_drift"] if each not in project["profiles"]]
-    lines.append(status_line("profiles", ", ".join(drifting) or "none", not project["profile_drift"]))
+    labels = [
+        f"{profile} (differs from its template)" if profile in project["profile_drift"] else profile for profile in project["profiles"]
+    ]
+    labels += [f"{profile} (differs from its template)" for profile in project["profile_drift"] if profile not in project["profiles"]]
+    lines.append(status_line("profiles", ", ".join(labels) or "none", not project["profile_drift"]))
     if project["profiles_missing"]:
         missing = project["profiles_missing"]
         lines.append(status_line("", f"not installed: {', '.join(missing)}: repoman profile install {' '.join(missing)}", False))
     lines += [
-        status_line("skipped", f"{each['source']} does not exist (device {each['device']})", False) for each in project["missing_sources"]
+        status_line("skipped", f"{device['source']} does not exist (device {device['device']})", False)
+        for device in project["missing_sources"]
     ]
-    lines += [status_line("differs" if not number else "", each, False) for number, each in enumerate(project["differences"])]
+    lines += [status_line("differs" if not index else "", difference, False) for index, difference in enumerate(project["differences"])]
     if project["differences"]:
         lines.append(status_line("", f"to correct it: repoman new {name}", False))
     if not project["backup"]:
@@ -120,7 +125,7 @@ def left_out_lines(left_out: Result) -> list[Line]:
     patterns = [*left_out.get("exclude", []), *(["caches"] if left_out.get("exclude_caches") else [])]
     if patterns:
         lines.append(status_line("excluded", f"{sentence(', '.join(patterns))} ({left_out['excluded']} by the last backup)"))
-    return lines + [unverified_line(each) for each in left_out.get("unverified", [])]
+    return lines + [unverified_line(repository) for repository in left_out.get("unverified", [])]
 
 
 def skipped_mount_line(path: str) -> Line:
@@ -138,11 +143,11 @@ def repository_lines(state: Result, now: str) -> list[Line]:
     if not state["kind"]:
         return [status_line("", state["problem"] or "neither a git nor a Mercurial repository", False)]
     label = {"git": "git", "hg": "Mercurial"}[state["kind"]]
-    where = state["branch"] or (f"detached at {state['commit'][:12]}" if state["detached"] else "")
-    parts = [f"{where}{' (bookmark ' + state['bookmark'] + ')' if state['bookmark'] else ''}{' (bare)' if state['bare'] else ''}"]
+    revision = state["branch"] or (f"detached at {state['commit'][:12]}" if state["detached"] else "")
+    parts = [f"{revision}{' (bookmark ' + state['bookmark'] + ')' if state['bookmark'] else ''}{' (bare)' if state['bare'] else ''}"]
     if state["problem"]:
         return [status_line(label, "; ".join([*filter(None, parts), f"incomplete: {sentence(state['problem'])}"]), False)]
-    counts = [f"{state[key]} {word}" for key, word in FILE_COUNTS[state["kind"]] if state[key]]
+    counts = [f"{state[key]} {label}" for key, label in FILE_COUNTS[state["kind"]] if state[key]]
     if not state["bare"]:
         parts.append(", ".join(counts) or "clean")
     if state["ahead"] or state["behind"]:
@@ -153,8 +158,10 @@ def repository_lines(state: Result, now: str) -> list[Line]:
         parts.append("no upstream")
     lines = [status_line(label, "; ".join(parts), not counts and not state["ahead"] and not state["behind"])]
     seconds = (datetime.fromisoformat(now) - datetime.fromisoformat(state["last_commit"])).total_seconds() if state["last_commit"] else None
-    when = "none" if seconds is None else f"{state['last_commit']} ({duration(seconds)} ago)" if seconds >= 0 else state["last_commit"]
-    return [*lines, status_line("last commit", when)]
+    last_commit = (
+        "none" if seconds is None else f"{state['last_commit']} ({duration(seconds)} ago)" if seconds >= 0 else state["last_commit"]
+    )
+    return [*lines, status_line("last commit", last_commit)]
 
 
 def ahead_behind(state: Result) -> str:
@@ -162,8 +169,8 @@ def ahead_behind(state: Result) -> str:
     ahead, behind = state["ahead"], state["behind"]
     if state["kind"] == "hg":
         return ", ".join(text for count, text in ((ahead, f"{ahead} not public"), (behind, f"{behind} newer on the branch")) if count)
-    words = [f"{count} {word}" for count, word in ((ahead, "ahead of"), (behind, "behind")) if count]
-    return f"{' and '.join(words)} {state['upstream']}"
+    phrases = [f"{count} {label}" for count, label in ((ahead, "ahead of"), (behind, "behind")) if count]
+    return f"{' and '.join(phrases)} {state['upstream']}"
 
 
 def duration(seconds: float) -> str:

@@ -39,11 +39,11 @@ def run_remove(playbook: Playbook, options: Namespace) -> int:
 
 
 def preview_and_confirm(playbook: Playbook, default: bool) -> int:
-    """Preview a playbook, ask, and run it; ask nothing if there is nothing to do.
+    """Preview a playbook, ask for confirmation, and run it; do not ask if there is nothing to do.
 
     If the preview fails on this host, nothing is run. On several hosts, one that fails does not stop the others.
 
-    :param default: what an empty answer means.
+    :param default: meaning of an empty answer.
     """
     if playbook.check:
         return playbook.run().exit_code
@@ -85,7 +85,7 @@ def run_shell(playbook: Playbook, options: Namespace) -> int:
 
 
 def print_completion(playbook: Playbook, options: Namespace) -> int:
-    """Print the completion script of a shell, or with ``--names`` the names it completes, one a line."""
+    """Print the completion script of a shell, or with ``--names`` the names that it completes, one per line."""
     if options.names:
         print("\n".join(completion.names(options.names)))  # noqa: T201
     else:

@@ -53,8 +53,8 @@ def _run(argv: Sequence[str]) -> int:
         if not playbook.is_local:
             hints.append("other hosts roll back what they had started: repoman -i INVENTORY list")
         return verb.run(playbook, options)
-    except EarlyExit as text:
-        print(text, end="")  # noqa: T201
+    except EarlyExit as early_exit:
+        print(early_exit, end="")  # noqa: T201
         return 0
     except KeyboardInterrupt:
         failure = CliError("interrupted.", *hints, exit_code=INTERRUPTED)
@@ -97,5 +97,5 @@ def _print_document(words: str, failure: CliError) -> None:
     print(json.dumps(document, indent=2))  # noqa: T201
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt

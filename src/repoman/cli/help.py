@@ -65,14 +65,14 @@ def group_help(words: str) -> str:
 
 def verb_help(verb: Verb) -> str:
     """Return the help of a verb."""
-    own = [(argument.label, argument.help) for argument in verb.arguments if argument.help]
+    rows = [(argument.label, argument.help) for argument in verb.arguments if argument.help]
     return "\n".join(
         (
             *usage_lines(verb),
             "",
             f"{verb.summary}",
             *(["", verb.about] if verb.about else []),
-            *(["", "arguments:", *columns(own)] if own else []),
+            *(["", "arguments:", *columns(rows)] if rows else []),
             "",
             "options of every verb:",
             *columns([(argument.label, argument.help) for argument in GLOBAL_OPTIONS]),

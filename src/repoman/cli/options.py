@@ -17,13 +17,13 @@ class Argument:
 
     :param names: spellings of an option (``-C``, ``--check``), or the attribute that holds a positional argument.
     :param help: a short explanation; if empty, help and completion leave it out.
-    :param settings: further keywords for ``ArgumentParser.add_argument``.
+    :param keywords: further keywords for ``ArgumentParser.add_argument``.
     :param noun: for a required positional argument, a word for its values, to ask for one that is missing.
     """
 
     names: tuple[str, ...]
     help: str
-    settings: Mapping[str, Any]
+    keywords: Mapping[str, Any]
     noun: str = ""
 
     @property
@@ -34,7 +34,7 @@ class Argument:
     @property
     def takes_value(self) -> bool:
         """True if it is an option followed by a value."""
-        return self.is_option and self.settings.get("action") not in ("store_true", "count")
+        return self.is_option and self.keywords.get("action") not in ("store_true", "count")
 
     @property
     def key(self) -> str:
@@ -44,7 +44,7 @@ class Argument:
     @property
     def label(self) -> str:
         """Left column of its line in the help."""
-        value = self.settings.get("metavar", "")
+        value = self.keywords.get("metavar", "")
         return f"{', '.join(self.names)} {value}".strip() if self.is_option else str(value)
 
 

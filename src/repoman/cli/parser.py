@@ -36,7 +36,7 @@ ARGPARSE_TEXTS = {"expected one argument": "needs a value"}
 
 
 class EarlyExit(Exception):
-    """``--help`` or ``--version`` was given: the text to print instead of running a verb."""
+    """Raised for ``--help`` and ``--version``, with the text to print instead of running a verb."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_argument("-h", "--help", action="store_true")
         for argument in arguments:
-            self.add_argument(*argument.names, **argument.settings)
+            self.add_argument(*argument.names, **argument.keywords)
 
     def error(self, message: str) -> NoReturn:
         """Raise a usage error."""
@@ -79,21 +79,21 @@ class Parser(argparse.ArgumentParser):
         if not extra[0].startswith("-"):
             raise CliError(f"{self.prog}: {extra[0]!r} is one argument too many.", f"{self.prog} --help", exit_code=USAGE)
         option = extra[0].partition("=")[0]
-        known = [spelling for action in self._actions if action.help != argparse.SUPPRESS for spelling in action.option_strings]
-        raise CliError(f"{self.prog} has no option {option}.", *suggestions(option, known), f"{self.prog} --help", exit_code=USAGE)
+        spellings = [spelling for action in self._actions if action.help != argparse.SUPPRESS for spelling in action.option_strings]
+        raise CliError(f"{self.prog} has no option {option}.", *suggestions(option, spellings), f"{self.prog} --help", exit_code=USAGE)
 
 
-def suggestions(typed: str, known: Iterable[str]) -> list[str]:
-    """Return a hint with the known word most like ``typed``, or nothing."""
-    return [f"did you mean {match!r}?" for match in difflib.get_close_matches(typed, list(known), n=1)]
+def suggestions(typed: str, candidates: Iterable[str]) -> list[str]:
+    """Return a hint with the candidate most similar to ``typed``, or nothing."""
+    return [f"did you mean {match!r}?" for match in difflib.get_close_matches(typed, list(candidates), n=1)]
 
 
 def parse(argv: Sequence[str]) -> tuple[Verb, Namespace]:
     """Parse the command line.
 
-    :returns: the verb, and a namespace with a value for each of its arguments (``None`` or ``False`` if not given).
+    :returns: the verb, and a namespace with a value for each of its arguments (``None`` or ``False`` by default).
     :raises CliError: wrong usage.
-    :raises EarlyExit: ``--help`` or ``--version`` was given.
+    :raises EarlyExit: for ``--help`` and ``--version``.
     """
     line, command = list(argv), list[str]()
     if "--" in line:
@@ -132,7 +132,7 @@ def _parse_arguments(verb: Verb, line: Sequence[str], options: Namespace) -> Non
     strip_marks(options)
     for argument in arguments:
         if not hasattr(options, argument.key):
-            setattr(options, argument.key, False if argument.settings.get("action") == "store_true" else None)
+            setattr(options, argument.key, False if argument.keywords.get("action") == "store_true" else None)
         if argument.noun and not getattr(options, argument.key):
             raise CliError(f"which {argument.noun}? {parser.prog} {argument.label}", f"{parser.prog} --help", exit_code=USAGE)
 
@@ -157,7 +157,7 @@ def strip_marks(options: Namespace) -> None:
         if isinstance(value, str):
             setattr(options, key, value.removeprefix(LITERAL_MARK))
         elif isinstance(value, list):
-            setattr(options, key, [each.removeprefix(LITERAL_MARK) if isinstance(each, str) else each for each in value])
+            setattr(options, key, [item.removeprefix(LITERAL_MARK) if isinstance(item, str) else item for item in value])
 
 
 def parse_verb_word(words: str, line: list[str], options: Namespace) -> tuple[str, list[str]]:

@@ -26,7 +26,7 @@ def no_variables(options: Namespace) -> Variables:
 def setup_variables(options: Namespace) -> Variables:
     """Return the variables of ``setup``: none.
 
-    :raises CliError: an option of earlier versions was given.
+    :raises CliError: the command line has an option of earlier versions.
     """
     for key in ("with_llm", "without_llm"):
         if getattr(options, key):
@@ -47,8 +47,8 @@ def new_variables(options: Namespace) -> Variables:
         "profiles": options.profile,
         "target": options.target,
     }
-    given = {key: value for key, value in project.items() if value is not None}
-    return {"repoman_projects": [given | ({"backup": False} if options.no_backup else {})]}
+    settings = {key: value for key, value in project.items() if value is not None}
+    return {"repoman_projects": [settings | ({"backup": False} if options.no_backup else {})]}
 
 
 def remove_variables(options: Namespace) -> Variables:
@@ -87,10 +87,10 @@ def sync_variables(options: Namespace) -> Variables:
         "exclude_caches",
         "follow_mounts",
     )
-    given = {key: getattr(options, key) for key in keys}
-    given["names"] = [escape_bytes(name) for name in given["names"] or []]
-    given["list_versions"] = given["list_versions"] and escape_bytes(given["list_versions"])
-    return {f"repoman_sync_{key}": value for key, value in given.items() if value not in (None, False, [])}
+    values = {key: getattr(options, key) for key in keys}
+    values["names"] = [escape_bytes(name) for name in values["names"] or []]
+    values["list_versions"] = values["list_versions"] and escape_bytes(values["list_versions"])
+    return {f"repoman_sync_{key}": value for key, value in values.items() if value not in (None, False, [])}
 
 
 def _check_read_only_sync(options: Namespace) -> None:
@@ -119,7 +119,7 @@ def restore_variables(options: Namespace) -> Variables:
         for other in ("to", "from", "path", "overwrite"):
             if getattr(options, other):
                 raise CliError(f"--objects cannot be combined with --{other}.", "repoman restore --help", exit_code=USAGE)
-    given = {
+    values = {
         "name": escape_bytes(options.name),
         "to": options.to and (options.to if options.to.startswith("~") else os.path.abspath(options.to)),
         "from": getattr(options, "from"),
@@ -127,7 +127,7 @@ def restore_variables(options: Namespace) -> Variables:
         "overwrite": options.overwrite,
         "objects": options.objects,
     }
-    return {f"repoman_restore_{key}": value for key, value in given.items() if value not in (None, False)}
+    return {f"repoman_restore_{key}": value for key, value in values.items() if value not in (None, False)}
 
 
 def escape_bytes(name: str) -> str:

@@ -129,11 +129,11 @@ def test_command_agrees_with_new() -> None:
     assert arguments.keys() == {"name", "repo", "image", "profile", "no-backup", "target"}
     for name in ("name", "repo", "image", "target"):
         assert arguments[name].help == plain(projects[name]["description"])
-        assert "choices" not in projects[name] and "choices" not in arguments[name].settings
-    assert arguments["profile"].settings["action"] == "append" and projects["profiles"]["type"] == "list"
+        assert "choices" not in projects[name] and "choices" not in arguments[name].keywords
+    assert arguments["profile"].keywords["action"] == "append" and projects["profiles"]["type"] == "list"
     assert plain(projects["profiles"]["description"]).startswith("profiles of the container")
     assert arguments["profile"].help.startswith("profile of the container")
-    assert arguments["no-backup"].settings["action"] == "store_true" and projects["backup"]["type"] == "bool"
+    assert arguments["no-backup"].keywords["action"] == "store_true" and projects["backup"]["type"] == "bool"
 
 
 def arguments_of(words: str) -> dict[str, Argument]:
@@ -152,7 +152,7 @@ def test_command_agrees_with_sync() -> None:
     options, arguments = options_of("sync"), arguments_of("sync")
     told = {name: argument.help.removesuffix("; see below") for name, argument in arguments.items()}
     assert told == {name: typed(options[f"sync_{name}"]["description"]) for name in arguments}
-    flags = {name for name, argument in arguments.items() if argument.settings.get("action") == "store_true"}
+    flags = {name for name, argument in arguments.items() if argument.keywords.get("action") == "store_true"}
     assert flags == {name for name in arguments if options[f"sync_{name}"]["type"] == "bool"}
 
 
@@ -164,7 +164,7 @@ def test_command_agrees_with_restore() -> None:
         name: plain(options[name]["description"]) for name in ("name", "to", "from", "overwrite", "objects")
     }
     assert plain(options["paths"]["description"]).startswith("restore only these paths of the repository")
-    assert path.help.startswith("restore only this path of the repository") and path.settings["action"] == "append"
+    assert path.help.startswith("restore only this path of the repository") and path.keywords["action"] == "append"
 
 
 def test_command_agrees_with_profile_install() -> None:

@@ -112,27 +112,27 @@ def test_a_linked_worktree_as_the_project(repo: Path) -> None:
     git("worktree", "add", "-q", str(other), cwd=repo)
     assert protected(other) == {".git": "ro"}
     brought = {"type": "disk", "source": f"{repo}/.git", "path": "/srv/git/"}
-    assert protected(other, "config", others=[brought]) == {
+    assert protected(other, "config", other_devices=[brought]) == {
         ".git": "ro",
         "/srv/git/config": "ro",
         "/srv/git/worktrees": "rw",
         "/srv/git/worktrees/other": "rw",
         "/srv/git/worktrees/other/commondir": "ro",
     }
-    assert protected(other, "config", others=[brought | {"readonly": "true"}]) == {".git": "ro"}
+    assert protected(other, "config", other_devices=[brought | {"readonly": "true"}]) == {".git": "ro"}
 
 
 def test_the_repository_through_another_device(repo: Path) -> None:
     """A device that mounts all repositories does not bypass the protection; a path that both reach is protected once."""
     everything = {"type": "disk", "source": str(repo.parent), "path": "/srv/all"}
-    assert protected(repo, "hooks", others=[everything]) == {
+    assert protected(repo, "hooks", other_devices=[everything]) == {
         ".git": "rw",
         ".git/hooks": "ro",
         "/srv/all/demo": "rw",
         "/srv/all/demo/.git": "rw",
         "/srv/all/demo/.git/hooks": "ro",
     }
-    assert protected(repo, "hooks", others=[everything | {"path": "/home/me/repos"}]) == {".git": "rw", ".git/hooks": "ro"}
+    assert protected(repo, "hooks", other_devices=[everything | {"path": "/home/me/repos"}]) == {".git": "rw", ".git/hooks": "ro"}
 
 
 @pytest.mark.parametrize("part", [".git", ".git/hooks", ".git/config"])
