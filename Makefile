@@ -74,13 +74,13 @@ venv: $(VENV)/.done
 $(VENV)/.done: pyproject.toml hatch_build.py scripts/dev-incus
 	@scripts/dev-incus install
 	$(PYTHON) -m venv $(VENV)
-	scripts/thrice $(BIN)/pip install -qq --disable-pip-version-check --editable '.[dev]'
+	scripts/retry $(BIN)/pip install -qq --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 install: ## the command and the vendor profiles, to PREFIX (/usr/local), under DESTDIR
 	install -d $(LIB_DIR) $(DESTDIR)$(PREFIX)/bin $(PROFILES_DIR)
 	$(PYTHON) -m venv $(LIB_DIR)/venv
-	scripts/thrice $(LIB_DIR)/venv/bin/pip install -qq --disable-pip-version-check .
+	scripts/retry $(LIB_DIR)/venv/bin/pip install -qq --disable-pip-version-check .
 	printf '#!/bin/sh\nexport REPOMAN_VENDOR_DIR="$${REPOMAN_VENDOR_DIR:-%s}"\nexec %s -m repoman "$$@"\n' \
 		'$(PREFIX)/share/repoman/profiles' '$(PREFIX)/lib/repoman/venv/bin/python' >$(DESTDIR)$(PREFIX)/bin/repoman
 	chmod 0755 $(DESTDIR)$(PREFIX)/bin/repoman

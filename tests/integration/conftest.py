@@ -121,7 +121,7 @@ def _write(ledger: TextIO, text: str) -> None:
 def _install() -> Path:
     place = Path(tempfile.mkdtemp(prefix="repoman-t", dir="/var/tmp"))
     place.chmod(0o755)
-    pip = [str(CHECKOUT / "scripts/thrice"), str(place / "venv/bin/python"), "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
+    pip = [str(CHECKOUT / "scripts/retry"), str(place / "venv/bin/python"), "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
     engine = f"ansible-core=={os.environ['REPOMAN_ANSIBLE_CORE']}.*" if os.environ.get("REPOMAN_ANSIBLE_CORE") else "ansible-core"
     try:
         subprocess.run([sys.executable, "-m", "venv", str(place / "venv")], check=True)
