@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Give an environment its pip from Python's own ensurepip, then install what is asked for: get-pip.py without a download."""
+"""Install pip with Python's ensurepip, then the given packages: get-pip.py without a download."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class ProjectTask(PlannedItem):
 def restart_all(tasks: list[ProjectTask], error: RepomanError) -> bool:
     """Start the instances again that were stopped for a removal that did not happen; a failure becomes a hint of ``error``.
 
-    :returns: whether a signal asked to stop in the meantime.
+    :returns: whether a signal was received in the meantime.
     """
     with signals_as_exceptions() as gate:
         gate.blocked = True
