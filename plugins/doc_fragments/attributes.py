@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What modules of the collection support."""
+    """Attributes of all modules of the collection."""
 
     DOCUMENTATION = r"""
 options: {}

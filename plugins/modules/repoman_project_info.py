@@ -48,7 +48,7 @@ EXAMPLES = r"""
     status: true
   register: page
 
-- name: Complain about what was not backed up for two days
+- name: Fail if a project was not backed up for two days
   ansible.builtin.assert:
     that: page.projects | selectattr("backup") | rejectattr("sync_age", "none") | selectattr("sync_age", "gt", 172800) | length == 0
 """

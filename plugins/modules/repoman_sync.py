@@ -129,7 +129,7 @@ EXAMPLES = r"""
 - name: Back up all repositories
   homelab.repoman.repoman_sync:
 
-- name: See whether the mirrors are what the repositories are
+- name: Check whether the mirrors match the repositories
   homelab.repoman.repoman_sync:
     verify: true
 """

@@ -47,7 +47,7 @@ class InProcessAction(ActionBase):
             )
             for line in remote_result.pop(TRACE_KEY, ()):
                 if emit is not None:
-                    emit(escape_control_characters(str(line)))  # what another host sends is not trusted
+                    emit(escape_control_characters(str(line)))  # the output of another host is not trusted
             return result | remote_result
         validation = ArgumentSpecValidator(**self.spec).validate(
             json.loads(json.dumps(self._task.args))

@@ -18,7 +18,7 @@ OPEN_SHARED_MEMORY = f"ls -ld {SHARED_MEMORY}   should say drwxrwxrwt; if it doe
 class CliError(Exception):
     """The command fails with a message.
 
-    :param message: one sentence: what is wrong.
+    :param message: the problem, in one sentence.
     :param hints: remedies, each a command or a sentence.
     :param exit_code: exit code of the command.
     """

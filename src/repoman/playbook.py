@@ -106,7 +106,7 @@ class Playbook:
         """Return the environment variables to set for the run.
 
         :param current: the current environment; settings in it have precedence.
-        :param brief: leave out of the report what a preview has shown.
+        :param brief: leave out the parts of the report that a preview has shown.
         """
         variables = QUIET_ENV | {"REPOMAN_FORMAT": "json" if self.json else "text", "REPOMAN_BRIEF": str(int(brief))}
         if self.is_local:
@@ -126,7 +126,7 @@ class Playbook:
     def run(self, brief: bool = False) -> PlaybookResult:
         """Run it; the callback plugin prints the report.
 
-        :param brief: leave out of the report what a preview has shown.
+        :param brief: leave out the parts of the report that a preview has shown.
         :raises CliError: the run ended without a report.
         :raises KeyboardInterrupt: the run was interrupted and rolled back.
         """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""File systems that are mounted inside a directory, and what belongs to a file system rather than to anyone who uses it."""
+"""File systems mounted inside a directory, and entries that belong to a file system rather than to its users."""
 
 from __future__ import annotations
 

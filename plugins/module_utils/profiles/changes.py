@@ -161,7 +161,7 @@ class ProfileRemoval(ProfileChange):
 def install(
     names: Iterable[str], context: ProfileContext, installed: dict[str, Installed], predict: bool = False
 ) -> list[ProfileInstallation]:
-    """Plan to bring the named templates into Incus, each on its own.
+    """Plan to install the named templates as profiles, independently of each other.
 
     :param installed: the profiles of Incus, from one read.
     :param predict: check mode only: objects that an earlier task may create can be missing, with a warning.

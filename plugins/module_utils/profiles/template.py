@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Profile templates: their variables, and what Incus gets from them."""
+"""Profile templates: their variables, and the profiles made from them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEMPLATE_KEYS = ("name", "description", "config", "devices")
 SERVER_KEYS = ("used_by", "project")
 """Keys that ``incus profile show`` adds: allowed in a template, so that its output can be saved as one, and ignored."""
 _Loader: Any = getattr(yaml, "CBaseLoader", None) or getattr(yaml, "BaseLoader", None)
-"""Reads every scalar as the string that is written there, which is what Incus stores."""
+"""Reads every scalar as a string, as it is written, because Incus stores strings."""
 
 Body = dict[str, Any]
 """The content of a profile: ``description``, ``config`` and ``devices``."""

@@ -36,51 +36,51 @@ is_busy() {
     done
     return 1
 }
-# put FILE KEY LINE: LINE instead of the one that begins with KEY, or at the end
+# put FILE NAME ENTRY: replace the entry with this name, or add it
 put() {
     text='' line=$3
-    while IFS= read -r each || [ -n "$each" ]; do
-        case $each in "$2":*) each=$line line='' ;; esac
-        if [ -n "$each" ]; then text=$text$each$end; fi
+    while IFS= read -r entry || [ -n "$entry" ]; do
+        case $entry in "$2":*) entry=$line line='' ;; esac
+        if [ -n "$entry" ]; then text=$text$entry$end; fi
     done <"$1"
     if [ -n "$line" ]; then text=$text$line$end; fi
     printf '%s' "$text" >"$1"
 }
-# rename FILE OLD NEW: what begins with OLD begins with NEW
+# rename FILE OLD NEW: rename the entry OLD
 rename() {
     [ -f "$1" ] || return 0
     text=''
-    while IFS= read -r each || [ -n "$each" ]; do
-        case $each in "$2":*) each=$3:${each#*:} ;; esac
-        text=$text$each$end
+    while IFS= read -r entry || [ -n "$entry" ]; do
+        case $entry in "$2":*) entry=$3:${entry#*:} ;; esac
+        text=$text$entry$end
     done <"$1"
     printf '%s' "$text" >"$1"
 }
-# rename_member FILE OLD NEW: groups that have OLD have NEW
+# rename_member FILE OLD NEW: rename the member OLD of groups
 rename_member() {
     [ -f "$1" ] || return 0
     text=''
-    while IFS= read -r each || [ -n "$each" ]; do
-        members=,${each##*:},
+    while IFS= read -r entry || [ -n "$entry" ]; do
+        members=,${entry##*:},
         case $members in *,"$2",*)
             members=${members%%,"$2",*},$3,${members#*,"$2",}
-            members=${members#,} each=${each%:*}:${members%,} ;;
+            members=${members#,} entry=${entry%:*}:${members%,} ;;
         esac
-        text=$text$each$end
+        text=$text$entry$end
     done <"$1"
     printf '%s' "$text" >"$1"
 }
 
 [ -x "$shell" ] || shell=/bin/sh
 uid_of_name='' name_of_uid='' gecos=''
-while IFS=: read -r each _ number _ comment _; do
-    if [ "$each" = "$name" ]; then uid_of_name=$number gecos=$comment; fi
-    if [ "$number" = "$uid" ] && { [ -z "$name_of_uid" ] || [ "$each" = "$name" ]; }; then name_of_uid=$each; fi
+while IFS=: read -r account _ number _ comment _; do
+    if [ "$account" = "$name" ]; then uid_of_name=$number gecos=$comment; fi
+    if [ "$number" = "$uid" ] && { [ -z "$name_of_uid" ] || [ "$account" = "$name" ]; }; then name_of_uid=$account; fi
 done </etc/passwd
 group_of_gid='' gid_of_group=''
-while IFS=: read -r each _ number _; do
-    if [ "$number" = "$gid" ]; then group_of_gid=$each; fi
-    if [ "$each" = "$group" ]; then gid_of_group=$number; fi
+while IFS=: read -r group_name _ number _; do
+    if [ "$number" = "$gid" ]; then group_of_gid=$group_name; fi
+    if [ "$group_name" = "$group" ]; then gid_of_group=$number; fi
 done </etc/group
 
 old=''
@@ -114,11 +114,11 @@ put /etc/passwd "$name" "$name:x:$uid:$gid:$gecos:$home:$shell"
 if [ -z "$uid_of_name" ] && [ -f /etc/shadow ]; then put /etc/shadow "$name" "$name:*:::::::"; fi
 
 mounts=$end
-while read -r _ _ _ _ place _; do mounts=$mounts$place$end; done </proc/self/mountinfo
-place=$home
-while [ "$place" != / ] && [ -n "$place" ]; do
-    case $mounts in *"$end$place$end"*) exit 0 ;; esac
-    place=${place%/*}
+while read -r _ _ _ _ mount_point _; do mounts=$mounts$mount_point$end; done </proc/self/mountinfo
+directory=$home
+while [ "$directory" != / ] && [ -n "$directory" ]; do
+    case $mounts in *"$end$directory$end"*) exit 0 ;; esac
+    directory=${directory%/*}
 done
 mkdir -p "$home"
 if [ "$home" = / ]; then exit 0; fi
@@ -138,15 +138,15 @@ done
 """
 """Makes sure that the account exists. Arguments: name, uid, gid, group, home and shell.
 
-Its standard error says how it changed an account of the image.
+Its standard error describes changes to an account of the image.
 
 An account of the image with the same name or uid is taken over if it is for a person (uid 1000 to 65533), and keeps its groups: on a
-personal machine it is there for exactly that. Needs only a POSIX shell and the most common tools, so it works in every image; the
-files are those of passwd(5), group(5), shadow(5), gshadow(5) and subuid(5). A home that is itself a mount is left alone.
+personal machine, that is its purpose. Needs only a POSIX shell and the most common tools, so it works in every image; the
+files are those of passwd(5), group(5), shadow(5), gshadow(5) and subuid(5). A home that is itself a mount is not changed.
 """
 
 VERIFY_WRITE_SCRIPT = r"""
 set -u
 su -s /bin/sh -- "$1" -c 'cd -- "$1" && umask 077 && : >"./$2" && : >"$HOME/$2" && rm -f -- "$HOME/$2"' repoman "$2" "$3"
 """
-"""Creates a probe file as the account, and leaves it there. Arguments: the account's name, the repository, the name of the file."""
+"""Creates a probe file as the account, without removing it. Arguments: the account's name, the repository, the name of the file."""

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Instances as Incus describes them: the keys that repoman sets on them, and what it reads from them."""
+"""Instances as Incus describes them: the configuration keys that repoman sets, and properties that it reads."""
 
 from __future__ import annotations
 

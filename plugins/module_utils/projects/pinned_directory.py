@@ -6,7 +6,7 @@
 
 Incus opens the source of a mount by its name, as root, and follows symbolic links when the container starts. A process that may
 write to a directory above it could put a link there in between. So the directory is opened from ``repos_root`` downwards without
-following links and stays open; what is written in the container must appear in it.
+following links and stays open; files written in the container must appear in it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: options, verbs, help, and what each verb runs."""
+"""The command line: options, verbs, help, and the action of each verb."""
 
 from __future__ import annotations
 
