@@ -88,7 +88,7 @@ class _Editor:
         headers = [
             number for number, statement in enumerate(self.statements) if statement.type in HEADERS and statement.path[: len(path)] == path
         ]
-        position = self._end(headers[-1]) if headers else len(self.statements)
+        position = self._section_end(headers[-1]) if headers else len(self.statements)
         for number, entry in enumerate(new, len(old)):
             if entry.get("name") not in old_names:
                 position = self._insert_table(position, "[[", (*path, number), entry)
@@ -101,7 +101,7 @@ class _Editor:
                 continue
             to_delete.add(number)
             if statement.type in HEADERS:
-                to_delete |= set(range(number, self._end(number)))
+                to_delete |= set(range(number, self._section_end(number)))
                 if number and self.statements[number - 1].text.isspace():
                     to_delete.add(number - 1)
         self.statements = [statement for number, statement in enumerate(self.statements) if number not in to_delete]
@@ -113,9 +113,9 @@ class _Editor:
         elif not path and isinstance(value, list) and value and isinstance(value[0], dict):
             self._merge_tables((key,), [], value)
         elif header := [number for number, statement in enumerate(self.statements) if statement.type in HEADERS and statement.path == path]:
-            self._insert_key(self._end(header[0]), path, (*path, key), value)
+            self._insert_key(self._section_end(header[0]), path, (*path, key), value)
         elif not path:
-            self._insert_key(self._end(-1), (), (key,), value)
+            self._insert_key(self._section_end(-1), (), (key,), value)
         elif dotted := [number for number, statement in enumerate(self.statements) if self._is_dotted(statement, path)]:
             self._insert_key(dotted[-1] + 1, self.statements[dotted[-1]].table, (*path, key), value)
         else:
@@ -125,7 +125,7 @@ class _Editor:
     def _is_dotted(statement: Statement, table: Path) -> bool:
         return statement.type == "=" and len(statement.table) < len(table) and statement.path[: len(table)] == table
 
-    def _end(self, header: int) -> int:
+    def _section_end(self, header: int) -> int:
         """Return the number of the statement after the keys of a header; -1 stands for the keys above all headers."""
         end = header + 1
         for number in range(end, len(self.statements)):

@@ -70,7 +70,7 @@ def parse_statements(text: str) -> list[Statement]:
         if code and code[0][0] == "[":
             head = text[code[0].start() : code[-1].end()]
             statement.type = "[[" if head.startswith("[[") else "["
-            *parents, key = _keys(head.strip("[]"))
+            *parents, key = _split_key(head.strip("[]"))
             table = resolve([*parents, key])
             if statement.type == "[[":
                 array = (*resolve(parents), key)
@@ -80,7 +80,7 @@ def parse_statements(text: str) -> list[Statement]:
         elif code:
             equals = next(number for number, token in enumerate(code) if token[0] == "=")
             statement.type = "="
-            statement.path = (*table, *_keys(text[code[0].start() : code[equals].start()]))
+            statement.path = (*table, *_split_key(text[code[0].start() : code[equals].start()]))
             statement.value = (code[equals + 1].start() - start, code[-1].end() - start)
         statement.table = table
         statements.append(statement)
@@ -101,7 +101,7 @@ def _logical_lines(text: str) -> Iterator[list[re.Match[str]]]:
         yield tokens
 
 
-def _keys(dotted: str) -> list[str]:
+def _split_key(dotted: str) -> list[str]:
     """Return the parts of a dotted key."""
     keys = []
     nested: Any = tomllib.loads(f"{dotted} = 0")
