@@ -57,7 +57,7 @@ def patch_manifest(now: Manifest, known: Mapping[bytes, Entry | None], path: str
     by_directory: dict[bytes, dict[bytes, Entry | None]] = {}
     for each, entry in known.items():
         by_directory.setdefault(each.rpartition(b"/")[0], {})[each] = entry
-        if entry is not None and entry.kind == "d":
+        if entry is not None and entry.type == "d":
             by_directory.setdefault(each, {})
     missing = set(by_directory)
     for directory, _block in now.blocks():

@@ -20,7 +20,7 @@ TIME_RANGE = (-(1 << 63), (1 << 63) - 1)
 BLOCK_HEADER = struct.Struct("<II")
 """Length of a block's directory path, and of its records."""
 
-_KINDS = {
+_TYPES = {
     stat.S_IFREG: "f",
     stat.S_IFDIR: "d",
     stat.S_IFLNK: "l",
@@ -52,9 +52,9 @@ class Entry(NamedTuple):
     link: bytes = b""
 
     @property
-    def kind(self) -> str:
+    def type(self) -> str:
         """``f`` file, ``d`` directory, ``l`` link, ``p`` pipe, ``s`` socket, ``b`` and ``c`` devices."""
-        return _KINDS.get(self.mode & 0o170000, "?")
+        return _TYPES.get(self.mode & 0o170000, "?")
 
     @property
     def name(self) -> bytes:

@@ -30,7 +30,7 @@ class Copier(FileCopier):
 
     def copy_symlink(self, entry: Entry, old: Entry | None) -> None:
         """Make a symbolic link."""
-        if old is not None and old.kind == "l" and old.link == entry.link:
+        if old is not None and old.type == "l" and old.link == entry.link:
             self.apply_attributes(entry)
             return
         temporary = self.temporary_name()
@@ -45,11 +45,11 @@ class Copier(FileCopier):
 
     def copy_special(self, entry: Entry, old: Entry | None) -> None:
         """Make a pipe, a socket or a device."""
-        if old is not None and old.kind == entry.kind and old.size == entry.size:
+        if old is not None and old.type == entry.type and old.size == entry.size:
             self.apply_attributes(entry)
             return
         temporary = self.temporary_name()
-        device = entry.size if entry.kind in "bc" else 0
+        device = entry.size if entry.type in "bc" else 0
         try:
             os.mknod(temporary, entry.mode, device, dir_fd=self.work_fd)
         except OSError as error:

@@ -126,7 +126,7 @@ class FileCopier(HistoryStore):
         :raises DamagedFileError: they did not pass the check; nothing of them is left.
         """
         judge = CheckRun(check) if check else None
-        if old is not None and old.kind == "f" and old.size == seen.st_size:
+        if old is not None and old.type == "f" and old.size == seen.st_size:
             if self._equal(path, source, seen, judge):
                 if judge and (reason := judge.finish()):
                     raise DamagedFileError(path, reason, mirrored=True)

@@ -40,7 +40,7 @@ def work_tree_pointers(manifest: Manifest) -> set[bytes]:
     return {
         directory
         for directory, block in manifest.blocks()
-        if b".git" in block and any(entry.name == b".git" and entry.kind == "f" for entry in unpack_block(directory, block))
+        if b".git" in block and any(entry.name == b".git" and entry.type == "f" for entry in unpack_block(directory, block))
     }
 
 

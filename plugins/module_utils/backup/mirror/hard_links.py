@@ -19,7 +19,7 @@ def hardlink_groups(manifest: Manifest, mounts: bool) -> dict[bytes, bytes]:
     first: dict[tuple[int, ...], bytes] = {}
     found: dict[bytes, bytes] = {}
     for entry in manifest.entries():
-        if entry.nlink > 1 and entry.kind != "d":
+        if entry.nlink > 1 and entry.type != "d":
             leader = first.setdefault(identity(entry, mounts), entry.path)
             if leader != entry.path:
                 found[leader] = found[entry.path] = leader

@@ -36,13 +36,13 @@ class HistoryStore(MetadataCopier):
     def install(self, temporary: bytes, path: bytes, old: Entry | None) -> None:
         """Move a finished file to its place, in one step; what it replaces stays in ``kept``."""
         parent, name = split_path(path)
-        if old is not None and old.kind == "d":
+        if old is not None and old.type == "d":
             self.move_to_history(path, old)
         with self.mirror_directory(parent) as held:
             if old is None and self.history is not None:  # not ours, or of a run that a crash of the machine cut off
                 with suppress(FileNotFoundError):
                     old = entry_of(path, os.stat(name, dir_fd=held, follow_symlinks=False))
-            if old is not None and old.kind != "d" and self.history is not None:
+            if old is not None and old.type != "d" and self.history is not None:
                 self._link_to_history(path, name, held, old)
             try:
                 self.with_write_permission(parent, lambda: os.rename(temporary, name, src_dir_fd=self.work_fd, dst_dir_fd=held))
@@ -63,11 +63,11 @@ class HistoryStore(MetadataCopier):
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            if old.kind == "f" and old.size <= COPIED_TO_KEEP:
+            if old.type == "f" and old.size <= COPIED_TO_KEEP:
                 self._copy_to_history(name, held, place)
             else:
                 self.with_write_permission(split_path(path)[0], lambda: os.rename(name, place, src_dir_fd=held))
-        size = old.size if old.kind == "f" else 0
+        size = old.size if old.type == "f" else 0
         if size > SMALL_HOLES:
             with suppress(FileNotFoundError):
                 size = data_size(os.lstat(place))

@@ -42,7 +42,7 @@ class MetadataCopier(OpenTrees):
         changed = (uid, gid) != (-1, -1)
         given = not changed or self._try_chown(lambda: os.chown(name, uid, gid, dir_fd=held, follow_symlinks=False))
         mode = self._safe_mode(made, entry.uid, entry.gid, entry.mode, uid if given else -1, gid if given else -1)
-        if entry.kind != "l" and (stat.S_IMODE(made.st_mode) != mode or (given and changed)):
+        if entry.type != "l" and (stat.S_IMODE(made.st_mode) != mode or (given and changed)):
             self._chmod(lambda: os.chmod(name, mode, dir_fd=held))
         if self.xattrs or self.acls:
             self._copy_xattrs_of(entry, b"/proc/self/fd/%d/" % held + name)

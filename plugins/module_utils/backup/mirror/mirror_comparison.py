@@ -68,7 +68,7 @@ class _Comparison:
         self.source, self.target, self.unit = source, target, unit
         self.root = os.geteuid() == 0
         self.traits = target_traits.assume(settings.work)
-        self.tick = target_traits.tick(self.traits, (entry.mtime_ns for entry in held.entries() if entry.kind != "l"))
+        self.tick = target_traits.tick(self.traits, (entry.mtime_ns for entry in held.entries() if entry.type != "l"))
         self.xattrs, self.acls = settings.xattrs, settings.acls
         mounts = bool(unit.rules.mounts)
         self.ours, self.theirs = (hardlink_groups(now, mounts), hardlink_groups(held, mounts)) if self.traits.links else ({}, {})
@@ -96,18 +96,18 @@ class _Comparison:
             return False
         if (self.xattrs or self.acls) and not same_attributes(self.source, self.target, entry.path, xattrs=self.xattrs, acls=self.acls):
             return False
-        if entry.kind != "f" or (once in (None, entry) and entry.ctime_ns + CLOCK_SKEW_NS < held.ctime_ns):
+        if entry.type != "f" or (once in (None, entry) and entry.ctime_ns + CLOCK_SKEW_NS < held.ctime_ns):
             return True
         return time.time_ns() - entry.ctime_ns > TIMESTAMP_GRANULARITY_NS and same_contents(self.source, self.target, entry.path)
 
     def _alike(self, held: Entry, entry: Entry) -> bool:
-        mode = safe_mode(entry.mode, entry[2:4], held[2:4]) if entry.kind == "f" else entry.mode
-        if held.mode != mode and (held.kind != entry.kind or self.traits.modes):
+        mode = safe_mode(entry.mode, entry[2:4], held[2:4]) if entry.type == "f" else entry.mode
+        if held.mode != mode and (held.type != entry.type or self.traits.modes):
             return False
         if held.link != entry.link or not target_traits.same_time(held.mtime_ns, entry.mtime_ns, self.tick):
             return False
         if self.root and self.traits.owners and (held.uid, held.gid) != (entry.uid, entry.gid):
             return False
-        if entry.kind == "d":
+        if entry.type == "d":
             return True
-        return (entry.kind == "l" or held.size == entry.size) and self.theirs.get(held.path) == self.ours.get(held.path)
+        return (entry.type == "l" or held.size == entry.size) and self.theirs.get(held.path) == self.ours.get(held.path)

@@ -50,9 +50,9 @@ class PlainFiles(UnitTask):
                     continue
                 if new is None:
                     removed.append(entry)
-                elif new.kind == "d":
+                elif new.type == "d":
                     self._own_directory(new, old)
-                elif new.nlink > 1 or (old is not None and old.nlink > 1 and old.kind != "d"):
+                elif new.nlink > 1 or (old is not None and old.nlink > 1 and old.type != "d"):
                     linked.setdefault(identity(new, mounts), []).append((new, old))
                 else:
                     waiting.append((new, old))
@@ -73,7 +73,7 @@ class PlainFiles(UnitTask):
     def _own_directory(self, new: Entry, old: Entry | None) -> None:
         if not new.path:
             self.dirty_directories.add(b"")
-        elif old is None or old.kind != "d":
+        elif old is None or old.type != "d":
             self.copier.mkdir(new)
             self.dirty_directories |= {new.path, new.parent}
         elif change_type(old, new, attributes=self.changes.attributes):
@@ -81,10 +81,10 @@ class PlainFiles(UnitTask):
 
     def _one(self, pair: tuple[Entry, Entry | None]) -> Entry | None:
         entry = pair[0]
-        if entry.kind == "f":
+        if entry.type == "f":
             return self._file(pair)
         try:
-            (self.copier.copy_symlink if entry.kind == "l" else self.copier.copy_special)(*pair)
+            (self.copier.copy_symlink if entry.type == "l" else self.copier.copy_special)(*pair)
         except UnwritableError as error:
             self.unreadable.append(error)
             self.actual_entries[entry.path] = pair[1]
@@ -119,14 +119,14 @@ class PlainFiles(UnitTask):
 
     def _removed(self, removed: list[Entry]) -> None:
         """Set aside what the source has no more: whole directories where all of them is gone."""
-        trees = {entry.path for entry in removed if entry.kind == "d"}
+        trees = {entry.path for entry in removed if entry.type == "d"}
         hold_repositories = {b""} if self.stores else set()
         for store in self.stores:
             while store not in hold_repositories:
                 hold_repositories.add(store)
                 store = store.rpartition(b"/")[0]  # noqa: PLW2901 - up to one that is known
         gone = trees - hold_repositories
-        tops = [entry for entry in removed if entry.parent not in gone and (entry.kind != "d" or entry.path in gone)]
+        tops = [entry for entry in removed if entry.parent not in gone and (entry.type != "d" or entry.path in gone)]
         if self.unit.loose:  # a directory has that name now: its mirror, once it is whole, puts the file aside
             tops = [entry for entry in tops if not self.copier.has_source_directory(entry.path)]
         self.dirty_directories |= {entry.parent for entry in tops}

@@ -19,11 +19,11 @@ def find_stores(manifest: Manifest) -> dict[bytes, str]:
     found = {}
     for directory, block in manifest.blocks():
         if b"objects" in block and b"HEAD" in block and b"refs" in block:
-            kinds = {entry.name: entry.kind for entry in unpack_block(directory, block) if entry.path != directory or not directory}
+            kinds = {entry.name: entry.type for entry in unpack_block(directory, block) if entry.path != directory or not directory}
             if kinds.get(b"objects") == "d" == kinds.get(b"refs") and kinds.get(b"HEAD") in {"f", "l"}:
                 found[directory] = "git"
         if (directory == b".hg" or directory.endswith(b"/.hg")) and b"store" in block and b"requires" in block:
-            kinds = {entry.name: entry.kind for entry in unpack_block(directory, block)}
+            kinds = {entry.name: entry.type for entry in unpack_block(directory, block)}
             if kinds.get(b"store") == "d" and kinds.get(b"requires") == "f":
                 found[directory] = "hg"
     return found
@@ -34,7 +34,7 @@ def find_shares(manifest: Manifest) -> dict[bytes, str]:
     found = {}
     for directory, block in manifest.blocks():
         if (directory == b".hg" or directory.endswith(b"/.hg")) and b"sharedpath" in block and b"requires" in block:
-            kinds = {entry.name: entry.kind for entry in unpack_block(directory, block)}
+            kinds = {entry.name: entry.type for entry in unpack_block(directory, block)}
             if kinds.get(b"sharedpath") == "f" == kinds.get(b"requires") and kinds.get(b"store") != "d":
                 found[directory] = "share"
     return found

@@ -63,7 +63,7 @@ class RepositoryMirrors(UnitTask):
                     self.actual_entries[path] = entry
             self.dirty_directories |= each.touched
             for entry in final.values():
-                if entry.nlink > 1 and entry.kind == "f":
+                if entry.nlink > 1 and entry.type == "f":
                     if isinstance(each, GitMirror):
                         linked.setdefault((entry.inode,), []).append(entry)
                     elif entry.ctime_ns:  # clones share logs until one is written, so only names of the same state are linked

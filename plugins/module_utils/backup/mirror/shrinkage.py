@@ -62,7 +62,7 @@ def _names(manifest: Manifest, stores: Mapping[bytes, str], directory: str) -> s
         if SAVED.match(parent):
             continue  # what a restore of a mount point saved may be removed without a word
         for entry in unpack_block(parent, block):
-            if entry.kind == "d":
+            if entry.type == "d":
                 continue
             if store is None:
                 found.add(hash(entry.path))

@@ -60,7 +60,7 @@ class Traits:
 
     def can_have(self, entry: Entry) -> bool:
         """Tell whether the target can have an entry of this kind."""
-        return not ((entry.kind == "l" and not self.symlinks) or (entry.kind in "psbc" and not self.specials))
+        return not ((entry.type == "l" and not self.symlinks) or (entry.type in "psbc" and not self.specials))
 
 
 def tick(traits: Traits, times: Iterable[int]) -> int:

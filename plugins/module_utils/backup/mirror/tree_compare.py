@@ -116,7 +116,7 @@ class TreeComparison:
         :param now: what the source has.
         :param held: what the mirror has.
         """
-        self._tick = tick(self.keeps.traits, (entry.mtime_ns for entry in held.entries() if entry.kind != "l"))
+        self._tick = tick(self.keeps.traits, (entry.mtime_ns for entry in held.entries() if entry.type != "l"))
         self._links = self._leaders(now), self._leaders(held)
         one_sided: set[bytes] = set()
         for directory, (new, old) in merge_blocks(now, held):
@@ -127,7 +127,7 @@ class TreeComparison:
             for path in sorted(news.keys() | olds.keys()):
                 self.beat(path)
                 entry, mirrored = news.get(path), olds.get(path)
-                kinds = {each.kind if each is not None else "" for each in (entry, mirrored)}
+                kinds = {each.type if each is not None else "" for each in (entry, mirrored)}
                 if "d" in kinds and len(kinds) > 1:
                     one_sided.add(path)
                 if entry is None or mirrored is None:
@@ -138,7 +138,7 @@ class TreeComparison:
 
     def _one_sided(self, entry: Entry | None, mirrored: Entry | None) -> None:
         if entry is not None:
-            kind = _TYPES.get(entry.kind, "S")
+            kind = _TYPES.get(entry.type, "S")
             if not self.keeps.traits.can_have(entry) or self.is_transient(entry.path):
                 return
             if self._is_derived(entry.path):
@@ -159,15 +159,15 @@ class TreeComparison:
         if is_own and self._is_derived(entry.path):
             self._judge_derived(entry)
             return
-        if entry.kind != mirrored.kind:
+        if entry.type != mirrored.type:
             if self._is_unchanged(entry):
-                self.found.add(f"c{_TYPES.get(entry.kind, 'S')}+++++++++ {escape_path(entry.path)}")
+                self.found.add(f"c{_TYPES.get(entry.type, 'S')}+++++++++ {escape_path(entry.path)}")
             return
         flags = self._flags(entry, mirrored, is_own=is_own or entry.path in self.stores)
         try:
-            if entry.kind == "f" and entry.size == mirrored.size and not self._same_contents(entry.path):
+            if entry.type == "f" and entry.size == mirrored.size and not self._same_contents(entry.path):
                 flags["c"] = True
-            if (self.keeps.xattrs or self.keeps.acls) and entry.kind in "fdl":
+            if (self.keeps.xattrs or self.keeps.acls) and entry.type in "fdl":
                 flags |= self._attribute_flags(entry.path)
         except OSError as error:
             if self._is_unchanged(entry):
@@ -178,13 +178,13 @@ class TreeComparison:
 
     def _flags(self, entry: Entry, mirrored: Entry, *, is_own: bool) -> dict[str, bool]:
         traits = self.keeps.traits
-        mode = safe_mode(entry.mode, entry[2:4], mirrored[2:4]) if entry.kind == "f" else entry.mode
-        is_directory = entry.kind == "d"
+        mode = safe_mode(entry.mode, entry[2:4], mirrored[2:4]) if entry.type == "f" else entry.mode
+        is_directory = entry.type == "d"
         return {
-            "c": entry.link != mirrored.link or (entry.kind == "f" and entry.size != mirrored.size),
+            "c": entry.link != mirrored.link or (entry.type == "f" and entry.size != mirrored.size),
             "s": not is_directory and entry.size != mirrored.size,
             "t": not (is_directory and is_own) and not self._same_time(entry, mirrored),
-            "p": traits.modes and entry.kind != "l" and mode != mirrored.mode,
+            "p": traits.modes and entry.type != "l" and mode != mirrored.mode,
             "o": self.keeps.owners and entry.uid != mirrored.uid,
             "g": self.keeps.owners and entry.gid != mirrored.gid,
             "h": traits.links and not is_own and self._links[0].get(entry.path) != self._links[1].get(entry.path),
@@ -229,7 +229,7 @@ class TreeComparison:
         first: dict[tuple[int, ...], bytes] = {}
         found: dict[bytes, bytes] = {}
         for entry in manifest.entries():
-            if entry.nlink > 1 and entry.kind == "f":
+            if entry.nlink > 1 and entry.type == "f":
                 store = innermost(self.stores, entry.parent)
                 if store is None or not owns(self.stores, store, entry):
                     leader = first.setdefault(identity(entry, self.has_mounts), entry.path)
@@ -291,11 +291,11 @@ class TreeComparison:
 
 def _itemized(entry: Entry, flags: Mapping[str, bool]) -> str:
     """Return a line as rsync itemizes changes."""
-    update = "." if not (flags["c"] or flags["s"]) else ">" if entry.kind == "f" else "c"
+    update = "." if not (flags["c"] or flags["s"]) else ">" if entry.type == "f" else "c"
     if flags["h"] and update == ".":
         update = "h"
     letters = "".join(each if flags.get(each) else "." for each in "cstpog_ax")
-    return f"{update}{_TYPES.get(entry.kind, 'S')}{letters} {escape_path(entry.path or b'./')}"
+    return f"{update}{_TYPES.get(entry.type, 'S')}{letters} {escape_path(entry.path or b'./')}"
 
 
 def _leave_access_time(file: int) -> None:

@@ -85,6 +85,6 @@ def change_type(old: Entry | None, new: Entry | None, *, attributes: bool = Fals
         return "created"
     if new is None:
         return "removed"
-    if new.kind == "d" == old.kind and (old[1:4], old.mtime_ns) == (new[1:4], new.mtime_ns):
+    if new.type == "d" == old.type and (old[1:4], old.mtime_ns) == (new[1:4], new.mtime_ns):
         return "changed" if attributes and old.ctime_ns != new.ctime_ns else ""
     return "changed"

@@ -110,7 +110,7 @@ class UnitMirror(RepositoryMirrors, PlainFiles):
         for directory, block in self.changes.now.blocks() if gone else ():
             if directory in parents:
                 for entry in unpack_block(directory, block):
-                    if entry.path in gone and entry.kind == "d" and self.actual_entries.get(entry.path, entry) is not None:
+                    if entry.path in gone and entry.type == "d" and self.actual_entries.get(entry.path, entry) is not None:
                         self.actual_entries[entry.path] = entry._replace(mtime_ns=entry.mtime_ns ^ 1, ctime_ns=0)
 
     def _put_in_place(self, top: str) -> None:

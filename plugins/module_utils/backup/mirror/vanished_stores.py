@@ -106,7 +106,7 @@ def _damaged_shares(
     both = sorted(store for store, kind in found.items() if kind == "share" == held.get(store))
     files = {_join(store, name) for store in both for name in share_files.NAMES}
     new, old = _entries(now, files), _entries(before, files)
-    changed = {path for path, entry in old.items() if entry.kind == "f" and entry.size and new.get(path) != entry}
+    changed = {path for path, entry in old.items() if entry.type == "f" and entry.size and new.get(path) != entry}
     for store in both:
         lost = {
             path: reason for name in share_files.NAMES if (path := _join(store, name)) in changed and (reason := _reason(lookup, path, new))
@@ -161,7 +161,7 @@ def _with_loose_references(manifest: Manifest, stores: set[bytes]) -> set[bytes]
             store = innermost(stores, directory)
             inner = directory[len(store) + 1 if store else 0 :] if store is not None else b""
             if store is not None and store not in found and inner.split(b"/")[0] == b"refs":
-                found |= {store for entry in unpack_block(directory, block) if entry.kind != "d"}
+                found |= {store for entry in unpack_block(directory, block) if entry.type != "d"}
     return found
 
 
@@ -202,7 +202,7 @@ class _Search:
     def judge(self, store: bytes) -> Vanished | None:
         """Return what was lost of a repository; None if it was removed or moved."""
         entry = self.seen.get(store)
-        if not store or (entry is not None and entry.kind == "d"):
+        if not store or (entry is not None and entry.type == "d"):
             return self._without_parts(store)
         old = self.old.get(store)
         if old is not None and old.inode in self.moved:
@@ -225,7 +225,7 @@ class _Search:
         lost, blocked = [], False
         for part, kinds in PARTS[self.held[store]].items():
             found = self.seen.get(_join(store, part))
-            if found is None or found.kind not in kinds:
+            if found is None or found.type not in kinds:
                 lost.append(_join(store, part))
                 blocked = blocked or found is not None
         config = _join(store, b"config")
@@ -236,11 +236,11 @@ class _Search:
     def _leads_to_another(self, store: bytes, entry: Entry) -> bool:
         """Tell whether the repository was moved, and what took its place leads to it, as ``git submodule absorbgitdirs`` leaves it."""
         holder = store.rpartition(b"/")[0]
-        if entry.kind == "l":
+        if entry.type == "l":
             inside = os.path.relpath(os.path.normpath(os.path.join(self.source, holder, entry.link)), self.source)
             return inside in self.found
         target = self.targets.get(holder)
-        return entry.kind == "f" and target is not None and innermost(self.found, target) is not None
+        return entry.type == "f" and target is not None and innermost(self.found, target) is not None
 
     def confirm(self, vanished: Vanished) -> None:
         """Look again: git replaces ``HEAD`` by renaming, and the scan may have come in between.
@@ -319,7 +319,7 @@ def keep(now: Manifest, before: Manifest, vanished: Iterable[Vanished], path: st
                 if store in partial and store is not None:
                     entries = _merged(directory, store, stores, entries, olds, tops.get(store, set()))
                 for above in chain.get(directory, ()):
-                    if above not in entries or entries[above].kind != "d":
+                    if above not in entries or entries[above].type != "d":
                         entries[above] = olds[above]
                 block = b"".join(entries[each].record() for each in sorted(entries)) if entries or new is not None else None
             if block is not None:

@@ -44,7 +44,7 @@ def screen(store: Store) -> None:
     """Take damaged files that git derives from objects, and broken lines of reflogs, out of what was staged; git itself overlooks them."""
     for path, (entry, contents) in list(store.staged.items()):
         data = small(contents, LIMIT)
-        if data is None or entry.kind != "f" or store.have.get(path) == entry:
+        if data is None or entry.type != "f" or store.have.get(path) == entry:
             continue
         inner = path[len(store.prefix) :]
         if check := check_of(inner, store.algorithm):
@@ -82,7 +82,7 @@ def broken_files(store: Store) -> dict[bytes, str]:
     proven = head is not None and head.ctime_ns != 0
     for path, (entry, contents) in store.staged.items():
         data = small(contents, LIMIT)
-        if data is None or entry.kind != "f" or (proven and store.have.get(path) == entry):
+        if data is None or entry.type != "f" or (proven and store.have.get(path) == entry):
             continue
         role = role_of(path[len(store.prefix) :])
         if role in {"ref", "HEAD"} and not REFERENCE.fullmatch(data):
@@ -103,19 +103,19 @@ def _lost_files(store: Store) -> dict[bytes, str]:
         path = store.prefix + name
         entry, data = store.staged.get(path, (None, None))
         mirrored = store.have.get(path)
-        if entry is not None and entry.kind not in {"f", "l"}:
-            found[path] = f"it is {TYPE_PHRASES[entry.kind]}"
-        elif name == b"HEAD" and entry is not None and entry.kind == "l" and not entry.link.startswith(b"refs/"):
+        if entry is not None and entry.type not in {"f", "l"}:
+            found[path] = f"it is {TYPE_PHRASES[entry.type]}"
+        elif name == b"HEAD" and entry is not None and entry.type == "l" and not entry.link.startswith(b"refs/"):
             found[path] = "it is a link that names no reference"
-        elif name == b"config" and mirrored is not None and mirrored.kind == "f" and mirrored != entry:
+        elif name == b"config" and mirrored is not None and mirrored.type == "f" and mirrored != entry:
             if entry is None and path not in store.unreadable and not store.may_lose:
                 found[path] = "it is missing"
-            elif entry is not None and entry.kind == "f" and not data and mirrored.size:
+            elif entry is not None and entry.type == "f" and not data and mirrored.size:
                 found[path] = "it is empty"
         elif (
             name == b"packed-refs" and data is None and path not in store.unreadable and not store.may_lose and _has_lost_refs(store, path)
         ):
-            found[path] = "it is missing" if entry is None else f"it is {TYPE_PHRASES[entry.kind]}"
+            found[path] = "it is missing" if entry is None else f"it is {TYPE_PHRASES[entry.type]}"
         if name == b"config" and path not in found and entry is not None and entry != mirrored and store.config_problem():
             found[path] = store.config_problem()
     return found
@@ -124,7 +124,7 @@ def _lost_files(store: Store) -> dict[bytes, str]:
 def _has_lost_refs(store: Store, path: bytes) -> bool:
     """Tell whether references would be lost: the mirror has a packed-refs, the source has none, and not all of them are loose now."""
     entry = store.have.get(path)
-    if entry is None or entry.kind != "f" or entry.size > LIMIT or store.prefix + b"reftable" in store.staged:
+    if entry is None or entry.type != "f" or entry.size > LIMIT or store.prefix + b"reftable" in store.staged:
         return False
     mirrored = Packed(source_files.read_regular(store.copier.mirror_fd, path, LIMIT) or b"")
     return any(store.prefix + name not in store.staged for name in mirrored.refs)
@@ -134,10 +134,10 @@ def _lost_by_worktrees(store: Store) -> dict[bytes, str]:
     """Return files that a linked worktree needs, if the mirror has them and the source, which has the worktree, has lost them."""
     found: dict[bytes, str] = {}
     for directory, (entry, _contents) in store.staged.items():
-        if entry.kind == "d" and _WORKTREE.fullmatch(directory[len(store.prefix) :] + b"/"):
+        if entry.type == "d" and _WORKTREE.fullmatch(directory[len(store.prefix) :] + b"/"):
             for path in (directory + b"/" + name for name in WORKTREE_FILES):
-                there = store.staged[path][0].kind if path in store.staged else ""
-                if path in store.have and store.have[path].kind == "f" and there not in {"f", "l"}:
+                there = store.staged[path][0].type if path in store.staged else ""
+                if path in store.have and store.have[path].type == "f" and there not in {"f", "l"}:
                     found[path] = f"it is {TYPE_PHRASES[there]}" if there else "it is missing"
     return found
 

@@ -46,7 +46,7 @@ class GitMirror(GitPublication):
         :raises BusyError: after as many tries as allowed.
         :raises DamagedError: the repository did not change between two tries, and was not whole in either.
         """
-        known = {each for each, entry in self.seen.items() if self._is(each, "object") and entry.kind == "f"}
+        known = {each for each, entry in self.seen.items() if self._is(each, "object") and entry.type == "f"}
         last: object = None
         problem = ""
         lasting: set[object] | None = None
@@ -95,14 +95,14 @@ class GitMirror(GitPublication):
             listed = self.list()
             copying = ObjectCopy(self, listed)
             if copying.run():
-                self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f" and each in self.objects}
+                self.listed = {each: entry for each, entry in listed.items() if entry.type == "f" and each in self.objects}
                 self.listed |= {each: entry for each, entry in copying.blocked.items() if each in self.objects}
                 there = {b"", *listed, *copying.blocked}
                 self.damage = {each: found for each, found in self.damage.items() if each in there}
-                self.object_directories = {each: entry for each, entry in listed.items() if entry.kind == "d"}
+                self.object_directories = {each: entry for each, entry in listed.items() if entry.type == "d"}
                 self.touched |= {each for each, entry in self.object_directories.items() if self.have.get(each) != entry}
                 for each, entry in listed.items():
-                    if entry.kind not in "df":
+                    if entry.type not in "df":
                         self.staged[each] = (entry, None)
                         self.objects.pop(each, None)
                 return True

@@ -144,9 +144,9 @@ class ObjectCopy:
         store.ensure_directory(objects)
         self._leave_what_blocks()
         with copier.keep_open(objects):
-            for path in sorted(each for each, entry in self.listed.items() if entry.kind == "d"):
+            for path in sorted(each for each, entry in self.listed.items() if entry.type == "d"):
                 store.ensure_directory(path, self.listed[path])
-        changed = [each for each, entry in self.listed.items() if entry.kind == "f" and store.objects.get(each) != entry]
+        changed = [each for each, entry in self.listed.items() if entry.type == "f" and store.objects.get(each) != entry]
         self._copy_loose(objects, [each for each in changed if not each.startswith(self.packs)])
         in_packs = [each for each in changed if each.startswith(self.packs)]
         # An index makes its pack visible, so it comes last; all others need the pack's hash.
@@ -164,10 +164,10 @@ class ObjectCopy:
         store = self.store
         filled = {split_path(each)[0] for each in store.objects}
         for path, entry in self.listed.items():
-            if entry.kind == "f" and path not in filled:
+            if entry.type == "f" and path not in filled:
                 continue
             inner = path[len(store.prefix) :]
-            if entry.kind == "d" and path in filled:
+            if entry.type == "d" and path in filled:
                 continue
             if path in filled:
                 what, mirror = f"directory {escape_path(inner)}", SOUND
@@ -179,7 +179,7 @@ class ObjectCopy:
                 if path in store.objects:  # so that every run judges it again
                     store.objects[path] = store.objects[path]._replace(ctime_ns=0, inode=0, nlink=1)
             self.blocked[path] = entry
-            store.damage[path] = Damage(path, what, f"it is {TYPE_PHRASES[entry.kind]}", mirror, entry)
+            store.damage[path] = Damage(path, what, f"it is {TYPE_PHRASES[entry.type]}", mirror, entry)
         if self.blocked:
             for path in [each for each in self.listed if each in self.blocked or split_path(each)[0] in self.blocked]:
                 del self.listed[path]
@@ -187,7 +187,7 @@ class ObjectCopy:
     @staticmethod
     def _blocks_loose(inner: bytes, entry: Entry) -> bool:
         """Tell whether a directory has the name of a loose object, which git takes it for; odd names among packs git overlooks."""
-        return entry.kind == "d" and LOOSE.fullmatch(inner) is not None
+        return entry.type == "d" and LOOSE.fullmatch(inner) is not None
 
     def _copy_loose(self, objects: bytes, paths: Sequence[bytes]) -> None:
         if self.copier.pool is not None:

@@ -73,7 +73,7 @@ def rescue(store: Store, scratch: str) -> int:
 
 
 def _rescue_from(store: Store, path: bytes, found: Damage, scratch: str) -> int:
-    if found.entry is None or found.entry.kind != "f" or found.entry.size > MAX_PACK_BYTES:
+    if found.entry is None or found.entry.type != "f" or found.entry.size > MAX_PACK_BYTES:
         return 0
     packs = os.path.join(os.fsencode(scratch), b"pack")
     os.makedirs(packs)

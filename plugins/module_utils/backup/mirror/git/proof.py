@@ -48,8 +48,8 @@ class GitProof(GitSource):
         """Let git check every object of a repository at rest; return its first error, or an empty string."""
         self.stage()
         listed = self.list()
-        self.objects = self.listed = {each: entry for each, entry in listed.items() if entry.kind == "f"}
-        self.staged |= {each: (entry, None) for each, entry in listed.items() if entry.kind not in "df"}
+        self.objects = self.listed = {each: entry for each, entry in listed.items() if entry.type == "f"}
+        self.staged |= {each: (entry, None) for each, entry in listed.items() if entry.type not in "df"}
         if self.unreadable:
             return next(iter(self.unreadable.values())).message
         return self.prove(derived=True, full=True)
@@ -173,19 +173,19 @@ class GitProof(GitSource):
                 else:
                     write_file(os.path.join(base, inner), data)
         head = self.staged.get(self.prefix + b"HEAD")
-        if head is not None and head[0].kind == "l":  # as git once made it, and still reads it
+        if head is not None and head[0].type == "l":  # as git once made it, and still reads it
             write_file(os.path.join(base, b"HEAD"), b"ref: " + head[0].link + b"\n")
         paths = self.objects if everything else self.listed
         missing = self.objects.keys() - paths.keys()
         have = {
             each: (entry.size, entry.mtime_ns, entry.inode)
             for each, entry in self.have.items()
-            if self._is(each, "derived") and entry.kind == "f"
+            if self._is(each, "derived") and entry.type == "f"
         }
         wanted = {
             each: (entry.size, entry.mtime_ns, entry.inode)
             for each, (entry, _data) in self.staged.items()
-            if self._is(each, "derived") and entry.kind == "f"
+            if self._is(each, "derived") and entry.type == "f"
         }
         odd_files = any(self._is(each, "object") for each in self.staged)  # such as links, which git would follow
         if missing or have != wanted or odd_files or not derived or self.prefix + b"objects/info/alternates" in self.staged:
@@ -225,7 +225,7 @@ class GitProof(GitSource):
         """Return the symbolic references that name no reference, such as a remote's HEAD after a branch was renamed: no object is lost by them."""
         start = self.prefix + b"refs/"
         loose = {
-            path: in_full(data, MEMORY_BYTES) for path, (entry, data) in self.staged.items() if entry.kind == "f" and path.startswith(start)
+            path: in_full(data, MEMORY_BYTES) for path, (entry, data) in self.staged.items() if entry.type == "f" and path.startswith(start)
         }
         symbolic = {path: self.prefix + data[4:].strip() for path, data in loose.items() if data.startswith(b"ref:")}
         if not symbolic:

@@ -29,9 +29,9 @@ class GitPublication(GitProof):
 
     def publish(self) -> None:
         """Put what was staged in place, in an order that leaves a whole repository at every moment."""
-        for path in sorted(each for each, (entry, _data) in self.staged.items() if entry.kind == "d"):
+        for path in sorted(each for each, (entry, _data) in self.staged.items() if entry.type == "d"):
             entry, old = self.staged[path][0], self.have.get(path)
-            if path not in self.directories or (old is not None and old.kind != "d"):
+            if path not in self.directories or (old is not None and old.type != "d"):
                 self.ensure_directory(entry.parent)
                 self.copier.mkdir(entry)
                 self.directories[path] = entry
@@ -43,7 +43,7 @@ class GitPublication(GitProof):
             entry, data = self.staged[path]
             self.staged[path] = (self._put(entry, data, self.have.get(path)) or entry._replace(ctime_ns=0), data)
 
-        wanted = [each for each, (entry, _data) in self.staged.items() if entry.kind != "d" and self.have.get(each) != entry]
+        wanted = [each for each, (entry, _data) in self.staged.items() if entry.type != "d" and self.have.get(each) != entry]
         for each in wanted:
             parent = each.rpartition(b"/")[0]
             self.ensure_directory(parent)
@@ -55,20 +55,20 @@ class GitPublication(GitProof):
                 path not in self.staged
                 and path not in self.unreadable
                 and path not in self.stay
-                and old.kind != "d"
-                and (self._is(path, "reference") or self._is(path, "derived") or (old.kind != "f" and self._is(path, "object")))
+                and old.type != "d"
+                and (self._is(path, "reference") or self._is(path, "derived") or (old.type != "f" and self._is(path, "object")))
             ):
                 self.copier.move_to_history(path, old)
                 self.touched.add(old.parent)
 
     def _put(self, entry: Entry, data: Data | None, old: Entry | None) -> Entry | None:
-        if entry.kind == "l":
+        if entry.type == "l":
             self.copier.copy_symlink(entry, old)
-        elif entry.kind != "f":
+        elif entry.type != "f":
             self.copier.copy_special(entry, old)
         elif data is None:
             return self.copier.copy_file(entry.path, old)
-        elif old is not None and old.kind == "f" and old.size == entry.size and self._has(self.copier.mirror_fd, entry.path, data):
+        elif old is not None and old.type == "f" and old.size == entry.size and self._has(self.copier.mirror_fd, entry.path, data):
             self.copier.apply_attributes(entry)
         else:
             self.copier.write(entry, data, old)

@@ -97,7 +97,7 @@ class Salvage:
     def _mirrored(self, path: bytes) -> bytes | None:
         """Return what the mirror has in a file."""
         entry = self.store.have.get(path)
-        if entry is None or entry.kind != "f" or entry.size > LIMIT:
+        if entry is None or entry.type != "f" or entry.size > LIMIT:
             return None
         return source_files.read_regular(self.store.copier.mirror_fd, path, LIMIT)
 
@@ -108,7 +108,7 @@ class Salvage:
         role = role_of(inner)
         entry = store.staged.pop(path, (None, None))[0]
         mirrored = self._mirrored(path)
-        was_directory = path in store.have and store.have[path].kind == "d"
+        was_directory = path in store.have and store.have[path].type == "d"
         if was_directory:  # of references
             store.stay |= {each for each in store.have if each.startswith(path + b"/") and each not in store.staged}
         else:
@@ -218,7 +218,7 @@ class Salvage:
         for path in [each for each in store.staged if role_of(each[len(store.prefix) :]) in {"ref", "HEAD"}]:
             entry, contents = store.staged[path]
             data = small(contents, LIMIT)
-            if data is not None and entry.kind == "f" and not accepts(data):
+            if data is not None and entry.type == "f" and not accepts(data):
                 self._keep_mirrors(path, NOT_WHOLE, accepts)
         packed, changed = self._packed(), False
         for name, (value, _peeled) in list(packed.refs.items()):
@@ -247,7 +247,7 @@ class Salvage:
 
         for path, (entry, contents) in list(store.staged.items()):
             data = small(contents, LIMIT)
-            if data is None or entry.kind != "f" or role_of(path[len(store.prefix) :]) != "log":
+            if data is None or entry.type != "f" or role_of(path[len(store.prefix) :]) != "log":
                 continue
             good = b"".join(_log_lines(data, complete=True, accepted=accepted))
             if good != data:

@@ -75,8 +75,8 @@ class GitSource:
         self.skip = frozenset({self.prefix + b"objects"}) | nested
         self.nested, self.closed = nested, closed
         self.tries, self.far, self.account = tries, far, account
-        self.objects = {each: entry for each, entry in have.items() if self._is(each, "object") and entry.kind == "f"}
-        self.directories = {each: entry for each, entry in have.items() if entry.kind == "d"}
+        self.objects = {each: entry for each, entry in have.items() if self._is(each, "object") and entry.type == "f"}
+        self.directories = {each: entry for each, entry in have.items() if entry.type == "d"}
         self.touched: set[bytes] = set()
         self.staged: dict[bytes, tuple[Entry, Data | None]] = {}
         self.listed: dict[bytes, Entry] = {}
@@ -128,16 +128,16 @@ class GitSource:
         skip = self.skip | {self.prefix + each for each in names if classify_path(each) == "plain"}
         found = {entry.path: entry for entry in self._walk(self.path, skip) if self._is(entry.path, "reference")}
         packed = self.prefix + b"packed-refs"
-        files = sorted((each for each, entry in found.items() if entry.kind == "f" and each != packed), key=self._reading_order)
+        files = sorted((each for each, entry in found.items() if entry.type == "f" and each != packed), key=self._reading_order)
         derived = {entry.path: entry for entry in self._walk(self.prefix + b"objects/info", frozenset(), missing=True)}
         derived |= {entry.path: entry for entry in self._walk(self.prefix + b"objects/pack", frozenset(), missing=True)}
         if (info := self._directory(self.prefix + b"objects/info")) is not None:
             derived[info.path] = info
         derived = {path: entry for path, entry in derived.items() if self._is(path, "derived")}
         staged: dict[bytes, tuple[Entry, Data | None]] = {
-            each: (entry, None) for each, entry in (found | derived).items() if entry.kind != "f"
+            each: (entry, None) for each, entry in (found | derived).items() if entry.type != "f"
         }
-        for path in (*files, packed, *(each for each, entry in derived.items() if entry.kind == "f")):
+        for path in (*files, packed, *(each for each, entry in derived.items() if entry.type == "f")):
             try:
                 read = self.spool.stage(source, path, METADATA_BYTES if self._is_proven(path) else MEMORY_BYTES)
             except UnreadableError as error:
@@ -214,9 +214,9 @@ class GitSource:
         with suppress(OSError), self.copier.source_directory(top[:-1]) as held:
             for path, entries in inside.items():
                 scanned = self.seen.get(path)
-                if scanned is not None and scanned.kind == "d" and scanned.ctime_ns < self.trusted_until:
+                if scanned is not None and scanned.type == "d" and scanned.ctime_ns < self.trusted_until:
                     found = os.stat(path[at - 2 :], dir_fd=held, follow_symlinks=False)
-                    if entry_of(path, found) == scanned and all(each.kind == "f" for each in entries.values()):
+                    if entry_of(path, found) == scanned and all(each.type == "f" for each in entries.values()):
                         known[path] = entries
         return known
 

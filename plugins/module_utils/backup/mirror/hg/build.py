@@ -85,7 +85,7 @@ class HgBuild:
 
     def changesets(self) -> int:
         """Return the number of changesets in the changelog; -1 if its format is unknown."""
-        if CHANGELOG not in self.entries or self.entries[CHANGELOG].kind != "f":
+        if CHANGELOG not in self.entries or self.entries[CHANGELOG].type != "f":
             return 0
         index = RevlogIndex(self.build_path(CHANGELOG))
         return index.count if index.is_known else -1
@@ -100,7 +100,7 @@ class HgBuild:
         """
         problem = None
         self.is_behind = False
-        for path in [each for each, entry in self.entries.items() if is_revlog_index(each) and entry.kind == "f"]:
+        for path in [each for each, entry in self.entries.items() if is_revlog_index(each) and entry.type == "f"]:
             if self._is_mirrors(path):
                 continue
             index = RevlogIndex(self.build_path(path))
@@ -164,7 +164,7 @@ class HgBuild:
     def take_from_mirror(self, path: bytes) -> bool:
         """Replace a file by the mirror's; return False if the mirror has none."""
         previous = self.mirrored.get(path)
-        if previous is None or previous.kind != "f" or self.is_first_copy:
+        if previous is None or previous.type != "f" or self.is_first_copy:
             return False
         self.unlink(path)
         os.makedirs(os.path.dirname(self.build_path(path)), exist_ok=True)
@@ -186,7 +186,7 @@ class HgBuild:
         if self.is_first_copy or path not in self.mirrored:
             return False
         entry = self.entries.get(path)
-        if entry is None or entry.kind != "f" or os.stat(build_path).st_size <= os.stat(mirrored_path).st_size:
+        if entry is None or entry.type != "f" or os.stat(build_path).st_size <= os.stat(mirrored_path).st_size:
             return self.take_from_mirror(path)
         with open(build_path, "rb") as current, open(mirrored_path, "rb") as beginning:
             os.unlink(build_path)

@@ -62,7 +62,7 @@ class Comparison:
         """Revlogs that are not links to the mirror's, each with the number of leading revisions that equal the mirror's."""
         changed: dict[bytes, tuple[RevlogIndex, int]] = {}
         for path, entry in self.entries.items():
-            if is_revlog_index(path) and entry.kind == "f" and not self._is_linked(path):
+            if is_revlog_index(path) and entry.type == "f" and not self._is_linked(path):
                 index = RevlogIndex(self._built(path))
                 changed[path] = index, self._common_revisions(path, index)
         return changed
@@ -72,7 +72,7 @@ class Comparison:
         return all(each in self.linked for each in (path, data_file(path)) if each in self.entries or each in self.mirrored)
 
     def _common_revisions(self, path: bytes, index: RevlogIndex) -> int:
-        if not self.is_proven or path not in self.mirrored or self.mirrored[path].kind != "f":
+        if not self.is_proven or path not in self.mirrored or self.mirrored[path].type != "f":
             return 0
         data = data_file(path)
         return index.common_revisions(RevlogIndex(self._mirrors(path)), self._built(data), self._mirrors(data))
@@ -95,7 +95,7 @@ class Comparison:
         revlogs = self.changed_revlogs
         is_known = all(index.is_known for index, _common in revlogs.values())
         if self._verifies_all or not is_known or not RevlogIndex(self._built(CHANGELOG)).is_known:
-            everything = tuple((path, 0) for path, entry in sorted(self.entries.items()) if is_revlog_index(path) and entry.kind == "f")
+            everything = tuple((path, 0) for path, entry in sorted(self.entries.items()) if is_revlog_index(path) and entry.type == "f")
             return ProofJob(everything, -1, parents)
         return ProofJob(tuple((path, common) for path, (_index, common) in sorted(revlogs.items())), self._first_new_changeset, parents)
 
@@ -108,9 +108,9 @@ class Comparison:
     def _damaged_files(self) -> Iterator[Problem]:
         for path, entry in self.entries.items():
             is_needed = is_revlog_index(path) or path in NEVER_EMPTY or (path.startswith(b"store/") and path.endswith(b".d"))
-            if entry.kind != "f" and is_needed and path in self.mirrored and self.mirrored[path].kind == "f":
-                yield Problem(path, f"it is {TYPE_PHRASES[entry.kind]}")
-            if path in self.linked or entry.kind != "f" or not self._is_list(path):
+            if entry.type != "f" and is_needed and path in self.mirrored and self.mirrored[path].type == "f":
+                yield Problem(path, f"it is {TYPE_PHRASES[entry.type]}")
+            if path in self.linked or entry.type != "f" or not self._is_list(path):
                 continue
             limit = MAX_SMALL_FILE if path in REQUIREMENTS_FILES else MAX_LIST_BYTES
             if entry.size > limit:
@@ -147,7 +147,7 @@ class Comparison:
     def _missing_revisions(self) -> Iterator[Problem]:
         """Yield revlogs that lack revisions of changesets which source and mirror have in common."""
         for path in self.mirrored:
-            if not is_revlog_index(path) or path == CHANGELOG or self.mirrored[path].kind != "f":
+            if not is_revlog_index(path) or path == CHANGELOG or self.mirrored[path].type != "f":
                 continue
             if path not in self.changed_revlogs and path in self.entries:
                 continue

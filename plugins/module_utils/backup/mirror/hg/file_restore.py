@@ -90,7 +90,7 @@ def _mirrored_entries(verified: VerifiedBuild, source_path: bytes, mirror_path: 
         current = source.get(path)
         if (
             current is not None
-            and current.kind == entry.kind == "f"
+            and current.type == entry.type == "f"
             and current.size == entry.size == common_length(os.path.join(source_path, path), os.path.join(mirror_path, path))
         ):
             entries[path] = current
@@ -135,7 +135,7 @@ def _plan(plan: HgRepairPlan, verified: VerifiedBuild, verdict: Verdict) -> None
         entry = plan.listed.get(path)
         new = build.build_path(path)
         old = os.path.join(verified.copier.source_path, plan.store, path)
-        if entry is not None and entry.kind == "f" and entry.size == os.stat(new).st_size == common_length(old, new):
+        if entry is not None and entry.type == "f" and entry.size == os.stat(new).st_size == common_length(old, new):
             continue
         reason = MISSING if entry is None else reasons.get(path) or reasons.get(index_file(path)) or "it differs from the mirror's copy"
         plan.repairs.append(Repair(prefix + path, reason, entry is not None))

@@ -167,7 +167,7 @@ class HgMirror:
         if verdict.problems:
             return False
         verified.note_unverified(verdict)
-        build.files = {path: entry for path, entry in listed.items() if entry.kind != "d"}
+        build.files = {path: entry for path, entry in listed.items() if entry.type != "d"}
         build.directories = listed.keys() - build.files.keys()
         return True
 

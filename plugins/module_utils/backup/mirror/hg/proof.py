@@ -132,9 +132,9 @@ def _link_files(path: bytes, entries: dict[bytes, Entry], scratch_hg: bytes, *, 
         if each.startswith(b"dirstate") and not dirstate:
             continue
         link = os.path.join(scratch_hg, each)
-        if entry.kind == "d":
+        if entry.type == "d":
             os.makedirs(link, exist_ok=True)
-        elif entry.kind == "f":
+        elif entry.type == "f":
             os.makedirs(os.path.dirname(link), exist_ok=True)
             os.symlink(os.path.join(path, each), link)
 

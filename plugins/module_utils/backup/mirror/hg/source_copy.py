@@ -87,7 +87,7 @@ class SourceCopy:
             return -1
         changesets = self.build.changesets()
         self.listed = self.list_entries(source)
-        later = {path: entry for path, entry in self.listed.items() if read_order(path) >= AFTER_CHANGELOG or entry.kind == "d"}
+        later = {path: entry for path, entry in self.listed.items() if read_order(path) >= AFTER_CHANGELOG or entry.type == "d"}
         self._copy_entries(later, later)
         self.build.end_attempt()
         return changesets
@@ -111,12 +111,12 @@ class SourceCopy:
         copier, build = self._build_copier, self.build
         if copier is None:
             raise RuntimeError("the copier is missing")
-        for path in sorted(each for each, entry in listed.items() if entry.kind == "d"):
+        for path in sorted(each for each, entry in listed.items() if entry.type == "d"):
             build.entries[path] = listed[path]
             if path not in build.directories:
                 copier.mkdir(listed[path])
                 build.directories.add(path)
-        files = sorted((each for each in paths if listed[each].kind != "d"), key=lambda each: (read_order(each), each))
+        files = sorted((each for each in paths if listed[each].type != "d"), key=lambda each: (read_order(each), each))
         for path in files:
             if listed[path].nlink > 1:
                 self._hardlink_leaders.setdefault(listed[path].inode, path)
@@ -142,7 +142,7 @@ class SourceCopy:
         copied: Entry | None = entry
         if self._link_unchanged(path, entry) or self._link_duplicate(path, entry) or self._link_equal(copier, path, entry):
             pass
-        elif entry.kind == "f":
+        elif entry.type == "f":
             try:
                 copied = copier.copy_file(path, None, patient=False)
             except UnreadableError as error:
@@ -151,19 +151,19 @@ class SourceCopy:
                 if copied is not None and not build.link_from_mirror(path):
                     copied = None
         else:
-            (copier.copy_symlink if entry.kind == "l" else copier.copy_special)(entry, None)
+            (copier.copy_symlink if entry.type == "l" else copier.copy_special)(entry, None)
         if copied is not None:
             build.entries[path] = build.files[path] = copied
 
     def _link_unchanged(self, path: bytes, entry: Entry) -> bool:
         """Link the mirror's file if the source's has not changed."""
-        return entry.kind == "f" and self.build.mirrored.get(path) == entry and self.build.link_from_mirror(path)
+        return entry.type == "f" and self.build.mirrored.get(path) == entry and self.build.link_from_mirror(path)
 
     def _link_equal(self, copier: Copier, path: bytes, entry: Entry) -> bool:
         """Link the mirror's file if only the source's link count has changed, as when a clone was made."""
         build = self.build
         previous = build.mirrored.get(path)
-        if build.is_first_copy or previous is None or entry.kind != "f" or previous.kind != "f":
+        if build.is_first_copy or previous is None or entry.type != "f" or previous.type != "f":
             return False
         if (previous.mode, previous.uid, previous.gid, previous.size, previous.mtime_ns) != (
             entry.mode,
@@ -185,7 +185,7 @@ class SourceCopy:
         build = self.build
         leader = self._hardlink_leaders.get(entry.inode, path)
         copied = build.entries.get(leader)
-        if entry.nlink == 1 or entry.kind != "f" or leader == path or copied is None or leader in build.linked:
+        if entry.nlink == 1 or entry.type != "f" or leader == path or copied is None or leader in build.linked:
             return False
         if (copied.inode, copied.ctime_ns) != (entry.inode, entry.ctime_ns):
             return False

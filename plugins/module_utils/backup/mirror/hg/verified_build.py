@@ -107,7 +107,7 @@ class VerifiedBuild:
             self._unknown_format = verdict.unknown
             return Verdict([Problem(b"", "this host's hg does not know its format")])
         after = self.source_copy.list_entries(source)
-        if {path: entry for path, entry in after.items() if entry.kind != "d"} != self.build.files:
+        if {path: entry for path, entry in after.items() if entry.type != "d"} != self.build.files:
             return Verdict([Problem(b"", "it was being written to, and this host's hg does not know its format")])
         self.note_unverified(verdict)
         return Verdict()
