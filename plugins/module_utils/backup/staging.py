@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import RESTORING_PREFIX
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RunInterruptedError
-from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, is_own_place
+from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, is_mount_point
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import try_flock
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import rename_new
@@ -240,7 +240,7 @@ def _opened_unit(root_fd: int, name: str) -> Iterator[int]:
     """
     fd = os.open(name, LIST, dir_fd=root_fd)
     try:
-        if not is_own_place(root_fd, fd):
+        if not is_mount_point(root_fd, fd):
             raise NotADirectoryError(errno.ENOTDIR, "not a mount point", name)
         yield fd
     finally:

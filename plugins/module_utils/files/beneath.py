@@ -21,7 +21,7 @@ _LOOP_INSTEAD = (errno.ENOSYS, errno.EPERM, errno.EAGAIN, errno.EINVAL, errno.E2
 _syscall = getattr(ctypes.CDLL(None, use_errno=True), "syscall", None)
 
 
-def open_beneath(top: int, path: bytes, flags: int) -> int:
+def open_beneath(top_fd: int, path: bytes, flags: int) -> int:
     """Open a directory below an open one, following no link.
 
     :param flags: with ``O_DIRECTORY`` and ``O_NOFOLLOW``.
@@ -30,29 +30,29 @@ def open_beneath(top: int, path: bytes, flags: int) -> int:
     """
     if b"/" in path and _syscall is not None:
         how = _HOW.pack(flags, 0, _NO_LINKS)
-        held = int(_syscall(ctypes.c_long(_OPENAT2), ctypes.c_long(top), path, how, ctypes.c_long(_HOW.size)))
-        if held >= 0:
-            return held
+        fd = int(_syscall(ctypes.c_long(_OPENAT2), ctypes.c_long(top_fd), path, how, ctypes.c_long(_HOW.size)))
+        if fd >= 0:
+            return fd
         code = ctypes.get_errno()
         if code == errno.ELOOP:
             raise NotADirectoryError(errno.ENOTDIR, "a link is in the way", path)
         if code not in _LOOP_INSTEAD:
             raise OSError(code, os.strerror(code), path)
-    return open_parts(top, path, flags)
+    return open_parts(top_fd, path, flags)
 
 
-def open_parts(top: int, path: bytes, flags: int) -> int:
+def open_parts(top_fd: int, path: bytes, flags: int) -> int:
     """Do the same with one call for each part of the path, so that it may have any length."""
-    held = top
+    fd = top_fd
     for part in path.split(b"/") if path else (b".",):
         try:
-            inner = os.open(part, flags, dir_fd=held)
+            next_fd = os.open(part, flags, dir_fd=fd)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise NotADirectoryError(errno.ENOTDIR, "a link is in the way", path) from error
             raise
         finally:
-            if held != top:
-                os.close(held)
-        held = inner
-    return held
+            if fd != top_fd:
+                os.close(fd)
+        fd = next_fd
+    return fd

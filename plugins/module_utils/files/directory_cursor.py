@@ -100,7 +100,7 @@ class DirectoryCursor:
             return None
 
 
-def is_own_place(above_fd: int, directory_fd: int) -> bool:
+def is_mount_point(above_fd: int, directory_fd: int) -> bool:
     """Whether a directory is a mount point, or a subvolume, in the one above it."""
     return os.fstat(above_fd).st_dev != os.fstat(directory_fd).st_dev or _mount_id(above_fd) != _mount_id(directory_fd)
 

@@ -53,19 +53,19 @@ def rename_new(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
 
 
 @contextmanager
-def temporarily_writable(*places: tuple[int, bytes]) -> Iterator[None]:
+def temporarily_writable(*directories: tuple[int, bytes]) -> Iterator[None]:
     """Let directories be changed, and moved, inside a ``with``, even if their mode forbids it to their owner; afterwards it does again.
 
-    :param places: pairs of descriptor and relative name; anything but our own directories is skipped.
+    :param directories: pairs of descriptor and relative name; anything but our own directories is skipped.
     """
     with ExitStack() as stack:
-        for directory_fd, name in places if os.geteuid() else ():
+        for directory_fd, name in directories if os.geteuid() else ():
             with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
                 fd = os.open(name, REACH, dir_fd=directory_fd)
                 stack.callback(os.close, fd)
-                found = os.fstat(fd)
-                mode = stat.S_IMODE(found.st_mode)
-                if mode & 0o300 != 0o300 and found.st_uid == os.geteuid():  # noqa: PLR2004
+                status = os.fstat(fd)
+                mode = stat.S_IMODE(status.st_mode)
+                if mode & 0o300 != 0o300 and status.st_uid == os.geteuid():  # noqa: PLR2004
                     itself = b"/proc/self/fd/%d" % fd
                     os.chmod(itself, mode | 0o300)
                     stack.callback(os.chmod, itself, mode)

@@ -175,12 +175,12 @@ def lines_of(data: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
                 yield rest
             rest = b""
         expected = start + len(part)
-        first, *others = part.split(b"\n")
-        rest = None if rest is None or len(rest) + len(first) > LINE_BYTES else rest + first
-        if others:
+        rest_of_line, *lines = part.split(b"\n")
+        rest = None if rest is None or len(rest) + len(rest_of_line) > LINE_BYTES else rest + rest_of_line
+        if lines:
             if rest is not None:
                 yield rest
-            yield from (each for each in others[:-1] if len(each) <= LINE_BYTES)
-            rest = others[-1] if len(others[-1]) <= LINE_BYTES else None
+            yield from (each for each in lines[:-1] if len(each) <= LINE_BYTES)
+            rest = lines[-1] if len(lines[-1]) <= LINE_BYTES else None
     if rest:
         yield rest

@@ -30,9 +30,9 @@ def walk_beneath(
     with DirectoryCursor(top_fd) as cursor:
         while waiting:
             directory = waiting.pop()
-            inner: list[bytes] = []
+            subdirectories: list[bytes] = []
             try:
-                found = list(scan_fd(cursor.open(directory)))
+                entries = list(scan_fd(cursor.open(directory)))
             except (FileNotFoundError, NotADirectoryError):
                 if directory:
                     continue
@@ -42,12 +42,12 @@ def walk_beneath(
                     raise OSError(error.errno, error.strerror, directory) from error
                 unreadable[directory] = error
                 continue
-            for name, status in found:
+            for name, status in entries:
                 path = directory + b"/" + name if directory else name
                 yield path, status
                 if stat.S_ISDIR(status.st_mode) and enters(path, status):
-                    inner.append(path)
-            waiting += reversed(inner)
+                    subdirectories.append(path)
+            waiting += reversed(subdirectories)
 
 
 def scan_fd(directory_fd: int) -> Iterable[tuple[bytes, os.stat_result]]:
@@ -77,11 +77,11 @@ def remove_tree(name: bytes, parent_fd: int) -> None:
             directory_fd = cursor.open(path)
             if os.geteuid() and os.fstat(directory_fd).st_mode & 0o700 != 0o700:  # noqa: PLR2004
                 os.chmod(f"/proc/self/fd/{directory_fd}", 0o700)
-            for each, status in scan_fd(directory_fd):
+            for entry_name, status in scan_fd(directory_fd):
                 if stat.S_ISDIR(status.st_mode):
-                    waiting.append(path + b"/" + each)
+                    waiting.append(path + b"/" + entry_name)
                 else:
-                    os.unlink(each, dir_fd=directory_fd)
+                    os.unlink(entry_name, dir_fd=directory_fd)
         for path in reversed(directories):
             above_fd, last = cursor.reach(path)
             os.rmdir(last, dir_fd=above_fd)
@@ -97,15 +97,15 @@ def make_private(path: str | bytes, owner: tuple[int, int] | None = None) -> Non
     while path and not os.path.isdir(path):
         missing.append(path)
         path = os.path.dirname(path)
-    for each in reversed(missing):
+    for directory in reversed(missing):
         try:
-            os.mkdir(each, 0o700)
+            os.mkdir(directory, 0o700)
         except FileExistsError:
-            if not os.path.isdir(each):
+            if not os.path.isdir(directory):
                 raise
         else:
             if owner is not None:
-                os.chown(each, *owner, follow_symlinks=False)
+                os.chown(directory, *owner, follow_symlinks=False)
 
 
 def is_directory(path: str | bytes) -> bool:

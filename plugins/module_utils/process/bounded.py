@@ -29,7 +29,7 @@ OnLine = Callable[[bytes], object]
 class _Reader(Protocol):
     """Takes the output of a program."""
 
-    def take(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Take the next piece; empty at the end."""
 
     def finish(self) -> None:
@@ -42,12 +42,12 @@ class _Lines:
     def __init__(self, on_line: OnLine, end: bytes) -> None:
         self.on_line, self.end, self.rest = on_line, end, b""
 
-    def take(self, data: bytes) -> None:
-        first, *others = data.split(self.end)
-        self.rest += first[: LINE_BYTES - len(self.rest)]
-        for each in others:
+    def feed(self, data: bytes) -> None:
+        rest_of_line, *lines = data.split(self.end)
+        self.rest += rest_of_line[: LINE_BYTES - len(self.rest)]
+        for line in lines:
             self.on_line(self.rest)
-            self.rest = each
+            self.rest = line
 
     def finish(self) -> None:
         if self.rest:
@@ -60,7 +60,7 @@ class _Tail:
     def __init__(self, size: int) -> None:
         self.size, self.data = size, bytearray()
 
-    def take(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         self.data += data
         del self.data[: max(0, len(self.data) - self.size)]
 
@@ -115,7 +115,7 @@ def _run(command: Sequence[str | bytes], out: _Reader, err: _Reader | None, *, s
 
     :param memory: which resource to limit, and to how many bytes.
     """
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     process = Command(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if err else subprocess.DEVNULL, **how)
     try:
         limit_memory(process.pid, *memory)
@@ -124,26 +124,26 @@ def _run(command: Sequence[str | bytes], out: _Reader, err: _Reader | None, *, s
                 if stream is not None and reader is not None:
                     selector.register(stream, selectors.EVENT_READ, reader)
             while selector.get_map():
-                for key, _events in selector.select(max(0.0, until - time.monotonic())):
+                for key, _events in selector.select(max(0.0, deadline - time.monotonic())):
                     data = os.read(key.fd, _READ_BYTES)
-                    key.data.take(data)
+                    key.data.feed(data)
                     if not data:
                         key.data.finish()
                         selector.unregister(key.fileobj)
-                if time.monotonic() > until:
+                if time.monotonic() > deadline:
                     raise TimeoutError
-        return process.wait(max(0.0, until - time.monotonic()))
+        return process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired as error:
         raise TimeoutError from error
     finally:
         process.end()
 
 
-def limit_memory(pid: int, kind: int = resource.RLIMIT_DATA, size: int = MEMORY_BYTES) -> None:
+def limit_memory(pid: int, resource_type: int = resource.RLIMIT_DATA, size: int = MEMORY_BYTES) -> None:
     """Limit the memory of a process that has been started.
 
-    :param kind: the limit, of ``resource``.
+    :param resource_type: the limit, of ``resource``.
     :param size: bytes.
     """
     with suppress(ProcessLookupError, PermissionError):
-        resource.prlimit(pid, kind, (size, size))
+        resource.prlimit(pid, resource_type, (size, size))

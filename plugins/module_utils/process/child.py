@@ -95,11 +95,11 @@ def _wait_for_result(results_fd: Connection, idle_timeout: float, liveness_comma
             is_ready = results_fd.poll(min(LIVENESS_INTERVAL, idle_timeout))
             relay_forks()
             if is_ready:
-                kind, message = _receive(results_fd)
-                if kind == RESULT:
+                message_type, message = _receive(results_fd)
+                if message_type == RESULT:
                     return message
-                if kind != REPORT:
-                    raise message if kind == RAISED else RuntimeError(message)
+                if message_type != REPORT:
+                    raise message if message_type == RAISED else RuntimeError(message)
                 on_report(message)
                 last_activity = time.monotonic()
             elif liveness_command and probe is None:
@@ -117,12 +117,12 @@ def _wait_for_result(results_fd: Connection, idle_timeout: float, liveness_comma
 
 def _receive(results_fd: Connection) -> tuple[str, Any]:
     try:
-        kind, message = results_fd.recv()
+        message_type, message = results_fd.recv()
     except EOFError:
         return RAISED, RepomanError(
             "the process that worked on the backup was killed.", "run the command again: it continues where it stopped"
         )
-    return str(kind), message
+    return str(message_type), message
 
 
 def _terminate(child: int, results_fd: Connection, on_report: Report) -> None:
@@ -131,8 +131,8 @@ def _terminate(child: int, results_fd: Connection, on_report: Report) -> None:
         os.killpg(child, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS
     while results_fd.poll(max(0.0, deadline - time.monotonic())):
-        kind, message = _receive(results_fd)
-        if kind != REPORT:
+        message_type, message = _receive(results_fd)
+        if message_type != REPORT:
             return
         on_report(message)
 
@@ -157,9 +157,9 @@ def _child_main(work: Work, user: Identity, results_in_fd: Connection, parent_fd
         threading.Thread(target=_exit_with_parent, args=(parent_fd,), daemon=True).start()
         lock = threading.Lock()
 
-        def send(kind: str, message: Any) -> None:
+        def send(message_type: str, message: Any) -> None:
             with lock:
-                results_in_fd.send((kind, message))
+                results_in_fd.send((message_type, message))
 
         try:
             drop_privileges(user)

@@ -132,8 +132,8 @@ class _Pool(Generic[J, R]):
             elif number == NEWS:
                 on_message(message)
             else:
-                for each in sorted(started[reader]):
-                    yield each, DIED
+                for unfinished in sorted(started[reader]):
+                    yield unfinished, DIED
 
     def close(self) -> None:
         """End the processes, also in the middle of their work."""
@@ -201,11 +201,11 @@ class _Worker(Generic[J, R]):
             if threads == 1:
                 self.consume_jobs()
             else:
-                crew = [threading.Thread(target=self.consume_jobs) for _number in range(threads)]
-                for each in crew:
-                    each.start()
-                for each in crew:
-                    each.join()
+                workers = [threading.Thread(target=self.consume_jobs) for _number in range(threads)]
+                for worker in workers:
+                    worker.start()
+                for worker in workers:
+                    worker.join()
             code = 0
         except BaseException:
             code = 1

@@ -50,8 +50,8 @@ class CompletedCommand:
         if not lines:
             return f"exit status {self.code}"
         fatal = next((number for number, line in enumerate(lines) if line.startswith(FATAL)), len(lines) - 1)
-        said = " ".join(lines[fatal:])
-        return next((said.removeprefix(word) for word in FATAL if said.startswith(word)), said)[:REASON_LENGTH]
+        message = " ".join(lines[fatal:])
+        return next((message.removeprefix(word) for word in FATAL if message.startswith(word)), message)[:REASON_LENGTH]
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ class CommandRunner:
         with selectors.DefaultSelector() as waiting:
             for descriptor in output:
                 waiting.register(descriptor, selectors.EVENT_READ)
-            left = memoryview(stdin)
-            if process.stdin and left:
+            remaining_input = memoryview(stdin)
+            if process.stdin and remaining_input:
                 os.set_blocking(process.stdin.fileno(), False)
                 waiting.register(process.stdin, selectors.EVENT_WRITE)
             while waiting.get_map():
@@ -132,10 +132,10 @@ class CommandRunner:
                 for key, _events in ready:
                     if process.stdin and key.fileobj is process.stdin:
                         try:
-                            left = left[os.write(key.fd, left) :]
+                            remaining_input = remaining_input[os.write(key.fd, remaining_input) :]
                         except BrokenPipeError:
-                            left = left[:0]
-                        if not left:
+                            remaining_input = remaining_input[:0]
+                        if not remaining_input:
                             waiting.unregister(process.stdin)
                             process.stdin.close()
                         continue

@@ -5,11 +5,11 @@
 """Object directories that a git repository borrows objects from (``objects/info/alternates``), for sync and status alike.
 
 A container writes the list, so it can name any place of the host. What is not below ``repos_root`` is refused by its path alone, before
-anything there is looked at. What is below it is walked through held descriptors, and may hold files and directories only: git follows
+anything in it is opened. Directories below it are opened through descriptors, and may hold files and directories only: git follows
 links and waits for pipes.
 
-A container can also exchange a directory for a link after that look. So git gets no path in a container: :meth:`HeldObjects.link_into`
-makes object directories of ours, in which each part is a link to an inherited descriptor of the directory that was looked at.
+A container can also replace a directory with a link after this check. So git gets no path in a container: :meth:`HeldObjects.link_into`
+makes object directories of repoman, in which each part is a link to an inherited descriptor of the directory that was checked.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 
 DEPTH = 5
 """How deep git itself follows alternates."""
-PLACES = 100
+MAX_DIRECTORIES = 100
 FILES = 1 << 20
 """Maximum number of files to check."""
 LIST_BYTES = 1 << 20
@@ -45,21 +45,21 @@ _ESCAPES = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t
 
 
 class BorrowedError(RepomanError):
-    """Objects are borrowed from a place that git is not let near; the message is the reason, without a full stop."""
+    """Objects are borrowed from a directory that git must not read; the message is the reason, without a full stop."""
 
 
 class OutsideError(BorrowedError):
-    """The place is not below ``repos_root``, and was not looked at."""
+    """The directory is not below ``repos_root``; it was not opened."""
 
 
 @dataclass
 class HeldDirectory:
-    """An object directory that was looked at.
+    """An object directory that was checked and is open.
 
-    :param path: where it was.
-    :param whose: what it is to the repository, for messages.
+    :param path: its path when it was opened.
+    :param whose: its relation to the repository, for messages.
     :param parts: an open descriptor of each directory in it that git reads.
-    :param changed_ns: when each of them had changed last.
+    :param changed_ns: when each of them was last changed.
     """
 
     path: bytes
@@ -67,22 +67,22 @@ class HeldDirectory:
     parts: dict[bytes, int]
     changed_ns: dict[bytes, int]
 
-    def look_again(self) -> None:
-        """Look at the directories that changed since.
+    def recheck(self) -> None:
+        """Check the directories that have changed since.
 
         :raises BorrowedError: something in one is neither a file nor a directory.
         """
         for part, fd in self.parts.items():
             if os.fstat(fd).st_ctime_ns != self.changed_ns[part]:
-                _look_into(fd, os.path.join(self.path, part), FILES, self.whose)
+                _check_entries(fd, os.path.join(self.path, part), FILES, self.whose)
 
 
 @dataclass
 class HeldObjects:
-    """Object directories that are held open.
+    """Object directories that are open.
 
     :param named: the paths that the list names, resolved.
-    :param own: the repository's own, if it is held too.
+    :param own: the repository's own, if it is open too.
     :param borrowed: those that it borrows from, directly or through others.
     :param missing: those that do not exist.
     """
@@ -94,55 +94,55 @@ class HeldObjects:
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """What a process must inherit to read the object directories that :meth:`link_into` makes."""
+        """Descriptors that a process must inherit to read the object directories that :meth:`link_into` makes."""
         return tuple(fd for each in self._all() for fd in each.parts.values())
 
     def _all(self) -> list[HeldDirectory]:
         return [*([self.own] if self.own else []), *self.borrowed]
 
     def link_into(self, base: bytes) -> dict[bytes, bytes]:
-        """Make an object directory for each that is borrowed from; return their paths, with what each stands for."""
-        made = {}
-        for number, each in enumerate(self.borrowed):
-            place = os.path.join(base, b"%d" % number)
-            _link_parts(each, place)
-            made[place] = each.path
-        return made
+        """Make an object directory for each that is borrowed from; return their paths, each with the path it stands for."""
+        paths = {}
+        for number, directory in enumerate(self.borrowed):
+            path = os.path.join(base, b"%d" % number)
+            _link_parts(directory, path)
+            paths[path] = directory.path
+        return paths
 
-    def link_own_into(self, place: bytes) -> None:
+    def link_own_into(self, path: bytes) -> None:
         """Make an object directory for the repository's own."""
         if self.own is not None:
-            _link_parts(self.own, place)
+            _link_parts(self.own, path)
 
-    def look_again(self) -> None:
-        """Look again at what changed since: git may have followed a link that took the place of a file.
+    def recheck(self) -> None:
+        """Check again what has changed since: git may have followed a link that replaced a file.
 
-        :raises BorrowedError: there is something else than files and directories.
+        :raises BorrowedError: something is neither a file nor a directory.
         """
         for each in self._all():
-            each.look_again()
+            each.recheck()
 
 
-def alternates_variable(places: Iterable[bytes]) -> str:
+def alternates_variable(paths: Iterable[bytes]) -> str:
     """Return the value of ``GIT_ALTERNATE_OBJECT_DIRECTORIES``."""
-    return os.fsdecode(b":".join(b'"' + each.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for each in places))
+    return os.fsdecode(b":".join(b'"' + path.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' for path in paths))
 
 
-def _link_parts(held: HeldDirectory, place: bytes) -> None:
-    os.makedirs(place, exist_ok=True)
-    for part, fd in held.parts.items():
-        os.symlink(b"/proc/self/fd/%d" % fd, os.path.join(place, part))
+def _link_parts(directory: HeldDirectory, path: bytes) -> None:
+    os.makedirs(path, exist_ok=True)
+    for part, fd in directory.parts.items():
+        os.symlink(b"/proc/self/fd/%d" % fd, os.path.join(path, part))
     for part in (b"info", b"pack"):
-        os.makedirs(os.path.join(place, part), exist_ok=True)
+        os.makedirs(os.path.join(path, part), exist_ok=True)
 
 
 @contextmanager
 def hold_borrowed(objects: bytes, lines: list[bytes], root: bytes) -> Iterator[HeldObjects]:
-    """Hold the object directories that a list names and those that they borrow from, after a look at them.
+    """Open and check the object directories that a list names and those that they borrow from.
 
     :param objects: the object directory with the list.
     :param lines: of the list, as :func:`parse_alternates` returns them.
-    :param root: the directory that nothing is looked at outside of.
+    :param root: nothing outside of this directory is opened.
     :raises OutsideError: one is not below it.
     :raises BorrowedError: something in one is neither a file nor a directory, or there is too much.
     """
@@ -153,7 +153,7 @@ def hold_borrowed(objects: bytes, lines: list[bytes], root: bytes) -> Iterator[H
 
 @contextmanager
 def hold_all(objects: bytes, lines: list[bytes], root: bytes) -> Iterator[HeldObjects]:
-    """Hold a repository's own object directory, and those that it borrows from; see :func:`hold_borrowed`."""
+    """Open a repository's own object directory, and those that it borrows from; see :func:`hold_borrowed`."""
     with ExitStack() as stack:
         yield _hold_repository(stack, objects, lines, root)
 
@@ -164,43 +164,43 @@ def _hold_repository(stack: ExitStack, objects: bytes, lines: list[bytes], root:
     if fd is None:
         return HeldObjects()
     try:
-        own, _budget = _hold(stack, fd, objects, FILES, OWN)
+        own_directory, _budget = _hold(stack, fd, objects, FILES, OWN)
     finally:
         os.close(fd)
-    held = _hold_borrowed(stack, root_fd, objects, lines, root)
-    held.own = own
-    return held
+    borrowed = _hold_borrowed(stack, root_fd, objects, lines, root)
+    borrowed.own = own_directory
+    return borrowed
 
 
 def _hold_borrowed(stack: ExitStack, root_fd: int, objects: bytes, lines: list[bytes], root: bytes) -> HeldObjects:
     _check_count(lines)
-    places = [_place(objects, line, root, root_fd) for line in lines]
-    held = HeldObjects([os.path.join(root, each) for each in places])
-    waiting = [(each, 0) for each in dict.fromkeys(places)]
-    seen = {*places, _place(objects, b".", root, root_fd)} if lines else set()
+    named_paths = [_resolve_alternate(objects, line, root, root_fd) for line in lines]
+    borrowed = HeldObjects([os.path.join(root, path) for path in named_paths])
+    waiting = [(path, 0) for path in dict.fromkeys(named_paths)]
+    visited = {*named_paths, _resolve_alternate(objects, b".", root, root_fd)} if lines else set()
     budget = FILES
     while waiting:
-        place, depth = waiting.pop()
-        path = os.path.join(root, place)
-        fd = _open_inside(root_fd, place)
+        relative_path, depth = waiting.pop()
+        path = os.path.join(root, relative_path)
+        fd = _open_inside(root_fd, relative_path)
         if fd is None:
-            held.missing.append(path)
+            borrowed.missing.append(path)
             continue
         try:
-            found, budget = _hold(stack, fd, path, budget, BORROWED)
-            further = _alternates_in(fd)
+            directory, budget = _hold(stack, fd, path, budget, BORROWED)
+            further_lines = _alternates_in(fd)
         finally:
             os.close(fd)
-        held.borrowed.append(found)
-        _check_count(further)
-        for line in further:
-            inner = _place(path, line, root, root_fd)
-            if inner not in seen:
-                if depth >= DEPTH or len(seen) >= PLACES:
+        borrowed.borrowed.append(directory)
+        _check_count(further_lines)
+        for line in further_lines:
+            target = _resolve_alternate(path, line, root, root_fd)
+            if target not in visited:
+                if depth >= DEPTH or len(visited) >= MAX_DIRECTORIES:
                     raise _too_many()
-                seen.add(inner)
-                waiting.append((inner, depth + 1))
-    return held
+                visited.add(target)
+                waiting.append((target, depth + 1))
+    return borrowed
 
 
 def _alternates_in(fd: int) -> list[bytes]:
@@ -208,12 +208,12 @@ def _alternates_in(fd: int) -> list[bytes]:
 
 
 def _check_count(lines: list[bytes]) -> None:
-    if len(lines) > PLACES:
+    if len(lines) > MAX_DIRECTORIES:
         raise _too_many()
 
 
 def _too_many() -> BorrowedError:
-    return BorrowedError(f"it borrows objects from more than {PLACES} places, or through a chain of more than {DEPTH} alternates")
+    return BorrowedError(f"it borrows objects from more than {MAX_DIRECTORIES} places, or through a chain of more than {DEPTH} alternates")
 
 
 def parse_alternates(data: bytes) -> list[bytes]:
@@ -222,14 +222,14 @@ def parse_alternates(data: bytes) -> list[bytes]:
 
 
 def _unquoted(line: bytes) -> bytes:
-    found = re.fullmatch(rb'"((?:[^"\\]|\\.)*)"', line, re.DOTALL)
-    if found is None:
+    match = re.fullmatch(rb'"((?:[^"\\]|\\.)*)"', line, re.DOTALL)
+    if match is None:
         return line
-    return re.sub(rb"\\([0-7]{3}|.)", _unescape, found[1], flags=re.DOTALL)
+    return re.sub(rb"\\([0-7]{3}|.)", _unescape, match[1], flags=re.DOTALL)
 
 
-def _unescape(found: re.Match[bytes]) -> bytes:
-    text = found[1]
+def _unescape(match: re.Match[bytes]) -> bytes:
+    text = match[1]
     return bytes([int(text, 8) & 0xFF]) if len(text) == 3 else _ESCAPES.get(text, text)  # noqa: PLR2004
 
 
@@ -242,17 +242,17 @@ def _open_root(root: bytes) -> Iterator[int]:
         os.close(fd)
 
 
-def _place(objects: bytes, line: bytes, root: bytes, root_fd: int) -> bytes:
+def _resolve_alternate(objects: bytes, line: bytes, root: bytes, root_fd: int) -> bytes:
     """Resolve the path in a line to a path below the root; nothing outside the root is accessed.
 
     :raises OutsideError: it leads outside.
     """
     roots = {root.rstrip(b"/"), os.path.realpath(root)}
     parts: list[bytes] = []
-    left = _steps(os.path.join(objects, line), roots, line)
+    remaining_parts = _steps(os.path.join(objects, line), roots, line)
     followed = 0
-    while left:
-        part = left.pop()
+    while remaining_parts:
+        part = remaining_parts.pop()
         if part in {b"", b"."}:
             continue
         if part == b"..":
@@ -268,9 +268,9 @@ def _place(objects: bytes, line: bytes, root: bytes, root_fd: int) -> bytes:
         if followed > LINKS:
             raise BorrowedError(f"{escape_path(line)}, from which it borrows objects, has more than {LINKS} symbolic links on its path")
         if target.startswith(b"/"):
-            parts, left = [], left + _steps(target, roots, line)
+            parts, remaining_parts = [], remaining_parts + _steps(target, roots, line)
         else:
-            left += target.split(b"/")[::-1]
+            remaining_parts += target.split(b"/")[::-1]
     return b"/".join(parts)
 
 
@@ -306,40 +306,40 @@ def _open_inside(root_fd: int, path: bytes) -> int | None:
         return None
 
 
-def _hold(stack: ExitStack, fd: int, where: bytes, budget: int, whose: str) -> tuple[HeldDirectory, int]:
-    """Look at what git reads in an object directory, and hold it; return how many files may still be looked at."""
+def _hold(stack: ExitStack, fd: int, directory_path: bytes, budget: int, whose: str) -> tuple[HeldDirectory, int]:
+    """Check what git reads in an object directory, and keep it open; return it, and how many more files may be checked."""
     _allow_descriptors()
     with os.scandir(fd) as listing:
-        parts = [each for each in map(os.fsencode, (entry.name for entry in listing)) if _PART.fullmatch(each)]
-    held = HeldDirectory(where, whose, {}, {})
+        parts = [name for name in map(os.fsencode, (entry.name for entry in listing)) if _PART.fullmatch(name)]
+    directory = HeldDirectory(directory_path, whose, {}, {})
     for part in parts:
-        path = os.path.join(where, part)
+        path = os.path.join(directory_path, part)
         mode = os.stat(part, dir_fd=fd, follow_symlinks=False).st_mode
         if not stat.S_ISDIR(mode):
             raise BorrowedError(f"{escape_path(path)}, {whose}, is not a directory")
         try:
-            inner = os.open(part, _OPEN, dir_fd=fd)
+            part_fd = os.open(part, _OPEN, dir_fd=fd)
         except OSError as error:
             if error.errno in {errno.EMFILE, errno.ENFILE}:
-                raise BorrowedError(f"{escape_path(where)}, {whose}, holds too many files") from error
+                raise BorrowedError(f"{escape_path(directory_path)}, {whose}, holds too many files") from error
             raise
-        stack.callback(os.close, inner)
-        changed_ns = os.fstat(inner).st_ctime_ns
-        budget = _look_into(inner, path, budget, whose)
+        stack.callback(os.close, part_fd)
+        changed_ns = os.fstat(part_fd).st_ctime_ns
+        budget = _check_entries(part_fd, path, budget, whose)
         if part != b"info":  # git would read the list of alternates in it; it can do without the rest
-            held.parts[part], held.changed_ns[part] = inner, changed_ns
-    return held, budget
+            directory.parts[part], directory.changed_ns[part] = part_fd, changed_ns
+    return directory, budget
 
 
-def _look_into(fd: int, path: bytes, budget: int, whose: str) -> int:
-    with os.scandir(fd) as listing:
-        for each in listing:
+def _check_entries(fd: int, path: bytes, budget: int, whose: str) -> int:
+    with os.scandir(fd) as entries:
+        for entry in entries:
             budget -= 1
             if budget < 0:
                 raise BorrowedError(f"{escape_path(os.path.dirname(path))}, {whose}, holds too many files")
-            if not each.is_file(follow_symlinks=False) and not each.is_dir(follow_symlinks=False):
+            if not entry.is_file(follow_symlinks=False) and not entry.is_dir(follow_symlinks=False):
                 raise BorrowedError(
-                    f"{escape_path(os.path.join(path, os.fsencode(each.name)))}, {whose}, is neither a file nor a directory"
+                    f"{escape_path(os.path.join(path, os.fsencode(entry.name)))}, {whose}, is neither a file nor a directory"
                 )
     return budget
 
@@ -347,7 +347,7 @@ def _look_into(fd: int, path: bytes, budget: int, whose: str) -> int:
 def _allow_descriptors() -> None:
     """Raise the number of files that this process may have open, which many systems set to 1024, as far as it may be raised."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    limit = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
         with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

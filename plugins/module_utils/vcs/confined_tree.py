@@ -94,19 +94,18 @@ class ConfinedTree:
         with self.open(path, max_bytes) as file:
             if file is None:
                 return False
-            left = os.fstat(file.fileno()).st_size
-            self.remaining_bytes -= left
+            remaining = os.fstat(file.fileno()).st_size
+            self.remaining_bytes -= remaining
             if self.remaining_bytes < 0:
                 raise VcsError(f"its state is larger than {COPY_BYTES >> 20} MiB")
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as copied:
-                while part := file.read(min(left, 1 << 20)):  # it may grow meanwhile
+                while part := file.read(min(remaining, 1 << 20)):  # it may grow meanwhile
                     copied.write(part)
-                    left -= len(part)
-            found = os.fstat(file.fileno())
-            os.utime(
-                target, ns=(found.st_atime_ns, found.st_mtime_ns)
-            )  # git uses the time to decide which entries of the index to check again
+                    remaining -= len(part)
+            status = os.fstat(file.fileno())
+            # git uses the time to decide which entries of the index to check again
+            os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
             return True
 
     def names(self, path: str) -> list[str]:
@@ -116,17 +115,17 @@ class ConfinedTree:
         """
         try:
             with self._opened(path, os.O_RDONLY | os.O_DIRECTORY) as directory_fd, os.scandir(directory_fd) as entries:
-                found = sorted(entry.name for entry in islice(entries, ENTRIES + 1))
-            if len(found) > ENTRIES:
+                names = sorted(entry.name for entry in islice(entries, ENTRIES + 1))
+            if len(names) > ENTRIES:
                 raise VcsError(f"{path} has more than {ENTRIES} entries")
-            return found
+            return names
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise VcsError(f"cannot read {path}: {error.strerror}") from error
 
     def _handle(self, path: str) -> int:
-        """Open a file for reading, after a look at what it is: opening a pipe or a device may have effects."""
+        """Open a file for reading, if it is a regular file: opening a pipe or a device may have effects."""
         with self._opened(path, os.O_PATH) as handle:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise VcsError(f"{path} is not a file")
@@ -137,11 +136,11 @@ class ConfinedTree:
     @contextmanager
     def _opened(self, path: str, flags: int) -> Iterator[int]:
         """Open the resolved path, following no link: a part of it may have been replaced by one in the meantime."""
-        inner, name = os.path.split(os.path.relpath(self.resolve(path), self.root))
+        parent, name = os.path.split(os.path.relpath(self.resolve(path), self.root))
         with ExitStack() as stack:
             root_fd = os.open(self.root, _DIRECTORY)
             stack.callback(os.close, root_fd)
-            parent_fd = open_beneath(root_fd, os.fsencode(inner), _DIRECTORY | os.O_NOFOLLOW)
+            parent_fd = open_beneath(root_fd, os.fsencode(parent), _DIRECTORY | os.O_NOFOLLOW)
             stack.callback(os.close, parent_fd)
             fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
             stack.callback(os.close, fd)
@@ -158,21 +157,21 @@ def resolve_path(path: str) -> str:
     if len(path) > PATH_LENGTH:
         raise VcsError(f"a path in it is too long: {path[:SHOWN_LENGTH]}…")
     real, followed = "/", 0
-    left = path.split("/")[::-1]
-    while left:
-        part = left.pop()
+    remaining_parts = path.split("/")[::-1]
+    while remaining_parts:
+        part = remaining_parts.pop()
         if part == "..":
             real = os.path.dirname(real)
         elif part not in ("", "."):
-            inner = os.path.join(real, part)
+            next_path = os.path.join(real, part)
             try:
-                target = os.readlink(inner)
+                target = os.readlink(next_path)
             except OSError:
-                real = inner
+                real = next_path
                 continue
             followed += 1
             if followed > LINKS:
                 raise VcsError(f"{path} has more than {LINKS} symbolic links on its path")
             real = "/" if target.startswith("/") else real
-            left += target.split("/")[::-1]
+            remaining_parts += target.split("/")[::-1]
     return real

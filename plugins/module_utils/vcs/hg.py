@@ -102,10 +102,10 @@ def check_hg(path: str, tree: ConfinedTree) -> None:
 
     :raises VcsError: they do not, or it wants an extension that runs other programs.
     """
-    own = os.path.join(tree.resolve(path), ".hg")
-    shared = tree.read(os.path.join(own, "sharedpath"))
+    hg_dir = os.path.join(tree.resolve(path), ".hg")
+    shared = tree.read(os.path.join(hg_dir, "sharedpath"))
     wants: set[str] = set()
-    for directory in (own, *([os.path.join(own, os.fsdecode(shared).rstrip("\n"))] if shared is not None else [])):
+    for directory in (hg_dir, *([os.path.join(hg_dir, os.fsdecode(shared).rstrip("\n"))] if shared is not None else [])):
         if not os.path.isdir(tree.resolve(directory)):
             raise VcsError(f"{directory} is not a directory")
         for name in ("bookmarks", "bookmarks.current", "branch", "cache", "dirstate", "requires", "store", "wcache"):
@@ -122,7 +122,7 @@ def check_hg_version(runner: CommandRunner) -> None:
 
     :raises VcsError: it does not, or is not installed.
     """
-    said = runner.run(["hg", "--version", "--quiet"], hg_environment(runner.account), "/").out.decode(errors="replace")
-    found = re.search(r"version (\d+)\.(\d+)", said)
-    if not found or (int(found[1]), int(found[2])) < MIN_HG_VERSION:
+    output = runner.run(["hg", "--version", "--quiet"], hg_environment(runner.account), "/").out.decode(errors="replace")
+    match = re.search(r"version (\d+)\.(\d+)", output)
+    if not match or (int(match[1]), int(match[2])) < MIN_HG_VERSION:
         raise VcsError("this Mercurial cannot be kept from reading the repository's hgrc: it is older than 6.0")

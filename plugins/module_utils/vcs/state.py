@@ -73,18 +73,18 @@ class RepositoryState:
     problem: str = ""
 
 
-def read_states(paths: Mapping[str, str], root: str, me: Account, seconds: float) -> dict[str, dict[str, Any]]:
+def read_states(paths: Mapping[str, str], root: str, account: Account, seconds: float) -> dict[str, dict[str, Any]]:
     """Return the states of repositories, read in parallel.
 
     :param paths: of the repositories, by any key.
     :param root: nothing outside of this directory is read.
-    :param me: owner of the repositories; commands run as this account.
+    :param account: owner of the repositories; commands run as this account.
     :param seconds: timeout of each command.
     :returns: the fields of :class:`RepositoryState` by the same keys; if a repository cannot be read, ``problem`` has the reason.
     """
     if not paths:
         return {}
-    runner = CommandRunner(me, seconds)
+    runner = CommandRunner(account, seconds)
     settings = read_user_settings(runner)
     with ThreadPoolExecutor(min(MAX_PARALLEL, len(paths))) as pool:
         states = pool.map(
@@ -131,17 +131,17 @@ def _read_git_state(
             state.last_commit = _time(int(seconds))
         if state.bare:
             return
-        said = scratch.git(
+        output = scratch.git(
             "status", "--porcelain=v2", "--branch", "-z", "--no-renames", "--untracked-files=normal", "--ignore-submodules=all"
         )
-        for entry in said.split(b"\0"):
-            kind, _space, rest = entry.partition(b" ")
-            if kind == b"1":
+        for entry in output.split(b"\0"):
+            line_type, _space, rest = entry.partition(b" ")
+            if line_type == b"1":
                 state.staged += rest[:1] != b"."
                 state.unstaged += rest[1:2] != b"."
-            elif kind == b"u":
+            elif line_type == b"u":
                 state.conflicts += 1
-            elif kind == b"?":
+            elif line_type == b"?":
                 state.untracked += 1
             elif rest.startswith(b"branch.ab "):
                 state.ahead, state.behind = (abs(int(count)) for count in rest.split()[1:])
@@ -149,14 +149,14 @@ def _read_git_state(
 
 def _read_hg_state(state: RepositoryState, path: str, tree: ConfinedTree, runner: CommandRunner) -> None:
     with open_hg(path, tree, runner) as repository:
-        said = repository.run("repoman-state")
+        output = repository.run("repoman-state")
     try:
-        found = json.loads(said)
+        fields = json.loads(output)
     except ValueError as error:
         raise VcsError("hg gave no answer that can be read") from error
     for key in ("branch", "bookmark", "commit", "unstaged", "conflicts", "untracked", "ahead", "behind"):
-        setattr(state, key, found[key])
-    state.last_commit = _time(found["seconds"])
+        setattr(state, key, fields[key])
+    state.last_commit = _time(fields["seconds"])
 
 
 def _time(seconds: int | None) -> str:

@@ -186,7 +186,7 @@ def exchange(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> Callable[[Pa
 
 def around_git(monkeypatch: pytest.MonkeyPatch, before: Callable[[], object], after: Callable[[], object]) -> None:
     """Do something each time between the look at object directories and git, and after git."""
-    link, look = borrowed_objects.HeldObjects.link_into, borrowed_objects.HeldObjects.look_again
+    link, look = borrowed_objects.HeldObjects.link_into, borrowed_objects.HeldObjects.recheck
 
     def late(self: borrowed_objects.HeldObjects, base: bytes) -> dict[bytes, bytes]:
         before()
@@ -197,7 +197,7 @@ def around_git(monkeypatch: pytest.MonkeyPatch, before: Callable[[], object], af
         look(self)
 
     monkeypatch.setattr(borrowed_objects.HeldObjects, "link_into", late)
-    monkeypatch.setattr(borrowed_objects.HeldObjects, "look_again", done)
+    monkeypatch.setattr(borrowed_objects.HeldObjects, "recheck", done)
 
 
 def commit_outside(world: BackupHome) -> str:

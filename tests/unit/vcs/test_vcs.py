@@ -630,13 +630,13 @@ def test_git_borrows_from_itself(ground: Ground, monkeypatch: pytest.MonkeyPatch
     path = ground.git()
     alternates_of_themselves(ground, path, 50)
     looks: list[int] = []
-    look = borrowed_objects._look_into
+    look = borrowed_objects._check_entries
 
     def counted(*arguments: Any) -> int:
         looks.append(1)
         return look(*arguments)
 
-    monkeypatch.setattr(borrowed_objects, "_look_into", counted)
+    monkeypatch.setattr(borrowed_objects, "_check_entries", counted)
     assert ground.look(path)["problem"] == ""
     assert len(looks) <= 2 * len(list((path / ".git/objects").iterdir()))
 

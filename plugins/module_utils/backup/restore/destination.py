@@ -20,7 +20,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.lay
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Identity, free_name, identity
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, REACH, is_own_place
+from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, REACH, is_mount_point
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 MAX_LINKS = 40
@@ -96,9 +96,9 @@ class Destination:
             os.close(list_fd)
 
     @property
-    def is_own_place(self) -> bool:
+    def is_mount_point(self) -> bool:
         """Whether it is a mount point or a subvolume, which cannot be exchanged for another directory."""
-        return self.status is not None and is_own_place(self.parent_fd, self.fd)
+        return self.status is not None and is_mount_point(self.parent_fd, self.fd)
 
     @property
     def can_create_siblings(self) -> bool:

@@ -143,7 +143,7 @@ class RestorePlanner:
         if not (destination.is_filled or (self.is_loose and not self.options.to)):
             paths = []
         present = read_present(destination, paths, items)
-        in_place = destination.is_own_place or not destination.can_create_siblings
+        in_place = destination.is_mount_point or not destination.can_create_siblings
         if not paths and not in_place and not present.file_systems:
             return DirectoryRestore(self._name, destination, items, present)
         return PathsRestore(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination, in_the_way, is_lost_found
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items
-from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor, is_own_place
+from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import DirectoryCursor, is_mount_point
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path_uniquely
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import walk_beneath
 
@@ -76,7 +76,7 @@ class _Reader:
                     present.statuses[path] = status
                 if stat.S_ISDIR(status.st_mode):
                     fd = cursor.open(path)
-                    if path and is_own_place(parent_fd, fd):
+                    if path and is_mount_point(parent_fd, fd):
                         present.file_systems.add(path)
                     self._read_below(path, fd, status)
         present.file_systems |= {path for path in _mounts_below(self.root_fd) if path in present.statuses}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Staging, free_name
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RunInterruptedError
-from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, DirectoryCursor, is_own_place
+from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, DirectoryCursor, is_mount_point
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import exchange_names, temporarily_writable
 
 SAVED_INSIDE = b".repoman"
@@ -116,7 +116,7 @@ class Workspaces:
             with DirectoryCursor(root_fd) as parent:
                 for depth in range(1, len(parts) + 1):
                     path = b"/".join(parts[:depth])
-                    if is_own_place(parent.open(path.rpartition(b"/")[0]), cursor.open(path)):
+                    if is_mount_point(parent.open(path.rpartition(b"/")[0]), cursor.open(path)):
                         prefix = path
         return prefix
 

@@ -108,11 +108,11 @@ def minimal_config(configured: Mapping[str, list[str]], bare: bool, settings: Ma
     for key in EXTENSIONS & extensions.keys():
         if not PLAIN_VALUE.match(extensions[key]):
             raise VcsError(f"its format has an unknown {key}: {extensions[key]!r}")
-    kept = {key: values[-1] for key, values in configured.items() if key in KEPT_SETTINGS and PLAIN_VALUE.match(values[-1])}
+    safe_settings = {key: values[-1] for key, values in configured.items() if key in KEPT_SETTINGS and PLAIN_VALUE.match(values[-1])}
     needed = {key: extensions[key] for key in sorted(EXTENSIONS & extensions.keys())}
     text = config_section("core", "", {"repositoryFormatVersion": "1", "bare": str(bare).lower()}) + GIT_HARDENING
     text += config_section("extensions", "", needed)
-    for key, value in {**(settings or {}), **kept}.items():
+    for key, value in {**(settings or {}), **safe_settings}.items():
         section, _dot, name = key.partition(".")
         text += config_section(section, "", {name: value})
     return text
@@ -133,15 +133,15 @@ def _parse_listing(listed: bytes) -> dict[str, list[str]]:
     return settings
 
 
-def config_section(name: str, sub: str, values: Mapping[str, str]) -> str:
+def config_section(name: str, subsection: str, values: Mapping[str, str]) -> str:
     """Return a section of a git configuration; source of the quoting: ``git help config``, Syntax."""
     if not values:
         return ""
-    plain = sub.replace("\\", "\\\\").replace('"', '\\"')  # other characters need no escape in a subsection's name
-    head = f'[{name} "{plain}"]' if sub else f"[{name}]"
+    plain = subsection.replace("\\", "\\\\").replace('"', '\\"')  # other characters need no escape in a subsection's name
+    head = f'[{name} "{plain}"]' if subsection else f"[{name}]"
     return "".join((f"{head}\n", *(f"\t{key} = {_quoted(value)}\n" for key, value in values.items())))
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
     return f'"{escaped}"'

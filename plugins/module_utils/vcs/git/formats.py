@@ -67,13 +67,13 @@ def unknown_format(config: bytes) -> str:
 def read_format(config: bytes) -> dict[str, str] | None:
     """Return the version and the extensions that a configuration names, as git reads it; None if git cannot."""
     environment = hardened_environment(os.environ.get("PATH", os.defpath), GIT_DIR=os.devnull)
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
 
-    def hear(entry: bytes) -> None:
+    def on_setting(entry: bytes) -> None:
         key, newline, value = os.fsdecode(entry).partition("\n")
         if key == "core.repositoryformatversion" or key.startswith("extensions."):
-            found[key] = value if newline else "true"
-            if len(found) > MAX_SETTINGS:
+            settings[key] = value if newline else "true"
+            if len(settings) > MAX_SETTINGS:
                 raise ValueError("more settings than any repository has")
 
     try:
@@ -85,14 +85,14 @@ def read_format(config: bytes) -> dict[str, str] | None:
                 ["git", "config", "--file", "-", "--no-includes", "--list", "-z"],
                 env=environment,
                 seconds=SECONDS,
-                out=hear,
+                out=on_setting,
                 end=b"\0",
                 stdin=file.fileno(),
                 cwd="/",
             )
     except (OSError, ValueError):
         return {} if shutil.which("git") is None else None
-    return None if code else found
+    return None if code else settings
 
 
 @lru_cache(maxsize=256)
@@ -115,8 +115,8 @@ def ask_git(version: str, extensions: tuple[tuple[str, str], ...]) -> str:
             return ""
     if not code:
         return ""
-    said = " ".join(line.decode(errors="replace").strip().removeprefix("fatal: ") for line in err.splitlines() if line)
-    return f"{git_version()} does not know its format: {said}"
+    error = " ".join(line.decode(errors="replace").strip().removeprefix("fatal: ") for line in err.splitlines() if line)
+    return f"{git_version()} does not know its format: {error}"
 
 
 @lru_cache(maxsize=1)
@@ -126,17 +126,17 @@ def git_version() -> str:
         _code, out, _err = _run_git(["--version"], hardened_environment(os.environ.get("PATH", os.defpath)))
     except OSError:
         return "git"
-    found = re.match(rb"git version (\S+)", out)
-    return f"git {found[1].decode(errors='replace')}" if found else "git"
+    match = re.match(rb"git version (\S+)", out)
+    return f"git {match[1].decode(errors='replace')}" if match else "git"
 
 
 def _run_git(arguments: list[str], environment: dict[str, str]) -> tuple[int, bytes, bytes]:
     return run_tail(["git", *arguments], env=environment, seconds=SECONDS, memory=MEMORY_BYTES, size=OUTPUT_BYTES, cwd="/")
 
 
-def is_index(inner: bytes) -> bool:
+def is_index(path: bytes) -> bool:
     """Return whether a path in a git directory is an index or the shared part of a split index."""
-    name = inner.rpartition(b"/")[2]
+    name = path.rpartition(b"/")[2]
     return name == b"index" or name.startswith(b"sharedindex.")
 
 

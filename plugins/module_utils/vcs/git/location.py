@@ -36,22 +36,22 @@ def locate_git_dir(path: str, tree: ConfinedTree) -> GitLocation | None:
     :raises VcsError: it leads outside, or is not a git repository.
     """
     real = tree.resolve(path)
-    own, work_tree = os.path.join(real, ".git"), real
-    if not os.path.lexists(own):
+    git_dir, work_tree = os.path.join(real, ".git"), real
+    if not os.path.lexists(git_dir):
         if not is_git_directory(real):
             return None
-        own, work_tree = real, ""
-    elif not os.path.isdir(tree.resolve(own)):
-        pointer = decode_line(tree.read(own))
+        git_dir, work_tree = real, ""
+    elif not os.path.isdir(tree.resolve(git_dir)):
+        pointer = decode_line(tree.read(git_dir))
         if not pointer.startswith("gitdir: "):
-            raise VcsError(f"{own} is neither a directory nor does it name one")
-        own = os.path.join(real, pointer.removeprefix("gitdir: "))
-    own = tree.resolve(own)
-    beside = decode_line(tree.read(os.path.join(own, "commondir")))
-    common = tree.resolve(os.path.join(own, beside)) if beside else own
-    if not os.path.lexists(os.path.join(own, "HEAD")) or not os.path.isdir(os.path.join(common, "objects")):
-        raise VcsError(f"{own} is not a git repository")
-    return GitLocation(own, common, work_tree)
+            raise VcsError(f"{git_dir} is neither a directory nor does it name one")
+        git_dir = os.path.join(real, pointer.removeprefix("gitdir: "))
+    git_dir = tree.resolve(git_dir)
+    pointer_to_common = decode_line(tree.read(os.path.join(git_dir, "commondir")))
+    common_dir = tree.resolve(os.path.join(git_dir, pointer_to_common)) if pointer_to_common else git_dir
+    if not os.path.lexists(os.path.join(git_dir, "HEAD")) or not os.path.isdir(os.path.join(common_dir, "objects")):
+        raise VcsError(f"{git_dir} is not a git repository")
+    return GitLocation(git_dir, common_dir, work_tree)
 
 
 def decode_line(content: bytes | None) -> str:

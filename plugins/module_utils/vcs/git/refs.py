@@ -75,8 +75,8 @@ def _resolve_ref(name: str, location: GitLocation, tree: ConfinedTree, packed: b
         if not os.path.isdir(os.path.join(location.common_dir, name)):
             loose = tree.read(os.path.join(location.common_dir, name))
         if loose is None:
-            found = re.search(rb"^([0-9a-f]{40,64}) " + re.escape(os.fsencode(name)) + rb"$", packed, re.MULTILINE)
-            return found[1].decode() if found else ""
+            match = re.search(rb"^([0-9a-f]{40,64}) " + re.escape(os.fsencode(name)) + rb"$", packed, re.MULTILINE)
+            return match[1].decode() if match else ""
         value = decode_line(loose)
         if not value.startswith("ref:"):
             if not OBJECT_ID.match(value):
@@ -102,15 +102,15 @@ def _upstream(head: str, configured: Mapping[str, list[str]]) -> str:
     """Return the ref that a branch follows, by the repository's configuration; empty if there is none, or its name is invalid."""
     branch = head.removeprefix("refs/heads/")
     remote, merge = (configured.get(f"branch.{branch}.{key}", [""])[-1] for key in ("remote", "merge"))
-    found = ""
+    upstream = ""
     if remote == ".":
-        found = merge
+        upstream = merge
     elif remote and merge:
         for spec in configured.get(f"remote.{remote}.fetch", []):
             source, _colon, target = spec.removeprefix("+").partition(":")
             before, star, after = source.partition("*")
             if source == merge and target:
-                found = target
+                upstream = target
             elif star and merge.startswith(before) and merge.endswith(after) and len(merge) >= len(before) + len(after):
-                found = target.replace("*", merge[len(before) : len(merge) - len(after)], 1)
-    return found if REF_NAME.match(found) and found != head else ""
+                upstream = target.replace("*", merge[len(before) : len(merge) - len(after)], 1)
+    return upstream if REF_NAME.match(upstream) and upstream != head else ""

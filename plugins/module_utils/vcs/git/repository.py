@@ -31,7 +31,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.scratch im
 
 SHARED_INDEX = re.compile(rb"link(?=.{4}(.{32}))", re.DOTALL)
 """Matches the name of the shared part of a split index, and by chance other bytes; source: git's documentation of the index's format, ``link``."""
-SHARED_INDEX_LOOKS = 1 << 20
+MAX_SHARED_INDEX_MATCHES = 1 << 20
 
 
 @contextmanager
@@ -46,16 +46,16 @@ def open_git(
     :param settings: of the user, as :func:`read_user_settings` returns them.
     :raises VcsError: a file cannot be copied, or leads outside.
     """
-    with tempfile.TemporaryDirectory(prefix="repoman-vcs-") as directory, hold_objects(location, tree) as held:
-        scratch = ScratchGitDir(location, Path(directory), runner, held)
+    with tempfile.TemporaryDirectory(prefix="repoman-vcs-") as directory, hold_objects(location, tree) as objects:
+        scratch = ScratchGitDir(location, Path(directory), runner, objects)
         configured = read_config(location, tree, runner)
         scratch.environment = account_environment(runner.account) | {
             "GIT_DIR": directory,
             **({"GIT_WORK_TREE": location.work_tree} if location.work_tree else {}),
         }
         (scratch.path / "refs/heads").mkdir(parents=True)
-        held.link_own_into(os.fsencode(scratch.path / "objects"))
-        if borrowed := held.link_into(os.fsencode(scratch.path / "borrowed")):
+        objects.link_own_into(os.fsencode(scratch.path / "objects"))
+        if borrowed := objects.link_into(os.fsencode(scratch.path / "borrowed")):
             scratch.environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = borrowed_objects.alternates_variable(borrowed)
         _copy_index(scratch, tree)
         tree.copy(os.path.join(location.git_dir, "info", "sparse-checkout"), scratch.path / "info/sparse-checkout")
@@ -76,7 +76,7 @@ def open_git(
 
 @contextmanager
 def hold_objects(location: GitLocation, tree: ConfinedTree) -> Iterator[borrowed_objects.HeldObjects]:
-    """Hold the object directory of a repository and what it borrows objects from, after a look at them.
+    """Open and check the object directory of a repository and those that it borrows objects from.
 
     :raises VcsError: it, or one of its alternates, is outside the tree, or there are too many.
     """
@@ -88,7 +88,7 @@ def hold_objects(location: GitLocation, tree: ConfinedTree) -> Iterator[borrowed
             try:
                 yield held
             finally:
-                held.look_again()
+                held.recheck()
     except borrowed_objects.BorrowedError as error:
         raise VcsError(error.message) from error
 
@@ -100,9 +100,9 @@ def _copy_index(scratch: ScratchGitDir, tree: ConfinedTree) -> None:
     if not tree.copy(os.path.join(scratch.location.git_dir, "index"), copied, COPY_BYTES) or not names or not copied.stat().st_size:
         return
     with copied.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as index:
-        for found in islice(SHARED_INDEX.finditer(index), SHARED_INDEX_LOOKS):
+        for match in islice(SHARED_INDEX.finditer(index), MAX_SHARED_INDEX_MATCHES):
             for digits in (40, 64):
-                name = f"sharedindex.{found[1].hex()[:digits]}"
+                name = f"sharedindex.{match[1].hex()[:digits]}"
                 if name in names:
                     tree.copy(os.path.join(scratch.location.git_dir, name), scratch.path / name, COPY_BYTES)
                     names.remove(name)

@@ -75,7 +75,7 @@ class GitProof(GitSource):
                 problem = run_git(
                     arguments, environment, self.account, self.proof, self.missing, excused=excused, pass_fds=borrowed.descriptors
                 )
-                borrowed.look_again()
+                borrowed.recheck()
                 for made, place in links.items():
                     problem = problem.replace(escape_path(made), escape_path(place))
                 if problem and borrowed.missing:
@@ -118,7 +118,7 @@ class GitProof(GitSource):
             with self._borrowed() as borrowed:
                 environment, _links = self._prepare_proof(borrowed, derived=False, everything=True)
                 yield environment, {**run_as(self.proof, self.account), "pass_fds": borrowed.descriptors}
-                borrowed.look_again()
+                borrowed.recheck()
         finally:
             shutil.rmtree(self.proof, ignore_errors=True)
 
