@@ -119,7 +119,7 @@ class Place:
                 raise scan.error
             if scan.path:
                 path = saved[scan.unit.name]
-                plans.append(diff_unit(scan.unit, Manifest.load(path), scan.manifest(), options, saved=path, closed=scan.closed))
+                plans.append(diff_unit(scan.unit, Manifest.load(path), scan.manifest(), options, saved=path, closed=scan.unreadable))
         return plans
 
     def sync(self, *, meanwhile: Callable[[list[UnitDiff]], None] = lambda _plans: None, **more: Any) -> dict[str, MirrorResult]:

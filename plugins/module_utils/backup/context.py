@@ -37,7 +37,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.store imp
 
 
 @dataclass(frozen=True)
-class Backup:
+class BackupContext:
     """The backup of one account, as its registry describes it.
 
     :param path: path of the registry.
@@ -65,27 +65,31 @@ class Backup:
     @cached_property
     def overrides(self) -> dict[str, ProjectSettings | RepomanError]:
         """The projects' overrides; for one that cannot be read, the error."""
-        found: dict[str, ProjectSettings | RepomanError] = {}
+        overrides: dict[str, ProjectSettings | RepomanError] = {}
         for name in self.registry.projects:
             try:
-                found[name] = load_override(self.path, name)
+                overrides[name] = load_override(self.path, name)
             except RepomanError as error:
-                found[name] = error
-        return found
+                overrides[name] = error
+        return overrides
 
     @cached_property
     def projects(self) -> dict[str, EffectiveSettings]:
         """The settings of the projects, without overrides that cannot be read."""
-        wanted = {name: each for name, each in self.overrides.items() if isinstance(each, ProjectSettings)}
+        overrides = {name: override for name, override in self.overrides.items() if isinstance(override, ProjectSettings)}
         return {
-            name: effective_settings(name, self.registry.defaults, settings_of(project), wanted.get(name, ProjectSettings()))
+            name: effective_settings(name, self.registry.defaults, settings_of(project), overrides.get(name, ProjectSettings()))
             for name, project in self.registry.projects.items()
         }
 
     @property
     def warnings(self) -> list[str]:
         """Warnings of overrides that cannot be read; their projects are backed up without them."""
-        return [f"{each.message} It does not count for the backup." for each in self.overrides.values() if isinstance(each, RepomanError)]
+        return [
+            f"{override.message} It does not count for the backup."
+            for override in self.overrides.values()
+            if isinstance(override, RepomanError)
+        ]
 
     @cached_property
     def paths(self) -> dict[str, str]:
@@ -94,72 +98,74 @@ class Backup:
         Links directly in ``repos_root`` are resolved. Links below it are not: a container may have made them.
         """
         root, real = self.roots.repos_root, os.path.realpath(self.roots.repos_root)
-        found: dict[str, str] = {}
+        paths: dict[str, str] = {}
         for name, path in self.repositories.items():
-            inside = os.path.relpath(path, root)
-            if _is_outside(inside):
-                inside = os.path.relpath(os.path.realpath(path), real)
-            top, _slash, rest = inside.partition("/")
-            if not _is_outside(inside) and os.path.islink(os.path.join(real, top)):
-                inside = os.path.relpath(os.path.join(os.path.realpath(os.path.join(real, top)), rest), real)
-            found[name] = "" if _is_outside(inside) else inside
-        return found
+            relative_path = os.path.relpath(path, root)
+            if _is_outside(relative_path):
+                relative_path = os.path.relpath(os.path.realpath(path), real)
+            top, _slash, rest = relative_path.partition("/")
+            if not _is_outside(relative_path) and os.path.islink(os.path.join(real, top)):
+                relative_path = os.path.relpath(os.path.join(os.path.realpath(os.path.join(real, top)), rest), real)
+            paths[name] = "" if _is_outside(relative_path) else relative_path
+        return paths
 
     @cached_property
     def repositories(self) -> dict[str, str]:
         """The projects' repositories as absolute paths, links not resolved."""
-        stored = {name: project.repo for name, project in self.projects.items()}
+        configured = {name: project.repo for name, project in self.projects.items()}
         return {
             name: os.path.normpath(os.path.join(self.roots.repos_root, self.account.expand(repo) if repo[:1] in "~$" else repo))
-            for name, repo in stored.items()
+            for name, repo in configured.items()
         }
 
-    def directory_of(self, project: str) -> str:
+    def project_directory(self, project: str) -> str:
         """Return the directory in ``repos_root`` that holds a project's repository; empty if the repository is outside it."""
         return self.paths[project].split("/")[0]
 
-    def resolve_path(self, name: str, known: Collection[str]) -> str:
+    def resolve_path(self, name: str, directories: Collection[str]) -> str:
         """Return the path in ``repos_root`` of a project's repository, or of a directory.
 
-        :param known: the existing directories.
+        :param directories: the existing directories.
         :raises NotCreatedYetError: there is neither.
         :raises ConflictError: the repository is outside ``repos_root``.
         """
         if self.paths.get(name):
             return self.paths[name]
-        if name in set(known):
+        if name in set(directories):
             return name
-        if "\\" in name and len(escaped_so := [each for each in known if name in name_spellings(os.fsencode(each))]) == 1:
-            return escaped_so[0]
+        if "\\" in name and len(matches := [directory for directory in directories if name in name_spellings(os.fsencode(directory))]) == 1:
+            return matches[0]
         if name in self.paths:
             raise ConflictError(
                 f"the repository {self.repositories[name]} is not inside repos_root, {self.roots.repos_root}.",
                 f"only what is in there is backed up: move it there, or change [defaults].repos_root in {self.path}",
             )
-        suggestions = difflib.get_close_matches(name, [*self.projects, *known], n=1)
+        suggestions = difflib.get_close_matches(name, [*self.projects, *directories], n=1)
         raise NotCreatedYetError(
             f"there is no project or directory called {name!r}.",
             *(f"did you mean {match!r}?" for match in suggestions),
             f"ls {self.roots.repos_root} {self.roots.backup_root}",
         )
 
-    def resolve_directory(self, name: str, known: Collection[str]) -> str:
+    def resolve_directory(self, name: str, directories: Collection[str]) -> str:
         """Return the directory in ``repos_root`` that is, or contains, what :meth:`resolve_path` returns."""
-        return self.resolve_path(name, known).split("/")[0]
+        return self.resolve_path(name, directories).split("/")[0]
 
-    def run_on_target(self, work: Work, seconds: float, alive: bool = False, on_report: Report = lambda said: None) -> Any:
+    def run_on_target(self, work: Work, idle_timeout: float, check_liveness: bool = False, on_report: Report = lambda _report: None) -> Any:
         """Return the result of ``work``, which may access the target; see :func:`run_in_child`.
 
-        :param seconds: time without progress after which the work is given up.
-        :param alive: do not give up while the target answers simple requests.
+        :param idle_timeout: time without progress after which the work is given up.
+        :param check_liveness: do not give up while the target answers simple requests.
         :raises RepomanError: the work raised it, or the target does not answer.
         """
         root = self.roots.backup_root
         try:
-            return run_in_child(work, self.account, seconds, ["stat", "--file-system", "--", root] if alive else (), on_report)
+            return run_in_child(
+                work, self.account, idle_timeout, ["stat", "--file-system", "--", root] if check_liveness else (), on_report
+            )
         except UnresponsiveError as error:
             raise RepomanError(
-                f"{root} does not answer: nothing came from it for {seconds:g} s; gave up on it.",
+                f"{root} does not answer: nothing came from it for {idle_timeout:g} s; gave up on it.",
                 "is its server up, its disk awake? findmnt --target " + root,
                 "a slow one may be given longer: see probe_timeout and idle_timeout in 'ansible-doc homelab.repoman.repoman_sync'",
             ) from error
@@ -167,17 +173,17 @@ class Backup:
             raise RunInterruptedError("interrupted.", "what was done stays; run it again and it goes on from there") from error
 
 
-def _is_outside(inside: str) -> bool:
+def _is_outside(relative_path: str) -> bool:
     """Return whether a relative path leads out of its base directory, or is the base directory."""
-    return inside.partition("/")[0] in ("..", ".")
+    return relative_path.partition("/")[0] in ("..", ".")
 
 
-def load_backup(params: dict[str, Any], predicting: bool = False) -> Backup:
+def load_context(params: dict[str, Any], predicting: bool = False) -> BackupContext:
     """Return the backup that a module's parameters describe.
 
     :param predicting: read ``registry_text`` instead of the registry.
     :raises NotFoundError: the registry is missing or cannot be read.
     """
-    me = get_account(params["user"])
-    path = me.expand(params["registry_path"] or registry.default_path(me.home))
-    return Backup(me, path, load_predicted(path, params, me) if predicting else registry.load(path))
+    account = get_account(params["user"])
+    path = account.expand(params["registry_path"] or registry.default_path(account.home))
+    return BackupContext(account, path, load_predicted(path, params, account) if predicting else registry.load(path))

@@ -73,8 +73,8 @@ class UnitResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result in the form that modules return."""
-        found = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {key: value for key, value in found.items() if value is not None} | {"action": str(self.action)}
+        values = {field_.name: getattr(self, field_.name) for field_ in fields(self)}
+        return {key: value for key, value in values.items() if value is not None} | {"action": str(self.action)}
 
 
 @dataclass

@@ -41,19 +41,19 @@ def identity(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino
 
 
-def free_name(directory_fd: int | None, base: bytes, taken: Container[bytes] = ()) -> bytes:
+def free_name(directory_fd: int | None, base: bytes, used: Container[bytes] = ()) -> bytes:
     """Return an unused name for replaced files.
 
     :param directory_fd: the directory it will lie in; None if that does not exist yet.
     :param base: how the name begins; shortened if necessary.
-    :param taken: names that are to be used for something else.
+    :param used: further names that are in use.
     :raises ConflictError: there are a thousand such names.
     """
     when = b".before-" + datetime.now(timezone.utc).strftime(history.VERSION_FORMAT).encode()
     for number in range(1, 1000):
         end = when + (b"-%d" % number if number > 1 else b"")
         name = shortened(base, NAME_MAX - len(end)) + end
-        if name in taken:
+        if name in used:
             continue
         try:
             if directory_fd is None:
@@ -68,11 +68,11 @@ def shortened(name: bytes, size: int) -> bytes:
     """Return the beginning of a name, at most ``size`` bytes; valid UTF-8 stays valid."""
     if len(name) <= size:
         return name
-    cut = name[:size]
+    prefix = name[:size]
     with suppress(UnicodeDecodeError):
         name.decode()
-        cut = cut.decode(errors="ignore").encode()
-    return cut
+        prefix = prefix.decode(errors="ignore").encode()
+    return prefix
 
 
 class Staging:
@@ -174,11 +174,11 @@ def find_abandoned(directory_fd: int, alone: bool) -> list[Leftover]:
 
     :param alone: no other restore of this user can be under way.
     """
-    found: list[Leftover] = []
+    leftovers: list[Leftover] = []
     try:
         list_fd = os.open(b".", LIST, dir_fd=directory_fd)
     except OSError:
-        return found
+        return leftovers
     try:
         for name in sorted(map(os.fsencode, os.listdir(list_fd))):
             if name.startswith(STAGING):
@@ -187,19 +187,19 @@ def find_abandoned(directory_fd: int, alone: bool) -> list[Leftover]:
                         match = _STAGING.match(name)
                         status = os.stat(name, dir_fd=list_fd, follow_symlinks=False)
                         was_exchanged = match is not None and int(match["inode"], 16) != status.st_ino
-                        taken = {each.saved for each in found}
-                        found.append(Leftover(name, free_name(list_fd, match["name"], taken) if match and was_exchanged else b""))
+                        used = {leftover.saved for leftover in leftovers}
+                        leftovers.append(Leftover(name, free_name(list_fd, match["name"], used) if match and was_exchanged else b""))
     finally:
         os.close(list_fd)
-    return found
+    return leftovers
 
 
-def sweep(directory_fd: int, alone: bool) -> list[bytes]:
+def clean_up_abandoned(directory_fd: int, alone: bool) -> list[bytes]:
     """Clean up after killed restores in a directory; return the new names of the directories that they had replaced.
 
     :param alone: no other restore of this user can be under way.
     """
-    return [each.saved for each in find_abandoned(directory_fd, alone) if _finish_leftover(directory_fd, each, alone)]
+    return [leftover.saved for leftover in find_abandoned(directory_fd, alone) if _finish_leftover(directory_fd, leftover, alone)]
 
 
 def find_leftovers(repos_root: str, names: Iterable[str], alone: bool) -> list[Leftover]:
@@ -210,13 +210,13 @@ def find_leftovers(repos_root: str, names: Iterable[str], alone: bool) -> list[L
     """
     root_fd = os.open(repos_root, LIST & ~os.O_NOFOLLOW)
     try:
-        found = find_abandoned(root_fd, alone)
+        leftovers = find_abandoned(root_fd, alone)
         for name in names:
-            with suppress(OSError), _opened_unit(root_fd, name) as fd:
-                found += [replace(each, unit=name) for each in find_abandoned(fd, alone)]
+            with suppress(OSError), _open_unit(root_fd, name) as fd:
+                leftovers += [replace(leftover, unit=name) for leftover in find_abandoned(fd, alone)]
     finally:
         os.close(root_fd)
-    return found
+    return leftovers
 
 
 def finish_leftover(repos_root: str, leftover: Leftover, alone: bool) -> bool:
@@ -225,7 +225,7 @@ def finish_leftover(repos_root: str, leftover: Leftover, alone: bool) -> bool:
     try:
         if not leftover.unit:
             return _finish_leftover(root_fd, leftover, alone)
-        with suppress(OSError), _opened_unit(root_fd, leftover.unit) as fd:
+        with suppress(OSError), _open_unit(root_fd, leftover.unit) as fd:
             return _finish_leftover(fd, leftover, alone)
         return False
     finally:
@@ -233,7 +233,7 @@ def finish_leftover(repos_root: str, leftover: Leftover, alone: bool) -> bool:
 
 
 @contextmanager
-def _opened_unit(root_fd: int, name: str) -> Iterator[int]:
+def _open_unit(root_fd: int, name: str) -> Iterator[int]:
     """Open a directory in ``repos_root`` that is a separate file system.
 
     :raises OSError: it cannot be opened, or is none.

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import ScanResult
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import LIST
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeRules
@@ -47,7 +47,7 @@ class RuleOptions:
     follow_mounts: bool | None = None
 
 
-def with_rules(units: Iterable[Unit], backup: Backup, target: str, options: RuleOptions = RuleOptions()) -> list[Unit]:
+def with_rules(units: Iterable[Unit], backup: BackupContext, target: str, options: RuleOptions = RuleOptions()) -> list[Unit]:
     """Return units with the rules that apply to them.
 
     :param target: directory of the backup; empty if it is not known.
@@ -58,12 +58,12 @@ def with_rules(units: Iterable[Unit], backup: Backup, target: str, options: Rule
     return [replace(unit, rules=_rules_of(unit, backup, options, mounted, base)) for unit in units]
 
 
-def _rules_of(unit: Unit, backup: Backup, options: RuleOptions, mounted: Mapping[bytes, str], base: TreeRules) -> TreeRules:
+def _rules_of(unit: Unit, backup: BackupContext, options: RuleOptions, mounted: Mapping[bytes, str], base: TreeRules) -> TreeRules:
     defaults = backup.registry.defaults
-    inside = {} if unit.loose else {path: name for name, path in backup.paths.items() if path.split("/")[0] == unit.name}
+    projects = {} if unit.loose else {path: name for name, path in backup.paths.items() if path.split("/")[0] == unit.name}
     exclude = [(b"", defaults.exclude)]
     caches, follow = [defaults.exclude_caches], [defaults.follow_mounts]
-    for path, name in sorted(inside.items()):
+    for path, name in sorted(projects.items()):
         project = backup.projects[name]
         exclude.append((os.fsencode(path[len(unit.name) + 1 :]), project.exclude))
         if path == unit.name:
@@ -73,18 +73,18 @@ def _rules_of(unit: Unit, backup: Backup, options: RuleOptions, mounted: Mapping
             follow.append(project.follow_mounts)
     exclude.append((b"", options.exclude))
     prefix = os.fsencode(unit.name) + b"/"
-    mounts = {} if unit.loose else {path[len(prefix) :]: kind for path, kind in mounted.items() if path.startswith(prefix)}
+    mounts = {} if unit.loose else {path[len(prefix) :]: fstype for path, fstype in mounted.items() if path.startswith(prefix)}
     return replace(
         base,
-        exclude=tuple(each for each in exclude if each[1]),
-        caches=_chosen(options.exclude_caches, caches),
-        follow_mounts=_chosen(options.follow_mounts, follow),
+        exclude=tuple(section for section in exclude if section[1]),
+        caches=_requested_or_configured(options.exclude_caches, caches),
+        follow_mounts=_requested_or_configured(options.follow_mounts, follow),
         mounts=MappingProxyType(mounts),
     )
 
 
-def _chosen(asked: bool | None, configured: list[bool]) -> bool:
-    return any(configured) if asked is None else asked
+def _requested_or_configured(requested: bool | None, configured: list[bool]) -> bool:
+    return any(configured) if requested is None else requested
 
 
 @dataclass
@@ -101,69 +101,69 @@ class LeftOut:
         """Read what the last run left out."""
         self.units = read_left_out(self.state / LEFT_OUT)
 
-    def take(self, scanned: ScanResult, absent: Iterable[bytes], *, forget: bool = False) -> None:
+    def record(self, scanned: ScanResult, absent: Iterable[bytes], *, drop_followed: bool = False) -> None:
         """Record what a scan left out.
 
         :param absent: paths that are not mounted now, and stay recorded.
-        :param forget: the mirror drops mounts that an earlier run followed and this one does not.
+        :param drop_followed: the mirror drops mounts that an earlier run followed and this one does not.
         """
-        once = set() if forget else self._once_followed(scanned)
-        followed = [*scanned.followed, *absent, *(each for each in scanned.skipped if each in once)]
-        said = {
-            "skipped": [os.fsdecode(each) for each in scanned.skipped],
-            "followed": [os.fsdecode(each) for each in followed],
+        previously_followed = set() if drop_followed else self._previously_followed(scanned)
+        followed = [*scanned.followed, *absent, *(path for path in scanned.skipped if path in previously_followed)]
+        record = {
+            "skipped": [os.fsdecode(path) for path in scanned.skipped],
+            "followed": [os.fsdecode(path) for path in followed],
             "excluded": scanned.excluded,
             "unverified": self.units.get(scanned.unit.name, {}).get("unverified", {}),
         }
-        if any(said.values()):
-            self.units[scanned.unit.name] = said
+        if any(record.values()):
+            self.units[scanned.unit.name] = record
         else:
             self.units.pop(scanned.unit.name, None)
 
-    def judge(self, name: str, verdicts: Mapping[str, str]) -> None:
+    def record_unverified(self, name: str, verdicts: Mapping[str, str]) -> None:
         """Record which repositories of a unit could not be verified.
 
         :param verdicts: of the repositories that were looked at, by their path in the unit: why not, empty if they could.
         """
-        said = self.units.get(name, {"skipped": [], "followed": [], "excluded": 0})
-        unverified = {path: why for path, why in (said.get("unverified", {}) | dict(verdicts)).items() if why}
-        if unverified or any(said[each] for each in ("skipped", "followed", "excluded")):
-            self.units[name] = said | {"unverified": unverified}
+        record = self.units.get(name, {"skipped": [], "followed": [], "excluded": 0})
+        unverified = {path: reason for path, reason in (record.get("unverified", {}) | dict(verdicts)).items() if reason}
+        if unverified or any(record[key] for key in ("skipped", "followed", "excluded")):
+            self.units[name] = record | {"unverified": unverified}
         else:
             self.units.pop(name, None)
 
     def absent(self, scanned: ScanResult) -> list[bytes]:
         """Return paths in a unit at which a file system was mounted and backed up, and now is an empty directory."""
-        gone = self._once_followed(scanned) - {*scanned.followed, *scanned.skipped}
-        return [path for path in sorted(gone) if _is_empty(scanned.unit.source, path)]
+        not_mounted = self._previously_followed(scanned) - {*scanned.followed, *scanned.skipped}
+        return [path for path in sorted(not_mounted) if _is_empty(scanned.unit.source, path)]
 
     def save(self, names: Iterable[str], owner: Account) -> None:
         """Write the file for these units, and leave the entries of others as other runs wrote them. The caller holds the metadata lock."""
         path = self.state / LEFT_OUT
         names = set(names)
         previous = read_left_out(path)
-        units = {name: each for name, each in previous.items() if name not in names}
+        units = {name: record for name, record in previous.items() if name not in names}
         units |= {name: self.units[name] for name in names if name in self.units}
         if units != previous:
             write_atomic(str(path), json.dumps(units, sort_keys=True), owner)
 
-    def _once_followed(self, scanned: ScanResult) -> set[bytes]:
+    def _previously_followed(self, scanned: ScanResult) -> set[bytes]:
         """Return paths in a unit at which an earlier run backed up a mounted file system: the mirror has its files."""
-        return {os.fsencode(each) for each in self.units.get(scanned.unit.name, {}).get("followed", [])}
+        return {os.fsencode(path) for path in self.units.get(scanned.unit.name, {}).get("followed", [])}
 
 
 def read_left_out(path: Path) -> dict[str, dict[str, Any]]:
     """Return what the last run left out, by unit; empty if the file is missing or not repoman's."""
     try:
-        said = read_json(path, MAX_BYTES)
+        records = read_json(path, MAX_BYTES)
         return {
             str(name): {
-                "skipped": [str(path) for path in each["skipped"]],
-                "followed": [str(path) for path in each["followed"]],
-                "excluded": int(each["excluded"]),
-                "unverified": {str(path): str(why) for path, why in each.get("unverified", {}).items()},
+                "skipped": [str(path) for path in record["skipped"]],
+                "followed": [str(path) for path in record["followed"]],
+                "excluded": int(record["excluded"]),
+                "unverified": {str(path): str(reason) for path, reason in record.get("unverified", {}).items()},
             }
-            for name, each in said.items()
+            for name, record in records.items()
         }
     except (OSError, ValueError, AttributeError, TypeError, KeyError):
         return {}
@@ -172,15 +172,15 @@ def read_left_out(path: Path) -> dict[str, dict[str, Any]]:
 def _is_empty(top: str, path: bytes) -> bool:
     """Return whether a path below a directory is an empty directory; follow no link."""
     with suppress(OSError):
-        held = os.open(top, LIST)
+        top_fd = os.open(top, LIST)
         try:
-            inner = open_beneath(held, path, LIST)
+            fd = open_beneath(top_fd, path, LIST)
         finally:
-            os.close(held)
+            os.close(top_fd)
         try:
-            return not os.listdir(inner)
+            return not os.listdir(fd)
         finally:
-            os.close(inner)
+            os.close(fd)
     return False
 
 
@@ -191,18 +191,18 @@ def mount_warnings(unit: Unit, skipped: Iterable[bytes], absent: Iterable[bytes]
     :param absent: paths at which one was mounted and backed up, and is not mounted any more.
     """
     top = os.fsencode(unit.source)
-    found = []
+    warnings = []
     for path in skipped:
-        place = escape_path(os.path.join(top, path))
+        display_path = escape_path(os.path.join(top, path))
         if path in unit.rules.mounts and unit.rules.mounts[path] in PSEUDO:
-            found.append(f"{place} is a file system of type {unit.rules.mounts[path]} and is not backed up.")
+            warnings.append(f"{display_path} is a file system of type {unit.rules.mounts[path]} and is not backed up.")
         elif unit.rules.follow_mounts:
-            found.append(f"{place} is the backup itself and is not backed up.")
+            warnings.append(f"{display_path} is the backup itself and is not backed up.")
         else:
-            found.append(f"{place} is another file system and is not backed up; follow_mounts = true backs it up.")
+            warnings.append(f"{display_path} is another file system and is not backed up; follow_mounts = true backs it up.")
     for path in absent:
-        found.append(
+        warnings.append(
             f"{escape_path(os.path.join(top, path))} was a mounted file system and is now an empty directory: is it mounted? "
             f"Its mirror was kept. If you unmounted it for good: {repoman_command('sync', [unit.name], '--allow-shrink')}"
         )
-    return found
+    return warnings

@@ -29,18 +29,18 @@ def list_units(repos_root: str) -> list[Unit]:
 
     A symbolic link is copied as a link, wherever it points. The ``lost+found`` that mkfs creates is skipped.
     """
-    found: list[Unit] = []
-    loose = False
-    with os.scandir(repos_root) as listing:
-        for entry in sorted(listing, key=lambda entry: entry.name):
+    units: list[Unit] = []
+    has_files = False
+    with os.scandir(repos_root) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
             if not entry.is_dir(follow_symlinks=False):
-                loose = True
+                has_files = True
             elif is_lost_and_found(os.fsencode(entry.name), entry.stat(follow_symlinks=False)):
                 continue
             elif not entry.name.startswith(RESTORING_PREFIX):
-                found.append(Unit(entry.name, os.path.join(repos_root, entry.name)))
-    taken = any(unit.name == TOP_LEVEL_FILES for unit in found)
-    return [*found, top_level_unit(repos_root)] if loose and not taken else found
+                units.append(Unit(entry.name, os.path.join(repos_root, entry.name)))
+    is_name_used = any(unit.name == TOP_LEVEL_FILES for unit in units)
+    return [*units, top_level_unit(repos_root)] if has_files and not is_name_used else units
 
 
 def top_level_unit(repos_root: str) -> Unit:
@@ -51,10 +51,10 @@ def top_level_unit(repos_root: str) -> Unit:
 def list_mirrors(target: Target) -> list[str]:
     """Return the directories in a target, without repoman's own."""
     try:
-        with os.scandir(target.root) as listing:
+        with os.scandir(target.root) as entries:
             return sorted(
                 entry.name
-                for entry in listing
+                for entry in entries
                 if entry.name != INTERNAL_DIRECTORY
                 and entry.is_dir(follow_symlinks=False)
                 and not is_lost_and_found(os.fsencode(entry.name), entry.stat(follow_symlinks=False))
@@ -63,17 +63,17 @@ def list_mirrors(target: Target) -> list[str]:
         return []
 
 
-def top_level_names(state: Path, found: Target) -> tuple[set[bytes], bool]:
+def top_level_names(state: Path, target: Target) -> tuple[set[bytes], bool]:
     """Return which files directly in a target the backup made, and whether the list is complete. Other files may be older than the backup.
 
     :param state: local state directory of the target. On another host it is missing, and only files that recent runs created are known.
     """
     path = str(state / "manifests" / file_name_of(TOP_LEVEL_FILES))
-    last = Manifest.load(path) or Manifest.load(path + STALE_SUFFIX)
-    names = {entry.path for entry in last.entries()} if last is not None else set()
-    for name in version_names(found):
-        names.update(created_of(found, name, TOP_LEVEL_FILES) or ())
-    return names, last is not None
+    manifest = Manifest.load(path) or Manifest.load(path + STALE_SUFFIX)
+    names = {entry.path for entry in manifest.entries()} if manifest is not None else set()
+    for name in version_names(target):
+        names.update(created_of(target, name, TOP_LEVEL_FILES) or ())
+    return names, manifest is not None
 
 
 def file_name_of(unit: str) -> str:

@@ -426,7 +426,7 @@ def test_a_target_without_hard_links_is_locked_all_the_same(world: BackupHome, m
     (kept,) = world.kept()
     assert kept.stat().st_mtime_ns == old.st_mtime_ns
     found = Target(str(world.backup), "")
-    with HostLock(found).held(), pytest.raises(ConflictError, match="working there"), HostLock(found).held():
+    with HostLock(found).locked(), pytest.raises(ConflictError, match="working there"), HostLock(found).locked():
         pass
 
 
@@ -445,7 +445,7 @@ def test_of_two_that_find_a_stale_lock_one_takes_it(world: BackupHome, monkeypat
         return seen
 
     monkeypatch.setattr(host_lock, "check_stale", overtaken)
-    with pytest.raises(ConflictError, match="working there"), HostLock(found).held():
+    with pytest.raises(ConflictError, match="working there"), HostLock(found).locked():
         pass
     assert world.ours("lock").read_text() == other
 

@@ -43,22 +43,22 @@ def diff_manifests(before: Manifest, now: Manifest) -> Iterator[tuple[bytes, lis
 
 def merge_blocks(*manifests: Manifest) -> Iterator[tuple[bytes, list[bytes | None]]]:
     """Yield every directory that one of some manifests has, in order, with its block of each (None: not there)."""
-    rests = [each.blocks() for each in manifests]
-    heads = [next(each, None) for each in rests]
+    rests = [manifest.blocks() for manifest in manifests]
+    heads = [next(rest, None) for rest in rests]
     while any(heads):
         directory = min((head[0] for head in heads if head), key=sort_key)
-        here = [head is not None and head[0] == directory for head in heads]
-        yield directory, [head[1] if head and hit else None for head, hit in zip(heads, here, strict=True)]
-        heads = [next(rest, None) if hit else head for rest, head, hit in zip(rests, heads, here, strict=True)]
+        has_directory = [head is not None and head[0] == directory for head in heads]
+        yield directory, [head[1] if head and is_match else None for head, is_match in zip(heads, has_directory, strict=True)]
+        heads = [next(rest, None) if is_match else head for rest, head, is_match in zip(rests, heads, has_directory, strict=True)]
 
 
-def patch_manifest(now: Manifest, known: Mapping[bytes, Entry | None], path: str) -> Manifest:
+def patch_manifest(now: Manifest, changes: Mapping[bytes, Entry | None], output_path: str) -> Manifest:
     """Write a manifest again, with some entries otherwise than it has them (None: without)."""
     by_directory: dict[bytes, dict[bytes, Entry | None]] = {}
-    for each, entry in known.items():
-        by_directory.setdefault(each.rpartition(b"/")[0], {})[each] = entry
+    for path, entry in changes.items():
+        by_directory.setdefault(path.rpartition(b"/")[0], {})[path] = entry
         if entry is not None and entry.type == "d":
-            by_directory.setdefault(each, {})
+            by_directory.setdefault(path, {})
     missing = set(by_directory)
     for directory, _block in now.blocks():
         missing.discard(directory)
@@ -66,13 +66,13 @@ def patch_manifest(now: Manifest, known: Mapping[bytes, Entry | None], path: str
     waiting = next(extra, None)
 
     def records(directory: bytes, entries: dict[bytes, Entry]) -> bytes:
-        entries |= {each: entry for each, entry in by_directory[directory].items() if entry is not None}
-        for each, entry in by_directory[directory].items():
+        entries |= {path: entry for path, entry in by_directory[directory].items() if entry is not None}
+        for path, entry in by_directory[directory].items():
             if entry is None:
-                entries.pop(each, None)
-        return pack_block(directory, [entries[each].record() for each in sorted(entries)])
+                entries.pop(path, None)
+        return pack_block(directory, [entries[path].record() for path in sorted(entries)])
 
-    with ManifestWriter(path) as writer:
+    with ManifestWriter(output_path) as writer:
         for directory, block in now.blocks():
             while waiting is not None and sort_key(waiting) < sort_key(directory):
                 writer.add(records(waiting, {}))

@@ -79,12 +79,12 @@ def sort_key(path: bytes) -> bytes:
 
 def count_entries(block: bytes) -> int:
     """Return how many entries a block has."""
-    found = at = 0
-    while at < len(block):
-        name_size, link_size = RECORD.unpack_from(block, at)[8:]
-        at += RECORD.size + name_size + link_size
-        found += 1
-    return found
+    count = position = 0
+    while position < len(block):
+        name_size, link_size = RECORD.unpack_from(block, position)[8:]
+        position += RECORD.size + name_size + link_size
+        count += 1
+    return count
 
 
 def unpack_block(directory: bytes, block: bytes) -> Iterator[Entry]:
@@ -109,11 +109,11 @@ def pack_block(directory: bytes, records: Iterable[bytes]) -> bytes:
     return BLOCK_HEADER.pack(len(directory), len(block)) + directory + block
 
 
-def entry_of(path: bytes, found: os.stat_result, link: bytes = b"") -> Entry:
+def entry_from_stat(path: bytes, status: os.stat_result, link: bytes = b"") -> Entry:
     """Return the entry for a result of ``lstat``."""
-    mode = found.st_mode
-    size = found.st_rdev if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) else found.st_size
-    mtime, ctime = found.st_mtime_ns, found.st_ctime_ns
+    mode = status.st_mode
+    size = status.st_rdev if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) else status.st_size
+    mtime, ctime = status.st_mtime_ns, status.st_ctime_ns
     if not (TIME_RANGE[0] < mtime < TIME_RANGE[1] and TIME_RANGE[0] < ctime < TIME_RANGE[1]):
-        mtime, ctime = (max(TIME_RANGE[0], min(each, TIME_RANGE[1])) for each in (mtime, ctime))
-    return Entry(path, mode, found.st_uid, found.st_gid, size, mtime, ctime, found.st_ino, found.st_nlink, link)
+        mtime, ctime = (max(TIME_RANGE[0], min(time, TIME_RANGE[1])) for time in (mtime, ctime))
+    return Entry(path, mode, status.st_uid, status.st_gid, size, mtime, ctime, status.st_ino, status.st_nlink, link)

@@ -53,8 +53,8 @@ class Manifest:
                 file.seek(len(MAGIC) + DIGEST_SIZE)
             while head := file.read(BLOCK_HEADER.size):
                 path_size, size = BLOCK_HEADER.unpack(head)
-                both = file.read(path_size + size)
-                yield both[:path_size], both[path_size:]
+                path_and_records = file.read(path_size + size)
+                yield path_and_records[:path_size], path_and_records[path_size:]
 
     def entries(self) -> Iterator[Entry]:
         """Yield every entry."""

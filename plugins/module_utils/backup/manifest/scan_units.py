@@ -37,7 +37,7 @@ class ScanResult:
     :param digest: of what was found; empty if it failed.
     :param path: file with the manifest; empty if the digest was the known one, or the scan failed.
     :param error: why it failed.
-    :param closed: directories that cannot be read.
+    :param unreadable: directories that cannot be read.
     :param skipped: directories that another file system is mounted on, which was not looked at.
     :param followed: those with one that was.
     :param excluded: how many things were excluded.
@@ -47,7 +47,7 @@ class ScanResult:
     digest: str = ""
     path: str = ""
     error: RepomanError | None = None
-    closed: dict[bytes, UnreadableError] = field(default_factory=dict)
+    unreadable: dict[bytes, UnreadableError] = field(default_factory=dict)
     skipped: list[bytes] = field(default_factory=list)
     followed: list[bytes] = field(default_factory=list)
     excluded: int = 0
@@ -57,16 +57,16 @@ class ScanResult:
         return Manifest(path=self.path, digest=self.digest)
 
 
-def scan_unit(unit: Unit, known: str, path: str) -> ScanResult:
+def scan_unit(unit: Unit, trusted_digest: str, path: str) -> ScanResult:
     """Scan a unit, and leave its manifest in a file unless its digest is the one that is known."""
     tree = TreeFilter(unit.rules)
     result = ScanResult(unit, skipped=tree.skipped, followed=tree.followed)
     try:
         with ManifestWriter(path) as writer:
-            for block in walk_blocks(os.fsencode(unit.source), loose=unit.loose, closed=result.closed, tree=tree):
+            for block in walk_blocks(os.fsencode(unit.source), loose=unit.loose, unreadable=result.unreadable, tree=tree):
                 writer.add(block)
             result.excluded, result.digest = tree.excluded, writer.digest
-            if writer.digest != known:
+            if writer.digest != trusted_digest:
                 writer.finish()
                 result.path = path
             return result
@@ -87,13 +87,13 @@ def format_exception(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
 
 
-def iter_scans(units: Iterable[Unit], known: Mapping[str, str], scratch: str) -> Iterator[ScanResult]:
+def iter_scans(units: Iterable[Unit], trusted_digests: Mapping[str, str], scratch: str) -> Iterator[ScanResult]:
     """Scan units in parallel, and yield each result when it is ready.
 
-    :param known: digest of each unit's last manifest, by the unit's name.
+    :param trusted_digests: digest of each unit's last manifest, by the unit's name.
     :param scratch: local directory for the manifests of units that differ.
     """
-    jobs = [(unit, known.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(units)]
+    jobs = [(unit, trusted_digests.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(units)]
 
     def lost(job: tuple[Unit, str, str]) -> ScanResult:
         error = RepomanError(
@@ -103,19 +103,21 @@ def iter_scans(units: Iterable[Unit], known: Mapping[str, str], scratch: str) ->
         return ScanResult(job[0], error=error)
 
     for _number, result in imap_forked(lambda job, _send: scan_unit(*job), jobs, os.cpu_count() or 1, lost=lost):
-        said = "cannot be read" if result.error else "differs from its manifest" if result.path else "is as in its manifest"
-        _logger.debug("%s: scanned: it %s", result.unit.name, said)
+        outcome = "cannot be read" if result.error else "differs from its manifest" if result.path else "is as in its manifest"
+        _logger.debug("%s: scanned: it %s", result.unit.name, outcome)
         yield result
 
 
-def scan_units(units: Iterable[Unit], known: Mapping[str, str], scratch: str, *, processes: int = 0) -> list[ScanResult]:
+def scan_units(units: Iterable[Unit], trusted_digests: Mapping[str, str], scratch: str, *, processes: int = 0) -> list[ScanResult]:
     """Scan units, several at once.
 
-    :param known: digest of each unit's last manifest, by the unit's name.
+    :param trusted_digests: digest of each unit's last manifest, by the unit's name.
     :param scratch: local directory for the manifests of units that differ.
     :param processes: how many at once; as many as there are processors by default.
     :return: one result each, in the order given.
     """
-    wanted = list(units)
-    jobs = [(unit, known.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(wanted)]
+    units_to_scan = list(units)
+    jobs = [
+        (unit, trusted_digests.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(units_to_scan)
+    ]
     return map_forked(lambda job: scan_unit(*job), jobs, processes or os.cpu_count() or 1)

@@ -15,7 +15,7 @@ from operator import itemgetter
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import (
     BLOCK_HEADER,
     RECORD,
-    entry_of,
+    entry_from_stat,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError, too_deep
@@ -31,8 +31,8 @@ UNSEEN_MOUNT = os.stat_result(
     (stat.S_IFDIR | 0o700, 0, -1, 2, os.geteuid(), os.getegid(), 0, 0, 0, 0), {"st_mtime_ns": 0, "st_ctime_ns": 0, "st_rdev": 0}
 )
 """Placeholder for a mount point whose status cannot be read."""
-MAX_HELD = 32
-"""At most this many directories are held open by one walk."""
+MAX_OPEN = 32
+"""At most this many directories are open in one walk."""
 DEEPEST = 3400
 """A directory whose path in its unit is longer, in bytes, is walked, but not what is in the directories in it: neither git nor rsync nor a
 person reaches a path of more than 4096 bytes, and a tree of thousands of levels costs time and memory with the square of its depth."""
@@ -44,8 +44,8 @@ def walk_blocks(
     *,
     loose: bool = False,
     skip: frozenset[bytes] = frozenset(),
-    closed: dict[bytes, UnreadableError] | None = None,
-    named: bytes = b"",
+    unreadable: dict[bytes, UnreadableError] | None = None,
+    display_path: bytes = b"",
     tree: TreeFilter | None = None,
 ) -> Iterator[bytes]:
     """Yield the blocks of a tree, with their heads, in a manifest's order.
@@ -57,60 +57,60 @@ def walk_blocks(
     :param start: directory below it to begin with; its own record is not part of the walk unless it is ``top`` itself.
     :param loose: leave out directories, and ``top`` itself.
     :param skip: paths of directories whose inside is left out.
-    :param closed: takes the directories below ``start`` that cannot be read, or lie too deep; they have no block. Without it those that
+    :param unreadable: takes the directories below ``start`` that cannot be read, or lie too deep; they have no block. Without it those that
         cannot be read raise, and nothing is too deep.
-    :param named: the path of ``top`` that errors show.
+    :param display_path: the path of ``top`` that errors show.
     :param tree: rules for skipped paths in the whole tree; it also learns about mounted file systems.
     :raises UnreadableError: a directory cannot be read.
     :raises FileNotFoundError: ``start`` is not there.
     :raises NotADirectoryError: ``start``, or a part of its path, is not a directory.
     """
     if isinstance(top, int):
-        yield from _Walk(top, named or os.readlink(b"/proc/self/fd/%d" % top), loose, skip, closed, tree).blocks(start)
+        yield from _Walk(top, display_path or os.readlink(b"/proc/self/fd/%d" % top), loose, skip, unreadable, tree).blocks(start)
         return
-    held = os.open(top, REACH)
+    top_fd = os.open(top, REACH)
     try:
-        yield from _Walk(held, named or top, loose, skip, closed, tree).blocks(start)
+        yield from _Walk(top_fd, display_path or top, loose, skip, unreadable, tree).blocks(start)
     finally:
-        os.close(held)
+        os.close(top_fd)
 
 
 class _Level:
     """A parent directory of the current position of a walk.
 
-    :param held: its descriptor; -1 once it is closed because too many others are open.
+    :param fd: its descriptor; -1 once it is closed because too many others are open.
     :param waiting: names of the directories in it that are still to be walked, the next one last.
     """
 
-    __slots__ = ("held", "path", "waiting")
+    __slots__ = ("fd", "path", "waiting")
 
-    def __init__(self, held: int, path: bytes, waiting: list[bytes]) -> None:
-        self.held, self.path, self.waiting = held, path, waiting
+    def __init__(self, fd: int, path: bytes, waiting: list[bytes]) -> None:
+        self.fd, self.path, self.waiting = fd, path, waiting
 
     def close(self) -> None:
         """Close the descriptor."""
-        if self.held >= 0:
-            os.close(self.held)
-            self.held = -1
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
 
 class _Walk:
     """A walk of one tree, see :func:`walk_blocks`.
 
-    Each directory is opened by its name in the one above it, which is held open until its last directory has been opened. So no
-    exchange of names leads out of the tree. At most ``MAX_HELD`` are open: of a deeper tree those at the top are opened again later.
+    Each directory is opened by its name in the one above it, which stays open until its last directory has been opened. So no
+    exchange of names leads out of the tree. At most ``MAX_OPEN`` are open: of a deeper tree those at the top are opened again later.
     """
 
     def __init__(
         self,
         top: int,
-        named: bytes,
+        display_path: bytes,
         loose: bool,
         skip: frozenset[bytes],
-        closed: dict[bytes, UnreadableError] | None,
+        unreadable: dict[bytes, UnreadableError] | None,
         tree: TreeFilter | None = None,
     ) -> None:
-        self.top, self.named, self.loose, self.skip, self.closed, self.tree = top, named, loose, skip, closed, tree
+        self.top, self.display_path, self.loose, self.skip, self.unreadable, self.tree = top, display_path, loose, skip, unreadable, tree
         self.levels: list[_Level] = []
         self.device = -1
 
@@ -127,8 +127,8 @@ class _Walk:
             for level in self.levels:
                 level.close()
 
-    def _shown(self, directory: bytes) -> bytes:
-        return os.path.join(self.named, directory) if directory else self.named
+    def _display_path(self, directory: bytes) -> bytes:
+        return os.path.join(self.display_path, directory) if directory else self.display_path
 
     def _begin(self, start: bytes) -> int:
         above, _slash, name = start.rpartition(b"/")
@@ -141,47 +141,47 @@ class _Walk:
         except (FileNotFoundError, NotADirectoryError):
             raise
         except OSError as error:
-            raise UnreadableError(self._shown(start), error) from error
+            raise UnreadableError(self._display_path(start), error) from error
 
-    def _refuse(self, directory: bytes, error: OSError, *, begin: bool = False) -> None:
+    def _note_unreadable(self, directory: bytes, error: OSError, *, begin: bool = False) -> None:
         """Note that a directory cannot be read."""
-        unreadable = UnreadableError(self._shown(directory), error)
-        if self.closed is None or begin:
-            raise unreadable from error
-        self.closed[directory] = unreadable
+        problem = UnreadableError(self._display_path(directory), error)
+        if self.unreadable is None or begin:
+            raise problem from error
+        self.unreadable[directory] = problem
 
-    def _enter(self, directory: bytes, held: int, *, begin: bool) -> bytes | None:
+    def _enter(self, directory: bytes, fd: int, *, begin: bool) -> bytes | None:
         """Return the block of an open directory, which is closed unless there are directories in it to be walked."""
         below: list[bytes] = []
         try:
-            own = os.fstat(held)
+            status = os.fstat(fd)
             if begin:
-                self.device = own.st_dev
-            elif own.st_dev != self.device and (self.tree is None or not self.tree.is_followed(directory)):
+                self.device = status.st_dev
+            elif status.st_dev != self.device and (self.tree is None or not self.tree.is_followed(directory)):
                 return None
             tree = self.tree
-            if tree is not None and tree.is_target(directory, own):
+            if tree is not None and tree.is_target(directory, status):
                 return None
-            found = _read_directory(held, self._mounted(directory))
+            entries = _read_directory(fd, self._mounted(directory))
             if tree is not None:
-                found = tree.keep(directory, held, found)
-            block, below, outside = _block(directory, own, found, self.loose)
+                entries = tree.keep(directory, fd, entries)
+            block, below, outside = _block(directory, status, entries, self.loose)
             if tree is not None and (outside or tree.rules.mounts):
                 below = tree.enter(directory, below, outside)
             if below and (self.skip or len(directory) > DEEPEST):
-                below = self._wanted(directory, below)
+                below = self._subdirectories_to_walk(directory, below)
             return block
         except OSError as error:
-            self._refuse(directory, error, begin=begin)
+            self._note_unreadable(directory, error, begin=begin)
             return None
         finally:
             if below:
                 below.reverse()
-                self.levels.append(_Level(held, directory, below))
-                if len(self.levels) > MAX_HELD:
-                    self.levels[-MAX_HELD - 1].close()
+                self.levels.append(_Level(fd, directory, below))
+                if len(self.levels) > MAX_OPEN:
+                    self.levels[-MAX_OPEN - 1].close()
             else:
-                os.close(held)
+                os.close(fd)
 
     def _mounted(self, directory: bytes) -> frozenset[bytes]:
         """Return on which names in a directory something is mounted."""
@@ -189,14 +189,14 @@ class _Walk:
             return frozenset()
         return frozenset(path.rpartition(b"/")[2] for path in self.tree.rules.mounts if path.rpartition(b"/")[0] == directory)
 
-    def _wanted(self, directory: bytes, names: list[bytes]) -> list[bytes]:
+    def _subdirectories_to_walk(self, directory: bytes, names: list[bytes]) -> list[bytes]:
         """Return the subdirectories to walk."""
         prefix = directory + b"/" if directory else b""
-        wanted = [each for each in names if prefix + each not in self.skip]
-        if self.closed is None or len(directory) <= DEEPEST:
-            return wanted
-        for each in wanted:
-            self.closed[prefix + each] = too_deep(self._shown(prefix + each))
+        subdirectories = [name for name in names if prefix + name not in self.skip]
+        if self.unreadable is None or len(directory) <= DEEPEST:
+            return subdirectories
+        for name in subdirectories:
+            self.unreadable[prefix + name] = too_deep(self._display_path(prefix + name))
         return []
 
     def _next(self) -> tuple[bytes, int] | None:
@@ -206,14 +206,14 @@ class _Walk:
             name = level.waiting.pop()
             directory = level.path + b"/" + name if level.path else name
             try:
-                if level.held < 0:
+                if level.fd < 0:
                     self._reopen()
-                return directory, os.open(name, LIST, dir_fd=level.held)
+                return directory, os.open(name, LIST, dir_fd=level.fd)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 if error.errno != errno.ELOOP:
-                    self._refuse(directory, error)
+                    self._note_unreadable(directory, error)
             finally:
                 if not level.waiting:
                     level.close()
@@ -222,51 +222,51 @@ class _Walk:
 
     def _reopen(self) -> None:
         """Open the last levels again, beginning at the top."""
-        levels = {level.path: level for level in self.levels[-MAX_HELD:]}
-        held, path = os.dup(self.top), b""
+        levels = {level.path: level for level in self.levels[-MAX_OPEN:]}
+        fd, path = os.dup(self.top), b""
         try:
             for part in (*self.levels[-1].path.split(b"/"), b""):
                 level = levels.get(path)
-                if level is not None and level.held < 0:
-                    level.held = os.dup(held)
+                if level is not None and level.fd < 0:
+                    level.fd = os.dup(fd)
                 if part:
-                    inner = open_beneath(held, part, REACH)
-                    os.close(held)
-                    held, path = inner, path + b"/" + part if path else part
+                    next_fd = open_beneath(fd, part, REACH)
+                    os.close(fd)
+                    fd, path = next_fd, path + b"/" + part if path else part
         finally:
-            os.close(held)
+            os.close(fd)
 
 
 def _block(
-    directory: bytes, own: os.stat_result, found: list[tuple[bytes, os.stat_result, bytes]], loose: bool
+    directory: bytes, directory_status: os.stat_result, entries: list[tuple[bytes, os.stat_result, bytes]], loose: bool
 ) -> tuple[bytes, list[bytes], list[bytes]]:
     """Return a directory's block, with its head, and the names of the directories in it: on its file system, and on others."""
-    device = own.st_dev
+    device = directory_status.st_dev
     record, is_dir = RECORD.pack, stat.S_IFDIR
     devices = (stat.S_IFBLK, stat.S_IFCHR)
     records: list[bytes] = []
-    below: list[bytes] = []
+    subdirectories: list[bytes] = []
     outside: list[bytes] = []
     if not directory and not loose:
-        records.append(entry_of(b"", own).record())
-    for name, seen, link in found:
-        mode = seen.st_mode
-        kind = mode & 0o170000
-        if kind == is_dir:
+        records.append(entry_from_stat(b"", directory_status).record())
+    for name, status, link in entries:
+        mode = status.st_mode
+        file_type = mode & 0o170000
+        if file_type == is_dir:
             if loose:
                 continue
-            (below if seen.st_dev == device else outside).append(name)
+            (subdirectories if status.st_dev == device else outside).append(name)
         try:
             records.append(
                 record(
                     mode,
-                    seen.st_uid,
-                    seen.st_gid,
-                    seen.st_rdev if kind in devices else seen.st_size,
-                    seen.st_mtime_ns,
-                    seen.st_ctime_ns,
-                    seen.st_ino,
-                    seen.st_nlink,
+                    status.st_uid,
+                    status.st_gid,
+                    status.st_rdev if file_type in devices else status.st_size,
+                    status.st_mtime_ns,
+                    status.st_ctime_ns,
+                    status.st_ino,
+                    status.st_nlink,
                     len(name),
                     len(link),
                 )
@@ -274,31 +274,31 @@ def _block(
                 + link
             )
         except struct.error:  # a time beyond what a record holds
-            records.append(entry_of(name, seen, link).record())
+            records.append(entry_from_stat(name, status, link).record())
     block = b"".join(records)
-    return BLOCK_HEADER.pack(len(directory), len(block)) + directory + block, below, outside
+    return BLOCK_HEADER.pack(len(directory), len(block)) + directory + block, subdirectories, outside
 
 
-def _read_directory(held: int, mounted: Container[bytes] = ()) -> list[tuple[bytes, os.stat_result, bytes]]:
+def _read_directory(directory_fd: int, mounted: Container[bytes] = ()) -> list[tuple[bytes, os.stat_result, bytes]]:
     """Return name, status and link target of each entry of an open directory, sorted; entries that vanish during the call are skipped.
 
     :param mounted: names of mount points. One that cannot even be looked at, such as another user's FUSE mount or one whose server is
         gone, does not make its neighbours unreadable: it counts as a directory on another file system.
     """
-    found: list[tuple[bytes, os.stat_result, bytes]] = []
-    add, encode, is_link = found.append, os.fsencode, stat.S_IFLNK
-    with os.scandir(held) as listing:
-        for each in listing:
+    entries: list[tuple[bytes, os.stat_result, bytes]] = []
+    add, encode, is_link = entries.append, os.fsencode, stat.S_IFLNK
+    with os.scandir(directory_fd) as iterator:
+        for entry in iterator:
             try:
-                seen = each.stat(follow_symlinks=False)
-                name = encode(each.name)
-                add((name, seen, os.readlink(name, dir_fd=held) if seen.st_mode & 0o170000 == is_link else b""))
+                status = entry.stat(follow_symlinks=False)
+                name = encode(entry.name)
+                add((name, status, os.readlink(name, dir_fd=directory_fd) if status.st_mode & 0o170000 == is_link else b""))
             except FileNotFoundError:
                 continue
             except OSError as error:
-                if encode(each.name) in mounted:
-                    add((encode(each.name), UNSEEN_MOUNT, b""))
+                if encode(entry.name) in mounted:
+                    add((encode(entry.name), UNSEEN_MOUNT, b""))
                 elif error.errno != errno.EINVAL:  # a link that became something else
                     raise
-    found.sort(key=_by_name)
-    return found
+    entries.sort(key=_by_name)
+    return entries

@@ -28,7 +28,7 @@ _BARE = frozenset({b"HEAD", b"objects", b"refs"})
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
-Found = tuple[bytes, os.stat_result, bytes]
+DirectoryEntry = tuple[bytes, os.stat_result, bytes]
 """Name, status and link target of an entry of a directory."""
 
 
@@ -57,10 +57,10 @@ class TreeRules:
         """Tell whether patterns exclude a path of the unit, itself or with a directory above it."""
         parts = path.split(b"/")
         rules = _sections(self.exclude)
-        for at, name in enumerate(parts):
+        for depth, name in enumerate(parts):
             if name in STORES:
                 return False
-            if _excluded(rules, b"/".join(parts[:at]), name, at < len(parts) - 1 or is_directory):
+            if _excluded(rules, b"/".join(parts[:depth]), name, depth < len(parts) - 1 or is_directory):
                 return True
         return False
 
@@ -74,22 +74,22 @@ class TreeRules:
     def _is_in_cache(self, source: bytes, path: bytes) -> bool:
         parts = path.split(b"/")[:-1]
         try:
-            held = os.open(source, _LIST)
+            fd = os.open(source, _LIST)
         except OSError:
             return False
         try:
             for name in parts:
                 if name in STORES:
                     return False
-                inner = os.open(name, _LIST, dir_fd=held)
-                os.close(held)
-                held = inner
-                if has_cache_tag(held) and not _holds_repository(os.fsencode(each) for each in os.listdir(held)):
+                next_fd = os.open(name, _LIST, dir_fd=fd)
+                os.close(fd)
+                fd = next_fd
+                if has_cache_tag(fd) and not _holds_repository(os.fsencode(each) for each in os.listdir(fd)):
                     return True
         except OSError:
             return False
         finally:
-            os.close(held)
+            os.close(fd)
         return False
 
 
@@ -109,7 +109,7 @@ class _Section(NamedTuple):
 
 
 def _sections(exclude: Iterable[tuple[bytes, tuple[str, ...]]]) -> tuple[_Section, ...]:
-    return tuple(_Section(base, patterns) for base, each in exclude if (patterns := compiled(each)))
+    return tuple(_Section(base, patterns) for base, lines in exclude if (patterns := compiled(lines)))
 
 
 def _excluded(sections: Iterable[_Section], directory: bytes, name: bytes, is_directory: bool) -> bool:
@@ -141,61 +141,61 @@ class TreeFilter:
         self._above: list[tuple[bytes, str]] = []
         self._roots: set[bytes] = {b""}
 
-    def keep(self, directory: bytes, held: int, found: list[Found]) -> list[Found]:
+    def keep(self, directory: bytes, directory_fd: int, entries: list[DirectoryEntry]) -> list[DirectoryEntry]:
         """Return what of an open directory is backed up."""
         if directory in self._roots:
-            found = [each for each in found if not is_lost_and_found(each[0], each[1])]
+            entries = [entry for entry in entries if not is_lost_and_found(entry[0], entry[1])]
         if not self._sections and not self.rules.caches:
-            return found
-        names = {each[0] for each in found}
+            return entries
+        names = {entry[0] for entry in entries}
         if self._in_repository(directory, names):
-            return found
-        kept = found
-        if self.rules.caches and CACHE_TAG in names and directory and not _holds_repository(names) and has_cache_tag(held):
-            kept = [each for each in found if each[0] == CACHE_TAG]
+            return entries
+        included = entries
+        if self.rules.caches and CACHE_TAG in names and directory and not _holds_repository(names) and has_cache_tag(directory_fd):
+            included = [entry for entry in entries if entry[0] == CACHE_TAG]
         elif self._sections:
-            kept = [
-                each
-                for each in found
-                if each[0] in STORES or not _excluded(self._sections, directory, each[0], stat.S_ISDIR(each[1].st_mode))
+            included = [
+                entry
+                for entry in entries
+                if entry[0] in STORES or not _excluded(self._sections, directory, entry[0], stat.S_ISDIR(entry[1].st_mode))
             ]
-        self.excluded += len(found) - len(kept)
-        return kept
+        self.excluded += len(entries) - len(included)
+        return included
 
     def _in_repository(self, directory: bytes, names: set[bytes]) -> bool:
         """Tell whether a directory is part of a repository's own data."""
         while self._above and not directory.startswith(self._above[-1][0] + b"/" if self._above[-1][0] else b""):
             self._above.pop()
-        kind = self._above[-1][1] if self._above else ""
-        now = kind
+        parent_type = self._above[-1][1] if self._above else ""
+        directory_type = parent_type
         if directory.rpartition(b"/")[2] in STORES:
-            now = "store"
-        elif not kind and names >= _BARE:
-            now = "bare"
-        elif kind == "bare" and not names.isdisjoint(STORES):  # a work tree inside a bare repository
-            now = ""
-        if now != kind:
-            self._above.append((directory, now))
-        return bool(now)
+            directory_type = "store"
+        elif not parent_type and names >= _BARE:
+            directory_type = "bare"
+        elif parent_type == "bare" and not names.isdisjoint(STORES):  # a work tree inside a bare repository
+            directory_type = ""
+        if directory_type != parent_type:
+            self._above.append((directory, directory_type))
+        return bool(directory_type)
 
-    def enter(self, directory: bytes, same: list[bytes], other: list[bytes]) -> list[bytes]:
+    def enter(self, directory: bytes, on_same_device: list[bytes], on_other_devices: list[bytes]) -> list[bytes]:
         """Return into which of its directories a walk goes.
 
-        :param same: those on the same file system as their parent, as far as device numbers tell; a bind mount may be among them.
-        :param other: those on another one.
+        :param on_same_device: those on the same file system as their parent, as far as device numbers tell; a bind mount may be among them.
+        :param on_other_devices: those on another one.
         """
         mounts = self.rules.mounts
-        if not other and not mounts:
-            return same
+        if not on_other_devices and not mounts:
+            return on_same_device
         prefix = directory + b"/" if directory else b""
-        boundaries = set(other)
+        boundaries = set(on_other_devices)
         if mounts:
-            boundaries |= {name for name in same if prefix + name in mounts}
+            boundaries |= {name for name in on_same_device if prefix + name in mounts}
         if not boundaries:
-            return same
+            return on_same_device
         inside = not STORES.isdisjoint(directory.split(b"/"))
-        wanted = []
-        for name in sorted([*same, *other]):
+        entered = []
+        for name in sorted([*on_same_device, *on_other_devices]):
             path = prefix + name
             if name in boundaries:
                 follows = self.rules.follow_mounts or inside or name in STORES
@@ -204,12 +204,12 @@ class TreeFilter:
                     continue
                 self.followed.append(path)
                 self._roots.add(path)
-            wanted.append(name)
-        return wanted
+            entered.append(name)
+        return entered
 
     def is_followed(self, directory: bytes) -> bool:
         """Tell whether a directory is on a file system that is mounted in the unit and followed."""
-        return any(directory == each or directory.startswith(each + b"/") for each in self.followed)
+        return any(directory == path or directory.startswith(path + b"/") for path in self.followed)
 
     def is_target(self, directory: bytes, status: os.stat_result) -> bool:
         """Tell whether a directory is the backup's own target, reached through a bind mount."""
@@ -220,19 +220,19 @@ class TreeFilter:
 
 
 def _holds_repository(names: Iterable[bytes]) -> bool:
-    every = set(names)
-    return not every.isdisjoint(STORES) or every >= _BARE
+    all_names = set(names)
+    return not all_names.isdisjoint(STORES) or all_names >= _BARE
 
 
-def has_cache_tag(directory: int) -> bool:
+def has_cache_tag(directory_fd: int) -> bool:
     """Tell whether an open directory has a valid cache tag."""
     try:
-        tag = os.open(CACHE_TAG, _READ, dir_fd=directory)
+        tag_fd = os.open(CACHE_TAG, _READ, dir_fd=directory_fd)
     except OSError:
         return False
     try:
-        return stat.S_ISREG(os.fstat(tag).st_mode) and os.read(tag, len(CACHE_SIGNATURE)) == CACHE_SIGNATURE
+        return stat.S_ISREG(os.fstat(tag_fd).st_mode) and os.read(tag_fd, len(CACHE_SIGNATURE)) == CACHE_SIGNATURE
     except OSError:
         return False
     finally:
-        os.close(tag)
+        os.close(tag_fd)

@@ -21,8 +21,8 @@ class UnreadableError(RepomanError):
     """
 
     def __init__(self, path: bytes, error: OSError) -> None:
-        shown = shorten_path(path)
-        super().__init__(f"'{shown}' cannot be read: {error.strerror or error}.", f"ls -ld {shell_word(path)}")
+        display_path = shorten_path(path)
+        super().__init__(f"'{display_path}' cannot be read: {error.strerror or error}.", f"ls -ld {shell_word(path)}")
         self.path = path
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ import os
 import stat
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_from_stat
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.file_copier import FileCopier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.history_store import _NO_LINKS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import _CANNOT_KEEP
@@ -80,7 +80,7 @@ class Copier(FileCopier):
                 mirrored = os.stat(entry.name, dir_fd=there, follow_symlinks=False)
                 if mirrored.st_ino == leading.st_ino:
                     return True
-                old = old or entry_of(entry.path, mirrored)
+                old = old or entry_from_stat(entry.path, mirrored)
             temporary = self.temporary_name()
             try:
                 os.link(split_path(leader)[1], temporary, src_dir_fd=held, dst_dir_fd=self.work_fd, follow_symlinks=False)
@@ -112,6 +112,6 @@ class Copier(FileCopier):
                 found = os.stat(entry.name, dir_fd=held, follow_symlinks=False)
                 if stat.S_ISDIR(found.st_mode):
                     return
-                self.move_to_history(entry.path, entry_of(entry.path, found))
+                self.move_to_history(entry.path, entry_from_stat(entry.path, found))
                 os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=held)
         self.add_counts(1)

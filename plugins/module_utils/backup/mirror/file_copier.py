@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import TIME_RANGE, Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import TIME_RANGE, Entry, entry_from_stat
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import (
     Check,
@@ -106,9 +106,9 @@ class FileCopier(HistoryStore):
             after = os.fstat(source)
             if is_unchanged(seen, after) and seen.st_nlink:
                 commit(seen)
-                return entry_of(path, seen)
+                return entry_from_stat(path, seen)
         commit(after)
-        return entry_of(path, after)._replace(size=seen.st_size, ctime_ns=0)
+        return entry_from_stat(path, after)._replace(size=seen.st_size, ctime_ns=0)
 
     def _write_contents(
         self,
@@ -204,7 +204,7 @@ class FileCopier(HistoryStore):
             return os.open(name, _CREATE, mode, dir_fd=held)
 
     def _attributes_only(self, path: bytes, old: Entry, found: os.stat_result) -> None:
-        entry = entry_of(path, found)
+        entry = entry_from_stat(path, found)
         self.apply_attributes(entry)
         if (old.mode, old.uid, old.gid, old.mtime_ns) != (entry.mode, entry.uid, entry.gid, entry.mtime_ns):
             self.add_counts(1)

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_from_stat
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.contents import (
     SMALL_HOLES,
     data_size,
@@ -41,7 +41,7 @@ class HistoryStore(MetadataCopier):
         with self.mirror_directory(parent) as held:
             if old is None and self.history is not None:  # not ours, or of a run that a crash of the machine cut off
                 with suppress(FileNotFoundError):
-                    old = entry_of(path, os.stat(name, dir_fd=held, follow_symlinks=False))
+                    old = entry_from_stat(path, os.stat(name, dir_fd=held, follow_symlinks=False))
             if old is not None and old.type != "d" and self.history is not None:
                 self._link_to_history(path, name, held, old)
             try:

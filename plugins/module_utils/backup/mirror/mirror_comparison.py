@@ -46,7 +46,7 @@ def compare_with_mirror(mirror: str, now: Manifest, settings: MirrorOptions, uni
 def _compared(source: int, target: int, now: Manifest, settings: MirrorOptions, unit: Unit, last: Manifest | None) -> Manifest:
     path = os.path.join(settings.scratch, f"{os.getpid()}.{abs(hash(unit.name))}.mirror")
     with ManifestWriter(path) as writer:
-        for block in walk_blocks(target, loose=unit.loose, named=os.fsencode(settings.mirror(unit)), tree=TreeFilter(TreeRules())):
+        for block in walk_blocks(target, loose=unit.loose, display_path=os.fsencode(settings.mirror(unit)), tree=TreeFilter(TreeRules())):
             writer.add(block)
         held = writer.finish()
     compare = _Comparison(source, target, now, held, settings, unit)

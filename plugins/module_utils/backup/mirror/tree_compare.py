@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import merge_blocks
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import TIME_RANGE, Entry, entry_of, unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import TIME_RANGE, Entry, entry_from_stat, unpack_block
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.attributes import same_attributes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import Check
@@ -257,7 +257,7 @@ class TreeComparison:
             found = self._status(entry.path)
         except OSError:
             return True
-        if found is not None and entry_of(entry.path, found, entry.link) == entry:
+        if found is not None and entry_from_stat(entry.path, found, entry.link) == entry:
             return True
         self.found.changed += 1
         return False

@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import patch_manifest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import entry_of, unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import entry_from_stat, unpack_block
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import STALE_SUFFIX, Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
@@ -88,7 +88,7 @@ class UnitMirror(RepositoryMirrors, PlainFiles):
 
         def dress(path: bytes) -> None:
             try:
-                copier.apply_attributes(self.changes.closed.get(path) or entry_of(path, copier.source_status(path)))
+                copier.apply_attributes(self.changes.closed.get(path) or entry_from_stat(path, copier.source_status(path)))
             except (FileNotFoundError, NotADirectoryError):
                 gone.add(path)
 

@@ -183,7 +183,7 @@ def _verify(unit: Unit, settings: MirrorOptions, ours: Collection[bytes], keeps:
 
 def _scan(top: int, path: str, unit: Unit, tree: TreeFilter, closed: dict[bytes, UnreadableError], pulse: Pulse) -> Manifest:
     with ManifestWriter(path) as writer:
-        for block in walk_blocks(top, loose=unit.loose, closed=closed, tree=tree):
+        for block in walk_blocks(top, loose=unit.loose, unreadable=closed, tree=tree):
             writer.add(block)
             pulse.beat(pulse.path)
         return writer.finish()

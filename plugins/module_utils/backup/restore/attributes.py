@@ -55,8 +55,8 @@ class AttributeWriter:
             except OSError as error:
                 if error.errno not in REFUSED:
                     raise
-                kind = "access lists" if name in _ACCESS_LISTS else f"{name.partition('.')[0]} attributes"
-                self.notes.add(f"{kind} of the backup cannot be set in {escape_path(self.directory)}: {error.strerror}.")
+                label = "access lists" if name in _ACCESS_LISTS else f"{name.partition('.')[0]} attributes"
+                self.notes.add(f"{label} of the backup cannot be set in {escape_path(self.directory)}: {error.strerror}.")
 
     def apply_owner(self, status: os.stat_result, chown: Callable[[int, int], None]) -> None:
         """Change an owner and group, as far as this user may.

@@ -71,10 +71,10 @@ class Coverer:
             self._cover.entered.append(path)
             is_file_system = path in file_systems or (not path and self.in_place)
             for name in sorted(self._names[path]):
-                inner = path + b"/" + name if path else name
-                if is_file_system and self._must_stay(name, inner):
+                child_path = path + b"/" + name if path else name
+                if is_file_system and self._must_stay(name, child_path):
                     continue
-                self._cover_path(inner)
+                self._cover_path(child_path)
 
     @cached_property
     def _above_file_systems(self) -> set[bytes]:

@@ -222,9 +222,9 @@ def write_error(path: bytes, error: OSError) -> RepomanError:
     """Return the error for a path of the destination that cannot be written."""
     word = shell_word(path)
     if error.errno in _FULL:
-        near = shell_word(os.path.dirname(path))
+        parent = shell_word(os.path.dirname(path))
         return RepomanError(
-            f"{escape_path(path)} cannot be written: {error.strerror}; nothing was restored.", f"df -h {near}; df -i {near}"
+            f"{escape_path(path)} cannot be written: {error.strerror}; nothing was restored.", f"df -h {parent}; df -i {parent}"
         )
     return RepomanError(f"{escape_path(path)} cannot be written: {error.strerror or error}; nothing was restored.", f"ls -ld {word}")
 

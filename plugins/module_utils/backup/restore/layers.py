@@ -45,7 +45,7 @@ def versions_of(target: Target, unit: str, from_version: str | None) -> list[Ver
     mirror = target.root if unit == TOP_LEVEL_FILES else str(target.mirror(unit))
     versions = [Version(Layer(os.fsencode(mirror), ""), [])]
     if from_version is not None:
-        for name in reversed(history.load(target, time.time()).since(from_version)):
+        for name in reversed(history.load(target, time.time()).versions_since(from_version)):
             layer = Layer(os.fsencode(target.internal_path("kept", name, unit)), name)
             versions.append(Version(layer, history.created_of(target, name, unit)))
     return versions

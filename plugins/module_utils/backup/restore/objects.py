@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_in_memory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git import object_restore
@@ -95,7 +95,7 @@ class ObjectsRestore:
     :param scratch: private directory that outlives the restore.
     """
 
-    context: Backup
+    context: BackupContext
     target: Target
     name: str
     unit: str
@@ -149,28 +149,28 @@ class ObjectsRestore:
                 f"to get all of it back: {repoman_command('restore', [self.name])}",
             )
         prefix = self.inside + b"/" if self.inside else b""
-        stores = {path: kind for path, kind in find_stores(manifest).items() if (path + b"/").startswith(prefix)}
-        if not stores:
+        repositories = {path: vcs for path, vcs in find_stores(manifest).items() if (path + b"/").startswith(prefix)}
+        if not repositories:
             raise NotFoundError(
                 f"there is no repository in the backup of {escape_path(os.fsencode(self.name))}.",
                 f"to get files back: {repoman_command('restore', [self.name], ('--path', 'PATH'), '--overwrite')}",
             )
-        for path, kind in sorted(stores.items()):
-            if kind in REPAIRS:
-                self._plan_repair(path, REPAIRS[kind])
+        for path, vcs in sorted(repositories.items()):
+            if vcs in REPAIRS:
+                self._plan_repair(path, REPAIRS[vcs])
 
-    def _plan_repair(self, store: bytes, make: type[StoreRepair]) -> None:
+    def _plan_repair(self, store: bytes, repair_type: type[StoreRepair]) -> None:
         path = os.path.join(os.fsencode(self.source), store)
         try:
-            self.repairs.append(make(os.fsencode(self.source), os.fsencode(self.mirror), store, self.scratch))
+            self.repairs.append(repair_type(os.fsencode(self.source), os.fsencode(self.mirror), store, self.scratch))
         except (FileNotFoundError, NotADirectoryError):
             self.notes.append(
                 f"{escape_path(path)} is no longer a repository, so no objects were restored to it. To restore it:"
                 f" {repoman_command('restore', [self.unit], ('--path', store), '--overwrite')}"
             )
         except OSError as error:
-            inner = error.filename if isinstance(error.filename, (str, bytes)) else b""
-            which = f" ({escape_path(os.fsencode(inner))})" if inner else ""
+            unreadable_path = error.filename if isinstance(error.filename, (str, bytes)) else b""
+            which = f" ({escape_path(os.fsencode(unreadable_path))})" if unreadable_path else ""
             raise RepomanError(
                 f"{escape_path(path)} cannot be read: {error.strerror or error}{which}; nothing was restored.",
                 f"find {shell_word(path)} ! -readable -o -type d ! -executable",
@@ -238,7 +238,7 @@ class ObjectsRestore:
         }
 
 
-def restore_objects(context: Backup, target: Target, name: str, path: str, *, check: bool, diff: bool) -> dict[str, Any]:
+def restore_objects(context: BackupContext, target: Target, name: str, path: str, *, check: bool, diff: bool) -> dict[str, Any]:
     """Restore the objects of a project or directory; return the module's result.
 
     :param path: its path in ``repos_root``.

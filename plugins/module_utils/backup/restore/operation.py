@@ -95,9 +95,9 @@ class RestoreOperation(ABC):
             return []
         paths = [escape_path(os.path.join(self.destination.path, path)) for path in sorted(self.present.unreadable)]
         named = ", ".join(paths[:MAX_NAMED]) + (f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else "")
-        first = min(self.present.unreadable)
+        first_path = min(self.present.unreadable)
         return [
             f"{named} cannot be read by you, so it is not in the backup; it was moved to {self.saved}."
-            f" To move it back: sudo mv {shell_word(os.path.join(os.fsencode(self.saved), first))}"
-            f" {shell_word(os.path.join(self.destination.path, first))}"
+            f" To move it back: sudo mv {shell_word(os.path.join(os.fsencode(self.saved), first_path))}"
+            f" {shell_word(os.path.join(self.destination.path, first_path))}"
         ]

@@ -51,9 +51,9 @@ class RestoreOptions:
         :raises UsageError: a time or path is invalid, or options exclude each other.
         """
         objects = bool(params.get("objects"))
-        if objects and (others := [option for option in ("to", "from", "paths", "overwrite") if params[option]]):
+        if objects and (excluded_options := [option for option in ("to", "from", "paths", "overwrite") if params[option]]):
             raise UsageError(
-                f"objects cannot be combined with {others[0]}.",
+                f"objects cannot be combined with {excluded_options[0]}.",
                 repoman_command("restore", [params["name"]], "--objects"),
             )
         arguments = tuple(params["paths"] or ())

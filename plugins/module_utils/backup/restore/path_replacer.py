@@ -133,7 +133,7 @@ class PathReplacer:
             elif workspace.can_exchange:
                 # The old file must never lie in the staging directory: after a kill, the next run removes that.
                 rename_new(staging.fd, move.number, saved_fd, saved_name)
-                exchange(saved_fd, saved_name, parent_fd, name)
+                rename_exchange(saved_fd, saved_name, parent_fd, name)
             else:
                 rename_new(parent_fd, name, saved_fd, saved_name)
                 rename_new(staging.fd, move.number, parent_fd, name)
@@ -161,16 +161,16 @@ class PathReplacer:
         :raises RepomanError: they cannot be moved back; the error names the saved path.
         """
         directories = dict.fromkeys(escape_path(move.workspace.saved_path) for move in self.moves if move.old is not None)
-        saved = ", ".join(directories) or escape_path(self.destination.path)
+        saved_paths = ", ".join(directories) or escape_path(self.destination.path)
         try:
             changed = [move for move in reversed(self._started) if not self._revert_path(move)]
             self._remove_created()
             self._restore_attributes()
         except OSError as error:
-            raise RepomanError(f"{error.strerror}; the previous contents are in {saved}.") from error
+            raise RepomanError(f"{error.strerror}; the previous contents are in {saved_paths}.") from error
         if changed:
             path = escape_path(os.path.join(self.destination.path, changed[0].path))
-            raise RepomanError(f"{path} changed during the restore; its previous contents are in {saved}.")
+            raise RepomanError(f"{path} changed during the restore; its previous contents are in {saved_paths}.")
         for workspace in self.workspaces:
             if workspace.close_saved():
                 with suppress(FileNotFoundError), temporarily_writable((workspace.fd, b".")):
@@ -200,18 +200,20 @@ class PathReplacer:
         with ExitStack() as stack:
             parent_fd = stack.enter_context(DirectoryCursor(self.root_fd)).open(parent)
             current = _lstat_at(name, parent_fd)
-            saved_fd, saved = -1, None
+            saved_fd, saved_status = -1, None
             if move.workspace.saved_fd >= 0:
                 with suppress(FileNotFoundError):
                     saved_fd = stack.enter_context(DirectoryCursor(move.workspace.saved_fd)).open(saved_directory)
-                    saved = _lstat_at(saved_name, saved_fd)
-            is_saved = saved is not None and move.old is not None and os.path.samestat(saved, move.old)
-            stack.enter_context(temporarily_writable((parent_fd, b"."), (parent_fd, name), *([(saved_fd, saved_name)] if saved else [])))
+                    saved_status = _lstat_at(saved_name, saved_fd)
+            is_saved = saved_status is not None and move.old is not None and os.path.samestat(saved_status, move.old)
+            stack.enter_context(
+                temporarily_writable((parent_fd, b"."), (parent_fd, name), *([(saved_fd, saved_name)] if saved_status else []))
+            )
             if current is not None and move.new is not None and os.path.samestat(current, move.new):
                 if move.old is None:
                     remove_tree(name, parent_fd)
                 elif is_saved and move.workspace.can_exchange:
-                    exchange(saved_fd, saved_name, parent_fd, name)
+                    rename_exchange(saved_fd, saved_name, parent_fd, name)
                 elif is_saved:
                     remove_tree(name, parent_fd)
                     rename_new(saved_fd, saved_name, parent_fd, name)
@@ -222,7 +224,7 @@ class PathReplacer:
         return True
 
 
-def exchange(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
+def rename_exchange(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
     """Exchange two names on a file system that supports it.
 
     :raises OSError: it does not, or another failure.

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Boundaries, Destination, resolve
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.directory_restore import DirectoryRestore
@@ -45,7 +45,7 @@ class RestorePlanner:
     :param inside: the repository's path in the unit; empty for the whole unit.
     """
 
-    def __init__(self, context: Backup, target: Target, options: RestoreOptions, unit: str, inside: bytes) -> None:
+    def __init__(self, context: BackupContext, target: Target, options: RestoreOptions, unit: str, inside: bytes) -> None:
         self.context, self.target, self.options, self.unit, self.inside = context, target, options, unit, inside
         self.is_loose = unit == TOP_LEVEL_FILES
         self.notes: list[str] = []
@@ -89,17 +89,17 @@ class RestorePlanner:
 
         :raises ConflictError: it is in the backup, or something is in the way.
         """
-        place = self.context.roots
+        roots = self.context.roots
         if self.options.to:
             path = os.path.abspath(self.context.account.expand(self.options.to))
         elif self.is_loose:
-            path = os.path.realpath(place.repos_root)
+            path = os.path.realpath(roots.repos_root)
         else:
-            path = os.path.join(place.repos_root, self.unit)
+            path = os.path.join(roots.repos_root, self.unit)
         boundaries = Boundaries(
-            roots=_identities([place.repos_root]),
+            roots=_identities([roots.repos_root]),
             repositories=_identities(self.context.repositories.values()),
-            backup=_identities([place.backup_root]),
+            backup=_identities([roots.backup_root]),
         )
         return resolve(os.fsencode(path), boundaries)
 
@@ -177,16 +177,16 @@ class RestorePlanner:
         :raises ConflictError: it does.
         """
         path = os.fsdecode(destination.path)
-        place = self.context.roots
-        for held, held_path in (
-            ("the backup", place.backup_root),
-            ("your repositories", place.repos_root),
+        roots = self.context.roots
+        for description, protected_path in (
+            ("the backup", roots.backup_root),
+            ("your repositories", roots.repos_root),
             ("your home", self.context.account.home),
         ):
-            if _is_inside(held_path, path):
+            if _is_inside(protected_path, path):
                 name = os.path.basename(self.options.name) or "DIR"
                 raise ConflictError(
-                    f"{escape_path(destination.path)} holds {held} and would be replaced completely; nothing was restored.",
+                    f"{escape_path(destination.path)} holds {description} and would be replaced completely; nothing was restored.",
                     f"into a directory in it: {self.options.command(('--to', os.path.join(path, name)))}",
                 )
 

@@ -89,17 +89,17 @@ class _Reader:
         unreadable: dict[bytes, OSError] = {}
         devices = {b"": status.st_dev}
 
-        def enters(inner: bytes, inner_status: os.stat_result) -> bool:
-            devices[inner] = inner_status.st_dev
-            if inner_status.st_dev == devices.get(inner.rpartition(b"/")[0]):
+        def enters(relative_path: bytes, entry_status: os.stat_result) -> bool:
+            devices[relative_path] = entry_status.st_dev
+            if entry_status.st_dev == devices.get(relative_path.rpartition(b"/")[0]):
                 return True
-            present.file_systems.add(prefix + inner)
-            return prefix + inner in self.filled
+            present.file_systems.add(prefix + relative_path)
+            return prefix + relative_path in self.filled
 
-        for inner, inner_status in walk_beneath(fd, unreadable, enters):
-            present.statuses[prefix + inner] = inner_status
-        for inner, error in unreadable.items():
-            present.unreadable[prefix + inner if inner else path] = error
+        for relative_path, entry_status in walk_beneath(fd, unreadable, enters):
+            present.statuses[prefix + relative_path] = entry_status
+        for relative_path, error in unreadable.items():
+            present.unreadable[prefix + relative_path if relative_path else path] = error
 
     def _is_lost_found(self, path: bytes) -> bool:
         parent, _slash, name = path.rpartition(b"/")

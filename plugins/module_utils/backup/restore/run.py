@@ -16,7 +16,7 @@ import stat
 from contextlib import ExitStack, nullcontext, suppress
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup, load_backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext, load_context
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.contents import data_size
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
@@ -24,7 +24,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.obj
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.operation import RestoreOperation
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.options import RestoreOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.planner import RestorePlanner
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import sweep
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import clean_up_abandoned
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import open_for_reading
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RESTORES, RunLocks, unit_locked
@@ -45,7 +45,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
     :raises RepomanError: the restore is not possible or failed; source and destination are unchanged.
     """
-    context = load_backup(params)
+    context = load_context(params)
     options = RestoreOptions.from_params(params)
     opened: tuple[Target, str] = context.run_on_target(lambda report: open_for_reading(context.roots), options.probe_timeout)
 
@@ -55,7 +55,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
             return restore.run_objects(check) if options.objects else restore.run(check, report)
 
     result: dict[str, Any] = context.run_on_target(
-        work, options.idle_timeout, alive=True, on_report=lambda text: progress.start_phase(str(text))
+        work, options.idle_timeout, check_liveness=True, on_report=lambda text: progress.start_phase(str(text))
     )
     progress.clear()
     if warnings := [each for each in (opened[1], *result.pop("notes")) if each]:
@@ -69,7 +69,7 @@ class RestoreRun:
     :param stack: closes what the run opens.
     """
 
-    def __init__(self, context: Backup, target: Target, options: RestoreOptions, stack: ExitStack) -> None:
+    def __init__(self, context: BackupContext, target: Target, options: RestoreOptions, stack: ExitStack) -> None:
         self.context, self.target, self.options, self.stack = context, target, options, stack
         self.notes: list[str] = []
         self.locks: RunLocks | None = None
@@ -137,7 +137,7 @@ class RestoreRun:
         return (
             (operation.is_whole or (is_subpath and self.options.has_all_paths))
             and destination.path == os.fsencode(source)
-            and unit in {self.context.directory_of(project) for project in self.context.projects}
+            and unit in {self.context.project_directory(project) for project in self.context.projects}
         )
 
     def _lock(self, unit: str) -> None:
@@ -152,27 +152,27 @@ class RestoreRun:
     def _clean_up_killed(self, destination: Destination) -> None:
         """Clean up after killed restores next to the destination, or inside it if it is a separate file system."""
         with self.locks.exclusive(RESTORES) if self.locks else nullcontext(False) as alone:
-            saved = _sweep(destination, alone)
+            saved_paths = _clean_up_destination(destination, alone)
         if self.locks:
             self.stack.enter_context(self.locks.shared(RESTORES))
         self.notes += [
-            f"A restore that was killed had replaced a directory; its previous contents are in {escape_path(path)}." for path in saved
+            f"A restore that was killed had replaced a directory; its previous contents are in {escape_path(path)}." for path in saved_paths
         ]
 
 
-def _sweep(destination: Destination, alone: bool) -> list[bytes]:
+def _clean_up_destination(destination: Destination, alone: bool) -> list[bytes]:
     """Clean up after killed restores; return the directories that they had replaced.
 
     :param alone: no other restore is running.
     """
-    saved: list[bytes] = []
+    saved_paths: list[bytes] = []
     if not destination.missing:
         parent = os.path.dirname(destination.path)
-        saved += [os.path.join(parent, name) for name in sweep(destination.parent_fd, alone)]
+        saved_paths += [os.path.join(parent, name) for name in clean_up_abandoned(destination.parent_fd, alone)]
     status = destination.status
     if status is not None and stat.S_ISDIR(status.st_mode):
-        saved += [os.path.join(destination.path, name) for name in sweep(destination.fd, alone)]
-    return saved
+        saved_paths += [os.path.join(destination.path, name) for name in clean_up_abandoned(destination.fd, alone)]
+    return saved_paths
 
 
 def _units_in_history(target: Target) -> set[str]:

@@ -51,7 +51,7 @@ class Applier:
         """Log and report tasks of which nothing is to be done, and leave the target as it is."""
         self._save_left_out(tasks)
         for task in tasks:
-            self.tell(task)
+            self.report_result(task)
             self.locks.unlock(task.name)
 
     def apply(self, tasks: Sequence[UnitTask], settings: MirrorOptions) -> None:
@@ -77,7 +77,7 @@ class Applier:
         with suppress(RepomanError), self.locks.metadata_lock():  # a full state directory is reported when manifests are saved
             self.run.left_out.save([task.name for task in tasks], self.run.backup.account)
 
-    def tell(self, task: UnitTask) -> None:
+    def report_result(self, task: UnitTask) -> None:
         """Log and report the result of a unit."""
         self.log.write(task.result.as_dict())
         if not task.is_absent:
@@ -107,7 +107,7 @@ class Applier:
         result.bytes, result.kept_bytes = outcome.bytes, outcome.kept_bytes
         result.notes = self.notes.add(task.name, outcome.notes)
         result.damaged = outcome.damaged or None
-        self.run.left_out.judge(task.name, outcome.verdicts)
+        self.run.left_out.record_unverified(task.name, outcome.verdicts)
         if outcome.error is not None:
             result.fail(outcome.error, result.action)
         if outcome.manifest:
@@ -169,7 +169,7 @@ class _Wave:
         self._finish(task)
 
     def _finish(self, task: UnitTask) -> None:
-        self.applier.tell(task)
+        self.applier.report_result(task)
         self._finished.append(task.name)
 
     def mirror(self) -> None:

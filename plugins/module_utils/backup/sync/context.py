@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.options import SyncOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.records import RunRecords
@@ -43,7 +43,7 @@ class SyncContext:
     :param locks: the locks of this run; None as long as it has none.
     """
 
-    backup: Backup
+    backup: BackupContext
     options: SyncOptions
     check: bool
     now: datetime

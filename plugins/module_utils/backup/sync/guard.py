@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 SHRINK_MIN_FILES = 100
 
 
-def check_shrink(unit: Unit, changes: UnitDiff, found: Target, allowed: bool, named: bool) -> None:
+def check_shrink(unit: Unit, changes: UnitDiff, target: Target, allowed: bool, is_named: bool) -> None:
     """Refuse a source that has lost most of the files in its mirror.
 
     :param allowed: the user allowed shrinking.
-    :param named: the user named the unit.
+    :param is_named: the user named the unit.
     :raises ConflictError: the source looks lost.
     """
     # Imported here, where something differs: see UnitPlanner.
     from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import shrinkage
 
     emptied = not unit.loose and changes.now.count() <= 1 < changes.mirrored
-    if emptied and not (allowed and named):
+    if emptied and not (allowed and is_named):
         raise ConflictError(f"{unit.source} is empty, but its mirror is not; the mirror was not changed.", *_hints(unit.name, True))
     if allowed or not shrinkage.may_exceed(changes, SHRINK_MIN_FILES):
         return
-    removed, mirrored = shrinkage.count_missed(changes, str(found.mirror("" if unit.loose else unit.name)))
+    removed, mirrored = shrinkage.count_missed(changes, str(target.mirror("" if unit.loose else unit.name)))
     if removed > SHRINK_MIN_FILES and removed * 2 > mirrored:
         raise ConflictError(
             f"{removed} of {mirrored} files of {decode_path(os.fsencode(unit.name))} are gone; its mirror was not changed.",
@@ -68,13 +68,13 @@ def missing_source_error(unit: Unit) -> ConflictError:
     )
 
 
-def check_loose(repos_root: str, now: Manifest, found: Target) -> None:
+def check_loose(repos_root: str, manifest: Manifest, target: Target) -> None:
     """Refuse files in ``repos_root`` that would replace a mirror.
 
     :raises ConflictError: a file has the name of a mirror.
     """
-    directories = {INTERNAL_DIRECTORY, *list_mirrors(found)}
-    for entry in now.entries():
+    directories = {INTERNAL_DIRECTORY, *list_mirrors(target)}
+    for entry in manifest.entries():
         name = os.fsdecode(entry.path)
         if name == INTERNAL_DIRECTORY:
             raise ConflictError(f"nothing in repos_root may be called {name!r}: repoman uses that name.", "rename it")

@@ -139,5 +139,5 @@ class SyncJob:
         for task in tasks:
             if task.changes is not None:
                 name = decode_path(os.fsencode(task.name))
-                items = sorted((path, DIFF_SIGNS[kind]) for kind, path in task.changes.items())
+                items = sorted((path, DIFF_SIGNS[change_type]) for change_type, path in task.changes.items())
                 self.diff.append({"prepared": "".join(f"{sign} {name}/{escape_path_uniquely(path)}\n" for path, sign in items)})

@@ -58,18 +58,18 @@ class UnitPlanner:
 
     def plan(self, selected: Sequence[Selected]) -> Waves[UnitTask]:
         """Begin to plan units in the background."""
-        units = {each.name for each in selected if each.has_source and _may_be_unit(each.unit)}
+        units = {selection.name for selection in selected if selection.has_source and _may_be_unit(selection.unit)}
         with_mirror = {TOP_LEVEL_FILES, *list_mirrors(self.run.target)}
         self.trusted = {name: digest for name in units if name in with_mirror and (digest := self.run.records.trusted_digest(name))}
         tasks: list[UnitTask] = []
-        for each in selected:
-            task = UnitTask.of(each.unit)
+        for selection in selected:
+            task = UnitTask.of(selection.unit)
             tasks.append(task)
-            if not each.has_source:
+            if not selection.has_source:
                 plan_missing_source(self.run, task)
-            elif each.name not in units:
+            elif selection.name not in units:
                 task.result.fail(
-                    ConflictError(f"a directory in repos_root may not be called {each.name!r}: repoman uses that name.", "rename it")
+                    ConflictError(f"a directory in repos_root may not be called {selection.name!r}: repoman uses that name.", "rename it")
                 )
         waiting = {task.name: task for task in tasks if task.name in units}
         return Waves(tasks, [task for task in tasks if task.name not in units], lambda done: self._scan(waiting, done))
@@ -89,8 +89,8 @@ class UnitPlanner:
 
     def replan_outdated(self, tasks: Iterable[UnitTask]) -> None:
         """Plan again what was planned for a target that can keep more, or less, than the prepared one was found to."""
-        found = target_traits.assume(self.settings.work)
-        outdated = [task for task in tasks if task.name in self._compared and not self._compared[task.name].assumed.same_as(found)]
+        traits = target_traits.assume(self.settings.work)
+        outdated = [task for task in tasks if task.name in self._compared and not self._compared[task.name].assumed.same_as(traits)]
         if not outdated:
             return
 
@@ -108,7 +108,7 @@ class UnitPlanner:
             return []
         may_shrink = self.run.options.allow_shrink
         absent = [] if may_shrink else self.run.left_out.absent(scanned)
-        self.run.left_out.take(scanned, absent, forget=may_shrink)
+        self.run.left_out.record(scanned, absent, drop_followed=may_shrink)
         task.warnings += mount_warnings(scanned.unit, scanned.skipped, absent)
         return [] if may_shrink else [*scanned.skipped, *absent]
 
@@ -121,20 +121,20 @@ class UnitPlanner:
         if scanned.error:
             raise scanned.error
         if not scanned.path:
-            if scanned.closed:
-                task.result.fail(partial_error(task.unit, list(scanned.closed.values()), (), done=not self.run.check))
+            if scanned.unreadable:
+                task.result.fail(partial_error(task.unit, list(scanned.unreadable.values()), (), done=not self.run.check))
             return
         # Imported only if something differs: an unchanged tree needs no engine, and Ansible compiles what is imported in each run.
         from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.diff_unit import diff_unit
 
         self._compared[task.name] = _Comparison(scanned, stays, target_traits.assume(self.settings.work))
-        saved = str(self.run.records.manifest(task.name))
-        before = Manifest.load(saved) if task.name in self.trusted else None
-        now = scanned.manifest()
+        manifest_path = str(self.run.records.manifest(task.name))
+        previous = Manifest.load(manifest_path) if task.name in self.trusted else None
+        current = scanned.manifest()
         if task.unit.loose:
-            guard.check_loose(self.run.repos_root, now, self.run.target)
-        task.compared_mirror = before is None
-        changes = diff_unit(task.unit, before, now, self.settings, saved=saved, closed=scanned.closed, stays=stays)
+            guard.check_loose(self.run.repos_root, current, self.run.target)
+        task.compared_mirror = previous is None
+        changes = diff_unit(task.unit, previous, current, self.settings, saved=manifest_path, closed=scanned.unreadable, stays=stays)
         guard.check_shrink(task.unit, changes, self.run.target, self.run.options.allow_shrink, bool(self.run.options.names))
         if changes.total:
             result = task.result

@@ -40,14 +40,14 @@ PROBE_BYTES = 256 << 10
 
 
 @contextmanager
-def usable_state(wanted: Path, owner: Account) -> Iterator[tuple[Path, str]]:
+def usable_state(state: Path, owner: Account) -> Iterator[tuple[Path, str]]:
     """Yield the state directory and an empty text; if it cannot be written, a temporary directory and a warning.
 
     :raises RepomanError: neither can be written.
     """
-    problem = _probe(wanted, owner)
+    problem = _probe(state, owner)
     if not problem:
-        yield wanted, ""
+        yield state, ""
         return
     with ExitStack() as stack:
         try:
@@ -58,7 +58,7 @@ def usable_state(wanted: Path, owner: Account) -> Iterator[tuple[Path, str]]:
         if other:
             raise RepomanError(
                 f"no directory for the local state can be written. {problem} {other}",
-                f"df -h {shell_word(str(nearest_directory(str(wanted))))} {shell_word(tempfile.gettempdir())}",
+                f"df -h {shell_word(str(nearest_directory(str(state))))} {shell_word(tempfile.gettempdir())}",
             )
         yield temporary, f"{problem} The state of this run is not saved: this run and the next one compare everything with the mirrors."
 
@@ -89,8 +89,8 @@ class RunRecords:
     :param full: trust no manifest.
     """
 
-    def __init__(self, found: Target, state: Path, owner: Account, now: float, full: bool) -> None:
-        self.target, self.state, self.owner, self.now, self.full = found, state, owner, now, full
+    def __init__(self, target: Target, state: Path, owner: Account, now: float, full: bool) -> None:
+        self.target, self.state, self.owner, self.now, self.full = target, state, owner, now, full
         self.session = ""
         self.current = MirrorRecords({})
         self._changed: dict[str, MirrorRecord | None] = {}

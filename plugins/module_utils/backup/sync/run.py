@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup, load_backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext, load_context
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.progress_display import ProgressDisplay
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import SUCCESS, SyncReport
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext, TargetState
@@ -41,13 +41,15 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     :raises RepomanError: the run as a whole failed or was interrupted. Failures of single units are in the result.
     """
     options = SyncOptions.from_params(params)
-    context = load_backup(params, check and params["predict"])
+    context = load_context(params, check and params["predict"])
     started = time.monotonic()
     if options.list_versions is not None:
         from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.versions import list_versions
 
         name = options.list_versions
-        versions: dict[str, Any] = context.run_on_target(lambda _report: list_versions(context, name), options.idle_timeout, alive=True)
+        versions: dict[str, Any] = context.run_on_target(
+            lambda _report: list_versions(context, name), options.idle_timeout, check_liveness=True
+        )
         return versions
     now = datetime.now(timezone.utc)
     state: TargetState = context.run_on_target(lambda _report: _inspect(context, options), options.probe_timeout)
@@ -81,23 +83,23 @@ def _run_in_child(sync: SyncContext) -> SyncReport:
                 display.update(message)
 
         try:
-            report: SyncReport = sync.backup.run_on_target(work, sync.options.idle_timeout, alive=True, on_report=on_report)
+            report: SyncReport = sync.backup.run_on_target(work, sync.options.idle_timeout, check_liveness=True, on_report=on_report)
         finally:
             if not sync.check and not sync.options.verify:
                 _note_last_sync(sync.backup, done, sync.now)
     return report
 
 
-def _inspect(context: Backup, options: SyncOptions) -> TargetState:
+def _inspect(context: BackupContext, options: SyncOptions) -> TargetState:
     """Check the target, and measure how long it takes to answer."""
     target, is_new = inspect_target(context.roots, options.init, options.allow_local)
     return TargetState(target, is_new, latency(str(nearest_directory(target.root))) > REMOTE_LATENCY)
 
 
-def _note_last_sync(context: Backup, units: Iterable[str], now: datetime) -> None:
+def _note_last_sync(context: BackupContext, units: Iterable[str], now: datetime) -> None:
     """Write to the registry that the projects in these units are backed up."""
     directories = set(units)
-    names = {name for name in context.registry.projects if context.directory_of(name) in directories and context.projects[name].backup}
+    names = {name for name in context.registry.projects if context.project_directory(name) in directories and context.projects[name].backup}
     if not names:
         return
     when = iso_time(now)

@@ -49,8 +49,8 @@ class UnitSelection:
         :raises ConflictError: a named one is not backed up.
         :raises NotCreatedYetError: a name is unknown.
         """
-        found = sorted([*list_units(self.run.repos_root), *renamed], key=lambda unit: (unit.loose, unit.name))
-        present = {unit.name: unit for unit in found}
+        units_found = sorted([*list_units(self.run.repos_root), *renamed], key=lambda unit: (unit.loose, unit.name))
+        present = {unit.name: unit for unit in units_found}
         if TOP_LEVEL_FILES in self.run.records.current.units:
             present.setdefault(TOP_LEVEL_FILES, top_level_unit(self.run.repos_root))
         names = self._names([*present, *self._missing(present)])
@@ -64,11 +64,11 @@ class UnitSelection:
 
     def _missing(self, present: Iterable[str]) -> list[str]:
         """Return the names of mirrors whose source is gone."""
-        known = set(present)
+        present_names = set(present)
         return [
             name
             for name in self.run.records.current.units
-            if name not in known and os.path.lexists(path := self.run.target.mirror(name)) and not is_lost_and_found_at(path)
+            if name not in present_names and os.path.lexists(path := self.run.target.mirror(name)) and not is_lost_and_found_at(path)
         ]
 
     def _names(self, available: list[str]) -> list[str]:
@@ -98,14 +98,14 @@ class UnitSelection:
 
     def _ignored_backup_settings(self, names: Iterable[str]) -> list[str]:
         """Return warnings of projects whose ``backup`` cannot be followed, because a directory is backed up or left out as a whole."""
-        found: list[str] = []
+        warnings: list[str] = []
         units = set(names)
         for name, project in self.backup.projects.items():
-            directory = self.backup.directory_of(name)
+            directory = self.backup.project_directory(name)
             if not project.backup and directory in units:
-                found.append(f"backup = false of {name!r} cannot be honoured: {directory} is backed up as one.")
+                warnings.append(f"backup = false of {name!r} cannot be honoured: {directory} is backed up as one.")
             elif project.backup and directory in self.excluded and not self.run.options.names:
-                found.append(
+                warnings.append(
                     f"{name!r} is not backed up: {self.excluded[directory]!r} has backup = false, and {directory} is left out as one."
                 )
-        return found
+        return warnings

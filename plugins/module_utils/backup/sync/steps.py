@@ -21,7 +21,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import HISTORY, RESTORES
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import adopt, marker_path
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import initialize, marker_path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import remove_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_units
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
@@ -69,8 +69,8 @@ class KilledRestores:
         if not os.path.lexists(path):
             self.finished.append(self._description(leftover))
         if was_renamed:
-            saved = self._path(leftover, leftover.saved)
-            self.run.warnings.append(f"A restore that was killed had replaced a directory; its previous contents are in {saved}.")
+            saved_path = self._path(leftover, leftover.saved)
+            self.run.warnings.append(f"A restore that was killed had replaced a directory; its previous contents are in {saved_path}.")
 
 
 class Initialization:
@@ -89,7 +89,7 @@ class Initialization:
     def _apply(self) -> None:
         directory = self.target.internal_path()
         self._made = [each for each in (directory, *directory.parents) if not each.exists()]
-        adopt(self.run.backup.roots, self.target)
+        initialize(self.run.backup.roots, self.target)
 
     def _undo(self) -> None:
         """Remove the marker. The directories still hold those of this run, so they are removed at its end."""
@@ -124,7 +124,7 @@ class Expiry:
 
     def steps(self) -> list[Step]:
         """Return a step for each version. Applied, it leaves a version that cannot be removed to :meth:`finish`."""
-        return [Step(self.description(name), partial(self._try, name)) for name in self.names]
+        return [Step(self.description(name), partial(self._try_remove, name)) for name in self.names]
 
     def description(self, name: str) -> str:
         """Return the description of the step for a version."""
@@ -140,7 +140,7 @@ class Expiry:
             if name not in self.removed and not self._is_blocked:
                 self._remove(name)
 
-    def _try(self, name: str) -> None:
+    def _try_remove(self, name: str) -> None:
         if not self._is_blocked:
             try:
                 self._remove(name)

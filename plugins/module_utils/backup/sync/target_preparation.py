@@ -62,7 +62,7 @@ class TargetPreparation:
         """
         run = self.run
         try:
-            temporaries = run.held_locks.private_directory(run.target.internal_path("work"), stays=("new",))
+            temporaries = run.held_locks.private_directory(run.target.internal_path("work"), keep=("new",))
             self.settings = replace(self.settings, temporaries=self.stack.enter_context(temporaries))
             with suppress(OSError):
                 names = {unit.name for unit in list_units(run.repos_root)} - set(self.plan.excluded)

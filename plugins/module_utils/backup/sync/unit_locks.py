@@ -18,15 +18,15 @@ def lock_units(run: SyncContext, selected: list[Selected]) -> tuple[list[Selecte
 
     :raises ConflictError: other runs work on all of them.
     """
-    held = run.held_locks.try_lock([each.name for each in selected], noted=not run.options.verify)
-    if held and len(held) == len(selected):
-        raise busy_error(*next(iter(held.items())), run.state) if len(held) == 1 else another_run(run.target, run.state)
+    locked_since = run.held_locks.try_lock([selection.name for selection in selected], record_time=not run.options.verify)
+    if locked_since and len(locked_since) == len(selected):
+        raise busy_error(*next(iter(locked_since.items())), run.state) if len(locked_since) == 1 else another_run(run.target, run.state)
     run.records.read()
     busy = []
-    for each in selected:
-        if each.name in held:
-            task = UnitTask.of(each.unit)
+    for selection in selected:
+        if selection.name in locked_since:
+            task = UnitTask.of(selection.unit)
             task.is_absent = True
-            task.result.fail(busy_error(each.name, held[each.name], run.state), Action.BUSY)
+            task.result.fail(busy_error(selection.name, locked_since[selection.name], run.state), Action.BUSY)
             busy.append(task)
-    return [each for each in selected if each.name not in held], busy
+    return [selection for selection in selected if selection.name not in locked_since], busy

@@ -46,8 +46,8 @@ class VerifyJob:
                 selected, busy = lock_units(run, selected)
             settings = run.mirror_settings(stack.enter_context(tempfile.TemporaryDirectory(prefix="repoman-")))
 
-            def compare(each: Selected) -> UnitResult:
-                return self._compare(each, settings, report)
+            def compare(selection: Selected) -> UnitResult:
+                return self._compare(selection, settings, report)
 
             with ThreadPoolExecutor(run.options.jobs or COMPARE_WORKERS) as pool:
                 results = [*pool.map(compare, selected), *(task.result for task in busy)]
@@ -56,7 +56,9 @@ class VerifyJob:
     def _select(self) -> list[Selected]:
         """Return the units to compare. The next run retires the mirror of what a restore had saved, so that is left out."""
         selected = UnitSelection(self.run).select()
-        return [each for each in selected if each.has_source or self.run.options.names or not SAVED_SUFFIX.search(each.name)]
+        return [
+            selection for selection in selected if selection.has_source or self.run.options.names or not SAVED_SUFFIX.search(selection.name)
+        ]
 
     def _compare(self, selected: Selected, settings: MirrorOptions, report: Report) -> UnitResult:
         task = UnitTask.of(selected.unit)
@@ -64,16 +66,16 @@ class VerifyJob:
             plan_missing_source(self.run, task)
             return task.result
         with isolate_any_failure(task):
-            found = verify(
+            comparison = verify(
                 task.unit,
                 settings,
                 self._loose_names(task.unit),
                 notes=self.notes.of(task.name),
                 idle=self.run.options.idle_timeout,
             )
-            task.result.differences, task.result.notes = found.differences, found.notes
-            task.result.action = Action.DIFFERS if found.differences else Action.SAME
-            self.run.warnings += mount_warnings(task.unit, found.skipped)
+            task.result.differences, task.result.notes = comparison.differences, comparison.notes
+            task.result.action = Action.DIFFERS if comparison.differences else Action.SAME
+            self.run.warnings += mount_warnings(task.unit, comparison.skipped)
         report((task.name, task.result))
         return task.result
 

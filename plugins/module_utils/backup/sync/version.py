@@ -37,7 +37,9 @@ class RunVersion:
             with self.run.held_locks.metadata_lock():
                 self.name = history.create_version(self.run.target, self.run.now, self.run.backup.account)
         created: dict[str, list[str] | None] = {
-            task.name: None if task.changes.first else [os.fsdecode(path) for kind, path in task.changes.items() if kind == "created"]
+            task.name: None
+            if task.changes.first
+            else [os.fsdecode(path) for change_type, path in task.changes.items() if change_type == "created"]
             for task in tasks
             if task.changes is not None and task.changes.created
         }

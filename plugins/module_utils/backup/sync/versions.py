@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import Backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.history_store import tree_sizes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
@@ -19,21 +19,21 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.units impor
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
 
 
-def list_versions(context: Backup, name: str) -> dict[str, Any]:
+def list_versions(context: BackupContext, name: str) -> dict[str, Any]:
     """Return the versions of a project or directory, oldest first, as the result of the module.
 
     :raises RepomanError: the backup or the name is unknown.
     """
     target = open_for_reading(context.roots)[0]
     times = history.version_names(target)
-    known = set(list_mirrors(target)) | {unit for time in times for unit in _entries(target.internal_path("kept", time))}
-    inside = context.resolve_path(name, known | {TOP_LEVEL_FILES})
+    directories = set(list_mirrors(target)) | {unit for time in times for unit in _entries(target.internal_path("kept", time))}
+    relative_path = context.resolve_path(name, directories | {TOP_LEVEL_FILES})
     versions = []
     for time in times:
-        path = target.internal_path("kept", time, inside)
+        path = target.internal_path("kept", time, relative_path)
         if path.is_dir() and os.path.realpath(path) == str(path):
-            found = list(tree_sizes(os.fsencode(path)))
-            versions.append({"time": time, "path": decode_path(os.fsencode(path)), "files": len(found), "bytes": sum(found)})
+            sizes = list(tree_sizes(os.fsencode(path)))
+            versions.append({"time": time, "path": decode_path(os.fsencode(path)), "files": len(sizes), "bytes": sum(sizes)})
     return {"changed": False, "name": name, "kept": versions, "target": target.root}
 
 

@@ -52,15 +52,15 @@ class Waves(Generic[T]):
             deadline = time.monotonic() + WAVE_SECONDS
             while not ended and (wait := deadline - time.monotonic()) > 0:
                 try:
-                    found = self._planned.get(timeout=wait)
+                    planned = self._planned.get(timeout=wait)
                 except queue.Empty:
                     break
-                if isinstance(found, BaseException):
-                    raise found
-                if found is None:
+                if isinstance(planned, BaseException):
+                    raise planned
+                if planned is None:
                     ended = True
                 else:
-                    wave.append(found)
+                    wave.append(planned)
             if wave or ended:
                 yield sorted(wave, key=lambda task: self._position[id(task)])
                 wave = []

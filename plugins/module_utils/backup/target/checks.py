@@ -24,53 +24,53 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import
 _logger = get_logger("target")
 
 
-def inspect_target(place: BackupRoots, init: bool = False, allow_local: bool = False) -> tuple[Target, bool]:
+def inspect_target(roots: BackupRoots, init: bool = False, allow_local: bool = False) -> tuple[Target, bool]:
     """Check the target and the source; return the target, and whether it is new. Write nothing.
 
     :param init: accept a directory without a marker, if its file system is not that of ``/`` or ``repos_root``.
     :param allow_local: accept any file system.
     :raises ConflictError: a check failed.
     """
-    source, root = os.path.realpath(place.repos_root), os.path.realpath(place.backup_root)
-    _check_apart(place, source, root)
-    _check_source(place, source)
+    source, root = os.path.realpath(roots.repos_root), os.path.realpath(roots.backup_root)
+    _check_apart(roots, source, root)
+    _check_source(roots, source)
     marker = read_marker(root)
     if marker is not None:
-        check_marker(place, root, marker)
+        check_marker(roots, root, marker)
         _logger.debug("%s is a target with ID %s", root, marker["id"])
         return Target(root, str(marker["id"])), False
     if not init:
-        what = "it has no marker" if os.path.isdir(root) else "there is no such directory"
+        reason = "it has no marker" if os.path.isdir(root) else "there is no such directory"
         raise NotMountedError(
-            f"{place.backup_root} is not a backup of repoman: {what}; nothing was written.",
-            f"is it mounted? findmnt --target {place.backup_root}",
+            f"{roots.backup_root} is not a backup of repoman: {reason}; nothing was written.",
+            f"is it mounted? findmnt --target {roots.backup_root}",
             "for the first backup to it: repoman sync --init",
-            f"another place: [defaults].backup_root in {place.registry_path}",
+            f"another place: [defaults].backup_root in {roots.registry_path}",
         )
     if os.path.lexists(root) and not os.path.isdir(root):
-        raise ConflictError(f"{place.backup_root} is not a directory.", f"choose another: [defaults].backup_root in {place.registry_path}")
+        raise ConflictError(f"{roots.backup_root} is not a directory.", f"choose another: [defaults].backup_root in {roots.registry_path}")
     if not allow_local:
-        _check_elsewhere(place, source, root)
+        _check_elsewhere(roots, source, root)
     _logger.debug("%s will be a new target", root)
     return Target(root, secrets.token_hex(8)), True
 
 
-def open_for_reading(place: BackupRoots) -> tuple[Target, str]:
+def open_for_reading(roots: BackupRoots) -> tuple[Target, str]:
     """Return a target to restore from. If it belongs to another host or user, also return a warning, otherwise an empty text.
 
     :raises ConflictError: the directory is not a backup.
     """
-    root = os.path.realpath(place.backup_root)
+    root = os.path.realpath(roots.backup_root)
     marker = read_marker(root)
     _logger.debug("the marker of %s: %s", root, marker)
     if marker is None:
         raise ConflictError(
-            f"{place.backup_root} is not a backup of repoman: it has no {INTERNAL_DIRECTORY}/mirror.toml.",
-            f"is it mounted? findmnt --target {place.backup_root}",
-            f"where it is: [defaults].backup_root in {place.registry_path}",
+            f"{roots.backup_root} is not a backup of repoman: it has no {INTERNAL_DIRECTORY}/mirror.toml.",
+            f"is it mounted? findmnt --target {roots.backup_root}",
+            f"where it is: [defaults].backup_root in {roots.registry_path}",
         )
     try:
-        check_marker(place, root, marker)
+        check_marker(roots, root, marker)
     except ConflictError:
         if marker.get("format") != FORMAT:
             raise
@@ -78,44 +78,44 @@ def open_for_reading(place: BackupRoots) -> tuple[Target, str]:
     return Target(root, str(marker["id"])), ""
 
 
-def _check_apart(place: BackupRoots, source: str, root: str) -> None:
+def _check_apart(roots: BackupRoots, source: str, root: str) -> None:
     if root == source or root.startswith(f"{source.rstrip('/')}/"):
         raise ConflictError(
-            f"backup_root, {place.backup_root}, lies inside repos_root, {place.repos_root}: the backup would back itself up.",
-            f"choose another: [defaults].backup_root in {place.registry_path}",
+            f"backup_root, {roots.backup_root}, lies inside repos_root, {roots.repos_root}: the backup would back itself up.",
+            f"choose another: [defaults].backup_root in {roots.registry_path}",
         )
     if source.startswith(f"{root.rstrip('/')}/"):
         raise ConflictError(
-            f"repos_root, {place.repos_root}, lies inside backup_root, {place.backup_root}: mirrors would overwrite repositories.",
-            f"choose another: [defaults].backup_root in {place.registry_path}",
+            f"repos_root, {roots.repos_root}, lies inside backup_root, {roots.backup_root}: mirrors would overwrite repositories.",
+            f"choose another: [defaults].backup_root in {roots.registry_path}",
         )
 
 
-def _check_source(place: BackupRoots, source: str) -> None:
+def _check_source(roots: BackupRoots, source: str) -> None:
     try:
         empty = not [name for name in os.listdir(source) if not is_lost_and_found_at(os.path.join(source, name))]
     except OSError as error:
         raise NotMountedError(
-            f"cannot read repos_root, {place.repos_root}: {error.strerror}; the backup was not touched.",
-            f"is it mounted? findmnt --target {place.repos_root}",
-            f"where it is: [defaults].repos_root in {place.registry_path}",
+            f"cannot read repos_root, {roots.repos_root}: {error.strerror}; the backup was not touched.",
+            f"is it mounted? findmnt --target {roots.repos_root}",
+            f"where it is: [defaults].repos_root in {roots.registry_path}",
         ) from error
     if empty:
         raise NotMountedError(
-            f"repos_root, {place.repos_root}, is empty; the backup was not touched.",
-            f"is it mounted? findmnt --target {place.repos_root}",
+            f"repos_root, {roots.repos_root}, is empty; the backup was not touched.",
+            f"is it mounted? findmnt --target {roots.repos_root}",
             "to get a repository back: repoman restore NAME",
         )
 
 
-def _check_elsewhere(place: BackupRoots, source: str, root: str) -> None:
+def _check_elsewhere(roots: BackupRoots, source: str, root: str) -> None:
     """Refuse a target on the file system of ``/`` or of ``repos_root``: most likely it is an empty mount point."""
-    there = nearest_directory(root)
-    for name, path in (("/", "/"), (f"repos_root, {place.repos_root}", source)):
-        mounts = [mount_of(str(each)).source for each in (there, path)]
-        if there.stat().st_dev == os.stat(path).st_dev or (mounts[0] == mounts[1] and mounts[0].startswith("/dev/")):
+    directory = nearest_directory(root)
+    for name, source_path in (("/", "/"), (f"repos_root, {roots.repos_root}", source)):
+        mounts = [mount_of(str(path)).source for path in (directory, source_path)]
+        if directory.stat().st_dev == os.stat(source_path).st_dev or (mounts[0] == mounts[1] and mounts[0].startswith("/dev/")):
             raise NotMountedError(
-                f"{place.backup_root} is on the same file system as {name}: a backup there would be lost with its source; nothing was written.",
-                f"is it mounted? findmnt --target {place.backup_root}",
+                f"{roots.backup_root} is on the same file system as {name}: a backup there would be lost with its source; nothing was written.",
+                f"is it mounted? findmnt --target {roots.backup_root}",
                 "to accept it anyway: repoman sync --init --allow-local",
             )

@@ -87,16 +87,16 @@ def doubtful(jumps: Sequence[Jump], keep: float) -> tuple[list[Jump], bool]:
 
     :param keep: a jump that is not longer counts.
     """
-    found: list[Jump] = []
-    row: list[Jump] = []
+    doubted: list[Jump] = []
+    streak: list[Jump] = []
     for jump in jumps:
         if jump[1] - jump[0] <= keep:
             continue
-        if row and jump[0] - row[-1][1] > DAY:
-            found += row[-CONFIRMED_BY:]
-            row = []
-        row.append(jump)
-    return found + row[-CONFIRMED_BY:], len(row) > CONFIRMED_BY
+        if streak and jump[0] - streak[-1][1] > DAY:
+            doubted += streak[-CONFIRMED_BY:]
+            streak = []
+        streak.append(jump)
+    return doubted + streak[-CONFIRMED_BY:], len(streak) > CONFIRMED_BY
 
 
 def left_out(jumps: Sequence[Jump], since: float) -> float:

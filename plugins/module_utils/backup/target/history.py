@@ -125,11 +125,15 @@ class History:
             if number in self._trusted:
                 bounds.append((version.clock, version.clock))
                 continue
-            at = bisect_right(trusted, number)
-            after = self.versions[trusted[at]].clock if at < len(trusted) else max(self.now, version.clock if self.clock_is_wrong else 0)
-            before = self.versions[trusted[at - 1]].clock if at else after
-            seen = self._file_time(version.name)
-            bounds.append((seen, seen) if before <= seen <= after else (before, max(before, after)))
+            position = bisect_right(trusted, number)
+            after = (
+                self.versions[trusted[position]].clock
+                if position < len(trusted)
+                else max(self.now, version.clock if self.clock_is_wrong else 0)
+            )
+            before = self.versions[trusted[position - 1]].clock if position else after
+            file_time = self._file_time(version.name)
+            bounds.append((file_time, file_time) if before <= file_time <= after else (before, max(before, after)))
         return bounds
 
     def _file_time(self, name: str) -> float:
@@ -139,25 +143,21 @@ class History:
                 return os.lstat(path).st_mtime
         return -math.inf
 
-    def made(self, name: str) -> float:
-        """Return the best estimate of a version's time, as a UNIX time."""
-        return self._bounds[self.names.index(name)][0]
-
     @property
     def oldest(self) -> str:
         """The time of the oldest version, formatted as a name; without versions, the current time."""
         return format_time(self._bounds[0][0]) if self.versions else format_time(self.now)
 
-    def since(self, moment: str) -> list[str]:
+    def versions_since(self, version_or_time: str) -> list[str]:
         """Return the versions to undo to get back to a moment, in the order in which they were made.
 
-        :param moment: a version's name selects that version and all later ones; any other text is a time.
+        :param version_or_time: a version's name selects that version and all later ones; any other text is a time.
         """
         names = self.names
-        if moment in names:
-            return names[names.index(moment) :]
-        wanted = parse_version(moment).timestamp()
-        first = next((number for number, (made, _latest) in enumerate(self._bounds) if made >= wanted), len(names))
+        if version_or_time in names:
+            return names[names.index(version_or_time) :]
+        start = parse_version(version_or_time).timestamp()
+        first = next((number for number, (earliest, _latest) in enumerate(self._bounds) if earliest >= start), len(names))
         return names[first:]
 
     def expired(self, clock: Clock, days: int) -> list[str]:
@@ -170,24 +170,24 @@ class History:
         """
         keep = days * DAY
         since_last = self.now - clock.before(self.now)
-        jumps, rarely = doubtful(clock.at(self.now).jumps, keep)
+        jumps, is_rarely_on = doubtful(clock.at(self.now).jumps, keep)
         if (
             not days
             or self.clock_is_wrong
             or self.now > OUTLIVED
             or not 0 < clock.last < math.inf
-            or (since_last > keep and not rarely)
+            or (since_last > keep and not is_rarely_on)
             or since_last < -DAY
         ):
             return []
-        found = []
-        for version, (_made, latest) in zip(self.versions, self._bounds, strict=True):
-            made = max(version.clock if version.clock <= self.now + DAY else latest, latest)
-            if made + left_out(jumps, made) >= math.floor(self.now) - keep:
+        expired = []
+        for version, (_earliest, latest) in zip(self.versions, self._bounds, strict=True):
+            latest_time = max(version.clock if version.clock <= self.now + DAY else latest, latest)
+            if latest_time + left_out(jumps, latest_time) >= math.floor(self.now) - keep:
                 break
-            found.append(version.name)
-        _logger.debug("%d of %d versions are older than %d days: %s", len(found), len(self.versions), days, ", ".join(found) or "none")
-        return found
+            expired.append(version.name)
+        _logger.debug("%d of %d versions are older than %d days: %s", len(expired), len(self.versions), days, ", ".join(expired) or "none")
+        return expired
 
     def warnings(self, clock: Clock | None = None, days: int = 0) -> list[str]:
         """Return warnings if the clock is or was wrong, or may be.
@@ -197,15 +197,15 @@ class History:
         """
         if self.clock_is_wrong or self.now > OUTLIVED:
             return [f"this machine's clock shows {format_time(self.now)}, which cannot be right: nothing expires until it is corrected."]
-        found = self._jump_warnings(clock, days * DAY) if clock else []
+        warnings = self._jump_warnings(clock, days * DAY) if clock else []
         if not self.later:
-            return found
-        number = len(self.later)
-        which = ", ".join(self.later[:SHOWN_NAMES]) + (", …" if number > SHOWN_NAMES else "")
-        what = "1 saved version has a name" if number == 1 else f"{number} saved versions have names"
+            return warnings
+        count = len(self.later)
+        which = ", ".join(self.later[:SHOWN_NAMES]) + (", …" if count > SHOWN_NAMES else "")
+        subject = "1 saved version has a name" if count == 1 else f"{count} saved versions have names"
         return [
-            *found,
-            f"{what} that is later than this machine's clock, {format_time(self.now)}: {which}. A run made {'it' if number == 1 else 'them'} while the "
+            *warnings,
+            f"{subject} that is later than this machine's clock, {format_time(self.now)}: {which}. A run made {'it' if count == 1 else 'them'} while the "
             "clock was wrong; versions are used in the order in which they were made. To correct the names, see "
             "'The clock was wrong' in the guide 'Backup and restore'.",
         ]
@@ -216,8 +216,8 @@ class History:
         if not jumps:
             return []
         before, after = jumps[-1]
-        held = any(made <= before and made < self.now - keep for made, _latest in self._bounds)
-        if after < self.now and not held:
+        has_affected_version = any(earliest <= before and earliest < self.now - keep for earliest, _latest in self._bounds)
+        if after < self.now and not has_affected_version:
             return []
         return [
             f"this machine's clock went from {format_time(before)} to {format_time(after)} between two runs. If the machine was off, all is "
@@ -238,12 +238,12 @@ def _longest_ascending(numbers: Sequence[int], values: Sequence[float]) -> list[
             following[number] = ends[at - 1]
         tails[at : at + 1] = [value]
         ends[at : at + 1] = [number]
-    found = []
+    longest = []
     number = ends[-1] if ends else -1
     while number >= 0:
-        found.append(number)
+        longest.append(number)
         number = following.get(number, -1)
-    return found
+    return longest
 
 
 def format_time(time: float) -> str:
@@ -255,12 +255,12 @@ def format_time(time: float) -> str:
 
 def load(target: Target, now: float) -> History:
     """Return the history of a target. Versions that ``history.json`` lacks are sorted in by name."""
-    names = _listed(target)
+    names = _list_names(target)
     versions = [Version(name, ordered) for name, ordered in _read_index(target) if name in names]
-    known = {version.name for version in versions}
-    for name in sorted(names - known):
-        place = next((number for number, version in enumerate(versions) if version.name > name), len(versions))
-        versions.insert(place, Version(name))
+    indexed = {version.name for version in versions}
+    for name in sorted(names - indexed):
+        position = next((number for number, version in enumerate(versions) if version.name > name), len(versions))
+        versions.insert(position, Version(name))
     return History(target, versions, now)
 
 
@@ -269,7 +269,7 @@ def version_names(target: Target) -> list[str]:
     return load(target, 0.0).names
 
 
-def _listed(target: Target) -> set[str]:
+def _list_names(target: Target) -> set[str]:
     names: set[str] = set()
     for directory in ("kept", "created"):
         with suppress(FileNotFoundError):
@@ -289,14 +289,14 @@ def _is_version_name(name: str) -> bool:
 
 def _read_index(target: Target) -> list[tuple[str, bool]]:
     """Return names, each with whether its clock was checked; empty if the file is not repoman's."""
-    found: dict[str, bool] = {}
+    index: dict[str, bool] = {}
     try:
         for name, ordered in read_json(target.internal_path("history.json"), MAX_INDEX_BYTES)["states"]:
             if isinstance(name, str) and _is_version_name(name):
-                found[name] = bool(ordered)
+                index[name] = bool(ordered)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
-    return list(found.items())
+    return list(index.items())
 
 
 def create_version(target: Target, now: datetime, owner: Account) -> str:
@@ -305,8 +305,8 @@ def create_version(target: Target, now: datetime, owner: Account) -> str:
     The name is what the clock says, or the next second that no version has.
     """
     history = load(target, now.timestamp())
-    taken = set(history.names)
-    while (name := now.strftime(VERSION_FORMAT)) in taken:
+    used_names = set(history.names)
+    while (name := now.strftime(VERSION_FORMAT)) in used_names:
         now += timedelta(seconds=1)
     created_file(target, name).parent.mkdir(mode=0o700, exist_ok=True)
     write_atomic(str(created_file(target, name)), "{}", owner)
@@ -336,9 +336,9 @@ def created_file(target: Target, name: str, unit: str = "") -> Path:
 def remove_created(target: Target, name: str) -> None:
     """Remove the lists of files that a run created."""
     with suppress(FileNotFoundError):
-        for each in os.listdir(target.internal_path("created")):
-            if each.startswith(f"{name}."):
-                target.internal_path("created", each).unlink(missing_ok=True)
+        for file_name in os.listdir(target.internal_path("created")):
+            if file_name.startswith(f"{name}."):
+                target.internal_path("created", file_name).unlink(missing_ok=True)
     created_file(target, name).unlink(missing_ok=True)
 
 
@@ -379,8 +379,8 @@ def write_created(
 
 def _topmost(paths: Iterable[str]) -> list[str]:
     """Return the paths that are not inside another of them."""
-    found = set(paths)
-    return sorted(path for path in found if not any(parent in found for parent in _parents(path)))
+    all_paths = set(paths)
+    return sorted(path for path in all_paths if not any(parent in all_paths for parent in _parents(path)))
 
 
 def _parents(path: str) -> Iterable[str]:

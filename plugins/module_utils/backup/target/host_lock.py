@@ -44,14 +44,14 @@ class HostLock:
 
         :raises ConflictError: another host holds it, or a process that may still run.
         """
-        own = self.describe_process()
-        text, draft = json.dumps(own), self.target.internal_path(f"lock.{os.getpid()}.new")
+        process_info = self.describe_process()
+        text, draft = json.dumps(process_info), self.target.internal_path(f"lock.{os.getpid()}.new")
         draft.write_text(text, encoding="utf-8")
         try:
             for _attempt in range(2):
                 if self._create(draft, text):
                     return
-                if (stale := check_stale(self.path, own)) is None:
+                if (stale := check_stale(self.path, process_info)) is None:
                     return  # another run of this host wrote it; the last one that ends removes it
                 self._remove_stale(stale, draft)
         finally:
@@ -71,7 +71,7 @@ class HostLock:
         self.path.unlink()
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Hold the lock inside a ``with``; see :meth:`acquire`."""
         self.acquire()
         try:
@@ -115,19 +115,19 @@ class HostLock:
             aside.unlink(missing_ok=True)
 
 
-def check_stale(path: Path, own: dict[str, Any]) -> str | None:
+def check_stale(path: Path, process_info: dict[str, Any]) -> str | None:
     """Return the text of a lock file if the run that wrote it has certainly ended; empty if the file is gone; None if this run can share it.
 
-    :param own: what this process would write.
+    :param process_info: what this process would write.
     :raises ConflictError: its run is still going on, or may be.
     """
     text = ""
     try:
         text = read_limited(path, MAX_LOCK_BYTES)
         other = json.loads(text)
-        same_host = other["machine"] == own["machine"] and other["host"] == own["host"]
-        dead = same_host and (other["boot"] != own["boot"] or other["started"] != process_start(int(other["pid"])))
-        joins = same_host and "state" in own and other.get("state") == own["state"]
+        same_host = other["machine"] == process_info["machine"] and other["host"] == process_info["host"]
+        dead = same_host and (other["boot"] != process_info["boot"] or other["started"] != process_start(int(other["pid"])))
+        joins = same_host and "state" in process_info and other.get("state") == process_info["state"]
         who = escape_control_characters(f"process {other['pid']} of {other['host']} since {other['time']}")
     except FileNotFoundError:
         return ""

@@ -62,7 +62,7 @@ class RunLocks:
         ensure_private_directory(str(state), owner)
         self._run = FileLock(state / "lock", owner)
         self._units = -1
-        self._held: set[str] = set()
+        self._locked: set[str] = set()
         try:
             if not self._run.try_acquire(shared=True):
                 raise another_run(target, state)
@@ -96,32 +96,32 @@ class RunLocks:
 
     # Units
 
-    def try_lock(self, units: Iterable[str], *, noted: bool = True) -> dict[str, str]:
+    def try_lock(self, units: Iterable[str], *, record_time: bool = True) -> dict[str, str]:
         """Lock units. Return those locked by another run, with the time of that lock, which is empty if unknown.
 
-        :param noted: write down the time for other runs.
+        :param record_time: write down the time for other runs.
         """
-        wanted = list(units)
+        names = list(units)
         with self.metadata_lock():
             since = self._read_since()
-            busy = {name: since.get(name, "") for name in wanted if not self._try_byte(fcntl.F_WRLCK, _unit_key(name))}
-            self._held.update(name for name in wanted if name not in busy)
-            _logger.debug("locked %d units; locked by another run: %s", len(wanted) - len(busy), ", ".join(busy) or "none")
-            if noted:
+            busy = {name: since.get(name, "") for name in names if not self._try_byte(fcntl.F_WRLCK, _unit_key(name))}
+            self._locked.update(name for name in names if name not in busy)
+            _logger.debug("locked %d units; locked by another run: %s", len(names) - len(busy), ", ".join(busy) or "none")
+            if record_time:
                 now = iso_time()
-                others = {name: each for name, each in since.items() if name in busy} | self._locked_elsewhere(since)
-                self._write_since(others | dict.fromkeys(self._held, now))
+                by_others = {name: locked_at for name, locked_at in since.items() if name in busy} | self._locked_elsewhere(since)
+                self._write_since(by_others | dict.fromkeys(self._locked, now))
         return busy
 
     def _locked_elsewhere(self, since: dict[str, str]) -> dict[str, str]:
         """Return the units, beside this run's, that other runs have locked."""
-        return {name: each for name, each in since.items() if name not in self._held and not self.is_free(name)}
+        return {name: locked_at for name, locked_at in since.items() if name not in self._locked and not self.is_free(name)}
 
     def unlock(self, unit: str) -> None:
         """Unlock a unit."""
-        if unit in self._held:
-            self._held.discard(unit)
-            self._set_lock(fcntl.F_UNLCK, *_byte_of(_unit_key(unit)))
+        if unit in self._locked:
+            self._locked.discard(unit)
+            self._set_lock(fcntl.F_UNLCK, *_byte_range(_unit_key(unit)))
 
     def is_free(self, unit: str) -> bool:
         """Return whether no other run has locked a unit."""
@@ -129,7 +129,7 @@ class RunLocks:
 
     def _read_since(self) -> dict[str, str]:
         with suppress(OSError, ValueError, AttributeError, RecursionError, MemoryError):
-            return {str(name): str(each) for name, each in json.loads(os.pread(self._units, MAX_SINCE_BYTES, 0)).items()}
+            return {str(name): str(locked_at) for name, locked_at in json.loads(os.pread(self._units, MAX_SINCE_BYTES, 0)).items()}
         return {}
 
     def _write_since(self, since: dict[str, str]) -> None:
@@ -149,52 +149,52 @@ class RunLocks:
             yield
 
     @contextmanager
-    def exclusive(self, what: bytes) -> Iterator[bool]:
+    def exclusive(self, resource: bytes) -> Iterator[bool]:
         """Try to lock a shared resource exclusively; yield whether that succeeded."""
-        alone = self._try_byte(fcntl.F_WRLCK, what)
+        alone = self._try_byte(fcntl.F_WRLCK, resource)
         try:
             yield alone
         finally:
             if alone:
-                self._set_lock(fcntl.F_UNLCK, *_byte_of(what))
+                self._set_lock(fcntl.F_UNLCK, *_byte_range(resource))
 
     @contextmanager
-    def shared(self, what: bytes) -> Iterator[None]:
+    def shared(self, resource: bytes) -> Iterator[None]:
         """Use a shared resource. Wait for a run that has locked it exclusively, which takes moments."""
-        with self._wait_for_lock(fcntl.F_RDLCK, what):
+        with self._wait_for_lock(fcntl.F_RDLCK, resource):
             yield
 
     @contextmanager
-    def _wait_for_lock(self, kind: int, what: bytes) -> Iterator[None]:
+    def _wait_for_lock(self, lock_type: int, resource: bytes) -> Iterator[None]:
         """Hold a lock that other runs hold for moments only.
 
         :raises ConflictError: another run holds it for too long.
         """
         deadline = time.monotonic() + METADATA_SECONDS
-        while not self._try_byte(kind, what):
+        while not self._try_byte(lock_type, resource):
             if time.monotonic() > deadline:
                 raise another_run(self.target, self.state)
             time.sleep(POLL_SECONDS)
         try:
             yield
         finally:
-            self._set_lock(fcntl.F_UNLCK, *_byte_of(what))
+            self._set_lock(fcntl.F_UNLCK, *_byte_range(resource))
 
     @contextmanager
-    def private_directory(self, parent: Path, stays: Container[str] = ()) -> Iterator[str]:
+    def private_directory(self, parent: Path, keep: Container[str] = ()) -> Iterator[str]:
         """Create a private directory for this run and remove it at the end; leftovers of killed runs are removed first.
 
         :param parent: parent of the new directory.
-        :param stays: names in it that are not such directories, and stay.
+        :param keep: names in it that are not such directories, and stay.
         """
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = secrets.token_hex(8)
         if not self._try_byte(fcntl.F_WRLCK, name.encode()):
             raise RuntimeError("a random name is taken")
-        for each in os.listdir(parent):
-            if each not in stays and self._is_free(os.fsencode(each)):
+        for entry_name in os.listdir(parent):
+            if entry_name not in keep and self._is_free(os.fsencode(entry_name)):
                 with suppress(OSError):
-                    remove_directory(parent / each)
+                    remove_directory(parent / entry_name)
         path = parent / name
         path.mkdir(mode=0o700)
         try:
@@ -202,26 +202,26 @@ class RunLocks:
         finally:
             with suppress(OSError):
                 remove_directory(path)
-            self._set_lock(fcntl.F_UNLCK, *_byte_of(name.encode()))
+            self._set_lock(fcntl.F_UNLCK, *_byte_range(name.encode()))
 
     # The kernel's locks
 
-    def _set_lock(self, kind: int, start: int, length: int) -> None:
-        fcntl.fcntl(self._units, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
+    def _set_lock(self, lock_type: int, start: int, length: int) -> None:
+        fcntl.fcntl(self._units, fcntl.F_OFD_SETLK, _FLOCK.pack(lock_type, os.SEEK_SET, start, length, 0))
 
-    def _try_byte(self, kind: int, what: bytes) -> bool:
+    def _try_byte(self, lock_type: int, resource: bytes) -> bool:
         try:
-            self._set_lock(kind, *_byte_of(what))
+            self._set_lock(lock_type, *_byte_range(resource))
         except OSError as error:
             if error.errno in _BUSY:
                 return False
             raise
         return True
 
-    def _is_free(self, what: bytes) -> bool:
+    def _is_free(self, resource: bytes) -> bool:
         """Return whether a lock is free, ignoring our own."""
-        found = fcntl.fcntl(self._units, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *_byte_of(what), 0))
-        return bool(_FLOCK.unpack(found)[0] == fcntl.F_UNLCK)
+        lock = fcntl.fcntl(self._units, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *_byte_range(resource), 0))
+        return bool(_FLOCK.unpack(lock)[0] == fcntl.F_UNLCK)
 
     # The lock on the target
 
@@ -253,9 +253,9 @@ def _unit_key(name: str) -> bytes:
     return b"unit/" + name.encode("utf-8", "surrogateescape")
 
 
-def _byte_of(what: bytes) -> tuple[int, int]:
+def _byte_range(resource: bytes) -> tuple[int, int]:
     """Return the offset of the byte to lock for a name."""
-    return int.from_bytes(hashlib.sha256(what).digest()[:7], "big") + 1, 1
+    return int.from_bytes(hashlib.sha256(resource).digest()[:7], "big") + 1, 1
 
 
 def another_run(target: Target, state: Path) -> ConflictError:

@@ -31,19 +31,19 @@ def marker_path(root: str) -> Path:
     return Path(root, INTERNAL_DIRECTORY, "mirror.toml")
 
 
-def adopt(place: BackupRoots, target: Target) -> None:
+def initialize(roots: BackupRoots, target: Target) -> None:
     """Write the marker, which makes a directory the target. Leave its other files alone."""
     import tomlkit
 
     marker = {
         "format": FORMAT,
         "id": target.ident,
-        "host": place.host,
-        "user": place.owner.name,
+        "host": roots.host,
+        "user": roots.owner.name,
         "created": iso_time(),
     }
     target.internal_path().mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomic(str(target.internal_path("mirror.toml")), MARKER_TEXT + tomlkit.dumps(marker), place.owner)
+    write_atomic(str(target.internal_path("mirror.toml")), MARKER_TEXT + tomlkit.dumps(marker), roots.owner)
 
 
 def read_marker(root: str) -> dict[str, Any] | None:
@@ -63,7 +63,7 @@ def read_marker(root: str) -> dict[str, Any] | None:
         ) from error
 
 
-def check_marker(place: BackupRoots, root: str, marker: dict[str, Any]) -> None:
+def check_marker(roots: BackupRoots, root: str, marker: dict[str, Any]) -> None:
     """Check that a marker is this host's and this user's.
 
     :raises ConflictError: it is not, or it has an unknown format.
@@ -73,10 +73,10 @@ def check_marker(place: BackupRoots, root: str, marker: dict[str, Any]) -> None:
         raise ConflictError(
             f"{path} is of format {marker.get('format')!r}, which this repoman does not know; nothing was written.", "upgrade repoman"
         )
-    for key, own in (("host", place.host), ("user", place.owner.name)):
-        if marker.get(key) != own:
+    for key, expected in (("host", roots.host), ("user", roots.owner.name)):
+        if marker.get(key) != expected:
             raise ConflictError(
-                f"{place.backup_root} is the backup of {key} {marker.get(key)!r}, and this is {own!r}; nothing was written.",
-                f"choose a directory of your own: [defaults].backup_root in {place.registry_path}",
+                f"{roots.backup_root} is the backup of {key} {marker.get(key)!r}, and this is {expected!r}; nothing was written.",
+                f"choose a directory of your own: [defaults].backup_root in {roots.registry_path}",
                 f"if it is yours and the {key} got another name: correct it in {path}",
             )

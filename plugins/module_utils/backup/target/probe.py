@@ -18,7 +18,7 @@ MIN_FREE_BYTES = 4 << 20
 ATTEMPTS = 5
 
 
-def check_access(place: BackupRoots, target: Target) -> None:
+def check_access(roots: BackupRoots, target: Target) -> None:
     """Check that the target's permissions and mount allow writing to it; write nothing.
 
     That it has space left is checked by :func:`check_writable`, once expired versions are removed.
@@ -28,10 +28,10 @@ def check_access(place: BackupRoots, target: Target) -> None:
     directory = nearest_directory(str(target.internal_path()))
     is_read_only = bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
     if is_read_only or not os.access(directory, os.W_OK | os.X_OK):
-        raise _not_writable(place, target, os.strerror(errno.EROFS if is_read_only else errno.EACCES))
+        raise _not_writable(roots, target, os.strerror(errno.EROFS if is_read_only else errno.EACCES))
 
 
-def check_writable(place: BackupRoots, target: Target) -> None:
+def check_writable(roots: BackupRoots, target: Target) -> None:
     """Check that files can be written to the target, and that it has space left.
 
     :raises RepomanError: it cannot be written, or is full.
@@ -44,24 +44,24 @@ def check_writable(place: BackupRoots, target: Target) -> None:
         space = os.statvfs(target.root)
         free = space.f_bavail * space.f_frsize
     except OSError as error:
-        raise _not_writable(place, target, error.strerror or str(error)) from error
+        raise _not_writable(roots, target, error.strerror or str(error)) from error
     finally:
         with suppress(OSError):
             probe.unlink()
     if free < MIN_FREE_BYTES:
         raise RepomanError(
-            f"{place.backup_root} has no space left ({free // 1024} KiB); the mirrors are as they were.",
-            f"df -h {place.backup_root}",
+            f"{roots.backup_root} has no space left ({free // 1024} KiB); the mirrors are as they were.",
+            f"df -h {roots.backup_root}",
             f"what runs replaced is kept for a while: du -sh {target.internal_path('kept')}/*",
         )
 
 
-def _not_writable(place: BackupRoots, target: Target, reason: str) -> RepomanError:
+def _not_writable(roots: BackupRoots, target: Target, reason: str) -> RepomanError:
     directory = nearest_directory(str(target.internal_path()))
     return RepomanError(
-        f"cannot write to {place.backup_root}: {reason}; the mirrors are as they were.",
-        f"is it mounted read-only, or full? findmnt --target {place.backup_root}; df -h {place.backup_root}",
-        f"is it {place.owner.name}'s? ls -ld {directory}",
+        f"cannot write to {roots.backup_root}: {reason}; the mirrors are as they were.",
+        f"is it mounted read-only, or full? findmnt --target {roots.backup_root}; df -h {roots.backup_root}",
+        f"is it {roots.owner.name}'s? ls -ld {directory}",
     )
 
 

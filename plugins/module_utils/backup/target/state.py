@@ -42,18 +42,18 @@ def target_state(path: str, account: Account) -> dict[str, Any]:
         ``unreachable`` if it did not answer in time; ``detail``; and ``free``, in bytes.
     """
     try:
-        answer = run_python(account, TARGET_SCRIPT, path, str(marker_path(path)), str(MAX_MARKER_BYTES))
+        probe = run_python(account, TARGET_SCRIPT, path, str(marker_path(path)), str(MAX_MARKER_BYTES))
     except CommandError as error:
         detail = error.message.removeprefix(f"{os.path.basename(sys.executable)} ")
         return {"path": path, "state": "unreachable", "detail": detail, "free": None}
     state, detail = "ready", ""
-    if answer["marker"] is not None:
-        state, detail = _judge_marker(path, answer["marker"], account)
-    elif answer["errno"] in (errno.ENOENT, errno.ENOTDIR):
-        state = "missing" if answer["free"] is None else "unmarked"
+    if probe["marker"] is not None:
+        state, detail = _judge_marker(path, probe["marker"], account)
+    elif probe["errno"] in (errno.ENOENT, errno.ENOTDIR):
+        state = "missing" if probe["free"] is None else "unmarked"
     else:
-        state, detail = "unreadable", os.strerror(answer["errno"])
-    return {"path": path, "state": state, "detail": detail, "free": answer["free"]}
+        state, detail = "unreadable", os.strerror(probe["errno"])
+    return {"path": path, "state": state, "detail": detail, "free": probe["free"]}
 
 
 def _judge_marker(root: str, text: str, account: Account) -> tuple[str, str]:
@@ -65,7 +65,7 @@ def _judge_marker(root: str, text: str, account: Account) -> tuple[str, str]:
         return "unreadable", f"{name} is not TOML"
     if "host" not in marker:
         return "unreadable", f"{name} names no host"
-    for key, own in (("host", socket.gethostname()), ("user", account.name)):
-        if marker.get(key) != own:
+    for key, expected in (("host", socket.gethostname()), ("user", account.name)):
+        if marker.get(key) != expected:
             return "foreign", f"of {key} {marker.get(key)!r}"
     return "ready", ""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_from_stat
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import DamagedFileError, UnsoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 
@@ -58,7 +58,7 @@ def copier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Copier]:
 def entry(tmp_path: Path) -> Entry | None:
     """Return what the mirror has."""
     try:
-        return entry_of(b"f", os.lstat(tmp_path / "top" / "f"))
+        return entry_from_stat(b"f", os.lstat(tmp_path / "top" / "f"))
     except FileNotFoundError:
         return None
 

@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import BLOCK_HEADER, sort_key
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_unit
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import DEEPEST, MAX_HELD, walk_blocks
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import DEEPEST, MAX_OPEN, walk_blocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import TooDeepError, UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.mirror_units import mirror_units
@@ -148,7 +148,7 @@ def test_a_walk_holds_few_directories_open(deep_path: Path) -> None:
         most = max(most, len(os.listdir("/proc/self/fd")))
     assert len(directories) == len(set(directories)) == 3 * count + 1
     assert directories == sorted(directories, key=sort_key)
-    assert most - before <= MAX_HELD + 3
+    assert most - before <= MAX_OPEN + 3
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -161,12 +161,12 @@ def test_what_lies_too_deep_is_named_in_short(deep_path: Path) -> None:
         os.close(held)
         held = inner
     os.close(held)
-    closed: dict[bytes, UnreadableError] = {}
-    manifest = Manifest(b"".join(walk_blocks(bytes(deep_path), closed=closed)))
+    unreadable: dict[bytes, UnreadableError] = {}
+    manifest = Manifest(b"".join(walk_blocks(bytes(deep_path), unreadable=unreadable)))
     assert max(len(entry.path) for entry in manifest.entries()) <= DEEPEST + 512
     assert manifest.count() > 1000
-    assert len(closed) == 1
-    path, error = next(iter(closed.items()))
+    assert len(unreadable) == 1
+    path, error = next(iter(unreadable.items()))
     assert isinstance(error, TooDeepError)
     assert path.startswith(b"dd/dd/dd")
     assert "too deep" in error.message

@@ -505,7 +505,7 @@ def test_paths_are_restored_all_or_none(world: BackupHome, monkeypatch: pytest.M
     (world.repos / "plain/link").unlink()
     (world.repos / "plain/link").mkdir()
     before = seen(world.repos / "plain")
-    exchange = path_replacer.exchange
+    exchange = path_replacer.rename_exchange
 
     def fail(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
         if other == b"link":
@@ -516,7 +516,7 @@ def test_paths_are_restored_all_or_none(world: BackupHome, monkeypatch: pytest.M
             raise OSError(28, "No space left on device")
         exchange(one_fd, one, other_fd, other)
 
-    monkeypatch.setattr(path_replacer, "exchange", fail)
+    monkeypatch.setattr(path_replacer, "rename_exchange", fail)
     with pytest.raises(RepomanError, match=r"plain/link cannot be moved into place: No space left on device; nothing was restored"):
         world.restore("plain", paths=["src", "run", "link"], overwrite=True)
     after = seen(world.repos / "plain")
@@ -529,7 +529,7 @@ def test_what_was_changed_meanwhile_is_named(world: BackupHome, monkeypatch: pyt
     world.write("plain/src/main.c", "mine\n")
     (world.repos / "plain/link").unlink()
     (world.repos / "plain/link").mkdir()
-    exchange = path_replacer.exchange
+    exchange = path_replacer.rename_exchange
 
     def fail(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
         if other == b"link":
@@ -540,7 +540,7 @@ def test_what_was_changed_meanwhile_is_named(world: BackupHome, monkeypatch: pyt
             raise OSError(28, "No space left on device")
         exchange(one_fd, one, other_fd, other)
 
-    monkeypatch.setattr(path_replacer, "exchange", fail)
+    monkeypatch.setattr(path_replacer, "rename_exchange", fail)
     with pytest.raises(RepomanError, match="link cannot be moved into place") as caught:
         world.restore("plain", paths=["src", "link"], overwrite=True)
     (saved,) = world.repos.glob("plain.before-*")
@@ -561,7 +561,7 @@ def test_paths_that_cannot_be_put_back_are_named(world: BackupHome, monkeypatch:
     """Where a failed restore cannot be taken back either, the error says where what it had replaced is."""
     world.write("plain/src/main.c", "mine\n")
     (world.repos / "plain/run").unlink()
-    exchange = path_replacer.exchange
+    exchange = path_replacer.rename_exchange
     calls: list[bytes] = []
 
     def fail(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
@@ -571,7 +571,7 @@ def test_paths_that_cannot_be_put_back_are_named(world: BackupHome, monkeypatch:
         exchange(one_fd, one, other_fd, other)
 
     (world.repos / "plain/also-run").write_text("mine\n")
-    monkeypatch.setattr(path_replacer, "exchange", fail)
+    monkeypatch.setattr(path_replacer, "rename_exchange", fail)
     with pytest.raises(RepomanError, match="cannot be moved into place") as caught:
         world.restore("plain", paths=["src", "also-run"], overwrite=True)
     (saved,) = world.repos.glob("plain.before-*")

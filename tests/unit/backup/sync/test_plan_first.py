@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import staging
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import load_backup
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import load_context
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import waves as sync_waves
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planner import UnitPlanner
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.selection import Selected
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import adopt
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import initialize
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError
 from backup_fixture import BackupHome, actions, seen, tmpfs
@@ -208,9 +208,9 @@ def test_a_target_that_becomes_another_meanwhile_is_not_written(world: BackupHom
     if not init:
         world.init()
         age(world)
-    roots = load_backup(world.params()).roots
+    roots = load_context(world.params()).roots
     with monkeypatch.context() as patch:
-        after_planning(patch, lambda: adopt(roots, Target(str(world.backup), "0" * 16)))
+        after_planning(patch, lambda: initialize(roots, Target(str(world.backup), "0" * 16)))
         with pytest.raises(ConflictError, match="became another backup while the run was planned"):
             world.sync(**({"init": True, "allow_local": True} if init else {}))
     assert not (world.backup / "plain").exists() or not init

@@ -109,10 +109,10 @@ def test_a_time_is_found_between_states_of_a_wrong_clock(place: Target) -> None:
     far = datetime(2099, 1, 1, tzinfo=timezone.utc)
     times = [NOW - 5 * DAY, far, NOW - 3 * DAY, NOW - 2 * DAY]
     found = made(place, *times)
-    assert found.since(name(NOW)) == []
-    assert found.since(name(NOW - 3 * DAY - timedelta(hours=1))) == [name(each) for each in times[2:]]
-    assert found.since(name(far)) == [name(each) for each in times[1:]]
-    assert found.since(name(NOW - 6 * DAY)) == [name(each) for each in times]
+    assert found.versions_since(name(NOW)) == []
+    assert found.versions_since(name(NOW - 3 * DAY - timedelta(hours=1))) == [name(each) for each in times[2:]]
+    assert found.versions_since(name(far)) == [name(each) for each in times[1:]]
+    assert found.versions_since(name(NOW - 6 * DAY)) == [name(each) for each in times]
     assert found.later == [name(far)]
 
 
@@ -123,17 +123,17 @@ def test_a_clock_set_back_hides_nothing(place: Target, back: datetime, runs: int
     wrong = [back + timedelta(minutes=number) for number in range(runs)]
     right = [NOW - number * DAY for number in (6, 5, 4, 2, 1)]
     found = made(place, *right[:3], *wrong, *right[3:])
-    assert found.since(name(NOW)) == []
-    assert found.since(name(NOW - 3 * DAY)) == [name(each) for each in right[3:]]
-    assert found.since(name(NOW - timedelta(days=5, hours=1))) == [name(each) for each in [*right[1:3], *wrong, *right[3:]]]
-    assert found.since(name(wrong[0])) == [name(each) for each in [*wrong, *right[3:]]]
+    assert found.versions_since(name(NOW)) == []
+    assert found.versions_since(name(NOW - 3 * DAY)) == [name(each) for each in right[3:]]
+    assert found.versions_since(name(NOW - timedelta(days=5, hours=1))) == [name(each) for each in [*right[1:3], *wrong, *right[3:]]]
+    assert found.versions_since(name(wrong[0])) == [name(each) for each in [*wrong, *right[3:]]]
 
 
 def test_under_a_clock_without_battery_the_history_is_as_it_was(place: Target) -> None:
     """While the machine believes it is 1970 times still mean what they say; nothing expires, and that is said."""
     times = [NOW - 40 * DAY, NOW - 2 * DAY, NOW - DAY]
     found = made(place, *times, now=datetime(1970, 1, 1, 0, 5, tzinfo=timezone.utc))
-    assert found.since(name(NOW - timedelta(days=1, hours=1))) == [name(NOW - DAY)]
+    assert found.versions_since(name(NOW - timedelta(days=1, hours=1))) == [name(NOW - DAY)]
     assert found.expired(Clock(NOW.timestamp()), 30) == []
     assert "19700101T000500Z" in found.warnings()[0]
 
@@ -149,7 +149,7 @@ def test_random_clocks_never_change_the_order(place: Target) -> None:
         moments = sorted(name(NOW + timedelta(minutes=chance.randrange(-70000, 70000), seconds=7)) for _each in range(6))
         sizes = []
         for moment in moments:
-            back = found.since(moment)
+            back = found.versions_since(moment)
             assert back == names[len(names) - len(back) :]
             sizes.append(len(back))
         assert sizes == sorted(sizes, reverse=True)

@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import inspect_target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import HostLock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import adopt
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import initialize
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import BackupRoots, Target, remove_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import check_writable
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import (
@@ -50,7 +50,7 @@ def marked(place: BackupRoots) -> Target:
     """The place's backup, adopted."""
     found, fresh = inspect_target(place, init=True, allow_local=True)
     assert fresh
-    adopt(place, found)
+    initialize(place, found)
     return found
 
 
@@ -86,7 +86,7 @@ def test_an_adopted_place_is_known_again(place: BackupRoots, marked: Target) -> 
 def test_adopting_leaves_what_is_there(place: BackupRoots) -> None:
     """Adopting leaves what is there."""
     Path(place.backup_root, "old").write_text("mine")
-    adopt(place, inspect_target(place, init=True, allow_local=True)[0])
+    initialize(place, inspect_target(place, init=True, allow_local=True)[0])
     assert Path(place.backup_root, "old").read_text() == "mine"
     assert Path(place.backup_root, ".repoman").stat().st_mode & 0o777 == 0o700
 
@@ -104,7 +104,7 @@ def test_another_file_system_is_taken_and_so_is_a_directory_in_it(place: BackupR
         inside = BackupRoots(f"{place.backup_root}/mine/backup", place.repos_root, "", place.owner, "here")
         assert inspect_target(place, init=True)[1]
         found, _fresh = inspect_target(inside, init=True)
-        adopt(inside, found)
+        initialize(inside, found)
         assert inspect_target(inside) == (found, False)
     assert refused(place)
 
@@ -152,7 +152,7 @@ def test_a_read_only_place_is_refused(place: BackupRoots) -> None:
     """A read only place is refused."""
     with tmpfs(Path(place.backup_root)):
         found = inspect_target(place, init=True)[0]
-        adopt(place, found)
+        initialize(place, found)
         check_writable(place, found)
         subprocess.run(["mount", "-o", "remount,ro", place.backup_root], check=True)
         with pytest.raises(RepomanError, match="Read-only file system") as caught:
@@ -165,7 +165,7 @@ def test_a_full_place_is_refused(place: BackupRoots) -> None:
     """A full place is refused."""
     with tmpfs(Path(place.backup_root), "size=8m"):
         found = inspect_target(place, init=True)[0]
-        adopt(place, found)
+        initialize(place, found)
         Path(place.backup_root, "big").write_bytes(bytes(6 * 1024 * 1024))
         with pytest.raises(RepomanError, match="no space left"):
             check_writable(place, found)
@@ -192,14 +192,14 @@ def test_what_fails_under_the_lock_is_not_the_locks(tmp_path: Path, marked: Targ
 
 def test_a_run_is_announced_on_the_target(marked: Target) -> None:
     """A run is announced on the target, and that goes with it."""
-    with HostLock(marked).held():
+    with HostLock(marked).locked():
         assert json.loads(marked.internal_path("lock").read_text())["pid"] == os.getpid()
     assert not list(marked.internal_path().glob("lock*"))
 
 
 def announcement(marked: Target) -> dict[str, object]:
     """Return what this process announces."""
-    with HostLock(marked).held():
+    with HostLock(marked).locked():
         its: dict[str, object] = json.loads(marked.internal_path("lock").read_text())
     return its
 
@@ -211,7 +211,7 @@ def test_the_announcement_of_a_dead_process_of_this_host_is_taken_over(marked: T
     its = announcement(marked)
     for change in ({"pid": process.pid}, {"boot": "an earlier one"}, {"started": "1"}):
         marked.internal_path("lock").write_text(json.dumps(its | change))
-        with HostLock(marked).held():
+        with HostLock(marked).locked():
             assert json.loads(marked.internal_path("lock").read_text()) != its | change
 
 
@@ -220,7 +220,7 @@ def test_an_announcement_that_may_be_true_is_left(marked: Target, change: dict[s
     """An announcement that may be true is left, and the run refused."""
     its = announcement(marked) | change
     marked.internal_path("lock").write_text(json.dumps(its))
-    with pytest.raises(ConflictError, match="working there") as caught, HostLock(marked).held():
+    with pytest.raises(ConflictError, match="working there") as caught, HostLock(marked).locked():
         pass
     assert caught.value.hints == [f"if you are sure that it is not: rm {marked.internal_path('lock')}"]
     assert json.loads(marked.internal_path("lock").read_text()) == its
@@ -229,7 +229,7 @@ def test_an_announcement_that_may_be_true_is_left(marked: Target, change: dict[s
 def test_an_announcement_that_cannot_be_read_is_left(marked: Target) -> None:
     """An announcement that cannot be read is left, and the run refused."""
     marked.internal_path("lock").write_text("")
-    with pytest.raises(ConflictError, match="an unknown run"), HostLock(marked).held():
+    with pytest.raises(ConflictError, match="an unknown run"), HostLock(marked).locked():
         pass
 
 

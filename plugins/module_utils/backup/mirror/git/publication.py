@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_from_stat
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.file_copier import TIMESTAMP_GRANULARITY_NS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.proof import GitProof
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.staging import (
@@ -119,7 +119,7 @@ class GitPublication(GitProof):
             if fd is None:
                 return None
             before = os.fstat(fd)
-            found = entry_of(path, before)
+            found = entry_from_stat(path, before)
             if found._replace(ctime_ns=0) != entry or not same_data(data, fd):
                 return None
             return found if is_settled(before, os.fstat(fd)) else None

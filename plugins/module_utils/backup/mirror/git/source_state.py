@@ -11,7 +11,12 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import BLOCK_HEADER, Entry, entry_of, unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import (
+    BLOCK_HEADER,
+    Entry,
+    entry_from_stat,
+    unpack_block,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import walk_blocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter, TreeRules
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
@@ -157,7 +162,7 @@ class GitSource:
 
     def _directory(self, path: bytes) -> Entry | None:
         try:
-            return entry_of(path, self.copier.source_status(path))
+            return entry_from_stat(path, self.copier.source_status(path))
         except OSError:
             return None
 
@@ -172,7 +177,9 @@ class GitSource:
             return
         try:
             tree = TreeFilter(TreeRules())
-            for block in walk_blocks(self.copier.source_fd, start, skip=skip | self.closed, named=self.copier.source_path, tree=tree):
+            for block in walk_blocks(
+                self.copier.source_fd, start, skip=skip | self.closed, display_path=self.copier.source_path, tree=tree
+            ):
                 size, _more = BLOCK_HEADER.unpack_from(block)
                 path = block[BLOCK_HEADER.size : BLOCK_HEADER.size + size]
                 for entry in unpack_block(path, block[BLOCK_HEADER.size + size :]):
@@ -216,7 +223,7 @@ class GitSource:
                 scanned = self.seen.get(path)
                 if scanned is not None and scanned.type == "d" and scanned.ctime_ns < self.trusted_until:
                     found = os.stat(path[at - 2 :], dir_fd=held, follow_symlinks=False)
-                    if entry_of(path, found) == scanned and all(each.type == "f" for each in entries.values()):
+                    if entry_from_stat(path, found) == scanned and all(each.type == "f" for each in entries.values()):
                         known[path] = entries
         return known
 

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from typing import Union
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_from_stat
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.file_copier import is_unchanged, recently_changed
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
@@ -151,7 +151,7 @@ class Spool:
             return None
         try:
             before = os.fstat(fd)
-            entry = entry_of(path, before)
+            entry = entry_from_stat(path, before)
             if before.st_size > limit:
                 return entry, None
             data = self.take(fd)

@@ -10,7 +10,7 @@ import os
 import shutil
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_from_stat
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.revlog import RevlogIndex
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import CHANGELOG, data_file, is_revlog_index
 from ansible_collections.homelab.repoman.plugins.module_utils.files.append import append
@@ -145,7 +145,7 @@ class HgBuild:
     def _record_written(self, path: bytes) -> None:
         """Update the entry of a file that was written here; its change time is 0, so that it never equals a source file's."""
         status = os.stat(self.build_path(path))
-        self.entries[path] = self.files[path] = entry_of(path, status)._replace(ctime_ns=0)
+        self.entries[path] = self.files[path] = entry_from_stat(path, status)._replace(ctime_ns=0)
         self.rewritten.add(path)
 
     # Files of the mirror

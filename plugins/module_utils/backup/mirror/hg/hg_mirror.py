@@ -19,7 +19,7 @@ import stat
 import time
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_of
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_from_stat
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.proof import Problem
@@ -155,7 +155,7 @@ class HgMirror:
         for depth in range(1, len(parts) + 1):
             each = b"/".join(parts[:depth])
             with directory(self.copier.source_fd, each) as fd:
-                self.copier.mkdir(entry_of(each, os.fstat(fd)))
+                self.copier.mkdir(entry_from_stat(each, os.fstat(fd)))
 
     def _is_up_to_date(self, source: bytes) -> bool:
         """Return whether the mirror equals the source and is sound."""
@@ -241,7 +241,7 @@ class HgMirror:
                 final[path] = self.seen[path]
             else:
                 with suppress(OSError):
-                    final[path] = entry_of(path, self.copier.source_status(path))
+                    final[path] = entry_from_stat(path, self.copier.source_status(path))
         return final
 
     def unchanged_entries(self) -> dict[bytes, Entry]:

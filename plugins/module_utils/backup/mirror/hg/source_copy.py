@@ -10,7 +10,12 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import BLOCK_HEADER, Entry, entry_of, unpack_block
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import (
+    BLOCK_HEADER,
+    Entry,
+    entry_from_stat,
+    unpack_block,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import walk_blocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeFilter, TreeRules
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
@@ -177,7 +182,7 @@ class SourceCopy:
         with suppress(FileNotFoundError, NotADirectoryError, UnreadableError, PermissionError), copier.source_directory(parent) as fd:
             source = b"/proc/self/fd/%d/%s" % (fd, name)
             is_equal = common_length(source, os.path.join(build.mirror_path, path)) == entry.size
-            return is_equal and entry_of(path, os.lstat(source)) == entry and build.link_from_mirror(path)
+            return is_equal and entry_from_stat(path, os.lstat(source)) == entry and build.link_from_mirror(path)
         return False
 
     def _link_duplicate(self, path: bytes, entry: Entry) -> bool:
