@@ -104,7 +104,7 @@ class Place:
             Unit(os.fsdecode(each), os.fsdecode(os.path.join(bytes(self.repos), each))) for each in sorted(os.listdir(bytes(self.repos)))
         ]
         return [
-            Unit("loose files", str(self.repos), loose=True),
+            Unit("loose files", str(self.repos), is_top_level=True),
             *(each for each in found if os.path.isdir(each.source) and not os.path.islink(each.source)),
         ]
 
@@ -156,7 +156,7 @@ class Place:
         command = ["rsync", "-n", "-a", "-H", "-c", "-i", "--delete", "--numeric-ids"]
         found = run(*command, "--exclude=/*/", f"{self.repos}/", f"{self.target}/")
         for unit in self.units():
-            if not unit.loose:
+            if not unit.is_top_level:
                 found += run(*command, f"{unit.source}/", f"{self.target}/{unit.name}/")
         return "".join(each for each in found.splitlines(keepends=True) if each != ".d..t...... ./\n")
 

@@ -60,7 +60,7 @@ def with_rules(units: Iterable[Unit], backup: BackupContext, target: str, option
 
 def _rules_of(unit: Unit, backup: BackupContext, options: RuleOptions, mounted: Mapping[bytes, str], base: TreeRules) -> TreeRules:
     defaults = backup.registry.defaults
-    projects = {} if unit.loose else {path: name for name, path in backup.paths.items() if path.split("/")[0] == unit.name}
+    projects = {} if unit.is_top_level else {path: name for name, path in backup.paths.items() if path.split("/")[0] == unit.name}
     exclude = [(b"", defaults.exclude)]
     caches, follow = [defaults.exclude_caches], [defaults.follow_mounts]
     for path, name in sorted(projects.items()):
@@ -73,7 +73,7 @@ def _rules_of(unit: Unit, backup: BackupContext, options: RuleOptions, mounted: 
             follow.append(project.follow_mounts)
     exclude.append((b"", options.exclude))
     prefix = os.fsencode(unit.name) + b"/"
-    mounts = {} if unit.loose else {path[len(prefix) :]: fstype for path, fstype in mounted.items() if path.startswith(prefix)}
+    mounts = {} if unit.is_top_level else {path[len(prefix) :]: fstype for path, fstype in mounted.items() if path.startswith(prefix)}
     return replace(
         base,
         exclude=tuple(section for section in exclude if section[1]),

@@ -45,7 +45,7 @@ def list_units(repos_root: str) -> list[Unit]:
 
 def top_level_unit(repos_root: str) -> Unit:
     """Return the unit of the files directly in ``repos_root``, which may be a link itself."""
-    return Unit(TOP_LEVEL_FILES, os.path.realpath(repos_root), loose=True)
+    return Unit(TOP_LEVEL_FILES, os.path.realpath(repos_root), is_top_level=True)
 
 
 def list_mirrors(target: Target) -> list[str]:

@@ -100,7 +100,7 @@ def protect(data: Any, secret: bool = False) -> None:
             protect(value, secret)
     elif secret and data is not None:
         text = str(data)
-        _secrets.update(each for each in (text, *text.splitlines()) if len(each.strip()) >= MIN_SECRET_LENGTH)
+        _secrets.update(secret_text for secret_text in (text, *text.splitlines()) if len(secret_text.strip()) >= MIN_SECRET_LENGTH)
 
 
 def format_command(argv: Sequence[str | bytes]) -> str:

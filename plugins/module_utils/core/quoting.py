@@ -19,7 +19,7 @@ def shell_word(value: str | bytes) -> str:
     text = os.fsdecode(value)
     if text.isprintable():
         return shlex.quote(text)
-    return "$'" + "".join(_escape(each) for each in text) + "'"
+    return "$'" + "".join(_escape(character) for character in text) + "'"
 
 
 def _escape(character: str) -> str:

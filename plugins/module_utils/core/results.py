@@ -29,13 +29,13 @@ class Action(StrEnum):
 
 def merge_failures(results: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Return the keys of a failed module's result: all messages, with hints and exit code of the worst failure; empty if none failed."""
-    failures = [each for each in results if each["action"] == Action.FAILED]
+    failures = [result for result in results if result["action"] == Action.FAILED]
     if not failures:
         return {}
-    worst = max(failures, key=lambda each: int(each["exit_code"]))
+    worst = max(failures, key=lambda result: int(result["exit_code"]))
     return {
         "failed": True,
-        "msg": " ".join(each["msg"] for each in failures),
+        "msg": " ".join(result["msg"] for result in failures),
         "hints": worst["hints"],
         "exit_code": worst["exit_code"],
     }

@@ -180,7 +180,7 @@ def lines_of(data: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
         if lines:
             if rest is not None:
                 yield rest
-            yield from (each for each in lines[:-1] if len(each) <= LINE_BYTES)
+            yield from (line for line in lines[:-1] if len(line) <= LINE_BYTES)
             rest = lines[-1] if len(lines[-1]) <= LINE_BYTES else None
     if rest:
         yield rest

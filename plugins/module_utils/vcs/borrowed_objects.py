@@ -95,7 +95,7 @@ class HeldObjects:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """Descriptors that a process must inherit to read the object directories that :meth:`link_into` makes."""
-        return tuple(fd for each in self._all() for fd in each.parts.values())
+        return tuple(fd for directory in self._all() for fd in directory.parts.values())
 
     def _all(self) -> list[HeldDirectory]:
         return [*([self.own] if self.own else []), *self.borrowed]
@@ -119,8 +119,8 @@ class HeldObjects:
 
         :raises BorrowedError: something is neither a file nor a directory.
         """
-        for each in self._all():
-            each.recheck()
+        for directory in self._all():
+            directory.recheck()
 
 
 def alternates_variable(paths: Iterable[bytes]) -> str:

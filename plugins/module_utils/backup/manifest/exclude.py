@@ -67,7 +67,7 @@ class Patterns:
     """
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        self.rules: Sequence[Rule] = [rule for each in patterns if (rule := _rule(os.fsencode(each))) is not None]
+        self.rules: Sequence[Rule] = [rule for pattern in patterns if (rule := _rule(os.fsencode(pattern))) is not None]
         self._backwards = tuple(reversed(self.rules))
         self._names = _union(rule for rule in self.rules if not rule.whole_path)
         self._paths = _union(rule for rule in self.rules if rule.whole_path)
@@ -245,7 +245,7 @@ def _segment_regex(tokens: Sequence[str], *, any_byte: str = _SEGMENT) -> str:
             pieces[-1] += any_byte if token == _ONE else token
     if len(pieces) == 1:
         return pieces[0]
-    middle = "".join(f"(?>{any_byte}*?{each})" for each in pieces[1:-1] if each)
+    middle = "".join(f"(?>{any_byte}*?{piece})" for piece in pieces[1:-1] if piece)
     return f"{pieces[0]}{middle}{any_byte}*{pieces[-1]}"
 
 
@@ -267,10 +267,10 @@ def _path_regex(pattern: bytes) -> str:
             runs[-1].append(_segment_regex(part))
     if len(runs) == 1:
         return "/".join(runs[0])
-    text = "".join(f"{each}/" for each in runs[0])
+    text = "".join(f"{segment}/" for segment in runs[0])
     for run in runs[1:-1]:
         if run:
-            text += f"(?>(?:{_SEGMENT}+/)*?" + "".join(f"{each}/" for each in run) + ")"
+            text += f"(?>(?:{_SEGMENT}+/)*?" + "".join(f"{segment}/" for segment in run) + ")"
     if not runs[-1]:
         return f"{text}{_ANY}+"
     return f"{text}(?:{_SEGMENT}+/)*" + "/".join(runs[-1])

@@ -27,7 +27,7 @@ def scan_in_memory(unit: Unit) -> Manifest:
     :raises UnreadableError: one of its directories cannot be read.
     :raises FileNotFoundError: it is not there.
     """
-    return Manifest(b"".join(walk_blocks(os.fsencode(unit.source), loose=unit.loose, tree=TreeFilter(unit.rules))))
+    return Manifest(b"".join(walk_blocks(os.fsencode(unit.source), files_only=unit.is_top_level, tree=TreeFilter(unit.rules))))
 
 
 @dataclass
@@ -63,7 +63,7 @@ def scan_unit(unit: Unit, trusted_digest: str, path: str) -> ScanResult:
     result = ScanResult(unit, skipped=tree.skipped, followed=tree.followed)
     try:
         with ManifestWriter(path) as writer:
-            for block in walk_blocks(os.fsencode(unit.source), loose=unit.loose, unreadable=result.unreadable, tree=tree):
+            for block in walk_blocks(os.fsencode(unit.source), files_only=unit.is_top_level, unreadable=result.unreadable, tree=tree):
                 writer.add(block)
             result.excluded, result.digest = tree.excluded, writer.digest
             if writer.digest != trusted_digest:

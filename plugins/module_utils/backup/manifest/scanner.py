@@ -42,7 +42,7 @@ def walk_blocks(
     top: bytes | int,
     start: bytes = b"",
     *,
-    loose: bool = False,
+    files_only: bool = False,
     skip: frozenset[bytes] = frozenset(),
     unreadable: dict[bytes, UnreadableError] | None = None,
     display_path: bytes = b"",
@@ -55,7 +55,7 @@ def walk_blocks(
 
     :param top: base directory: its path, or a descriptor, which the caller closes.
     :param start: directory below it to begin with; its own record is not part of the walk unless it is ``top`` itself.
-    :param loose: leave out directories, and ``top`` itself.
+    :param files_only: leave out directories, and ``top`` itself.
     :param skip: paths of directories whose inside is left out.
     :param unreadable: takes the directories below ``start`` that cannot be read, or lie too deep; they have no block. Without it those that
         cannot be read raise, and nothing is too deep.
@@ -66,11 +66,11 @@ def walk_blocks(
     :raises NotADirectoryError: ``start``, or a part of its path, is not a directory.
     """
     if isinstance(top, int):
-        yield from _Walk(top, display_path or os.readlink(b"/proc/self/fd/%d" % top), loose, skip, unreadable, tree).blocks(start)
+        yield from _Walk(top, display_path or os.readlink(b"/proc/self/fd/%d" % top), files_only, skip, unreadable, tree).blocks(start)
         return
     top_fd = os.open(top, REACH)
     try:
-        yield from _Walk(top_fd, display_path or top, loose, skip, unreadable, tree).blocks(start)
+        yield from _Walk(top_fd, display_path or top, files_only, skip, unreadable, tree).blocks(start)
     finally:
         os.close(top_fd)
 
@@ -105,12 +105,13 @@ class _Walk:
         self,
         top: int,
         display_path: bytes,
-        loose: bool,
+        files_only: bool,
         skip: frozenset[bytes],
         unreadable: dict[bytes, UnreadableError] | None,
         tree: TreeFilter | None = None,
     ) -> None:
-        self.top, self.display_path, self.loose, self.skip, self.unreadable, self.tree = top, display_path, loose, skip, unreadable, tree
+        self.top, self.display_path, self.files_only = top, display_path, files_only
+        self.skip, self.unreadable, self.tree = skip, unreadable, tree
         self.levels: list[_Level] = []
         self.device = -1
 
@@ -165,7 +166,7 @@ class _Walk:
             entries = _read_directory(fd, self._mounted(directory))
             if tree is not None:
                 entries = tree.keep(directory, fd, entries)
-            block, below, outside = _block(directory, status, entries, self.loose)
+            block, below, outside = _block(directory, status, entries, self.files_only)
             if tree is not None and (outside or tree.rules.mounts):
                 below = tree.enter(directory, below, outside)
             if below and (self.skip or len(directory) > DEEPEST):
@@ -238,7 +239,7 @@ class _Walk:
 
 
 def _block(
-    directory: bytes, directory_status: os.stat_result, entries: list[tuple[bytes, os.stat_result, bytes]], loose: bool
+    directory: bytes, directory_status: os.stat_result, entries: list[tuple[bytes, os.stat_result, bytes]], files_only: bool
 ) -> tuple[bytes, list[bytes], list[bytes]]:
     """Return a directory's block, with its head, and the names of the directories in it: on its file system, and on others."""
     device = directory_status.st_dev
@@ -247,13 +248,13 @@ def _block(
     records: list[bytes] = []
     subdirectories: list[bytes] = []
     outside: list[bytes] = []
-    if not directory and not loose:
+    if not directory and not files_only:
         records.append(entry_from_stat(b"", directory_status).record())
     for name, status, link in entries:
         mode = status.st_mode
         file_type = mode & 0o170000
         if file_type == is_dir:
-            if loose:
+            if files_only:
                 continue
             (subdirectories if status.st_dev == device else outside).append(name)
         try:

@@ -84,7 +84,7 @@ class TreeRules:
                 next_fd = os.open(name, _LIST, dir_fd=fd)
                 os.close(fd)
                 fd = next_fd
-                if has_cache_tag(fd) and not _holds_repository(os.fsencode(each) for each in os.listdir(fd)):
+                if has_cache_tag(fd) and not _holds_repository(os.fsencode(entry_name) for entry_name in os.listdir(fd)):
                     return True
         except OSError:
             return False

@@ -19,11 +19,11 @@ class Unit:
 
     :param name: the directory's name; for loose files a name to show.
     :param source: absolute path of the directory.
-    :param loose: only entries that are not directories count; the mirror is the root of the backup.
+    :param is_top_level: only entries that are not directories count; the mirror is the root of the backup.
     :param rules: rules for skipped paths.
     """
 
     name: str
     source: str
-    loose: bool = False
+    is_top_level: bool = False
     rules: TreeRules = field(default_factory=TreeRules)

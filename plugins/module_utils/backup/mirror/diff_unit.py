@@ -55,7 +55,7 @@ class _UnitPlanner:
     def __init__(self, unit: Unit, settings: MirrorOptions, saved: str) -> None:
         self.unit, self.settings, self.saved = unit, settings, saved
         self.mirror = settings.mirror(unit)
-        self.is_first = not unit.loose and not is_directory(self.mirror)
+        self.is_first = not unit.is_top_level and not is_directory(self.mirror)
         self.frozen: frozenset[bytes] = frozenset()
         self.notes: list[str] = []
         self.lookup = FixtureLookup(os.fsencode(unit.source), settings.scratch, settings.account, os.fsencode(self.mirror))
@@ -73,7 +73,7 @@ class _UnitPlanner:
         if shut:
             now = self._keep_unreadable(now, held, shut)
         problems: list[RepomanError] = [*closed.values(), *clashes]
-        if not self.is_first and not unit.loose:
+        if not self.is_first and not unit.is_top_level:
             now, lost = self._keep_vanished(now, held)
             problems += lost
         changes = UnitDiff(

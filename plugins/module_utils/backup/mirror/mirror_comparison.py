@@ -46,7 +46,9 @@ def compare_with_mirror(mirror: str, now: Manifest, settings: MirrorOptions, uni
 def _compared(source: int, target: int, now: Manifest, settings: MirrorOptions, unit: Unit, last: Manifest | None) -> Manifest:
     path = os.path.join(settings.scratch, f"{os.getpid()}.{abs(hash(unit.name))}.mirror")
     with ManifestWriter(path) as writer:
-        for block in walk_blocks(target, loose=unit.loose, display_path=os.fsencode(settings.mirror(unit)), tree=TreeFilter(TreeRules())):
+        for block in walk_blocks(
+            target, files_only=unit.is_top_level, display_path=os.fsencode(settings.mirror(unit)), tree=TreeFilter(TreeRules())
+        ):
             writer.add(block)
         held = writer.finish()
     compare = _Comparison(source, target, now, held, settings, unit)
@@ -82,7 +84,7 @@ class _Comparison:
             entry, once = news.pop(mirrored.path, None), onces.get(mirrored.path)
             if entry is not None and self.like(mirrored, entry, once):
                 found[mirrored.path] = entry.record()
-            elif entry is not None or once is not None or not self.unit.loose:
+            elif entry is not None or once is not None or not self.unit.is_top_level:
                 found[mirrored.path] = mirrored._replace(ctime_ns=0).record()
         found |= {path: entry.record() for path, entry in news.items() if not self.traits.can_have(entry)}
         return [found[path] for path in sorted(found)]

@@ -48,7 +48,7 @@ class MirrorOptions:
 
     def mirror(self, unit: Unit) -> str:
         """Return the directory of a unit's mirror."""
-        return self.target if unit.loose else os.path.join(self.target, unit.name)
+        return self.target if unit.is_top_level else os.path.join(self.target, unit.name)
 
     def new(self, unit: Unit) -> str:
         """Return the directory for a unit's first copy."""

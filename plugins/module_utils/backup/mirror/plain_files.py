@@ -127,7 +127,7 @@ class PlainFiles(UnitTask):
                 store = store.rpartition(b"/")[0]  # noqa: PLW2901 - up to one that is known
         gone = trees - hold_repositories
         tops = [entry for entry in removed if entry.parent not in gone and (entry.type != "d" or entry.path in gone)]
-        if self.unit.loose:  # a directory has that name now: its mirror, once it is whole, puts the file aside
+        if self.unit.is_top_level:  # a directory has that name now: its mirror, once it is whole, puts the file aside
             tops = [entry for entry in tops if not self.copier.has_source_directory(entry.path)]
         self.dirty_directories |= {entry.parent for entry in tops}
         self.copier.each(lambda entry: self.copier.move_to_history(entry.path, entry), tops)

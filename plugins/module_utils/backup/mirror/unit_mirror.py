@@ -80,7 +80,7 @@ class UnitMirror(RepositoryMirrors, PlainFiles):
     def _directories(self) -> None:
         """Give directories their owner, mode and time, the innermost first."""
         copier = self.copier
-        if self.unit.loose:
+        if self.unit.is_top_level:
             return
         paths = self.dirty_directories | copier.widened_modes.keys()
 

@@ -163,7 +163,7 @@ def _verify(unit: Unit, settings: MirrorOptions, ours: Collection[bytes], keeps:
             keeps=keeps,
             is_transient=TransientFilter(now, _lookup(unit, settings)),
             unread={*closed, *closed_of_mirror, *tree.skipped},
-            expected=(lambda path: path in ours) if unit.loose else lambda path: True,
+            expected=(lambda path: path in ours) if unit.is_top_level else lambda path: True,
             beat=pulse.beat,
             has_mounts=bool(tree.followed),
             leaves_out=lambda path, is_directory: unit.rules.leaves_out(os.fsencode(unit.source), path, is_directory=is_directory),
@@ -173,7 +173,7 @@ def _verify(unit: Unit, settings: MirrorOptions, ours: Collection[bytes], keeps:
     verdict.differences += [error.message for error in (*closed.values(), *closed_of_mirror.values())]
     if found.changed:
         verdict.notes.append(f"{found.changed} paths changed during the comparison and were skipped")
-    if not unit.loose:
+    if not unit.is_top_level:
         with pulse.paused():
             _check_repositories(unit, settings, held, now, verdict)
     if found.more:
@@ -183,7 +183,7 @@ def _verify(unit: Unit, settings: MirrorOptions, ours: Collection[bytes], keeps:
 
 def _scan(top: int, path: str, unit: Unit, tree: TreeFilter, closed: dict[bytes, UnreadableError], pulse: Pulse) -> Manifest:
     with ManifestWriter(path) as writer:
-        for block in walk_blocks(top, loose=unit.loose, unreadable=closed, tree=tree):
+        for block in walk_blocks(top, files_only=unit.is_top_level, unreadable=closed, tree=tree):
             writer.add(block)
             pulse.beat(pulse.path)
         return writer.finish()

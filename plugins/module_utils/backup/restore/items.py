@@ -72,7 +72,7 @@ def select_paths(items: Items, paths: list[bytes], name: str) -> Items:
                 f"{escape_path(path)!r} is not in this version of the backup of {name}.",
                 f"see which versions there are: {repoman_command('sync', [], ('--list-versions', name))}",
             )
-        chosen.update(parents(path), {path}, (each for each in items if each.startswith(path + b"/")))
+        chosen.update(parents(path), {path}, (nested for nested in items if nested.startswith(path + b"/")))
     return {path: item for path, item in items.items() if path in chosen}
 
 
@@ -81,7 +81,7 @@ def subtree(items: Items, path: bytes) -> Items:
     if not path:
         return items
     prefix = path + b"/"
-    return {each[len(prefix) :]: item for each, item in items.items() if each == path or each.startswith(prefix)}
+    return {item_path[len(prefix) :]: item for item_path, item in items.items() if item_path == path or item_path.startswith(prefix)}
 
 
 def drop_nested(paths: list[bytes]) -> list[bytes]:

@@ -112,11 +112,11 @@ class LayerCopier:
         if item.status.st_nlink < 2:  # noqa: PLR2004
             return False
         key = item.layer.root, item.status.st_dev, item.status.st_ino
-        first = self._links.setdefault(key, path)
-        if first == path:
+        first_path = self._links.setdefault(key, path)
+        if first_path == path:
             return False
         try:
-            first_fd, first_name = other.reach(first)
+            first_fd, first_name = other.reach(first_path)
             os.link(first_name, name, src_dir_fd=first_fd, dst_dir_fd=parent_fd, follow_symlinks=False)
         except FileNotFoundError:  # a device that could not be created
             return False

@@ -88,8 +88,8 @@ def _overlay(items: Items, layer: Layer, top_level_files: bool, known_names: Con
 def _drop(items: Items, path: bytes) -> None:
     """Remove a directory and everything below it."""
     del items[path]
-    for each in [each for each in items if each.startswith(path + b"/")]:
-        del items[each]
+    for nested in [nested for nested in items if nested.startswith(path + b"/")]:
+        del items[nested]
 
 
 def _walk_layer(layer: Layer, top_level_files: bool) -> Iterable[tuple[bytes, os.stat_result]]:

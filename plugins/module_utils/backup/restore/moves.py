@@ -71,9 +71,9 @@ def _differing(destination: Destination, items: Items, present: Present, paths: 
     current, desired = by_move(paths, present.statuses), by_move(paths, items)
     comparer, differing = Comparer(destination.fd), []
     for path in paths:
-        desired_items = {each: items[each] for each in desired[path]}
-        before = format_listing({each: present.statuses[each] for each in current[path]})
-        after = format_listing({each: item.status for each, item in desired_items.items()})
+        desired_items = {nested: items[nested] for nested in desired[path]}
+        before = format_listing({nested: present.statuses[nested] for nested in current[path]})
+        after = format_listing({nested: item.status for nested, item in desired_items.items()})
         if before != after or not comparer.is_equal(desired_items):
             differing.append(path)
     return differing

@@ -179,7 +179,7 @@ class ObjectsRestore:
     @property
     def unrepairable(self) -> list[tuple[bytes, str]]:
         """Objects that are damaged or missing in the source and in the mirror, with a description."""
-        return [each for repair in self.repairs for each in repair.plan.unrepairable]
+        return [unrepairable for repair in self.repairs for unrepairable in repair.plan.unrepairable]
 
     def _apply(self) -> None:
         """Replace the files in the source.

@@ -112,7 +112,7 @@ class PathReplacer:
             raise RuntimeError("nothing was copied")
         parent, _slash, name = move.path.rpartition(b"/")
         with DirectoryCursor(self.root_fd) as cursor, ExitStack() as stack:
-            self._created += [each for each in parents(move.path) if cursor.lstat(each) is None]
+            self._created += [parent for parent in parents(move.path) if cursor.lstat(parent) is None]
             try:
                 cursor.open(parent, make=0o755)
             except NotADirectoryError as error:

@@ -97,7 +97,7 @@ class PathsRestore(RestoreOperation):
             for path, reason in self._cover.skipped.items()
         ]
         workspaces = [move.workspace for move in self.moves if move.old is not None and move.workspace.saved_base == SAVED_INSIDE]
-        inside = dict.fromkeys(each.saved_path for each in workspaces)
+        inside = dict.fromkeys(workspace.saved_path for workspace in workspaces)
         return notes + [
             f"{escape_path(path)} is inside the repository, and the next sync backs it up; delete it when you no longer need it."
             for path in inside

@@ -34,7 +34,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 
 _logger = get_logger("restore")
 
-SAVED_LOOSE_FILES = b"loose-files"
+SAVED_TOP_LEVEL_FILES = b"loose-files"
 """Prefix of the saved directory for loose files of ``repos_root``."""
 
 
@@ -47,7 +47,7 @@ class RestorePlanner:
 
     def __init__(self, context: BackupContext, target: Target, options: RestoreOptions, unit: str, inside: bytes) -> None:
         self.context, self.target, self.options, self.unit, self.inside = context, target, options, unit, inside
-        self.is_loose = unit == TOP_LEVEL_FILES
+        self.is_top_level = unit == TOP_LEVEL_FILES
         self.notes: list[str] = []
 
     @property
@@ -66,11 +66,11 @@ class RestorePlanner:
         """
         options = self.options
         names, is_complete = set[bytes](), False
-        if self.is_loose:
+        if self.is_top_level:
             with suppress(OSError):
                 names, is_complete = top_level_names(self.context.state(self.target), self.target)
         versions = versions_of(self.target, self.unit, options.from_version)
-        items = merge_layers(versions, self.is_loose, names if is_complete else None)
+        items = merge_layers(versions, self.is_top_level, names if is_complete else None)
         _logger.debug("%s as of %s: %d layers, %d entries", self.unit, options.from_version or "the last run", len(versions), len(items))
         if not items or (self.inside and not (self.inside in items and items[self.inside].is_directory)):
             when = f" as of {options.from_time}" if options.from_version else ""
@@ -92,7 +92,7 @@ class RestorePlanner:
         roots = self.context.roots
         if self.options.to:
             path = os.path.abspath(self.context.account.expand(self.options.to))
-        elif self.is_loose:
+        elif self.is_top_level:
             path = os.path.realpath(roots.repos_root)
         else:
             path = os.path.join(roots.repos_root, self.unit)
@@ -125,7 +125,7 @@ class RestorePlanner:
             items = select_paths(unit_items, paths, options.name)
             if b"" in unit_items and not destination.is_filled:
                 items[b""] = unit_items[b""]
-        if self.is_loose and options.has_all_paths:
+        if self.is_top_level and options.has_all_paths:
             paths = sorted(items)
         operation = self._make_restore(destination, items, drop_nested(paths))
         if isinstance(operation, PathsRestore):
@@ -140,7 +140,7 @@ class RestorePlanner:
         """
         if destination.status is None:
             return DirectoryRestore(self._name, destination, items, read_present(destination, [], items))
-        if not (destination.is_filled or (self.is_loose and not self.options.to)):
+        if not (destination.is_filled or (self.is_top_level and not self.options.to)):
             paths = []
         present = read_present(destination, paths, items)
         in_place = destination.is_mount_point or not destination.can_create_siblings
@@ -153,7 +153,7 @@ class RestorePlanner:
             present,
             paths or [b""],
             in_place=in_place,
-            saved_base=SAVED_LOOSE_FILES if self.is_loose else SAVED_INSIDE,
+            saved_base=SAVED_TOP_LEVEL_FILES if self.is_top_level else SAVED_INSIDE,
             subpath=self.subpath,
         )
 
@@ -195,7 +195,7 @@ def _decode_argument(path: bytes, items: Items) -> bytes:
     """Decode a path argument: a path that is not UTF-8 may be given in its escaped form."""
     if path in items or b"\\" not in path:
         return path
-    matches = [each for each in items if os.fsdecode(path) in name_spellings(each)]
+    matches = [item_path for item_path in items if os.fsdecode(path) in name_spellings(item_path)]
     return matches[0] if len(matches) == 1 else path
 
 

@@ -47,18 +47,18 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """
     context = load_context(params)
     options = RestoreOptions.from_params(params)
-    opened: tuple[Target, str] = context.run_on_target(lambda report: open_for_reading(context.roots), options.probe_timeout)
+    target_and_warning: tuple[Target, str] = context.run_on_target(lambda report: open_for_reading(context.roots), options.probe_timeout)
 
     def work(report: Report) -> dict[str, Any]:
         with ExitStack() as stack:
-            restore = RestoreRun(context, opened[0], options, stack)
+            restore = RestoreRun(context, target_and_warning[0], options, stack)
             return restore.run_objects(check) if options.objects else restore.run(check, report)
 
     result: dict[str, Any] = context.run_on_target(
         work, options.idle_timeout, check_liveness=True, on_report=lambda text: progress.start_phase(str(text))
     )
     progress.clear()
-    if warnings := [each for each in (opened[1], *result.pop("notes")) if each]:
+    if warnings := [warning for warning in (target_and_warning[1], *result.pop("notes")) if warning]:
         result["warnings"] = warnings
     return result
 

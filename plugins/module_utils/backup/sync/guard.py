@@ -33,12 +33,12 @@ def check_shrink(unit: Unit, changes: UnitDiff, target: Target, allowed: bool, i
     # Imported here, where something differs: see UnitPlanner.
     from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import shrinkage
 
-    emptied = not unit.loose and changes.now.count() <= 1 < changes.mirrored
+    emptied = not unit.is_top_level and changes.now.count() <= 1 < changes.mirrored
     if emptied and not (allowed and is_named):
         raise ConflictError(f"{unit.source} is empty, but its mirror is not; the mirror was not changed.", *_hints(unit.name, True))
     if allowed or not shrinkage.may_exceed(changes, SHRINK_MIN_FILES):
         return
-    removed, mirrored = shrinkage.count_missed(changes, str(target.mirror("" if unit.loose else unit.name)))
+    removed, mirrored = shrinkage.count_missed(changes, str(target.mirror("" if unit.is_top_level else unit.name)))
     if removed > SHRINK_MIN_FILES and removed * 2 > mirrored:
         raise ConflictError(
             f"{removed} of {mirrored} files of {decode_path(os.fsencode(unit.name))} are gone; its mirror was not changed.",
@@ -68,7 +68,7 @@ def missing_source_error(unit: Unit) -> ConflictError:
     )
 
 
-def check_loose(repos_root: str, manifest: Manifest, target: Target) -> None:
+def check_top_level(repos_root: str, manifest: Manifest, target: Target) -> None:
     """Refuse files in ``repos_root`` that would replace a mirror.
 
     :raises ConflictError: a file has the name of a mirror.

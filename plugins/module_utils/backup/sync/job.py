@@ -73,7 +73,12 @@ class SyncJob:
                 units=[task.result for task in (*waves.tasks, *plan.busy)],
                 steps=steps,
                 expired=expired,
-                warnings=[*run.backup.warnings, *run.warnings, *plan.warnings, *(each for task in waves.tasks for each in task.warnings)],
+                warnings=[
+                    *run.backup.warnings,
+                    *run.warnings,
+                    *plan.warnings,
+                    *(warning for task in waves.tasks for warning in task.warnings),
+                ],
                 diff=self.diff,
             )
 
@@ -84,7 +89,7 @@ class SyncJob:
     def _lock(self, stack: ExitStack) -> str:
         """Open this run's locks, in a state directory that can be written; return a directory for temporary files."""
         run = self.run
-        missing = [each for each in (run.state, *run.state.parents) if not each.exists()]
+        missing = [directory for directory in (run.state, *run.state.parents) if not directory.exists()]
         run.state, warning = stack.enter_context(usable_state(run.state, run.backup.account))
         run.warnings += [warning] if warning else []
         if run.target_state.is_new and run.state in missing:
@@ -101,9 +106,9 @@ class SyncJob:
         if os.path.lexists(marker_path(self.run.target.root)):
             return
         shutil.rmtree(self.run.state, ignore_errors=True)
-        for each in missing:
+        for directory in missing:
             with suppress(OSError):
-                each.rmdir()
+                directory.rmdir()
 
     def _apply(
         self, planner: UnitPlanner, waves: Iterable[list[UnitTask]], tasks: list[UnitTask], preparation: TargetPreparation, report: Report

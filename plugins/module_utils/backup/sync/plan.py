@@ -47,8 +47,8 @@ class SyncPlan:
     def __post_init__(self) -> None:
         """Put the steps in their order: expired versions may be what fills the target, so they go before anything is written there."""
         self.source = Plan(self.restores.steps())
-        first = [self.initialization.step()] if self.initialization else []
-        self.target = Plan([*first, *self.expiry.steps()])
+        initialization = [self.initialization.step()] if self.initialization else []
+        self.target = Plan([*initialization, *self.expiry.steps()])
 
     def applied_steps(self, changed_target: bool) -> list[str]:
         """Return the descriptions of the steps that were applied.
@@ -57,8 +57,8 @@ class SyncPlan:
         """
         if not changed_target:
             return self.restores.finished
-        first = [self.initialization.step().description] if self.initialization else []
-        return [*self.restores.finished, *first, *(self.expiry.description(name) for name in self.expiry.removed)]
+        initialization = [self.initialization.step().description] if self.initialization else []
+        return [*self.restores.finished, *initialization, *(self.expiry.description(name) for name in self.expiry.removed)]
 
     def predicted_steps(self, changes_target: bool) -> list[str]:
         """Return the descriptions of the steps, as check mode shows them.

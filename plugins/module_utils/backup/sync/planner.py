@@ -131,8 +131,8 @@ class UnitPlanner:
         manifest_path = str(self.run.records.manifest(task.name))
         previous = Manifest.load(manifest_path) if task.name in self.trusted else None
         current = scanned.manifest()
-        if task.unit.loose:
-            guard.check_loose(self.run.repos_root, current, self.run.target)
+        if task.unit.is_top_level:
+            guard.check_top_level(self.run.repos_root, current, self.run.target)
         task.compared_mirror = previous is None
         changes = diff_unit(task.unit, previous, current, self.settings, saved=manifest_path, closed=scanned.unreadable, stays=stays)
         guard.check_shrink(task.unit, changes, self.run.target, self.run.options.allow_shrink, bool(self.run.options.names))
@@ -175,4 +175,4 @@ def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
 
 def _may_be_unit(unit: Unit) -> bool:
     """Return whether a unit's name is not one of repoman's own."""
-    return unit.loose or unit.name not in (INTERNAL_DIRECTORY, TOP_LEVEL_FILES)
+    return unit.is_top_level or unit.name not in (INTERNAL_DIRECTORY, TOP_LEVEL_FILES)

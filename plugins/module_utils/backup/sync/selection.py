@@ -49,7 +49,7 @@ class UnitSelection:
         :raises ConflictError: a named one is not backed up.
         :raises NotCreatedYetError: a name is unknown.
         """
-        units_found = sorted([*list_units(self.run.repos_root), *renamed], key=lambda unit: (unit.loose, unit.name))
+        units_found = sorted([*list_units(self.run.repos_root), *renamed], key=lambda unit: (unit.is_top_level, unit.name))
         present = {unit.name: unit for unit in units_found}
         if TOP_LEVEL_FILES in self.run.records.current.units:
             present.setdefault(TOP_LEVEL_FILES, top_level_unit(self.run.repos_root))

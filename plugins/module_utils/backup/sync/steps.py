@@ -33,7 +33,7 @@ class KilledRestores:
 
     def __init__(self, run: SyncContext) -> None:
         self.run = run
-        names = [unit.name for unit in list_units(run.repos_root) if not unit.loose]
+        names = [unit.name for unit in list_units(run.repos_root) if not unit.is_top_level]
         if run.locks is None:  # without locks, only what a restore that goes on has not locked itself is certainly abandoned
             self._leftovers = find_leftovers(run.repos_root, names, alone=False)
         else:
@@ -46,14 +46,14 @@ class KilledRestores:
         """Return the units that come to be; in check mode with the directories that they still are."""
         root = self.run.repos_root
         return [
-            Unit(os.fsdecode(each.saved), os.path.join(root, os.fsdecode(each.name if self.run.check else each.saved)))
-            for each in self._leftovers
-            if each.saved and not each.unit
+            Unit(os.fsdecode(leftover.saved), os.path.join(root, os.fsdecode(leftover.name if self.run.check else leftover.saved)))
+            for leftover in self._leftovers
+            if leftover.saved and not leftover.unit
         ]
 
     def steps(self) -> list[Step]:
         """Return a step for each directory."""
-        return [Step(self._description(each), partial(self._finish, each)) for each in self._leftovers]
+        return [Step(self._description(leftover), partial(self._finish, leftover)) for leftover in self._leftovers]
 
     def _path(self, leftover: Leftover, name: bytes) -> str:
         return escape_path(os.path.join(os.fsencode(self.run.repos_root), os.fsencode(leftover.unit), name))
@@ -88,7 +88,7 @@ class Initialization:
 
     def _apply(self) -> None:
         directory = self.target.internal_path()
-        self._made = [each for each in (directory, *directory.parents) if not each.exists()]
+        self._made = [path for path in (directory, *directory.parents) if not path.exists()]
         initialize(self.run.backup.roots, self.target)
 
     def _undo(self) -> None:
@@ -102,9 +102,9 @@ class Initialization:
             return
         with suppress(OSError):
             self.target.internal_path(TRAITS_FILE).unlink(missing_ok=True)
-        for each in (self.target.internal_path("work", "new"), self.target.internal_path("work"), *self._made):
+        for directory in (self.target.internal_path("work", "new"), self.target.internal_path("work"), *self._made):
             with suppress(OSError):
-                each.rmdir()
+                directory.rmdir()
 
 
 class Expiry:

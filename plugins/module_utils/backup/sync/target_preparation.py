@@ -78,5 +78,5 @@ class TargetPreparation:
 
     def _own_records(self) -> dict[str, tuple[str, float]]:
         """Return what is recorded of the mirrors that this run has locked: the plan relies on it."""
-        names = {each.name for each in self.plan.selected}
-        return {name: (each.digest, each.full) for name, each in self.run.records.current.units.items() if name in names}
+        names = {selection.name for selection in self.plan.selected}
+        return {name: (record.digest, record.full) for name, record in self.run.records.current.units.items() if name in names}

@@ -69,7 +69,7 @@ class VerifyJob:
             comparison = verify(
                 task.unit,
                 settings,
-                self._loose_names(task.unit),
+                self._top_level_names(task.unit),
                 notes=self.notes.of(task.name),
                 idle=self.run.options.idle_timeout,
             )
@@ -79,6 +79,6 @@ class VerifyJob:
         report((task.name, task.result))
         return task.result
 
-    def _loose_names(self, unit: Unit) -> Iterable[bytes]:
+    def _top_level_names(self, unit: Unit) -> Iterable[bytes]:
         """Return which loose files on the target are the backup's."""
-        return top_level_names(self.run.state, self.run.target)[0] if unit.loose else ()
+        return top_level_names(self.run.state, self.run.target)[0] if unit.is_top_level else ()

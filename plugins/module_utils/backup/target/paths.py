@@ -73,7 +73,7 @@ class Target:
 
 def nearest_directory(path: str) -> Path:
     """Return the directory, or its nearest parent that exists."""
-    return next(each for each in (Path(path), *Path(path).parents) if each.is_dir())
+    return next(directory for directory in (Path(path), *Path(path).parents) if directory.is_dir())
 
 
 def remove_directory(path: Path) -> None:

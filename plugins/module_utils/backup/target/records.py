@@ -58,8 +58,10 @@ def read_records(target: Target) -> MirrorRecords:
     try:
         data = read_json(target.internal_path("stamps.json"), MAX_RECORDS_BYTES)
         units = {
-            str(unit): MirrorRecord(str(each["digest"]), float(each["full"]), float(each.get("time", 0)), str(each.get("session", "")))
-            for unit, each in data["units"].items()
+            str(unit): MirrorRecord(
+                str(record["digest"]), float(record["full"]), float(record.get("time", 0)), str(record.get("session", ""))
+            )
+            for unit, record in data["units"].items()
         }
         run = float(data["run"])
         return MirrorRecords(units, run, of_data(data.get("clock"), run if math.isfinite(run) else 0.0))

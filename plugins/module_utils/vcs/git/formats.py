@@ -56,7 +56,7 @@ def unknown_format(config: bytes) -> str:
     needed = {key: value for key, value in extensions.items() if key not in NOT_NEEDED and (key, value) != ("refstorage", "files")}
     if version == "0":  # git ignores there what it does not know, and no repository is made so
         needed = {key: value for key, value in needed.items() if key == "objectformat"}
-    odd = [each for pair in needed.items() for each in pair if not _WORD.match(each)]
+    odd = [word for pair in needed.items() for word in pair if not _WORD.match(word)]
     if odd or not _WORD.match(version):
         return f"its format says {(odd or [version])[0]!r}"
     if version in {"0", "1"} and needed in ({}, {"objectformat": "sha1"}):

@@ -461,7 +461,7 @@ def test_verify(place: Place) -> None:
     work, other, loose = (
         Unit("work", str(source)),
         Unit("other", str(place.repos / "other")),
-        Unit("loose files", str(place.repos), loose=True),
+        Unit("loose files", str(place.repos), is_top_level=True),
     )
     assert [verify(each, options).differences for each in (work, other, loose)] == [[], [], []]
     blob = git(source, "rev-parse", "HEAD:one").strip()
