@@ -240,9 +240,9 @@ def test_a_directory_of_a_run_goes_with_it_or_with_the_next(world: BackupHome, m
     tmp_path /= "work"
     (tmp_path / "dead/deep").mkdir(parents=True)
     (tmp_path / "stays").mkdir()
-    with RunLocks(found(world), world.state, me) as one, one.private_directory(tmp_path, stays=("stays",)) as own:
+    with RunLocks(found(world), world.state, me) as one, one.private_directory(tmp_path, keep=("stays",)) as own:
         assert sorted(os.listdir(tmp_path)) == sorted(["stays", os.path.basename(own)])
-        with RunLocks(found(world), world.state, me) as other, other.private_directory(tmp_path, stays=("stays",)):
+        with RunLocks(found(world), world.state, me) as other, other.private_directory(tmp_path, keep=("stays",)):
             assert os.path.isdir(own) and len(os.listdir(tmp_path)) == 3
     assert os.listdir(tmp_path) == ["stays"]
 
