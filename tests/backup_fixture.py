@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -183,3 +184,8 @@ def tmpfs(path: Path, options: str = "size=20m") -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def without_times(value: Any) -> str:
+    """Return a result as text, with the same word for all times in names: a prediction is made earlier than the run."""
+    return re.sub(r"\d{8}T\d{6}Z", "TIME", repr(value))

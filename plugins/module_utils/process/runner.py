@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run commands as an account, with exactly the stdin environment, and limits of time and output."""
+"""Run commands as an account, with exactly the given environment, and limits of time and output."""
 
 from __future__ import annotations
 

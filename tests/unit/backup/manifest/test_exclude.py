@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.exclude import Patterns
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from mirroring import ENVIRONMENT
 
@@ -138,6 +139,8 @@ def test_patterns_mean_what_they_mean_to_git(ground: Path, patterns: list[str]) 
     assert ours(ground, patterns) == git_ignores(ground, patterns)
 
 
+LITERAL_THEN_STARS = re.compile(r"!?/?[^*?\[\\]*[^*?\[\\/]\*\*")
+
 PIECES = st.sampled_from(
     ["a", "b", "d", ".d", ".o", "c", "*", "**", "?", "/", "[ab]", "[!a]", "\\a", "\\*", "!", " ", "[a-c]", "**/", "/**"]
 )
@@ -146,7 +149,11 @@ PIECES = st.sampled_from(
 @given(st.lists(st.lists(PIECES, min_size=1, max_size=6).map("".join), min_size=1, max_size=4))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_random_patterns_mean_what_they_mean_to_git(ground: Path, patterns: list[str]) -> None:
-    """The same of patterns that nobody wrote."""
+    """The same for random patterns, except those on whose meaning versions of git differ.
+
+    In ``a**/a`` git 2.39 cuts off the literal beginning and takes the rest for ``**/a``; later versions take ``**`` there for ``*``.
+    """
+    assume(not any(LITERAL_THEN_STARS.match(pattern) for pattern in patterns))
     assert ours(ground, patterns) == git_ignores(ground, patterns), patterns
 
 
