@@ -91,6 +91,6 @@ def unified(diffs: Any) -> list[Line]:
         if "prepared" in entry:
             lines += diff_lines(str(entry["prepared"]))
         before, after = (str(entry.get(side) or "").splitlines() for side in ("before", "after"))
-        names = [str(entry.get(f"{side}_header") or side) for side in ("before", "after")]
-        lines += [Line("diff", line) for line in difflib.unified_diff(before, after, *names, lineterm="")]
+        before_name, after_name = (str(entry.get(f"{side}_header") or side) for side in ("before", "after"))
+        lines += [Line("diff", line) for line in difflib.unified_diff(before, after, before_name, after_name, lineterm="")]
     return lines

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from typing import Any, cast
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import ACTION_LABELS
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
@@ -13,10 +15,14 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, 
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
     Mode,
     Rendered,
-    Result,
     Views,
     error_lines,
     step_lines,
+)
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
+    RestoreResult,
+    SyncResult,
+    VersionsResult,
 )
 
 MAX_DIFFERENCES = 50
@@ -27,10 +33,10 @@ CHECK_LABELS = {"synced": "to sync", "retired": "to retire"}
 """Labels of actions in check mode, if they differ."""
 
 
-def render_sync(result: Result, mode: Mode) -> Rendered:
+def render_sync(result: SyncResult, mode: Mode) -> Rendered:
     """Show the result of each unit and a summary."""
     if "kept" in result:
-        return render_versions(result)
+        return render_versions(cast(VersionsResult, result))  # with the option list_versions
     lines = step_lines(result, mode)
     rows = [
         (
@@ -42,7 +48,7 @@ def render_sync(result: Result, mode: Mode) -> Rendered:
         )
         for unit in result["units"]
     ]
-    lines += table(("NAME", "STATE", "FILES", "BYTES", "KEPT"), rows) if rows else [Line("out", "there is nothing to back up")]
+    lines += table(("NAME", "STATE", "FILES", "BYTES", "HISTORY"), rows) if rows else [Line("out", "there is nothing to back up")]
     code = 0
     for unit in result["units"]:
         differences = unit.get("differences") or []
@@ -58,7 +64,7 @@ def render_sync(result: Result, mode: Mode) -> Rendered:
     return Rendered([*lines, Line("out" if mode.check else "done", summary_line(result["summary"], mode))], code)
 
 
-def summary_line(summary: Result, mode: Mode) -> str:
+def summary_line(summary: Mapping[str, Any], mode: Mode) -> str:
     """Return the summary of a run."""
     counts = [
         f"{summary[action]} {CHECK_LABELS.get(action, label) if mode.check else label}"
@@ -67,14 +73,14 @@ def summary_line(summary: Result, mode: Mode) -> str:
     ]
     totals = [plural(summary["files"])]
     if not mode.check:
-        totals += [f"{format_bytes(summary['bytes'])} copied", f"{format_bytes(summary['kept_bytes'])} kept"]
+        totals += [f"{format_bytes(summary['bytes'])} copied", f"{format_bytes(summary['kept_bytes'])} to the history"]
     if "same" in summary or "differs" in summary:
         totals = []
     totals.append(f"{summary['seconds']:.1f} s")
     return f"{', '.join(counts) or 'nothing'}; {', '.join(totals)}"
 
 
-def render_versions(result: Result) -> Rendered:
+def render_versions(result: VersionsResult) -> Rendered:
     """List the versions of a unit in the history."""
     if not result["kept"]:
         return Rendered([Line("out", f"the history has no versions of {result['name']}")])
@@ -83,7 +89,7 @@ def render_versions(result: Result) -> Rendered:
     return Rendered([*table(("TIME", "FILES", "BYTES", "DIRECTORY"), rows), Line("out", hint)])
 
 
-def render_restore(result: Result, mode: Mode) -> Rendered:
+def render_restore(result: RestoreResult, mode: Mode) -> Rendered:
     """Show the restored files, and the directory with the files they replaced."""
     restored = result["restored"]
     lines = step_lines(result, mode)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, sentence
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import Failure, Steps
 
 Result = Mapping[str, Any]
 
@@ -63,7 +64,7 @@ def error_lines(message: str, hints: Iterable[str]) -> list[Line]:
     return [Line("error", sentence(message)), *(Line("hint", sentence(str(hint))) for hint in hints)]
 
 
-def step_lines(result: Result, mode: Mode) -> list[Line]:
+def step_lines(result: Steps, mode: Mode) -> list[Line]:
     """Return the steps of a result, or of one project in it."""
     return [Line("out", f"would {step}") if mode.check else Line("done", in_past_tense(step)) for step in result["steps"]]
 
@@ -97,9 +98,10 @@ def in_past_tense(step: str) -> str:
     return f"{PAST_TENSES.get(verb, verb)}{space}{rest}"
 
 
-def worst_exit_code(results: Iterable[Result]) -> int:
+def worst_exit_code(results: Iterable[Failure]) -> int:
     """Return the highest exit code of failed profiles or projects."""
-    return max((int(result.get("exit_code", 1)) for result in results if result["action"] == "failed"), default=0)
+    return max((result.get("exit_code", 1) for result in results if result["action"] == "failed"), default=0)
 
 
-Views = Mapping[str, Callable[[Result, Mode], Rendered]]
+Views = Mapping[str, Callable[[Any, Mode], Rendered]]
+"""Views by verb. Each takes the result of its module as :mod:`types` describes it."""

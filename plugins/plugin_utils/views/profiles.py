@@ -9,16 +9,21 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, 
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
     Mode,
     Rendered,
-    Result,
     Views,
     error_lines,
     worst_exit_code,
+)
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
+    ListedProfile,
+    ProfileListResult,
+    ProfileResult,
+    RenderedProfileResult,
 )
 
 PROFILE_WIDTHS = (16, 23, 12)
 
 
-def render_list(result: Result, mode: Mode) -> Rendered:
+def render_list(result: ProfileListResult, mode: Mode) -> Rendered:
     """List the profile library."""
     profiles = result["profiles"]
     if not profiles:
@@ -36,7 +41,7 @@ def render_list(result: Result, mode: Mode) -> Rendered:
     return Rendered([*table(("NAME", "SOURCE", "INSTALLED", "DRIFT"), rows, PROFILE_WIDTHS), *warnings])
 
 
-def drift_label(profile: Result) -> str:
+def drift_label(profile: ListedProfile) -> str:
     """Return the cell of the column DRIFT."""
     if profile["error"]:
         return "error"
@@ -45,7 +50,7 @@ def drift_label(profile: Result) -> str:
     return "yes" if profile["drift"] else "no"
 
 
-def render_install(result: Result, mode: Mode) -> Rendered:
+def render_install(result: ProfileResult, mode: Mode) -> Rendered:
     """Show the result for each profile."""
     lines: list[Line] = []
     for profile in result["profiles"]:
@@ -61,7 +66,7 @@ def render_install(result: Result, mode: Mode) -> Rendered:
     return Rendered(lines, worst_exit_code(result["profiles"]))
 
 
-def render_remove(result: Result, mode: Mode) -> Rendered:
+def render_remove(result: ProfileResult, mode: Mode) -> Rendered:
     """Show the result for each profile; one that is not installed is an error."""
     lines: list[Line] = []
     code = worst_exit_code(result["profiles"])
@@ -78,7 +83,7 @@ def render_remove(result: Result, mode: Mode) -> Rendered:
     return Rendered(lines, code)
 
 
-def render_diff(result: Result, mode: Mode) -> Rendered:
+def render_diff(result: RenderedProfileResult, mode: Mode) -> Rendered:
     """Show the diff of each profile."""
     lines: list[Line] = []
     differ = False
@@ -95,7 +100,7 @@ def render_diff(result: Result, mode: Mode) -> Rendered:
     return Rendered(lines, int(differ))
 
 
-def render_show(result: Result, mode: Mode) -> Rendered:
+def render_show(result: RenderedProfileResult, mode: Mode) -> Rendered:
     """Print each profile as it would be installed."""
     return Rendered([Line("raw", profile["rendered"]) for profile in result["profiles"]])
 

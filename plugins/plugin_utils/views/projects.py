@@ -12,17 +12,22 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
     NOT_FOUND,
     Mode,
     Rendered,
-    Result,
     Views,
     error_lines,
     step_lines,
     worst_exit_code,
 )
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
+    ListResult,
+    ProjectResult,
+    ProjectSummary,
+    SetupResult,
+)
 
 NO_PROJECTS = "no projects yet; create one: repoman new NAME"
 
 
-def render_setup(result: Result, mode: Mode) -> Rendered:
+def render_setup(result: SetupResult, mode: Mode) -> Rendered:
     """Show detected properties, steps, and the next command."""
     lines = [] if mode.brief else detected_lines(result)
     lines += step_lines(result, mode)
@@ -35,7 +40,7 @@ def render_setup(result: Result, mode: Mode) -> Rendered:
     return Rendered(lines)
 
 
-def detected_lines(result: Result) -> list[Line]:
+def detected_lines(result: SetupResult) -> list[Line]:
     """Return the detected properties of the host."""
     detected = result["detected"]
     address = f"{detected['lan_ip']} ({detected['interface']})" if detected["lan_ip"] else f"none on {detected['interface']}"
@@ -49,7 +54,7 @@ def detected_lines(result: Result) -> list[Line]:
     ]
 
 
-def render_new(result: Result, mode: Mode) -> Rendered:
+def render_new(result: ProjectResult, mode: Mode) -> Rendered:
     """Show differences and steps of each container, and the command to enter it."""
     lines: list[Line] = []
     for project in result["projects"]:
@@ -67,7 +72,7 @@ def render_new(result: Result, mode: Mode) -> Rendered:
     return Rendered(lines, worst_exit_code(result["projects"]))
 
 
-def render_remove(result: Result, mode: Mode) -> Rendered:
+def render_remove(result: ProjectResult, mode: Mode) -> Rendered:
     """Show removed projects and what stays; an unknown project is an error."""
     lines: list[Line] = []
     code = worst_exit_code(result["projects"])
@@ -90,7 +95,7 @@ def render_remove(result: Result, mode: Mode) -> Rendered:
     return Rendered(lines, code)
 
 
-def render_shell(result: Result, mode: Mode) -> Rendered:
+def render_shell(result: ProjectResult, mode: Mode) -> Rendered:
     """Show only failures, because the output is that of the shell."""
     lines: list[Line] = []
     projects = [
@@ -104,7 +109,7 @@ def render_shell(result: Result, mode: Mode) -> Rendered:
     return Rendered(lines, worst_exit_code(projects))
 
 
-def render_list(result: Result, mode: Mode) -> Rendered:
+def render_list(result: ListResult, mode: Mode) -> Rendered:
     """List the projects."""
     if not result["projects"]:
         return Rendered([Line("out", NO_PROJECTS)])
@@ -115,14 +120,14 @@ def render_list(result: Result, mode: Mode) -> Rendered:
     return Rendered([*table(list(COLUMNS), rows), *warnings])
 
 
-def project_state(project: Result) -> str:
+def project_state(project: ProjectSummary) -> str:
     """Return the state of a project as text."""
     if project["unfinished"]:
         return "unfinished"
     return str(project["state"]) if project["registered"] else f"{project['state']} (not in the registry)"
 
 
-COLUMNS: dict[str, Callable[[Result], str]] = {
+COLUMNS: dict[str, Callable[[ProjectSummary], str]] = {
     "NAME": lambda project: str(project["name"]),
     "STATE": project_state,
     "REPO": lambda project: str(project["repo"]) if project["repo_exists"] else f"{project['repo']} (missing)",

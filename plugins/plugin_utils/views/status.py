@@ -12,10 +12,18 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, 
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
     Mode,
     Rendered,
-    Result,
     Views,
 )
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import NO_PROJECTS, project_state
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
+    BackupStatus,
+    HostStatus,
+    LeftOut,
+    ProjectStatus,
+    RepositoryStatus,
+    StatusResult,
+    UnverifiedRepository,
+)
 
 FILE_COUNTS = {
     "git": (("conflicts", "in conflict"), ("staged", "staged"), ("unstaged", "changed"), ("untracked", "untracked")),
@@ -24,7 +32,7 @@ FILE_COUNTS = {
 """Counts in the state of a repository, and their labels."""
 
 
-def render_status(result: Result, mode: Mode) -> Rendered:
+def render_status(result: StatusResult, mode: Mode) -> Rendered:
     """Show the host and the projects."""
     lines = [Line("head", "host"), *host_lines(result["host"])]
     project_mounts = {path for project in result["projects"] for path in (project.get("left_out") or {}).get("skipped_mounts", [])}
@@ -45,7 +53,7 @@ def status_line(label: str, text: str, is_ok: bool = True) -> Line:
     return Line("out" if is_ok else "note", f"  {label:14}{text}")
 
 
-def host_lines(host: Result) -> list[Line]:
+def host_lines(host: HostStatus) -> list[Line]:
     """Return the lines about the host."""
     address, library, backup = host["lan_ip"], host["library"], host["backup"]
     if address["matches"] is False:
@@ -66,7 +74,7 @@ def host_lines(host: Result) -> list[Line]:
     return [*lines, status_line("backup", backup_text(backup), backup["state"] == "ready")]
 
 
-def backup_text(backup: Result) -> str:
+def backup_text(backup: BackupStatus) -> str:
     """Return the state of the backup target as text."""
     path, detail = backup["path"], f" ({backup['detail']})" if backup["detail"] else ""
     if backup["state"] == "ready":
@@ -80,7 +88,7 @@ def backup_text(backup: Result) -> str:
     }[backup["state"]]
 
 
-def project_lines(project: Result, now: str) -> list[Line]:
+def project_lines(project: ProjectStatus, now: str) -> list[Line]:
     """Return the lines about a project."""
     name, state = project["name"], project_state(project)
     is_ok = project["state"] != "missing" and project["registered"] and not project["unfinished"]
@@ -119,7 +127,7 @@ def project_lines(project: Result, now: str) -> list[Line]:
     return [*lines, status_line("last sync", f"{project['last_sync'] or 'never'}{ago}", bool(project["last_sync"]))]
 
 
-def left_out_lines(left_out: Result) -> list[Line]:
+def left_out_lines(left_out: LeftOut) -> list[Line]:
     """Return the lines about files that backups leave out."""
     lines = [skipped_mount_line(path) for path in left_out.get("skipped_mounts", [])]
     patterns = [*left_out.get("exclude", []), *(["caches"] if left_out.get("exclude_caches") else [])]
@@ -133,12 +141,12 @@ def skipped_mount_line(path: str) -> Line:
     return status_line("not backed up", f"{path} is a separate file system; to back it up: follow_mounts = true", False)
 
 
-def unverified_line(repository: Result) -> Line:
+def unverified_line(repository: UnverifiedRepository) -> Line:
     """Return the line about a repository that this host's git or Mercurial cannot verify."""
     return status_line("not verified", f"{repository['path']} is backed up but cannot be verified: {sentence(repository['reason'])}", False)
 
 
-def repository_lines(state: Result, now: str) -> list[Line]:
+def repository_lines(state: RepositoryStatus, now: str) -> list[Line]:
     """Return the lines about a repository."""
     if not state["kind"]:
         return [status_line("", state["problem"] or "neither a git nor a Mercurial repository", False)]
@@ -147,7 +155,7 @@ def repository_lines(state: Result, now: str) -> list[Line]:
     parts = [f"{revision}{' (bookmark ' + state['bookmark'] + ')' if state['bookmark'] else ''}{' (bare)' if state['bare'] else ''}"]
     if state["problem"]:
         return [status_line(label, "; ".join([*filter(None, parts), f"incomplete: {sentence(state['problem'])}"]), False)]
-    counts = [f"{state[key]} {label}" for key, label in FILE_COUNTS[state["kind"]] if state[key]]
+    counts = [f"{state[key]} {label}" for key, label in FILE_COUNTS[state["kind"]] if state[key]]  # type: ignore[literal-required]
     if not state["bare"]:
         parts.append(", ".join(counts) or "clean")
     if state["ahead"] or state["behind"]:
@@ -164,7 +172,7 @@ def repository_lines(state: Result, now: str) -> list[Line]:
     return [*lines, status_line("last commit", last_commit)]
 
 
-def ahead_behind(state: Result) -> str:
+def ahead_behind(state: RepositoryStatus) -> str:
     """Return the numbers of commits that are not pushed and not pulled as text."""
     ahead, behind = state["ahead"], state["behind"]
     if state["kind"] == "hg":

@@ -44,7 +44,7 @@ def test_a_run_is_told_in_a_table_and_a_total() -> None:
     assert code == 4
     assert lines == [
         "==> made /b the backup of /r",
-        "NAME      STATE        FILES   BYTES     KEPT",
+        "NAME      STATE        FILES   BYTES     HISTORY",
         "isurus    synced       5       18.2 kB   411 B",
         "plain\\n   up to date   -       -         -",
         "hammer    too busy     -       -         -",
@@ -54,7 +54,7 @@ def test_a_run_is_told_in_a_table_and_a_total() -> None:
         "hint: run the command again",
         "repoman: error: white is gone.",
         "hint: repoman restore white",
-        "==> 1 synced, 1 up to date, 1 too busy, 1 failed; 5 files, 18.2 kB copied, 411 B kept, 0.8 s",
+        "==> 1 synced, 1 up to date, 1 too busy, 1 failed; 5 files, 18.2 kB copied, 411 B to the history, 0.8 s",
     ]
 
 

@@ -34,6 +34,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.opti
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.transient import TransientFilter
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.tree_compare import Keeps, TreeComparison
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import is_directory
 
@@ -214,7 +215,8 @@ def _check_repositories(unit: Unit, settings: MirrorOptions, held: Manifest, now
                 verdict.notes.append(f"{where} could not be verified: {unproven}")
             if excused := getattr(repository, "excused", ()):
                 verdict.notes.append(
-                    f"{where}: git fsck --strict reports {len(excused)} problems in old history, the same in source and mirror: {escape_path(excused[0])}"
+                    f"{where}: git fsck --strict reports {plural(len(excused), 'problem')} in old history, the same in source and mirror:"
+                    f" {escape_path(excused[0])}"
                 )
     finally:
         verdict.notes += sorted(copier.notes)

@@ -1,0 +1,299 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Shapes of the results that the views read, after they were JSON. The documentation of the modules explains their keys."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+
+class Steps(TypedDict):
+    """The part of a result that lists steps."""
+
+    steps: list[str]
+
+
+class Failure(TypedDict):
+    """An item that may have failed."""
+
+    name: str
+    action: str
+    msg: NotRequired[str]
+    hints: NotRequired[list[str]]
+    exit_code: NotRequired[int]
+
+
+# The modules repoman_registry, repoman_project and repoman_project_info
+
+
+class Detected(TypedDict):
+    """Detected properties of the host."""
+
+    user: str
+    home: str
+    lan_ip: str
+    interface: str
+
+
+class SetupResult(Steps):
+    """The result of ``repoman_registry``."""
+
+    path: str
+    lan_ip: str
+    incus_project: str
+    detected: Detected
+
+
+class Kept(TypedDict):
+    """Paths that a removal leaves untouched."""
+
+    repo: str
+    mirror: str
+
+
+class ChangedProject(Failure, Steps):
+    """A project in the result of ``repoman_project``."""
+
+    differences: list[str]
+    kept: Kept
+    suggestions: list[str]
+
+
+class ProjectResult(TypedDict):
+    """The result of ``repoman_project``."""
+
+    projects: list[ChangedProject]
+
+
+class ProjectSummary(TypedDict):
+    """A project in the result of ``repoman_project_info``."""
+
+    name: str
+    state: str
+    unfinished: bool
+    registered: bool
+    repo: str
+    repo_exists: bool
+    image: str
+    profiles: list[str]
+    last_sync: str
+    backup: bool
+    problem: str
+
+
+class ListResult(TypedDict):
+    """The result of ``repoman_project_info``."""
+
+    projects: list[ProjectSummary]
+
+
+class UnverifiedRepository(TypedDict):
+    """A repository that this host's git or Mercurial cannot verify."""
+
+    path: str
+    reason: str
+
+
+class LeftOut(TypedDict, total=False):
+    """Files that backups leave out."""
+
+    skipped_mounts: list[str]
+    exclude: list[str]
+    exclude_caches: bool
+    excluded: int
+    unverified: list[UnverifiedRepository]
+
+
+class RepositoryStatus(TypedDict):
+    """The state of a repository; without one, ``kind`` is empty."""
+
+    kind: str
+    problem: str
+    branch: str
+    commit: str
+    detached: bool
+    bookmark: str
+    bare: bool
+    conflicts: int
+    staged: int
+    unstaged: int
+    untracked: int
+    upstream: str
+    ahead: int | None
+    behind: int | None
+    last_commit: str
+
+
+class MissingSource(TypedDict):
+    """A device whose source does not exist on the host."""
+
+    device: str
+    source: str
+
+
+class ProjectStatus(ProjectSummary):
+    """A project in the result of ``repoman_project_info`` with its details."""
+
+    addresses: list[str]
+    vcs: RepositoryStatus | None
+    profile_drift: list[str]
+    profiles_missing: list[str]
+    missing_sources: list[MissingSource]
+    differences: list[str]
+    sync_age: float | None
+    left_out: NotRequired[LeftOut | None]
+
+
+class AddressStatus(TypedDict):
+    """The address of the host in its LAN."""
+
+    registry: str
+    detected: str
+    interface: str
+    matches: bool | None
+
+
+class LibraryError(TypedDict):
+    """A profile template that cannot be used."""
+
+    name: str
+    msg: str
+
+
+class LibraryStatus(TypedDict):
+    """The profile library."""
+
+    profiles: int
+    installed: int
+    drift: list[str]
+    errors: list[LibraryError]
+
+
+class BackupStatus(TypedDict):
+    """The backup target."""
+
+    path: str
+    state: str
+    detail: str
+    free: int
+
+
+class HostStatus(TypedDict):
+    """The host in the result of ``repoman_project_info``."""
+
+    incus_version: str
+    incus_project: str
+    lan_ip: AddressStatus
+    library: LibraryStatus
+    backup: BackupStatus
+    skipped_mounts: NotRequired[list[str]]
+    unverified: NotRequired[list[UnverifiedRepository]]
+
+
+class StatusResult(TypedDict):
+    """The result of ``repoman_project_info`` with details."""
+
+    time: str
+    host: HostStatus
+    projects: list[ProjectStatus]
+
+
+# The modules repoman_sync and repoman_restore
+
+
+class SyncedUnit(Failure):
+    """A unit in the result of ``repoman_sync``."""
+
+    files: int
+    bytes: int
+    kept_bytes: int
+    differences: NotRequired[list[str] | None]
+    notes: NotRequired[list[str] | None]
+
+
+class SyncResult(Steps):
+    """The result of ``repoman_sync``. ``summary`` has a number for each action that occurred, and the totals."""
+
+    units: list[SyncedUnit]
+    summary: dict[str, Any]
+
+
+class Version(TypedDict):
+    """A version of a unit in the history."""
+
+    time: str
+    files: int
+    bytes: int
+    path: str
+
+
+class VersionsResult(TypedDict):
+    """The result of ``repoman_sync`` with ``list_versions``."""
+
+    name: str
+    kept: list[Version]
+
+
+class Restored(TypedDict):
+    """The restored files."""
+
+    to: str
+    saved: str
+    has_container: bool
+    objects: NotRequired[list[str]]
+
+
+class RestoreResult(Steps):
+    """The result of ``repoman_restore``."""
+
+    restored: Restored
+
+
+# The modules repoman_profile and repoman_profile_info
+
+
+class ListedProfile(TypedDict):
+    """A profile in the result of ``repoman_profile_info``."""
+
+    name: str
+    source: str
+    shadows: bool
+    installed: bool
+    drift: bool | None
+    error: str
+
+
+class ProfileListResult(TypedDict):
+    """The result of ``repoman_profile_info``."""
+
+    profiles: list[ListedProfile]
+
+
+class ChangedProfile(Failure):
+    """A profile in the result of ``repoman_profile``."""
+
+    source: str
+    file_path: str
+
+
+class ProfileResult(TypedDict):
+    """The result of ``repoman_profile``."""
+
+    profiles: list[ChangedProfile]
+
+
+class RenderedProfile(TypedDict):
+    """A profile in the result of ``repoman_profile_info`` with its text or diff."""
+
+    name: str
+    rendered: str
+    installed: NotRequired[bool]
+    diff: NotRequired[str]
+    vendor_diff: NotRequired[str]
+
+
+class RenderedProfileResult(TypedDict):
+    """The result of ``repoman_profile_info`` with texts or diffs."""
+
+    profiles: list[RenderedProfile]
