@@ -35,7 +35,7 @@ NOT_MODIFIED = 304
 FIRST_FINAL_STATUS = 200
 
 
-class Hold:
+class RequestPause:
     """A hook that holds a run while Incus works for it: at the first request after the one that began the work.
 
     :param method: of the request that begins the work. :param part: of its target.

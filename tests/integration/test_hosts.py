@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from lab import Lab, closed_port, lab
-from proxy import Hold, Hook, RecordingProxy
+from proxy import Hook, RecordingProxy, RequestPause
 from world import TIMEOUT, Me, Result, changes
 
 HOMELAB = Path(__file__).parent / "homelab"
@@ -194,7 +194,7 @@ def test_interruption_is_undone_over_there(homelab: Lab, name: str, pipelining: 
     """Ctrl-C here ends the module on the other host, which undoes what it began: without a terminal there, and with one and ``become``."""
     host = homelab.hosts[name]
     host.git_repository("demo")
-    hold, undone = Hold("PUT", "/state"), threading.Event()
+    hold, undone = RequestPause("PUT", "/state"), threading.Event()
 
     def watch(method: str, target: str) -> None:
         hold(method, target)

@@ -8,7 +8,7 @@ import os
 import signal
 
 import pytest
-from proxy import Hold, RecordingProxy
+from proxy import RecordingProxy, RequestPause
 from world import TIMEOUT, World
 
 
@@ -228,7 +228,7 @@ def test_interruption_leaves_nothing(ready: World, proxy: RecordingProxy) -> Non
     """SIGINT in the middle of a run undoes what it made and exits with 130."""
     ready.git_repository("demo")
     before = ready.registry.read_text()
-    hold = Hold("PUT", "/state")
+    hold = RequestPause("PUT", "/state")
     proxy.on_request(hold)
     process = ready.start("repoman", "new", "demo", "--image", "debian")
     assert hold.reached.wait(TIMEOUT)

@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from proxy import Hold, RecordingProxy
+from proxy import RecordingProxy, RequestPause
 from world import TIMEOUT, Result, World
 
 DRIVER = """\
@@ -157,7 +157,7 @@ def test_an_interrupt_ends_a_run_of_several(ready: World, proxy: RecordingProxy,
     """What is finished stays, what is under way is undone, what comes after is not begun."""
     for name in ("one", "two", "three"):
         ready.git_repository(name)
-    hold = Hold("PUT", "/instances/two/state")
+    hold = RequestPause("PUT", "/instances/two/state")
     proxy.on_request(hold)
     process = ready.start(*command(ready, "one", "two", "three"))
     assert hold.reached.wait(TIMEOUT)
@@ -174,7 +174,7 @@ def test_terminated_command_undoes(ready: World, proxy: RecordingProxy) -> None:
     """SIGTERM to the command itself: nothing is left, exit 130."""
     ready.git_repository("demo")
     before = ready.registry.read_text()
-    hold = Hold("PUT", "/state")
+    hold = RequestPause("PUT", "/state")
     proxy.on_request(hold)
     process = ready.start("repoman", "new", "demo", "--image", "busybox")
     assert hold.reached.wait(TIMEOUT)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from proxy import Hold, RecordingProxy
+from proxy import RecordingProxy, RequestPause
 from test_provision import command, drive, entries
 from world import TIMEOUT, World
 
@@ -37,7 +37,7 @@ def made(world: World, *names: str) -> None:
     assert not drive(world, *names).get("failed")
 
 
-def interrupted(world: World, proxy: RecordingProxy, hold: Hold, *names: str, **options: Any) -> Any:
+def interrupted(world: World, proxy: RecordingProxy, hold: RequestPause, *names: str, **options: Any) -> Any:
     """Run the logic, interrupt it where ``hold`` holds it, and return its result."""
     proxy.on_request(hold)
     process: subprocess.Popen[bytes] = world.start(*command(world, *names, **options))
@@ -54,7 +54,7 @@ def interrupted(world: World, proxy: RecordingProxy, hold: Hold, *names: str, **
 def test_removal_interrupted_while_it_stops(ready: World, proxy: RecordingProxy, names: list[str]) -> None:
     """Alone or among several, what was asked to stop runs again, and is still a project."""
     made(ready, *names)
-    result = interrupted(ready, proxy, Hold("PUT", "/instances/one/state"), *names, state="absent")
+    result = interrupted(ready, proxy, RequestPause("PUT", "/instances/one/state"), *names, state="absent")
     assert "were rolled back" in result["msg"] and not [hint for hint in result["hints"] if "could not" in hint]
     assert statuses(ready) == dict.fromkeys(names, "Running") and entries(ready) == names
 
@@ -130,7 +130,7 @@ def test_removal_while_another_run_holds_one(ready: World) -> None:
     assert statuses(ready) == {"one": "Running"} and entries(ready) == ["one"]
 
 
-class SecondHold(Hold):
+class SecondRequestPause(RequestPause):
     """A hold that lets the first request it is for pass."""
 
     passed = False
@@ -143,7 +143,7 @@ class SecondHold(Hold):
             self.passed = True
 
 
-class HoldAt(Hold):
+class RequestPauseAt(RequestPause):
     """A hold at the very request, before Incus sees it."""
 
     def __call__(self, method: str, target: str) -> None:
@@ -155,10 +155,10 @@ class HoldAt(Hold):
 
 @pytest.mark.parametrize(
     ("hold", "state"),
-    [(SecondHold("PUT", "/instances/one/state"), "stopped"), (HoldAt("PATCH", "/instances/one?"), "started")],
+    [(SecondRequestPause("PUT", "/instances/one/state"), "stopped"), (RequestPauseAt("PATCH", "/instances/one?"), "started")],
     ids=["stopping", "marking"],
 )
-def test_interrupted_after_all_was_made(ready: World, proxy: RecordingProxy, hold: Hold, state: str) -> None:
+def test_interrupted_after_all_was_made(ready: World, proxy: RecordingProxy, hold: RequestPause, state: str) -> None:
     """While the new container is stopped again, or while Incus marks it as ready: it goes, and its entry."""
     repo = ready.git_repository("one")
     before = ready.registry.read_text()

@@ -294,16 +294,16 @@ def unprivileged() -> Callable[[Callable[[], object]], str]:
                     os.setgid(NOBODY)
                     os.setuid(NOBODY)
                 try:
-                    said = str(action())
+                    output = str(action())
                 except BaseException:
-                    said = traceback.format_exc()
-                os.write(write_end, said.encode())
+                    output = traceback.format_exc()
+                os.write(write_end, output.encode())
             os._exit(0)
         os.close(write_end)
         with os.fdopen(read_end, "rb") as pipe:
-            said = pipe.read().decode()
+            output = pipe.read().decode()
         os.waitpid(child, 0)
-        return said
+        return output
 
     return run
 

@@ -71,7 +71,7 @@ def hg(where: Path, *arguments: str, check: bool = True) -> str:
     return run("hg", "-R", str(where), "--cwd", str(where), "--noninteractive", *arguments, check=check)
 
 
-class Place:
+class MirrorSandbox:
     """Sources, a target and what is remembered between runs.
 
     :param base: an empty directory.
@@ -92,7 +92,7 @@ class Place:
         """Return the settings of a run."""
         return MirrorOptions(
             target=str(self.target),
-            kept=str(self.kept()),
+            history=str(self.kept()),
             work=str(self.target / ".repoman" / "work"),
             scratch=str(self.scratch),
             **{"jobs": 1, **self.settings, **more},
@@ -100,26 +100,28 @@ class Place:
 
     def units(self) -> list[Unit]:
         """Return all units of the source."""
-        found = [
+        units = [
             Unit(os.fsdecode(each), os.fsdecode(os.path.join(bytes(self.repos), each))) for each in sorted(os.listdir(bytes(self.repos)))
         ]
         return [
             Unit("loose files", str(self.repos), is_top_level=True),
-            *(each for each in found if os.path.isdir(each.source) and not os.path.islink(each.source)),
+            *(each for each in units if os.path.isdir(each.source) and not os.path.islink(each.source)),
         ]
 
     def plans(self, options: MirrorOptions) -> list[UnitDiff]:
         """Scan, and plan what differs."""
         units = self.units()
         saved = {unit.name: str(self.state / f"{number_of(unit)}.manifest") for unit in units}
-        known = {name: manifest.digest for name, path in saved.items() if not options.full and (manifest := Manifest.load(path))}
+        digests = {name: manifest.digest for name, path in saved.items() if not options.full and (manifest := Manifest.load(path))}
         plans = []
-        for scan in scan_units(units, known, str(self.scratch), processes=1):
+        for scan in scan_units(units, digests, str(self.scratch), processes=1):
             if scan.error:
                 raise scan.error
             if scan.path:
                 path = saved[scan.unit.name]
-                plans.append(diff_unit(scan.unit, Manifest.load(path), scan.manifest(), options, saved=path, closed=scan.unreadable))
+                plans.append(
+                    diff_unit(scan.unit, Manifest.load(path), scan.manifest(), options, manifest_path=path, unreadable=scan.unreadable)
+                )
         return plans
 
     def sync(self, *, meanwhile: Callable[[list[UnitDiff]], None] = lambda _plans: None, **more: Any) -> dict[str, MirrorResult]:
@@ -154,11 +156,11 @@ class Place:
     def differences(self) -> str:
         """Let rsync say where a mirror is not as its source (hard links are kept within a unit)."""
         command = ["rsync", "-n", "-a", "-H", "-c", "-i", "--delete", "--numeric-ids"]
-        found = run(*command, "--exclude=/*/", f"{self.repos}/", f"{self.target}/")
+        output = run(*command, "--exclude=/*/", f"{self.repos}/", f"{self.target}/")
         for unit in self.units():
             if not unit.is_top_level:
-                found += run(*command, f"{unit.source}/", f"{self.target}/{unit.name}/")
-        return "".join(each for each in found.splitlines(keepends=True) if each != ".d..t...... ./\n")
+                output += run(*command, f"{unit.source}/", f"{self.target}/{unit.name}/")
+        return "".join(each for each in output.splitlines(keepends=True) if each != ".d..t...... ./\n")
 
 
 def number_of(unit: Unit) -> str:

@@ -123,13 +123,13 @@ class Enclosure:
         gits, hgs = self.repositories(copy)
         self._point_to(copy)
         clone = self.world.root / "clone"
-        found = [self._said(copy, path, "hg", "verify") for path in hgs]
+        verdicts = [self._said(copy, path, "hg", "verify") for path in hgs]
         for path in gits:
-            found.append(self._said(copy, path, "git", "fsck", "--full", "--no-progress"))
-            found.append(self._said(copy, path, "git", "clone", "-q", "--bare", "--no-local", path.as_uri(), str(clone)))
+            verdicts.append(self._said(copy, path, "git", "fsck", "--full", "--no-progress"))
+            verdicts.append(self._said(copy, path, "git", "clone", "-q", "--bare", "--no-local", path.as_uri(), str(clone)))
             shutil.rmtree(clone, ignore_errors=True)
         remove_tree(copy)
-        return found
+        return verdicts
 
     @property
     def transient(self) -> tuple[str, ...]:

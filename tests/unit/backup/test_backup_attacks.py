@@ -24,7 +24,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RunInterruptedError
 from backup_fixture import BackupHome, actions, differences, git, seen
-from mirroring import Place, hg
+from mirroring import MirrorSandbox, hg
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_what_somebody_put_into_a_mirror_is_kept(world: BackupHome) -> None:
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_mirrored_link_does_not_lead_out_of_the_target(tmp_path: Path, begun: bool, tool: str) -> None:
     """A link in the mirror that was a link in the source is replaced, not followed, when a repository takes its place."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     outside = tmp_path / "outside"
     outside.mkdir()
     mirroring.run(tool, "init", str(outside))
@@ -147,7 +147,7 @@ def test_a_mirrored_link_does_not_lead_out_of_the_target(tmp_path: Path, begun: 
 
 def test_a_new_mercurial_repository_in_a_new_directory(tmp_path: Path) -> None:
     """A repository deep in directories that the mirror does not have yet."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     (place.repos / "work").mkdir()
     (place.repos / "work/file").write_text("x")
     place.settled()
@@ -162,7 +162,7 @@ def test_a_new_mercurial_repository_in_a_new_directory(tmp_path: Path) -> None:
 
 def test_files_of_mercurial_that_are_one_on_a_far_target(tmp_path: Path) -> None:
     """Files with several names stay one, and break nothing, when many threads copy them."""
-    place = Place(tmp_path, far=True, jobs=2)
+    place = MirrorSandbox(tmp_path, is_remote=True, jobs=2)
     work = place.repos / "work"
     mirroring.run("hg", "init", str(work))
     (work / "file").write_text("x")
@@ -454,7 +454,7 @@ WITHOUT_CHOWN = """
 import sys
 from pathlib import Path
 import mirroring
-place = mirroring.Place(Path(sys.argv[1]))
+place = mirroring.MirrorSandbox(Path(sys.argv[1]))
 outcomes = place.sync()
 assert {each.state for each in outcomes.values()} <= {"synced", "up to date"}, [each.error for each in outcomes.values()]
 assert ["the target cannot store owners"] == [note for each in outcomes.values() for note in each.notes], outcomes
@@ -465,7 +465,7 @@ assert not [each for each in place.sync().values() if each.files], "again"
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is squashed")
 def test_root_that_may_give_nothing_away(tmp_path: Path) -> None:
     """Where root may not change owners, as on a server that squashes it, that is said and all else is done."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     (place.repos / "work").mkdir()
     (place.repos / "work/file").write_text("x")
     (place.repos / "work/link").symlink_to("file")

@@ -48,7 +48,7 @@ WHO = {
 }
 
 
-class Ground:
+class VcsSandbox:
     """A ``repos_root``, and a place where a trap that fires leaves a file."""
 
     def __init__(self, me: Account) -> None:
@@ -101,9 +101,9 @@ class Ground:
 
 
 @pytest.fixture
-def ground(me: Account) -> Ground:
+def ground(me: Account) -> VcsSandbox:
     """A ground for repositories."""
-    return Ground(me)
+    return VcsSandbox(me)
 
 
 def snapshot(path: Path) -> dict[str, tuple[int, int, bytes]]:
@@ -120,7 +120,7 @@ def snapshot(path: Path) -> dict[str, tuple[int, int, bytes]]:
 # --- git -----------------------------------------------------------------------------------------
 
 
-def test_git_state(ground: Ground) -> None:
+def test_git_state(ground: VcsSandbox) -> None:
     """Branch, changes of every kind, distance to the upstream, and the time of the last commit are told."""
     ground.git("origin")
     ground.run("git", "clone", "--quiet", "origin", "demo")
@@ -161,7 +161,7 @@ def test_git_state(ground: Ground) -> None:
     assert snapshot(path) == before
 
 
-def test_git_packed_refs_detached_unborn_and_bare(ground: Ground) -> None:
+def test_git_packed_refs_detached_unborn_and_bare(ground: VcsSandbox) -> None:
     """What is checked out is found wherever it is kept."""
     path = ground.git()
     commit = ground.run("git", "rev-parse", "HEAD", cwd=path).strip()
@@ -179,7 +179,7 @@ def test_git_packed_refs_detached_unborn_and_bare(ground: Ground) -> None:
 
 
 @pytest.mark.parametrize("options", [("--object-format=sha256",), ("--object-format=sha1",)])
-def test_git_formats(ground: Ground, options: tuple[str, ...]) -> None:
+def test_git_formats(ground: VcsSandbox, options: tuple[str, ...]) -> None:
     """Repositories of other formats are read as well."""
     path = ground.root / "demo"
     ground.run("git", "init", "--quiet", "--initial-branch=main", *options, str(path))
@@ -191,7 +191,7 @@ def test_git_formats(ground: Ground, options: tuple[str, ...]) -> None:
     assert (state["problem"], state["unstaged"], state["commit"]) == ("", 1, ground.run("git", "rev-parse", "HEAD", cwd=path).strip())
 
 
-def test_git_linked_working_tree_submodule_and_split_index(ground: Ground) -> None:
+def test_git_linked_working_tree_submodule_and_split_index(ground: VcsSandbox) -> None:
     """A git directory that is elsewhere in repos_root is found; a split index is read whole."""
     path = ground.git()
     ground.run("git", "worktree", "add", "--quiet", "-b", "side", "../linked", cwd=path)
@@ -209,7 +209,7 @@ def test_git_linked_working_tree_submodule_and_split_index(ground: Ground) -> No
     assert (state["unstaged"], state["staged"], state["problem"]) == (1, 1, "")
 
 
-def test_git_index_as_old_as_a_change_is_not_trusted(ground: Ground) -> None:
+def test_git_index_as_old_as_a_change_is_not_trusted(ground: VcsSandbox) -> None:
     """A change of the same size, in the same moment as the index was written, shows."""
     path = ground.git()
     ground.run("git", "config", "core.checkStat", "minimal", cwd=path)
@@ -224,7 +224,7 @@ def test_git_index_as_old_as_a_change_is_not_trusted(ground: Ground) -> None:
     assert ground.look(path)["unstaged"] == 1
 
 
-def test_user_settings_count(ground: Ground) -> None:
+def test_user_settings_count(ground: VcsSandbox) -> None:
     """What the user ignores everywhere is not untracked."""
     path = ground.git()
     (path / "mine").write_text("")
@@ -234,7 +234,7 @@ def test_user_settings_count(ground: Ground) -> None:
     assert ground.look(path)["untracked"] == 0
 
 
-def test_git_reftable(ground: Ground) -> None:
+def test_git_reftable(ground: VcsSandbox) -> None:
     """Refs in the reftable format are told by a git that knows it, and are a reason with one that does not."""
     path = ground.root / "demo"
     known = subprocess.run(["git", "init", "--ref-format=reftable", str(path)], env=WHO, capture_output=True, check=False).returncode == 0
@@ -248,21 +248,21 @@ def test_git_reftable(ground: Ground) -> None:
     assert (state["commit"], state["problem"]) == (commit, "") and state["branch"]
 
 
-def test_git_unknown_format(ground: Ground) -> None:
+def test_git_unknown_format(ground: VcsSandbox) -> None:
     """A format that is not known here is a reason."""
     path = ground.git()
     ground.run("git", "config", "extensions.other", "1", cwd=path)
     assert ground.look(path)["problem"] == "its format has the extension 'other', which is not known here"
 
 
-def test_git_branch_that_is_not_text(ground: Ground) -> None:
+def test_git_branch_that_is_not_text(ground: VcsSandbox) -> None:
     """Its bytes are escaped."""
     path = ground.git()
     ground.run("git", "checkout", "--quiet", "-b", "x\udcffy", cwd=path)
     assert ground.look(path)["branch"] == "x\\xffy"
 
 
-def test_git_alternates_in_the_tree(ground: Ground) -> None:
+def test_git_alternates_in_the_tree(ground: VcsSandbox) -> None:
     """A clone that borrows objects from a neighbour is read."""
     ground.git("source")
     ground.run("git", "clone", "--quiet", "--shared", "source", "demo")
@@ -271,7 +271,7 @@ def test_git_alternates_in_the_tree(ground: Ground) -> None:
     assert (state["problem"], state["ahead"], state["last_commit"]) == ("", 0, "2023-11-14T22:13:20Z")
 
 
-def test_git_sparse_and_shallow(ground: Ground) -> None:
+def test_git_sparse_and_shallow(ground: VcsSandbox) -> None:
     """A sparse checkout is clean; a shallow clone is counted as far as it goes."""
     source = ground.git("source")
     for name in ("a", "b"):
@@ -288,7 +288,7 @@ def test_git_sparse_and_shallow(ground: Ground) -> None:
     assert (state["problem"], state["staged"], state["unstaged"], state["ahead"], state["behind"]) == ("", 0, 0, 1, 0)
 
 
-def test_user_settings_of_hg_count(ground: Ground) -> None:
+def test_user_settings_of_hg_count(ground: VcsSandbox) -> None:
     """What the user ignores everywhere is not untracked."""
     path = ground.hg()
     (path / "mine").write_text("")
@@ -309,24 +309,24 @@ class Trap:
     """
 
     name: str
-    set_up: Callable[[Ground, Path, Path], None]
+    set_up: Callable[[VcsSandbox, Path, Path], None]
     plain: tuple[str, ...] = ("git", "status")
 
 
-def config(*settings: tuple[str, str]) -> Callable[[Ground, Path, Path], None]:
+def config(*settings: tuple[str, str]) -> Callable[[VcsSandbox, Path, Path], None]:
     """Return what plants a trap by ``git config``; ``TRAP`` in a value is the program."""
 
-    def set_up(ground: Ground, path: Path, trap: Path) -> None:
+    def set_up(ground: VcsSandbox, path: Path, trap: Path) -> None:
         for key, value in settings:
             ground.run("git", "config", key, value.replace("TRAP", str(trap)), cwd=path)
 
     return set_up
 
 
-def clean_filter(*settings: tuple[str, str]) -> Callable[[Ground, Path, Path], None]:
+def clean_filter(*settings: tuple[str, str]) -> Callable[[VcsSandbox, Path, Path], None]:
     """Return what plants a filter on a file whose times tell nothing."""
 
-    def set_up(ground: Ground, path: Path, trap: Path) -> None:
+    def set_up(ground: VcsSandbox, path: Path, trap: Path) -> None:
         (path / ".git/info/attributes").write_text("file filter=x diff=x\n")
         config(*settings)(ground, path, trap)
         (path / "file").write_text("two\n")
@@ -335,25 +335,25 @@ def clean_filter(*settings: tuple[str, str]) -> Callable[[Ground, Path, Path], N
     return set_up
 
 
-def by_include(ground: Ground, path: Path, trap: Path) -> None:
+def by_include(ground: VcsSandbox, path: Path, trap: Path) -> None:
     """Plant a monitor in an included file."""
     (path / "more").write_text(f'[core]\n\tfsmonitor = "{trap}"\n')
     config(("include.path", str(path / "more")))(ground, path, trap)
 
 
-def by_worktree_config(ground: Ground, path: Path, trap: Path) -> None:
+def by_worktree_config(ground: VcsSandbox, path: Path, trap: Path) -> None:
     """Plant a monitor in the configuration of the working tree."""
     config(("extensions.worktreeConfig", "true"))(ground, path, trap)
     ground.run("git", "config", "--worktree", "core.fsmonitor", str(trap), cwd=path)
 
 
-def hook(ground: Ground, path: Path, trap: Path) -> None:
+def hook(ground: VcsSandbox, path: Path, trap: Path) -> None:
     """Plant a hook that runs when the index is refreshed."""
     shutil.copy(trap, path / ".git/hooks/post-index-change")
     os.utime(path / "file", (1, 1))
 
 
-def hooks_path(ground: Ground, path: Path, trap: Path) -> None:
+def hooks_path(ground: VcsSandbox, path: Path, trap: Path) -> None:
     """Plant that hook elsewhere."""
     (path / "hooks").mkdir()
     shutil.copy(trap, path / "hooks/post-index-change")
@@ -361,21 +361,21 @@ def hooks_path(ground: Ground, path: Path, trap: Path) -> None:
     os.utime(path / "file", (1, 1))
 
 
-def submodule(ground: Ground, path: Path, trap: Path) -> None:
+def submodule(ground: VcsSandbox, path: Path, trap: Path) -> None:
     """Plant a monitor in a submodule."""
     ground.git("library")
     ground.run("git", "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(ground.root / "library"), "sub", cwd=path)
     config(("core.fsmonitor", "TRAP"))(ground, path / "sub", trap)
 
 
-def nested_git_directory(ground: Ground, path: Path, trap: Path) -> None:
+def nested_git_directory(ground: VcsSandbox, path: Path, trap: Path) -> None:
     """Plant a monitor in a git directory that a file names."""
     config(("core.fsmonitor", "TRAP"))(ground, path, trap)
     (path / ".git").rename(path / "inner")
     (path / ".git").write_text("gitdir: inner\n")
 
 
-def promisor(ground: Ground, path: Path, trap: Path) -> None:
+def promisor(ground: VcsSandbox, path: Path, trap: Path) -> None:
     """Take an object away that a plain git then fetches, through a program."""
     config(
         ("core.repositoryFormatVersion", "1"),
@@ -389,7 +389,7 @@ def promisor(ground: Ground, path: Path, trap: Path) -> None:
     (path / ".git/index").unlink()
 
 
-def alternates_command(ground: Ground, path: Path, trap: Path) -> None:
+def alternates_command(ground: VcsSandbox, path: Path, trap: Path) -> None:
     """Plant a remote helper that a fetch runs."""
     config(("remote.origin.url", "ext::TRAP"), ("protocol.ext.allow", "always"))(ground, path, trap)
 
@@ -425,7 +425,7 @@ GIT_TRAPS = [
 
 
 @pytest.mark.parametrize("trap", GIT_TRAPS, ids=lambda trap: trap.name)
-def test_git_traps(ground: Ground, trap: Trap) -> None:
+def test_git_traps(ground: VcsSandbox, trap: Trap) -> None:
     """Nothing that a git repository configures runs; the same trap catches plain git."""
     path = ground.git()
     trap.set_up(ground, path, ground.trap())
@@ -439,7 +439,7 @@ def test_git_traps(ground: Ground, trap: Trap) -> None:
     assert ground.fired()
 
 
-def test_git_work_tree_elsewhere_is_not_followed(ground: Ground) -> None:
+def test_git_work_tree_elsewhere_is_not_followed(ground: VcsSandbox) -> None:
     """The working tree is the project's directory, whatever the configuration says."""
     path = ground.git()
     elsewhere = Path(ground.me.home, "private")
@@ -452,67 +452,67 @@ def test_git_work_tree_elsewhere_is_not_followed(ground: Ground) -> None:
     assert (state["untracked"], state["unstaged"], state["problem"]) == (0, 0, "")
 
 
-def outside(ground: Ground) -> Path:
+def outside(ground: VcsSandbox) -> Path:
     """Return the git directory of a repository that is not in repos_root."""
     path = Path(ground.me.home, "outside")
     (ground.git("moved")).rename(path)
     return path / ".git"
 
 
-def by_git_file(ground: Ground, path: Path) -> None:
+def by_git_file(ground: VcsSandbox, path: Path) -> None:
     """Lead outside by a file."""
     shutil.rmtree(path / ".git")
     (path / ".git").write_text(f"gitdir: {outside(ground)}\n")
 
 
-def by_link(ground: Ground, path: Path) -> None:
+def by_link(ground: VcsSandbox, path: Path) -> None:
     """Lead outside by a link."""
     shutil.rmtree(path / ".git")
     (path / ".git").symlink_to(outside(ground))
 
 
-def by_common(ground: Ground, path: Path) -> None:
+def by_common(ground: VcsSandbox, path: Path) -> None:
     """Lead outside by ``commondir``."""
     (path / ".git/commondir").write_text(f"{outside(ground)}\n")
 
 
-def by_objects(ground: Ground, path: Path) -> None:
+def by_objects(ground: VcsSandbox, path: Path) -> None:
     """Lead outside by the objects."""
     shutil.rmtree(path / ".git/objects")
     (path / ".git/objects").symlink_to(outside(ground) / "objects")
 
 
-def by_alternates(ground: Ground, path: Path) -> None:
+def by_alternates(ground: VcsSandbox, path: Path) -> None:
     """Lead outside by alternates, of alternates."""
     inner = ground.git("inner")
     (path / ".git/objects/info/alternates").write_text("../../../inner/.git/objects\n")
     (inner / ".git/objects/info/alternates").write_text(f"{outside(ground)}/objects\n")
 
 
-def by_index(ground: Ground, path: Path) -> None:
+def by_index(ground: VcsSandbox, path: Path) -> None:
     """Lead outside by the index."""
     (path / ".git/index").unlink()
     (path / ".git/index").symlink_to(outside(ground) / "index")
 
 
-def by_ref(ground: Ground, path: Path) -> None:
+def by_ref(ground: VcsSandbox, path: Path) -> None:
     """Lead outside by a ref."""
     (path / ".git/refs/heads/main").unlink()
     (path / ".git/refs/heads/main").symlink_to(outside(ground) / "refs/heads/main")
 
 
-def by_quoted_alternates(ground: Ground, path: Path) -> None:
+def by_quoted_alternates(ground: VcsSandbox, path: Path) -> None:
     """Lead outside by alternates, in quotes that only git takes away."""
     (path / ".git/objects/info/alternates").write_text(f'"{outside(ground)}/objects"\n')
 
 
-def by_link_that_is_hidden(ground: Ground, path: Path) -> None:
+def by_link_that_is_hidden(ground: VcsSandbox, path: Path) -> None:
     """Lead outside by alternates, through a name that ends with what is no end of a line to git."""
     (path / ".git/objects/x\r").symlink_to(outside(ground) / "objects")
     (path / ".git/objects/info/alternates").write_text("x\r")
 
 
-def by_links_in_a_row(ground: Ground, path: Path) -> None:
+def by_links_in_a_row(ground: VcsSandbox, path: Path) -> None:
     """Lead outside by an index that is as many links away as the kernel follows."""
     by_index(ground, path)
     for number in range(39):
@@ -535,7 +535,7 @@ def by_links_in_a_row(ground: Ground, path: Path) -> None:
         by_ref,
     ],
 )
-def test_git_leads_outside(ground: Ground, lead: Callable[[Ground, Path], None]) -> None:
+def test_git_leads_outside(ground: VcsSandbox, lead: Callable[[VcsSandbox, Path], None]) -> None:
     """What leads out of repos_root is not followed, and said; the same leads plain git there."""
     path = ground.git()
     lead(ground, path)
@@ -544,12 +544,12 @@ def test_git_leads_outside(ground: Ground, lead: Callable[[Ground, Path], None])
     assert re.search("leads outside|from outside repos_root", state["problem"]) and not state["commit"]
 
 
-def alternates_of_themselves(ground: Ground, path: Path, lines: int) -> None:
+def alternates_of_themselves(ground: VcsSandbox, path: Path, lines: int) -> None:
     """Have a repository borrow its own objects."""
     (path / ".git/objects/info/alternates").write_text(".\n" * lines)
 
 
-def alternates_in_a_fan(ground: Ground, path: Path) -> None:
+def alternates_in_a_fan(ground: VcsSandbox, path: Path) -> None:
     """Have it borrow from many places, in two steps."""
     for name in range(50):
         for inner in (f"a{name}/info", f"b{name}"):
@@ -558,7 +558,7 @@ def alternates_in_a_fan(ground: Ground, path: Path) -> None:
     (path / ".git/objects/info/alternates").write_text("".join(f"a{name}\n" for name in range(50)))
 
 
-def links_without_end(ground: Ground, path: Path) -> None:
+def links_without_end(ground: VcsSandbox, path: Path) -> None:
     """Put links that lead to each other where the index was."""
     for number in range(1100):
         (path / f".git/link{number}").symlink_to(f"link{number + 1}")
@@ -566,19 +566,19 @@ def links_without_end(ground: Ground, path: Path) -> None:
     (path / ".git/index").symlink_to("link0")
 
 
-def long_path(ground: Ground, path: Path) -> None:
+def long_path(ground: VcsSandbox, path: Path) -> None:
     """Name a git directory by a path that has no end either."""
     shutil.rmtree(path / ".git")
     (path / ".git").write_text(f"gitdir: {'a/' * (7 << 20)}\n")
 
 
-def many_entries(ground: Ground, path: Path) -> None:
+def many_entries(ground: VcsSandbox, path: Path) -> None:
     """Fill the git directory."""
     for number in range(ENTRIES):
         (path / f".git/x{number}").touch()
 
 
-def large_shared_indexes(ground: Ground, path: Path) -> None:
+def large_shared_indexes(ground: VcsSandbox, path: Path) -> None:
     """Make an index that names many others, all of which are large and take no space."""
     names = [f"{number:064x}" for number in range(3)]
     (path / ".git/index").write_bytes(b"".join(b"link" + bytes(4) + bytes.fromhex(name) for name in names))
@@ -587,7 +587,7 @@ def large_shared_indexes(ground: Ground, path: Path) -> None:
         os.truncate(path / f".git/sharedindex.{name}", COPY_BYTES // 2)
 
 
-def large_reftable(ground: Ground, path: Path) -> None:
+def large_reftable(ground: VcsSandbox, path: Path) -> None:
     """Make tables of refs that are large and take no space."""
     ground.run("git", "config", "core.repositoryFormatVersion", "1", cwd=path)
     ground.run("git", "config", "extensions.refStorage", "reftable", cwd=path)
@@ -597,7 +597,7 @@ def large_reftable(ground: Ground, path: Path) -> None:
         os.truncate(path / f".git/reftable/{number}", REFS_BYTES)
 
 
-def many_reftables(ground: Ground, path: Path) -> None:
+def many_reftables(ground: VcsSandbox, path: Path) -> None:
     """Make many tables."""
     large_reftable(ground, path)
     for number in range(200):
@@ -617,7 +617,7 @@ def many_reftables(ground: Ground, path: Path) -> None:
         (many_reftables, "its refs are in more than 100 tables"),
     ],
 )
-def test_git_without_end(ground: Ground, plant: Callable[[Ground, Path], None], problem: str) -> None:
+def test_git_without_end(ground: VcsSandbox, plant: Callable[[VcsSandbox, Path], None], problem: str) -> None:
     """What would be read or copied for ever, or until nothing is left, is a reason."""
     path = ground.git()
     plant(ground, path)
@@ -625,7 +625,7 @@ def test_git_without_end(ground: Ground, plant: Callable[[Ground, Path], None], 
     assert problem in found and len(found) < 1000
 
 
-def test_git_borrows_from_itself(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_borrows_from_itself(ground: VcsSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """What borrows from itself, and what many borrow from, is looked at once."""
     path = ground.git()
     alternates_of_themselves(ground, path, 50)
@@ -641,7 +641,7 @@ def test_git_borrows_from_itself(ground: Ground, monkeypatch: pytest.MonkeyPatch
     assert len(looks) <= 2 * len(list((path / ".git/objects").iterdir()))
 
 
-def test_time_is_up(ground: Ground) -> None:
+def test_time_is_up(ground: VcsSandbox) -> None:
     """The look at a repository has an end, whatever is in it."""
     tree = ConfinedTree(str(ground.root), 0)
     assert read_state(str(ground.git()), tree, CommandRunner(ground.me)).problem == "looking at it took longer than 0 s"
@@ -650,7 +650,7 @@ def test_time_is_up(ground: Ground) -> None:
 @pytest.mark.parametrize(
     "head", ["ref: refs/heads/../../../../escape", "ref: /etc/passwd", "ref: refs/heads/a b", "ref: refs/heads/\x1b[31m", "x", ""]
 )
-def test_git_broken_head(ground: Ground, head: str) -> None:
+def test_git_broken_head(ground: VcsSandbox, head: str) -> None:
     """A HEAD that names nothing is a reason, and no file is written by it."""
     path = ground.git()
     (path / ".git/HEAD").write_text(f"{head}\n")
@@ -658,7 +658,7 @@ def test_git_broken_head(ground: Ground, head: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["HEAD", "config", "index", "packed-refs", "info/exclude", "refs/heads/main", "objects/info/alternates"])
-def test_git_fifo(ground: Ground, name: str) -> None:
+def test_git_fifo(ground: VcsSandbox, name: str) -> None:
     """A FIFO where a file belongs is not waited for."""
     path = ground.git()
     (path / ".git" / name).unlink(missing_ok=True)
@@ -667,7 +667,7 @@ def test_git_fifo(ground: Ground, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [".gitignore", ".gitattributes"])
-def test_git_that_waits_for_ever(ground: Ground, name: str) -> None:
+def test_git_that_waits_for_ever(ground: VcsSandbox, name: str) -> None:
     """A FIFO that git itself opens is given up on; what was found out before is told."""
     path = ground.git()
     os.mkfifo(path / name)
@@ -675,7 +675,7 @@ def test_git_that_waits_for_ever(ground: Ground, name: str) -> None:
     assert (state["branch"], state["problem"]) == ("main", "git did not answer within 4 s")
 
 
-def test_time_limit(ground: Ground) -> None:
+def test_time_limit(ground: VcsSandbox) -> None:
     """What does not answer in time is a reason; the command and its children are gone."""
     runner = CommandRunner(ground.me, 2)
     with pytest.raises(CommandError, match=r"sh did not answer within 2 s"):
@@ -684,7 +684,7 @@ def test_time_limit(ground: Ground) -> None:
         time.sleep(0.01)  # it was killed, so it will go
 
 
-def test_too_much_output(ground: Ground) -> None:
+def test_too_much_output(ground: VcsSandbox) -> None:
     """What says too much is stopped."""
     with pytest.raises(CommandError, match="printed more than"):
         CommandRunner(ground.me, 60).run(["cat", "/dev/zero"], WHO, "/")
@@ -704,7 +704,7 @@ def test_quoting(sub: str, value: str) -> None:
 # --- Mercurial -----------------------------------------------------------------------------------
 
 
-def test_hg_state(ground: Ground) -> None:
+def test_hg_state(ground: VcsSandbox) -> None:
     """Branch, bookmark, changes, what is not public, what is newer, and the time are told; nothing is written."""
     path = ground.hg()
     first = ground.run("hg", "log", "--rev=.", "--template={node}", cwd=path)
@@ -740,10 +740,10 @@ def test_hg_state(ground: Ground) -> None:
     assert ground.look(path)["ahead"] == 0
 
 
-def hgrc(text: str) -> Callable[[Ground, Path, Path], None]:
+def hgrc(text: str) -> Callable[[VcsSandbox, Path, Path], None]:
     """Return what plants a trap in the repository's ``hgrc``."""
 
-    def set_up(ground: Ground, path: Path, trap: Path) -> None:
+    def set_up(ground: VcsSandbox, path: Path, trap: Path) -> None:
         extension = path / "evil.py"
         extension.write_text(f"open({str(ground.fired_dir / 'extension')!r}, 'w').close()\n")
         (path / ".hg/hgrc").write_text(text.replace("TRAP", str(trap)).replace("EXTENSION", str(extension)))
@@ -751,13 +751,13 @@ def hgrc(text: str) -> Callable[[Ground, Path, Path], None]:
     return set_up
 
 
-def hg_include(ground: Ground, path: Path, trap: Path) -> None:
+def hg_include(ground: VcsSandbox, path: Path, trap: Path) -> None:
     """Plant an extension in an included file."""
     hgrc("%include ../more\n")(ground, path, trap)
     (path / "more").write_text(f"[extensions]\nevil = {path / 'evil.py'}\n")
 
 
-def hg_shared(ground: Ground, path: Path, trap: Path) -> None:
+def hg_shared(ground: VcsSandbox, path: Path, trap: Path) -> None:
     """Plant an extension in the repository whose store is shared."""
     path.rename(path.with_name("source"))
     ground.run(
@@ -766,7 +766,7 @@ def hg_shared(ground: Ground, path: Path, trap: Path) -> None:
     (path / ".hg/hgrc").write_text(f"[hooks]\npre-status = {trap}\n")
 
 
-def hg_subrepository(ground: Ground, path: Path, trap: Path) -> None:
+def hg_subrepository(ground: VcsSandbox, path: Path, trap: Path) -> None:
     """Plant an extension in a repository inside the repository."""
     inner = ground.hg("demo/sub")
     (path / ".hgsub").write_text("sub = sub\n")
@@ -787,7 +787,7 @@ HG_TRAPS = [
 
 
 @pytest.mark.parametrize("trap", HG_TRAPS, ids=lambda trap: trap.name)
-def test_hg_traps(ground: Ground, trap: Trap) -> None:
+def test_hg_traps(ground: VcsSandbox, trap: Trap) -> None:
     """Nothing that a Mercurial repository configures runs; the same trap catches plain hg."""
     path = ground.hg()
     trap.set_up(ground, path, ground.trap())
@@ -800,13 +800,13 @@ def test_hg_traps(ground: Ground, trap: Trap) -> None:
     assert ground.fired()
 
 
-def hg_by_link(ground: Ground, path: Path) -> None:
+def hg_by_link(ground: VcsSandbox, path: Path) -> None:
     """Lead outside by a link in place of the caches."""
     shutil.rmtree(path / ".hg/wcache", ignore_errors=True)
     (path / ".hg/wcache").symlink_to(ground.fired_dir)
 
 
-def hg_by_share(ground: Ground, path: Path) -> None:
+def hg_by_share(ground: VcsSandbox, path: Path) -> None:
     """Lead outside by a shared store."""
     target = Path(ground.me.home, "outside")
     ground.hg("moved").rename(target)
@@ -814,7 +814,7 @@ def hg_by_share(ground: Ground, path: Path) -> None:
 
 
 @pytest.mark.parametrize("lead", [hg_by_link, hg_by_share])
-def test_hg_leads_outside(ground: Ground, lead: Callable[[Ground, Path], None]) -> None:
+def test_hg_leads_outside(ground: VcsSandbox, lead: Callable[[VcsSandbox, Path], None]) -> None:
     """What leads out of repos_root is not followed, and said."""
     path = ground.hg()
     lead(ground, path)
@@ -822,7 +822,7 @@ def test_hg_leads_outside(ground: Ground, lead: Callable[[Ground, Path], None]) 
     assert not ground.fired()
 
 
-def test_hg_tells_nothing_of_files_elsewhere(ground: Ground) -> None:
+def test_hg_tells_nothing_of_files_elsewhere(ground: VcsSandbox) -> None:
     """What ``.hgignore`` leads to outside the repository is not read, so no line of it can be told."""
     path, secret = ground.hg(), Path(ground.me.home, "secret")
     secret.write_text("secret(\n")
@@ -840,7 +840,7 @@ def test_hg_tells_nothing_of_files_elsewhere(ground: Ground) -> None:
     assert ground.look(path)["untracked"] == 2
 
 
-def test_damaged_hg_history(ground: Ground) -> None:
+def test_damaged_hg_history(ground: VcsSandbox) -> None:
     """Reading a repository changes nothing in it; a damaged one is an error with hg's reason."""
     path = ground.hg()
     tree, runner = ConfinedTree(str(ground.root)), CommandRunner(ground.me, 30)
@@ -853,7 +853,7 @@ def test_damaged_hg_history(ground: Ground) -> None:
             repository.run("repoman-state")
 
 
-def test_old_mercurial_is_refused(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_mercurial_is_refused(ground: VcsSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Mercurial that may read the repository's hgrc is not run in it."""
     path = ground.hg()
     tools = Path(ground.me.home, "bin")
@@ -867,7 +867,7 @@ def test_old_mercurial_is_refused(ground: Ground, monkeypatch: pytest.MonkeyPatc
 # --- any -----------------------------------------------------------------------------------------
 
 
-def test_neither_and_missing(ground: Ground) -> None:
+def test_neither_and_missing(ground: VcsSandbox) -> None:
     """A directory that is no repository is none; one that is not there is a reason; the others are told all the same."""
     (ground.root / "plain").mkdir()
     ground.git()
@@ -877,7 +877,7 @@ def test_neither_and_missing(ground: Ground) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_root_becomes_the_account(ground: Ground) -> None:
+def test_root_becomes_the_account(ground: VcsSandbox) -> None:
     """As root the commands run as the user, on a repository that is the user's, without a word of its ownership."""
     paths = [ground.git("one"), ground.hg("two")]
     nobody = Account("nobody", 65534, 65534, "nogroup", ground.me.home, "/bin/sh")

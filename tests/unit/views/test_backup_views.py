@@ -136,7 +136,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def listened() -> Iterator[None]:
+def captured_progress() -> Iterator[None]:
     """Leave nobody listening."""
     yield
     progress.set_output(None)
@@ -151,7 +151,7 @@ def work(display: ProgressDisplay) -> None:
     display.unit_finished(UnitResult("whale", Action.RETIRED))
 
 
-def test_elsewhere_than_on_a_terminal_a_line_for_each_unit(listened: None) -> None:
+def test_elsewhere_than_on_a_terminal_a_line_for_each_unit(captured_progress: None) -> None:
     """Elsewhere than on a terminal there is a plain line for each unit that something came of."""
     stream = io.StringIO()
     progress.set_output(stream)
@@ -160,7 +160,7 @@ def test_elsewhere_than_on_a_terminal_a_line_for_each_unit(listened: None) -> No
     assert stream.getvalue() == "isurus: synced, 1 file, 5 B\nwhite: failed\nwhale: retired\n"
 
 
-def test_on_a_terminal_live_lines(listened: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_live_lines(captured_progress: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal there is a live line for each running unit, up to a number, and a total; all go away."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(os, "get_terminal_size", lambda *_where: os.terminal_size((100, 40)))
@@ -175,7 +175,7 @@ def test_on_a_terminal_live_lines(listened: None, monkeypatch: pytest.MonkeyPatc
     assert text.rstrip().endswith(("\x1b[2K", "\x1b[?25h"))
 
 
-def test_nobody_listens_or_nothing_is_done(listened: None) -> None:
+def test_nobody_listens_or_nothing_is_done(captured_progress: None) -> None:
     """In check mode, or where nobody listens, nothing is shown."""
     stream = io.StringIO()
     with ProgressDisplay(check=False) as display:

@@ -22,21 +22,21 @@ def is_kept(name: str, *, xattrs: bool, acls: bool) -> bool:
     return xattrs and (name.startswith("user.") or (os.geteuid() == 0 and not name.startswith("system.")))
 
 
-def read_attributes(where: int | bytes, *, xattrs: bool, acls: bool) -> dict[str, bytes]:
+def read_attributes(file: int | bytes, *, xattrs: bool, acls: bool) -> dict[str, bytes]:
     """Return the attributes that are kept.
 
-    :param where: an open file, or a path whose last part is not followed if it is a link.
+    :param file: an open file, or a path whose last part is not followed if it is a link.
     """
-    follow = isinstance(where, int)
-    found: dict[str, bytes] = {}
-    for name in os.listxattr(where, follow_symlinks=follow):
+    follow = isinstance(file, int)
+    attributes: dict[str, bytes] = {}
+    for name in os.listxattr(file, follow_symlinks=follow):
         if is_kept(name, xattrs=xattrs, acls=acls):
             try:
-                found[name] = os.getxattr(where, name, follow_symlinks=follow)
+                attributes[name] = os.getxattr(file, name, follow_symlinks=follow)
             except OSError as error:
                 if error.errno != errno.ENODATA:  # removed since it was listed
                     raise
-    return found
+    return attributes
 
 
 def same_attributes(source: int, target: int, path: bytes, *, xattrs: bool, acls: bool) -> bool:
@@ -46,14 +46,14 @@ def same_attributes(source: int, target: int, path: bytes, *, xattrs: bool, acls
     :param target: the same of the other.
     """
     parent, _slash, name = path.rpartition(b"/")
-    found = []
+    attributes = []
     for top in (source, target):
         try:
-            held = open_beneath(top, parent, _REACH)
+            parent_fd = open_beneath(top, parent, _REACH)
             try:
-                found.append(read_attributes(b"/proc/self/fd/%d/" % held + (name or b"."), xattrs=xattrs, acls=acls))
+                attributes.append(read_attributes(b"/proc/self/fd/%d/" % parent_fd + (name or b"."), xattrs=xattrs, acls=acls))
             finally:
-                os.close(held)
+                os.close(parent_fd)
         except OSError:
             return True
-    return found[0] == found[1]
+    return attributes[0] == attributes[1]

@@ -42,15 +42,15 @@ class Judge(Protocol):
         """Add a hole of ``size`` zeros."""
 
 
-def data_size(found: os.stat_result) -> int:
+def data_size(status: os.stat_result) -> int:
     """Return a file's size without its holes."""
-    size, allocated = found.st_size, found.st_blocks * 512
+    size, allocated = status.st_size, status.st_blocks * 512
     return size if size <= SMALL_HOLES or allocated >= size else allocated
 
 
-def is_sparse(found: os.stat_result) -> bool:
+def is_sparse(status: os.stat_result) -> bool:
     """Tell whether a file has holes."""
-    return found.st_blocks * 512 < found.st_size
+    return status.st_blocks * 512 < status.st_size
 
 
 def same_contents(one: int, other: int, path: bytes) -> bool:
@@ -59,19 +59,19 @@ def same_contents(one: int, other: int, path: bytes) -> bool:
     :param one: open directory at the top of one tree.
     :param other: the same of the other.
     """
-    opened: list[int] = []
+    files: list[int] = []
     try:
         for top in (one, other):
             file = open_regular(top, path)
             if file is None:
                 return False
-            opened.append(file)
-        return equal(opened[0], opened[1], os.fstat(opened[0]).st_size)
+            files.append(file)
+        return equal(files[0], files[1], os.fstat(files[0]).st_size)
     except OSError:
         return False
     finally:
-        for each in opened:
-            os.close(each)
+        for file in files:
+            os.close(file)
 
 
 def equal(source: int, mirrored: int, size: int, judge: Judge | None = None, progress: Callable[[], object] = lambda: None) -> bool:
@@ -82,10 +82,10 @@ def equal(source: int, mirrored: int, size: int, judge: Judge | None = None, pro
     :param progress: is called now and then.
     :raises SourceReadError: the source's file cannot be read. If the mirror's cannot, it is not the same.
     """
-    found = os.fstat(mirrored)
-    if found.st_size != size:
+    mirrored_status = os.fstat(mirrored)
+    if mirrored_status.st_size != size:
         return False
-    sparse = is_sparse(found) or is_sparse(os.fstat(source))
+    sparse = is_sparse(mirrored_status) or is_sparse(os.fstat(source))
     at = 0
     while at < size:
         end = size
@@ -100,10 +100,10 @@ def equal(source: int, mirrored: int, size: int, judge: Judge | None = None, pro
         length = min(BLOCK, max(end - at, 1))
         part = _read_source(source, length, at)
         try:
-            other = _read_at(mirrored, length, at)
+            mirrored_part = _read_at(mirrored, length, at)
         except OSError:
             return False
-        if part != other or len(part) < length:
+        if part != mirrored_part or len(part) < length:
             return False
         if judge:
             judge.update(part)
@@ -113,7 +113,7 @@ def equal(source: int, mirrored: int, size: int, judge: Judge | None = None, pro
     return True
 
 
-def transfer(source: int, out: int, found: os.stat_result, judge: Judge | None, progress: Callable[[], object]) -> int:
+def transfer(source: int, out: int, status: os.stat_result, judge: Judge | None, progress: Callable[[], object]) -> int:
     """Copy contents, including holes, up to the size from the first stat.
 
     :param judge: takes in the contents; once it knows that they are damaged, no more is copied.
@@ -121,9 +121,9 @@ def transfer(source: int, out: int, found: os.stat_result, judge: Judge | None, 
     :return: how many bytes were written.
     :raises SourceReadError: the source's file cannot be read.
     """
-    size = found.st_size
-    if found.st_blocks * 512 < size:
-        return _transfer_sparse(source, out, found, judge, progress)
+    size = status.st_size
+    if status.st_blocks * 512 < size:
+        return _transfer_sparse(source, out, status, judge, progress)
     if judge is None and size > BLOCK:
         return _send(source, out, size, progress)
     return _transfer_range(source, out, 0, size, judge, progress if size > BLOCK else None)
@@ -172,9 +172,9 @@ def _blame(source: int, begin: int, length: int, error: OSError) -> NoReturn:
     raise error
 
 
-def _transfer_sparse(source: int, out: int, found: os.stat_result, judge: Judge | None, progress: Callable[[], object]) -> int:
-    size, done, at = found.st_size, 0, 0
-    if size - found.st_blocks * 512 > HOLE_PROBE:
+def _transfer_sparse(source: int, out: int, status: os.stat_result, judge: Judge | None, progress: Callable[[], object]) -> int:
+    size, done, at = status.st_size, 0, 0
+    if size - status.st_blocks * 512 > HOLE_PROBE:
         _check_holes(out, size)
     while at < size:
         begin = _next_data(source, at, size)

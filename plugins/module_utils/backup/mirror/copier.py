@@ -71,19 +71,19 @@ class Copier(FileCopier):
 
     def link_to(self, leader: bytes, entry: Entry, old: Entry | None) -> bool:
         """Make ``entry`` a hard link to ``leader``; return False if the target does not support this."""
-        with self.mirror_directory(split_path(leader)[0]) as held:
+        with self.mirror_directory(split_path(leader)[0]) as leader_parent_fd:
             try:
-                leading = os.stat(split_path(leader)[1], dir_fd=held, follow_symlinks=False)
+                leader_status = os.stat(split_path(leader)[1], dir_fd=leader_parent_fd, follow_symlinks=False)
             except FileNotFoundError:  # such as a link or a pipe that the target cannot have
                 return False
-            with suppress(FileNotFoundError, NotADirectoryError), self.mirror_directory(entry.parent) as there:
-                mirrored = os.stat(entry.name, dir_fd=there, follow_symlinks=False)
-                if mirrored.st_ino == leading.st_ino:
+            with suppress(FileNotFoundError, NotADirectoryError), self.mirror_directory(entry.parent) as parent_fd:
+                status = os.stat(entry.name, dir_fd=parent_fd, follow_symlinks=False)
+                if status.st_ino == leader_status.st_ino:
                     return True
-                old = old or entry_from_stat(entry.path, mirrored)
+                old = old or entry_from_stat(entry.path, status)
             temporary = self.temporary_name()
             try:
-                os.link(split_path(leader)[1], temporary, src_dir_fd=held, dst_dir_fd=self.work_fd, follow_symlinks=False)
+                os.link(split_path(leader)[1], temporary, src_dir_fd=leader_parent_fd, dst_dir_fd=self.work_fd, follow_symlinks=False)
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
@@ -103,15 +103,15 @@ class Copier(FileCopier):
             raise
 
     def _make_directory(self, entry: Entry) -> None:
-        with self.mirror_directory(entry.parent) as held:
+        with self.mirror_directory(entry.parent) as parent_fd:
             try:
                 self.with_write_permission(
-                    entry.parent, lambda: os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=held)
+                    entry.parent, lambda: os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=parent_fd)
                 )
             except FileExistsError:
-                found = os.stat(entry.name, dir_fd=held, follow_symlinks=False)
-                if stat.S_ISDIR(found.st_mode):
+                status = os.stat(entry.name, dir_fd=parent_fd, follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
                     return
-                self.move_to_history(entry.path, entry_from_stat(entry.path, found))
-                os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=held)
+                self.move_to_history(entry.path, entry_from_stat(entry.path, status))
+                os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=parent_fd)
         self.add_counts(1)

@@ -45,11 +45,13 @@ _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 class FileCopier(HistoryStore):
     """Copies regular files: whole, checked, and as they were at one moment."""
 
-    def copy_file(self, path: bytes, old: Entry | None, *, patient: bool = True, check: Callable[[], Check] | None = None) -> Entry | None:
+    def copy_file(
+        self, path: bytes, old: Entry | None, *, wait_for_tick: bool = True, check: Callable[[], Check] | None = None
+    ) -> Entry | None:
         """Copy a regular file.
 
         :param old: what the mirror has there.
-        :param patient: wait for the clock's next tick if the file changed just now, so that the entry returned tells for sure
+        :param wait_for_tick: wait for the clock's next tick if the file changed just now, so that the entry returned tells for sure
             which contents were copied.
         :param check: makes what judges the contents; it sees each byte once, while it is copied.
         :return: the entry that was copied, with ``ctime_ns`` 0 if the file kept changing; None if the file is gone.
@@ -59,7 +61,7 @@ class FileCopier(HistoryStore):
         if source is None:
             return None
         try:
-            return self._copy_file(path, old, source, patient=patient, check=check)
+            return self._copy_file(path, old, source, wait_for_tick=wait_for_tick, check=check)
         except SourceReadError as error:
             raise UnreadableError(os.path.join(self.source_path, path), error) from error
         except OSError as error:
@@ -73,52 +75,54 @@ class FileCopier(HistoryStore):
         :raises UnreadableError: it cannot be read.
         """
         parent, name = split_path(path)
-        until = 0.0
+        deadline = 0.0
         while True:
             try:
-                with self.source_directory(parent) as held:
-                    return os.open(name, _READ, dir_fd=held)
+                with self.source_directory(parent) as parent_fd:
+                    return os.open(name, _READ, dir_fd=parent_fd)
             except OSError as error:
                 if error.errno in _GONE:
                     return None
                 # Another process has a lease on the file; the kernel has just asked it to release it.
-                until = until or time.monotonic() + LEASE_SECONDS
-                if error.errno != errno.EWOULDBLOCK or time.monotonic() > until:
+                deadline = deadline or time.monotonic() + LEASE_SECONDS
+                if error.errno != errno.EWOULDBLOCK or time.monotonic() > deadline:
                     raise UnreadableError(os.path.join(self.source_path, path), error) from error
                 time.sleep(0.02)
 
-    def _copy_file(self, path: bytes, old: Entry | None, source: int, *, patient: bool, check: Callable[[], Check] | None) -> Entry | None:
+    def _copy_file(
+        self, path: bytes, old: Entry | None, source: int, *, wait_for_tick: bool, check: Callable[[], Check] | None
+    ) -> Entry | None:
         temporary = b"" if self.is_first_copy and old is None else self.temporary_name()
         for attempt in range(ATTEMPTS):
-            seen = os.fstat(source)
-            if not stat.S_ISREG(seen.st_mode):
+            status = os.fstat(source)
+            if not stat.S_ISREG(status.st_mode):
                 return None
-            early = seen.st_ctime_ns + TIMESTAMP_GRANULARITY_NS - time.time_ns()
-            if patient and 0 < early <= TIMESTAMP_GRANULARITY_NS:
+            early = status.st_ctime_ns + TIMESTAMP_GRANULARITY_NS - time.time_ns()
+            if wait_for_tick and 0 < early <= TIMESTAMP_GRANULARITY_NS:
                 time.sleep(early / 1e9)
-                seen = os.fstat(source)
+                status = os.fstat(source)
             try:
-                commit = self._write_contents(path, old, source, seen, temporary, again=attempt > 0, check=check)
+                commit = self._write_contents(path, old, source, status, temporary, is_retry=attempt > 0, check=check)
             except DamagedFileError:
-                if attempt < ATTEMPTS - 1 and not is_unchanged(seen, os.fstat(source)):
+                if attempt < ATTEMPTS - 1 and not is_unchanged(status, os.fstat(source)):
                     continue
                 raise
             after = os.fstat(source)
-            if is_unchanged(seen, after) and seen.st_nlink:
-                commit(seen)
-                return entry_from_stat(path, seen)
+            if is_unchanged(status, after) and status.st_nlink:
+                commit(status)
+                return entry_from_stat(path, status)
         commit(after)
-        return entry_from_stat(path, after)._replace(size=seen.st_size, ctime_ns=0)
+        return entry_from_stat(path, after)._replace(size=status.st_size, ctime_ns=0)
 
     def _write_contents(
         self,
         path: bytes,
         old: Entry | None,
         source: int,
-        seen: os.stat_result,
+        status: os.stat_result,
         temporary: bytes,
         *,
-        again: bool,
+        is_retry: bool,
         check: Callable[[], Check] | None = None,
     ) -> Callable[[os.stat_result], None]:
         """Write a file's contents beside the mirror, and return what puts the file in its place.
@@ -126,24 +130,24 @@ class FileCopier(HistoryStore):
         :raises DamagedFileError: they did not pass the check; nothing of them is left.
         """
         judge = CheckRun(check) if check else None
-        if old is not None and old.type == "f" and old.size == seen.st_size:
-            if self._equal(path, source, seen, judge):
+        if old is not None and old.type == "f" and old.size == status.st_size:
+            if self._equal(path, source, status, judge):
                 if judge and (reason := judge.finish()):
                     raise DamagedFileError(path, reason, mirrored=True)
-                return lambda found: self._attributes_only(path, old, found)
+                return lambda final_status: self._attributes_only(path, old, final_status)
             judge = CheckRun(check) if check else None
         parent, name = split_path(path)
         direct = self.is_first_copy and old is None
         temporary = name if direct else temporary
         with self._new_file_directory(parent, direct=direct) as directory_fd:
-            if again:
+            if is_retry:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=directory_fd)
             out = self.with_write_permission(
-                parent if direct else None, lambda: self._create(temporary, seen.st_uid, seen.st_mode, directory_fd)
+                parent if direct else None, lambda: self._create(temporary, status.st_uid, status.st_mode, directory_fd)
             )
             try:
-                size = self._fill(path, source, out, seen, judge)
+                size = self._fill(path, source, out, status, judge)
             except BaseException:
                 with suppress(OSError):
                     os.unlink(temporary, dir_fd=directory_fd)
@@ -151,10 +155,10 @@ class FileCopier(HistoryStore):
             finally:
                 os.close(out)
 
-        def commit(found: os.stat_result) -> None:
-            if found is not seen:
+        def commit(final_status: os.stat_result) -> None:
+            if final_status is not status:
                 with self._new_file_directory(parent, direct=direct) as directory_fd:
-                    os.utime(temporary, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=directory_fd, follow_symlinks=False)
+                    os.utime(temporary, ns=(final_status.st_atime_ns, final_status.st_mtime_ns), dir_fd=directory_fd, follow_symlinks=False)
             if not direct:
                 self.install(temporary, path, old)
             self.add_counts(1, size)
@@ -165,46 +169,46 @@ class FileCopier(HistoryStore):
         """Open the directory that a file is written in: its own in a first copy, ``work`` otherwise."""
         return self.mirror_directory(parent) if direct else DirectoryFd(self.work_fd, closes=False)
 
-    def _fill(self, path: bytes, source: int, out: int, seen: os.stat_result, judge: CheckRun | None) -> int:
+    def _fill(self, path: bytes, source: int, out: int, status: os.stat_result, judge: CheckRun | None) -> int:
         """Copy contents and attributes to an open file; return how many bytes were written."""
-        size = transfer(source, out, seen, judge, self._tick)
+        size = transfer(source, out, status, judge, self._tick)
         if judge and (reason := judge.finish()):
             raise DamagedFileError(path, reason)
-        self._apply_metadata_fd(out, seen, source)
-        os.utime(out, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+        self._apply_metadata_fd(out, status, source)
+        os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
         return size
 
     def _tick(self) -> None:
         """Report that a large file is still being read."""
         self.on_progress(0, 0)
 
-    def _equal(self, path: bytes, source: int, seen: os.stat_result, judge: CheckRun | None = None) -> bool:
+    def _equal(self, path: bytes, source: int, status: os.stat_result, judge: CheckRun | None = None) -> bool:
         """Tell whether the mirror's file has the contents of the source's."""
         parent, name = split_path(path)
         try:
-            with self.mirror_directory(parent) as held:
-                mirrored = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=held)
+            with self.mirror_directory(parent) as parent_fd:
+                mirrored = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent_fd)
         except OSError:
             return False
         try:
             if not stat.S_ISREG(os.fstat(mirrored).st_mode):
                 return False
-            return equal(source, mirrored, seen.st_size, judge, self._tick)
+            return equal(source, mirrored, status.st_size, judge, self._tick)
         finally:
             os.close(mirrored)
 
-    def _create(self, name: bytes, uid: int, mode: int, held: int) -> int:
+    def _create(self, name: bytes, uid: int, mode: int, directory_fd: int) -> int:
         """Create a file and open it for writing; it is private until its owner is set."""
         mode = stat.S_IMODE(mode) & 0o777 if uid == self._uid else 0o600
         try:
-            return os.open(name, _CREATE, mode, dir_fd=held)
+            return os.open(name, _CREATE, mode, dir_fd=directory_fd)
         except PermissionError:  # perhaps one is there that may not be written
             with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=held)
-            return os.open(name, _CREATE, mode, dir_fd=held)
+                os.unlink(name, dir_fd=directory_fd)
+            return os.open(name, _CREATE, mode, dir_fd=directory_fd)
 
-    def _attributes_only(self, path: bytes, old: Entry, found: os.stat_result) -> None:
-        entry = entry_from_stat(path, found)
+    def _attributes_only(self, path: bytes, old: Entry, status: os.stat_result) -> None:
+        entry = entry_from_stat(path, status)
         self.apply_attributes(entry)
         if (old.mode, old.uid, old.gid, old.mtime_ns) != (entry.mode, entry.uid, entry.gid, entry.mtime_ns):
             self.add_counts(1)
@@ -220,8 +224,10 @@ class FileCopier(HistoryStore):
         parent, name = split_path(entry.path)
         direct = self.is_first_copy and old is None
         temporary = name if direct else self.temporary_name()
-        with self.mirror_directory(parent) if direct else DirectoryFd(self.work_fd, closes=False) as held:
-            out = self.with_write_permission(parent if direct else None, lambda: self._create(temporary, entry.uid, entry.mode, held))
+        with self.mirror_directory(parent) if direct else DirectoryFd(self.work_fd, closes=False) as directory_fd:
+            out = self.with_write_permission(
+                parent if direct else None, lambda: self._create(temporary, entry.uid, entry.mode, directory_fd)
+            )
             try:
                 if isinstance(data, bytes):
                     _write(out, data)
@@ -250,9 +256,9 @@ def is_unchanged(one: os.stat_result, other: os.stat_result) -> bool:
     )
 
 
-def recently_changed(found: os.stat_result) -> bool:
+def recently_changed(status: os.stat_result) -> bool:
     """Tell whether a file changed so lately that a further change could leave the same time stamp."""
-    return 0 <= time.time_ns() - found.st_ctime_ns < TIMESTAMP_GRANULARITY_NS
+    return 0 <= time.time_ns() - status.st_ctime_ns < TIMESTAMP_GRANULARITY_NS
 
 
 def _write(out: int, data: bytes) -> None:

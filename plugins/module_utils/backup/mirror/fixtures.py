@@ -87,11 +87,11 @@ def is_hollow(top: bytes, store: bytes) -> bool | None:
             return set()
 
     try:
-        own = names(b"")
-        if b"HEAD" not in own:
+        entry_names = names(b"")
+        if b"HEAD" not in entry_names:
             return None
         head = source_files.read_regular(top_fd, prefix + b"HEAD", POINTER_BYTES)
-        if not own.isdisjoint(_MORE_NAMES) or not head or not head.strip(b"\0") or REFERENCE.fullmatch(head):
+        if not entry_names.isdisjoint(_MORE_NAMES) or not head or not head.strip(b"\0") or REFERENCE.fullmatch(head):
             return False
         objects = any(_FANOUT.fullmatch(name) for name in names(b"objects/")) or names(b"objects/pack/")
         return not objects and not any(names(b"refs/" + kind) for kind in (b"heads/", b"tags/", b"remotes/"))
@@ -115,7 +115,7 @@ class FixtureLookup:
     scratch: str
     account: tuple[int, int] | None = None
     mirror: bytes = b""
-    known: dict[bytes, bool] = field(default_factory=dict)
+    verdicts: dict[bytes, bool] = field(default_factory=dict)
 
     def is_data(self, store: bytes, stores: Mapping[bytes, str], pointers: set[bytes]) -> bool:
         """Tell it of one repository; the repository around it is asked once.
@@ -124,26 +124,26 @@ class FixtureLookup:
         :param pointers: as :func:`work_tree_pointers` returns them.
         """
         if store.rpartition(b"/")[2] not in {b".git", b".hg"}:
-            verdicts = {is_hollow(self.source, store), is_hollow(self.mirror, store)}
-            if True in verdicts and False not in verdicts:
+            is_hollow_in = {is_hollow(self.source, store), is_hollow(self.mirror, store)}
+            if True in is_hollow_in and False not in is_hollow_in:
                 return True
         if not may_be_fixture(store, stores, pointers):
             return False
-        if store not in self.known:
+        if store not in self.verdicts:
             scratch = os.path.join(self.scratch, f"tracked.{os.getpid()}.{threading.get_ident()}")
-            self.known[store] = _is_tracked(store, stores, pointers, self.source, scratch, self.account)
-        return self.known[store]
+            self.verdicts[store] = _is_tracked(store, stores, pointers, self.source, scratch, self.account)
+        return self.verdicts[store]
 
     def data_among(self, stores: Mapping[bytes, str], candidates: Iterable[bytes], manifest: Manifest) -> set[bytes]:
         """Return those of some repositories that are data.
 
         :param manifest: with the unit's ``.git`` files.
         """
-        named = [each for each in candidates if each.rpartition(b"/")[2] not in {b".git", b".hg"}]
-        if not named:
+        nested = [store for store in candidates if store.rpartition(b"/")[2] not in {b".git", b".hg"}]
+        if not nested:
             return set()
         pointers = work_tree_pointers(manifest)
-        return {each for each in named if self.is_data(each, stores, pointers)}
+        return {store for store in nested if self.is_data(store, stores, pointers)}
 
 
 def _is_tracked(
@@ -159,9 +159,13 @@ def _is_tracked(
             return _in_index(top_fd, prefix + b".git", prefix + b".git", store[len(prefix) :], scratch, account)
         if prefix + b".hg" in stores:
             return _in_dirstate(top_fd, prefix + b".hg/dirstate", store[len(prefix) :])
-        own = read_pointer(top_fd, prefix + b".git", source)
-        common = None if own is None else _common(own, stores)
-        return own is not None and common is not None and _in_index(top_fd, own, common, store[len(prefix) :], scratch, account)
+        git_dir = read_pointer(top_fd, prefix + b".git", source)
+        common_dir = None if git_dir is None else _common(git_dir, stores)
+        return (
+            git_dir is not None
+            and common_dir is not None
+            and _in_index(top_fd, git_dir, common_dir, store[len(prefix) :], scratch, account)
+        )
     finally:
         os.close(top_fd)
 
@@ -172,36 +176,36 @@ def read_pointer(top_fd: int, path: bytes, source: bytes) -> bytes | None:
     if data is None or not data.startswith(b"gitdir: "):
         return None
     named = os.path.normpath(os.path.join(source, path.rpartition(b"/")[0], data[8:].rstrip(b"\r\n")))
-    inside = os.path.relpath(named, source)
-    return None if inside == b".." or inside.startswith(b"../") else inside
+    relative_path = os.path.relpath(named, source)
+    return None if relative_path == b".." or relative_path.startswith(b"../") else relative_path
 
 
-def _common(own: bytes, stores: Mapping[bytes, str]) -> bytes | None:
+def _common(git_dir: bytes, stores: Mapping[bytes, str]) -> bytes | None:
     """Return the repository whose git directory, or directory of a linked work tree, this is."""
-    while own and own not in stores:
-        own = own.rpartition(b"/")[0]
-    return own if own in stores else None
+    while git_dir and git_dir not in stores:
+        git_dir = git_dir.rpartition(b"/")[0]
+    return git_dir if git_dir in stores else None
 
 
-def _in_index(top_fd: int, own: bytes, common: bytes, inner: bytes, scratch: str, account: tuple[int, int] | None) -> bool:
+def _in_index(top_fd: int, git_dir: bytes, common_dir: bytes, inner: bytes, scratch: str, account: tuple[int, int] | None) -> bool:
     """Ask git whether an index has entries in a directory; git works on private copies.
 
-    :param own: git directory with the index.
-    :param common: git directory with the configuration.
+    :param git_dir: git directory with the index.
+    :param common_dir: git directory with the configuration.
     """
-    own, common = (each + b"/" if each else b"" for each in (own, common))
+    git_dir, common_dir = (path + b"/" if path else b"" for path in (git_dir, common_dir))
     base = os.fsencode(scratch)
     shutil.rmtree(base, ignore_errors=True)
     try:
         for name in (b"refs", b"objects"):
             os.makedirs(os.path.join(base, name))
-        if not source_files.copy_regular(top_fd, own + b"index", os.path.join(base, b"index")):
+        if not source_files.copy_regular(top_fd, git_dir + b"index", os.path.join(base, b"index")):
             return False
         with suppress(OSError):
-            for name in source_files.names(top_fd, own):
+            for name in source_files.names(top_fd, git_dir):
                 if name.startswith(b"sharedindex."):
-                    source_files.copy_regular(top_fd, own + name, os.path.join(base, name))
-        config = source_files.read_regular(top_fd, common + b"config", source_files.CONFIG_BYTES) or b""
+                    source_files.copy_regular(top_fd, git_dir + name, os.path.join(base, name))
+        config = source_files.read_regular(top_fd, common_dir + b"config", source_files.CONFIG_BYTES) or b""
         with open(os.path.join(base, b"config"), "w", encoding="ascii") as file:
             file.write(minimal_config(config, derived=False))
         with open(os.path.join(base, b"HEAD"), "wb") as head:
@@ -235,11 +239,11 @@ def _found(_path: bytes) -> None:
 
 def _in_dirstate(top_fd: int, path: bytes, inner: bytes) -> bool:
     """Tell whether Mercurial's dirstate names something in a directory: both of its formats hold whole paths."""
-    wanted = inner + b"/"
-    rest = b""
+    prefix = inner + b"/"
+    carry = b""
     with source_files.opened_regular(top_fd, path) as fd:
         for part in () if fd is None else source_files.parts(fd, source_files.METADATA_BYTES):
-            if wanted in rest + part:
+            if prefix in carry + part:
                 return True
-            rest = part[-DIRSTATE_OVERLAP:]
+            carry = part[-DIRSTATE_OVERLAP:]
     return False

@@ -17,10 +17,10 @@ def identity(entry: Entry, mounts: bool) -> tuple[int, ...]:
 def hardlink_groups(manifest: Manifest, mounts: bool) -> dict[bytes, bytes]:
     """Return the first name of each file that has several names in the tree, for each of its names."""
     first: dict[tuple[int, ...], bytes] = {}
-    found: dict[bytes, bytes] = {}
+    leaders: dict[bytes, bytes] = {}
     for entry in manifest.entries():
         if entry.nlink > 1 and entry.type != "d":
             leader = first.setdefault(identity(entry, mounts), entry.path)
             if leader != entry.path:
-                found[leader] = found[entry.path] = leader
-    return found
+                leaders[leader] = leaders[entry.path] = leader
+    return leaders

@@ -31,85 +31,85 @@ _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK, errno.EXDEV
 
 
 class HistoryStore(MetadataCopier):
-    """Installs what is finished in the mirror in one step, and moves what it replaces to the history."""
+    """Installs finished files in the mirror in one step, and moves the files they replace to the history."""
 
     def install(self, temporary: bytes, path: bytes, old: Entry | None) -> None:
         """Move a finished file to its place, in one step; what it replaces stays in ``kept``."""
         parent, name = split_path(path)
         if old is not None and old.type == "d":
             self.move_to_history(path, old)
-        with self.mirror_directory(parent) as held:
+        with self.mirror_directory(parent) as parent_fd:
             if old is None and self.history is not None:  # not ours, or of a run that a crash of the machine cut off
                 with suppress(FileNotFoundError):
-                    old = entry_from_stat(path, os.stat(name, dir_fd=held, follow_symlinks=False))
+                    old = entry_from_stat(path, os.stat(name, dir_fd=parent_fd, follow_symlinks=False))
             if old is not None and old.type != "d" and self.history is not None:
-                self._link_to_history(path, name, held, old)
+                self._link_to_history(path, name, parent_fd, old)
             try:
-                self.with_write_permission(parent, lambda: os.rename(temporary, name, src_dir_fd=self.work_fd, dst_dir_fd=held))
+                self.with_write_permission(parent, lambda: os.rename(temporary, name, src_dir_fd=self.work_fd, dst_dir_fd=parent_fd))
             except (IsADirectoryError, NotADirectoryError, FileExistsError):
                 self.move_to_history(path, None)
-                os.rename(temporary, name, src_dir_fd=self.work_fd, dst_dir_fd=held)
+                os.rename(temporary, name, src_dir_fd=self.work_fd, dst_dir_fd=parent_fd)
         with suppress(FileNotFoundError):
             if old is not None and old.nlink > 1:
                 os.unlink(temporary, dir_fd=self.work_fd)
 
-    def _link_to_history(self, path: bytes, name: bytes, held: int, old: Entry) -> None:
+    def _link_to_history(self, path: bytes, name: bytes, parent_fd: int, old: Entry) -> None:
         """Give a file that is about to be replaced a second name in ``kept``."""
-        place = self.history_path(path)
+        history_path = self.history_path(path)
         try:
-            os.link(name, place, src_dir_fd=held, follow_symlinks=False)
+            os.link(name, history_path, src_dir_fd=parent_fd, follow_symlinks=False)
         except FileNotFoundError:
             return
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
             if old.type == "f" and old.size <= COPIED_TO_KEEP:
-                self._copy_to_history(name, held, place)
+                self._copy_to_history(name, parent_fd, history_path)
             else:
-                self.with_write_permission(split_path(path)[0], lambda: os.rename(name, place, src_dir_fd=held))
+                self.with_write_permission(split_path(path)[0], lambda: os.rename(name, history_path, src_dir_fd=parent_fd))
         size = old.size if old.type == "f" else 0
         if size > SMALL_HOLES:
             with suppress(FileNotFoundError):
-                size = data_size(os.lstat(place))
-        self.add_counts(kept=size)
+                size = data_size(os.lstat(history_path))
+        self.add_counts(history_size=size)
 
-    def _copy_to_history(self, name: bytes, held: int, place: bytes) -> None:
+    def _copy_to_history(self, name: bytes, parent_fd: int, history_path: bytes) -> None:
         """Copy a file to the history, so that its own name is never without a file: a repository needs its HEAD at every moment."""
-        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held), "rb", buffering=0) as source:
-            found = os.fstat(source.fileno())
-            with open(place, "xb", buffering=0) as file:
+        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd), "rb", buffering=0) as source:
+            status = os.fstat(source.fileno())
+            with open(history_path, "xb", buffering=0) as file:
                 while os.sendfile(file.fileno(), source.fileno(), None, CHUNK):
                     pass
-                self._apply_metadata_fd(file.fileno(), found, source.fileno())
-                os.utime(file.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
+                self._apply_metadata_fd(file.fileno(), status, source.fileno())
+                os.utime(file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def move_to_history(self, path: bytes, old: Entry | None) -> None:
         """Move a thing out of the mirror into ``kept``, a directory with all that is in it; nothing if it is not there."""
         parent, name = split_path(path)
         try:
-            with self.mirror_directory(parent) as held:
-                found = os.stat(name, dir_fd=held, follow_symlinks=False)
-                tree = stat.S_ISDIR(found.st_mode)
+            with self.mirror_directory(parent) as parent_fd:
+                status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+                tree = stat.S_ISDIR(status.st_mode)
                 if self.history is None:
-                    self.with_write_permission(parent, lambda: remove_tree(name, held))
+                    self.with_write_permission(parent, lambda: remove_tree(name, parent_fd))
                     return
-                place = self.history_path(path, tree=tree)
-                if tree and (self._uid and found.st_mode & 0o700 != 0o700):  # noqa: PLR2004
-                    os.chmod(name, 0o700, dir_fd=held)
-                self.with_write_permission(parent, lambda: os.rename(name, place, src_dir_fd=held))
+                history_path = self.history_path(path, tree=tree)
+                if tree and (self._uid and status.st_mode & 0o700 != 0o700):  # noqa: PLR2004
+                    os.chmod(name, 0o700, dir_fd=parent_fd)
+                self.with_write_permission(parent, lambda: os.rename(name, history_path, src_dir_fd=parent_fd))
         except (FileNotFoundError, NotADirectoryError):
             return
-        size = data_size(found) if stat.S_ISREG(found.st_mode) else 0
+        size = data_size(status) if stat.S_ISREG(status.st_mode) else 0
         if tree:
-            size = sum(tree_sizes(place))
-        self.add_counts(1, kept=size)
+            size = sum(tree_sizes(history_path))
+        self.add_counts(1, history_size=size)
 
     def remove_directory(self, path: bytes) -> None:
         """Remove an empty directory, of which ``kept`` gets one, so that a restore by time has it again; one that is not empty stays."""
         parent, name = split_path(path)
-        with suppress(FileNotFoundError, NotADirectoryError), self.mirror_directory(parent) as held:
+        with suppress(FileNotFoundError, NotADirectoryError), self.mirror_directory(parent) as parent_fd:
             try:
-                self.with_write_permission(parent, lambda: os.rmdir(name, dir_fd=held))
+                self.with_write_permission(parent, lambda: os.rmdir(name, dir_fd=parent_fd))
             except OSError as error:
                 if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                     raise
@@ -120,26 +120,30 @@ class HistoryStore(MetadataCopier):
                         self._make_history_directory(os.path.join(self.history, path))
 
     def history_path(self, path: bytes, *, tree: bool = False) -> bytes:
-        """Return a free path in ``kept`` for what is at ``path``, its directory made.
+        """Return a free path in the history for the entry at ``path``, and make its directory.
 
         :param tree: it is a directory with all that is in it: from now on there may be names in ``kept`` that were not given here.
         """
         if self.history is None:
             raise RuntimeError("a first copy keeps nothing")
-        place = os.path.join(self.history, path)
+        history_path = os.path.join(self.history, path)
         with self._lock:
-            parent = os.path.dirname(place)
+            parent = os.path.dirname(history_path)
             try:
                 self._make_history_directory(parent)
             except (FileExistsError, NotADirectoryError):
                 parent = unused_name(parent)
                 make_private(parent)
-                return os.path.join(parent, os.path.basename(place))
-            if place in self._history_names or place in self._history_directories or (self._trees and os.path.lexists(place)):
-                place = unused_name(place)
-            self._history_names.add(place)
+                return os.path.join(parent, os.path.basename(history_path))
+            if (
+                history_path in self._history_names
+                or history_path in self._history_directories
+                or (self._trees and os.path.lexists(history_path))
+            ):
+                history_path = unused_name(history_path)
+            self._history_names.add(history_path)
             self._trees |= tree
-        return place
+        return history_path
 
     def _make_history_directory(self, path: bytes) -> None:
         """Make a directory of ``kept``, and those above it."""
@@ -149,16 +153,16 @@ class HistoryStore(MetadataCopier):
             if path == self.history:
                 break
             path = os.path.dirname(path)
-        for each in reversed(missing):
-            if each == self.history:
-                make_private(each)
+        for directory in reversed(missing):
+            if directory == self.history:
+                make_private(directory)
             else:
                 try:
-                    os.mkdir(each, 0o700)
+                    os.mkdir(directory, 0o700)
                 except FileExistsError:
-                    if not stat.S_ISDIR(os.lstat(each).st_mode):
+                    if not stat.S_ISDIR(os.lstat(directory).st_mode):
                         raise
-            self._history_directories.add(each)
+            self._history_directories.add(directory)
 
 
 def unused_name(path: bytes) -> bytes:
@@ -178,8 +182,8 @@ def tree_sizes(path: bytes) -> Iterator[int]:
     waiting = [path]
     while waiting:
         with suppress(OSError), os.scandir(waiting.pop()) as listing:
-            for each in listing:
-                if each.is_dir(follow_symlinks=False):
-                    waiting.append(each.path)
+            for child in listing:
+                if child.is_dir(follow_symlinks=False):
+                    waiting.append(child.path)
                 else:
-                    yield data_size(each.stat(follow_symlinks=False))
+                    yield data_size(child.stat(follow_symlinks=False))

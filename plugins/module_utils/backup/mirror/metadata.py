@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Owners, modes, times and extended attributes of what is in a mirror."""
+"""Owners, modes, times and extended attributes of a mirror's entries."""
 
 from __future__ import annotations
 
@@ -30,66 +30,66 @@ class MetadataCopier(OpenTrees):
 
     def apply_attributes(self, entry: Entry) -> None:
         """Give what the mirror has at the entry's path the entry's owner, mode and time."""
-        with self.mirror_directory(entry.parent if entry.path else b"") as held:
+        with self.mirror_directory(entry.parent if entry.path else b"") as parent_fd:
             try:
-                self._apply_metadata(entry.name or b".", held, entry)
+                self._apply_metadata(entry.name or b".", parent_fd, entry)
             except FileNotFoundError:
                 return
 
-    def _apply_metadata(self, name: bytes, held: int, entry: Entry) -> None:
-        made = os.stat(name, dir_fd=held, follow_symlinks=False)
-        uid, gid = self._owner(made, entry.uid, entry.gid, is_noted=entry.path not in self.unowned)
+    def _apply_metadata(self, name: bytes, parent_fd: int, entry: Entry) -> None:
+        status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+        uid, gid = self._owner(status, entry.uid, entry.gid, is_noted=entry.path not in self.unowned)
         changed = (uid, gid) != (-1, -1)
-        given = not changed or self._try_chown(lambda: os.chown(name, uid, gid, dir_fd=held, follow_symlinks=False))
-        mode = self._safe_mode(made, entry.uid, entry.gid, entry.mode, uid if given else -1, gid if given else -1)
-        if entry.type != "l" and (stat.S_IMODE(made.st_mode) != mode or (given and changed)):
-            self._chmod(lambda: os.chmod(name, mode, dir_fd=held))
+        owner_is_set = not changed or self._try_chown(lambda: os.chown(name, uid, gid, dir_fd=parent_fd, follow_symlinks=False))
+        mode = self._safe_mode(status, entry.uid, entry.gid, entry.mode, uid if owner_is_set else -1, gid if owner_is_set else -1)
+        if entry.type != "l" and (stat.S_IMODE(status.st_mode) != mode or (owner_is_set and changed)):
+            self._chmod(lambda: os.chmod(name, mode, dir_fd=parent_fd))
         if self.xattrs or self.acls:
-            self._copy_xattrs_of(entry, b"/proc/self/fd/%d/" % held + name)
+            self._copy_xattrs_of(entry, b"/proc/self/fd/%d/" % parent_fd + name)
         mtime = entry.mtime_ns if entry.mtime_ns not in TIME_RANGE else self._true_mtime(entry)
-        if made.st_mtime_ns != mtime:
-            os.utime(name, ns=(mtime, mtime), dir_fd=held, follow_symlinks=False)
+        if status.st_mtime_ns != mtime:
+            os.utime(name, ns=(mtime, mtime), dir_fd=parent_fd, follow_symlinks=False)
 
     def _copy_xattrs_of(self, entry: Entry, out: int | bytes) -> None:
         """Copy extended attributes and access control lists to an entry of the mirror, unless the type of its source has changed."""
         parent, name = split_path(entry.path) if entry.path else (b"", b".")
-        with suppress(FileNotFoundError, NotADirectoryError), self.source_directory(parent) as there:
-            if stat.S_IFMT(os.stat(name, dir_fd=there, follow_symlinks=False).st_mode) == stat.S_IFMT(entry.mode):
-                self._copy_xattrs(b"/proc/self/fd/%d/" % there + name, out)
+        with suppress(FileNotFoundError, NotADirectoryError), self.source_directory(parent) as parent_fd:
+            if stat.S_IFMT(os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode) == stat.S_IFMT(entry.mode):
+                self._copy_xattrs(b"/proc/self/fd/%d/" % parent_fd + name, out)
 
     def _true_mtime(self, entry: Entry) -> int:
         """Return the time of something whose time is beyond what an entry holds, as the source has it."""
-        with suppress(OSError), self.source_directory(entry.parent) as held:
-            return os.stat(entry.name or b".", dir_fd=held, follow_symlinks=False).st_mtime_ns
+        with suppress(OSError), self.source_directory(entry.parent) as parent_fd:
+            return os.stat(entry.name or b".", dir_fd=parent_fd, follow_symlinks=False).st_mtime_ns
         return entry.mtime_ns
 
-    def _apply_metadata_fd(self, out: int, seen: os.stat_result, source: int) -> None:
-        self._apply_owner_and_mode(out, seen.st_uid, seen.st_gid, seen.st_mode)
+    def _apply_metadata_fd(self, out: int, status: os.stat_result, source: int) -> None:
+        self._apply_owner_and_mode(out, status.st_uid, status.st_gid, status.st_mode)
         if self.xattrs or self.acls:
             self._copy_xattrs(source, out)
 
-    def _apply_owner_and_mode(self, out: int, wanted_uid: int, wanted_gid: int, mode: int) -> None:
+    def _apply_owner_and_mode(self, out: int, source_uid: int, source_gid: int, mode: int) -> None:
         """Give an open file its owner and then its mode."""
-        made = os.fstat(out)
-        if (made.st_uid, made.st_gid, made.st_mode) == (wanted_uid, wanted_gid, mode):
+        status = os.fstat(out)
+        if (status.st_uid, status.st_gid, status.st_mode) == (source_uid, source_gid, mode):
             return
-        uid, gid = self._owner(made, wanted_uid, wanted_gid)
-        given = (uid == -1 and gid == -1) or self._try_chown(lambda: os.fchown(out, uid, gid))
-        mode = self._safe_mode(made, wanted_uid, wanted_gid, mode, uid if given else -1, gid if given else -1)
-        if stat.S_IMODE(made.st_mode) != mode or (given and (uid != -1 or gid != -1)):
+        uid, gid = self._owner(status, source_uid, source_gid)
+        owner_is_set = (uid == -1 and gid == -1) or self._try_chown(lambda: os.fchown(out, uid, gid))
+        mode = self._safe_mode(status, source_uid, source_gid, mode, uid if owner_is_set else -1, gid if owner_is_set else -1)
+        if stat.S_IMODE(status.st_mode) != mode or (owner_is_set and (uid != -1 or gid != -1)):
             self._chmod(lambda: os.fchmod(out, mode))
 
-    def _safe_mode(self, made: os.stat_result, wanted_uid: int, wanted_gid: int, mode: int, uid: int, gid: int) -> int:
+    def _safe_mode(self, status: os.stat_result, source_uid: int, source_gid: int, mode: int, uid: int, gid: int) -> int:
         """Return the mode for something that has been given an owner; without set-user-ID and set-group-ID if it is not the right one.
 
         :param uid: the owner it was given, -1 if it still has the one it was made with.
         :param gid: the new group.
         """
         mode = stat.S_IMODE(mode)
-        if stat.S_ISDIR(made.st_mode):
+        if stat.S_ISDIR(status.st_mode):
             return mode
-        owner = (made.st_uid if uid == -1 else uid, made.st_gid if gid == -1 else gid)
-        safe = safe_mode(mode, (wanted_uid, wanted_gid), owner)
+        owner = (status.st_uid if uid == -1 else uid, status.st_gid if gid == -1 else gid)
+        safe = safe_mode(mode, (source_uid, source_gid), owner)
         if safe != mode:
             self.add_note("set-user-ID and set-group-ID bits were removed from files whose owner the target cannot store")
         return safe
@@ -98,15 +98,15 @@ class MetadataCopier(OpenTrees):
         """Change a mode, if the target has modes."""
         self._try(chmod, "the target cannot store file modes")
 
-    def _owner(self, made: os.stat_result, uid: int, gid: int, *, is_noted: bool = True) -> tuple[int, int]:
+    def _owner(self, status: os.stat_result, uid: int, gid: int, *, is_noted: bool = True) -> tuple[int, int]:
         """Return the uid and gid to set, -1 for each that is right already or that we may not change."""
-        new_uid = uid if made.st_uid != uid else -1
-        new_gid = gid if made.st_gid != gid else -1
+        new_uid = uid if status.st_uid != uid else -1
+        new_gid = gid if status.st_gid != gid else -1
         if self._uid:
             if is_noted and (new_uid != -1 or (new_gid != -1 and gid not in self._groups)):
                 self.add_note("owners that are not yours cannot be kept")
             new_uid = -1
-            if gid not in self._groups or made.st_uid != self._uid:
+            if gid not in self._groups or status.st_uid != self._uid:
                 new_gid = -1
         return new_uid, new_gid
 
@@ -128,24 +128,24 @@ class MetadataCopier(OpenTrees):
     def _copy_xattrs(self, source: int | bytes, out: int | bytes) -> None:
         """Copy extended attributes and access lists, if the options ask for them and the target supports them."""
         try:
-            wanted = read_attributes(source, xattrs=self.xattrs, acls=self.acls)
-            have = read_attributes(out, xattrs=self.xattrs, acls=self.acls)
+            desired = read_attributes(source, xattrs=self.xattrs, acls=self.acls)
+            current = read_attributes(out, xattrs=self.xattrs, acls=self.acls)
             follow = isinstance(out, int)
-            for each in have.keys() - wanted.keys():
-                os.removexattr(out, each, follow_symlinks=follow)
-            for each, value in wanted.items():
-                if have.get(each) != value:
-                    os.setxattr(out, each, value, follow_symlinks=follow)
+            for name in current.keys() - desired.keys():
+                os.removexattr(out, name, follow_symlinks=follow)
+            for name, value in desired.items():
+                if current.get(name) != value:
+                    os.setxattr(out, name, value, follow_symlinks=follow)
         except OSError as error:
             if error.errno not in {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA, errno.E2BIG, errno.ERANGE, errno.ENOSPC}:
                 raise
             self.add_note(NO_XATTRS)
 
 
-def safe_mode(mode: int, wanted: tuple[int, int], owner: tuple[int, int]) -> int:
+def safe_mode(mode: int, source_owner: tuple[int, int], owner: tuple[int, int]) -> int:
     """Return a file's mode without the bits that would let others act as its owner or group if it has not got the right ones."""
-    if wanted[0] != owner[0]:
+    if source_owner[0] != owner[0]:
         mode &= ~(stat.S_ISUID | stat.S_ISGID)
-    if wanted[1] != owner[1]:
+    if source_owner[1] != owner[1]:
         mode &= ~stat.S_ISGID
     return mode

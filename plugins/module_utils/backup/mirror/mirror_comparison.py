@@ -28,7 +28,7 @@ CLOCK_SKEW_NS = 60 * 10**9
 """A file of the source that changed later than its copy was made, or so little before it that clocks may differ, is compared."""
 
 
-def compare_with_mirror(mirror: str, now: Manifest, settings: MirrorOptions, unit: Unit, last: Manifest | None) -> Manifest:
+def compare_with_mirror(mirror: str, source_manifest: Manifest, settings: MirrorOptions, unit: Unit, last: Manifest | None) -> Manifest:
     """Return what a mirror holds, as a manifest: entries that are as the source's are the source's, all others the mirror's.
 
     Of loose files only those that the last manifest knows are the mirror's: others may have been on the target before it was ours.
@@ -37,25 +37,27 @@ def compare_with_mirror(mirror: str, now: Manifest, settings: MirrorOptions, uni
     """
     with ExitStack() as stack:
         tops = []
-        for each in (unit.source, mirror):
-            tops.append(os.open(each, REACH))
+        for path in (unit.source, mirror):
+            tops.append(os.open(path, REACH))
             stack.callback(os.close, tops[-1])
-        return _compared(tops[0], tops[1], now, settings, unit, last)
+        return _compared(tops[0], tops[1], source_manifest, settings, unit, last)
 
 
-def _compared(source: int, target: int, now: Manifest, settings: MirrorOptions, unit: Unit, last: Manifest | None) -> Manifest:
+def _compared(
+    source: int, target: int, source_manifest: Manifest, settings: MirrorOptions, unit: Unit, last_manifest: Manifest | None
+) -> Manifest:
     path = os.path.join(settings.scratch, f"{os.getpid()}.{abs(hash(unit.name))}.mirror")
     with ManifestWriter(path) as writer:
         for block in walk_blocks(
             target, files_only=unit.is_top_level, display_path=os.fsencode(settings.mirror(unit)), tree=TreeFilter(TreeRules())
         ):
             writer.add(block)
-        held = writer.finish()
-    compare = _Comparison(source, target, now, held, settings, unit)
+        mirror_manifest = writer.finish()
+    comparison = _Comparison(source, target, source_manifest, mirror_manifest, settings, unit)
     with ManifestWriter(path) as writer:
-        for directory, (old, new, before) in merge_blocks(held, now, last or Manifest()):
+        for directory, (old, new, previous) in merge_blocks(mirror_manifest, source_manifest, last_manifest or Manifest()):
             if old is not None:
-                writer.add(pack_block(directory, compare.records(directory, old, new or b"", before or b"")))
+                writer.add(pack_block(directory, comparison.records(directory, old, new or b"", previous or b"")))
         return writer.finish()
 
 
@@ -66,50 +68,56 @@ class _Comparison:
     :param target: open directory of its mirror.
     """
 
-    def __init__(self, source: int, target: int, now: Manifest, held: Manifest, settings: MirrorOptions, unit: Unit) -> None:
+    def __init__(
+        self, source: int, target: int, source_manifest: Manifest, mirror_manifest: Manifest, settings: MirrorOptions, unit: Unit
+    ) -> None:
         self.source, self.target, self.unit = source, target, unit
         self.root = os.geteuid() == 0
         self.traits = target_traits.assume(settings.work)
-        self.tick = target_traits.tick(self.traits, (entry.mtime_ns for entry in held.entries() if entry.type != "l"))
+        self.tick = target_traits.tick(self.traits, (entry.mtime_ns for entry in mirror_manifest.entries() if entry.type != "l"))
         self.xattrs, self.acls = settings.xattrs, settings.acls
         mounts = bool(unit.rules.mounts)
-        self.ours, self.theirs = (hardlink_groups(now, mounts), hardlink_groups(held, mounts)) if self.traits.links else ({}, {})
+        self.source_links, self.mirror_links = (
+            (hardlink_groups(source_manifest, mounts), hardlink_groups(mirror_manifest, mounts)) if self.traits.links else ({}, {})
+        )
 
-    def records(self, directory: bytes, old: bytes, new: bytes, before: bytes) -> list[bytes]:
+    def records(self, directory: bytes, old: bytes, new: bytes, previous: bytes) -> list[bytes]:
         """Return what the mirror has in a directory: the source's records of what is the same, and of what the target cannot have."""
-        news = {entry.path: entry for entry in unpack_block(directory, new)}
-        onces = {entry.path: entry for entry in unpack_block(directory, before)}
-        found: dict[bytes, bytes] = {}
+        entries = {entry.path: entry for entry in unpack_block(directory, new)}
+        previous_entries = {entry.path: entry for entry in unpack_block(directory, previous)}
+        records: dict[bytes, bytes] = {}
         for mirrored in unpack_block(directory, old):
-            entry, once = news.pop(mirrored.path, None), onces.get(mirrored.path)
-            if entry is not None and self.like(mirrored, entry, once):
-                found[mirrored.path] = entry.record()
-            elif entry is not None or once is not None or not self.unit.is_top_level:
-                found[mirrored.path] = mirrored._replace(ctime_ns=0).record()
-        found |= {path: entry.record() for path, entry in news.items() if not self.traits.can_have(entry)}
-        return [found[path] for path in sorted(found)]
+            entry, previous_entry = entries.pop(mirrored.path, None), previous_entries.get(mirrored.path)
+            if entry is not None and self.is_equal(mirrored, entry, previous_entry):
+                records[mirrored.path] = entry.record()
+            elif entry is not None or previous_entry is not None or not self.unit.is_top_level:
+                records[mirrored.path] = mirrored._replace(ctime_ns=0).record()
+        records |= {path: entry.record() for path, entry in entries.items() if not self.traits.can_have(entry)}
+        return [records[path] for path in sorted(records)]
 
-    def like(self, held: Entry, entry: Entry, once: Entry | None) -> bool:
+    def is_equal(self, mirrored: Entry, entry: Entry, previous: Entry | None) -> bool:
         """Tell whether the mirror has an entry as the source has it.
 
-        :param once: what the mirror had when it was last written.
+        :param previous: the mirror's entry when it was last written.
         """
-        if not self._alike(held, entry) or (once is not None and not once.ctime_ns and once.name in PROOF_MARKERS.values()):
+        if not self._alike(mirrored, entry) or (previous is not None and not previous.ctime_ns and previous.name in PROOF_MARKERS.values()):
             return False
         if (self.xattrs or self.acls) and not same_attributes(self.source, self.target, entry.path, xattrs=self.xattrs, acls=self.acls):
             return False
-        if entry.type != "f" or (once in (None, entry) and entry.ctime_ns + CLOCK_SKEW_NS < held.ctime_ns):
+        if entry.type != "f" or (previous in (None, entry) and entry.ctime_ns + CLOCK_SKEW_NS < mirrored.ctime_ns):
             return True
         return time.time_ns() - entry.ctime_ns > TIMESTAMP_GRANULARITY_NS and same_contents(self.source, self.target, entry.path)
 
-    def _alike(self, held: Entry, entry: Entry) -> bool:
-        mode = safe_mode(entry.mode, entry[2:4], held[2:4]) if entry.type == "f" else entry.mode
-        if held.mode != mode and (held.type != entry.type or self.traits.modes):
+    def _alike(self, mirrored: Entry, entry: Entry) -> bool:
+        mode = safe_mode(entry.mode, entry[2:4], mirrored[2:4]) if entry.type == "f" else entry.mode
+        if mirrored.mode != mode and (mirrored.type != entry.type or self.traits.modes):
             return False
-        if held.link != entry.link or not target_traits.same_time(held.mtime_ns, entry.mtime_ns, self.tick):
+        if mirrored.link != entry.link or not target_traits.same_time(mirrored.mtime_ns, entry.mtime_ns, self.tick):
             return False
-        if self.root and self.traits.owners and (held.uid, held.gid) != (entry.uid, entry.gid):
+        if self.root and self.traits.owners and (mirrored.uid, mirrored.gid) != (entry.uid, entry.gid):
             return False
         if entry.type == "d":
             return True
-        return (entry.type == "l" or held.size == entry.size) and self.theirs.get(held.path) == self.ours.get(held.path)
+        return (entry.type == "l" or mirrored.size == entry.size) and self.mirror_links.get(mirrored.path) == self.source_links.get(
+            mirrored.path
+        )

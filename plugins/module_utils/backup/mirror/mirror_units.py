@@ -26,28 +26,28 @@ from ansible_collections.homelab.repoman.plugins.module_utils.process.pool impor
 
 _logger = get_logger("mirror")
 
-FAR_THREADS = 16
-FAR_UNITS = 8
-FAR_FIRST_UNITS = 16
+REMOTE_THREADS = 16
+REMOTE_UNITS = 8
+REMOTE_FIRST_UNITS = 16
 """Units mirrored at once on a remote target if some are copied for the first time."""
 
 
-def mirror_units(wanted: Sequence[UnitDiff], settings: MirrorOptions, tally: Progress) -> Iterator[MirrorResult]:
+def mirror_units(changes: Sequence[UnitDiff], settings: MirrorOptions, progress: Progress) -> Iterator[MirrorResult]:
     """Bring several mirrors up to date at once, and yield each result when it is ready.
 
-    :param wanted: large units first is fastest.
+    :param changes: large units first is fastest.
     """
     umask = os.umask(0)
     try:
         processors = os.cpu_count() or 1
-        at_once = settings.jobs or processors + 1  # each waits for git now and then
-        if settings.far:
-            at_once = settings.jobs or (FAR_FIRST_UNITS if any(each.first for each in wanted) else FAR_UNITS)
-        processes = min(at_once, processors) if settings.far else at_once
+        concurrency = settings.jobs or processors + 1  # each waits for git now and then
+        if settings.is_remote:
+            concurrency = settings.jobs or (REMOTE_FIRST_UNITS if any(each.is_first_copy for each in changes) else REMOTE_UNITS)
+        processes = min(concurrency, processors) if settings.is_remote else concurrency
         for _number, outcome in imap_forked(
-            _Worker(settings), wanted, processes, concurrency=at_once, on_message=tally.apply, lost=_killed
+            _Worker(settings), changes, processes, concurrency=concurrency, on_message=progress.apply, lost=_killed
         ):
-            tally.running.pop(outcome.unit.name, None)
+            progress.running.pop(outcome.unit.name, None)
             why = f": {outcome.error.message}" if outcome.error else ""
             _logger.debug("%s: %s, %d files, %d bytes%s", outcome.unit.name, outcome.state, outcome.files, outcome.bytes, why)
             yield outcome
@@ -71,10 +71,10 @@ class _Worker:
         self.settings = settings
         self.pool: ThreadPoolExecutor | None = None
 
-    def __call__(self, changes: UnitDiff, tell: Callable[[Any], None]) -> MirrorResult:
-        if self.settings.far and self.pool is None:
-            self.pool = ThreadPoolExecutor(FAR_THREADS)
-        task = UnitMirror(changes, self.settings, tell, self.pool)
+    def __call__(self, changes: UnitDiff, send: Callable[[Any], None]) -> MirrorResult:
+        if self.settings.is_remote and self.pool is None:
+            self.pool = ThreadPoolExecutor(REMOTE_THREADS)
+        task = UnitMirror(changes, self.settings, send, self.pool)
         state = "failed"
         error: RepomanError
         full = False

@@ -17,15 +17,15 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.targ
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import shorten_path
 
 
-def without_clashes(unit: Unit, now: Manifest, traits: Traits, path: str) -> tuple[Manifest, list[MirrorError]]:
+def without_clashes(unit: Unit, source_manifest: Manifest, traits: Traits, path: str) -> tuple[Manifest, list[MirrorError]]:
     """Return a manifest without what would take the place of something else in the mirror, and an error for each such name.
 
     :param path: file for the manifest, if names clash.
     """
     left_out: dict[bytes, bytes] = {}
     if traits.case:
-        return now, []
-    for directory, block in now.blocks():
+        return source_manifest, []
+    for directory, block in source_manifest.blocks():
         first: dict[str, bytes] = {}
         for entry in unpack_block(directory, block):
             if entry.path != directory or not directory:
@@ -33,17 +33,17 @@ def without_clashes(unit: Unit, now: Manifest, traits: Traits, path: str) -> tup
                 if other != entry.path:
                     left_out[entry.path] = other
     if not left_out:
-        return now, []
-    gone: set[bytes] = set()
+        return source_manifest, []
+    below_left_out: set[bytes] = set()
     with ManifestWriter(path) as writer:
-        for directory, block in now.blocks():
-            if directory in left_out or directory.rpartition(b"/")[0] in gone:
-                gone.add(directory)
+        for directory, block in source_manifest.blocks():
+            if directory in left_out or directory.rpartition(b"/")[0] in below_left_out:
+                below_left_out.add(directory)
                 continue
             writer.add(pack_block(directory, [entry.record() for entry in unpack_block(directory, block) if entry.path not in left_out]))
         manifest = writer.finish()
     source = os.fsencode(unit.source)
-    return manifest, [clash(os.path.join(source, each), os.path.basename(other)) for each, other in sorted(left_out.items())]
+    return manifest, [clash(os.path.join(source, path), os.path.basename(other)) for path, other in sorted(left_out.items())]
 
 
 def clash(path: bytes, other: bytes) -> MirrorError:

@@ -93,12 +93,12 @@ class OpenTrees:
     ) -> None:
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
         with ExitStack() as stack:
-            opened = []
-            for each, more in ((source, os.O_NOFOLLOW), (mirror, 0), (work, 0)):
-                opened.append(os.open(each, flags | more))
-                stack.callback(os.close, opened[-1])
+            fds = []
+            for path, flag in ((source, os.O_NOFOLLOW), (mirror, 0), (work, 0)):
+                fds.append(os.open(path, flags | flag))
+                stack.callback(os.close, fds[-1])
             stack.pop_all()
-        self.source_fd, self.mirror_fd, self.work_fd = opened
+        self.source_fd, self.mirror_fd, self.work_fd = fds
         self.source_path, self.mirror_path, self.work_path, self.history, self.is_first_copy = source, mirror, work, history, is_first_copy
         self.xattrs, self.acls, self.pool, self.on_progress, self.unowned = xattrs, acls, pool, on_progress, unowned
         self.files = self.bytes = self.kept_bytes = 0
@@ -106,7 +106,7 @@ class OpenTrees:
         self.widened_modes: dict[bytes, int] = {}
         self._history_names: set[bytes] = set()
         self._history_directories: set[bytes] = set()
-        self._kept_open: dict[bytes, tuple[DirectoryFd, DirectoryFd]] = {}
+        self._open_pairs: dict[bytes, tuple[DirectoryFd, DirectoryFd]] = {}
         self._lock = threading.Lock()
         self._trees = False
         self._count = 0
@@ -116,11 +116,11 @@ class OpenTrees:
 
     def close(self) -> None:
         """Let go of the directories."""
-        for each in (self.source_fd, self.mirror_fd, self.work_fd):
-            os.close(each)
+        for fd in (self.source_fd, self.mirror_fd, self.work_fd):
+            os.close(fd)
 
     def clear(self) -> None:
-        """Remove from ``work`` what is not whole yet, after an error: it may be what fills the target."""
+        """Remove unfinished files from ``work`` after an error: they may be what fills the target."""
         for name in map(os.fsencode, os.listdir(self.work_path)):
             if name.startswith(self._prefix):
                 remove_tree(name, self.work_fd)
@@ -128,28 +128,28 @@ class OpenTrees:
     @contextmanager
     def keep_open(self, path: bytes) -> Iterator[None]:
         """Hold a directory of both trees open while many of its files are copied; nothing if one of them is not there."""
-        held: list[int] = []
+        fds: list[int] = []
         try:
             with suppress(FileNotFoundError, NotADirectoryError):
-                held.append(self._open(0, path))
-                held.append(self._open(1, path))
-                self._kept_open[path] = (DirectoryFd(held[0], closes=False), DirectoryFd(held[1], closes=False))
+                fds.append(self._open(0, path))
+                fds.append(self._open(1, path))
+                self._open_pairs[path] = (DirectoryFd(fds[0], closes=False), DirectoryFd(fds[1], closes=False))
             yield
         finally:
-            self._kept_open.pop(path, None)
-            for each in held:
-                os.close(each)
+            self._open_pairs.pop(path, None)
+            for fd in fds:
+                os.close(fd)
 
     def _open(self, side: int, path: bytes) -> int:
         """Open a directory of the source (0) or of the mirror (1), from the one above it if that is held."""
         above, name = split_path(path)
-        if path and (found := self._kept_open.get(above)):
-            return open_directory(found[side].descriptor, name)
+        if path and (pair := self._open_pairs.get(above)):
+            return open_directory(pair[side].descriptor, name)
         return open_directory((self.source_fd, self.mirror_fd)[side], path)
 
     def _directory_fd(self, side: int, path: bytes) -> DirectoryFd:
-        if found := self._kept_open.get(path):
-            return found[side]
+        if pair := self._open_pairs.get(path):
+            return pair[side]
         return DirectoryFd(self._open(side, path), closes=True)
 
     def source_directory(self, path: bytes) -> DirectoryFd:
@@ -169,11 +169,11 @@ class OpenTrees:
         if not path:
             return os.fstat(self.source_fd)
         parent, name = split_path(path)
-        with self.source_directory(parent) as held:
-            found = os.stat(name, dir_fd=held, follow_symlinks=False)
-        if not stat.S_ISDIR(found.st_mode):
+        with self.source_directory(parent) as parent_fd:
+            status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "no directory", path)
-        return found
+        return status
 
     def has_source_directory(self, path: bytes) -> bool:
         """Tell whether the source has a directory there."""
@@ -183,27 +183,27 @@ class OpenTrees:
             return False
         return True
 
-    def each(self, do: Callable[[T], Any], items: Iterable[T]) -> None:
+    def for_each(self, do: Callable[[T], Any], items: Iterable[T]) -> None:
         """Call a function for each item; on a remote target, for many items at once."""
         if self.pool is None:
             for item in items:
                 do(item)
             return
         futures = [self.pool.submit(do, item) for item in items]
-        _done, others = wait(futures, return_when=FIRST_EXCEPTION)
-        for each in others:
-            each.cancel()
+        _done, pending = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in pending:
+            future.cancel()
         wait(futures)
-        for each in futures:
-            if not each.cancelled():
-                each.result()
+        for future in futures:
+            if not future.cancelled():
+                future.result()
 
-    def add_counts(self, files: int = 0, size: int = 0, kept: int = 0) -> None:
+    def add_counts(self, files: int = 0, size: int = 0, history_size: int = 0) -> None:
         """Add to the counters."""
         with self._lock:
             self.files += files
             self.bytes += size
-            self.kept_bytes += kept
+            self.kept_bytes += history_size
         self.on_progress(files, size)
 
     def add_note(self, text: str) -> None:
@@ -223,16 +223,18 @@ class OpenTrees:
         except PermissionError:
             if parent is None:
                 raise
-            with self.mirror_directory(parent) as held:
-                found = os.stat(b".", dir_fd=held)
-                self.widened_modes[parent] = found.st_mode
-                os.chmod(b".", stat.S_IMODE(found.st_mode) | 0o700, dir_fd=held)
+            with self.mirror_directory(parent) as directory_fd:
+                status = os.stat(b".", dir_fd=directory_fd)
+                self.widened_modes[parent] = status.st_mode
+                os.chmod(b".", stat.S_IMODE(status.st_mode) | 0o700, dir_fd=directory_fd)
             return do()
 
     def _located(self, error: OSError, path: bytes) -> Exception:
         """Return a write error of the target that names the path; an error of this entry alone has its own class."""
-        place = os.path.join(self.mirror_path, path)
+        mirror_path = os.path.join(self.mirror_path, path)
         if error.errno in _ENTRY_ALONE:
-            return UnwritableError(f"{shorten_path(place)} cannot be written: {error.strerror}. The target does not support such a file.")
-        error.filename, error.filename2 = os.fsdecode(place), None
+            return UnwritableError(
+                f"{shorten_path(mirror_path)} cannot be written: {error.strerror}. The target does not support such a file."
+            )
+        error.filename, error.filename2 = os.fsdecode(mirror_path), None
         return error

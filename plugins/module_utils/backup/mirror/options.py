@@ -16,23 +16,23 @@ class MirrorOptions:
     """Options of one run.
 
     :param target: ``backup_root``.
-    :param kept: directory of this run under ``.repoman/kept``, on the target; what unit ``u`` replaces goes to ``kept/u``.
-    :param work: directory on the target for what is not in place yet (``.repoman/work``).
-    :param temporaries: directory below ``work`` for files of this run that are not whole yet; ``work`` itself if it is empty.
+    :param history: directory of this run under ``.repoman/kept``, on the target; files that unit ``u`` replaces move to ``history/u``.
+    :param work: directory on the target for unfinished files (``.repoman/work``).
+    :param temporaries: directory below ``work`` for this run's unfinished files; ``work`` itself if this is empty.
     :param scratch: private local directory that is removed after the run.
     :param full: compare everything with the mirror, whatever the last manifest says.
     :param xattrs: keep extended attributes.
     :param acls: keep access lists.
     :param account: uid and gid that git and hg run as, if the run is root's.
-    :param tries: how often a repository that is being written is tried.
-    :param far: each operation on the target costs a round trip.
-    :param jobs: units at once; 0 leaves it to the number of processors, or on a far target to how many can wait for it.
+    :param tries: number of attempts on a repository that keeps changing.
+    :param is_remote: each operation on the target costs a round trip.
+    :param jobs: units at once; 0 leaves it to the number of processors, or on a remote target to how many can wait for it.
     :param lose_repositories: allow removing repositories that the source no longer has (``--allow-shrink``).
     :param started_ns: when the run began, before anything was scanned, in nanoseconds since the epoch; 0 if it is unknown.
     """
 
     target: str
-    kept: str
+    history: str
     work: str
     scratch: str
     full: bool = False
@@ -40,7 +40,7 @@ class MirrorOptions:
     acls: bool = False
     account: tuple[int, int] | None = None
     tries: int = 8
-    far: bool = False
+    is_remote: bool = False
     jobs: int = 0
     lose_repositories: bool = False
     temporaries: str = ""

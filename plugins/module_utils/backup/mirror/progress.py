@@ -15,19 +15,19 @@ class Progress:
 
     :param files: entries written or removed.
     :param bytes: contents copied.
-    :param running: units under way, with what is being done to them.
+    :param running: units under way, with their activity.
     """
 
     files: int = 0
     bytes: int = 0
     running: dict[str, str] = field(default_factory=dict)
 
-    def apply(self, news: tuple[str, str, int, int]) -> None:
-        """Take in what a process tells: unit, what is being done to it (empty: it is done), entries and bytes since the last time."""
-        name, doing, files, size = news
+    def apply(self, message: tuple[str, str, int, int]) -> None:
+        """Add a message of a process: unit, activity (empty if the unit is finished), entries and bytes since its last message."""
+        name, activity, files, size = message
         self.files += files
         self.bytes += size
-        if doing:
-            self.running[name] = doing
+        if activity:
+            self.running[name] = activity
         else:
             self.running.pop(name, None)

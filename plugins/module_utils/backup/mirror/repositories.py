@@ -14,34 +14,34 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import is_transient
 
 
-def find_stores(manifest: Manifest) -> dict[bytes, str]:
+def find_repositories(manifest: Manifest) -> dict[bytes, str]:
     """Return the git directories and ``.hg`` directories of a tree, with ``git`` or ``hg``."""
-    found = {}
+    repositories = {}
     for directory, block in manifest.blocks():
         if b"objects" in block and b"HEAD" in block and b"refs" in block:
             kinds = {entry.name: entry.type for entry in unpack_block(directory, block) if entry.path != directory or not directory}
             if kinds.get(b"objects") == "d" == kinds.get(b"refs") and kinds.get(b"HEAD") in {"f", "l"}:
-                found[directory] = "git"
+                repositories[directory] = "git"
         if (directory == b".hg" or directory.endswith(b"/.hg")) and b"store" in block and b"requires" in block:
             kinds = {entry.name: entry.type for entry in unpack_block(directory, block)}
             if kinds.get(b"store") == "d" and kinds.get(b"requires") == "f":
-                found[directory] = "hg"
-    return found
+                repositories[directory] = "hg"
+    return repositories
 
 
 def find_shares(manifest: Manifest) -> dict[bytes, str]:
     """Return the ``.hg`` directories without a store of their own, as ``hg share`` makes them, with ``share``."""
-    found = {}
+    shares = {}
     for directory, block in manifest.blocks():
         if (directory == b".hg" or directory.endswith(b"/.hg")) and b"sharedpath" in block and b"requires" in block:
             kinds = {entry.name: entry.type for entry in unpack_block(directory, block)}
             if kinds.get(b"sharedpath") == "f" == kinds.get(b"requires") and kinds.get(b"store") != "d":
-                found[directory] = "share"
-    return found
+                shares[directory] = "share"
+    return shares
 
 
-def innermost(tops: Container[bytes], directory: bytes) -> bytes | None:
-    """Return which of some directories, the innermost, a directory is or lies in."""
+def nearest_ancestor(tops: Container[bytes], directory: bytes) -> bytes | None:
+    """Return the innermost of some directories that is, or contains, a directory."""
     while True:
         if directory in tops:
             return directory
@@ -51,13 +51,13 @@ def innermost(tops: Container[bytes], directory: bytes) -> bytes | None:
 
 
 def kind_in(stores: Mapping[bytes, str], store: bytes, path: bytes) -> str:
-    """Tell what a path in a repository is to it."""
+    """Return the class of a path in a repository, such as ``object`` or ``transient``."""
     inner = path[len(store) + 1 :] if store else path
     if stores[store] in {"hg", "share"}:
-        return "passing" if is_transient(inner) else "hg"
+        return "transient" if is_transient(inner) else "hg"
     return classify_path(inner)
 
 
 def owns(stores: Mapping[bytes, str], store: bytes, entry: Entry) -> bool:
     """Return whether an entry is copied by its repository's code instead of the plain copier."""
-    return bool(entry.path) and entry.path != store and kind_in(stores, store, entry.path) not in {"plain", "passing"}
+    return bool(entry.path) and entry.path != store and kind_in(stores, store, entry.path) not in {"plain", "transient"}

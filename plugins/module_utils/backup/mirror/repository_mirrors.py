@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror impo
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgMirror
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import innermost
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import nearest_ancestor
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import BusyError, DamagedError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_diff import change_type
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_task import PROOF_MARKERS, UnitTask
@@ -33,7 +33,7 @@ class RepositoryMirrors(UnitTask):
         try:
             repository.fetch()
         except RepomanError as failure:
-            if isinstance(failure, BusyError | UnreadableError) or not (self.changes.first or isinstance(failure, DamagedError)):
+            if isinstance(failure, BusyError | UnreadableError) or not (self.changes.is_first_copy or isinstance(failure, DamagedError)):
                 raise
             error = failure
         damage = repository.damage_error() if error is None else None
@@ -43,7 +43,7 @@ class RepositoryMirrors(UnitTask):
         if error is not None:
             self.unreadable.append(error)
             self.damaged.append(repository)
-            return self.changes.first or not repository.have  # a mirror as damaged is better than none
+            return self.changes.is_first_copy or not repository.mirrored  # a mirror as damaged is better than none
         if damage is None or isinstance(repository, GitMirror):  # in Mercurial, the damage names what could not be read
             self.unreadable += repository.unreadable.values()
         if damage is not None:
@@ -51,20 +51,20 @@ class RepositoryMirrors(UnitTask):
             self.damaged.append(repository)
         return True
 
-    def _take(self, repositories: list[GitMirror | HgMirror]) -> None:
+    def _collect_results(self, repositories: list[GitMirror | HgMirror]) -> None:
         """Record what the mirrors of repositories hold now, and hard-link files that are one file in the source."""
         linked: dict[tuple[int, ...], list[Entry]] = {}
-        for each in repositories:
-            each.recheck_fresh_files()
-            final = each.resulting_entries()
-            for path in each.seen.keys() | final.keys():
-                entry = final.get(path)
-                if entry != each.seen.get(path):
+        for repository in repositories:
+            repository.recheck_fresh_files()
+            entries = repository.resulting_entries()
+            for path in repository.scanned.keys() | entries.keys():
+                entry = entries.get(path)
+                if entry != repository.scanned.get(path):
                     self.actual_entries[path] = entry
-            self.dirty_directories |= each.touched
-            for entry in final.values():
+            self.dirty_directories |= repository.dirty_directories
+            for entry in entries.values():
                 if entry.nlink > 1 and entry.type == "f":
-                    if isinstance(each, GitMirror):
+                    if isinstance(repository, GitMirror):
                         linked.setdefault((entry.inode,), []).append(entry)
                     elif entry.ctime_ns:  # clones share logs until one is written, so only names of the same state are linked
                         linked.setdefault((entry.inode, entry.ctime_ns, entry.size), []).append(entry)
@@ -72,17 +72,17 @@ class RepositoryMirrors(UnitTask):
             for entry in group[1:]:
                 self.copier.link_to(group[0].path, entry, entry)
 
-    def _leave(self, mirrored: list[GitMirror | HgMirror]) -> None:
+    def _mark_damaged(self, mirrored: list[GitMirror | HgMirror]) -> None:
         """Take over what the mirrors of damaged repositories hold, those that were left as they were too, so that the next run tries again."""
-        for each in self.damaged:
-            if each not in mirrored:
-                held = each.unchanged_entries()
-                for path in each.seen.keys() | held.keys():
-                    if (entry := held.get(path)) != each.seen.get(path):
+        for repository in self.damaged:
+            if repository not in mirrored:
+                entries = repository.unchanged_entries()
+                for path in repository.scanned.keys() | entries.keys():
+                    if (entry := entries.get(path)) != repository.scanned.get(path):
                         self.actual_entries[path] = entry
-                self.dirty_directories |= each.touched
-            judged = each.prefix + PROOF_MARKERS[self.stores[each.path]]
-            if entry := self.actual_entries.get(judged, each.seen.get(judged)):
+                self.dirty_directories |= repository.dirty_directories
+            judged = repository.prefix + PROOF_MARKERS[self.stores[repository.path]]
+            if entry := self.actual_entries.get(judged, repository.scanned.get(judged)):
                 self.actual_entries[judged] = entry._replace(ctime_ns=0)
 
     def _leave_out_fixtures(self) -> None:
@@ -90,27 +90,36 @@ class RepositoryMirrors(UnitTask):
         lookup = self.changes.fixtures
         if lookup is None or not self.stores:
             return
-        differing = set(self.stores) if self.changes.looked else set()
+        differing = set(self.stores) if self.changes.fully_compared else set()
         if not differing:
-            stores = (self._store(directory) for directory, _pairs in diff_manifests(self.changes.before, self.changes.now))
-            differing = {each for each in stores if each is not None}
-        for each in lookup.data_among(self.stores, differing - self.changes.frozen, self.changes.now):
-            del self.stores[each]
-            self.verdicts[os.fsdecode(each)] = ""
+            stores = (
+                self._store(directory) for directory, _pairs in diff_manifests(self.changes.mirror_manifest, self.changes.source_manifest)
+            )
+            differing = {store for store in stores if store is not None}
+        for store in lookup.data_among(self.stores, differing - self.changes.protected, self.changes.source_manifest):
+            del self.stores[store]
+            self.verdicts[os.fsdecode(store)] = ""
 
     def _is_fixture(self, repository: GitMirror | HgMirror) -> bool:
         """Tell whether a repository that is not sound is data of the one around it: its mirror was never sound either."""
         store = repository.path
-        if not fixtures.may_be_fixture(store, self.stores, fixtures.work_tree_pointers(self.changes.now)):
+        if not fixtures.may_be_fixture(store, self.stores, fixtures.work_tree_pointers(self.changes.source_manifest)):
             return False
-        if not isinstance(repository, GitMirror) or repository.prefix + b"HEAD" not in repository.have:
+        if not isinstance(repository, GitMirror) or repository.prefix + b"HEAD" not in repository.mirrored:
             return True
         top = os.fsencode(self.settings.mirror(self.unit))
         copier = Copier(top, top, history=None, work=os.fsencode(self.settings.scratch), is_first_copy=True)
         try:
             nested = frozenset(self.stores) - {store}
             mirrored = GitMirror(
-                store, copier, have={}, seen={}, nested=nested, proof=repository.proof, tries=1, far=False, account=self.settings.account
+                store,
+                copier,
+                mirrored={},
+                scanned={},
+                nested=nested,
+                scratch_dir=repository.scratch_dir,
+                tries=1,
+                account=self.settings.account,
             )
             return bool(mirrored.check())
         except (RepomanError, FileNotFoundError, NotADirectoryError):
@@ -123,56 +132,60 @@ class RepositoryMirrors(UnitTask):
         del self.stores[repository.path]
         self.verdicts[os.fsdecode(repository.path)] = ""
         if isinstance(repository, GitMirror):
-            for path in repository.objects.keys() - repository.seen.keys() - repository.have.keys():
+            for path in repository.objects.keys() - repository.scanned.keys() - repository.mirrored.keys():
                 self.copier.move_to_history(path, None)
-        where = escape_path(os.path.join(os.fsencode(self.unit.source), repository.path))
-        self.copier.add_note(f"{where} looks like a repository but is not a valid one; it was mirrored as plain files")
+        shown_path = escape_path(os.path.join(os.fsencode(self.unit.source), repository.path))
+        self.copier.add_note(f"{shown_path} looks like a repository but is not a valid one; it was mirrored as plain files")
 
-    def _repositories(self) -> list[GitMirror | HgMirror]:
-        if not self.stores or self.copier is None:
-            return []
-        changed: set[bytes] = set(self.stores) if self.changes.looked else set()
-        for directory, pairs in () if changed else diff_manifests(self.changes.before, self.changes.now):
+    def _changed_stores(self) -> set[bytes]:
+        """Return the repositories whose mirrors are brought up to date."""
+        changed: set[bytes] = set(self.stores) if self.changes.fully_compared else set()
+        for directory, pairs in () if changed else diff_manifests(self.changes.mirror_manifest, self.changes.source_manifest):
             store = self._store(directory)
             if store is not None and store not in changed:
                 for old, new in pairs:
-                    if (entry := new or old) and self._ours(store, entry) and change_type(old, new):
+                    if (entry := new or old) and self._is_repository_data(store, entry) and change_type(old, new):
                         changed.add(store)
                         break
-        closed = self.changes.closed
-        changed = {each for each in changed if each not in self.changes.frozen and not (closed and innermost(closed, each) is not None)}
+        unreadable = self.changes.unreadable
+        changed -= self.changes.protected
+        return {store for store in changed if not unreadable or nearest_ancestor(unreadable, store) is None}
+
+    def _repositories(self) -> list[GitMirror | HgMirror]:
+        changed = self._changed_stores() if self.stores and self.copier is not None else set()
         if not changed:
             return []
-        have: dict[bytes, dict[bytes, Entry]] = {each: {} for each in changed}
-        seen: dict[bytes, dict[bytes, Entry]] = {each: {} for each in changed}
-        for manifest, held in ((self.changes.before, have), (self.changes.now, seen)):
+        mirrored: dict[bytes, dict[bytes, Entry]] = {store: {} for store in changed}
+        scanned: dict[bytes, dict[bytes, Entry]] = {store: {} for store in changed}
+        for manifest, entries in ((self.changes.mirror_manifest, mirrored), (self.changes.source_manifest, scanned)):
             for directory, block in manifest.blocks():
                 store = self._store(directory)
                 if store in changed:
-                    held[store].update((entry.path, entry) for entry in unpack_block(directory, block) if self._ours(store, entry))
+                    entries[store].update(
+                        (entry.path, entry) for entry in unpack_block(directory, block) if self._is_repository_data(store, entry)
+                    )
         nested = frozenset(self.stores)
-        found: list[GitMirror | HgMirror] = []
+        repositories: list[GitMirror | HgMirror] = []
         for number, store in enumerate(sorted(changed)):
-            common: dict[str, Any] = {
-                "have": have[store],
-                "seen": seen[store],
-                "proof": os.path.join(self.settings.scratch, f"proof.{os.getpid()}.{id(self)}.{number}"),
+            arguments: dict[str, Any] = {
+                "mirrored": mirrored[store],
+                "scanned": scanned[store],
+                "scratch_dir": os.path.join(self.settings.scratch, f"proof.{os.getpid()}.{id(self)}.{number}"),
                 "tries": self.settings.tries,
                 "account": self.settings.account,
-                "closed": frozenset(closed),
+                "unreadable_directories": frozenset(self.changes.unreadable),
             }
             if self.stores[store] == "hg":
-                found.append(HgMirror(store, self.copier, proven=not self.changes.looked, **common))
+                repositories.append(HgMirror(store, self.copier, proven=not self.changes.fully_compared, **arguments))
             else:
-                found.append(
+                repositories.append(
                     GitMirror(
                         store,
                         self.copier,
                         nested=nested - {store},
-                        far=self.settings.far,
                         may_lose=self.settings.lose_repositories,
                         started_ns=self.settings.started_ns,
-                        **common,
+                        **arguments,
                     )
                 )
-        return found
+        return repositories

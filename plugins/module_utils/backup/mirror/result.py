@@ -53,21 +53,21 @@ class MirrorResult:
     verdicts: dict[str, str] = field(default_factory=dict)
 
 
-def partial_error(unit: Unit, errors: Sequence[RepomanError], frozen: Iterable[bytes], *, done: bool = True) -> MirrorError:
+def partial_error(unit: Unit, errors: Sequence[RepomanError], protected: Iterable[bytes], *, others_done: bool = True) -> MirrorError:
     """Return the error of a unit of which not all can be mirrored.
 
-    :param done: all else was.
+    :param others_done: all else was.
     """
-    told = [errors[0]]
-    distinct = list({each.message: each for each in errors}.values())
-    for each in distinct[1:SHOWN_PATHS]:
-        if sum(len(every.message) for every in [*told, each]) > SHOWN_LENGTH:
+    listed = [errors[0]]
+    distinct = list({error.message: error for error in errors}.values())
+    for error in distinct[1:SHOWN_PATHS]:
+        if sum(len(shown.message) for shown in [*listed, error]) > SHOWN_LENGTH:
             break
-        told.append(each)
-    rest = len(distinct) - len(told)
-    more = f" And {rest} more." if rest else ""
-    hints = list(dict.fromkeys(hint for each in told for hint in each.hints))[: max(SHOWN_PATHS, len(errors[0].hints))]
-    stays = [escape_path(os.path.join(os.fsencode(unit.source), each)) for each in sorted(frozen)]
-    stay = f" The mirror keeps {', '.join(stays[:SHOWN_STORES])} as it was." if stays else ""
-    what, name = f"{' '.join(each.message for each in told)}{more}{stay}", escape_path(os.fsencode(unit.name))
-    return MirrorError(f"{what} Everything else in {name} was mirrored." if done else what, *hints)
+        listed.append(error)
+    unlisted = len(distinct) - len(listed)
+    more = f" And {unlisted} more." if unlisted else ""
+    hints = list(dict.fromkeys(hint for error in listed for hint in error.hints))[: max(SHOWN_PATHS, len(errors[0].hints))]
+    protected_paths = [escape_path(os.path.join(os.fsencode(unit.source), path)) for path in sorted(protected)]
+    stay = f" The mirror keeps {', '.join(protected_paths[:SHOWN_STORES])} as it was." if protected_paths else ""
+    message, name = f"{' '.join(error.message for error in listed)}{more}{stay}", escape_path(os.fsencode(unit.name))
+    return MirrorError(f"{message} Everything else in {name} was mirrored." if others_done else message, *hints)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import diff_manifests
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import unpack_block
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores, innermost, kind_in
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_repositories, kind_in, nearest_ancestor
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ REF_BYTES = 48
 """Minimum length of a line in ``packed-refs``."""
 
 
-def may_exceed(changes: UnitDiff, least: int) -> bool:
+def may_exceed(changes: UnitDiff, limit: int) -> bool:
     """Return whether the number of lost files can exceed a limit; if not, counting is skipped."""
-    if changes.removed > least:
+    if changes.removed > limit:
         return True
-    for _directory, pairs in diff_manifests(changes.before, changes.now):
+    for _directory, pairs in diff_manifests(changes.mirror_manifest, changes.source_manifest):
         for old, new in pairs:
-            if old is not None and old.name == PACKED_REFS and old.size - (new.size if new is not None else 0) > least * REF_BYTES:
+            if old is not None and old.name == PACKED_REFS and old.size - (new.size if new is not None else 0) > limit * REF_BYTES:
                 return True
     return False
 
@@ -44,9 +44,9 @@ def count_missed(changes: UnitDiff, mirror: str) -> tuple[int, int]:
 
     :param mirror: directory of the unit's mirror.
     """
-    stores = {**find_stores(changes.now), **find_stores(changes.before)}
-    held = _names(changes.before, stores, mirror)
-    return len(held - _names(changes.now, stores, changes.unit.source)), len(held)
+    stores = {**find_repositories(changes.source_manifest), **find_repositories(changes.mirror_manifest)}
+    mirrored_names = _names(changes.mirror_manifest, stores, mirror)
+    return len(mirrored_names - _names(changes.source_manifest, stores, changes.unit.source)), len(mirrored_names)
 
 
 def _names(manifest: Manifest, stores: Mapping[bytes, str], directory: str) -> set[int]:
@@ -54,10 +54,10 @@ def _names(manifest: Manifest, stores: Mapping[bytes, str], directory: str) -> s
 
     Hashes keep a repository with millions of references from needing its names in memory twice.
     """
-    found: set[int] = set()
+    hashes: set[int] = set()
     packed = []
     for parent, block in manifest.blocks():
-        store = innermost(stores, parent)
+        store = nearest_ancestor(stores, parent)
         prefix = store + b"/" if store else b""
         if SAVED.match(parent):
             continue  # what a restore of a mount point saved may be removed without a word
@@ -65,23 +65,23 @@ def _names(manifest: Manifest, stores: Mapping[bytes, str], directory: str) -> s
             if entry.type == "d":
                 continue
             if store is None:
-                found.add(hash(entry.path))
+                hashes.add(hash(entry.path))
             elif stores[store] == "git":
                 inner = entry.path[len(prefix) :]
                 if inner == PACKED_REFS:
                     packed.append(entry.path)
                 elif inner.startswith(REFS) and not inner.endswith(b".lock"):
-                    found.add(hash((store, inner)))
+                    hashes.add(hash((store, inner)))
                 elif kind_in(stores, store, entry.path) == "plain":
-                    found.add(hash(entry.path))
+                    hashes.add(hash(entry.path))
     if packed:
         top_fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for path in packed:
-                found |= _packed_names(top_fd, path)
+                hashes |= _packed_names(top_fd, path)
         finally:
             os.close(top_fd)
-    return found
+    return hashes
 
 
 def _packed_names(top_fd: int, path: bytes) -> set[int]:

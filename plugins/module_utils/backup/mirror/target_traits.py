@@ -71,8 +71,8 @@ def tick(traits: Traits, times: Iterable[int]) -> int:
     if traits.exact:
         return 1
     steps = list(STEPS_NS)
-    for each in times:
-        while steps and each % steps[-1]:
+    for time_ns in times:
+        while steps and time_ns % steps[-1]:
             steps.pop()
         if not steps:
             return 1
@@ -89,8 +89,8 @@ def load(work: str) -> Traits:
 
     :param work: repoman's directory for files that are not whole yet.
     """
-    found = assume(work)
-    return found if found.mount == _mount(work) else Traits()
+    traits = assume(work)
+    return traits if traits.mount == _mount(work) else Traits()
 
 
 def assume(work: str) -> Traits:
@@ -114,10 +114,10 @@ def find_out(work: str, temporaries: str) -> None:
     with suppress(OSError):
         if load(work).mount == mount != "":
             return
-        found = _probe(temporaries, mount)
+        traits = _probe(temporaries, mount)
         draft = os.path.join(temporaries, f"{FILE}.{os.getpid()}.new")
         with open(draft, "w", encoding="utf-8") as file:
-            json.dump(asdict(found), file)
+            json.dump(asdict(traits), file)
         os.replace(draft, _file(work))
 
 
@@ -129,8 +129,8 @@ def _mount(path: str) -> str:
     """Return the mount table's line for the file system of a directory; empty if it cannot be determined."""
     with suppress(OSError), open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
         device = os.stat(path).st_dev
-        wanted = f"{os.major(device)}:{os.minor(device)}"
-        return next((line.strip() for line in file if line.split(" ", 3)[2] == wanted), "")
+        device_number = f"{os.major(device)}:{os.minor(device)}"
+        return next((line.strip() for line in file if line.split(" ", 3)[2] == device_number), "")
     return ""
 
 
@@ -151,8 +151,8 @@ def _probe(temporaries: str, mount: str) -> Traits:
 
         def keeps_owners() -> bool:
             os.chown(path, 1, 1)
-            found = os.stat(path)
-            return (found.st_uid, found.st_gid) == (1, 1)
+            status = os.stat(path)
+            return (status.st_uid, status.st_gid) == (1, 1)
 
         def keeps_times() -> bool:
             os.utime(path, ns=(_PROBED_NS, _PROBED_NS))
@@ -176,8 +176,8 @@ def _probe(temporaries: str, mount: str) -> Traits:
             specials=_works(lambda: os.mkfifo(os.path.join(base, "pipe"))),
         )
     finally:
-        for each in os.listdir(base):
-            os.unlink(os.path.join(base, each))
+        for name in os.listdir(base):
+            os.unlink(os.path.join(base, name))
         os.rmdir(base)
 
 

@@ -12,7 +12,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.en
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixtures import FixtureLookup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import is_transaction_backup
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores, innermost, kind_in
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_repositories, kind_in, nearest_ancestor
 
 _TRANSIENT_HINT = re.compile(rb"lock$|gc\.pid$|packed-refs\.new$|objects/(.*/)?(tmp_|\.tmp-|incoming-)|journal|00changelog\.i\.a$|~$")
 """Quick test: only paths that match this can be locks or unfinished files."""
@@ -24,31 +24,31 @@ class TransientFilter:
     :param now: what the source has; it is only looked at for paths that may be such.
     """
 
-    def __init__(self, now: Manifest, lookup: FixtureLookup | None = None) -> None:
-        self.now, self.lookup = now, lookup
+    def __init__(self, source_manifest: Manifest, lookup: FixtureLookup | None = None) -> None:
+        self.source_manifest, self.lookup = source_manifest, lookup
 
     @cached_property
     def stores(self) -> dict[bytes, str]:
         """The unit's repositories."""
-        return find_stores(self.now)
+        return find_repositories(self.source_manifest)
 
     @cached_property
     def under_way(self) -> set[bytes]:
         """The ``.hg`` directories with a transaction's journal."""
-        found = set()
-        for directory, block in self.now.blocks():
+        stores = set()
+        for directory, block in self.source_manifest.blocks():
             store = directory.removesuffix(b"/store")
             if store in self.stores and store != directory and b"journal" in block:
-                found |= {store for entry in unpack_block(directory, block) if entry.name == b"journal"}
-        return found
+                stores |= {store for entry in unpack_block(directory, block) if entry.name == b"journal"}
+        return stores
 
     def __call__(self, path: bytes) -> bool:
         """Tell whether a path is never mirrored."""
         if not _TRANSIENT_HINT.search(path):
             return False
-        store = innermost(self.stores, path.rpartition(b"/")[0])
+        store = nearest_ancestor(self.stores, path.rpartition(b"/")[0])
         if store is None:
             return False
-        if kind_in(self.stores, store, path) == "passing":
-            return self.lookup is None or not self.lookup.data_among(self.stores, [store], self.now)
+        if kind_in(self.stores, store, path) == "transient":
+            return self.lookup is None or not self.lookup.data_among(self.stores, [store], self.source_manifest)
         return self.stores[store] == "hg" and store in self.under_way and is_transaction_backup(path[len(store) + 1 :] if store else path)

@@ -27,7 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.cont
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_checks import DIGESTS, check_of, problem_of_file
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hard_links import identity
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import safe_mode
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import innermost, kind_in, owns
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import kind_in, nearest_ancestor, owns
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.target_traits import Traits, same_time, tick
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
@@ -97,36 +97,36 @@ class TreeComparison:
         stores: Mapping[bytes, str],
         keeps: Keeps,
         is_transient: Callable[[bytes], bool],
-        unread: Container[bytes],
+        unreadable: Container[bytes],
         expected: Callable[[bytes], bool],
         beat: Callable[[bytes], None],
         has_mounts: bool = False,
         leaves_out: Callable[[bytes, bool], bool] = lambda _path, _is_directory: False,
     ) -> None:
         self.source, self.mirror, self.stores, self.keeps = source, mirror, stores, keeps
-        self.is_transient, self.unread, self.expected, self.beat = is_transient, unread, expected, beat
+        self.is_transient, self.unreadable, self.expected, self.beat = is_transient, unreadable, expected, beat
         self.has_mounts, self.leaves_out = has_mounts, leaves_out
-        self.found = Differences()
+        self.differences = Differences()
         self._tick = 1
         self._links: tuple[dict[bytes, bytes], dict[bytes, bytes]] = ({}, {})
 
-    def run(self, now: Manifest, held: Manifest) -> Differences:
+    def run(self, source_manifest: Manifest, mirror_manifest: Manifest) -> Differences:
         """Compare everything.
 
-        :param now: what the source has.
-        :param held: what the mirror has.
+        :param source_manifest: what the source has.
+        :param mirror_manifest: what the mirror has.
         """
-        self._tick = tick(self.keeps.traits, (entry.mtime_ns for entry in held.entries() if entry.type != "l"))
-        self._links = self._leaders(now), self._leaders(held)
+        self._tick = tick(self.keeps.traits, (entry.mtime_ns for entry in mirror_manifest.entries() if entry.type != "l"))
+        self._links = self._hardlink_groups(source_manifest), self._hardlink_groups(mirror_manifest)
         one_sided: set[bytes] = set()
-        for directory, (new, old) in merge_blocks(now, held):
-            if innermost(self.unread, directory) is not None or innermost(one_sided, directory) is not None:
+        for directory, (new, old) in merge_blocks(source_manifest, mirror_manifest):
+            if nearest_ancestor(self.unreadable, directory) is not None or nearest_ancestor(one_sided, directory) is not None:
                 continue
-            news = {entry.path: entry for entry in unpack_block(directory, new or b"")}
-            olds = {entry.path: entry for entry in unpack_block(directory, old or b"")}
-            for path in sorted(news.keys() | olds.keys()):
+            source_entries = {entry.path: entry for entry in unpack_block(directory, new or b"")}
+            mirror_entries = {entry.path: entry for entry in unpack_block(directory, old or b"")}
+            for path in sorted(source_entries.keys() | mirror_entries.keys()):
                 self.beat(path)
-                entry, mirrored = news.get(path), olds.get(path)
+                entry, mirrored = source_entries.get(path), mirror_entries.get(path)
                 kinds = {each.type if each is not None else "" for each in (entry, mirrored)}
                 if "d" in kinds and len(kinds) > 1:
                     one_sided.add(path)
@@ -134,7 +134,7 @@ class TreeComparison:
                     self._one_sided(entry, mirrored)
                 elif not self.is_transient(path):
                     self._compare(entry, mirrored)
-        return self.found
+        return self.differences
 
     def _one_sided(self, entry: Entry | None, mirrored: Entry | None) -> None:
         if entry is not None:
@@ -145,23 +145,23 @@ class TreeComparison:
                 self._judge_derived(entry)
                 return
             if self._is_unchanged(entry):
-                self.found.add(f"{'>' if kind == 'f' else 'c'}{kind}+++++++++ {escape_path(entry.path)}")
+                self.differences.add(f"{'>' if kind == 'f' else 'c'}{kind}+++++++++ {escape_path(entry.path)}")
         elif mirrored is not None and self.expected(mirrored.path) and not self._is_derived(mirrored.path):
-            found = self._status(mirrored.path)
-            if found is None or self.leaves_out(mirrored.path, stat.S_ISDIR(found.st_mode)):
-                self.found.add(f"*deleting   {escape_path(mirrored.path)}")
+            status = self._status(mirrored.path)
+            if status is None or self.leaves_out(mirrored.path, stat.S_ISDIR(status.st_mode)):
+                self.differences.add(f"*deleting   {escape_path(mirrored.path)}")
             else:
-                self.found.changed += 1
+                self.differences.changed += 1
 
     def _compare(self, entry: Entry, mirrored: Entry) -> None:
-        store = innermost(self.stores, entry.parent) if entry.path else None
+        store = nearest_ancestor(self.stores, entry.parent) if entry.path else None
         is_own = store is not None and owns(self.stores, store, entry)
         if is_own and self._is_derived(entry.path):
             self._judge_derived(entry)
             return
         if entry.type != mirrored.type:
             if self._is_unchanged(entry):
-                self.found.add(f"c{_TYPES.get(entry.type, 'S')}+++++++++ {escape_path(entry.path)}")
+                self.differences.add(f"c{_TYPES.get(entry.type, 'S')}+++++++++ {escape_path(entry.path)}")
             return
         flags = self._flags(entry, mirrored, is_own=is_own or entry.path in self.stores)
         try:
@@ -171,10 +171,10 @@ class TreeComparison:
                 flags |= self._attribute_flags(entry.path)
         except OSError as error:
             if self._is_unchanged(entry):
-                self.found.add(f"{escape_path(entry.path)} cannot be read: {error.strerror or error}")
+                self.differences.add(f"{escape_path(entry.path)} cannot be read: {error.strerror or error}")
             return
         if any(flags.values()) and self._is_unchanged(entry):
-            self.found.add(_itemized(entry, flags))
+            self.differences.add(_itemized(entry, flags))
 
     def _flags(self, entry: Entry, mirrored: Entry, *, is_own: bool) -> dict[str, bool]:
         traits = self.keeps.traits
@@ -195,7 +195,7 @@ class TreeComparison:
 
     def _is_derived(self, path: bytes) -> bool:
         """Return whether git can rebuild a file from objects: a stale one is not mirrored."""
-        store = innermost(self.stores, path.rpartition(b"/")[0])
+        store = nearest_ancestor(self.stores, path.rpartition(b"/")[0])
         return (
             store is not None
             and self.stores[store] == "git"
@@ -205,11 +205,11 @@ class TreeComparison:
 
     def _judge_derived(self, entry: Entry) -> None:
         """Report such a file if it is damaged in the source; other contents in the mirror do not count as a difference."""
-        store = innermost(self.stores, entry.parent)
+        store = nearest_ancestor(self.stores, entry.parent)
         inner = entry.path[len(store) + 1 if store else 0 :]
-        reasons = [self._derived_problem(entry.path, made()) for each in DIGESTS if (made := check_of(inner, each)) is not None]
+        reasons = [self._derived_problem(entry.path, check()) for each in DIGESTS if (check := check_of(inner, each)) is not None]
         if reasons and all(reasons) and self._is_unchanged(entry):
-            self.found.add(f"{escape_path(entry.path)} is damaged: {reasons[0]}")
+            self.differences.add(f"{escape_path(entry.path)} is damaged: {reasons[0]}")
 
     def _derived_problem(self, path: bytes, check: Check) -> str:
         try:
@@ -224,42 +224,42 @@ class TreeComparison:
         finally:
             os.close(file)
 
-    def _leaders(self, manifest: Manifest) -> dict[bytes, bytes]:
+    def _hardlink_groups(self, manifest: Manifest) -> dict[bytes, bytes]:
         """Return for each file with several names the first of them; those in repositories do not count."""
         first: dict[tuple[int, ...], bytes] = {}
-        found: dict[bytes, bytes] = {}
+        leaders: dict[bytes, bytes] = {}
         for entry in manifest.entries():
             if entry.nlink > 1 and entry.type == "f":
-                store = innermost(self.stores, entry.parent)
+                store = nearest_ancestor(self.stores, entry.parent)
                 if store is None or not owns(self.stores, store, entry):
                     leader = first.setdefault(identity(entry, self.has_mounts), entry.path)
                     if leader != entry.path:
-                        found[leader] = found[entry.path] = leader
-        return found
+                        leaders[leader] = leaders[entry.path] = leader
+        return leaders
 
     def _status(self, path: bytes) -> os.stat_result | None:
         """Return what the source has at a path now; None if there is nothing."""
         parent, _slash, name = path.rpartition(b"/")
         try:
-            held = open_beneath(self.source, parent, _PARENT)
+            parent_fd = open_beneath(self.source, parent, _PARENT)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            return os.stat(name or b".", dir_fd=held, follow_symlinks=False)
+            return os.stat(name or b".", dir_fd=parent_fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
         finally:
-            os.close(held)
+            os.close(parent_fd)
 
     def _is_unchanged(self, entry: Entry) -> bool:
         """Tell whether the source still has what the scan saw; if not, count that."""
         try:
-            found = self._status(entry.path)
+            status = self._status(entry.path)
         except OSError:
             return True
-        if found is not None and entry_from_stat(entry.path, found, entry.link) == entry:
+        if status is not None and entry_from_stat(entry.path, status, entry.link) == entry:
             return True
-        self.found.changed += 1
+        self.differences.changed += 1
         return False
 
     def _same_contents(self, path: bytes) -> bool:
@@ -267,20 +267,20 @@ class TreeComparison:
 
         :raises OSError: one of them cannot be read.
         """
-        opened: list[int] = []
+        files: list[int] = []
         try:
             for top in (self.source, self.mirror):
                 file = open_regular(top, path)
                 if file is None:
                     return False
-                opened.append(file)
+                files.append(file)
                 _leave_access_time(file)
-            return equal(opened[0], opened[1], os.fstat(opened[0]).st_size, progress=lambda: self.beat(path))
+            return equal(files[0], files[1], os.fstat(files[0]).st_size, progress=lambda: self.beat(path))
         except SourceReadError as error:
             raise OSError(error.errno, error.strerror) from error
         finally:
-            for each in opened:
-                os.close(each)
+            for file in files:
+                os.close(file)
 
     def _attribute_flags(self, path: bytes) -> dict[str, bool]:
         def differs(*, xattrs: bool, acls: bool) -> bool:

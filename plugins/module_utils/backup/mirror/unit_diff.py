@@ -21,40 +21,39 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 class UnitDiff:
     """Changes that mirroring a unit would make.
 
-    :param now: what the source has.
-    :param before: what the mirror has.
-    :param saved: file with the last manifest, which goes before the mirror is touched: an interrupted run is followed by a full comparison.
+    :param source_manifest: entries of the source.
+    :param mirror_manifest: entries of the mirror.
+    :param manifest_path: file with the last manifest; it is renamed before the mirror changes, so that the run after an interruption compares everything.
     :param mirrored: entries that the mirror has (the shrink guard compares ``removed`` with it).
-    :param first: the unit has no mirror yet.
-    :param looked: ``before`` is what the mirror was seen to have, not the last manifest: its repositories are proven again.
-    :param closed: directories that cannot be read, as the mirror has them: what is in them stays as ``before``, and ``now``, have it.
-    :param unread: why they cannot, and which repositories were lost.
-    :param frozen: repositories that have such a directory or were lost, and stay as the mirror has them: it is whole, and what is not seen
-        may be needed.
+    :param is_first_copy: the unit has no mirror yet.
+    :param fully_compared: ``mirror_manifest`` was made from the mirror itself, not loaded: its repositories are proven again.
+    :param unreadable: directories that cannot be read, as the mirror has them. Both manifests have the mirror's entries in them.
+    :param read_errors: why they cannot be read, and which repositories were lost.
+    :param protected: repositories that contain such a directory or were lost. Their mirrors stay as they are: unreadable files may be needed.
     :param notes: notes on the unit.
     :param fixtures: tells which repositories are data of another.
     :param attributes: extended attributes or access lists are kept: a directory whose ``ctime_ns`` alone differs may have others.
     """
 
     unit: Unit
-    now: Manifest
-    before: Manifest
-    saved: str = ""
+    source_manifest: Manifest
+    mirror_manifest: Manifest
+    manifest_path: str = ""
     created: int = 0
     changed: int = 0
     removed: int = 0
     mirrored: int = 0
-    first: bool = False
-    looked: bool = False
-    closed: dict[bytes, Entry] = field(default_factory=dict)
-    unread: list[RepomanError] = field(default_factory=list)
-    frozen: frozenset[bytes] = frozenset()
+    is_first_copy: bool = False
+    fully_compared: bool = False
+    unreadable: dict[bytes, Entry] = field(default_factory=dict)
+    read_errors: list[RepomanError] = field(default_factory=list)
+    protected: frozenset[bytes] = frozenset()
     notes: list[str] = field(default_factory=list)
     fixtures: FixtureLookup | None = None
     attributes: bool = False
 
     def __post_init__(self) -> None:
-        self._passing = TransientFilter(self.now, self.fixtures)
+        self._is_transient = TransientFilter(self.source_manifest, self.fixtures)
 
     @property
     def total(self) -> int:
@@ -63,20 +62,20 @@ class UnitDiff:
 
     def count(self) -> None:
         """Count what differs, by kind."""
-        for what, _path in self.items():
-            if what == "created":
+        for change, _path in self.items():
+            if change == "created":
                 self.created += 1
-            elif what == "changed":
+            elif change == "changed":
                 self.changed += 1
             else:
                 self.removed += 1
 
     def items(self) -> Iterator[tuple[str, bytes]]:
         """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory. Paths that are never mirrored are left out."""
-        for _directory, pairs in diff_manifests(self.before, self.now):
+        for _directory, pairs in diff_manifests(self.mirror_manifest, self.source_manifest):
             for old, new in pairs:
-                if (what := change_type(old, new, attributes=self.attributes)) and not self._passing(path := (new or old).path):  # type: ignore[union-attr]
-                    yield what, path
+                if (change := change_type(old, new, attributes=self.attributes)) and not self._is_transient(path := (new or old).path):  # type: ignore[union-attr]
+                    yield change, path
 
 
 def change_type(old: Entry | None, new: Entry | None, *, attributes: bool = False) -> str:

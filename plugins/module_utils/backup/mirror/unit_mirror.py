@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copi
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.plain_files import PlainFiles
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_repositories
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_mirrors import RepositoryMirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import MirrorResult, partial_error
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import AT_FDCWD, temporarily_writable
@@ -35,19 +35,21 @@ class UnitMirror(RepositoryMirrors, PlainFiles):
         :raises RepomanError: nothing, or not all, could be done; what was begun goes on in the next run.
         """
         changes, settings, unit = self.changes, self.settings, self.unit
-        if changes.saved:
+        if changes.manifest_path:
+            stale_path = changes.manifest_path + STALE_SUFFIX
             with suppress(FileNotFoundError):
-                os.rename(changes.saved, changes.saved + STALE_SUFFIX)
-                changes.before.path = changes.saved + STALE_SUFFIX if changes.before.path == changes.saved else changes.before.path
-        top = settings.new(unit) if changes.first else settings.mirror(unit)
-        if changes.first:
+                os.rename(changes.manifest_path, stale_path)
+                if changes.mirror_manifest.path == changes.manifest_path:
+                    changes.mirror_manifest.path = stale_path
+        top = settings.new(unit) if changes.is_first_copy else settings.mirror(unit)
+        if changes.is_first_copy:
             make_private(top)
-        self.begun = copier = Copier(
+        self.started_copier = copier = Copier(
             os.fsencode(unit.source),
             os.fsencode(top),
-            history=None if changes.first else os.path.join(os.fsencode(settings.kept), self.name),
+            history=None if changes.is_first_copy else os.path.join(os.fsencode(settings.history), self.name),
             work=os.fsencode(settings.temporaries or settings.work),
-            is_first_copy=changes.first,
+            is_first_copy=changes.is_first_copy,
             xattrs=settings.xattrs,
             acls=settings.acls,
             pool=self.pool,
@@ -55,82 +57,82 @@ class UnitMirror(RepositoryMirrors, PlainFiles):
             unowned=frozenset(path for path, kind in unit.rules.mounts.items() if not unit.rules.follow_mounts or kind in PSEUDO),
         )
         self.set_activity("scanning")
-        self.stores = find_stores(self.changes.now)
+        self.stores = find_repositories(self.changes.source_manifest)
         self._leave_out_fixtures()
-        found = self._repositories()
+        candidates = self._repositories()
         repositories: list[GitMirror | HgMirror] = []
-        for each in found:
+        for repository in candidates:
             self.set_activity("copying objects")
-            if self._bring(each):
-                repositories.append(each)
-                self.verdicts[os.fsdecode(each.path)] = each.unproven
+            if self._bring(repository):
+                repositories.append(repository)
+                self.verdicts[os.fsdecode(repository.path)] = repository.unproven
         self.set_activity("copying")
-        for each in repositories:
-            each.publish()
-        self._plain()
-        for each in repositories:
-            each.remove()
-        self._take(repositories)
-        self._leave(repositories)
-        self._directories()
-        if changes.first:
-            self._put_in_place(top)
+        for repository in repositories:
+            repository.publish()
+        self._copy_plain()
+        for repository in repositories:
+            repository.remove()
+        self._collect_results(repositories)
+        self._mark_damaged(repositories)
+        self._apply_directory_metadata()
+        if changes.is_first_copy:
+            self._install_first_copy(top)
         return self._finish(copier)
 
-    def _directories(self) -> None:
+    def _apply_directory_metadata(self) -> None:
         """Give directories their owner, mode and time, the innermost first."""
         copier = self.copier
         if self.unit.is_top_level:
             return
         paths = self.dirty_directories | copier.widened_modes.keys()
 
-        gone: set[bytes] = set()
+        vanished: set[bytes] = set()
 
-        def dress(path: bytes) -> None:
+        def apply_metadata(path: bytes) -> None:
             try:
-                copier.apply_attributes(self.changes.closed.get(path) or entry_from_stat(path, copier.source_status(path)))
+                copier.apply_attributes(self.changes.unreadable.get(path) or entry_from_stat(path, copier.source_status(path)))
             except (FileNotFoundError, NotADirectoryError):
-                gone.add(path)
+                vanished.add(path)
 
         depths: dict[int, dict[bytes, list[bytes]]] = {}
         for path in paths:
             depths.setdefault(path.count(b"/") + bool(path), {}).setdefault(path.rpartition(b"/")[0], []).append(path)
         for depth in sorted(depths, reverse=True):
             if self.pool is None:
-                for parent, below in depths[depth].items():
+                for parent, paths_below in depths[depth].items():
                     with copier.keep_open(parent):
-                        copier.each(dress, below)
+                        copier.for_each(apply_metadata, paths_below)
             else:
-                copier.each(dress, [path for below in depths[depth].values() for path in below])
-        self._note_undressed(gone)
+                copier.for_each(apply_metadata, [path for paths_below in depths[depth].values() for path in paths_below])
+        self._mark_vanished(vanished)
 
-    def _note_undressed(self, gone: set[bytes]) -> None:
+    def _mark_vanished(self, vanished: set[bytes]) -> None:
         """Mark directories that were missing for a moment in the manifest, so that the next run checks them again."""
-        parents = {path.rpartition(b"/")[0] for path in gone}
-        for directory, block in self.changes.now.blocks() if gone else ():
+        parents = {path.rpartition(b"/")[0] for path in vanished}
+        for directory, block in self.changes.source_manifest.blocks() if vanished else ():
             if directory in parents:
                 for entry in unpack_block(directory, block):
-                    if entry.path in gone and entry.type == "d" and self.actual_entries.get(entry.path, entry) is not None:
+                    if entry.path in vanished and entry.type == "d" and self.actual_entries.get(entry.path, entry) is not None:
                         self.actual_entries[entry.path] = entry._replace(mtime_ns=entry.mtime_ns ^ 1, ctime_ns=0)
 
-    def _put_in_place(self, top: str) -> None:
-        final = self.settings.mirror(self.unit)
+    def _install_first_copy(self, top: str) -> None:
+        mirror = self.settings.mirror(self.unit)
         with temporarily_writable((AT_FDCWD, os.fsencode(top))):
             try:
-                os.rename(top, final)
+                os.rename(top, mirror)
             except (NotADirectoryError, FileExistsError, IsADirectoryError):
-                aside = os.path.join(self.settings.kept, TOP_LEVEL_FILES)
+                aside = os.path.join(self.settings.history, TOP_LEVEL_FILES)
                 make_private(aside)
-                os.rename(final, os.path.join(aside, self.unit.name))
-                os.rename(top, final)
+                os.rename(mirror, os.path.join(aside, self.unit.name))
+                os.rename(top, mirror)
 
     def _finish(self, copier: Copier) -> MirrorResult:
-        manifest = self.changes.now
+        manifest = self.changes.source_manifest
         if self.actual_entries:
             path = f"{manifest.path or os.path.join(self.settings.scratch, f'{os.getpid()}.{id(self)}')}.mirrored"
             manifest = patch_manifest(manifest, self.actual_entries, path)
         if self.unreadable:
-            result = self.outcome("failed", partial_error(self.unit, self.unreadable, self.changes.frozen))
+            result = self.outcome("failed", partial_error(self.unit, self.unreadable, self.changes.protected))
         else:
             result = self.outcome("synced" if copier.files or self.changes.total else "up to date")
         if not manifest.path:
@@ -138,18 +140,20 @@ class UnitMirror(RepositoryMirrors, PlainFiles):
             manifest = Manifest(path=path, digest=manifest.digest)
         result.manifest, result.digest = manifest.path, manifest.digest
         result.settled = not self.actual_entries
-        result.created = [os.fsdecode(path) for path in self._unforeseen()]
-        result.damaged = [str(found) for each in self.damaged if isinstance(each, GitMirror) for found in each.damage.values()]
+        result.created = [os.fsdecode(path) for path in self._unplanned_entries()]
+        result.damaged = [
+            str(damage) for repository in self.damaged if isinstance(repository, GitMirror) for damage in repository.damage.values()
+        ]
         result.damaged = result.damaged[:MAX_DAMAGED]
         result.verdicts = self.verdicts
         return result
 
-    def _unforeseen(self) -> list[bytes]:
+    def _unplanned_entries(self) -> list[bytes]:
         """Return what came up in the source after the scan, and is in the mirror."""
-        found = {path for path, entry in self.actual_entries.items() if entry is not None}
-        parents = {path.rpartition(b"/")[0] for path in found}
-        for manifest in (self.changes.now, self.changes.before) if found else ():
+        created = {path for path, entry in self.actual_entries.items() if entry is not None}
+        parents = {path.rpartition(b"/")[0] for path in created}
+        for manifest in (self.changes.source_manifest, self.changes.mirror_manifest) if created else ():
             for directory, block in manifest.blocks():
                 if directory in parents:
-                    found -= {entry.path for entry in unpack_block(directory, block)}
-        return sorted(found)
+                    created -= {entry.path for entry in unpack_block(directory, block)}
+        return sorted(created)

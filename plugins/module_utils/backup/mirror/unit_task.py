@@ -19,7 +19,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copi
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import innermost, owns
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import nearest_ancestor, owns
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import MirrorResult
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_diff import UnitDiff
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import remove_directory
@@ -30,17 +30,17 @@ PROOF_MARKERS = {"git": b"HEAD", "hg": b"requires"}
 
 
 class UnitTask:
-    """The work on one unit: what it has found and done so far, and whom it reports to."""
+    """The state of the work on one unit: results so far, and the function that reports progress."""
 
-    def __init__(self, changes: UnitDiff, settings: MirrorOptions, tell: Callable[[Any], None], pool: ThreadPoolExecutor | None) -> None:
+    def __init__(self, changes: UnitDiff, settings: MirrorOptions, send: Callable[[Any], None], pool: ThreadPoolExecutor | None) -> None:
         self.changes, self.settings, self.unit = changes, settings, changes.unit
-        self.tell, self.pool = tell, pool
-        self.begun: Copier | None = None
-        self.doing = ""
+        self.send, self.pool = send, pool
+        self.started_copier: Copier | None = None
+        self.activity = ""
         self.last_report = time.monotonic()
         self.unreported = [0, 0]
         self.actual_entries: dict[bytes, Entry | None] = {}
-        self.unreadable: list[RepomanError] = [*changes.unread]
+        self.unreadable: list[RepomanError] = [*changes.read_errors]
         self.damaged: list[GitMirror | HgMirror] = []
         self.verdicts: dict[str, str] = {}
         self.dirty_directories: set[bytes] = set()
@@ -50,38 +50,42 @@ class UnitTask:
     @property
     def copier(self) -> Copier:
         """The copier of this unit's mirror."""
-        if self.begun is None:
+        if self.started_copier is None:
             raise RuntimeError("the work on this unit has not begun")
-        return self.begun
+        return self.started_copier
 
     def outcome(self, state: str, error: RepomanError | None = None) -> MirrorResult:
-        """Return what has been done so far."""
-        self.tell((self.unit.name, "", *self.unreported))
+        """Return the result so far."""
+        self.send((self.unit.name, "", *self.unreported))
         result = MirrorResult(self.unit, state, error)
-        if self.begun is not None:
-            result.files, result.bytes, result.kept_bytes = self.begun.files, self.begun.bytes, self.begun.kept_bytes
-            result.notes = sorted({*self.begun.notes, *self.changes.notes})
+        if self.started_copier is not None:
+            result.files, result.bytes, result.kept_bytes = (
+                self.started_copier.files,
+                self.started_copier.bytes,
+                self.started_copier.kept_bytes,
+            )
+            result.notes = sorted({*self.started_copier.notes, *self.changes.notes})
         return result
 
     def clear(self, full: bool) -> None:
         """Remove unfinished files; on a full target also an unfinished first copy, to leave its space to other units."""
         with suppress(OSError):
-            if self.begun is not None:
-                self.begun.clear()
-            if full and self.changes.first:
+            if self.started_copier is not None:
+                self.started_copier.clear()
+            if full and self.changes.is_first_copy:
                 remove_directory(Path(self.settings.new(self.unit)))
 
     def close(self) -> None:
         """Close the copier."""
-        if self.begun is not None:
-            self.begun.close()
+        if self.started_copier is not None:
+            self.started_copier.close()
 
-    def set_activity(self, doing: str) -> None:
-        """Report what is being done to the unit."""
-        self.doing = doing
-        self.report(0, 0, at_once=True)
+    def set_activity(self, activity: str) -> None:
+        """Report the current activity on the unit."""
+        self.activity = activity
+        self.report(0, 0, is_forced=True)
 
-    def report(self, files: int, size: int, *, at_once: bool = False) -> None:
+    def report(self, files: int, size: int, *, is_forced: bool = False) -> None:
         """Report progress, five times a second at most.
 
         :param files: entries written or removed since the last call.
@@ -89,15 +93,15 @@ class UnitTask:
         """
         self.unreported[0] += files
         self.unreported[1] += size
-        if at_once or time.monotonic() - self.last_report > 0.2:  # noqa: PLR2004 - seconds; a terminal needs no more
+        if is_forced or time.monotonic() - self.last_report > 0.2:  # noqa: PLR2004 - seconds; a terminal needs no more
             files, size = self.unreported
             self.unreported = [0, 0]
             self.last_report = time.monotonic()
-            self.tell((self.unit.name, self.doing, files, size))
+            self.send((self.unit.name, self.activity, files, size))
 
     def _store(self, directory: bytes) -> bytes | None:
         """Return the innermost repository that a directory belongs to."""
-        return innermost(self.stores, directory) if self.stores else None
+        return nearest_ancestor(self.stores, directory) if self.stores else None
 
-    def _ours(self, store: bytes, entry: Entry) -> bool:
+    def _is_repository_data(self, store: bytes, entry: Entry) -> bool:
         return owns(self.stores, store, entry)

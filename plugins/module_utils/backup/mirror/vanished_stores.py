@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Repositories that the mirror has and the source has no longer: what was one in the mirror stays one.
+"""Repositories that the mirror has and the source no longer has: the mirror keeps them.
 
 ``.git/objects``, ``HEAD``, ``.hg/store`` or a whole ``.git`` can be lost by accident, by a bad disk or by a container. Unless the user
 confirms the removal, the mirror keeps such a repository as it is. A clone inside another repository's work tree that is removed with
@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import merge_blocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, pack_block, unpack_block
@@ -24,7 +25,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.un
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import fixtures
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixtures import FixtureLookup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import share_files
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_shares, find_stores, innermost, kind_in
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import (
+    find_repositories,
+    find_shares,
+    kind_in,
+    nearest_ancestor,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import BusyError, DamagedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
@@ -36,6 +42,8 @@ PARTS: dict[str, dict[bytes, str]] = {
     "share": {b"requires": "f", b"sharedpath": "f"},
 }
 """Entries that make a directory a repository, and of which kinds."""
+Kinds: TypeAlias = Mapping[bytes, str]
+"""Git and ``.hg`` directories, each with ``git``, ``hg`` or ``share``."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class Vanished:
 
 
 def find_vanished(
-    before: Manifest, now: Manifest, lookup: FixtureLookup, rules: TreeRules | None = None
+    mirror: Manifest, source: Manifest, lookup: FixtureLookup, rules: TreeRules | None = None
 ) -> tuple[list[Vanished], list[bytes]]:
     """Return the repositories that were lost, and those that were removed as any directory may be.
 
@@ -67,55 +75,58 @@ def find_vanished(
     :param rules: what the unit leaves out: a repository that is excluded is not lost.
     :raises BusyError: one is there after all.
     """
-    held, found = _find_all(before), _find_all(now)
+    mirrored, current = _find_all(mirror), _find_all(source)
     # A store of its own that became a reference to another one is as lost as one that is gone.
-    missing = sorted(store for store, kind in held.items() if store not in found or (kind == "hg" and found[store] == "share"))
+    missing = sorted(store for store, kind in mirrored.items() if store not in current or (kind == "hg" and current[store] == "share"))
     if missing and rules is not None:
         missing = [store for store in missing if not rules.leaves_out(lookup.source, store)]
     emptied = []
-    if now.count() > 1:
-        emptied = [*_without_references(before, now, held, found, lookup, rules), *_damaged_shares(before, now, held, found, lookup, rules)]
-    if not missing or now.count() <= 1:
+    if source.count() > 1:
+        emptied = [
+            *_without_references(mirror, source, mirrored, current, lookup, rules),
+            *_damaged_shares(mirror, source, mirrored, current, lookup, rules),
+        ]
+    if not missing or source.count() <= 1:
         return emptied, []
-    search = _Search(before, now, lookup.source, held, found, missing)
-    lost: list[Vanished] = emptied
+    search = _Search(mirror, source, lookup.source, mirrored, current, missing)
+    vanished: list[Vanished] = emptied
     removed: list[bytes] = []
     for store in missing:
-        if any(not each.partial and _is_in(store, each.root) for each in lost):
+        if any(not each.partial and _is_in(store, each.root) for each in vanished):
             continue
-        if lookup.is_data(store, held | found, search.pointers):
+        if lookup.is_data(store, mirrored | current, search.pointers):
             continue
         verdict = search.judge(store)
         if verdict is None:
             removed.append(store)
         else:
             search.confirm(verdict)
-            lost.append(verdict)
-    return lost, removed
+            vanished.append(verdict)
+    return vanished, removed
 
 
 def _find_all(manifest: Manifest) -> dict[bytes, str]:
     """Return the repositories of a tree, and the work trees that share the store of one."""
-    return find_shares(manifest) | find_stores(manifest)
+    return find_shares(manifest) | find_repositories(manifest)
 
 
 def _damaged_shares(
-    before: Manifest, now: Manifest, held: Mapping[bytes, str], found: Mapping[bytes, str], lookup: FixtureLookup, rules: TreeRules | None
+    mirror: Manifest, source: Manifest, mirrored: Kinds, current: Kinds, lookup: FixtureLookup, rules: TreeRules | None
 ) -> Iterator[Vanished]:
     """Yield the shares of which a file was emptied or overwritten. They have no store, so hg does not verify them."""
-    both = sorted(store for store, kind in found.items() if kind == "share" == held.get(store))
-    files = {_join(store, name) for store in both for name in share_files.NAMES}
-    new, old = _entries(now, files), _entries(before, files)
+    common = sorted(store for store, kind in current.items() if kind == "share" == mirrored.get(store))
+    files = {_join(store, name) for store in common for name in share_files.NAMES}
+    new, old = _entries(source, files), _entries(mirror, files)
     changed = {path for path, entry in old.items() if entry.type == "f" and entry.size and new.get(path) != entry}
-    for store in both:
-        lost = {
+    for store in common:
+        damaged = {
             path: reason for name in share_files.NAMES if (path := _join(store, name)) in changed and (reason := _reason(lookup, path, new))
         }
-        if not lost or lookup.is_data(store, held, fixtures.work_tree_pointers(now)):
+        if not damaged or lookup.is_data(store, mirrored, fixtures.work_tree_pointers(source)):
             continue
         if rules is None or not rules.leaves_out(lookup.source, store):
-            texts = "; ".join(f"{escape_path(path.rpartition(b'/')[2])} {reason}" for path, reason in lost.items())
-            yield Vanished(store, tuple(lost), True, store, True, reason=texts)
+            texts = "; ".join(f"{escape_path(path.rpartition(b'/')[2])} {reason}" for path, reason in damaged.items())
+            yield Vanished(store, tuple(damaged), True, store, True, reason=texts)
 
 
 def _reason(lookup: FixtureLookup, path: bytes, entries: Mapping[bytes, Entry]) -> str:
@@ -125,7 +136,7 @@ def _reason(lookup: FixtureLookup, path: bytes, entries: Mapping[bytes, Entry]) 
 
 
 def _without_references(
-    before: Manifest, now: Manifest, held: Mapping[bytes, str], found: Mapping[bytes, str], lookup: FixtureLookup, rules: TreeRules | None
+    mirror: Manifest, source: Manifest, mirrored: Kinds, current: Kinds, lookup: FixtureLookup, rules: TreeRules | None
 ) -> Iterator[Vanished]:
     """Yield the git directories that still exist and have lost all references: an emptied ``refs`` is as bad as a missing one.
 
@@ -133,12 +144,14 @@ def _without_references(
 
     :raises BusyError: the references were packed during the scan.
     """
-    both = {store for store, kind in found.items() if kind == "git" and held.get(store) == "git"}
-    suspects = (_with_loose_references(before, both) if both else set()) - _with_references(now, both)
+    common = {store for store, kind in current.items() if kind == "git" and mirrored.get(store) == "git"}
+    suspects = (_with_loose_references(mirror, common) if common else set()) - _with_references(source, common)
     heads = {_join(store, b"refs/heads"): store for store in suspects}
-    suspects -= {heads[directory] for directory, _block in now.blocks() if directory in heads}
+    suspects -= {heads[directory] for directory, _block in source.blocks() if directory in heads}
     for store in sorted(suspects):
-        if lookup.is_data(store, held, fixtures.work_tree_pointers(now)) or (rules is not None and rules.leaves_out(lookup.source, store)):
+        if lookup.is_data(store, mirrored, fixtures.work_tree_pointers(source)) or (
+            rules is not None and rules.leaves_out(lookup.source, store)
+        ):
             continue
         top_fd = os.open(lookup.source, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -155,56 +168,58 @@ def _without_references(
 
 def _with_loose_references(manifest: Manifest, stores: set[bytes]) -> set[bytes]:
     """Return which git directories have a file below ``refs``."""
-    found: set[bytes] = set()
+    with_references: set[bytes] = set()
     for directory, block in manifest.blocks():
         if b"refs" in directory.split(b"/"):
-            store = innermost(stores, directory)
+            store = nearest_ancestor(stores, directory)
             inner = directory[len(store) + 1 if store else 0 :] if store is not None else b""
-            if store is not None and store not in found and inner.split(b"/")[0] == b"refs":
-                found |= {store for entry in unpack_block(directory, block) if entry.type != "d"}
-    return found
+            if store is not None and store not in with_references and inner.split(b"/")[0] == b"refs":
+                with_references |= {store for entry in unpack_block(directory, block) if entry.type != "d"}
+    return with_references
 
 
 def _with_references(manifest: Manifest, stores: set[bytes]) -> set[bytes]:
     """Return which git directories have references, loose or packed or in tables."""
-    found = _with_loose_references(manifest, stores)
+    with_references = _with_loose_references(manifest, stores)
     for directory, block in manifest.blocks():
         if directory in stores and (b"packed-refs" in block or b"reftable" in block):
-            found |= {directory for entry in unpack_block(directory, block) if entry.name in {b"packed-refs", b"reftable"}}
-    return found
+            with_references |= {directory for entry in unpack_block(directory, block) if entry.name in {b"packed-refs", b"reftable"}}
+    return with_references
 
 
 class _Search:
-    """Facts about the places that once held repositories."""
+    """Facts about the paths of repositories that are missing."""
 
     def __init__(
-        self, before: Manifest, now: Manifest, source: bytes, held: dict[bytes, str], found: dict[bytes, str], missing: Iterable[bytes]
+        self, mirror: Manifest, source: Manifest, source_path: bytes, mirrored: Kinds, current: Kinds, missing: Iterable[bytes]
     ) -> None:
-        self.source, self.held, self.found = source, held, found
-        wanted = {above for store in missing for above in (store, *_ancestors(store))}
-        wanted |= {_join(store, part) for store in missing for part in (*PARTS[held[store]], b"config")}
-        self.seen = _entries(now, wanted | found.keys())
-        self.old = _entries(before, {*missing, *(_join(store, b"config") for store in missing)})
-        self.filled = {directory for directory, block in now.blocks() if directory in wanted and _has_content(directory, block)}
-        self.pointers = fixtures.work_tree_pointers(before) | fixtures.work_tree_pointers(now)
-        self.moved = {entry.inode for store in found.keys() - held.keys() if (entry := self.seen.get(store)) is not None}
-        self.targets = self._pointer_targets(now)
+        self.source_path, self.mirrored, self.current = source_path, mirrored, current
+        paths = {above for store in missing for above in (store, *_ancestors(store))}
+        paths |= {_join(store, part) for store in missing for part in (*PARTS[mirrored[store]], b"config")}
+        self.entries = _entries(source, paths | current.keys())
+        self.mirrored_entries = _entries(mirror, {*missing, *(_join(store, b"config") for store in missing)})
+        self.filled = {directory for directory, block in source.blocks() if directory in paths and _has_content(directory, block)}
+        self.pointers = fixtures.work_tree_pointers(mirror) | fixtures.work_tree_pointers(source)
+        self.moved = {entry.inode for store in current.keys() - mirrored.keys() if (entry := self.entries.get(store)) is not None}
+        self.targets = self._pointer_targets(source)
 
-    def _pointer_targets(self, now: Manifest) -> dict[bytes, bytes]:
+    def _pointer_targets(self, source: Manifest) -> dict[bytes, bytes]:
         """Return the work trees of the source that have a ``.git`` file, with the directory it names."""
-        top_fd = os.open(self.source, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        top_fd = os.open(self.source_path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            named = {each: fixtures.read_pointer(top_fd, _join(each, b".git"), self.source) for each in fixtures.work_tree_pointers(now)}
-            return {each: target for each, target in named.items() if target is not None}
+            targets = {
+                tree: fixtures.read_pointer(top_fd, _join(tree, b".git"), self.source_path) for tree in fixtures.work_tree_pointers(source)
+            }
+            return {tree: target for tree, target in targets.items() if target is not None}
         finally:
             os.close(top_fd)
 
     def judge(self, store: bytes) -> Vanished | None:
-        """Return what was lost of a repository; None if it was removed or moved."""
-        entry = self.seen.get(store)
+        """Return the lost parts of a repository; None if it was removed or moved."""
+        entry = self.entries.get(store)
         if not store or (entry is not None and entry.type == "d"):
             return self._without_parts(store)
-        old = self.old.get(store)
+        old = self.mirrored_entries.get(store)
         if old is not None and old.inode in self.moved:
             return None
         holder, _slash, name = store.rpartition(b"/")
@@ -213,49 +228,49 @@ class _Search:
             return None if self._leads_to_another(store, entry) else Vanished(store, (store,), True, store, False)
         if is_dotted and holder in self.filled:
             return Vanished(store, (store,), False, store, False)
-        if innermost(self.held, holder) is not None and not is_dotted:  # a submodule's
+        if nearest_ancestor(self.mirrored, holder) is not None and not is_dotted:  # a submodule's
             is_needed = any(_is_in(each, store) for each in self.targets.values())
             return Vanished(store, (store,), False, store, False) if is_needed else None
         project = holder if is_dotted and holder else store
-        if innermost(self.held, project) is not None or fixtures.work_tree_of(project, self.held, self.pointers) is not None:
+        if nearest_ancestor(self.mirrored, project) is not None or fixtures.work_tree_of(project, self.mirrored, self.pointers) is not None:
             return None
-        return Vanished(store, (project,), project in self.seen, project, False)
+        return Vanished(store, (project,), project in self.entries, project, False)
 
     def _without_parts(self, store: bytes) -> Vanished:
-        lost, blocked = [], False
-        for part, kinds in PARTS[self.held[store]].items():
-            found = self.seen.get(_join(store, part))
-            if found is None or found.type not in kinds:
-                lost.append(_join(store, part))
-                blocked = blocked or found is not None
+        missing_parts, blocked = [], False
+        for part, kinds in PARTS[self.mirrored[store]].items():
+            entry = self.entries.get(_join(store, part))
+            if entry is None or entry.type not in kinds:
+                missing_parts.append(_join(store, part))
+                blocked = blocked or entry is not None
         config = _join(store, b"config")
-        if self.held[store] == "git" and config in self.old and config not in self.seen:
-            lost.append(config)
-        return Vanished(store, tuple(lost), blocked, store, True)
+        if self.mirrored[store] == "git" and config in self.mirrored_entries and config not in self.entries:
+            missing_parts.append(config)
+        return Vanished(store, tuple(missing_parts), blocked, store, True)
 
     def _leads_to_another(self, store: bytes, entry: Entry) -> bool:
         """Tell whether the repository was moved, and what took its place leads to it, as ``git submodule absorbgitdirs`` leaves it."""
         holder = store.rpartition(b"/")[0]
         if entry.type == "l":
-            inside = os.path.relpath(os.path.normpath(os.path.join(self.source, holder, entry.link)), self.source)
-            return inside in self.found
+            relative_path = os.path.relpath(os.path.normpath(os.path.join(self.source_path, holder, entry.link)), self.source_path)
+            return relative_path in self.current
         target = self.targets.get(holder)
-        return entry.type == "f" and target is not None and innermost(self.found, target) is not None
+        return entry.type == "f" and target is not None and nearest_ancestor(self.current, target) is not None
 
     def confirm(self, vanished: Vanished) -> None:
         """Look again: git replaces ``HEAD`` by renaming, and the scan may have come in between.
 
         :raises BusyError: it is all there.
         """
-        kinds = PARTS[self.held[vanished.store]]
-        top_fd = os.open(self.source, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        kinds = PARTS[self.mirrored[vanished.store]]
+        top_fd = os.open(self.source_path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            there = all(_kind_at(top_fd, _join(vanished.store, part)) in kind for part, kind in kinds.items())
+            is_complete = all(_kind_at(top_fd, _join(vanished.store, part)) in kind for part, kind in kinds.items())
         finally:
             os.close(top_fd)
-        if there:
-            where = escape_path(os.path.join(self.source, vanished.store))
-            raise BusyError(f"{where} changed while it was scanned; its mirror was not updated.", "try again later")
+        if is_complete:
+            shown_path = escape_path(os.path.join(self.source_path, vanished.store))
+            raise BusyError(f"{shown_path} changed while it was scanned; its mirror was not updated.", "try again later")
 
 
 def _kind_at(top_fd: int, path: bytes) -> str:
@@ -275,7 +290,7 @@ def _kind_at(top_fd: int, path: bytes) -> str:
 
 def describe(unit: Unit, vanished: Vanished, kept_days: int = 30) -> DamagedError:
     """Return the error of a repository that was lost, with what brings it back."""
-    where = escape_path(os.path.join(os.fsencode(unit.source), vanished.store))
+    shown_path = escape_path(os.path.join(os.fsencode(unit.source), vanished.store))
     parts = ", ".join(escape_path(each.rpartition(b"/")[2]) for each in vanished.lost)
     options = [("--path", each) for each in vanished.lost]
     blocked = ("--overwrite",) if vanished.blocked else ()
@@ -284,56 +299,51 @@ def describe(unit: Unit, vanished: Vanished, kept_days: int = 30) -> DamagedErro
         f"if you deleted it on purpose: {repoman_command('sync', [unit.name], '--allow-shrink')}   # its mirror is kept for {kept_days} days",
     )
     if vanished.emptied:
-        return DamagedError(f"{where} has lost all its references.", *hints)
+        return DamagedError(f"{shown_path} has lost all its references.", *hints)
     if vanished.reason:
-        return DamagedError(f"{where} is damaged: {vanished.reason}.", *hints)
+        return DamagedError(f"{shown_path} is damaged: {vanished.reason}.", *hints)
     if vanished.partial:
         state = f"{'is' if len(vanished.lost) == 1 else 'are'} missing{' or replaced' if vanished.blocked else ''}"
-        return DamagedError(f"{where} is no longer a repository: {parts} {state}.", *hints)
-    return DamagedError(f"{where} is gone.", *hints)
+        return DamagedError(f"{shown_path} is no longer a repository: {parts} {state}.", *hints)
+    return DamagedError(f"{shown_path} is gone.", *hints)
 
 
-def keep(now: Manifest, before: Manifest, vanished: Iterable[Vanished], path: str) -> Manifest:
+def keep(source: Manifest, mirror: Manifest, vanished: Iterable[Vanished], path: str) -> Manifest:
     """Return what the source has, and what the mirror has of repositories that were lost.
 
     :param path: for the manifest.
     """
     listed = list(vanished)
-    whole = {each.root for each in listed if not each.partial}
-    partial = {each.store for each in listed if each.partial}
-    stores = find_stores(now) | {store: kind for store, kind in _find_all(before).items() if store in partial}
+    roots = {item.root for item in listed if not item.partial}
+    partial = {item.store for item in listed if item.partial}
+    stores = find_repositories(source) | {store: kind for store, kind in _find_all(mirror).items() if store in partial}
     chain: dict[bytes, set[bytes]] = {}
-    for each in listed:
-        for above in (each.root, *_ancestors(each.root)):
+    for item in listed:
+        for above in (item.root, *_ancestors(item.root)):
             if above:
                 chain.setdefault(above.rpartition(b"/")[0], set()).add(above)
-    tops = {store: {entry.name for entry in unpack_block(store, block)} for store, block in now.blocks() if store in partial}
+    tops = {store: {entry.name for entry in unpack_block(store, block)} for store, block in source.blocks() if store in partial}
     with ManifestWriter(path) as writer:
-        for directory, (new, old) in merge_blocks(now, before):
-            if innermost(whole, directory) is not None:
+        for directory, (new, old) in merge_blocks(source, mirror):
+            if nearest_ancestor(roots, directory) is not None:
                 block = old
             else:
                 entries = {entry.path: entry for entry in unpack_block(directory, new or b"")}
-                olds = {entry.path: entry for entry in unpack_block(directory, old or b"")}
-                store = innermost(stores, directory)
+                mirrored = {entry.path: entry for entry in unpack_block(directory, old or b"")}
+                store = nearest_ancestor(stores, directory)
                 if store in partial and store is not None:
-                    entries = _merged(directory, store, stores, entries, olds, tops.get(store, set()))
+                    entries = _merged(directory, store, stores, entries, mirrored, tops.get(store, set()))
                 for above in chain.get(directory, ()):
                     if above not in entries or entries[above].type != "d":
-                        entries[above] = olds[above]
-                block = b"".join(entries[each].record() for each in sorted(entries)) if entries or new is not None else None
+                        entries[above] = mirrored[above]
+                block = b"".join(entries[path].record() for path in sorted(entries)) if entries or new is not None else None
             if block is not None:
                 writer.add(pack_block(directory, [block]))
         return writer.finish()
 
 
 def _merged(
-    directory: bytes,
-    store: bytes,
-    stores: Mapping[bytes, str],
-    new: Mapping[bytes, Entry],
-    old: Mapping[bytes, Entry],
-    tops: set[bytes],
+    directory: bytes, store: bytes, stores: Mapping[bytes, str], new: Mapping[bytes, Entry], old: Mapping[bytes, Entry], tops: set[bytes]
 ) -> dict[bytes, Entry]:
     """Return the entries of a directory in a repository that lost parts: its own stay, other files are mirrored as ever."""
     entries: dict[bytes, Entry] = {}
@@ -346,17 +356,16 @@ def _merged(
     return entries
 
 
-def kept_stores(before: Manifest, vanished: Iterable[Vanished]) -> frozenset[bytes]:
+def protected_stores(mirror: Manifest, vanished: Iterable[Vanished]) -> frozenset[bytes]:
     """Return the repositories of which the mirror keeps everything."""
     listed = list(vanished)
-    roots = [each.root for each in listed if not each.partial]
+    roots = [item.root for item in listed if not item.partial]
     return frozenset(
-        store for store in _find_all(before) if any(store == each.store for each in listed) or any(_is_in(store, root) for root in roots)
+        store for store in _find_all(mirror) if any(store == item.store for item in listed) or any(_is_in(store, root) for root in roots)
     )
 
 
-def _entries(manifest: Manifest, wanted: Iterable[bytes]) -> dict[bytes, Entry]:
-    paths = set(wanted)
+def _entries(manifest: Manifest, paths: Set[bytes]) -> dict[bytes, Entry]:
     parents = {path.rpartition(b"/")[0] for path in paths}
     return {
         entry.path: entry

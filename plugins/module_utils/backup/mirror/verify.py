@@ -31,7 +31,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import NO_OWNERS, NO_XATTRS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_repositories
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.transient import TransientFilter
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.tree_compare import Keeps, TreeComparison
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
@@ -99,7 +99,7 @@ class Pulse:
 def verify(
     unit: Unit,
     settings: MirrorOptions,
-    ours: Iterable[bytes] = (),
+    expected: Iterable[bytes] = (),
     *,
     notes: Collection[str] = (),
     idle: float = IDLE_SECONDS,
@@ -107,7 +107,7 @@ def verify(
 ) -> Verdict:
     """Compare a unit with its mirror.
 
-    :param ours: of loose files, those that the mirror held; others on the target are not its.
+    :param expected: of top-level files, those that belong to the mirror; other files on the target are ignored.
     :param notes: what earlier runs noted of the unit.
     :raises MirrorError: it took too long, or nothing came from the source or the mirror any more.
     """
@@ -124,7 +124,7 @@ def verify(
 
     def work() -> None:
         try:
-            answer.put(_verify(unit, settings, frozenset(ours), keeps, pulse))
+            answer.put(_verify(unit, settings, frozenset(expected), keeps, pulse))
         except BaseException as error:
             answer.put(error)
 
@@ -134,57 +134,57 @@ def verify(
             came = answer.get(timeout=min(POLL_SECONDS, max(idle, 0.01)))
         except queue.Empty:
             if pulse.is_lost():
-                where = escape_path(os.path.join(os.fsencode(unit.source), pulse.path))
-                raise MirrorError(f"{where} did not respond for {idle:g} s, so the comparison was stopped.") from None
+                shown_path = escape_path(os.path.join(os.fsencode(unit.source), pulse.path))
+                raise MirrorError(f"{shown_path} did not respond for {idle:g} s, so the comparison was stopped.") from None
             continue
         if isinstance(came, BaseException):
             raise came
         return came
 
 
-def _verify(unit: Unit, settings: MirrorOptions, ours: Collection[bytes], keeps: Keeps, pulse: Pulse) -> Verdict:
+def _verify(unit: Unit, settings: MirrorOptions, expected: Collection[bytes], keeps: Keeps, pulse: Pulse) -> Verdict:
     mirror = settings.mirror(unit)
     if not is_directory(mirror):
         return Verdict([f"there is no mirror of {escape_path(os.fsencode(unit.name))}"])
     tree = TreeFilter(unit.rules)
-    closed: dict[bytes, UnreadableError] = {}
-    closed_of_mirror: dict[bytes, UnreadableError] = {}
+    unreadable: dict[bytes, UnreadableError] = {}
+    unreadable_in_mirror: dict[bytes, UnreadableError] = {}
     base = os.path.join(settings.scratch, f"verify.{os.getpid()}.{threading.get_ident()}")
     with ExitStack() as stack:
         source_fd, mirror_fd = os.open(unit.source, LIST), os.open(mirror, LIST)
         stack.callback(os.close, source_fd)
         stack.callback(os.close, mirror_fd)
-        now = _scan(source_fd, f"{base}.source", unit, tree, closed, pulse)
-        held = _scan(mirror_fd, f"{base}.mirror", unit, TreeFilter(TreeRules()), closed_of_mirror, pulse)
-        stores = find_stores(now)
+        source_manifest = _scan(source_fd, f"{base}.source", unit, tree, unreadable, pulse)
+        mirror_manifest = _scan(mirror_fd, f"{base}.mirror", unit, TreeFilter(TreeRules()), unreadable_in_mirror, pulse)
+        stores = find_repositories(source_manifest)
         comparison = TreeComparison(
             source_fd,
             mirror_fd,
             stores=stores,
             keeps=keeps,
-            is_transient=TransientFilter(now, _lookup(unit, settings)),
-            unread={*closed, *closed_of_mirror, *tree.skipped},
-            expected=(lambda path: path in ours) if unit.is_top_level else lambda path: True,
+            is_transient=TransientFilter(source_manifest, _lookup(unit, settings)),
+            unreadable={*unreadable, *unreadable_in_mirror, *tree.skipped},
+            expected=(lambda path: path in expected) if unit.is_top_level else lambda path: True,
             beat=pulse.beat,
             has_mounts=bool(tree.followed),
             leaves_out=lambda path, is_directory: unit.rules.leaves_out(os.fsencode(unit.source), path, is_directory=is_directory),
         )
-        found = comparison.run(now, held)
-    verdict = Verdict(found.lines, skipped=tree.skipped)
-    verdict.differences += [error.message for error in (*closed.values(), *closed_of_mirror.values())]
-    if found.changed:
-        verdict.notes.append(f"{found.changed} paths changed during the comparison and were skipped")
+        differences = comparison.run(source_manifest, mirror_manifest)
+    verdict = Verdict(differences.lines, skipped=tree.skipped)
+    verdict.differences += [error.message for error in (*unreadable.values(), *unreadable_in_mirror.values())]
+    if differences.changed:
+        verdict.notes.append(f"{differences.changed} paths changed during the comparison and were skipped")
     if not unit.is_top_level:
         with pulse.paused():
-            _check_repositories(unit, settings, held, now, verdict)
-    if found.more:
-        verdict.differences.append(f"and {found.more} more")
+            _check_repositories(unit, settings, mirror_manifest, source_manifest, verdict)
+    if differences.more:
+        verdict.differences.append(f"and {differences.more} more")
     return verdict
 
 
-def _scan(top: int, path: str, unit: Unit, tree: TreeFilter, closed: dict[bytes, UnreadableError], pulse: Pulse) -> Manifest:
+def _scan(top: int, path: str, unit: Unit, tree: TreeFilter, unreadable: dict[bytes, UnreadableError], pulse: Pulse) -> Manifest:
     with ManifestWriter(path) as writer:
-        for block in walk_blocks(top, files_only=unit.is_top_level, unreadable=closed, tree=tree):
+        for block in walk_blocks(top, files_only=unit.is_top_level, unreadable=unreadable, tree=tree):
             writer.add(block)
             pulse.beat(pulse.path)
         return writer.finish()
@@ -194,28 +194,30 @@ def _lookup(unit: Unit, settings: MirrorOptions) -> FixtureLookup:
     return FixtureLookup(os.fsencode(unit.source), settings.scratch, settings.account, os.fsencode(settings.mirror(unit)))
 
 
-def _check_repositories(unit: Unit, settings: MirrorOptions, held: Manifest, now: Manifest, verdict: Verdict) -> None:
+def _check_repositories(
+    unit: Unit, settings: MirrorOptions, mirror_manifest: Manifest, source_manifest: Manifest, verdict: Verdict
+) -> None:
     """Let git and hg check the repositories of a mirror."""
-    stores = find_stores(held)
+    stores = find_repositories(mirror_manifest)
     top = os.fsencode(settings.mirror(unit))
     scratch = os.path.join(settings.scratch, f"check.{os.getpid()}.{threading.get_ident()}")
     lookup = _lookup(unit, settings)
-    data = lookup.data_among(stores, stores, now)
+    data = lookup.data_among(stores, stores, source_manifest)
     copier = Copier(top, top, history=None, work=os.fsencode(settings.scratch), is_first_copy=True)
     try:
         for store, kind in sorted(stores.items()):
             if store in data:
                 continue
-            where = escape_path(os.path.join(top, store))
+            shown_path = escape_path(os.path.join(top, store))
             repository = _repository(store, kind, stores, copier, scratch, settings)
             problem = repository.check()
             if problem:
-                verdict.differences.append(f"{where}: {problem}")
+                verdict.differences.append(f"{shown_path}: {problem}")
             if unproven := getattr(repository, "unproven", ""):
-                verdict.notes.append(f"{where} could not be verified: {unproven}")
+                verdict.notes.append(f"{shown_path} could not be verified: {unproven}")
             if excused := getattr(repository, "excused", ()):
                 verdict.notes.append(
-                    f"{where}: git fsck --strict reports {plural(len(excused), 'problem')} in old history, the same in source and mirror:"
+                    f"{shown_path}: git fsck --strict reports {plural(len(excused), 'problem')} in old history, the same in source and mirror:"
                     f" {escape_path(excused[0])}"
                 )
     finally:
@@ -227,6 +229,6 @@ def _repository(
     store: bytes, kind: str, stores: dict[bytes, str], copier: Copier, scratch: str, settings: MirrorOptions
 ) -> GitMirror | HgMirror:
     if kind == "hg":
-        return HgMirror(store, copier, have={}, seen={}, proof=scratch, tries=1, account=settings.account)
+        return HgMirror(store, copier, mirrored={}, scanned={}, scratch_dir=scratch, tries=1, account=settings.account)
     nested = frozenset(stores) - {store}
-    return GitMirror(store, copier, have={}, seen={}, nested=nested, proof=scratch, tries=1, far=False, account=settings.account)
+    return GitMirror(store, copier, mirrored={}, scanned={}, nested=nested, scratch_dir=scratch, tries=1, account=settings.account)

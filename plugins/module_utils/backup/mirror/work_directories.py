@@ -16,32 +16,32 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.opti
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import make_private, remove_tree
 
 
-def prepare_directories(settings: MirrorOptions, wanted: Container[str] | None = None) -> None:
+def prepare_directories(settings: MirrorOptions, unfinished: Container[str] | None = None) -> None:
     """Make the directories of a run, and clear away what a killed run left; a first copy that was not finished is kept to go on with.
 
     Temporary files of other runs are not touched: these runs may still be active.
 
-    :param wanted: the units whose first copy that may be; None for all.
+    :param unfinished: units whose unfinished first copy is kept; None for all.
     """
     new = os.path.join(settings.work, "new")
     make_private(new)
-    for each in (settings.work, os.path.dirname(settings.kept)):  # made by an earlier version, they may be open to others
+    for directory in (settings.work, os.path.dirname(settings.history)):  # made by an earlier version, they may be open to others
         with suppress(FileNotFoundError, PermissionError):
-            if stat.S_IMODE(os.stat(each).st_mode) & 0o077:
-                os.chmod(each, 0o700)
+            if stat.S_IMODE(os.stat(directory).st_mode) & 0o077:
+                os.chmod(directory, 0o700)
     if not settings.temporaries:
         _clear(settings.work, ("new",))
     target_traits.find_out(settings.work, settings.temporaries or settings.work)
-    if wanted is not None:
-        _clear(new, wanted)
+    if unfinished is not None:
+        _clear(new, unfinished)
 
 
-def _clear(directory: str, stays: Container[str]) -> None:
+def _clear(directory: str, unfinished: Container[str]) -> None:
     """Remove the entries of one of our directories, except some."""
-    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for each in os.listdir(held):
-            if each not in stays:
-                remove_tree(os.fsencode(each), held)
+        for name in os.listdir(directory_fd):
+            if name not in unfinished:
+                remove_tree(os.fsencode(name), directory_fd)
     finally:
-        os.close(held)
+        os.close(directory_fd)

@@ -32,26 +32,26 @@ def unit_error(name: str, source: str, target: str, scratch: str, failure: OSErr
     reason = failure.strerror or str(failure)
     path = _path(failure)
     unit = escape_path(os.fsencode(name))
-    place = f" ({escape_path(os.fsencode(path))})" if path else ""
+    location = f" ({escape_path(os.fsencode(path))})" if path else ""
     local = _local_directory(path, target, scratch, failure)
     if local:
-        what = "the state directory" if local == scratch else "the temporary directory"
+        label = "the state directory" if local == scratch else "the temporary directory"
         return MirrorError(
-            f"{unit}: cannot write to {what} {escape_path(os.fsencode(local))}: {reason}{place}; its mirror was not finished.",
+            f"{unit}: cannot write to {label} {escape_path(os.fsencode(local))}: {reason}{location}; its mirror was not finished.",
             f"df -h {shell_word(local if os.path.isdir(local) else str(nearest_directory(local)))}",
             "its location: [defaults].logdir in the registry" if local == scratch else "to use another one: TMPDIR=DIR repoman sync",
         )
     if path and _is_below(path, source):
         return MirrorError(f"{escape_path(os.fsencode(path))} cannot be read: {reason}.", f"ls -ld {shell_word(path)}")
     hint = f"is there free space? df -h {shell_word(target)}" if failure.errno in NO_SPACE else f"findmnt --target {shell_word(target)}"
-    return MirrorError(f"{unit}: its mirror could not be written: {reason}{place}.", hint)
+    return MirrorError(f"{unit}: its mirror could not be written: {reason}{location}.", hint)
 
 
 def _path(failure: OSError) -> str:
     """Return the file that an error names; empty if it names none."""
-    for each in (failure.filename2, failure.filename):
-        if isinstance(each, str | bytes):
-            return os.fsdecode(each)
+    for name in (failure.filename2, failure.filename):
+        if isinstance(name, str | bytes):
+            return os.fsdecode(name)
     return ""
 
 
@@ -72,6 +72,6 @@ def _is_below(path: str, directory: str) -> bool:
 def _takes_all(directory: str) -> bool:
     """Tell whether a file system has space and may be written; one that cannot be asked counts as such."""
     with suppress(OSError):
-        found = os.statvfs(nearest_directory(directory))
-        return found.f_bavail * found.f_frsize > LITTLE and (not found.f_files or found.f_favail > 0) and not found.f_flag & os.ST_RDONLY
+        space = os.statvfs(nearest_directory(directory))
+        return space.f_bavail * space.f_frsize > LITTLE and (not space.f_files or space.f_favail > 0) and not space.f_flag & os.ST_RDONLY
     return True

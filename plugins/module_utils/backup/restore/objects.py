@@ -22,7 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.sc
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git import object_restore
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import file_restore
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_stores
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_repositories
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.source_repair import Repair, RepairPlan
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
@@ -149,7 +149,7 @@ class ObjectsRestore:
                 f"to get all of it back: {repoman_command('restore', [self.name])}",
             )
         prefix = self.inside + b"/" if self.inside else b""
-        repositories = {path: vcs for path, vcs in find_stores(manifest).items() if (path + b"/").startswith(prefix)}
+        repositories = {path: vcs for path, vcs in find_repositories(manifest).items() if (path + b"/").startswith(prefix)}
         if not repositories:
             raise NotFoundError(
                 f"there is no repository in the backup of {escape_path(os.fsencode(self.name))}.",

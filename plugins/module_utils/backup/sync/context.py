@@ -86,13 +86,13 @@ class SyncContext:
         """
         return MirrorOptions(
             target=self.target.root,
-            kept=str(self.target.internal_path("kept", "none")),
+            history=str(self.target.internal_path("kept", "none")),
             work=str(self.target.internal_path("work")),
             scratch=scratch,
             full=self.options.full,
             xattrs=self.options.xattrs,
             acls=self.options.acls,
-            far=self.target_state.is_remote,
+            is_remote=self.target_state.is_remote,
             jobs=self.options.jobs,
             lose_repositories=self.options.may_lose,
             started_ns=int(self.now.timestamp() * 1e9),

@@ -122,7 +122,7 @@ class UnitPlanner:
             raise scanned.error
         if not scanned.path:
             if scanned.unreadable:
-                task.result.fail(partial_error(task.unit, list(scanned.unreadable.values()), (), done=not self.run.check))
+                task.result.fail(partial_error(task.unit, list(scanned.unreadable.values()), (), others_done=not self.run.check))
             return
         # Imported only if something differs: an unchanged tree needs no engine, and Ansible compiles what is imported in each run.
         from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.diff_unit import diff_unit
@@ -134,17 +134,19 @@ class UnitPlanner:
         if task.unit.is_top_level:
             guard.check_top_level(self.run.repos_root, current, self.run.target)
         task.compared_mirror = previous is None
-        changes = diff_unit(task.unit, previous, current, self.settings, saved=manifest_path, closed=scanned.unreadable, stays=stays)
+        changes = diff_unit(
+            task.unit, previous, current, self.settings, manifest_path=manifest_path, unreadable=scanned.unreadable, mounted=stays
+        )
         guard.check_shrink(task.unit, changes, self.run.target, self.run.options.allow_shrink, bool(self.run.options.names))
         if changes.total:
             result = task.result
-            result.action, result.files, result.first = Action.SYNCED, changes.total, changes.first
+            result.action, result.files, result.first = Action.SYNCED, changes.total, changes.is_first_copy
             result.created, result.changed, result.removed = changes.created, changes.changed, changes.removed
             task.changes = changes
         else:
-            task.scanned = ScanResult(task.unit, changes.now.digest, changes.now.path)
-        if changes.unread:
-            task.result.fail(partial_error(task.unit, changes.unread, changes.frozen, done=not self.run.check))
+            task.scanned = ScanResult(task.unit, changes.source_manifest.digest, changes.source_manifest.path)
+        if changes.read_errors:
+            task.result.fail(partial_error(task.unit, changes.read_errors, changes.protected, others_done=not self.run.check))
 
 
 def load_engine() -> None:

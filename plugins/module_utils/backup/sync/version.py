@@ -38,7 +38,7 @@ class RunVersion:
                 self.name = history.create_version(self.run.target, self.run.now, self.run.backup.account)
         created: dict[str, list[str] | None] = {
             task.name: None
-            if task.changes.first
+            if task.changes.is_first_copy
             else [os.fsdecode(path) for change_type, path in task.changes.items() if change_type == "created"]
             for task in tasks
             if task.changes is not None and task.changes.created
@@ -46,7 +46,7 @@ class RunVersion:
         self._created |= created
         if created:  # before anything is created: a restore of an earlier time leaves it out, even if this run is killed
             self._write(created)
-        return replace(settings, kept=str(self._path()))
+        return replace(settings, history=str(self._path()))
 
     def add_created(self, name: str, paths: Iterable[str]) -> None:
         """Write down more paths that the run created in a unit."""

@@ -20,8 +20,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copi
 class Digest:
     """Passes contents with a digest."""
 
-    def __init__(self, wanted: str, stop: bytes = b"") -> None:
-        self.hash, self.wanted, self.stop, self.seen = hashlib.sha256(), wanted, stop, 0
+    def __init__(self, expected: str, stop: bytes = b"") -> None:
+        self.hash, self.expected, self.stop, self.seen = hashlib.sha256(), expected, stop, 0
 
     def update(self, chunk: bytes) -> None:
         """Take in bytes."""
@@ -36,7 +36,7 @@ class Digest:
 
     def finish(self) -> str:
         """Judge."""
-        return "" if self.hash.hexdigest() == self.wanted else "its digest is wrong"
+        return "" if self.hash.hexdigest() == self.expected else "its digest is wrong"
 
 
 @pytest.fixture(params=[True, False], ids=["first", "later"])
@@ -44,15 +44,15 @@ def copier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Copier]:
     """Return what writes a mirror, of a first copy and of a later one."""
     for each in ("source", "top", "work", "kept"):
         (tmp_path / each).mkdir()
-    made = Copier(
+    instance = Copier(
         bytes(tmp_path / "source"),
         bytes(tmp_path / "top"),
         history=None if request.param else bytes(tmp_path / "kept"),
         work=bytes(tmp_path / "work"),
         is_first_copy=request.param,
     )
-    yield made
-    made.close()
+    yield instance
+    instance.close()
 
 
 def entry(tmp_path: Path) -> Entry | None:
@@ -110,9 +110,9 @@ def test_holes_are_judged_and_stay_holes(copier: Copier, tmp_path: Path) -> None
             file.write(contents[place : place + 4096])
         file.truncate(len(contents))
     copier.copy_file(b"f", None, check=lambda: Digest(hashlib.sha256(contents).hexdigest()))
-    found = (tmp_path / "top" / "f").stat()
+    status = (tmp_path / "top" / "f").stat()
     assert (tmp_path / "top" / "f").read_bytes() == contents
-    assert found.st_blocks * 512 < found.st_size
+    assert status.st_blocks * 512 < status.st_size
     (tmp_path / "source" / "f").write_bytes(b"")
     os.truncate(tmp_path / "source" / "f", 1 << 20)
     with pytest.raises(DamagedFileError):
@@ -123,8 +123,8 @@ def test_holes_are_judged_and_stay_holes(copier: Copier, tmp_path: Path) -> None
 def test_a_copier_that_cannot_begin_leaves_nothing_open(tmp_path: Path) -> None:
     """Whichever of its directories is missing."""
     before = len(os.listdir("/proc/self/fd"))
-    here, missing = bytes(tmp_path), bytes(tmp_path / "missing")
-    for source, top, work in ((missing, here, here), (here, missing, here), (here, here, missing)):
+    existing, missing = bytes(tmp_path), bytes(tmp_path / "missing")
+    for source, top, work in ((missing, existing, existing), (existing, missing, existing), (existing, existing, missing)):
         with pytest.raises(FileNotFoundError):
             Copier(source, top, history=None, work=work, is_first_copy=True)
     assert len(os.listdir("/proc/self/fd")) == before

@@ -15,7 +15,7 @@ import mirroring
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mirroring import Place, git
+from mirroring import MirrorSandbox, git
 
 ODD = [
     "objects/pack/.gitkeep",
@@ -69,12 +69,12 @@ KINDS = ["file", "empty", "link", "fifo", "directory", "large"]
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> MirrorSandbox:
     """A place with a repository ``a``, its bare clone ``a/t/x.git`` and one that is a unit."""
-    return with_repositories(Place(tmp_path))
+    return with_repositories(MirrorSandbox(tmp_path))
 
 
-def with_repositories(place: Place) -> Place:
+def with_repositories(place: MirrorSandbox) -> MirrorSandbox:
     """Make the repositories."""
     mirroring.run("git", "init", "-q", "-b", "main", str(place.repos / "a"))
     (place.repos / "a/f").write_text("f")
@@ -102,7 +102,7 @@ def grow(path: Path, kind: str) -> None:
             path.write_bytes({"file": b"odd\n", "empty": b"", "large": bytes(3 << 20) + b"end"}[kind])
 
 
-def settle(place: Place) -> None:
+def settle(place: MirrorSandbox) -> None:
     """Sync until the clock does not matter, and see that rsync finds nothing and nothing is left to do."""
     place.settled()
     place.sync()
@@ -111,7 +111,7 @@ def settle(place: Place) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_odd_files_of_one_kind(place: Place, kind: str) -> None:
+def test_odd_files_of_one_kind(place: MirrorSandbox, kind: str) -> None:
     """First copy and later: all of them, in each kind of repository."""
     settle(place)
     for number, inner in enumerate(ODD):
@@ -133,7 +133,7 @@ def test_odd_files_of_one_kind(place: Place, kind: str) -> None:
     settle(place)
 
 
-def test_transient_files_are_left_out(place: Place) -> None:
+def test_transient_files_are_left_out(place: MirrorSandbox) -> None:
     """The documented list; they are in no mirror and no run waits for them."""
     transient = [
         "index.lock",
@@ -154,7 +154,7 @@ def test_transient_files_are_left_out(place: Place) -> None:
     }
 
 
-def test_a_link_in_an_object_directory_is_never_followed(place: Place, tmp_path: Path) -> None:
+def test_a_link_in_an_object_directory_is_never_followed(place: MirrorSandbox, tmp_path: Path) -> None:
     """It is mirrored as the link it is; what it leads to is neither read by git nor in an error."""
     outside = tmp_path / "outside"
     mirroring.run("git", "clone", "-q", "--bare", str(place.repos / "a"), str(outside))
@@ -171,7 +171,7 @@ def test_a_link_in_an_object_directory_is_never_followed(place: Place, tmp_path:
 
 @pytest.mark.parametrize("what", ["loose object", "directory of objects", "pack", "index", "directory of packs"])
 @pytest.mark.parametrize("kind", ["link", "fifo"])
-def test_what_takes_the_place_of_objects(place: Place, tmp_path: Path, what: str, kind: str) -> None:
+def test_what_takes_the_place_of_objects(place: MirrorSandbox, tmp_path: Path, what: str, kind: str) -> None:
     """What the mirror has there stays, however the link leads to the very same bytes outside, and the run says what is wrong."""
     repository = place.repos / ("a" if "pack" not in what and what != "index" else "m.git")
     objects = repository / (".git/objects" if repository.name == "a" else "objects")
@@ -217,7 +217,7 @@ odd_names = st.sampled_from([*ODD, "HEAD.lock", "refs/heads/a.lock"]) | st.lists
 def test_random_odd_files(steps: list[list[tuple[str, str, str]]]) -> None:
     """Whatever is thrown into real repositories: what they are proven by stays sound, and every file arrives but the transient ones."""
     with tempfile.TemporaryDirectory(prefix="every-") as directory:
-        place = with_repositories(Place(Path(directory)))
+        place = with_repositories(MirrorSandbox(Path(directory)))
         for step in [[], *steps]:
             for store, inner, kind in step:
                 if inner.startswith("refs") and kind not in {"directory", "fifo"}:

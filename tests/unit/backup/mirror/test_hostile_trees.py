@@ -25,7 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.un
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.mirror_units import mirror_units
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.progress import Progress
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.work_directories import prepare_directories
-from mirroring import Place, number_of
+from mirroring import MirrorSandbox, number_of
 
 OUTSIDE = "of-the-host-alone"
 LONG = int(os.environ.get("REPOMAN_RACES", "0"))
@@ -121,24 +121,24 @@ def test_a_unit_that_is_a_link_is_not_walked(tmp_path: Path) -> None:
     (tmp_path / "unit").symlink_to(outside)
     with pytest.raises(NotADirectoryError):
         list(walk_blocks(bytes(tmp_path / "unit")))
-    found = scan_unit(Unit("unit", str(tmp_path / "unit")), "", str(tmp_path / "manifest"))
-    assert found.error is not None
-    assert found.error.exit_code == 1
-    assert str(tmp_path / "unit") in found.error.message
+    scan = scan_unit(Unit("unit", str(tmp_path / "unit")), "", str(tmp_path / "manifest"))
+    assert scan.error is not None
+    assert scan.error.exit_code == 1
+    assert str(tmp_path / "unit") in scan.error.message
 
 
 def test_a_walk_holds_few_directories_open(deep_path: Path) -> None:
     """However deep a tree is and wherever it branches, a walk needs few descriptors, and finds all."""
-    held = os.open(deep_path, os.O_PATH)
+    directory_fd = os.open(deep_path, os.O_PATH)
     count = 700
     for _number in range(count):
-        os.mkdir(b"d", dir_fd=held)
-        os.mkdir(b"e", dir_fd=held)
-        os.mkdir(b"c", dir_fd=held)
-        inner = os.open(b"d", os.O_PATH, dir_fd=held)
-        os.close(held)
-        held = inner
-    os.close(held)
+        os.mkdir(b"d", dir_fd=directory_fd)
+        os.mkdir(b"e", dir_fd=directory_fd)
+        os.mkdir(b"c", dir_fd=directory_fd)
+        inner = os.open(b"d", os.O_PATH, dir_fd=directory_fd)
+        os.close(directory_fd)
+        directory_fd = inner
+    os.close(directory_fd)
     most = len(os.listdir("/proc/self/fd"))
     before = most
     directories = []
@@ -154,13 +154,13 @@ def test_a_walk_holds_few_directories_open(deep_path: Path) -> None:
 
 def test_what_lies_too_deep_is_named_in_short(deep_path: Path) -> None:
     """Five thousand directories in one another: what can be reached is walked, the rest is one short sentence."""
-    held = os.open(deep_path, os.O_PATH)
+    directory_fd = os.open(deep_path, os.O_PATH)
     for _number in range(5000):
-        os.mkdir(b"dd", dir_fd=held)
-        inner = os.open(b"dd", os.O_PATH, dir_fd=held)
-        os.close(held)
-        held = inner
-    os.close(held)
+        os.mkdir(b"dd", dir_fd=directory_fd)
+        inner = os.open(b"dd", os.O_PATH, dir_fd=directory_fd)
+        os.close(directory_fd)
+        directory_fd = inner
+    os.close(directory_fd)
     unreadable: dict[bytes, UnreadableError] = {}
     manifest = Manifest(b"".join(walk_blocks(bytes(deep_path), unreadable=unreadable)))
     assert max(len(entry.path) for entry in manifest.entries()) <= DEEPEST + 512
@@ -178,24 +178,24 @@ def test_what_lies_too_deep_is_named_in_short(deep_path: Path) -> None:
 # ---- whole runs ------------------------------------------------------------------------------------------------------------------
 
 
-def leaked(place: Place, outside: Path) -> list[str]:
+def leaked(place: MirrorSandbox, outside: Path) -> list[str]:
     """Return what of the outside is in the target, in the manifests, or in a name or link target of either."""
-    found = []
+    paths = []
     secret = OUTSIDE.encode()
     for top in (bytes(place.target), bytes(place.state)):
         for base, directories, names in os.walk(top):
             for name in directories + names:
                 path = os.path.join(base, name)
                 if secret in name:
-                    found.append(os.fsdecode(path))
+                    paths.append(os.fsdecode(path))
                 elif os.path.islink(path):
                     if secret in os.readlink(path).replace(bytes(outside), b""):
-                        found.append(os.fsdecode(path))
+                        paths.append(os.fsdecode(path))
                 elif os.path.isfile(path):
                     with open(path, "rb") as file:
                         if secret in file.read().replace(bytes(outside), b""):
-                            found.append(os.fsdecode(path))
-    return found
+                            paths.append(os.fsdecode(path))
+    return paths
 
 
 @pytest.mark.parametrize("xattrs", [False, True])
@@ -203,7 +203,7 @@ def leaked(place: Place, outside: Path) -> list[str]:
 @pytest.mark.parametrize("turned", ["a", "a/b", "deep/a"])
 def test_a_run_never_leads_out(tmp_path: Path, turned: str, pause: float, xattrs: bool) -> None:
     """Scanned, planned, compared and copied while directories change places with links to a tree outside: nothing of that is anywhere."""
-    place = Place(tmp_path, xattrs=xattrs)
+    place = MirrorSandbox(tmp_path, xattrs=xattrs)
     unit = place.repos / "work"
     unit.mkdir()
     inside_of(unit)
@@ -229,7 +229,7 @@ def test_a_run_never_leads_out(tmp_path: Path, turned: str, pause: float, xattrs
 
 def test_a_directory_that_was_away_for_a_moment(tmp_path: Path) -> None:
     """It is scanned, away while it is mirrored, and there again: the next run gives it its time and mode, although nothing of it changed."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     work = place.repos / "work"
     (work / "dir").mkdir(parents=True)
     (work / "dir").chmod(0o750)
@@ -249,7 +249,7 @@ def test_a_directory_that_was_away_for_a_moment(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["pipe", "device", "socket", "directory", "link"])
 def test_a_file_that_becomes_something_else(tmp_path: Path, kind: str) -> None:
     """A file changes places with a thing of another kind all the time: no run waits for it, and the mirror has either."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     unit = place.repos / "work"
     unit.mkdir()
     inside_of(unit)
@@ -279,17 +279,17 @@ def test_a_file_that_becomes_something_else(tmp_path: Path, kind: str) -> None:
 
 def test_thousands_of_directories_in_one_another(deep_path: Path) -> None:
     """They cost seconds; what can be reached is mirrored, what cannot is named in a short sentence, and the next run does the same."""
-    place = Place(deep_path)
+    place = MirrorSandbox(deep_path)
     (place.repos / "work").mkdir()
     (place.repos / "work/file").write_text("file")
-    held = os.open(place.repos / "work", os.O_PATH)
+    directory_fd = os.open(place.repos / "work", os.O_PATH)
     for number in range(5000 if LONG else 2000):
-        os.mkdir(b"d", dir_fd=held)
-        os.close(os.open(b"f%d" % number, os.O_CREAT | os.O_WRONLY, dir_fd=held))
-        inner = os.open(b"d", os.O_PATH, dir_fd=held)
-        os.close(held)
-        held = inner
-    os.close(held)
+        os.mkdir(b"d", dir_fd=directory_fd)
+        os.close(os.open(b"f%d" % number, os.O_CREAT | os.O_WRONLY, dir_fd=directory_fd))
+        inner = os.open(b"d", os.O_PATH, dir_fd=directory_fd)
+        os.close(directory_fd)
+        directory_fd = inner
+    os.close(directory_fd)
     outcome = place.sync()["work"]
     assert outcome.state == "failed"
     assert outcome.error is not None
@@ -306,13 +306,13 @@ def test_thousands_of_directories_in_one_another(deep_path: Path) -> None:
 
 def test_a_directory_with_many_entries(tmp_path: Path) -> None:
     """Forty thousand: it is mirrored, and an unchanged one costs nothing."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     (place.repos / "work").mkdir()
     count = 40_000 if LONG else 10_000
-    held = os.open(place.repos / "work", os.O_PATH)
+    directory_fd = os.open(place.repos / "work", os.O_PATH)
     for number in range(count):
-        os.close(os.open(b"%d" % number, os.O_CREAT | os.O_WRONLY, dir_fd=held))
-    os.close(held)
+        os.close(os.open(b"%d" % number, os.O_CREAT | os.O_WRONLY, dir_fd=directory_fd))
+    os.close(directory_fd)
     assert place.sync()["work"].error is None
     assert len(os.listdir(place.target / "work")) == count
     assert place.sync() == {}
@@ -321,7 +321,7 @@ def test_a_directory_with_many_entries(tmp_path: Path) -> None:
 @pytest.mark.skipif(not LONG, reason="takes a minute: make test-long")
 def test_more_names_of_one_file_than_the_target_gives(tmp_path: Path) -> None:
     """Each name is there with the contents; once the limit of links is reached, the next begins a file of its own."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     (place.repos / "work").mkdir()
     first = place.repos / "work/0"
     first.write_text("text")
@@ -346,8 +346,8 @@ def test_a_path_that_cannot_be_read_is_one_line_and_its_hint_can_be_pasted(tmp_p
     """Also one of any bytes, or one that is too long to be shown whole."""
     path = os.path.join(os.fsencode(tmp_path), name)
     os.makedirs(path)
-    found = UnreadableError(path, PermissionError(13, "Permission denied"))
-    assert found.message.isprintable()
-    assert found.message.endswith("' cannot be read: Permission denied.")
-    done = subprocess.run(["bash", "-c", found.hints[0].replace("ls -ld", "stat -c %i")], check=True, capture_output=True, text=True)
+    error = UnreadableError(path, PermissionError(13, "Permission denied"))
+    assert error.message.isprintable()
+    assert error.message.endswith("' cannot be read: Permission denied.")
+    done = subprocess.run(["bash", "-c", error.hints[0].replace("ls -ld", "stat -c %i")], check=True, capture_output=True, text=True)
     assert int(done.stdout) == os.stat(path).st_ino

@@ -46,21 +46,21 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 from ansible_collections.homelab.repoman.plugins.module_utils.process import pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mirroring import Place, git, git_problems, hg, hg_problems, number_of
+from mirroring import MirrorSandbox, git, git_problems, hg, hg_problems, number_of
 
 NOBODY = 65534
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> MirrorSandbox:
     """Empty sources and an empty target."""
-    return Place(tmp_path)
+    return MirrorSandbox(tmp_path)
 
 
 @pytest.fixture
-def nobodys(short_dir: Path) -> Place:
+def unprivileged_place(short_dir: Path) -> MirrorSandbox:
     """Empty sources and an empty target that are those of the user without privileges, where root is."""
-    place = Place(short_dir)
+    place = MirrorSandbox(short_dir)
     if os.geteuid() == 0:
         for each in (short_dir, place.repos, place.target, place.state):
             os.chown(each, NOBODY, NOBODY)
@@ -85,7 +85,7 @@ def repository_at(path: Path, *options: str) -> Path:
     return path
 
 
-def again(place: Place) -> None:
+def again(place: MirrorSandbox) -> None:
     """See that nothing is left to do, by manifest and by looking at the mirror."""
     assert place.sync() == {}
     for plan in place.plans(place.options(full=True)):
@@ -97,7 +97,7 @@ def again(place: Place) -> None:
 # Kinds of repositories
 
 
-def test_every_kind_of_git_repository(place: Place, tmp_path: Path) -> None:  # noqa: PLR0915 - many kinds
+def test_every_kind_of_git_repository(place: MirrorSandbox, tmp_path: Path) -> None:  # noqa: PLR0915 - many kinds
     """Plain, bare, nested, submodule, linked worktree, shallow, partial, alternates, stash and rebase under way: first copy and changes."""
     plain = repository_at(place.repos / "plain")
     outside = repository_at(tmp_path / "outside")
@@ -132,7 +132,7 @@ def test_every_kind_of_git_repository(place: Place, tmp_path: Path) -> None:  # 
     git(graph, "repack", "-q", "-a", "-d", "--write-midx")
     mirroring.run("git", "init", "-q", str(place.repos / "empty"))
 
-    def whole() -> None:
+    def check_all() -> None:
         for each in (
             "plain",
             "plain/vendor/nested",
@@ -148,7 +148,7 @@ def test_every_kind_of_git_repository(place: Place, tmp_path: Path) -> None:  # 
             assert mirroring.git_problems(place.target / each) == "", each
 
     place.settled()
-    whole()
+    check_all()
     again(place)
     for each in (plain, nested, super_project, super_project / "deps" / "sub", super_project / "linked", graph, place.repos / "borrowing"):
         commit(each, "later", "two/three")
@@ -162,14 +162,14 @@ def test_every_kind_of_git_repository(place: Place, tmp_path: Path) -> None:  # 
     git(busy, "rebase", "--abort")
     commit(place.repos / "empty", "first")
     place.settled()
-    whole()
+    check_all()
     again(place)
     restored = tmp_path / "restored"
     mirroring.run("git", "clone", "-q", str(place.target / "super"), str(restored))
     assert (restored / "later").exists()
 
 
-def test_worktrees_in_a_bare_repository(place: Place) -> None:
+def test_worktrees_in_a_bare_repository(place: MirrorSandbox) -> None:
     """They are mirrored like any directory, lock files of other tools with them; git's own locks are not."""
     source = repository_at(place.state / "source")
     bare = place.repos / "work"
@@ -193,7 +193,7 @@ def test_worktrees_in_a_bare_repository(place: Place) -> None:
     assert not (place.target / "work/HEAD.lock").exists()
 
 
-def test_sha256_repository(place: Place) -> None:
+def test_sha256_repository(place: MirrorSandbox) -> None:
     """The format of objects is the one thing that is taken from a repository's configuration."""
     repository_at(place.repos / "new", "--object-format=sha256")
     place.settled()
@@ -207,19 +207,19 @@ def test_sha256_repository(place: Place) -> None:
         (b"refs/heads/incoming-x.tmp", "reference"),
         (b"refs/heads/gc.pid", "reference"),
         (b"refs/heads/objects/tmp_x", "reference"),
-        (b"refs/heads/main.lock", "passing"),
-        (b"packed-refs.new", "passing"),
-        (b"gc.pid", "passing"),
-        (b"objects/ab/tmp_obj_x", "passing"),
-        (b"objects/pack/.tmp-12-pack-x.pack", "passing"),
-        (b"objects/tmp_objdir-incoming-x", "passing"),
-        (b"objects/incoming-x/pack/y", "passing"),
+        (b"refs/heads/main.lock", "transient"),
+        (b"packed-refs.new", "transient"),
+        (b"gc.pid", "transient"),
+        (b"objects/ab/tmp_obj_x", "transient"),
+        (b"objects/pack/.tmp-12-pack-x.pack", "transient"),
+        (b"objects/tmp_objdir-incoming-x", "transient"),
+        (b"objects/incoming-x/pack/y", "transient"),
         (b"objects/ab/cdef", "object"),
         (b"objects/info/commit-graphs/x", "derived"),
         (b"objects/pack/multi-pack-index", "derived"),
         (b"hooks/objects", "plain"),
-        (b"index.lock", "passing"),
-        (b"worktrees/main/index.lock", "passing"),
+        (b"index.lock", "transient"),
+        (b"worktrees/main/index.lock", "transient"),
         (b"worktrees/main/HEAD", "reference"),
         (b"ORIG_HEAD", "reference"),
         (b"AUTO_MERGE", "reference"),
@@ -255,7 +255,7 @@ def test_passing_paths_in_a_mercurial_directory(path: bytes, is_passing: bool) -
     assert is_transient(path) is is_passing
 
 
-def test_mercurial(place: Place) -> None:
+def test_mercurial(place: MirrorSandbox) -> None:
     """Commits, large logs, bookmarks, phases, a strip, and a share; the mirror is what hg verify accepts."""
     first = place.repos / "first"
     mirroring.run("hg", "init", str(first))
@@ -284,7 +284,7 @@ def test_mercurial(place: Place) -> None:
     again(place)
 
 
-def test_later_changesets_are_cut_off(place: Place) -> None:
+def test_later_changesets_are_cut_off(place: MirrorSandbox) -> None:
     """Logs that have more than the changelog, as in the middle of a commit (hg holds its lock), are mirrored as far as the changelog goes."""
     source = place.repos / "work"
     mirroring.run("hg", "init", str(source))
@@ -310,7 +310,7 @@ def test_later_changesets_are_cut_off(place: Place) -> None:
 # Damage
 
 
-def test_damaged_source_leaves_a_whole_mirror_whole(place: Place) -> None:
+def test_damaged_source_leaves_a_whole_mirror_whole(place: MirrorSandbox) -> None:
     """A repository that has lost an object is reported each time; its mirror keeps the object, and all else is mirrored, commits too."""
     source = repository_at(place.repos / "work")
     place.settled()
@@ -338,7 +338,7 @@ def test_damaged_source_leaves_a_whole_mirror_whole(place: Place) -> None:
     again(place)
 
 
-def test_damaged_source_without_a_mirror_is_mirrored_as_it_is(place: Place) -> None:
+def test_damaged_source_without_a_mirror_is_mirrored_as_it_is(place: MirrorSandbox) -> None:
     """A damaged copy is better than none, and it is said each time."""
     source = repository_at(place.repos / "work")
     lost = git(source, "rev-parse", "HEAD:one").strip()
@@ -351,7 +351,7 @@ def test_damaged_source_without_a_mirror_is_mirrored_as_it_is(place: Place) -> N
     assert place.sync()["work"].state == "failed"
 
 
-def test_stale_locks_are_left_out_of_all(place: Place) -> None:
+def test_stale_locks_are_left_out_of_all(place: MirrorSandbox) -> None:
     """What a killed git or hg left behind is not mirrored, so it is neither planned nor counted, nor missed by a comparison."""
     source = repository_at(place.repos / "work/odd[*]")
     mercurial = place.repos / "work/mercurial"
@@ -376,8 +376,8 @@ def test_stale_locks_are_left_out_of_all(place: Place) -> None:
 
     for full in (False, True):
         planned = [path for plan in place.plans(place.options(full=full)) for what, path in plan.items() if what == "created"]
-        wanted = [f"odd[*]/{each}" for each in (*left, "refs", "refs/heads", "objects", "objects/pack")]
-        assert sorted(planned) == sorted(map(os.fsencode, wanted))
+        expected = [f"odd[*]/{each}" for each in (*left, "refs", "refs/heads", "objects", "objects/pack")]
+        assert sorted(planned) == sorted(map(os.fsencode, expected))
     assert place.sync()["work"].state == "synced"
     nothing_left()
     assert [verify(unit, place.options()).differences for unit in place.units()] == [[], []]
@@ -394,7 +394,7 @@ def test_stale_locks_are_left_out_of_all(place: Place) -> None:
     again(place)
 
 
-def test_damaged_mercurial_source(place: Place) -> None:
+def test_damaged_mercurial_source(place: MirrorSandbox) -> None:
     """A damaged Mercurial repository leaves its mirror alone; one that has no mirror is mirrored as it is, also beside others that have one."""
     source = place.repos / "work/first"
     for each in (source, place.repos / "second"):
@@ -416,7 +416,7 @@ def test_damaged_mercurial_source(place: Place) -> None:
     assert place.sync()["work"].state == "failed"
 
 
-def test_a_head_that_is_a_link(place: Place) -> None:
+def test_a_head_that_is_a_link(place: MirrorSandbox) -> None:
     """As old versions of git made it, and all of them read it."""
     source = repository_at(place.repos / "work")
     (source / ".git/HEAD").unlink()
@@ -428,7 +428,7 @@ def test_a_head_that_is_a_link(place: Place) -> None:
     assert mirroring.git_problems(place.target / "work") == ""
 
 
-def test_a_reference_to_nothing_is_no_damage(place: Place) -> None:
+def test_a_reference_to_nothing_is_no_damage(place: MirrorSandbox) -> None:
     """A remote's HEAD that names a branch renamed since is mirrored as it is, by every run."""
     source = repository_at(place.repos / "work")
     git(source, "update-ref", "refs/remotes/origin/main", "HEAD")
@@ -449,7 +449,7 @@ def test_a_reference_to_nothing_is_no_damage(place: Place) -> None:
     assert verify(Unit("work", str(source)), place.options()).differences == []
 
 
-def test_verify(place: Place) -> None:
+def test_verify(place: MirrorSandbox) -> None:
     """Verify says what differs, what git and hg find, and changes nothing."""
     source = repository_at(place.repos / "work")
     mirroring.run("hg", "init", str(place.repos / "other"))
@@ -473,15 +473,15 @@ def test_verify(place: Place) -> None:
     (place.target / "loose").write_text("other")
     log = place.target / "other/.hg/store/00manifest.i"
     log.write_bytes(b"\0" * log.stat().st_size)
-    found = verify(work, options).differences
-    assert any(blob[2:] in each for each in found)
-    assert any("git fsck says" in each for each in found)
+    lines = verify(work, options).differences
+    assert any(blob[2:] in each for each in lines)
+    assert any("git fsck says" in each for each in lines)
     assert any("hg verify reports" in each for each in verify(other, options).differences)
     assert any("loose" in each for each in verify(loose, options).differences)
     assert mirrored.read_bytes() == b"x" * before.st_size
 
 
-def test_units_are_verified_at_once(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_units_are_verified_at_once(place: MirrorSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has a place of its own for what hg looks at; an hg before the real one waits until both have begun."""
     units = [Unit(name, str(place.repos / name)) for name in ("one", "two")]
     for unit in units:
@@ -489,21 +489,21 @@ def test_units_are_verified_at_once(place: Place, tmp_path: Path, monkeypatch: p
         (Path(unit.source) / "file").write_text(unit.name)
         hg(Path(unit.source), "commit", "-q", "-A", "-m", "x")
     place.settled()
-    programs, begun = tmp_path / "bin", tmp_path / "begun"
+    programs, started = tmp_path / "bin", tmp_path / "begun"
     programs.mkdir()
-    wait = f'tries=0\nwhile [ "$(wc -l <{begun})" -lt 2 ] && [ $((tries+=1)) -lt 200 ]; do sleep 0.1; done\n'
-    (programs / "hg").write_text(f'#!/bin/sh\necho "$2" >>{begun}\n{wait}exec {shutil.which("hg")} "$@"\n')
+    wait = f'tries=0\nwhile [ "$(wc -l <{started})" -lt 2 ] && [ $((tries+=1)) -lt 200 ]; do sleep 0.1; done\n'
+    (programs / "hg").write_text(f'#!/bin/sh\necho "$2" >>{started}\n{wait}exec {shutil.which("hg")} "$@"\n')
     (programs / "hg").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(lambda unit: verify(unit, place.options()).differences, units)) == [[], []]
-    assert len(set(begun.read_text().splitlines())) == 2
+    assert len(set(started.read_text().splitlines())) == 2
 
 
 # Traps
 
 
-def test_nothing_a_repository_configures_runs(place: Place, tmp_path: Path) -> None:
+def test_nothing_a_repository_configures_runs(place: MirrorSandbox, tmp_path: Path) -> None:
     """Hooks, filters, monitors, included configuration, hgrc, extensions: none runs in sync or verify."""
     trap = tmp_path / "sprung"
     script = tmp_path / "trap"
@@ -557,7 +557,7 @@ def test_nothing_a_repository_configures_runs(place: Place, tmp_path: Path) -> N
     assert (place.target / "work/.git/config").read_bytes() == (work / ".git/config").read_bytes()
 
 
-def test_links_are_never_followed(place: Place, tmp_path: Path) -> None:
+def test_links_are_never_followed(place: MirrorSandbox, tmp_path: Path) -> None:
     """A mirror with links where the source has directories, and the other way round, writes nothing outside."""
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -585,7 +585,7 @@ def test_links_are_never_followed(place: Place, tmp_path: Path) -> None:
 # Kept
 
 
-def test_what_is_replaced_or_removed_is_kept(place: Place) -> None:
+def test_what_is_replaced_or_removed_is_kept(place: MirrorSandbox) -> None:
     """Every old content, whole directories, kinds that changed, references and objects: all is found in kept."""
     unit = repository_at(place.repos / "work")
     for path, text in (("file", "old"), ("tree/a/b", "b"), ("tree/c", "c"), ("becomes-dir", "was file"), ("becomes-file/x", "was in dir")):
@@ -616,21 +616,21 @@ def test_what_is_replaced_or_removed_is_kept(place: Place) -> None:
     git(unit, "reflog", "expire", "--expire=now", "--all")
     git(unit, "gc", "-q", "--prune=now")
     outcomes = place.settled()
-    kept = place.kept()
-    assert (kept / "loose files/loose").read_text() == "old loose"
-    assert (kept / "work/link").readlink() == Path("old target")
+    history = place.kept()
+    assert (history / "loose files/loose").read_text() == "old loose"
+    assert (history / "work/link").readlink() == Path("old target")
     assert outcomes["work"].kept_bytes > 0
     for path, data in before.items():
         now = place.target / "work" / path
         if not (now.is_file() and now.read_bytes() == data):
-            assert (kept / "work" / path).read_bytes() == data, path
+            assert (history / "work" / path).read_bytes() == data, path
     git(unit, "checkout", "-q", "--orphan", "fresh")
     shutil.rmtree(unit / "two")
     place.settled()
     assert (place.kept() / "work/two/three").exists()
 
 
-def test_a_unit_takes_the_place_of_a_loose_file(place: Place) -> None:
+def test_a_unit_takes_the_place_of_a_loose_file(place: MirrorSandbox) -> None:
     """A name that was a loose file and is a directory now, and the other way round: both old selves are kept."""
     (place.repos / "thing").write_text("loose")
     (place.repos / "dir").mkdir()
@@ -641,8 +641,8 @@ def test_a_unit_takes_the_place_of_a_loose_file(place: Place) -> None:
     (place.repos / "thing/file").write_text("now dir")
     place.sync()
     place.settled()
-    found = [each.read_text() for each in (place.target / ".repoman/kept").rglob("thing*") if each.is_file()]
-    assert found == ["loose"]
+    texts = [each.read_text() for each in (place.target / ".repoman/kept").rglob("thing*") if each.is_file()]
+    assert texts == ["loose"]
     shutil.rmtree(place.repos / "dir")
     (place.repos / "dir").write_text("loose now")
     place.sync()
@@ -706,7 +706,7 @@ TOPS = st.lists(st.dictionaries(NAMES, TREES, max_size=4), min_size=2, max_size=
 def test_random_trees(steps: list[dict[bytes, Any]]) -> None:
     """Any tree after any other: the mirror is as the source, check mode said what would happen, and nothing is left to do."""
     with tempfile.TemporaryDirectory() as base:
-        place = Place(Path(base))
+        place = MirrorSandbox(Path(base))
         for number, step in enumerate(steps):
             unit = place.repos / "work"
             if unit.exists():
@@ -725,7 +725,7 @@ def test_random_trees(steps: list[dict[bytes, Any]]) -> None:
             again(place)
 
 
-def test_sparse_files_stay_sparse(place: Place) -> None:
+def test_sparse_files_stay_sparse(place: MirrorSandbox) -> None:
     """A hole costs no blocks in the mirror."""
     (place.repos / "work").mkdir()
     with (place.repos / "work/image").open("wb") as file:
@@ -737,20 +737,20 @@ def test_sparse_files_stay_sparse(place: Place) -> None:
     place.settled(full=True)
 
 
-def test_rewritten_with_the_same_size_and_time(place: Place) -> None:
+def test_rewritten_with_the_same_size_and_time(place: MirrorSandbox) -> None:
     """What a comparison of size and time misses is mirrored all the same."""
     (place.repos / "work").mkdir()
     file = place.repos / "work/file"
     file.write_text("one")
     place.settled()
-    found = file.stat()
+    status = file.stat()
     file.write_text("two")
-    os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert place.settled()["work"].files == 1
     assert (place.kept() / "work/file").read_text() == "one"
 
 
-def test_times_beyond_the_year_2262(place: Place) -> None:
+def test_times_beyond_the_year_2262(place: MirrorSandbox) -> None:
     """A time that no number of nanoseconds holds is mirrored, and nothing is copied again for it."""
     repository = repository_at(place.repos / "work")
     (place.repos / "work/file").write_text("x")
@@ -770,7 +770,7 @@ def test_times_beyond_the_year_2262(place: Place) -> None:
     assert place.settled()["work"].bytes == 0
 
 
-def test_deeper_than_functions_call_each_other(place: Place) -> None:
+def test_deeper_than_functions_call_each_other(place: MirrorSandbox) -> None:
     """A thousand directories in each other are mirrored, changed, kept and removed."""
     deep = place.repos / "work" / "/".join("d" * 1100)
     mirroring.run("mkdir", "-p", str(deep))
@@ -792,17 +792,17 @@ def test_deeper_than_functions_call_each_other(place: Place) -> None:
         mirroring.run("rm", "-rf", str(place.repos), str(place.target))
 
 
-def test_a_unit_that_nobody_can_handle_fails_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_unit_that_nobody_can_handle_fails_alone(place: MirrorSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever goes wrong in the scan or the work of one unit, the others are mirrored."""
     for name in ("bad", "good"):
         (place.repos / name).mkdir()
         (place.repos / name / "file").write_text(name)
-    whole = Copier.copy_file
+    original = Copier.copy_file
 
     def fails(self: Copier, path: bytes, *arguments: Any, **more: Any) -> Any:
         if b"/bad" in self.source_path:
             raise ValueError("odd")
-        return whole(self, path, *arguments, **more)
+        return original(self, path, *arguments, **more)
 
     monkeypatch.setattr(Copier, "copy_file", fails)
     outcomes = place.sync(jobs=2)
@@ -817,7 +817,7 @@ def test_a_unit_that_nobody_can_handle_fails_alone(place: Place, monkeypatch: py
     assert "TypeError" in error.message
 
 
-def test_attributes_alone_copy_nothing(place: Place) -> None:
+def test_attributes_alone_copy_nothing(place: MirrorSandbox) -> None:
     """A new mode, owner or time, or a link more, is set without copying contents."""
     (place.repos / "work").mkdir()
     file = place.repos / "work/file"
@@ -833,7 +833,7 @@ def test_attributes_alone_copy_nothing(place: Place) -> None:
     assert not place.kept().exists()
 
 
-def test_xattrs(place: Place) -> None:
+def test_xattrs(place: MirrorSandbox) -> None:
     """Extended attributes are kept where they are asked for."""
     (place.repos / "work").mkdir()
     file = place.repos / "work/file"
@@ -850,7 +850,7 @@ def test_xattrs(place: Place) -> None:
     assert os.getxattr(place.target / "work/file", "user.colour") == b"red"
 
 
-def test_sockets_and_pipes_in_a_repository(place: Place) -> None:
+def test_sockets_and_pipes_in_a_repository(place: MirrorSandbox) -> None:
     """git and hg are never let near a pipe that they would wait for."""
     unit = repository_at(place.repos / "work")
     listener = socket.socket(socket.AF_UNIX)
@@ -865,7 +865,7 @@ def test_sockets_and_pipes_in_a_repository(place: Place) -> None:
 
 
 @pytest.mark.parametrize("how", ["direct", "further", "linked"])
-def test_pipes_where_objects_are_borrowed(place: Place, tmp_path: Path, how: str) -> None:
+def test_pipes_where_objects_are_borrowed(place: MirrorSandbox, tmp_path: Path, how: str) -> None:
     """git is not let near them either, however many object directories lie between; the repository is said to be damaged."""
     lender, middle = place.repos / "lender", place.repos / "middle"
     repository_at(lender)
@@ -900,32 +900,32 @@ def test_pipes_where_objects_are_borrowed(place: Place, tmp_path: Path, how: str
     assert place.sync()["work"].state == "synced"
 
 
-def test_unreadable_file(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+def test_unreadable_file(unprivileged_place: MirrorSandbox, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """A file nobody lets us read: it is named, all else is mirrored, and the unit is not done."""
 
     def work() -> None:
-        unit = nobodys.repos / "work"
+        unit = unprivileged_place.repos / "work"
         unit.mkdir()
         (unit / "open").write_text("x")
         (unit / "secret").write_text("x")
         (unit / "secret").chmod(0)
-        outcome = nobodys.sync()["work"]
+        outcome = unprivileged_place.sync()["work"]
         assert outcome.state == "failed", outcome
         assert outcome.error is not None
         assert "secret" in outcome.error.message, outcome.error.message
-        assert (nobodys.target / "work/open").exists()
+        assert (unprivileged_place.target / "work/open").exists()
         (unit / "secret").chmod(0o600)
-        nobodys.settled()
+        unprivileged_place.settled()
 
     assert unprivileged(work) == "None"
 
 
-def test_unreadable_file_of_a_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+def test_unreadable_file_of_a_repository(unprivileged_place: MirrorSandbox, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """All else of the repository is mirrored and none of it removed again; what needs the file is said to be damaged; the next run mends it."""
 
     def work() -> None:
-        source = repository_at(nobodys.repos / "work")
-        mercurial = nobodys.repos / "mercurial"
+        source = repository_at(unprivileged_place.repos / "work")
+        mercurial = unprivileged_place.repos / "mercurial"
         mirroring.run("hg", "init", str(mercurial))
         (mercurial / "file").write_text("x")
         hg(mercurial, "commit", "-q", "-A", "-m", "x")
@@ -934,10 +934,10 @@ def test_unreadable_file_of_a_repository(nobodys: Place, unprivileged: Callable[
         needed = [source / ".git/objects" / blob[:2] / blob[2:], mercurial / ".hg/store/data/file.i"]
         harmless = [source / ".git/config", source / ".git/logs/HEAD", mercurial / ".hg/branch"]
 
-        def sync_without(closed: list[Path], *, damaged: bool) -> None:
-            for each in closed:
+        def sync_without(unreadable: list[Path], *, damaged: bool) -> None:
+            for each in unreadable:
                 each.chmod(0)
-            outcomes = nobodys.sync()
+            outcomes = unprivileged_place.sync()
             assert len(outcomes) >= 2
             for name in ("work", "mercurial"):
                 outcome = outcomes[name]
@@ -945,26 +945,28 @@ def test_unreadable_file_of_a_repository(nobodys: Place, unprivileged: Callable[
                 assert outcome.state == "failed", name
                 assert "cannot be read" in message, message
                 assert ("is damaged" in message) == damaged, message
-            for each in closed:
+            for each in unreadable:
                 each.chmod(0o644)
 
         def files(top: Path) -> set[Path]:
             return {each.relative_to(top) for each in top.rglob("*") if each.is_file() and ".repoman" not in each.parts}
 
-        closed = [*needed, *harmless]
-        sync_without(closed, damaged=True)
-        assert files(nobodys.repos) - files(nobodys.target) == {each.relative_to(nobodys.repos) for each in closed}
-        nobodys.settled()
-        again(nobodys)
+        unreadable = [*needed, *harmless]
+        sync_without(unreadable, damaged=True)
+        assert files(unprivileged_place.repos) - files(unprivileged_place.target) == {
+            each.relative_to(unprivileged_place.repos) for each in unreadable
+        }
+        unprivileged_place.settled()
+        again(unprivileged_place)
         commit(source, "later")
         (mercurial / "file").write_text("y")
         hg(mercurial, "commit", "-q", "-m", "y")
         sync_without(harmless, damaged=False)
-        assert files(nobodys.repos) == files(nobodys.target)
-        assert git(nobodys.target / "work", "rev-parse", "HEAD") == git(source, "rev-parse", "HEAD")
-        assert mirroring.hg_problems(nobodys.target / "mercurial") == ""
-        nobodys.settled()
-        again(nobodys)
+        assert files(unprivileged_place.repos) == files(unprivileged_place.target)
+        assert git(unprivileged_place.target / "work", "rev-parse", "HEAD") == git(source, "rev-parse", "HEAD")
+        assert mirroring.hg_problems(unprivileged_place.target / "mercurial") == ""
+        unprivileged_place.settled()
+        again(unprivileged_place)
 
     assert unprivileged(work) == "None"
 
@@ -977,176 +979,192 @@ def failed(outcome: MirrorResult, *words: str) -> None:
         assert word in outcome.error.message, outcome.error.message
 
 
-def test_unreadable_directory(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+def test_unreadable_directory(unprivileged_place: MirrorSandbox, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """A directory nobody lets us read: it is named, all else is mirrored, and what the mirror has in it stays."""
 
     def work() -> None:
-        unit = nobodys.repos / "work"
+        unit = unprivileged_place.repos / "work"
         repository_at(unit / "secret/repository")
         (unit / "secret/file").write_text("x")
         (unit / "new").mkdir()
         (unit / "new").chmod(0o070)
         (unit / "gone").write_text("x")
-        failed(nobodys.sync()["work"], "work/new' cannot be read: Permission denied.")
-        assert (nobodys.target / "work/new").stat().st_mode & 0o777 == 0o770
-        mirrored = entries(nobodys.target / "work/secret")
+        failed(unprivileged_place.sync()["work"], "work/new' cannot be read: Permission denied.")
+        assert (unprivileged_place.target / "work/new").stat().st_mode & 0o777 == 0o770
+        mirrored = entries(unprivileged_place.target / "work/secret")
         (unit / "secret/file").write_text("later")
         (unit / "secret").chmod(0o400)
         (unit / "gone").unlink()
         (unit / "later").write_text("x")
         for full in (False, True):
-            failed(nobodys.sync(full=full)["work"], "work/new' cannot be read: Permission denied.", "work/secret' cannot be read")
-            assert not (nobodys.target / "work/gone").exists()
-            assert (nobodys.target / "work/later").exists()
-            assert entries(nobodys.target / "work/secret") == mirrored
-            assert [list(plan.items()) for plan in nobodys.plans(nobodys.options(full=True)) if plan.unit.name == "work"] == [[]]
+            failed(
+                unprivileged_place.sync(full=full)["work"], "work/new' cannot be read: Permission denied.", "work/secret' cannot be read"
+            )
+            assert not (unprivileged_place.target / "work/gone").exists()
+            assert (unprivileged_place.target / "work/later").exists()
+            assert entries(unprivileged_place.target / "work/secret") == mirrored
+            assert [
+                list(plan.items()) for plan in unprivileged_place.plans(unprivileged_place.options(full=True)) if plan.unit.name == "work"
+            ] == [[]]
         (unit / "secret").chmod(0o750)
         (unit / "new").chmod(0o700)
-        nobodys.settled()
-        again(nobodys)
+        unprivileged_place.settled()
+        again(unprivileged_place)
 
     assert unprivileged(work) == "None"
 
 
 def entries(top: Path) -> dict[str, tuple[int, bytes]]:
     """Return what lies below a directory, but for a file that git only writes."""
-    found = [path for path in top.rglob("*") if path.name != "COMMIT_EDITMSG"]
-    return {str(path.relative_to(top)): (path.lstat().st_ino, b"" if path.is_dir() else path.read_bytes()) for path in found}
+    paths = [path for path in top.rglob("*") if path.name != "COMMIT_EDITMSG"]
+    return {str(path.relative_to(top)): (path.lstat().st_ino, b"" if path.is_dir() else path.read_bytes()) for path in paths}
 
 
 @pytest.mark.parametrize("closed", ["objects", "objects/??", "objects/pack", "refs/heads", "logs"])
-def test_unreadable_directory_of_a_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str], closed: str) -> None:
+def test_unreadable_directory_of_a_repository(
+    unprivileged_place: MirrorSandbox, unprivileged: Callable[[Callable[[], object]], str], closed: str
+) -> None:
     """A repository that cannot be read whole stays as its mirror has it; without a mirror, all that can be read is mirrored."""
 
     def work() -> None:
-        unit = repository_at(nobodys.repos / "work")
+        unit = repository_at(unprivileged_place.repos / "work")
         (shut, *_others) = sorted((unit / ".git").glob(closed))
         git(unit, "repack", "-q") if closed == "objects/pack" else None
         shut.chmod(0)
-        (first,) = [outcome for outcome in nobodys.sync().values() if outcome.unit.name == "work"]
+        (first,) = [outcome for outcome in unprivileged_place.sync().values() if outcome.unit.name == "work"]
         assert first.error is not None
         assert f"{shut}' cannot be read: Permission denied." in first.error.message
-        assert (nobodys.target / "work/one").exists()
+        assert (unprivileged_place.target / "work/one").exists()
         for path in (unit / ".git").rglob("*"):
             if shut != path and shut not in path.parents and path.is_file():
-                assert (nobodys.target / "work/.git" / path.relative_to(unit / ".git")).exists(), path
+                assert (unprivileged_place.target / "work/.git" / path.relative_to(unit / ".git")).exists(), path
         shut.chmod(0o755)
-        nobodys.settled()
-        mirrored = entries(nobodys.target / "work/.git")
+        unprivileged_place.settled()
+        mirrored = entries(unprivileged_place.target / "work/.git")
         commit(unit, "later")
         git(unit, "update-ref", "-d", "refs/heads/main")
         git(unit, "-c", "gc.reflogExpire=now", "reflog", "expire", "--expire=now", "--all")
         shut.chmod(0)
         for full in (False, True):
-            outcome = nobodys.sync(full=full)["work"]
+            outcome = unprivileged_place.sync(full=full)["work"]
             failed(outcome, f"{shut}' cannot be read: Permission denied.", f"The mirror keeps {unit}/.git as it was.")
-            assert (nobodys.target / "work/later").exists()
-            assert entries(nobodys.target / "work/.git") == mirrored
-            assert git_problems(nobodys.target / "work") == ""
+            assert (unprivileged_place.target / "work/later").exists()
+            assert entries(unprivileged_place.target / "work/.git") == mirrored
+            assert git_problems(unprivileged_place.target / "work") == ""
         shut.chmod(0o755)
-        nobodys.settled()
-        again(nobodys)
+        unprivileged_place.settled()
+        again(unprivileged_place)
 
     assert unprivileged(work) == "None"
 
 
 @pytest.mark.parametrize("name", ["hooks", "private"])
-def test_unreadable_directory_beside_a_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str], name: str) -> None:
+def test_unreadable_directory_beside_a_repository(
+    unprivileged_place: MirrorSandbox, unprivileged: Callable[[Callable[[], object]], str], name: str
+) -> None:
     """What git does not need may be unreadable: the repository is mirrored all the same."""
 
     def work() -> None:
-        unit = repository_at(nobodys.repos / "work")
-        closed = unit / ".git" / name
-        closed.mkdir(exist_ok=True)
-        (closed / "file").write_text("x")
-        nobodys.settled()
-        closed.chmod(0)
+        unit = repository_at(unprivileged_place.repos / "work")
+        unreadable = unit / ".git" / name
+        unreadable.mkdir(exist_ok=True)
+        (unreadable / "file").write_text("x")
+        unprivileged_place.settled()
+        unreadable.chmod(0)
         commit(unit, "later")
-        failed(nobodys.sync()["work"], f".git/{name}' cannot be read: Permission denied.")
-        assert git(nobodys.target / "work", "log", "--format=%H") == git(unit, "log", "--format=%H")
-        assert git_problems(nobodys.target / "work") == ""
-        assert (nobodys.target / "work/.git" / name / "file").exists()
+        failed(unprivileged_place.sync()["work"], f".git/{name}' cannot be read: Permission denied.")
+        assert git(unprivileged_place.target / "work", "log", "--format=%H") == git(unit, "log", "--format=%H")
+        assert git_problems(unprivileged_place.target / "work") == ""
+        assert (unprivileged_place.target / "work/.git" / name / "file").exists()
         (unit / ".git/index.lock").touch()
-        assert "index.lock" not in str(verify(Unit("work", str(unit)), nobodys.options()).differences)
+        assert "index.lock" not in str(verify(Unit("work", str(unit)), unprivileged_place.options()).differences)
         (unit / ".git/index.lock").unlink()
-        closed.chmod(0o755)
-        nobodys.settled()
+        unreadable.chmod(0o755)
+        unprivileged_place.settled()
 
     assert unprivileged(work) == "None"
 
 
-def test_unreadable_directory_of_a_new_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+def test_unreadable_directory_of_a_new_repository(
+    unprivileged_place: MirrorSandbox, unprivileged: Callable[[Callable[[], object]], str]
+) -> None:
     """Of a repository that comes into a project that has a mirror, all that can be read is mirrored."""
 
     def work() -> None:
-        (nobodys.repos / "work").mkdir()
-        nobodys.settled()
-        unit = repository_at(nobodys.repos / "work/new")
+        (unprivileged_place.repos / "work").mkdir()
+        unprivileged_place.settled()
+        unit = repository_at(unprivileged_place.repos / "work/new")
         shut, *others = sorted((unit / ".git/objects").glob("??"))
         shut.chmod(0)
-        failed(nobodys.sync()["work"], f"{shut}' cannot be read: Permission denied.")
-        assert all((nobodys.target / "work/new/.git/objects" / each.name / next(each.iterdir()).name).exists() for each in others)
-        failed(nobodys.sync(full=True)["work"], f"The mirror keeps {unit}/.git as it was.")
+        failed(unprivileged_place.sync()["work"], f"{shut}' cannot be read: Permission denied.")
+        assert all(
+            (unprivileged_place.target / "work/new/.git/objects" / each.name / next(each.iterdir()).name).exists() for each in others
+        )
+        failed(unprivileged_place.sync(full=True)["work"], f"The mirror keeps {unit}/.git as it was.")
         shut.chmod(0o755)
-        nobodys.settled()
-        again(nobodys)
-        assert git_problems(nobodys.target / "work/new") == ""
+        unprivileged_place.settled()
+        again(unprivileged_place)
+        assert git_problems(unprivileged_place.target / "work/new") == ""
 
     assert unprivileged(work) == "None"
 
 
-def test_unreadable_directory_of_a_mercurial_repository(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+def test_unreadable_directory_of_a_mercurial_repository(
+    unprivileged_place: MirrorSandbox, unprivileged: Callable[[Callable[[], object]], str]
+) -> None:
     """A Mercurial repository that cannot be read whole stays as its mirror has it; without a mirror, what can be read is mirrored."""
 
     def work() -> None:
-        unit = nobodys.repos / "work"
+        unit = unprivileged_place.repos / "work"
         unit.mkdir()
         hg(unit, "init")
         (unit / "one").write_text("one")
         hg(unit, "commit", "-q", "-A", "-m", "one")
         shut = unit / ".hg/store/data"
         shut.chmod(0)
-        assert nobodys.sync()["work"].state == "failed"
-        assert (nobodys.target / "work/.hg/store/00changelog.i").exists()
+        assert unprivileged_place.sync()["work"].state == "failed"
+        assert (unprivileged_place.target / "work/.hg/store/00changelog.i").exists()
         shut.chmod(0o755)
-        nobodys.settled()
-        mirrored = entries(nobodys.target / "work/.hg")
+        unprivileged_place.settled()
+        mirrored = entries(unprivileged_place.target / "work/.hg")
         (unit / "two").write_text("two")
         hg(unit, "commit", "-q", "-A", "-m", "two")
         shut.chmod(0)
         for full in (False, True):
-            failed(nobodys.sync(full=full)["work"], f"The mirror keeps {unit}/.hg as it was.")
-            assert (nobodys.target / "work/two").exists()
-            assert entries(nobodys.target / "work/.hg") == mirrored
+            failed(unprivileged_place.sync(full=full)["work"], f"The mirror keeps {unit}/.hg as it was.")
+            assert (unprivileged_place.target / "work/two").exists()
+            assert entries(unprivileged_place.target / "work/.hg") == mirrored
         shut.chmod(0o755)
-        nobodys.settled()
-        assert hg_problems(nobodys.target / "work") == ""
+        unprivileged_place.settled()
+        assert hg_problems(unprivileged_place.target / "work") == ""
 
     assert unprivileged(work) == "None"
 
 
-def test_read_only_directories_as_an_ordinary_user(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+def test_read_only_directories_as_an_ordinary_user(
+    unprivileged_place: MirrorSandbox, unprivileged: Callable[[Callable[[], object]], str]
+) -> None:
     """Directories that forbid writing are mirrored, changed and removed all the same, and forbid it in the mirror too."""
 
     def work() -> None:
-        unit = nobodys.repos / "work"
+        unit = unprivileged_place.repos / "work"
         (unit / "closed/inner").mkdir(parents=True)
         (unit / "closed/inner/file").write_text("one")
         (unit / "closed").chmod(0o555)
         (unit / "closed/inner").chmod(0o555)
         unit.chmod(0o555)
-        nobodys.settled()
-        assert (nobodys.target / "work").stat().st_mode & 0o777 == 0o555
+        unprivileged_place.settled()
+        assert (unprivileged_place.target / "work").stat().st_mode & 0o777 == 0o555
         unit.chmod(0o755)
         (unit / "closed/inner/file").write_text("two")
-        nobodys.settled()
-        assert (nobodys.target / "work/closed").stat().st_mode & 0o777 == 0o555
+        unprivileged_place.settled()
+        assert (unprivileged_place.target / "work/closed").stat().st_mode & 0o777 == 0o555
         (unit / "closed/inner").chmod(0o755)
         (unit / "closed").chmod(0o755)
         shutil.rmtree(unit / "closed/inner")
         (unit / "closed").chmod(0o555)
-        nobodys.settled()
-        for each in (unit / "closed", nobodys.target / "work/closed", *(nobodys.target / ".repoman/kept").rglob("*")):
+        unprivileged_place.settled()
+        for each in (unit / "closed", unprivileged_place.target / "work/closed", *(unprivileged_place.target / ".repoman/kept").rglob("*")):
             if each.is_dir():
                 each.chmod(0o755)
 
@@ -1154,11 +1172,13 @@ def test_read_only_directories_as_an_ordinary_user(nobodys: Place, unprivileged:
 
 
 @pytest.mark.parametrize("kind", ["git", "hg"])
-def test_read_only_repository_as_an_ordinary_user(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str], kind: str) -> None:
+def test_read_only_repository_as_an_ordinary_user(
+    unprivileged_place: MirrorSandbox, unprivileged: Callable[[Callable[[], object]], str], kind: str
+) -> None:
     """A repository of which nothing may be written is mirrored, and so is what was changed of it in between."""
 
     def work() -> None:
-        unit = nobodys.repos / "work"
+        unit = unprivileged_place.repos / "work"
         if kind == "git":
             repository_at(unit)
         else:
@@ -1171,19 +1191,21 @@ def test_read_only_repository_as_an_ordinary_user(nobodys: Place, unprivileged: 
                 (unit / "file").write_text(str(number))
                 hg(unit, "commit", "-q", "-A", "-m", str(number))
             mirroring.run("chmod", "-R", "a-w", str(unit))
-            nobodys.settled()
-        again(nobodys)
-        mirroring.run("chmod", "-R", "u+w", str(nobodys.target / "work"))  # hg takes a lock to verify
-        assert (git_problems if kind == "git" else hg_problems)(nobodys.target / "work") == ""
+            unprivileged_place.settled()
+        again(unprivileged_place)
+        mirroring.run("chmod", "-R", "u+w", str(unprivileged_place.target / "work"))  # hg takes a lock to verify
+        assert (git_problems if kind == "git" else hg_problems)(unprivileged_place.target / "work") == ""
 
     assert unprivileged(work) == "None"
 
 
-def test_a_first_copy_goes_on_in_read_only_directories(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str]) -> None:
+def test_a_first_copy_goes_on_in_read_only_directories(
+    unprivileged_place: MirrorSandbox, unprivileged: Callable[[Callable[[], object]], str]
+) -> None:
     """A first copy whose directories have their modes already, as a run that was killed leaves it, is finished by the next."""
 
     def work() -> None:
-        unit = nobodys.repos / "work"
+        unit = unprivileged_place.repos / "work"
         (unit / "closed").mkdir(parents=True)
         (unit / "closed/file").write_text("one")
         (unit / "less").mkdir()
@@ -1191,7 +1213,7 @@ def test_a_first_copy_goes_on_in_read_only_directories(nobodys: Place, unprivile
         (unit / "less").chmod(0o555)
         (unit / "closed").chmod(0o555)
         unit.chmod(0o555)
-        shutil.copytree(unit, nobodys.target / ".repoman/work/new/work")
+        shutil.copytree(unit, unprivileged_place.target / ".repoman/work/new/work")
         unit.chmod(0o755)
         (unit / "closed").chmod(0o755)
         (unit / "less").chmod(0o755)
@@ -1199,7 +1221,7 @@ def test_a_first_copy_goes_on_in_read_only_directories(nobodys: Place, unprivile
         (unit / "less").chmod(0o555)
         (unit / "closed/later").write_text("two")
         (unit / "later").write_text("two")
-        nobodys.settled()
+        unprivileged_place.settled()
 
     assert unprivileged(work) == "None"
 
@@ -1210,7 +1232,7 @@ def test_a_first_copy_goes_on_in_read_only_directories(nobodys: Place, unprivile
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mirroring import Place
+from mirroring import MirrorSandbox
 at, jobs = int(sys.argv[2]), int(sys.argv[3])
 seen = 0
 leader = os.getpid()
@@ -1223,7 +1245,7 @@ def counted(event, arguments):
         if seen == at:
             os.kill(leader, signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
-place = Place(Path(sys.argv[1]))
+place = MirrorSandbox(Path(sys.argv[1]))
 place.runs = 100 + at
 sys.addaudithook(counted)
 place.sync(jobs=jobs)
@@ -1247,7 +1269,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     """Killed at every so manieth change of a run over git, hg and plain units: every mirror is whole, and one run more makes it equal."""
     start = tmp_path / "start"
     start.mkdir()
-    first = Place(start)
+    first = MirrorSandbox(start)
     work = repository_at(first.repos / "work")
     for number in range(3):
         git(work, "branch", f"side{number}")
@@ -1274,7 +1296,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     at, step, base = 1, int(os.environ.get("REPOMAN_KILL_STEP", "67")), tmp_path / "copy"
     while True:
         mirroring.run("cp", "-a", str(start), str(base))
-        relocated = Place(base)
+        relocated = MirrorSandbox(base)
         if not killed(base, at):
             break
         for each in ("work", "new/inner"):
@@ -1300,7 +1322,7 @@ def test_children_end_with_their_parent(tmp_path: Path) -> None:
     """A run in several processes that is killed leaves none of them working."""
     base = tmp_path / "place"
     base.mkdir()
-    place = Place(base)
+    place = MirrorSandbox(base)
     for name in ("one", "two", "three"):
         repository_at(place.repos / name)
     assert killed(base, 60, jobs=2)
@@ -1313,7 +1335,7 @@ def test_children_end_with_their_parent(tmp_path: Path) -> None:
 
 def test_far_target(tmp_path: Path) -> None:
     """With many threads, as for a target with latency, the outcome is the same."""
-    place = Place(tmp_path, far=True, jobs=2)
+    place = MirrorSandbox(tmp_path, is_remote=True, jobs=2)
     for name in ("one", "two"):
         repository_at(place.repos / name)
     mirroring.run("hg", "init", str(place.repos / "three"))
@@ -1330,7 +1352,7 @@ def test_far_target(tmp_path: Path) -> None:
 # Manifests
 
 
-def test_memory_of_a_full_comparison(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_a_full_comparison(place: MirrorSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mirror is compared directory by directory: four times the entries take no more memory, whatever changed of them."""
     monkeypatch.setattr(manifest_file, "BUFFER_LIMIT", 1 << 14)
     monkeypatch.setattr(contents, "BLOCK", 1 << 12)
@@ -1390,12 +1412,12 @@ def test_processes_share_what_is_done_at_once(total: int, processes: int) -> Non
 @pytest.mark.parametrize(
     ("more", "new", "expected"),
     [
-        ({"far": True, "jobs": 1}, False, 1),
-        ({"far": True, "jobs": 3}, False, 3),
-        ({"far": True, "jobs": 0}, False, 8),
-        ({"far": True, "jobs": 0}, True, 16),
-        ({"far": False, "jobs": 3}, False, 3),
-        ({"far": False, "jobs": 0}, True, (os.cpu_count() or 1) + 1),
+        ({"is_remote": True, "jobs": 1}, False, 1),
+        ({"is_remote": True, "jobs": 3}, False, 3),
+        ({"is_remote": True, "jobs": 0}, False, 8),
+        ({"is_remote": True, "jobs": 0}, True, 16),
+        ({"is_remote": False, "jobs": 3}, False, 3),
+        ({"is_remote": False, "jobs": 0}, True, (os.cpu_count() or 1) + 1),
     ],
 )
 def test_so_many_units_are_mirrored_at_once(
@@ -1414,14 +1436,16 @@ def test_so_many_units_are_mirrored_at_once(
 
     monkeypatch.setattr(_Worker, "__call__", work)
     crews: list[int] = []
-    monkeypatch.setattr(pool, "threads_per_process", lambda *given, real=pool.threads_per_process: crews.extend(real(*given)) or crews)
-    wanted = [UnitDiff(Unit(str(number), ""), Manifest(), Manifest(), first=new) for number in range(expected + 4)]
-    options = MirrorOptions(target="", kept="", work="", scratch="", **more)
-    assert len(list(mirror_units(wanted, options, Progress()))) == len(wanted)
+    monkeypatch.setattr(
+        pool, "threads_per_process", lambda *arguments, real=pool.threads_per_process: crews.extend(real(*arguments)) or crews
+    )
+    diffs = [UnitDiff(Unit(str(number), ""), Manifest(), Manifest(), is_first_copy=new) for number in range(expected + 4)]
+    options = MirrorOptions(target="", history="", work="", scratch="", **more)
+    assert len(list(mirror_units(diffs, options, Progress()))) == len(diffs)
     assert sum(crews) == expected or (expected == 1 and not crews)
 
 
-def test_a_directory_that_is_removed_is_kept_as_it_was(place: Place) -> None:
+def test_a_directory_that_is_removed_is_kept_as_it_was(place: MirrorSandbox) -> None:
     """Also if its name is part of a repository's path: with its empty directories and its mode."""
     source = place.repos / "unit"
     mirroring.run("git", "init", "-q", str(source / "data"))
@@ -1432,9 +1456,9 @@ def test_a_directory_that_is_removed_is_kept_as_it_was(place: Place) -> None:
     place.settled()
     shutil.rmtree(source / "a")
     place.settled()
-    kept = place.kept() / "unit/a"
-    assert (kept / "empty").is_dir()
-    assert kept.stat().st_mode & 0o777 == 0o750
+    history = place.kept() / "unit/a"
+    assert (history / "empty").is_dir()
+    assert history.stat().st_mode & 0o777 == 0o750
     shutil.rmtree(source / "data")
     place.settled(lose_repositories=True)
     assert not (place.target / "unit/data").exists()
@@ -1454,21 +1478,23 @@ def test_symbolic_references_that_name_one_another() -> None:
     entry = Entry(b"", 0o100644, 0, 0, 0, 0, 0, 0, 1, b"")
     git_directory.staged = {path: (entry._replace(path=path), text) for path, text in texts.items()}
     git_directory.staged[b"packed-refs"] = (entry._replace(path=b"packed-refs"), b"1" * 40 + b" refs/heads/packed\n")
-    assert git_directory._dangling() == lost.keys()
+    assert git_directory._unresolved_symrefs() == lost.keys()
 
 
 @pytest.mark.parametrize("number", [2, 5, 6, 40])
-def test_the_first_unreadable_paths_are_named(nobodys: Place, unprivileged: Callable[[Callable[[], object]], str], number: int) -> None:
+def test_the_first_unreadable_paths_are_named(
+    unprivileged_place: MirrorSandbox, unprivileged: Callable[[Callable[[], object]], str], number: int
+) -> None:
     """Up to five of them, each with a hint; of more, how many. The message stays short however long their names are."""
 
     def work() -> None:
-        unit = nobodys.repos / "work"
+        unit = unprivileged_place.repos / "work"
         names = [f"{each:02}" for each in range(number)]
         for each in names:
             (unit / each).mkdir(parents=True)
             (unit / each).chmod(0)
         (unit / "file").write_text("x")
-        error = nobodys.sync()["work"].error
+        error = unprivileged_place.sync()["work"].error
         assert error is not None
         assert [each for each in names if f"work/{each}' cannot be read" in error.message] == names[:5]
         assert error.hints == [f"ls -ld {unit}/{each}" for each in names[:5]]
@@ -1477,7 +1503,7 @@ def test_the_first_unreadable_paths_are_named(nobodys: Place, unprivileged: Call
             (unit / each).chmod(0o700)
             (unit / each).rename(unit / (each + "x" * 250))
             (unit / (each + "x" * 250)).chmod(0)
-        error = nobodys.sync()["work"].error
+        error = unprivileged_place.sync()["work"].error
         assert error is not None
         assert len(error.message) < 1500
         for each in unit.iterdir():
@@ -1489,6 +1515,6 @@ def test_the_first_unreadable_paths_are_named(nobodys: Place, unprivileged: Call
 @pytest.mark.parametrize("name", ["odd\udcff", "a\nb", "e\x1b[31m", "x\u202e"])
 def test_names_are_shown_as_they_are_typed(name: str) -> None:
     """A unit's name of any bytes is escaped in the whole message."""
-    found = partial_error(Unit(name, "/repos/x"), [RepomanError("x.")], [])
-    assert found.message == f"x. Everything else in {escape_path(os.fsencode(name))} was mirrored."
-    assert found.message.isprintable()
+    error = partial_error(Unit(name, "/repos/x"), [RepomanError("x.")], [])
+    assert error.message == f"x. Everything else in {escape_path(os.fsencode(name))} was mirrored."
+    assert error.message.isprintable()

@@ -14,7 +14,7 @@ from pathlib import Path
 import mirroring
 import pytest
 from damaging import writing
-from mirroring import Place, git, hg
+from mirroring import MirrorSandbox, git, hg
 
 RACES = int(os.environ.get("REPOMAN_RACES", "10"))
 
@@ -99,7 +99,7 @@ def rounds(states: list[str]) -> Iterator[int]:
         yield number
 
 
-def race(place: Place, script: str, brutal: bool, tmp_path: Path, problems: Callable[[Path], str]) -> None:
+def race(place: MirrorSandbox, script: str, brutal: bool, tmp_path: Path, problems: Callable[[Path], str]) -> None:
     """Back up a repository while a writer loops over it; its mirror is sound after each run, and equal to it once it rests.
 
     :param problems: returns what is wrong with a mirror.
@@ -124,7 +124,7 @@ def race(place: Place, script: str, brutal: bool, tmp_path: Path, problems: Call
 @pytest.mark.parametrize("brutal", [False, True], ids=["busy", "brutal"])
 def test_git(tmp_path: Path, brutal: bool) -> None:
     """A git repository that never rests: whole after every run, first copies and later ones; equal once it rests."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     repository = place.repos / "work"
     git(place.repos, "init", "-q", "-b", "main", "work")
     history(repository)
@@ -141,7 +141,7 @@ def test_git(tmp_path: Path, brutal: bool) -> None:
 @pytest.mark.parametrize("brutal", [False, True], ids=["busy", "brutal"])
 def test_hg(tmp_path: Path, brutal: bool) -> None:
     """A Mercurial repository that never rests: whole after every run, first copies and later ones; equal once it rests."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     repository = place.repos / "work"
     run_first = ("init", "work")
     mirroring.run("hg", *run_first, cwd=place.repos)

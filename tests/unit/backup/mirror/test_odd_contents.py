@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import contents
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.history_store import tree_sizes, unused_name
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import MirrorResult
-from mirroring import Place
+from mirroring import MirrorSandbox
 
 pytestmark = pytest.mark.disk  # what file systems have is the matter
 
@@ -28,9 +28,9 @@ TERA = 1 << 40
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> MirrorSandbox:
     """Sources with one unit, and an empty target."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     (place.repos / "work").mkdir()
     return place
 
@@ -42,7 +42,7 @@ def synced(outcome: MirrorResult) -> MirrorResult:
     return outcome
 
 
-def temporaries(place: Place) -> list[str]:
+def temporaries(place: MirrorSandbox) -> list[str]:
     """Return what is left in the directory for files that are not whole yet."""
     return [each for each in os.listdir(place.target / ".repoman/work") if each != "new"]
 
@@ -59,16 +59,16 @@ def test_a_file_that_grows_is_copied_up_to_the_size_it_had(tmp_path: Path, size:
     if sparse:
         os.truncate(path, size + (1 << 20))
     source = os.open(path, os.O_RDONLY)
-    found = os.fstat(source)
+    status = os.fstat(source)
     before = path.read_bytes()
     with path.open("ab") as file:
         file.write(b"later" * 1_000_000)
     out = os.open(tmp_path / "copy", os.O_RDWR | os.O_CREAT)
-    written = contents.transfer(source, out, found, None, lambda: None)
+    written = contents.transfer(source, out, status, None, lambda: None)
     assert written >= size
     assert (tmp_path / "copy").read_bytes() == before
-    assert contents.equal(source, out, found.st_size)
-    assert not contents.equal(source, out, found.st_size + 1)
+    assert contents.equal(source, out, status.st_size)
+    assert not contents.equal(source, out, status.st_size + 1)
     os.close(source)
     os.close(out)
 
@@ -78,11 +78,11 @@ def test_a_file_that_shrinks_while_it_is_copied(tmp_path: Path) -> None:
     path = tmp_path / "source"
     path.write_bytes(b"x" * (20 << 20))
     source = os.open(path, os.O_RDONLY)
-    found = os.fstat(source)
+    status = os.fstat(source)
     os.truncate(path, 5)
     out = os.open(tmp_path / "copy", os.O_RDWR | os.O_CREAT)
-    assert contents.transfer(source, out, found, None, lambda: None) == 5
-    assert not contents.equal(source, out, found.st_size)
+    assert contents.transfer(source, out, status, None, lambda: None) == 5
+    assert not contents.equal(source, out, status.st_size)
     os.close(source)
     os.close(out)
 
@@ -98,7 +98,7 @@ while time.monotonic() < until and os.fstat(out).st_size < 2 << 30:
 """
 
 
-def test_a_file_that_grows_all_the_while_does_not_fill_the_target(place: Place) -> None:
+def test_a_file_that_grows_all_the_while_does_not_fill_the_target(place: MirrorSandbox) -> None:
     """A run ends although a program appends faster than it copies, and the mirror has a beginning of the file."""
     path = place.repos / "work/log"
     path.write_bytes(b"grows" * 20000)
@@ -120,7 +120,7 @@ def test_a_file_that_grows_all_the_while_does_not_fill_the_target(place: Place) 
     place.settled()
 
 
-def test_a_hole_of_terabytes_costs_its_data(place: Place) -> None:
+def test_a_hole_of_terabytes_costs_its_data(place: MirrorSandbox) -> None:
     """A sparse file of 8 TB is copied, compared, replaced and kept by its data alone, and counts with its data."""
     path = place.repos / "work/hole"
     with path.open("wb") as file:
@@ -157,7 +157,7 @@ def test_a_hole_of_terabytes_costs_its_data(place: Place) -> None:
     assert sum(tree_sizes(bytes(place.target / ".repoman/kept"))) < 1 << 20
 
 
-def test_many_small_extents(place: Place) -> None:
+def test_many_small_extents(place: MirrorSandbox) -> None:
     """Ten thousand small pieces of data in a large file, in other places on the second run."""
     path = place.repos / "work/pieces"
     with path.open("wb") as file:
@@ -194,7 +194,7 @@ def limited(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("hole", [True, False])
-def test_a_file_that_is_too_large_for_the_target_fails_alone(place: Place, first: bool, hole: bool) -> None:
+def test_a_file_that_is_too_large_for_the_target_fails_alone(place: MirrorSandbox, first: bool, hole: bool) -> None:
     """It is named, all else is mirrored, and no part of it is left."""
     work = place.repos / "work"
     (work / "small").write_text("small")
@@ -242,7 +242,7 @@ def test_a_source_that_cannot_be_read_is_named_as_such(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
-def test_a_full_target_is_named(place: Place, first: bool) -> None:
+def test_a_full_target_is_named(place: MirrorSandbox, first: bool) -> None:
     """The error names the file of the mirror that could not be written, and nothing is left of it."""
     mirroring.run("mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", str(place.target))
     try:
@@ -266,7 +266,7 @@ def test_a_full_target_is_named(place: Place, first: bool) -> None:
 
 
 @pytest.mark.parametrize("umask", [0, 0o022, 0o077])
-def test_what_is_kept_is_ours_alone(place: Place, umask: int) -> None:
+def test_what_is_kept_is_ours_alone(place: MirrorSandbox, umask: int) -> None:
     """Directories of repoman's own have no bits for others, under whatever umask a run starts."""
     before = os.umask(umask)
     try:
@@ -281,36 +281,36 @@ def test_what_is_kept_is_ours_alone(place: Place, umask: int) -> None:
         place.settled()
     finally:
         os.umask(before)
-    made = [place.target / ".repoman" / each for each in ("kept", "work")]
-    made += [path for path in place.kept().rglob("*") if path.is_dir()]
-    assert place.kept() / "work/a/b" in made
-    assert {str(path): oct(stat.S_IMODE(path.stat().st_mode) & 0o077) for path in made if path.stat().st_mode & 0o077} == {}
+    directories = [place.target / ".repoman" / each for each in ("kept", "work")]
+    directories += [path for path in place.kept().rglob("*") if path.is_dir()]
+    assert place.kept() / "work/a/b" in directories
+    assert {str(path): oct(stat.S_IMODE(path.stat().st_mode) & 0o077) for path in directories if path.stat().st_mode & 0o077} == {}
 
 
-def test_a_directory_that_was_open_to_others_is_closed(place: Place) -> None:
+def test_a_directory_that_was_open_to_others_is_closed(place: MirrorSandbox) -> None:
     """What an earlier version made with a wrong mode is put right by the next run."""
     place.settled()
-    kept = place.target / ".repoman/kept"
-    kept.mkdir(exist_ok=True)
-    kept.chmod(0o755)
+    history = place.target / ".repoman/kept"
+    history.mkdir(exist_ok=True)
+    history.chmod(0o755)
     place.sync()
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+    assert stat.S_IMODE(history.stat().st_mode) == 0o700
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of others")
 def test_no_set_user_id_file_of_a_wrong_owner(short_dir: Path, unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """Where the owner cannot be kept, the bits are left out; that is noted, and is no difference on a full comparison."""
-    place = Place(short_dir)
+    place = MirrorSandbox(short_dir)
     for each in (short_dir, place.repos, place.target, place.state):
         os.chown(each, NOBODY, NOBODY)
     (place.repos / "work").mkdir()
-    wanted = {
+    files = {
         "other": (1000, 1000, 0o6755),
         "group": (NOBODY, 1000, 0o2755),
         "mine": (NOBODY, NOBODY, 0o6755),
         "plain": (1000, 1000, 0o755),
     }
-    for name, (uid, gid, mode) in wanted.items():
+    for name, (uid, gid, mode) in files.items():
         path = place.repos / "work" / name
         path.write_text(name)
         os.chown(path, uid, gid)
@@ -320,8 +320,8 @@ def test_no_set_user_id_file_of_a_wrong_owner(short_dir: Path, unprivileged: Cal
     def copy() -> str:
         outcome = synced(place.sync()["work"])
         assert any("set-user-ID" in note for note in outcome.notes)
-        found = {each: oct(stat.S_IMODE((place.target / "work" / each).stat().st_mode)) for each in wanted}
-        assert found == {"other": "0o755", "group": "0o755", "mine": "0o6755", "plain": "0o755"}
+        modes = {each: oct(stat.S_IMODE((place.target / "work" / each).stat().st_mode)) for each in files}
+        assert modes == {"other": "0o755", "group": "0o755", "mine": "0o6755", "plain": "0o755"}
         assert "work" not in place.sync()
         assert [plan.total for plan in place.plans(place.options(full=True)) if plan.unit.name == "work"] == [0]
         return "fine"
@@ -330,7 +330,7 @@ def test_no_set_user_id_file_of_a_wrong_owner(short_dir: Path, unprivileged: Cal
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_root_keeps_every_bit(place: Place) -> None:
+def test_root_keeps_every_bit(place: MirrorSandbox) -> None:
     """Root keeps owners, so the bits stay, on files and directories."""
     for name, mode in (("setuid", 0o4755), ("setgid", 0o2711), ("sticky", 0o1644)):
         path = place.repos / "work" / name
@@ -365,7 +365,7 @@ def test_root_keeps_every_bit(place: Place) -> None:
         b".~1~",
     ],
 )
-def test_odd_names(place: Place, name: bytes) -> None:
+def test_odd_names(place: MirrorSandbox, name: bytes) -> None:
     """As a file, a directory, a link and a hard link: mirrored, replaced twice, removed, and kept each time."""
     work = bytes(place.repos / "work")
     os.makedirs(os.path.join(work, b"dir", name))
@@ -383,8 +383,8 @@ def test_odd_names(place: Place, name: bytes) -> None:
     place.settled()
     write(b"two, longer")
     place.settled()
-    kept = os.path.join(bytes(place.kept()), b"work", name)
-    with open(kept, "rb") as file:
+    history = os.path.join(bytes(place.kept()), b"work", name)
+    with open(history, "rb") as file:
         assert file.read() == b"one"
     os.unlink(os.path.join(work, name))
     os.mkdir(os.path.join(work, name))
@@ -404,7 +404,7 @@ def test_two_things_of_one_long_name_are_kept(tmp_path: Path) -> None:
     assert unused_name(path) not in {path, free}
 
 
-def test_a_path_near_the_limit_is_mirrored(place: Place) -> None:
+def test_a_path_near_the_limit_is_mirrored(place: MirrorSandbox) -> None:
     """3,400 bytes of directories, and a long name in the last: mirrored, changed and kept."""
     path = place.repos / "work"
     while len(str(path)) - len(str(place.repos / "work")) < 3100:
@@ -420,7 +420,7 @@ def test_a_path_near_the_limit_is_mirrored(place: Place) -> None:
 # ---- files that change their kind ------------------------------------------------------------------------------------------------
 
 
-def test_a_file_under_a_lease_is_waited_for(place: Place) -> None:
+def test_a_file_under_a_lease_is_waited_for(place: MirrorSandbox) -> None:
     """A program that has a lease on a file, and gives it up when it is asked to: the file is mirrored."""
     path = place.repos / "work/leased"
     path.write_text("text")
@@ -446,7 +446,7 @@ while True:
     assert (place.target / "work/leased").read_text() == "text"
 
 
-def test_a_locked_file_is_mirrored(place: Place) -> None:
+def test_a_locked_file_is_mirrored(place: MirrorSandbox) -> None:
     """Locks of other programs do not hold a run up."""
     path = place.repos / "work/locked"
     path.write_text("text")

@@ -15,7 +15,7 @@ import mirroring
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import target_traits
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.target_traits import Traits
-from mirroring import Place
+from mirroring import MirrorSandbox
 
 pytestmark = pytest.mark.disk  # what file systems have is the matter
 
@@ -33,15 +33,15 @@ FILE_SYSTEMS = {
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> MirrorSandbox:
     """Sources with one unit, and an empty target."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     (place.repos / "work").mkdir()
     return place
 
 
 @pytest.fixture(params=FILE_SYSTEMS)
-def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MirrorSandbox]:
     """A target on a file system of its own."""
     make, mount = FILE_SYSTEMS[request.param]
     image, target = tmp_path / "image", tmp_path / "target"
@@ -56,7 +56,7 @@ def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]
         if done.returncode:
             pytest.skip(f"{words}: {done.stderr.strip()}")
     try:
-        place = Place(tmp_path)
+        place = MirrorSandbox(tmp_path)
         (place.repos / "work").mkdir()
         yield place
     finally:
@@ -81,7 +81,7 @@ def fill(work: Path) -> None:
     os.mkfifo(work / "pipe")
 
 
-def nothing_to_do(place: Place) -> None:
+def nothing_to_do(place: MirrorSandbox) -> None:
     """See that nothing is left to do, by manifest and by looking at the mirror."""
     assert place.sync() == {}
     plans = place.plans(place.options(full=True))
@@ -89,7 +89,7 @@ def nothing_to_do(place: Place) -> None:
 
 
 @root_only
-def test_an_unchanged_tree_costs_no_work_on_any_target(elsewhere: Place) -> None:
+def test_an_unchanged_tree_costs_no_work_on_any_target(elsewhere: MirrorSandbox) -> None:
     """What a target cannot keep is noted, and is not a difference: not for the next run, not for one that looks at the mirror."""
     place = elsewhere
     fill(place.repos / "work")
@@ -111,7 +111,7 @@ def test_an_unchanged_tree_costs_no_work_on_any_target(elsewhere: Place) -> None
 
 
 @root_only
-def test_a_change_is_seen_on_a_target_with_coarse_times(elsewhere: Place) -> None:
+def test_a_change_is_seen_on_a_target_with_coarse_times(elsewhere: MirrorSandbox) -> None:
     """The same size within the same second: the contents are compared, whatever the times say."""
     place = elsewhere
     path = place.repos / "work/file"
@@ -126,7 +126,7 @@ def test_a_change_is_seen_on_a_target_with_coarse_times(elsewhere: Place) -> Non
 
 
 @root_only
-def test_names_that_the_target_takes_for_one(elsewhere: Place) -> None:
+def test_names_that_the_target_takes_for_one(elsewhere: MirrorSandbox) -> None:
     """On a target that does not tell upper from lower case one of two names is left out and named; elsewhere both are mirrored."""
     place = elsewhere
     work = place.repos / "work"
@@ -175,7 +175,7 @@ def test_times_are_the_same_within_a_step(mirrored: int, source: int, step: int,
     assert target_traits.same_time(mirrored, source, step) is same
 
 
-def test_what_was_found_out_holds_for_one_mount(place: Place) -> None:
+def test_what_was_found_out_holds_for_one_mount(place: MirrorSandbox) -> None:
     """Traits are read back for the mount they were found under, and for no other."""
     place.sync()
     work = place.target / ".repoman/work"
@@ -190,7 +190,7 @@ def test_what_was_found_out_holds_for_one_mount(place: Place) -> None:
     assert target_traits.load(str(work)) == Traits()
 
 
-def test_links_between_links_and_pipes(place: Place) -> None:
+def test_links_between_links_and_pipes(place: MirrorSandbox) -> None:
     """Symbolic links, pipes and sockets with several names have them in the mirror, too."""
     work = place.repos / "work"
     (work / "dir").mkdir()
@@ -220,7 +220,7 @@ def test_links_between_links_and_pipes(place: Place) -> None:
 
 
 @root_only
-def test_access_lists_that_the_target_gives_by_itself(place: Place) -> None:
+def test_access_lists_that_the_target_gives_by_itself(place: MirrorSandbox) -> None:
     """A default list on the target's directory changes the modes of what is made there; they are put right, and stay so."""
     mirroring.run("setfacl", "-m", "u:1000:rwx,d:u:1000:rwx,d:g::rwx,d:o::rwx", str(place.target))
     place.repos.chmod(place.target.stat().st_mode)
@@ -239,12 +239,12 @@ def test_access_lists_that_the_target_gives_by_itself(place: Place) -> None:
 
 def attributes(path: Path) -> str:
     """Return what getfattr and getfacl show of a tree."""
-    shown = mirroring.run("getfattr", "-R", "-P", "-h", "-d", "-m", "-", ".", cwd=path)
-    return shown + mirroring.run("getfacl", "-R", "-P", "-n", ".", cwd=path)
+    output = mirroring.run("getfattr", "-R", "-P", "-h", "-d", "-m", "-", ".", cwd=path)
+    return output + mirroring.run("getfacl", "-R", "-P", "-n", ".", cwd=path)
 
 
 @root_only
-def test_attributes_alone_change(place: Place) -> None:
+def test_attributes_alone_change(place: MirrorSandbox) -> None:
     """Set, changed and removed again, with nothing else: on files, directories, links, pipes, names of one file, and in ``.git``."""
     work = place.repos / "work"
     fill(work)
@@ -278,7 +278,7 @@ def test_attributes_alone_change(place: Place) -> None:
 
 
 @root_only
-def test_attributes_are_brought_later(place: Place) -> None:
+def test_attributes_are_brought_later(place: MirrorSandbox) -> None:
     """Once they are asked for, a full comparison brings what the mirror lacks, and then finds nothing more."""
     work = place.repos / "work"
     fill(work)
@@ -295,7 +295,7 @@ def test_attributes_are_brought_later(place: Place) -> None:
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("bindfs"), reason="needs root and bindfs")
 def test_links_that_a_target_makes_and_does_not_show(tmp_path: Path) -> None:
     """As sshfs: names of one file are files of their own there. That is no work in later runs, and no difference."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     work = place.repos / "work"
     work.mkdir()
     (work / "f").write_text("f")

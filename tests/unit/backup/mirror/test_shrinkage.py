@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 @pytest.fixture
 def world(tmp_path: Path) -> BackupHome:
     """A home with a repository that has 150 tags."""
-    found = BackupHome(tmp_path)
+    home = BackupHome(tmp_path)
     for number in range(150):
-        git(found.git("a") if not number else found.repos / "a", "tag", f"t{number}")
-    return found
+        git(home.git("a") if not number else home.repos / "a", "tag", f"t{number}")
+    return home
 
 
 def line_of(result: dict[str, object], name: str = "a") -> dict[str, object]:

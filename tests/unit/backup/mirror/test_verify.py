@@ -19,7 +19,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.un
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import MirrorError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
 from backup_fixture import BackupHome, actions, git, tmpfs
-from mirroring import ENVIRONMENT, Place
+from mirroring import ENVIRONMENT, MirrorSandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,22 +30,22 @@ OLD_COMMIT = "tree {tree}\nauthor A<a@x> 1 +0000\ncommitter A <a@x> 1 +0000\n\nm
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> MirrorSandbox:
     """Sources and a target, with one unit."""
-    found = Place(tmp_path)
-    (found.repos / "unit/deep").mkdir(parents=True)
-    (found.repos / "unit/file").write_text("contents\n")
-    (found.repos / "unit/deep/other").write_text("other\n")
-    (found.repos / "unit/link").symlink_to("file")
-    return found
+    sandbox = MirrorSandbox(tmp_path)
+    (sandbox.repos / "unit/deep").mkdir(parents=True)
+    (sandbox.repos / "unit/file").write_text("contents\n")
+    (sandbox.repos / "unit/deep/other").write_text("other\n")
+    (sandbox.repos / "unit/link").symlink_to("file")
+    return sandbox
 
 
-def unit(place: Place) -> Unit:
+def unit(place: MirrorSandbox) -> Unit:
     """Return the unit."""
     return Unit("unit", str(place.repos / "unit"))
 
 
-def lines(place: Place, **options: Any) -> list[str]:
+def lines(place: MirrorSandbox, **options: Any) -> list[str]:
     """Return what differs."""
     return verify(unit(place), place.options(**options)).differences
 
@@ -102,7 +102,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_each_kind_of_difference_is_named(place: Place, change: str) -> None:
+def test_each_kind_of_difference_is_named(place: MirrorSandbox, change: str) -> None:
     """The mirror was changed behind repoman's back; a line says how, as rsync would."""
     os.link(place.repos / "unit/file", place.repos / "unit/hard")
     place.settled()
@@ -112,7 +112,7 @@ def test_each_kind_of_difference_is_named(place: Place, change: str) -> None:
     assert any(each.startswith(line) for each in lines(place)), lines(place)
 
 
-def test_extended_attributes_count_if_they_are_mirrored(place: Place) -> None:
+def test_extended_attributes_count_if_they_are_mirrored(place: MirrorSandbox) -> None:
     """They are compared only if a run mirrors them."""
     place.settled(xattrs=True)
     os.setxattr(place.target / "unit/file", "user.colour", b"blue")
@@ -120,7 +120,7 @@ def test_extended_attributes_count_if_they_are_mirrored(place: Place) -> None:
     assert lines(place, xattrs=True) == [".f........x file"]
 
 
-def test_access_lists_count_if_they_are_mirrored(place: Place) -> None:
+def test_access_lists_count_if_they_are_mirrored(place: MirrorSandbox) -> None:
     """The same of access lists."""
     if (
         shutil.which("setfacl") is None
@@ -134,7 +134,7 @@ def test_access_lists_count_if_they_are_mirrored(place: Place) -> None:
     assert lines(place, acls=True) == [".f.......a. file"]
 
 
-def test_what_is_the_same_is_the_same(place: Place) -> None:
+def test_what_is_the_same_is_the_same(place: MirrorSandbox) -> None:
     """Pipes, sockets, links that are one, odd names, holes, times before 1970."""
     top = place.repos / "unit"
     os.mkfifo(top / "pipe")
@@ -188,7 +188,7 @@ def test_a_target_that_keeps_less_is_the_same(tmp_path: Path, kind: str) -> None
         subprocess.run(["umount", str(world.backup)], check=True)
 
 
-def test_clones_that_share_files_are_the_same(place: Place) -> None:
+def test_clones_that_share_files_are_the_same(place: MirrorSandbox) -> None:
     """git and hg clone by hard links, in and between repositories."""
     top = place.repos / "unit"
     git(top, "init", "-q", "one")
@@ -203,7 +203,7 @@ def test_clones_that_share_files_are_the_same(place: Place) -> None:
 
 
 @pytest.mark.parametrize("graph", ["commit-graph", "multi-pack-index"])
-def test_what_git_derives_may_be_missing_or_stale(place: Place, graph: str) -> None:
+def test_what_git_derives_may_be_missing_or_stale(place: MirrorSandbox, graph: str) -> None:
     """git makes it anew from objects."""
     top = place.repos / "unit"
     git(top, "init", "-q")
@@ -212,14 +212,14 @@ def test_what_git_derives_may_be_missing_or_stale(place: Place, graph: str) -> N
     git(top, "gc", "-q")
     git(top, *(("commit-graph", "write", "--reachable") if graph == "commit-graph" else ("multi-pack-index", "write")))
     place.sync()
-    (found,) = (place.target / "unit/.git/objects").rglob(graph)
-    found.chmod(0o644)
-    found.unlink()
+    (derived,) = (place.target / "unit/.git/objects").rglob(graph)
+    derived.chmod(0o644)
+    derived.unlink()
     assert lines(place) == []
 
 
 @pytest.mark.parametrize("kind", ["commit", "tree", "tag"])
-def test_history_that_strict_git_objects_to_is_the_sources_own(place: Place, kind: str) -> None:
+def test_history_that_strict_git_objects_to_is_the_sources_own(place: MirrorSandbox, kind: str) -> None:
     """It is as old as the project, the mirror has it too, and a note says so."""
     top = place.repos / "unit"
     git(top, "init", "-q", "-b", "main")
@@ -245,7 +245,7 @@ def test_history_that_strict_git_objects_to_is_the_sources_own(place: Place, kin
     assert any("fsck" in each for each in lines(place))
 
 
-def test_a_damaged_source_is_never_the_same(place: Place) -> None:
+def test_a_damaged_source_is_never_the_same(place: MirrorSandbox) -> None:
     """Its mirror has the sound object, or it has none, or it is as damaged."""
     top = place.repos / "unit"
     git(top, "init", "-q")
@@ -267,8 +267,8 @@ def test_a_repository_that_lost_a_part_is_never_the_same(tmp_path: Path, part: s
     world = BackupHome(tmp_path)
     repository = world.git("a")
     world.init()
-    gone = repository / ".git" / part
-    gone.unlink() if gone.is_file() else shutil.rmtree(gone)
+    lost = repository / ".git" / part
+    lost.unlink() if lost.is_file() else shutil.rmtree(lost)
     for _again in range(2):
         assert actions(world.sync(verify=True)) == {"a": "differs"}
         world.sync()
@@ -305,7 +305,7 @@ def test_mounts_and_lost_and_found_are_no_difference(tmp_path: Path) -> None:
             assert any("a/data" in each for each in result["warnings"])
 
 
-def test_a_source_that_is_written_meanwhile_is_not_judged(place: Place) -> None:
+def test_a_source_that_is_written_meanwhile_is_not_judged(place: MirrorSandbox) -> None:
     """What changed since the scan is no difference: the next run brings it over."""
     top = place.repos / "unit"
     for number in range(300):
@@ -321,7 +321,7 @@ def test_a_source_that_is_written_meanwhile_is_not_judged(place: Place) -> None:
     assert not any("file" in each for each in verdict.differences)
 
 
-def test_a_file_that_becomes_a_pipe_holds_nothing_up(place: Place) -> None:
+def test_a_file_that_becomes_a_pipe_holds_nothing_up(place: MirrorSandbox) -> None:
     """Again and again, while it is compared."""
     top = place.repos / "unit"
     place.settled()
@@ -337,7 +337,7 @@ def test_a_file_that_becomes_a_pipe_holds_nothing_up(place: Place) -> None:
             verify(unit(place), place.options(), idle=30)
 
 
-def test_a_file_that_grows_is_compared_up_to_its_size(place: Place) -> None:
+def test_a_file_that_grows_is_compared_up_to_its_size(place: MirrorSandbox) -> None:
     """Its end would never be reached."""
     path = place.repos / "unit/file"
     place.settled()
@@ -351,7 +351,7 @@ def test_a_file_that_grows_is_compared_up_to_its_size(place: Place) -> None:
             verify(unit(place), place.options(), idle=30)
 
 
-def test_a_hole_of_terabytes_costs_nothing(place: Place) -> None:
+def test_a_hole_of_terabytes_costs_nothing(place: MirrorSandbox) -> None:
     """Only data is read."""
     place.scratch.mkdir()
     try:
@@ -374,7 +374,7 @@ def test_a_hole_of_terabytes_costs_nothing(place: Place) -> None:
     assert ">fc........ hole" in lines(place)
 
 
-def test_a_link_in_the_way_is_not_followed(place: Place, tmp_path: Path) -> None:
+def test_a_link_in_the_way_is_not_followed(place: MirrorSandbox, tmp_path: Path) -> None:
     """Nothing outside a unit is read, or named."""
     place.settled()
     (tmp_path / "outside").mkdir()
@@ -394,7 +394,7 @@ def test_a_link_in_the_way_is_not_followed(place: Place, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("limits", [{"idle": 0.0}, {"total": 0.0}])
-def test_limits_end_it_with_an_error_that_names_a_path(place: Place, limits: dict[str, float]) -> None:
+def test_limits_end_it_with_an_error_that_names_a_path(place: MirrorSandbox, limits: dict[str, float]) -> None:
     """Not silence, and not the other units' time."""
     for number in range(3000):
         (place.repos / f"unit/{number:04}").touch()
@@ -403,7 +403,7 @@ def test_limits_end_it_with_an_error_that_names_a_path(place: Place, limits: dic
         verify(unit(place), place.options(), **limits)
 
 
-def test_differences_beyond_a_number_are_counted(place: Place) -> None:
+def test_differences_beyond_a_number_are_counted(place: MirrorSandbox) -> None:
     """Memory and the report have an end."""
     for number in range(1200):
         (place.repos / f"unit/{number:04}").touch()
@@ -411,12 +411,12 @@ def test_differences_beyond_a_number_are_counted(place: Place) -> None:
     for path in (place.target / "unit").glob("[01]*"):
         path.unlink()
     os.utime(place.target / "unit", ns=(0, (place.repos / "unit").stat().st_mtime_ns))
-    found = lines(place)
-    assert len(found) == 1001
-    assert found[-1] == "and 200 more"
+    shown_lines = lines(place)
+    assert len(shown_lines) == 1001
+    assert shown_lines[-1] == "and 200 more"
 
 
-def test_names_are_shown_on_one_line(place: Place) -> None:
+def test_names_are_shown_on_one_line(place: MirrorSandbox) -> None:
     """A name cannot write to the terminal, nor pretend to be a line of its own."""
     (place.repos / "unit/a\nb\x1b[31m").touch()
     place.settled()
@@ -426,7 +426,7 @@ def test_names_are_shown_on_one_line(place: Place) -> None:
     assert line.isprintable()
 
 
-def test_access_times_stay(place: Place) -> None:
+def test_access_times_stay(place: MirrorSandbox) -> None:
     """Reading to compare leaves no trace."""
     place.settled()
     paths = [place.repos / "unit/file", place.target / "unit/file"]
@@ -436,7 +436,7 @@ def test_access_times_stay(place: Place) -> None:
     assert [path.stat().st_atime_ns for path in paths] == [0, 0]
 
 
-def test_a_unit_without_a_mirror_differs(place: Place) -> None:
+def test_a_unit_without_a_mirror_differs(place: MirrorSandbox) -> None:
     """One that was never mirrored is not the same as nothing."""
     (line,) = lines(place)
     assert "no mirror" in line

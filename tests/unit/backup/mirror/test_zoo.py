@@ -88,24 +88,24 @@ def takes_its_course(enclosure: Enclosure, kind: Kind, tmp_path: Path) -> None:
     enclosure.state()  # git and hg write what they have computed: before the backup, not after it
     first = world.init()
     line = enclosure.line(first)
-    told = str(line)
-    assert line["action"] == "synced", told
+    message = str(line)
+    assert line["action"] == "synced", message
     is_mirrored(enclosure)
-    assert ("could not be verified" in told) == kind.unproven, told
+    assert ("could not be verified" in message) == kind.unproven, message
     assert kind.left_out in " ".join(first["warnings"])
     assert enclosure.sync()[0] == "unchanged"
     assert enclosure.sync(full=True)[0] == "unchanged"
     verified = world.sync(verify=True)
     assert enclosure.line(verified)["action"] == "same", verified
     before = copy_tree(unit, tmp_path / "before")
-    known = set(enclosure.kept_times())
+    versions_before = set(enclosure.kept_times())
     enclosure.shell(kind.change)
     state = enclosure.state()
-    action, told = enclosure.sync()
-    assert action == "synced", told
+    action, message = enclosure.sync()
+    assert action == "synced", message
     while action == "synced":  # what a gc removed goes a run later
-        action, told = enclosure.sync()
-    assert action == "unchanged", told
+        action, message = enclosure.sync()
+    assert action == "unchanged", message
     times = enclosure.kept_times()
     is_mirrored(enclosure)
     if kind.left_out:
@@ -122,7 +122,7 @@ def takes_its_course(enclosure: Enclosure, kind: Kind, tmp_path: Path) -> None:
         to = tmp_path / f"path{number}"
         world.restore(kind.name, paths=[path], to=str(to))
         assert path_differences(after, to, path, *excluded) == []
-    for when in sorted(set(times) - known)[:1]:  # none where only modes and times changed, which are as in the mirror
+    for when in sorted(set(times) - versions_before)[:1]:  # none where only modes and times changed, which are as in the mirror
         world.restore(kind.name, **{"from": when, "to": str(tmp_path / "old")})
         lines = tree_differences(before, tmp_path / "old", *excluded)
         assert [text for text in lines if not text.startswith((".", "h"))] == []
@@ -141,9 +141,9 @@ def test_damage_does_not_spread(kind: Damage, world: BackupHome, tmp_path: Path)
         result = world.sync()
         line = enclosure.line(result)
         assert (line["action"], result["exit_code"]) == ("failed", 1), line
-        told = "\n".join([line["msg"], *line["hints"]])
-        assert re.search(kind.names, told), told
-        assert (f"repoman restore {kind.name}" in told) >= kind.known, told
+        message = "\n".join([line["msg"], *line["hints"]])
+        assert re.search(kind.names, message), message
+        assert (f"repoman restore {kind.name}" in message) >= kind.known, message
         assert {status for _what, status, _lines in enclosure.verdicts(enclosure.mirror)} == {0}
         assert (enclosure.mirror / "written-since").read_text() == "precious\n"
     remove_tree(enclosure.unit)
@@ -158,13 +158,13 @@ def test_damage_is_mended(kind: Damage, world: BackupHome) -> None:
     enclosure.shell(kind.build)
     world.init()
     enclosure.shell(f"({kind.damage}); echo mine >all")
-    action, told = enclosure.sync()
-    assert (action, f"repoman restore {kind.name} --objects" in told) == ("failed", True), told
+    action, message = enclosure.sync()
+    assert (action, f"repoman restore {kind.name} --objects" in message) == ("failed", True), message
     world.restore(kind.name, objects=True)
     assert {status for _what, status, _lines in enclosure.verdicts(enclosure.unit)} == {0}
     assert (enclosure.unit / "all").read_text() == "mine\n"
-    action, told = enclosure.sync()
-    assert action in {"synced", "unchanged"}, told
+    action, message = enclosure.sync()
+    assert action in {"synced", "unchanged"}, message
 
 
 def repoman(enclosure: Enclosure, *arguments: str) -> subprocess.CompletedProcess[str]:

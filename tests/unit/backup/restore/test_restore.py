@@ -197,7 +197,7 @@ def test_paths_alone(world: BackupHome) -> None:
 
 
 @pytest.fixture
-def sharks(world: BackupHome) -> BackupHome:
+def nested_projects(world: BackupHome) -> BackupHome:
     """The same with two projects below one directory."""
     (world.repos / "sharks").mkdir(mode=0o750)
     world.git("sharks/lamna")
@@ -208,91 +208,91 @@ def sharks(world: BackupHome) -> BackupHome:
     return world
 
 
-def test_a_project_inside_a_directory_is_restored_alone(sharks: BackupHome) -> None:
+def test_a_project_inside_a_directory_is_restored_alone(nested_projects: BackupHome) -> None:
     """Of a project below a directory only what is the project's is restored, replaced and saved."""
-    repo, other = sharks.repos / "sharks/lamna", sharks.repos / "sharks/mako"
-    sharks.write("sharks/mako/mine", "precious\n")
-    sharks.write("sharks/lamna/src/f", "precious\n")
+    repo, other = nested_projects.repos / "sharks/lamna", nested_projects.repos / "sharks/mako"
+    nested_projects.write("sharks/mako/mine", "precious\n")
+    nested_projects.write("sharks/lamna/src/f", "precious\n")
     before, others = seen(repo), seen(other)
     with pytest.raises(ConflictError, match="sharks/lamna exists") as caught:
-        sharks.restore("lamna")
+        nested_projects.restore("lamna")
     assert caught.value.hints[0].endswith("repoman restore lamna --to DIR")
-    predicted = sharks.restore("lamna", check=True, overwrite=True)
+    predicted = nested_projects.restore("lamna", check=True, overwrite=True)
     assert seen(repo) == before
-    done = sharks.restore("lamna", overwrite=True)
+    done = nested_projects.restore("lamna", overwrite=True)
     assert without_times(predicted["diff"]) == without_times(done["diff"])
     assert done["restored"]["to"] == str(repo)
     assert done["restored"]["has_container"]
-    assert differences(sharks.backup / "sharks/lamna", repo) == []
+    assert differences(nested_projects.backup / "sharks/lamna", repo) == []
     assert seen(Path(done["restored"]["saved"])) == before
     assert seen(other) == others
-    assert not sharks.restore("lamna", overwrite=True)["changed"]
+    assert not nested_projects.restore("lamna", overwrite=True)["changed"]
 
 
-def test_a_project_inside_a_directory_is_restored_elsewhere(sharks: BackupHome, tmp_path: Path) -> None:
+def test_a_project_inside_a_directory_is_restored_elsewhere(nested_projects: BackupHome, tmp_path: Path) -> None:
     """Elsewhere it is a directory of its own; an earlier state too."""
-    result = sharks.restore("lamna", to=str(tmp_path / "to"))
+    result = nested_projects.restore("lamna", to=str(tmp_path / "to"))
     assert not result["restored"]["has_container"]
-    assert differences(sharks.repos / "sharks/lamna", tmp_path / "to") == []
-    assert (tmp_path / "to").stat().st_mode == (sharks.repos / "sharks/lamna").stat().st_mode
-    sharks.write("sharks/lamna/src/f", "changed\n")
-    sharks.write("sharks/lamna/src/new")
-    when = next_run(sharks)
-    sharks.restore("lamna", **{"from": when, "to": str(tmp_path / "old")})
+    assert differences(nested_projects.repos / "sharks/lamna", tmp_path / "to") == []
+    assert (tmp_path / "to").stat().st_mode == (nested_projects.repos / "sharks/lamna").stat().st_mode
+    nested_projects.write("sharks/lamna/src/f", "changed\n")
+    nested_projects.write("sharks/lamna/src/new")
+    when = next_run(nested_projects)
+    nested_projects.restore("lamna", **{"from": when, "to": str(tmp_path / "old")})
     assert (tmp_path / "old/src/f").read_text() == "text\n"
     assert not (tmp_path / "old/src/new").exists()
     assert git(tmp_path / "old", "fsck", "--full") == ""
-    (kept,) = sharks.sync(list_versions="lamna")["kept"]
+    (kept,) = nested_projects.sync(list_versions="lamna")["kept"]
     assert kept["path"].endswith("sharks/lamna")
-    assert sharks.sync(list_versions="sharks")["kept"][0]["files"] == kept["files"]
+    assert nested_projects.sync(list_versions="sharks")["kept"][0]["files"] == kept["files"]
 
 
-def test_paths_of_a_project_inside_a_directory(sharks: BackupHome, tmp_path: Path) -> None:
+def test_paths_of_a_project_inside_a_directory(nested_projects: BackupHome, tmp_path: Path) -> None:
     """Paths are the project's, there and elsewhere."""
-    sharks.write("sharks/lamna/src/f", "precious\n")
-    done = sharks.restore("lamna", paths=["src/f"], overwrite=True)
+    nested_projects.write("sharks/lamna/src/f", "precious\n")
+    done = nested_projects.restore("lamna", paths=["src/f"], overwrite=True)
     assert not done["restored"]["has_container"]
-    assert (sharks.repos / "sharks/lamna/src/f").read_text() == "text\n"
+    assert (nested_projects.repos / "sharks/lamna/src/f").read_text() == "text\n"
     assert (Path(done["restored"]["saved"]) / "src/f").read_text() == "precious\n"
-    sharks.restore("lamna", paths=["src/f"], to=str(tmp_path / "to"))
+    nested_projects.restore("lamna", paths=["src/f"], to=str(tmp_path / "to"))
     assert [str(path.relative_to(tmp_path / "to")) for path in (tmp_path / "to").rglob("*")] == ["src", "src/f"]
     with pytest.raises(NotFoundError, match="'nowhere' is not in this version of the backup of lamna"):
-        sharks.restore("lamna", paths=["nowhere"])
+        nested_projects.restore("lamna", paths=["nowhere"])
 
 
 @pytest.mark.parametrize("there", ["nothing", "empty", "others"])
-def test_a_project_inside_a_directory_comes_back(sharks: BackupHome, there: str) -> None:
+def test_a_project_inside_a_directory_comes_back(nested_projects: BackupHome, there: str) -> None:
     """Deleted, alone or with the directory it was in, it comes back as it was, and alone."""
-    mode = (sharks.repos / "sharks").stat().st_mode
-    shutil.rmtree(sharks.repos / "sharks")
+    mode = (nested_projects.repos / "sharks").stat().st_mode
+    shutil.rmtree(nested_projects.repos / "sharks")
     if there != "nothing":
-        (sharks.repos / "sharks").mkdir()
+        (nested_projects.repos / "sharks").mkdir()
     if there == "others":
-        sharks.write("sharks/other")
-    done = sharks.restore("lamna")
+        nested_projects.write("sharks/other")
+    done = nested_projects.restore("lamna")
     assert done["restored"]["saved"] == ""
     assert "restore lamna" in done["steps"][0]
-    assert sorted(os.listdir(sharks.repos / "sharks")) == ["lamna"] + ["other"] * (there == "others")
-    assert differences(sharks.backup / "sharks/lamna", sharks.repos / "sharks/lamna") == []
-    assert there == "others" or (sharks.repos / "sharks").stat().st_mode == mode
-    assert not sharks.restore("lamna")["changed"]
+    assert sorted(os.listdir(nested_projects.repos / "sharks")) == ["lamna"] + ["other"] * (there == "others")
+    assert differences(nested_projects.backup / "sharks/lamna", nested_projects.repos / "sharks/lamna") == []
+    assert there == "others" or (nested_projects.repos / "sharks").stat().st_mode == mode
+    assert not nested_projects.restore("lamna")["changed"]
 
 
-def test_a_link_on_the_way_to_a_project_is_not_followed(sharks: BackupHome, tmp_path: Path) -> None:
+def test_a_link_on_the_way_to_a_project_is_not_followed(nested_projects: BackupHome, tmp_path: Path) -> None:
     """Whoever may write to the directory above a project cannot turn its restore to another place."""
     (tmp_path / "outside/lamna").mkdir(parents=True)
-    sharks.write("sharks/deep/lamna/file")
-    sharks.project("deep", repo='"sharks/deep/lamna"')
-    sharks.sync()
-    shutil.rmtree(sharks.repos / "sharks/deep")
-    (sharks.repos / "sharks/deep").symlink_to(tmp_path / "outside")
+    nested_projects.write("sharks/deep/lamna/file")
+    nested_projects.project("deep", repo='"sharks/deep/lamna"')
+    nested_projects.sync()
+    shutil.rmtree(nested_projects.repos / "sharks/deep")
+    (nested_projects.repos / "sharks/deep").symlink_to(tmp_path / "outside")
     with pytest.raises(ConflictError, match="not a directory"):
-        sharks.restore("deep", overwrite=True)
+        nested_projects.restore("deep", overwrite=True)
     assert os.listdir(tmp_path / "outside/lamna") == []
-    sharks.sync()
-    assert os.readlink(sharks.backup / "sharks/deep") == str(tmp_path / "outside")
+    nested_projects.sync()
+    assert os.readlink(nested_projects.backup / "sharks/deep") == str(tmp_path / "outside")
     with pytest.raises(NotFoundError, match="no backup of deep"):
-        sharks.restore("deep", to=str(tmp_path / "to"))
+        nested_projects.restore("deep", to=str(tmp_path / "to"))
 
 
 def test_loose_files(world: BackupHome) -> None:

@@ -58,7 +58,7 @@ def world(empty_world: BackupHome) -> BackupHome:
 
 
 @pytest.fixture
-def served() -> Iterator[BackupHome]:
+def root_serves_user() -> Iterator[BackupHome]:
     """A home of nobody's, whom root serves; its repositories are root's."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         root = Path(name)
@@ -595,39 +595,42 @@ def test_an_empty_or_missing_root_changes_nothing(world: BackupHome) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to serve another")
-def test_root_serves_another_and_an_unreadable_project_fails_alone(served: BackupHome) -> None:
+def test_root_serves_another_and_an_unreadable_project_fails_alone(root_serves_user: BackupHome) -> None:
     """All files are the user's, not root's; what the user cannot read fails alone."""
-    served.git("isurus")
-    served.write("secret/file").parent.chmod(0)
-    served.project("isurus")
-    for path in (path for path in served.repos.rglob("*") if path.name not in ("secret", "file")):
+    root_serves_user.git("isurus")
+    root_serves_user.write("secret/file").parent.chmod(0)
+    root_serves_user.project("isurus")
+    for path in (path for path in root_serves_user.repos.rglob("*") if path.name not in ("secret", "file")):
         os.chown(path, 65534, 65534)
-    result = served.init()
+    result = root_serves_user.init()
     assert actions(result) == {"isurus": "synced", "secret": "failed"}
     assert "secret" in line(result, "secret")["msg"]
-    assert not (served.backup / "secret").exists()
-    assert {path.lstat().st_uid for path in [*served.backup.rglob("*"), *served.log.rglob("*"), served.log, served.registry]} == {65534}
-    assert served.last_sync("isurus")
+    assert not (root_serves_user.backup / "secret").exists()
+    assert {
+        path.lstat().st_uid
+        for path in [*root_serves_user.backup.rglob("*"), *root_serves_user.log.rglob("*"), root_serves_user.log, root_serves_user.registry]
+    } == {65534}
+    assert root_serves_user.last_sync("isurus")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to serve another")
-def test_what_cannot_be_had_is_told_once(served: BackupHome) -> None:
+def test_what_cannot_be_had_is_told_once(root_serves_user: BackupHome) -> None:
     """What cannot be had on the target is told once of each unit, not again by each run; of a unit that was put away it is forgotten."""
-    os.chown(served.repos, 65534, 65534)
-    os.chown(served.write("foreign/file").parent, 65534, 65534)
+    os.chown(root_serves_user.repos, 65534, 65534)
+    os.chown(root_serves_user.write("foreign/file").parent, 65534, 65534)
 
     def notes(**params: Any) -> list[str]:
-        served.write("foreign/file", f"{time.monotonic_ns()}\n")
-        return [note.split()[0] for note in line(served.sync(**params), "foreign").get("notes", [])]
+        root_serves_user.write("foreign/file", f"{time.monotonic_ns()}\n")
+        return [note.split()[0] for note in line(root_serves_user.sync(**params), "foreign").get("notes", [])]
 
     assert notes(check=True, init=True, allow_local=True) == []
     assert notes(init=True, allow_local=True) == ["owners"]
     assert notes() == notes(full=True) == []
-    shutil.rmtree(served.repos / "foreign")
-    served.write("stays")
-    served.sync(names=["foreign"], allow_shrink=True)
-    served.write("foreign/file")
-    os.chown(served.repos / "foreign", 65534, 65534)
+    shutil.rmtree(root_serves_user.repos / "foreign")
+    root_serves_user.write("stays")
+    root_serves_user.sync(names=["foreign"], allow_shrink=True)
+    root_serves_user.write("foreign/file")
+    os.chown(root_serves_user.repos / "foreign", 65534, 65534)
     assert notes() == ["owners"]
     assert notes() == []
 

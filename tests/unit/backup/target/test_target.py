@@ -46,7 +46,7 @@ def place(tmp_path: Path, me: Account) -> BackupRoots:
 
 
 @pytest.fixture
-def marked(place: BackupRoots) -> Target:
+def initialized_target(place: BackupRoots) -> Target:
     """The place's backup, adopted."""
     found, fresh = inspect_target(place, init=True, allow_local=True)
     assert fresh
@@ -77,10 +77,10 @@ def test_a_place_that_does_not_exist_is_refused(place: BackupRoots) -> None:
     assert "no such directory" in refused(place).message
 
 
-def test_an_adopted_place_is_known_again(place: BackupRoots, marked: Target) -> None:
+def test_an_adopted_place_is_known_again(place: BackupRoots, initialized_target: Target) -> None:
     """An adopted place is known again."""
-    assert inspect_target(place) == (marked, False)
-    assert inspect_target(place, init=True) == (marked, False)
+    assert inspect_target(place) == (initialized_target, False)
+    assert inspect_target(place, init=True) == (initialized_target, False)
 
 
 def test_adopting_leaves_what_is_there(place: BackupRoots) -> None:
@@ -110,18 +110,18 @@ def test_another_file_system_is_taken_and_so_is_a_directory_in_it(place: BackupR
 
 
 @pytest.mark.parametrize(("key", "value"), [("host", "elsewhere"), ("user", "bob")])
-def test_the_mark_of_another_is_refused(place: BackupRoots, marked: Target, key: str, value: str) -> None:
+def test_the_mark_of_another_is_refused(place: BackupRoots, initialized_target: Target, key: str, value: str) -> None:
     """The mark of another is refused."""
-    mark = marked.internal_path("mirror.toml")
+    mark = initialized_target.internal_path("mirror.toml")
     lines = [f'{key} = "{value}"' if line.startswith(f"{key} =") else line for line in mark.read_text().splitlines()]
     mark.write_text("\n".join(lines))
     assert f"{key} '{value}'" in refused(place, init=True, allow_local=True).message
 
 
 @pytest.mark.parametrize("text", ["format = 2\n", "format = 1\n", "", "no toml", "\0"])
-def test_a_mark_that_is_not_ours_is_refused(place: BackupRoots, marked: Target, text: str) -> None:
+def test_a_mark_that_is_not_ours_is_refused(place: BackupRoots, initialized_target: Target, text: str) -> None:
     """A mark that is not ours is refused."""
-    marked.internal_path("mirror.toml").write_text(text)
+    initialized_target.internal_path("mirror.toml").write_text(text)
     refused(place, init=True, allow_local=True)
 
 
@@ -140,7 +140,7 @@ def test_backup_inside_repos_and_repos_inside_backup_are_refused(tmp_path: Path,
         inspect_target(BackupRoots("/", place.repos_root, "", place.owner, "here"), init=True, allow_local=True)
 
 
-def test_a_missing_or_empty_source_is_refused(place: BackupRoots, marked: Target) -> None:
+def test_a_missing_or_empty_source_is_refused(place: BackupRoots, initialized_target: Target) -> None:
     """A missing or empty source is refused."""
     os.rmdir(f"{place.repos_root}/isurus")
     assert "empty" in refused(place).message
@@ -172,64 +172,64 @@ def test_a_full_place_is_refused(place: BackupRoots) -> None:
     assert not list(Path(place.backup_root).iterdir())
 
 
-def test_a_second_run_is_refused_and_a_third_is_not(tmp_path: Path, marked: Target, me: Account) -> None:
+def test_a_second_run_is_refused_and_a_third_is_not(tmp_path: Path, initialized_target: Target, me: Account) -> None:
     """A second run is refused, and a third, after it, is not."""
     state = tmp_path / "state"
     state.mkdir()
     with open(state / "lock", "w", encoding="utf-8") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(ConflictError, match="another run"):
-            RunLocks(marked, state, me)
-    with RunLocks(marked, state, me), RunLocks(marked, state, me):
+            RunLocks(initialized_target, state, me)
+    with RunLocks(initialized_target, state, me), RunLocks(initialized_target, state, me):
         pass
 
 
-def test_what_fails_under_the_lock_is_not_the_locks(tmp_path: Path, marked: Target, me: Account) -> None:
+def test_what_fails_under_the_lock_is_not_the_locks(tmp_path: Path, initialized_target: Target, me: Account) -> None:
     """A process that cannot be made, while the lock is held, is not told as another run's work."""
-    with pytest.raises(BlockingIOError, match="temporarily"), RunLocks(marked, tmp_path / "state", me):
+    with pytest.raises(BlockingIOError, match="temporarily"), RunLocks(initialized_target, tmp_path / "state", me):
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
-def test_a_run_is_announced_on_the_target(marked: Target) -> None:
+def test_a_run_is_announced_on_the_target(initialized_target: Target) -> None:
     """A run is announced on the target, and that goes with it."""
-    with HostLock(marked).locked():
-        assert json.loads(marked.internal_path("lock").read_text())["pid"] == os.getpid()
-    assert not list(marked.internal_path().glob("lock*"))
+    with HostLock(initialized_target).locked():
+        assert json.loads(initialized_target.internal_path("lock").read_text())["pid"] == os.getpid()
+    assert not list(initialized_target.internal_path().glob("lock*"))
 
 
-def announcement(marked: Target) -> dict[str, object]:
+def announcement(initialized_target: Target) -> dict[str, object]:
     """Return what this process announces."""
-    with HostLock(marked).locked():
-        its: dict[str, object] = json.loads(marked.internal_path("lock").read_text())
+    with HostLock(initialized_target).locked():
+        its: dict[str, object] = json.loads(initialized_target.internal_path("lock").read_text())
     return its
 
 
-def test_the_announcement_of_a_dead_process_of_this_host_is_taken_over(marked: Target) -> None:
+def test_the_announcement_of_a_dead_process_of_this_host_is_taken_over(initialized_target: Target) -> None:
     """The announcement of a dead process of this host is taken over."""
     with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
         process.wait()
-    its = announcement(marked)
+    its = announcement(initialized_target)
     for change in ({"pid": process.pid}, {"boot": "an earlier one"}, {"started": "1"}):
-        marked.internal_path("lock").write_text(json.dumps(its | change))
-        with HostLock(marked).locked():
-            assert json.loads(marked.internal_path("lock").read_text()) != its | change
+        initialized_target.internal_path("lock").write_text(json.dumps(its | change))
+        with HostLock(initialized_target).locked():
+            assert json.loads(initialized_target.internal_path("lock").read_text()) != its | change
 
 
 @pytest.mark.parametrize("change", [{}, {"host": "elsewhere", "boot": "its"}, {"machine": "another", "pid": 1}])
-def test_an_announcement_that_may_be_true_is_left(marked: Target, change: dict[str, object]) -> None:
+def test_an_announcement_that_may_be_true_is_left(initialized_target: Target, change: dict[str, object]) -> None:
     """An announcement that may be true is left, and the run refused."""
-    its = announcement(marked) | change
-    marked.internal_path("lock").write_text(json.dumps(its))
-    with pytest.raises(ConflictError, match="working there") as caught, HostLock(marked).locked():
+    its = announcement(initialized_target) | change
+    initialized_target.internal_path("lock").write_text(json.dumps(its))
+    with pytest.raises(ConflictError, match="working there") as caught, HostLock(initialized_target).locked():
         pass
-    assert caught.value.hints == [f"if you are sure that it is not: rm {marked.internal_path('lock')}"]
-    assert json.loads(marked.internal_path("lock").read_text()) == its
+    assert caught.value.hints == [f"if you are sure that it is not: rm {initialized_target.internal_path('lock')}"]
+    assert json.loads(initialized_target.internal_path("lock").read_text()) == its
 
 
-def test_an_announcement_that_cannot_be_read_is_left(marked: Target) -> None:
+def test_an_announcement_that_cannot_be_read_is_left(initialized_target: Target) -> None:
     """An announcement that cannot be read is left, and the run refused."""
-    marked.internal_path("lock").write_text("")
-    with pytest.raises(ConflictError, match="an unknown run"), HostLock(marked).locked():
+    initialized_target.internal_path("lock").write_text("")
+    with pytest.raises(ConflictError, match="an unknown run"), HostLock(initialized_target).locked():
         pass
 
 
@@ -257,15 +257,15 @@ def test_what_expired_is_removed_whatever_its_modes(tmp_path: Path, unprivileged
     assert (outside / "file").read_text() == "stays"
 
 
-def test_they_come_back(marked: Target, me: Account) -> None:
+def test_they_come_back(initialized_target: Target, me: Account) -> None:
     """They come back."""
     stamps = MirrorRecords({"a\udcff\n": MirrorRecord("digest", 12.5), "b": MirrorRecord("", 0.0)}, 99.0)
-    write_records(marked, stamps, me)
-    assert read_records(marked) == stamps
+    write_records(initialized_target, stamps, me)
+    assert read_records(initialized_target) == stamps
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"units": {"a": 1}, "run": 1}', '{"units": []}', '{"units": {}, "run": "soon"}'])
-def test_what_cannot_be_read_is_nothing(marked: Target, text: str) -> None:
+def test_what_cannot_be_read_is_nothing(initialized_target: Target, text: str) -> None:
     """What cannot be read is nothing."""
-    marked.internal_path("stamps.json").write_text(text)
-    assert read_records(marked) == MirrorRecords({})
+    initialized_target.internal_path("stamps.json").write_text(text)
+    assert read_records(initialized_target) == MirrorRecords({})

@@ -32,30 +32,32 @@ NOT_A_NAME = "it does not contain an object ID"
 
 def role_of(inner: bytes) -> str:
     """Classify a file of a git directory: ``ref``, ``HEAD``, ``log``, ``index``, ``packed-refs``, ``shallow`` or an empty string."""
-    own = _WORKTREE.sub(b"", inner, count=1)
-    if own.startswith(b"refs/"):
+    path = _WORKTREE.sub(b"", inner, count=1)
+    if path.startswith(b"refs/"):
         return "ref"
-    if own == b"logs/HEAD" or own.startswith(b"logs/refs/"):  # git itself overlooks any others
+    if path == b"logs/HEAD" or path.startswith(b"logs/refs/"):  # git itself overlooks any others
         return "log"
-    return own.decode() if own in {b"HEAD", b"index", b"packed-refs", b"shallow"} else ""
+    return path.decode() if path in {b"HEAD", b"index", b"packed-refs", b"shallow"} else ""
 
 
 def screen(store: Store) -> None:
-    """Take damaged files that git derives from objects, and broken lines of reflogs, out of what was staged; git itself overlooks them."""
+    """Take damaged files that git derives from objects, and broken lines of reflogs, out of the staged files; git itself overlooks them."""
     for path, (entry, contents) in list(store.staged.items()):
         data = small(contents, LIMIT)
-        if data is None or entry.type != "f" or store.have.get(path) == entry:
+        if data is None or entry.type != "f" or store.mirrored.get(path) == entry:
             continue
         inner = path[len(store.prefix) :]
         if check := check_of(inner, store.algorithm):
             if reason := problem_of(data, check()):
                 del store.staged[path]
-                store.stay.add(path)
-                store.damage[path] = Damage(path, escape_path(inner), reason, STAYS if path in store.have else ABSENT, entry, derived=True)
+                store.protected.add(path)
+                store.damage[path] = Damage(
+                    path, escape_path(inner), reason, STAYS if path in store.mirrored else ABSENT, entry, derived=True
+                )
         elif role_of(inner) == "log":
-            good = b"".join(_log_lines(data, complete=bool(entry.ctime_ns)))
-            if good != data:
-                store.staged[path] = (entry._replace(ctime_ns=0, size=len(good)), good)
+            sound_lines = b"".join(_log_lines(data, complete=bool(entry.ctime_ns)))
+            if sound_lines != data:
+                store.staged[path] = (entry._replace(ctime_ns=0, size=len(sound_lines)), sound_lines)
                 store.damage[path] = Damage(path, f"reflog {escape_path(inner)}", LINES, DROPPED, entry, by_path=True)
 
 
@@ -66,7 +68,7 @@ def _log_lines(data: bytes, *, complete: bool, accepted: Callable[[bytes], bool]
     """
     *lines, rest = data.split(b"\n")
     for line in lines:
-        if (found := _LOGGED.fullmatch(line)) and accepted(found[1]) and accepted(found[2]):
+        if (match := _LOGGED.fullmatch(line)) and accepted(match[1]) and accepted(match[2]):
             yield line + b"\n"
     if not complete and b"\0" not in rest:  # zeros are what a power cut leaves, not what git is about to write
         yield rest
@@ -74,56 +76,56 @@ def _log_lines(data: bytes, *, complete: bool, accepted: Callable[[bytes], bool]
 
 def broken_files(store: Store) -> dict[bytes, str]:
     """Return which staged references, lists of them and indexes are not what they should be, and why."""
-    found = _lost_files(store)
+    reasons = _lost_files(store)
     if store.unproven or store.prefix + b"reftable" in store.staged:
         config = store.prefix + b"config"
-        return {config: found[config]} if config in found else {}
-    head = store.have.get(store.prefix + b"HEAD")
+        return {config: reasons[config]} if config in reasons else {}
+    head = store.mirrored.get(store.prefix + b"HEAD")
     proven = head is not None and head.ctime_ns != 0
     for path, (entry, contents) in store.staged.items():
         data = small(contents, LIMIT)
-        if data is None or entry.type != "f" or (proven and store.have.get(path) == entry):
+        if data is None or entry.type != "f" or (proven and store.mirrored.get(path) == entry):
             continue
         role = role_of(path[len(store.prefix) :])
         if role in {"ref", "HEAD"} and not REFERENCE.fullmatch(data):
-            found[path] = NOT_A_NAME if data else "it is empty"
+            reasons[path] = NOT_A_NAME if data else "it is empty"
         elif role == "index" and (reason := index_problem(data, store.algorithm)):
-            found[path] = reason
-        elif role == "packed-refs" and not data and (before := store.have.get(path)) is not None and before.size:
-            found[path] = "it is empty"
+            reasons[path] = reason
+        elif role == "packed-refs" and not data and (mirrored := store.mirrored.get(path)) is not None and mirrored.size:
+            reasons[path] = "it is empty"
         elif (role == "packed-refs" and Packed(data).broken) or (role == "shallow" and not _NAMES.fullmatch(data)):
-            found[path] = LINES
-    return found | _lost_by_worktrees(store)
+            reasons[path] = LINES
+    return reasons | _lost_by_worktrees(store)
 
 
 def _lost_files(store: Store) -> dict[bytes, str]:
     """Return the files that git needs, and the mirror has, in whose place the source has nothing, or something git does not read."""
-    found: dict[bytes, str] = {}
+    reasons: dict[bytes, str] = {}
     for name in (b"config", b"HEAD", b"index", b"packed-refs", b"shallow"):
         path = store.prefix + name
         entry, data = store.staged.get(path, (None, None))
-        mirrored = store.have.get(path)
+        mirrored = store.mirrored.get(path)
         if entry is not None and entry.type not in {"f", "l"}:
-            found[path] = f"it is {TYPE_PHRASES[entry.type]}"
+            reasons[path] = f"it is {TYPE_PHRASES[entry.type]}"
         elif name == b"HEAD" and entry is not None and entry.type == "l" and not entry.link.startswith(b"refs/"):
-            found[path] = "it is a link that names no reference"
+            reasons[path] = "it is a link that names no reference"
         elif name == b"config" and mirrored is not None and mirrored.type == "f" and mirrored != entry:
             if entry is None and path not in store.unreadable and not store.may_lose:
-                found[path] = "it is missing"
+                reasons[path] = "it is missing"
             elif entry is not None and entry.type == "f" and not data and mirrored.size:
-                found[path] = "it is empty"
+                reasons[path] = "it is empty"
         elif (
             name == b"packed-refs" and data is None and path not in store.unreadable and not store.may_lose and _has_lost_refs(store, path)
         ):
-            found[path] = "it is missing" if entry is None else f"it is {TYPE_PHRASES[entry.type]}"
-        if name == b"config" and path not in found and entry is not None and entry != mirrored and store.config_problem():
-            found[path] = store.config_problem()
-    return found
+            reasons[path] = "it is missing" if entry is None else f"it is {TYPE_PHRASES[entry.type]}"
+        if name == b"config" and path not in reasons and entry is not None and entry != mirrored and store.config_problem():
+            reasons[path] = store.config_problem()
+    return reasons
 
 
 def _has_lost_refs(store: Store, path: bytes) -> bool:
     """Tell whether references would be lost: the mirror has a packed-refs, the source has none, and not all of them are loose now."""
-    entry = store.have.get(path)
+    entry = store.mirrored.get(path)
     if entry is None or entry.type != "f" or entry.size > LIMIT or store.prefix + b"reftable" in store.staged:
         return False
     mirrored = Packed(source_files.read_regular(store.copier.mirror_fd, path, LIMIT) or b"")
@@ -132,14 +134,14 @@ def _has_lost_refs(store: Store, path: bytes) -> bool:
 
 def _lost_by_worktrees(store: Store) -> dict[bytes, str]:
     """Return files that a linked worktree needs, if the mirror has them and the source, which has the worktree, has lost them."""
-    found: dict[bytes, str] = {}
+    reasons: dict[bytes, str] = {}
     for directory, (entry, _contents) in store.staged.items():
         if entry.type == "d" and _WORKTREE.fullmatch(directory[len(store.prefix) :] + b"/"):
             for path in (directory + b"/" + name for name in WORKTREE_FILES):
-                there = store.staged[path][0].type if path in store.staged else ""
-                if path in store.have and store.have[path].type == "f" and there not in {"f", "l"}:
-                    found[path] = f"it is {TYPE_PHRASES[there]}" if there else "it is missing"
-    return found
+                type_now = store.staged[path][0].type if path in store.staged else ""
+                if path in store.mirrored and store.mirrored[path].type == "f" and type_now not in {"f", "l"}:
+                    reasons[path] = f"it is {TYPE_PHRASES[type_now]}" if type_now else "it is missing"
+    return reasons
 
 
 def first_problem(broken: dict[bytes, str]) -> str:
@@ -158,9 +160,9 @@ class Packed:
         self.broken = bool(data) and not data.endswith(b"\n")
         last = b""
         for line in data.split(b"\n")[:-1]:
-            if found := _PACKED.fullmatch(line):
-                last = found[2]
-                self.refs[last] = (found[1], b"")
+            if match := _PACKED.fullmatch(line):
+                last = match[2]
+                self.refs[last] = (match[1], b"")
             elif (peeled := _PEELED.fullmatch(line)) and last:
                 self.refs[last] = (self.refs[last][0], peeled[1])
             elif not line.startswith(b"#"):

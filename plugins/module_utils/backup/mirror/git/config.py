@@ -22,7 +22,7 @@ def minimal_config(config: bytes, *, derived: bool) -> str:
     :param config: the repository's; only the object format, and whether objects may be missing, are taken from it.
     :param derived: there may be something that git derived from objects; otherwise no process is started to check that.
     """
-    section, wanted = b"", {b"objectformat": "", b"partialclone": "", b"refstorage": ""}
+    section, extension_values = b"", {b"objectformat": "", b"partialclone": "", b"refstorage": ""}
     promised = False
     for line in config.splitlines():
         stripped = line.strip()
@@ -31,15 +31,20 @@ def minimal_config(config: bytes, *, derived: bool) -> str:
             continue
         key, _equals, value = stripped.partition(b"=")
         key = key.strip().lower()
-        if section.startswith(b"[extensions]") and key in wanted and re.fullmatch(rb"[\w.-]+", value.strip()) and value.strip() != b"files":
-            wanted[key] = value.strip().decode()
+        if (
+            section.startswith(b"[extensions]")
+            and key in extension_values
+            and re.fullmatch(rb"[\w.-]+", value.strip())
+            and value.strip() != b"files"
+        ):
+            extension_values[key] = value.strip().decode()
         if section.startswith(b'[remote "') and key == b"promisor" and value.strip().lower() in {b"true", b"", b"yes", b"on", b"1"}:
             promised = True
     lines = ["[core]", "bare = true", "fsmonitor = false"]
     if not derived:
         lines += ["commitGraph = false", "multiPackIndex = false"]
-    extensions = [f"{name.decode()} = {value}" for name, value in wanted.items() if value and name != b"partialclone"]
-    if promised or wanted[b"partialclone"]:
+    extensions = [f"{name.decode()} = {value}" for name, value in extension_values.items() if value and name != b"partialclone"]
+    if promised or extension_values[b"partialclone"]:
         extensions.append("partialclone = promised")
         lines += ['[remote "promised"]', "promisor = true", "url = /nonexistent"]
     lines.insert(1, f"repositoryformatversion = {int(bool(extensions))}")

@@ -24,37 +24,37 @@ _CHAIN = re.compile(rb"(objects/info/commit-graphs|objects/pack/multi-pack-index
 
 def too_large(path: bytes, size: int) -> DamagedError:
     """Return the error of a file that is larger than any of its kind is known to be."""
-    where = escape_path(path)
+    shown_path = escape_path(path)
     return DamagedError(
-        f"{where} has {size} bytes; the limit for a file of this kind is {METADATA_BYTES >> 20} MiB.",
-        f"ls -ls {shell_word(where)}",
+        f"{shown_path} has {size} bytes; the limit for a file of this kind is {METADATA_BYTES >> 20} MiB.",
+        f"ls -ls {shell_word(shown_path)}",
     )
 
 
-def damaged_error(source: bytes, found: Sequence[Damage], where: bytes) -> DamagedError:
+def damaged_error(source: bytes, damage: Sequence[Damage], git_dir: bytes) -> DamagedError:
     """Return the error of a unit with damage in a repository.
 
     :param source: the unit's directory.
-    :param where: the repository.
+    :param git_dir: the repository.
     """
     unit = os.path.basename(source)
-    first, place = found[0], f" ({escape_path(found[0].path)})" if found[0].path else ""
-    more = "".join(f". {each}" for each in found[1:SHOWN_DAMAGE])
-    if len(found) > SHOWN_DAMAGE:
-        count = len(found) - SHOWN_DAMAGE
-        more += f". {count} more {'is' if count == 1 else 'are'} damaged"
+    first, location = damage[0], f" ({escape_path(damage[0].path)})" if damage[0].path else ""
+    others = "".join(f". {item}" for item in damage[1:SHOWN_DAMAGE])
+    if len(damage) > SHOWN_DAMAGE:
+        count = len(damage) - SHOWN_DAMAGE
+        others += f". {count} more {'is' if count == 1 else 'are'} damaged"
     hints = []
-    if any(each.mends for each in found):
+    if any(item.mends for item in damage):
         command = repoman_command("restore", [unit], "--objects")
         hints.append(f"{command}   # restores sound objects from the mirror")
-    if paths := [each.path for each in found if each.by_path]:
-        command = repoman_command("restore", [unit], *(("--path", each) for each in paths[:HINTED]), "--overwrite")
+    if paths := [item.path for item in damage if item.by_path]:
+        command = repoman_command("restore", [unit], *(("--path", path) for path in paths[:HINTED]), "--overwrite")
         hints.append(f"{command}   # restores the mirror's copy")
-    if any(each.by_path and each.entry is None for each in found):
+    if any(item.by_path and item.entry is None for item in damage):
         hints.append(f"if you deleted it on purpose: {repoman_command('sync', [unit], '--allow-shrink')}")
-    if derived := [each.path for each in found if each.derived]:
-        named = dict.fromkeys(shell_word(os.path.join(source, _CHAIN.sub(rb"\1", each))) for each in derived[:HINTED])
+    if derived := [item.path for item in damage if item.derived]:
+        named = dict.fromkeys(shell_word(os.path.join(source, _CHAIN.sub(rb"\1", path))) for path in derived[:HINTED])
         hints.append(f"rm -rf {' '.join(named)}   # git recreates it when needed")
     if not hints:
-        hints.append(f"git -C {shell_word(where)} fsck   # lists all damage")
-    return DamagedError(f"{escape_path(unit)}: {first.what}{place} is damaged: {first.reason}; {first.mirror}{more}.", *hints)
+        hints.append(f"git -C {shell_word(git_dir)} fsck   # lists all damage")
+    return DamagedError(f"{escape_path(unit)}: {first.what}{location} is damaged: {first.reason}; {first.mirror}{others}.", *hints)

@@ -32,21 +32,21 @@ class GitMirror(GitPublication):
     """The mirror of one git directory.
 
     :param path: relative to the unit; empty for a bare repository that is the unit.
-    :param have: entries of the mirror (without plain files).
-    :param seen: entries that the scan found.
+    :param mirrored: entries of the mirror (without plain files).
+    :param scanned: entries that the scan found.
     :param nested: paths of other repositories within it.
-    :param closed: directories that cannot be read: what is in them is left out.
-    :param proof: local directory for what git is to look at.
+    :param unreadable_directories: directories that cannot be read; their contents are left out.
+    :param scratch_dir: local directory for the git directory that proofs run on.
     :param may_lose: files that the source no longer has are removed from the mirror too (``--allow-shrink``).
     """
 
     def fetch(self) -> None:
-        """Stage what refers to objects, copy objects, and prove that all is there.
+        """Stage the files that refer to objects, copy objects, and prove that none is missing.
 
         :raises BusyError: after as many tries as allowed.
         :raises DamagedError: the repository did not change between two tries, and was not whole in either.
         """
-        known = {each for each, entry in self.seen.items() if self._is(each, "object") and entry.type == "f"}
+        known_objects = {each for each, entry in self.scanned.items() if self._is(each, "object") and entry.type == "f"}
         last: object = None
         problem = ""
         lasting: set[object] | None = None
@@ -64,12 +64,14 @@ class GitMirror(GitPublication):
                 problem = self.prove(derived=False)
                 if not problem:
                     self.staged = {
-                        each: found for each, found in self.staged.items() if not self._is(each, "derived") or each.endswith(b"/alternates")
+                        each: staged_item
+                        for each, staged_item in self.staged.items()
+                        if not self._is(each, "derived") or each.endswith(b"/alternates")
                     }
             # git does not look at the indexes of worktrees, and accepts an empty list of references.
             broken = first_problem(broken_files(self))
             if not (problem := broken or problem):
-                self.put_off = bool(self.unreadable or self.damage) or not known <= self.listed.keys()
+                self.defer_prune = bool(self.unreadable or self.damage) or not known_objects <= self.listed.keys()
                 if self.unproven:
                     self._check_unproven()
                     if state != last and self._is_torn():
@@ -86,21 +88,21 @@ class GitMirror(GitPublication):
             if state == last:
                 raise self._damaged(problem)
             last = state
-            known |= self.listed.keys()
+            known_objects |= self.listed.keys()
         raise BusyError(f"{self.where} kept changing ({self.tries} attempts: {problem}); its mirror was not updated.", "try again later")
 
     def copy(self) -> bool:
         """Copy objects that the mirror lacks, and remove none; return whether every readable object that was listed was copied."""
         for _turn in range(MAX_RELISTS):
-            listed = self.list()
+            listed = self.list_objects()
             copying = ObjectCopy(self, listed)
             if copying.run():
                 self.listed = {each: entry for each, entry in listed.items() if entry.type == "f" and each in self.objects}
                 self.listed |= {each: entry for each, entry in copying.blocked.items() if each in self.objects}
-                there = {b"", *listed, *copying.blocked}
-                self.damage = {each: found for each, found in self.damage.items() if each in there}
+                present = {b"", *listed, *copying.blocked}
+                self.damage = {each: damage for each, damage in self.damage.items() if each in present}
                 self.object_directories = {each: entry for each, entry in listed.items() if entry.type == "d"}
-                self.touched |= {each for each, entry in self.object_directories.items() if self.have.get(each) != entry}
+                self.dirty_directories |= {each for each, entry in self.object_directories.items() if self.mirrored.get(each) != entry}
                 for each, entry in listed.items():
                     if entry.type not in "df":
                         self.staged[each] = (entry, None)
@@ -113,11 +115,11 @@ class GitMirror(GitPublication):
 
         :raises DamagedError: the mirror stays as it is.
         """
-        if self.prefix + b"HEAD" in self.have and any(each.is_object and each.mirror == ABSENT for each in self.damage.values()):
+        if self.prefix + b"HEAD" in self.mirrored and any(each.is_object and each.mirror == ABSENT for each in self.damage.values()):
             raise self._damaged(f"it could not be verified: {self.unproven}")
 
     def _read_and_copy(self) -> str:
-        """Stage what refers to objects, and copy objects; return why the source was not at rest, nothing if it was."""
+        """Stage the files that refer to objects, and copy objects; return why the source was not at rest, or an empty string."""
         try:
             self.stage()
             return "" if self.copy() else "its objects were being rewritten"
@@ -125,12 +127,12 @@ class GitMirror(GitPublication):
             return "parts of it vanished"
 
     def _salvage(self, problem: str) -> bool:
-        """Reduce what was staged to what can be proven, and remember the damage; return whether there is something to be published."""
-        if self.prefix + b"HEAD" in self.have:
-            rescue(self, self.proof + ".pack")
+        """Reduce the staged files to those that can be proven, and record the damage; return whether anything can be published."""
+        if self.prefix + b"HEAD" in self.mirrored:
+            rescue(self, self.scratch_dir + ".pack")
         if not Salvage(self).run():
             return False
-        self.put_off = True
+        self.defer_prune = True
         if not self.damage:
             self.damage[self.prefix] = Damage(self.path, "the repository", problem, STAYS)
         return True
@@ -149,5 +151,5 @@ class GitMirror(GitPublication):
     def damage_error(self) -> DamagedError | None:
         """Return the error for damage in the source; None if it is sound."""
         source = self.copier.source_path
-        found = sorted(self.damage.values(), key=lambda each: not each.is_object)
-        return damaged_error(source, found, os.path.join(source, self.path)) if found else None
+        damage = sorted(self.damage.values(), key=lambda each: not each.is_object)
+        return damaged_error(source, damage, os.path.join(source, self.path)) if damage else None

@@ -55,9 +55,9 @@ class Walker:
         path: list[tuple[bytes, list[bytes]]] = []
         self._enter(key, path)
         while path:
-            here, needed = path[-1]
+            current, needed = path[-1]
             if not needed:
-                self.verdicts[here] = True
+                self.verdicts[current] = True
                 path.pop()
                 continue
             need = needed[-1]
@@ -137,10 +137,10 @@ def _tree(data: bytes, size: int) -> tuple[list[bytes], list[bytes]]:
 
 def _references(data: bytes, kind: bytes, shallow: bool) -> list[bytes]:
     """Return what a commit or tag names; what cannot be read as a name is never found."""
-    wanted = {b"commit": (b"tree",) if shallow else (b"tree", b"parent"), b"tag": (b"object",)}.get(kind, ())
-    found = []
+    fields = {b"commit": (b"tree",) if shallow else (b"tree", b"parent"), b"tag": (b"object",)}.get(kind, ())
+    references = []
     for line in data.partition(b"\n\n")[0].split(b"\n"):
         word, _space, name = line.partition(b" ")
-        if word in wanted:
-            found.append(_key(name) or b"\0")
-    return found
+        if word in fields:
+            references.append(_key(name) or b"\0")
+    return references

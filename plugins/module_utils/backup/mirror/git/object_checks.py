@@ -58,7 +58,7 @@ class LooseCheck:
         self.hash = (hashlib.sha1 if len(name) == 40 else hashlib.sha256)(usedforsecurity=False)  # noqa: PLR2004 - digits
         self.inflate = zlib.decompressobj()
         self.header = b""
-        self.left: int | None = None
+        self.remaining: int | None = None
         self.empty = True
 
     def update(self, chunk: bytes) -> None:
@@ -71,17 +71,17 @@ class LooseCheck:
                 data = self.inflate.decompress(chunk, _PIECE)
             except zlib.error as error:
                 raise UnsoundError(CANNOT_INFLATE) from error
-            self._take(data)
+            self._add_data(data)
             if self.inflate.eof:
                 break
             chunk = self.inflate.unconsumed_tail
         if self.inflate.unused_data:
             raise UnsoundError("it has trailing data")
 
-    def _take(self, data: bytes) -> None:
+    def _add_data(self, data: bytes) -> None:
         self.hash.update(data)
         size = len(data)
-        if self.left is None:  # nearly every object fits in one piece
+        if self.remaining is None:  # nearly every object fits in one piece
             self.header += data[:_HEADER]
             end = self.header.find(b"\0")
             if end < 0:
@@ -91,10 +91,10 @@ class LooseCheck:
             _kind, _space, digits = self.header[:end].partition(b" ")
             if not digits.isdigit():
                 raise UnsoundError("it has no header")
-            self.left = int(digits)
+            self.remaining = int(digits)
             size = len(self.header) - end - 1 + max(0, size - _HEADER)
-        self.left -= size
-        if self.left < 0:
+        self.remaining -= size
+        if self.remaining < 0:
             raise UnsoundError("it is longer than its header says")
 
     def hole(self, size: int) -> None:
@@ -107,12 +107,12 @@ class LooseCheck:
             return EMPTY
         try:
             while not self.inflate.eof and (data := self.inflate.decompress(self.inflate.unconsumed_tail, _PIECE)):
-                self._take(data)
+                self._add_data(data)
         except zlib.error:
             return CANNOT_INFLATE
         except UnsoundError as error:
             return str(error)
-        if not self.inflate.eof or self.left:
+        if not self.inflate.eof or self.remaining:
             return CUT_OFF
         return "" if self.hash.hexdigest() == self.name else NOT_ITS_NAME
 
@@ -203,8 +203,8 @@ def check_of(path: bytes, algorithm: str, pack: Callable[[bytes], bytes | None] 
     :param algorithm: the repository's, for files whose names have no hash.
     :param pack: returns the hash of a pack by its path, or the pack hash recorded in an index; None if the file is missing.
     """
-    if found := LOOSE.fullmatch(path):
-        return partial(LooseCheck, (found[1] + found[2]).decode())
+    if match := LOOSE.fullmatch(path):
+        return partial(LooseCheck, (match[1] + match[2]).decode())
     hashed = _HASH.search(path, path.rfind(b"/"))
     if hashed:
         algorithm = "sha1" if len(hashed[1]) == 40 else "sha256"  # noqa: PLR2004 - digits

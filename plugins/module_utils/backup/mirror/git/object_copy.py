@@ -82,8 +82,8 @@ def kind_name(inner: bytes) -> str:
 
     :param inner: relative to the git directory.
     """
-    if found := LOOSE.fullmatch(inner):
-        return f"object {(found[1] + found[2]).decode()}"
+    if match := LOOSE.fullmatch(inner):
+        return f"object {(match[1] + match[2]).decode()}"
     name = inner.rpartition(b"/")[2]
     return {b".pack": "pack", b".idx": "pack index"}.get(os.path.splitext(name)[1], escape_path(name))
 
@@ -103,11 +103,11 @@ class Store(Protocol):
 
     prefix: bytes
     copier: Copier
-    have: dict[bytes, Entry]
+    mirrored: dict[bytes, Entry]
     objects: dict[bytes, Entry]
     damage: dict[bytes, Damage]
     unreadable: dict[bytes, UnreadableError]
-    touched: set[bytes]
+    dirty_directories: set[bytes]
 
     @property
     def algorithm(self) -> str:
@@ -128,7 +128,7 @@ class ObjectCopy:
 
     def __init__(self, store: Store, listed: dict[bytes, Entry]) -> None:
         self.store, self.copier, self.listed = store, store.copier, listed
-        self.first = store.copier.is_first_copy or not store.have
+        self.is_first_copy = store.copier.is_first_copy or not store.mirrored
         self.algorithm = store.algorithm
         self.vanished = False
         self.packs = store.prefix + b"objects/pack/"
@@ -170,16 +170,16 @@ class ObjectCopy:
             if entry.type == "d" and path in filled:
                 continue
             if path in filled:
-                what, mirror = f"directory {escape_path(inner)}", SOUND
+                description, mirror = f"directory {escape_path(inner)}", SOUND
             elif check_of(inner, self.algorithm) is None or (path not in store.objects and not self._blocks_loose(inner, entry)):
                 continue
             else:
-                what = kind_name(inner)
+                description = kind_name(inner)
                 mirror = ABSENT if path not in store.objects else SOUND if self._mirrored_is_sound(path) else OTHER
                 if path in store.objects:  # so that every run judges it again
                     store.objects[path] = store.objects[path]._replace(ctime_ns=0, inode=0, nlink=1)
             self.blocked[path] = entry
-            store.damage[path] = Damage(path, what, f"it is {TYPE_PHRASES[entry.type]}", mirror, entry)
+            store.damage[path] = Damage(path, description, f"it is {TYPE_PHRASES[entry.type]}", mirror, entry)
         if self.blocked:
             for path in [each for each in self.listed if each in self.blocked or split_path(each)[0] in self.blocked]:
                 del self.listed[path]
@@ -191,36 +191,36 @@ class ObjectCopy:
 
     def _copy_loose(self, objects: bytes, paths: Sequence[bytes]) -> None:
         if self.copier.pool is not None:
-            self.copier.each(self._bring, paths)
+            self.copier.for_each(self._bring, paths)
             return
         by_directory: dict[bytes, list[bytes]] = {}
-        for each in paths:
-            by_directory.setdefault(split_path(each)[0], []).append(each)
+        for path in paths:
+            by_directory.setdefault(split_path(path)[0], []).append(path)
         with self.copier.keep_open(objects):
-            for parent, inside in by_directory.items():
-                if len(inside) == 1:
-                    self._bring(inside[0])
+            for parent, siblings in by_directory.items():
+                if len(siblings) == 1:
+                    self._bring(siblings[0])
                     continue
                 with self.copier.keep_open(parent):
-                    self.copier.each(self._bring, inside)
+                    self.copier.for_each(self._bring, siblings)
 
     def _copy_all(self, paths: Iterable[bytes]) -> None:
         if not self.vanished:
-            self.copier.each(self._bring, list(paths))
+            self.copier.for_each(self._bring, list(paths))
 
     def _make_indexes(self) -> None:
         """Rebuild the index of each sound pack if the source's index is damaged and the mirror has none."""
-        for path, found in list(self.store.damage.items()):
+        for path, damage in list(self.store.damage.items()):
             pack = os.path.splitext(path)[0] + b".pack"
-            if found.entry is None or not path.endswith(b".idx") or found.mirror != ABSENT or pack not in self.store.objects:
+            if damage.entry is None or not path.endswith(b".idx") or damage.mirror != ABSENT or pack not in self.store.objects:
                 continue
             data = self.store.index_of_pack(pack) if pack not in self.store.damage else None
             if data is not None:
-                entry = found.entry._replace(size=len(data), ctime_ns=0, inode=0, nlink=1)
+                entry = damage.entry._replace(size=len(data), ctime_ns=0, inode=0, nlink=1)
                 self.copier.write(entry, data, None)
                 self.store.objects[path] = entry
-                self.store.touched.add(entry.parent)
-                self.store.damage[path] = replace(found, mirror=MADE)
+                self.store.dirty_directories.add(entry.parent)
+                self.store.damage[path] = replace(damage, mirror=MADE)
 
     def _has_pack(self, path: bytes) -> bool:
         """Tell whether the mirror has the pack that a file belongs to, or the file belongs to none."""
@@ -232,19 +232,23 @@ class ObjectCopy:
         if self.vanished:
             return
         store = self.store
-        entry, mine = self.listed[path], store.objects.get(path)
-        known = store.damage.get(path)
-        if known is not None and known.entry == entry:
+        entry, mirrored = self.listed[path], store.objects.get(path)
+        damage = store.damage.get(path)
+        if damage is not None and damage.entry == entry:
             return
-        if mine is not None and mine.ctime_ns and (mine.size, mine.mtime_ns, mine.inode) == (entry.size, entry.mtime_ns, entry.inode):
-            if (mine.mode, mine.uid, mine.gid) != (entry.mode, entry.uid, entry.gid):
+        if (
+            mirrored is not None
+            and mirrored.ctime_ns
+            and (mirrored.size, mirrored.mtime_ns, mirrored.inode) == (entry.size, entry.mtime_ns, entry.inode)
+        ):
+            if (mirrored.mode, mirrored.uid, mirrored.gid) != (entry.mode, entry.uid, entry.gid):
                 self.copier.apply_attributes(entry)
             store.objects[path] = entry
             return
         store.ensure_directory(entry.parent)
         store.damage.pop(path, None)
         try:
-            got = self._copy_checked(path, entry, mine)
+            got = self._copy_checked(path, entry, mirrored)
         except UnreadableError as error:
             store.unreadable[path] = error
             return
@@ -253,31 +257,31 @@ class ObjectCopy:
         if got is None:
             self.vanished = True
         else:
-            store.touched.add(entry.parent)
+            store.dirty_directories.add(entry.parent)
             store.objects[path] = got if got.ctime_ns or path in store.damage else entry
 
-    def _copy_checked(self, path: bytes, entry: Entry, mine: Entry | None) -> Entry | None:
+    def _copy_checked(self, path: bytes, entry: Entry, mirrored: Entry | None) -> Entry | None:
         inner = path[len(self.store.prefix) :]
         check = check_of(inner, self.algorithm, self._recorded)
-        if path in self.lone and not (mine is not None and self._mirrored_is_sound(path)):
+        if path in self.lone and not (mirrored is not None and self._mirrored_is_sound(path)):
             check = None
         try:
-            return self.copier.copy_file(path, mine, patient=False, check=check)
+            return self.copier.copy_file(path, mirrored, wait_for_tick=False, check=check)
         except DamagedFileError as error:
-            if mine is None and self.first:
+            if mirrored is None and self.is_first_copy:
                 mirror = AS_IS
-            elif mine is None:
+            elif mirrored is None:
                 mirror = ABSENT
             elif error.mirrored:
                 mirror = SAME
             else:
                 mirror = SOUND if self._mirrored_is_sound(path) else OTHER
             self.store.damage[path] = Damage(path, kind_name(inner), error.reason, mirror, entry, derived=is_derived(inner))
-            if mine is not None:  # in the source, this inode may belong to a different file now
-                self.store.objects[path] = mine._replace(ctime_ns=0, inode=0, nlink=1)
+            if mirrored is not None:  # in the source, this inode may belong to a different file now
+                self.store.objects[path] = mirrored._replace(ctime_ns=0, inode=0, nlink=1)
             if mirror != AS_IS:
                 return None
-        got = self.copier.copy_file(path, mine, patient=False)
+        got = self.copier.copy_file(path, mirrored, wait_for_tick=False)
         return got and got._replace(ctime_ns=0)  # so that every run judges it again
 
     def _mirrored_is_sound(self, path: bytes) -> bool:
@@ -286,8 +290,8 @@ class ObjectCopy:
         if check is None:
             return False
         parent, name = split_path(path)
-        with suppress(OSError), directory(self.copier.mirror_fd, parent) as held:
-            file = os.open(name, READ, dir_fd=held)
+        with suppress(OSError), directory(self.copier.mirror_fd, parent) as parent_fd:
+            file = os.open(name, READ, dir_fd=parent_fd)
             try:
                 return not problem_of_file(file, check())
             finally:
@@ -313,16 +317,16 @@ def recorded_hash(top: int, path: bytes, size: int) -> bytes | None:
     :param top: open directory that the path is relative to.
     :param size: of a hash.
     """
-    before = size if path.endswith(b".pack") else 2 * size
+    distance = size if path.endswith(b".pack") else 2 * size
     parent, name = split_path(path)
     try:
-        with directory(top, parent) as held:
-            file = os.open(name, READ, dir_fd=held)
+        with directory(top, parent) as parent_fd:
+            file = os.open(name, READ, dir_fd=parent_fd)
     except OSError:
         return None
     try:
         end = os.fstat(file).st_size
-        data = os.pread(file, size, end - before) if end >= before else b""
+        data = os.pread(file, size, end - distance) if end >= distance else b""
         return data if len(data) == size else None
     except OSError:
         return None

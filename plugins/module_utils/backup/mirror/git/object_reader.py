@@ -39,14 +39,14 @@ class ObjectReader:
         :param name: in hex.
         :raises OSError: git gave up on too many objects.
         """
-        return self._ask(b"info", name)
+        return self._request(b"info", name)
 
     def contents(self, name: bytes) -> bytes | None:
         """Return an object's contents, which are all read into memory; None if git cannot read it.
 
         :raises OSError: git gave up on too many objects.
         """
-        head = self._ask(b"contents", name)
+        head = self._request(b"contents", name)
         if head is None or self.process is None or self.process.stdout is None:
             return None
         data = self.process.stdout.read(head[1] + 1)
@@ -55,7 +55,7 @@ class ObjectReader:
             return None
         return data[:-1]
 
-    def _ask(self, what: bytes, name: bytes) -> tuple[bytes, int] | None:
+    def _request(self, command: bytes, name: bytes) -> tuple[bytes, int] | None:
         if self.process is None:
             self.process = Command(
                 ["git", "cat-file", "--batch-command"],
@@ -71,7 +71,7 @@ class ObjectReader:
             raise RuntimeError("a process without pipes")
         answer: list[bytes] = []
         with suppress(BrokenPipeError):
-            stdin.write(what + b" " + name + b"\n")
+            stdin.write(command + b" " + name + b"\n")
             stdin.flush()
             answer = stdout.readline(200).split()
         if not answer:  # git gave up on this object

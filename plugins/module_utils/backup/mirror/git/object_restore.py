@@ -46,65 +46,71 @@ def plan_repair(source: bytes, mirror: bytes, store: bytes) -> RepairPlan:
 
     :param source: the unit's directory.
     :param mirror: the unit's mirror.
-    :param store: the git directory, relative to the unit, as :func:`mirror.find_stores` names it.
+    :param store: the git directory, relative to the unit, as :func:`mirror.find_repositories` names it.
     """
     plan = RepairPlan(store)
-    with ObjectStore(source, store) as ours, ObjectStore(mirror, store) as theirs:
-        ours.check_all()
-        _plan_packs(plan, ours, theirs)
-        _plan_loose(plan, ours, theirs)
+    with ObjectStore(source, store) as source_store, ObjectStore(mirror, store) as mirror_store:
+        source_store.check_all()
+        _plan_packs(plan, source_store, mirror_store)
+        _plan_loose(plan, source_store, mirror_store)
         repaired = {each.path for each in plan.repairs}
-        for inner, reason in sorted(ours.damaged.items()):
-            path = ours.prefix + inner
+        for inner, reason in sorted(source_store.damaged.items()):
+            path = source_store.prefix + inner
             if path in repaired:
                 continue
             name = _object_name(inner)
-            if name and theirs.has_in_pack(name):
-                plan.repairs.append(_packed(ours, name))
+            if name and mirror_store.has_in_pack(name):
+                plan.repairs.append(_packed(source_store, name))
             else:
                 plan.unrepairable.append((path, reason))
     return plan
 
 
 def _object_name(inner: bytes) -> str:
-    found = LOOSE.fullmatch(inner)
-    return (found[1] + found[2]).decode() if found else ""
+    match = LOOSE.fullmatch(inner)
+    return (match[1] + match[2]).decode() if match else ""
 
 
-def _plan_packs(plan: RepairPlan, ours: ObjectStore, theirs: ObjectStore) -> None:
+def _plan_packs(plan: RepairPlan, source_store: ObjectStore, mirror_store: ObjectStore) -> None:
     """Plan the packs, each before its index: damaged or incomplete packs of the source, and packs with objects that the source lacks."""
-    for stem in theirs.packs():
+    for stem in mirror_store.packs():
         parts = [stem + b".pack", stem + b".idx"]
-        wrong = {part: ours.damaged.get(part, MISSING) for part in parts if part in ours.damaged or part not in ours.files}
-        if not wrong or any(theirs.problem(part) for part in parts):
+        bad_parts = {
+            part: source_store.damaged.get(part, MISSING)
+            for part in parts
+            if part in source_store.damaged or part not in source_store.files
+        }
+        if not bad_parts or any(mirror_store.problem(part) for part in parts):
             continue
-        if len(wrong) == len(parts) and not any(part in ours.files for part in parts):
-            lacking = list(islice((name for name in theirs.names_in(stem) if not ours.has(name)), FEW + 1))
-            if len(lacking) <= FEW and 2 * len(lacking) <= theirs.count(stem):
-                plan.repairs += [_packed(ours, name) for name in lacking if not theirs.has_loose(name)]
+        if len(bad_parts) == len(parts) and not any(part in source_store.files for part in parts):
+            lacking = list(islice((name for name in mirror_store.names_in(stem) if not source_store.has(name)), FEW + 1))
+            if len(lacking) <= FEW and 2 * len(lacking) <= mirror_store.count(stem):
+                plan.repairs += [_packed(source_store, name) for name in lacking if not mirror_store.has_loose(name)]
                 continue
-            if stem + b".promisor" in theirs.files and stem + b".promisor" not in ours.files:
+            if stem + b".promisor" in mirror_store.files and stem + b".promisor" not in source_store.files:
                 parts.insert(0, stem + b".promisor")
-                wrong[parts[0]] = MISSING
-        plan.repairs += [Repair(ours.prefix + part, wrong[part], part in ours.files) for part in parts if part in wrong]
+                bad_parts[parts[0]] = MISSING
+        plan.repairs += [
+            Repair(source_store.prefix + part, bad_parts[part], part in source_store.files) for part in parts if part in bad_parts
+        ]
 
 
-def _packed(ours: ObjectStore, name: str) -> Repair:
+def _packed(source_store: ObjectStore, name: str) -> Repair:
     inner = f"objects/{name[:2]}/{name[2:]}".encode()
-    return Repair(ours.prefix + inner, ours.damaged.get(inner, MISSING), inner in ours.files, packed=True)
+    return Repair(source_store.prefix + inner, source_store.damaged.get(inner, MISSING), inner in source_store.files, packed=True)
 
 
-def _plan_loose(plan: RepairPlan, ours: ObjectStore, theirs: ObjectStore) -> None:
-    coming = [split_path(each.path)[1].rpartition(b".")[0] for each in plan.repairs if not each.packed]
-    stems = [b"objects/pack/" + each for each in dict.fromkeys(coming)]
-    for inner in sorted(theirs.files):
+def _plan_loose(plan: RepairPlan, source_store: ObjectStore, mirror_store: ObjectStore) -> None:
+    new_packs = [split_path(each.path)[1].rpartition(b".")[0] for each in plan.repairs if not each.packed]
+    stems = [b"objects/pack/" + each for each in dict.fromkeys(new_packs)]
+    for inner in sorted(mirror_store.files):
         name = _object_name(inner)
-        if not name or (inner in ours.files and inner not in ours.damaged):
+        if not name or (inner in source_store.files and inner not in source_store.damaged):
             continue
-        if inner not in ours.files and (ours.has(name) or any(theirs.names(stem, name) for stem in stems)):
+        if inner not in source_store.files and (source_store.has(name) or any(mirror_store.names(stem, name) for stem in stems)):
             continue
-        if not theirs.problem(inner):
-            plan.repairs.append(Repair(ours.prefix + inner, ours.damaged.get(inner, MISSING), inner in ours.files))
+        if not mirror_store.problem(inner):
+            plan.repairs.append(Repair(source_store.prefix + inner, source_store.damaged.get(inner, MISSING), inner in source_store.files))
 
 
 def apply_repair(
@@ -118,38 +124,38 @@ def apply_repair(
     :raises RepomanError: the mirror's file is damaged, or a directory has the file's name. Repairs already yielded stay.
     :raises OSError: the source cannot be written.
     """
-    with ObjectStore(source, plan.store) as ours, ObjectStore(mirror, plan.store) as theirs:
+    with ObjectStore(source, plan.store) as source_store, ObjectStore(mirror, plan.store) as mirror_store:
         for repair in plan.repairs:
-            inner = repair.path[len(ours.prefix) :]
+            inner = repair.path[len(source_store.prefix) :]
             if repair.packed:
-                with _git_over(theirs, scratch, account) as (environment, how):
-                    pieces = extracted_object(theirs, _object_name(inner), environment, how)
-                    _put(ours, inner, pieces, ours.check_of(inner), saved)
+                with _git_over(mirror_store, scratch, account) as (environment, how):
+                    pieces = extracted_object(mirror_store, _object_name(inner), environment, how)
+                    _put(source_store, inner, pieces, source_store.check_of(inner), saved)
             else:
-                with theirs.opened(inner) as file:
-                    _put(ours, inner, _pieces(file), theirs.check_of(inner), saved)
+                with mirror_store.open_file(inner) as file:
+                    _put(source_store, inner, _pieces(file), mirror_store.check_of(inner), saved)
             yield repair
 
 
 @contextmanager
 def _git_over(store: ObjectStore, scratch: str, account: tuple[int, int] | None) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
     """Create a private git directory for the objects of a store; return its environment and a function that starts processes as the account."""
-    place = os.path.join(scratch, f"repair.{os.getpid()}")
-    os.makedirs(os.path.join(place, "refs"))
+    git_dir = os.path.join(scratch, f"repair.{os.getpid()}")
+    os.makedirs(os.path.join(git_dir, "refs"))
     try:
-        with open(os.path.join(place, "HEAD"), "w", encoding="ascii") as file:
+        with open(os.path.join(git_dir, "HEAD"), "w", encoding="ascii") as file:
             file.write("ref: refs/heads/none\n")
-        with open(os.path.join(place, "config"), "w", encoding="ascii") as file:
+        with open(os.path.join(git_dir, "config"), "w", encoding="ascii") as file:
             file.write(minimal_config(store.config, derived=False))
-        yield {**git_environment(place), "GIT_OBJECT_DIRECTORY": os.fsdecode(store.place)}, run_as(place, account)
+        yield {**git_environment(git_dir), "GIT_OBJECT_DIRECTORY": os.fsdecode(store.path)}, run_as(git_dir, account)
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(git_dir, ignore_errors=True)
 
 
 def _pieces(file: int) -> Iterator[bytes]:
-    left = os.fstat(file).st_size
-    while left and (chunk := os.read(file, min(_PIECE, left))):
-        left -= len(chunk)
+    remaining = os.fstat(file).st_size
+    while remaining and (chunk := os.read(file, min(_PIECE, remaining))):
+        remaining -= len(chunk)
         yield chunk
 
 

@@ -42,7 +42,7 @@ class Store(Protocol):
     objects: dict[bytes, Entry]
     directories: dict[bytes, Entry]
     damage: dict[bytes, Damage]
-    touched: set[bytes]
+    dirty_directories: set[bytes]
 
     @property
     def algorithm(self) -> str:
@@ -51,7 +51,7 @@ class Store(Protocol):
     def over_objects(self) -> Any:
         """Make a git directory that sees all objects of the mirror."""
 
-    def over_copy(self, place: str) -> Any:
+    def over_copy(self, objects: str) -> Any:
         """Make a git directory that sees only the objects in one of our directories."""
 
 
@@ -61,19 +61,19 @@ def rescue(store: Store, scratch: str) -> int:
     :param scratch: a local directory, made and removed.
     """
     count = 0
-    for path, found in list(store.damage.items()):
-        if found.mirror == ABSENT and path.endswith(b".pack") and path[:-5] + b".idx" not in store.damage:
+    for path, damage in list(store.damage.items()):
+        if damage.mirror == ABSENT and path.endswith(b".pack") and path[:-5] + b".idx" not in store.damage:
             shutil.rmtree(scratch, ignore_errors=True)
             try:
                 with suppress(OSError, BorrowedError):
-                    count += _rescue_from(store, path, found, scratch)
+                    count += _rescue_from(store, path, damage, scratch)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
     return count
 
 
-def _rescue_from(store: Store, path: bytes, found: Damage, scratch: str) -> int:
-    if found.entry is None or found.entry.type != "f" or found.entry.size > MAX_PACK_BYTES:
+def _rescue_from(store: Store, path: bytes, damage: Damage, scratch: str) -> int:
+    if damage.entry is None or damage.entry.type != "f" or damage.entry.size > MAX_PACK_BYTES:
         return 0
     packs = os.path.join(os.fsencode(scratch), b"pack")
     os.makedirs(packs)
@@ -89,22 +89,22 @@ def _rescue_from(store: Store, path: bytes, found: Damage, scratch: str) -> int:
             return 0
         names = [each.hex() for each in index]
     with store.over_objects() as access, closing(ObjectReader(access[0], access[1], MAX_RESTARTS)) as mirror:
-        missing = [each for each in names if mirror.head(each.encode()) is None]
+        missing_names = [each for each in names if mirror.head(each.encode()) is None]
     with store.over_copy(scratch) as access, closing(ObjectReader(access[0], access[1], MAX_RESTARTS)) as copy:
-        return _write_sound(store, missing, copy, found.entry)
+        return _write_sound(store, missing_names, copy, damage.entry)
 
 
 def _write_sound(store: Store, names: list[str], copy: ObjectReader, pack: Entry) -> int:
     """Write those of the named objects whose bytes the copy of the pack still has; return how many."""
-    count, left = 0, MAX_BYTES
-    for each in names:
-        data = _read(copy, each)
-        if data is None or hashlib.new(store.algorithm, data, usedforsecurity=False).hexdigest() != each:
+    count, remaining = 0, MAX_BYTES
+    for name in names:
+        data = _read(copy, name)
+        if data is None or hashlib.new(store.algorithm, data, usedforsecurity=False).hexdigest() != name:
             continue
-        left -= len(data)
-        if left < 0:
+        remaining -= len(data)
+        if remaining < 0:
             break
-        _write(store, each, zlib.compress(data, 1), pack)
+        _write(store, name, zlib.compress(data, 1), pack)
         count += 1
     return count
 
@@ -127,8 +127,8 @@ def _write(store: Store, name: str, data: bytes, pack: Entry) -> None:
         entry = above._replace(path=parent, ctime_ns=0, inode=0)
         store.copier.mkdir(entry)
         store.directories[parent] = entry
-        store.touched.add(above.path)
+        store.dirty_directories.add(above.path)
     entry = pack._replace(path=path, size=len(data), ctime_ns=0, inode=0, nlink=1)
     store.copier.write(entry, data, None)
     store.objects[path] = entry
-    store.touched.add(parent)
+    store.dirty_directories.add(parent)

@@ -64,10 +64,10 @@ class PackIndex:
         low, high = self._up_to(name[0] - 1), self._up_to(name[0])
         while low < high:
             middle = (low + high) // 2
-            found = os.pread(self.file, self.size, self.names + middle * self.step + self.skip)
-            if found == name:
+            candidate = os.pread(self.file, self.size, self.names + middle * self.step + self.skip)
+            if candidate == name:
                 return True
-            if found < name:
+            if candidate < name:
                 low = middle + 1
             else:
                 high = middle
@@ -79,10 +79,10 @@ class PackIndex:
             data = os.pread(self.file, min(end - at, self.step * 8192), at)
             if len(data) < self.step:
                 return
-            whole = len(data) // self.step * self.step
-            for begin in range(self.skip, whole, self.step):
+            complete = len(data) // self.step * self.step
+            for begin in range(self.skip, complete, self.step):
                 yield data[begin : begin + self.size]
-            at += whole
+            at += complete
 
 
 class ObjectStore:
@@ -94,15 +94,15 @@ class ObjectStore:
 
     def __init__(self, top: bytes, store: bytes) -> None:
         self.prefix = store + b"/" if store else b""
-        self.place = os.path.join(top, store, b"objects")
-        held = os.open(top, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self.path = os.path.join(top, store, b"objects")
+        top_fd = os.open(top, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            self.directory = open_beneath(held, store, _DIRECTORY)
+            self.directory = open_beneath(top_fd, store, _DIRECTORY)
         finally:
-            os.close(held)
+            os.close(top_fd)
         self.config = self._config()
         self.algorithm = "sha256" if _SHA256.search(self.config) else "sha1"
-        self.files = self._list()
+        self.files = self._list_files()
         self.damaged: dict[bytes, str] = {}
         self._problems: dict[bytes, str] = {}
         self._indexes: dict[bytes, PackIndex | None] = {}
@@ -111,51 +111,53 @@ class ObjectStore:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for each in self._indexes.values():
-            if each is not None:
-                os.close(each.file)
+        for index in self._indexes.values():
+            if index is not None:
+                os.close(index.file)
         self._indexes.clear()
         os.close(self.directory)
 
     def _config(self) -> bytes:
         try:
-            with self.opened(b"config") as file:
+            with self.open_file(b"config") as file:
                 return os.read(file, _CONFIG)
         except OSError:
             return b""
 
-    def _list(self) -> dict[bytes, os.stat_result]:
+    def _list_files(self) -> dict[bytes, os.stat_result]:
         """Return what lies directly in the directories of objects and packs, relative to the git directory."""
-        found: dict[bytes, os.stat_result] = {}
+        files: dict[bytes, os.stat_result] = {}
         try:
             objects = open_beneath(self.directory, b"objects", _DIRECTORY)
         except (FileNotFoundError, NotADirectoryError):
-            return found
+            return files
         try:
             for name in map(os.fsencode, os.listdir(objects)):
                 if name != b"pack" and not _FANOUT.fullmatch(name):
                     continue
                 with suppress(FileNotFoundError, NotADirectoryError):
-                    below = open_beneath(objects, name, _DIRECTORY)
+                    directory_fd = open_beneath(objects, name, _DIRECTORY)
                     try:
-                        for each in map(os.fsencode, os.listdir(below)):
+                        for file_name in map(os.fsencode, os.listdir(directory_fd)):
                             with suppress(FileNotFoundError):
-                                found[b"objects/" + name + b"/" + each] = os.stat(each, dir_fd=below, follow_symlinks=False)
+                                files[b"objects/" + name + b"/" + file_name] = os.stat(
+                                    file_name, dir_fd=directory_fd, follow_symlinks=False
+                                )
                     finally:
-                        os.close(below)
+                        os.close(directory_fd)
         finally:
             os.close(objects)
-        return found
+        return files
 
     @contextmanager
-    def opened(self, inner: bytes) -> Iterator[int]:
+    def open_file(self, inner: bytes) -> Iterator[int]:
         """Open a file, without following links."""
         parent, name = split_path(inner)
-        held = open_beneath(self.directory, parent, _DIRECTORY)
+        parent_fd = open_beneath(self.directory, parent, _DIRECTORY)
         try:
-            file = os.open(name, READ, dir_fd=held)
+            file = os.open(name, READ, dir_fd=parent_fd)
         finally:
-            os.close(held)
+            os.close(parent_fd)
         try:
             yield file
         finally:
@@ -165,18 +167,18 @@ class ObjectStore:
 
     def check_of(self, inner: bytes) -> Check | None:
         """Return a check of a file; None if its contents prove nothing."""
-        made = check_of(inner, self.algorithm, self._recorded)
-        return made() if made else None
+        create_check = check_of(inner, self.algorithm, self._recorded)
+        return create_check() if create_check else None
 
     def _recorded(self, inner: bytes) -> bytes | None:
         size = DIGESTS[self.algorithm]
-        before = size if inner.endswith(b".pack") else 2 * size
+        distance = size if inner.endswith(b".pack") else 2 * size
         if inner.endswith(b".pack") and self.problem(inner):  # its end tells nothing
             return None
         try:
-            with self.opened(inner) as file:
+            with self.open_file(inner) as file:
                 end = os.fstat(file).st_size
-                return os.pread(file, size, end - before) if end >= before else None
+                return os.pread(file, size, end - distance) if end >= distance else None
         except OSError:
             return None
 
@@ -189,16 +191,16 @@ class ObjectStore:
         return self._problems[inner]
 
     def _problem(self, inner: bytes) -> str:
-        found = self.files.get(inner)
-        if found is None:
+        status = self.files.get(inner)
+        if status is None:
             return "it is missing"
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             return "it is not a file"
         check = self.check_of(inner)
         if check is None:
             return ""
         try:
-            with self.opened(inner) as file:
+            with self.open_file(inner) as file:
                 return problem_of_file(file, check)
         except OSError as error:
             return f"it cannot be read: {error.strerror}"
@@ -220,7 +222,7 @@ class ObjectStore:
         if stem not in self._indexes:
             self._indexes[stem] = None
             if not self.problem(stem + b".pack") and not self.problem(stem + b".idx"):
-                with suppress(OSError), self.opened(stem + b".idx") as file:
+                with suppress(OSError), self.open_file(stem + b".idx") as file:
                     self._indexes[stem] = PackIndex(os.dup(file), DIGESTS[self.algorithm])
         return self._indexes[stem]
 
@@ -272,13 +274,13 @@ def extracted_object(store: ObjectStore, name: str, environment: dict[str, str],
         if len(head) != 3 or head[0] != name.encode():  # noqa: PLR2004 - name, kind and size
             process.kill()
             raise RepomanError(
-                f"object {name} cannot be read from the mirror's pack in {os.fsdecode(store.place)}.", "repoman sync --verify"
+                f"object {name} cannot be read from the mirror's pack in {os.fsdecode(store.path)}.", "repoman sync --verify"
             )
-        left = int(head[2])
+        remaining = int(head[2])
         deflate = zlib.compressobj(1)
         yield deflate.compress(head[1] + b" " + head[2] + b"\0")
-        while left and (chunk := process.stdout.read(min(_PIECE, left))):
-            left -= len(chunk)
+        while remaining and (chunk := process.stdout.read(min(_PIECE, remaining))):
+            remaining -= len(chunk)
             yield deflate.compress(chunk)
         yield deflate.flush()
         process.stdin.close()

@@ -27,7 +27,7 @@ def classify_path(path: bytes) -> str:
 
     :param path: relative to the git directory.
     :return: ``object``, ``derived`` (what git computes from objects, and where more of them are), ``reference`` (all that is read first), ``plain``,
-        or ``passing`` (locks and files that are not whole yet: never mirrored).
+        or ``transient`` (locks and files that are not whole yet: never mirrored).
     """
     if len(path) == LOOSE_OBJECT and path[:8] == b"objects/" and path[10:11] == b"/":
         return "object"
@@ -35,7 +35,7 @@ def classify_path(path: bytes) -> str:
     if not _is_git_dir_entry(first if slash else _SUFFIX.sub(b"", first)):
         return "plain"
     if _TRANSIENT.search(path):
-        return "passing"
+        return "transient"
     if first == b"objects":
         return "derived" if rest.startswith(b"info/") or b"/multi-pack-index" in path else "object"
     return "reference"

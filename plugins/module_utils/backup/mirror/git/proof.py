@@ -47,7 +47,7 @@ class GitProof(GitSource):
     def check(self) -> str:
         """Let git check every object of a repository at rest; return its first error, or an empty string."""
         self.stage()
-        listed = self.list()
+        listed = self.list_objects()
         self.objects = self.listed = {each: entry for each, entry in listed.items() if entry.type == "f"}
         self.staged |= {each: (entry, None) for each, entry in listed.items() if entry.type not in "df"}
         if self.unreadable:
@@ -73,11 +73,11 @@ class GitProof(GitSource):
             with self._borrowed() as borrowed:
                 environment, links = self._prepare_proof(borrowed, derived=derived, everything=everything)
                 problem = run_git(
-                    arguments, environment, self.account, self.proof, self.missing, excused=excused, pass_fds=borrowed.descriptors
+                    arguments, environment, self.account, self.scratch_dir, self.missing, excused=excused, pass_fds=borrowed.descriptors
                 )
                 borrowed.recheck()
-                for made, place in links.items():
-                    problem = problem.replace(escape_path(made), escape_path(place))
+                for linked_path, source_path in links.items():
+                    problem = problem.replace(escape_path(linked_path), escape_path(source_path))
                 if problem and borrowed.missing:
                     problem += f"; {escape_path(borrowed.missing[0])}, from which it borrows objects, does not exist"
         except OutsideError as error:
@@ -86,7 +86,7 @@ class GitProof(GitSource):
         except BorrowedError as error:
             return error.message
         finally:
-            shutil.rmtree(self.proof, ignore_errors=True)
+            shutil.rmtree(self.scratch_dir, ignore_errors=True)
         if problem == NO_GIT:
             self.unproven, problem = NO_GIT, ""
         elif problem and git_formats.UNKNOWN.search(os.fsencode(problem)):
@@ -99,16 +99,19 @@ class GitProof(GitSource):
         if PLAIN_CONFIG.fullmatch(config):
             return ""
         if config not in self._config_problems:
-            shutil.rmtree(self.proof, ignore_errors=True)
-            os.makedirs(self.proof)
-            place = os.path.join(self.proof, "config")
-            with open(place, "wb") as file:
+            shutil.rmtree(self.scratch_dir, ignore_errors=True)
+            os.makedirs(self.scratch_dir)
+            config_path = os.path.join(self.scratch_dir, "config")
+            with open(config_path, "wb") as file:
                 file.write(config)
             problem = run_git(
-                ["config", "--file", place, "--no-includes", "--list"], git_environment("/nonexistent"), self.account, self.proof
+                ["config", "--file", config_path, "--no-includes", "--list"],
+                git_environment("/nonexistent"),
+                self.account,
+                self.scratch_dir,
             )
             self._config_problems[config] = "git cannot read it" if problem and problem != NO_GIT else ""
-            shutil.rmtree(self.proof, ignore_errors=True)
+            shutil.rmtree(self.scratch_dir, ignore_errors=True)
         return self._config_problems[config]
 
     @contextmanager
@@ -117,49 +120,60 @@ class GitProof(GitSource):
         try:
             with self._borrowed() as borrowed:
                 environment, _links = self._prepare_proof(borrowed, derived=False, everything=True)
-                yield environment, {**run_as(self.proof, self.account), "pass_fds": borrowed.descriptors}
+                yield environment, {**run_as(self.scratch_dir, self.account), "pass_fds": borrowed.descriptors}
                 borrowed.recheck()
         finally:
-            shutil.rmtree(self.proof, ignore_errors=True)
+            shutil.rmtree(self.scratch_dir, ignore_errors=True)
 
     @contextmanager
-    def over_copy(self, place: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
+    def over_copy(self, objects: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
         """Make a git directory as :meth:`over_objects` does, but for the objects in one of our directories."""
-        shutil.rmtree(self.proof, ignore_errors=True)
+        shutil.rmtree(self.scratch_dir, ignore_errors=True)
         try:
-            os.makedirs(os.path.join(self.proof, "refs"))
+            os.makedirs(os.path.join(self.scratch_dir, "refs"))
             for name, text in (("HEAD", "ref: refs/heads/main\n"), ("config", minimal_config(self.config, derived=False))):
-                with open(os.path.join(self.proof, name), "w", encoding="ascii") as file:
+                with open(os.path.join(self.scratch_dir, name), "w", encoding="ascii") as file:
                     file.write(text)
-            run_as(place, self.account)
-            yield {**git_environment(self.proof), "GIT_OBJECT_DIRECTORY": place}, run_as(self.proof, self.account)
+            run_as(objects, self.account)
+            yield {**git_environment(self.scratch_dir), "GIT_OBJECT_DIRECTORY": objects}, run_as(self.scratch_dir, self.account)
         finally:
-            shutil.rmtree(self.proof, ignore_errors=True)
+            shutil.rmtree(self.scratch_dir, ignore_errors=True)
 
     def index_of_pack(self, path: bytes) -> bytes | None:
         """Let git make the index of a pack in the mirror; None if it cannot."""
-        shutil.rmtree(self.proof, ignore_errors=True)
-        os.makedirs(self.proof)
-        made = os.path.join(self.proof, "made.idx")
+        shutil.rmtree(self.scratch_dir, ignore_errors=True)
+        os.makedirs(self.scratch_dir)
+        index_path = os.path.join(self.scratch_dir, "made.idx")
         pack = os.path.join(self.copier.mirror_path, path)
-        arguments = ["-c", "pack.writeReverseIndex=false", "index-pack", f"--object-format={self.algorithm}", "-o", made, os.fsdecode(pack)]
+        arguments = [
+            "-c",
+            "pack.writeReverseIndex=false",
+            "index-pack",
+            f"--object-format={self.algorithm}",
+            "-o",
+            index_path,
+            os.fsdecode(pack),
+        ]
         try:
-            if run_git(arguments, git_environment("/nonexistent"), self.account, self.proof) or os.stat(made).st_size > IN_MEMORY:
+            if (
+                run_git(arguments, git_environment("/nonexistent"), self.account, self.scratch_dir)
+                or os.stat(index_path).st_size > IN_MEMORY
+            ):
                 return None
-            with open(made, "rb") as file:
+            with open(index_path, "rb") as file:
                 return file.read()
         except OSError:
             return None
         finally:
-            shutil.rmtree(self.proof, ignore_errors=True)
+            shutil.rmtree(self.scratch_dir, ignore_errors=True)
 
     def _prepare_proof(self, borrowed: HeldObjects, *, derived: bool, everything: bool) -> tuple[dict[str, str], dict[bytes, bytes]]:
         """Make the git directory for a proof; return its environment, and its object directories that stand for others, with those."""
         config = self.config
-        shutil.rmtree(self.proof, ignore_errors=True)
-        os.makedirs(os.path.join(self.proof, "refs"))
-        base = os.fsencode(self.proof)
-        dangling = self._dangling()
+        shutil.rmtree(self.scratch_dir, ignore_errors=True)
+        os.makedirs(os.path.join(self.scratch_dir, "refs"))
+        base = os.fsencode(self.scratch_dir)
+        dangling = self._unresolved_symrefs()
         for path, (_entry, data) in self.staged.items():
             inner = path[len(self.prefix) :]
             first = inner.partition(b"/")[0]
@@ -176,26 +190,26 @@ class GitProof(GitSource):
         if head is not None and head[0].type == "l":  # as git once made it, and still reads it
             write_file(os.path.join(base, b"HEAD"), b"ref: " + head[0].link + b"\n")
         paths = self.objects if everything else self.listed
-        missing = self.objects.keys() - paths.keys()
-        have = {
+        removed = self.objects.keys() - paths.keys()
+        mirrored = {
             each: (entry.size, entry.mtime_ns, entry.inode)
-            for each, entry in self.have.items()
+            for each, entry in self.mirrored.items()
             if self._is(each, "derived") and entry.type == "f"
         }
-        wanted = {
+        staged = {
             each: (entry.size, entry.mtime_ns, entry.inode)
             for each, (entry, _data) in self.staged.items()
             if self._is(each, "derived") and entry.type == "f"
         }
         odd_files = any(self._is(each, "object") for each in self.staged)  # such as links, which git would follow
-        if missing or have != wanted or odd_files or not derived or self.prefix + b"objects/info/alternates" in self.staged:
+        if removed or mirrored != staged or odd_files or not derived or self.prefix + b"objects/info/alternates" in self.staged:
             objects = os.path.join(base, b"objects")
-            self._farm(objects, paths, derived=derived)
+            self._link_objects(objects, paths, derived=derived)
         else:
             objects = os.path.join(self.copier.mirror_path, self.prefix, b"objects")
-        with open(os.path.join(self.proof, "config"), "w", encoding="ascii") as file:
-            file.write(minimal_config(config, derived=bool(borrowed.named or (derived and wanted))))
-        environment = {**git_environment(self.proof), "GIT_OBJECT_DIRECTORY": os.fsdecode(objects)}
+        with open(os.path.join(self.scratch_dir, "config"), "w", encoding="ascii") as file:
+            file.write(minimal_config(config, derived=bool(borrowed.named or (derived and staged))))
+        environment = {**git_environment(self.scratch_dir), "GIT_OBJECT_DIRECTORY": os.fsdecode(objects)}
         links = borrowed.link_into(os.path.join(base, b"borrowed"))
         if links:
             environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = alternates_variable(links)
@@ -221,7 +235,7 @@ class GitProof(GitSource):
                     return True
         return False
 
-    def _dangling(self) -> set[bytes]:
+    def _unresolved_symrefs(self) -> set[bytes]:
         """Return the symbolic references that name no reference, such as a remote's HEAD after a branch was renamed: no object is lost by them."""
         start = self.prefix + b"refs/"
         loose = {
@@ -232,30 +246,30 @@ class GitProof(GitSource):
             return set()
         packed = self.staged.get(self.prefix + b"packed-refs", (None, b""))[1] or b""
         lines = packed.lines() if isinstance(packed, Piece) else packed.splitlines()
-        wanted = set(symbolic.values())
-        there = loose.keys() | {name for line in lines if (name := self.prefix + line.rpartition(b" ")[2]) in wanted}
+        targets = set(symbolic.values())
+        present = loose.keys() | {name for line in lines if (name := self.prefix + line.rpartition(b" ")[2]) in targets}
         named_by: dict[bytes, list[bytes]] = {}
-        for each, named in symbolic.items():
-            named_by.setdefault(named, []).append(each)
-        waiting = [named for named in named_by if named not in there]
+        for name, named in symbolic.items():
+            named_by.setdefault(named, []).append(name)
+        waiting = [named for named in named_by if named not in present]
         dangling: set[bytes] = set()
         while waiting:
-            more = named_by.get(waiting.pop(), ())
-            dangling.update(more)
-            waiting += more
+            referrers = named_by.get(waiting.pop(), ())
+            dangling.update(referrers)
+            waiting += referrers
         return dangling
 
-    def _farm(self, objects: bytes, paths: Iterable[bytes], *, derived: bool) -> None:
+    def _link_objects(self, objects: bytes, paths: Iterable[bytes], *, derived: bool) -> None:
         """Make an object directory of links that has only what the mirror will keep."""
-        made = set()
+        created = set()
         for path in paths:
             inner = path[len(self.prefix) + 8 :]
-            place = os.path.join(objects, inner)
-            parent = os.path.dirname(place)
-            if parent not in made:
+            link = os.path.join(objects, inner)
+            parent = os.path.dirname(link)
+            if parent not in created:
                 os.makedirs(parent, exist_ok=True)
-                made.add(parent)
-            os.symlink(os.path.join(self.copier.mirror_path, path), place)
+                created.add(parent)
+            os.symlink(os.path.join(self.copier.mirror_path, path), link)
         os.makedirs(os.path.join(objects, b"pack"), exist_ok=True)
         os.makedirs(os.path.join(objects, b"info"), exist_ok=True)
         for path, (_entry, data) in self.staged.items():
@@ -265,5 +279,5 @@ class GitProof(GitSource):
     def _borrowed(self) -> AbstractContextManager[HeldObjects]:
         """Hold the object directories elsewhere that the repository has objects in."""
         data = in_full(self.staged.get(self.prefix + b"objects/info/alternates", (None, b""))[1], LIST_BYTES)
-        here = os.path.join(self.copier.source_path, self.prefix, b"objects")
-        return hold_borrowed(here, parse_alternates(data), os.path.dirname(self.copier.source_path))
+        objects = os.path.join(self.copier.source_path, self.prefix, b"objects")
+        return hold_borrowed(objects, parse_alternates(data), os.path.dirname(self.copier.source_path))

@@ -25,41 +25,41 @@ LAST_RANK = 8
 
 
 class GitPublication(GitProof):
-    """Publishes what was staged, then removes objects that the source no longer has."""
+    """Publishes the staged files, then removes objects that the source no longer has."""
 
     def publish(self) -> None:
-        """Put what was staged in place, in an order that leaves a whole repository at every moment."""
-        for path in sorted(each for each, (entry, _data) in self.staged.items() if entry.type == "d"):
-            entry, old = self.staged[path][0], self.have.get(path)
+        """Put the staged files in place, in an order that leaves a complete repository at every moment."""
+        for path in sorted(path for path, (entry, _data) in self.staged.items() if entry.type == "d"):
+            entry, old = self.staged[path][0], self.mirrored.get(path)
             if path not in self.directories or (old is not None and old.type != "d"):
                 self.ensure_directory(entry.parent)
                 self.copier.mkdir(entry)
                 self.directories[path] = entry
-                self.touched |= {path, entry.parent}
+                self.dirty_directories |= {path, entry.parent}
             elif old is None or (old[1:4], old.mtime_ns) != (entry[1:4], entry.mtime_ns):
-                self.touched.add(path)
+                self.dirty_directories.add(path)
 
         def put(path: bytes) -> None:
             entry, data = self.staged[path]
-            self.staged[path] = (self._put(entry, data, self.have.get(path)) or entry._replace(ctime_ns=0), data)
+            self.staged[path] = (self._put(entry, data, self.mirrored.get(path)) or entry._replace(ctime_ns=0), data)
 
-        wanted = [each for each, (entry, _data) in self.staged.items() if entry.type != "d" and self.have.get(each) != entry]
-        for each in wanted:
-            parent = each.rpartition(b"/")[0]
+        changed = [path for path, (entry, _data) in self.staged.items() if entry.type != "d" and self.mirrored.get(path) != entry]
+        for path in changed:
+            parent = path.rpartition(b"/")[0]
             self.ensure_directory(parent)
-            self.touched.add(parent)
+            self.dirty_directories.add(parent)
         for rank in range(LAST_RANK + 1):
-            self.copier.each(put, sorted(each for each in wanted if self._publishing_rank(each) == rank))
-        for path, old in self.have.items():
+            self.copier.for_each(put, sorted(path for path in changed if self._publishing_rank(path) == rank))
+        for path, old in self.mirrored.items():
             if (
                 path not in self.staged
                 and path not in self.unreadable
-                and path not in self.stay
+                and path not in self.protected
                 and old.type != "d"
                 and (self._is(path, "reference") or self._is(path, "derived") or (old.type != "f" and self._is(path, "object")))
             ):
                 self.copier.move_to_history(path, old)
-                self.touched.add(old.parent)
+                self.dirty_directories.add(old.parent)
 
     def _put(self, entry: Entry, data: Data | None, old: Entry | None) -> Entry | None:
         if entry.type == "l":
@@ -88,56 +88,56 @@ class GitPublication(GitProof):
 
     def remove(self) -> None:
         """Remove objects that the source has no more, unless a collection of garbage may be under way."""
-        gone = [each for each in self.objects if each not in self.listed]
-        if not self.put_off:
-            gone.sort(key=lambda each: (not each.endswith(b".idx"), each))
+        removed = [path for path in self.objects if path not in self.listed]
+        if not self.defer_prune:
+            removed.sort(key=lambda path: (not path.endswith(b".idx"), path))
 
             def aside(path: bytes) -> None:
                 self.copier.move_to_history(path, self.objects.pop(path))
 
-            self.touched |= {each.rpartition(b"/")[0] for each in gone}
-            self.copier.each(aside, [each for each in gone if each.endswith(b".idx")])
-            self.copier.each(aside, [each for each in gone if not each.endswith(b".idx")])
-        stay = {each.rpartition(b"/")[0] for each in self.objects} | self.object_directories.keys() | self.staged.keys()
-        for path in sorted((each for each in self.directories if each not in stay and each.startswith(self.prefix)), reverse=True):
+            self.dirty_directories |= {path.rpartition(b"/")[0] for path in removed}
+            self.copier.for_each(aside, [path for path in removed if path.endswith(b".idx")])
+            self.copier.for_each(aside, [path for path in removed if not path.endswith(b".idx")])
+        stay = {path.rpartition(b"/")[0] for path in self.objects} | self.object_directories.keys() | self.staged.keys()
+        for path in sorted((path for path in self.directories if path not in stay and path.startswith(self.prefix)), reverse=True):
             self.copier.remove_directory(path)
-            self.touched.add(path.rpartition(b"/")[0])
+            self.dirty_directories.add(path.rpartition(b"/")[0])
 
     def recheck_fresh_files(self) -> None:
-        """Look again at what was read in the moment it was written: what has not changed since is what the mirror has."""
+        """Read files again that were read just after they changed; if they are still the same, their entries are final."""
         doubtful = [each for each, (entry, data) in self.staged.items() if not entry.ctime_ns and data is not None]
         if doubtful:
             time.sleep(TIMESTAMP_GRANULARITY_NS / 1e9)
         for path in doubtful:
             entry, data = self.staged[path]
-            if data is not None and (found := self._same_still(path, entry, data)) is not None:
-                self.staged[path] = (found, data)
+            if data is not None and (current := self._same_still(path, entry, data)) is not None:
+                self.staged[path] = (current, data)
 
     def _same_still(self, path: bytes, entry: Entry, data: Data) -> Entry | None:
-        """Return the entry of a file of the source if it still is what was read, and did not change just now."""
+        """Return the entry of a source file if its contents are still the staged ones and it has not just changed; otherwise None."""
         with source_files.opened_regular(self.copier.source_fd, path) as fd:
             if fd is None:
                 return None
-            before = os.fstat(fd)
-            found = entry_from_stat(path, before)
-            if found._replace(ctime_ns=0) != entry or not same_data(data, fd):
+            status = os.fstat(fd)
+            current = entry_from_stat(path, status)
+            if current._replace(ctime_ns=0) != entry or not same_data(data, fd):
                 return None
-            return found if is_settled(before, os.fstat(fd)) else None
+            return current if is_settled(status, os.fstat(fd)) else None
 
     def resulting_entries(self) -> dict[bytes, Entry]:
         """Return what the mirror holds now."""
-        final = {each: entry for each, entry in self.have.items() if each in self.unreadable or each in self.stay}
-        final |= {each: entry for each, (entry, _data) in self.staged.items()}
-        final |= self.object_directories
+        entries = {each: entry for each, entry in self.mirrored.items() if each in self.unreadable or each in self.protected}
+        entries |= {each: entry for each, (entry, _data) in self.staged.items()}
+        entries |= self.object_directories
         # The source may have given the inode of an object that it has no more to another file.
-        final |= {each: entry if each in self.listed else entry._replace(inode=0, nlink=1) for each, entry in self.objects.items()}
+        entries |= {each: entry if each in self.listed else entry._replace(inode=0, nlink=1) for each, entry in self.objects.items()}
         for path in list(self.objects):
             parent = path.rpartition(b"/")[0]
-            if parent not in final and parent in self.directories:
-                final[parent] = self.directories[parent]
-        return final
+            if parent not in entries and parent in self.directories:
+                entries[parent] = self.directories[parent]
+        return entries
 
     def unchanged_entries(self) -> dict[bytes, Entry]:
         """Return what the mirror holds if nothing was published: its earlier entries, and objects that were copied."""
         start = self.prefix + b"objects"
-        return {**self.have, **{each: entry for each, entry in self.directories.items() if each.startswith(start)}, **self.objects}
+        return {**self.mirrored, **{each: entry for each, entry in self.directories.items() if each.startswith(start)}, **self.objects}

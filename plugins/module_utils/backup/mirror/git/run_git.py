@@ -24,7 +24,7 @@ NO_GIT = "git is not installed"
 FSCK_OBJECTS = 1
 """The exit status of ``git fsck`` if it objects to objects, and none is missing."""
 FORM_ERROR = re.compile(rb"error in (commit|tree|blob|tag) [0-9a-f]+: \w+: ")
-"""How ``git fsck`` objects to what is in an object that is as its name says."""
+"""Messages of ``git fsck`` about the contents of an object whose hash matches its name."""
 _MISSING = re.compile(
     rb"(?:^missing \w+|invalid (?:\w+ )?pointer|invalid reflog entry|unable to read tree \(?|bad tree) ([0-9a-f]{40,64})", re.MULTILINE
 )
@@ -52,14 +52,14 @@ def run_git(
         before an address; they do not count as problems then.
     :param pass_fds: descriptors that git inherits.
     """
-    said = _GitOutput(missing is not None, excused is not None)
+    output = _GitOutput(missing is not None, excused is not None)
     try:
         code = run_lines(
             ["git", *arguments],
             env=environment,
             seconds=GIT_SECONDS,
-            out=said.hear_output,
-            err=said.hear_error,
+            out=output.add_output,
+            err=output.add_error,
             pass_fds=pass_fds,
             **run_as(directory, account),
         )
@@ -70,20 +70,20 @@ def run_git(
     if not code:
         return ""
     if missing is not None:
-        missing |= said.missing
+        missing |= output.missing
     if excused is not None and code == FSCK_OBJECTS:
-        excused += said.excused
-        if said.excused and not said.others:
+        excused += output.excused
+        if output.excused and not output.other_lines:
             return ""
-        return said.problem(said.others, code)
-    return said.problem([*said.errors, *said.output], code)
+        return output.problem(output.other_lines, code)
+    return output.problem([*output.errors, *output.output], code)
 
 
 class _GitOutput:
     """The part of git's output that is kept. The output can be huge for a damaged repository, or a malicious one.
 
     :param misses: remember the objects that are missing.
-    :param excuses: tell apart what git objects to in the form of objects that are whole.
+    :param excuses: collect complaints about the format of intact objects separately.
     """
 
     def __init__(self, misses: bool, excuses: bool) -> None:
@@ -94,21 +94,21 @@ class _GitOutput:
         self.output: list[bytes] = []
 
     @property
-    def others(self) -> list[bytes]:
+    def other_lines(self) -> list[bytes]:
         """Errors other than malformed objects."""
         return [*self.errors, *self.output]
 
-    def hear_error(self, line: bytes) -> None:
+    def add_error(self, line: bytes) -> None:
         """Take in a line of standard error."""
-        self._hear(line, self.errors)
+        self._add_line(line, self.errors)
 
-    def hear_output(self, line: bytes) -> None:
+    def add_output(self, line: bytes) -> None:
         """Take in a line of standard output."""
-        self._hear(line, self.output)
+        self._add_line(line, self.output)
 
-    def _hear(self, line: bytes, lines: list[bytes]) -> None:
-        if self.misses and len(self.missing) < MAX_NAMED and (found := _MISSING.search(line)):
-            self.missing.add(found[1].decode())
+    def _add_line(self, line: bytes, lines: list[bytes]) -> None:
+        if self.misses and len(self.missing) < MAX_NAMED and (match := _MISSING.search(line)):
+            self.missing.add(match[1].decode())
         if not line or line.startswith((b"notice", b"dangling")):
             return
         if self.excuses and FORM_ERROR.match(line):

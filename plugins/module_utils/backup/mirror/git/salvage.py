@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reduce what was read of a damaged git directory to what can be proven; the mirror keeps the rest as it has it."""
+"""Reduce the files read from a damaged git directory to those that can be proven; for the rest, the mirror keeps its own."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ class Salvage:
         self.mirrored_packed = Packed(self._mirrored(self.packed_path) or b"").refs
 
     def run(self) -> bool:
-        """Reduce what was staged to what can be proven; return False if that is nothing."""
+        """Reduce the staged files to those that can be proven; return False if none remains."""
         store = self.store
-        if store.prefix + b"HEAD" not in store.have:
+        if store.prefix + b"HEAD" not in store.mirrored:
             return False
-        before = (dict(store.staged), set(store.stay), dict(store.damage))
+        saved_state = (dict(store.staged), set(store.protected), dict(store.damage))
         try:
             if self._reduce():
                 return True
         except (OSError, BorrowedError):
             pass
-        store.staged, store.stay, store.damage = before
+        store.staged, store.protected, store.damage = saved_state
         return False
 
     def _reduce(self) -> bool:
@@ -78,25 +78,25 @@ class Salvage:
 
     def _leave_derived(self) -> None:
         """Leave what git derives from objects as the mirror has it: no object of the mirror goes now."""
-        for path in [*self.store.staged, *self.store.have]:
+        for path in [*self.store.staged, *self.store.mirrored]:
             inner = path[len(self.store.prefix) :]
             if check_of(inner, "sha1") is not None or inner.endswith((b"-chain", b"objects/info/packs")):
                 self.store.staged.pop(path, None)
-                if path in self.store.have and path not in self.store.objects:
-                    self.store.stay.add(path)
+                if path in self.store.mirrored and path not in self.store.objects:
+                    self.store.protected.add(path)
 
     def _name_missing(self) -> None:
         """Name the objects that the source lacks and the mirror has."""
         damaged = {each.what for each in self.store.damage.values()}
         for name in sorted(self.missing):
-            what = f"object {name}"
-            if what not in damaged and name.strip("0"):  # git prints that for a reference without a value
-                place = f"objects/{name[:2]}/{name[2:]}".encode()
-                self.store.damage[name.encode()] = Damage(self.store.prefix + place, what, "it is missing", SOUND)
+            description = f"object {name}"
+            if description not in damaged and name.strip("0"):  # git prints that for a reference without a value
+                path = f"objects/{name[:2]}/{name[2:]}".encode()
+                self.store.damage[name.encode()] = Damage(self.store.prefix + path, description, "it is missing", SOUND)
 
     def _mirrored(self, path: bytes) -> bytes | None:
         """Return what the mirror has in a file."""
-        entry = self.store.have.get(path)
+        entry = self.store.mirrored.get(path)
         if entry is None or entry.type != "f" or entry.size > LIMIT:
             return None
         return source_files.read_regular(self.store.copier.mirror_fd, path, LIMIT)
@@ -108,35 +108,37 @@ class Salvage:
         role = role_of(inner)
         entry = store.staged.pop(path, (None, None))[0]
         mirrored = self._mirrored(path)
-        was_directory = path in store.have and store.have[path].type == "d"
+        was_directory = path in store.mirrored and store.mirrored[path].type == "d"
         if was_directory:  # of references
-            store.stay |= {each for each in store.have if each.startswith(path + b"/") and each not in store.staged}
+            store.protected |= {each for each in store.mirrored if each.startswith(path + b"/") and each not in store.staged}
         else:
-            for each in [each for each in store.staged if each.startswith(path + b"/")]:
-                del store.staged[each]
+            for below in [below for below in store.staged if below.startswith(path + b"/")]:
+                del store.staged[below]
         if (
             mirrored is not None
-            and path in store.have
+            and path in store.mirrored
             and (role not in {"ref", "HEAD"} or REFERENCE.fullmatch(mirrored))
             and accepts(mirrored)
         ):
-            store.staged[path] = (store.have[path], mirrored)
-            kept = STAYS
+            store.staged[path] = (store.mirrored[path], mirrored)
+            mirror_state = STAYS
         elif role == "ref" and (value := self.mirrored_packed.get(inner)) and accepts(value[0]):
             self._pack(inner, value)
-            kept = STAYS
+            mirror_state = STAYS
         else:
-            kept = ABSENT
-            if path in store.have:
-                store.stay.add(path)
-                kept = STAYS
-        what = {"ref": "reference", "HEAD": "reference"}.get(role, "file")
+            mirror_state = ABSENT
+            if path in store.mirrored:
+                store.protected.add(path)
+                mirror_state = STAYS
+        description = {"ref": "reference", "HEAD": "reference"}.get(role, "file")
         by_path = (
-            (was_directory or mirrored is not None) and kept == STAYS and reason != NOT_WHOLE
+            (was_directory or mirrored is not None) and mirror_state == STAYS and reason != NOT_WHOLE
         )  # of a history, the mirror's may be the older one
-        store.damage[path] = Damage(path, f"{what} {escape_path(inner)}", reason, kept, entry, by_path=by_path)
+        store.damage[path] = Damage(path, f"{description} {escape_path(inner)}", reason, mirror_state, entry, by_path=by_path)
         if role == "index":
-            store.stay |= {each for each in store.have if each.startswith(store.prefix + b"sharedindex.") and each not in store.staged}
+            store.protected |= {
+                each for each in store.mirrored if each.startswith(store.prefix + b"sharedindex.") and each not in store.staged
+            }
 
     # Packed references
 
@@ -151,10 +153,12 @@ class Salvage:
     def _stage_packed(self, packed: Packed) -> None:
         """Stage a ``packed-refs`` file that repoman wrote."""
         store = self.store
-        like = store.staged.get(self.packed_path) or store.staged.get(store.prefix + b"HEAD") or (store.have[store.prefix + b"HEAD"], None)
+        template = (
+            store.staged.get(self.packed_path) or store.staged.get(store.prefix + b"HEAD") or (store.mirrored[store.prefix + b"HEAD"], None)
+        )
         data = packed.data()
         mode = stat.S_IFREG | 0o644
-        entry = like[0]._replace(path=self.packed_path, mode=mode, size=len(data), ctime_ns=0, inode=0, nlink=1, link=b"")
+        entry = template[0]._replace(path=self.packed_path, mode=mode, size=len(data), ctime_ns=0, inode=0, nlink=1, link=b"")
         store.staged[self.packed_path] = (entry, data)
 
     def _mend_packed(self, reason: str) -> None:
@@ -167,7 +171,7 @@ class Salvage:
                 packed.refs[name] = value
         self._stage_packed(packed)
         store.damage[self.packed_path] = Damage(
-            self.packed_path, "file packed-refs", reason, STAYS, entry, by_path=self.packed_path in store.have
+            self.packed_path, "file packed-refs", reason, STAYS, entry, by_path=self.packed_path in store.mirrored
         )
 
     # Incomplete history
@@ -187,10 +191,10 @@ class Salvage:
         self._drop_indexes([*(each.decode() for each in walker.lost), *absent])
         damaged = {each.what for each in store.damage.values()}
         for name in walker.lost:
-            what = f"object {name.decode()}"
-            if what not in damaged:
-                place = store.prefix + b"objects/" + name[:2] + b"/" + name[2:]
-                store.damage.setdefault(name, Damage(place, what, "it is missing", ABSENT))
+            description = f"object {name.decode()}"
+            if description not in damaged:
+                path = store.prefix + b"objects/" + name[:2] + b"/" + name[2:]
+                store.damage.setdefault(name, Damage(path, description, "it is missing", ABSENT))
 
     def _lacking(self) -> frozenset[bytes] | None:
         """Return missing objects that even a partial clone needs; None for any other repository."""
@@ -199,10 +203,10 @@ class Salvage:
         damaged = {each.what.removeprefix("object ") for each in self.store.damage.values() if each.is_object}
         return frozenset(each.encode() for each in {*damaged, *self.missing, *self.store.missing})
 
-    def _drop_indexes(self, lost: Iterable[str]) -> None:
+    def _drop_indexes(self, missing_names: Iterable[str]) -> None:
         """Let the index of a work tree stay as the mirror has it if it names a lost object: git proves only that of the main one."""
         store = self.store
-        names = [bytes.fromhex(each) for each in lost if _HEX.fullmatch(each)]
+        names = [bytes.fromhex(each) for each in missing_names if _HEX.fullmatch(each)]
         for path in [each for each in store.staged if role_of(each[len(store.prefix) :]) == "index"]:
             data = small(store.staged[path][1], LIMIT)
             if data is not None and any(name in data for name in names):
@@ -227,15 +231,15 @@ class Salvage:
             changed = True
             del packed.refs[name]
             loose = self._mirrored(store.prefix + name)
-            old = self.mirrored_packed.get(name)
-            kept = STAYS
+            mirrored = self.mirrored_packed.get(name)
+            mirror_state = STAYS
             if loose is not None and REFERENCE.fullmatch(loose) and accepts(loose):
-                store.staged[store.prefix + name] = (store.have[store.prefix + name], loose)
-            elif loose is None and old is not None and walker.is_whole(old[0]):
-                packed.refs[name] = old
+                store.staged[store.prefix + name] = (store.mirrored[store.prefix + name], loose)
+            elif loose is None and mirrored is not None and walker.is_whole(mirrored[0]):
+                packed.refs[name] = mirrored
             else:
-                kept = ABSENT
-            store.damage[store.prefix + name] = Damage(self.packed_path, f"reference {escape_path(name)}", NOT_WHOLE, kept)
+                mirror_state = ABSENT
+            store.damage[store.prefix + name] = Damage(self.packed_path, f"reference {escape_path(name)}", NOT_WHOLE, mirror_state)
         if changed:
             self._stage_packed(packed)
 
@@ -249,11 +253,11 @@ class Salvage:
             data = small(contents, LIMIT)
             if data is None or entry.type != "f" or role_of(path[len(store.prefix) :]) != "log":
                 continue
-            good = b"".join(_log_lines(data, complete=True, accepted=accepted))
-            if good != data:
-                store.staged[path] = (entry._replace(ctime_ns=0, size=len(good)), good)
-                what = f"reflog {escape_path(path[len(store.prefix) :])}"
-                store.damage.setdefault(path, Damage(path, what, LINES, DROPPED, entry))
+            sound_lines = b"".join(_log_lines(data, complete=True, accepted=accepted))
+            if sound_lines != data:
+                store.staged[path] = (entry._replace(ctime_ns=0, size=len(sound_lines)), sound_lines)
+                description = f"reflog {escape_path(path[len(store.prefix) :])}"
+                store.damage.setdefault(path, Damage(path, description, LINES, DROPPED, entry))
 
     def _without_indexes(self) -> bool:
         """Let indexes stay as the mirror has them, or do without; return whether the rest is proven then."""
@@ -265,7 +269,7 @@ class Salvage:
                 return True
             if path in store.staged:
                 del store.staged[path]
-                store.stay.add(path)
+                store.protected.add(path)
                 if not store.prove(derived=False, everything=True):
                     return True
         return False

@@ -21,12 +21,12 @@ class Store(Protocol):
 
     prefix: bytes
     copier: Copier
-    have: dict[bytes, Entry]
+    mirrored: dict[bytes, Entry]
     staged: Staged
     objects: dict[bytes, Entry]
     listed: dict[bytes, Entry]
     damage: dict[bytes, Damage]
-    stay: set[bytes]
+    protected: set[bytes]
     missing: set[str]
     unproven: str
     unreadable: dict[bytes, UnreadableError]

@@ -42,16 +42,16 @@ FSCK_PATHS = frozenset({b"HEAD", b"refs", b"logs", b"packed-refs", b"index", b"s
 
 
 class GitSource:
-    """The source of one git directory, and what its mirror holds.
+    """The source of one git directory, and the entries of its mirror.
 
     :param path: relative to the unit; empty for a bare repository that is the unit.
-    :param have: entries of the mirror (without plain files).
-    :param seen: entries that the scan found.
+    :param mirrored: entries of the mirror (without plain files).
+    :param scanned: entries that the scan found.
     :param nested: paths of other repositories within it.
-    :param closed: directories that cannot be read: what is in them is left out.
-    :param proof: local directory for the git directory that proofs run on.
+    :param unreadable_directories: directories that cannot be read; their contents are left out.
+    :param scratch_dir: local directory for the git directory that proofs run on.
     :param may_lose: files that the source no longer has are removed from the mirror too (``--allow-shrink``).
-    :param started_ns: when the run began, before the scan; 0 if ``seen`` may be older than what was scanned.
+    :param started_ns: when the run began, before the scan; 0 if ``scanned`` may be older than the run.
     """
 
     def __init__(
@@ -59,18 +59,17 @@ class GitSource:
         path: bytes,
         copier: Copier,
         *,
-        have: dict[bytes, Entry],
-        seen: dict[bytes, Entry],
+        mirrored: dict[bytes, Entry],
+        scanned: dict[bytes, Entry],
         nested: frozenset[bytes],
-        closed: frozenset[bytes] = frozenset(),
-        proof: str,
+        unreadable_directories: frozenset[bytes] = frozenset(),
+        scratch_dir: str,
         tries: int,
-        far: bool,
         account: tuple[int, int] | None,
         may_lose: bool = False,
         started_ns: int = 0,
     ) -> None:
-        self.path, self.copier, self.have, self.seen, self.proof = path, copier, have, seen, proof
+        self.path, self.copier, self.mirrored, self.scanned, self.scratch_dir = path, copier, mirrored, scanned, scratch_dir
         self.may_lose = may_lose
         self.trusted_until = started_ns - TIMESTAMP_GRANULARITY_NS if tries > 1 else 0
         """A directory whose ``ctime_ns`` is earlier, and as the scan saw it, holds what the scan saw; 0 or less: every one is read again."""
@@ -78,25 +77,25 @@ class GitSource:
         """The last list took directories from the scan; only a proof tells for sure that they had not changed."""
         self.prefix = path + b"/" if path else b""
         self.skip = frozenset({self.prefix + b"objects"}) | nested
-        self.nested, self.closed = nested, closed
-        self.tries, self.far, self.account = tries, far, account
-        self.objects = {each: entry for each, entry in have.items() if self._is(each, "object") and entry.type == "f"}
-        self.directories = {each: entry for each, entry in have.items() if entry.type == "d"}
-        self.touched: set[bytes] = set()
+        self.nested, self.unreadable_directories = nested, unreadable_directories
+        self.tries, self.account = tries, account
+        self.objects = {each: entry for each, entry in mirrored.items() if self._is(each, "object") and entry.type == "f"}
+        self.directories = {each: entry for each, entry in mirrored.items() if entry.type == "d"}
+        self.dirty_directories: set[bytes] = set()
         self.staged: dict[bytes, tuple[Entry, Data | None]] = {}
         self.listed: dict[bytes, Entry] = {}
         self.object_directories: dict[bytes, Entry] = {}
         self.unreadable: dict[bytes, UnreadableError] = {}
-        self.put_off = True
+        self.defer_prune = True
         self.excused: list[bytes] = []
         self.damage: dict[bytes, Damage] = {}
-        self.stay: set[bytes] = set()
-        """Paths that the mirror keeps as it has them, although the source has others or none."""
+        self.protected: set[bytes] = set()
+        """Paths whose mirrored files stay, although the source has others or none."""
         self.unproven = ""
         self.missing: set[str] = set()
         """Names of objects that the last proof did not find."""
         self._config_problems: dict[bytes, str] = {}
-        self.spool = Spool(proof + ".staged")
+        self.spool = Spool(scratch_dir + ".staged")
 
     @property
     def config(self) -> bytes:
@@ -131,16 +130,16 @@ class GitSource:
         source = self.copier.source_fd
         names = source_files.names(source, self.prefix)
         skip = self.skip | {self.prefix + each for each in names if classify_path(each) == "plain"}
-        found = {entry.path: entry for entry in self._walk(self.path, skip) if self._is(entry.path, "reference")}
+        references = {entry.path: entry for entry in self._walk(self.path, skip) if self._is(entry.path, "reference")}
         packed = self.prefix + b"packed-refs"
-        files = sorted((each for each, entry in found.items() if entry.type == "f" and each != packed), key=self._reading_order)
-        derived = {entry.path: entry for entry in self._walk(self.prefix + b"objects/info", frozenset(), missing=True)}
-        derived |= {entry.path: entry for entry in self._walk(self.prefix + b"objects/pack", frozenset(), missing=True)}
+        files = sorted((each for each, entry in references.items() if entry.type == "f" and each != packed), key=self._reading_order)
+        derived = {entry.path: entry for entry in self._walk(self.prefix + b"objects/info", frozenset(), may_be_missing=True)}
+        derived |= {entry.path: entry for entry in self._walk(self.prefix + b"objects/pack", frozenset(), may_be_missing=True)}
         if (info := self._directory(self.prefix + b"objects/info")) is not None:
             derived[info.path] = info
         derived = {path: entry for path, entry in derived.items() if self._is(path, "derived")}
         staged: dict[bytes, tuple[Entry, Data | None]] = {
-            each: (entry, None) for each, entry in (found | derived).items() if entry.type != "f"
+            each: (entry, None) for each, entry in (references | derived).items() if entry.type != "f"
         }
         for path in (*files, packed, *(each for each, entry in derived.items() if entry.type == "f")):
             try:
@@ -155,7 +154,7 @@ class GitSource:
         self.staged = staged
 
     def _is_proven(self, path: bytes) -> bool:
-        """Tell whether git, or we, look at what a file holds."""
+        """Tell whether git or this module reads a file's contents."""
         inner = path[len(self.prefix) :]
         first = inner.partition(b"/")[0]
         return first in FSCK_PATHS or first in {b"objects", b"config"} or first.startswith(b"sharedindex.") or inner == b"info/grafts"
@@ -172,13 +171,13 @@ class GitSource:
             return (5 if not path.endswith(b"/tables.list") else -1), path
         return {b"refs": 0, b"HEAD": 1, b"logs": 2, b"worktrees": 3}.get(first, 4), path
 
-    def _walk(self, start: bytes, skip: frozenset[bytes], *, missing: bool = False) -> Iterable[Entry]:
-        if any(start == each or start.startswith(each + b"/") for each in self.closed):
+    def _walk(self, start: bytes, skip: frozenset[bytes], *, may_be_missing: bool = False) -> Iterable[Entry]:
+        if any(start == each or start.startswith(each + b"/") for each in self.unreadable_directories):
             return
         try:
             tree = TreeFilter(TreeRules())
             for block in walk_blocks(
-                self.copier.source_fd, start, skip=skip | self.closed, display_path=self.copier.source_path, tree=tree
+                self.copier.source_fd, start, skip=skip | self.unreadable_directories, display_path=self.copier.source_path, tree=tree
             ):
                 size, _more = BLOCK_HEADER.unpack_from(block)
                 path = block[BLOCK_HEADER.size : BLOCK_HEADER.size + size]
@@ -186,51 +185,53 @@ class GitSource:
                     if entry.path != start or start:
                         yield entry
         except (FileNotFoundError, NotADirectoryError):
-            if not missing:
+            if not may_be_missing:
                 raise
 
-    def list(self) -> dict[bytes, Entry]:
+    def list_objects(self) -> dict[bytes, Entry]:
         """Return the source's objects, and the directories they are in.
 
         The first list takes directories of loose objects from the scan if they have not changed since.
         """
         start = self.prefix + b"objects"
-        known = self._unchanged_directories() if self.trusted_until > 0 and not self.closed else {}
-        self.trusted_until, self.from_scan = 0, bool(known)
-        found = {entry.path: entry for entry in self._walk(start, frozenset(known)) if self._is(entry.path, "object")}
-        for path, entries in known.items():
-            if found.get(path) == self.seen[path]:
-                found |= entries
+        unchanged = self._unchanged_directories() if self.trusted_until > 0 and not self.unreadable_directories else {}
+        self.trusted_until, self.from_scan = 0, bool(unchanged)
+        objects = {entry.path: entry for entry in self._walk(start, frozenset(unchanged)) if self._is(entry.path, "object")}
+        for path, entries in unchanged.items():
+            if objects.get(path) == self.scanned[path]:
+                objects |= entries
             else:
-                found |= {entry.path: entry for entry in self._walk(path, frozenset(), missing=True) if self._is(entry.path, "object")}
-        own = self._directory(start)
-        if own is None:
+                objects |= {
+                    entry.path: entry for entry in self._walk(path, frozenset(), may_be_missing=True) if self._is(entry.path, "object")
+                }
+        directory = self._directory(start)
+        if directory is None:
             raise FileNotFoundError(start)
-        found[start] = own
-        return found
+        objects[start] = directory
+        return objects
 
     def _unchanged_directories(self) -> dict[bytes, dict[bytes, Entry]]:
-        """Return the directories of loose objects that are as the scan saw them, each with what is in it."""
-        inside: dict[bytes, dict[bytes, Entry]] = {}
+        """Return the directories of loose objects that have not changed since the scan, each with its entries."""
+        contents: dict[bytes, dict[bytes, Entry]] = {}
         top = self.prefix + b"objects/"
         at = len(top) + 2
-        for path, entry in self.seen.items():
+        for path, entry in self.scanned.items():
             if path[at : at + 1] == b"/" and path.startswith(top):
-                inside.setdefault(path[:at], {})[path] = entry
-        known = {}
-        with suppress(OSError), self.copier.source_directory(top[:-1]) as held:
-            for path, entries in inside.items():
-                scanned = self.seen.get(path)
+                contents.setdefault(path[:at], {})[path] = entry
+        unchanged = {}
+        with suppress(OSError), self.copier.source_directory(top[:-1]) as objects_fd:
+            for path, entries in contents.items():
+                scanned = self.scanned.get(path)
                 if scanned is not None and scanned.type == "d" and scanned.ctime_ns < self.trusted_until:
-                    found = os.stat(path[at - 2 :], dir_fd=held, follow_symlinks=False)
-                    if entry_from_stat(path, found) == scanned and all(each.type == "f" for each in entries.values()):
-                        known[path] = entries
-        return known
+                    status = os.stat(path[at - 2 :], dir_fd=objects_fd, follow_symlinks=False)
+                    if entry_from_stat(path, status) == scanned and all(each.type == "f" for each in entries.values()):
+                        unchanged[path] = entries
+        return unchanged
 
     def ensure_directory(self, path: bytes, entry: Entry | None = None) -> None:
         """Make a directory of the mirror, and those above it.
 
-        :param entry: what the source has there, if that is known.
+        :param entry: the source's entry of the directory, if it was read already.
         """
         if entry is not None and path not in self.directories and entry.parent in self.directories:
             self._make_directory(entry)
@@ -239,13 +240,13 @@ class GitSource:
         while path and path not in self.directories:
             missing.append(path)
             path = path.rpartition(b"/")[0]
-        for each in reversed(missing):
-            entry = self._directory(each) or self.have.get(each)
+        for directory in reversed(missing):
+            entry = self._directory(directory) or self.mirrored.get(directory)
             if entry is None:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), each)
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory)
             self._make_directory(entry)
 
     def _make_directory(self, entry: Entry) -> None:
         self.copier.mkdir(entry)
         self.directories[entry.path] = entry
-        self.touched |= {entry.path, entry.parent}
+        self.dirty_directories |= {entry.path, entry.parent}

@@ -80,8 +80,8 @@ class Piece:
         """Tell whether an open file has these contents."""
         if os.fstat(fd).st_size != self.size:
             return False
-        mine, other = (_non_zero(parts) for parts in (self.parts(), source_files.data_parts(fd, self.size)))
-        return next(mine, None) == next(other, None) and all(one == two for one, two in zip(mine, other, strict=False))
+        own_parts, file_parts = (_non_zero(parts) for parts in (self.parts(), source_files.data_parts(fd, self.size)))
+        return next(own_parts, None) == next(file_parts, None) and all(one == two for one, two in zip(own_parts, file_parts, strict=False))
 
     def lines(self) -> Iterator[bytes]:
         """Yield lines, without their ends; see :func:`source_files.lines`."""
@@ -118,7 +118,7 @@ class Spool:
         """Start over; contents handed out before stay valid."""
         self._file, self._end, self.in_memory = None, 0, 0
 
-    def take(self, fd: int) -> Data:
+    def read(self, fd: int) -> Data:
         """Return the contents of an open file, up to its current size."""
         size = os.fstat(fd).st_size
         if size <= MEMORY_BYTES and self.in_memory + size <= STAGED_MEMORY_BYTES:
@@ -154,7 +154,7 @@ class Spool:
             entry = entry_from_stat(path, before)
             if before.st_size > limit:
                 return entry, None
-            data = self.take(fd)
+            data = self.read(fd)
             after = os.fstat(fd)
             return (entry if is_settled(before, after) else entry._replace(ctime_ns=0))._replace(size=len(data)), data
         finally:
@@ -171,10 +171,10 @@ def in_full(data: Data | None, limit: int) -> bytes:
     if isinstance(data, Piece):
         if data.size > limit:
             return b""
-        whole = bytearray(data.size)
+        contents = bytearray(data.size)
         for position, part in data.parts():
-            whole[position : position + len(part)] = part
-        return bytes(whole)
+            contents[position : position + len(part)] = part
+        return bytes(contents)
     return data or b""
 
 

@@ -72,11 +72,11 @@ class HgBuild:
                 os.unlink(self.build_path(path))
             return
         shutil.rmtree(self.build_path(path))
-        below = path + b"/"
-        self.directories = {each for each in self.directories if each != path and not each.startswith(below)}
-        for each in [each for each in self.entries if each.startswith(below)]:
-            del self.entries[each]
-            self._forget(each)
+        prefix = path + b"/"
+        self.directories = {inner for inner in self.directories if inner != path and not inner.startswith(prefix)}
+        for inner in [inner for inner in self.entries if inner.startswith(prefix)]:
+            del self.entries[inner]
+            self._forget(inner)
 
     def _forget(self, path: bytes) -> None:
         self.files.pop(path, None)
@@ -201,7 +201,7 @@ class HgBuild:
 
 def _replace_link(path: bytes, size: int) -> None:
     """Replace a hard link by a copy of the beginning of its file."""
-    with open(path, "rb") as whole:
+    with open(path, "rb") as file:
         os.unlink(path)
         with open(path, "xb") as part:
-            append(part.fileno(), whole.fileno(), 0, size)
+            append(part.fileno(), file.fileno(), 0, size)

@@ -124,10 +124,10 @@ def _plan(plan: HgRepairPlan, verified: VerifiedBuild, verdict: Verdict) -> None
     build, prefix = verified.build, plan.store + b"/"
     plan.listed = dict(verified.source_copy.listed)
     repaired = verified.repair_from_mirror(verdict)
-    before = {(each.path, each.rev, each.text) for each in verdict.problems}
-    rest = repaired.problems if repaired is not None else verdict.problems
-    is_better = repaired is not None and {(each.path, each.rev, each.text) for each in rest} < before
-    plan.unrepairable = [(prefix + each.path if each.path else plan.store, each.text) for each in rest]
+    problems_before = {(each.path, each.rev, each.text) for each in verdict.problems}
+    remaining = repaired.problems if repaired is not None else verdict.problems
+    is_better = repaired is not None and {(each.path, each.rev, each.text) for each in remaining} < problems_before
+    plan.unrepairable = [(prefix + each.path if each.path else plan.store, each.text) for each in remaining]
     if not is_better:
         return
     reasons = {each.path: each.text for each in verdict.problems}

@@ -39,12 +39,12 @@ class HgMirror:
     """The mirror of one ``.hg`` directory; it has the methods of ``GitMirror``.
 
     :param path: of the directory, relative to the unit.
-    :param have: the mirror's entries in it.
-    :param seen: the entries that the scan found in it.
-    :param proof: local directory for hg to work in.
+    :param mirrored: the mirror's entries in it.
+    :param scanned: the entries that the scan found in it.
+    :param scratch_dir: local directory for hg to work in.
     :param tries: number of attempts if the source keeps changing.
     :param account: uid and gid for hg if repoman runs as root.
-    :param closed: unreadable directories: their contents are left out.
+    :param unreadable_directories: directories that cannot be read; their contents are left out.
     :param proven: the mirror is known to be sound, so that only changes must be verified.
     """
 
@@ -53,35 +53,35 @@ class HgMirror:
         path: bytes,
         copier: Copier,
         *,
-        have: dict[bytes, Entry],
-        seen: dict[bytes, Entry],
-        proof: str,
+        mirrored: dict[bytes, Entry],
+        scanned: dict[bytes, Entry],
+        scratch_dir: str,
         tries: int,
         account: tuple[int, int] | None,
-        closed: frozenset[bytes] = frozenset(),
+        unreadable_directories: frozenset[bytes] = frozenset(),
         proven: bool = False,
     ) -> None:
-        self.path, self.copier, self.have, self.seen, self.tries = path, copier, have, seen, tries
+        self.path, self.copier, self.mirrored, self.scanned, self.tries = path, copier, mirrored, scanned, tries
         self.prefix = path + b"/"
-        requirements = have.get(self.prefix + b"requires")
+        requirements = mirrored.get(self.prefix + b"requires")
         self.verified = VerifiedBuild(
             path,
             copier,
-            mirrored={self._inner(each): entry._replace(path=self._inner(each)) for each, entry in have.items()},
-            skip=frozenset(self._inner(each) for each in closed if each.startswith(self.prefix)),
-            scratch_dir=proof,
+            mirrored={self._inner(each): entry._replace(path=self._inner(each)) for each, entry in mirrored.items()},
+            skip=frozenset(self._inner(each) for each in unreadable_directories if each.startswith(self.prefix)),
+            scratch_dir=scratch_dir,
             account=account,
             is_proven=proven and requirements is not None and bool(requirements.ctime_ns),
         )
         self.build = self.verified.build
-        self.touched: set[bytes] = set()
+        self.dirty_directories: set[bytes] = set()
         self.damage: list[RepomanError] = []
 
     def _inner(self, path: bytes) -> bytes:
         return path[len(self.prefix) :]
 
     def damage_error(self) -> RepomanError | None:
-        """Return what is damaged in the source if everything verifiable was mirrored."""
+        """Return the error for damage in the source if everything verifiable was mirrored."""
         return self.damage[0] if self.damage else None
 
     @property
@@ -102,7 +102,7 @@ class HgMirror:
     # Everything up to the moment the mirror changes
 
     def fetch(self) -> None:
-        """Build a complete ``.hg`` and verify it; ``damage`` then says what of the source is not in it.
+        """Build a complete ``.hg`` and verify it; ``damage`` then lists the parts of the source that it lacks.
 
         :raises BusyError: the source kept changing, for the allowed number of attempts.
         :raises DamagedError: the source is damaged, and the mirror already has everything that can be verified.
@@ -153,9 +153,9 @@ class HgMirror:
         """Create a directory of the mirror and its parents; anything else at their paths, such as a link, is moved to the history."""
         parts = path.split(b"/") if path else []
         for depth in range(1, len(parts) + 1):
-            each = b"/".join(parts[:depth])
-            with directory(self.copier.source_fd, each) as fd:
-                self.copier.mkdir(entry_from_stat(each, os.fstat(fd)))
+            ancestor = b"/".join(parts[:depth])
+            with directory(self.copier.source_fd, ancestor) as fd:
+                self.copier.mkdir(entry_from_stat(ancestor, os.fstat(fd)))
 
     def _is_up_to_date(self, source: bytes) -> bool:
         """Return whether the mirror equals the source and is sound."""
@@ -191,9 +191,9 @@ class HgMirror:
             else:
                 self.copier.move_to_history(self.path, None)
                 self.copier.with_write_permission(parent, lambda: os.rename(self.build.path, self.build.mirror_path))
-            self.touched.add(parent)
-        self.touched.add(self.path)
-        self.touched |= {self.prefix + each for each in self.build.directories}
+            self.dirty_directories.add(parent)
+        self.dirty_directories.add(self.path)
+        self.dirty_directories |= {self.prefix + each for each in self.build.directories}
 
     def _exchange(self, parent: bytes) -> None:
         """Put the build in the mirror's place, and the mirror's ``.hg`` into the history."""
@@ -210,7 +210,7 @@ class HgMirror:
 
     def _prune_history(self) -> None:
         """Leave only replaced and removed files in the history."""
-        kept_bytes = 0
+        history_size = 0
         for base, directories, names in os.walk(self.build.path, topdown=False):
             _make_writable(base)
             for name in names:
@@ -218,13 +218,13 @@ class HgMirror:
                 if os.path.relpath(path, self.build.path) in self.build.linked:
                     os.unlink(path)
                 else:
-                    kept_bytes += os.lstat(path).st_size
+                    history_size += os.lstat(path).st_size
             for name in directories:
                 with suppress(OSError):
                     os.rmdir(os.path.join(base, name))
         with suppress(OSError):
             os.rmdir(self.build.path)
-        self.copier.add_counts(kept=kept_bytes)
+        self.copier.add_counts(history_size=history_size)
 
     def remove(self) -> None:
         """Do nothing: removed files are not in the new directory."""
@@ -234,19 +234,19 @@ class HgMirror:
 
     def resulting_entries(self) -> dict[bytes, Entry]:
         """Return the mirror's entries after publication."""
-        final = {self.prefix + each: entry._replace(path=self.prefix + each) for each, entry in self.build.files.items()}
-        for each in self.build.directories:
-            path = self.prefix + each
-            if path in self.seen:
-                final[path] = self.seen[path]
+        entries = {self.prefix + inner: entry._replace(path=self.prefix + inner) for inner, entry in self.build.files.items()}
+        for inner in self.build.directories:
+            path = self.prefix + inner
+            if path in self.scanned:
+                entries[path] = self.scanned[path]
             else:
                 with suppress(OSError):
-                    final[path] = entry_from_stat(path, self.copier.source_status(path))
-        return final
+                    entries[path] = entry_from_stat(path, self.copier.source_status(path))
+        return entries
 
     def unchanged_entries(self) -> dict[bytes, Entry]:
         """Return the mirror's entries if nothing was published."""
-        return self.have
+        return self.mirrored
 
 
 def _make_writable(path: bytes) -> None:

@@ -126,17 +126,17 @@ def prove(path: bytes, entries: dict[bytes, Entry], job: ProofJob, scratch_dir: 
 def _link_files(path: bytes, entries: dict[bytes, Entry], scratch_hg: bytes, *, dirstate: bool) -> None:
     """Create a ``.hg`` with links to the files that hg needs for its verification."""
     os.makedirs(scratch_hg)
-    for each, entry in sorted(entries.items()):
-        if not each.startswith((b"store", b"dirstate", b"narrowspec.")) and each not in _OTHER_FILES:
+    for inner, entry in sorted(entries.items()):
+        if not inner.startswith((b"store", b"dirstate", b"narrowspec.")) and inner not in _OTHER_FILES:
             continue
-        if each.startswith(b"dirstate") and not dirstate:
+        if inner.startswith(b"dirstate") and not dirstate:
             continue
-        link = os.path.join(scratch_hg, each)
+        link = os.path.join(scratch_hg, inner)
         if entry.type == "d":
             os.makedirs(link, exist_ok=True)
         elif entry.type == "f":
             os.makedirs(os.path.dirname(link), exist_ok=True)
-            os.symlink(os.path.join(path, each), link)
+            os.symlink(os.path.join(path, inner), link)
 
 
 def extensions(requirements: Iterable[bytes]) -> list[str]:
@@ -153,10 +153,10 @@ def read_requirements(hg_dir: str) -> set[bytes]:
 
     :param hg_dir: path of the ``.hg``.
     """
-    found: set[bytes] = set()
+    requirements: set[bytes] = set()
     for path in ("requires", "store/requires"):
-        found.update(read_small(os.path.join(hg_dir, path)).split())
-    return found
+        requirements.update(read_small(os.path.join(hg_dir, path)).split())
+    return requirements
 
 
 def _environment() -> dict[str, str]:

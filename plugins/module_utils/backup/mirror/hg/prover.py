@@ -76,8 +76,8 @@ class _Prover:
         if self.job["since"] >= 0 and not self.problems:
             self._verify_connectivity()
 
-    def _add(self, path: bytes, what: object, rev: int = -1, link: int = -1) -> None:
-        text = what if isinstance(what, bytes) else str(what).encode("utf-8", "backslashreplace")
+    def _add(self, path: bytes, message: object, rev: int = -1, link: int = -1) -> None:
+        text = message if isinstance(message, bytes) else str(message).encode("utf-8", "backslashreplace")
         self.problems.append({"path": os.fsdecode(path), "rev": rev, "link": link, "text": text.decode("utf-8", "backslashreplace")})
 
     # Files that are not revlogs
@@ -212,9 +212,9 @@ class _Prover:
             kind, name = constants.KIND_MANIFESTLOG, b""
         opener = vfs.vfs(self.repo.spath)
         opener.options = dict(self.repo.svfs.options)
-        for each in ("lfslocalblobstore", "lfsremoteblobstore"):
-            if hasattr(self.repo.svfs, each):
-                setattr(opener, each, getattr(self.repo.svfs, each))
+        for attribute in ("lfslocalblobstore", "lfsremoteblobstore"):
+            if hasattr(self.repo.svfs, attribute):
+                setattr(opener, attribute, getattr(self.repo.svfs, attribute))
         return revlog.revlog(opener, target=(kind, name), radix=inner[:-2], censorable=kind == constants.KIND_FILELOG)
 
     def _verify_connectivity(self) -> None:

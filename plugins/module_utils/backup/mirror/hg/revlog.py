@@ -64,8 +64,8 @@ class RevlogIndex:
     def __init__(self, path: bytes) -> None:
         self.path = path
         with self._open() as file:
-            found = os.fstat(file.fileno())
-            self.size = found.st_size if stat.S_ISREG(found.st_mode) else 0
+            status = os.fstat(file.fileno())
+            self.size = status.st_size if stat.S_ISREG(status.st_mode) else 0
             head = file.read(4).ljust(4, b"\0") if self.size else b"\0\0\0\1"
         (header,) = struct.unpack(">I", head)
         self.is_too_long = header & FORMAT_MASK == 1 and bool(header & INLINE_FLAG) and self.size > MAX_INLINE_BYTES
@@ -102,12 +102,12 @@ class RevlogIndex:
         per_block = BLOCK - BLOCK % RECORD_SIZE
         while at < end:
             block = file.read_at(at, min(per_block, end - at))
-            whole = len(block) - len(block) % RECORD_SIZE
-            if not whole:
+            complete = len(block) - len(block) % RECORD_SIZE
+            if not complete:
                 return
-            for found in RECORD.iter_unpack(block[:whole]):
-                yield _revision(number, at, found)
-                if found[-1] == NULL_NODE:
+            for record in RECORD.iter_unpack(block[:complete]):
+                yield _revision(number, at, record)
+                if record[-1] == NULL_NODE:
                     return
                 number += 1
                 at += RECORD_SIZE
@@ -211,18 +211,18 @@ class RevlogIndex:
         """
         if not self.is_known or not other.is_known or self.is_inline != other.is_inline:
             return 0
-        same = common_length(self.path, other.path)
+        common = common_length(self.path, other.path)
         if self.is_inline:
-            return sum(1 for each in self.revisions() if each.start + RECORD_SIZE + each.size <= same)
-        count = min(same // RECORD_SIZE, self.count)
+            return sum(1 for revision in self.revisions() if revision.start + RECORD_SIZE + revision.size <= common)
+        count = min(common // RECORD_SIZE, self.count)
         if not count or not any(map(os.path.lexists, (data, other_data))):
             return count
-        same = common_length(data, other_data)
-        if same >= self.sizes_for(count)[1]:
+        common = common_length(data, other_data)
+        if common >= self.sizes_for(count)[1]:
             return count
-        for each in self.revisions():
-            if each.number >= count or each.offset + each.size > same:
-                return each.number
+        for revision in self.revisions():
+            if revision.number >= count or revision.offset + revision.size > common:
+                return revision.number
         return count
 
 
@@ -248,8 +248,8 @@ class _File:
         return os.pread(self._descriptor, size, at)
 
 
-def _revision(number: int, start: int, found: tuple[int, int, int, int, int, int, int, bytes]) -> Revision:
-    offset, size, _full, base, link, first, second, node = found
+def _revision(number: int, start: int, record: tuple[int, int, int, int, int, int, int, bytes]) -> Revision:
+    offset, size, _full, base, link, first, second, node = record
     return Revision(number, start, offset >> 16 if number else 0, size, base, link, (first, second), node)
 
 

@@ -63,8 +63,8 @@ class Salvage:
             return False
         mirror_path = verified.build.mirror_path
         mirrored = verified.verify_all(mirror_path, verified.source_copy.list_entries(mirror_path)).problems
-        known = {(problem.path, problem.rev) for problem in mirrored}
-        return bool(known) and all((problem.path, problem.rev) in known for problem in self.verdict.problems)
+        mirrored_problems = {(problem.path, problem.rev) for problem in mirrored}
+        return bool(mirrored_problems) and all((problem.path, problem.rev) in mirrored_problems for problem in self.verdict.problems)
 
     def _cut_back(self, verdict: Verdict) -> Verdict | None:
         """Take the changesets before the damage; return None if the mirror has as many."""

@@ -50,7 +50,7 @@ class SourceCopy:
         self._build_copier: Copier | None = None
 
     def close(self) -> None:
-        """Add what was copied to the unit's counters."""
+        """Add the copied files to the unit's counters."""
         if self._build_copier is not None:
             self._build_copier.close()
             self.copier.add_counts(self._build_copier.files, 0, self._build_copier.kept_bytes)
@@ -134,8 +134,8 @@ class SourceCopy:
 
         for position in sorted({read_order(each) for each in files}):
             group = [each for each in files if read_order(each) == position]
-            copier.each(copy_entry, [each for each in group if is_leader(each)])
-            copier.each(copy_entry, [each for each in group if not is_leader(each)])
+            copier.for_each(copy_entry, [each for each in group if is_leader(each)])
+            copier.for_each(copy_entry, [each for each in group if not is_leader(each)])
 
     def _copy_entry(self, copier: Copier, path: bytes, entry: Entry) -> None:
         """Keep what the previous attempt copied, or link or copy a file."""
@@ -149,7 +149,7 @@ class SourceCopy:
             pass
         elif entry.type == "f":
             try:
-                copied = copier.copy_file(path, None, patient=False)
+                copied = copier.copy_file(path, None, wait_for_tick=False)
             except UnreadableError as error:
                 self.unreadable[path] = error
                 copied = build.mirrored.get(path)

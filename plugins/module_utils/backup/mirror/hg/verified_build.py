@@ -91,8 +91,8 @@ class VerifiedBuild:
             return self._accept_if_unchanged(source, Verdict(unknown=self._unknown_format))
         if changesets >= 0:
             copied = build.entries.get(CHANGELOG)
-            if incomplete := build.truncate_revlogs(changesets):
-                return Verdict([Problem(*incomplete)])
+            if problem := build.truncate_revlogs(changesets):
+                return Verdict([Problem(*problem)])
             if shortened := self._shortened_changelog(source, changesets, copied):
                 return Verdict([shortened])
         # hg only appends to the changelog. If it did anything else during the copy, the other files belong to another history.

@@ -16,14 +16,14 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.result import MirrorResult
 from damaging import DAMAGE, rewrite
 from damaging import git_commit as commit
-from mirroring import Place, git, git_problems
+from mirroring import MirrorSandbox, git, git_problems
 
 
 class Damaged:
     """A unit with a git repository in some place, and all kinds of files in its object store."""
 
     def __init__(self, base: Path, where: str) -> None:
-        self.place = Place(base)
+        self.place = MirrorSandbox(base)
         self.unit = self.place.repos / "u"
         self.unit.mkdir()
         self.build(where)
@@ -81,8 +81,8 @@ class Damaged:
 
     def loose_of(self, name: str, place: Path | None = None) -> Path:
         """Return the file of an object."""
-        found = git(self.work, "rev-parse", name).strip()
-        return (place or self.store) / "objects" / found[:2] / found[2:]
+        object_name = git(self.work, "rev-parse", name).strip()
+        return (place or self.store) / "objects" / object_name[:2] / object_name[2:]
 
     def in_pack(self, suffix: str) -> Path:
         """Return a file of a pack."""
@@ -337,7 +337,7 @@ def test_a_damaged_index_of_a_new_pack(tmp_path: Path, format_: str, how: str) -
 
 def test_damage_in_a_partial_clone(tmp_path: Path) -> None:
     """What was left out on purpose is not missing: only the reference whose own object is damaged stays behind, and all others move on."""
-    up, place = tmp_path / "up", Place(tmp_path)
+    up, place = tmp_path / "up", MirrorSandbox(tmp_path)
     git(tmp_path, "init", "-q", "-b", "main", str(up))
     git(up, "config", "uploadpack.allowFilter", "true")
     for number in range(3):
@@ -355,8 +355,8 @@ def test_damage_in_a_partial_clone(tmp_path: Path) -> None:
     commit(work, "more")
     rewrite(work / ".git/objects" / tree[:2] / tree[2:], lambda _data: b"")
     for _turn in range(2):
-        told = str(place.sync()["u"].error)
-        assert tree in told
+        message = str(place.sync()["u"].error)
+        assert tree in message
         assert git(mirror, "rev-parse", "main") == git(work, "rev-parse", "main")
         assert git(mirror, "rev-parse", "refs/remotes/origin/main") == remote
         assert git(mirror, "branch", "--list", "bad") == ""
@@ -509,7 +509,7 @@ def test_a_mirror_that_is_damaged_gets_the_sound_object(tmp_path: Path) -> None:
 def test_a_far_target(tmp_path: Path, kind: str) -> None:
     """Where each operation on the target takes long, the proof does not rely on the source's damaged file."""
     it = Damaged(tmp_path, "top")
-    it.place.settings["far"] = True
+    it.place.settings["is_remote"] = True
     it.place.settled()
     path = damage(it, kind, "empty")
     (it.unit / "further").write_text("x")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from damaging import DAMAGE, rewrite, writing
 from damaging import git_commit as commit
-from mirroring import Place, git, git_problems
+from mirroring import MirrorSandbox, git, git_problems
 
 RUNS = int(os.environ.get("REPOMAN_RACES", "3"))
 
@@ -33,7 +33,7 @@ done 2>/dev/null
 @pytest.mark.parametrize("new", [False, True], ids=["the mirror has it", "new"])
 def test_damage_under_a_writer(tmp_path: Path, new: bool) -> None:
     """Every run that comes to an end names the damaged object; the mirror is sound after each, and as the source once that is mended."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     repository = place.repos / "work"
     git(place.repos, "init", "-q", "-b", "main", "work")
     git(repository, "config", "gc.auto", "0")

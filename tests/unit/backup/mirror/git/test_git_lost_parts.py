@@ -20,8 +20,8 @@ from backup_fixture import BackupHome, git
 
 def objects_of(unit: Path, name: str) -> Path:
     """Return the file of an object."""
-    found = git(unit, "rev-parse", name).strip()
-    return unit / ".git/objects" / found[:2] / found[2:]
+    object_name = git(unit, "rev-parse", name).strip()
+    return unit / ".git/objects" / object_name[:2] / object_name[2:]
 
 
 @pytest.fixture

@@ -61,10 +61,10 @@ def store(algorithm: str) -> dict[bytes, bytes]:
 
 def problem(algorithm: str, path: bytes, data: bytes, pieces: int = 1 << 20) -> str | None:
     """Return what a check says of contents that come in pieces; None where there is no check."""
-    made = check_of(path, algorithm, lambda pack: pack_hash(store(algorithm), algorithm, pack))
-    if made is None:
+    create_check = check_of(path, algorithm, lambda pack: pack_hash(store(algorithm), algorithm, pack))
+    if create_check is None:
         return None
-    check = made()
+    check = create_check()
     try:
         for at in range(0, len(data), pieces):
             check.update(data[at : at + pieces])
@@ -77,14 +77,14 @@ def problem(algorithm: str, path: bytes, data: bytes, pieces: int = 1 << 20) -> 
 @pytest.mark.parametrize("pieces", [1 << 20, 4096, 21, 1])
 def test_what_git_writes_is_sound(algorithm: str, pieces: int) -> None:
     """Every file that git writes passes, in whatever pieces it comes, and there is a check of each kind."""
-    found = set()
+    suffixes = set()
     for path, data in store(algorithm).items():
         if pieces == 1 and len(data) > 1 << 20:
             continue
         assert problem(algorithm, path, data, pieces) in (None, ""), path
         if check_of(path, algorithm):
-            found.add(path.rpartition(b".")[2] if b"." in path else path.rpartition(b"/")[2][:15])
-    assert {b"idx", b"rev", b"bitmap", b"mtimes", b"multi-pack-index"[:15], b"graph"} < found
+            suffixes.add(path.rpartition(b".")[2] if b"." in path else path.rpartition(b"/")[2][:15])
+    assert {b"idx", b"rev", b"bitmap", b"mtimes", b"multi-pack-index"[:15], b"graph"} < suffixes
     assert check_of(b"objects/pack/.gitkeep", algorithm) is None
     assert check_of(b"objects/pack/pack-1.keep", algorithm) is None
     assert check_of(b"objects/info/packs", algorithm) is None
@@ -134,10 +134,10 @@ def test_another_sound_file_under_the_name(algorithm: str) -> None:
     loose = [each for each in files if (problem(algorithm, each, files[each]) == "" and not each.startswith((b"objects/p", b"objects/i")))]
     assert problem(algorithm, loose[0], files[loose[1]]) == "its contents do not match its name"
     for suffix in (b"idx", b"rev", b"bitmap", b"mtimes"):
-        mine = [each for each in files if each.endswith(b"." + suffix) and b"/pack-" in each]
-        assert mine, suffix
-        other = next(each for each in files if each.endswith(b".pack") and each[:-5] != mine[0].rpartition(b".")[0])
-        assert problem(algorithm, other[:-5] + b"." + suffix, files[mine[0]]) == "it belongs to another pack"
+        same_suffix = [each for each in files if each.endswith(b"." + suffix) and b"/pack-" in each]
+        assert same_suffix, suffix
+        other = next(each for each in files if each.endswith(b".pack") and each[:-5] != same_suffix[0].rpartition(b".")[0])
+        assert problem(algorithm, other[:-5] + b"." + suffix, files[same_suffix[0]]) == "it belongs to another pack"
 
 
 def test_a_small_file_that_inflates_without_end() -> None:
@@ -149,11 +149,11 @@ def test_a_small_file_that_inflates_without_end() -> None:
 def test_an_object_that_is_cut_off_while_its_end_is_not_inflated_yet() -> None:
     """What is wrong with it is said, whichever of two things it is."""
     header = b"blob 1048563\0"
-    whole = zlib.compress(header + bytes((1 << 20) - len(header) + 100))
+    compressed = zlib.compress(header + bytes((1 << 20) - len(header) + 100))
     inflate = zlib.decompressobj()
-    inflate.decompress(whole, 1 << 20)
+    inflate.decompress(compressed, 1 << 20)
     check = LooseCheck("0" * 40)
-    check.update(whole[: -len(inflate.unconsumed_tail)])
+    check.update(compressed[: -len(inflate.unconsumed_tail)])
     assert check.finish() == "it is longer than its header says"
 
 
@@ -163,10 +163,10 @@ def test_holes_are_not_read(tmp_path: Path, name: bytes) -> None:
     path = tmp_path / "sparse"
     path.write_bytes(b"PACK" if name.endswith(b"pack") else zlib.compress(b"blob 9\0" + b"x" * 9)[:6])
     os.truncate(path, 1 << 31)
-    made = check_of(name, "sha1")
-    assert made
+    create_check = check_of(name, "sha1")
+    assert create_check
     with open(path, "rb") as file:
-        assert problem_of_file(file.fileno(), made()) in {"it has a hole", "it cannot be decompressed"}
+        assert problem_of_file(file.fileno(), create_check()) in {"it has a hole", "it cannot be decompressed"}
     assert os.path.getsize(path) == 1 << 31
 
 

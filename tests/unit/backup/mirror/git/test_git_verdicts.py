@@ -120,8 +120,8 @@ def test_a_machine_without_git(world: BackupHome, monkeypatch: pytest.MonkeyPatc
     tools = tmp_path / "bin"
     tools.mkdir()
     for name in ("rsync", "hg"):
-        if found := shutil.which(name):
-            (tools / name).symlink_to(found)
+        if program := shutil.which(name):
+            (tools / name).symlink_to(program)
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(tools))
         line = line_of(world.init())
@@ -200,8 +200,8 @@ def fixture_at(world: BackupHome, path: str, *, tracked: bool, sound: bool = Fal
 def test_a_fixture_is_data(world: BackupHome, path: str, tracked: bool) -> None:
     """Whatever becomes of it, its bytes arrive, nothing fails, and at most one run says something."""
     fixture = fixture_at(world, path, tracked=tracked)
-    said = line_of(world.init())["notes"]
-    assert len(said) == (0 if tracked else 1)
+    notes = line_of(world.init())["notes"]
+    assert len(notes) == (0 if tracked else 1)
     for change in ("2" * 40, "no reference", ""):
         (fixture / "refs/heads/main").write_text(change)
         (fixture / "objects/odd").write_text(change)

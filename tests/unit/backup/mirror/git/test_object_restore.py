@@ -65,9 +65,9 @@ class Pair:
         scratch = self.base / "scratch"
         scratch.mkdir(exist_ok=True)
         done = apply_repair(bytes(self.source), bytes(self.mirror), self.plan(), bytes(self.base / "saved"), str(scratch))
-        found = [os.fsdecode(each.path) for each in done]
+        paths = [os.fsdecode(each.path) for each in done]
         assert not list(scratch.iterdir())
-        return found
+        return paths
 
 
 PLACES = [("sha1", ".git"), ("sha256", ".git"), ("sha1", "a/b/.git"), ("sha1", "a/.git")]
@@ -112,18 +112,18 @@ def test_damaged_files_are_put_back(pair: Pair, where: str, how: str) -> None:
 @pytest.mark.parametrize("where", [*WHERE, "all loose", "pack and idx", "everything"])
 def test_missing_files_are_put_back(pair: Pair, where: str) -> None:
     """What is gone comes back, also with its directory; a dry look changes nothing."""
-    gone = {
+    missing = {
         "all loose": pair.loose(),
         "pack and idx": [*pair.packs("pack"), *pair.packs("idx")],
         "everything": [*pair.loose(), *pair.packs("pack"), *pair.packs("idx")],
     }.get(where) or [WHERE[where](pair)]
-    for each in gone:
+    for each in missing:
         each.unlink()
         if not list(each.parent.iterdir()):
             each.parent.rmdir()
-    assert sorted(os.fsdecode(each.path) for each in pair.plan().repairs) == sorted(str(each.relative_to(pair.source)) for each in gone)
+    assert sorted(os.fsdecode(each.path) for each in pair.plan().repairs) == sorted(str(each.relative_to(pair.source)) for each in missing)
     assert git_problems(pair.repository)
-    assert sorted(pair.mend()) == sorted(str(each.relative_to(pair.source)) for each in gone)
+    assert sorted(pair.mend()) == sorted(str(each.relative_to(pair.source)) for each in missing)
     assert git_problems(pair.repository) == ""
     assert not (pair.base / "saved").exists()
     assert pair.mend() == []

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import patch_manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_diff import UnitDiff
-from mirroring import Place, git, git_problems, run
+from mirroring import MirrorSandbox, git, git_problems, run
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> MirrorSandbox:
     """A repository with some loose objects, all made before the run begins."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     git(place.repos, "init", "-q", "-b", "main", "alpha")
     for number in range(6):
         commit(place.repos / "alpha", number)
@@ -40,14 +40,14 @@ def fan_out(place: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_what_was_scanned_is_not_read_again(place: Place, monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
+def test_what_was_scanned_is_not_read_again(place: MirrorSandbox, monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
     """Each directory of loose objects is listed once in a run that knows when it began, otherwise twice."""
     listed: list[str] = []
     scandir = os.scandir
 
-    def counting(held: int):
-        listed.append(os.readlink(f"/proc/self/fd/{held}") if isinstance(held, int) else os.fsdecode(held))
-        return scandir(held)
+    def counting(directory: int):
+        listed.append(os.readlink(f"/proc/self/fd/{directory}") if isinstance(directory, int) else os.fsdecode(directory))
+        return scandir(directory)
 
     monkeypatch.setattr(os, "scandir", counting)
     place.settled(**({} if known else {"started_ns": 0}))
@@ -55,7 +55,7 @@ def test_what_was_scanned_is_not_read_again(place: Place, monkeypatch: pytest.Mo
     assert {listed.count(each) for each in source} == {1 if known else 2}
 
 
-def test_a_commit_after_the_scan_is_mirrored_whole(place: Place) -> None:
+def test_a_commit_after_the_scan_is_mirrored_whole(place: MirrorSandbox) -> None:
     """Commits between scan and copy: the references are read later, so their objects are needed."""
     repository = place.repos / "alpha"
     place.settled()
@@ -65,7 +65,7 @@ def test_a_commit_after_the_scan_is_mirrored_whole(place: Place) -> None:
     assert git(place.target / "alpha", "rev-parse", "HEAD") == git(repository, "rev-parse", "HEAD")
 
 
-def test_a_commit_after_the_scan_of_a_first_copy_is_mirrored_whole(place: Place) -> None:
+def test_a_commit_after_the_scan_of_a_first_copy_is_mirrored_whole(place: MirrorSandbox) -> None:
     """The same in a first copy."""
     repository = place.repos / "alpha"
     place.sync(meanwhile=lambda _plans: [commit(repository, 7 + each) for each in range(20)] and None)
@@ -75,7 +75,7 @@ def test_a_commit_after_the_scan_of_a_first_copy_is_mirrored_whole(place: Place)
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_objects_packed_after_the_scan_are_mirrored_packed(place: Place, first: bool) -> None:
+def test_objects_packed_after_the_scan_are_mirrored_packed(place: MirrorSandbox, first: bool) -> None:
     """Objects that went into a pack between scan and copy."""
     repository = place.repos / "alpha"
     if not first:
@@ -96,12 +96,12 @@ def spread(repository: Path) -> None:
     time.sleep(0.05)
 
 
-def hide(place: Place, plans: list[UnitDiff], missed: set[str]) -> None:
+def hide(place: MirrorSandbox, plans: list[UnitDiff], missed: set[str]) -> None:
     """Let a scan have missed some objects, although their directories look the same and have others."""
     for plan in plans:
         if plan.unit.name == "alpha":
-            known = {os.fsencode(f".git/objects/{each}"): None for each in missed}
-            plan.now = patch_manifest(plan.now, known, str(place.scratch / "hidden.manifest"))
+            hidden = {os.fsencode(f".git/objects/{each}"): None for each in missed}
+            plan.source_manifest = patch_manifest(plan.source_manifest, hidden, str(place.scratch / "hidden.manifest"))
 
 
 def loose_objects(repository: Path) -> set[str]:
@@ -110,7 +110,7 @@ def loose_objects(repository: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_scan_that_missed_objects_is_found_out_by_the_proof(place: Place, first: bool) -> None:
+def test_a_scan_that_missed_objects_is_found_out_by_the_proof(place: MirrorSandbox, first: bool) -> None:
     """As over a network file system whose cached attributes are old."""
     repository = place.repos / "alpha"
     if not first:
@@ -125,7 +125,7 @@ def test_a_scan_that_missed_objects_is_found_out_by_the_proof(place: Place, firs
     assert place.differences() == ""
 
 
-def test_without_a_proof_nothing_is_taken_from_the_scan(place: Place) -> None:
+def test_without_a_proof_nothing_is_taken_from_the_scan(place: MirrorSandbox) -> None:
     """Git cannot verify a repository of an unknown format, so its objects are listed again."""
     repository = place.repos / "alpha"
     spread(repository)
@@ -137,7 +137,7 @@ def test_without_a_proof_nothing_is_taken_from_the_scan(place: Place) -> None:
     assert place.differences() == ""
 
 
-def test_a_directory_that_became_something_else_after_the_scan(place: Place) -> None:
+def test_a_directory_that_became_something_else_after_the_scan(place: MirrorSandbox) -> None:
     """A file in the place of a directory of objects: the mirror keeps its objects."""
     repository = place.repos / "alpha"
     git(repository, "repack", "-q", "-a")

@@ -16,7 +16,7 @@ import mirroring
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.staging import Piece, Spool, in_full, same_data, write_out
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
-from mirroring import Place, git
+from mirroring import MirrorSandbox, git
 
 MIB = 1 << 20
 PROGRAM = """
@@ -24,7 +24,7 @@ import json, resource, sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
 import mirroring
-place = mirroring.Place(Path({base!r}))
+place = mirroring.MirrorSandbox(Path({base!r}))
 outcomes = place.sync()
 print(json.dumps({{
     "errors": [str(each.error.message) for each in outcomes.values() if each.error],
@@ -35,9 +35,9 @@ print(json.dumps({{
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> MirrorSandbox:
     """A place with a repository ``a``."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     mirroring.run("git", "init", "-q", "-b", "main", str(place.repos / "a"))
     (place.repos / "a/f").write_text("f")
     git(place.repos / "a", "add", "f")
@@ -45,13 +45,13 @@ def place(tmp_path: Path) -> Place:
     return place
 
 
-def sync_apart(place: Place) -> dict[str, Any]:
+def sync_apart(place: MirrorSandbox) -> dict[str, Any]:
     """Sync in a process of its own, and return what failed and the memory it took, in KiB."""
     program = PROGRAM.format(paths=[each for each in sys.path if each], base=str(place.repos.parent))
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
     assert not done.returncode, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 @pytest.mark.parametrize(
@@ -59,22 +59,22 @@ def sync_apart(place: Place) -> dict[str, Any]:
     [(name, 2 << 30) for name in ("index", "packed-refs", "HEAD", "logs/HEAD", "refs/heads/huge", "config")]
     + [(name, 8 << 40) for name in ("index", "packed-refs", "worktrees/x/index")],
 )
-def test_a_sparse_file_of_any_size(place: Place, name: str, size: int) -> None:
+def test_a_sparse_file_of_any_size(place: MirrorSandbox, name: str, size: int) -> None:
     """The project fails with the file's path and size, in little memory; all else of it is mirrored."""
     file = place.repos / "a/.git" / name
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("ab") as opened:
         opened.truncate(size)
-    found = sync_apart(place)
-    assert max(found["own"], found["children"]) < 110 * 1024
-    (error,) = found["errors"]
+    result = sync_apart(place)
+    assert max(result["own"], result["children"]) < 110 * 1024
+    (error,) = result["errors"]
     assert f".git/{name} " in error
     assert str(size) in error
     assert (place.target / "a/f").exists()
 
 
 @pytest.mark.parametrize("name", ["index", "packed-refs", "logs/refs/heads/main"])
-def test_a_sparse_file_below_the_limit(place: Place, name: str) -> None:
+def test_a_sparse_file_below_the_limit(place: MirrorSandbox, name: str) -> None:
     """Whatever git says of it, it costs this process no memory."""
     file = place.repos / "a/.git" / name
     with file.open("ab") as opened:
@@ -82,7 +82,7 @@ def test_a_sparse_file_below_the_limit(place: Place, name: str) -> None:
     assert sync_apart(place)["own"] < 110 * 1024
 
 
-def test_many_files_that_are_each_small(place: Place) -> None:
+def test_many_files_that_are_each_small(place: MirrorSandbox) -> None:
     """A thousand reflogs of a megabyte: holes do not add up in memory."""
     for number in range(300):
         file = place.repos / f"a/.git/logs/refs/heads/b{number}"
@@ -92,7 +92,7 @@ def test_many_files_that_are_each_small(place: Place) -> None:
     assert sync_apart(place)["own"] < 140 * 1024
 
 
-def test_large_metadata_is_mirrored(place: Place) -> None:
+def test_large_metadata_is_mirrored(place: MirrorSandbox) -> None:
     """A list of references, an index and a log that go through the scratch file: what git reads of the mirror is what it reads of the source."""
     repository = place.repos / "a"
     head = git(repository, "rev-parse", "HEAD").strip()

@@ -16,13 +16,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from damaging import cut, fill, flip, remove
 from damaging import hg_commit as commit
 from damaging import hg_log as log
-from mirroring import Place, hg, hg_problems
+from mirroring import MirrorSandbox, hg, hg_problems
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a repository and its mirror once."""
-    place = Place(tmp_path_factory.mktemp("template"))
+    place = MirrorSandbox(tmp_path_factory.mktemp("template"))
     where = place.repos / "work"
     mirroring.run("hg", "init", str(where))
     for number in range(5):
@@ -69,21 +69,21 @@ DAMAGES = {
 def test_mend(both: tuple[Path, Path], tmp_path: Path, kind: str) -> None:
     """The plan changes nothing; afterwards the source is what it was, and what was replaced is saved."""
     source, mirror = both
-    whole = contents(source)
+    original = contents(source)
     DAMAGES[kind](source)
     damaged = contents(source)
     mirrored = contents(mirror)
-    found = plan(source, mirror, tmp_path / "scratch")
-    assert found.repairs
-    assert not found.unrepairable
+    repair_plan = plan(source, mirror, tmp_path / "scratch")
+    assert repair_plan.repairs
+    assert not repair_plan.unrepairable
     assert contents(source) == damaged
-    done = list(apply_repair(bytes(source), found, bytes(tmp_path / "saved")))
-    assert done == found.repairs
-    assert contents(source) == whole
+    done = list(apply_repair(bytes(source), repair_plan, bytes(tmp_path / "saved")))
+    assert done == repair_plan.repairs
+    assert contents(source) == original
     assert hg_problems(source) == ""
     assert not any(each.is_symlink() for each in (source / ".hg/wlock", source / ".hg/store/lock"))
     saved = contents(tmp_path / "saved") if (tmp_path / "saved").exists() else {}
-    assert saved == {each: data for each, data in damaged.items() if data != whole[each]}
+    assert saved == {each: data for each, data in damaged.items() if data != original[each]}
     assert contents(mirror) == mirrored
     assert not plan(source, mirror, tmp_path / "scratch").repairs
 
@@ -94,23 +94,23 @@ def test_newer_revisions_stay(both: tuple[Path, Path], tmp_path: Path, kind: str
     source, mirror = both
     size = (source / ".hg/store/data/text.i").stat().st_size
     commit(source, 7)
-    nodes, whole = log(source), contents(source)
+    nodes, original = log(source), contents(source)
     (flip(".hg/store/data/text.i", size - 5) if kind == "bit in an inline log" else DAMAGES[kind])(source)
-    found = plan(source, mirror, tmp_path / "scratch")
-    assert not found.unrepairable
-    list(apply_repair(bytes(source), found, bytes(tmp_path / "saved")))
+    repair_plan = plan(source, mirror, tmp_path / "scratch")
+    assert not repair_plan.unrepairable
+    list(apply_repair(bytes(source), repair_plan, bytes(tmp_path / "saved")))
     assert hg_problems(source) == ""
     assert log(source) == nodes
-    assert contents(source) == whole
+    assert contents(source) == original
 
 
 def test_a_sound_source_is_left_alone(both: tuple[Path, Path], tmp_path: Path) -> None:
     """Also one that has less than its mirror, on purpose."""
     source, mirror = both
     hg(source, "--config", "extensions.strip=", "strip", "-q", "--no-backup", "-r", "3")
-    found = plan(source, mirror, tmp_path / "scratch")
-    assert not found.repairs
-    assert not found.unrepairable
+    repair_plan = plan(source, mirror, tmp_path / "scratch")
+    assert not repair_plan.repairs
+    assert not repair_plan.unrepairable
 
 
 def test_what_the_mirror_has_not_is_named(both: tuple[Path, Path], tmp_path: Path) -> None:
@@ -119,10 +119,10 @@ def test_what_the_mirror_has_not_is_named(both: tuple[Path, Path], tmp_path: Pat
     commit(source, 7)
     flip(".hg/store/data/big.d", -100)(source)
     remove(".hg/store/data/sub/_upper0.i")(source)
-    found = plan(source, mirror, tmp_path / "scratch")
-    assert [each.path for each in found.repairs] == [b".hg/store/data/sub/_upper0.i"]
-    assert {path for path, _reason in found.unrepairable} == {b".hg/store/data/big.i"}
-    list(apply_repair(bytes(source), found, bytes(tmp_path / "saved")))
+    repair_plan = plan(source, mirror, tmp_path / "scratch")
+    assert [each.path for each in repair_plan.repairs] == [b".hg/store/data/sub/_upper0.i"]
+    assert {path for path, _reason in repair_plan.unrepairable} == {b".hg/store/data/big.i"}
+    list(apply_repair(bytes(source), repair_plan, bytes(tmp_path / "saved")))
     assert (source / ".hg/store/data/sub/_upper0.i").read_bytes() == (mirror / ".hg/store/data/sub/_upper0.i").read_bytes()
 
 
@@ -130,15 +130,15 @@ def test_a_lock_is_respected(both: tuple[Path, Path], tmp_path: Path) -> None:
     """While somebody writes, or changed something since the plan was made, nothing is put there."""
     source, mirror = both
     DAMAGES["log removed"](source)
-    found = plan(source, mirror, tmp_path / "scratch")
+    repair_plan = plan(source, mirror, tmp_path / "scratch")
     (source / ".hg/store/lock").symlink_to("host:1")
     with pytest.raises(ConflictError, match=r"store/lock exists"):
-        list(apply_repair(bytes(source), found, bytes(tmp_path / "saved")))
+        list(apply_repair(bytes(source), repair_plan, bytes(tmp_path / "saved")))
     assert not (source / ".hg/wlock").is_symlink()
     (source / ".hg/store/lock").unlink()
     (source / ".hg/store/data/text.i").write_bytes(b"mine")
     with pytest.raises(ConflictError, match="changed during the repair"):
-        list(apply_repair(bytes(source), found, bytes(tmp_path / "saved")))
+        list(apply_repair(bytes(source), repair_plan, bytes(tmp_path / "saved")))
     assert (source / ".hg/store/data/text.i").read_bytes() == b"mine"
 
 
@@ -146,11 +146,11 @@ def test_links_lead_nowhere(both: tuple[Path, Path], tmp_path: Path) -> None:
     """A directory of the store that became a link after the plan was made is not followed."""
     source, mirror = both
     DAMAGES["log removed"](source)
-    found = plan(source, mirror, tmp_path / "scratch")
+    repair_plan = plan(source, mirror, tmp_path / "scratch")
     outside = tmp_path / "outside"
     os.rename(source / ".hg/store/data", outside)
     (source / ".hg/store/data").symlink_to(outside)
     before = contents(outside)
     with pytest.raises((ConflictError, OSError)):
-        list(apply_repair(bytes(source), found, bytes(tmp_path / "saved")))
+        list(apply_repair(bytes(source), repair_plan, bytes(tmp_path / "saved")))
     assert contents(outside) == before

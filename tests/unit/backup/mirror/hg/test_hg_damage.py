@@ -22,15 +22,15 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.s
 from damaging import Damage, cut, fill, flip, noise, remove
 from damaging import hg_commit as commit
 from damaging import hg_log as log
-from mirroring import Place, hg, hg_problems
+from mirroring import MirrorSandbox, hg, hg_problems
 
 STORE = Path(".hg/store")
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> MirrorSandbox:
     """Return an empty place."""
-    return Place(tmp_path)
+    return MirrorSandbox(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +46,14 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def source(place: Place, template: Path) -> Path:
+def source(place: MirrorSandbox, template: Path) -> Path:
     """Return a repository in a place."""
     shutil.copytree(template, place.repos / "work", symlinks=True)
     return place.repos / "work"
 
 
 @pytest.fixture
-def mirrored(place: Place, source: Path) -> list[str]:
+def mirrored(place: MirrorSandbox, source: Path) -> list[str]:
     """Mirror the repository, and return its changesets."""
     place.settled()
     return log(source)
@@ -97,7 +97,7 @@ DAMAGES: dict[str, tuple[str, Damage]] = {
 }
 
 
-def failed(place: Place, names: str) -> str:
+def failed(place: MirrorSandbox, names: str) -> str:
     """Run once; see that the repository's damage is told and all else mirrored; return the message."""
     outcome = place.sync()["work"]
     assert outcome.state == "failed"
@@ -111,10 +111,10 @@ def failed(place: Place, names: str) -> str:
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_damage_later(place: Place, source: Path, mirrored: list[str], kind: str) -> None:
+def test_damage_later(place: MirrorSandbox, source: Path, mirrored: list[str], kind: str) -> None:
     """The mirror is sound and has all that it had; new files of the work tree arrive; once the source is whole again both are the same."""
     names, damage = DAMAGES[kind]
-    whole = {each: each.read_bytes() for each in (source / ".hg").rglob("*") if each.is_file()}
+    original = {each: each.read_bytes() for each in (source / ".hg").rglob("*") if each.is_file()}
     (source / "new").write_text("new")
     damage(source)
     failed(place, names)
@@ -122,7 +122,7 @@ def test_damage_later(place: Place, source: Path, mirrored: list[str], kind: str
     assert log(place.target / "work") == mirrored
     assert (place.target / "work/new").read_text() == "new"
     failed(place, names)
-    for each, data in whole.items():
+    for each, data in original.items():
         each.write_bytes(data)
     place.settled()
     assert hg_problems(place.target / "work") == ""
@@ -130,33 +130,33 @@ def test_damage_later(place: Place, source: Path, mirrored: list[str], kind: str
 
 
 @pytest.mark.parametrize("kind", [each for each in DAMAGES if "short" not in each or "dirstate" not in each])
-def test_damage_with_new_changesets(place: Place, source: Path, mirrored: list[str], kind: str) -> None:
+def test_damage_with_new_changesets(place: MirrorSandbox, source: Path, mirrored: list[str], kind: str) -> None:
     """Damage that comes together with new changesets: the mirror is sound, and has at least what it had."""
     names, damage = DAMAGES[kind]
     commit(source, 9)
-    whole = {each: each.read_bytes() for each in (source / ".hg").rglob("*") if each.is_file()}
+    original = {each: each.read_bytes() for each in (source / ".hg").rglob("*") if each.is_file()}
     damage(source)
     failed(place, names)
     assert hg_problems(place.target / "work") == ""
     assert log(place.target / "work")[: len(mirrored)] == mirrored
-    for each, data in whole.items():
+    for each, data in original.items():
         each.write_bytes(data)
     place.settled()
     assert len(log(place.target / "work")) == len(mirrored) + 1
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_damage_at_first(place: Place, source: Path, kind: str) -> None:
+def test_damage_at_first(place: MirrorSandbox, source: Path, kind: str) -> None:
     """A repository that is damaged before it is first copied: it is told, all else is mirrored, and healing makes the mirror whole."""
     names, damage = DAMAGES[kind]
-    whole = {each: each.read_bytes() for each in (source / ".hg").rglob("*") if each.is_file()}
+    original = {each: each.read_bytes() for each in (source / ".hg").rglob("*") if each.is_file()}
     damage(source)
     if kind in {"empty dirstate", "empty fncache"}:  # nothing tells that there was more
         place.sync()
     else:
         failed(place, names.replace("data/big", "data/big"))
     assert (place.target / "work/big").read_bytes() == noise(5, 60_000)
-    for each, data in whole.items():
+    for each, data in original.items():
         each.write_bytes(data)
     place.settled()
     assert hg_problems(place.target / "work") == ""
@@ -164,7 +164,7 @@ def test_damage_at_first(place: Place, source: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["00changelog.i", "00manifest.i", "data/text.i", "data/big.i", "data/big.d"])
-def test_logs_with_terabytes_of_hole(place: Place, source: Path, mirrored: list[str], path: str) -> None:
+def test_logs_with_terabytes_of_hole(place: MirrorSandbox, source: Path, mirrored: list[str], path: str) -> None:
     """A log that is made terabytes long is damage; neither its hole nor a reader's loop over empty entries costs anything."""
     os.truncate(source / STORE / path, 2 << 40)
     failed(place, path.removesuffix(".d").removesuffix(".i"))
@@ -201,7 +201,7 @@ def test_common_length_of_files_with_holes(tmp_path: Path, one: dict[int, bytes]
     assert revlog.common_length(*paths) == revlog.common_length(*paths[::-1]) == same
 
 
-def test_damage_in_the_middle_of_a_first_copy(place: Place, source: Path) -> None:
+def test_damage_in_the_middle_of_a_first_copy(place: MirrorSandbox, source: Path) -> None:
     """A damaged history that was never mirrored is mirrored as it is, as most of it can be read; later changesets follow, as do repairs."""
     index = (source / ".hg/store/data/big.i").read_bytes()
     (offset,) = struct.unpack(">Q", index[64 * 4 : 64 * 4 + 8])
@@ -220,7 +220,7 @@ def test_damage_in_the_middle_of_a_first_copy(place: Place, source: Path) -> Non
     assert hg_problems(place.target / "work") == ""
 
 
-def test_more_damage_after_a_damaged_first_copy(place: Place, source: Path) -> None:
+def test_more_damage_after_a_damaged_first_copy(place: MirrorSandbox, source: Path) -> None:
     """What the mirror has sound stays, although other parts of it were damaged from the beginning."""
     flip(".hg/store/data/big.d", 70_000)(source)
     failed(place, "data/big")
@@ -230,7 +230,7 @@ def test_more_damage_after_a_damaged_first_copy(place: Place, source: Path) -> N
 
 
 @pytest.mark.usefixtures("mirrored")
-def test_new_changesets_before_the_damage(place: Place, source: Path) -> None:
+def test_new_changesets_before_the_damage(place: MirrorSandbox, source: Path) -> None:
     """Of changesets that came after the last run those before the damaged one are mirrored."""
     for number in (7, 8, 9):
         commit(source, number)
@@ -243,7 +243,7 @@ def test_new_changesets_before_the_damage(place: Place, source: Path) -> None:
 
 @pytest.mark.parametrize("path", [".hg/store/00changelog.i", ".hg/requires", ".hg/bookmarks", ".hg/store/data/big.i"])
 @pytest.mark.usefixtures("mirrored")
-def test_sizes_lie(place: Place, source: Path, path: str) -> None:
+def test_sizes_lie(place: MirrorSandbox, source: Path, path: str) -> None:
     """A file that was made long without being written is the repository's failure, with its path and size, and is not read."""
     os.truncate(source / path, 2 << 30)
     message = failed(place, path.removeprefix(".hg/"))
@@ -266,8 +266,8 @@ def test_a_log_that_lost_more_than_is_looked_for(source: Path, tmp_path: Path, m
     build = tmp_path / "build"
     shutil.copytree(source / ".hg", build, symlinks=True)
     (build / "store/data/big.i").write_bytes((build / "store/data/big.i").read_bytes()[:64])
-    found = {entry.path: entry for entry in scan_in_memory(Unit("build", str(build))).entries()}
-    comparison = compare.Comparison(bytes(build), found, bytes(source / ".hg"), found, {CHANGELOG}, is_proven=True)
+    entries = {entry.path: entry for entry in scan_in_memory(Unit("build", str(build))).entries()}
+    comparison = compare.Comparison(bytes(build), entries, bytes(source / ".hg"), entries, {CHANGELOG}, is_proven=True)
     assert comparison.changed_revlogs[b"store/data/big.i"][0].count == 1
     monkeypatch.setattr(RevlogIndex, "revisions", counted)
     assert comparison.problems() == []
@@ -282,8 +282,8 @@ def test_what_takes_a_files_place_has_nothing_in_common_with_it(tmp_path: Path) 
     (tmp_path / "link").symlink_to("file")
     (tmp_path / "directory").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    there = bytes(tmp_path)
-    assert revlog.common_length(there + b"/file", there + b"/other") == 4
+    directory = bytes(tmp_path)
+    assert revlog.common_length(directory + b"/file", directory + b"/other") == 4
     for name in (b"link", b"directory", b"pipe", b"gone", b"file/below"):
-        assert revlog.common_length(there + b"/" + name, there + b"/file") == 0
-        assert revlog.common_length(there + b"/file", there + b"/" + name) == 0
+        assert revlog.common_length(directory + b"/" + name, directory + b"/file") == 0
+        assert revlog.common_length(directory + b"/file", directory + b"/" + name) == 0

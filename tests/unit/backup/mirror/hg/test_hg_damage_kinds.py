@@ -110,7 +110,7 @@ def test_damage_stays_where_it_is_and_is_mended(empty_world: BackupHome, program
     for path, damages in this.broken.items():
         before = verified(program, world.backup / "unit" / path, this.options)
         for number, (names, damage) in enumerate(list(damages.items())[:: 1 if program == "hg" and path == "it" else 2]):
-            whole = contents(unit / path)
+            original = contents(unit / path)
             mirrored = contents(world.backup / "unit" / path)
             damage(unit / path)
             world.write("unit/new", f"{path} {number}")
@@ -124,7 +124,7 @@ def test_damage_stays_where_it_is_and_is_mended(empty_world: BackupHome, program
             assert (world.backup / "unit/new").read_text() == f"{path} {number}"
             assert any(each.startswith("repoman restore unit --objects") for each in line["hints"]), line["hints"]
             world.restore("unit", objects=True)
-            assert contents(unit / path) == whole
+            assert contents(unit / path) == original
             verified(program, unit / path, this.options)
             world.sync()
             assert world.differences() == []
@@ -156,20 +156,20 @@ def test_damage_while_somebody_commits(empty_world: BackupHome, file: str) -> No
     before = verified("hg", world.backup / "unit", ())
     damaged = repository / ".hg/store/data" / (file if (repository / ".hg/store/data" / file).stat().st_size > 70_000 else "text.d")
     flip(str(damaged.relative_to(repository)), 70_000)(repository)
-    told = []
+    messages = []
     with writing(WRITER, repository, brutal=False, stop=world.root / "stop"):
         for _run in range(4):
-            told.append(world.sync()["units"][0]["msg"])
-            assert f"{repository} is damaged" in told[-1]
-            assert damaged.stem in told[-1]
+            messages.append(world.sync()["units"][0]["msg"])
+            assert f"{repository} is damaged" in messages[-1]
+            assert damaged.stem in messages[-1]
             found = verified("hg", world.backup / "unit", ())
-            assert found.startswith(before), told
+            assert found.startswith(before), messages
             before = found
     result = world.sync()
     assert result["exit_code"] == 1
     assert f"{repository} is damaged" in result["units"][0]["msg"]
     assert damaged.stem in result["units"][0]["msg"]
-    assert verified("hg", world.backup / "unit", ()) == mirroring.hg(repository, "log", "-r", "all()", "-T", "{node}\n"), told
+    assert verified("hg", world.backup / "unit", ()) == mirroring.hg(repository, "log", "-r", "all()", "-T", "{node}\n"), messages
     world.restore("unit", objects=True)
     assert mirroring.hg_problems(repository) == ""
     world.sync()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mirroring
 import pytest
-from mirroring import Place
+from mirroring import MirrorSandbox
 
 UNSTABLE = "enable-unstable-format-and-corrupt-my-data"
 SLOW = [
@@ -42,7 +42,7 @@ NOT_HERE = {"delta information", "file index"}
 @pytest.mark.parametrize("kind", FORMATS)
 def test_formats_of_the_newest(tmp_path: Path, newest_hg: Path, kind: str) -> None:
     """A container's hg makes it, and commits between runs; the mirror is, byte for byte, the source."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     work = place.repos / "work"
     options = [*SLOW, *(part for each in FORMATS[kind] for part in ("--config", each.replace("/nonexistent", str(tmp_path))))]
     options += ["--config", f"largefiles.usercache={tmp_path}/large"]
@@ -61,7 +61,7 @@ def test_formats_of_the_newest(tmp_path: Path, newest_hg: Path, kind: str) -> No
 
 def test_an_unknown_requirement_is_no_damage(tmp_path: Path) -> None:
     """Nor is what looks like an option, or like a module of somebody else's."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     work = place.repos / "work"
     mirroring.run("hg", "init", str(work))
     (work / "file").write_text("x")
@@ -75,7 +75,7 @@ def test_an_unknown_requirement_is_no_damage(tmp_path: Path) -> None:
 
 def test_clones_that_share_files(tmp_path: Path) -> None:
     """Their files are one in the mirror as well; a comparison of everything finds nothing to do, and nothing is kept."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     unit = place.repos / "unit"
     unit.mkdir()
     mirroring.run("hg", "init", str(unit / "one"))

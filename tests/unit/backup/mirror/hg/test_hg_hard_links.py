@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
-from mirroring import Place, hg, hg_problems, run
+from mirroring import MirrorSandbox, hg, hg_problems, run
 
 PAIRS = [
     ("dirstate", "undo.dirstate"),
@@ -24,7 +24,7 @@ PAIRS = [
 @pytest.mark.parametrize("committed", [False, True], ids=["at rest", "committed"])
 def test_a_file_becomes_a_link_to_another(tmp_path: Path, kept: str, replaced: str, committed: bool) -> None:
     """The mirror has one file, too, and the history has what was replaced."""
-    place = Place(tmp_path)
+    place = MirrorSandbox(tmp_path)
     run("hg", "init", "work", cwd=place.repos)
     repository = place.repos / "work"
     for number in range(3):
