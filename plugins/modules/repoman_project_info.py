@@ -134,6 +134,14 @@ projects:
       type: list
       elements: dict
       sample: [{device: hgrc, source: /home/alice/.hgrc}]
+    overlaps:
+      description:
+        - Mounts inside a directory that another container can write, so that it could put a link to any directory of the host there,
+          which the next start of the container mounts. Such containers are from earlier versions, or made by hand.
+        - C(container) mounts C(source) with C(device); C(writer) can write to C(directory). C(hints) has commands that end it.
+      type: list
+      elements: dict
+      sample: []
     differences:
       description: Differences between the container and its configuration, except the image, one phrase each. C(repoman new) corrects them.
       type: list

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -112,12 +112,14 @@ class Snapshot:
     :param profiles: the installed profiles, by name; empty if projects are removed.
     :param registry_text: text of the registry after the steps planned so far.
     :param read_images: reads the images of this Incus when they are first needed.
+    :param planned_devices: devices of the containers that the run has planned so far, with those of their profiles, by name.
     """
 
     instances: dict[str, dict[str, Any]]
     profiles: dict[str, Installed]
     registry_text: str
     read_images: Callable[[], images.Images]
+    planned_devices: dict[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
 
 
 def load_context(params: dict[str, Any], predict: bool = False) -> RunContext:

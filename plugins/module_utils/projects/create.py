@@ -28,6 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     is_unfinished,
     mount_targets,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import expanded_devices, overlap_error, overlaps_of
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import remove_leftover_probes, verify_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import diff_text
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
@@ -105,6 +106,11 @@ class InstanceCreation:
             self.control.delete()
 
     def _start(self) -> None:
+        """Start it, unless another run has created a container in the meantime that overlaps it."""
+        instances = self.task.context.read_instances()
+        devices_of = {name: expanded_devices(instance) for name, instance in instances.items()}
+        for overlap in overlaps_of(self.name, devices_of.get(self.name, {}), devices_of):
+            raise overlap_error(overlap, self.name, self.task.context)
         try:
             self.control.set_power("start")
         except incus.IncusError as error:

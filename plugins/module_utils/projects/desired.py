@@ -80,7 +80,7 @@ class DesiredInstance:
         repository, settings = self.repository, self.settings
         other_devices = self.with_profile_devices(settings.devices).values()
         devices = settings.devices | protect.devices(repository.host_path, repository.container_path, settings.protect, other_devices)
-        devices |= {REPO_DEVICE: {"type": "disk", "source": repository.host_path, "path": repository.container_path, "shift": "true"}}
+        devices |= {REPO_DEVICE: self._repository_device()}
         own_config = {PROJECT_KEY: self.name, REPO_KEY: repository.host_path, APPLIED_KEY: self.applied_record(devices)}
         return settings.config | own_config, devices
 
@@ -100,6 +100,14 @@ class DesiredInstance:
     def config_keys(self) -> set[str]:
         """Return the configuration keys that the instance has from its project and its profiles."""
         return set(self.settings.config).union(*(self.profiles[name].body["config"] for name in self.settings.profiles))
+
+    def mounted_devices(self) -> Devices:
+        """Return the devices that mount the repository and what the settings and the profiles name."""
+        return self.with_profile_devices(self.settings.devices) | {REPO_DEVICE: self._repository_device()}
+
+    def _repository_device(self) -> dict[str, str]:
+        repository = self.repository
+        return {"type": "disk", "source": repository.host_path, "path": repository.container_path, "shift": "true"}
 
     def with_profile_devices(self, devices: Devices) -> Devices:
         """Return ``devices`` together with those of the profiles."""

@@ -25,6 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     is_unfinished,
     previously_requested,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import check_new_overlaps, expanded_devices
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.power import plan_power
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import PROBE_LIFETIME, leftover_probes, verify_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import (
@@ -49,6 +50,7 @@ def plan_present(task: ProjectTask) -> None:
     repository = desired.repository
     desired.check_reserved_names()
     task.result["differences"] = []
+    _check_overlaps(task, desired)
     instance = _plan_unfinished(task, repository)
     action = Action.UNCHANGED
     if instance is None:
@@ -78,6 +80,14 @@ def _desired_instance(task: ProjectTask) -> DesiredInstance:
     settings = effective_settings(task.context, task.name, requested)
     repository = _find_repository(task, settings.repo)
     return DesiredInstance(settings, requested, repository, _find_profiles(task, settings.profiles))
+
+
+def _check_overlaps(task: ProjectTask, desired: DesiredInstance) -> None:
+    """Check that the container overlaps no other one; see :func:`check_new_overlaps`."""
+    instance = task.instance
+    current = {} if instance is None else expanded_devices(instance)
+    starts = instance is None or (task.state != "stopped" and instance["status"] != "Running")
+    check_new_overlaps(task, {**current, **desired.mounted_devices()}, starts)
 
 
 def _requested_settings(request: ProjectRequest, instance: dict[str, Any] | None) -> ProjectSettings:
@@ -151,19 +161,27 @@ def _plan_unfinished(task: ProjectTask, repository: Repository) -> dict[str, Any
 
 
 def _previous_repository(task: ProjectTask, instance: dict[str, Any], repository: Repository) -> str:
-    """Return the path of the repository that an instance was made for; if unfinished, it may have been for another one of this user.
+    """Return the path of the repository that an instance was made for.
+
+    It may differ if the repository has moved, so that its old path is gone or leads to it; if the instance is unfinished, it may have
+    been for another one of this user.
 
     :raises ConflictError: it was made for another one.
     """
     path = str(instance["config"].get(REPO_KEY, repository.host_path))
     root = os.path.realpath(task.context.repos_root)
-    if path != repository.host_path and not (is_unfinished(instance) and path.startswith(f"{root}/")):
-        raise ConflictError(
-            f"project {task.name!r} already exists, with the repository {path}.",
-            f"repoman remove {task.name}   (repository and backup stay)",
-            "choose another name",
-        )
-    return path
+    if path == repository.host_path or (is_unfinished(instance) and path.startswith(f"{root}/")) or _has_moved(path, repository):
+        return path
+    raise ConflictError(
+        f"project {task.name!r} already exists, with the repository {path}.",
+        f"repoman remove {task.name}   # repository and backup stay",
+        "choose another name",
+    )
+
+
+def _has_moved(previous: str, repository: Repository) -> bool:
+    """Return whether nothing is left at the previous path of a repository, or a link that leads to it."""
+    return not os.path.lexists(previous) or os.path.realpath(previous) == repository.host_path
 
 
 def _plan_reverify(task: ProjectTask, repository: Repository) -> None:

@@ -56,6 +56,8 @@ def resolve_repository(repo: str, context: RunContext) -> Repository:
         host_path, real_root = resolve_path(path), os.path.realpath(root)
     except VcsError as error:
         raise ConflictError(f"the repository {path} is behind too many links.", f"namei -l {path}") from error
+    if not path.startswith(f"{root}/") and host_path.startswith(f"{real_root}/"):  # such as the physical path of a home behind a link
+        path = os.path.join(root, os.path.relpath(host_path, real_root))
     if not path.startswith(f"{root}/") or not host_path.startswith(f"{real_root}/"):
         raise ConflictError(
             f"the repository {path} is not inside repos_root, {root}.",

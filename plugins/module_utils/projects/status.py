@@ -23,6 +23,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.context i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import missing_paths, probe_address
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import check_managed, is_managed, previously_requested
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import status_overlaps
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import reconcile
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import existing_repository
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import effective_settings, project_summary
@@ -69,13 +70,14 @@ def run(context: RunContext, params: dict[str, Any]) -> dict[str, Any]:
     summaries = [project_summary(context, name, instances.get(name)) for name in names]
     if not params["status"]:
         return {"changed": False, "projects": summaries, "account": vars(context.account), "socket": context.client.path}
-    return {"changed": False} | _status(context, summaries, instances, params)
+    return {"changed": False} | _status(context, summaries, all_instances, params)
 
 
 def _status(
-    context: RunContext, summaries: list[dict[str, Any]], instances: dict[str, dict[str, Any]], params: dict[str, Any]
+    context: RunContext, summaries: list[dict[str, Any]], all_instances: dict[str, dict[str, Any]], params: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the state of the host, and the details of each project."""
+    instances = {name: instance for name, instance in all_instances.items() if is_managed(instance)}
     account, registry = context.account, context.registry
     incus_version = context.client.get("/1.0").data["environment"]["server_version"]
     installed = read_installed(context.client)
@@ -83,6 +85,7 @@ def _status(
     snapshot = StatusSnapshot(installed, library, datetime.now(timezone.utc))
     repositories = {summary["name"]: summary["repo"] for summary in summaries if summary["repo_exists"]}
     optional = {summary["name"]: optional_sources(summary, instances.get(summary["name"]), installed) for summary in summaries}
+    overlaps = status_overlaps(context, all_instances)
     with ThreadPoolExecutor() as pool:  # each may take a few seconds
         states = pool.submit(read_states, repositories, context.repos_root, account, params["vcs_timeout"])
         missing = pool.submit(missing_paths, {source for sources in optional.values() for source in sources.values()}, account)
@@ -94,6 +97,7 @@ def _status(
             "missing_sources": [
                 {"device": device, "source": source} for device, source in optional[summary["name"]].items() if source in missing.result()
             ],
+            "overlaps": overlaps.get(summary["name"], []),
             "vcs": states.result().get(summary["name"]),
             "sync_age": seconds_since(summary["last_sync"], snapshot.now),
         }

@@ -80,11 +80,13 @@ class ProjectTask(PlannedItem):
         """Read the registry and the state of this project again, and plan from that."""
         self.context = replace(self.context, registry=load(self.context.registry_path))
         response = self.control.read_or_none()
+        others = {name: instance for name, instance in self.snapshot.instances.items() if name != self.name}
         self.snapshot = Snapshot(
-            instances={self.name: response.data} if response else {},
+            instances=others | ({self.name: response.data} if response else {}),
             profiles={} if self.state == "absent" else read_installed(self.context.client),
             registry_text=self.context.registry.text,
             read_images=self.context.read_images,
+            planned_devices=self.snapshot.planned_devices,
         )
         return self.make_plan()
 

@@ -170,7 +170,10 @@ def _check_remount(task: ProjectTask, instance: dict[str, Any], devices: Devices
     :raises ConflictError: it would.
     """
     existing = instance.get("expanded_devices") or instance["devices"]
-    inner_mounts = sorted(name for name, device in existing.items() if os.path.normpath(device.get("path", "")).startswith(f"{path}/"))
+    previous_path = os.path.normpath((existing.get(REPO_DEVICE) or {}).get("path", path))  # another one if the repository has moved
+    inner_mounts = sorted(
+        name for name, device in existing.items() if os.path.normpath(device.get("path", "")).startswith((f"{path}/", f"{previous_path}/"))
+    )
     if inner_mounts and instance["devices"].get(REPO_DEVICE) != devices[REPO_DEVICE]:
         raise ConflictError(
             f"the repository of {task.name!r} would be mounted again, which would hide the mounts inside it: {', '.join(inner_mounts)}.",

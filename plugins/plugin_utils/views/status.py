@@ -19,6 +19,7 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import
     BackupStatus,
     HostStatus,
     LeftOut,
+    MountOverlap,
     ProjectStatus,
     RepositoryStatus,
     StatusResult,
@@ -105,6 +106,7 @@ def project_lines(project: ProjectStatus, now: str) -> list[Line]:
         lines += repository_lines(project["vcs"], now)
     if project["problem"]:
         lines.append(status_line("problem", sentence(project["problem"]), False))
+    lines += overlap_lines(project.get("overlaps") or [])
     labels = [
         f"{profile} (differs from its template)" if profile in project["profile_drift"] else profile for profile in project["profiles"]
     ]
@@ -125,6 +127,15 @@ def project_lines(project: ProjectStatus, now: str) -> list[Line]:
     lines += left_out_lines(project.get("left_out") or {})
     ago = "" if project["sync_age"] is None else f" ({duration(project['sync_age'])} ago)"
     return [*lines, status_line("last sync", f"{project['last_sync'] or 'never'}{ago}", bool(project["last_sync"]))]
+
+
+def overlap_lines(overlaps: list[MountOverlap]) -> list[Line]:
+    """Return the lines about mounts that another container can replace by a link, with the commands that end it."""
+    lines = []
+    for overlap in overlaps:
+        lines.append(status_line("danger", sentence(overlap["msg"]), False))
+        lines += [status_line("", sentence(hint), False) for hint in overlap["hints"]]
+    return lines
 
 
 def left_out_lines(left_out: LeftOut) -> list[Line]:

@@ -132,6 +132,18 @@ class MissingSource(TypedDict):
     source: str
 
 
+class MountOverlap(TypedDict):
+    """A mount that another container could replace by a link."""
+
+    container: str
+    device: str
+    source: str
+    writer: str
+    directory: str
+    msg: str
+    hints: list[str]
+
+
 class ProjectStatus(ProjectSummary):
     """A project in the result of ``repoman_project_info`` with its details."""
 
@@ -143,6 +155,7 @@ class ProjectStatus(ProjectSummary):
     differences: list[str]
     sync_age: float | None
     left_out: NotRequired[LeftOut | None]
+    overlaps: NotRequired[list[MountOverlap]]
 
 
 class AddressStatus(TypedDict):

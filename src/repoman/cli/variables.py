@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
+from contextlib import suppress
 from typing import Any
 
 from repoman import completion
@@ -42,13 +43,27 @@ def new_variables(options: Namespace) -> Variables:
     """Return the variables of ``new``."""
     project = {
         "name": options.name,
-        "repo": options.repo,
+        "repo": options.repo and shell_path(options.repo),
         "image": options.image,
         "profiles": options.profile,
         "target": options.target,
     }
     settings = {key: value for key, value in project.items() if value is not None}
     return {"repoman_projects": [settings | ({"backup": False} if options.no_backup else {})]}
+
+
+def shell_path(path: str) -> str:
+    """Return a path as the shell means it: one that starts with ``.`` or ``..`` is relative to the current directory.
+
+    Other relative paths are relative to ``repos_root``. The current directory is named as the shell names it, with links.
+    """
+    if path.split("/", maxsplit=1)[0] not in (".", ".."):
+        return path
+    current = os.environ.get("PWD", "")
+    with suppress(OSError):
+        if os.path.isabs(current) and os.path.samefile(current, "."):
+            return os.path.normpath(os.path.join(current, path))
+    return os.path.abspath(path)
 
 
 def remove_variables(options: Namespace) -> Variables:

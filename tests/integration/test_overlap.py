@@ -1,0 +1,137 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A container that can write above another container's mount could put a link in its place: such projects are refused and reported."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from proxy import RecordingProxy
+from world import TIMEOUT, World
+
+BUSYBOX = ("--image", "busybox")
+OUTSIDE = "read from outside"
+
+
+def nested(world: World) -> Path:
+    """Make a repository with another one inside; return the inner one."""
+    world.git_repository("sharks")
+    return world.git_repository("sharks/inner")
+
+
+def inside(world: World, name: str, script: str) -> str:
+    """Run a script in a container as root."""
+    return world.incus("exec", "--project=repoman", name, "--", "sh", "-c", script)
+
+
+def test_overlapping_projects_are_refused(ready: World, proxy: RecordingProxy) -> None:
+    """Both ways, through links, by devices, and within one run; nothing is written, and other projects are not affected."""
+    inner = nested(ready)
+    ready.git_repository("other")
+    (ready.repos / "alias").symlink_to(inner)
+    ready.repoman("new", "sharks", *BUSYBOX)
+    for name, repo in (("inner", "sharks/inner"), ("alias", "alias")):
+        proxy.clear()
+        err = ready.refused("new", name, "--repo", repo, *BUSYBOX, code=4)
+        assert (
+            f"{inner}, which the container '{name}' mounts, is inside {ready.repos}/sharks, which the container 'sharks' can write" in err
+        )
+        assert f"mv -T {inner} {ready.repos}/" in err or name == "alias"
+        assert "repoman remove sharks" in err and proxy.writes == []
+    assert list(ready.instances()) == ["sharks"] and "inner" not in ready.registry.read_text()
+    ready.repoman("new", "other", *BUSYBOX)
+    override = ready.write(
+        ready.overrides / "other.toml", f'[devices.x]\ntype = "disk"\nsource = "{ready.repos}/sharks/.git"\npath = "/mnt/x"\n'
+    )
+    assert "'other' mounts" in ready.refused("new", "other", code=4) and "x" not in ready.instances()["other"]["devices"]
+    for source, safe in ((ready.repos, False), (ready.repos / "sharks", True), (f"{ready.repos}/other/.git", False)):
+        ready.write(override, f'[devices.x]\ntype = "disk"\nsource = "{source}"\npath = "/mnt/x"\n')
+        if safe:
+            ready.repoman("new", "other")
+        else:
+            ready.refused("new", "other", code=4)
+    ready.write(override, f'[devices.x]\ntype = "disk"\nsource = "{ready.repos}"\npath = "/mnt/x"\nreadonly = "true"\n')
+    ready.repoman("new", "other")
+
+    ready.repoman("remove", "--yes", "sharks", "other")
+    override.unlink()
+    both = [{"name": "inner", "repo": "sharks/inner", "image": "busybox"}, {"name": "sharks", "image": "busybox"}]
+    done = ready.playbook("homelab.repoman.new", code=2, repoman_projects=both)
+    assert "which the container 'inner' mounts, is inside" in done.out and list(ready.instances()) == ["inner"]
+    proxy.clear()
+    err = ready.refused("new", "sharks", *BUSYBOX, code=4)
+    assert "repoman remove inner" in err and proxy.writes == [] and list(ready.instances()) == ["inner"]
+    assert ready.repoman("--json", "status").data["projects"][0]["overlaps"] == []
+
+
+def test_two_runs_that_overlap(ready: World, proxy: RecordingProxy) -> None:
+    """Neither sees the other when it plans: the one that starts last finds the other's container, and leaves nothing."""
+    nested(ready)
+    reached, go_on = threading.Event(), threading.Event()
+
+    def pause(method: str, target: str) -> None:
+        if method == "POST" and target.startswith("/1.0/instances?") and not reached.is_set():
+            reached.set()
+            go_on.wait(TIMEOUT)
+
+    proxy.on_request(pause)
+    process = ready.start("repoman", "new", "inner", "--repo", "sharks/inner", *BUSYBOX)
+    assert reached.wait(TIMEOUT)
+    ready.repoman("new", "sharks", *BUSYBOX)
+    go_on.set()
+    _out, err = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 4 and b"is inside" in err, err
+    assert list(ready.instances()) == ["sharks"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="keeps a secret that only root can read")
+def test_overlaps_of_earlier_versions(ready: World) -> None:
+    """The danger is real, status names it for both with commands that end it, and no verb starts the container that is in danger."""
+    inner = nested(ready)
+    secret = ready.home / "secret"
+    secret.mkdir(mode=0o700)
+    (secret / "key").write_text(OUTSIDE)
+    ready.repoman("new", "inner", "--repo", "sharks/inner", *BUSYBOX)
+    ready.incus("stop", "--force", "--project=repoman", "inner")
+    marks = {"project": "sharks", "state": "ready", "repo": f"{ready.repos}/sharks"}
+    ready.incus("init", "--project=repoman", "busybox", "sharks", *(f"--config=user.repoman.{key}={mark}" for key, mark in marks.items()))
+    path = f"{ready.repos}/sharks"
+    ready.incus("config", "device", "add", "--project=repoman", "sharks", "repo", "disk", f"source={path}", f"path={path}", "shift=true")
+    ready.incus("start", "--project=repoman", "sharks")
+
+    told = {project["name"]: project["overlaps"] for project in ready.repoman("--json", "status").data["projects"]}
+    assert [(each["container"], each["writer"], each["source"]) for each in told["inner"]] == [("inner", "sharks", str(inner))]
+    assert [each["hints"][-1].split("   #")[0] for each in told["sharks"]] == ["repoman remove inner"]
+    page = ready.repoman("status", "inner").out
+    assert "danger        " in page and "repoman remove sharks" in page
+    for verb in (("shell", "inner", "--", "true"), ("new", "inner")):
+        assert "could replace it by a link" in ready.refused(*verb, code=4)
+    assert ready.instances()["inner"]["status"] == "Stopped"
+    assert "could replace it by a link" in ready.repoman("new", "sharks").err
+
+    look = f"cat {inner}/key 2>/dev/null; true"
+    inside(ready, "sharks", f"mv {inner} {inner}.away && ln -s {secret} {inner}")
+    ready.incus("start", "--project=repoman", "inner")
+    assert inside(ready, "inner", look) == OUTSIDE  # so it is: Incus follows the link
+    ready.incus("stop", "--force", "--project=repoman", "inner")
+    inside(ready, "sharks", f"rm {inner} && mv {inner}.away {inner}")
+
+    command = next(hint for hint in told["inner"][0]["hints"] if hint.startswith("mv ")).split("   #")[0]
+    assert ready.run("sh", "-c", command).code == 0, command
+    assert all(not project["overlaps"] for project in ready.repoman("--json", "status").data["projects"])
+    ready.incus("config", "set", "--project=repoman", "inner", "boot.autostart=true")
+    inside(ready, "sharks", f"ln -s {secret} {inner}")
+    ready.incus("stop", "--force", "--project=repoman", "inner")
+    ready.incus("start", "--project=repoman", "inner")
+    assert inside(ready, "inner", look) == ""
+    started = ready.instances()["inner"]["last_used_at"]
+    inside(ready, "inner", "reboot")
+    deadline = time.monotonic() + TIMEOUT
+    while (state := ready.instances()["inner"])["last_used_at"] == started or state["status"] != "Running":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert inside(ready, "inner", look) == ""

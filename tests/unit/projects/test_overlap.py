@@ -1,0 +1,56 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which mounts of containers lie inside what another container can write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import find_overlaps
+
+
+def disk(source: str | Path, path: str = "/mnt", **more: str) -> dict[str, str]:
+    """Return a disk device."""
+    return {"type": "disk", "source": str(source), "path": path, **more}
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "is_dangerous"),
+    [
+        (disk("/r/a"), disk("/r/a/b"), True),
+        (disk("/r/a/"), disk("/r/a/b/c/"), True),
+        (disk("/r/a"), disk("/r/a"), False),
+        (disk("/r/a"), disk("/r/ab"), False),
+        (disk("/r/a", readonly="true"), disk("/r/a/b"), False),
+        (disk("/r/a", readonly="True"), disk("/r/a/b"), False),
+        (disk("/r/a", readonly="false"), disk("/r/a/b", readonly="true"), True),
+        (disk("/"), disk("/r/a/b"), True),
+        ({"type": "disk", "pool": "default", "source": "r", "path": "/"}, disk("/r"), False),
+        ({"type": "nic", "source": "/r"}, disk("/r/b"), False),
+    ],
+)
+def test_of_two_containers(outer: dict[str, str], inner: dict[str, str], is_dangerous: bool) -> None:
+    """Only a writable directory above a mount is a danger, whatever else the mount is."""
+    found = [(each.container, each.writer) for each in find_overlaps({"outer": {"repo": outer}, "inner": {"repo": inner}})]
+    assert found == ([("inner", "outer")] if is_dangerous else [])
+
+
+def test_links_are_resolved(tmp_path: Path) -> None:
+    """A mount can be reached under another name, and a name can lead through a directory that a container can write."""
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    (tmp_path / "a/out").symlink_to(tmp_path)
+    for outer, inner in (("link", "a/b"), ("a", "link/b"), ("a", "a/out")):
+        found = find_overlaps({"outer": {"repo": disk(tmp_path / outer)}, "inner": {"x": disk(tmp_path / inner, readonly="true")}})
+        assert [(each.container, each.writer) for each in found] == [("inner", "outer")], (outer, inner)
+
+
+def test_inside_one_container() -> None:
+    """A mount over its own source, as protect makes them, cannot be replaced by a link; one at another path can."""
+    repo = disk("/r/a", "/home/me/a")
+    assert find_overlaps({"a": {"repo": repo, "protect": disk("/r/a/.git/hooks", "/home/me/a/.git/hooks", readonly="true")}}) == []
+    found = find_overlaps({"a": {"repo": repo, "data": disk("/r/a/data", "/data")}})
+    assert [(each.container, each.device, each.writer) for each in found] == [("a", "data", "a")]
