@@ -47,7 +47,8 @@ class Line:
         """Return the printed form, with control characters escaped."""
         if self.style in ("raw", "trace"):
             return self.text.removesuffix("\n")
-        prefix, text = PREFIXES.get(self.style, ""), escape_control_characters(self.text)
+        is_content = self.style == "diff" and not self.text.startswith(("--- ", "+++ "))
+        prefix, text = PREFIXES.get(self.style, ""), escape_control_characters(self.text, keep_tabs=is_content)
         code = COLORS.get(self.color_key, "") if color else ""
         if not code:
             return prefix + text

@@ -24,8 +24,12 @@ def format_bytes(size: int) -> str:
     return f"{value:.1f} TB"
 
 
-def escape_control_characters(text: str) -> str:
-    """Return text on one line, with characters escaped that a terminal would interpret or that cannot be shown; tabs stay."""
+def escape_control_characters(text: str, keep_tabs: bool = False) -> str:
+    """Return text on one line, with characters escaped that a terminal would interpret or that cannot be shown.
+
+    :param keep_tabs: leave tabs, for lines of a file; in a name they are escaped.
+    """
     return "".join(
-        character if character.isprintable() or character == "\t" else character.encode("unicode_escape").decode() for character in text
+        character if character.isprintable() or (keep_tabs and character == "\t") else character.encode("unicode_escape").decode()
+        for character in text
     )

@@ -9,12 +9,20 @@ from __future__ import annotations
 import re
 
 _SECRET_KEY = re.compile(
-    r"environment\.|cloud-init\.|user\.(?:(?:user|vendor|meta)-data|network-config)|.*(?:password|passwd|secret|token|credential|private.?key)",
-    re.IGNORECASE,
+    r"""
+    environment\. | cloud-init\. | user\.(?:(?:user|vendor|meta)-data|network-config)
+    | .* (?: password | passwd | passphrase | passcode | secret | token | credential | cookie | bearer | webhook )
+    | .* (?: api | access | account | auth | client | deploy | encryption | license | master | private | service | session | shared
+           | signing | ssh | storage ) [-_.\ ]? key
+    | (?: .*[-_.\ ] )? (?: pass | pwd | psk | pin | otp | dsn | key | authorization ) s? $
+    | .+ [-_.\ ] auth $
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 """The older ``user.user-data`` and its like are cloud-init's, too: they may hold passwords."""
+_PUBLIC_KEY = re.compile(r".*public[-_. ]?key", re.IGNORECASE)
 
 
 def is_secret_key(key: str) -> bool:
     """Return whether the value of a key must not be shown: of an option, of an object of Incus, of a registry or of an override."""
-    return _SECRET_KEY.match(key) is not None
+    return _SECRET_KEY.match(key) is not None and not _PUBLIC_KEY.fullmatch(key)

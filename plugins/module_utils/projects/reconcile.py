@@ -90,9 +90,23 @@ def diff_text(side: Side, keys: Iterable[str], other: Side | None = None) -> str
     :param other: the other side of the diff; a secret that differs from it is shown as another one.
     """
     document = {key: side[key] for key in keys}
-    document["config"] = {
-        key: (value if not is_secret_key(key) else HIDDEN_VALUE if other is None or other["config"].get(key) == value else NEW_VALUE)
-        for key, value in side["config"].items()
-        if not key.startswith(SERVER_PREFIXES)
-    }
+    config = {key: value for key, value in side["config"].items() if not key.startswith(SERVER_PREFIXES)}
+    document["config"] = _without_secrets(config, None if other is None else other["config"])
+    if "devices" in document:
+        document["devices"] = {
+            name: _without_secrets(device, None if other is None else other["devices"].get(name, {}))
+            for name, device in side["devices"].items()
+        }
     return canonical(document)
+
+
+def _without_secrets(settings: Mapping[str, str], other: Mapping[str, str] | None) -> dict[str, str]:
+    """Return settings without the values that may be secret.
+
+    :param other: those of the other side of the diff.
+    """
+    shown = dict(settings)
+    for key, value in settings.items():
+        if is_secret_key(key):
+            shown[key] = HIDDEN_VALUE if other is None or other.get(key) == value else NEW_VALUE
+    return shown

@@ -60,14 +60,42 @@ def test_order_of_profiles(now: list[str], applied: list[str], wanted: list[str]
     assert found.current["profiles"] == now and found.desired["profiles"] == then
 
 
-@pytest.mark.parametrize(
-    "key", ["environment.TOKEN", "user.db_password", "cloud.Secret", "user.private-key", "cloud-init.user-data", "user.vendor-data"]
+SECRET_KEYS = (
+    *("environment.TOKEN", "user.db_password", "cloud.Secret", "user.private-key", "cloud-init.user-data", "user.vendor-data"),
+    *("user.user-data", "cloud-init.network-config", "user.api_key", "user.apiKey", "user.API-KEY", "user.passphrase", "user.db_pass"),
+    *("user.webhook", "user.aws.access.key", "user.ssh key", "user.registry_auth", "user.wifi-psk", "user.signing.keys", "user.cookie"),
 )
+SHOWN_KEYS = (
+    "limits.cpu",
+    "user.note",
+    "user.monkey",
+    "user.public_key",
+    "user.passenger",
+    "security.nesting",
+    "boot.autostart",
+    "user.author",
+)
+
+
+@pytest.mark.parametrize("key", SECRET_KEYS)
 def test_secrets_are_not_shown(key: str) -> None:
-    """Neither side has the value, but a change is a difference; the server's own keys are left out."""
-    before = {"config": {key: "hush", "limits.cpu": "2", "volatile.x": "1", "image.os": "y"}, "profiles": []}
-    after = before | {"config": before["config"] | {key: "other hush"}}
-    texts = [diff_text(before, ("config", "profiles")), diff_text(after, ("config", "profiles"), before)]
-    assert texts[0] != texts[1] and not any("hush" in text or "volatile" in text or "image" in text for text in texts)
-    assert all(key in text and "limits.cpu" in text for text in texts)
-    assert diff_text(before, ("config", "profiles"), before) == texts[0]
+    """Neither side has the value, but a change is a difference; the server's own keys are left out. So with properties of devices."""
+    before = {
+        "config": {key: "hush", "limits.cpu": "2", "volatile.x": "1", "image.os": "y"},
+        "profiles": [],
+        "devices": {"x": {key: "hush"}},
+    }
+    after = before | {"config": before["config"] | {key: "other hush"}, "devices": {"x": {key: "other hush"}, "y": {key: "hush"}}}
+    for keys in (("config", "profiles"), ("devices",)):
+        texts = [diff_text(before, keys), diff_text(after, keys, before)]
+        assert texts[0] != texts[1] and not any("hush" in text or "volatile" in text or "image" in text for text in texts)
+        assert all(key in text and "limits.cpu" in text for text in texts)
+        assert diff_text(before, keys, before) == texts[0]
+
+
+@pytest.mark.parametrize("key", SHOWN_KEYS)
+def test_other_values_are_shown(key: str) -> None:
+    """Names that only resemble those of secrets."""
+    side = {"config": {key: "seen"}, "profiles": [], "devices": {"x": {"source": "/seen", "path": "/x"}}}
+    text = diff_text(side, ("config", "profiles", "devices"), side)
+    assert f"{key}: seen" in text and "source: /seen" in text

@@ -808,4 +808,12 @@ def test_table_and_diffs() -> None:
     """Columns grow with their cells; a diff may come prepared, or alone."""
     assert [line.text for line in table(("A", "B"), [("x" * 20, "y")], (4,))] == [f"A{'':21}B", f"{'x' * 20}  y"]
     assert [line.text for line in unified({"prepared": "-a\n+b\n"})] == ["-a", "+b"]
-    assert escape_control_characters("a\tb\x07\u202e\udce9") == "a\tb\\x07\\u202e\\udce9"
+    assert escape_control_characters("a\tb\x07\u202e\udce9", keep_tabs=True) == "a\tb\\x07\\u202e\\udce9"
+
+
+def test_tabs_in_names_are_escaped() -> None:
+    """Names with tabs would break columns and look like two; lines of a file keep theirs."""
+    assert Line("out", "a\tb").render() == "a\\tb" and table(("X",), [("a\tb",)])[1].render() == "a\\tb"
+    assert Line("error", "a\tb").render() == "repoman: error: a\\tb"
+    texts = [line.render() for line in unified({"before": "\tx\n", "after": "\ty\n", "before_header": "a\tb", "after_header": "a\tb"})]
+    assert texts[:2] == ["--- a\\tb", "+++ a\\tb"] and texts[3:] == ["-\tx", "+\ty"]
