@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+from repoman import streams
 from repoman.errors import INTERRUPTED, OPEN_SHARED_MEMORY, CliError, print_error
 
 COLLECTION = "homelab.repoman"
@@ -174,14 +175,13 @@ class Playbook:
 def _run_in_fork(playbook: Playbook, write_fd: int) -> NoReturn:
     """Run a playbook, write its result to a pipe as JSON, and end this process, which is a fork."""
     result = PlaybookResult(INTERRUPTED)
-    with suppress(KeyboardInterrupt, BrokenPipeError):
+    with suppress(KeyboardInterrupt):
         try:
             result = playbook.run()
         except CliError as failure:
             print_error(failure)
             result = PlaybookResult(failure.exit_code)
-        sys.stdout.flush()
-        os.write(write_fd, json.dumps({"exit_code": result.exit_code, "changed": result.changed}).encode())
+        os.write(write_fd, json.dumps({"exit_code": streams.finish(result.exit_code), "changed": result.changed}).encode())
     from multiprocessing import util
 
     util._exit_function()  # type: ignore[attr-defined]  # removes ansible's temporary files

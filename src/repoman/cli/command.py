@@ -9,14 +9,12 @@ Nothing here imports ansible, so help and usage errors are printed at once.
 from __future__ import annotations
 
 import json
-import os
 import signal
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from types import FrameType
 
-from repoman import completion
+from repoman import completion, streams
 from repoman.cli.options import GLOBAL_OPTIONS
 from repoman.cli.parser import EarlyExit, parse
 from repoman.cli.verbs import GROUPS, VERBS, Verb
@@ -29,14 +27,8 @@ def run(argv: Sequence[str]) -> int:
 
     :param argv: the arguments, without the name of the command.
     """
-    try:
-        code = _run(argv)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes standard output once more at exit, which would print a second error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return code
+    streams.prepare()
+    return streams.finish(_run(argv))
 
 
 def _run(argv: Sequence[str]) -> int:

@@ -15,11 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command_environment import SOURCES, environment
 
-from repoman import cli, playbook
+from repoman import playbook
 from repoman.playbook import Playbook
-
-SOURCES = Path(cli.__file__).parents[2]
 
 
 def test_arguments_of_ansible() -> None:
@@ -73,16 +72,14 @@ def test_playbooks_are_values() -> None:
 
 def command(home: Path, *line: str, stdin: int = subprocess.DEVNULL, **more: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a process of its own, ansible and all, in ``home``, where there is no Incus."""
-    paths = f"{SOURCES}:{playbook.collection_root()}"
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "PYTHONPATH": paths,
-        "INCUS_SOCKET": str(home / "none"),
-        "LANG": "C.UTF-8",
-    }
     return subprocess.run(
-        [sys.executable, "-m", "repoman", *line], stdin=stdin, capture_output=True, text=True, check=False, cwd=home, env=environment | more
+        [sys.executable, "-m", "repoman", *line],
+        stdin=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=home,
+        env=environment(home) | more,
     )
 
 
