@@ -154,7 +154,7 @@ class BackupContext:
     def run_on_target(self, work: Work, idle_timeout: float, check_liveness: bool = False, on_report: Report = lambda _report: None) -> Any:
         """Return the result of ``work``, which may access the target; see :func:`run_in_child`.
 
-        :param idle_timeout: time without progress after which the work is given up.
+        :param idle_timeout: seconds without progress after which the work is given up.
         :param check_liveness: do not give up while the target answers simple requests.
         :raises RepomanError: the work raised it, or the target does not answer.
         """

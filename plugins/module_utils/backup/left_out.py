@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Find for ``status`` what backups leave out: from the registry, the kernel's list of mounts, and what the last run noted. Nothing is scanned."""
+"""Find for ``status`` what backups leave out: from the registry, the kernel's mount table, and the record of the last run. Nothing is scanned."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOTHING: dict[str, Any] = {"skipped_mounts": [], "exclude": [], "exclude_caches"
 
 
 def add_to_status(result: dict[str, Any], account: Account, registry_path: str, registry: Registry) -> None:
-    """Add to the result of ``status`` what backups leave out and what the last one could not verify, of the host and of each project."""
+    """Add to the result of ``status``, for the host and each project, what backups leave out and what the last one could not verify."""
     skipped_mounts, by_project, unverified = read(account, registry_path, registry)
     result["host"] |= {"skipped_mounts": skipped_mounts, "unverified": unverified}
     for project in result["projects"]:
@@ -34,7 +34,7 @@ def add_to_status(result: dict[str, Any], account: Account, registry_path: str, 
 def read(account: Account, path: str, registry: Registry) -> tuple[list[str], dict[str, dict[str, Any]], list[dict[str, str]]]:
     """Return what is mounted and not backed up, what is left out of each project's directory, and what could not be verified.
 
-    The first and the last are of all of ``repos_root``.
+    The first and the last value are for all of ``repos_root``.
 
     :param path: path of the registry.
     """

@@ -25,7 +25,7 @@ SILENT_ACTIONS = (Action.UNCHANGED,)
 class ProgressDisplay:
     """Shows the counters of a run and the results of units; a context manager.
 
-    :param check: show nothing, because nothing is done.
+    :param check: check mode: show nothing.
     """
 
     def __init__(self, check: bool) -> None:

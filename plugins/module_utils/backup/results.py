@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Results of a backup run: one per unit, and the result of the whole run."""
+"""Results of a backup run: one for each unit, and that of the whole run."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ class SyncReport:
     """The report of a run, or of a prediction.
 
     :param target: directory of the backup, links resolved.
-    :param steps: what was done beside the units, one sentence each.
-    :param expired: versions that were removed from the history; None if nothing was to expire, as with ``verify``.
+    :param steps: other steps than those of units, one sentence each.
+    :param expired: versions removed from the history; None if the run removes none, as with ``verify``.
     :param diff: changed paths of each unit, in the form that Ansible shows.
     """
 
@@ -128,7 +128,7 @@ class SyncReport:
         }
 
     def _failure(self) -> dict[str, Any]:
-        """Return what makes the result a failure; empty if no unit failed."""
+        """Return the keys that make the result a failure; empty if no unit failed."""
         bad = [unit for unit in self.units if unit.action in (Action.FAILED, Action.BUSY, Action.DIFFERS)]
         if not bad:
             return {}

@@ -170,7 +170,7 @@ class Leftover:
 
 
 def find_abandoned(directory_fd: int, alone: bool) -> list[Leftover]:
-    """Return what killed restores left in a directory; change nothing.
+    """Return the leftovers of killed restores in a directory, without changing them.
 
     :param alone: no other restore of this user can be under way.
     """
@@ -203,7 +203,7 @@ def clean_up_abandoned(directory_fd: int, alone: bool) -> list[bytes]:
 
 
 def find_leftovers(repos_root: str, names: Iterable[str], alone: bool) -> list[Leftover]:
-    """Return what killed restores left in ``repos_root``, and in repositories that are separate file systems; change nothing.
+    """Return the leftovers of killed restores in ``repos_root``, and in repositories that are separate file systems, without changing them.
 
     :param names: of directories in ``repos_root``.
     :param alone: no other restore of this user can be under way.
@@ -220,7 +220,7 @@ def find_leftovers(repos_root: str, names: Iterable[str], alone: bool) -> list[L
 
 
 def finish_leftover(repos_root: str, leftover: Leftover, alone: bool) -> bool:
-    """Remove or rename what a killed restore left, unless another run has done it meanwhile; return whether it was renamed."""
+    """Remove or rename the leftover of a killed restore, unless another run has done it meanwhile; return whether it was renamed."""
     root_fd = os.open(repos_root, LIST & ~os.O_NOFOLLOW)
     try:
         if not leftover.unit:
@@ -236,7 +236,7 @@ def finish_leftover(repos_root: str, leftover: Leftover, alone: bool) -> bool:
 def _open_unit(root_fd: int, name: str) -> Iterator[int]:
     """Open a directory in ``repos_root`` that is a separate file system.
 
-    :raises OSError: it cannot be opened, or is none.
+    :raises OSError: it cannot be opened, or is not a separate file system.
     """
     fd = os.open(name, LIST, dir_fd=root_fd)
     try:

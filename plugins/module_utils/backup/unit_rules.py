@@ -37,7 +37,7 @@ LEFT_OUT = "left_out.json"
 class RuleOptions:
     """Options of a run that override the rules of the registry.
 
-    :param exclude: more patterns.
+    :param exclude: additional patterns.
     :param exclude_caches: None leaves it to the registry.
     :param follow_mounts: None leaves it to the registry.
     """
@@ -50,7 +50,7 @@ class RuleOptions:
 def with_rules(units: Iterable[Unit], backup: BackupContext, target: str, options: RuleOptions = RuleOptions()) -> list[Unit]:
     """Return units with the rules that apply to them.
 
-    :param target: directory of the backup; empty if it is not known.
+    :param target: directory of the backup; empty if it is unknown.
     """
     mounted = mounts_below(os.fsencode(backup.roots.repos_root))
     status = os.stat(target) if os.path.isdir(target) else None
@@ -123,7 +123,7 @@ class LeftOut:
     def record_unverified(self, name: str, verdicts: Mapping[str, str]) -> None:
         """Record which repositories of a unit could not be verified.
 
-        :param verdicts: of the repositories that were looked at, by their path in the unit: why not, empty if they could.
+        :param verdicts: for each checked repository, by its path in the unit, why it could not be verified; empty if it could.
         """
         record = self.units.get(name, {"skipped": [], "followed": [], "excluded": 0})
         unverified = {path: reason for path, reason in (record.get("unverified", {}) | dict(verdicts)).items() if reason}

@@ -18,7 +18,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.ma
 
 
 def diff_manifests(before: Manifest, now: Manifest) -> Iterator[tuple[bytes, list[tuple[Entry | None, Entry | None]]]]:
-    """Yield every directory in which two manifests differ, in order, with the pairs of entries that do (None: not there)."""
+    """Yield each directory in which two manifests differ, in order, with the pairs of entries that differ (None if one is missing)."""
     olds, news = before.blocks(), now.blocks()
     old, new = next(olds, None), next(news, None)
     while old or new:
@@ -42,7 +42,7 @@ def diff_manifests(before: Manifest, now: Manifest) -> Iterator[tuple[bytes, lis
 
 
 def merge_blocks(*manifests: Manifest) -> Iterator[tuple[bytes, list[bytes | None]]]:
-    """Yield every directory that one of some manifests has, in order, with its block of each (None: not there)."""
+    """Yield each directory of any manifest, in order, with its block from each of them (None if it is missing)."""
     rests = [manifest.blocks() for manifest in manifests]
     heads = [next(rest, None) for rest in rests]
     while any(heads):
@@ -53,7 +53,7 @@ def merge_blocks(*manifests: Manifest) -> Iterator[tuple[bytes, list[bytes | Non
 
 
 def patch_manifest(now: Manifest, changes: Mapping[bytes, Entry | None], output_path: str) -> Manifest:
-    """Write a manifest again, with some entries otherwise than it has them (None: without)."""
+    """Write a copy of a manifest in which some entries are replaced (None: removed)."""
     by_directory: dict[bytes, dict[bytes, Entry | None]] = {}
     for path, entry in changes.items():
         by_directory.setdefault(path.rpartition(b"/")[0], {})[path] = entry

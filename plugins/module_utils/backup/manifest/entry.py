@@ -78,7 +78,7 @@ def sort_key(path: bytes) -> bytes:
 
 
 def count_entries(block: bytes) -> int:
-    """Return how many entries a block has."""
+    """Return the number of entries in a block."""
     count = position = 0
     while position < len(block):
         name_size, link_size = RECORD.unpack_from(block, position)[8:]

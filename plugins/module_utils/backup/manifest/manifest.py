@@ -131,7 +131,7 @@ class ManifestWriter:
 
     @property
     def digest(self) -> str:
-        """Return the hash over what was added."""
+        """Return the hash of everything that was added."""
         return self._hash.hexdigest()
 
     def finish(self) -> Manifest:

@@ -22,7 +22,7 @@ _logger = get_logger("scan")
 
 
 def scan_in_memory(unit: Unit) -> Manifest:
-    """Look at everything a unit holds.
+    """Return the manifest of a unit, in memory.
 
     :raises UnreadableError: one of its directories cannot be read.
     :raises FileNotFoundError: it is not there.
@@ -34,13 +34,13 @@ def scan_in_memory(unit: Unit) -> Manifest:
 class ScanResult:
     """The result of scanning a unit.
 
-    :param digest: of what was found; empty if it failed.
-    :param path: file with the manifest; empty if the digest was the known one, or the scan failed.
+    :param digest: digest of the manifest; empty if the scan failed.
+    :param path: file with the manifest; empty if it has the trusted digest, or if the scan failed.
     :param error: why it failed.
     :param unreadable: directories that cannot be read.
-    :param skipped: directories that another file system is mounted on, which was not looked at.
-    :param followed: those with one that was.
-    :param excluded: how many things were excluded.
+    :param skipped: directories at which another file system is mounted, which was not scanned.
+    :param followed: directories at which another file system is mounted, which was scanned.
+    :param excluded: number of excluded entries.
     """
 
     unit: Unit
@@ -53,12 +53,12 @@ class ScanResult:
     excluded: int = 0
 
     def manifest(self) -> Manifest:
-        """Return what was found."""
+        """Return the manifest."""
         return Manifest(path=self.path, digest=self.digest)
 
 
 def scan_unit(unit: Unit, trusted_digest: str, path: str) -> ScanResult:
-    """Scan a unit, and leave its manifest in a file unless its digest is the one that is known."""
+    """Scan a unit, and write its manifest to a file unless it has the trusted digest."""
     tree = TreeFilter(unit.rules)
     result = ScanResult(unit, skipped=tree.skipped, followed=tree.followed)
     try:
@@ -109,12 +109,12 @@ def iter_scans(units: Iterable[Unit], trusted_digests: Mapping[str, str], scratc
 
 
 def scan_units(units: Iterable[Unit], trusted_digests: Mapping[str, str], scratch: str, *, processes: int = 0) -> list[ScanResult]:
-    """Scan units, several at once.
+    """Scan several units at once.
 
     :param trusted_digests: digest of each unit's last manifest, by the unit's name.
     :param scratch: local directory for the manifests of units that differ.
-    :param processes: how many at once; as many as there are processors by default.
-    :return: one result each, in the order given.
+    :param processes: number of processes; by default one for each processor.
+    :return: a result for each unit, in the given order.
     """
     units_to_scan = list(units)
     jobs = [

@@ -56,9 +56,9 @@ def walk_blocks(
     :param top: base directory: its path, or a descriptor, which the caller closes.
     :param start: directory below it to begin with; its own record is not part of the walk unless it is ``top`` itself.
     :param files_only: leave out directories, and ``top`` itself.
-    :param skip: paths of directories whose inside is left out.
-    :param unreadable: takes the directories below ``start`` that cannot be read, or lie too deep; they have no block. Without it those that
-        cannot be read raise, and nothing is too deep.
+    :param skip: paths of directories whose contents are left out.
+    :param unreadable: gets the directories below ``start`` that cannot be read, or lie too deep; they have no block. Without it, a directory that
+        cannot be read raises an error, and no directory is too deep.
     :param display_path: the path of ``top`` that errors show.
     :param tree: rules for skipped paths in the whole tree; it also learns about mounted file systems.
     :raises UnreadableError: a directory cannot be read.
@@ -185,7 +185,7 @@ class _Walk:
                 os.close(fd)
 
     def _mounted(self, directory: bytes) -> frozenset[bytes]:
-        """Return on which names in a directory something is mounted."""
+        """Return the names in a directory that are mount points."""
         if self.tree is None or not self.tree.rules.mounts:
             return frozenset()
         return frozenset(path.rpartition(b"/")[2] for path in self.tree.rules.mounts if path.rpartition(b"/")[0] == directory)
@@ -283,8 +283,8 @@ def _block(
 def _read_directory(directory_fd: int, mounted: Container[bytes] = ()) -> list[tuple[bytes, os.stat_result, bytes]]:
     """Return name, status and link target of each entry of an open directory, sorted; entries that vanish during the call are skipped.
 
-    :param mounted: names of mount points. One that cannot even be looked at, such as another user's FUSE mount or one whose server is
-        gone, does not make its neighbours unreadable: it counts as a directory on another file system.
+    :param mounted: names of mount points. One whose status cannot be read, such as another user's FUSE mount or one whose server
+        is down, does not make its neighbours unreadable: it counts as a directory on another file system.
     """
     entries: list[tuple[bytes, os.stat_result, bytes]] = []
     add, encode, is_link = entries.append, os.fsencode, stat.S_IFLNK

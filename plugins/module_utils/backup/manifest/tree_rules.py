@@ -37,9 +37,9 @@ class TreeRules:
     """Rules for what one unit leaves out.
 
     :param exclude: lists of patterns, each with the directory in the unit that it is relative to; later ones over earlier ones.
-    :param caches: leave out what is in directories with a valid cache tag.
-    :param follow_mounts: also take what is mounted inside the unit, and btrfs subvolumes.
-    :param mounts: what is mounted inside the unit, with the file system's type.
+    :param caches: leave out the contents of directories with a valid cache tag.
+    :param follow_mounts: also back up file systems that are mounted inside the unit, and btrfs subvolumes.
+    :param mounts: mount points inside the unit, with the type of the file system.
     :param target: device and inode of the backup's target, which is never followed into.
     """
 
@@ -127,9 +127,9 @@ def _excluded(sections: Iterable[_Section], directory: bytes, name: bytes, is_di
 class TreeFilter:
     """Applies the rules to a walk, which visits directories in manifest order.
 
-    :ivar skipped: directories that another file system, which is not followed, is mounted on.
-    :ivar followed: those that are followed.
-    :ivar excluded: how many things were excluded.
+    :ivar skipped: mount points and subvolumes that are not followed.
+    :ivar followed: mount points and subvolumes that are followed.
+    :ivar excluded: number of excluded entries.
     """
 
     def __init__(self, rules: TreeRules) -> None:
@@ -142,7 +142,7 @@ class TreeFilter:
         self._roots: set[bytes] = {b""}
 
     def keep(self, directory: bytes, directory_fd: int, entries: list[DirectoryEntry]) -> list[DirectoryEntry]:
-        """Return what of an open directory is backed up."""
+        """Return the entries of an open directory that are backed up."""
         if directory in self._roots:
             entries = [entry for entry in entries if not is_lost_and_found(entry[0], entry[1])]
         if not self._sections and not self.rules.caches:
@@ -179,10 +179,10 @@ class TreeFilter:
         return bool(directory_type)
 
     def enter(self, directory: bytes, on_same_device: list[bytes], on_other_devices: list[bytes]) -> list[bytes]:
-        """Return into which of its directories a walk goes.
+        """Return the subdirectories that a walk enters.
 
-        :param on_same_device: those on the same file system as their parent, as far as device numbers tell; a bind mount may be among them.
-        :param on_other_devices: those on another one.
+        :param on_same_device: subdirectories with the device number of their parent; one of them may be a bind mount.
+        :param on_other_devices: subdirectories with another device number.
         """
         mounts = self.rules.mounts
         if not on_other_devices and not mounts:

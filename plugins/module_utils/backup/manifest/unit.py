@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A unit: what is backed up as one."""
+"""A unit of the backup."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ TOP_LEVEL_FILES = "(loose files)"
 
 @dataclass(frozen=True)
 class Unit:
-    """A directory directly in ``repos_root``, or the loose files of ``repos_root`` itself, backed up as one.
+    """A directory directly in ``repos_root``, or all files directly in ``repos_root``; it is backed up as a whole.
 
-    :param name: the directory's name; for loose files a name to show.
+    :param name: the directory's name; for top-level files the name :data:`TOP_LEVEL_FILES`.
     :param source: absolute path of the directory.
     :param is_top_level: only entries that are not directories count; the mirror is the root of the backup.
     :param rules: rules for skipped paths.

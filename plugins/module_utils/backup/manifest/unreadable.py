@@ -15,7 +15,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 
 
 class UnreadableError(RepomanError):
-    """A directory of a unit cannot be read, so nothing is known of what is in it.
+    """A directory of a unit cannot be read, so its contents are unknown.
 
     :param path: of the directory.
     """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Extended attributes and access lists: which are kept, reading them, comparing them."""
+"""Extended attributes and access lists: which ones are backed up, how to read and to compare them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _REACH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def is_kept(name: str, *, xattrs: bool, acls: bool) -> bool:
-    """Tell whether an attribute is kept: only root can keep those of the system's own."""
+    """Return whether an attribute is backed up; only root can set those of the system."""
     if name in ACLS:
         return acls
     return xattrs and (name.startswith("user.") or (os.geteuid() == 0 and not name.startswith("system.")))
 
 
 def read_attributes(file: int | bytes, *, xattrs: bool, acls: bool) -> dict[str, bytes]:
-    """Return the attributes that are kept.
+    """Return the attributes that are backed up.
 
     :param file: an open file, or a path whose last part is not followed if it is a link.
     """
@@ -40,10 +40,10 @@ def read_attributes(file: int | bytes, *, xattrs: bool, acls: bool) -> dict[str,
 
 
 def same_attributes(source: int, target: int, path: bytes, *, xattrs: bool, acls: bool) -> bool:
-    """Tell whether two trees have the same attributes at a path, or one cannot have or show any.
+    """Return whether two trees have the same attributes at a path. If they cannot be read, they count as equal.
 
     :param source: open directory at the top of one tree.
-    :param target: the same of the other.
+    :param target: open directory at the top of the other tree.
     """
     parent, _slash, name = path.rpartition(b"/")
     attributes = []

@@ -13,11 +13,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 
 
 class MirrorError(RepomanError):
-    """Something of a mirror cannot be read or written."""
+    """A part of a mirror cannot be read or written."""
 
 
 class UnwritableError(MirrorError):
-    """One entry cannot be in the mirror, because the target cannot have such a file: it is too large for it, or its name is not allowed."""
+    """The target cannot store one entry: the file is too large for it, or its name is not allowed."""
 
 
 class UnsoundError(Exception):
@@ -53,7 +53,7 @@ class Check(Protocol):
         """
 
     def finish(self) -> str:
-        """Return what is wrong with the contents, nothing if they are sound."""
+        """Return the problem of the contents; empty if they are sound."""
 
 
 class CheckRun:
@@ -84,12 +84,12 @@ class CheckRun:
                 self.reason = str(error)
 
     def finish(self) -> str:
-        """Return what is wrong with the contents; empty if they are sound."""
+        """End the check; return the problem of the contents, empty if they are sound."""
         return self.reason or self.check.finish()
 
 
 class Large(Protocol):
-    """Contents that were read before and are not in memory."""
+    """Contents that were read earlier and are not in memory."""
 
     def __len__(self) -> int: ...
 

@@ -27,11 +27,11 @@ _NO_SEEK = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
 class SourceReadError(OSError):
-    """The file that is copied or compared cannot be read; every other error is the copy's."""
+    """The source file cannot be read; any other error is one of the copy."""
 
 
 class Judge(Protocol):
-    """Takes in the contents while they are read; see :class:`copying.Check`."""
+    """Takes in the contents while they are read; see :class:`checks.Check`."""
 
     reason: str
 
@@ -54,10 +54,10 @@ def is_sparse(status: os.stat_result) -> bool:
 
 
 def same_contents(one: int, other: int, path: bytes) -> bool:
-    """Tell whether two trees have the same regular file at a path.
+    """Return whether two trees have the same regular file at a path.
 
     :param one: open directory at the top of one tree.
-    :param other: the same of the other.
+    :param other: open directory at the top of the other tree.
     """
     files: list[int] = []
     try:
@@ -80,7 +80,7 @@ def equal(source: int, mirrored: int, size: int, judge: Judge | None = None, pro
     :param size: size of the source file; nothing after it is read.
     :param judge: receives the contents up to the first difference.
     :param progress: is called now and then.
-    :raises SourceReadError: the source's file cannot be read. If the mirror's cannot, it is not the same.
+    :raises SourceReadError: the source file cannot be read. A mirrored file that cannot be read is not equal.
     """
     mirrored_status = os.fstat(mirrored)
     if mirrored_status.st_size != size:
@@ -116,9 +116,9 @@ def equal(source: int, mirrored: int, size: int, judge: Judge | None = None, pro
 def transfer(source: int, out: int, status: os.stat_result, judge: Judge | None, progress: Callable[[], object]) -> int:
     """Copy contents, including holes, up to the size from the first stat.
 
-    :param judge: takes in the contents; once it knows that they are damaged, no more is copied.
+    :param judge: gets the contents; once it finds damage, the copy stops.
     :param progress: is called now and then.
-    :return: how many bytes were written.
+    :return: number of bytes written.
     :raises SourceReadError: the source's file cannot be read.
     """
     size = status.st_size
@@ -130,7 +130,7 @@ def transfer(source: int, out: int, status: os.stat_result, judge: Judge | None,
 
 
 def _transfer_range(source: int, out: int, begin: int, end: int, judge: Judge | None, progress: Callable[[], object] | None) -> int:
-    """Copy a range of bytes; return how many there were."""
+    """Copy a range of bytes; return the number of bytes copied."""
     # One read serves both the judge and the copy: other bytes than those that were judged must not get into the mirror.
     at = begin
     while at < end and not (judge and judge.reason):
@@ -166,7 +166,7 @@ def _send(source: int, out: int, size: int, progress: Callable[[], object]) -> i
 
 
 def _blame(source: int, begin: int, length: int, error: OSError) -> NoReturn:
-    """Raise the error of a copy made by the kernel, which does not say which of the two files it is about."""
+    """Raise the error of a copy by the kernel, which does not report which of the two files failed."""
     for at in range(begin, begin + length, BLOCK):
         _read_source(source, BLOCK, at)
     raise error

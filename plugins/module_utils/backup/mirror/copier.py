@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Copy single entries from a source tree into a mirror: each is put there whole, and what it replaces moves to the history.
+"""Copy single entries from a source tree into a mirror: each appears there complete, and the entry it replaces moves to the history.
 
 Nothing here follows a symbolic link of either tree: directories are opened part by part. A copy returns the entry that was
 really copied, as seen on the open file before and after; a mirror's manifest is made of these entries.
@@ -94,7 +94,7 @@ class Copier(FileCopier):
         return True
 
     def mkdir(self, entry: Entry) -> None:
-        """Make a directory that can be written for now, unless it is there; :meth:`apply_attributes` gives it its mode later."""
+        """Create a directory, writable for now, unless it exists; :meth:`apply_attributes` sets its mode later."""
         try:
             self._make_directory(entry)
         except OSError as error:

@@ -45,7 +45,7 @@ def diff_unit(
     unreadable: Mapping[bytes, UnreadableError] = MappingProxyType({}),
     mounted: Iterable[bytes] = (),
 ) -> UnitDiff:
-    """Compare a unit with its mirror: by the last manifest, or without one (or ``full``) by looking at the mirror.
+    """Compare a unit with its mirror: with the last manifest or, without one or with ``full``, with the mirror itself.
 
     :param manifest_path: file that ``last_manifest`` was loaded from.
     :param unreadable: directories that could not be read: the mirror's entries in them stay, and count as the source's.
@@ -192,7 +192,7 @@ def _carry_over_unreadable(
     protected: frozenset[bytes],
     path: str,
 ) -> Manifest:
-    """Return the source's entries, and the mirror's for directories that cannot be read and repositories that are kept as they are."""
+    """Return the source's entries, but the mirror's for unreadable directories and protected repositories."""
     with ManifestWriter(path) as writer:
         for directory, (new, old) in merge_blocks(source_manifest, mirror_manifest):
             block = new

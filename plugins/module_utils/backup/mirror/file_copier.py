@@ -34,7 +34,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open
 
 ATTEMPTS = 3
 TIMESTAMP_GRANULARITY_NS = 20_000_000
-"""Two changes within this time may leave the same time stamps: kernels stamp files with the time of the last tick."""
+"""Two changes within this time may leave the same timestamp: kernels use the time of the last tick."""
 LEASE_SECONDS = 2.0
 """Seconds to wait for a file on which another program has a lease."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -43,19 +43,19 @@ _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
 class FileCopier(HistoryStore):
-    """Copies regular files: whole, checked, and as they were at one moment."""
+    """Copies regular files: complete, checked, and in a state that they had at one moment."""
 
     def copy_file(
         self, path: bytes, old: Entry | None, *, wait_for_tick: bool = True, check: Callable[[], Check] | None = None
     ) -> Entry | None:
         """Copy a regular file.
 
-        :param old: what the mirror has there.
-        :param wait_for_tick: wait for the clock's next tick if the file changed just now, so that the entry returned tells for sure
-            which contents were copied.
-        :param check: makes what judges the contents; it sees each byte once, while it is copied.
+        :param old: the mirror's entry of this path.
+        :param wait_for_tick: if the file has just changed, wait for the clock's next tick, so that the returned entry identifies the
+            copied contents.
+        :param check: creates the check of the contents, which sees each byte once, while it is copied.
         :return: the entry that was copied, with ``ctime_ns`` 0 if the file kept changing; None if the file is gone.
-        :raises DamagedFileError: the contents did not pass the check; nothing was put into the mirror.
+        :raises DamagedFileError: the contents did not pass the check; the mirror was not changed.
         """
         source = self._open_source(path)
         if source is None:
@@ -125,9 +125,9 @@ class FileCopier(HistoryStore):
         is_retry: bool,
         check: Callable[[], Check] | None = None,
     ) -> Callable[[os.stat_result], None]:
-        """Write a file's contents beside the mirror, and return what puts the file in its place.
+        """Write a file's contents next to the mirror, and return a function that puts the file in its place.
 
-        :raises DamagedFileError: they did not pass the check; nothing of them is left.
+        :raises DamagedFileError: they did not pass the check, and were deleted again.
         """
         judge = CheckRun(check) if check else None
         if old is not None and old.type == "f" and old.size == status.st_size:
@@ -183,7 +183,7 @@ class FileCopier(HistoryStore):
         self.on_progress(0, 0)
 
     def _equal(self, path: bytes, source: int, status: os.stat_result, judge: CheckRun | None = None) -> bool:
-        """Tell whether the mirror's file has the contents of the source's."""
+        """Return whether the mirror's file has the contents of the source's."""
         parent, name = split_path(path)
         try:
             with self.mirror_directory(parent) as parent_fd:
@@ -214,7 +214,7 @@ class FileCopier(HistoryStore):
             self.add_counts(1)
 
     def write(self, entry: Entry, data: Contents, old: Entry | None) -> None:
-        """Put a file there whose contents were read before."""
+        """Write a file whose contents were read earlier."""
         try:
             self._write_file(entry, data, old)
         except OSError as error:
@@ -246,7 +246,7 @@ class FileCopier(HistoryStore):
 
 
 def is_unchanged(one: os.stat_result, other: os.stat_result) -> bool:
-    """Tell whether nothing happened to a file between two looks."""
+    """Return whether a file did not change between two calls of ``stat``."""
     return (one.st_ctime_ns, one.st_mtime_ns, one.st_size, one.st_ino, one.st_mode) == (
         other.st_ctime_ns,
         other.st_mtime_ns,
@@ -257,7 +257,7 @@ def is_unchanged(one: os.stat_result, other: os.stat_result) -> bool:
 
 
 def recently_changed(status: os.stat_result) -> bool:
-    """Tell whether a file changed so lately that a further change could leave the same time stamp."""
+    """Return whether a file changed so recently that another change could leave the same timestamp."""
     return 0 <= time.time_ns() - status.st_ctime_ns < TIMESTAMP_GRANULARITY_NS
 
 

@@ -62,14 +62,14 @@ def work_tree_of(path: bytes, stores: Mapping[bytes, str], pointers: set[bytes])
 
 
 def may_be_fixture(store: bytes, stores: Mapping[bytes, str], pointers: set[bytes]) -> bool:
-    """Tell whether a repository can be a fixture: it lies in a work tree and is not called ``.git``, as a clone's would be."""
+    """Return whether a repository can be a fixture: it lies in a work tree and is not called ``.git``, as that of a clone would be."""
     return store.rpartition(b"/")[2] not in {b".git", b".hg"} and work_tree_of(store, stores, pointers) is not None
 
 
 def is_hollow(top: bytes, store: bytes) -> bool | None:
-    """Tell whether a directory has only the names of a repository: ``HEAD`` names nothing, and it has no objects, references or configuration.
+    """Return whether a directory only has the names of a repository: ``HEAD`` names nothing, and there are no objects, references or configuration.
 
-    Damage leaves more of a real repository than that. Return None without a ``HEAD``: nothing can be decided then.
+    A damaged real repository has more than that. Without a ``HEAD`` this cannot be decided; return None.
 
     :param top: a tree.
     :param store: a directory in it.
@@ -103,7 +103,7 @@ def is_hollow(top: bytes, store: bytes) -> bool | None:
 
 @dataclass
 class FixtureLookup:
-    """Tells which repositories of a unit are data: of the repository around them, which tracks files in them, or because they never were any.
+    """Finds the repositories of a unit that are only data: the surrounding repository tracks files in them, or they were never valid.
 
     :param source: the unit's directory.
     :param scratch: a local directory.
@@ -118,7 +118,7 @@ class FixtureLookup:
     verdicts: dict[bytes, bool] = field(default_factory=dict)
 
     def is_data(self, store: bytes, stores: Mapping[bytes, str], pointers: set[bytes]) -> bool:
-        """Tell it of one repository; the repository around it is asked once.
+        """Return whether one repository is data; the surrounding repository is asked once.
 
         :param stores: of the unit.
         :param pointers: as :func:`work_tree_pointers` returns them.
@@ -135,7 +135,7 @@ class FixtureLookup:
         return self.verdicts[store]
 
     def data_among(self, stores: Mapping[bytes, str], candidates: Iterable[bytes], manifest: Manifest) -> set[bytes]:
-        """Return those of some repositories that are data.
+        """Return the repositories among the candidates that are data.
 
         :param manifest: with the unit's ``.git`` files.
         """
@@ -171,7 +171,7 @@ def _is_tracked(
 
 
 def read_pointer(top_fd: int, path: bytes, source: bytes) -> bytes | None:
-    """Return which path of the unit a ``.git`` file names; None if it names none, or one outside."""
+    """Return the path in the unit that a ``.git`` file names; None if it names none, or one outside the unit."""
     data = source_files.read_regular(top_fd, path, POINTER_BYTES)
     if data is None or not data.startswith(b"gitdir: "):
         return None
@@ -238,7 +238,7 @@ def _found(_path: bytes) -> None:
 
 
 def _in_dirstate(top_fd: int, path: bytes, inner: bytes) -> bool:
-    """Tell whether Mercurial's dirstate names something in a directory: both of its formats hold whole paths."""
+    """Return whether Mercurial's dirstate names a file in a directory: both of its formats have complete paths."""
     prefix = inner + b"/"
     carry = b""
     with source_files.opened_regular(top_fd, path) as fd:

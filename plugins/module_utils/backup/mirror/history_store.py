@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Put things in their place in a mirror, and what they replace into the history."""
+"""Move finished files into a mirror, and the files that they replace into the history."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class HistoryStore(MetadataCopier):
     """Installs finished files in the mirror in one step, and moves the files they replace to the history."""
 
     def install(self, temporary: bytes, path: bytes, old: Entry | None) -> None:
-        """Move a finished file to its place, in one step; what it replaces stays in ``kept``."""
+        """Move a finished file to its place in one step; the entry it replaces moves to the history."""
         parent, name = split_path(path)
         if old is not None and old.type == "d":
             self.move_to_history(path, old)
@@ -54,7 +54,7 @@ class HistoryStore(MetadataCopier):
                 os.unlink(temporary, dir_fd=self.work_fd)
 
     def _link_to_history(self, path: bytes, name: bytes, parent_fd: int, old: Entry) -> None:
-        """Give a file that is about to be replaced a second name in ``kept``."""
+        """Give a file that will be replaced a second name in the history."""
         history_path = self.history_path(path)
         try:
             os.link(name, history_path, src_dir_fd=parent_fd, follow_symlinks=False)
@@ -84,7 +84,7 @@ class HistoryStore(MetadataCopier):
                 os.utime(file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def move_to_history(self, path: bytes, old: Entry | None) -> None:
-        """Move a thing out of the mirror into ``kept``, a directory with all that is in it; nothing if it is not there."""
+        """Move an entry, a directory with its contents, from the mirror to the history; do nothing if it does not exist."""
         parent, name = split_path(path)
         try:
             with self.mirror_directory(parent) as parent_fd:
@@ -105,7 +105,7 @@ class HistoryStore(MetadataCopier):
         self.add_counts(1, history_size=size)
 
     def remove_directory(self, path: bytes) -> None:
-        """Remove an empty directory, of which ``kept`` gets one, so that a restore by time has it again; one that is not empty stays."""
+        """Remove a directory if it is empty, and create it in the history, so that a restore of an earlier version has it."""
         parent, name = split_path(path)
         with suppress(FileNotFoundError, NotADirectoryError), self.mirror_directory(parent) as parent_fd:
             try:
@@ -122,7 +122,7 @@ class HistoryStore(MetadataCopier):
     def history_path(self, path: bytes, *, tree: bool = False) -> bytes:
         """Return a free path in the history for the entry at ``path``, and make its directory.
 
-        :param tree: it is a directory with all that is in it: from now on there may be names in ``kept`` that were not given here.
+        :param tree: it is a directory with its contents; afterwards the history may have names that this method did not return.
         """
         if self.history is None:
             raise RuntimeError("a first copy keeps nothing")
@@ -146,7 +146,7 @@ class HistoryStore(MetadataCopier):
         return history_path
 
     def _make_history_directory(self, path: bytes) -> None:
-        """Make a directory of ``kept``, and those above it."""
+        """Create a directory of the history, and its parents."""
         missing = []
         while path not in self._history_directories:
             missing.append(path)
@@ -166,7 +166,7 @@ class HistoryStore(MetadataCopier):
 
 
 def unused_name(path: bytes) -> bytes:
-    """Return a path like another, in the same directory, that nothing has; the name is cut if it would be too long."""
+    """Return an unused path that resembles another one, in the same directory; a name that would be too long is cut."""
     parent, name = os.path.split(path)
     number = 1
     while True:

@@ -29,7 +29,7 @@ class MetadataCopier(OpenTrees):
     """Gives entries of a mirror the attributes that the source has, as far as the target can store them."""
 
     def apply_attributes(self, entry: Entry) -> None:
-        """Give what the mirror has at the entry's path the entry's owner, mode and time."""
+        """Set owner, mode and time of the mirror's file or directory to those of an entry."""
         with self.mirror_directory(entry.parent if entry.path else b"") as parent_fd:
             try:
                 self._apply_metadata(entry.name or b".", parent_fd, entry)
@@ -58,7 +58,7 @@ class MetadataCopier(OpenTrees):
                 self._copy_xattrs(b"/proc/self/fd/%d/" % parent_fd + name, out)
 
     def _true_mtime(self, entry: Entry) -> int:
-        """Return the time of something whose time is beyond what an entry holds, as the source has it."""
+        """Return the time of a source file whose time does not fit into an entry."""
         with suppress(OSError), self.source_directory(entry.parent) as parent_fd:
             return os.stat(entry.name or b".", dir_fd=parent_fd, follow_symlinks=False).st_mtime_ns
         return entry.mtime_ns
@@ -80,10 +80,10 @@ class MetadataCopier(OpenTrees):
             self._chmod(lambda: os.fchmod(out, mode))
 
     def _safe_mode(self, status: os.stat_result, source_uid: int, source_gid: int, mode: int, uid: int, gid: int) -> int:
-        """Return the mode for something that has been given an owner; without set-user-ID and set-group-ID if it is not the right one.
+        """Return the mode to set after the owner; without set-user-ID and set-group-ID bits if the owner or group could not be set.
 
-        :param uid: the owner it was given, -1 if it still has the one it was made with.
-        :param gid: the new group.
+        :param uid: the owner that was set; -1 if it was not changed.
+        :param gid: the group that was set; -1 if it was not changed.
         """
         mode = stat.S_IMODE(mode)
         if stat.S_ISDIR(status.st_mode):
@@ -95,11 +95,11 @@ class MetadataCopier(OpenTrees):
         return safe
 
     def _chmod(self, chmod: Callable[[], None]) -> None:
-        """Change a mode, if the target has modes."""
+        """Change a mode, if the target stores modes."""
         self._try(chmod, "the target cannot store file modes")
 
     def _owner(self, status: os.stat_result, uid: int, gid: int, *, is_noted: bool = True) -> tuple[int, int]:
-        """Return the uid and gid to set, -1 for each that is right already or that we may not change."""
+        """Return the uid and gid to set; -1 for one that is already right, or that this process may not change."""
         new_uid = uid if status.st_uid != uid else -1
         new_gid = gid if status.st_gid != gid else -1
         if self._uid:
@@ -143,7 +143,7 @@ class MetadataCopier(OpenTrees):
 
 
 def safe_mode(mode: int, source_owner: tuple[int, int], owner: tuple[int, int]) -> int:
-    """Return a file's mode without the bits that would let others act as its owner or group if it has not got the right ones."""
+    """Return a file's mode; without the set-user-ID or set-group-ID bit if it has another owner or group than its source."""
     if source_owner[0] != owner[0]:
         mode &= ~(stat.S_ISUID | stat.S_ISGID)
     if source_owner[1] != owner[1]:

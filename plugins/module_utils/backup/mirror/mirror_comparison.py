@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compare a mirror itself with its source, if the last manifest is missing or not to be trusted."""
+"""Compare the mirror itself with its source, if the last manifest is missing or cannot be trusted."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ CLOCK_SKEW_NS = 60 * 10**9
 
 
 def compare_with_mirror(mirror: str, source_manifest: Manifest, settings: MirrorOptions, unit: Unit, last: Manifest | None) -> Manifest:
-    """Return what a mirror holds, as a manifest: entries that are as the source's are the source's, all others the mirror's.
+    """Return the contents of a mirror as a manifest: the source's entries if they are equal, otherwise the mirror's.
 
-    Of loose files only those that the last manifest knows are the mirror's: others may have been on the target before it was ours.
+    Of top-level files, only those in the last manifest belong to the mirror: others may be older than the backup.
 
-    :param last: what the mirror once held: what has changed in the source since then, under whatever size and time, is compared.
+    :param last: an earlier manifest of the mirror. Files that have changed in the source since then are compared even if size and time
+        are equal.
     """
     with ExitStack() as stack:
         tops = []
@@ -82,7 +83,7 @@ class _Comparison:
         )
 
     def records(self, directory: bytes, old: bytes, new: bytes, previous: bytes) -> list[bytes]:
-        """Return what the mirror has in a directory: the source's records of what is the same, and of what the target cannot have."""
+        """Return the records of a directory of the mirror: the source's for entries that are equal or that the target cannot store."""
         entries = {entry.path: entry for entry in unpack_block(directory, new)}
         previous_entries = {entry.path: entry for entry in unpack_block(directory, previous)}
         records: dict[bytes, bytes] = {}
@@ -96,7 +97,7 @@ class _Comparison:
         return [records[path] for path in sorted(records)]
 
     def is_equal(self, mirrored: Entry, entry: Entry, previous: Entry | None) -> bool:
-        """Tell whether the mirror has an entry as the source has it.
+        """Return whether an entry of the mirror equals the source's.
 
         :param previous: the mirror's entry when it was last written.
         """

@@ -33,9 +33,9 @@ REMOTE_FIRST_UNITS = 16
 
 
 def mirror_units(changes: Sequence[UnitDiff], settings: MirrorOptions, progress: Progress) -> Iterator[MirrorResult]:
-    """Bring several mirrors up to date at once, and yield each result when it is ready.
+    """Update several mirrors at once, and yield each result when it is ready.
 
-    :param changes: large units first is fastest.
+    :param changes: the units to mirror; it is fastest to start with large ones.
     """
     umask = os.umask(0)
     try:

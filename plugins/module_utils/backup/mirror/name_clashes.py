@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Names of a unit that the target takes for one another, because it does not tell upper from lower case."""
+"""Names of a unit that are the same name on the target, because it is not case-sensitive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 
 
 def without_clashes(unit: Unit, source_manifest: Manifest, traits: Traits, path: str) -> tuple[Manifest, list[MirrorError]]:
-    """Return a manifest without what would take the place of something else in the mirror, and an error for each such name.
+    """Return a manifest without entries that would replace another one in the mirror, and an error for each of them.
 
     :param path: file for the manifest, if names clash.
     """
@@ -47,7 +47,7 @@ def without_clashes(unit: Unit, source_manifest: Manifest, traits: Traits, path:
 
 
 def clash(path: bytes, other: bytes) -> MirrorError:
-    """Return the error for a name that the target takes for another in the same directory."""
+    """Return the error for a name that is the same as another one in its directory on the target."""
     return MirrorError(
         f"{shorten_path(path)!r} clashes with {shorten_path(other)!r} on the target, which is not case-sensitive.",
         "rename one of them",

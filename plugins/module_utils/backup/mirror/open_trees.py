@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Directories of a source and of its mirror, held open."""
+"""Open directories of a source and of its mirror."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def open_directory(top: int, path: bytes) -> int:
-    """Open a directory below an open one, only to reach what is in it; raises as :func:`scan.open_beneath` does."""
+    """Open a directory below an open one, only to reach what is in it; raises as :func:`beneath.open_beneath` does."""
     return open_beneath(top, path, _DIRECTORY)
 
 
@@ -66,15 +66,15 @@ _ENTRY_ALONE = (errno.EFBIG, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
 class OpenTrees:
-    """Directories of a unit and of its mirror, and what a run counts.
+    """The directories of a unit and of its mirror, and the counters of a run.
 
     :param source: the unit's directory.
     :param mirror: directory the mirror is written in.
-    :param history: directory for what is replaced or removed; None deletes it (in a first copy that is not in place yet).
-    :param work: directory on the target for files that are not whole yet.
+    :param history: directory for replaced and removed files; None deletes them (in a first copy that is not in place yet).
+    :param work: directory on the target for unfinished files.
     :param is_first_copy: the mirror is not in place yet: files may be written directly to their place.
     :param pool: threads for operations that wait for the target.
-    :param unowned: directories of which nothing but an empty one is mirrored, so their owner does not matter.
+    :param unowned: directories that are mirrored as empty directories, so their owner does not matter.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class OpenTrees:
         self._groups = {self._gid, *os.getgroups()}
 
     def close(self) -> None:
-        """Let go of the directories."""
+        """Close the directories."""
         for fd in (self.source_fd, self.mirror_fd, self.work_fd):
             os.close(fd)
 
@@ -127,7 +127,7 @@ class OpenTrees:
 
     @contextmanager
     def keep_open(self, path: bytes) -> Iterator[None]:
-        """Hold a directory of both trees open while many of its files are copied; nothing if one of them is not there."""
+        """Keep a directory of both trees open while many of its files are copied; do nothing if it is missing in one of them."""
         fds: list[int] = []
         try:
             with suppress(FileNotFoundError, NotADirectoryError):
@@ -176,7 +176,7 @@ class OpenTrees:
         return status
 
     def has_source_directory(self, path: bytes) -> bool:
-        """Tell whether the source has a directory there."""
+        """Return whether the source has a directory at a path."""
         try:
             self.source_status(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -207,17 +207,17 @@ class OpenTrees:
         self.on_progress(files, size)
 
     def add_note(self, text: str) -> None:
-        """Remember what could not be reproduced on the target; once, however often it happens."""
+        """Add a note about something that the target cannot store; each note is added once."""
         self.notes.add(text)
 
     def temporary_name(self) -> bytes:
-        """Return a name in ``work`` that nothing has."""
+        """Return an unused name in ``work``."""
         with self._lock:
             self._count += 1
             return b"%s%d" % (self._prefix, self._count)
 
     def with_write_permission(self, parent: bytes | None, do: Callable[[], T]) -> T:
-        """Do something in a directory of the mirror (None: in ``work``); if its mode forbids that, give ourselves permission first."""
+        """Call a function that writes in a directory of the mirror (None: in ``work``); if its mode forbids that, change the mode first."""
         try:
             return do()
         except PermissionError:
@@ -230,7 +230,7 @@ class OpenTrees:
             return do()
 
     def _located(self, error: OSError, path: bytes) -> Exception:
-        """Return a write error of the target that names the path; an error of this entry alone has its own class."""
+        """Return a write error of the target with the path; an error that affects only this entry has its own class."""
         mirror_path = os.path.join(self.mirror_path, path)
         if error.errno in _ENTRY_ALONE:
             return UnwritableError(

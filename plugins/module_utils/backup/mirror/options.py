@@ -21,12 +21,12 @@ class MirrorOptions:
     :param temporaries: directory below ``work`` for this run's unfinished files; ``work`` itself if this is empty.
     :param scratch: private local directory that is removed after the run.
     :param full: compare everything with the mirror, whatever the last manifest says.
-    :param xattrs: keep extended attributes.
-    :param acls: keep access lists.
+    :param xattrs: back up extended attributes.
+    :param acls: back up access lists.
     :param account: uid and gid that git and hg run as, if the run is root's.
     :param tries: number of attempts on a repository that keeps changing.
     :param is_remote: each operation on the target costs a round trip.
-    :param jobs: units at once; 0 leaves it to the number of processors, or on a remote target to how many can wait for it.
+    :param jobs: number of units at once; 0 chooses it from the number of processors and the latency of the target.
     :param lose_repositories: allow removing repositories that the source no longer has (``--allow-shrink``).
     :param started_ns: when the run began, before anything was scanned, in nanoseconds since the epoch; 0 if it is unknown.
     """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Mirror what belongs to no repository."""
+"""Mirror files that belong to no repository."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PlainFiles(UnitTask):
     """Mirrors the files of one unit that belong to no repository."""
 
     def _plain_differences(self) -> Iterator[tuple[bytes, list[tuple[Entry | None, Entry | None]]]]:
-        """Yield directories that differ, with those pairs of entries that no repository looks after."""
+        """Yield directories that differ, with the pairs of entries that belong to no repository."""
         for directory, pairs in diff_manifests(self.changes.mirror_manifest, self.changes.source_manifest):
             store = self._store(directory)
             if store is None:
@@ -127,7 +127,7 @@ class PlainFiles(UnitTask):
                 store = store.rpartition(b"/")[0]  # noqa: PLW2901 - up to one that is known
         removed_trees = trees - hold_repositories
         tops = [entry for entry in removed if entry.parent not in removed_trees and (entry.type != "d" or entry.path in removed_trees)]
-        if self.unit.is_top_level:  # a directory has that name now: its mirror, once it is whole, puts the file aside
+        if self.unit.is_top_level:  # a directory has that name now: when its mirror is complete, it moves the file to the history
             tops = [entry for entry in tops if not self.copier.has_source_directory(entry.path)]
         self.dirty_directories |= {entry.parent for entry in tops}
         self.copier.for_each(lambda entry: self.copier.move_to_history(entry.path, entry), tops)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Find the git and Mercurial repositories of a scanned tree, and tell what a path in one is to it."""
+"""Find the git and Mercurial repositories of a scanned tree, and classify the paths in them."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class RepositoryMirrors(UnitTask):
         return True
 
     def _collect_results(self, repositories: list[GitMirror | HgMirror]) -> None:
-        """Record what the mirrors of repositories hold now, and hard-link files that are one file in the source."""
+        """Record the current entries of the mirrors of repositories, and hard-link files that are hard-linked in the source."""
         linked: dict[tuple[int, ...], list[Entry]] = {}
         for repository in repositories:
             repository.recheck_fresh_files()
@@ -73,7 +73,7 @@ class RepositoryMirrors(UnitTask):
                 self.copier.link_to(group[0].path, entry, entry)
 
     def _mark_damaged(self, mirrored: list[GitMirror | HgMirror]) -> None:
-        """Take over what the mirrors of damaged repositories hold, those that were left as they were too, so that the next run tries again."""
+        """Record the entries of mirrors of damaged repositories, also of those that did not change, so that the next run tries again."""
         for repository in self.damaged:
             if repository not in mirrored:
                 entries = repository.unchanged_entries()
@@ -86,7 +86,7 @@ class RepositoryMirrors(UnitTask):
                 self.actual_entries[judged] = entry._replace(ctime_ns=0)
 
     def _leave_out_fixtures(self) -> None:
-        """Treat repositories that another one tracks as what they are to it: files."""
+        """Treat repositories that another one tracks as plain files."""
         lookup = self.changes.fixtures
         if lookup is None or not self.stores:
             return
@@ -101,7 +101,7 @@ class RepositoryMirrors(UnitTask):
             self.verdicts[os.fsdecode(store)] = ""
 
     def _is_fixture(self, repository: GitMirror | HgMirror) -> bool:
-        """Tell whether a repository that is not sound is data of the one around it: its mirror was never sound either."""
+        """Return whether a repository that is not sound is data of the surrounding one: its mirror was never sound, either."""
         store = repository.path
         if not fixtures.may_be_fixture(store, self.stores, fixtures.work_tree_pointers(self.changes.source_manifest)):
             return False

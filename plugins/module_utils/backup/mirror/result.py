@@ -25,16 +25,16 @@ class MirrorResult:
     """The result of mirroring one unit.
 
     :param state: ``synced``, ``up to date``, ``too busy`` or ``failed``.
-    :param manifest: file (in scratch) with the manifest to save: what the mirror holds now. A unit that failed may have one too: all but
-        what the error names was mirrored.
-    :param digest: of that manifest: what to save and, if synced, to stamp.
+    :param manifest: file (in scratch) with the manifest to save: the current contents of the mirror. A unit that failed may have one, too:
+        everything was mirrored except the paths that the error names.
+    :param digest: digest of that manifest, for the record of the mirror if it is ``synced``.
     :param settled: the mirror has everything that the scan saw; otherwise some entries changed during the run and are left for the next one.
     :param files: entries written or removed.
     :param bytes: contents copied.
-    :param kept_bytes: contents moved to kept.
-    :param notes: what cannot be reproduced on the target.
-    :param created: what the mirror has that was neither in it nor in the scan.
-    :param damaged: what of the source's git repositories is damaged, a sentence each.
+    :param kept_bytes: contents moved to the history.
+    :param notes: attributes and entries that the target cannot store.
+    :param created: paths in the mirror that were neither in it before nor in the scan.
+    :param damaged: damage of the source's git repositories, one sentence each.
     :param verdicts: why repositories that were mirrored could not be verified, by their path in the unit; empty if they could.
     """
 
@@ -54,9 +54,9 @@ class MirrorResult:
 
 
 def partial_error(unit: Unit, errors: Sequence[RepomanError], protected: Iterable[bytes], *, others_done: bool = True) -> MirrorError:
-    """Return the error of a unit of which not all can be mirrored.
+    """Return the error of a unit that can only be mirrored in part.
 
-    :param others_done: all else was.
+    :param others_done: everything else was mirrored.
     """
     listed = [errors[0]]
     distinct = list({error.message: error for error in errors}.values())

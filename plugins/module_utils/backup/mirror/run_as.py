@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run a program on an untrusted repository as the user whose repository it is."""
+"""Run a program on an untrusted repository as the user who owns it."""
 
 from __future__ import annotations
 

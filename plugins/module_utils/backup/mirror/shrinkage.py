@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Count what a person would miss: work tree files and the names of references, not how git and hg store them."""
+"""Count the files and references that a user would miss: files of work trees and names of references, not the files in which git and hg store them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def may_exceed(changes: UnitDiff, limit: int) -> bool:
 
 
 def count_missed(changes: UnitDiff, mirror: str) -> tuple[int, int]:
-    """Return how many files and names of references would go, and how many the mirror has.
+    """Return the number of files and references that would be removed, and the number that the mirror has.
 
     :param mirror: directory of the unit's mirror.
     """
@@ -60,7 +60,7 @@ def _names(manifest: Manifest, stores: Mapping[bytes, str], directory: str) -> s
         store = nearest_ancestor(stores, parent)
         prefix = store + b"/" if store else b""
         if SAVED.match(parent):
-            continue  # what a restore of a mount point saved may be removed without a word
+            continue  # files that a restore of a mount point saved may be removed without an error
         for entry in unpack_block(parent, block):
             if entry.type == "d":
                 continue

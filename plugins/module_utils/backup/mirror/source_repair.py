@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Replace single files of a source: what the repair of git objects and of Mercurial's files has in common.
+"""Replace single files of a source: the common part of the repairs of git objects and of Mercurial's files.
 
 The source is hostile: directories are opened component by component without following links, and files are written under a temporary name
 and renamed into place. Replaced files are saved outside the source; inside it, the next run would back them up.

@@ -25,7 +25,7 @@ MAX_BYTES = 64 << 10
 MOUNTINFO = "/proc/self/mountinfo"
 
 STEPS_NS = (100, 1000, 10**6, 10**7, 10**9, 2 * 10**9)
-"""The steps in which file systems keep times: NTFS and SMB, NFS servers, exFAT, older ext4 and HFS+, FAT."""
+"""The steps in which file systems store times: NTFS and SMB, NFS servers, exFAT, older ext4 and HFS+, FAT."""
 EXACT = frozenset({"ext4", "xfs", "btrfs", "tmpfs", "zfs", "f2fs", "bcachefs", "overlay"})
 """File systems that store nanoseconds. Others may return an exact time only while the inode is cached."""
 _PROBED_NS = 1_234_567_891_123_456_789
@@ -35,14 +35,14 @@ _PROBED_NS = 1_234_567_891_123_456_789
 class Traits:
     """What a file system can store.
 
-    :param mount: the line of the mount table it was tried out under.
-    :param exact: times are kept to the nanosecond.
-    :param modes: permissions are kept, and not forced by the mount's options.
-    :param owners: root can give files away.
-    :param symlinks: there are symbolic links.
-    :param links: there are hard links.
-    :param specials: there are pipes, and so sockets and devices.
-    :param case: names that differ in upper and lower case alone are different.
+    :param mount: line of the mount table at the time of the test.
+    :param exact: it stores times with nanoseconds.
+    :param modes: it stores permissions, and mount options do not force them.
+    :param owners: root can change the owner of files.
+    :param symlinks: it supports symbolic links.
+    :param links: it supports hard links.
+    :param specials: it supports pipes, and therefore sockets and devices.
+    :param case: it distinguishes names that differ only in case.
     """
 
     mount: str = ""
@@ -55,18 +55,18 @@ class Traits:
     case: bool = True
 
     def same_as(self, other: Traits) -> bool:
-        """Tell whether two file systems can store the same, wherever they are mounted."""
+        """Return whether two file systems have the same capabilities, wherever they are mounted."""
         return replace(self, mount="") == replace(other, mount="")
 
     def can_have(self, entry: Entry) -> bool:
-        """Tell whether the target can have an entry of this kind."""
+        """Return whether the target can store an entry of this type."""
         return not ((entry.type == "l" and not self.symlinks) or (entry.type in "psbc" and not self.specials))
 
 
 def tick(traits: Traits, times: Iterable[int]) -> int:
-    """Return the step, in nanoseconds, in which a mirror keeps times.
+    """Return the step, in nanoseconds, in which a mirror stores times.
 
-    :param times: the times of all that is in the mirror. Only if all of them are whole steps is it a step.
+    :param times: the times of all entries of the mirror; all of them must be multiples of the step.
     """
     if traits.exact:
         return 1
@@ -80,23 +80,23 @@ def tick(traits: Traits, times: Iterable[int]) -> int:
 
 
 def same_time(mirrored: int, source: int, step: int) -> bool:
-    """Tell whether a mirror's time is the source's, as far as the target can keep it."""
+    """Return whether a mirror's time equals the source's, as far as the target can store it."""
     return mirrored == source or (step > 1 and abs(mirrored - source) < step)
 
 
 def load(work: str) -> Traits:
-    """Return what was found out about the target; that it can keep everything if nothing was.
+    """Return the traits of the target; if they are unknown, those of a target that can store everything.
 
-    :param work: repoman's directory for files that are not whole yet.
+    :param work: repoman's directory for unfinished files.
     """
     traits = assume(work)
     return traits if traits.mount == _mount(work) else Traits()
 
 
 def assume(work: str) -> Traits:
-    """Return what the target can probably keep: what the last run found out, under this mount or an earlier one.
+    """Return the probable traits of the target: those that the last run found, under this mount or an earlier one.
 
-    A plan is made with it, because finding out more writes to the target. It is checked before the plan is applied.
+    A plan uses them, because a test writes to the target. They are checked before the plan is applied.
     """
     try:
         return Traits(**read_json(Path(_file(work)), MAX_BYTES))
@@ -105,7 +105,7 @@ def assume(work: str) -> Traits:
 
 
 def find_out(work: str, temporaries: str) -> None:
-    """Try out what the target can keep, unless that is known; what cannot be tried counts as kept.
+    """Test the traits of the target, unless they are known; a trait that cannot be tested counts as present.
 
     :param work: repoman's directory for unfinished files; the result is stored next to it.
     :param temporaries: this run's own directory on the target.
@@ -182,7 +182,7 @@ def _probe(temporaries: str, mount: str) -> Traits:
 
 
 def _works(attempt: Callable[[], bool | None]) -> bool:
-    """Tell whether something can be done, and is kept."""
+    """Return whether an operation succeeds and the target stores its result."""
     try:
         return attempt() is not False
     except OSError:

@@ -19,9 +19,9 @@ _TRANSIENT_HINT = re.compile(rb"lock$|gc\.pid$|packed-refs\.new$|objects/(.*/)?(
 
 
 class TransientFilter:
-    """Tells whether a path is a repository's lock or unfinished file, which is never mirrored.
+    """Returns whether a path is a lock or an unfinished file of a repository, which is never mirrored.
 
-    :param now: what the source has; it is only looked at for paths that may be such.
+    :param source_manifest: entries of the source; only read for paths that may be transient.
     """
 
     def __init__(self, source_manifest: Manifest, lookup: FixtureLookup | None = None) -> None:
@@ -43,7 +43,7 @@ class TransientFilter:
         return stores
 
     def __call__(self, path: bytes) -> bool:
-        """Tell whether a path is never mirrored."""
+        """Return whether a path is never mirrored."""
         if not _TRANSIENT_HINT.search(path):
             return False
         store = nearest_ancestor(self.stores, path.rpartition(b"/")[0])

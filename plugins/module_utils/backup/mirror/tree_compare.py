@@ -4,9 +4,9 @@
 
 """Compare a unit's source with its mirror, entry by entry and with all contents, and change nothing.
 
-Both sides are read through held descriptors: no link is followed, no pipe is waited for, a file is read up to the size it had when it
-was opened, and holes are not read. The source may be written during the comparison, so a difference only counts if the source's entry is
-still as the scan saw it.
+Both sides are read through open directories: no link is followed, no pipe blocks, a file is read up to the size it had when it
+was opened, and holes are not read. The source may change during the comparison, so a difference only counts if the source's entry is
+still the one of the scan.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Keeps:
     """Attributes of an entry that the target can store; the rest is not compared.
 
     :param owners: user and group.
-    :param traits: what was found out about its file system.
+    :param traits: capabilities of its file system.
     :param xattrs: extended attributes, if they are mirrored.
     :param acls: access lists, if they are mirrored.
     """
@@ -80,13 +80,14 @@ class TreeComparison:
 
     :param source: open directory of the unit.
     :param mirror: open directory of its mirror.
-    :param stores: the unit's repositories, with their kinds.
-    :param is_transient: tells which paths are never mirrored.
-    :param unread: directories whose inside is not compared.
+    :param stores: the unit's repositories, each with ``git``, ``hg`` or ``share``.
+    :param is_transient: returns whether a path is never mirrored.
+    :param unreadable: directories whose contents are not compared.
     :param expected: returns whether a path that only the mirror has belongs there.
     :param beat: is called with each path, and while a large file is read.
     :param has_mounts: the unit may have several file systems.
-    :param leaves_out: tells which paths, and whether they are directories, are excluded: the next run takes them out of the mirror.
+    :param leaves_out: returns whether a path is excluded, so that the next run removes it from the mirror; gets the path and whether it is a
+        directory.
     """
 
     def __init__(
@@ -113,8 +114,8 @@ class TreeComparison:
     def run(self, source_manifest: Manifest, mirror_manifest: Manifest) -> Differences:
         """Compare everything.
 
-        :param source_manifest: what the source has.
-        :param mirror_manifest: what the mirror has.
+        :param source_manifest: entries of the source.
+        :param mirror_manifest: entries of the mirror.
         """
         self._tick = tick(self.keeps.traits, (entry.mtime_ns for entry in mirror_manifest.entries() if entry.type != "l"))
         self._links = self._hardlink_groups(source_manifest), self._hardlink_groups(mirror_manifest)
@@ -225,7 +226,7 @@ class TreeComparison:
             os.close(file)
 
     def _hardlink_groups(self, manifest: Manifest) -> dict[bytes, bytes]:
-        """Return for each file with several names the first of them; those in repositories do not count."""
+        """Return the first name of each hard-linked file, for each of its names; files of repositories do not count."""
         first: dict[tuple[int, ...], bytes] = {}
         leaders: dict[bytes, bytes] = {}
         for entry in manifest.entries():
@@ -238,7 +239,7 @@ class TreeComparison:
         return leaders
 
     def _status(self, path: bytes) -> os.stat_result | None:
-        """Return what the source has at a path now; None if there is nothing."""
+        """Return the current status of a path in the source; None if it does not exist."""
         parent, _slash, name = path.rpartition(b"/")
         try:
             parent_fd = open_beneath(self.source, parent, _PARENT)
@@ -252,7 +253,7 @@ class TreeComparison:
             os.close(parent_fd)
 
     def _is_unchanged(self, entry: Entry) -> bool:
-        """Tell whether the source still has what the scan saw; if not, count that."""
+        """Return whether the source's entry has not changed since the scan; if it has, count it."""
         try:
             status = self._status(entry.path)
         except OSError:
@@ -263,7 +264,7 @@ class TreeComparison:
         return False
 
     def _same_contents(self, path: bytes) -> bool:
-        """Tell whether both sides have the same regular file.
+        """Return whether both sides have the same regular file.
 
         :raises OSError: one of them cannot be read.
         """

@@ -31,8 +31,8 @@ class UnitDiff:
     :param read_errors: why they cannot be read, and which repositories were lost.
     :param protected: repositories that contain such a directory or were lost. Their mirrors stay as they are: unreadable files may be needed.
     :param notes: notes on the unit.
-    :param fixtures: tells which repositories are data of another.
-    :param attributes: extended attributes or access lists are kept: a directory whose ``ctime_ns`` alone differs may have others.
+    :param fixtures: finds repositories that are data of another one.
+    :param attributes: extended attributes or access lists are backed up, so a directory of which only ``ctime_ns`` differs has changed.
     """
 
     unit: Unit
@@ -57,11 +57,11 @@ class UnitDiff:
 
     @property
     def total(self) -> int:
-        """Return how many entries differ."""
+        """Return the number of entries that differ."""
         return self.created + self.changed + self.removed
 
     def count(self) -> None:
-        """Count what differs, by kind."""
+        """Count the changes by type."""
         for change, _path in self.items():
             if change == "created":
                 self.created += 1

@@ -32,7 +32,7 @@ class UnitMirror(RepositoryMirrors, PlainFiles):
     def run(self) -> MirrorResult:
         """Bring the mirror up to date.
 
-        :raises RepomanError: nothing, or not all, could be done; what was begun goes on in the next run.
+        :raises RepomanError: the unit was not mirrored, or only in part; the next run continues.
         """
         changes, settings, unit = self.changes, self.settings, self.unit
         if changes.manifest_path:
@@ -149,7 +149,7 @@ class UnitMirror(RepositoryMirrors, PlainFiles):
         return result
 
     def _unplanned_entries(self) -> list[bytes]:
-        """Return what came up in the source after the scan, and is in the mirror."""
+        """Return the paths in the mirror that appeared in the source after the scan."""
         created = {path for path, entry in self.actual_entries.items() if entry is not None}
         parents = {path.rpartition(b"/")[0] for path in created}
         for manifest in (self.changes.source_manifest, self.changes.mirror_manifest) if created else ():

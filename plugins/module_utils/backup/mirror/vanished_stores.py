@@ -54,7 +54,7 @@ class Vanished:
     :param lost: paths that are missing or replaced; restoring them repairs the repository.
     :param blocked: something else is at one of them.
     :param root: directory that the mirror keeps completely; if it is ``store`` itself and still a directory, only the repository's files.
-    :param reason: what is wrong with the contents of a file that is there.
+    :param reason: the problem of the contents of an existing file.
     """
 
     store: bytes
@@ -69,11 +69,11 @@ class Vanished:
 def find_vanished(
     mirror: Manifest, source: Manifest, lookup: FixtureLookup, rules: TreeRules | None = None
 ) -> tuple[list[Vanished], list[bytes]]:
-    """Return the repositories that were lost, and those that were removed as any directory may be.
+    """Return the repositories that were lost, and those that were removed like other directories.
 
-    :param lookup: tells which of them are data.
-    :param rules: what the unit leaves out: a repository that is excluded is not lost.
-    :raises BusyError: one is there after all.
+    :param lookup: finds those that are only data.
+    :param rules: rules of the unit: an excluded repository is not lost.
+    :raises BusyError: one of them exists now.
     """
     mirrored, current = _find_all(mirror), _find_all(source)
     # A store of its own that became a reference to another one is as lost as one that is gone.
@@ -113,7 +113,7 @@ def _find_all(manifest: Manifest) -> dict[bytes, str]:
 def _damaged_shares(
     mirror: Manifest, source: Manifest, mirrored: Kinds, current: Kinds, lookup: FixtureLookup, rules: TreeRules | None
 ) -> Iterator[Vanished]:
-    """Yield the shares of which a file was emptied or overwritten. They have no store, so hg does not verify them."""
+    """Yield the shares in which a file was emptied or overwritten. They have no store, so hg does not verify them."""
     common = sorted(store for store, kind in current.items() if kind == "share" == mirrored.get(store))
     files = {_join(store, name) for store in common for name in share_files.NAMES}
     new, old = _entries(source, files), _entries(mirror, files)
@@ -249,7 +249,7 @@ class _Search:
         return Vanished(store, tuple(missing_parts), blocked, store, True)
 
     def _leads_to_another(self, store: bytes, entry: Entry) -> bool:
-        """Tell whether the repository was moved, and what took its place leads to it, as ``git submodule absorbgitdirs`` leaves it."""
+        """Return whether the repository was moved and a file or link in its place leads to it, as after ``git submodule absorbgitdirs``."""
         holder = store.rpartition(b"/")[0]
         if entry.type == "l":
             relative_path = os.path.relpath(os.path.normpath(os.path.join(self.source_path, holder, entry.link)), self.source_path)
@@ -258,9 +258,9 @@ class _Search:
         return entry.type == "f" and target is not None and nearest_ancestor(self.current, target) is not None
 
     def confirm(self, vanished: Vanished) -> None:
-        """Look again: git replaces ``HEAD`` by renaming, and the scan may have come in between.
+        """Check again: git replaces ``HEAD`` with a rename, and the scan may have missed it.
 
-        :raises BusyError: it is all there.
+        :raises BusyError: the repository is complete now.
         """
         kinds = PARTS[self.mirrored[vanished.store]]
         top_fd = os.open(self.source_path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -289,7 +289,7 @@ def _kind_at(top_fd: int, path: bytes) -> str:
 
 
 def describe(unit: Unit, vanished: Vanished, kept_days: int = 30) -> DamagedError:
-    """Return the error of a repository that was lost, with what brings it back."""
+    """Return the error of a lost repository, with the command that restores it."""
     shown_path = escape_path(os.path.join(os.fsencode(unit.source), vanished.store))
     parts = ", ".join(escape_path(each.rpartition(b"/")[2]) for each in vanished.lost)
     options = [("--path", each) for each in vanished.lost]
@@ -309,7 +309,7 @@ def describe(unit: Unit, vanished: Vanished, kept_days: int = 30) -> DamagedErro
 
 
 def keep(source: Manifest, mirror: Manifest, vanished: Iterable[Vanished], path: str) -> Manifest:
-    """Return what the source has, and what the mirror has of repositories that were lost.
+    """Return the source's entries, with the mirror's entries of lost repositories.
 
     :param path: for the manifest.
     """
@@ -345,7 +345,7 @@ def keep(source: Manifest, mirror: Manifest, vanished: Iterable[Vanished], path:
 def _merged(
     directory: bytes, store: bytes, stores: Mapping[bytes, str], new: Mapping[bytes, Entry], old: Mapping[bytes, Entry], tops: set[bytes]
 ) -> dict[bytes, Entry]:
-    """Return the entries of a directory in a repository that lost parts: its own stay, other files are mirrored as ever."""
+    """Return the entries of a directory in a repository that lost parts: its own files stay, other files are mirrored as usual."""
     entries: dict[bytes, Entry] = {}
     for path in new.keys() | old.keys():
         top = path[len(store) + 1 if store else 0 :].partition(b"/")[0]
@@ -357,7 +357,7 @@ def _merged(
 
 
 def protected_stores(mirror: Manifest, vanished: Iterable[Vanished]) -> frozenset[bytes]:
-    """Return the repositories of which the mirror keeps everything."""
+    """Return the repositories whose mirrors do not change."""
     listed = list(vanished)
     roots = [item.root for item in listed if not item.partial]
     return frozenset(

@@ -4,8 +4,8 @@
 
 """Verify a mirror: compare all contents with the source, and let git and hg check its repositories. Changes nothing.
 
-A file system below a source may stop answering, and a container can write without end. So the work on a unit is given up on if nothing
-comes from it for a while, or if it takes longer than a limit; the error names the path.
+A file system below a source may stop answering, and a container can write without end. So the comparison of a unit ends with an error if it makes
+no progress for a while, or takes longer than a limit; the error names the path.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ POLL_SECONDS = 0.5
 class Verdict:
     """The result of verifying a unit.
 
-    :param differences: lines fit to be shown; if there are too many, the last one says how many more there are.
+    :param differences: printable lines; if there are too many, the last one has the number of further lines.
     :param notes: remarks that are not differences.
-    :param skipped: directories that another file system is mounted on, which was not compared.
+    :param skipped: directories at which another file system is mounted, which was not compared.
     """
 
     differences: list[str] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Verdict:
 class Pulse:
     """The signs of life of a comparison.
 
-    :param idle: seconds without one after which it is given up on.
+    :param idle: seconds without progress after which it fails.
     :param total: seconds that it may take.
     """
 
@@ -92,7 +92,7 @@ class Pulse:
             self.is_paused = False
 
     def is_lost(self) -> bool:
-        """Tell whether nothing has come for too long."""
+        """Return whether there was no progress for too long."""
         return not self.is_paused and time.monotonic() - self.last > self.idle
 
 
@@ -108,8 +108,8 @@ def verify(
     """Compare a unit with its mirror.
 
     :param expected: of top-level files, those that belong to the mirror; other files on the target are ignored.
-    :param notes: what earlier runs noted of the unit.
-    :raises MirrorError: it took too long, or nothing came from the source or the mirror any more.
+    :param notes: notes of earlier runs on the unit.
+    :raises MirrorError: it took too long, or the source or the mirror stopped responding.
     """
     pulse = Pulse(idle, total)
     answer: queue.SimpleQueue[Verdict | BaseException] = queue.SimpleQueue()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The directories on the target that a run works in."""
+"""The directories on the target in which a run works."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import 
 
 
 def prepare_directories(settings: MirrorOptions, unfinished: Container[str] | None = None) -> None:
-    """Make the directories of a run, and clear away what a killed run left; a first copy that was not finished is kept to go on with.
+    """Create the directories of a run, and remove the leftovers of killed runs; an unfinished first copy stays, so that it can be continued.
 
     Temporary files of other runs are not touched: these runs may still be active.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Say where mirroring a unit failed: in its source, on the target, in the local state directory, or in the temporary directory."""
+"""Errors that show where mirroring a unit failed: in its source, on the target, in the local state directory, or in the temporary directory."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _path(failure: OSError) -> str:
 
 
 def _local_directory(path: str, target: str, scratch: str, failure: OSError) -> str:
-    """Return the local directory that an error is about; empty if it is about another place."""
+    """Return the local directory in which an error occurred; empty if it occurred elsewhere."""
     for directory in (scratch, tempfile.gettempdir()):
         if path and _is_below(path, directory) and not _is_below(path, target):
             return directory
@@ -70,7 +70,7 @@ def _is_below(path: str, directory: str) -> bool:
 
 
 def _takes_all(directory: str) -> bool:
-    """Tell whether a file system has space and may be written; one that cannot be asked counts as such."""
+    """Return whether a file system has space and is writable; one that cannot be checked counts as such."""
     with suppress(OSError):
         space = os.statvfs(nearest_directory(directory))
         return space.f_bavail * space.f_frsize > LITTLE and (not space.f_files or space.f_favail > 0) and not space.f_flag & os.ST_RDONLY

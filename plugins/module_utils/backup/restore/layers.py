@@ -54,7 +54,7 @@ def versions_of(target: Target, unit: str, from_version: str | None) -> list[Ver
 def merge_layers(versions: Iterable[Version], top_level_files: bool, known_names: Container[bytes] | None = None) -> Items:
     """Overlay layers, later ones over earlier ones; the parents of a path are always directories.
 
-    :param top_level_files: the unit is the loose files in ``repos_root``: leave out directories.
+    :param top_level_files: the unit is the files directly in ``repos_root``: leave out directories.
     :param known_names: take only these from the mirror; None for all.
     :raises RepomanError: a directory of the backup cannot be read.
     """

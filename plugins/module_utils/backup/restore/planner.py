@@ -35,7 +35,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 _logger = get_logger("restore")
 
 SAVED_TOP_LEVEL_FILES = b"loose-files"
-"""Prefix of the saved directory for loose files of ``repos_root``."""
+"""Prefix of the saved directory for files directly in ``repos_root``."""
 
 
 class RestorePlanner:
@@ -158,7 +158,7 @@ class RestorePlanner:
         )
 
     def _check_overwrite(self, operation: RestoreOperation) -> None:
-        """Refuse to replace what must not be replaced.
+        """Refuse to replace files that must not be replaced.
 
         :raises ConflictError: it exists and must not be overwritten, or holds more than a repository.
         """

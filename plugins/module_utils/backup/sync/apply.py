@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Apply what was planned for units: mirror them, retire mirrors, and record the results."""
+"""Apply the plans of units: mirror them, retire mirrors, and record the results."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Applier:
         self.notes = ReportedNotes(run.state, run.backup.account)
 
     def refuse(self, tasks: Sequence[UnitTask]) -> None:
-        """Log and report tasks of which nothing is to be done, and leave the target as it is."""
+        """Log and report tasks that need no work, and do not change the target."""
         self._save_left_out(tasks)
         for task in tasks:
             self.report_result(task)
@@ -84,7 +84,7 @@ class Applier:
             self.report((task.name, task.result))
 
     def save_manifest(self, task: UnitTask, manifest: str, digest: str) -> None:
-        """Keep the manifest of what a mirror holds now. If that fails the mirror is fine, but the next run has more work."""
+        """Save the manifest of a mirror's current contents. If that fails, the mirror is valid, but the next run has more work."""
         try:
             self.records.save_manifest(task.name, manifest, digest, compared_mirror=task.compared_mirror)
         except OSError as error:
@@ -101,7 +101,7 @@ class Applier:
         self.notes.forget(task.name)
 
     def record(self, task: UnitTask, outcome: MirrorResult) -> None:
-        """Put the outcome of a unit into its result, and set its record."""
+        """Set the result of a unit, and its record."""
         result = task.result
         result.action = ACTION_OF_STATE[outcome.state]
         result.bytes, result.kept_bytes = outcome.bytes, outcome.kept_bytes
@@ -173,7 +173,7 @@ class _Wave:
         self._finished.append(task.name)
 
     def mirror(self) -> None:
-        """Let the mirror engine work, and take in each outcome. A failure is its unit's alone, so the step itself does not fail."""
+        """Run the mirror engine, and record each outcome. A failure only affects its unit, so the step itself does not fail."""
         tasks = {task.name: task for task in self.copying}
         for outcome in self._outcomes():
             task = tasks[outcome.unit.name]

@@ -24,7 +24,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules 
 class TargetState:
     """The target before the run.
 
-    :param is_new: this run is to write its marker.
+    :param is_new: this run writes its marker.
     :param is_remote: it takes long to answer, so more is done at once.
     """
 
@@ -40,7 +40,7 @@ class SyncContext:
     :param check: predict only, and write nothing.
     :param now: when the run began.
     :param state: local state directory of the target; a temporary one if that cannot be written.
-    :param locks: the locks of this run; None as long as it has none.
+    :param locks: the locks of this run; None before it has any.
     """
 
     backup: BackupContext
@@ -76,7 +76,7 @@ class SyncContext:
 
     @cached_property
     def left_out(self) -> LeftOut:
-        """The record of what the last run left out of units, and of mounts in them."""
+        """The record of files and mounts that the last run left out of units."""
         return LeftOut(self.state)
 
     def mirror_settings(self, scratch: str) -> MirrorOptions:

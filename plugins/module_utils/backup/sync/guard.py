@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Refuse sources that look lost. No hint restores an old state over a newer one: it only looks, or restores to another place."""
+"""Refuse sources that look lost. No hint restores an old state over a newer one: hints only show files, or restore to another directory."""
 
 from __future__ import annotations
 

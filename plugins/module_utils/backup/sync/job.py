@@ -4,13 +4,13 @@
 
 """A backup run, in the child process that may touch the target. Check mode is the same run without its changes.
 
-1. Take the local locks, which are in the state directory and not on the target: all that is read after that stays true.
-2. Read source and target once, and plan (see ``plan.py``). What cannot be done as asked fails here.
-3. Plan the units in waves (see ``waves.py``): all of them at once, unless that takes so long that those that are ready would wait.
-   Copying the first ones while others are still compared is what makes a first copy fast, so a wave is applied before the next one is
-   planned. The first wave is planned before anything is written, which costs nothing: it has to be complete anyway.
+1. Take the local locks, which are in the state directory and not on the target: everything that is read afterwards stays valid.
+2. Read source and target once, and plan (see ``plan.py``). A request that cannot be fulfilled fails here.
+3. Plan the units in waves (see ``waves.py``): all of them at once, unless that takes so long that finished ones would wait.
+   A first copy is fast because the first units are copied while others are still compared, so a wave is applied before the next one is
+   planned. The first wave is planned before anything is written, which costs no time: it must be complete anyway.
 4. With the first unit that is not refused, change the target for the first time (see ``target_preparation.py``). If there is no such
-   unit, the target is left as it was: nothing expires on account of a run that backs up nothing.
+   unit, the target is not changed: no version expires because of a run that backs up nothing.
 5. Apply each wave (see ``apply.py``).
 """
 
@@ -99,7 +99,7 @@ class SyncJob:
         return stack.enter_context(locks.private_directory(run.state / "scratch"))
 
     def _forget_state(self, missing: Iterable[Path]) -> None:
-        """Remove the state of a target that did not come to be.
+        """Remove the state of a target that was not initialized.
 
         :param missing: the directories that did not exist before, the innermost first.
         """
@@ -138,7 +138,7 @@ class SyncJob:
         return settings is not None
 
     def _add_diff(self, tasks: Iterable[UnitTask]) -> None:
-        """Take in what changes, as a list of paths for each unit."""
+        """Add the changes of each unit, as a list of paths."""
         if not self.run.options.diff:
             return
         for task in tasks:

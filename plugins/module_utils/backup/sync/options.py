@@ -45,7 +45,7 @@ class SyncOptions:
     def from_params(cls, params: Mapping[str, Any]) -> SyncOptions:
         """Return the options in a module's parameters.
 
-        :raises UsageError: an option makes no sense, alone or with another one.
+        :raises UsageError: an option is invalid, alone or together with another one.
         """
         _check(params)
         plain = ("init", "allow_local", "full", "verify", "allow_shrink", "list_versions", "jobs", "keep_days", "xattrs", "acls")
@@ -65,9 +65,9 @@ class SyncOptions:
 
 
 def _check(params: Mapping[str, Any]) -> None:
-    """Refuse options that make no sense, alone or with another one.
+    """Refuse options that are invalid, alone or together with another one.
 
-    :raises UsageError: one of them.
+    :raises UsageError: an option is invalid.
     """
     if params["allow_local"] and not params["init"]:
         raise UsageError("allow_local means something only together with init.", repoman_command("sync", [], "--init", "--allow-local"))

@@ -21,15 +21,15 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import P
 
 @dataclass
 class SyncPlan:
-    """What a run is going to do, apart from the mirrors of its units, which are planned in waves.
+    """The plan of a run, without the mirrors of its units, which are planned in waves.
 
     :param selected: the units to work on.
     :param busy: failed tasks of units that other runs work on.
     :param excluded: the directories that are not backed up.
-    :param restores: what killed restores left.
+    :param restores: leftovers of killed restores.
     :param initialization: None if the target has a marker.
     :param expiry: the expired versions.
-    :param warnings: about the clock.
+    :param warnings: warnings about the clock.
     :ivar source: steps that change only the source; applied before it is scanned.
     :ivar target: steps that change the target; applied before the first unit is mirrored.
     """
@@ -45,7 +45,7 @@ class SyncPlan:
     target: Plan = field(init=False)
 
     def __post_init__(self) -> None:
-        """Put the steps in their order: expired versions may be what fills the target, so they go before anything is written there."""
+        """Put the steps in order: expired versions may fill the target, so they are removed before anything is written there."""
         self.source = Plan(self.restores.steps())
         initialization = [self.initialization.step()] if self.initialization else []
         self.target = Plan([*initialization, *self.expiry.steps()])
@@ -69,9 +69,9 @@ class SyncPlan:
 
 
 def make_plan(run: SyncContext) -> SyncPlan:
-    """Read source and target, and return the plan; change nothing on either. With locks, lock the units too.
+    """Read source and target, and return the plan, without changing them. With locks, also lock the units.
 
-    :raises RepomanError: the run cannot be done as asked.
+    :raises RepomanError: the run is not possible with these options.
     """
     run.records.read()
     check_access(run.backup.roots, run.target)

@@ -39,7 +39,7 @@ class _Comparison:
     """A comparison of a scanned unit with its mirror.
 
     :param stays: directories in the unit whose mirror is not changed.
-    :param assumed: what the target could keep, as far as was known.
+    :param assumed: the assumed traits of the target.
     """
 
     scanned: ScanResult
@@ -88,7 +88,7 @@ class UnitPlanner:
                 pool.submit(compare, task, scanned, self._unmirrored_mounts(task, scanned))
 
     def replan_outdated(self, tasks: Iterable[UnitTask]) -> None:
-        """Plan again what was planned for a target that can keep more, or less, than the prepared one was found to."""
+        """Plan units again if their plans assumed other traits than the prepared target has."""
         traits = target_traits.assume(self.settings.work)
         outdated = [task for task in tasks if task.name in self._compared and not self._compared[task.name].assumed.same_as(traits)]
         if not outdated:
@@ -113,7 +113,7 @@ class UnitPlanner:
         return [] if may_shrink else [*scanned.skipped, *absent]
 
     def _compare(self, task: UnitTask, scanned: ScanResult, stays: Sequence[bytes]) -> None:
-        """Plan what the mirror of a scanned unit lacks.
+        """Plan the update of the mirror of a scanned unit.
 
         :param stays: directories in the unit whose mirror is not changed.
         :raises RepomanError: the unit cannot be backed up.
@@ -150,7 +150,7 @@ class UnitPlanner:
 
 
 def load_engine() -> None:
-    """Import what is otherwise imported once a unit differs."""
+    """Import the modules that are otherwise imported when the first unit differs."""
     from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import diff_unit, mirror_units, shrinkage  # noqa: F401
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The mirrors as a run knows them: their records on the target, and their manifests in the local state directory."""
+"""The state of the mirrors: their records on the target, and their manifests in the local state directory."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class RunRecords:
             return ""
         if not 0 <= self.now - record.full < FULL_SECONDS:
             return ""
-        if record.session not in ("", self.session):  # what was written may have been lost on its way to the disk
+        if record.session not in ("", self.session):  # data may not have reached the disk
             return ""
         with suppress(OSError, ValueError), open(self.manifest(name), "rb") as file:
             if file.read(len(MAGIC) + DIGEST_SIZE) == MAGIC + bytes.fromhex(record.digest):
@@ -131,7 +131,7 @@ class RunRecords:
     def write(self, locks: RunLocks, void: Iterable[str] = ()) -> None:
         """Write this run's records; records of other runs' units stay as those runs wrote them.
 
-        :param void: units whose mirror may be incomplete. They get a record without a digest, which only says that there is a mirror.
+        :param void: units whose mirror may be incomplete. They get a record without a digest, which only shows that a mirror exists.
         """
         with locks.metadata_lock():
             with self._mutex:
@@ -151,11 +151,11 @@ class RunRecords:
                 raise
 
     def save_manifest(self, name: str, manifest: str, digest: str, *, compared_mirror: bool) -> None:
-        """Keep the manifest of what a mirror holds now, and set the unit's record.
+        """Save the manifest of a mirror's current contents, and set the unit's record.
 
         :param manifest: file to move from; a local one.
         :param compared_mirror: whether the mirror itself was compared, and not only the last manifest.
-        :raises OSError: it cannot be kept; then the next run compares the mirror.
+        :raises OSError: it cannot be saved; then the next run compares the mirror.
         """
         path = self.manifest(name)
         try:

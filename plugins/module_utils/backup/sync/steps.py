@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The steps of a run beside those of units: finish killed restores, make a directory the target, remove expired versions.
+"""The steps of a run that do not belong to units: finish killed restores, make a directory the target, remove expired versions.
 
-Each class is made from what the run has read, and its steps are applied later, or not at all in check mode.
+Each class is made from the state that the run has read; its steps are applied later, or in check mode not at all.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 
 
 class KilledRestores:
-    """What killed restores left in the repositories. A directory that one had replaced gets a name under which it is a unit."""
+    """Leftovers of killed restores in the repositories. A directory that a restore had replaced is renamed, and becomes a unit."""
 
     def __init__(self, run: SyncContext) -> None:
         self.run = run
         names = [unit.name for unit in list_units(run.repos_root) if not unit.is_top_level]
-        if run.locks is None:  # without locks, only what a restore that goes on has not locked itself is certainly abandoned
+        if run.locks is None:  # without locks, only a directory that is not locked by a running restore is certainly abandoned
             self._leftovers = find_leftovers(run.repos_root, names, alone=False)
         else:
             with run.locks.exclusive(RESTORES) as alone:
@@ -43,7 +43,7 @@ class KilledRestores:
         """Descriptions of the applied steps."""
 
     def units(self) -> list[Unit]:
-        """Return the units that come to be; in check mode with the directories that they still are."""
+        """Return the new units; in check mode with the current names of their directories."""
         root = self.run.repos_root
         return [
             Unit(os.fsdecode(leftover.saved), os.path.join(root, os.fsdecode(leftover.name if self.run.check else leftover.saved)))
@@ -59,7 +59,7 @@ class KilledRestores:
         return escape_path(os.path.join(os.fsencode(self.run.repos_root), os.fsencode(leftover.unit), name))
 
     def _description(self, leftover: Leftover) -> str:
-        """Return the step's description, without the new name: that has the time in it, and check mode runs at another one."""
+        """Return the step's description, without the new name: it contains the time, which is another one in check mode."""
         return f"{'rename' if leftover.saved else 'remove'} {self._path(leftover, leftover.name)}, which a killed restore left"
 
     def _finish(self, leftover: Leftover) -> None:
@@ -92,12 +92,12 @@ class Initialization:
         initialize(self.run.backup.roots, self.target)
 
     def _undo(self) -> None:
-        """Remove the marker. The directories still hold those of this run, so they are removed at its end."""
+        """Remove the marker. The directories still contain those of this run, so they are removed at its end."""
         marker_path(self.target.root).unlink(missing_ok=True)
         self._is_undone = True
 
     def clean_up(self) -> None:
-        """Remove the directories that were made, if the step was undone; one that somebody else has filled stays."""
+        """Remove the created directories if the step was undone; a directory that is not empty stays."""
         if not self._is_undone or not self._made:
             return
         with suppress(OSError):
@@ -131,7 +131,7 @@ class Expiry:
         return f"remove the versions saved at {name}, older than {self.run.options.keep_days} days"
 
     def finish(self) -> None:
-        """Try again to remove those that could not be removed: what was in the way may be gone now.
+        """Try again to remove the remaining versions: the obstacle may be gone now.
 
         :raises OSError: one cannot be removed.
         """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The first changes to the target: all that comes before the first unit is mirrored."""
+"""The first changes to the target: everything before the first unit is mirrored."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class TargetPreparation:
         self._planned = self._own_records()
 
     def apply(self) -> MirrorOptions:
-        """Apply the plan, and return the settings with this run's directory. A target that this run has initialized is left as it was if that fails.
+        """Apply the plan, and return the settings with this run's directory. If that fails, a target that this run has initialized is reverted.
 
-        :raises RepomanError: the target cannot be written, is another one by now, or another host works on it.
+        :raises RepomanError: the target cannot be written, is a different one now, or another host works on it.
         """
         self._check_again()
         if self.plan.initialization:
@@ -77,6 +77,6 @@ class TargetPreparation:
             raise ConflictError(f"another run has just started to work on {run.target.root}.", "wait for it to finish")
 
     def _own_records(self) -> dict[str, tuple[str, float]]:
-        """Return what is recorded of the mirrors that this run has locked: the plan relies on it."""
+        """Return the records of the mirrors that this run has locked: the plan relies on them."""
         names = {selection.name for selection in self.plan.selected}
         return {name: (record.digest, record.full) for name, record in self.run.records.current.units.items() if name in names}

@@ -48,11 +48,11 @@ class UnitTask:
 
     @property
     def is_refused(self) -> bool:
-        """True if it failed before anything was done, and nothing is to be done."""
+        """True if it failed before any change, and needs none."""
         return self.changes is None and self.scanned is None and self.result.action in (Action.FAILED, Action.BUSY)
 
     def reset(self) -> None:
-        """Forget what was planned."""
+        """Discard the plan."""
         self.result, self.changes, self.scanned, self.compared_mirror = UnitResult(self.result.name), None, None, False
 
     @property

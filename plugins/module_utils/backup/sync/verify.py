@@ -54,7 +54,7 @@ class VerifyJob:
             return SyncReport(run.target.root, results, warnings=[*run.backup.warnings, *run.warnings])
 
     def _select(self) -> list[Selected]:
-        """Return the units to compare. The next run retires the mirror of what a restore had saved, so that is left out."""
+        """Return the units to compare, without the directories that a restore had saved: the next run retires their mirrors."""
         selected = UnitSelection(self.run).select()
         return [
             selection for selection in selected if selection.has_source or self.run.options.names or not SAVED_SUFFIX.search(selection.name)
@@ -80,5 +80,5 @@ class VerifyJob:
         return task.result
 
     def _top_level_names(self, unit: Unit) -> Iterable[bytes]:
-        """Return which loose files on the target are the backup's."""
+        """Return the names of the top-level files on the target that belong to the backup."""
         return top_level_names(self.run.state, self.run.target)[0] if unit.is_top_level else ()

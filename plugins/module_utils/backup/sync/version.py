@@ -29,7 +29,7 @@ class RunVersion:
         """Paths that this run created, by unit; None means everything."""
 
     def begin(self, settings: MirrorOptions, tasks: Iterable[UnitTask]) -> MirrorOptions:
-        """Make the version at the first call, and write down what the tasks will create; return the settings that use it.
+        """Create the version at the first call, and record the paths that the tasks will create; return the settings that use it.
 
         All units of the run are locked by now, so the versions of a unit are in the order of the runs that changed it.
         """
@@ -49,7 +49,7 @@ class RunVersion:
         return replace(settings, history=str(self._path()))
 
     def add_created(self, name: str, paths: Iterable[str]) -> None:
-        """Write down more paths that the run created in a unit."""
+        """Record more paths that the run created in a unit."""
         planned = self._created.get(name, [])
         if planned is not None:
             self._created[name] = [*planned, *paths]

@@ -42,7 +42,7 @@ class Waves(Generic[T]):
             self._planned.put(None)
 
     def __iter__(self) -> Iterator[list[T]]:
-        """Yield units that are planned: all at once if that does not take long.
+        """Yield planned units: all at once if that does not take long.
 
         :raises Exception: planning as a whole failed.
         """

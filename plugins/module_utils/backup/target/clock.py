@@ -4,9 +4,9 @@
 
 """Memory of the machine's clock: the time of the last run, and large jumps forward between two runs.
 
-A clock that went a year forward between two runs may be wrong, or the machine was off for a year: nothing on the machine can tell. So the
-time in between does not count for what expires. A clock that comes back takes its jump with it. A machine that is only used now and then
-has nothing but such pauses; after some of them in a row the first ones count.
+If the clock went forward by a year between two runs, it may be wrong, or the machine was off for a year: the machine cannot know. So the
+time in between does not count for expiry. If the clock is set back, its jump is forgotten. On a machine that is only used now and then,
+all pauses are long; after several of them in a row, the first ones count.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ Jump = tuple[float, float]
 
 @dataclass(frozen=True)
 class Clock:
-    """The clock as the runs so far saw it, in UNIX times.
+    """The clock as earlier runs saw it, in UNIX times.
 
-    :param last: when the last run was; 0 if that is not known.
+    :param last: time of the last run; 0 if it is unknown.
     :param high: when the last run was before the clock was set back; 0 if it was not, or has passed that time again.
     :param jumps: pauses between two runs, oldest first.
     """
@@ -70,8 +70,8 @@ class Clock:
 def of_data(data: Any, run: float) -> Clock:
     """Return the clock that a file holds.
 
-    :param run: when the last run was, where an earlier version wrote the file.
-    :raises ValueError: or another error of such data: it is not :meth:`Clock.data`.
+    :param run: time of the last run, if an earlier version of repoman wrote the file.
+    :raises ValueError: (or another error of parsing) it was not written by :meth:`Clock.data`.
     """
     if data is None:
         return Clock(run)
@@ -85,7 +85,7 @@ def of_data(data: Any, run: float) -> Clock:
 def doubtful(jumps: Sequence[Jump], keep: float) -> tuple[list[Jump], bool]:
     """Return the jumps whose time does not count, and whether the machine is only used now and then (several long pauses in a row).
 
-    :param keep: a jump that is not longer counts.
+    :param keep: seconds; shorter jumps count.
     """
     doubted: list[Jump] = []
     streak: list[Jump] = []
@@ -100,5 +100,5 @@ def doubtful(jumps: Sequence[Jump], keep: float) -> tuple[list[Jump], bool]:
 
 
 def left_out(jumps: Sequence[Jump], since: float) -> float:
-    """Return how many of the seconds since then do not count."""
+    """Return the number of seconds since a time that do not count."""
     return sum(max(0.0, after - max(before, since)) for before, after in jumps)

@@ -300,9 +300,9 @@ def _read_index(target: Target) -> list[tuple[str, bool]]:
 
 
 def create_version(target: Target, now: datetime, owner: Account) -> str:
-    """Make a new version, the last in order, and return its name. The caller holds the lock on the target's metadata.
+    """Create a new version, the last in order, and return its name. The caller holds the lock on the target's metadata.
 
-    The name is what the clock says, or the next second that no version has.
+    The name is the current time, or the next second that no version has as its name.
     """
     history = load(target, now.timestamp())
     used_names = set(history.names)
@@ -364,7 +364,7 @@ def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
 def write_created(
     target: Target, name: str, created: dict[str, list[str] | None], owner: Account, changed: Container[str] | None = None
 ) -> None:
-    """Write down the paths that a run created, without those inside new directories.
+    """Record the paths that a run created, without those inside new directories.
 
     :param changed: units whose lists differ from the last call; None for all.
     """

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The lock file on the target, ``backup_root/.repoman/lock``: it tells other hosts which host is working there.
+"""The lock file on the target, ``backup_root/.repoman/lock``: it shows other hosts which host is working there.
 
 Locks of the kernel do not reach other hosts reliably, so this one is a file. It names host, boot and process, so that a run of
-the same host can tell that its writer has ended. A lock of another host is never removed: its writer cannot be asked.
+the same host can detect that its writer has ended. A lock of another host is never removed, because its writer cannot be checked.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class HostLock:
                 self.release()
 
     def describe_process(self) -> dict[str, Any]:
-        """Return what the lock file says of this process."""
+        """Return the lock file's description of this process."""
         return {
             "host": socket.gethostname(),
             "machine": machine_id(),

@@ -99,7 +99,7 @@ class RunLocks:
     def try_lock(self, units: Iterable[str], *, record_time: bool = True) -> dict[str, str]:
         """Lock units. Return those locked by another run, with the time of that lock, which is empty if unknown.
 
-        :param record_time: write down the time for other runs.
+        :param record_time: record the time of the lock for other runs.
         """
         names = list(units)
         with self.metadata_lock():
@@ -114,7 +114,7 @@ class RunLocks:
         return busy
 
     def _locked_elsewhere(self, since: dict[str, str]) -> dict[str, str]:
-        """Return the units, beside this run's, that other runs have locked."""
+        """Return the units that other runs have locked."""
         return {name: locked_at for name, locked_at in since.items() if name not in self._locked and not self.is_free(name)}
 
     def unlock(self, unit: str) -> None:
@@ -185,7 +185,7 @@ class RunLocks:
         """Create a private directory for this run and remove it at the end; leftovers of killed runs are removed first.
 
         :param parent: parent of the new directory.
-        :param keep: names in it that are not such directories, and stay.
+        :param keep: names of other directories in it, which stay.
         """
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = secrets.token_hex(8)
@@ -254,7 +254,7 @@ def _unit_key(name: str) -> bytes:
 
 
 def _byte_range(resource: bytes) -> tuple[int, int]:
-    """Return the offset of the byte to lock for a name."""
+    """Return offset and length of the byte range that stands for a name."""
     return int.from_bytes(hashlib.sha256(resource).digest()[:7], "big") + 1, 1
 
 

@@ -56,7 +56,7 @@ class Target:
     """The directory that holds a backup. It has a marker, or is about to get one.
 
     :param root: its directory, links resolved.
-    :param ident: ID in its marker, which tells it from another target mounted at the same path.
+    :param ident: ID in its marker, which distinguishes it from another target mounted at the same path.
     """
 
     root: str

@@ -21,7 +21,7 @@ ATTEMPTS = 5
 def check_access(roots: BackupRoots, target: Target) -> None:
     """Check that the target's permissions and mount allow writing to it; write nothing.
 
-    That it has space left is checked by :func:`check_writable`, once expired versions are removed.
+    Free space is checked by :func:`check_writable`, after expired versions are removed.
 
     :raises RepomanError: they do not.
     """

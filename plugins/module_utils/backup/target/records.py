@@ -29,7 +29,7 @@ class MirrorRecord:
 
     :param digest: digest of the manifest; empty if the mirror may be incomplete.
     :param full: when the mirror itself was last compared, as a UNIX time.
-    :param time: when it was made, as a UNIX time.
+    :param time: when the record was made, as a UNIX time.
     :param session: the :func:`mount_session` in which it was made; empty once the mirror is certainly on the target's disk.
     """
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The state of the backup target, for ``status``. It may be on a server that is down, so a child process looks, with a time limit."""
+"""The state of the backup target, for ``status``. It may be on a server that is down, so a child process checks it, with a time limit."""
 
 from __future__ import annotations
 

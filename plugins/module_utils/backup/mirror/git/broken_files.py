@@ -64,7 +64,7 @@ def screen(store: Store) -> None:
 def _log_lines(data: bytes, *, complete: bool, accepted: Callable[[bytes], bool] = lambda _name: True) -> Iterator[bytes]:
     """Yield the valid lines of a reflog.
 
-    :param complete: the last line must have its end; otherwise it is being written.
+    :param complete: the last line must be complete; otherwise it may still be being written.
     """
     *lines, rest = data.split(b"\n")
     for line in lines:
@@ -75,7 +75,7 @@ def _log_lines(data: bytes, *, complete: bool, accepted: Callable[[bytes], bool]
 
 
 def broken_files(store: Store) -> dict[bytes, str]:
-    """Return which staged references, lists of them and indexes are not what they should be, and why."""
+    """Return the staged references, lists of references and indexes that are broken, each with the reason."""
     reasons = _lost_files(store)
     if store.unproven or store.prefix + b"reftable" in store.staged:
         config = store.prefix + b"config"
@@ -99,7 +99,7 @@ def broken_files(store: Store) -> dict[bytes, str]:
 
 
 def _lost_files(store: Store) -> dict[bytes, str]:
-    """Return the files that git needs, and the mirror has, in whose place the source has nothing, or something git does not read."""
+    """Return the files that git needs and the mirror has, but that are missing in the source or are nothing that git reads."""
     reasons: dict[bytes, str] = {}
     for name in (b"config", b"HEAD", b"index", b"packed-refs", b"shallow"):
         path = store.prefix + name
@@ -124,7 +124,7 @@ def _lost_files(store: Store) -> dict[bytes, str]:
 
 
 def _has_lost_refs(store: Store, path: bytes) -> bool:
-    """Tell whether references would be lost: the mirror has a packed-refs, the source has none, and not all of them are loose now."""
+    """Return whether references would be lost: the mirror has a packed-refs, the source has none, and not all of them are loose now."""
     entry = store.mirrored.get(path)
     if entry is None or entry.type != "f" or entry.size > LIMIT or store.prefix + b"reftable" in store.staged:
         return False
@@ -152,7 +152,7 @@ def first_problem(broken: dict[bytes, str]) -> str:
 class Packed:
     """A ``packed-refs`` file.
 
-    :param broken: some lines are not such.
+    :param broken: some lines are invalid.
     """
 
     def __init__(self, data: bytes) -> None:

@@ -17,10 +17,10 @@ _SHA256 = re.compile(rb"objectformat\s*=\s*\"?sha256", re.IGNORECASE)
 
 
 def minimal_config(config: bytes, *, derived: bool) -> str:
-    """Return a configuration of our own that says of a repository only what its objects' format is.
+    """Return a configuration of repoman that has only the object format of a repository.
 
     :param config: the repository's; only the object format, and whether objects may be missing, are taken from it.
-    :param derived: there may be something that git derived from objects; otherwise no process is started to check that.
+    :param derived: there may be files that git derived from objects; otherwise git starts no process to check them.
     """
     section, extension_values = b"", {b"objectformat": "", b"partialclone": "", b"refstorage": ""}
     promised = False

@@ -23,7 +23,7 @@ _CHAIN = re.compile(rb"(objects/info/commit-graphs|objects/pack/multi-pack-index
 
 
 def too_large(path: bytes, size: int) -> DamagedError:
-    """Return the error of a file that is larger than any of its kind is known to be."""
+    """Return the error of a file that is implausibly large for its kind."""
     shown_path = escape_path(path)
     return DamagedError(
         f"{shown_path} has {size} bytes; the limit for a file of this kind is {METADATA_BYTES >> 20} MiB.",

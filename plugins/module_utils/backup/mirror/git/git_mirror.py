@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mirror one git directory, so that the mirror is whole whatever git does to the source during the run.
+"""Mirror one git directory, so that the mirror is complete whatever git does to the source during the run.
 
-References and all that points at objects are read first, loose references before the packed ones; then objects are copied, none
-removed; then ``git fsck --connectivity-only`` proves over what was read that every object it needs is in the mirror, without those
-that will be removed. Only then it is published, and only then objects go. git runs in our own git directory with our own
-configuration: of the repository it sees only references, logs, index and objects.
+References and everything else that points to objects are read first, loose references before the packed ones; then objects are copied,
+and none is removed; then ``git fsck --connectivity-only`` proves that the mirror has every object that they need, without the objects
+that will be removed. Only then they are published, and only after that objects are removed. git runs in a git directory of repoman with
+its own configuration: of the repository it sees only references, logs, index and objects.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class GitMirror(GitPublication):
     def fetch(self) -> None:
         """Stage the files that refer to objects, copy objects, and prove that none is missing.
 
-        :raises BusyError: after as many tries as allowed.
-        :raises DamagedError: the repository did not change between two tries, and was not whole in either.
+        :raises BusyError: the repository kept changing, for the allowed number of attempts.
+        :raises DamagedError: the repository did not change between two attempts, and was incomplete in both.
         """
         known_objects = {each for each, entry in self.scanned.items() if self._is(each, "object") and entry.type == "f"}
         last: object = None
@@ -58,7 +58,7 @@ class GitMirror(GitPublication):
             screen(self)
             problem = self.prove(derived=True)
             if self.unproven and self.from_scan:
-                continue  # without a proof nothing tells whether the list was complete: the next attempt reads every directory
+                continue  # without a proof, the list may be incomplete: the next attempt reads every directory
             state = ({each: entry for each, (entry, _data) in self.staged.items()}, self.listed)
             if problem and (state == last or attempt > self.tries // 2) and any(self._is(each, "derived") for each in self.staged):
                 problem = self.prove(derived=False)
@@ -138,7 +138,7 @@ class GitMirror(GitPublication):
         return True
 
     def _damaged(self, problem: str) -> DamagedError:
-        """Return the error of a repository of which nothing new can be published."""
+        """Return the error of a repository whose mirror cannot be updated at all."""
         if damage := self.damage_error():
             return damage
         problem = "; ".join([*(each.message[:-1] for each in [*self.unreadable.values()][:1]), problem])

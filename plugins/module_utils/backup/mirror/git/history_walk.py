@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Find out which objects of a damaged repository have their whole history.
+"""Find the objects of a damaged repository that have their complete history.
 
 git's own walks stop at the first missing object. This one asks a single ``git cat-file`` for one object after the other and remembers
 the answers, so that thousands of references and reflog lines cost one process and each object is read once.
@@ -23,7 +23,7 @@ _GITLINK = b"160000"
 
 
 class Walker:
-    """Tells of objects whether they, and all that they need, are there.
+    """Returns whether objects, and all objects that they need, exist.
 
     :param environment: for git, which sees the objects in it.
     :param how: further arguments of the process.
@@ -46,7 +46,7 @@ class Walker:
         self.reader.close()
 
     def is_whole(self, name: bytes) -> bool:
-        """Tell whether an object, named in hex, is there with all it needs."""
+        """Return whether an object, named in hex, exists with all objects that it needs."""
         key = _key(name)
         if key is None:
             return False
@@ -70,7 +70,7 @@ class Walker:
         return self.verdicts[key]
 
     def _enter(self, key: bytes, path: list[tuple[bytes, list[bytes]]]) -> None:
-        """Read an object and put it on the way; False until all it needs is found, so that a circle is not whole."""
+        """Read an object and put it on the path; it counts as incomplete until all objects it needs are found, so that a cycle is incomplete."""
         self.verdicts[key] = False
         read = self._read(key.hex().encode())
         if read is None:
@@ -136,7 +136,7 @@ def _tree(data: bytes, size: int) -> tuple[list[bytes], list[bytes]]:
 
 
 def _references(data: bytes, kind: bytes, shallow: bool) -> list[bytes]:
-    """Return what a commit or tag names; what cannot be read as a name is never found."""
+    """Return the objects that a commit or tag names; an invalid name never matches an object."""
     fields = {b"commit": (b"tree",) if shallow else (b"tree", b"parent"), b"tag": (b"object",)}.get(kind, ())
     references = []
     for line in data.partition(b"\n\n")[0].split(b"\n"):

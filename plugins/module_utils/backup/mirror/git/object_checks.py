@@ -118,7 +118,7 @@ class LooseCheck:
 
 
 class TrailerCheck:
-    """Compares what a file holds with the hash at its end.
+    """Compares the contents of a file with the hash at its end.
 
     :param algorithm: of the hash.
     :param magic: first bytes of the file; empty if they vary.
@@ -197,7 +197,7 @@ def _take_hole(check: Check, size: int) -> None:
 
 
 def check_of(path: bytes, algorithm: str, pack: Callable[[bytes], bytes | None] = lambda _path: None) -> Callable[[], Check] | None:
-    """Return what makes the check of a file of an object store, None for files that say nothing about their contents.
+    """Return a function that creates the check of a file of an object store; None for files without a hash.
 
     :param path: relative to the git directory.
     :param algorithm: the repository's, for files whose names have no hash.
@@ -226,12 +226,12 @@ def check_of(path: bytes, algorithm: str, pack: Callable[[bytes], bytes | None] 
 
 
 def is_derived(path: bytes) -> bool:
-    """Tell whether git can do without a file (path relative to the git directory) and recreates it from objects."""
+    """Return whether git does not need a file (path relative to the git directory) and recreates it from objects."""
     return bool(_DERIVED.fullmatch(path)) or (_IN_PACK.fullmatch(path) is not None and path.endswith((b".rev", b".bitmap")))
 
 
 def problem_of(data: bytes, check: Check) -> str:
-    """Return what is wrong with contents that are in memory, nothing if they are sound."""
+    """Return the problem of contents in memory; empty if they are sound."""
     try:
         if data:
             check.update(data)
@@ -241,7 +241,7 @@ def problem_of(data: bytes, check: Check) -> str:
 
 
 def problem_of_file(file: int, check: Check) -> str:
-    """Return what is wrong with the contents of an open file, up to the size it has now; nothing if they are sound."""
+    """Return the problem of the contents of an open file, up to its current size; empty if they are sound."""
     size, done = os.fstat(file).st_size, 0
     try:
         for start, part in data_parts(file, size):

@@ -43,15 +43,15 @@ MADE = "the mirror has one rebuilt from the pack"
 
 @dataclass(frozen=True)
 class Damage:
-    """Something damaged in a source.
+    """Damage in a source.
 
     :param path: relative to the unit; empty for an object without a file.
-    :param what: what it is: ``object 1234…``, ``pack``, …
-    :param reason: what is wrong with it.
-    :param mirror: what the mirror has instead.
-    :param entry: the file that was seen.
-    :param derived: git can do without the file, and recreates it.
-    :param by_path: the mirror has the file as it was: restoring its path repairs the source.
+    :param what: description: ``object 1234…``, ``pack``, …
+    :param reason: the problem.
+    :param mirror: the state of the mirror's copy.
+    :param entry: the damaged file.
+    :param derived: git does not need the file, and recreates it.
+    :param by_path: the mirror has an earlier copy of the file: restoring its path repairs the source.
     """
 
     path: bytes
@@ -64,7 +64,7 @@ class Damage:
 
     @property
     def mends(self) -> bool:
-        """Tell whether the mirror has an object that mends it."""
+        """Return whether the mirror has an object that repairs it."""
         return self.mirror in {SOUND, MADE} and not self.derived
 
     @property
@@ -78,7 +78,7 @@ class Damage:
 
 
 def kind_name(inner: bytes) -> str:
-    """Return what a file of an object store is called in messages.
+    """Return the description of a file of an object store in messages.
 
     :param inner: relative to the git directory.
     """
@@ -99,7 +99,7 @@ def lone_pack_files(paths: Iterable[bytes], packs: bytes) -> set[bytes]:
 
 
 class Store(Protocol):
-    """The mirror of one git directory, as far as copying its objects goes."""
+    """The mirror of one git directory, as copying objects uses it."""
 
     prefix: bytes
     copier: Copier
@@ -116,7 +116,7 @@ class Store(Protocol):
     def ensure_directory(self, path: bytes, entry: Entry | None = None) -> None:
         """Make a directory of the mirror, and those above it.
 
-        :param entry: what the source has there, if that is known.
+        :param entry: the source's entry of the directory, if it was read already.
         """
 
     def index_of_pack(self, path: bytes) -> bytes | None:
@@ -157,9 +157,9 @@ class ObjectCopy:
         return not self.vanished
 
     def _leave_what_blocks(self) -> None:
-        """Leave out directories, links and pipes that have the name of an object, and files that have that of a directory of objects.
+        """Leave out directories, links and pipes with the name of an object, and files with the name of a directory of objects.
 
-        The mirror keeps the objects it has there. A directory never is an object, and git may take it for one.
+        The mirror keeps its objects of that name. A directory is never an object, but git may treat it as one.
         """
         store = self.store
         filled = {split_path(each)[0] for each in store.objects}
@@ -186,7 +186,7 @@ class ObjectCopy:
 
     @staticmethod
     def _blocks_loose(inner: bytes, entry: Entry) -> bool:
-        """Tell whether a directory has the name of a loose object, which git takes it for; odd names among packs git overlooks."""
+        """Return whether a directory has the name of a loose object, so that git treats it as one; git ignores unknown names among packs."""
         return entry.type == "d" and LOOSE.fullmatch(inner) is not None
 
     def _copy_loose(self, objects: bytes, paths: Sequence[bytes]) -> None:
@@ -228,7 +228,7 @@ class ObjectCopy:
         return pack not in self.store.damage or pack in self.store.objects
 
     def _bring(self, path: bytes) -> None:
-        """Bring one file up to date."""
+        """Copy one file if it has changed."""
         if self.vanished:
             return
         store = self.store

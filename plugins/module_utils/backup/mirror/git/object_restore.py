@@ -46,7 +46,7 @@ def plan_repair(source: bytes, mirror: bytes, store: bytes) -> RepairPlan:
 
     :param source: the unit's directory.
     :param mirror: the unit's mirror.
-    :param store: the git directory, relative to the unit, as :func:`mirror.find_repositories` names it.
+    :param store: the git directory, relative to the unit, as :func:`repositories.find_repositories` names it.
     """
     plan = RepairPlan(store)
     with ObjectStore(source, store) as source_store, ObjectStore(mirror, store) as mirror_store:

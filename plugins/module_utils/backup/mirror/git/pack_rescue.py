@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Take the sound objects out of a damaged pack that the mirror does not get, so that it has the history that is whole through them.
+"""Extract the sound objects from a damaged pack that the mirror does not get, so that the mirror has the complete history that needs them.
 
 git reads a private copy of the pack, one object after the other. Only an object whose contents hash to its name is taken; it becomes a loose
 object of the mirror. The size of packs and the number and size of objects are bounded: a source can hold anything.
@@ -35,7 +35,7 @@ MAX_RESTARTS = 100
 
 
 class Store(Protocol):
-    """The mirror of one git directory, as far as this goes."""
+    """The mirror of one git directory, as the rescue uses it."""
 
     prefix: bytes
     copier: Copier
@@ -52,11 +52,11 @@ class Store(Protocol):
         """Make a git directory that sees all objects of the mirror."""
 
     def over_copy(self, objects: str) -> Any:
-        """Make a git directory that sees only the objects in one of our directories."""
+        """Make a git directory that sees only the objects in one directory of repoman."""
 
 
 def rescue(store: Store, scratch: str) -> int:
-    """Give the mirror the sound objects that it lacks, of damaged packs that it has no copy of; return how many.
+    """Write the sound objects of damaged packs to the mirror, if it lacks them and has no copy of the pack; return their number.
 
     :param scratch: a local directory, made and removed.
     """
@@ -95,7 +95,7 @@ def _rescue_from(store: Store, path: bytes, damage: Damage, scratch: str) -> int
 
 
 def _write_sound(store: Store, names: list[str], copy: ObjectReader, pack: Entry) -> int:
-    """Write those of the named objects whose bytes the copy of the pack still has; return how many."""
+    """Write the named objects that are still sound in the copy of the pack; return their number."""
     count, remaining = 0, MAX_BYTES
     for name in names:
         data = _read(copy, name)
@@ -110,7 +110,7 @@ def _write_sound(store: Store, names: list[str], copy: ObjectReader, pack: Entry
 
 
 def _read(reader: ObjectReader, name: str) -> bytes | None:
-    """Return the bytes whose hash an object's name is; None if git cannot read it, or it is too large."""
+    """Return the bytes of an object that its name is the hash of; None if git cannot read it, or it is too large."""
     head = reader.head(name.encode())
     if head is None or head[1] > MAX_OBJECT_BYTES:
         return None

@@ -4,8 +4,8 @@
 
 """Read an object store without git: its objects, its damaged files, and single objects of a pack.
 
-Files are opened below held directories, without following links, and read with limits; a file that changes during the read is at worst
-damaged.
+Files are opened below open directories, without following links, and read with limits; a file that changes meanwhile counts as damaged at
+worst.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class ObjectStore:
             return b""
 
     def _list_files(self) -> dict[bytes, os.stat_result]:
-        """Return what lies directly in the directories of objects and packs, relative to the git directory."""
+        """Return the entries of the directories of objects and packs, relative to the git directory."""
         files: dict[bytes, os.stat_result] = {}
         try:
             objects = open_beneath(self.directory, b"objects", _DIRECTORY)
@@ -173,7 +173,7 @@ class ObjectStore:
     def _recorded(self, inner: bytes) -> bytes | None:
         size = DIGESTS[self.algorithm]
         distance = size if inner.endswith(b".pack") else 2 * size
-        if inner.endswith(b".pack") and self.problem(inner):  # its end tells nothing
+        if inner.endswith(b".pack") and self.problem(inner):  # the hash at its end cannot be trusted
             return None
         try:
             with self.open_file(inner) as file:
@@ -183,7 +183,7 @@ class ObjectStore:
             return None
 
     def problem(self, inner: bytes) -> str:
-        """Return what is wrong with a file, nothing if it is sound; each is read once."""
+        """Return the problem of a file, empty if it is sound; each file is read once."""
         if inner not in self._problems:
             self._problems[inner] = self._problem(inner)
             if self._problems[inner] and inner in self.files:
@@ -206,7 +206,7 @@ class ObjectStore:
             return f"it cannot be read: {error.strerror}"
 
     def check_all(self) -> None:
-        """Check every object, pack and index; ``damaged`` has those that are."""
+        """Check every object, pack and index; ``damaged`` then has the damaged ones."""
         for inner in self.files:
             if LOOSE.fullmatch(inner) or _JUDGED.fullmatch(inner):
                 self.problem(inner)
@@ -218,7 +218,7 @@ class ObjectStore:
         return sorted(each[:-4] for each in self.files if each.endswith(b".idx") and each[:-4] + b".pack" in self.files)
 
     def _index(self, stem: bytes) -> PackIndex | None:
-        """Return the index of a pack; None if one of them is damaged."""
+        """Return the index of a pack; None if the pack or the index is damaged."""
         if stem not in self._indexes:
             self._indexes[stem] = None
             if not self.problem(stem + b".pack") and not self.problem(stem + b".idx"):
@@ -232,17 +232,17 @@ class ObjectStore:
             yield name.hex()
 
     def count(self, stem: bytes) -> int:
-        """Return how many objects a sound pack has."""
+        """Return the number of objects in a sound pack."""
         index = self._index(stem)
         return index.count if index else 0
 
     def names(self, stem: bytes, name: str) -> bool:
-        """Tell whether a sound pack has an object."""
+        """Return whether a sound pack has an object."""
         index = self._index(stem)
         return index is not None and bytes.fromhex(name) in index
 
     def has_in_pack(self, name: str) -> bool:
-        """Tell whether there is an object in a sound pack."""
+        """Return whether any sound pack has an object."""
         return any(self.names(stem, name) for stem in self.packs())
 
     def has_loose(self, name: str) -> bool:
@@ -251,7 +251,7 @@ class ObjectStore:
         return loose in self.files and not self.problem(loose)
 
     def has(self, name: str) -> bool:
-        """Tell whether there is a sound object."""
+        """Return whether a sound object exists, loose or in a pack."""
         return self.has_loose(name) or self.has_in_pack(name)
 
 

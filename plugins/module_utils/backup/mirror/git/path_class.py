@@ -23,11 +23,11 @@ _SUFFIX = re.compile(rb"\.(lock|new)$")
 
 
 def classify_path(path: bytes) -> str:
-    """Tell what a path in a git directory is.
+    """Return the class of a path in a git directory.
 
     :param path: relative to the git directory.
-    :return: ``object``, ``derived`` (what git computes from objects, and where more of them are), ``reference`` (all that is read first), ``plain``,
-        or ``transient`` (locks and files that are not whole yet: never mirrored).
+    :return: ``object``, ``derived`` (files that git computes from objects, and the lists of further object directories), ``reference`` (all files
+        that are read first), ``plain``, or ``transient`` (locks and unfinished files: never mirrored).
     """
     if len(path) == LOOSE_OBJECT and path[:8] == b"objects/" and path[10:11] == b"/":
         return "object"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Prove with git that a mirror has every object that the state read from the source needs."""
+"""Prove with git that a mirror has every object that the staged state of the source needs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SPARSE_REFS = b"refs/repoman-sparse"
 
 
 class GitProof(GitSource):
-    """Proves the state that was read, in a git directory of our own."""
+    """Proves the staged state, in a git directory of repoman."""
 
     def check(self) -> str:
         """Let git check every object of a repository at rest; return its first error, or an empty string."""
@@ -55,11 +55,11 @@ class GitProof(GitSource):
         return self.prove(derived=True, full=True)
 
     def prove(self, *, derived: bool, full: bool = False, everything: bool = False) -> str:
-        """Let git walk from everything that was staged to every object it needs.
+        """Let git walk from all staged files to every object they need.
 
-        :param derived: let it look at what git derives from objects too.
-        :param full: let it look at the objects' contents too.
-        :param everything: let it see all objects that the mirror has, also those that the source has no more.
+        :param derived: also check files that git derives from objects.
+        :param full: also check the contents of objects.
+        :param everything: show git all objects of the mirror, including those that the source no longer has.
         :return: an empty string if all objects exist, or git's error.
         """
         self.missing = set()
@@ -94,7 +94,7 @@ class GitProof(GitSource):
         return problem
 
     def config_problem(self) -> str:
-        """Return what is wrong with the configuration that was staged; nothing if git can read it."""
+        """Return the problem of the staged configuration; empty if git can read it."""
         config = self.config
         if PLAIN_CONFIG.fullmatch(config):
             return ""
@@ -116,7 +116,7 @@ class GitProof(GitSource):
 
     @contextmanager
     def over_objects(self) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
-        """Make a git directory that sees all objects of the mirror; give its environment, and what starts a process as the account."""
+        """Make a git directory that sees all objects of the mirror; yield its environment, and the arguments that start a process as the account."""
         try:
             with self._borrowed() as borrowed:
                 environment, _links = self._prepare_proof(borrowed, derived=False, everything=True)
@@ -127,7 +127,7 @@ class GitProof(GitSource):
 
     @contextmanager
     def over_copy(self, objects: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
-        """Make a git directory as :meth:`over_objects` does, but for the objects in one of our directories."""
+        """Make a git directory like :meth:`over_objects`, but for the objects in one directory of repoman."""
         shutil.rmtree(self.scratch_dir, ignore_errors=True)
         try:
             os.makedirs(os.path.join(self.scratch_dir, "refs"))
@@ -168,7 +168,7 @@ class GitProof(GitSource):
             shutil.rmtree(self.scratch_dir, ignore_errors=True)
 
     def _prepare_proof(self, borrowed: HeldObjects, *, derived: bool, everything: bool) -> tuple[dict[str, str], dict[bytes, bytes]]:
-        """Make the git directory for a proof; return its environment, and its object directories that stand for others, with those."""
+        """Make the git directory for a proof; return its environment, and its links to other object directories, each with its target."""
         config = self.config
         shutil.rmtree(self.scratch_dir, ignore_errors=True)
         os.makedirs(os.path.join(self.scratch_dir, "refs"))
@@ -216,7 +216,7 @@ class GitProof(GitSource):
         return environment, links
 
     def _put_index(self, base: bytes, inner: bytes, data: Data) -> None:
-        """Give the proof an index that makes git write nothing, and references to the trees that the index has in the place of directories."""
+        """Give the proof an index with which git writes nothing, and references to the trees that the index has for directories."""
         trees: list[str] = []
         if len(data) <= IN_MEMORY:
             data, trees = git_formats.without_sparse_directories(in_full(data, IN_MEMORY), self.algorithm)
@@ -227,7 +227,7 @@ class GitProof(GitSource):
                 write_file(os.path.join(base, SPARSE_REFS, tree.encode()), tree.encode() + b"\n")
 
     def _is_torn(self) -> bool:
-        """Return whether the list of reftables names one that was not read because git wrote it during the copy."""
+        """Return whether the list of reftables names one that was not read, because git was writing it during the copy."""
         for path, (_entry, data) in self.staged.items():
             if path.endswith(b"reftable/tables.list") and data is not None:
                 directory = path.rpartition(b"/")[0] + b"/"
@@ -260,7 +260,7 @@ class GitProof(GitSource):
         return dangling
 
     def _link_objects(self, objects: bytes, paths: Iterable[bytes], *, derived: bool) -> None:
-        """Make an object directory of links that has only what the mirror will keep."""
+        """Make an object directory with links to only those objects that the mirror will keep."""
         created = set()
         for path in paths:
             inner = path[len(self.prefix) + 8 :]
@@ -277,7 +277,7 @@ class GitProof(GitSource):
                 write_file(os.path.join(objects, path[len(self.prefix) + 8 :]), data)
 
     def _borrowed(self) -> AbstractContextManager[HeldObjects]:
-        """Hold the object directories elsewhere that the repository has objects in."""
+        """Keep the object directories open that the repository borrows objects from."""
         data = in_full(self.staged.get(self.prefix + b"objects/info/alternates", (None, b""))[1], LIST_BYTES)
         objects = os.path.join(self.copier.source_path, self.prefix, b"objects")
         return hold_borrowed(objects, parse_alternates(data), os.path.dirname(self.copier.source_path))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Publish the state that was proven, in an order that leaves a whole repository at every moment."""
+"""Publish the proven state, in an order that leaves a complete repository at every moment."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class GitPublication(GitProof):
         return entry
 
     def _has(self, top_fd: int, path: bytes, data: Data) -> bool:
-        """Tell whether a file below an open directory has some contents."""
+        """Return whether a file below an open directory has given contents."""
         with source_files.opened_regular(top_fd, path) as fd:
             return fd is not None and same_data(data, fd)
 
@@ -87,7 +87,7 @@ class GitPublication(GitProof):
         return PUBLISHED.get(first, PLAIN_RANK)
 
     def remove(self) -> None:
-        """Remove objects that the source has no more, unless a collection of garbage may be under way."""
+        """Remove objects that the source no longer has, unless a garbage collection may be running."""
         removed = [path for path in self.objects if path not in self.listed]
         if not self.defer_prune:
             removed.sort(key=lambda path: (not path.endswith(b".idx"), path))
@@ -125,11 +125,11 @@ class GitPublication(GitProof):
             return current if is_settled(status, os.fstat(fd)) else None
 
     def resulting_entries(self) -> dict[bytes, Entry]:
-        """Return what the mirror holds now."""
+        """Return the current entries of the mirror."""
         entries = {each: entry for each, entry in self.mirrored.items() if each in self.unreadable or each in self.protected}
         entries |= {each: entry for each, (entry, _data) in self.staged.items()}
         entries |= self.object_directories
-        # The source may have given the inode of an object that it has no more to another file.
+        # The source may have reused the inode of a deleted object for another file.
         entries |= {each: entry if each in self.listed else entry._replace(inode=0, nlink=1) for each, entry in self.objects.items()}
         for path in list(self.objects):
             parent = path.rpartition(b"/")[0]
@@ -138,6 +138,6 @@ class GitPublication(GitProof):
         return entries
 
     def unchanged_entries(self) -> dict[bytes, Entry]:
-        """Return what the mirror holds if nothing was published: its earlier entries, and objects that were copied."""
+        """Return the mirror's entries if nothing was published: its previous entries, and copied objects."""
         start = self.prefix + b"objects"
         return {**self.mirrored, **{each: entry for each, entry in self.directories.items() if each.startswith(start)}, **self.objects}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run git on our own directories, as the account that owns the repositories, and read its output."""
+"""Run git on directories of repoman, as the account that owns the repositories, and read its output."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def run_git(
 ) -> str:
     """Run git; return an empty string if it succeeds, or its first error.
 
-    :param missing: takes the names of objects that git says are missing.
-    :param excused: takes what git objects to in the form of objects that are whole, such as a commit of many years ago without a space
-        before an address; they do not count as problems then.
+    :param missing: gets the names of objects that git reports as missing.
+    :param excused: gets the complaints about the format of intact objects, such as an old commit without a space before an email address;
+        they do not count as problems then.
     :param pass_fds: descriptors that git inherits.
     """
     output = _GitOutput(missing is not None, excused is not None)
@@ -80,9 +80,9 @@ def run_git(
 
 
 class _GitOutput:
-    """The part of git's output that is kept. The output can be huge for a damaged repository, or a malicious one.
+    """The relevant part of git's output. The output can be huge for a damaged or malicious repository.
 
-    :param misses: remember the objects that are missing.
+    :param misses: collect the names of missing objects.
     :param excuses: collect complaints about the format of intact objects separately.
     """
 
@@ -99,11 +99,11 @@ class _GitOutput:
         return [*self.errors, *self.output]
 
     def add_error(self, line: bytes) -> None:
-        """Take in a line of standard error."""
+        """Add a line of standard error."""
         self._add_line(line, self.errors)
 
     def add_output(self, line: bytes) -> None:
-        """Take in a line of standard output."""
+        """Add a line of standard output."""
         self._add_line(line, self.output)
 
     def _add_line(self, line: bytes, lines: list[bytes]) -> None:

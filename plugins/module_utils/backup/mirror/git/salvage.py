@@ -32,7 +32,7 @@ NOT_WHOLE = "part of its history is missing or damaged"
 
 
 class Salvage:
-    """Finds what can be published of a git directory whose proof failed."""
+    """Finds the part of a git directory that can be published although its proof failed."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -77,7 +77,7 @@ class Salvage:
         return self._without_indexes()
 
     def _leave_derived(self) -> None:
-        """Leave what git derives from objects as the mirror has it: no object of the mirror goes now."""
+        """Keep the mirror's files that git derives from objects: no object of the mirror is removed now."""
         for path in [*self.store.staged, *self.store.mirrored]:
             inner = path[len(self.store.prefix) :]
             if check_of(inner, "sha1") is not None or inner.endswith((b"-chain", b"objects/info/packs")):
@@ -95,14 +95,14 @@ class Salvage:
                 self.store.damage[name.encode()] = Damage(self.store.prefix + path, description, "it is missing", SOUND)
 
     def _mirrored(self, path: bytes) -> bytes | None:
-        """Return what the mirror has in a file."""
+        """Return the contents of the mirror's file."""
         entry = self.store.mirrored.get(path)
         if entry is None or entry.type != "f" or entry.size > LIMIT:
             return None
         return source_files.read_regular(self.store.copier.mirror_fd, path, LIMIT)
 
     def _keep_mirrors(self, path: bytes, reason: str, accepts: Callable[[bytes], bool] = lambda _data: True) -> None:
-        """Stage what the mirror has in a file's place, or nothing."""
+        """Stage the mirror's version of a file, or no version."""
         store = self.store
         inner = path[len(store.prefix) :]
         role = role_of(inner)
@@ -133,7 +133,7 @@ class Salvage:
         description = {"ref": "reference", "HEAD": "reference"}.get(role, "file")
         by_path = (
             (was_directory or mirrored is not None) and mirror_state == STAYS and reason != NOT_WHOLE
-        )  # of a history, the mirror's may be the older one
+        )  # with an incomplete history, the mirror's reference may be older
         store.damage[path] = Damage(path, f"{description} {escape_path(inner)}", reason, mirror_state, entry, by_path=by_path)
         if role == "index":
             store.protected |= {
@@ -162,7 +162,7 @@ class Salvage:
         store.staged[self.packed_path] = (entry, data)
 
     def _mend_packed(self, reason: str) -> None:
-        """Take the good lines of a damaged list, and for references that are nowhere now what the mirror has."""
+        """Keep the valid lines of a damaged packed-refs, and take references that are now missing from the mirror."""
         store = self.store
         entry = store.staged[self.packed_path][0]
         packed = self._packed()
@@ -177,7 +177,7 @@ class Salvage:
     # Incomplete history
 
     def _drop_what_is_not_whole(self) -> None:
-        """Look at every reference and reflog line."""
+        """Drop every reference and reflog line without a complete history."""
         store = self.store
         shallow = in_full(store.staged.get(store.prefix + b"shallow", (None, b""))[1], LIMIT).split()
         with store.over_objects() as (environment, how):
@@ -204,7 +204,7 @@ class Salvage:
         return frozenset(each.encode() for each in {*damaged, *self.missing, *self.store.missing})
 
     def _drop_indexes(self, missing_names: Iterable[str]) -> None:
-        """Let the index of a work tree stay as the mirror has it if it names a lost object: git proves only that of the main one."""
+        """Keep the mirror's index of a work tree if the new one names a lost object: git only checks the index of the main work tree."""
         store = self.store
         names = [bytes.fromhex(each) for each in missing_names if _HEX.fullmatch(each)]
         for path in [each for each in store.staged if role_of(each[len(store.prefix) :]) == "index"]:
@@ -260,7 +260,7 @@ class Salvage:
                 store.damage.setdefault(path, Damage(path, description, LINES, DROPPED, entry))
 
     def _without_indexes(self) -> bool:
-        """Let indexes stay as the mirror has them, or do without; return whether the rest is proven then."""
+        """Keep the mirror's indexes, or none; return whether the rest is proven then."""
         store = self.store
         indexes = [each for each in store.staged if role_of(each[len(store.prefix) :]) == "index"]
         for path in indexes:

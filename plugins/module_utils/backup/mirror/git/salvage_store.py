@@ -17,7 +17,7 @@ Staged = dict[bytes, tuple[Entry, Optional[Data]]]  # noqa: UP045 - pylint knows
 
 
 class Store(Protocol):
-    """The mirror of one git directory, as far as this goes."""
+    """The mirror of one git directory, as salvage uses it."""
 
     prefix: bytes
     copier: Copier
@@ -41,10 +41,10 @@ class Store(Protocol):
         """True if objects may be missing because another repository promised them."""
 
     def prove(self, *, derived: bool, full: bool = False, everything: bool = False) -> str:
-        """Let git walk from everything that was staged to every object it needs."""
+        """Let git walk from all staged files to every object they need."""
 
     def config_problem(self) -> str:
-        """Return what is wrong with the configuration that was staged; nothing if git can read it."""
+        """Return the problem of the staged configuration; empty if git can read it."""
 
     def over_objects(self) -> Any:
         """Make a git directory that sees all objects of the mirror."""

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read the state of a git directory: first all that refers to objects, then the objects."""
+"""Read the state of a git directory: first everything that refers to objects, then the objects."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class GitSource:
     def stage(self) -> None:
         """Read everything that refers to objects, if it is readable: loose references, HEAD and reflogs first, packed references last.
 
-        :raises TooLargeError: git would have to read a file that is larger than any known.
+        :raises TooLargeError: git would have to read an implausibly large file.
         """
         self.unreadable = {}
         self.spool.clear()

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Keep what was read of a repository's metadata: small files in memory, large ones in a scratch file, holes nowhere.
+"""Keep the metadata of a repository after reading it: small files in memory, large ones in a scratch file, holes nowhere.
 
-A container can give an index or a list of references any size. Memory is bounded whatever it does, and holes cost neither time nor disk.
+A container can make an index or a list of references any size. Memory is bounded in any case, and holes cost neither time nor disk space.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Piece:
         return self.size
 
     def parts(self) -> Iterator[tuple[int, bytes]]:
-        """Yield where data is, relative to the contents' beginning, and the data."""
+        """Yield pieces of data, each with its offset from the beginning of the contents."""
         end = self.start + self.size
         position = self.start
         while position < end:
@@ -77,19 +77,19 @@ class Piece:
         os.ftruncate(out, self.size)
 
     def equals(self, fd: int) -> bool:
-        """Tell whether an open file has these contents."""
+        """Return whether an open file has these contents."""
         if os.fstat(fd).st_size != self.size:
             return False
         own_parts, file_parts = (_non_zero(parts) for parts in (self.parts(), source_files.data_parts(fd, self.size)))
         return next(own_parts, None) == next(file_parts, None) and all(one == two for one, two in zip(own_parts, file_parts, strict=False))
 
     def lines(self) -> Iterator[bytes]:
-        """Yield lines, without their ends; see :func:`source_files.lines`."""
+        """Yield lines, without their ends; see :func:`source_files.lines_of`."""
         return source_files.lines_of(self.parts())
 
 
 def _non_zero(parts: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """Yield blocks that hold something, each with its place: zeros may be a hole in one file and data in another."""
+    """Yield blocks that are not zero, each with its offset: zeros may be a hole in one file and data in another."""
     for position, part in parts:
         first = -position % BLOCK
         cuts = [0, *range(first, len(part), BLOCK), len(part)]
@@ -162,7 +162,7 @@ class Spool:
 
 
 def is_settled(before: os.stat_result, after: os.stat_result) -> bool:
-    """Return whether a file did not change, and is old enough that a further change would show in its times."""
+    """Return whether a file did not change, and is old enough that another change would change its times."""
     return is_unchanged(before, after) and not recently_changed(before)
 
 
@@ -202,6 +202,6 @@ def small(data: Data | None, limit: int) -> bytes | None:
 
 
 def write_file(path: bytes, data: Data) -> None:
-    """Write staged data to a new file, its directory made if it is missing."""
+    """Write staged data to a new file; its directory is created if necessary."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     write_out(data, path)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Compares a built ``.hg`` with the mirror's, which is sound: what is new and must be verified, and what is missing."""
+"""Compares a built ``.hg`` with the mirror's, which is sound: finds new parts, which must be verified, and missing parts."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Comparison:
     # Checks that do not need hg, and run before it
 
     def problems(self) -> list[Problem]:
-        """Return what is wrong with the files themselves, and which parts of the mirror's history are missing."""
+        """Return the problems of the files themselves, and the missing parts of the mirror's history."""
         return [*self._damaged_files(), *self._damaged_revlogs()] or ([] if self._verifies_all else list(self._missing_revisions()))
 
     def _damaged_files(self) -> Iterator[Problem]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The files of a ``.hg`` without a store, as ``hg share`` makes it, and what shows that one was emptied or overwritten."""
+"""The files of a ``.hg`` without a store, as ``hg share`` makes it, and checks whether one was emptied or overwritten."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARENTS_BYTES = 40
 
 
 def problem(top: bytes, path: bytes) -> str:
-    """Return what is wrong with one of the files; empty if nothing is, or if it cannot be read.
+    """Return the problem of one of the files; empty if it has none, or if it cannot be read.
 
     :param top: the unit's directory.
     :param path: of the file below it.
@@ -25,7 +25,7 @@ def problem(top: bytes, path: bytes) -> str:
     top_fd = os.open(top, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fd = source_files.open_regular(top_fd, path)
-    except OSError:  # the copy says so
+    except OSError:  # the copy reports it
         return ""
     finally:
         os.close(top_fd)
