@@ -37,11 +37,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the library
+- name: List the library
   homelab.repoman.repoman_profile_info:
   register: library
 
-- name: Complain about drift
+- name: Fail if an installed profile differs from its template
   ansible.builtin.assert:
     that: library.profiles | selectattr('drift') | length == 0
 """

@@ -39,11 +39,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at all projects
+- name: List all projects
   homelab.repoman.repoman_project_info:
   register: all
 
-- name: Look at everything there is to know
+- name: Show the state of everything
   homelab.repoman.repoman_project_info:
     status: true
   register: page
@@ -257,7 +257,7 @@ SPEC = {
 
 
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """Return the result: projects and host, and with ``status`` the backup, which know nothing of each other."""
+    """Return the result. With ``status`` it joins the projects and the backup, whose code does not import each other."""
     context = load_context(params)
     if not params["status"]:
         return status.run(context, params)

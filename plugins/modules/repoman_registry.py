@@ -76,7 +76,7 @@ EXAMPLES = r"""
 - name: Set repoman up
   homelab.repoman.repoman_registry:
 
-- name: Set repoman up with an address and directories of our own
+- name: Set repoman up with another address and other directories
   homelab.repoman.repoman_registry:
     host:
       lan_ip: 192.0.2.10

@@ -4,9 +4,9 @@
 """Completion for bash, zsh and fish, made from the table of verbs.
 
 The scripts contain no verbs or options. At each TAB the shell runs ``repoman completion --complete SHELL -- …``, which prints one
-candidate a line with its explanation, or ``:files`` if a path is expected.
+candidate per line with its explanation, or ``:files`` if a path is expected.
 
-Not a library, after a trial of two. argcomplete takes as long (77 ms per TAB, this module 69 ms, each the best of 21), but it
+Written without a library, after a trial of two. argcomplete takes as long (77 ms per TAB, this module 69 ms, each the best of 21), but it
 needs one argparse tree, and that loses ``-v list -vv``, ``-i a list -i b`` and ``remove a --yes b`` (see ``cli/parser.py``). shtab writes
 static scripts without names of projects and profiles, and not for fish. Both would be one more dependency.
 """

@@ -184,7 +184,7 @@ def _messages(buffer: bytearray) -> Iterator[tuple[int, Any]]:
 
 
 class _Worker(Generic[J, R]):
-    """What runs in a worker process.
+    """The code of a worker process.
 
     :param writer: pipe to the parent.
     """
@@ -201,11 +201,11 @@ class _Worker(Generic[J, R]):
             if threads == 1:
                 self.consume_jobs()
             else:
-                workers = [threading.Thread(target=self.consume_jobs) for _number in range(threads)]
-                for worker in workers:
-                    worker.start()
-                for worker in workers:
-                    worker.join()
+                consumers = [threading.Thread(target=self.consume_jobs) for _number in range(threads)]
+                for consumer in consumers:
+                    consumer.start()
+                for consumer in consumers:
+                    consumer.join()
             code = 0
         except BaseException:
             code = 1

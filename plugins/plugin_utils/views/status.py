@@ -166,7 +166,7 @@ def repository_lines(state: RepositoryStatus, now: str) -> list[Line]:
     parts = [f"{revision}{' (bookmark ' + state['bookmark'] + ')' if state['bookmark'] else ''}{' (bare)' if state['bare'] else ''}"]
     if state["problem"]:
         return [status_line(label, "; ".join([*filter(None, parts), f"incomplete: {sentence(state['problem'])}"]), False)]
-    counts = [f"{state[key]} {label}" for key, label in FILE_COUNTS[state["kind"]] if state[key]]  # type: ignore[literal-required]
+    counts = [f"{state[key]} {phrase}" for key, phrase in FILE_COUNTS[state["kind"]] if state[key]]  # type: ignore[literal-required]
     if not state["bare"]:
         parts.append(", ".join(counts) or "clean")
     if state["ahead"] or state["behind"]:

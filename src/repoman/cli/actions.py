@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Running a verb: its playbook at once, its playbook after a question, or something else."""
+"""The actions of verbs: run the playbook at once or after a question, open a shell, or print a completion script."""
 
 from __future__ import annotations
 
