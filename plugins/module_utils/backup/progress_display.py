@@ -17,9 +17,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core import progre
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters, format_bytes, plural
 
 ROWS = 12
-"""At most this many running units are shown."""
+"""Maximum number of running units that are shown."""
 SILENT_ACTIONS = (Action.UNCHANGED,)
-"""Actions that are not shown while the run goes on."""
+"""Actions that are not shown during the run."""
 
 
 class ProgressDisplay:

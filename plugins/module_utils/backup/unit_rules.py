@@ -30,7 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import
 
 MAX_BYTES = 64 << 20
 LEFT_OUT = "left_out.json"
-"""The local file that says what the last run left out of each unit, what was mounted in it, and which repositories it could not verify."""
+"""The local file with the files that the last run left out of each unit, the mounts in it, and the repositories that it could not verify."""
 
 
 @dataclass(frozen=True)

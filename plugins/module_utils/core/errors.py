@@ -4,7 +4,7 @@
 
 """Errors that are shown to users.
 
-Every error has one sentence that says what is wrong and where, hints that help, and an exit code (the README lists them).
+Every error has one sentence with the problem and its place, hints, and an exit code (the README lists them).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 class RepomanError(Exception):
     """Base of all errors that are shown without a traceback.
 
-    :param message: one sentence: what is wrong, and where.
-    :param hints: what to do about it, one command or sentence each.
+    :param message: one sentence with the problem and its place.
+    :param hints: remedies, each a command or a sentence.
     """
 
     exit_code = 1

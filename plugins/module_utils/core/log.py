@@ -7,10 +7,10 @@
 The logic logs with the standard library, at level DEBUG, to children of the logger ``repoman``. Nothing is written unless a run starts the
 trace: into the file that ``REPOMAN_LOG`` names, and with ``-vvv`` to Ansible's display.
 
-Forks log as their parent does. Into the file they write themselves, but Ansible's display works in one process only, so they leave their
+Forks log like their parent. They write to the file themselves, but Ansible's display works in one process only, so they leave their
 lines in memory that all processes of the run share, and the process with the display passes them on.
 
-Do not log values that may be secret. :func:`protect` is the second line of defence: it masks them in texts of others, such as errors of
+Do not log values that may be secret. :func:`protect` is the second line of defence: it masks them in texts of other programs, such as errors of
 Incus.
 """
 
@@ -32,7 +32,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.secrets impor
 FILE_VARIABLE = "REPOMAN_LOG"
 MASK = "(secret)"
 MIN_SECRET_LENGTH = 4
-"""Shorter values cannot be masked: they are part of everything."""
+"""Shorter values are not masked, because they are part of too many texts."""
 MAX_WORD_LENGTH = 80
 """Longer words of a command, such as a script, are cut."""
 
@@ -75,7 +75,7 @@ def tracing(emit: Callable[[str], None] | None = None) -> Iterator[None]:
 
 
 def relay_forks() -> None:
-    """Pass on what forks have logged; for a process that waits for them and logs nothing itself."""
+    """Pass on the lines of forks; for a process that waits for them and logs nothing itself."""
     for handler in _logger.handlers:
         if isinstance(handler, _EmitHandler):
             handler.acquire()
@@ -152,7 +152,7 @@ class _EmitHandler(_Handler):
         self._pass_on(line)
 
     def relay(self) -> None:
-        """Pass on what forks have left; nothing in a fork."""
+        """Pass on the lines that forks have left; in a fork, do nothing."""
         if self._fd < 0 or os.getpid() != self._process:
             return
         data = os.pread(self._fd, os.fstat(self._fd).st_size - self._passed_on, self._passed_on)
@@ -161,7 +161,7 @@ class _EmitHandler(_Handler):
             self._pass_on(line)
 
     def close(self) -> None:
-        """Pass on the rest, and free the memory."""
+        """Pass on the remaining lines, and free the memory."""
         self.relay()
         if self._fd >= 0:
             os.close(self._fd)

@@ -192,7 +192,7 @@ class PlannedItem(ABC):
         return self.make_plan()
 
     def lock(self) -> AbstractContextManager[bool]:
-        """Hold other runs off while the plan is applied; yields whether it had to wait, so the plan may be outdated."""
+        """Keep other runs away while the plan is applied; yield whether it had to wait, so that the plan may be outdated."""
         return nullcontext(False)
 
     def on_success(self) -> None:  # noqa: B027 - optional to override
@@ -204,7 +204,7 @@ class PlannedItem(ABC):
 
 
 def plan_and_apply(items: Iterable[PlannedItem], check: bool, on_step: OnStep | None = None) -> None:
-    """Plan all items from what was read for them, then apply one after the other unless ``check``.
+    """Plan all items from the state that was read for them, then apply one after the other unless ``check``.
 
     An item whose state changed in the meantime is planned and applied once more.
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What counts as a secret: one rule for diffs of containers and for the trace."""
+"""The rule for secrets, in diffs of containers and in the trace."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ class Owner(Protocol):
 def ensure_private_directory(path: str, owner: Owner) -> None:
     """Do the same as :func:`files.tree.make_private` for a directory of repoman's own; a failure is an error for the user.
 
-    :param owner: of what is made, if this process is root.
-    :raises RepomanError: it cannot be made.
+    :param owner: owner of new directories, if this process is root.
+    :raises RepomanError: it cannot be created.
     """
     try:
         make_private(path, (owner.uid, owner.gid) if os.geteuid() == 0 else None)

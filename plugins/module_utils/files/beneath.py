@@ -25,7 +25,7 @@ def open_beneath(top_fd: int, path: bytes, flags: int) -> int:
     """Open a directory below an open one, following no link.
 
     :param flags: with ``O_DIRECTORY`` and ``O_NOFOLLOW``.
-    :raises FileNotFoundError: it is not there.
+    :raises FileNotFoundError: it does not exist.
     :raises NotADirectoryError: a part of the path is not a directory (or is a link).
     """
     if b"/" in path and _syscall is not None:

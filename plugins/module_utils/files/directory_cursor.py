@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Directories below one that is held open: opened part by part, without following a link, however long the path is.
+"""Directories below an open one: opened part by part, without following links, however long the path is.
 
 A walk of thousands of nested directories must not open each path from the top again, and cannot hold all of them open. The
 cursor holds the nearest levels and every 64th above them, so that going down, up and sideways costs a few system calls.
@@ -48,10 +48,10 @@ class DirectoryCursor:
         del self._fds[depth:], self._parts[depth:]
 
     def open(self, path: bytes, make: int | None = None) -> int:
-        """Return a descriptor of a directory, to reach what is in it; it is the cursor's, and good until the next call.
+        """Return a descriptor of a directory, to access its entries; the cursor owns it, and it is valid until the next call.
 
-        :param make: make what is missing, with this mode.
-        :raises FileNotFoundError: it is not there.
+        :param make: create missing directories with this mode.
+        :raises FileNotFoundError: it does not exist.
         :raises NotADirectoryError: a part of the path is a link, or not a directory.
         """
         parts = path.split(b"/") if path else []
@@ -87,12 +87,12 @@ class DirectoryCursor:
             raise
 
     def reach(self, path: bytes) -> tuple[int, bytes]:
-        """Return the descriptor of the directory that holds something, and its name there; see :meth:`open`."""
+        """Return the descriptor of the directory that contains an entry, and the entry's name; see :meth:`open`."""
         parent, _slash, name = path.rpartition(b"/")
         return self.open(parent), name or b"."
 
     def lstat(self, path: bytes) -> os.stat_result | None:
-        """Return what is at a path, following no link; None if nothing is there or a directory above is missing."""
+        """Return the status of a path, following no link; None if it, or a directory above it, does not exist."""
         try:
             parent_fd, name = self.reach(path)
             return os.stat(name, dir_fd=parent_fd, follow_symlinks=False)

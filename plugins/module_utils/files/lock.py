@@ -46,7 +46,7 @@ class FileLock:
         return fd
 
     def try_acquire(self, *, shared: bool = False) -> bool:
-        """Take the lock if it is free now, or turn one that is held into a shared or exclusive one; return whether that worked."""
+        """Take the lock if it is free, or turn one that this object has into a shared or exclusive one; return whether that succeeded."""
         return try_flock(self.fd, shared=shared)
 
     def acquire(self, timeout: float, *, poll: float = POLL_SECONDS) -> bool:

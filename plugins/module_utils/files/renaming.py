@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Renaming between open directories: exchanging two names at once, and taking a name only if it is free."""
+"""Renaming between open directories: exchange two names in one step, or take a name only if it is free."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import REACH
 
 AT_FDCWD = -100
-"""In the place of a descriptor: the path is absolute, or relative to the working directory."""
+"""Used instead of a descriptor: the path is absolute, or relative to the working directory."""
 _NOREPLACE, _EXCHANGE = 1, 2
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
@@ -40,9 +40,9 @@ def exchange_names(one_fd: int, one: bytes, other_fd: int, other: bytes) -> bool
 
 
 def rename_new(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
-    """Rename something to a name that nothing has.
+    """Rename an entry to an unused name.
 
-    :raises FileExistsError: something has it.
+    :raises FileExistsError: the name is in use.
     """
     if _renameat2(one_fd, one, other_fd, other, _NOREPLACE):
         return
@@ -54,9 +54,9 @@ def rename_new(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
 
 @contextmanager
 def temporarily_writable(*directories: tuple[int, bytes]) -> Iterator[None]:
-    """Let directories be changed, and moved, inside a ``with``, even if their mode forbids it to their owner; afterwards it does again.
+    """Allow changing and moving directories inside a ``with``, even if their mode forbids it; the mode is restored afterwards.
 
-    :param directories: pairs of descriptor and relative name; anything but our own directories is skipped.
+    :param directories: pairs of descriptor and relative name; anything but directories of this user is skipped.
     """
     with ExitStack() as stack:
         for directory_fd, name in directories if os.geteuid() else ():

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read small files of repoman's own from a place that others may write to: never without a limit, never from a pipe or a link."""
+"""Read small files of repoman from directories that other processes may write: never without a limit, never from a pipe or a link."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_limited(path: Path, limit: int, *, waits: bool = False) -> str:
 
     The limit holds while reading: a file that grows, or that is sparse and huge, costs no more than ``limit`` bytes of memory.
 
-    :param waits: wait for what does not answer at once; the caller gives up on this process if it takes too long.
+    :param waits: wait for a file that does not respond at once; the caller abandons this process if it takes too long.
     :raises OSError: it cannot be read, is not a regular file, or is larger than ``limit``.
     :raises ValueError: it is not UTF-8.
     """
@@ -40,7 +40,7 @@ def read_limited(path: Path, limit: int, *, waits: bool = False) -> str:
 
 
 def read_json(path: Path, limit: int) -> Any:
-    """Return what a JSON file holds.
+    """Return the contents of a JSON file.
 
     :raises OSError: as :func:`read_limited`.
     :raises ValueError: it is not JSON, or is nested too deep to be repoman's.

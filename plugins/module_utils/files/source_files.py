@@ -78,7 +78,7 @@ def opened_regular(top_fd: int, path: bytes) -> Iterator[int | None]:
 
 
 def read_at_most(fd: int, limit: int) -> bytes:
-    """Return what an open file holds, up to a limit and to the size it has now."""
+    """Return the contents of an open file, up to a limit and to its current size."""
     remaining = min(limit, os.fstat(fd).st_size)
     parts = []
     while remaining > 0 and (part := os.read(fd, min(remaining, MIB))):
@@ -166,7 +166,7 @@ def lines(fd: int, limit: int = METADATA_BYTES) -> Iterator[bytes]:
 
 
 def lines_of(data: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
-    """Yield the lines of data that comes in parts, each with its place."""
+    """Yield the lines of data that comes in parts, each with its offset."""
     rest: bytes | None = b""
     expected = 0
     for start, part in data:

@@ -19,12 +19,12 @@ def walk_beneath(
     unreadable: dict[bytes, OSError] | None = None,
     enters: Callable[[bytes, os.stat_result], bool] = lambda _path, _status: True,
 ) -> Iterator[tuple[bytes, os.stat_result]]:
-    """Yield path and status of everything below an open directory, following no link, directories before what they hold.
+    """Yield path and status of everything below an open directory, following no link, directories before their contents.
 
     Entries that vanish during the call are skipped.
 
-    :param unreadable: takes the directories that cannot be read, with the reason; without it that is an error.
-    :param enters: says whether to look into a directory.
+    :param unreadable: gets the directories that cannot be read, with the reason; without it that is an error.
+    :param enters: returns whether to enter a directory.
     """
     waiting = [b""]
     with DirectoryCursor(top_fd) as cursor:
@@ -62,7 +62,7 @@ def scan_fd(directory_fd: int) -> Iterable[tuple[bytes, os.stat_result]]:
 
 
 def remove_tree(name: bytes, parent_fd: int) -> None:
-    """Remove a file, or a directory and all it holds, following no link; directories that forbid it are opened to ourselves.
+    """Remove a file, or a directory and its contents, following no link; the modes of directories are changed if necessary.
 
     :param parent_fd: of the directory that it is in.
     """
@@ -88,7 +88,7 @@ def remove_tree(name: bytes, parent_fd: int) -> None:
 
 
 def make_private(path: str | bytes, owner: tuple[int, int] | None = None) -> None:
-    """Make a directory, and those above it that are missing, for one user alone.
+    """Create a directory and its missing parents, accessible only to one user.
 
     :param owner: uid and gid of that user; None for the user of this process.
     """
@@ -109,7 +109,7 @@ def make_private(path: str | bytes, owner: tuple[int, int] | None = None) -> Non
 
 
 def is_directory(path: str | bytes) -> bool:
-    """Tell whether there is a directory, and no link to one."""
+    """Return whether a path is a directory, and not a link to one."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except FileNotFoundError:

@@ -27,8 +27,8 @@ _OCTAL = re.compile(rb"\\([0-7]{3})")
 def mounts_below(root: bytes) -> dict[bytes, str]:
     """Return the mount points below a directory, relative to it, and the types of their file systems.
 
-    Unlike a look at device numbers this also finds bind mounts of the same file system; it does not find btrfs subvolumes, which are
-    not mounted.
+    Unlike a comparison of device numbers, this also finds bind mounts of the same file system; it does not find btrfs subvolumes, which
+    are not mounted.
     """
     prefix = os.path.join(os.path.realpath(root), b"")
     mounts: dict[bytes, str] = {}

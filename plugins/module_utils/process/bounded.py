@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run a program on an untrusted repository with limits on its time, its memory and the output that is kept."""
+"""Run a program on an untrusted repository with limits on its time, its memory and its output."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ OnLine = Callable[[bytes], object]
 
 
 class _Reader(Protocol):
-    """Takes the output of a program."""
+    """Processes the output of a program."""
 
     def feed(self, data: bytes) -> None:
-        """Take the next piece; empty at the end."""
+        """Process the next piece of output; it is empty at the end."""
 
     def finish(self) -> None:
-        """Take the end of the output."""
+        """Process the end of the output."""
 
 
 class _Lines:
-    """Cuts what comes from a pipe into lines."""
+    """Splits output into lines."""
 
     def __init__(self, on_line: OnLine, end: bytes) -> None:
         self.on_line, self.end, self.rest = on_line, end, b""
@@ -55,7 +55,7 @@ class _Lines:
 
 
 class _Tail:
-    """Keeps the end of what comes from a pipe."""
+    """Keeps the end of output."""
 
     def __init__(self, size: int) -> None:
         self.size, self.data = size, bytearray()
@@ -81,7 +81,7 @@ def run_lines(
 ) -> int:
     """Run a program and pass on each line of its output; return its exit status.
 
-    :param out: gets each line of standard output; what it raises ends the program.
+    :param out: gets each line of standard output; an exception that it raises ends the program.
     :param err: gets each line of standard error; without it, standard error is dropped.
     :param end: what ends a line.
     :param how: further arguments for the process.
@@ -113,7 +113,7 @@ def run_tail(
 def _run(command: Sequence[str | bytes], out: _Reader, err: _Reader | None, *, seconds: float, memory: tuple[int, int], **how: Any) -> int:
     """Run a program and pass on its output; return its exit status.
 
-    :param memory: which resource to limit, and to how many bytes.
+    :param memory: the resource to limit, and the limit in bytes.
     """
     deadline = time.monotonic() + seconds
     process = Command(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if err else subprocess.DEVNULL, **how)

@@ -126,7 +126,7 @@ def _receive(results_fd: Connection) -> tuple[str, Any]:
 
 
 def _terminate(child: int, results_fd: Connection, on_report: Report) -> None:
-    """Ask the child and its children to end, and pass on the reports that they still send."""
+    """Terminate the child and its children, and pass on the reports that they still send."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Start commands: the one place where that is done, so that the trace has each of them once."""
+"""Start commands. All commands are started here, so that the trace has each of them once."""
 
 from __future__ import annotations
 
@@ -57,5 +57,5 @@ class Command(subprocess.Popen[bytes]):
                     stream.close()
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
-        """End it; unlike ``Popen``, do not wait until it ends by itself."""
+        """End it; unlike ``Popen``, do not wait for its own end."""
         self.end()

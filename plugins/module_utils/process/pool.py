@@ -29,7 +29,7 @@ _NUMBER = struct.Struct("<I")
 _NUMBERS_PER_WRITE = 512
 
 NEWS, STARTED, END = -1, -2, -3
-"""What a process sends instead of a job's number: a message of the work, the number of the job it starts, its end."""
+"""Sent by a process in place of a job's number: before a message of the work, before the number of the job it starts, at its end."""
 DIED = object()
 """In place of the result of a job whose process ended before it had one."""
 
@@ -157,7 +157,7 @@ def _enqueue(pipe: int, count: int) -> None:
 
 
 def _receive(readers: list[int]) -> Iterator[tuple[int, int, Any]]:
-    """Yield what the processes send, each with the pipe it came from, until all of them have ended."""
+    """Yield the messages of the processes, each with the pipe it came from, until all processes have ended."""
     with selectors.DefaultSelector() as selector:
         for reader in readers:
             selector.register(reader, selectors.EVENT_READ, bytearray())

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Look at a file system whose server may be down: system calls on it may never return, so a child process makes them."""
+"""Probe a file system whose server may be down: system calls on it may never return, so a child process makes them."""
 
 from __future__ import annotations
 

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Object directories that a git repository borrows objects from (``objects/info/alternates``), for sync and status alike.
+"""Object directories that a git repository borrows objects from (``objects/info/alternates``), for both sync and status.
 
-A container writes the list, so it can name any place of the host. What is not below ``repos_root`` is refused by its path alone, before
-anything in it is opened. Directories below it are opened through descriptors, and may hold files and directories only: git follows
-links and waits for pipes.
+A container can write the list, so it can name any path of the host. A path that is not below ``repos_root`` is refused before anything in
+it is opened. Directories below it are opened through descriptors, and may contain only files and directories: git would follow links
+and wait for pipes.
 
 A container can also replace a directory with a link after this check. So git gets no path in a container: :meth:`HeldObjects.link_into`
 makes object directories of repoman, in which each part is a link to an inherited descriptor of the directory that was checked.
@@ -115,7 +115,7 @@ class HeldObjects:
             _link_parts(self.own, path)
 
     def recheck(self) -> None:
-        """Check again what has changed since: git may have followed a link that replaced a file.
+        """Check the parts that have changed since: git may have followed a link that replaced a file.
 
         :raises BorrowedError: something is neither a file nor a directory.
         """
@@ -307,7 +307,7 @@ def _open_inside(root_fd: int, path: bytes) -> int | None:
 
 
 def _hold(stack: ExitStack, fd: int, directory_path: bytes, budget: int, whose: str) -> tuple[HeldDirectory, int]:
-    """Check what git reads in an object directory, and keep it open; return it, and how many more files may be checked."""
+    """Check the parts of an object directory that git reads, and keep them open; return it, and the number of files that may still be checked."""
     _allow_descriptors()
     with os.scandir(fd) as listing:
         parts = [name for name in map(os.fsencode, (entry.name for entry in listing)) if _PART.fullmatch(name)]

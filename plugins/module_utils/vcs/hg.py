@@ -25,7 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree 
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import decode_line
 
 MIN_HG_VERSION = (6, 0)
-"""Mercurials from here on are known to honour ``HGRCSKIPREPO`` wherever they read ``.hg/hgrc``."""
+"""Versions of Mercurial from this one on honour ``HGRCSKIPREPO`` wherever they read ``.hg/hgrc``."""
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def hg_user_ignored(runner: CommandRunner) -> tuple[str, ...]:
 def check_hg(path: str, tree: ConfinedTree) -> None:
     """Check that a Mercurial repository, and the one whose store it may share, lie in the tree.
 
-    :raises VcsError: they do not, or it wants an extension that runs other programs.
+    :raises VcsError: they do not, or it needs an extension that runs other programs.
     """
     hg_dir = os.path.join(tree.resolve(path), ".hg")
     shared = tree.read(os.path.join(hg_dir, "sharedpath"))

@@ -40,9 +40,9 @@ class RepositoryState:
     """The state of a repository. Names come from the repository: escape them before they are shown.
 
     :param kind: ``git``, ``hg``, or empty if it is neither.
-    :param branch: git's branch or Mercurial's named branch; empty where git has none checked out.
+    :param branch: git's branch or Mercurial's named branch; empty if git has none checked out.
     :param bookmark: Mercurial's active bookmark.
-    :param commit: id of what is checked out; empty before the first commit.
+    :param commit: ID of the checked out commit; empty before the first commit.
     :param detached: whether git has a commit checked out and no branch.
     :param bare: whether it has no working tree.
     :param staged: files that differ between the last commit and git's index.
@@ -52,8 +52,8 @@ class RepositoryState:
     :param upstream: git's remote branch that the branch follows.
     :param ahead: commits that the upstream lacks; of Mercurial, ancestors that are not public. ``None`` if unknown.
     :param behind: commits that only the upstream has; of Mercurial, descendants on the branch that are not checked out.
-    :param last_commit: UTC time of what is checked out, ISO 8601.
-    :param problem: why the rest is not known; empty if it is.
+    :param last_commit: UTC time of the checked out commit, ISO 8601.
+    :param problem: why the other fields are incomplete; empty if they are complete.
     """
 
     kind: str = ""

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 CACHED_NAMES = 1 << 14
-"""At most this many names are remembered with their verdict: the same names come in many directories."""
+"""Maximum number of names whose result is cached: the same names occur in many directories."""
 
 _ANY = "(?s:.)"
 _SEGMENT = "[^/]"

@@ -29,7 +29,7 @@ MAGIC = b"repoman manifest 1\n"
 DIGEST_SIZE = 32
 BUFFER_LIMIT = 4 << 20
 STALE_SUFFIX = ".last"
-"""Added to the name of a manifest while it is not true any more."""
+"""Suffix of the name of a manifest that is out of date."""
 
 
 class Manifest:

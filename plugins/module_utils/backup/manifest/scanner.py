@@ -32,10 +32,10 @@ UNSEEN_MOUNT = os.stat_result(
 )
 """Placeholder for a mount point whose status cannot be read."""
 MAX_OPEN = 32
-"""At most this many directories are open in one walk."""
+"""Maximum number of directories that one walk has open."""
 DEEPEST = 3400
-"""A directory whose path in its unit is longer, in bytes, is walked, but not what is in the directories in it: neither git nor rsync nor a
-person reaches a path of more than 4096 bytes, and a tree of thousands of levels costs time and memory with the square of its depth."""
+"""Maximum length, in bytes, of the path of a directory whose subdirectories are walked: neither git nor rsync nor a user can open a path of
+more than 4096 bytes, and time and memory for a tree of thousands of levels grow with the square of its depth."""
 
 
 def walk_blocks(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.tree_rules import TreeRules
 
 TOP_LEVEL_FILES = "(loose files)"
-"""The unit of what lies directly in ``repos_root`` and is not a directory."""
+"""Name of the unit of all files directly in ``repos_root``."""
 
 
 @dataclass(frozen=True)

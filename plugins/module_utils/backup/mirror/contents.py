@@ -20,9 +20,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files
 BLOCK = 1 << 20
 CHUNK = 8 << 20
 SMALL_HOLES = 64 << 10
-"""Files up to this size count with their whole size in reports: some file systems tell the blocks of a new file only later."""
+"""Files up to this size count with their full size in reports: some file systems know the blocks of a new file only later."""
 HOLE_PROBE = 64 << 20
-"""A file with more holes than this is only written if the target can have holes, or has the space for them."""
+"""A file with larger holes is only written if the target supports holes, or has the space for them."""
 _NO_SEEK = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 

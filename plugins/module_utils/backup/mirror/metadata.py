@@ -22,7 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open
 NO_OWNERS = "the target cannot store owners"
 NO_XATTRS = "the target cannot store extended attributes or access control lists"
 _CANNOT_KEEP = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
-"""Errors of a target that has no such thing as an owner, a mode or a kind of file."""
+"""Errors of a target that does not support an owner, a mode or a type of file."""
 
 
 class MetadataCopier(OpenTrees):

@@ -25,7 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.opti
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.unit_task import PROOF_MARKERS
 
 CLOCK_SKEW_NS = 60 * 10**9
-"""A file of the source that changed later than its copy was made, or so little before it that clocks may differ, is compared."""
+"""A source file that changed after its copy was made, or so shortly before it that clocks may differ, is compared."""
 
 
 def compare_with_mirror(mirror: str, source_manifest: Manifest, settings: MirrorOptions, unit: Unit, last: Manifest | None) -> Manifest:

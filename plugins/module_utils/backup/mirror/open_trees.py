@@ -62,7 +62,7 @@ def split_path(path: bytes) -> tuple[bytes, bytes]:
 
 T = TypeVar("T")
 _ENTRY_ALONE = (errno.EFBIG, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
-"""Errors of a target that are about one entry: others can still be written."""
+"""Errors of a target that affect one entry: others can still be written."""
 
 
 class OpenTrees:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PACKED_REFS = b"packed-refs"
 REFS = b"refs/"
 SAVED = re.compile(rb"\.repoman\.before-\d{8}T\d{6}Z(-\d+)?(/|\Z)")
-"""Directories in which a restore of a mount point saves what it replaces."""
+"""Directories in which a restore of a mount point saves replaced files."""
 REF_BYTES = 48
 """Minimum length of a line in ``packed-refs``."""
 

@@ -34,7 +34,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import open_regular
 
 MAX_DIFFERENCES = 1000
-"""More are counted, not listed."""
+"""Maximum number of listed differences; further ones are only counted."""
 _PARENT = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TYPES = {"f": "f", "d": "d", "l": "L", "b": "D", "c": "D", "p": "S", "s": "S"}
 _ALTERNATES = (b"alternates", b"http-alternates")

@@ -41,7 +41,7 @@ PARTS: dict[str, dict[bytes, str]] = {
     "hg": {b"requires": "f", b"store": "d"},
     "share": {b"requires": "f", b"sharedpath": "f"},
 }
-"""Entries that make a directory a repository, and of which kinds."""
+"""Entries that make a directory a repository, each with its possible types."""
 Kinds: TypeAlias = Mapping[bytes, str]
 """Git and ``.hg`` directories, each with ``git``, ``hg`` or ``share``."""
 

@@ -17,7 +17,7 @@ REFUSED = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EINVAL)
 """Errors of an operation that this user or file system does not support."""
 _ACCESS_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
 _HOST_LABELS = ("security.selinux", "security.ima", "security.evm", "security.apparmor", "security.SMACK64")
-"""The host assigns these itself; the target's values say nothing about the destination."""
+"""The host assigns these itself; the target's values are irrelevant for the destination."""
 
 
 class AttributeWriter:

@@ -31,7 +31,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting impor
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
 
 COMPARE_WORKERS = 8
-"""Mirrors that are compared at once."""
+"""Number of mirrors that are compared at once."""
 
 
 @dataclass(frozen=True)

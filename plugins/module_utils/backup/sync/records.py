@@ -33,7 +33,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic impor
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 
 FULL_SECONDS = 7 * 24 * 3600.0
-"""Time that manifests are trusted; after that everything is compared with the mirror."""
+"""Seconds for which manifests are trusted; after that, everything is compared with the mirror."""
 EMPTY_RECORD = MirrorRecord("", 0.0)
 PROBE_BYTES = 256 << 10
 """A state directory with less space than this is not used."""

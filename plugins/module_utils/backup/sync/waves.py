@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 WAVE_SECONDS = 20.0
-"""Time that planned units wait for more: one large batch is cheaper than many small ones."""
+"""Seconds that planned units wait for others: one large wave is cheaper than many small ones."""
 
 
 class Waves(Generic[T]):

@@ -19,14 +19,14 @@ from typing import Any
 
 DAY = 24 * 3600.0
 RELEASED = datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp()
-"""No run is older than repoman itself: an earlier clock has lost its battery."""
+"""No run is older than repoman itself: a clock with an earlier time is wrong, for example after its battery failed."""
 OUTLIVED = RELEASED + 40 * 365 * DAY
 """A clock after this time counts as wrong, even if many runs agree with it: nothing expires."""
 PAUSE = 2 * DAY
 """Shorter times between two runs are not remembered."""
 MAX_JUMPS = 500
 CONFIRMED_BY = 3
-"""A pause counts after this many more in a row, if no run followed soon after any of them."""
+"""A pause counts after this number of further pauses in a row, if no run followed soon after any of them."""
 
 Jump = tuple[float, float]
 """The time at a run, and at the next one."""

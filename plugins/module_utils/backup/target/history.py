@@ -52,7 +52,7 @@ VERSION_FORMAT = "%Y%m%dT%H%M%SZ"
 MAX_INDEX_BYTES = 16 << 20
 MAX_CREATED_BYTES = 256 << 20
 SHARED_BYTES = 64 << 10
-"""A longer list of what a run created in one unit is stored in a separate file."""
+"""A longer list of paths that a run created in one unit is stored in a separate file."""
 SHOWN_NAMES = 3
 
 

@@ -19,7 +19,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 from ansible_collections.homelab.repoman.plugins.module_utils.host.machine import boot_id
 
 WRITTEN_SECONDS = 600.0
-"""Seconds after which everything written is on the disk; kernels take half a minute."""
+"""Seconds after which written data is on the disk; kernels take half a minute."""
 MAX_RECORDS_BYTES = 32 << 20
 
 

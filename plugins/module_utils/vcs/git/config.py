@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Configurations of git: read what a repository and its user say, and write one with which git runs nothing."""
+"""Configurations of git: read those of a repository and its user, and write one with which git runs no other program."""
 
 from __future__ import annotations
 

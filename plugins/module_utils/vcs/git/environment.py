@@ -34,9 +34,9 @@ HARDENING = {
 def hardened_environment(path: str, home: str = "/nonexistent", **more: str) -> dict[str, str]:
     """Return the environment for git on an untrusted repository.
 
-    :param path: where commands are looked for.
+    :param path: search path for commands.
     :param home: home directory of the account; by default a path that does not exist.
-    :param more: what is set beside, such as ``GIT_DIR``.
+    :param more: further variables, such as ``GIT_DIR``.
     """
     return {"XDG_CONFIG_HOME": "/nonexistent", "PATH": path, "HOME": home, **HARDENING, **more}
 

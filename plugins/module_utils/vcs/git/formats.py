@@ -32,17 +32,17 @@ EXTENDED = 0x4000
 """The flag of an entry that has two more bytes of flags."""
 GITLINK = 0o160000
 SPARSE_SIGNATURE = b"sdir"
-"""What an index has at its end if it has entries for whole directories."""
+"""Extension at the end of an index that has entries for whole directories."""
 NOT_NEEDED = frozenset({"noop", "noop-v1", "partialclone", "preciousobjects", "relativeworktrees", "worktreeconfig"})
-"""Extensions that change nothing of how references and objects are read; source: git's documentation of extensions."""
+"""Extensions that do not change how references and objects are read; source: git's documentation of extensions."""
 UNKNOWN = re.compile(rb"try upgrading|extension, which we do not understand|unknown repository extension|Expected git repo version")
-"""What git says of a file, or a repository, that a newer git wrote."""
+"""Errors of git for a file or repository that a newer git wrote."""
 _MAY_HAVE_FORMAT = re.compile(rb"extensions|repositoryformatversion\s*=\s*[^0\s]", re.IGNORECASE)
 _WORD = re.compile(r"[\w.:/@+-]{1,100}\Z", re.ASCII)
 
 
 def unknown_format(config: bytes) -> str:
-    """Return what this host's git does not know of a repository's format; nothing if it knows it all. git itself is asked.
+    """Return why this host's git does not know a repository's format; empty if it does. Only git itself decides this.
 
     :param config: the repository's configuration.
     """
@@ -54,7 +54,7 @@ def unknown_format(config: bytes) -> str:
     version = settings.pop("core.repositoryformatversion", "0")
     extensions = {key.removeprefix("extensions."): value for key, value in settings.items()}
     needed = {key: value for key, value in extensions.items() if key not in NOT_NEEDED and (key, value) != ("refstorage", "files")}
-    if version == "0":  # git ignores there what it does not know, and no repository is made so
+    if version == "0":  # git ignores unknown extensions there, and creates no such repository
         needed = {key: value for key, value in needed.items() if key == "objectformat"}
     odd = [word for pair in needed.items() for word in pair if not _WORD.match(word)]
     if odd or not _WORD.match(version):
@@ -77,7 +77,7 @@ def read_format(config: bytes) -> dict[str, str] | None:
                 raise ValueError("more settings than any repository has")
 
     try:
-        # git prints a section's name with each of its settings, so a small file can make it print without end.
+        # git prints a section's name with each of its settings, so a small file can cause a very long output.
         with tempfile.TemporaryFile() as file:
             file.write(config)
             file.seek(0)
@@ -141,7 +141,7 @@ def is_index(path: bytes) -> bool:
 
 
 def add_index_hash(path: bytes, object_format: str) -> None:
-    """Put the hash at the end of an index that has zeros there.
+    """Write the hash to the end of an index that has zeros there.
 
     git since 2.40 can leave it out (``index.skipHash``, ``feature.manyFiles``), which an older one calls corrupt.
 
@@ -168,10 +168,10 @@ def add_index_hash(path: bytes, object_format: str) -> None:
 def without_sparse_directories(index: bytes, object_format: str) -> tuple[bytes, list[str]]:
     """Return an index without the form in which it has one entry for a directory outside the sparse checkout, and the trees of those entries.
 
-    git puts a whole tree in the place of such an entry before it checks an index, and for that writes trees into the object store, or touches
-    those that are there. Here the entries become links to other repositories, which git does not follow.
+    git replaces such an entry by a whole tree before it checks an index, and so writes trees into the object store, or updates the times of
+    existing ones. Here the entries become links to other repositories, which git does not follow.
 
-    :param index: its contents; returned as they are, with no trees, if they have no such form or cannot be read.
+    :param index: its contents; returned unchanged, without trees, if they do not have this form or cannot be read.
     """
     digest_size = 32 if object_format == "sha256" else 20
     end = len(index) - digest_size

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Find the parts of a git repository: its git directory, the one it shares, its working tree."""
+"""Find the parts of a git repository: its git directory, its common directory, its working tree."""
 
 from __future__ import annotations
 

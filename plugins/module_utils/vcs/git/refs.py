@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Copy what git needs to know of a repository's references into a scratch git directory."""
+"""Copy the references of a repository that git needs into a scratch git directory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REF_NAME = re.compile(r"refs(?:/(?!\.)(?:(?!\.\.|@\{)[^\x00-\x20\x7f~^:?*\[\\/])
 
 
 def copy_refs(scratch: ScratchGitDir, tree: ConfinedTree, configured: Mapping[str, list[str]]) -> None:
-    """Copy ``HEAD`` and, resolved, the two refs that count."""
+    """Copy ``HEAD`` and, resolved, the refs of the branch and of its upstream."""
     packed = tree.read(os.path.join(scratch.location.common_dir, "packed-refs"), REFS_BYTES) or b""
     head = decode_line(tree.read(os.path.join(scratch.location.git_dir, "HEAD")))
     if head.startswith("ref:"):

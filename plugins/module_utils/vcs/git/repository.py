@@ -5,8 +5,8 @@
 """Run git on untrusted repositories: git never sees the repository's own git directory.
 
 A container can write its repository, and on the host a plain ``git status`` runs what ``.git/config`` names: a file system monitor,
-filters, a pager, another repository's hooks. So git gets a scratch git directory: a temporary one with a configuration of ours, copies of
-what makes up the state (``HEAD``, references, index), and the real objects.
+filters, a pager, another repository's hooks. So git gets a scratch git directory: a temporary one with a configuration of repoman, copies of
+the state (``HEAD``, references, index), and the real objects.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The scratch git directory that git is given in place of a repository's own."""
+"""The scratch git directory that git uses instead of a repository's own."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location i
 
 @dataclass
 class ScratchGitDir:
-    """What git is given in place of a repository's git directory; made by :func:`repository.open_git`.
+    """The git directory that git uses instead of a repository's own; made by :func:`repository.open_git`.
 
-    :param objects: the object directories, held open.
+    :param objects: the open object directories.
     :param head: the full name of the branch, or the object ID if HEAD is detached.
     :param upstream: the full name of the ref that the branch follows; empty if it follows none.
-    :param has_commits: whether the branch, or what is checked out, has a commit.
+    :param has_commits: whether the branch, or a detached HEAD, has a commit.
     """
 
     location: GitLocation

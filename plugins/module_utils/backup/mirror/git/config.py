@@ -12,7 +12,7 @@ PLAIN_CONFIG = re.compile(
     (?: \[ [A-Za-z0-9.-]+ (?: [ \t]+ "[^"\\\n\0]*" )? \] \n (?: [ \t]* (?: [A-Za-z][A-Za-z0-9-]* [ \t]* = [^"\\\n\0]* | [#;] [^\n\0]* )? \n )* )*""",
     re.VERBOSE,
 )
-"""Configurations that git reads without fail, so it need not be started: no quotes or escapes in values, and every line complete."""
+"""Configurations that git can certainly read, so that it need not be started: no quotes or escapes in values, and only complete lines."""
 _SHA256 = re.compile(rb"objectformat\s*=\s*\"?sha256", re.IGNORECASE)
 
 

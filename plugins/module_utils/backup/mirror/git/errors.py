@@ -17,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files
 
 SHOWN_DAMAGE = 3
 HINTED = 20
-"""Maximum number of paths in a hint; the next run names the rest."""
+"""Maximum number of paths in a hint; the next run names the remaining ones."""
 _CHAIN = re.compile(rb"(objects/info/commit-graphs|objects/pack/multi-pack-index\.d)/[^/]+$")
 """Files that need all files of their directory."""
 

@@ -16,7 +16,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_reader import ObjectReader
 
 LARGEST = 64 << 20
-"""A commit, tree or tag with more bytes is taken for damaged."""
+"""A larger commit, tree or tag, in bytes, counts as damaged."""
 RESTARTS = 1000
 _TREE_MODE = b"40000"
 _GITLINK = b"160000"

@@ -38,7 +38,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git import for
 IN_MEMORY = 64 << 20
 """Size limit of a pack index that is rebuilt, and of a sparse index."""
 SPARSE_REFS = b"refs/repoman-sparse"
-"""References of the proof alone: to the trees that a sparse index names."""
+"""References that only the proof has: to the trees that a sparse index names."""
 
 
 class GitProof(GitSource):

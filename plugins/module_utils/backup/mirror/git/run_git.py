@@ -15,14 +15,14 @@ from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded im
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import hardened_environment
 
 SHOWN_LINES = 2
-"""Lines of git's output that are quoted for a damaged repository."""
+"""Number of lines of git's output in the message about a damaged repository."""
 MAX_NAMED = 10_000
 """Maximum number of missing or malformed objects that are remembered by name."""
 GIT_SECONDS = 6 * 3600
 NO_GIT = "git is not installed"
 
 FSCK_OBJECTS = 1
-"""The exit status of ``git fsck`` if it objects to objects, and none is missing."""
+"""The exit status of ``git fsck`` if it finds bad objects, but none is missing."""
 FORM_ERROR = re.compile(rb"error in (commit|tree|blob|tag) [0-9a-f]+: \w+: ")
 """Messages of ``git fsck`` about the contents of an object whose hash matches its name."""
 _MISSING = re.compile(

@@ -13,7 +13,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files import sourc
 NAMES = (b"requires", b"sharedpath", b"dirstate")
 READ_BYTES = 1 << 20
 PARENTS_BYTES = 40
-"""What a dirstate begins with: the two parents, which are zeros if nothing is checked out."""
+"""Length of the beginning of a dirstate: the two parents, which are zeros if nothing is checked out."""
 
 
 def problem(top: bytes, path: bytes) -> str:
