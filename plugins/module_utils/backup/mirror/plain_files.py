@@ -86,7 +86,7 @@ class PlainFiles(UnitTask):
         try:
             (self.copier.copy_symlink if entry.type == "l" else self.copier.copy_special)(*pair)
         except UnwritableError as error:
-            self.unreadable.append(error)
+            self.errors.append(error)
             self.actual_entries[entry.path] = pair[1]
             return None
         return entry
@@ -96,7 +96,7 @@ class PlainFiles(UnitTask):
         try:
             got = self.copier.copy_file(entry.path, old)
         except (UnreadableError, UnwritableError) as error:
-            self.unreadable.append(error)
+            self.errors.append(error)
             got = None
         if got != entry:
             self.actual_entries[entry.path] = got or old

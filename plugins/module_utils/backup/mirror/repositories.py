@@ -19,12 +19,12 @@ def find_repositories(manifest: Manifest) -> dict[bytes, str]:
     repositories = {}
     for directory, block in manifest.blocks():
         if b"objects" in block and b"HEAD" in block and b"refs" in block:
-            kinds = {entry.name: entry.type for entry in unpack_block(directory, block) if entry.path != directory or not directory}
-            if kinds.get(b"objects") == "d" == kinds.get(b"refs") and kinds.get(b"HEAD") in {"f", "l"}:
+            types = {entry.name: entry.type for entry in unpack_block(directory, block) if entry.path != directory or not directory}
+            if types.get(b"objects") == "d" == types.get(b"refs") and types.get(b"HEAD") in {"f", "l"}:
                 repositories[directory] = "git"
         if (directory == b".hg" or directory.endswith(b"/.hg")) and b"store" in block and b"requires" in block:
-            kinds = {entry.name: entry.type for entry in unpack_block(directory, block)}
-            if kinds.get(b"store") == "d" and kinds.get(b"requires") == "f":
+            types = {entry.name: entry.type for entry in unpack_block(directory, block)}
+            if types.get(b"store") == "d" and types.get(b"requires") == "f":
                 repositories[directory] = "hg"
     return repositories
 
@@ -34,8 +34,8 @@ def find_shares(manifest: Manifest) -> dict[bytes, str]:
     shares = {}
     for directory, block in manifest.blocks():
         if (directory == b".hg" or directory.endswith(b"/.hg")) and b"sharedpath" in block and b"requires" in block:
-            kinds = {entry.name: entry.type for entry in unpack_block(directory, block)}
-            if kinds.get(b"sharedpath") == "f" == kinds.get(b"requires") and kinds.get(b"store") != "d":
+            types = {entry.name: entry.type for entry in unpack_block(directory, block)}
+            if types.get(b"sharedpath") == "f" == types.get(b"requires") and types.get(b"store") != "d":
                 shares[directory] = "share"
     return shares
 

@@ -27,7 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 class RepositoryMirrors(UnitTask):
     """Mirrors the repositories of one unit."""
 
-    def _bring(self, repository: GitMirror | HgMirror) -> bool:
+    def _prepare(self, repository: GitMirror | HgMirror) -> bool:
         """Run a repository's preparation before its mirror changes; return whether to continue."""
         error: RepomanError | None = None
         try:
@@ -41,13 +41,13 @@ class RepositoryMirrors(UnitTask):
             self._leave_to_plain(repository)
             return False
         if error is not None:
-            self.unreadable.append(error)
+            self.errors.append(error)
             self.damaged.append(repository)
             return self.changes.is_first_copy or not repository.mirrored  # a mirror as damaged is better than none
         if damage is None or isinstance(repository, GitMirror):  # in Mercurial, the damage names what could not be read
-            self.unreadable += repository.unreadable.values()
+            self.errors += repository.unreadable.values()
         if damage is not None:
-            self.unreadable.append(damage)
+            self.errors.append(damage)
             self.damaged.append(repository)
         return True
 

@@ -128,8 +128,8 @@ class TreeComparison:
             for path in sorted(source_entries.keys() | mirror_entries.keys()):
                 self.beat(path)
                 entry, mirrored = source_entries.get(path), mirror_entries.get(path)
-                kinds = {each.type if each is not None else "" for each in (entry, mirrored)}
-                if "d" in kinds and len(kinds) > 1:
+                types = {each.type if each is not None else "" for each in (entry, mirrored)}
+                if "d" in types and len(types) > 1:
                     one_sided.add(path)
                 if entry is None or mirrored is None:
                     self._one_sided(entry, mirrored)
@@ -139,14 +139,14 @@ class TreeComparison:
 
     def _one_sided(self, entry: Entry | None, mirrored: Entry | None) -> None:
         if entry is not None:
-            kind = _TYPES.get(entry.type, "S")
+            letter = _TYPES.get(entry.type, "S")
             if not self.keeps.traits.can_have(entry) or self.is_transient(entry.path):
                 return
             if self._is_derived(entry.path):
                 self._judge_derived(entry)
                 return
             if self._is_unchanged(entry):
-                self.differences.add(f"{'>' if kind == 'f' else 'c'}{kind}+++++++++ {escape_path(entry.path)}")
+                self.differences.add(f"{'>' if letter == 'f' else 'c'}{letter}+++++++++ {escape_path(entry.path)}")
         elif mirrored is not None and self.expected(mirrored.path) and not self._is_derived(mirrored.path):
             status = self._status(mirrored.path)
             if status is None or self.leaves_out(mirrored.path, stat.S_ISDIR(status.st_mode)):

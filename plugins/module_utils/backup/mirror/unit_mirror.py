@@ -63,7 +63,7 @@ class UnitMirror(RepositoryMirrors, PlainFiles):
         repositories: list[GitMirror | HgMirror] = []
         for repository in candidates:
             self.set_activity("copying objects")
-            if self._bring(repository):
+            if self._prepare(repository):
                 repositories.append(repository)
                 self.verdicts[os.fsdecode(repository.path)] = repository.unproven
         self.set_activity("copying")
@@ -131,8 +131,8 @@ class UnitMirror(RepositoryMirrors, PlainFiles):
         if self.actual_entries:
             path = f"{manifest.path or os.path.join(self.settings.scratch, f'{os.getpid()}.{id(self)}')}.mirrored"
             manifest = patch_manifest(manifest, self.actual_entries, path)
-        if self.unreadable:
-            result = self.outcome("failed", partial_error(self.unit, self.unreadable, self.changes.protected))
+        if self.errors:
+            result = self.outcome("failed", partial_error(self.unit, self.errors, self.changes.protected))
         else:
             result = self.outcome("synced" if copier.files or self.changes.total else "up to date")
         if not manifest.path:

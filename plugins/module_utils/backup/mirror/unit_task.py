@@ -40,7 +40,7 @@ class UnitTask:
         self.last_report = time.monotonic()
         self.unreported = [0, 0]
         self.actual_entries: dict[bytes, Entry | None] = {}
-        self.unreadable: list[RepomanError] = [*changes.read_errors]
+        self.errors: list[RepomanError] = [*changes.read_errors]
         self.damaged: list[GitMirror | HgMirror] = []
         self.verdicts: dict[str, str] = {}
         self.dirty_directories: set[bytes] = set()

@@ -38,12 +38,12 @@ COMPARE_WORKERS = 8
 class _Comparison:
     """A comparison of a scanned unit with its mirror.
 
-    :param stays: directories in the unit whose mirror is not changed.
+    :param mounted: directories of the unit whose mirror is not changed, because something is, or was, mounted on them.
     :param assumed: the assumed traits of the target.
     """
 
     scanned: ScanResult
-    stays: Sequence[bytes]
+    mounted: Sequence[bytes]
     assumed: target_traits.Traits
 
 
@@ -77,9 +77,9 @@ class UnitPlanner:
     def _scan(self, waiting: dict[str, UnitTask], done: Callable[[UnitTask], None]) -> None:
         """Scan units, and compare each one when its scan is done."""
 
-        def compare(task: UnitTask, scanned: ScanResult, stays: Sequence[bytes]) -> None:
+        def compare(task: UnitTask, scanned: ScanResult, mounted: Sequence[bytes]) -> None:
             with isolate_any_failure(task):
-                self._compare(task, scanned, stays)
+                self._compare(task, scanned, mounted)
             done(task)
 
         with ThreadPoolExecutor(self.run.options.jobs or COMPARE_WORKERS) as pool:
@@ -97,7 +97,7 @@ class UnitPlanner:
         def replan(task: UnitTask) -> None:
             task.reset()
             with isolate_any_failure(task):
-                self._compare(task, self._compared[task.name].scanned, self._compared[task.name].stays)
+                self._compare(task, self._compared[task.name].scanned, self._compared[task.name].mounted)
 
         with ThreadPoolExecutor(self.run.options.jobs or COMPARE_WORKERS) as pool:
             list(pool.map(replan, outdated))
@@ -112,10 +112,10 @@ class UnitPlanner:
         task.warnings += mount_warnings(scanned.unit, scanned.skipped, absent)
         return [] if may_shrink else [*scanned.skipped, *absent]
 
-    def _compare(self, task: UnitTask, scanned: ScanResult, stays: Sequence[bytes]) -> None:
+    def _compare(self, task: UnitTask, scanned: ScanResult, mounted: Sequence[bytes]) -> None:
         """Plan the update of the mirror of a scanned unit.
 
-        :param stays: directories in the unit whose mirror is not changed.
+        :param mounted: directories of the unit whose mirror is not changed, because something is, or was, mounted on them.
         :raises RepomanError: the unit cannot be backed up.
         """
         if scanned.error:
@@ -127,7 +127,7 @@ class UnitPlanner:
         # Imported only if something differs: an unchanged tree needs no engine, and Ansible compiles what is imported in each run.
         from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.diff_unit import diff_unit
 
-        self._compared[task.name] = _Comparison(scanned, stays, target_traits.assume(self.settings.work))
+        self._compared[task.name] = _Comparison(scanned, mounted, target_traits.assume(self.settings.work))
         manifest_path = str(self.run.records.manifest(task.name))
         previous = Manifest.load(manifest_path) if task.name in self.trusted else None
         current = scanned.manifest()
@@ -135,7 +135,7 @@ class UnitPlanner:
             guard.check_top_level(self.run.repos_root, current, self.run.target)
         task.compared_mirror = previous is None
         changes = diff_unit(
-            task.unit, previous, current, self.settings, manifest_path=manifest_path, unreadable=scanned.unreadable, mounted=stays
+            task.unit, previous, current, self.settings, manifest_path=manifest_path, unreadable=scanned.unreadable, mounted=mounted
         )
         guard.check_shrink(task.unit, changes, self.run.target, self.run.options.allow_shrink, bool(self.run.options.names))
         if changes.total:

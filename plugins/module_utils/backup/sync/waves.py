@@ -19,7 +19,7 @@ WAVE_SECONDS = 20.0
 
 
 class Waves(Generic[T]):
-    """The units of one run, in batches that follow the planning.
+    """The units of one run, in waves that follow the planning.
 
     :param tasks: all units, in the order of the report.
     :param ready: those that are planned already.

@@ -191,7 +191,7 @@ class ObjectCopy:
 
     def _copy_loose(self, objects: bytes, paths: Sequence[bytes]) -> None:
         if self.copier.pool is not None:
-            self.copier.for_each(self._bring, paths)
+            self.copier.for_each(self._copy_if_changed, paths)
             return
         by_directory: dict[bytes, list[bytes]] = {}
         for path in paths:
@@ -199,14 +199,14 @@ class ObjectCopy:
         with self.copier.keep_open(objects):
             for parent, siblings in by_directory.items():
                 if len(siblings) == 1:
-                    self._bring(siblings[0])
+                    self._copy_if_changed(siblings[0])
                     continue
                 with self.copier.keep_open(parent):
-                    self.copier.for_each(self._bring, siblings)
+                    self.copier.for_each(self._copy_if_changed, siblings)
 
     def _copy_all(self, paths: Iterable[bytes]) -> None:
         if not self.vanished:
-            self.copier.for_each(self._bring, list(paths))
+            self.copier.for_each(self._copy_if_changed, list(paths))
 
     def _make_indexes(self) -> None:
         """Rebuild the index of each sound pack if the source's index is damaged and the mirror has none."""
@@ -227,7 +227,7 @@ class ObjectCopy:
         pack = os.path.splitext(path)[0] + b".pack"
         return pack not in self.store.damage or pack in self.store.objects
 
-    def _bring(self, path: bytes) -> None:
+    def _copy_if_changed(self, path: bytes) -> None:
         """Copy one file if it has changed."""
         if self.vanished:
             return
