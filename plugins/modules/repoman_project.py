@@ -222,7 +222,7 @@ projects:
       type: list
       elements: str
       returned: if it failed
-      sample: ["incus image list"]
+      sample: ["incus image list local:"]
     exit_code:
       description: The exit code of the command C(repoman) for this failure.
       type: int

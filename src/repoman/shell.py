@@ -21,6 +21,8 @@ OWN_VARIABLES = frozenset(
     )
 )  # fmt: skip
 """Variables set by the account or the shell, not by the configuration of the container."""
+NO_DIRECTORY = "/proc/self/none"
+"""A directory that does not exist and that no program can create."""
 ENTER_SCRIPT = r"""
 repoman_names=$1 repoman_account=$2
 shift 2
@@ -96,7 +98,8 @@ def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bo
     In :data:`ENTER_SCRIPT`, ``-c`` comes after the user's name, so that it is an option of the shell. As an option of su it would
     start a new session, in which Ctrl-C and job control do not work.
 
-    ``--force-local`` uses the local socket, even if the default remote of the user's client is another.
+    With ``--force-local`` the client does not read its configuration, or write one, except for aliases and the default remote in some
+    versions; see :func:`client_environment`. ``local:`` is the remote that leads to the socket.
 
     :param result: a result of the module ``repoman_project`` or ``repoman_project_info``.
     :param command: command to run; empty for the account's login shell.
@@ -111,7 +114,7 @@ def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bo
         "--force-local",
         "--project",
         project["incus_project"],
-        project["name"],
+        f"local:{project['name']}",
         "-t" if terminal else "-T",
         *(["--env", f"TERM={term}"] if term else []),
         "--",
@@ -119,6 +122,19 @@ def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bo
         *(LOGIN_SCRIPT, "repoman-shell", project["repo"], account["shell"]),
         *encode_arguments(command),
     ]
+
+
+def client_environment(environment: Mapping[str, str], socket: str) -> dict[str, str]:
+    """Return the environment for the ``incus`` client, with which it reaches only ``socket``.
+
+    The client would take remotes, the default remote, a project and aliases from the variables ``INCUS_*`` of the user, and from the
+    user's and the system's configuration.
+
+    :param environment: of this process.
+    :param socket: path of the Incus socket.
+    """
+    other = {key: value for key, value in environment.items() if not key.startswith("INCUS_")}
+    return other | {"INCUS_SOCKET": socket, "INCUS_CONF": NO_DIRECTORY}
 
 
 def exec_shell(result: Mapping[str, Any], command: Sequence[str]) -> NoReturn:
@@ -136,4 +152,4 @@ def exec_shell(result: Mapping[str, Any], command: Sequence[str]) -> NoReturn:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(program, argv, os.environ | {"INCUS_SOCKET": result["socket"]})  # noqa: S606
+    os.execve(program, argv, client_environment(os.environ, result["socket"]))  # noqa: S606

@@ -22,6 +22,7 @@ from urllib.parse import quote, urlencode
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import protect
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.transport import UnixConnection, exchange
 
 SYSTEM_SOCKETS = ("/run/incus/unix.socket", "/var/lib/incus/unix.socket")
@@ -278,7 +279,7 @@ class Client:
             self.close()
             raise UnreachableError(
                 f"incus at {self.path} did not answer {method} {target} within {timeout:.0f} s.",
-                "see what it does: incus operation list --all-projects",
+                f"INCUS_SOCKET={shell_word(self.path)} incus operation list --all-projects local:   # what it does",
                 "allow more with the option 'timeout'",
             ) from error
         except OSError as error:

@@ -65,7 +65,7 @@ def with_image_secret(image: str, account: Account, source: dict[str, str]) -> d
     remote = remotes(account).get(name) if "server" in source else None
     if remote is None or remote.protocol != "incus" or remote.public or not remote.address.startswith("https://"):
         return source
-    hints = (f"incus image copy {image} {LOCAL}: --alias {alias}   (and then: --image {alias})", f"incus image list {name}:")
+    hints = (f"incus image copy {image} {LOCAL}: --alias {alias}   # then: --image {alias}", f"incus image list {name}:")
     if remote.auth_type != TLS:
         raise NotFoundError(
             f"image {image!r}: the remote {name!r} wants a login by {remote.auth_type}, which only its client can do.", *hints
@@ -115,8 +115,10 @@ def _fingerprint(image: str, name: str, images: Images) -> str:
     if len(fingerprints) > 1:
         raise ConflictError(
             f"image {image!r} could be {len(fingerprints)} images: {', '.join(fingerprint[:12] for fingerprint in fingerprints)}.",
-            "incus image list",
+            "incus image list local:",
         )
     if not fingerprints:
-        raise NotFoundError(f"there is no image {image!r}.", "incus image list", "incus image list images:   (what the public server has)")
+        raise NotFoundError(
+            f"there is no image {image!r}.", "incus image list local:", "incus image list images:   # what the public server has"
+        )
     return fingerprints[0]

@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_all
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
@@ -145,7 +146,10 @@ class ProfileRemoval(ProfileChange):
         users = current.users()
         if users:
             user_list = ", ".join(f"{user} (project {project})" for user, project in users)
-            hints = [f"incus profile remove --project {project} {user} {name}" for user, project in users]
+            hints = [
+                f"incus profile remove --project {shell_word(project)} local:{shell_word(user)} {shell_word(name)}"
+                for user, project in users
+            ]
             raise RepomanError(f"profile {name!r} is currently in use by {user_list}.", *hints)
         registry = self.context.registry
         self.result |= {"action": Action.REMOVED.value, "referenced_by": registry.referencing(name) if registry else []}

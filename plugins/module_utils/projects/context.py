@@ -17,6 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import images
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import instance_command
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
@@ -98,6 +99,14 @@ class RunContext:
         except incus.IncusError as error:
             raise (self.missing_project_error() if NO_PROJECT in error.reason.lower() else error) from error
         return data
+
+    def instance_command(self, verb: str, name: str, arguments: str = "") -> str:
+        """Return a command of the ``incus`` client about an instance, for a hint.
+
+        :param verb: such as ``config show``.
+        :param arguments: the rest of the command.
+        """
+        return instance_command(self.client.path, self.incus_project, verb, name, arguments)
 
     def missing_project_error(self) -> NotFoundError:
         """Return the error for an Incus project that does not exist."""

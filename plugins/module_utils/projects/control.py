@@ -117,7 +117,7 @@ class InstanceControl:
         except incus.IncusError as error:
             raise RepomanError(
                 f"cannot delete the container {self.name!r}: incus reports: {error.reason}.",
-                f"incus config show --project {self.context.incus_project} {self.name}",
+                self.context.instance_command("config show", self.name),
             ) from error
 
     def wait_for_operations(self, cancel: bool = False) -> None:

@@ -114,7 +114,7 @@ class InstanceCreation:
         try:
             self.control.set_power("start")
         except incus.IncusError as error:
-            raise start_error(error, self.name, self.desired.repository) from error
+            raise start_error(self.task.context, error, self.name, self.desired.repository) from error
 
     def _ensure_account(self) -> None:
         self.task.warnings.extend(self.instance_account.ensure())

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, NotFoundError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import filesystem_of
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import client_command
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import NO_PROJECT, RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
 
@@ -28,15 +30,16 @@ def creation_error(context: RunContext, error: incus.IncusError, name: str, imag
         return ConcurrentChangeError(f"another run is creating the container {name!r} at the same time.", "repoman list")
     if target and "cluster" in reason:
         return NotFoundError(
-            f"the container {name!r} cannot be created on {target!r}: incus reports: {error.reason}.", "incus cluster list"
+            f"the container {name!r} cannot be created on {target!r}: incus reports: {error.reason}.",
+            client_command(context.client.path, "cluster list local:"),
         )
     if NO_PROJECT in reason:
         return context.missing_project_error()
     if NO_IMAGE.search(error.reason):
         return NotFoundError(
             f"there is no image {image!r}: incus reports: {error.reason}.",
-            "incus image list",
-            "incus image list images:   (what the public server has)",
+            client_command(context.client.path, "image list local:"),
+            "incus image list images:   # what the public server has",
         )
     return RepomanError(
         f"cannot create the container {name!r} from {image!r}: incus reports: {error.reason}.",
@@ -44,7 +47,7 @@ def creation_error(context: RunContext, error: incus.IncusError, name: str, imag
     )
 
 
-def start_error(error: incus.IncusError, name: str, repository: Repository) -> RepomanError:
+def start_error(context: RunContext, error: incus.IncusError, name: str, repository: Repository) -> RepomanError:
     """Return why an instance cannot be started."""
     reason = error.reason.lower()
     if "already running" in reason:
@@ -58,5 +61,5 @@ def start_error(error: incus.IncusError, name: str, repository: Repository) -> R
     return RepomanError(
         f"cannot start {name!r}: incus reports: {error.reason}.",
         "if a source may be missing, set required: 'false' on its device in the profile",
-        "incus operation list",
+        client_command(context.client.path, f"operation list --project {shell_word(context.incus_project)} local:"),
     )

@@ -79,7 +79,7 @@ def applied_settings(instance: Mapping[str, Any]) -> dict[str, list[str]]:
             return by_field
     raise ConflictError(
         f"the key {APPLIED_KEY} of the container {instance['name']!r} was edited by hand and cannot be read.",
-        f"incus config unset --project {instance['project']} {instance['name']} {APPLIED_KEY}",
+        f"incus config unset --project {instance['project']} local:{instance['name']} {APPLIED_KEY}",
     )
 
 

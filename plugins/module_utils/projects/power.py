@@ -79,7 +79,7 @@ class InstanceStart:
             self.task.warnings.extend(InstanceAccount(self.control).ensure())
             verify_mount(self.control, self.repository, directory)
         except incus.IncusError as error:
-            problem = start_error(error, self.task.name, self.repository)
+            problem = start_error(self.task.context, error, self.task.name, self.repository)
             self.started_elsewhere = isinstance(problem, ConcurrentChangeError)
             raise problem from error
         finally:

@@ -75,5 +75,7 @@ def _check_deletable(context: RunContext, name: str, instance: dict[str, Any]) -
         is_own = PROTECTION_KEY in instance["config"]
         raise ConflictError(
             f"the container {name!r} is protected from deletion: {PROTECTION_KEY} is true; it was not changed.",
-            f"incus config {'unset' if is_own else 'set'} --project {context.incus_project} {name} {PROTECTION_KEY}{'' if is_own else '=false'}",
+            context.instance_command(
+                f"config {'unset' if is_own else 'set'}", name, PROTECTION_KEY if is_own else f"{PROTECTION_KEY}=false"
+            ),
         )

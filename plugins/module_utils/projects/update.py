@@ -45,7 +45,7 @@ def plan_update(task: ProjectTask, desired: DesiredInstance, instance: dict[str,
         if waiting:
             task.warnings.append(
                 f"{', '.join(waiting)}: mounts inside the repository only change while {name} is stopped; to apply the change:"
-                f" incus stop --project {task.context.incus_project} {name}, then run the same command again"
+                f" {task.context.instance_command('stop', name)}, then run the same command again"
             )
         _check_remount(task, instance, devices, path)
     differences = reconcile(instance, config, devices, desired.settings.profiles)
@@ -177,5 +177,5 @@ def _check_remount(task: ProjectTask, instance: dict[str, Any], devices: Devices
     if inner_mounts and instance["devices"].get(REPO_DEVICE) != devices[REPO_DEVICE]:
         raise ConflictError(
             f"the repository of {task.name!r} would be mounted again, which would hide the mounts inside it: {', '.join(inner_mounts)}.",
-            f"incus stop --project {task.context.incus_project} {task.name} && repoman new {task.name}",
+            f"{task.context.instance_command('stop', task.name)} && repoman new {task.name}",
         )

@@ -26,7 +26,7 @@ def test_command_line_of_shell() -> None:
     """``-c`` stands after the user's name, arguments are passed as they are."""
     line = shell.command_line(RESULT, ["a b", "$x"], terminal=False, term="xterm")
     assert line == [
-        *("incus", "exec", "--force-local", "--project", "repoman", "isurus", "-T", "--env", "TERM=xterm", "--"),
+        *("incus", "exec", "--force-local", "--project", "repoman", "local:isurus", "-T", "--env", "TERM=xterm", "--"),
         *("/bin/sh", "-c", shell.ENTER_SCRIPT, "repoman-shell", "A B", "me"),
         *(shell.LOGIN_SCRIPT, "repoman-shell", "/home/me/repos/a b", "/bin/zsh", "a b", "$x"),
     ]

@@ -23,7 +23,7 @@ def test_applied_settings_edited_by_hand(text: str) -> None:
     data = {"name": "demo", "project": "repoman", "config": {APPLIED_KEY: text}, "devices": {}, "profiles": []}
     with pytest.raises(ConflictError, match="'demo' was edited by hand and cannot be read") as caught:
         applied_settings(data)
-    assert caught.value.hints == [f"incus config unset --project repoman demo {APPLIED_KEY}"]
+    assert caught.value.hints == [f"incus config unset --project repoman local:demo {APPLIED_KEY}"]
     assert not any(applied_settings(data | {"config": {}}).values())
 
 

@@ -1,0 +1,32 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Commands of the ``incus`` client for hints. They reach the Incus that this run used, whatever the client's default remote is."""
+
+from __future__ import annotations
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import find_socket
+
+LOCAL = "local:"
+"""The client's remote that always leads to the socket."""
+
+
+def client_command(socket: str, words: str) -> str:
+    """Return a command of the client for the Incus at ``socket``.
+
+    :param words: the command after ``incus``; what it is about has the remote :data:`LOCAL`.
+    """
+    variable = "" if socket == find_socket() else f"INCUS_SOCKET={shell_word(socket)} "
+    return f"{variable}incus {words}"
+
+
+def instance_command(socket: str, project: str, verb: str, name: str, arguments: str = "") -> str:
+    """Return a command of the client about one instance.
+
+    :param project: the Incus project of the instance.
+    :param verb: such as ``config show``.
+    :param arguments: the rest of the command.
+    """
+    return client_command(socket, f"{verb} --project {shell_word(project)} {LOCAL}{shell_word(name)} {arguments}".rstrip())
