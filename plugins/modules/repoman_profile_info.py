@@ -60,6 +60,7 @@ profiles:
       drift: false
       shadows: false
       error: ""
+      empty_file: ""
   contains:
     name:
       description: Name of the profile.
@@ -87,6 +88,10 @@ profiles:
       sample: false
     error:
       description: Why the template cannot be rendered, or empty.
+      type: str
+      sample: ""
+    empty_file:
+      description: Path of a user's file that is empty, and so does not shadow the vendor template; or empty.
       type: str
       sample: ""
     rendered:

@@ -219,7 +219,7 @@ def names(kind: str) -> list[str]:
     if kind == "projects":
         all_names = [str(entry.get("name", "")) for entry in entries]
     elif kind == "profiles":
-        all_names = [path.stem for directory in _libraries(home) for path in directory.glob("*.yml")]
+        all_names = [path.stem for directory in _libraries(home) for path in directory.glob("*.y*ml") if path.suffix in (".yml", ".yaml")]
     else:
         registered = {str(entry.get("repo", "")) for entry in entries}
         root = str(defaults.get("repos_root", "~/repos") if isinstance(defaults, dict) else "~/repos")

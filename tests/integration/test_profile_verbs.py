@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 
 import pytest
 from proxy import RecordingProxy
+from template_texts import DOUBTFUL, EMPTY
 from world import CHECKOUT, LAN_IP, World
 
 VENDOR = ["claude-share", "dotfiles", "llm-share"]
@@ -233,3 +235,43 @@ def test_names_with_odd_characters_are_quoted(ready: World) -> None:
     assert stat.S_ISREG(ready.registry.stat().st_mode) and json.loads(ready.incus("profile", "list", "--format=json"))
     ready.repoman("profile", "remove", "50% ü?x")
     assert "50% ü?x" not in ready.profiles()
+
+
+def test_templates_are_taken_as_the_client_takes_them(ready: World) -> None:
+    """What the client makes of a file by hand, install makes of it as a template, and it is no drift."""
+    for name, (text, _body) in DOUBTFUL.items():
+        ready.template(name, text)
+        ready.incus("profile", "create", f"by-hand-{name}")
+        command = f"incus profile edit by-hand-{name} <{ready.user_dir}/{name}.yml"
+        assert ready.run("sh", "-c", command, env={"INCUS_CONF": str(ready.home / "client")}).code == 0, name
+    (ready.user_dir / "null.yml").rename(ready.user_dir / "null.yaml")
+    ready.repoman("profile", "install", "--all")
+    profiles = ready.profiles()
+    for name, (_text, body) in DOUBTFUL.items():
+        for made in (name, f"by-hand-{name}"):
+            assert {key: profiles[made][key] for key in EMPTY} == EMPTY | body, made
+    assert not ready.repoman("--json", "profile", "install", "--all").data["changed"]
+    assert not [row["name"] for row in ready.repoman("--json", "profile", "list").data["profiles"] if row["drift"] or row["error"]]
+
+
+def test_the_library_bears_files_of_every_kind(ready: World) -> None:
+    """A pipe does not hang, an empty file does not shadow, two files of a name and a wrong suffix are sentences, and the rest works."""
+    ready.mkdir(ready.user_dir)
+    os.mkfifo(ready.user_dir / "pipe.yml")
+    for file in ("two.yml", "two.yaml", "loud.YML"):
+        ready.write(ready.user_dir / file, TINY)
+    ready.template("nas:x", TINY)
+    file = ready.user_dir / "dotfiles.yml"
+    assert ready.run("sh", "-c", f"repoman profile show dotfiles >{file}").code == 0
+    shown = file.read_text()
+    assert "hgrc" in shown and ready.repoman("profile", "show", "dotfiles").out == shown
+    file.write_text(" \n")
+    listed = ready.repoman("--json", "profile", "list").data
+    assert listed["warnings"] == [f"{file} is empty, so it does not shadow the vendor's template"]
+    rows = {row["name"]: row for row in listed["profiles"]}
+    assert (rows["dotfiles"]["source"], rows["dotfiles"]["error"]) == ("vendor", "")
+    assert sorted(name for name in rows if rows[name]["error"]) == ["loud", "nas:x", "pipe", "two"]
+    result = ready.repoman("profile", "install", "--all", code=4)
+    assert result.out.splitlines() == [f"==> installed {name} (source: vendor)" for name in VENDOR]
+    for words in ("'nas:x' cannot be", "pipe.yml: not a regular file", "loud.YML: the name", "two.yml and two.yaml"):
+        assert words in result.err

@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
 
 INSTANCE_NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
+SIMILARITY = 0.7
+"""The least similarity of a misspelling, as :mod:`difflib` measures it."""
 
 
 def check_file_name(kind: str, name: str) -> str:
@@ -28,6 +32,20 @@ def check_file_name(kind: str, name: str) -> str:
     return name
 
 
+def check_profile_name(name: str) -> str:
+    """Return ``name`` if it is valid as the name of a profile that the incus client can address.
+
+    :raises UsageError: it is no file name, or holds ``:``.
+    """
+    check_file_name("profile", name)
+    if ":" in name:
+        raise UsageError(
+            f"{name!r} cannot be the name of a profile.",
+            f"a name has no ':': the incus client takes {name.partition(':')[0]!r} for a remote",
+        )
+    return name
+
+
 def check_project_name(name: str) -> str:
     """Return ``name`` if it is valid as the name of a project and its Incus instance.
 
@@ -41,6 +59,13 @@ def check_project_name(name: str) -> str:
             "the directory may be called otherwise: repoman new NAME --repo DIR",
         )
     return name
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the known name that ``name`` seems to be a misspelling of, such as ``used_by`` for ``use_by`` or ``Used_by``, or empty."""
+    by_folded = {word.casefold(): word for word in known}
+    matches = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=SIMILARITY)
+    return by_folded[matches[0]] if matches else ""
 
 
 def _list_command(kind: str) -> str:

@@ -6,18 +6,27 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotCreatedYetError, NotFoundError, RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_file_name
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
+    ConflictError,
+    NotCreatedYetError,
+    NotFoundError,
+    RepomanError,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_profile_name, nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import SUFFIX, Template, parse_template
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Template, parse_template
 
+SUFFIXES = (".yml", ".yaml")
+TEMPLATE_BYTES = 4 << 20
+"""The largest template."""
 SYSTEM_VENDOR_DIR = "/usr/local/share/repoman/profiles"
 BUNDLED_PREFIX = "homelab.repoman:profiles/"
 """Replaces the directory in the path of a vendor template that came with the task."""
@@ -37,28 +46,23 @@ class Library:
     bundled: dict[str, str] = field(default_factory=dict)
 
     def user_path(self, name: str) -> str:
-        """Return the path of the user's file."""
-        return os.path.join(self.user_dir, name + SUFFIX)
+        """Return the path of the user's file, or the one that it would have."""
+        return os.path.join(self.user_dir, (_spellings(self.user_dir, name) or [name + SUFFIXES[0]])[0])
 
     def vendor_path(self, name: str) -> str:
-        """Return the path of the vendor's file."""
-        return os.path.join(self.vendor_dir, name + SUFFIX)
+        """Return the path of the vendor's file, or the one that it would have."""
+        return os.path.join(self.vendor_dir, (_spellings(self.vendor_dir, name) or [name + SUFFIXES[0]])[0])
 
     def names(self) -> list[str]:
-        """Return the names of all templates, sorted, without files whose names cannot be a profile's.
+        """Return the names of all templates, sorted, without files whose names cannot be those of files of the library.
 
         :raises NotFoundError: a directory cannot be read.
         """
         names = set(self.bundled)
         for directory in (self.user_dir, self.vendor_dir):
-            try:
-                files = os.listdir(directory)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                raise NotFoundError(f"cannot read {directory}: {error.strerror}.", f"ls -ld {directory}") from error
-            names |= {file.removesuffix(SUFFIX) for file in files if file.endswith(SUFFIX) and file[0] not in ".-"}
-        return sorted(name for name in names if name.isprintable())
+            stems = (os.path.splitext(file) for file in _files(directory))
+            names |= {stem for stem, suffix in stems if suffix.lower() in SUFFIXES and stem[0] not in ".-" and stem.isprintable()}
+        return sorted(names)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class ProfileEntry:
     :param drift: whether the installed profile differs, as data, from the rendered template; false if it is not installed or cannot be compared.
     :param shadows: whether a user file shadows a vendor file.
     :param error: why the template cannot be rendered; empty if it can.
+    :param empty_file: path of a user's file that holds nothing, and so does not shadow; empty without one.
     """
 
     name: str
@@ -80,6 +85,7 @@ class ProfileEntry:
     drift: bool
     shadows: bool = False
     error: str = ""
+    empty_file: str = ""
 
 
 def vendor_dir(configured: str | None = None) -> str:
@@ -116,19 +122,25 @@ def lookup(name: str, library: Library) -> Template:
     :raises UsageError: the name is not valid.
     :raises NotFoundError: the template does not exist or cannot be read.
     """
-    check_file_name("profile", name)
-    user_path, vendor_path = library.user_path(name), library.vendor_path(name)
-    shadows = os.path.isfile(vendor_path) or name in library.bundled
-    if os.path.lexists(user_path):
-        return Template(name, "user", user_path, shadows, _read_text(user_path))
-    if os.path.isfile(vendor_path):
-        return Template(name, "vendor", vendor_path, False, _read_text(vendor_path))
+    check_profile_name(name)
+    vendor_file = _template_file(library.vendor_dir, name)
+    shadows = vendor_file is not None or name in library.bundled
+    user_file, empty_file = _template_file(library.user_dir, name), ""
+    if user_file:
+        text = _read_text(user_file)
+        if text.strip():
+            return Template(name, "user", user_file, shadows, text)
+        if not shadows:
+            raise NotFoundError(f"{user_file} is empty.", f"rm {shell_word(user_file)}")
+        empty_file = user_file
+    if vendor_file:
+        return Template(name, "vendor", vendor_file, False, _read_text(vendor_file), empty_file)
     if name in library.bundled:
-        return Template(name, "vendor", f"{BUNDLED_PREFIX}{name}{SUFFIX}", False, library.bundled[name])
-    suggestions = difflib.get_close_matches(name, library.names(), n=1)
+        return Template(name, "vendor", f"{BUNDLED_PREFIX}{name}{SUFFIXES[0]}", False, library.bundled[name], empty_file)
+    suggestion = nearest(name, library.names())
     raise NotCreatedYetError(
         f"there is no profile template called {name!r} in {library.user_dir} or {library.vendor_dir}.",
-        *(f"did you mean {match!r}?" for match in suggestions),
+        *([f"did you mean {suggestion!r}?"] if suggestion else []),
         "repoman profile list",
     )
 
@@ -141,7 +153,7 @@ def lookup_vendor(name: str, library: Library) -> Template:
     template = lookup(name, library)
     if not template.shadows:
         hint = (
-            f"to shadow it: cp {template.file_path} {library.user_dir}/"
+            f"repoman profile copy {shell_word(name)}   # shadows it"
             if template.source == "vendor"
             else "only a user file with the name of a vendor file has one"
         )
@@ -156,22 +168,65 @@ def list_all(library: Library, installed: dict[str, Installed], host: HostFacts)
     """
     entries = []
     for name in library.names():
-        drift, problem, path, source, shadows = False, "", library.user_path(name), "user", False
+        drift, problem, empty_file, shadows = False, "", "", False
+        path, source = library.user_path(name), "user"
         try:
             template = lookup(name, library)
-            path, source, shadows = template.file_path, template.source, template.shadows
+            path, source, shadows, empty_file = template.file_path, template.source, template.shadows, template.empty_file
             desired = parse_template(template, host)
             drift = name in installed and desired != installed[name].body
         except RepomanError as error:
             problem = error.message
-        entries.append(ProfileEntry(name, source, path, name in installed, drift, shadows, problem))
+        entries.append(ProfileEntry(name, source, path, name in installed, drift, shadows, problem, empty_file))
     return entries
 
 
-def _read_text(path: str) -> str:
+def _files(directory: str) -> list[str]:
+    """Return the names of the files in a directory of the library; none if it does not exist.
+
+    :raises NotFoundError: it cannot be read.
+    """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise NotFoundError(f"cannot read {directory}: {error.strerror}.", f"ls -ld {shell_word(directory)}") from error
+
+
+def _spellings(directory: str, name: str) -> list[str]:
+    """Return the files in a directory that are a template called ``name``, whatever the case of their suffix; ``.yml`` is the first."""
+    files = [file for file in _files(directory) if file.startswith(name) and file[len(name) :].lower() in SUFFIXES]
+    return sorted(files, key=lambda file: (SUFFIXES.index(file[len(name) :].lower()), file))
+
+
+def _template_file(directory: str, name: str) -> str | None:
+    """Return the path of the file in a directory that is the template called ``name``; ``None`` without one.
+
+    :raises NotFoundError: its suffix is not in lower case. :class:`ConflictError`: there are several.
+    """
+    files = _spellings(directory, name)
+    paths = [os.path.join(directory, file) for file in files]
+    if not files:
+        return None
+    if len(files) > 1:
+        raise ConflictError(
+            f"{directory} has {len(files)} templates called {name!r}: {' and '.join(files)}.",
+            f"rm {shell_word(paths[-1])}   # or the other one",
+        )
+    if not files[0].endswith(SUFFIXES):
+        right = paths[0][: -len(files[0])] + name + files[0][len(name) :].lower()
+        raise NotFoundError(
+            f"{paths[0]}: the name of a template ends with .yml or .yaml.", f"mv {shell_word(paths[0])} {shell_word(right)}"
+        )
+    return paths[0]
+
+
+def _read_text(path: str) -> str:
+    """Return the text of a regular file, or of one that a link names; anything else, such as a pipe, is not opened for reading."""
+    try:
+        return read_limited(Path(os.path.realpath(path)), TEMPLATE_BYTES)
     except UnicodeDecodeError as error:
         raise NotFoundError(f"{path}: not UTF-8 text.", "save it as UTF-8") from error
     except OSError as error:
-        raise NotFoundError(f"cannot read {path}: {error.strerror}.", f"ls -l {path}") from error
+        raise NotFoundError(f"cannot read {path}: {error.strerror}.", f"ls -l {shell_word(path)}") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_file_name
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_file_name, check_profile_name
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import apply_all
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action, merge_failures
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts, get_account
@@ -30,8 +30,8 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """
     context = _load_context(params)
     names = context.library.names() if params["all"] else list(dict.fromkeys(params["names"] or []))
-    for name in names:
-        check_file_name("profile", name)
+    for name in names if not params["all"] else ():
+        check_profile_name(name) if params["state"] == "present" else check_file_name("profile", name)
     installed = read_installed(context.client)
     changes: Sequence[ProfileChange]
     warnings: list[str] = []
@@ -73,7 +73,9 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
     entries = [
         entry for entry in list_all(context.library, read_installed(context.client), context.host) if names is None or entry.name in names
     ]
-    return {"changed": False, "profiles": [vars(entry) for entry in entries]}
+    result = {"changed": False, "profiles": [vars(entry) for entry in entries]}
+    empty = [entry.empty_file for entry in entries if entry.empty_file]
+    return result | ({"warnings": [f"{path} is empty, so it does not shadow the vendor's template" for path in empty]} if empty else {})
 
 
 def _details(name: str, context: ProfileContext, params: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +18,18 @@ except ImportError:  # the module reports it before it gets here
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger, protect
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import nearest
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.yaml_reader import compose, is_null, pairs, scalar, shape, texts
 
-SUFFIX = ".yml"
 VARIABLE = re.compile(r"\$\{(HOST_LAN_IP|USER|HOME)\}")
 NO_ADDRESS = "the template uses ${HOST_LAN_IP}, but the registry's [host].lan_ip is empty."
 NO_BRIDGE = "if there is no bridge br0: set [host].lan_ip in ~/.config/repoman/repoman.toml"
 TEMPLATE_KEYS = ("name", "description", "config", "devices")
 SERVER_KEYS = ("used_by", "project")
 """Keys that ``incus profile show`` adds: allowed in a template, so that its output can be saved as one, and ignored."""
-_Loader: Any = getattr(yaml, "CBaseLoader", None) or getattr(yaml, "BaseLoader", None)
-"""Reads every scalar as a string, as it is written, because Incus stores strings."""
+OWN_KEY = "x-"
+"""Start of the keys that are the user's own, such as those that hold anchors: they are ignored."""
 
 Body = dict[str, Any]
 """The content of a profile: ``description``, ``config`` and ``devices``."""
@@ -41,6 +42,7 @@ class Template:
     :param source: ``user`` or ``vendor``.
     :param shadows: whether it is a user file with a vendor file of the same name.
     :param text: as written, with its variables.
+    :param empty_file: path of a user's file of that name that holds nothing, and so does not shadow; empty without one.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Template:
     file_path: str
     shadows: bool
     text: str
+    empty_file: str = ""
 
 
 def render(text: str, host: HostFacts) -> str:
@@ -68,11 +71,11 @@ def render(text: str, host: HostFacts) -> str:
 
     rendered = substitute(text)
     if not used:
-        _compose(text)
+        compose(text)
         return rendered
-    shape = _shape(_compose(text), substitute)
+    desired_shape = shape(compose(text), substitute)
     try:
-        is_same_shape = _shape(_compose(rendered), str) == shape
+        is_same_shape = shape(compose(rendered), str) == desired_shape
     except NotFoundError:
         is_same_shape = False
     if not is_same_shape:
@@ -99,8 +102,7 @@ def rendered_text(template: Template, host: HostFacts) -> str:
     try:
         return render(template.text, host)
     except RepomanError as error:
-        separator = ", " if error.message.startswith("line ") else ": "
-        raise type(error)(f"{template.file_path}{separator}{error.message}", *error.hints) from error
+        raise _located(error, template.file_path) from error
 
 
 def canonical(profile: Body | None) -> str:
@@ -115,86 +117,84 @@ def parse_rendered(template: Template, text: str) -> Body:
 
     :raises NotFoundError: see :func:`parse_template`.
     """
-    path = template.file_path
     try:
-        data = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise _yaml_error(error, path) from error
-    protect(data)
-    get_logger("profiles").debug("read %s", path)
-    if not isinstance(data, dict):
-        raise NotFoundError(
-            f"{path}: a profile template is a mapping with config and devices.", "repoman profile show dotfiles   shows one"
-        )
-    unknown = sorted(str(key) for key in set(data) - {*TEMPLATE_KEYS, *SERVER_KEYS})
+        body = _body(template, text)
+    except NotFoundError as error:
+        raise _located(error, template.file_path) from error
+    protect(body)
+    get_logger("profiles").debug("read %s", template.file_path)
+    return body
+
+
+def _body(template: Template, text: str) -> Body:
+    """See :func:`parse_rendered`; the messages do not have the path."""
+    document = compose(text)
+    if not isinstance(document, yaml.MappingNode):
+        raise NotFoundError("a profile template is a mapping with config and devices.", "repoman profile show dotfiles   # shows one")
+    name, description = template.name, ""
+    config: dict[str, str] = {}
+    devices: dict[str, dict[str, str]] = {}
+    unknown = set()
+    for key, value in pairs(document):
+        if key == "config":
+            config = {} if is_null(value) else config | _config(value)
+        elif key == "devices":
+            devices = {} if is_null(value) else devices | _devices(value)
+        elif key == "description":
+            description = _text(value, "description must be a text.")
+        elif key == "name":
+            name = _text(value, "name must be a text.") or template.name
+        elif key not in SERVER_KEYS and not key.startswith(OWN_KEY):
+            unknown.add(key)
     if unknown:
+        raise _unknown_keys(sorted(unknown))
+    if name != template.name:
         raise NotFoundError(
-            f"{path}: unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}.", f"a template holds {', '.join(TEMPLATE_KEYS)}"
-        )
-    if data.get("name", template.name) != template.name:
-        raise NotFoundError(
-            f"{path}: its name is {data['name']!r}, but the file is called {template.name}{SUFFIX}.",
+            f"its name is {name!r}, but the file is called {os.path.basename(template.file_path)}.",
             "make them the same, or leave the name out",
         )
-    config, devices = ({} if data.get(key, "") == "" else data[key] for key in ("config", "devices"))
-    if not _is_strings(config):
-        raise NotFoundError(f"{path}: config must be a mapping of keys to values.", 'config: {limits.cpu: "2"}')
-    if not isinstance(devices, dict) or not all(_is_strings(device) for device in devices.values()):
-        raise NotFoundError(f"{path}: devices must be a mapping of names to devices.", "repoman profile show dotfiles   shows some")
-    description = data.get("description", "")
-    if not isinstance(description, str):
-        raise NotFoundError(f"{path}: description must be a text.", "put it in quotes")
-    nonempty = {key: value for key, value in config.items() if value}  # an empty value unsets a key: Incus does not store it
-    return {"description": description, "config": nonempty, "devices": devices}
+    return {
+        "description": description,
+        "config": _without_empty(config),
+        "devices": {name: _without_empty(devices[name]) for name in devices},
+    }
 
 
-def _is_strings(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(item, str) for pair in value.items() for item in pair)
+def _config(node: yaml.Node) -> dict[str, str]:
+    config = texts(node)
+    if config is None:
+        raise NotFoundError("config must be a mapping of keys to values.", 'config: {limits.cpu: "2"}')
+    return config
 
 
-def _compose(text: str) -> yaml.Node | None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise NotFoundError("a value is not UTF-8 text.", "see the values of USER and HOME: printenv USER HOME") from error
-    try:
-        node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise _yaml_error(error) from error
-    _check_structure(node, ())
-    return node
+def _devices(node: yaml.Node) -> dict[str, dict[str, str]]:
+    devices = {name: texts(device) for name, device in pairs(node)} if isinstance(node, yaml.MappingNode) else {"": None}
+    if None in devices.values():
+        raise NotFoundError("devices must be a mapping of names to devices.", "repoman profile show dotfiles   # shows some")
+    return {name: device for name, device in devices.items() if device is not None}
 
 
-def _check_structure(node: yaml.Node | None, ancestors: tuple[yaml.Node, ...]) -> None:
-    """Raise an error if a document contains itself or names a key twice."""
-    if not isinstance(node, yaml.CollectionNode):
-        return
-    line = node.start_mark.line + 1
-    if any(node is ancestor for ancestor in ancestors):
-        raise NotFoundError(f"line {line}: it contains itself.", "write it without '*'")
-    keys: set[str] = set()
-    for item in node.value:
-        for child in item if isinstance(item, tuple) else (item,):
-            _check_structure(child, (*ancestors, node))
-        if isinstance(item, tuple) and isinstance(item[0], yaml.ScalarNode):
-            if item[0].value in keys:
-                raise NotFoundError(f"line {item[0].start_mark.line + 1}: the key {item[0].value!r} appears twice.", "correct that line")
-            keys.add(item[0].value)
+def _text(node: yaml.Node, reason: str) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise NotFoundError(reason, "put it in quotes")
+    return scalar(node) or ""
 
 
-def _shape(node: yaml.Node | None, substitute: Callable[[str], str]) -> Any:
-    """Return a document as nested tuples, with ``substitute`` applied to its scalars: equal for documents of equal shape."""
-    if isinstance(node, yaml.ScalarNode):
-        return substitute(node.value)
-    if isinstance(node, yaml.SequenceNode):
-        return ("list", *(_shape(item, substitute) for item in node.value))
-    if isinstance(node, yaml.MappingNode):
-        return ("map", *((_shape(key, substitute), _shape(value, substitute)) for key, value in node.value))
-    return None
+def _without_empty(values: dict[str, str]) -> dict[str, str]:
+    """Return keys with a value: an empty one unsets its key, and Incus does not store it."""
+    return {key: value for key, value in values.items() if value}
 
 
-def _yaml_error(error: yaml.YAMLError, path: str = "") -> NotFoundError:
-    mark = getattr(error, "problem_mark", None)
-    reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-    location = ", ".join(part for part in (path, f"line {mark.line + 1}" if mark else "") if part)
-    return NotFoundError(f"{location}: {reason}." if location else f"{reason}.", "correct that line")
+def _unknown_keys(keys: list[str]) -> NotFoundError:
+    matches = dict.fromkeys(match for key in keys if (match := nearest(key, (*TEMPLATE_KEYS, *SERVER_KEYS))))
+    return NotFoundError(
+        f"unknown key{'s' * (len(keys) > 1)} {', '.join(keys)}.",
+        *(f"did you mean {match!r}?" for match in matches),
+        f"a template holds {', '.join(TEMPLATE_KEYS)}; keys that start with '{OWN_KEY}' are yours",
+    )
+
+
+def _located(error: RepomanError, path: str) -> RepomanError:
+    """Return an error with the path of its file in front."""
+    separator = ", " if error.message.startswith("line ") else ": "
+    return type(error)(f"{path}{separator}{error.message}", *error.hints)

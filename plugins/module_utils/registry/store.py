@@ -19,6 +19,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory, write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
+from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import SCHEMA, Data, Registry
@@ -26,6 +27,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser im
 
 _logger = get_logger("registry")
 
+REGISTRY_BYTES = 16 << 20
+"""The largest registry or override."""
 LOCK_SECONDS = 30.0
 """Seconds that a write waits for another one."""
 
@@ -92,12 +95,12 @@ def edit_file(path: str, edit: Callable[[Data], None], owner: Account) -> None:
 
 
 def read_text(path: str) -> str | None:
-    """Return the text of a file; ``None`` if it does not exist.
+    """Return the text of a file, or of one that a link names; ``None`` if it does not exist.
 
-    :raises NotFoundError: it cannot be read, or is not UTF-8.
+    :raises NotFoundError: it cannot be read, is not a regular file, is too large, or is not UTF-8.
     """
     try:
-        return Path(path).read_bytes().decode()
+        return read_limited(Path(os.path.realpath(path)), REGISTRY_BYTES)
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:

@@ -97,6 +97,8 @@ def test_what_shells_offer(home: Path, name: str) -> None:
     assert sorted(offer("repoman shell i")) == ["iris", "isurus"]
     assert offer("repoman -C --json remove isurus i") == ["iris"]
     assert offer("repoman profile show do") == ["dotfiles"]
+    (home / ".config/repoman/profiles.d/zz.yaml").write_text("")
+    assert offer("repoman profile show zz") == ["zz"]
     assert offer("repoman new fre") == ["fresh"] and offer("repoman new x --repo fre") == ["fresh"]
     assert offer("repoman new x --no-b") == ["--no-backup"]
     assert offer("repoman completion z") == ["zsh"]

@@ -7,14 +7,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles import library as library_module
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff_vendor
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff_vendor, show
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import (
     Library,
     ProfileEntry,
@@ -90,11 +91,11 @@ def test_vendor_diff_needs_a_shadowed_file(name: str, library: Library) -> None:
     assert caught.value.hints
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "-x", "", ".", "..", ".hidden", "a\nb", "a\x00b", "/etc/passwd"])
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "-x", "", ".", "..", ".hidden", "a\nb", "a\x00b", "/etc/passwd", "nas:x", ":"])
 def test_an_invalid_name_opens_nothing(name: str, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 2, before anything is looked at."""
-    monkeypatch.setattr(library_module.Path, "read_text", lambda *arguments, **options: pytest.fail("opened"))
-    monkeypatch.setattr(os.path, "lexists", lambda path: pytest.fail("looked at"))
+    monkeypatch.setattr(library_module, "read_limited", lambda *arguments: pytest.fail("opened"))
+    monkeypatch.setattr(os, "listdir", lambda path: pytest.fail("looked at"))
     for look in (lookup, lookup_vendor):
         with pytest.raises(UsageError) as caught:
             look(name, library)
@@ -164,7 +165,7 @@ def test_the_list_shows_source_installation_and_drift(library: Library) -> None:
 
 def test_other_files_are_not_listed(library: Library) -> None:
     """Editors leave such."""
-    for name in (".hidden.yml", "-x.yml", "x.yaml", "x.yml~", "README", ".yml", "a\nb.yml"):
+    for name in (".hidden.yml", "-x.yml", "x.yaml~", "x.yml.bak", "x.yml~", "README", ".yml", "a\nb.yml"):
         (Path(library.user_dir) / name).write_text("config: {}\n")
     assert list_all(library, {}, HOST) == []
 
@@ -201,3 +202,76 @@ def test_a_broken_template_that_is_not_installed_is_listed(library: Library) -> 
     (entry,) = list_all(library, {}, HOST)
     assert "broken.yml" in entry.error
     assert not entry.installed
+
+
+@pytest.mark.parametrize("suffix", [".yml", ".yaml"])
+def test_both_suffixes_are_templates(suffix: str, library: Library) -> None:
+    """In both directories, and in every verb's view of the library."""
+    for directory, name in (
+        (library.user_dir, "mine"),
+        (library.vendor_dir, "theirs"),
+        (library.user_dir, "both"),
+        (library.vendor_dir, "both"),
+    ):
+        (Path(directory) / f"{name}{suffix}").write_text(f"name: {name}\n")
+    assert [(entry.name, entry.source, entry.shadows, entry.error) for entry in list_all(library, {}, HOST)] == [
+        ("both", "user", True, ""),
+        ("mine", "user", False, ""),
+        ("theirs", "vendor", False, ""),
+    ]
+    assert library.user_path("mine") == lookup("mine", library).file_path == f"{library.user_dir}/mine{suffix}"
+    assert library.vendor_path("theirs") == lookup("theirs", library).file_path
+
+
+def test_two_files_of_one_name_are_one_error(library: Library) -> None:
+    """Which of them counts would be a guess; the hint removes the other one, and the list shows it."""
+    for suffix in (".yml", ".yaml"):
+        (Path(library.user_dir) / f"x{suffix}").write_text("config: {}\n")
+    with pytest.raises(ConflictError, match=r"has 2 templates called 'x': x\.yml and x\.yaml\.$") as caught:
+        lookup("x", library)
+    assert caught.value.hints == [f"rm {library.user_dir}/x.yaml   # or the other one"]
+    (entry,) = list_all(library, {"x": installed()}, HOST)
+    assert (entry.error, entry.drift) == (caught.value.message, False)
+
+
+@pytest.mark.parametrize("file", ["x.YML", "x.Yaml"])
+def test_a_suffix_in_other_letters_is_an_error_with_the_command_that_renames(file: str, library: Library) -> None:
+    """Rather than a file that silently does nothing, or a vendor file that the user wanted to shadow."""
+    add(library.vendor_dir, "x")
+    path = Path(library.user_dir) / file
+    path.write_text("config: {}\n")
+    (entry,) = list_all(library, {}, HOST)
+    assert entry.error == f"{path}: the name of a template ends with .yml or .yaml."
+    with pytest.raises(NotFoundError) as caught:
+        lookup("x", library)
+    subprocess.run(["sh", "-c", caught.value.hints[0]], check=True)
+    assert lookup("x", library).source == "user"
+
+
+def test_only_regular_files_are_read(library: Library, tmp_path: Path) -> None:
+    """A pipe or device would be waited for; a link to a file is a file."""
+    os.mkfifo(f"{library.user_dir}/pipe.yml")
+    os.symlink("/dev/zero", f"{library.user_dir}/zero.yml")
+    os.symlink("nowhere", f"{library.user_dir}/dangling.yml")
+    os.symlink("loop.yml", f"{library.user_dir}/loop.yml")
+    (Path(library.user_dir) / "directory.yml").mkdir()
+    (tmp_path / "elsewhere").write_text("config: {}\n")
+    os.symlink(tmp_path / "elsewhere", f"{library.user_dir}/linked.yml")
+    with open(f"{library.user_dir}/huge.yml", "w") as file:
+        file.truncate(1 << 40)
+    errors = {entry.name: entry.error for entry in list_all(library, {}, HOST)}
+    assert errors.pop("linked") == ""
+    assert all(error.startswith(f"cannot read {library.user_dir}/{name}.yml: ") for name, error in errors.items())
+    assert sorted(errors) == ["dangling", "directory", "huge", "loop", "pipe", "zero"]
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n"])
+def test_an_empty_file_of_the_user_does_not_shadow(text: str, library: Library) -> None:
+    """The shell makes it before ``profile show NAME >NAME.yml`` reads the library; alone, it is an error."""
+    add(library.vendor_dir, "both", "description: theirs\n")
+    empty = add(library.user_dir, "both", text)
+    alone = add(library.user_dir, "alone", text)
+    assert show("both", library, HOST) == "description: theirs\n"
+    first, second = list_all(library, {}, HOST)
+    assert (first.name, first.error, first.empty_file) == ("alone", f"{alone} is empty.", "")
+    assert (second.source, second.shadows, second.error, second.empty_file) == ("vendor", False, "", empty)

@@ -17,6 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template 
 from hypothesis import example, given
 from hypothesis import strategies as st
 from profile_fixtures import HOST, VENDOR, body_of
+from template_texts import DOUBTFUL, EMPTY
 
 ALL_THREE = """\
 # for ${USER}
@@ -106,6 +107,9 @@ FLOW, ITEM = "a: {x: '${USER}', y: z}\nb: c\n", "a:\n- ${USER}\nb: c\n"
         (PLAIN, "x\n---\nd: e"),
         (PLAIN, "x\n...\n"),
         (PLAIN, "x\x00"),
+        (PLAIN, "null"),
+        (PLAIN, "~"),
+        (KEY, "<<"),
         (PLAIN, "x\x1b"),
         (PLAIN, "x\x85y: z"),
         (PLAIN, "x\u2028y"),
@@ -151,9 +155,7 @@ def test_every_variable_is_checked(name: str) -> None:
         render(f"a: ${{{name}}}\n", host)
 
 
-@pytest.mark.parametrize(
-    "value", ["o'neill", "domain\\alice", "alice smith", "a#b", "a:b", "a&b", "größe", "007", "true", "null", "a-{b}", "~"]
-)
+@pytest.mark.parametrize("value", ["o'neill", "domain\\alice", "alice smith", "a#b", "a:b", "a&b", "größe", "007", "true", "a-{b}"])
 def test_an_unusual_but_harmless_value_is_accepted(value: str) -> None:
     """It stays the text it is."""
     assert body_of("description: ${USER}\n", host=HostFacts("1", value, "/h"))["description"] == value
@@ -251,23 +253,41 @@ def test_the_vendor_library_is_the_specifications() -> None:
     assert {device["required"] for device in bodies["dotfiles"]["devices"].values()} == {"false"}
 
 
-def test_every_value_stays_a_string() -> None:
-    """Incus stores texts: nothing becomes a number, a truth or nothing."""
-    text = "config: {a: true, b: 007, c: null, d: 1.50, e: 2026-05-08, f: ~, g: 0x10, h: yes, i: , j: 1_000}\n"
-    text += "devices:\n  x: {shift: true, n: 1:30}\n"
+def test_every_value_stays_a_string_and_null_unsets() -> None:
+    """Incus stores texts: nothing becomes a number or a truth; null is no text."""
+    text = (
+        "config: {a: true, b: 007, c: null, d: 1.50, e: 2026-05-08, f: ~, g: 0x10, h: yes, i: , j: 1_000, k: 'null', l: \"~\", m: NULL}\n"
+    )
+    text += "devices:\n  x: {shift: true, n: 1:30, size: '', source: , path: null}\n"
     body = body_of(text)
     assert body["config"] == {
         "a": "true",
         "b": "007",
-        "c": "null",
         "d": "1.50",
         "e": "2026-05-08",
-        "f": "~",
         "g": "0x10",
         "h": "yes",
         "j": "1_000",
+        "k": "null",
+        "l": "~",
     }
     assert body["devices"] == {"x": {"shift": "true", "n": "1:30"}}
+
+
+@pytest.mark.parametrize("name", DOUBTFUL)
+def test_a_template_is_taken_as_the_client_takes_it(name: str) -> None:
+    """An integration test asks the client."""
+    text, body = DOUBTFUL[name]
+    assert body_of(text) == EMPTY | body
+
+
+def test_aliases_cannot_make_a_document_huge() -> None:
+    """Nine levels of nine aliases each would be half a billion texts."""
+    levels = "".join(f"x-{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]\n" for number in range(1, 10))
+    with pytest.raises(NotFoundError, match="too large"):
+        body_of(f"x-0: &a0 [x]\n{levels}")
+    with pytest.raises(NotFoundError, match="nest"):
+        body_of("x-0: " + "[" * 990 + "]" * 990)
 
 
 def test_quoted_and_plain_values_are_the_same() -> None:
@@ -304,7 +324,20 @@ def test_output_of_incus_profile_show_can_be_saved_as_a_template() -> None:
         ("confg: {}\n", "confg"),
         ("devices: {}\nzeta: 1\nalpha: 1\n", "alpha, zeta"),
         ("name: other\n", "'other'"),
-        ("name:\n", "name"),
+        ("name: ''\nconfig: x\n", "config"),
+        ("Config: {}\n", "Config"),
+        ('config: {a: "b\\0c"}\n', "line 1: a text contains the character \\0"),
+        ('config: {"b\\0c": a}\n', "line 1: a text contains the character \\0"),
+        ('devices: {a: {b: "\\0"}}\n', "\\0"),
+        ('description: "\\0"\n', "\\0"),
+        ("config: {a: !!binary gIGC}\n", "line 1: the value of !!binary is not UTF-8 text"),
+        ("config: {a: !!binary '@@'}\n", "line 1: the value of !!binary is not base64"),
+        ("config: {<<: text}\n", "line 1: '<<' merges"),
+        ("config: {<<: [text]}\n", "line 1: '<<' merges"),
+        ("config: {'<<': {a: b}}\n", "config"),
+        ("config: {~: a}\n", "line 1: this key is not a text"),
+        ("config: ''\n", "config"),
+        ("a: b\n--- \nc: d\n", "line 2: a second document"),
         ("? [a, b]\n: c\n", ""),
         ("config: text\n", "config"),
         ("config: [a]\n", "config"),
@@ -344,3 +377,14 @@ def test_a_duplicate_key_is_refused() -> None:
     """A second value of a key would silently win."""
     with pytest.raises(RepomanError):
         body_of("config:\n  a: '1'\n  a: '2'\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [("use_by", "used_by"), ("Config", "config"), ("DEVICES", "devices"), ("device", "devices"), ("descripton", "description")],
+)
+def test_an_unknown_key_gets_the_nearest_one(key: str, hint: str) -> None:
+    """Incus would ignore the key, and all below it."""
+    with pytest.raises(NotFoundError) as caught:
+        body_of(f"{key}: x\n")
+    assert caught.value.hints[0] == f"did you mean {hint!r}?"

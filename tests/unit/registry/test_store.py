@@ -264,3 +264,18 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path, me: Account) -
     (tmp_path / "file").write_text("")
     with pytest.raises(RepomanError, match=str(tmp_path / "file")):
         edit_file(str(tmp_path / "file" / "repoman" / "repoman.toml"), nothing, me)
+
+
+def test_a_registry_that_is_a_pipe_is_not_waited_for(path: str) -> None:
+    """Nor are other files that may never end; a link to a file is a file."""
+    os.mkfifo(path)
+    with pytest.raises(RepomanError, match="not a regular file"):
+        registry.load(path)
+    os.unlink(path)
+    os.symlink("/dev/zero", path)
+    with pytest.raises(RepomanError, match="not a regular file"):
+        registry.load(path)
+    os.unlink(path)
+    write(f"{path}.real", DEFAULT_TEXT)
+    os.symlink(f"{path}.real", path)
+    assert registry.load(path).text == DEFAULT_TEXT
