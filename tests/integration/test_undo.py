@@ -72,7 +72,7 @@ def test_removal_that_cannot_ask_all_to_stop(ready: World, proxy: RecordingProxy
 
     proxy.on_request(hang_up)
     result = drive(ready, "one", "two", state="absent")
-    assert "hung up" in result["msg"] and result["exit_code"] == 1
+    assert "closed the connection" in result["msg"] and result["exit_code"] == 1
     assert statuses(ready) == {"one": "Running", "two": "Running"} and entries(ready) == ["one", "two"]
 
 

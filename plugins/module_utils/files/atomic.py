@@ -36,7 +36,7 @@ def ensure_private_directory(path: str, owner: Owner) -> None:
     try:
         make_private(path, (owner.uid, owner.gid) if os.geteuid() == 0 else None)
     except OSError as error:
-        raise RepomanError(f"cannot make the directory {path}: {error.strerror}.", f"ls -ld {Path(path).parent}") from error
+        raise RepomanError(f"cannot create the directory {path}: {error.strerror}.", f"ls -ld {Path(path).parent}") from error
 
 
 def write_atomic(path: str, text: str, owner: Owner) -> None:

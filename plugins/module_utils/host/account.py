@@ -74,7 +74,7 @@ def get_account(user: str | None = None) -> Account:
         entry = pwd.getpwnam(user) if user else pwd.getpwuid(os.getuid())
     except KeyError:
         subject = f"user {user!r}" if user else f"the user with uid {os.getuid()}"
-        raise NotCreatedYetError(f"{subject} is not known on this host.", "getent passwd shows who is") from None
+        raise NotCreatedYetError(f"{subject} is not known on this host.", "getent passwd   lists the accounts") from None
     try:
         group = grp.getgrgid(entry.pw_gid).gr_name
     except KeyError:
@@ -107,13 +107,13 @@ def detect_lan_ip(interface: str = LAN_INTERFACE) -> str:
         code, out, _err = run_tail(command, env=os.environ, seconds=IP_SECONDS, memory=MEMORY_BYTES, size=IP_OUTPUT_BYTES)
     except OSError as error:
         reason = error.strerror or f"no answer within {IP_SECONDS} s"
-        raise RepomanError(f"cannot ask 'ip' for the address of {interface}: {reason}.", "install iproute2") from error
+        raise RepomanError(f"cannot get the address of {interface} from 'ip': {reason}.", "install iproute2") from error
     if code != 0 or not out.strip():
         return ""
     try:
         links = json.loads(out)
     except ValueError as error:
-        raise RepomanError(f"'ip -json' gives no JSON for {interface}.", "install iproute2") from error
+        raise RepomanError(f"the output of 'ip -json' for {interface} is not JSON.", "install iproute2") from error
     for link in links:
         for address in link.get("addr_info", []):
             if address.get("scope") == "global":

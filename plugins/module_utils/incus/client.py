@@ -273,7 +273,7 @@ class Client:
             if reused and method == "GET":  # the daemon may close a connection that was idle
                 return self._send(method, target, body, headers, timeout)
             raise UnreachableError(
-                f"incus at {self.path} hung up in the middle of {method} {target}.", "is it being restarted? run the command again"
+                f"incus at {self.path} closed the connection during {method} {target}.", "is it being restarted? run the command again"
             ) from error
         except TimeoutError as error:
             self.close()
@@ -303,7 +303,7 @@ class Client:
         return exchange(self._connection, method, target, body, headers)
 
     def _protocol_error(self) -> RepomanError:
-        return RepomanError(f"what answers at {self.path} does not speak Incus's protocol.", "set INCUS_SOCKET to Incus's socket")
+        return RepomanError(f"the server at {self.path} is not Incus.", "set INCUS_SOCKET to Incus's socket")
 
     def _unreachable(self, error: OSError) -> UnreachableError:
         if isinstance(error, PermissionError):

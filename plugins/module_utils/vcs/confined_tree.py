@@ -53,7 +53,7 @@ class ConfinedTree:
         :raises VcsError: it is not inside the root, is too long, has more links than the kernel follows, or the time is over.
         """
         if time.monotonic() > self.deadline:
-            raise VcsError(f"looking at it took longer than {self.seconds:g} s")
+            raise VcsError(f"reading it took longer than {self.seconds:g} s")
         try:
             real = resolve_path(path)
         except ValueError as error:

@@ -153,7 +153,7 @@ def _read_hg_state(state: RepositoryState, path: str, tree: ConfinedTree, runner
     try:
         fields = json.loads(output)
     except ValueError as error:
-        raise VcsError("hg gave no answer that can be read") from error
+        raise VcsError("the output of hg cannot be read") from error
     for key in ("branch", "bookmark", "commit", "unstaged", "conflicts", "untracked", "ahead", "behind"):
         setattr(state, key, fields[key])
     state.last_commit = _time(fields["seconds"])

@@ -644,7 +644,7 @@ def test_git_borrows_from_itself(ground: VcsSandbox, monkeypatch: pytest.MonkeyP
 def test_time_is_up(ground: VcsSandbox) -> None:
     """The look at a repository has an end, whatever is in it."""
     tree = ConfinedTree(str(ground.root), 0)
-    assert read_state(str(ground.git()), tree, CommandRunner(ground.me)).problem == "looking at it took longer than 0 s"
+    assert read_state(str(ground.git()), tree, CommandRunner(ground.me)).problem == "reading it took longer than 0 s"
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,9 @@ def resolve(path: bytes, boundaries: Boundaries) -> Destination:
     """
     name = os.path.basename(path)
     if not name:
-        raise ConflictError(f"{escape_path(path)} holds everything, and is not restored to.", "restore to another directory: --to DIR")
+        raise ConflictError(
+            f"{escape_path(path)} is the root directory; nothing can be restored to it.", "restore to another directory: --to DIR"
+        )
     walk = _PathWalk(path, boundaries)
     try:
         missing = walk.descend()

@@ -70,10 +70,10 @@ def _check(params: Mapping[str, Any]) -> None:
     :raises UsageError: an option is invalid.
     """
     if params["allow_local"] and not params["init"]:
-        raise UsageError("allow_local means something only together with init.", repoman_command("sync", [], "--init", "--allow-local"))
+        raise UsageError("allow_local requires init.", repoman_command("sync", [], "--init", "--allow-local"))
     for key in ("init", "full", "allow_shrink", "list_versions"):
         if params["verify"] and params[key]:
-            raise UsageError(f"verify changes nothing, and does not go with {key}.", repoman_command("sync", [], "--verify"))
+            raise UsageError(f"verify changes nothing, so it cannot be combined with {key}.", repoman_command("sync", [], "--verify"))
     for key in ("jobs", "keep_days"):
         if params[key] < 0:
-            raise UsageError(f"{key} is {params[key]}, and cannot be less than 0.", "ansible-doc homelab.repoman.repoman_sync")
+            raise UsageError(f"{key} is {params[key]}, but must be 0 or more.", "ansible-doc homelab.repoman.repoman_sync")
