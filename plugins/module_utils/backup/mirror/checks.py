@@ -25,23 +25,23 @@ class UnsoundError(Exception):
 
 
 class DamagedFileError(MirrorError):
-    """The contents of a source file are not what its name or its own checksum says. The mirror was not touched.
+    """The contents of a source file do not match its name or its own checksum. The mirror was not changed.
 
     :param path: relative to the unit.
-    :param reason: what is wrong with the contents.
-    :param mirrored: the mirror's file has the same contents.
+    :param reason: the problem of the contents.
+    :param is_mirrored: the mirror's file has the same contents.
     """
 
-    def __init__(self, path: bytes, reason: str, *, mirrored: bool = False) -> None:
+    def __init__(self, path: bytes, reason: str, *, is_mirrored: bool = False) -> None:
         super().__init__(f"{escape_path(path)} is damaged: {reason}.")
-        self.path, self.reason, self.mirrored = path, reason, mirrored
+        self.path, self.reason, self.is_mirrored = path, reason, is_mirrored
 
 
 class Check(Protocol):
     """Checks the contents of one file during the copy; each attempt has its own instance."""
 
     def update(self, chunk: bytes) -> None:
-        """Take in the next bytes.
+        """Check the next bytes.
 
         :raises UnsoundError: they are damaged; no more is read.
         """

@@ -133,7 +133,7 @@ class FileCopier(HistoryStore):
         if old is not None and old.type == "f" and old.size == status.st_size:
             if self._equal(path, source, status, judge):
                 if judge and (reason := judge.finish()):
-                    raise DamagedFileError(path, reason, mirrored=True)
+                    raise DamagedFileError(path, reason, is_mirrored=True)
                 return lambda final_status: self._attributes_only(path, old, final_status)
             judge = CheckRun(check) if check else None
         parent, name = split_path(path)

@@ -24,7 +24,7 @@ class UnitDiff:
     :param source_manifest: entries of the source.
     :param mirror_manifest: entries of the mirror.
     :param manifest_path: file with the last manifest; it is renamed before the mirror changes, so that the run after an interruption compares everything.
-    :param mirrored: entries that the mirror has (the shrink guard compares ``removed`` with it).
+    :param mirrored_count: number of entries of the mirror (the shrink guard compares ``removed`` with it).
     :param is_first_copy: the unit has no mirror yet.
     :param fully_compared: ``mirror_manifest`` was made from the mirror itself, not loaded: its repositories are proven again.
     :param unreadable: directories that cannot be read, as the mirror has them. Both manifests have the mirror's entries in them.
@@ -42,7 +42,7 @@ class UnitDiff:
     created: int = 0
     changed: int = 0
     removed: int = 0
-    mirrored: int = 0
+    mirrored_count: int = 0
     is_first_copy: bool = False
     fully_compared: bool = False
     unreadable: dict[bytes, Entry] = field(default_factory=dict)

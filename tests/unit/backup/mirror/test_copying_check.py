@@ -95,7 +95,7 @@ def test_damaged_contents_stay_out(copier: Copier, tmp_path: Path, contents: byt
         (tmp_path / "top" / "f").write_bytes(mirrored)
     with pytest.raises(DamagedFileError) as error:
         copier.copy_file(b"f", entry(tmp_path), check=lambda: Digest("0", contents[-1:] if stop else b""))
-    assert error.value.mirrored == (mirrored == contents)
+    assert error.value.is_mirrored == (mirrored == contents)
     assert error.value.path == b"f"
     assert entry(tmp_path) is None if mirrored is None else (tmp_path / "top" / "f").read_bytes() == mirrored
     assert os.listdir(tmp_path / "work") == []

@@ -272,7 +272,7 @@ class ObjectCopy:
                 mirror = AS_IS
             elif mirrored is None:
                 mirror = ABSENT
-            elif error.mirrored:
+            elif error.is_mirrored:
                 mirror = SAME
             else:
                 mirror = SOUND if self._mirrored_is_sound(path) else OTHER
