@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mirroring import MirrorSandbox, git
 
+pytestmark = pytest.mark.engine
+
 ODD = [
     "objects/pack/.gitkeep",
     "objects/pack/pack-5678.idx",

@@ -27,6 +27,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.prog
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.work_directories import prepare_directories
 from mirroring import MirrorSandbox, number_of
 
+pytestmark = pytest.mark.engine
+
 OUTSIDE = "of-the-host-alone"
 LONG = int(os.environ.get("REPOMAN_RACES", "0"))
 SECONDS = 10 if LONG else 1

@@ -16,6 +16,8 @@ import pytest
 from damaging import writing
 from mirroring import MirrorSandbox, git, hg
 
+pytestmark = pytest.mark.engine
+
 RACES = int(os.environ.get("REPOMAN_RACES", "10"))
 
 GIT_WRITER = r"""

@@ -17,6 +17,8 @@ from tests.backup_fixture import BackupHome, actions, git
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> BackupHome:

@@ -16,6 +16,8 @@ from zoo import damages, git_formats, git_layouts, hg_kinds, odd_trees
 from zoo.enclosure import Enclosure, copy_tree, remove_tree, tree_differences
 from zoo.kind import Damage, Kind
 
+pytestmark = pytest.mark.engine
+
 WHOLE_ZOO = bool(os.environ.get("REPOMAN_ZOO"))
 KINDS = [*git_formats.KINDS, *git_layouts.KINDS, *hg_kinds.KINDS, *odd_trees.KINDS]
 

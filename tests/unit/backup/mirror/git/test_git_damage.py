@@ -18,6 +18,8 @@ from damaging import DAMAGE, rewrite
 from damaging import git_commit as commit
 from mirroring import MirrorSandbox, git, git_problems
 
+pytestmark = pytest.mark.engine
+
 
 class Damaged:
     """A unit with a git repository in some place, and all kinds of files in its object store."""

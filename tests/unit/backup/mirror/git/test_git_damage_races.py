@@ -14,6 +14,8 @@ from damaging import DAMAGE, rewrite, writing
 from damaging import git_commit as commit
 from mirroring import MirrorSandbox, git, git_problems
 
+pytestmark = pytest.mark.engine
+
 RUNS = int(os.environ.get("REPOMAN_RACES", "3"))
 
 WRITER = r"""

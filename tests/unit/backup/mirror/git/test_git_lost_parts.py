@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from backup_fixture import BackupHome, git
 
+pytestmark = pytest.mark.engine
+
 
 def objects_of(unit: Path, name: str) -> Path:
     """Return the file of an object."""

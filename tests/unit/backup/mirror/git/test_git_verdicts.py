@@ -16,6 +16,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git import for
 
 from tests.backup_fixture import GIT, BackupHome, actions, git
 
+pytestmark = pytest.mark.engine
+
 BROKEN = "1" * 40
 
 

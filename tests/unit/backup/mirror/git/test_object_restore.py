@@ -18,6 +18,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.sour
 from damaging import DAMAGE, rewrite
 from mirroring import git, git_problems
 
+pytestmark = pytest.mark.engine
+
 
 class Pair:
     """A repository, and a mirror of it that is whole."""

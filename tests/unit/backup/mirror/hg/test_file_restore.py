@@ -18,6 +18,8 @@ from damaging import hg_commit as commit
 from damaging import hg_log as log
 from mirroring import MirrorSandbox, hg, hg_problems
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -24,6 +24,8 @@ from damaging import hg_commit as commit
 from damaging import hg_log as log
 from mirroring import MirrorSandbox, hg, hg_problems
 
+pytestmark = pytest.mark.engine
+
 STORE = Path(".hg/store")
 
 

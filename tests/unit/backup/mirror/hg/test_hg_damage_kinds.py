@@ -15,6 +15,8 @@ import pytest
 from backup_fixture import BackupHome
 from damaging import Damage, cut, flip, noise, remove, writing
 
+pytestmark = pytest.mark.engine
+
 NARROW = ("--config", "extensions.narrow=")
 SHARE = ("--config", "extensions.share=")
 TREES = ("--config", "experimental.treemanifest=1")

@@ -12,6 +12,8 @@ import mirroring
 import pytest
 from mirroring import MirrorSandbox
 
+pytestmark = pytest.mark.engine
+
 UNSTABLE = "enable-unstable-format-and-corrupt-my-data"
 SLOW = [
     part for each in ("dirstate-v2", "fileindex", "revlog.persistent-nodemap") for part in ("--config", f"storage.{each}.slow-path=allow")

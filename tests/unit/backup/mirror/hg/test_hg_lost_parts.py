@@ -16,6 +16,8 @@ import mirroring
 import pytest
 from backup_fixture import BackupHome
 
+pytestmark = pytest.mark.engine
+
 
 def verify(place: Path) -> int:
     """Let hg verify a repository."""
