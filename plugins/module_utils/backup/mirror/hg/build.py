@@ -37,6 +37,8 @@ class HgBuild:
         """Files that differ from the source's: truncated, or begun with the mirror's contents."""
         self.from_mirror: set[bytes] = set()
         """Files that come from the mirror, in part or completely, instead of from the source."""
+        self.changes = 0
+        """How often a file of the build was removed or written."""
         self.is_behind = False
         """Other revlogs continue after the last changeset of the changelog."""
 
@@ -65,7 +67,8 @@ class HgBuild:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def unlink(self, path: bytes) -> None:
-        """Delete a file or directory from the build."""
+        """Delete a file or directory from the build, also before another one takes its place."""
+        self.changes += 1
         self._forget(path)
         if path not in self.directories:
             with suppress(FileNotFoundError, NotADirectoryError):
@@ -144,6 +147,7 @@ class HgBuild:
 
     def _record_written(self, path: bytes) -> None:
         """Update the entry of a file that was written here; its change time is 0, so that it never equals a source file's."""
+        self.changes += 1
         status = os.stat(self.build_path(path))
         self.entries[path] = self.files[path] = entry_from_stat(path, status)._replace(ctime_ns=0)
         self.rewritten.add(path)

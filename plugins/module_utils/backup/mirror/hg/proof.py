@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -50,6 +51,8 @@ UNSUPPORTED = (
 )
 EXPERIMENTAL = (b"exp-changelog-v2", b"exp-revlogv2", b"exp-copies-sidedata-changeset")
 """Requirements whose format differs between versions of Mercurial: a repository that one finds damaged may be sound for another."""
+_READ_ERROR = re.compile(r"\[Errno (?!2\])")
+"""In the text of a problem: the operating system could not read a file that exists. It may be able to the next time."""
 _OTHER_FILES = (b"requires", b"bookmarks", b"00changelog.i", b"narrowspec", b"sparse")
 
 
@@ -83,6 +86,11 @@ class Verdict:
 
     problems: list[Problem] = field(default_factory=list)
     unknown: str = ""
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether hg finds the same again in the same files: it read all of them, and completed."""
+        return not self.unknown and all(each.path and not _READ_ERROR.search(each.text) for each in self.problems)
 
     @property
     def text(self) -> str:

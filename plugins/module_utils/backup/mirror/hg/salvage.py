@@ -58,6 +58,8 @@ class Salvage:
     def _is_mirror_as_damaged(self) -> bool:
         """Return whether the mirror has every problem of the source: a history that was damaged when it was first copied continues."""
         verified = self.verified
+        if verified.is_proven:
+            return False
         # There may be more problems, or some that came up since hg looked.
         if len(self.verdict.problems) >= MAX_PROBLEMS or not self.is_at_rest:
             return False

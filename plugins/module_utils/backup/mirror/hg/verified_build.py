@@ -56,6 +56,8 @@ class VerifiedBuild:
         self.source_copy = SourceCopy(copier, self.build, skip)
         self.unverified_reason = ""
         """Why this host cannot verify the repository; empty if it can."""
+        self._verdict: tuple[object, Verdict] | None = None
+        """The last verdict on the build, and the state that the build had then."""
         self._unknown_format = ""
         """Why this host's hg cannot read the repository; all files are then copied unchanged, without truncating any."""
 
@@ -145,7 +147,14 @@ class VerifiedBuild:
         comparison = self.comparison()
         if problems := comparison.problems():
             return Verdict(problems)
-        return prove(self.build.path, self.build.entries, comparison.job(parents=parents), self.scratch_dir, self.account)
+        build = self.build
+        state = build.changes, dict(build.entries), parents
+        # The next attempt uses the files again that have not changed in the source. If that is all of them, hg would only start again.
+        if self._verdict is not None and self._verdict[0] == state:
+            return self._verdict[1]
+        verdict = prove(build.path, build.entries, comparison.job(parents=parents), self.scratch_dir, self.account)
+        self._verdict = (state, verdict) if verdict.is_repeatable else None
+        return verdict
 
     def verify_all(self, path: bytes, entries: dict[bytes, Entry]) -> Verdict:
         """Verify everything in a ``.hg``.
