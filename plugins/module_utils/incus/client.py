@@ -15,7 +15,6 @@ import json
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -139,14 +138,6 @@ class Client:
                 return None
             raise
 
-    def get_text(self, target: str) -> str:
-        """Read a file, such as the output of a command."""
-        status, _headers, body = self._send("GET", target, None, {}, self.timeout)
-        text = body.decode("utf-8", errors="replace")
-        if status != http.client.OK:
-            raise IncusError(status, text, f"incus cannot give {target}: {text.strip()}")
-        return text
-
     def post(self, target: str, data: Any) -> Response:
         """Create an object, or start an operation."""
         return self._request("POST", target, data)
@@ -210,22 +201,6 @@ class Client:
                 int(operation["status_code"]), str(operation.get("err") or operation.get("status") or "the operation was cancelled")
             )
         return operation.get("metadata") or {}
-
-    def exec(self, instance: str, project: str, command: list[str], timeout: float) -> tuple[int, str]:
-        """Run ``command`` as root inside a running instance, with no input.
-
-        :param timeout: seconds it may take.
-        :returns: its exit status and its standard error.
-        """
-        target = api_path("/1.0/instances/{}/exec", instance, project=project)
-        request = {"command": command, "record-output": True, "wait-for-websocket": False, "interactive": False, "cwd": "/"}
-        metadata = self.wait_for_operation(self.post(target, request), timeout)
-        logs: dict[str, str] = metadata.get("output") or {}
-        stderr = "".join(self.get_text(api_path(logs[stream], project=project)) for stream in ("2",) if stream in logs)
-        for log in logs.values():
-            with suppress(IncusError):  # it is deleted with the instance
-                self.delete(api_path(log, project=project))
-        return int(metadata["return"]), stderr
 
     def close(self) -> None:
         """Close the connection."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Response, api_path
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command import run_command
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     PROTECTION_KEY,
@@ -135,8 +136,8 @@ class InstanceControl:
                     self.client.wait_for_operation(incus.Response(operation, "", is_operation=True), OPERATION_TIMEOUT)
 
     def exec(self, command: list[str], timeout: float) -> tuple[int, str]:
-        """Run a command in the instance; return its exit status and its standard error."""
-        return self.client.exec(self.name, self.context.incus_project, command, timeout)
+        """Run a command in the instance; return its exit status and the beginning of its standard error."""
+        return run_command(self.client, self.name, self.context.incus_project, command, timeout)
 
     def create_directory(self, path: str, uid: int, gid: int) -> None:
         """Create a directory in the instance, which may be stopped; an existing one does not change."""

@@ -152,15 +152,6 @@ def test_an_upload_sends_bytes_and_headers_as_they_are(daemon: Daemon, client: C
     assert seen.headers["Content-Type"] == "application/octet-stream"
 
 
-def test_a_file_is_read_as_text(daemon: Daemon, client: Client, reply: Reply) -> None:
-    """Bytes that are no text do not stop it; an error is one."""
-    daemon.say(reply(body=b"out\xffput\n"), reply(status=404, kind="error", error="Not Found", error_code=404))
-    assert client.get_text("/1.0/log") == "out\ufffdput\n"
-    with pytest.raises(IncusError, match="Not Found") as caught:
-        client.get_text("/1.0/log")
-    assert caught.value.code == 404
-
-
 def test_an_error_is_told_in_the_words_of_incus(daemon: Daemon, client: Client, reply: Reply) -> None:
     """With its code; the connection stays usable."""
     daemon.say(reply(status=500, kind="error", error="Profile is currently in use", error_code=500))
@@ -451,34 +442,6 @@ def test_a_wait_that_ends_before_the_operation_is_asked_again(daemon: Daemon, cl
     daemon.default = answer
     assert client.wait_for_operation(Response(RUNNING_OPERATION, "", True), 5, heard.append) == {"done": "yes"}
     assert heard == [{"download_progress": "rootfs: 5%"}, {"done": "yes"}]
-
-
-def _executing(reply: Reply, status: int) -> Callable[[Any], Any]:
-    logs = {"1": "/1.0/instances/x/logs/exec-output/o.stdout", "2": "/1.0/instances/x/logs/exec-output/o.stderr"}
-
-    def answer(seen: Any) -> Any:
-        if seen.target.startswith("/1.0/instances/x/exec"):
-            return reply(RUNNING_OPERATION, status=202, kind="async")
-        if "/wait" in seen.target:
-            return reply(RUNNING_OPERATION | {"status_code": 200, "metadata": {"return": status, "output": logs}})
-        if seen.method == "GET":
-            return reply(body=b"no such file\n")
-        return reply()
-
-    return answer
-
-
-@pytest.mark.parametrize("status", [0, 3])
-def test_a_command_gives_its_status_and_complaint_and_leaves_no_logs(status: int, daemon: Daemon, client: Client, reply: Reply) -> None:
-    """What it said on standard error is read, whether it failed or not."""
-    daemon.default = _executing(reply, status)
-    assert client.exec("x", "repo man", ["false", "a b"], 5) == (status, "no such file\n")
-    sent = json.loads(daemon.seen[0].body)
-    assert daemon.seen[0].target == "/1.0/instances/x/exec?project=repo%20man"
-    assert sent["command"] == ["false", "a b"]
-    assert (sent["record-output"], sent["wait-for-websocket"], sent["interactive"]) == (True, False, False)
-    deleted = {seen.target for seen in daemon.seen if seen.method == "DELETE"}
-    assert deleted == {f"/1.0/instances/x/logs/exec-output/o.{stream}?project=repo%20man" for stream in ("stdout", "stderr")}
 
 
 # The recording proxy

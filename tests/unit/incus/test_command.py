@@ -1,0 +1,135 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Output of commands over WebSocket, from a server that sends frames in any pieces, or nonsense."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import command as incus_command
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command import MAX_OUTPUT, MAX_STDERR, run_command
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.websocket import GUID, ProtocolError, WebSocket
+from hypothesis import given
+from hypothesis import strategies as st
+
+END = b"\x81\x00"
+CLOSE = b"\x88\x02\x03\xe8"
+PING = b"\x89\x03abc"
+
+
+def frame(data: bytes, opcode: int = 2) -> bytes:
+    """Return a frame of a server."""
+    length = len(data)
+    head = (
+        bytes([length]) if length < 126 else b"\x7e" + length.to_bytes(2, "big") if length < 65536 else b"\x7f" + length.to_bytes(8, "big")
+    )
+    return bytes([0x80 | opcode]) + head + data
+
+
+@contextmanager
+def server(pieces: list[bytes], answer: bytes | None = None) -> Iterator[str]:
+    """Serve one connection: shake hands, or send ``answer``; then send the pieces and hang up. Yields the path of the socket."""
+    with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{place}/s")
+        listener.listen()
+
+        def serve() -> None:
+            end, _address = listener.accept()
+            with end, suppress(OSError):
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    head += end.recv(4096)
+                key = re.search(rb"Sec-WebSocket-Key: (\S+)", head)
+                assert key
+                accept = base64.b64encode(hashlib.sha1(key[1] + GUID.encode()).digest())  # noqa: S324 - as RFC 6455 prescribes
+                end.sendall(answer or b"HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: " + accept + b"\r\n\r\n")
+                for piece in pieces:
+                    end.sendall(piece)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"{place}/s"
+        thread.join()
+
+
+def read_all(path: str) -> bytes:
+    """Return all data of a stream."""
+    stream, data = WebSocket(path, "/1.0/x", 10), b""
+    while stream.is_open:
+        data += stream.read()
+    stream.close()
+    return data
+
+
+@given(st.lists(st.integers(0, 70000), max_size=4), st.lists(st.integers(0, 300000), max_size=5), st.sampled_from([END, CLOSE, b""]))
+def test_frames_in_any_pieces(lengths: list[int], cuts: list[int], end: bytes) -> None:
+    """Frames of all lengths, cut anywhere, with pings between them, give the data; an empty text, a close frame or hanging up ends it."""
+    contents = [bytes([number % 251]) * length for number, length in enumerate(lengths)]
+    sent = b"".join(PING + frame(content) for content in contents) + end
+    edges = sorted({0, len(sent), *(min(cut, len(sent)) for cut in cuts)})
+    pieces = [sent[start:stop] for start, stop in pairwise(edges)]
+    with server(pieces) as path:
+        assert read_all(path) == b"".join(contents)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 403 Forbidden\r\n\r\n",
+        b"HTTP/1.1 101 x\r\nSec-WebSocket-Accept: other\r\n\r\n",
+        b"\r\n\r\n",
+        b"no end",
+        b"x" * 100000,
+    ],
+)
+def test_a_server_that_does_not_shake_hands(answer: bytes) -> None:
+    """It is no WebSocket, whatever it says."""
+    with server([], answer) as path, pytest.raises((ProtocolError, ConnectionResetError)):
+        WebSocket(path, "/1.0/x", 10)
+
+
+def test_masked_frames_are_refused() -> None:
+    """Servers do not mask."""
+    with server([b"\x82\x81abcdx"]) as path, pytest.raises(ProtocolError):
+        read_all(path)
+
+
+@pytest.mark.parametrize("size", [0, 10, MAX_STDERR + 1, MAX_OUTPUT + 1])
+def test_limits_on_output(size: int) -> None:
+    """The beginning of standard error is kept; too much of both together ends the command."""
+    sent = b"".join(frame(b"e" * min(60000, size - start)) for start in range(0, size, 60000)) + END
+    with server([sent]) as err, server([END]) as out:
+        streams = {incus_command.STDERR: WebSocket(err, "/", 10), incus_command.STDOUT: WebSocket(out, "/", 10)}
+        try:
+            if size > MAX_OUTPUT:
+                with pytest.raises(RepomanError, match="printed more than 1 MiB"):
+                    incus_command._read_output(streams, time.monotonic() + 60, "x")
+            else:
+                assert incus_command._read_output(streams, time.monotonic() + 60, "x") == b"e" * min(size, MAX_STDERR)
+        finally:
+            for stream in streams.values():
+                stream.close()
+
+
+@pytest.mark.parametrize(
+    "data", [None, {}, {"id": "x"}, {"id": "x", "metadata": {"fds": []}}, {"id": "x", "metadata": {"fds": {"0": "a"}}}]
+)
+def test_an_operation_without_streams(data: object, daemon: object, reply: object) -> None:
+    """It is a sentence, not a traceback."""
+    daemon.say(reply(data, status=202, kind="async"))  # type: ignore[attr-defined, operator]
+    with pytest.raises(RepomanError, match="does not give the output of a command in 'x'"):
+        run_command(Client(daemon.path), "x", "p", ["true"], 5)  # type: ignore[attr-defined]
