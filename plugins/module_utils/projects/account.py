@@ -20,6 +20,7 @@ except ImportError:  # the module reports it before it gets here
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, filesystem_of
+from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account_scripts import (
     ENSURE_ACCOUNT_SCRIPT,
@@ -115,7 +116,7 @@ class InstanceAccount:
             if (status.st_uid, status.st_gid) != (account.uid, account.gid):
                 raise RepomanError(
                     f"a file created in the container belongs to {status.st_uid}:{status.st_gid} on the host, not to {account.uid}:{account.gid}.",
-                    f"{host_path} is on {filesystem_of(host_path)}, which does not map ids (idmapped mounts); move it to ext4, xfs or btrfs",
+                    *id_mapping_hints(host_path),
                 )
         except FileNotFoundError as error:
             raise RepomanError(

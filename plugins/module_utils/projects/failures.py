@@ -10,12 +10,15 @@ import re
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import filesystem_of
+from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import client_command
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import NO_PROJECT, RunContext
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
 
+FAILED_DEVICE = re.compile(r'device "([^"]+)"')
+"""The name of a device in Incus's errors."""
 NO_IMAGE = re.compile(r"\bimage\b[^:]*(?:: )?(?:not found|not provided|couldn't be found)", re.IGNORECASE)
 """Incus's errors if an image does not exist."""
 
@@ -53,11 +56,10 @@ def start_error(context: RunContext, error: incus.IncusError, name: str, reposit
     if "already running" in reason:
         return ConcurrentChangeError(f"another run started the container {name!r} at the same time.", "run the command again")
     if "idmap" in reason:
-        path = repository.host_path
-        return RepomanError(
-            f"{path} is on {filesystem_of(path)}, which cannot map ids for a container (idmapped mounts).",
-            "move the repository to ext4, xfs or btrfs",
-        )
+        device = FAILED_DEVICE.search(error.reason)
+        is_other = device is not None and device[1] != REPO_DEVICE
+        hints = [f"look at the source of the device {device[1]!r}"] if device and is_other else id_mapping_hints(repository.host_path)
+        return RepomanError(f"cannot map ids for {name!r}: incus reports: {error.reason}.", *hints)
     return RepomanError(
         f"cannot start {name!r}: incus reports: {error.reason}.",
         "if a source may be missing, set required: 'false' on its device in the profile",

@@ -1,0 +1,49 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which file systems can map ids for a container (idmapped mounts), from the documentation of Linux."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import filesystem_of
+
+FIRST_KERNELS = {
+    "ext4": (5, 12),
+    "vfat": (5, 12),
+    "xfs": (5, 12),
+    "btrfs": (5, 15),
+    "ntfs3": (5, 15),
+    "f2fs": (5, 18),
+    "erofs": (5, 19),
+    "overlay": (5, 19),
+    "squashfs": (6, 2),
+    "tmpfs": (6, 3),
+    "ceph": (6, 7),
+}
+"""Types of file systems, and the first version of Linux that maps their ids."""
+OUTSIDE_LINUX = ("zfs", "bcachefs")
+"""Types whose support does not depend on the version of Linux alone."""
+
+
+def id_mapping_hints(path: str, kernel: str = "", fstype: str = "") -> list[str]:
+    """Return what follows for a directory that Incus cannot map ids for: from its file system and the kernel, nothing guessed.
+
+    :param kernel: release of the kernel; that of this host if not given.
+    :param fstype: type of the file system; that of ``path`` if not given.
+    """
+    kernel, fstype = kernel or os.uname().release, fstype or filesystem_of(path)
+    match = re.match(r"(\d+)\.(\d+)", kernel)
+    version = (int(match[1]), int(match[2])) if match else (0, 0)
+    look = "incus info local:   # idmapped_mounts must be true under kernel_features"
+    if fstype in OUTSIDE_LINUX:
+        return [f"{path} is on {fstype}, which maps ids in some of its versions only", look]
+    first = FIRST_KERNELS.get(fstype)
+    if first is None:
+        return [f"{path} is on {fstype or 'an unknown file system'}, which cannot map ids; move it to ext4, xfs or btrfs"]
+    if version < first:
+        return [f"{path} is on {fstype}, which maps ids from Linux {first[0]}.{first[1]} on; this host runs {kernel}"]
+    return [f"{path} is on {fstype}, which this host's Linux {kernel} can map ids on: the cause is elsewhere", look]
