@@ -63,7 +63,12 @@ def identity(world: World) -> str:
     ("passwd", "group", "groups", "said"),
     [
         ("", "", "{name}", ""),
-        ("ubuntu:x:{uid}:{gid}:U:/home/ubuntu:/bin/sh\n", "ubuntu:x:{gid}:\nwheel:x:27:a,ubuntu\n", "{name} wheel", "'ubuntu'"),
+        (
+            "ubuntu:x:{uid}:{gid}:U:/home/ubuntu:/bin/sh\n",
+            "ubuntu:x:{gid}:\nwheel:x:27:a,ubuntu\nsudo:x:28:ubuntu,ubuntu\naudio:x:29:ubuntu\n",
+            "{name} audio",
+            "'ubuntu'",
+        ),
         ("{name}:x:4321:4321:N:/home/n:/bin/sh\n", "{name}:x:4321:\nwheel:x:27:{name}\n", "{name} wheel", "had uid 4321"),
         ("{name}:x:{uid}:100:N:/home/n:/no/shell\n", "users:x:100:\n", "{name}", ""),
         ("", "users:x:{gid}:\n", "users", ""),
@@ -75,8 +80,19 @@ def test_accounts_the_image_has(ready: World, variant: Variant, passwd: str, gro
     """Whatever the image's passwd and group hold: the account has the host user's name, ids and home, and keeps the image's groups."""
     ready.git_repository("demo")
     me = vars(ready.me)
-    image = variant(passwd=passwd.format(**me), group=group.format(**me))
+    has_sudo = "wheel" in groups
+    rules = f"# of the image\n{ready.me.name} ALL=(ALL) NOPASSWD:ALL\n#{ready.me.uid} ALL=(ALL) ALL\n{ready.me.name}2 ALL=(ALL) ALL\n"
+    image = variant(passwd=passwd.format(**me), group=group.format(**me), **({"sudoers.d/90-image": rules} if said else {}))
+    ready.write(ready.overrides / "demo.toml", f"sudo = {str(has_sudo).lower()}\n")
     result = ready.repoman("new", "demo", "--image", image)
+    assert ("could become root through wheel sudo /etc/sudoers.d/90-image" in result.err) == (bool(said) and not has_sudo)
+    if said:
+        assert ready.incus(*INSIDE, "cat", "/etc/sudoers.d/90-image").count("\n# ") == (0 if has_sudo else 2)
+        assert ready.incus(*INSIDE, "ls", "/etc/sudoers.d").split() == (["90-image", "90-repoman"] if has_sudo else ["90-image"])
+        ready.write(ready.overrides / "demo.toml", "")
+        ready.incus("stop", "--force", "--project=repoman", "demo")
+        ready.repoman("new", "demo")
+        assert ready.incus(*INSIDE, "ls", "/etc/sudoers.d").split() == ["90-image"]
     assert said in result.err and bool(said) == ("repoman: warning: " in result.err)
     assert identity(ready) == f"{ready.me.uid} {ready.me.gid} {groups.format(**me)} {ready.home} wrote"
     fields = account_line(ready).split(":")

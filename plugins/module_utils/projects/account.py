@@ -77,15 +77,18 @@ class InstanceAccount:
             else:
                 return
 
-    def ensure(self) -> list[str]:
+    def ensure(self, sudo: bool, is_new: bool = False) -> list[str]:
         """Make sure that the account exists in a running instance; waits until that is ready.
 
+        :param sudo: whether it may become root.
+        :param is_new: whether the instance was just made from its image: then an account of the image loses what would let it become root.
         :returns: sentences about changes to an account of the image.
         :raises RepomanError: the image has an account of that name or uid that cannot be taken over.
         """
         self.wait_until_ready()
         account = self.account
         arguments = [account.name, str(account.uid), str(account.gid), account.group, account.home, account.shell]
+        arguments += ["yes" if flag else "no" for flag in (sudo, is_new)]
         code, stderr = self.instance.exec(["/bin/sh", "-c", ENSURE_ACCOUNT_SCRIPT, "repoman", *arguments], EXEC_TIMEOUT)
         if code:
             raise RepomanError(

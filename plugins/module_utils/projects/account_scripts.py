@@ -23,7 +23,7 @@ Never fails: if something is not ready in time, the next command reports it.
 
 ENSURE_ACCOUNT_SCRIPT = r"""
 set -eu
-name=$1 uid=$2 gid=$3 group=$4 home=$5 shell=$6
+name=$1 uid=$2 gid=$3 group=$4 home=$5 shell=$6 sudo=$7 is_new=$8
 end='
 '
 fail() { echo "$1" >&2; exit 1; }
@@ -71,6 +71,37 @@ rename_member() {
     printf '%s' "$text" >"$1"
 }
 
+# leave FILE: remove the account from the groups that give it root; adds their names to $left
+leave() {
+    [ -f "$1" ] || return 0
+    text=''
+    while IFS= read -r entry || [ -n "$entry" ]; do
+        case ${entry%%:*} in root|sudo|wheel|admin|docker|podman|lxd|incus|incus-admin|libvirt|disk|shadow|kmem)
+            while :; do
+                members=,${entry##*:},
+                case $members in *,"$name",*) ;; *) break ;; esac
+                members=${members%%,"$name",*},${members#*,"$name",}
+                members=${members#,} entry=${entry%:*}:${members%,}
+                case " $left " in *" ${entry%%:*} "*) ;; *) left="$left ${entry%%:*}" ;; esac
+            done ;;
+        esac
+        text=$text$entry$end
+    done <"$1"
+    printf '%s' "$text" >"$1"
+}
+# deny FILE: turn the rules of sudo for the account into comments; adds the file to $left
+deny() {
+    [ -f "$1" ] || return 0
+    text='' has_rule=''
+    while IFS= read -r entry || [ -n "$entry" ]; do
+        case $entry in "$name"[[:space:]]*|"#$uid"[[:space:]]*) entry="# $entry" has_rule=yes ;; esac
+        text=$text$entry$end
+    done <"$1"
+    [ -n "$has_rule" ] || return 0
+    printf '%s' "$text" >"$1"
+    left="$left $1"
+}
+
 [ -x "$shell" ] || shell=/bin/sh
 uid_of_name='' name_of_uid='' gecos=''
 while IFS=: read -r account _ number _ comment _; do
@@ -113,6 +144,24 @@ fi
 put /etc/passwd "$name" "$name:x:$uid:$gid:$gecos:$home:$shell"
 if [ -z "$uid_of_name" ] && [ -f /etc/shadow ]; then put /etc/shadow "$name" "$name:*:::::::"; fi
 
+rules=/etc/sudoers.d/90-repoman
+if [ "$sudo" = yes ]; then
+    if [ -d /etc/sudoers.d ]; then
+        rm -f "$rules"
+        (umask 0337; echo "#$uid ALL=(ALL:ALL) NOPASSWD: ALL" >"$rules")
+    elif [ "$is_new" = yes ]; then
+        echo "the override has sudo = true, but the image has no sudo" >&2
+    fi
+else
+    if [ -f "$rules" ]; then rm -f "$rules"; fi
+    left=''
+    if [ "$is_new" = yes ]; then
+        for file in /etc/group /etc/gshadow; do leave "$file"; done
+        for file in /etc/sudoers /etc/sudoers.d/*; do deny "$file"; done
+    fi
+    if [ -n "$left" ]; then echo "the image's account could become root through$left; it no longer can; to allow it: sudo = true in the override" >&2; fi
+fi
+
 mounts=$end
 while read -r _ _ _ _ mount_point _; do mounts=$mounts$mount_point$end; done </proc/self/mountinfo
 directory=$home
@@ -136,12 +185,13 @@ for file in /etc/skel/* /etc/skel/.[!.]*; do
     if cp -RP "$file" "$copy" 2>/dev/null; then chown -Rh "$uid:$gid" "$copy"; fi
 done
 """
-"""Makes sure that the account exists. Arguments: name, uid, gid, group, home and shell.
+"""Makes sure that the account exists. Arguments: name, uid, gid, group, home and shell; whether it may become root (``yes`` or ``no``), and
+whether the instance was just made from its image.
 
 Its standard error describes changes to an account of the image.
 
-An account of the image with the same name or uid is taken over if it is for a person (uid 1000 to 65533), and keeps its groups: on a
-personal machine, that is its purpose. Needs only a POSIX shell and the most common tools, so it works in every image; the
+An account of the image with the same name or uid is taken over if it is for a person (uid 1000 to 65533), and keeps its groups, except
+those that would let it become root, unless it may. Needs only a POSIX shell and the most common tools, so it works in every image; the
 files are those of passwd(5), group(5), shadow(5), gshadow(5) and subuid(5). A home that is itself a mount is not changed.
 """
 

@@ -117,7 +117,7 @@ class InstanceCreation:
             raise start_error(self.task.context, error, self.name, self.desired.repository) from error
 
     def _ensure_account(self) -> None:
-        self.task.warnings.extend(self.instance_account.ensure())
+        self.task.warnings.extend(self.instance_account.ensure(self.desired.settings.sudo, is_new=True))
 
     def _verify(self) -> None:
         verify_mount(self.control, self.desired.repository, self.directory)

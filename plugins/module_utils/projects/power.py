@@ -12,15 +12,16 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import InstanceAccount
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.failures import start_error
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import verify_mount
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 
 
-def plan_power(task: ProjectTask, repository: Repository, status: str) -> str:
+def plan_power(task: ProjectTask, desired: DesiredInstance, status: str) -> str:
     """Add the step that starts or stops an instance, if the requested state needs it.
 
+    :param desired: its desired state.
     :param status: of the instance before that.
     :returns: its status after that.
     """
@@ -31,7 +32,7 @@ def plan_power(task: ProjectTask, repository: Repository, status: str) -> str:
         return "Stopped"
     if task.state == "stopped" or status == "Running" or (task.state == "present" and status != "Stopped"):
         return status
-    start = InstanceStart(task, repository, status)
+    start = InstanceStart(task, desired, status)
     task.plan.add(_power_step(name, ("start", "starting"), (status, "Running"), apply=start.apply, undo=start.undo))
     return "Running"
 
@@ -57,12 +58,13 @@ class InstanceStart:
     """The start of an instance, with the check that the user can work in it, and its rollback.
 
     :param task: its project.
-    :param repository: its repository.
+    :param desired: its desired state.
     :param status: of the instance before that: ``Stopped`` or ``Frozen``.
     """
 
-    def __init__(self, task: ProjectTask, repository: Repository, status: str) -> None:
-        self.task, self.repository, self.status = task, repository, status
+    def __init__(self, task: ProjectTask, desired: DesiredInstance, status: str) -> None:
+        self.task, self.repository, self.status = task, desired.repository, status
+        self.sudo = desired.settings.sudo
         self.control = task.control
         self.started_elsewhere = False
         """True if another run has started it, so that a rollback must not stop it."""
@@ -76,7 +78,7 @@ class InstanceStart:
         directory.open()
         try:
             self.control.set_power("unfreeze" if self.status == "Frozen" else "start")
-            self.task.warnings.extend(InstanceAccount(self.control).ensure())
+            self.task.warnings.extend(InstanceAccount(self.control).ensure(self.sudo))
             verify_mount(self.control, self.repository, directory)
         except incus.IncusError as error:
             problem = start_error(self.task.context, error, self.task.name, self.repository)

@@ -68,7 +68,7 @@ def plan_present(task: ProjectTask) -> None:
         control = task.control
         task.plan.add(Step(f"mark {task.name} as ready", lambda: control.set_config({STATE_KEY: READY})))
     status = "Running" if instance is None else instance["status"]
-    final_status = plan_power(task, repository, status)
+    final_status = plan_power(task, desired, status)
     if action == Action.UNCHANGED and final_status != status:
         action = Action.STARTED if final_status == "Running" else Action.STOPPED
     _report(task, desired, instance, action, final_status)

@@ -85,7 +85,7 @@ class InstanceUpdate:
         self, task: ProjectTask, desired: DesiredInstance, instance: dict[str, Any], differences: Differences, targets: list[str]
     ) -> None:
         self.task, self.instance, self.targets = task, instance, targets
-        self.repository = desired.repository
+        self.repository, self.sudo = desired.repository, desired.settings.sudo
         self.current, self.desired = differences.current, differences.desired
         self.control = task.control
         self.instance_account = InstanceAccount(self.control)
@@ -125,7 +125,7 @@ class InstanceUpdate:
 
     def _verify(self, is_running: bool) -> None:
         if is_running:
-            self.task.warnings.extend(self.instance_account.ensure())
+            self.task.warnings.extend(self.instance_account.ensure(self.sudo))
             verify_mount(self.control, self.repository, self.directory)
             self.is_verified = True
         elif not self.directory.is_unchanged():

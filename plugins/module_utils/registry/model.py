@@ -92,6 +92,7 @@ class ProjectSettings:
     profiles: tuple[str, ...] | None = None
     backup: bool | None = None
     protect: tuple[str, ...] | None = None
+    sudo: bool | None = None
     exclude: tuple[str, ...] | None = None
     exclude_caches: bool | None = None
     follow_mounts: bool | None = None
@@ -104,6 +105,7 @@ class EffectiveSettings:
     """The settings of a project after merging the defaults, its entry, its override and the command line, in this order.
 
     :param repo: as stored: a directory in ``repos_root``, or an absolute path.
+    :param sudo: whether the account in the container may become root.
     :param exclude: the project's own patterns, relative to its repository: they come after those of the defaults.
     """
 
@@ -113,6 +115,7 @@ class EffectiveSettings:
     profiles: tuple[str, ...]
     backup: bool
     protect: tuple[str, ...]
+    sudo: bool
     exclude: tuple[str, ...]
     exclude_caches: bool
     follow_mounts: bool
@@ -141,6 +144,7 @@ def effective_settings(name: str, defaults: Defaults, *sources: ProjectSettings)
         profiles=pick("profiles", defaults.profiles),
         backup=pick("backup", True),
         protect=pick("protect", ()),
+        sudo=pick("sudo", False),
         exclude=tuple(pattern for source in sources for pattern in source.exclude or ()),
         exclude_caches=pick("exclude_caches", defaults.exclude_caches),
         follow_mounts=pick("follow_mounts", defaults.follow_mounts),

@@ -34,7 +34,7 @@ def load_override(registry_path: str, name: str) -> ProjectSettings:
             "an override has no [install] table",
             "install scripts are the project's own business: run them with 'repoman shell NAME -- ./install.sh'",
         )
-    allowed = {"repo", "image", "profiles", "backup", "protect", "exclude", "exclude_caches", "follow_mounts", "config", "devices"}
+    allowed = {"repo", "image", "profiles", "backup", "protect", "sudo", "exclude", "exclude_caches", "follow_mounts", "config", "devices"}
     unknown = sorted(root.data.keys() - allowed)
     if unknown:
         raise root.error(
@@ -53,6 +53,7 @@ def load_override(registry_path: str, name: str) -> ProjectSettings:
         profiles=root.strings("profiles", None),
         backup=root.boolean("backup", None),
         protect=protected,
+        sudo=root.boolean("sudo", None),
         exclude=root.strings("exclude", None),
         exclude_caches=root.boolean("exclude_caches", None),
         follow_mounts=root.boolean("follow_mounts", None),
