@@ -81,6 +81,9 @@ projects:
     repo_exists:
       description: V(true) if the repository exists.
       type: bool
+    stale_mount:
+      description: V(true) if the container shows a directory that was deleted or replaced on the host since; C(repoman new) mounts it anew.
+      type: bool
     image:
       description: Image of the container.
       type: str
@@ -134,6 +137,13 @@ projects:
       type: list
       elements: dict
       sample: [{device: hgrc, source: /home/alice/.hgrc}]
+    notes:
+      description:
+        - What is unusual about the repository in its container, one sentence each - a git directory or a file system that the container does
+          not have, set-user-ID files, and hooks or settings under C(protect) that changed since the last C(repoman new).
+      type: list
+      elements: str
+      sample: []
     overlaps:
       description:
         - Mounts inside a directory that another container can write, so that it could put a link to any directory of the host there,

@@ -35,3 +35,68 @@ def test_a_repository_that_moved(ready: World, proxy: RecordingProxy) -> None:
     ready.git_repository("one")
     err = ready.refused("new", "demo", "--repo", "one", code=4)
     assert f"project 'demo' already exists, with the repository {ready.repos}/two." in err
+
+
+def test_a_repository_that_was_made_again(ready: World, proxy: RecordingProxy) -> None:
+    """The container shows the dead directory; all verbs say so, new and shell mount the new one; with mounts inside, new says how."""
+    repo = ready.git_repository("demo")
+    ready.repoman("new", "demo", *BUSYBOX)
+
+    def is_stale() -> bool:
+        proxy.clear()
+        listed = ready.repoman("--json", "list").data["projects"][0]["stale_mount"]
+        assert len(proxy.requests) == 1
+        return bool(listed)
+
+    def seen_inside(name: str) -> bool:
+        return "yes" in ready.incus("exec", "--project=repoman", "demo", "--", "sh", "-c", f"test -e {repo}/{name} && echo yes; true")
+
+    def renew(script: str, name: str) -> None:
+        assert ready.run("sh", "-c", f"{script}; git init -q demo; touch demo/{name}", cwd=ready.repos).code == 0
+
+    assert not is_stale()
+    renew("rm -rf demo", "second")
+    assert is_stale() and not seen_inside("second")
+    assert "was deleted or replaced" in ready.repoman("list").err
+    assert "was deleted or replaced" in ready.repoman("status").out
+    proxy.clear()
+    checked = ready.repoman("--json", "--check", "new", "demo").data["projects"][0]
+    assert checked["action"] == "updated" and proxy.writes == [] and not seen_inside("second")
+    done = ready.repoman("--json", "new", "demo").data["projects"][0]
+    assert (done["steps"], done["differences"]) == (checked["steps"], checked["differences"])
+    assert seen_inside("second") and not is_stale()
+    assert not ready.repoman("--json", "new", "demo").data["changed"]
+
+    renew("mv demo away", "third")
+    assert is_stale()
+    assert in_shell(ready, "demo", "ls -A").split() == [".git", "third"] and not is_stale()
+
+    data = ready.mkdir(ready.home / "data")
+    ready.write(ready.overrides / "demo.toml", f'[devices.x]\ntype = "disk"\nsource = "{data}"\npath = "{repo}/data"\n')
+    ready.incus("stop", "--force", "--project=repoman", "demo")
+    ready.repoman("new", "demo")
+    renew("rm -rf demo 2>/dev/null; mv demo dead", "fourth")
+    assert is_stale()
+    err = ready.refused("new", "demo", code=4)
+    assert "which would hide the mounts inside it: x." in err
+    command = (
+        next(line for line in err.splitlines() if line.startswith("hint: "))
+        .removeprefix("hint: ")
+        .replace("incus stop", "incus stop --force")
+    )
+    assert ready.run("sh", "-c", command).code == 0 and seen_inside("fourth") and not is_stale()
+
+
+def test_a_repository_that_is_restored(ready: World) -> None:
+    """restore mounts it again in its running container, also if the project has another name; without Incus it restores all the same."""
+    ready.git_repository("one")
+    backup = ready.mkdir(ready.home / "backup")
+    ready.write(ready.registry, ready.registry.read_text().replace('"/nfs/repos"', f'"{backup}"'))
+    ready.repoman("new", "demo", "--repo", "one", *BUSYBOX)
+    ready.repoman("sync", "--init", "--allow-local")
+    for env in (None, {"INCUS_SOCKET": "/nonexistent"}):
+        assert ready.run("rm", "-rf", str(ready.repos / "one")).code == 0
+        assert "error" not in ready.repoman("restore", "demo", env=env).err
+        assert (ready.repos / "one/.git/HEAD").exists()
+        assert ready.repoman("--json", "list").data["projects"][0]["stale_mount"] == (env is not None)
+    assert in_shell(ready, "demo", "cat .git/HEAD") == "ref: refs/heads/main\n"

@@ -10,17 +10,21 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import protect
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.git_share import GitShare, share_git_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     APPLIED_KEY,
     KEY_PREFIX,
     PROJECT_KEY,
+    PROTECTED_KEY,
     REPO_DEVICE,
     REPO_KEY,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.protected_record import protected_record
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import EffectiveSettings, ProjectSettings
 
@@ -78,10 +82,13 @@ class DesiredInstance:
         :raises RepomanError: the repository cannot be protected as ``protect`` asks.
         """
         repository, settings = self.repository, self.settings
-        other_devices = self.with_profile_devices(settings.devices).values()
-        devices = settings.devices | protect.devices(repository.host_path, repository.container_path, settings.protect, other_devices)
-        devices |= {REPO_DEVICE: self._repository_device()}
+        devices = settings.devices | self.git_share.devices
+        other_devices = self.with_profile_devices(devices).values()
+        protecting = protect.devices(repository.host_path, repository.container_path, settings.protect, other_devices)
+        devices |= protecting | {REPO_DEVICE: self.repository_device()}
         own_config = {PROJECT_KEY: self.name, REPO_KEY: repository.host_path, APPLIED_KEY: self.applied_record(devices)}
+        if protecting:
+            own_config[PROTECTED_KEY] = protected_record(protecting)
         return settings.config | own_config, devices
 
     def applied_record(self, devices: Iterable[str]) -> str:
@@ -101,11 +108,13 @@ class DesiredInstance:
         """Return the configuration keys that the instance has from its project and its profiles."""
         return set(self.settings.config).union(*(self.profiles[name].body["config"] for name in self.settings.profiles))
 
-    def mounted_devices(self) -> Devices:
-        """Return the devices that mount the repository and what the settings and the profiles name."""
-        return self.with_profile_devices(self.settings.devices) | {REPO_DEVICE: self._repository_device()}
+    @cached_property
+    def git_share(self) -> GitShare:
+        """How git works in the container."""
+        return share_git_directory(self.name, self.repository, self.with_profile_devices(self.settings.devices).values())
 
-    def _repository_device(self) -> dict[str, str]:
+    def repository_device(self) -> dict[str, str]:
+        """Return the device that mounts the repository."""
         repository = self.repository
         return {"type": "disk", "source": repository.host_path, "path": repository.container_path, "shift": "true"}
 

@@ -25,6 +25,8 @@ APPLIED_KEY = "user.repoman.applied"
 """Names of everything repoman gave the instance; see :func:`applied_settings`."""
 RUN_KEY = "user.repoman.run"
 """ID of the run that created the instance; a rollback deletes only instances with its own ID."""
+PROTECTED_KEY = "user.repoman.protected"
+"""What the hooks and settings under an override's ``protect`` were at the last ``new``."""
 APPLIED_FIELDS = ("config", "devices", "profiles", "asked_config", "asked_devices")
 """Fields of :data:`APPLIED_KEY`; the last two name the settings that only a task requested, and no file."""
 CREATING, READY = "creating", "ready"

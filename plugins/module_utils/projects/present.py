@@ -25,9 +25,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     is_unfinished,
     previously_requested,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import repository_notes, set_user_id_note
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import check_new_overlaps, expanded_devices
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.power import plan_power
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import PROBE_LIFETIME, leftover_probes, verify_mount
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.remount import plan_remount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import (
     Repository,
     existing_repository,
@@ -57,7 +59,7 @@ def plan_present(task: ProjectTask) -> None:
         validate_account(task.context.account)
         InstanceCreation(task, desired).add_steps()
         action = Action.CREATED
-    elif plan_update(task, desired, instance):
+    elif any([plan_update(task, desired, instance), plan_remount(task, desired, instance)]):
         action = Action.UPDATED
     plan_entry(task, desired)
     if instance is not None and instance["status"] == "Running":
@@ -87,7 +89,7 @@ def _check_overlaps(task: ProjectTask, desired: DesiredInstance) -> None:
     instance = task.instance
     current = {} if instance is None else expanded_devices(instance)
     starts = instance is None or (task.state != "stopped" and instance["status"] != "Running")
-    check_new_overlaps(task, {**current, **desired.mounted_devices()}, starts)
+    check_new_overlaps(task, {**current, **desired.with_profile_devices(desired.config_and_devices()[1])}, starts)
 
 
 def _requested_settings(request: ProjectRequest, instance: dict[str, Any] | None) -> ProjectSettings:
@@ -217,5 +219,8 @@ def _report(task: ProjectTask, desired: DesiredInstance, instance: dict[str, Any
         "state": status,
         "environment": environment_names(set((instance or {}).get("expanded_config") or {}) | desired.config_keys()),
     }
+    task.warnings += repository_notes(desired)
+    if settings.protect and os.path.isdir(repository.host_path) and (note := set_user_id_note(repository.host_path)):
+        task.warnings.append(f"{task.name}: {note}")
     if os.path.isdir(repository.host_path) and not detect_vcs(repository.host_path):
         task.warnings.append(f"{repository.container_path} is neither a git nor a Mercurial repository")

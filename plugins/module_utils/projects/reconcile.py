@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.secrets import is_secret_key
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import canonical
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import APPLIED_KEY, applied_settings
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import APPLIED_KEY, PROTECTED_KEY, applied_settings
 
 HIDDEN_VALUE, NEW_VALUE = "(not shown)", "(not shown, another one)"
 SERVER_PREFIXES = ("volatile.", "image.")
@@ -42,7 +42,7 @@ class Differences:
             phrases.append(f"profiles: {names[0]} instead of {names[1]}")
         for field, word in (("config", "key"), ("devices", "device")):
             for key in sorted({*current[field], *desired[field]}):
-                if key == APPLIED_KEY or current[field].get(key) == desired[field].get(key):
+                if key in (APPLIED_KEY, PROTECTED_KEY) or current[field].get(key) == desired[field].get(key):
                     continue
                 if key not in current[field]:
                     phrases.append(f"{word} {key} is missing")

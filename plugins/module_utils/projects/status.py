@@ -23,9 +23,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.context i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import missing_paths, probe_address
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import check_managed, is_managed, previously_requested
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import protection_note, repository_notes, set_user_id_note
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import status_overlaps
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import reconcile
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import existing_repository
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.stale_mount import stale_mounts
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import effective_settings, project_summary
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.state import read_states
@@ -67,7 +69,8 @@ def run(context: RunContext, params: dict[str, Any]) -> dict[str, Any]:
             if name in all_instances:
                 check_managed(context, name, all_instances[name])
             raise _no_such_project(name, context, existing)
-    summaries = [project_summary(context, name, instances.get(name)) for name in names]
+    stale = stale_mounts(context.client.path, context.incus_project, (instances[name] for name in names if name in instances))
+    summaries = [project_summary(context, name, instances.get(name)) | {"stale_mount": name in stale} for name in names]
     if not params["status"]:
         return {"changed": False, "projects": summaries, "account": vars(context.account), "socket": context.client.path}
     return {"changed": False} | _status(context, summaries, all_instances, params)
@@ -135,20 +138,21 @@ def project_details(
         "profile_drift": [name for name in profiles if name in snapshot.drifting],
         "profiles_missing": [name for name in summary["profiles"] if name not in snapshot.profiles],
         "differences": [],
+        "notes": [],
         "problem": summary["problem"],
     }
     if summary["unfinished"] or summary["problem"] or not summary["repo_exists"]:
         return details
     try:
-        return details | {"differences": _differences(context, summary["name"], instance, snapshot)}
+        return details | _compare(context, summary["name"], instance, snapshot)
     except RepomanError as error:
         return details | {"problem": error.message}
     except OSError as error:
         return details | {"problem": RepomanError.from_os_error(error).message}
 
 
-def _differences(context: RunContext, name: str, instance: dict[str, Any] | None, snapshot: StatusSnapshot) -> list[str]:
-    """Return how an instance differs from its desired configuration, one phrase each.
+def _compare(context: RunContext, name: str, instance: dict[str, Any] | None, snapshot: StatusSnapshot) -> dict[str, list[str]]:
+    """Return the differences of an instance from its desired configuration, one phrase each, and notes about its repository.
 
     :raises RepomanError: the configuration is wrong, so that the instance cannot be compared or created.
     """
@@ -157,9 +161,10 @@ def _differences(context: RunContext, name: str, instance: dict[str, Any] | None
     desired = DesiredInstance(settings, requested, existing_repository(settings.repo, context, name), snapshot.profiles)
     desired.check_reserved_names()
     if instance is None:
-        return []
+        return {"notes": repository_notes(desired)}
     config, devices = desired.config_and_devices()
-    return reconcile(instance, config, devices, settings.profiles).describe()
+    notes = [*repository_notes(desired), protection_note(desired, instance), set_user_id_note(desired.repository.host_path)]
+    return {"differences": reconcile(instance, config, devices, settings.profiles).describe(), "notes": [note for note in notes if note]}
 
 
 def addresses(instance: Mapping[str, Any] | None) -> list[str]:

@@ -164,6 +164,16 @@ def _revert(latest: dict[str, Any], current: dict[str, Any], desired: dict[str, 
 
 
 def _check_remount(task: ProjectTask, instance: dict[str, Any], devices: Devices, path: str) -> None:
+    """Check that a change of the repository's device in a running instance would not hide other mounts inside it.
+
+    :param path: of the repository in the instance.
+    :raises ConflictError: it would.
+    """
+    if instance["devices"].get(REPO_DEVICE) != devices[REPO_DEVICE]:
+        check_inner_mounts(task, instance, path)
+
+
+def check_inner_mounts(task: ProjectTask, instance: dict[str, Any], path: str) -> None:
     """Check that mounting the repository again in a running instance would not hide other mounts inside it.
 
     :param path: of the repository in the instance.
@@ -174,7 +184,7 @@ def _check_remount(task: ProjectTask, instance: dict[str, Any], devices: Devices
     inner_mounts = sorted(
         name for name, device in existing.items() if os.path.normpath(device.get("path", "")).startswith((f"{path}/", f"{previous_path}/"))
     )
-    if inner_mounts and instance["devices"].get(REPO_DEVICE) != devices[REPO_DEVICE]:
+    if inner_mounts:
         raise ConflictError(
             f"the repository of {task.name!r} would be mounted again, which would hide the mounts inside it: {', '.join(inner_mounts)}.",
             f"{task.context.instance_command('stop', task.name)} && repoman new {task.name}",

@@ -75,6 +75,7 @@ PAST_TENSES = {
     "install": "installed",
     "let": "let",
     "make": "made",
+    "mount": "mounted",
     "mark": "marked",
     "migrate": "migrated",
     "mirror": "mirrored",

@@ -24,6 +24,7 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import
     SetupResult,
 )
 
+STALE_MOUNT = "the container shows a directory that was deleted or replaced on the host"
 NO_PROJECTS = "no projects yet; create one: repoman new NAME"
 
 
@@ -116,6 +117,11 @@ def render_list(result: ListResult, mode: Mode) -> Rendered:
     rows = [[cell(project) for cell in COLUMNS.values()] for project in result["projects"]]
     warnings = [
         Line("warning", f"{project['name']}: {sentence(project['problem'])}") for project in result["projects"] if project["problem"]
+    ]
+    warnings += [
+        Line("warning", f"{project['name']}: {STALE_MOUNT}; to mount it again: repoman new {project['name']}")
+        for project in result["projects"]
+        if project.get("stale_mount")
     ]
     return Rendered([*table(list(COLUMNS), rows), *warnings])
 

@@ -14,7 +14,7 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
     Rendered,
     Views,
 )
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import NO_PROJECTS, project_state
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import NO_PROJECTS, STALE_MOUNT, project_state
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
     BackupStatus,
     HostStatus,
@@ -102,11 +102,14 @@ def project_lines(project: ProjectStatus, now: str) -> list[Line]:
     if project["addresses"]:
         lines.append(status_line("address", ", ".join(project["addresses"])))
     lines.append(status_line("repository", project["repo"] + ("" if project["repo_exists"] else " (missing)"), project["repo_exists"]))
+    if project.get("stale_mount"):
+        lines.append(status_line("", f"{STALE_MOUNT}; to mount it again: repoman new {name}", False))
     if project["vcs"]:
         lines += repository_lines(project["vcs"], now)
     if project["problem"]:
         lines.append(status_line("problem", sentence(project["problem"]), False))
     lines += overlap_lines(project.get("overlaps") or [])
+    lines += [status_line("note", sentence(note), False) for note in project.get("notes") or []]
     labels = [
         f"{profile} (differs from its template)" if profile in project["profile_drift"] else profile for profile in project["profiles"]
     ]

@@ -80,6 +80,7 @@ class ProjectSummary(TypedDict):
     last_sync: str
     backup: bool
     problem: str
+    stale_mount: NotRequired[bool]
 
 
 class ListResult(TypedDict):
@@ -156,6 +157,7 @@ class ProjectStatus(ProjectSummary):
     sync_age: float | None
     left_out: NotRequired[LeftOut | None]
     overlaps: NotRequired[list[MountOverlap]]
+    notes: NotRequired[list[str]]
 
 
 class AddressStatus(TypedDict):

@@ -1,0 +1,111 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is unusual about a repository in its container: for the warnings of ``new``, and for ``status``."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO, mounts_below
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import PROTECTED_KEY
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.protect import PREFIX
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.protected_record import changed_behind
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
+
+MAX_NAMED = 3
+"""Paths that one note names."""
+SCAN_SECONDS = 2.0
+SCAN_DEPTH = 100
+"""Limits on the search for set-user-ID files in one repository."""
+
+
+def repository_notes(desired: DesiredInstance) -> list[str]:
+    """Return what does not work in the container as it does on the host."""
+    notes = [desired.git_share.note] if desired.git_share.note else []
+    devices = desired.with_profile_devices(desired.settings.devices)
+    return notes + [_mount_note(desired, path) for path in _unshared_mounts(desired.repository, devices)]
+
+
+def set_user_id_note(repository: str) -> str:
+    """Return a note about files of a repository that run as their owner, whoever starts them; empty if none was found.
+
+    Root in the container can create them, also such that belong to root on the host.
+    """
+    paths, is_complete = find_set_user_id_files(repository)
+    if not paths:
+        return ""
+    more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
+    shown = ", ".join(paths[:MAX_NAMED])
+    scope = "" if is_complete else " (the search was cut short)"
+    return f"set-user-ID or set-group-ID files, which run as their owner: {shown}{more}{scope}"
+
+
+def protection_note(desired: DesiredInstance, instance: Mapping[str, Any]) -> str:
+    """Return a note about protected hooks and settings that have changed since the last ``new``; empty if there are none.
+
+    :param instance: as Incus describes it.
+    """
+    _config, devices = desired.config_and_devices()
+    mounted = {name: device for name, device in devices.items() if name.startswith(PREFIX) and name in instance["devices"]}
+    changed = changed_behind(instance["config"].get(PROTECTED_KEY, ""), mounted)
+    if not changed:
+        return ""
+    return (
+        f"protected, and changed since the last 'repoman new': {', '.join(changed[:MAX_NAMED])}; if it was not you, it was root in the container."
+        f" Look at it before you run git or hg there; to accept it: repoman new {desired.name}"
+    )
+
+
+def find_set_user_id_files(repository: str) -> tuple[list[str], bool]:
+    """Return the paths of the regular files with a set-user-ID or set-group-ID bit, and whether all files were seen."""
+    paths: list[str] = []
+    is_complete = True
+    deadline = time.monotonic() + SCAN_SECONDS
+    root_device = os.stat(repository).st_dev
+
+    def note_error(error: OSError) -> None:
+        nonlocal is_complete
+        is_complete = False
+
+    for directory, subdirectories, files, fd in os.fwalk(repository, onerror=note_error, follow_symlinks=False):
+        if time.monotonic() > deadline:
+            return sorted(paths), False
+        if os.fstat(fd).st_dev != root_device or directory.removeprefix(repository).count("/") > SCAN_DEPTH:
+            subdirectories.clear()
+            is_complete = False
+            continue
+        for name in files:
+            try:
+                mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+            except OSError:
+                continue
+            if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID) and mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH):
+                paths.append(os.path.join(directory, name))
+    return sorted(paths), is_complete
+
+
+def _unshared_mounts(repository: Repository, devices: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the mounts inside a repository, relative to it, over which no device of the container mounts anything."""
+    targets = {os.path.normpath(device.get("path", "/")) for device in devices.values() if device.get("type") == "disk"}
+    mounts = {os.fsdecode(path): fstype for path, fstype in mounts_below(os.fsencode(repository.host_path)).items()}
+    return sorted(
+        path for path, fstype in mounts.items() if fstype not in PSEUDO and os.path.join(repository.container_path, path) not in targets
+    )
+
+
+def _mount_note(desired: DesiredInstance, path: str) -> str:
+    repository = desired.repository
+    settings = {"type": "disk", "source": os.path.join(repository.host_path, path), "path": os.path.join(repository.container_path, path)}
+    text = ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in {**settings, "shift": "true"}.items())
+    return (
+        f"{settings['path']} is a separate file system, and empty in the container; to share it, begin repos.d/{desired.name}.toml with:"
+        f" devices.{json.dumps(path, ensure_ascii=False)} = {{ {text} }}"
+    )

@@ -1,0 +1,79 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A record of the hooks and settings under an override's ``protect``, to notice a change behind the protection.
+
+Root in a container can unmount what protects a file, and then write to it. The host cannot prevent that, but it can compare.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Mapping
+from itertools import islice
+
+MAX_FILE_BYTES = 1 << 20
+"""Bytes of a file that count."""
+MAX_ENTRIES = 1000
+"""Entries of a directory that count."""
+DIGEST_LENGTH = 16
+
+
+def protected_record(devices: Mapping[str, Mapping[str, str]]) -> str:
+    """Return the record of what devices protect, as text.
+
+    :param devices: of ``protect``, by name.
+    """
+    return json.dumps(
+        {name: _digest(device["source"]) for name, device in devices.items() if device.get("readonly") == "true"}, sort_keys=True
+    )
+
+
+def changed_behind(previous: str, devices: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the paths of the host that have changed since they were recorded.
+
+    :param previous: the earlier record; one that cannot be read counts as empty.
+    :param devices: that protect now, by name.
+    """
+    try:
+        record = json.loads(previous or "{}")
+    except (ValueError, RecursionError):
+        return []
+    current = json.loads(protected_record(devices))
+    if not isinstance(record, dict):
+        return []
+    return sorted(devices[name]["source"] for name, digest in current.items() if name in record and record[name] != digest)
+
+
+def _digest(path: str) -> str:
+    """Return a digest of a file, or of the names, modes and contents in a directory; links are not followed."""
+    digest = hashlib.sha256()
+    _add(digest, path, b"")
+    if os.path.isdir(path):
+        with os.scandir(path) as entries:
+            for entry in sorted(islice(entries, MAX_ENTRIES), key=lambda entry: entry.name):
+                _add(digest, entry.path, os.fsencode(entry.name))
+    return digest.hexdigest()[:DIGEST_LENGTH]
+
+
+def _add(digest: hashlib._Hash, path: str, name: bytes) -> None:
+    """Add a file to a digest; of one that cannot be read, only that."""
+    content = b""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        kind = f"unreadable {error.errno}"
+    else:
+        try:
+            mode = os.fstat(fd).st_mode
+            kind = f"{stat.S_IFMT(mode):o} {mode & stat.S_IXUSR:o}"
+            while stat.S_ISREG(mode) and len(content) < MAX_FILE_BYTES and (piece := os.read(fd, MAX_FILE_BYTES)):
+                content += piece
+        finally:
+            os.close(fd)
+    for part in (name, kind.encode(), content[:MAX_FILE_BYTES]):
+        digest.update(len(part).to_bytes(8, "big") + part)
