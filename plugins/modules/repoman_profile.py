@@ -15,6 +15,8 @@ description:
   - A template is a YAML file C(NAME.yml) in the user's or the vendor's directory; a user's file shadows the vendor file of the same name.
     The variables C(${HOST_LAN_IP}), C(${USER}) and C(${HOME}) are replaced.
   - An installed profile is compared with its template as data, so a different notation is not a change.
+  - A profile that differs is saved before it is replaced, as a file that C(incus profile edit) takes, in C(replaced) below the registry's
+    C(logdir), which is C(~/.local/state/repoman) by default.
 options:
   names:
     description: Names of profiles.
@@ -31,6 +33,10 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  force:
+    description: Replace Incus's own profile C(default), too.
+    type: bool
+    default: false
   lan_ip:
     description:
       - Value of C(HOST_LAN_IP), instead of the address in the registry.
@@ -91,13 +97,19 @@ profiles:
       description: Path of the template.
       type: str
       sample: /usr/local/share/repoman/profiles/claude-share.yml
+    saved:
+      description: File with the profile as it was before it was replaced; in check mode, the predicted one.
+      type: str
+      sample: /home/alice/.local/state/repoman/replaced/claude-share-20261129T080000Z.yml
     referenced_by:
       description: Projects that still use a removed profile, and C([defaults]) if it is a default profile.
       type: list
       elements: str
       sample: [isurus]
     msg:
-      description: Why the profile failed.
+      description:
+        - Why the profile failed.
+        - If the action is V(installed) or V(updated), why Incus could not apply the profile to every instance that uses it.
       type: str
       sample: "profile 'claude-share': incus refused: Device validation failed."
     hints:
@@ -139,6 +151,7 @@ SPEC = {
         "names": {"type": "list", "elements": "str"},
         "all": {"type": "bool", "default": False},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "force": {"type": "bool", "default": False},
         "lan_ip": {"type": "str"},
     },
     "required_one_of": [("names", "all")],

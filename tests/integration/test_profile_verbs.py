@@ -275,3 +275,63 @@ def test_the_library_bears_files_of_every_kind(ready: World) -> None:
     assert result.out.splitlines() == [f"==> installed {name} (source: vendor)" for name in VENDOR]
     for words in ("'nas:x' cannot be", "pipe.yml: not a regular file", "loud.YML: the name", "two.yml and two.yaml"):
         assert words in result.err
+
+
+def test_what_install_replaces_is_saved(ready: World, proxy: RecordingProxy) -> None:
+    """A hand-made profile comes back with the printed command; the next run saves and writes nothing."""
+    by_hand = {
+        "description": "by hand – ü",
+        "config": {"user.a": "yes", "user.b": "null", "user.c": " x\n"},
+        "devices": {"d": {"type": "none"}},
+    }
+    ready.incus("query", "--request=POST", "--data", json.dumps({"name": "tiny"} | by_hand), "/1.0/profiles?project=default")
+    ready.template("tiny", TINY)
+    replaced = ready.home / ".local/state/repoman/replaced"
+    assert f"would save the installed tiny in {replaced}\n" in ready.repoman("-C", "profile", "install", "tiny").out
+    assert not replaced.exists()
+    saved, installed = ready.repoman("profile", "install", "tiny").out.splitlines()
+    (file,) = replaced.iterdir()
+    assert (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode)) == (ready.me.uid, 0o600)
+    assert installed == "==> installed tiny (source: user)"
+    proxy.clear()
+    ready.repoman("profile", "install", "tiny")
+    assert proxy.writes == [] and list(replaced.iterdir()) == [file]
+    command = saved.removeprefix("==> saved the former tiny; to bring it back: ")
+    assert ready.run("sh", "-c", command, env={"INCUS_CONF": str(ready.home / "client")}).code == 0
+    assert {key: ready.profiles()["tiny"][key] for key in by_hand} == by_hand
+
+
+def test_install_default_needs_force(ready: World) -> None:
+    """Incus's own profile, with the root disk, is not lost by a file that is called like it."""
+    before = ready.profiles()["default"]
+    ready.template("default", 'description: mine\ndevices: {root: {type: disk, path: /, pool: default}}\nconfig: {user.mine: "1"}\n')
+    assert "profile install default --force" in ready.refused("profile", "install", "default", code=4)
+    ready.refused("-C", "profile", "install", "default", code=4)
+    assert ready.profiles()["default"] == before
+    out = ready.repoman("profile", "install", "--all", code=4).out
+    assert len(out.splitlines()) == len(VENDOR)
+    try:
+        saved = ready.repoman("--json", "profile", "install", "default", "--force").data["profiles"][0]["saved"]
+        assert ready.profiles()["default"]["config"] == {"user.mine": "1"}
+    finally:
+        command = f"incus profile edit default --project default <{saved}"
+        assert ready.run("sh", "-c", command, env={"INCUS_CONF": str(ready.home / "client")}).code == 0
+    assert ready.profiles()["default"] == before
+
+
+def test_a_profile_that_an_instance_cannot_take(ready: World) -> None:
+    """Incus has it all the same: the result says so, whose error it is, and how to go back; the list agrees."""
+    ready.template("tiny", TINY)
+    ready.repoman("profile", "install", "tiny")
+    ready.git_repository("p")
+    ready.repoman("new", "p", "--image", "busybox", "--profile", "default", "--profile", "tiny")
+    ready.template("tiny", TINY + "devices: {d: {type: disk, path: /m, source: /nonexistent}}\n")
+    result = ready.repoman("profile", "install", "tiny", code=1)
+    assert "==> installed tiny (source: user)" in result.out
+    assert "profile 'tiny' was installed, but incus could not apply it to every instance: Project: repoman, Instance: p: " in result.err
+    assert ready.profiles()["tiny"]["devices"]["d"]["source"] == "/nonexistent"
+    (row,) = [row for row in ready.repoman("--json", "profile", "list").data["profiles"] if row["name"] == "tiny"]
+    assert row["installed"] and not row["drift"]
+    hint = next(line for line in result.err.splitlines() if line.startswith("hint: incus profile edit")).removeprefix("hint: ")
+    assert ready.run("sh", "-c", hint, env={"INCUS_CONF": str(ready.home / "client")}).code == 0
+    assert ready.profiles()["tiny"]["devices"] == {}

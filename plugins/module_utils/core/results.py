@@ -28,8 +28,11 @@ class Action(StrEnum):
 
 
 def merge_failures(results: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Return the keys of a failed module's result: all messages, with hints and exit code of the worst failure; empty if none failed."""
-    failures = [result for result in results if result["action"] == Action.FAILED]
+    """Return the keys of a failed module's result: all messages, with hints and exit code of the worst failure; empty if none failed.
+
+    A result with an ``exit_code`` has failed; its action is that of what was changed nevertheless.
+    """
+    failures = [result for result in results if result.get("exit_code")]
     if not failures:
         return {}
     worst = max(failures, key=lambda result: int(result["exit_code"]))

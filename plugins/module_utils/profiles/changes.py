@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_all
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import (
     Installed,
@@ -26,8 +26,14 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed
     update_profile,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library, lookup
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import canonical, parse_template
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.replaced import ReplacedProfile
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Body, canonical, parse_template
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
+
+INCUS_PROFILE = "default"
+"""The profile that Incus makes itself."""
+STILL_SAVED = "(profile change still saved)"
+"""What Incus's error has if it has replaced the profile, but could not apply that to an instance."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,19 @@ class ProfileContext:
     :param library: of the templates.
     :param host: values of their variables.
     :param client: connection to Incus.
+    :param account: owner of new files.
+    :param saved_dir: directory of the profiles that were replaced.
     :param registry: ``None`` if it does not exist yet.
+    :param force: replace Incus's own profile ``default``, too.
     """
 
     library: Library
     host: HostFacts
     client: incus.Client
+    account: Account
+    saved_dir: str
     registry: Registry | None = None
+    force: bool = False
 
 
 class ProfileChange(PlannedItem):
@@ -98,27 +110,66 @@ class ProfileInstallation(ProfileChange):
         template = lookup(name, context.library)
         desired = parse_template(template, context.host)
         self.result = {"name": name, "action": Action.UNCHANGED.value, "source": template.source, "file_path": template.file_path}
+        if current is not None and current.body == desired:
+            return Plan()
+        plan = Plan()
         if current is None:
             self.result["action"] = Action.INSTALLED.value
             verb, apply = "install", partial(create_profile, name, desired, context.client)
-        elif current.body != desired:
-            self.result["action"] = Action.UPDATED.value
-            verb, apply = "update", partial(update_profile, name, desired, current.etag, context.client)
         else:
-            return Plan()
-        step = Step(
-            f"{verb} profile {name} (source: {template.source})",
-            apply,
-            target=f"profile {name}",
-            before=canonical(current.body if current else None),
-            after=canonical(desired),
+            if name == INCUS_PROFILE and not context.force:
+                raise ConflictError(
+                    f"profile {name!r} is Incus's own, and installing the template would replace it.",
+                    f"repoman profile diff {name}",
+                    f"repoman profile install {name} --force",
+                )
+            replaced = ReplacedProfile(name, current.body, context.saved_dir, context.account)
+            self.result |= {"action": Action.UPDATED.value, "saved": replaced.path}
+            plan.add(Step(f"save the installed profile {name} to {replaced.path}", replaced.save))
+            verb, apply = "update", partial(self._update, desired, current.etag, replaced)
+        plan.add(
+            Step(
+                f"{verb} profile {name} (source: {template.source})",
+                apply,
+                target=f"profile {name}",
+                before=canonical(current.body if current else None),
+                after=canonical(desired),
+            )
         )
-        return Plan([step])
+        return plan
+
+    def _update(self, desired: Body, etag: str, replaced: ReplacedProfile) -> None:
+        """Replace the profile; if Incus has certainly not done so, discard the saved one."""
+        try:
+            update_profile(self.name, desired, etag, self.context.client)
+        except incus.IncusError as error:
+            if STILL_SAVED not in error.reason:
+                replaced.discard()
+                raise
+            self._report_instances(error, replaced)
+        except (ConcurrentChangeError, incus.NotRunningError):
+            replaced.discard()
+            raise
+        except RepomanError as error:
+            error.hints.append(f"{replaced.restoring}   # if the profile was replaced")
+            raise
+
+    def _report_instances(self, error: incus.IncusError, replaced: ReplacedProfile) -> None:
+        """Report that Incus has the new profile, and which instances could not take it."""
+        lines = [line.strip().removeprefix("- ") for line in error.reason.partition(STILL_SAVED)[2].lstrip(":").splitlines()]
+        quote = "; ".join(filter(None, lines))
+        failure = RepomanError(
+            f"profile {self.name!r} was installed, but incus could not apply it to every instance: {quote}.",
+            f"{replaced.restoring}   # brings the former one back",
+        )
+        self.result |= {"msg": failure.message, "hints": failure.hints, "exit_code": failure.exit_code}
 
     def on_failure(self, error: RepomanError) -> None:
         """Report ``error``; if an earlier task may yet create the missing template, in the user's directory, only warn."""
         if not self.predict or not error.may_be_created_later:
             super().on_failure(error)
+            if not os.path.exists(self.result.get("saved", "")):
+                self.result.pop("saved", None)
             return
         action = Action.INSTALLED if self.current is None else Action.UPDATED
         self.result |= {"action": action.value, "source": "user", "file_path": self.context.library.user_path(self.name)}

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes i
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff, diff_vendor, show
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import library_of, list_all, lookup
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.replaced import DIRECTORY
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Defaults
 
 CHANGES = (Action.INSTALLED, Action.UPDATED, Action.REMOVED)
 
@@ -94,4 +97,13 @@ def _load_context(params: dict[str, Any]) -> ProfileContext:
     registry = store.load_or_none(account.expand(params["registry_path"] or store.default_path(account.home)))
     client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
     lan_ip = params.get("lan_ip") or (registry.lan_ip if registry else "")
-    return ProfileContext(library_of(params, account), HostFacts(lan_ip, account.name, account.home), client, registry)
+    logdir = account.expand((registry.defaults if registry else Defaults()).logdir)
+    return ProfileContext(
+        library=library_of(params, account),
+        host=HostFacts(lan_ip, account.name, account.home),
+        client=client,
+        account=account,
+        saved_dir=os.path.join(logdir, DIRECTORY),
+        registry=registry,
+        force=bool(params.get("force")),
+    )

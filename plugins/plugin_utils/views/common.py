@@ -84,6 +84,7 @@ PAST_TENSES = {
     "remove": "removed",
     "rename": "renamed",
     "restore": "restored",
+    "save": "saved",
     "start": "started",
     "stop": "stopped",
     "update": "updated",
@@ -101,7 +102,7 @@ def in_past_tense(step: str) -> str:
 
 def worst_exit_code(results: Iterable[Failure]) -> int:
     """Return the highest exit code of failed profiles or projects."""
-    return max((result.get("exit_code", 1) for result in results if result["action"] == "failed"), default=0)
+    return max((result.get("exit_code", 1 if result["action"] == "failed" else 0) for result in results), default=0)
 
 
 Views = Mapping[str, Callable[[Any, Mode], Rendered]]

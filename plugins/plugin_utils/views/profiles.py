@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import os
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, diff_lines, sentence, table
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
     Mode,
@@ -54,15 +57,20 @@ def render_install(result: ProfileResult, mode: Mode) -> Rendered:
     """Show the result for each profile."""
     lines: list[Line] = []
     for profile in result["profiles"]:
-        name, action = profile["name"], profile["action"]
-        if action == "failed":
-            lines += error_lines(profile["msg"], profile.get("hints") or ())
-        elif action == "unchanged":
+        name, action, saved = profile["name"], profile["action"], profile.get("saved")
+        if saved and mode.check:
+            lines.append(Line("out", f"would save the installed {name} in {os.path.dirname(saved)}"))
+        elif saved:
+            command = f"incus profile edit {shell_word(name)} --project default <{shell_word(saved)}"
+            lines.append(Line("done", f"saved the former {name}; to bring it back: {command}"))
+        if action == "unchanged":
             lines.append(Line("done", f"{name} is up to date (source: {profile['source']})"))
-        elif mode.check:
+        elif action != "failed" and mode.check:
             lines.append(Line("out", f"would {'install' if action == 'installed' else 'update'} {name} (source: {profile['source']})"))
-        else:
+        elif action != "failed":
             lines.append(Line("done", f"installed {name} (source: {profile['source']})"))
+        if "msg" in profile:
+            lines += error_lines(profile["msg"], profile.get("hints") or ())
     return Rendered(lines, worst_exit_code(result["profiles"]))
 
 

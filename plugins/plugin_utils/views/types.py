@@ -290,6 +290,7 @@ class ChangedProfile(Failure):
 
     source: str
     file_path: str
+    saved: NotRequired[str]
 
 
 class ProfileResult(TypedDict):

@@ -168,7 +168,8 @@ def profile_install_variables(options: Namespace) -> Variables:
     if bool(options.names) == options.all:
         message = "--all installs every profile; it takes no names." if options.all else "which profile? Name some, or give --all."
         raise CliError(message, "repoman profile list", "repoman profile install --help", exit_code=USAGE)
-    return {"repoman_profile_all": True} if options.all else {"repoman_profile_names": options.names}
+    selection: Variables = {"repoman_profile_all": True} if options.all else {"repoman_profile_names": options.names}
+    return selection | ({"repoman_profile_force": True} if options.force else {})
 
 
 def completion_variables(options: Namespace) -> Variables:

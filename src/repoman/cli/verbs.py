@@ -188,14 +188,16 @@ VERBS = (
     Verb("profile list", "", "show the profile library", examples=("repoman profile list",)),
     Verb(
         "profile install",
-        "NAME…|--all",
+        "NAME…|--all [--force]",
         "install profiles into Incus, or update them",
         examples=("repoman profile install claude-share", "repoman profile install --all"),
         arguments=(
             names("profiles of the library to install or update"),
             flag("--all", help="every profile of the library, in alphabetical order"),
+            flag("--force", help="replace Incus's own profile default, too"),
         ),
-        about="A file in ~/.config/repoman/profiles.d shadows the vendor file of the same name.",
+        about="A file in ~/.config/repoman/profiles.d shadows the vendor file of the same name. A profile\n"
+        "that differs is saved in ~/.local/state/repoman/replaced before it is replaced.",
         variables=variables.profile_install_variables,
     ),
     Verb(

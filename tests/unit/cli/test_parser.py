@@ -61,6 +61,7 @@ PLAYBOOKS = [
     ("profile -v list", Playbook("profile_list", verbosity=1)),
     ("profile install a b", Playbook("profile_install", {"repoman_profile_names": ["a", "b"]})),
     ("profile install --all -C", Playbook("profile_install", {"repoman_profile_all": True}, check=True)),
+    ("profile install a --force", Playbook("profile_install", {"repoman_profile_names": ["a"], "repoman_profile_force": True})),
     ("profile diff a", Playbook("profile_diff", {"repoman_profile_names": ["a"], "repoman_vendor_diff": False})),
     ("profile diff --vendor a", Playbook("profile_diff", {"repoman_profile_names": ["a"], "repoman_vendor_diff": True})),
     ("profile remove a", Playbook("profile_remove", {"repoman_profile_names": ["a"]})),

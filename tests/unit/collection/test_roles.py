@@ -111,7 +111,7 @@ def test_setup_is_the_registry() -> None:
     keys["output"] = module["output"]
     for name, option in keys.items():
         assert (form(options[name]), options[name]["description"]) == (form(option), option["description"])
-    assert set(options) - keys.keys() - COMMON_ARGS.keys() == {"profiles", "all_profiles", "lan_ip", "predict"}
+    assert set(options) - keys.keys() - COMMON_ARGS.keys() == {"profiles", "all_profiles", "force_profiles", "lan_ip", "predict"}
 
 
 def test_new_is_the_project() -> None:
@@ -173,7 +173,9 @@ def test_command_agrees_with_profile_install() -> None:
     assert {name: argument.help for name, argument in arguments.items()} == {
         "names": plain(options["profiles"]["description"]),
         "all": plain(options["all_profiles"]["description"]),
+        "force": plain(options["force_profiles"]["description"]),
     }
+    assert options["force_profiles"]["description"] == documented(repoman_profile)["force"]["description"]
     assert options["all_profiles"]["description"] == documented(repoman_profile)["all"]["description"]
 
 

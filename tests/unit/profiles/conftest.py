@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import ProfileContext
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library
+from profile_fixtures import HOST
 
 
 @pytest.fixture
@@ -20,6 +23,12 @@ def library(tmp_path: Path) -> Library:
     for name in ("users", "vendors"):
         (tmp_path / name).mkdir()
     return Library(user_dir=str(tmp_path / "users"), vendor_dir=str(tmp_path / "vendors"))
+
+
+@pytest.fixture
+def context(library: Library, client: incus.Client, me: Account) -> ProfileContext:
+    """Return the context of a run."""
+    return ProfileContext(library, HOST, client, me, saved_dir=f"{me.home}/state/replaced")
 
 
 @pytest.fixture

@@ -7,40 +7,46 @@
 from __future__ import annotations
 
 import os
+import stat
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError
-from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import apply_all
+from ansible_collections.homelab.repoman.plugins.module_utils.core.results import merge_failures
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import ProfileContext, install, remove
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library
-from profile_fixtures import HOST, add, installed
+from profile_fixtures import add, installed
 
 
-def test_planning_an_installation_writes_nothing(library: Library, daemon: Any, client: incus.Client) -> None:
+def test_planning_an_installation_writes_nothing(library: Library, daemon: Any, context: ProfileContext) -> None:
     """Each name gets what it needs, or its own error."""
     add(library.vendor_dir, "new", "description: new\n")
     add(library.vendor_dir, "old", "description: new\n")
     add(library.vendor_dir, "same", "description: new\n")
     add(library.vendor_dir, "broken", "config: [\n")
     present = {"old": installed(description="old"), "same": installed(description="new")}
-    changes = install(["new", "old", "same", "broken", "missing"], ProfileContext(library, HOST, client), present)
+    changes = install(["new", "old", "same", "broken", "missing"], context, present)
     lines = [change.result for change in changes]
     assert [line["action"] for line in lines] == ["installed", "updated", "unchanged", "failed", "failed"]
     assert [change.plan.changed for change in changes] == [True, True, False, False, False]
     assert [line.get("exit_code") for line in lines] == [None, None, None, 3, 3]
     assert daemon.requests == []
-    (step,) = changes[1].plan.steps
+    save, step = changes[1].plan.steps
+    assert save.description == f"save the installed profile old to {lines[1]['saved']}"
+    assert not os.path.exists(context.saved_dir)
     assert ("description: old" in step.before, "description: new" in step.after) == (True, True)
 
 
-def test_applying_an_installation_writes_once_each(library: Library, daemon: Any, client: incus.Client) -> None:
+def test_applying_an_installation_writes_once_each(library: Library, daemon: Any, context: ProfileContext) -> None:
     """A new profile is created, a drifted one replaced only if it has not changed since it was read."""
     add(library.vendor_dir, "new", "description: new\n")
     add(library.vendor_dir, "old", "description: new\n")
-    for change in install(["new", "old"], ProfileContext(library, HOST, client), {"old": installed(description="old")}):
+    for change in install(["new", "old"], context, {"old": installed(description="old")}):
         change.plan.apply()
     create, update = daemon.seen
     assert (create.method, create.target) == ("POST", "/1.0/profiles?project=default")
@@ -49,20 +55,20 @@ def test_applying_an_installation_writes_once_each(library: Library, daemon: Any
     assert yaml.safe_load(update.body) == {"description": "new", "config": {}, "devices": {}}
 
 
-def test_a_profile_created_in_the_meantime_is_stale(library: Library, daemon: Any, client: incus.Client, reply: Any) -> None:
+def test_a_profile_created_in_the_meantime_is_stale(library: Library, daemon: Any, context: ProfileContext, reply: Any) -> None:
     """The caller plans again instead of failing."""
     add(library.vendor_dir, "new")
-    (change,) = install(["new"], ProfileContext(library, HOST, client), {})
+    (change,) = install(["new"], context, {})
     daemon.say(reply(status=409, kind="error", error='The profile "new" already exists', error_code=409))
     with pytest.raises(ConcurrentChangeError):
         change.plan.apply()
 
 
-def test_removing_keeps_files_and_names_users_of_the_profile(library: Library, daemon: Any, client: incus.Client) -> None:
+def test_removing_keeps_files_and_names_users_of_the_profile(library: Library, daemon: Any, context: ProfileContext) -> None:
     """A profile in use is not tried; the hint frees it."""
     mine = add(library.user_dir, "x")
     used = Installed({"description": "", "config": {}, "devices": {}}, ["/1.0/instances/my%20box?project=repoman", "/1.0/profiles/p"], "e")
-    gone, busy, done = remove(["absent", "busy", "x"], ProfileContext(library, HOST, client), {"busy": used, "x": installed()})
+    gone, busy, done = remove(["absent", "busy", "x"], context, {"busy": used, "x": installed()})
     assert (gone.result["action"], gone.plan.changed) == ("absent", False)
     assert busy.error
     assert "my box (project repoman)" in busy.error.message
@@ -73,3 +79,70 @@ def test_removing_keeps_files_and_names_users_of_the_profile(library: Library, d
     done.plan.apply()
     assert daemon.requests == [("DELETE", "/1.0/profiles/x?project=default")]
     assert os.path.exists(mine)
+
+
+STILL_SAVED = """The following instances failed to update (profile change still saved):
+ - Project: default, Instance: c1: Failed add validation for device "x": Missing source path "/s" for disk "x"
+ - Project: repoman, Instance: c2: No such device
+"""
+
+
+def test_a_replaced_profile_is_saved_first(library: Library, daemon: Any, context: ProfileContext) -> None:
+    """As a private file; two of one second do not overwrite each other; what is unchanged or new saves nothing."""
+    for name in ("new", "old", "same"):
+        add(library.vendor_dir, name, "description: new\n")
+    present = {"old": installed(description="by hand", devices={"x": {"type": "none"}}), "same": installed(description="new")}
+    apply_all(changes := install(["new", "old", "same"], context, present))
+    apply_all(again := install(["old"], context, present))
+    saved = [change.result.get("saved") for change in (*changes, *again)]
+    assert (saved[0], saved[2]) == (None, None)
+    assert len({saved[1], saved[3]}) == 2
+    assert sorted(os.path.join(context.saved_dir, file) for file in os.listdir(context.saved_dir)) == sorted([saved[1], saved[3]])
+    for path in (saved[1], saved[3]):
+        assert yaml.safe_load(Path(path).read_text()) == present["old"].body
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+@pytest.mark.parametrize(("status", "error"), [(400, "Invalid config"), (412, "ETag doesn't match")])
+def test_a_profile_that_was_not_replaced_leaves_no_file(
+    status: int, error: str, library: Library, daemon: Any, context: ProfileContext, reply: Any
+) -> None:
+    """Nor does the result name one."""
+    add(library.vendor_dir, "old", "description: new\n")
+    (change,) = install(["old"], context, {"old": installed(description="by hand")})
+    daemon.say(*[reply(status=status, kind="error", error=error, error_code=status)] * 2)
+    with pytest.raises(RepomanError):
+        change.plan.apply()
+    change.on_failure(RepomanError("no."))
+    assert os.listdir(context.saved_dir) == []
+    assert "saved" not in change.result
+
+
+def test_a_profile_that_instances_could_not_take_is_installed(library: Library, daemon: Any, context: ProfileContext, reply: Any) -> None:
+    """The result says so, quotes Incus, and has the way back; it is a change and a failure."""
+    add(library.vendor_dir, "old", "description: new\n")
+    (change,) = changes = install(["old"], context, {"old": installed(description="by hand")})
+    daemon.say(reply(status=500, kind="error", error=STILL_SAVED, error_code=500))
+    apply_all(changes)
+    result, saved = change.result, change.result["saved"]
+    assert result["action"] == "updated"
+    assert result["msg"] == (
+        "profile 'old' was installed, but incus could not apply it to every instance: Project: default, Instance: c1: Failed add validation"
+        ' for device "x": Missing source path "/s" for disk "x"; Project: repoman, Instance: c2: No such device.'
+    )
+    assert result["hints"] == [f"incus profile edit old --project default <{saved}   # brings the former one back"]
+    assert (result["exit_code"], merge_failures([result])["exit_code"]) == (1, 1)
+    assert os.path.exists(saved)
+
+
+def test_the_profile_of_incus_itself_is_replaced_by_force_only(library: Library, context: ProfileContext) -> None:
+    """All its containers use it; one that is missing or equal needs no force."""
+    add(library.user_dir, "default", "description: mine\n")
+    current = {"default": installed(description="Default Incus profile")}
+    (refused,) = install(["default"], context, current)
+    assert refused.result["exit_code"] == 4
+    assert "repoman profile install default --force" in refused.result["hints"]
+    (forced,) = install(["default"], replace(context, force=True), current)
+    (equal,) = install(["default"], context, {"default": installed(description="mine")})
+    (missing,) = install(["default"], context, {})
+    assert [change.result["action"] for change in (forced, equal, missing)] == ["updated", "unchanged", "installed"]

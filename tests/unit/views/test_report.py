@@ -180,6 +180,20 @@ class TestProfiles:
         out, _err, _code = told("profile_install", {"changed": True, "profiles": [profile(), profile("b", "updated")]}, check=True)
         assert out == ["would install claude-share (source: vendor)", "would update b (source: vendor)"]
 
+    def test_install_saves_what_it_replaces(self) -> None:
+        """The line has the command that brings it back; an error that Incus told afterwards does not hide the change."""
+        lines = [
+            profile("my own", "updated", saved="/s/my own-1.yml", msg="profile 'my own' was installed, but.", hints=["do"], exit_code=1)
+        ]
+        out, err, code = told("profile_install", {"changed": True, "profiles": lines, "exit_code": 1, "msg": "m", "hints": []}, failed=True)
+        assert out == [
+            "==> saved the former my own; to bring it back: incus profile edit 'my own' --project default <'/s/my own-1.yml'",
+            "==> installed my own (source: vendor)",
+        ]
+        assert (err, code) == (["repoman: error: profile 'my own' was installed, but.", "hint: do"], 1)
+        out, _err, _code = told("profile_install", {"profiles": [profile("b", "updated", saved="/s/b-1.yml")]}, check=True)
+        assert out == ["would save the installed b in /s", "would update b (source: vendor)"]
+
     def test_install_fails_in_part(self) -> None:
         """Each failure is told once; the worst exit code wins."""
         worse = profile("c", "failed", msg="no c.", hints=[], exit_code=3)
