@@ -30,6 +30,20 @@ def test_broken_registry_names_the_line(world: World, verb: list[str]) -> None:
     assert world.registry.read_text() == text
 
 
+def test_misspelled_registry(ready: World) -> None:
+    """Every verb that reads it warns once of each misspelling; the file, with what is the user's own, stays as it is."""
+    text = ready.registry.read_text().replace("[defaults]", "[default]") + '[mine]\nrepo_root = "x"\n'
+    ready.write(ready.registry, text)
+    line = text.splitlines().index("[default]") + 1
+    warning = (
+        f"repoman: warning: {ready.registry}, line {line}: the table [default] is not known and has no effect; did you mean [defaults]?"
+    )
+    for verb in (["list"], ["status"], ["profile", "list"], ["setup", "--non-interactive"]):
+        assert ready.repoman(*verb).err.splitlines().count(warning) == 1, verb
+    assert ready.registry.read_text() == text
+    assert ready.repoman("--json", "list").data["warnings"] == [warning.removeprefix("repoman: warning: ")]
+
+
 def test_newer_registry(world: World) -> None:
     """A registry of a newer repoman is not touched."""
     text = "[repoman]\nschema = 4\n"

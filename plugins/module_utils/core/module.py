@@ -84,19 +84,23 @@ def require_libraries() -> None:
 def run_logic(run: Logic, params: dict[str, Any], check: bool, emit: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Return the result of ``run``; a ``RepomanError`` becomes a failed result with message, hints and exit code.
 
+    The result has each warning of :func:`core.warnings.warn` once.
+
     With ``predict`` in check mode, an error that an earlier task may prevent becomes a warning.
 
     :param emit: gets each line of the trace; see :mod:`core.log`.
     """
-    from ansible_collections.homelab.repoman.plugins.module_utils.core import log
+    from ansible_collections.homelab.repoman.plugins.module_utils.core import log, warnings
 
-    with log.tracing(emit):
+    with log.tracing(emit), warnings.collecting() as collected:
         log.protect(params)
         logger = log.get_logger("module")
         options = ", ".join(sorted(name for name, value in params.items() if value is not None and not name.startswith("_")))
         name = run.__module__.rpartition(".plugins.")[2].removeprefix("module_utils.")
         logger.debug("%s%s with options: %s", name, " in check mode" if check else "", options)
         result = _run_logic(run, params, check)
+        if collected:
+            result["warnings"] = [*collected, *result.get("warnings", ())]
         logger.debug("%s", f"failed: {result['msg']}" if result.get("failed") else f"changed: {result.get('changed', False)}")
         return result
 

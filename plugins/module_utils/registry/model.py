@@ -67,6 +67,7 @@ class Registry:
     :param lan_ip: address of the host for its containers; empty if unknown.
     :param defaults: defaults for projects.
     :param projects: by name, in the file's order.
+    :param warnings: of keys that are probably misspelled.
     """
 
     path: str
@@ -76,6 +77,7 @@ class Registry:
     lan_ip: str
     defaults: Defaults
     projects: dict[str, Project]
+    warnings: tuple[str, ...] = ()
 
     def referencing(self, profile: str) -> list[str]:
         """Return the names of projects that use a profile, and ``[defaults]`` if it is a default."""

@@ -10,6 +10,7 @@ import copy
 import re
 from urllib.parse import urlsplit
 
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.misspellings import misspellings
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import SCHEMA, Data, Defaults, Project, Registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_reader import Table, read_toml
 
@@ -45,6 +46,7 @@ def parse(text: str, path: str) -> Registry:
             follow_mounts=defaults.boolean("follow_mounts", default.follow_mounts),
         ),
         projects=_projects(root),
+        warnings=tuple(misspellings(root)),
     )
 
 

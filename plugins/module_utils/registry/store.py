@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotCreatedYetError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
+from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import warn
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory, write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
@@ -51,6 +52,8 @@ def load(path: str) -> Registry:
 
 def _parse(text: str, path: str) -> Registry:
     registry = parse(text, path)
+    for warning in registry.warnings:
+        warn(warning)
     _logger.debug("read %s: schema %d, %d projects", path, registry.schema, len(registry.projects))
     return registry
 
@@ -61,7 +64,7 @@ def load_predicted(path: str, params: dict[str, Any], account: Account) -> Regis
     :raises NotFoundError: see :func:`load`.
     """
     text, text_path = params["registry_text"], params["registry_text_path"]
-    return parse(text, path) if text and account.expand(text_path or path) == path else load(path)
+    return _parse(text, path) if text and account.expand(text_path or path) == path else load(path)
 
 
 def load_or_none(path: str) -> Registry | None:

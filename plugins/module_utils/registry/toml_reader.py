@@ -17,6 +17,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_synt
 
 Data = dict[str, Any]
 T = TypeVar("T")
+CORRECT = "correct that line; the file was not changed"
+"""The hint of most errors."""
 
 
 class Table:
@@ -43,9 +45,9 @@ class Table:
             path = path[:-1]
         return 1
 
-    def error(self, key: str, reason: str, hint: str = "correct that line; the file was not changed") -> NotFoundError:
+    def error(self, key: str, reason: str, *hints: str) -> NotFoundError:
         """Return the error of an invalid value."""
-        return NotFoundError(f"{self.file}, line {self.line_of(key)}: {reason}.", hint)
+        return NotFoundError(f"{self.file}, line {self.line_of(key)}: {reason}.", *(hints or (CORRECT,)))
 
     def table(self, key: str) -> Table:
         """Return a table; an empty one if it does not exist."""
@@ -127,4 +129,4 @@ def read_toml(text: str, file: str) -> Table:
         position = re.search(r"\(at line (\d+), column \d+\)", str(error))
         line = int(position[1]) if position else text.count("\n") + 1
         reason = re.sub(r" \(at .*\)", "", str(error))
-        raise NotFoundError(f"{file}, line {line}: {reason}.", "correct that line; the file was not changed") from error
+        raise NotFoundError(f"{file}, line {line}: {reason}.", CORRECT) from error

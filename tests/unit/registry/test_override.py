@@ -106,6 +106,16 @@ def test_all_unknown_keys_are_named_at_once(override: Callable[[str], ProjectSet
     assert "profiles" in caught.value.hints[0]
 
 
+@pytest.mark.parametrize(
+    ("key", "hint"), [("profile", "profiles"), ("Image", "image"), ("device", "devices"), ("follow_mount", "follow_mounts")]
+)
+def test_an_unknown_key_gets_the_nearest_one(key: str, hint: str, override: Callable[[str], ProjectSettings]) -> None:
+    """It is the first hint."""
+    with pytest.raises(NotFoundError) as caught:
+        override(f"{key} = []\n")
+    assert caught.value.hints[0] == f"did you mean {hint!r}?"
+
+
 def test_an_install_table_is_refused_with_its_reason(override: Callable[[str], ProjectSettings]) -> None:
     """Install scripts are the project's own business."""
     with pytest.raises(NotFoundError) as caught:

@@ -10,9 +10,11 @@ import importlib
 import os
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text
@@ -236,3 +238,66 @@ def test_a_registry_that_cannot_be_read_is_named(path: str) -> None:
     os.mkdir(path)
     with pytest.raises(NotFoundError, match=path):
         registry.load(path)
+
+
+MISSPELLED = (
+    HEAD
+    + """\
+outptu = "quiet"
+[hosts]
+lan_ip = "10.0.0.1"
+[host]
+lanip = "10.0.0.2"
+[default]
+profiles = ["x"]
+[defaults]
+repo_root = "~/src"
+profile = ["x"]
+[[project]]
+name = "a"
+Profiles = ["x"]
+[[projects]]
+name = "b"
+"""
+)
+
+
+def test_a_misspelled_key_is_named_with_its_line_and_the_nearest_one() -> None:
+    """Tables, arrays of tables, and keys of each; they have no effect."""
+    read_registry = parse(MISSPELLED, "/r.toml")
+    assert read_registry.warnings == (
+        "/r.toml, line 4: the table [hosts] is not known and has no effect; did you mean [host]?",
+        "/r.toml, line 8: the table [default] is not known and has no effect; did you mean [defaults]?",
+        "/r.toml, line 16: the table [[projects]] is not known and has no effect; did you mean [[project]]?",
+        "/r.toml, line 3: the key 'outptu' of [repoman] is not known and has no effect; did you mean 'output'?",
+        "/r.toml, line 7: the key 'lanip' of [host] is not known and has no effect; did you mean 'lan_ip'?",
+        "/r.toml, line 11: the key 'repo_root' of [defaults] is not known and has no effect; did you mean 'repos_root'?",
+        "/r.toml, line 12: the key 'profile' of [defaults] is not known and has no effect; did you mean 'profiles'?",
+        "/r.toml, line 15: the key 'Profiles' of [[project]] is not known and has no effect; did you mean 'profiles'?",
+    )
+    assert (read_registry.lan_ip, read_registry.defaults.profiles, list(read_registry.projects)) == ("", ("default",), ["a"])
+    assert edit_text(MISSPELLED, "/r.toml", nothing) == MISSPELLED
+
+
+@pytest.mark.parametrize(
+    "text", [SCHEMA_1, SCHEMA_2, SCHEMA_3, DEFAULT_TEXT, HEAD + '[mine]\nx = 1\n[work.hosts]\ny = 2\n[host]\ncolour = "red"\n']
+)
+def test_keys_of_the_users_own_are_no_misspellings(text: str) -> None:
+    """Nor is what older versions wrote."""
+    assert parse(text, "/r.toml").warnings == ()
+
+
+def test_a_run_warns_once_of_each_misspelling(path: str) -> None:
+    """However often it reads the registry, and also if it fails."""
+    write(path, HEAD + "[default]\n")
+
+    def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
+        registry.load(path)
+        registry.load_or_none(path)
+        if check:
+            raise NotFoundError("no.")
+        return {"changed": False, "warnings": ["another"]}
+
+    warning = f"{path}, line 3: the table [default] is not known and has no effect; did you mean [defaults]?"
+    assert run_logic(run, {}, False) == {"changed": False, "warnings": [warning, "another"]}
+    assert run_logic(run, {}, True)["warnings"] == [warning]
