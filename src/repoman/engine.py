@@ -22,10 +22,11 @@ from ansible.cli import CLI  # isort: skip - ansible wants this module first
 from ansible import constants, context
 from ansible.cli.playbook import PlaybookCLI
 from ansible.errors import AnsibleError
+from ansible.executor import playbook_executor
 from ansible.executor.playbook_executor import PlaybookExecutor
 from ansible.executor.process.worker import WorkerProcess
 from ansible.plugins import strategy
-from ansible.plugins.loader import init_plugin_loader
+from ansible.plugins.loader import connection_loader, init_plugin_loader
 from ansible.utils.path import cleanup_tmp_file
 
 from repoman.errors import OPEN_SHARED_MEMORY, SHARED_MEMORY, CliError
@@ -72,8 +73,18 @@ class Engine(PlaybookCLI):  # type: ignore[misc]
             passwords={"conn_pass": connection_password, "become_pass": become_password},
         )
         strategy.WorkerProcess = Worker
+        if self.local_only:
+            playbook_executor.connection_loader = LocalConnection()
         with InterruptHandler(self.local_only):
             return int(executor.run())
+
+
+class LocalConnection:
+    """Stands for the loader of connection plugins, all of which ansible loads before it runs a playbook: a fifth of a verb's time."""
+
+    def all(self, **how: Any) -> list[Any]:
+        """Return the only plugin that a run on this host needs."""
+        return [connection_loader.get("local", **how)]
 
 
 class Worker(WorkerProcess):  # type: ignore[misc]

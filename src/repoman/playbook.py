@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import locale
 import os
@@ -194,6 +195,7 @@ def _import_engine() -> ModuleType:
     :raises CliError: the import failed.
     """
     _ensure_utf8_locale()
+    gc.disable()  # nothing of what is imported is garbage, and looking for it takes a fifth of the import
     try:
         from repoman import engine
     except SystemExit as error:
@@ -202,6 +204,9 @@ def _import_engine() -> ModuleType:
         raise CliError(f"ansible cannot be loaded: {error}.", "pip install ansible-core") from error
     except OSError as error:  # before ansible-core 2.19, importing it creates a lock
         raise CliError(f"ansible cannot be loaded: {error.strerror or error}.", OPEN_SHARED_MEMORY) from error
+    finally:
+        gc.freeze()
+        gc.enable()
     return engine
 
 

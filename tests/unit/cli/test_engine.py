@@ -2,13 +2,16 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Interrupts of a run: they wait for the rollback."""
+"""Interrupts of a run, which wait for the rollback; what a run loads."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +64,24 @@ def test_second_interrupt_ends_the_waiting() -> None:
         os.waitpid(child, 0)
         os.close(reading)
         os.close(writing)
+
+
+LOADED = """
+import sys
+from repoman.cli import main
+main(sys.argv[1:])
+print(*sorted(name.rpartition(".")[2] for name in sys.modules if name.startswith("ansible.plugins.connection.")))
+"""
+
+
+@pytest.mark.parametrize(("options", "is_local"), [([], True), (["-i", "hosts"], False)])
+def test_connection_plugins(tmp_path: Path, options: list[str], is_local: bool) -> None:
+    """A run on this host loads no connection plugin but its own; one on other hosts has all of ansible's."""
+    (tmp_path / "hosts").write_text("localhost ansible_connection=local\n")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LANG": "C.UTF-8"}
+    command = [sys.executable, "-c", LOADED, *options, "list"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert "repoman setup" in done.stderr, done
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "local" in loaded
+    assert {"ssh", "winrm"}.isdisjoint(loaded) if is_local else {"ssh", "winrm"} <= loaded
