@@ -26,6 +26,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from backup_fixture import BackupHome, actions, differences, git, seen
 from mirroring import MirrorSandbox, hg
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture
 def world(empty_world: BackupHome) -> BackupHome:

@@ -21,6 +21,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.files import renaming
 from backup_fixture import BackupHome, differences, seen, tmpfs
 
+pytestmark = pytest.mark.engine
+
 NOBODY = 65534
 CHANGES = {"os.rename", "os.link", "os.mkdir", "os.rmdir", "os.remove", "os.symlink", "os.utime", "os.chmod", "ctypes.dlsym"}
 

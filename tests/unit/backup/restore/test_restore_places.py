@@ -22,7 +22,7 @@ from backup_fixture import BackupHome, differences, git, seen, tmpfs, without_ti
 from repoman.cli.parser import parse
 from repoman.cli.variables import restore_variables
 
-pytestmark = pytest.mark.disk  # what file systems have is the matter
+pytestmark = [pytest.mark.engine, pytest.mark.disk]  # what file systems have is the matter
 
 NOBODY = 65534
 ANYONE = 0xFFFFFFFF
