@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: repoman_profile
-short_description: Install and remove Incus profiles from a library of templates
+short_description: Install, remove and copy Incus profiles from a library of templates
 version_added: 0.4.0
 author: the repoman contributors (@homelab)
 description:
@@ -30,9 +30,16 @@ options:
     description:
       - V(present) installs missing profiles and updates those that differ.
       - V(absent) removes profiles from Incus. Template files stay. A profile in use is not removed.
+      - V(copied) writes the text of templates, as it is, to the user's directory, where the copy can be changed and shadows the vendor's
+        template. A file with other contents is not replaced. Incus is not changed.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, copied]
     default: present
+  new_name:
+    description:
+      - 'With V(copied), the name of the copy (default: the same name).'
+      - Only for one template.
+    type: str
   force:
     description: Replace Incus's own profile C(default), too.
     type: bool
@@ -63,6 +70,11 @@ EXAMPLES = r"""
     user: alice
   become: true
 
+- name: Start a template of one's own from the vendor's
+  homelab.repoman.repoman_profile:
+    names: [llm-share]
+    state: copied
+
 - name: Remove a profile
   homelab.repoman.repoman_profile:
     names: [llm-share]
@@ -86,15 +98,15 @@ profiles:
       type: str
       sample: claude-share
     action:
-      description: One of V(installed), V(updated), V(unchanged), V(removed), V(absent), V(failed).
+      description: One of V(installed), V(updated), V(unchanged), V(removed), V(absent), V(copied), V(failed).
       type: str
       sample: installed
     source:
-      description: V(user) or V(vendor).
+      description: V(user) or V(vendor); with V(copied), of the original.
       type: str
       sample: vendor
     file_path:
-      description: Path of the template.
+      description: Path of the template; with V(copied), of the copy.
       type: str
       sample: /usr/local/share/repoman/profiles/claude-share.yml
     saved:
@@ -150,7 +162,8 @@ SPEC = {
     | {
         "names": {"type": "list", "elements": "str"},
         "all": {"type": "bool", "default": False},
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "state": {"type": "str", "choices": ["present", "absent", "copied"], "default": "present"},
+        "new_name": {"type": "str"},
         "force": {"type": "bool", "default": False},
         "lan_ip": {"type": "str"},
     },

@@ -21,6 +21,10 @@ options:
     description: Return the rendered templates of O(names).
     type: bool
     default: false
+  raw:
+    description: Return the texts of the templates of O(names) as written, with their variables.
+    type: bool
+    default: false
   diff:
     description: Return how the installed profiles of O(names) differ from their rendered templates.
     type: bool
@@ -98,6 +102,10 @@ profiles:
       description: The rendered template, with O(rendered) and O(diff).
       type: str
       sample: "name: claude-share"
+    raw:
+      description: The template as written, with O(raw).
+      type: str
+      sample: "name: claude-share"
     diff:
       description: Unified diff from the installed profile to the template, with O(diff); empty if they are equal.
       type: str
@@ -134,10 +142,16 @@ SPEC = {
     | {
         "names": {"type": "list", "elements": "str"},
         "rendered": {"type": "bool", "default": False},
+        "raw": {"type": "bool", "default": False},
         "diff": {"type": "bool", "default": False},
         "vendor_diff": {"type": "bool", "default": False},
     },
-    "required_if": [("rendered", True, ("names",)), ("diff", True, ("names",)), ("vendor_diff", True, ("names",))],
+    "required_if": [
+        ("rendered", True, ("names",)),
+        ("raw", True, ("names",)),
+        ("diff", True, ("names",)),
+        ("vendor_diff", True, ("names",)),
+    ],
 }
 
 

@@ -335,3 +335,24 @@ def test_a_profile_that_an_instance_cannot_take(ready: World) -> None:
     hint = next(line for line in result.err.splitlines() if line.startswith("hint: incus profile edit")).removeprefix("hint: ")
     assert ready.run("sh", "-c", hint, env={"INCUS_CONF": str(ready.home / "client")}).code == 0
     assert ready.profiles()["tiny"]["devices"] == {}
+
+
+def test_copy_shadows(ready: World, proxy: RecordingProxy) -> None:
+    """The copy is the vendor's file as it is, and shadows it; Incus is not asked; another name is another profile."""
+    path = ready.user_dir / "llm-share.yml"
+    assert f"would copy the template to {path}" in ready.repoman("-C", "profile", "copy", "llm-share").out
+    assert f"+++ {path}" in ready.repoman("-C", "--diff", "profile", "copy", "llm-share").out
+    assert not path.exists()
+    assert ready.repoman("profile", "copy", "llm-share").out == f"==> copied the template to {path}\n"
+    vendor = (CHECKOUT / "profiles/llm-share.yml").read_text()
+    assert (path.read_text(), path.stat().st_uid) == (vendor, ready.me.uid)
+    assert ready.repoman("profile", "show", "llm-share", "--raw").out == vendor
+    assert not ready.repoman("--json", "profile", "copy", "llm-share").data["changed"]
+    assert proxy.requests == []
+    ready.template("llm-share", "description: mine\n")
+    ready.refused("profile", "copy", "llm-share", code=4)
+    assert path.read_text() == "description: mine\n"
+    ready.repoman("profile", "copy", "llm-share", "my-llm")
+    ready.repoman("profile", "copy", "dotfiles", "my-dots")
+    assert ready.repoman("profile", "install", "my-llm", "my-dots").out.count("==> installed my-") == 2
+    ready.refused("profile", "copy", "dotfiles", "a:b", code=2)

@@ -20,6 +20,7 @@ class Action(StrEnum):
     STARTED = "started"
     STOPPED = "stopped"
     REMOVED = "removed"
+    COPIED = "copied"
     UNCHANGED = "unchanged"
     ABSENT = "absent"
     """It did not exist, so there was nothing to remove."""

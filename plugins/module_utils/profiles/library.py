@@ -47,11 +47,11 @@ class Library:
 
     def user_path(self, name: str) -> str:
         """Return the path of the user's file, or the one that it would have."""
-        return os.path.join(self.user_dir, (_spellings(self.user_dir, name) or [name + SUFFIXES[0]])[0])
+        return os.path.join(self.user_dir, (spellings(self.user_dir, name) or [name + SUFFIXES[0]])[0])
 
     def vendor_path(self, name: str) -> str:
         """Return the path of the vendor's file, or the one that it would have."""
-        return os.path.join(self.vendor_dir, (_spellings(self.vendor_dir, name) or [name + SUFFIXES[0]])[0])
+        return os.path.join(self.vendor_dir, (spellings(self.vendor_dir, name) or [name + SUFFIXES[0]])[0])
 
     def names(self) -> list[str]:
         """Return the names of all templates, sorted, without files whose names cannot be those of files of the library.
@@ -127,14 +127,14 @@ def lookup(name: str, library: Library) -> Template:
     shadows = vendor_file is not None or name in library.bundled
     user_file, empty_file = _template_file(library.user_dir, name), ""
     if user_file:
-        text = _read_text(user_file)
+        text = read_template(user_file)
         if text.strip():
             return Template(name, "user", user_file, shadows, text)
         if not shadows:
             raise NotFoundError(f"{user_file} is empty.", f"rm {shell_word(user_file)}")
         empty_file = user_file
     if vendor_file:
-        return Template(name, "vendor", vendor_file, False, _read_text(vendor_file), empty_file)
+        return Template(name, "vendor", vendor_file, False, read_template(vendor_file), empty_file)
     if name in library.bundled:
         return Template(name, "vendor", f"{BUNDLED_PREFIX}{name}{SUFFIXES[0]}", False, library.bundled[name], empty_file)
     suggestion = nearest(name, library.names())
@@ -194,7 +194,7 @@ def _files(directory: str) -> list[str]:
         raise NotFoundError(f"cannot read {directory}: {error.strerror}.", f"ls -ld {shell_word(directory)}") from error
 
 
-def _spellings(directory: str, name: str) -> list[str]:
+def spellings(directory: str, name: str) -> list[str]:
     """Return the files in a directory that are a template called ``name``, whatever the case of their suffix; ``.yml`` is the first."""
     files = [file for file in _files(directory) if file.startswith(name) and file[len(name) :].lower() in SUFFIXES]
     return sorted(files, key=lambda file: (SUFFIXES.index(file[len(name) :].lower()), file))
@@ -205,7 +205,7 @@ def _template_file(directory: str, name: str) -> str | None:
 
     :raises NotFoundError: its suffix is not in lower case. :class:`ConflictError`: there are several.
     """
-    files = _spellings(directory, name)
+    files = spellings(directory, name)
     paths = [os.path.join(directory, file) for file in files]
     if not files:
         return None
@@ -222,7 +222,7 @@ def _template_file(directory: str, name: str) -> str | None:
     return paths[0]
 
 
-def _read_text(path: str) -> str:
+def read_template(path: str) -> str:
     """Return the text of a regular file, or of one that a link names; anything else, such as a pipe, is not opened for reading."""
     try:
         return read_limited(Path(os.path.realpath(path)), TEMPLATE_BYTES)

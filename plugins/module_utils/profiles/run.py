@@ -10,20 +10,22 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_file_name, check_profile_name
-from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import apply_all
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import apply_all, plan_all
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action, merge_failures
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import ProfileChange, ProfileContext, install, remove
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff, diff_vendor, show
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.copying import ProfileCopy
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import library_of, list_all, lookup
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.replaced import DIRECTORY
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Defaults
 
-CHANGES = (Action.INSTALLED, Action.UPDATED, Action.REMOVED)
+CHANGES = (Action.INSTALLED, Action.UPDATED, Action.REMOVED, Action.COPIED)
 
 
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
@@ -34,15 +36,16 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     context = _load_context(params)
     names = context.library.names() if params["all"] else list(dict.fromkeys(params["names"] or []))
     for name in names if not params["all"] else ():
-        check_profile_name(name) if params["state"] == "present" else check_file_name("profile", name)
-    installed = read_installed(context.client)
+        check_file_name("profile", name) if params["state"] == "absent" else check_profile_name(name)
     changes: Sequence[ProfileChange]
     warnings: list[str] = []
-    if params["state"] == "present":
-        changes = installations = install(names, context, installed, predict=check and params["predict"])
+    if params["state"] == "copied":
+        changes = _copies(names, params["new_name"], context)
+    elif params["state"] == "present":
+        changes = installations = install(names, context, read_installed(context.client), predict=check and params["predict"])
         warnings += [warning for change in installations for warning in change.warnings]
     else:
-        changes = remove(names, context, installed)
+        changes = remove(names, context, read_installed(context.client))
     diffs = [entry for change in changes for entry in change.plan.diff]
     if not check:
         apply_all(changes)
@@ -62,6 +65,18 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     return result | merge_failures(results)
 
 
+def _copies(names: Sequence[str], new_name: str | None, context: ProfileContext) -> list[ProfileCopy]:
+    """Plan to copy templates.
+
+    :raises UsageError: several would get one name.
+    """
+    if new_name is not None and len(names) != 1:
+        raise UsageError("one new name is for one template.", "leave 'new_name' out, or name one template")
+    copies = [ProfileCopy(name, name if new_name is None else new_name, context) for name in names]
+    plan_all(copies)
+    return copies
+
+
 def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Return the profiles and templates; see the documentation of the module ``repoman_profile_info``.
 
@@ -69,7 +84,7 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """
     context = _load_context(params)
     names = params["names"]
-    if params["vendor_diff"] or params["rendered"] or params["diff"]:
+    if any(params[key] for key in ("vendor_diff", "rendered", "raw", "diff")):
         return {"changed": False, "profiles": [_details(name, context, params) for name in names]}
     for name in names or []:
         lookup(name, context.library)
@@ -84,6 +99,8 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
 def _details(name: str, context: ProfileContext, params: dict[str, Any]) -> dict[str, Any]:
     """Return the requested texts of one profile."""
     details: dict[str, Any] = {"name": name}
+    if params["raw"]:
+        details["raw"] = lookup(name, context.library).text
     if params["rendered"]:
         details["rendered"] = show(name, context.library, context.host)
     if params["vendor_diff"]:

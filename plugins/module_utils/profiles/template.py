@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -20,7 +21,16 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger, protect
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import nearest
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.yaml_reader import compose, is_null, pairs, scalar, shape, texts
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.yaml_reader import (
+    compose,
+    is_null,
+    name_position,
+    pairs,
+    plain,
+    scalar,
+    shape,
+    texts,
+)
 
 VARIABLE = re.compile(r"\$\{(HOST_LAN_IP|USER|HOME)\}")
 NO_ADDRESS = "the template uses ${HOST_LAN_IP}, but the registry's [host].lan_ip is empty."
@@ -28,6 +38,8 @@ NO_BRIDGE = "if there is no bridge br0: set [host].lan_ip in ~/.config/repoman/r
 TEMPLATE_KEYS = ("name", "description", "config", "devices")
 SERVER_KEYS = ("used_by", "project")
 """Keys that ``incus profile show`` adds: allowed in a template, so that its output can be saved as one, and ignored."""
+PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+"""Names that need no quotes in YAML, apart from null."""
 OWN_KEY = "x-"
 """Start of the keys that are the user's own, such as those that hold anchors: they are ignored."""
 
@@ -105,6 +117,21 @@ def rendered_text(template: Template, host: HostFacts) -> str:
         raise _located(error, template.file_path) from error
 
 
+def renamed_text(template: Template, name: str) -> str:
+    """Return the text of a template under another name: unchanged, except for the name that it may hold.
+
+    :raises NotFoundError: it is not YAML.
+    """
+    try:
+        mark, end = name_position(template.text)
+    except NotFoundError as error:
+        raise _located(error, template.file_path) from error
+    is_plain = PLAIN_NAME.fullmatch(name) and name.casefold() != "null"
+    return (
+        f"{template.text[:mark]}{name if is_plain else json.dumps(name, ensure_ascii=False)}{template.text[end:]}" if end else template.text
+    )
+
+
 def canonical(profile: Body | None) -> str:
     """Return a profile as text for a diff, always in the same form; empty for ``None``."""
     if profile is None:
@@ -121,14 +148,14 @@ def parse_rendered(template: Template, text: str) -> Body:
         body = _body(template, text)
     except NotFoundError as error:
         raise _located(error, template.file_path) from error
-    protect(body)
-    get_logger("profiles").debug("read %s", template.file_path)
     return body
 
 
 def _body(template: Template, text: str) -> Body:
     """See :func:`parse_rendered`; the messages do not have the path."""
     document = compose(text)
+    protect(plain(document))
+    get_logger("profiles").debug("read %s", template.file_path)
     if not isinstance(document, yaml.MappingNode):
         raise NotFoundError("a profile template is a mapping with config and devices.", "repoman profile show dotfiles   # shows one")
     name, description = template.name, ""

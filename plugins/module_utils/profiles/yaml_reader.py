@@ -72,6 +72,28 @@ def shape(node: yaml.Node | None, substitute: Callable[[str], str]) -> Any:
     return None
 
 
+def plain(node: yaml.Node | None) -> Any:
+    """Return a document as dictionaries, lists and texts."""
+    if isinstance(node, yaml.MappingNode):
+        return {str(key.value): plain(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [plain(item) for item in node.value]
+    return node.value if node else None
+
+
+def name_position(text: str) -> tuple[int, int]:
+    """Return start and end of the value of the key ``name`` in ``text``; zeros if it has none.
+
+    :raises NotFoundError: see :func:`compose`.
+    """
+    document = compose(text)
+    for key, value in document.value if isinstance(document, yaml.MappingNode) else ():
+        if key.value == "name" and isinstance(value, yaml.ScalarNode) and value.start_mark.index > key.start_mark.index:
+            offset = text.startswith("\ufeff")  # libyaml does not count it
+            return value.start_mark.index + offset, value.end_mark.index + offset
+    return 0, 0
+
+
 def pairs(node: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node]]:
     """Yield the keys and values of a mapping in the order in which they apply, with merged ones at their place.
 

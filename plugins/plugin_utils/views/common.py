@@ -70,6 +70,7 @@ def step_lines(result: Steps, mode: Mode) -> list[Line]:
 
 
 PAST_TENSES = {
+    "copy": "copied",
     "create": "created",
     "delete": "deleted",
     "install": "installed",

@@ -109,8 +109,24 @@ def render_diff(result: RenderedProfileResult, mode: Mode) -> Rendered:
 
 
 def render_show(result: RenderedProfileResult, mode: Mode) -> Rendered:
-    """Print each profile as it would be installed."""
-    return Rendered([Line("raw", profile["rendered"]) for profile in result["profiles"]])
+    """Print each profile as it would be installed, or its template."""
+    return Rendered([Line("raw", profile["raw"] if "raw" in profile else profile["rendered"]) for profile in result["profiles"]])
+
+
+def render_copy(result: ProfileResult, mode: Mode) -> Rendered:
+    """Show where each copy is."""
+    lines: list[Line] = []
+    for profile in result["profiles"]:
+        path = profile.get("file_path", "")
+        if profile["action"] == "failed":
+            lines += error_lines(profile["msg"], profile.get("hints") or ())
+        elif profile["action"] == "unchanged":
+            lines.append(Line("done", f"{path} is the same already"))
+        elif mode.check:
+            lines.append(Line("out", f"would copy the template to {path}"))
+        else:
+            lines.append(Line("done", f"copied the template to {path}"))
+    return Rendered(lines, worst_exit_code(result["profiles"]))
 
 
 VIEWS: Views = {
@@ -119,4 +135,5 @@ VIEWS: Views = {
     "profile_diff": render_diff,
     "profile_remove": render_remove,
     "profile_show": render_show,
+    "profile_copy": render_copy,
 }

@@ -23,6 +23,7 @@ MODULES = {
     "profile_diff": "profiles",
     "profile_remove": "profiles",
     "profile_show": "profiles",
+    "profile_copy": "profiles",
 }
 """The view of each verb, as a task's variable ``repoman_view`` names it, and the module that has it. Only that one is imported:
 Ansible compiles the files of a collection in every run."""

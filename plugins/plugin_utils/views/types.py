@@ -304,6 +304,7 @@ class RenderedProfile(TypedDict):
 
     name: str
     rendered: str
+    raw: NotRequired[str]
     installed: NotRequired[bool]
     diff: NotRequired[str]
     vendor_diff: NotRequired[str]

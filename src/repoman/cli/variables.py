@@ -155,6 +155,16 @@ def profile_variables(options: Namespace) -> Variables:
     return {"repoman_profile_names": [options.name]}
 
 
+def profile_show_variables(options: Namespace) -> Variables:
+    """Return the variables of ``profile show``."""
+    return profile_variables(options) | ({"repoman_profile_raw": True} if options.raw else {})
+
+
+def profile_copy_variables(options: Namespace) -> Variables:
+    """Return the variables of ``profile copy``."""
+    return profile_variables(options) | ({} if options.new_name is None else {"repoman_profile_new_name": options.new_name})
+
+
 def profile_diff_variables(options: Namespace) -> Variables:
     """Return the variables of ``profile diff``."""
     return profile_variables(options) | {"repoman_vendor_diff": options.vendor}

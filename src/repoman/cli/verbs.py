@@ -222,11 +222,27 @@ VERBS = (
     ),
     Verb(
         "profile show",
-        "NAME",
+        "NAME [--raw]",
         "print a profile as it would be installed",
-        examples=("repoman profile show claude-share",),
-        arguments=(name("profile to print", noun="profile"),),
-        variables=variables.profile_variables,
+        examples=("repoman profile show claude-share", "repoman profile show claude-share --raw"),
+        arguments=(
+            name("profile to print", noun="profile"),
+            flag("--raw", help="print the template as written, with its variables"),
+        ),
+        variables=variables.profile_show_variables,
+    ),
+    Verb(
+        "profile copy",
+        "NAME [NEW]",
+        "copy a template to your own, to change it",
+        examples=("repoman profile copy llm-share", "repoman profile copy llm-share my-llm"),
+        arguments=(
+            name("profile of the library to copy", noun="profile"),
+            Argument(("new_name",), "name of the copy (default: the same name)", {"metavar": "NEW", "nargs": "?", "type": nonempty}),
+        ),
+        about="The copy is a file in ~/.config/repoman/profiles.d. With the same name it shadows the vendor file.\n"
+        "An existing file is not replaced. To use the copy: repoman profile install NAME.",
+        variables=variables.profile_copy_variables,
     ),
 )
 VERBS_BY_WORDS = {verb.words: verb for verb in VERBS}

@@ -66,6 +66,9 @@ PLAYBOOKS = [
     ("profile diff --vendor a", Playbook("profile_diff", {"repoman_profile_names": ["a"], "repoman_vendor_diff": True})),
     ("profile remove a", Playbook("profile_remove", {"repoman_profile_names": ["a"]})),
     ("profile show a", Playbook("profile_show", {"repoman_profile_names": ["a"]})),
+    ("profile show --raw a", Playbook("profile_show", {"repoman_profile_names": ["a"], "repoman_profile_raw": True})),
+    ("profile copy a", Playbook("profile_copy", {"repoman_profile_names": ["a"]})),
+    ("profile copy a b", Playbook("profile_copy", {"repoman_profile_names": ["a"], "repoman_profile_new_name": "b"})),
 ]
 
 
@@ -84,7 +87,7 @@ ERRORS = [
     ("list -i=", "--inventory must not be empty.", ["repoman list --help"]),
     ("new a --image=", "--image must not be empty.", ["repoman new --help"]),
     ("zzz", "there is no verb 'zzz'.", ["repoman --help"]),
-    ("profile", "profile needs a verb: list, install, diff, remove or show.", ["repoman profile --help"]),
+    ("profile", "profile needs a verb: list, install, diff, remove, show or copy.", ["repoman profile --help"]),
     ("profile instal a", "there is no verb 'profile instal'.", ["did you mean 'profile install'?", "repoman profile --help"]),
     ("list --jsn", "repoman list has no option --jsn.", ["did you mean '--json'?", "repoman list --help"]),
     ("--jsn list", "repoman has no option --jsn.", ["did you mean '--json'?", "repoman --help"]),

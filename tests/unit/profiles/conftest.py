@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ def context(library: Library, client: incus.Client, me: Account) -> ProfileConte
 
 
 @pytest.fixture
-def client(daemon: Any) -> incus.Client:
-    """Return a client of the scripted daemon."""
-    return incus.Client(daemon.path)
+def client(daemon: Any) -> Iterator[incus.Client]:
+    """Yield a client of the scripted daemon."""
+    connection = incus.Client(daemon.path)
+    yield connection
+    connection.close()

@@ -180,6 +180,15 @@ class TestProfiles:
         out, _err, _code = told("profile_install", {"changed": True, "profiles": [profile(), profile("b", "updated")]}, check=True)
         assert out == ["would install claude-share (source: vendor)", "would update b (source: vendor)"]
 
+    def test_copy(self) -> None:
+        """The path of the copy, whether it was made or was there."""
+        lines = [profile(action="copied"), profile("b", "unchanged"), FAILED_LINE]
+        out, err, code = told("profile_copy", {"profiles": lines, "msg": "no.", "hints": [], "exit_code": 4}, failed=True)
+        assert out == ["==> copied the template to /home/me/claude-share.yml", "==> /home/me/b.yml is the same already"]
+        assert (err, code) == (["repoman: error: profile 'b': no.", "hint: do c"], 4)
+        out, _err, _code = told("profile_copy", {"profiles": [profile(action="copied")]}, check=True)
+        assert out == ["would copy the template to /home/me/claude-share.yml"]
+
     def test_install_saves_what_it_replaces(self) -> None:
         """The line has the command that brings it back; an error that Incus told afterwards does not hide the change."""
         lines = [
