@@ -15,7 +15,7 @@ description:
   - A template is a YAML file C(NAME.yml) in the user's or the vendor's directory; a user's file shadows the vendor file of the same name.
     The variables C(${HOST_LAN_IP}), C(${USER}) and C(${HOME}) are replaced.
   - An installed profile is compared with its template as data, so a different notation is not a change.
-  - A profile that differs is saved before it is replaced, as a file that C(incus profile edit) takes, in C(replaced) below the registry's
+  - A profile that others made or changed is saved before it is replaced, as a file that C(incus profile edit) takes, in C(replaced) below the registry's
     C(logdir), which is C(~/.local/state/repoman) by default.
 options:
   names:
@@ -113,6 +113,10 @@ profiles:
       description: File with the profile as it was before it was replaced; in check mode, the predicted one.
       type: str
       sample: /home/alice/.local/state/repoman/replaced/claude-share-20261129T080000Z.yml
+    restore_command:
+      description: Command that brings the saved profile back.
+      type: str
+      sample: incus profile edit --project default local:claude-share </home/alice/.local/state/repoman/replaced/claude-share-20261129T080000Z.yml
     referenced_by:
       description: Projects that still use a removed profile, and C([defaults]) if it is a default profile.
       type: list

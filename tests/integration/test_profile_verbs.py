@@ -296,6 +296,9 @@ def test_what_install_replaces_is_saved(ready: World, proxy: RecordingProxy) -> 
     proxy.clear()
     ready.repoman("profile", "install", "tiny")
     assert proxy.writes == [] and list(replaced.iterdir()) == [file]
+    ready.template("tiny", TINY.replace("tiny", "newer"))
+    assert ready.repoman("profile", "install", "tiny").out == "==> installed tiny (source: user)\n"
+    assert list(replaced.iterdir()) == [file]
     command = saved.removeprefix("==> saved the former tiny; to bring it back: ")
     assert ready.run("sh", "-c", command, env={"INCUS_CONF": str(ready.home / "client")}).code == 0
     assert {key: ready.profiles()["tiny"][key] for key in by_hand} == by_hand
@@ -311,10 +314,9 @@ def test_install_default_needs_force(ready: World) -> None:
     out = ready.repoman("profile", "install", "--all", code=4).out
     assert len(out.splitlines()) == len(VENDOR)
     try:
-        saved = ready.repoman("--json", "profile", "install", "default", "--force").data["profiles"][0]["saved"]
+        command = ready.repoman("--json", "profile", "install", "default", "--force").data["profiles"][0]["restore_command"]
         assert ready.profiles()["default"]["config"] == {"user.mine": "1"}
     finally:
-        command = f"incus profile edit default --project default <{saved}"
         assert ready.run("sh", "-c", command, env={"INCUS_CONF": str(ready.home / "client")}).code == 0
     assert ready.profiles()["default"] == before
 
@@ -332,7 +334,7 @@ def test_a_profile_that_an_instance_cannot_take(ready: World) -> None:
     assert ready.profiles()["tiny"]["devices"]["d"]["source"] == "/nonexistent"
     (row,) = [row for row in ready.repoman("--json", "profile", "list").data["profiles"] if row["name"] == "tiny"]
     assert row["installed"] and not row["drift"]
-    hint = next(line for line in result.err.splitlines() if line.startswith("hint: incus profile edit")).removeprefix("hint: ")
+    hint = next(line for line in result.err.splitlines() if "incus profile edit" in line).removeprefix("hint: ")
     assert ready.run("sh", "-c", hint, env={"INCUS_CONF": str(ready.home / "client")}).code == 0
     assert ready.profiles()["tiny"]["devices"] == {}
 

@@ -23,9 +23,9 @@ def client_command(socket: str, words: str) -> str:
 
 
 def instance_command(socket: str, project: str, verb: str, name: str, arguments: str = "") -> str:
-    """Return a command of the client about one instance.
+    """Return a command of the client about one instance or profile.
 
-    :param project: the Incus project of the instance.
+    :param project: the Incus project that has it.
     :param verb: such as ``config show``.
     :param arguments: the rest of the command.
     """

@@ -18,6 +18,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting impor
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.install_record import InstallRecord
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import (
     Installed,
     create_profile,
@@ -45,6 +46,7 @@ class ProfileContext:
     :param client: connection to Incus.
     :param account: owner of new files.
     :param saved_dir: directory of the profiles that were replaced.
+    :param record: of what repoman installed.
     :param registry: ``None`` if it does not exist yet.
     :param force: replace Incus's own profile ``default``, too.
     """
@@ -54,6 +56,7 @@ class ProfileContext:
     client: incus.Client
     account: Account
     saved_dir: str
+    record: InstallRecord
     registry: Registry | None = None
     force: bool = False
 
@@ -100,6 +103,7 @@ class ProfileInstallation(ProfileChange):
         super().__init__(name, context, current)
         self.predict = predict
         self.warnings: list[str] = []
+        self.desired: Body = {}
 
     def make_plan(self) -> Plan:
         """Plan from the template and the installed profile.
@@ -108,7 +112,7 @@ class ProfileInstallation(ProfileChange):
         """
         context, name, current = self.context, self.name, self.current
         template = lookup(name, context.library)
-        desired = parse_template(template, context.host)
+        self.desired = desired = parse_template(template, context.host)
         self.result = {"name": name, "action": Action.UNCHANGED.value, "source": template.source, "file_path": template.file_path}
         if current is not None and current.body == desired:
             return Plan()
@@ -123,9 +127,11 @@ class ProfileInstallation(ProfileChange):
                     f"repoman profile diff {name}",
                     f"repoman profile install {name} --force",
                 )
-            replaced = ReplacedProfile(name, current.body, context.saved_dir, context.account)
-            self.result |= {"action": Action.UPDATED.value, "saved": replaced.path}
-            plan.add(Step(f"save the installed profile {name} to {replaced.path}", replaced.save))
+            replaced = ReplacedProfile(name, current.body, context.saved_dir, context.account, context.client.path)
+            self.result["action"] = Action.UPDATED.value
+            if not context.record.is_own(name, current.body):
+                self.result |= {"saved": replaced.path, "restore_command": replaced.restoring}
+                plan.add(Step(f"save the installed profile {name} to {replaced.path}", replaced.save))
             verb, apply = "update", partial(self._update, desired, current.etag, replaced)
         plan.add(
             Step(
@@ -151,11 +157,15 @@ class ProfileInstallation(ProfileChange):
             replaced.discard()
             raise
         except RepomanError as error:
-            error.hints.append(f"{replaced.restoring}   # if the profile was replaced")
+            if "saved" in self.result:
+                error.hints.append(f"{replaced.restoring}   # if the profile was replaced")
             raise
 
     def _report_instances(self, error: incus.IncusError, replaced: ReplacedProfile) -> None:
-        """Report that Incus has the new profile, and which instances could not take it."""
+        """Report that Incus has the new profile, and which instances could not take it; the former one is saved for the way back."""
+        if "saved" not in self.result:
+            replaced.save()
+            self.result |= {"saved": replaced.path, "restore_command": replaced.restoring}
         lines = [line.strip().removeprefix("- ") for line in error.reason.partition(STILL_SAVED)[2].lstrip(":").splitlines()]
         quote = "; ".join(filter(None, lines))
         failure = RepomanError(
@@ -164,12 +174,16 @@ class ProfileInstallation(ProfileChange):
         )
         self.result |= {"msg": failure.message, "hints": failure.hints, "exit_code": failure.exit_code}
 
+    def on_success(self) -> None:
+        """Note what was installed."""
+        self.context.record.add(self.name, self.desired)
+
     def on_failure(self, error: RepomanError) -> None:
         """Report ``error``; if an earlier task may yet create the missing template, in the user's directory, only warn."""
         if not self.predict or not error.may_be_created_later:
             super().on_failure(error)
             if not os.path.exists(self.result.get("saved", "")):
-                self.result.pop("saved", None)
+                self.result = {key: value for key, value in self.result.items() if key not in ("saved", "restore_command")}
             return
         action = Action.INSTALLED if self.current is None else Action.UPDATED
         self.result |= {"action": action.value, "source": "user", "file_path": self.context.library.user_path(self.name)}

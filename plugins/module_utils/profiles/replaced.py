@@ -14,6 +14,7 @@ from itertools import count
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import Owner, ensure_private_directory, write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import DEFAULT_PROJECT
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import instance_command
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Body, canonical
 
 DIRECTORY = "replaced"
@@ -27,11 +28,12 @@ class ReplacedProfile:
     :param body: of the profile as it is.
     :param directory: of the saved profiles.
     :param owner: of the file, if this process is root.
+    :param socket: of Incus.
     :ivar path: of the file; no other file has it yet.
     """
 
-    def __init__(self, name: str, body: Body, directory: str, owner: Owner) -> None:
-        self.name, self.body, self.directory, self.owner = name, body, directory, owner
+    def __init__(self, name: str, body: Body, directory: str, owner: Owner, socket: str) -> None:
+        self.name, self.body, self.directory, self.owner, self.socket = name, body, directory, owner, socket
         stem = f"{name}-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
         paths = (os.path.join(directory, f"{stem}{f'-{number}' if number > 1 else ''}.yml") for number in count(1))
         self.path = next(path for path in paths if not os.path.lexists(path))
@@ -52,4 +54,4 @@ class ReplacedProfile:
     @property
     def restoring(self) -> str:
         """The command that brings the profile back."""
-        return f"incus profile edit {shell_word(self.name)} --project {DEFAULT_PROJECT} <{shell_word(self.path)}"
+        return instance_command(self.socket, DEFAULT_PROJECT, "profile edit", self.name, f"<{shell_word(self.path)}")

@@ -19,6 +19,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.incus import clien
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import ProfileChange, ProfileContext, install, remove
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff, diff_vendor, show
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.copying import ProfileCopy
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.install_record import InstallRecord
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import library_of, list_all, lookup
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.replaced import DIRECTORY
@@ -48,7 +49,10 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         changes = remove(names, context, read_installed(context.client))
     diffs = [entry for change in changes for entry in change.plan.diff]
     if not check:
-        apply_all(changes)
+        try:
+            apply_all(changes)
+        finally:
+            context.record.write()
     results = [change.result for change in changes]
     warnings += [
         f"profile '{profile['name']}' is still used by {', '.join(profile['referenced_by'])}: 'repoman new' will fail for them until it is installed again"
@@ -121,6 +125,7 @@ def _load_context(params: dict[str, Any]) -> ProfileContext:
         client=client,
         account=account,
         saved_dir=os.path.join(logdir, DIRECTORY),
+        record=InstallRecord(logdir, account),
         registry=registry,
         force=bool(params.get("force")),
     )

@@ -133,13 +133,16 @@ def scalar(node: yaml.ScalarNode) -> str | None:
 
 
 def texts(node: yaml.Node) -> dict[str, str] | None:
-    """Return a mapping of keys to texts, in which null is empty; ``None`` if the node is anything else."""
+    """Return a mapping of keys to texts, in which null is empty; ``None`` if the node is no mapping.
+
+    :raises NotFoundError: a value is a list or a mapping.
+    """
     if not isinstance(node, yaml.MappingNode):
         return None
     values: dict[str, str] = {}
     for key, value in pairs(node):
         if not isinstance(value, yaml.ScalarNode):
-            return None
+            raise _error(value, f"the value of {key!r} is not a text", f"write a longer text as a block: '{key}: |'")
         values[key] = scalar(value) or ""
     return values
 

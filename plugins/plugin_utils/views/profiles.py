@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, diff_lines, sentence, table
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
     Mode,
@@ -61,8 +60,7 @@ def render_install(result: ProfileResult, mode: Mode) -> Rendered:
         if saved and mode.check:
             lines.append(Line("out", f"would save the installed {name} in {os.path.dirname(saved)}"))
         elif saved:
-            command = f"incus profile edit {shell_word(name)} --project default <{shell_word(saved)}"
-            lines.append(Line("done", f"saved the former {name}; to bring it back: {command}"))
+            lines.append(Line("done", f"saved the former {name}; to bring it back: {profile['restore_command']}"))
         if action == "unchanged":
             lines.append(Line("done", f"{name} is up to date (source: {profile['source']})"))
         elif action != "failed" and mode.check:

@@ -291,6 +291,7 @@ class ChangedProfile(Failure):
     source: str
     file_path: str
     saved: NotRequired[str]
+    restore_command: NotRequired[str]
 
 
 class ProfileResult(TypedDict):

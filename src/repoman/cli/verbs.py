@@ -197,7 +197,7 @@ VERBS = (
             flag("--force", help="replace Incus's own profile default, too"),
         ),
         about="A file in ~/.config/repoman/profiles.d shadows the vendor file of the same name. A profile\n"
-        "that differs is saved in ~/.local/state/repoman/replaced before it is replaced.",
+        "that others changed is saved in ~/.local/state/repoman/replaced before it is replaced.",
         variables=variables.profile_install_variables,
     ),
     Verb(

@@ -183,7 +183,7 @@ def test_secrets_of_a_template(trace: Callable[[], list[str]]) -> None:
         parse_template(Template("demo", "user", "/demo.yml", False, text), HostFacts("", "alice", "/home/alice"))
         return {}
 
-    assert "config" in run_logic(logic, {}, False)["msg"]
+    assert "environment.bad" in run_logic(logic, {}, False)["msg"]
     assert "profiles: read /demo.yml" in trace() and "hush" not in "".join(trace())
 
 

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import ProfileContext
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.install_record import InstallRecord
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library
 from profile_fixtures import HOST
 
@@ -29,7 +30,8 @@ def library(tmp_path: Path) -> Library:
 @pytest.fixture
 def context(library: Library, client: incus.Client, me: Account) -> ProfileContext:
     """Return the context of a run."""
-    return ProfileContext(library, HOST, client, me, saved_dir=f"{me.home}/state/replaced")
+    state = f"{me.home}/state"
+    return ProfileContext(library, HOST, client, me, saved_dir=f"{state}/replaced", record=InstallRecord(state, me))
 
 
 @pytest.fixture

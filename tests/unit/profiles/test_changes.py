@@ -17,7 +17,9 @@ import yaml
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import apply_all
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import merge_failures
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import ProfileContext, install, remove
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.install_record import InstallRecord
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library
 from profile_fixtures import add, installed
@@ -130,7 +132,8 @@ def test_a_profile_that_instances_could_not_take_is_installed(library: Library, 
         "profile 'old' was installed, but incus could not apply it to every instance: Project: default, Instance: c1: Failed add validation"
         ' for device "x": Missing source path "/s" for disk "x"; Project: repoman, Instance: c2: No such device.'
     )
-    assert result["hints"] == [f"incus profile edit old --project default <{saved}   # brings the former one back"]
+    assert result["restore_command"].endswith(f"incus profile edit --project default local:old <{saved}")
+    assert result["hints"] == [f"{result['restore_command']}   # brings the former one back"]
     assert (result["exit_code"], merge_failures([result])["exit_code"]) == (1, 1)
     assert os.path.exists(saved)
 
@@ -146,3 +149,34 @@ def test_the_profile_of_incus_itself_is_replaced_by_force_only(library: Library,
     (equal,) = install(["default"], context, {"default": installed(description="mine")})
     (missing,) = install(["default"], context, {})
     assert [change.result["action"] for change in (forced, equal, missing)] == ["updated", "unchanged", "installed"]
+
+
+def test_what_repoman_installed_itself_is_not_saved(
+    library: Library, daemon: Any, context: ProfileContext, me: Account, reply: Any
+) -> None:
+    """A template that changes leaves no file each time; once others changed the profile, it is saved again."""
+    add(library.vendor_dir, "x", "description: first\n")
+    apply_all(install(["x"], context, {}))
+    context.record.write()
+    later = replace(context, record=InstallRecord(os.path.dirname(context.saved_dir), me))
+    add(library.vendor_dir, "x", "description: second\n")
+    (own,) = install(["x"], later, {"x": installed(description="first")})
+    (others,) = install(["x"], later, {"x": installed(description="first", config={"user.a": "by hand"})})
+    assert (len(own.plan.steps), "saved" in own.result) == (1, False)
+    assert (len(others.plan.steps), "saved" in others.result) == (2, True)
+    daemon.say(reply(status=500, kind="error", error=STILL_SAVED, error_code=500))
+    apply_all([own])
+    assert yaml.safe_load(Path(own.result["saved"]).read_text())["description"] == "first"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"x": 1}', "{" * 100_000])
+def test_a_damaged_record_only_means_that_more_is_saved(text: str, context: ProfileContext, library: Library) -> None:
+    """And it is written anew."""
+    os.makedirs(os.path.dirname(context.saved_dir))
+    Path(context.record.path).write_text(text)
+    add(library.vendor_dir, "x", "description: new\n")
+    (change,) = changes = install(["x"], context, {"x": installed(description="old")})
+    apply_all(changes)
+    context.record.write()
+    assert os.path.exists(change.result["saved"])
+    assert list(yaml.safe_load(Path(context.record.path).read_text())) == ["x"]

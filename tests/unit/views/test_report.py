@@ -192,11 +192,19 @@ class TestProfiles:
     def test_install_saves_what_it_replaces(self) -> None:
         """The line has the command that brings it back; an error that Incus told afterwards does not hide the change."""
         lines = [
-            profile("my own", "updated", saved="/s/my own-1.yml", msg="profile 'my own' was installed, but.", hints=["do"], exit_code=1)
+            profile(
+                "my own",
+                "updated",
+                saved="/s/my own-1.yml",
+                restore_command="incus x",
+                msg="profile 'my own' was installed, but.",
+                hints=["do"],
+                exit_code=1,
+            )
         ]
         out, err, code = told("profile_install", {"changed": True, "profiles": lines, "exit_code": 1, "msg": "m", "hints": []}, failed=True)
         assert out == [
-            "==> saved the former my own; to bring it back: incus profile edit 'my own' --project default <'/s/my own-1.yml'",
+            "==> saved the former my own; to bring it back: incus x",
             "==> installed my own (source: vendor)",
         ]
         assert (err, code) == (["repoman: error: profile 'my own' was installed, but.", "hint: do"], 1)
