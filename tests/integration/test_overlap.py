@@ -106,6 +106,9 @@ def test_overlaps_of_earlier_versions(ready: World) -> None:
     told = {project["name"]: project["overlaps"] for project in ready.repoman("--json", "status").data["projects"]}
     assert [(each["container"], each["writer"], each["source"]) for each in told["inner"]] == [("inner", "sharks", str(inner))]
     assert [each["hints"][-1].split("   #")[0] for each in told["sharks"]] == ["repoman remove inner"]
+    command = told["inner"][0]["hints"][-1].split("   #")[0]
+    assert command.endswith("inner boot.autostart=false") and ready.run("sh", "-c", command).code == 0
+    assert ready.instances()["inner"]["config"]["boot.autostart"] == "false"
     page = ready.repoman("status", "inner").out
     assert "danger        " in page and "repoman remove sharks" in page
     for verb in (("shell", "inner", "--", "true"), ("new", "inner")):

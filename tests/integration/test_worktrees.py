@@ -62,7 +62,7 @@ def test_linked_worktrees_and_submodules(ready: World, proxy: RecordingProxy) ->
         assert "repo-git" not in ready.repoman("--check", "--diff", "new", "fake", "--image", "busybox").out
     run(
         ready,
-        f"git init -q {ready.home}/elsewhere && cd {ready.home}/elsewhere && git commit -q --allow-empty -m x && git worktree add -q {ready.repos}/far",
+        f"git init -q {ready.home}/elsewhere && cd {ready.home}/elsewhere && git -c user.name=me -c user.email=me@x commit -q --allow-empty -m x && git worktree add -q {ready.repos}/far",
     )
     err = ready.repoman("new", "far", *DEBIAN).err
     assert f"is outside {ready.repos}" in err

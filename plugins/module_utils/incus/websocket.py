@@ -15,6 +15,8 @@ import hashlib
 import os
 import socket
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
+
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """Constant of RFC 6455 for the answer to a handshake."""
 MAX_HEAD = 16384
@@ -27,6 +29,9 @@ HEAD_LENGTH = 2
 """Bytes of the head of a frame, without the longer length."""
 SHORT_LENGTH, LONG_LENGTH = 126, 127
 """Lengths in the second byte of a frame that announce a longer field."""
+
+
+_logger = get_logger("incus")
 
 
 class ProtocolError(Exception):
@@ -111,6 +116,7 @@ class WebSocket:
         return True
 
     def _shake_hands(self, target: str) -> None:
+        _logger.debug("WebSocket %s", target.partition("?")[0])  # the query has a secret
         key = base64.b64encode(os.urandom(16)).decode()
         request = (
             f"GET {target} HTTP/1.1\r\nHost: incus\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -110,7 +110,7 @@ class InstanceCreation:
         instances = self.task.context.read_instances()
         devices_of = {name: expanded_devices(instance) for name, instance in instances.items()}
         for overlap in overlaps_of(self.name, devices_of.get(self.name, {}), devices_of):
-            raise overlap_error(overlap, self.name, self.task.context)
+            raise overlap_error(overlap, self.name, self.task.context, instances)
         try:
             self.control.set_power("start")
         except incus.IncusError as error:

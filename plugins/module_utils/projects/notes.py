@@ -23,8 +23,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.repositor
 MAX_NAMED = 3
 """Paths that one note names."""
 SCAN_SECONDS = 2.0
+"""Time that a run may search for set-user-ID files, in all repositories together."""
 SCAN_DEPTH = 100
-"""Limits on the search for set-user-ID files in one repository."""
+"""Levels below a repository that are searched."""
 
 
 def repository_notes(desired: DesiredInstance) -> list[str]:
@@ -34,12 +35,14 @@ def repository_notes(desired: DesiredInstance) -> list[str]:
     return notes + [_mount_note(desired, path) for path in _unshared_mounts(desired.repository, devices)]
 
 
-def set_user_id_note(repository: str) -> str:
+def set_user_id_note(repository: str, seconds: float = SCAN_SECONDS) -> str:
     """Return a note about files of a repository that run as their owner, whoever starts them; empty if none was found.
 
     Root in the container can create them, also such that belong to root on the host.
+
+    :param seconds: that the search may take.
     """
-    paths, is_complete = find_set_user_id_files(repository)
+    paths, is_complete = find_set_user_id_files(repository, seconds)
     if not paths:
         return ""
     more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
@@ -64,11 +67,14 @@ def protection_note(desired: DesiredInstance, instance: Mapping[str, Any]) -> st
     )
 
 
-def find_set_user_id_files(repository: str) -> tuple[list[str], bool]:
-    """Return the paths of the regular files with a set-user-ID or set-group-ID bit, and whether all files were seen."""
+def find_set_user_id_files(repository: str, seconds: float = SCAN_SECONDS) -> tuple[list[str], bool]:
+    """Return the paths of the executable regular files with a set-user-ID or set-group-ID bit, and whether all files were seen.
+
+    :param seconds: that the search may take.
+    """
     paths: list[str] = []
     is_complete = True
-    deadline = time.monotonic() + SCAN_SECONDS
+    deadline = time.monotonic() + seconds
     root_device = os.stat(repository).st_dev
 
     def note_error(error: OSError) -> None:
@@ -78,9 +84,10 @@ def find_set_user_id_files(repository: str) -> tuple[list[str], bool]:
     for directory, subdirectories, files, fd in os.fwalk(repository, onerror=note_error, follow_symlinks=False):
         if time.monotonic() > deadline:
             return sorted(paths), False
-        if os.fstat(fd).st_dev != root_device or directory.removeprefix(repository).count("/") > SCAN_DEPTH:
+        is_too_deep = directory.removeprefix(repository).count("/") > SCAN_DEPTH
+        if is_too_deep or os.fstat(fd).st_dev != root_device:  # another file system is not the repository's
             subdirectories.clear()
-            is_complete = False
+            is_complete &= not is_too_deep
             continue
         for name in files:
             try:

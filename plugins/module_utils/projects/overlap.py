@@ -19,11 +19,13 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE, TRUE
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE, TRUE, is_managed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 
 Devices = Mapping[str, Mapping[str, str]]
 """Device names to their settings."""
+Instances = Mapping[str, Mapping[str, Any]]
+"""Names of instances to what Incus tells of them."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +93,27 @@ def expanded_devices(instance: Mapping[str, Any]) -> Devices:
     return instance.get("expanded_devices") or instance.get("devices") or {}
 
 
-def overlap_error(overlap: Overlap, name: str, context: RunContext) -> ConflictError:
+def overlap_error(overlap: Overlap, name: str, context: RunContext, instances: Instances) -> ConflictError:
     """Return the error for an overlap.
 
     :param name: of the project that is refused.
+    :param instances: of the Incus project.
     """
     error = overlap.error
-    error.hints = overlap_hints(overlap, name, context)
+    error.hints = overlap_hints(overlap, name, context, instances)
     return error
 
 
-def overlap_hints(overlap: Overlap, name: str, context: RunContext) -> list[str]:
-    """Return what to do about an overlap, for the project ``name``: the commands need no other change."""
+def overlap_hints(overlap: Overlap, name: str, context: RunContext, instances: Instances) -> list[str]:
+    """Return what to do about an overlap, for the project ``name``: each command is enough.
+
+    :param instances: of the Incus project.
+    """
     other = overlap.writer if overlap.container == name else overlap.container
     if other == name:
         return [f"give the device {overlap.device!r} a source outside {overlap.directory}, in repos.d/{name}.toml"]
+    if other in instances and not is_managed(instances[other]):
+        return [context.instance_command("config show", other, "--expanded") + "   # a container that repoman did not create"]
     hints = []
     if overlap.container == name and overlap.device == REPO_DEVICE:
         hints.append(f"repoman shell {other}   # if it is enough to work on it there")
@@ -133,12 +141,12 @@ def check_new_overlaps(task: ProjectTask, devices: Devices, starts: bool) -> Non
     existing = task.instance is not None and overlaps_of(name, devices_of[name], devices_of)
     for overlap in overlaps_of(name, devices, devices_of):
         if not existing or overlap not in existing or (starts and overlap.container == name):
-            raise overlap_error(overlap, name, task.context)
+            raise overlap_error(overlap, name, task.context, snapshot.instances)
         task.warnings.append(overlap.error.message)
     snapshot.planned_devices[name] = devices
 
 
-def status_overlaps(context: RunContext, instances: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def status_overlaps(context: RunContext, instances: Instances) -> dict[str, list[dict[str, Any]]]:
     """Return the overlaps of existing containers, by each of the containers that they are about.
 
     :param instances: all of the Incus project.
@@ -146,7 +154,10 @@ def status_overlaps(context: RunContext, instances: Mapping[str, Mapping[str, An
     overlaps: dict[str, list[dict[str, Any]]] = {}
     for overlap in find_overlaps({name: expanded_devices(instance) for name, instance in instances.items()}):
         for name in dict.fromkeys((overlap.container, overlap.writer)):
-            hints = overlap_hints(overlap, name, context)
+            hints = overlap_hints(overlap, name, context, instances)
+            if name == overlap.container != overlap.writer:
+                command = context.instance_command("config set", name, "boot.autostart=false")
+                hints.append(f"{command}   # until then, so that Incus does not start it when the host boots")
             fields = {"container": overlap.container, "device": overlap.device, "source": overlap.source}
             fields |= {"writer": overlap.writer, "directory": overlap.directory, "msg": overlap.error.message}
             overlaps.setdefault(name, []).append({**fields, "hints": hints})

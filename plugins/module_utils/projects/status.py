@@ -23,7 +23,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.context i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import missing_paths, probe_address
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import check_managed, is_managed, previously_requested
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import protection_note, repository_notes, set_user_id_note
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import (
+    SCAN_SECONDS,
+    protection_note,
+    repository_notes,
+    set_user_id_note,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import status_overlaps
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import reconcile
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import existing_repository
@@ -43,11 +48,13 @@ class StatusSnapshot:
     :param profiles: the installed profiles, by name.
     :param library: the profile templates.
     :param now: the time at which it was read.
+    :param scan_seconds: time to search one repository for set-user-ID files.
     """
 
     profiles: dict[str, Installed]
     library: list[ProfileEntry]
     now: datetime
+    scan_seconds: float = SCAN_SECONDS
 
     @property
     def drifting(self) -> list[str]:
@@ -85,7 +92,7 @@ def _status(
     incus_version = context.client.get("/1.0").data["environment"]["server_version"]
     installed = read_installed(context.client)
     library = list_all(library_of(params, account), installed, HostFacts(registry.lan_ip, account.name, account.home))
-    snapshot = StatusSnapshot(installed, library, datetime.now(timezone.utc))
+    snapshot = StatusSnapshot(installed, library, datetime.now(timezone.utc), SCAN_SECONDS / max(1, len(summaries)))
     repositories = {summary["name"]: summary["repo"] for summary in summaries if summary["repo_exists"]}
     optional = {summary["name"]: optional_sources(summary, instances.get(summary["name"]), installed) for summary in summaries}
     overlaps = status_overlaps(context, all_instances)
@@ -163,7 +170,11 @@ def _compare(context: RunContext, name: str, instance: dict[str, Any] | None, sn
     if instance is None:
         return {"notes": repository_notes(desired)}
     config, devices = desired.config_and_devices()
-    notes = [*repository_notes(desired), protection_note(desired, instance), set_user_id_note(desired.repository.host_path)]
+    notes = [
+        *repository_notes(desired),
+        protection_note(desired, instance),
+        set_user_id_note(desired.repository.host_path, snapshot.scan_seconds),
+    ]
     return {"differences": reconcile(instance, config, devices, settings.profiles).describe(), "notes": [note for note in notes if note]}
 
 
