@@ -60,10 +60,8 @@ def test_linked_worktrees_and_submodules(ready: World, proxy: RecordingProxy) ->
         told_new = ready.repoman("--json", "--check", "new", "fake", "--image", "busybox").data
         assert "does not name this repository as its working tree" in told_new["warnings"][0]
         assert "repo-git" not in ready.repoman("--check", "--diff", "new", "fake", "--image", "busybox").out
-    run(
-        ready,
-        f"git init -q {ready.home}/elsewhere && cd {ready.home}/elsewhere && git -c user.name=me -c user.email=me@x commit -q --allow-empty -m x && git worktree add -q {ready.repos}/far",
-    )
+    run(ready, "git init -q elsewhere && git -C elsewhere -c user.name=me -c user.email=me@x commit -q --allow-empty -m x", ready.home)
+    run(ready, f"git worktree add -q {ready.repos}/far", ready.home / "elsewhere")
     err = ready.repoman("new", "far", *DEBIAN).err
     assert f"is outside {ready.repos}" in err
     line = err.split("begin repos.d/far.toml with: ")[1].splitlines()[0]
