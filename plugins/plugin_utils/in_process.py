@@ -19,6 +19,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import TRACE_KEY, TRACE_VERBOSITY, run_logic
+from ansible_collections.homelab.repoman.plugins.plugin_utils.parent_process import end_with_parent
 
 VENDOR_DIR = Path(__file__).parents[2] / "profiles"
 
@@ -41,7 +42,9 @@ class InProcessAction(ActionBase):
         emit: Callable[[str], None] | None = None
         if self._display.verbosity >= TRACE_VERBOSITY and not self._task.no_log:
             emit = partial(self._display.vvv, host=(task_vars or {}).get("inventory_hostname"))
-        if not self._runs_in_process():
+        in_process = self._runs_in_process()
+        end_with_parent(in_process)
+        if not in_process:
             remote_result: dict[str, Any] = self._execute_module(
                 module_args=self._arguments_with_templates(), task_vars=task_vars, wrap_async=bool(self._task.async_val)
             )

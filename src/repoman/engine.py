@@ -29,6 +29,7 @@ from ansible.plugins import strategy
 from ansible.plugins.loader import connection_loader, init_plugin_loader
 from ansible.utils.path import cleanup_tmp_file
 
+from repoman import temporary
 from repoman.errors import OPEN_SHARED_MEMORY, SHARED_MEMORY, CliError
 
 ROLLBACK_TIMEOUT = 60.0
@@ -36,6 +37,8 @@ WAIT_INTERVAL = 2.0
 SIGNAL_DEBOUNCE_SECONDS = 0.5
 """Signals in quicker succession count as one: a terminal's Ctrl-C and a parent that forwards it may both reach this process."""
 TRACEBACK_VERBOSITY = 3
+NO_THREAD = "can't start new thread"
+"""The message of Python's ``RuntimeError`` for a system without processes."""
 
 
 class Engine(PlaybookCLI):  # type: ignore[misc]
@@ -108,8 +111,14 @@ def _os_errors_as_cli_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"ansible could not start a process for its next task: {error.strerror or error}."
-        raise CliError(message, "ulimit -a   shows the limits of this session; try again when the machine is less busy") from error
+        raise _no_process(error.strerror or str(error)) from error
+
+
+def _no_process(reason: str) -> CliError:
+    return CliError(
+        f"ansible could not start a process for its next task: {reason}.",
+        "ulimit -a   # shows the limits of this session; try again when the machine is less busy",
+    )
 
 
 class InterruptHandler:
@@ -200,7 +209,14 @@ def run(arguments: list[str], collections: str, local_only: bool) -> int:
         except SystemExit as error:
             raise CliError(f"ansible refused to start: {error.code}.") from error
         except Exception as error:
+            if str(error) == NO_THREAD:
+                raise _no_process(str(error)) from error
             raise _failure(f"{type(error).__name__}: {error}", error) from error
+
+
+def claim_temporary_directory() -> None:
+    """Mark ansible's temporary directory as one that is in use, and remove those of runs that were killed."""
+    temporary.claim(constants.DEFAULT_LOCAL_TMP)
 
 
 def cleanup() -> None:

@@ -25,6 +25,7 @@ from repoman.errors import INTERRUPTED, OPEN_SHARED_MEMORY, CliError, print_erro
 COLLECTION = "homelab.repoman"
 COLLECTION_PATH = Path("ansible_collections", "homelab", "repoman")
 OWN_CONFIG = Path(__file__).with_name("ansible.cfg")
+PR_SET_PDEATHSIG = 1
 QUIET_ENV = {
     "ANSIBLE_DEPRECATION_WARNINGS": "0",
     "ANSIBLE_DEVEL_WARNING": "0",
@@ -114,12 +115,10 @@ class Playbook:
         if self.is_local:
             variables |= LOCAL_ENV
         if not current.keys() & {"ANSIBLE_HOME", "ANSIBLE_LOCAL_TEMP"}:
-            try:
-                Path("~/.ansible/tmp").expanduser().mkdir(0o700, parents=True, exist_ok=True)
-            except OSError:  # otherwise ansible ends with a traceback
-                import tempfile
+            from repoman import temporary
 
-                variables["ANSIBLE_LOCAL_TEMP"] = tempfile.gettempdir()
+            directory = temporary.find_parent(Path("~/.ansible/tmp").expanduser())
+            variables |= {"ANSIBLE_LOCAL_TEMP": directory} if directory else {}
         if "ANSIBLE_CONFIG" not in current:
             files = (Path("~/.ansible.cfg").expanduser(), Path("/etc/ansible/ansible.cfg"), OWN_CONFIG)
             variables["ANSIBLE_CONFIG"] = str(next(file for file in files if os.access(file, os.R_OK)))
@@ -156,7 +155,10 @@ class Playbook:
         _import_engine()
         sys.stdout.flush()
         read_fd, write_fd = os.pipe()
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError as error:
+            raise CliError(f"no process for the preview could be started: {error.strerror}.", "ulimit -a") from error
         if not child:
             _run_in_fork(replace(self, check=True), write_fd)
         os.close(write_fd)
@@ -175,6 +177,9 @@ class Playbook:
 
 def _run_in_fork(playbook: Playbook, write_fd: int) -> NoReturn:
     """Run a playbook, write its result to a pipe as JSON, and end this process, which is a fork."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))  # end with the command, if that is killed
     result = PlaybookResult(INTERRUPTED)
     with suppress(KeyboardInterrupt):
         try:
@@ -197,9 +202,10 @@ def _import_engine() -> ModuleType:
     _ensure_utf8_locale()
     gc.disable()  # nothing of what is imported is garbage, and looking for it takes a fifth of the import
     try:
+        _import_settings()
         from repoman import engine
     except SystemExit as error:
-        raise CliError(f"ansible cannot start: {error.code}", "ansible --version   shows whether it runs at all") from error
+        raise CliError(f"ansible cannot start: {error.code}", "ansible --version   # shows whether it runs at all") from error
     except ImportError as error:
         raise CliError(f"ansible cannot be loaded: {error}.", "pip install ansible-core") from error
     except OSError as error:  # before ansible-core 2.19, importing it creates a lock
@@ -207,7 +213,21 @@ def _import_engine() -> ModuleType:
     finally:
         gc.freeze()
         gc.enable()
+    engine.claim_temporary_directory()
     return engine
+
+
+def _import_settings() -> None:
+    """Read ansible's settings, which makes its temporary directory; if ansible's command does that first, an error is a traceback.
+
+    :raises SystemExit: a setting is invalid, or a directory in the settings cannot be made; the code is the reason.
+    """
+    try:
+        import ansible.constants  # noqa: F401
+    except (ImportError, OSError):
+        raise
+    except Exception as error:
+        raise SystemExit(" ".join(str(error).split())) from error
 
 
 def mark_unsafe(value: Any) -> Any:

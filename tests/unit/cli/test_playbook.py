@@ -125,7 +125,7 @@ def test_no_process_for_a_task(tmp_path: Path) -> None:
     done = command(tmp_path, "list", PYTHONPATH=f"{tmp_path}:{SOURCES}:{playbook.collection_root()}")
     said = "repoman: error: ansible could not start a process for its next task: Resource temporarily unavailable.\n"
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"{said}hint: ulimit -a   shows the limits of this session; try again when the machine is less busy\n"
+    assert done.stderr == f"{said}hint: ulimit -a   # shows the limits of this session; try again when the machine is less busy\n"
 
 
 def test_no_library(tmp_path: Path) -> None:
@@ -166,3 +166,17 @@ def test_preview_that_fails(tmp_path: Path, short_dir: Path) -> None:
     assert done.stderr.count("repoman: error:") == 1
     assert f"there is no incus socket at {tmp_path}/none." in done.stderr
     assert list(short_dir.iterdir()) == []
+
+
+def test_settings_that_cannot_be_used(tmp_path: Path) -> None:
+    """A directory that cannot be made, or an invalid setting, is one sentence."""
+    for setting, reason in (
+        ("ANSIBLE_HOME=/proc/none", "Unable to create local directories '/proc/none/tmp'"),
+        ("ANSIBLE_FORKS=x", "integer"),
+    ):
+        name, _equals, value = setting.partition("=")
+        done = command(tmp_path, "list", **{name: value})
+        assert (done.returncode, done.stdout) == (1, "")
+        message, hint = done.stderr.splitlines()
+        assert message.startswith("repoman: error: ansible cannot start: ") and reason in message
+        assert hint == "hint: ansible --version   # shows whether it runs at all"

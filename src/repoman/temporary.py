@@ -1,0 +1,86 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible's temporary directories: where this run can have one, and removal of those that killed runs left."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from repoman.errors import CliError
+
+LOCK_NAME = "repoman.lock"
+"""A file in the directory of a run of this command, locked until the last process of the run ends."""
+DIRECTORY = re.compile(r"ansible-local-(\d+)[a-z0-9_]{8}")
+"""Name of a temporary directory, with the process that made it."""
+UNLOCKED_LIFETIME = 86400.0
+"""Seconds after which a directory without a lock file is removed, if its process has ended: it may be of a run of Ansible itself, also in
+another container or on another host that has the same home."""
+PROBE_BYTES = 4096
+
+_claimed: list[int] = []
+"""Descriptors of locked files, so that they stay open."""
+
+
+def find_parent(preferred: Path) -> str | None:
+    """Return a directory in which Ansible can make its temporary one, or ``None`` if ``preferred`` will do.
+
+    :raises CliError: there is none.
+    """
+    try:
+        preferred.mkdir(0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=preferred) as file:
+            file.write(bytes(PROBE_BYTES))
+        with tempfile.TemporaryDirectory(prefix="ansible-local-", dir=preferred):
+            return None
+    except OSError as error:
+        try:
+            return tempfile.gettempdir()
+        except OSError:
+            message = f"ansible needs a temporary directory, and neither {preferred} nor /tmp can have one: {error.strerror or error}."
+            raise CliError(message, f"df -h {preferred.parent.parent} /tmp", "TMPDIR=DIR repoman …   # another directory") from error
+
+
+def claim(directory: str) -> None:
+    """Mark the temporary directory of this run, and remove those of runs that were killed."""
+    if _claimed:
+        return
+    with suppress(OSError):
+        locked, final = os.path.join(directory, f".{LOCK_NAME}"), os.path.join(directory, LOCK_NAME)
+        fd = os.open(locked, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        _claimed.append(fd)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.rename(locked, final)  # only now: another run must not see it unlocked
+    with suppress(OSError), os.scandir(os.path.dirname(directory)) as entries:
+        for entry in entries:
+            name = DIRECTORY.fullmatch(entry.name)
+            if name and entry.path != directory and _is_abandoned(entry, int(name[1])):
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _is_abandoned(entry: os.DirEntry[str], pid: int) -> bool:
+    """Return whether the run that a directory belongs to has ended."""
+    try:
+        status = entry.stat(follow_symlinks=False)
+        if not entry.is_dir(follow_symlinks=False) or status.st_uid != os.geteuid():
+            return False
+        fd = os.open(os.path.join(entry.path, LOCK_NAME), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return time.time() - status.st_mtime > UNLOCKED_LIFETIME and not os.path.exists(f"/proc/{pid}")
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(fd)
