@@ -9,8 +9,14 @@ Every error has one sentence with the problem and its place, hints, and an exit 
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
+
+EXHAUSTED = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Error numbers, without a path, of a system that has no process, memory or file descriptor left."""
+NO_THREAD = "can't start new thread"
+"""The message of Python's ``RuntimeError`` for the same."""
 
 
 class RepomanError(Exception):
@@ -36,10 +42,22 @@ class RepomanError(Exception):
         from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 
         reason = error.strerror or str(error)
+        if error.filename is None and error.errno in EXHAUSTED:
+            return RepomanError(
+                f"the system had no process, memory or file descriptor left for this run: {reason}.",
+                "ulimit -a   # shows the limits of this session; try again when the machine is less busy",
+            )
         path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
         where = f"{escape_control_characters(path)}: " if path else ""
         directory = f" {shell_word(os.path.dirname(path))}" if os.path.isabs(path) else ""
         return RepomanError(f"{where}{reason}.", f"check that file or directory, and the free space: df -h{directory}")
+
+    @staticmethod
+    def from_runtime_error(error: RuntimeError) -> RepomanError | None:
+        """Return the error for a thread that could not be started; ``None`` for other errors, which are bugs."""
+        if str(error) != NO_THREAD:
+            return None
+        return RepomanError.from_os_error(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
 
     def as_result(self) -> dict[str, Any]:
         """Return the error as the result of a module."""

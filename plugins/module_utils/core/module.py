@@ -118,6 +118,11 @@ def _run_logic(run: Logic, params: dict[str, Any], check: bool) -> dict[str, Any
         return error.as_result()
     except OSError as error:
         return RepomanError.from_os_error(error).as_result()
+    except RuntimeError as error:
+        exhausted = RepomanError.from_runtime_error(error)
+        if exhausted is None:
+            raise
+        return exhausted.as_result()
 
 
 class RepomanModule(AnsibleModule):  # type: ignore[misc]

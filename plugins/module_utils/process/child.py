@@ -154,7 +154,6 @@ def _child_main(work: Work, user: Identity, results_in_fd: Connection, parent_fd
             os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, _interrupt)
-        threading.Thread(target=_exit_with_parent, args=(parent_fd,), daemon=True).start()
         lock = threading.Lock()
 
         def send(message_type: str, message: Any) -> None:
@@ -162,6 +161,7 @@ def _child_main(work: Work, user: Identity, results_in_fd: Connection, parent_fd
                 results_in_fd.send((message_type, message))
 
         try:
+            threading.Thread(target=_exit_with_parent, args=(parent_fd,), daemon=True).start()
             drop_privileges(user)
             send(RESULT, work(lambda report: send(REPORT, report)))
             code = 0
@@ -169,8 +169,9 @@ def _child_main(work: Work, user: Identity, results_in_fd: Connection, parent_fd
             send(RAISED, error)
         except OSError as error:
             send(RAISED, RepomanError.from_os_error(error))
-        except Exception:
-            send(CRASHED, traceback.format_exc())
+        except Exception as error:
+            exhausted = RepomanError.from_runtime_error(error) if isinstance(error, RuntimeError) else None
+            send(*((RAISED, exhausted) if exhausted else (CRASHED, traceback.format_exc())))
     finally:
         os._exit(code)
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 
 
@@ -61,3 +62,29 @@ def test_the_trace_is_in_the_result_of_a_shipped_module() -> None:
         "run: about to fail",
         "module: changed: False",
     ]
+
+
+EXHAUSTED = """
+import os, threading
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
+from ansible_collections.homelab.repoman.plugins.module_utils.process.command import Command
+
+for start in (os.fork, threading.Thread(target=print).start, lambda: Command(["true"])):
+    print(run_logic(lambda params, check: start(), {}, False)["msg"])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changes to a user without processes")
+def test_no_process_is_left() -> None:
+    """A fork, a thread and a command that cannot be started end in one sentence each."""
+    become = ["setpriv", "--reuid=2000000001", "--regid=2000000001", "--clear-groups", "prlimit", "--nproc=1"]
+    done = subprocess.run(
+        [*become, sys.executable, "-c", EXHAUSTED],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    sentence = "the system had no process, memory or file descriptor left for this run: Resource temporarily unavailable."
+    assert done.stdout.splitlines() == [sentence] * 3, done

@@ -43,12 +43,17 @@ def test_errors_arrive_as_they_were(me: Account) -> None:
     def missing(report: Report) -> None:
         os.stat("/nowhere/at/all")
 
+    def no_thread(report: Report) -> None:
+        raise RuntimeError("can't start new thread")
+
     with pytest.raises(ConflictError, match="no") as caught:
         run_in_child(conflict, me, 60)
     assert caught.value.hints == ["hint"]
     with pytest.raises(RepomanError, match="/nowhere/at/all: No such file") as other:
         run_in_child(missing, me, 60)
     assert other.value.hints
+    with pytest.raises(RepomanError, match="no process, memory or file descriptor left"):
+        run_in_child(no_thread, me, 60)
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         run_in_child(lambda report: 1 / 0, me, 60)
     assert pickle.loads(pickle.dumps(ConflictError("a", "b"))).hints == ["b"]  # noqa: S301
