@@ -22,6 +22,13 @@ from urllib.parse import quote, urlencode
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import protect
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.shapes import (
+    DOCUMENT,
+    OPERATION,
+    checked,
+    has_shape,
+    protocol_error,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.transport import UnixConnection, exchange
 
 SYSTEM_SOCKETS = ("/run/incus/unix.socket", "/var/lib/incus/unix.socket")
@@ -177,30 +184,49 @@ class Client:
         """
         if not response.is_operation:
             return {}
-        operation: dict[str, Any] = response.data
+        operation = self._operation(response)
         deadline = time.monotonic() + timeout
-        while int(operation["status_code"]) in PENDING_CODES:
+        while operation["status_code"] in PENDING_CODES:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                self._cancel(str(operation["id"]))
+                self._cancel(operation["id"])
                 raise IncusError(
                     0, "timeout", f"incus did not finish '{operation.get('description', 'the operation')}' in {timeout:.0f} s."
                 )
             step = min(remaining, 1.0) if on_progress else remaining
-            target = api_path("/1.0/operations/{}/wait", str(operation["id"]), timeout=max(1, round(step)))
+            target = api_path("/1.0/operations/{}/wait", operation["id"], timeout=max(1, round(step)))
             try:
-                operation = self._request("GET", target, timeout=step + self.timeout).data
+                operation = self._operation(self._request("GET", target, timeout=step + self.timeout))
             except IncusError as error:  # some releases report an operation that is still running like this
                 if "deadline exceeded" not in error.reason:
                     raise
-                operation = self.get(api_path("/1.0/operations/{}", str(operation["id"]))).data
+                operation = self._operation(self.get(api_path("/1.0/operations/{}", operation["id"])))
             if on_progress and operation.get("metadata"):
                 on_progress(operation["metadata"])
-        if operation.get("err") or int(operation["status_code"]) >= http.client.BAD_REQUEST:
-            raise _api_error(
-                int(operation["status_code"]), str(operation.get("err") or operation.get("status") or "the operation was cancelled")
-            )
+        if operation.get("err") or operation["status_code"] >= http.client.BAD_REQUEST:
+            reason = str(operation.get("err") or operation.get("status") or "the operation was cancelled")
+            raise _api_error(operation["status_code"], reason)
         return operation.get("metadata") or {}
+
+    def read(self, target: str, shape: Any) -> Response:
+        """Read an object that must have a shape; see :mod:`incus.shapes`.
+
+        :raises RepomanError: it has another shape. Otherwise as :meth:`get`.
+        """
+        response = self.get(target)
+        checked(response.data, shape, self.path)
+        return response
+
+    def read_or_none(self, target: str, shape: Any) -> Response | None:
+        """Do the same; return ``None`` if the object does not exist."""
+        response = self.get_or_none(target)
+        if response is not None:
+            checked(response.data, shape, self.path)
+        return response
+
+    def _operation(self, response: Response) -> dict[str, Any]:
+        operation: dict[str, Any] = checked(response.data, OPERATION, self.path)
+        return operation
 
     def close(self) -> None:
         """Close the connection."""
@@ -225,13 +251,13 @@ class Client:
     def _parse_response(self, method: str, target: str, status: int, headers: http.client.HTTPMessage, body: bytes) -> Response:
         try:
             document = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
-        if not isinstance(document, dict):
-            raise self._protocol_error()
+        if not has_shape(document, DOCUMENT):
+            raise protocol_error(self.path)
         protect(document)
         if document.get("type") == "error":
-            code, reason = int(document.get("error_code") or status), str(document.get("error", ""))
+            code, reason = document.get("error_code") or status, document.get("error") or ""
             if code == HTTP_PRECONDITION_FAILED:
                 raise ConcurrentChangeError(f"{target} was changed by another client at the same time.", "run the command again")
             raise _api_error(code, reason)
@@ -262,7 +288,7 @@ class Client:
             raise self._unreachable(error) from error
         except http.client.HTTPException as error:
             self.close()
-            raise self._protocol_error() from error
+            raise protocol_error(self.path) from error
         except BaseException:
             self.close()
             raise
@@ -276,9 +302,6 @@ class Client:
             self._connection.sock.settimeout(timeout)
         self._connection.timeout = timeout
         return exchange(self._connection, method, target, body, headers)
-
-    def _protocol_error(self) -> RepomanError:
-        return RepomanError(f"the server at {self.path} is not Incus.", "set INCUS_SOCKET to Incus's socket")
 
     def _unreachable(self, error: OSError) -> UnreachableError:
         if isinstance(error, PermissionError):

@@ -18,6 +18,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client, IncusError, UnreachableError, api_path
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.shapes import COMMAND_RESULT, STARTED_COMMAND, checked
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.websocket import ProtocolError, WebSocket
 
 MAX_OUTPUT = 1 << 20
@@ -44,6 +45,7 @@ def run_command(client: Client, instance: str, project: str, command: list[str],
     target = api_path("/1.0/instances/{}/exec", instance, project=project)
     request = {"command": command, "record-output": False, "wait-for-websocket": True, "interactive": False, "cwd": "/"}
     response = client.post(target, request)
+    checked(response.data, STARTED_COMMAND, client.path)
     deadline = time.monotonic() + timeout
     with ExitStack() as stack:
         try:
@@ -60,7 +62,7 @@ def run_command(client: Client, instance: str, project: str, command: list[str],
             metadata = client.wait_for_operation(response, remaining)
         except IncusError as error:
             raise (_timeout_error(instance, timeout) if error.reason == TIMEOUT_REASON else error) from error
-        return int(metadata["return"]), stderr.decode("utf-8", errors="replace")
+        return int(checked(metadata, COMMAND_RESULT, client.path)["return"]), stderr.decode("utf-8", errors="replace")
 
 
 def _connect(client: Client, operation: dict[str, Any], stack: ExitStack) -> dict[str, WebSocket]:

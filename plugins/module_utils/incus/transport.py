@@ -83,6 +83,9 @@ def exchange(
     try:
         connection.request(method, target, body=body, headers=headers or {})
         response = connection.getresponse()
+        length = response.headers.get("Content-Length")
+        if length is not None and not length.strip().isdecimal():  # http.client would wait for the end of the connection
+            raise http.client.HTTPException(f"invalid length: {length}")
         content = response.read(limit)
         outcome = str(response.status)
         return response.status, response.headers, content

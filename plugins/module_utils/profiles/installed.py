@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Body
 
@@ -40,13 +41,13 @@ class Installed:
 
 def read_installed(client: incus.Client) -> dict[str, Installed]:
     """Read all profiles of Incus's default project, by name, in one request."""
-    response = client.get(api_path("/1.0/profiles", recursion=1, project=incus.DEFAULT_PROJECT))
+    response = client.read(api_path("/1.0/profiles", recursion=1, project=incus.DEFAULT_PROJECT), [shapes.PROFILE])
     return {profile["name"]: _installed(profile) for profile in response.data}
 
 
 def read_one(name: str, client: incus.Client) -> dict[str, Installed]:
     """Read one profile, with the ETag from Incus; the result is like that of :func:`read_installed`."""
-    response = client.get_or_none(_profile_path(name))
+    response = client.read_or_none(_profile_path(name), shapes.PROFILE)
     return {} if response is None else {name: _installed(response.data, response.etag)}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
-from ansible_collections.homelab.repoman.plugins.module_utils.incus import images
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import images, shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import instance_command
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
@@ -56,7 +56,7 @@ class RunContext:
     @cached_property
     def cluster_member(self) -> str:
         """Name of this host in its Incus cluster; empty if Incus is not clustered."""
-        environment = self.client.get("/1.0").data["environment"]
+        environment = self.client.read("/1.0", shapes.SERVER).data["environment"]
         return str(environment["server_name"]) if environment.get("server_clustered") else ""
 
     def repository_path(self, repo: str) -> str:
@@ -79,9 +79,9 @@ class RunContext:
         :param recursion: 2 to include their state.
         :raises NotFoundError: the Incus project does not exist.
         """
-        get = self.client.get_or_none if self.predict else self.client.get
+        read = self.client.read_or_none if self.predict else self.client.read
         try:
-            response = get(api_path("/1.0/instances", recursion=recursion, project=self.incus_project))
+            response = read(api_path("/1.0/instances", recursion=recursion, project=self.incus_project), [shapes.INSTANCE])
         except incus.IncusError as error:
             raise (self.missing_project_error() if NO_PROJECT in error.reason.lower() else error) from error
         return {instance["name"]: instance for instance in response.data} if response else {}
@@ -91,11 +91,12 @@ class RunContext:
 
         :raises NotFoundError: the Incus project does not exist.
         """
-        response = self.client.get_or_none(api_path("/1.0/images", recursion=1, project=self.incus_project)) if self.predict else None
+        target = api_path("/1.0/images", recursion=1, project=self.incus_project)
+        response = self.client.read_or_none(target, [shapes.IMAGE]) if self.predict else None
         # a project that an earlier task has yet to create will share the images of the default one
         project = incus.DEFAULT_PROJECT if self.predict and response is None else self.incus_project
         try:
-            data: images.Images = (response or self.client.get(api_path("/1.0/images", recursion=1, project=project))).data
+            data: images.Images = (response or self.client.read(api_path("/1.0/images", recursion=1, project=project), [shapes.IMAGE])).data
         except incus.IncusError as error:
             raise (self.missing_project_error() if NO_PROJECT in error.reason.lower() else error) from error
         return data

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Response, api_path
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command import run_command
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
@@ -48,11 +49,11 @@ class InstanceControl:
 
     def read(self) -> Response:
         """Read the instance; it must exist."""
-        return self.client.get(self.path())
+        return self.client.read(self.path(), shapes.INSTANCE)
 
     def read_or_none(self) -> Response | None:
         """Read the instance, or return ``None`` if it does not exist."""
-        return self.client.get_or_none(self.path())
+        return self.client.read_or_none(self.path(), shapes.INSTANCE)
 
     def replace(self, body: dict[str, Any], etag: str) -> None:
         """Replace the configuration.
@@ -126,8 +127,9 @@ class InstanceControl:
 
         :param cancel: cancel those that can be cancelled, such as the download of an image.
         """
-        groups = self.client.get(api_path("/1.0/operations", recursion=1, project=self.context.incus_project)).data or {}
-        for operation in (operation for group in groups.values() for operation in group):
+        target = api_path("/1.0/operations", recursion=1, project=self.context.incus_project)
+        groups = self.client.read(target, shapes.OPERATIONS).data or {}
+        for operation in (operation for group in groups.values() for operation in group or ()):
             paths = (operation.get("resources") or {}).get("instances") or []
             if any(urlsplit(path).path.endswith(f"/instances/{self.name}") for path in paths):
                 with suppress(incus.IncusError):

@@ -17,6 +17,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed, read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import ProfileEntry, library_of, list_all
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
@@ -89,7 +90,7 @@ def _status(
     """Return the state of the host, and the details of each project."""
     instances = {name: instance for name, instance in all_instances.items() if is_managed(instance)}
     account, registry = context.account, context.registry
-    incus_version = context.client.get("/1.0").data["environment"]["server_version"]
+    incus_version = context.client.read("/1.0", shapes.SERVER).data["environment"]["server_version"]
     installed = read_installed(context.client)
     library = list_all(library_of(params, account), installed, HostFacts(registry.lan_ip, account.name, account.home))
     snapshot = StatusSnapshot(installed, library, datetime.now(timezone.utc), SCAN_SECONDS / max(1, len(summaries)))
@@ -182,7 +183,11 @@ def addresses(instance: Mapping[str, Any] | None) -> list[str]:
     """Return the addresses at which an instance can be reached, IPv4 first."""
     networks = ((instance or {}).get("state") or {}).get("network") or {}
     global_addresses = [
-        address for name, network in networks.items() if name != "lo" for address in network["addresses"] if address["scope"] == "global"
+        address
+        for name, network in networks.items()
+        if name != "lo"
+        for address in network["addresses"] or ()
+        if address["scope"] == "global"
     ]
     return [address["address"] for address in sorted(global_addresses, key=lambda address: str(address["family"]))]
 

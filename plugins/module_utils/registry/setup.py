@@ -13,6 +13,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_and_apply
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import LAN_INTERFACE, Account, detect_lan_ip, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text
@@ -98,7 +99,7 @@ def _apply_options(data: Data, params: dict[str, Any], lan_ip: str) -> None:
 
 def _incus_project_steps(name: str, client: incus.Client) -> list[Step]:
     """Return the steps after which Incus has the project ``name``, with :data:`FEATURES`."""
-    response = client.get_or_none(api_path("/1.0/projects/{}", name))
+    response = client.read_or_none(api_path("/1.0/projects/{}", name), shapes.PROJECT)
     target = f"incus project {name}"
     if response is None:
 
