@@ -1,17 +1,19 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The last step of ``repoman shell``: replace this process with ``incus exec``."""
+"""The last step of ``repoman shell``: replace this process with one that runs ``incus exec``."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from repoman import attach
 from repoman.errors import CliError
 
 OWN_VARIABLES = frozenset(
@@ -26,6 +28,8 @@ NO_DIRECTORY = "/proc/self/none"
 ENTER_SCRIPT = r"""
 repoman_names=$1 repoman_account=$2
 shift 2
+repoman_setsid=
+[ -t 0 ] || ! command -v setsid >/dev/null || repoman_setsid=setsid
 repoman_quoted() {
     repoman_rest=$1 repoman_text=
     while :; do
@@ -46,25 +50,48 @@ repoman_variables=$(
         fi
     done
 )
-exec su -l -s /bin/sh -- "$repoman_account" -c "$@" 9<<END
+exec $repoman_setsid su -l -s /bin/sh -- "$repoman_account" -c "$@" 9<<END
 $repoman_variables
 END
 """
 """Runs in the container as root, with the environment variables of the container's configuration. ``su -l`` clears the environment, so
-they are passed as text on file descriptor 9, which no other process can read. Arguments: the names of the variables, the account,
+they are passed as text on file descriptor 9, which no other process can read. Without a terminal, the command gets a session, as with
+one, so that signals can be sent to all of it: the first process is in a process group of Incus. Arguments: the names of the variables, the account,
 :data:`LOGIN_SCRIPT`, and the arguments of that script."""
 LOGIN_SCRIPT = """\
 eval "$(cat <&9)"
 exec 9<&-
 repo=$1 SHELL=$2
 shift 2
-[ -x "$SHELL" ] || SHELL=/bin/sh
+find_program() {
+    case $1 in
+        */*) [ -e "$1" ]; return ;;
+    esac
+    IFS=:
+    for directory in $PATH; do
+        program=${directory:-.}/$1
+        [ -f "$program" ] && [ -x "$program" ] && unset IFS && return 0
+    done
+    unset IFS
+    return 1
+}
+if ! [ -x "$SHELL" ]; then
+    for name in "${SHELL##*/}" bash zsh ash sh; do
+        find_program "$name" && SHELL=$program && break
+    done
+fi
 export SHELL
 cd -- "$repo" || exit 1
 [ $# -gt 0 ] || set -- "$SHELL" -l
+if ! find_program "$1"; then
+    printf "repoman: error: the container has no command '%s'.\\n" "$1" >&2
+    [ "${REPOMAN_SHELL-}" ] && (umask 077 && : >"/tmp/.repoman-shell-$REPOMAN_SHELL") 2>/dev/null && exit 253
+    exit 127
+fi
 exec "$@"
 """
-"""Runs in the container as the account, in a login shell. Arguments: the repository, the account's shell, and the command."""
+"""Runs in the container as the account, in a login shell. Arguments: the repository, the account's shell, and the command. Without the
+account's shell, it uses the best one that the container has."""
 DECODE_SCRIPT = """\
 remaining=$#
 while [ "$remaining" -gt 0 ]; do
@@ -92,7 +119,13 @@ def encode_arguments(command: Sequence[str]) -> list[str]:
     return list(command)
 
 
-def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bool, term: str) -> list[str]:
+def command_prefix(result: Mapping[str, Any]) -> list[str]:
+    """Return the start of an ``incus exec`` command: up to the name of the instance."""
+    project = result["projects"][0]
+    return ["incus", "exec", "--force-local", "--project", project["incus_project"], f"local:{project['name']}"]
+
+
+def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bool, term: str, token: str = "") -> list[str]:
     """Return the ``incus exec`` command that opens a shell in a project.
 
     In :data:`ENTER_SCRIPT`, ``-c`` comes after the user's name, so that it is an option of the shell. As an option of su it would
@@ -105,18 +138,15 @@ def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bo
     :param command: command to run; empty for the account's login shell.
     :param terminal: allocate a terminal.
     :param term: type of the terminal, or empty.
+    :param token: by which :mod:`repoman.attach` recognizes the session.
     """
     project, account = result["projects"][0], result["account"]
-    names = [name for name in project["environment"] if name not in OWN_VARIABLES]
+    names = [*([attach.VARIABLE] if token else []), *(name for name in project["environment"] if name not in OWN_VARIABLES)]
     return [
-        "incus",
-        "exec",
-        "--force-local",
-        "--project",
-        project["incus_project"],
-        f"local:{project['name']}",
+        *command_prefix(result),
         "-t" if terminal else "-T",
         *(["--env", f"TERM={term}"] if term else []),
+        *(["--env", f"{attach.VARIABLE}={token}"] if token else []),
         "--",
         *("/bin/sh", "-c", ENTER_SCRIPT, "repoman-shell", " ".join(names), account["name"]),
         *(LOGIN_SCRIPT, "repoman-shell", project["repo"], account["shell"]),
@@ -138,18 +168,20 @@ def client_environment(environment: Mapping[str, str], socket: str) -> dict[str,
 
 
 def exec_shell(result: Mapping[str, Any], command: Sequence[str]) -> NoReturn:
-    """Replace this process with a shell, or a command, in the project's container.
+    """Replace this process with one that runs a shell, or a command, in the project's container; see :mod:`repoman.attach`.
 
     :raises CliError: the ``incus`` client is not installed.
     """
-    program = shutil.which("incus")
-    if program is None:
+    if shutil.which("incus") is None:
         raise CliError("the incus client is not installed.", "sudo apt install incus-client")
     terminal = os.isatty(sys.stdin.fileno()) and os.isatty(sys.stdout.fileno())
-    argv = command_line(result, command, terminal, os.environ.get("TERM", ""))
+    token, prefix = secrets.token_hex(8), command_prefix(result)
+    client = command_line(result, command, terminal, os.environ.get("TERM", ""), token)
+    kind = attach.COMMAND if command else attach.LOGIN
+    argv = [sys.executable, "-I", "-S", attach.__file__, token, kind, str(len(prefix)), *client]
     for fd in (0, 1, 2):
         os.set_inheritable(fd, True)  # ansible clears it
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(program, argv, client_environment(os.environ, result["socket"]))  # noqa: S606
+    os.execve(sys.executable, argv, client_environment(os.environ, result["socket"]))  # noqa: S606

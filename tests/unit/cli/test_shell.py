@@ -42,20 +42,30 @@ def inside(repo: Path, login_shell: str, *command: str) -> subprocess.CompletedP
     )
 
 
-def test_script_of_shell(tmp_path: Path) -> None:
-    """It runs the command in the repository, with its bytes and its exit status; a shell that is not there is replaced."""
+def test_script_of_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs the command in the repository, with its bytes and its exit status; a shell that is not there is replaced by the best one."""
+    for program in ("sh", "bash"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / program).symlink_to(f"/bin/{program}")
+    monkeypatch.setenv("PATH", f"/nonexistent:{tmp_path}/bin:/usr/bin")
     repo = tmp_path / "-a b"
     repo.mkdir()
     done = inside(
-        repo, "/nonexistent/zsh", "sh", "-c", 'printf "%s|" "$PWD" "$SHELL" "$@"; exit 7', "sh", "a  b", "", "$(id)\n", "caf\udce9"
+        repo, "/nonexistent/nush", "sh", "-c", 'printf "%s|" "$PWD" "$SHELL" "$@"; exit 7', "sh", "a  b", "", "$(id)\n", "caf\udce9"
     )
     assert done.returncode == 7
-    assert done.stdout == f"{repo}|/bin/sh|a  b||$(id)\n|caf".encode() + b"\xe9|"
+    assert done.stdout == f"{repo}|{tmp_path}/bin/bash|a  b||$(id)\n|caf".encode() + b"\xe9|"
     login = tmp_path / "login"
     login.write_text('#!/bin/sh\necho "login $* in $PWD as $SHELL"\n', encoding="utf-8")
     login.chmod(0o755)
     assert inside(repo, str(login)).stdout.decode() == f"login -l in {repo} as {login}\n"
+    (tmp_path / "bin/nush").symlink_to("/bin/true")
+    assert inside(repo, "/nonexistent/nush", "sh", "-c", "echo $SHELL").stdout.decode() == f"{tmp_path}/bin/nush\n"
     assert inside(tmp_path / "gone", "/bin/sh", "true").returncode == 1
+    for missing in ("nosuch", "/nosuch", "bin"):
+        done = inside(repo, "/bin/sh", missing, "x")
+        assert (done.returncode, done.stdout) == (127, b"")
+        assert done.stderr.decode() == f"repoman: error: the container has no command '{missing}'.\n"
 
 
 @pytest.mark.parametrize("command", [["printf", "%s|", "caf\udce9", "", "a  b\n", "-n", "\\0101", "é%s"], ["printf", "x\udcff"]])

@@ -1,0 +1,154 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs ``incus exec`` and passes signals on to the command in the container.
+
+The client passes signals only to the first process in the container, which is ``su``, and that blocks most of them. This program sends
+them to all processes of the command's session, with a second ``incus exec``. It is a program of its own, with the standard library only,
+because it stays as long as the shell does.
+
+Arguments: the token of the session, ``login`` for a login shell or ``command``, the number of words of the prefix, the prefix (``incus
+exec`` with its options and the name of the instance), and the rest of the command line of the client.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from typing import NoReturn
+
+PR_SET_PDEATHSIG = 1
+SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+LOGIN, COMMAND = "login", "command"
+VARIABLE = "REPOMAN_SHELL"
+"""The environment variable that holds the token of the session."""
+NOT_FOUND = 127
+MISSING = 253
+"""Exit status inside if the container does not have the command and :data:`MISSING_MARK` exists. For 127, the client would print an error
+of its own."""
+MISSING_MARK = "/tmp/.repoman-shell-"  # noqa: S108 - in the container, followed by the token
+SIGNAL_SCRIPT = r"""
+entry=REPOMAN_SHELL=$1 signal=$2
+session_of() {
+    read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
+    set -- ${stat##*) }
+    parent=$2 session=$4
+}
+find_leader() {
+    for process in /proc/[0-9]*; do
+        pid=${process#/proc/}
+        if grep -q "$entry" "$process/environ" 2>/dev/null && session_of "$pid" && [ "$session" = "$pid" ]; then
+            leader=$pid
+            return 0
+        fi
+    done
+    return 1
+}
+send() {
+    for process in /proc/[0-9]*; do
+        pid=${process#/proc/}
+        session_of "$pid" && [ "$session" = "$leader" ] || continue
+        read -r name 2>/dev/null <"$process/comm" || continue
+        [ "$name" = su ] && [ "$pid" = "$leader" ] && continue
+        kill -s "$1" "$pid" 2>/dev/null
+    done
+}
+tries=0
+until find_leader; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 20 ] || exit 0
+    sleep 0.1
+done
+send "$signal"
+tries=0
+while session_of "$leader"; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 100 ] || exit 0
+    sleep 0.1
+done
+send TERM
+"""
+"""Runs in the container as root. Sends a signal to all processes of the session except ``su``, which ends with its child. When the session's
+leader has ended, what is left, such as background jobs that ignore SIGINT, gets SIGTERM. ``grep -F`` of busybox would end at the first
+null byte. Arguments: the token, the name of the signal."""
+
+
+def main(argv: list[str]) -> NoReturn:
+    """Run the client, and end as it ends."""
+    token, kind, count, *words = argv
+    prefix, client = words[: int(count)], words
+    terminal = client[int(count)] == "-t"
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, signal.SIGCHLD})
+    child = _start(client, new_session=not terminal)
+    helpers: set[int] = set()
+    status: int | None = None
+    while status is None or helpers:
+        number = signal.sigwait({*SIGNALS, signal.SIGCHLD})
+        if number in SIGNALS and status is None:
+            name = _name_inside(signal.Signals(number), kind == LOGIN)
+            helpers.add(_start([*prefix, "-T", "--", "/bin/sh", "-c", SIGNAL_SCRIPT, "repoman-signal", token, name], is_silent=True))
+        for pid, ended_with in _ended():
+            helpers.discard(pid)
+            if pid == child:
+                status = ended_with
+    code = os.waitstatus_to_exitcode(status)
+    if code == MISSING and _run([*prefix, "-T", "--", "/bin/sh", "-c", 'rm "$0$1"', MISSING_MARK, token]) == 0:
+        code = NOT_FOUND
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*SIGNALS, signal.SIGCHLD})
+        os.kill(os.getpid(), -code)
+    sys.exit(code if code >= 0 else 128 - code)
+
+
+def _run(argv: list[str]) -> int:
+    """Run a program without standard streams; return its exit status."""
+    return os.waitstatus_to_exitcode(os.waitpid(_start(argv, is_silent=True), 0)[1])
+
+
+def _name_inside(number: signal.Signals, is_login: bool) -> str:
+    """Return the signal to send: a login shell ignores SIGTERM, and ``incus exec`` turns SIGHUP into SIGTERM for a command."""
+    if number in (signal.SIGTERM, signal.SIGHUP):
+        return "HUP" if is_login else "TERM"
+    return number.name.removeprefix("SIG")
+
+
+def _ended() -> list[tuple[int, int]]:
+    """Return the child processes that have ended, with their wait status."""
+    ended = []
+    try:
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended.append(found)
+    except ChildProcessError:
+        pass
+    return ended
+
+
+def _start(argv: list[str], *, new_session: bool = True, is_silent: bool = False) -> int:
+    """Start a program, which does not outlive this one; return its process ID.
+
+    :param new_session: the terminal sends it no signals, but it can read from it.
+    :param is_silent: it has no standard streams.
+    """
+    child = os.fork()
+    if child:
+        return child
+    try:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        if new_session:
+            os.setsid()
+        if is_silent:
+            null = os.open(os.devnull, os.O_RDWR)
+            for fd in (0, 1, 2):
+                os.dup2(null, fd)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*SIGNALS, signal.SIGCHLD})
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.execvp(argv[0], argv)  # noqa: S606
+    finally:
+        os._exit(127)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
