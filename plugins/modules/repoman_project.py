@@ -13,7 +13,8 @@ author: the repoman contributors (@homelab)
 description:
   - Creates a container with the repository mounted at the same path, and an account with the name, IDs and home of the host's user.
   - Settings come from the options given here, then the project's override in C(repos.d/), then its registry entry, then the registry's defaults.
-  - Instances that were not created by repoman are never changed.
+  - Instances that were not created by repoman, or that belong to another user of this host, are never changed. The keys C(user.repoman.owner)
+    and C(user.repoman.uid) of an instance name its user; without them, the user is who has its repository in C(repos_root).
 options:
   name:
     description: Name of the project and of its instance. Either this or O(projects) is required.
@@ -33,7 +34,7 @@ options:
         description: 'Directory of the repository in C(repos_root), relative to it or absolute (default: the name of the project).'
         type: str
       image:
-        description: Image of a new container, C(remote:alias) or a local alias or fingerprint.
+        description: Image of a new container, C(remote:alias) or a local alias or fingerprint. For an existing one, another image is an error.
         type: str
       profiles:
         description: Incus profiles of the container, in order.
@@ -53,6 +54,12 @@ options:
           - 'Member of the Incus cluster, or C(@group), for a new container (default: the member that the task runs on).'
           - To use another member, the repository must be on a file system that all members share.
         type: str
+      adopt:
+        description:
+          - Take over an existing container of that name in the Incus project that has no keys of repoman and mounts the repository, such as one
+            of an earlier version. It gets the device C(repo), the account, and the rest of its configuration. Its files stay.
+          - Without such a container it has no effect.
+        type: bool
   state:
     description:
       - V(present) creates the container if it does not exist, starts it, and updates it to its configuration.
@@ -67,7 +74,7 @@ options:
     type: str
   image:
     description:
-      - Image of a new container, V(remote:alias) or a local alias or fingerprint.
+      - Image of a new container, V(remote:alias) or a local alias or fingerprint. For an existing one, another image is an error.
       - Remotes are C(images) and those in the configuration of the C(incus) client, with the protocols simplestreams, incus and oci.
       - A private image on another Incus server is fetched with the certificate of the user's client, C(client.crt).
     type: str
@@ -93,6 +100,12 @@ options:
       - 'Member of the Incus cluster, or C(@group), for a new container (default: the member that the task runs on).'
       - To use another member, the repository must be on a file system that all members share.
     type: str
+  adopt:
+    description:
+      - Take over an existing container of that name in the Incus project that has no keys of repoman and mounts the repository, such as one
+        of an earlier version. It gets the device C(repo), the account, and the rest of its configuration. Its files stay.
+      - Without such a container it has no effect.
+    type: bool
 extends_documentation_fragment:
   - homelab.repoman.common
   - homelab.repoman.common.predict
@@ -174,7 +187,7 @@ projects:
       returned: unless it failed or O(state=absent)
       sample: /home/alice/repos/isurus
     image:
-      description: Image of a new container.
+      description: Image that the container was made from.
       type: str
       returned: unless it failed or O(state=absent)
       sample: images:ubuntu/26.04/cloud
@@ -269,6 +282,7 @@ SETTINGS = {
     "config": {"type": "dict"},
     "devices": {"type": "dict"},
     "target": {"type": "str"},
+    "adopt": {"type": "bool"},
 }
 SPEC = {
     "argument_spec": COMMON_ARGS

@@ -25,6 +25,10 @@ options:
       - This takes two more requests to Incus, and a few processes for each repository, which run as O(user).
     type: bool
     default: false
+  all_users:
+    description: Without O(status), also return the containers that repoman made for other users of this host.
+    type: bool
+    default: false
   vcs_timeout:
     description:
       - With O(status), timeout in seconds for each command of git or Mercurial.
@@ -74,8 +78,25 @@ projects:
     registered:
       description: V(true) if the project is in the registry.
       type: bool
+    relation:
+      description:
+        - How the container belongs to the user. V(own) is one that repoman made for this user and project. V(renamed) and V(copy) are
+          containers that were renamed or copied by hand, from that of the project C(origin). V(adoptable) is one without keys of repoman that
+          mounts a repository of the user. V(foreign) is one of another user, and V(unmanaged) another instance of that name; unless
+          O(all_users), the other keys are then those of a project without a container.
+        - It is empty if no instance has that name.
+      type: str
+      sample: own
+    owner:
+      description: Login name of the user that the container was made for; empty if it was made by an earlier version.
+      type: str
+      sample: alice
+    origin:
+      description: Project that the container was made for, if that is not its name, or empty.
+      type: str
+      sample: ""
     repo:
-      description: Path of the repository.
+      description: Path of the repository that the container mounts, or of the one that it would mount.
       type: str
       sample: /home/alice/repos/isurus
     repo_exists:
@@ -85,11 +106,11 @@ projects:
       description: V(true) if the container shows a directory that was deleted or replaced on the host since; C(repoman new) mounts it anew.
       type: bool
     image:
-      description: Image of the container.
+      description: Image that the container was made from, or would be made from.
       type: str
       sample: images:ubuntu/26.04/cloud
     profiles:
-      description: Profiles that the container should have.
+      description: Profiles of the container, or those that it would get.
       type: list
       elements: str
       sample: [default]
@@ -114,9 +135,14 @@ projects:
       elements: str
       sample: [OLLAMA_HOST]
     problem:
-      description: Why information is incomplete, such as an override that cannot be read, or empty.
+      description: Why information is incomplete or the container cannot be used, such as an override that cannot be read, or empty.
       type: str
       sample: ""
+    hints:
+      description: Commands that take back a container that is not V(own), or otherwise help.
+      type: list
+      elements: str
+      sample: []
     addresses:
       description: Addresses of the container, IPv4 first. Like all following keys, only with O(status).
       type: list
@@ -261,6 +287,7 @@ SPEC = {
     | {
         "names": {"type": "list", "elements": "str"},
         "status": {"type": "bool", "default": False},
+        "all_users": {"type": "bool", "default": False},
         "vcs_timeout": {"type": "float", "default": 5.0},
     }
 }

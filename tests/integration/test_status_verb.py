@@ -101,14 +101,14 @@ def test_what_is_not_as_it_should_be(ready: World) -> None:
         settings = [f"--config=user.repoman.{key}={mark}" for key, mark in zip(("project", "state"), marks, strict=False)]
         ready.incus("init", "--project=repoman", "busybox", name, *settings)
     told = projects(ready)
-    assert sorted(told) == ["broken", "half", "marks", "odd", "stray", "unreadable"]
+    assert sorted(told) == ["broken", "copy", "half", "marks", "odd", "stray", "unreadable"]
     assert told["half"]["unfinished"] and told["stray"]["state"] == "Stopped" and not told["stray"]["registered"]
     assert told["broken"]["state"] == "missing" and told["broken"]["vcs"]["problem"] == "its HEAD names neither a branch nor a commit"
     assert "leads outside" in told["odd"]["vcs"]["problem"] and "unreadable.toml" in told["unreadable"]["problem"]
     assert "are reserved" in told["marks"]["problem"] and told["marks"]["profiles_missing"] == ["nope"]
     listed = ready.repoman("list")
     assert "unfinished" in listed.out and "not in the registry" in listed.out and "unreadable.toml" in listed.err
-    assert "theirs" not in listed.out and "copy" not in listed.out
+    assert "theirs" not in listed.out and "Stopped (copy of half)" in listed.out
     assert "theirs" in ready.refused("status", "theirs", code=4)
     hints = ready.refused("status", "hal", code=3)
     assert "hint: did you mean 'half'?" in hints

@@ -187,7 +187,7 @@ def test_killed_with_the_wrong_repository(ready: World, proxy: RecordingProxy) -
     ready.repoman("remove", "one", "--yes")
     unfinished(ready, ready.home / "elsewhere/one")
     proxy.clear()
-    assert "already exists" in ready.refused("new", "one", "--repo", "right", "--image", "busybox", code=4)
+    assert "not inside" in ready.refused("new", "one", "--repo", "right", "--image", "busybox", code=4)
     assert proxy.writes == []
 
 

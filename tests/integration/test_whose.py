@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from lab import private_incus
-from world import World
+from proxy import RecordingProxy
+from world import World, account
 
 
 @pytest.fixture
@@ -60,3 +61,138 @@ def test_shell_uses_the_socket_of_new(ready: World, other_incus: str) -> None:
     hint = next(line for line in ready.refused("remove", "demo", "--yes", code=4).splitlines() if "incus config" in line)
     assert ready.run("sh", "-c", hint.removeprefix("hint: ")).code == 0
     assert "security.protection.delete" not in ready.instances()["demo"]["config"]
+
+
+@pytest.fixture
+def other_user(ready: World, installation: Path) -> Iterator[World]:
+    """Another user of the same Incus project, with a registry and a repository ``demo`` of their own."""
+    if os.geteuid():
+        pytest.skip("only root can make another account")
+    with account("o") as other:
+        world = World(other, Path(other.home), installation, ready.socket)
+        world.repoman("setup", "--non-interactive")
+        world.git_repository("demo")
+        yield world
+
+
+def relations(world: World, *options: str) -> dict[str, str]:
+    """Return how each container that ``list`` shows belongs to the user."""
+    return {each["name"]: each["relation"] for each in world.repoman("--json", "list", *options).data["projects"]}
+
+
+def hint(world: World, *argv: str, remark: str = "") -> str:
+    """Run ``repoman``, which must refuse with 4; return the command in the first hint with ``remark``."""
+    lines = [line.removeprefix("hint: ") for line in world.refused(*argv, code=4).splitlines() if line.startswith("hint: ")]
+    return next(line for line in lines if remark in line)
+
+
+def test_another_users_container(ready: World, other_user: World, proxy: RecordingProxy) -> None:
+    """No verb changes, starts, enters or removes it; only ``list --all-users`` shows it, also with the marks of an earlier version."""
+    ready.git_repository("demo")
+    ready.repoman("new", "demo", "--image", "busybox")
+    config = ready.instances()["demo"]["config"]
+    assert (config["user.repoman.owner"], config["user.repoman.uid"]) == (ready.me.name, str(ready.me.uid))
+    other_user.socket = proxy.path
+    verbs = [["new", "demo"], ["-C", "new", "demo", "--adopt"], ["shell", "demo", "--", "true"], ["remove", "demo", "--yes"]]
+    proxy.clear()
+    for argv in (*verbs, ["status", "demo"]):
+        assert f"belongs to the user '{ready.me.name}'" in other_user.refused(*argv, code=4)
+    assert relations(other_user) == {}
+    shown = [row.split() for row in other_user.repoman("list", "--all-users").out.splitlines()]
+    assert shown[0][-1] == "OWNER" and shown[1][-1] == ready.me.name and str(ready.repos / "demo") in shown[1]
+    assert proxy.writes == [] and ready.instances()["demo"]["status"] == "Running"
+    for key in ("owner", "uid", "image"):
+        ready.incus("config", "unset", "--project=repoman", "demo", f"user.repoman.{key}")
+    before = ready.instances()["demo"]
+    proxy.clear()
+    for argv in verbs:
+        assert f"has the repository {ready.repos}/demo" in other_user.refused(*argv, code=4)
+    assert relations(other_user) == {} and relations(other_user, "--all-users") == {"demo": "foreign"}
+    assert proxy.writes == [] and ready.instances()["demo"]["config"] == before["config"]
+    # for its owner it is as before, and the next ``new`` completes the marks
+    assert relations(ready) == {"demo": "own"} and ready.repoman("shell", "demo", "--", "pwd").out == f"{ready.repos}/demo\n"
+    assert ready.repoman("--json", "-C", "new", "demo").data["changed"]
+    ready.repoman("new", "demo")
+    assert ready.instances()["demo"]["config"]["user.repoman.uid"] == str(ready.me.uid)
+    proxy.clear()
+    assert not ready.repoman("--json", "new", "demo").data["changed"] and proxy.writes == [] and len(proxy.requests) == 2
+    # a name that another user has is free again once that container is gone
+    ready.repoman("remove", "demo", "--yes")
+    other_user.repoman("new", "demo", "--image", "busybox")
+    assert relations(ready) == {} and relations(other_user) == {"demo": "own"}
+
+
+def test_renamed_and_copied(ready: World, proxy: RecordingProxy) -> None:
+    """A container under another name is called what it is, and the commands in the hints take it back."""
+    repo = ready.git_repository("demo")
+    ready.repoman("new", "demo", "--image", "busybox")
+    # the image of a container cannot change, and nothing is recorded
+    text = ready.registry.read_text()
+    proxy.clear()
+    for flags in ([], ["-C"]):
+        assert hint(ready, *flags, "new", "demo", "--image", "debian", remark="--image") == "repoman new demo --image debian"
+    fingerprint = ready.instances()["demo"]["config"]["volatile.base_image"]
+    assert not ready.repoman("--json", "-C", "new", "demo", "--image", "busybox").data["changed"]
+    assert proxy.writes == [] and ready.registry.read_text() == text
+    ready.repoman("new", "demo", "--image", fingerprint[:12])
+    # what is shown is the container's own, whatever the registry has
+    ready.write(ready.registry, text.replace("images:ubuntu/26.04/cloud", "debian").partition("[[project]]")[0])
+    (listed,) = ready.repoman("--json", "list").data["projects"]
+    assert (listed["repo"], listed["image"], listed["profiles"]) == (str(repo), "busybox", ["default"]) and not listed["registered"]
+    ready.write(ready.registry, text)
+    ready.incus("stop", "--force", "--project=repoman", "demo")
+    ready.incus("copy", "--project=repoman", "demo", "twin")
+    assert relations(ready) == {"demo": "own", "twin": "copy"}
+    listed = ready.repoman("list")
+    assert "Stopped (copy of demo)" in listed.out and "uses the copy instead" in listed.err
+    assert "copy of demo" in ready.repoman("status", "twin").out
+    for argv in (["new", "twin"], ["shell", "twin", "--", "true"], ["remove", "twin", "--yes"]):
+        assert "is a copy of the container of the project 'demo'" in ready.refused(*argv, code=4)
+    ready.incus("delete", "--project=repoman", "demo")
+    assert relations(ready) == {"demo": "", "twin": "renamed"}
+    assert "renamed from demo" in ready.repoman("list").out
+    assert "'twin' was made for the project 'demo'" in ready.repoman("-C", "new", "demo", "--image", "busybox").err
+    command = hint(ready, "remove", "twin", "--yes", remark="its name back")
+    assert ready.run("sh", "-c", command).code == 0 and relations(ready) == {"demo": "own"}
+    ready.repoman("shell", "demo", "--", "true")
+    ready.incus("stop", "--force", "--project=repoman", "demo")
+    ready.incus("rename", "--project=repoman", "demo", "twin")
+    ready.incus("start", "--project=repoman", "twin")
+    command = hint(ready, "shell", "twin", "--", "true", remark="keeps the new name")
+    assert ready.run("sh", "-c", command).code == 0
+    assert relations(ready) == {"demo": "", "twin": "own"} and ready.repoman("shell", "twin", "--", "pwd").out == f"{repo}\n"
+    assert "its name back" not in ready.repoman("list").err
+
+
+def test_adoption(ready: World, proxy: RecordingProxy) -> None:
+    """A container without marks that mounts the repository is taken over with ``--adopt`` only; what is in it stays."""
+    repo, other = ready.git_repository("shark"), ready.git_repository("other")
+    for name, path in (("lamna", repo), ("isurus", Path("/root/work"))):
+        ready.incus("init", "busybox", name, "--project=repoman", "--config=user.note=old")
+        ready.incus("config", "device", "add", "--project=repoman", name, "work", "disk", f"source={repo}", f"path={path}")
+    ready.incus("init", "busybox", "alone", "--project=repoman")
+    ready.incus("start", "--project=repoman", "lamna")
+    ready.incus("exec", "--project=repoman", "lamna", "--", "touch", "/kept")
+    text = ready.registry.read_text()
+    proxy.clear()
+    assert relations(ready) == {"isurus": "adoptable", "lamna": "adoptable"}
+    listed = ready.repoman("list")
+    assert "Running (not adopted)" in listed.out and "repoman new lamna --repo shark --adopt" in listed.err
+    assert "not adopted" in ready.repoman("status", "lamna").out
+    for argv in (["new", "lamna", "--repo", "shark"], ["shell", "lamna", "--", "true"], ["remove", "lamna", "--yes"]):
+        command = hint(ready, *argv, remark="--adopt")
+    assert "mounts" in ready.refused("new", "lamna", "--repo", "other", "--adopt", code=4)
+    assert "did not create" in ready.refused("new", "alone", "--repo", "shark", "--adopt", code=4)
+    assert ready.repoman("--json", *command.partition(" ")[2].partition("#")[0].split(), "-C").data["changed"]
+    assert proxy.writes == [] and ready.registry.read_text() == text
+    assert ready.run("sh", "-c", command).code == 0
+    instance = ready.instances()["lamna"]
+    assert instance["devices"] == {"repo": {"type": "disk", "source": str(repo), "path": str(repo), "shift": "true"}}
+    assert instance["config"]["user.repoman.state"] == "ready" and instance["config"]["user.note"] == "old"
+    assert 'name = "lamna"' in ready.registry.read_text()
+    proxy.clear()
+    assert not ready.repoman("--json", "new", "lamna", "--adopt").data["changed"] and proxy.writes == []
+    assert ready.repoman("shell", "lamna", "--", "sh", "-c", "pwd; id -un; ls /kept").out.split() == [str(repo), ready.me.name, "/kept"]
+    ready.repoman("new", "isurus", "--repo", "shark", "--adopt")
+    assert sorted(ready.instances()["isurus"]["devices"]) == ["repo", "work"] and relations(ready) == {"isurus": "own", "lamna": "own"}
+    assert [path.name for path in (*repo.iterdir(), *other.iterdir())] == [".git", ".git"]

@@ -18,10 +18,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.incus.command impo
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     PROTECTION_KEY,
-    check_managed,
     is_protected,
     is_unfinished,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import ownership
 
 OPERATION_TIMEOUT = 600.0
 """Seconds that an operation of Incus may take."""
@@ -98,14 +98,14 @@ class InstanceControl:
         """Delete the instance, if it exists.
 
         :param stop_requested: an earlier request to stop it had the time to succeed, so stop it by force, like an unfinished one.
-        :raises ConflictError: repoman did not create it.
+        :raises ConflictError: it is not the user's own.
         :raises RepomanError: Incus rejects the deletion.
         """
         self.wait_for_operations()
         response = self.read_or_none()
         if response is None:
             return
-        check_managed(self.context, self.name, response.data)
+        ownership(self.context, response.data).check_own()
         unfinished = is_unfinished(response.data)
         if response.data["status"] != "Stopped":
             if stop_requested or unfinished:

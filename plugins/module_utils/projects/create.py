@@ -23,6 +23,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.failures import creation_error, start_error
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     CREATING,
+    IMAGE_KEY,
     RUN_KEY,
     STATE_KEY,
     is_unfinished,
@@ -57,7 +58,9 @@ class InstanceCreation:
             "type": "container",
             "source": image_source(self.image, account, task.snapshot.read_images),
             "profiles": list(desired.settings.profiles),
-            "config": cloud_init_config(account, desired.config_keys()) | config | {STATE_KEY: CREATING, RUN_KEY: self.run_id},
+            "config": cloud_init_config(account, desired.config_keys())
+            | config
+            | {STATE_KEY: CREATING, RUN_KEY: self.run_id, IMAGE_KEY: self.image},
             "devices": devices,
         }
 

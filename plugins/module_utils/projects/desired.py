@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import protect
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.git_share import GitShare, share_git_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     APPLIED_KEY,
     KEY_PREFIX,
+    OWNER_KEY,
+    OWNER_UID_KEY,
     PROJECT_KEY,
     PROTECTED_KEY,
     REPO_DEVICE,
@@ -40,12 +43,14 @@ class DesiredInstance:
     :param requested: the part of ``settings`` that a task requested.
     :param repository: the project's repository.
     :param profiles: the profiles installed in Incus, by name.
+    :param account: the user that the instance is for.
     """
 
     settings: EffectiveSettings
     requested: ProjectSettings
     repository: Repository
     profiles: Mapping[str, Installed]
+    account: Account
 
     @property
     def name(self) -> str:
@@ -86,7 +91,13 @@ class DesiredInstance:
         other_devices = self.with_profile_devices(devices).values()
         protecting = protect.devices(repository.host_path, repository.container_path, settings.protect, other_devices)
         devices |= protecting | {REPO_DEVICE: self.repository_device()}
-        own_config = {PROJECT_KEY: self.name, REPO_KEY: repository.host_path, APPLIED_KEY: self.applied_record(devices)}
+        own_config = {
+            PROJECT_KEY: self.name,
+            REPO_KEY: repository.host_path,
+            OWNER_KEY: self.account.name,
+            OWNER_UID_KEY: str(self.account.uid),
+            APPLIED_KEY: self.applied_record(devices),
+        }
         if protecting:
             own_config[PROTECTED_KEY] = protected_record(protecting)
         return settings.config | own_config, devices

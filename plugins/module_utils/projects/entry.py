@@ -11,6 +11,7 @@ from dataclasses import replace
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import IMAGE_KEY
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import edit_text, find_project, put_project, remove_project
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data, Project
@@ -23,7 +24,8 @@ def plan_entry(task: ProjectTask, desired: DesiredInstance) -> None:
     The entry holds only the requested settings; those of an override stay in the override.
     """
     context, snapshot = task.context, task.snapshot
-    edit = RegistryEntryEdit(context.registry.projects.get(task.name), desired)
+    image = str(task.instance["config"].get(IMAGE_KEY, "")) if task.instance else ""
+    edit = RegistryEntryEdit(context.registry.projects.get(task.name), desired, image or desired.settings.image)
     if not edit.is_needed:
         return
     before = snapshot.registry_text
@@ -65,12 +67,13 @@ class RegistryEntryEdit:
 
     :param entry: as the registry has it.
     :param desired: the instance of its project.
+    :param image: of a new entry.
     """
 
-    def __init__(self, entry: Project | None, desired: DesiredInstance) -> None:
+    def __init__(self, entry: Project | None, desired: DesiredInstance, image: str) -> None:
         requested, repo = desired.requested, desired.repository.relative_path
         self.name = desired.name
-        previous = entry or Project(self.name, repo, image=desired.settings.image, created=iso_time())
+        previous = entry or Project(self.name, repo, image=image, created=iso_time())
         self.entry = replace(
             previous,
             repo=repo,

@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
 
 KEY_PREFIX = "user.repoman."
@@ -21,6 +20,11 @@ KEY_PREFIX = "user.repoman."
 PROJECT_KEY = "user.repoman.project"
 STATE_KEY = "user.repoman.state"
 REPO_KEY = "user.repoman.repo"
+OWNER_KEY = "user.repoman.owner"
+"""Login name of the user that repoman made the instance for."""
+OWNER_UID_KEY = "user.repoman.uid"
+IMAGE_KEY = "user.repoman.image"
+"""The image that the instance was made from, as it was requested."""
 APPLIED_KEY = "user.repoman.applied"
 """Names of everything repoman gave the instance; see :func:`applied_settings`."""
 RUN_KEY = "user.repoman.run"
@@ -39,27 +43,18 @@ TRUE = ("true", "1", "yes", "on")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def is_managed(instance: Mapping[str, Any]) -> bool:
-    """Return whether repoman created an instance, for the project of its name."""
-    return bool((instance.get("config") or {}).get(PROJECT_KEY) == instance["name"])
-
-
-def check_managed(context: RunContext, name: str, instance: Mapping[str, Any]) -> None:
-    """Check that repoman created an instance, for project ``name``.
-
-    :raises ConflictError: it did not.
-    """
-    if (instance.get("config") or {}).get(PROJECT_KEY) != name:
-        raise ConflictError(
-            f"incus has an instance {name!r} in project {context.incus_project!r} that repoman did not create; it was not changed.",
-            f"incus config show --project {context.incus_project} {name}",
-            "choose another name: repoman new NAME --repo DIR",
-        )
-
-
 def is_unfinished(instance: Mapping[str, Any]) -> bool:
     """Return whether a killed run left an instance before it was ready."""
     return bool(instance["config"].get(STATE_KEY) == CREATING)
+
+
+def made_from(instance: Mapping[str, Any], recorded: str = "") -> str:
+    """Return the image that an instance was made from, as it was requested.
+
+    :param recorded: the image in the registry, for instances of earlier versions; if it is empty, the image's own description.
+    """
+    config = instance["config"]
+    return str(config.get(IMAGE_KEY) or recorded or config.get("image.description") or config.get("volatile.base_image", "")[:12])
 
 
 def is_protected(instance: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import load_context
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_managed
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import is_own
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import project_summary
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.detect import detect_vcs
 
@@ -31,7 +31,7 @@ def load_projects(params: dict[str, Any]) -> tuple[list[dict[str, Any]], Repoman
     context = load_context(params)
     problem, instances = None, {}
     try:
-        instances = {name: instance for name, instance in context.read_instances().items() if is_managed(instance)}
+        instances = {name: instance for name, instance in context.read_instances().items() if is_own(context, instance)}
     except RepomanError as error:
         problem = error
     summaries = [project_summary(context, name, instances.get(name)) for name in sorted({*context.registry.projects, *instances})]

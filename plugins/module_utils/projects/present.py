@@ -7,26 +7,31 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.images import image_source
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import validate_account
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.create import InstanceCreation, removal_of_unfinished
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.entry import plan_entry
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
+    IMAGE_KEY,
     READY,
     REPO_KEY,
     STATE_KEY,
     environment_names,
     is_unfinished,
+    made_from,
     previously_requested,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import repository_notes, set_user_id_note
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import check_new_overlaps, expanded_devices
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import new_command, other_containers_of
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.power import plan_power
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import PROBE_LIFETIME, leftover_probes, verify_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.remount import plan_remount
@@ -56,11 +61,14 @@ def plan_present(task: ProjectTask) -> None:
     instance = _plan_unfinished(task, repository)
     action = Action.UNCHANGED
     if instance is None:
+        task.warnings.extend(other_containers_of(task.context, task.name, task.snapshot.instances))
         validate_account(task.context.account)
         InstanceCreation(task, desired).add_steps()
         action = Action.CREATED
-    elif any([plan_update(task, desired, instance), plan_remount(task, desired, instance)]):
-        action = Action.UPDATED
+    else:
+        _check_image(task, desired, instance)
+        if any([plan_update(task, desired, instance), plan_remount(task, desired, instance)]):
+            action = Action.UPDATED
     plan_entry(task, desired)
     if instance is not None and instance["status"] == "Running":
         _plan_reverify(task, repository)
@@ -81,7 +89,7 @@ def _desired_instance(task: ProjectTask) -> DesiredInstance:
     requested = _requested_settings(task.request, task.instance)
     settings = effective_settings(task.context, task.name, requested)
     repository = _find_repository(task, settings.repo)
-    return DesiredInstance(settings, requested, repository, _find_profiles(task, settings.profiles))
+    return DesiredInstance(settings, requested, repository, _find_profiles(task, settings.profiles), task.context.account)
 
 
 def _check_overlaps(task: ProjectTask, desired: DesiredInstance) -> None:
@@ -186,6 +194,32 @@ def _has_moved(previous: str, repository: Repository) -> bool:
     return not os.path.lexists(previous) or os.path.realpath(previous) == repository.host_path
 
 
+def _recorded_image(task: ProjectTask) -> str:
+    """Return the image of the project in the registry; empty if it is not there."""
+    entry = task.context.registry.projects.get(task.name)
+    return entry.image if entry else ""
+
+
+def _check_image(task: ProjectTask, desired: DesiredInstance, instance: dict[str, Any]) -> None:
+    """Check that the requested image, if any, is the one that an instance was made from, because it cannot change.
+
+    :raises ConflictError: it is another one.
+    """
+    requested, context = task.request.image, task.context
+    recorded = str(instance["config"].get(IMAGE_KEY) or _recorded_image(task))
+    if requested is None or requested == recorded:
+        return
+    with suppress(RepomanError):  # there is no such image on this host
+        source = image_source(requested, context.account, task.snapshot.read_images)
+        if source.get("fingerprint") == instance["config"].get("volatile.base_image"):
+            return
+    raise ConflictError(
+        f"the container {task.name!r} was made from {made_from(instance, recorded)!r}, and its image cannot change; it was not changed.",
+        f"repoman remove {task.name}   # deletes the container; the repository stays",
+        new_command(context, task.name, desired.repository.container_path, ("--image", requested)),
+    )
+
+
 def _plan_reverify(task: ProjectTask, repository: Repository) -> None:
     """If a killed run left its probe in the repository, add a step that repeats its check."""
     account = task.context.account
@@ -213,7 +247,7 @@ def _report(task: ProjectTask, desired: DesiredInstance, instance: dict[str, Any
     task.result |= {
         "action": action.value,
         "repo": repository.container_path,
-        "image": settings.image,
+        "image": made_from(instance, _recorded_image(task)) if instance else settings.image,
         "profiles": list(settings.profiles),
         "backup": settings.backup,
         "state": status,

@@ -54,7 +54,11 @@ class Differences:
 
 
 def reconcile(
-    instance: Mapping[str, Any], config: dict[str, str], devices: dict[str, dict[str, str]], profiles: Iterable[str]
+    instance: Mapping[str, Any],
+    config: dict[str, str],
+    devices: dict[str, dict[str, str]],
+    profiles: Iterable[str],
+    replaced: Iterable[str] = (),
 ) -> Differences:
     """Return how an instance differs from its desired configuration.
 
@@ -64,9 +68,11 @@ def reconcile(
     :param config: the configuration that repoman gives it.
     :param devices: the devices that repoman gives it.
     :param profiles: its profiles, in order.
+    :param replaced: names of further devices that are removed.
     :raises ConflictError: see :func:`applied_settings`.
     """
     applied = applied_settings(instance)
+    own_devices = {*applied["devices"], *replaced}
     current: Side = {
         "config": dict(instance["config"]),
         "devices": dict(instance["devices"]),
@@ -77,7 +83,7 @@ def reconcile(
     in_order = [name for name in staying if name in desired_profiles] == desired_profiles
     desired: Side = {
         "config": {key: value for key, value in current["config"].items() if key not in applied["config"] or key in config} | config,
-        "devices": {key: value for key, value in current["devices"].items() if key not in applied["devices"] or key in devices} | devices,
+        "devices": {key: value for key, value in current["devices"].items() if key not in own_devices or key in devices} | devices,
         "profiles": staying if in_order else [*desired_profiles, *(name for name in staying if name not in desired_profiles)],
     }
     return Differences(current, desired)

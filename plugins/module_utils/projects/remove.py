@@ -16,11 +16,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.results impor
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.entry import plan_entry_removal
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
-    PROJECT_KEY,
     PROTECTION_KEY,
     is_protected,
     is_unfinished,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import is_own, other_containers_of
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import diff_text
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 
@@ -37,6 +37,8 @@ def plan_removal(task: ProjectTask) -> None:
         _plan_deletion(task, instance)
     if entry is not None:
         plan_entry_removal(task)
+    if instance is None:
+        task.warnings.extend(other_containers_of(context, name, task.snapshot.instances))
     repo = entry.repo if entry else name
     mirrors = context.account.expand(context.registry.defaults.backup_root)
     task.result |= {
@@ -46,8 +48,8 @@ def plan_removal(task: ProjectTask) -> None:
     }
     if not task.plan.changed:
         instances = task.snapshot.instances
-        managed = (instance_name for instance_name, instance in instances.items() if PROJECT_KEY in (instance.get("config") or {}))
-        suggestions = difflib.get_close_matches(name, sorted({*context.registry.projects, *managed}), n=3)
+        own = (instance_name for instance_name, instance in instances.items() if is_own(context, instance))
+        suggestions = difflib.get_close_matches(name, sorted({*context.registry.projects, *own}), n=3)
         task.result |= {"suggestions": suggestions, "near": suggestions}  # "near" is the name that earlier versions used
 
 

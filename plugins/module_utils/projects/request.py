@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_project_name
 
-OPTIONS = ("name", "repo", "image", "profiles", "backup", "config", "devices", "target")
+OPTIONS = ("name", "repo", "image", "profiles", "backup", "config", "devices", "target", "adopt")
 """The module's options for one project."""
 
 
@@ -27,6 +27,7 @@ class ProjectRequest:
     :param config: configuration keys of the instance.
     :param devices: device names to their settings.
     :param target: cluster member for a new container.
+    :param adopt: whether to take over an existing container that has no marks of repoman and mounts the repository.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ProjectRequest:
     config: dict[str, str] | None = None
     devices: dict[str, dict[str, str]] | None = None
     target: str | None = None
+    adopt: bool = False
 
 
 def requested_projects(params: dict[str, Any]) -> list[ProjectRequest]:
@@ -63,6 +65,7 @@ def _request(options: dict[str, Any]) -> ProjectRequest:
         config=None if config is None else _strings(config),
         devices=None if devices is None else {name: _strings(device) for name, device in devices.items()},
         target=options.get("target"),
+        adopt=bool(options.get("adopt")),
     )
 
 

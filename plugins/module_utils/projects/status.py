@@ -23,7 +23,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import missing_paths, probe_address
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import check_managed, is_managed, previously_requested
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import previously_requested
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import (
     SCAN_SECONDS,
     protection_note,
@@ -31,10 +31,16 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes imp
     set_user_id_note,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import status_overlaps
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import SHOWN, Relation, ownership
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import reconcile
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import existing_repository
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.stale_mount import stale_mounts
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import effective_settings, project_summary
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import (
+    MISSING,
+    configured_settings,
+    effective_settings,
+    project_summary,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.state import read_states
 
@@ -69,16 +75,19 @@ def run(context: RunContext, params: dict[str, Any]) -> dict[str, Any]:
     :raises RepomanError: Incus cannot be reached, or a project does not exist.
     """
     all_instances = context.read_instances(recursion=2 if params["status"] else 1)
-    instances = {name: instance for name, instance in all_instances.items() if is_managed(instance)}
+    owned = {name: ownership(context, instance, all_instances) for name, instance in all_instances.items()}
+    relations = SHOWN | ({Relation.FOREIGN} if params["all_users"] and not params["status"] else frozenset())
+    instances = {name: instance for name, instance in all_instances.items() if owned[name].relation in relations}
     existing = {*context.registry.projects, *instances}
     names = list(params["names"] or sorted(existing))
     for name in names:
         if name not in existing:
-            if name in all_instances:
-                check_managed(context, name, all_instances[name])
+            if name in owned:
+                owned[name].check_own()
             raise _no_such_project(name, context, existing)
-    stale = stale_mounts(context.client.path, context.incus_project, (instances[name] for name in names if name in instances))
-    summaries = [project_summary(context, name, instances.get(name)) | {"stale_mount": name in stale} for name in names]
+    own = [instances[name] for name in names if name in instances and owned[name].relation == Relation.OWN]
+    stale = stale_mounts(context.client.path, context.incus_project, own)
+    summaries = [project_summary(context, name, instances.get(name), owned.get(name)) | {"stale_mount": name in stale} for name in names]
     if not params["status"]:
         return {"changed": False, "projects": summaries, "account": vars(context.account), "socket": context.client.path}
     return {"changed": False} | _status(context, summaries, all_instances, params)
@@ -88,7 +97,7 @@ def _status(
     context: RunContext, summaries: list[dict[str, Any]], all_instances: dict[str, dict[str, Any]], params: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the state of the host, and the details of each project."""
-    instances = {name: instance for name, instance in all_instances.items() if is_managed(instance)}
+    instances = {summary["name"]: all_instances[summary["name"]] for summary in summaries if summary["state"] != MISSING}
     account, registry = context.account, context.registry
     incus_version = context.client.read("/1.0", shapes.SERVER).data["environment"]["server_version"]
     installed = read_installed(context.client)
@@ -144,7 +153,7 @@ def project_details(
     details: dict[str, Any] = {
         "addresses": addresses(instance),
         "profile_drift": [name for name in profiles if name in snapshot.drifting],
-        "profiles_missing": [name for name in summary["profiles"] if name not in snapshot.profiles],
+        "profiles_missing": [name for name in configured_settings(context, summary["name"])[0].profiles if name not in snapshot.profiles],
         "differences": [],
         "notes": [],
         "problem": summary["problem"],
@@ -166,7 +175,7 @@ def _compare(context: RunContext, name: str, instance: dict[str, Any] | None, sn
     """
     requested = previously_requested(instance) if instance else ProjectSettings()
     settings = effective_settings(context, name, requested)
-    desired = DesiredInstance(settings, requested, existing_repository(settings.repo, context, name), snapshot.profiles)
+    desired = DesiredInstance(settings, requested, existing_repository(settings.repo, context, name), snapshot.profiles, context.account)
     desired.check_reserved_names()
     if instance is None:
         return {"notes": repository_notes(desired)}

@@ -11,7 +11,14 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import environment_names, is_unfinished
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
+    REPO_DEVICE,
+    REPO_KEY,
+    environment_names,
+    is_unfinished,
+    made_from,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import Ownership, mounted_repositories
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import model
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override
 
@@ -19,35 +26,56 @@ MISSING = "missing"
 """State of a project without an instance."""
 
 
-def project_summary(context: RunContext, name: str, instance: dict[str, Any] | None) -> dict[str, Any]:
+def project_summary(context: RunContext, name: str, instance: dict[str, Any] | None, owned: Ownership | None = None) -> dict[str, Any]:
     """Return the summary of a project, as ``list`` shows it. If its override cannot be read, ``problem`` has the reason.
 
-    :param instance: of the project, as Incus describes it.
+    :param instance: of that name, as Incus describes it; ``None`` if the user has none.
+    :param owned: how the instance of that name belongs to the user, even if it is another user's.
     """
     entry = context.registry.projects.get(name)
-    problem = ""
-    try:
-        settings = effective_settings(context, name)
-    except RepomanError as error:
-        problem = error.message
-        settings = model.effective_settings(name, context.registry.defaults, *([model.settings_of(entry)] if entry else []))
+    settings, problem = configured_settings(context, name)
     path = context.repository_path(settings.repo)
+    if instance:
+        path = _mounted_path(context, instance, path)
+    error = owned.error if owned else None
     return {
         "name": name,
         "state": instance["status"] if instance else MISSING,
         "unfinished": instance is not None and is_unfinished(instance),
         "registered": entry is not None,
+        "relation": owned.relation.value if owned else "",
+        "owner": owned.owner if owned else "",
+        "origin": owned.origin if owned else "",
         "repo": path,
         "repo_exists": os.path.isdir(path),
-        "image": settings.image,
-        "profiles": list(settings.profiles),
+        "image": made_from(instance, entry.image if entry else "") if instance else settings.image,
+        "profiles": list(instance["profiles"] if instance else settings.profiles),
         "created": entry.created if entry else "",
         "last_sync": entry.last_sync if entry else "",
         "backup": settings.backup,
         "incus_project": context.incus_project,
         "environment": environment_names((instance or {}).get("expanded_config") or {}),
-        "problem": problem,
+        "problem": error.message if error else problem,
+        "hints": error.hints if error else [],
     }
+
+
+def configured_settings(context: RunContext, name: str) -> tuple[model.EffectiveSettings, str]:
+    """Return a project's configuration, and why its override is not part of it, or an empty string."""
+    try:
+        return effective_settings(context, name), ""
+    except RepomanError as error:
+        entry = context.registry.projects.get(name)
+        return model.effective_settings(name, context.registry.defaults, *([model.settings_of(entry)] if entry else [])), error.message
+
+
+def _mounted_path(context: RunContext, instance: dict[str, Any], configured: str) -> str:
+    """Return the path of the repository that an instance mounts; ``configured`` if it does not mount one."""
+    device = instance["devices"].get(REPO_DEVICE) or {}
+    source, path = str(device.get("source", "")), str(device.get("path", ""))
+    if source:
+        return path if os.path.realpath(path) == source else source
+    return str(instance["config"].get(REPO_KEY) or next(iter(mounted_repositories(context, instance)), configured))
 
 
 def effective_settings(context: RunContext, name: str, *requested: model.ProjectSettings) -> model.EffectiveSettings:

@@ -18,8 +18,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.results impor
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext, Snapshot
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.control import InstanceControl
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import check_managed, is_unfinished
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_unfinished
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.lock import project_lock
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import Relation, ownership
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.pinned_directory import PinnedDirectory
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest
@@ -38,6 +39,7 @@ class ProjectTask(PlannedItem):
     :param state: the requested state: ``present``, ``started``, ``stopped`` or ``absent``.
     :param planner: adds the steps to ``task.plan`` and the report to ``task.result``.
     :ivar instance: as Incus describes it; ``None`` if it does not exist.
+    :ivar adopts: whether the plan takes over an instance without marks.
     :ivar stop_requested: whether Incus was requested to stop the instance before its removal started, and had the time to do it.
     :ivar stopped_early: whether that was tried, so that the instance must be started again if its removal does not happen.
     """
@@ -51,7 +53,7 @@ class ProjectTask(PlannedItem):
         self.result: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.instance: dict[str, Any] | None = None
-        self.stop_requested = self.stopped_early = False
+        self.stop_requested = self.stopped_early = self.adopts = False
 
     @property
     def control(self) -> InstanceControl:
@@ -65,12 +67,15 @@ class ProjectTask(PlannedItem):
     def make_plan(self) -> Plan:
         """Plan from the snapshot.
 
-        :raises ConflictError: repoman did not create the instance of that name.
+        :raises ConflictError: the instance of that name is not the user's own, and is not to be adopted.
         """
-        self.plan, self.warnings, self.result = Plan(), [], {}
+        self.plan, self.warnings, self.result, self.adopts = Plan(), [], {}, False
         self.instance = self.snapshot.instances.get(self.name)
         if self.instance is not None:
-            check_managed(self.context, self.name, self.instance)
+            owned = ownership(self.context, self.instance, self.snapshot.instances)
+            self.adopts = self.request.adopt and owned.relation == Relation.ADOPTABLE
+            if not self.adopts:
+                owned.check_own()
         self.planner(self)
         self.result = {"name": self.name, "incus_project": self.context.incus_project} | self.result
         self.result |= {"changed": self.plan.changed, "steps": self.plan.descriptions}

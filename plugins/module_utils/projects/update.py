@@ -16,10 +16,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.account i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance, Devices
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     APPLIED_KEY,
+    READY,
     REPO_DEVICE,
+    STATE_KEY,
     applied_settings,
     mount_targets,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import mounted_repositories, new_command
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import verify_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import Differences, diff_text, reconcile
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
@@ -34,10 +37,13 @@ def plan_update(task: ProjectTask, desired: DesiredInstance, instance: dict[str,
     """Add the step that brings an instance to its desired configuration, and report how it differs.
 
     :returns: whether anything differs.
-    :raises ConflictError: the repository would be mounted again in a running instance, hiding mounts inside it.
+    :raises ConflictError: the repository would be mounted again in a running instance, hiding mounts inside it; or an instance to adopt
+        does not mount the repository.
     """
     name = task.name
     config, devices = desired.config_and_devices()
+    replaced = _adopted_mounts(task, desired, instance) if task.adopts else []
+    config |= {STATE_KEY: READY} if task.adopts else {}
     if instance["status"] != "Stopped":
         path = desired.repository.container_path
         devices, waiting = protect.devices_for_running_instance(devices, instance["devices"], applied_settings(instance)["devices"], path)
@@ -48,7 +54,7 @@ def plan_update(task: ProjectTask, desired: DesiredInstance, instance: dict[str,
                 f" {task.context.instance_command('stop', name)}, then run the same command again"
             )
         _check_remount(task, instance, devices, path)
-    differences = reconcile(instance, config, devices, desired.settings.profiles)
+    differences = reconcile(instance, config, devices, desired.settings.profiles, replaced)
     task.result["differences"] = differences.describe()
     if not differences:
         return False
@@ -57,7 +63,7 @@ def plan_update(task: ProjectTask, desired: DesiredInstance, instance: dict[str,
     update = InstanceUpdate(task, desired, instance, differences, targets)
     task.plan.add(
         Step(
-            f"update the configuration of {name}",
+            f"adopt the container {name}" if task.adopts else f"update the configuration of {name}",
             update.apply,
             undo=update.undo,
             target=f"container {name}",
@@ -91,7 +97,7 @@ class InstanceUpdate:
         self.instance_account = InstanceAccount(self.control)
         self.directory = task.pin(self.repository)
         self.body = {key: instance[key] for key in METADATA_KEYS if key in instance} | self.desired
-        self.remounts = self.current["devices"].get(REPO_DEVICE) != self.desired["devices"][REPO_DEVICE]
+        self.remounts = task.adopts or self.current["devices"].get(REPO_DEVICE) != self.desired["devices"][REPO_DEVICE]
         self.is_sent = False
         """True if Incus may have made the change."""
         self.is_verified = False
@@ -161,6 +167,22 @@ def _revert(latest: dict[str, Any], current: dict[str, Any], desired: dict[str, 
     return {key: value for key, value in latest.items() if key not in own_changes} | {
         key: current[key] for key in own_changes if key in current
     }
+
+
+def _adopted_mounts(task: ProjectTask, desired: DesiredInstance, instance: dict[str, Any]) -> list[str]:
+    """Return the names of the devices with which an instance without marks mounts the repository at its path: ours replaces them.
+
+    :raises ConflictError: it does not mount the repository at all.
+    """
+    repository, context = desired.repository, task.context
+    mounts = {name: device for name, device in instance["devices"].items() if device.get("type") == "disk" and not device.get("pool")}
+    if not any(os.path.realpath(device.get("source", "")) == repository.host_path for device in mounts.values()):
+        mounted = mounted_repositories(context, instance)[0]
+        raise ConflictError(
+            f"the container {task.name!r} mounts {mounted}, not {repository.container_path}; it was not changed.",
+            new_command(context, task.name, mounted, "--adopt"),
+        )
+    return [name for name, device in mounts.items() if os.path.normpath(device.get("path", "")) == repository.container_path]
 
 
 def _check_remount(task: ProjectTask, instance: dict[str, Any], devices: Devices, path: str) -> None:

@@ -114,34 +114,49 @@ def render_list(result: ListResult, mode: Mode) -> Rendered:
     """List the projects."""
     if not result["projects"]:
         return Rendered([Line("out", NO_PROJECTS)])
-    rows = [[cell(project) for cell in COLUMNS.values()] for project in result["projects"]]
-    warnings = [
-        Line("warning", f"{project['name']}: {sentence(project['problem'])}") for project in result["projects"] if project["problem"]
-    ]
-    warnings += [
-        Line("warning", f"{project['name']}: {STALE_MOUNT}; to mount it again: repoman new {project['name']}")
-        for project in result["projects"]
-        if project.get("stale_mount")
-    ]
-    return Rendered([*table(list(COLUMNS), rows), *warnings])
+    columns = COLUMNS | (OWNER_COLUMN if any(project["relation"] == FOREIGN for project in result["projects"]) else {})
+    lines = table(list(columns), [[cell(project) for cell in columns.values()] for project in result["projects"]])
+    for project in result["projects"]:
+        if project["problem"] and (project["relation"] != FOREIGN or project["registered"]):
+            lines.append(Line("warning", f"{project['name']}: {sentence(project['problem'])}"))
+            lines += [Line("hint", sentence(hint)) for hint in project["hints"]]
+        if project.get("stale_mount"):
+            lines.append(Line("warning", f"{project['name']}: {STALE_MOUNT}; to mount it again: repoman new {project['name']}"))
+    return Rendered(lines)
 
 
 def project_state(project: ProjectSummary) -> str:
     """Return the state of a project as text."""
     if project["unfinished"]:
         return "unfinished"
+    if project["state"] != "missing" and project["relation"] in NOTES:
+        return f"{project['state']} ({NOTES[project['relation']].format(project['origin'])})"
     return str(project["state"]) if project["registered"] else f"{project['state']} (not in the registry)"
 
 
+def last_sync_text(project: ProjectSummary) -> str:
+    """Return the time of the last backup as text; nothing is known about that of another user."""
+    if project["relation"] == FOREIGN:
+        return ""
+    return (project["last_sync"] or "never") if project["backup"] else "no backup"
+
+
+FOREIGN = "foreign"
+NOTES = {"renamed": "renamed from {}", "copy": "copy of {}", "adoptable": "not adopted", FOREIGN: "another user's"}
+"""Notes about containers that are not the user's own, with their origin, by relation."""
 COLUMNS: dict[str, Callable[[ProjectSummary], str]] = {
     "NAME": lambda project: str(project["name"]),
     "STATE": project_state,
-    "REPO": lambda project: str(project["repo"]) if project["repo_exists"] else f"{project['repo']} (missing)",
+    "REPO": lambda project: (
+        str(project["repo"]) if project["repo_exists"] or project["relation"] == FOREIGN else f"{project['repo']} (missing)"
+    ),
     "IMAGE": lambda project: str(project["image"]),
     "PROFILES": lambda project: ",".join(project["profiles"]),
-    "LAST SYNC": lambda project: (project["last_sync"] or "never") if project["backup"] else "no backup",
+    "LAST SYNC": last_sync_text,
 }
 """Columns of ``list``: title, and the cell for a project of the result of ``repoman_project_info``."""
+OWNER_COLUMN: dict[str, Callable[[ProjectSummary], str]] = {"OWNER": lambda project: project["owner"] or "unknown"}
+"""A column of ``list --all-users``."""
 VIEWS: Views = {
     "setup": render_setup,
     "new": render_new,

@@ -14,7 +14,7 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
     Rendered,
     Views,
 )
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import NO_PROJECTS, STALE_MOUNT, project_state
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import NO_PROJECTS, NOTES, STALE_MOUNT, project_state
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
     BackupStatus,
     HostStatus,
@@ -92,10 +92,10 @@ def backup_text(backup: BackupStatus) -> str:
 def project_lines(project: ProjectStatus, now: str) -> list[Line]:
     """Return the lines about a project."""
     name, state = project["name"], project_state(project)
-    is_ok = project["state"] != "missing" and project["registered"] and not project["unfinished"]
+    is_ok = project["state"] != "missing" and project["registered"] and not project["unfinished"] and project["relation"] not in NOTES
     remedy = (
         ""
-        if is_ok
+        if is_ok or project["relation"] in NOTES
         else f"; to {'complete' if project['unfinished'] else 'create' if project['state'] == 'missing' else 'register'} it: repoman new {name}"
     )
     lines = [Line("head", name), status_line("container", state + remedy, is_ok)]
@@ -108,6 +108,7 @@ def project_lines(project: ProjectStatus, now: str) -> list[Line]:
         lines += repository_lines(project["vcs"], now)
     if project["problem"]:
         lines.append(status_line("problem", sentence(project["problem"]), False))
+        lines += [status_line("", sentence(hint), False) for hint in project["hints"]]
     lines += overlap_lines(project.get("overlaps") or [])
     lines += [status_line("note", sentence(note), False) for note in project.get("notes") or []]
     labels = [

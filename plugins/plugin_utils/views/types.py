@@ -73,6 +73,9 @@ class ProjectSummary(TypedDict):
     state: str
     unfinished: bool
     registered: bool
+    relation: str
+    owner: str
+    origin: str
     repo: str
     repo_exists: bool
     image: str
@@ -81,6 +84,7 @@ class ProjectSummary(TypedDict):
     backup: bool
     problem: str
     stale_mount: NotRequired[bool]
+    hints: list[str]
 
 
 class ListResult(TypedDict):

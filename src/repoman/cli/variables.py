@@ -48,8 +48,14 @@ def new_variables(options: Namespace) -> Variables:
         "profiles": options.profile,
         "target": options.target,
     }
-    settings = {key: value for key, value in project.items() if value is not None}
-    return {"repoman_projects": [settings | ({"backup": False} if options.no_backup else {})]}
+    settings: Variables = {key: value for key, value in project.items() if value is not None}
+    settings |= ({"backup": False} if options.no_backup else {}) | ({"adopt": True} if options.adopt else {})
+    return {"repoman_projects": [settings]}
+
+
+def list_variables(options: Namespace) -> Variables:
+    """Return the variables of ``list``."""
+    return {"repoman_all_users": True} if options.all_users else {}
 
 
 def shell_path(path: str) -> str:

@@ -64,7 +64,7 @@ VERBS = (
     ),
     Verb(
         "new",
-        "NAME [--repo DIR] [--image IMAGE] [--profile NAME]… [--no-backup] [--target MEMBER]",
+        "NAME [--repo DIR] [--image IMAGE] [--profile NAME]… [--no-backup] [--adopt] [--target MEMBER]",
         "create the container of a repository",
         examples=("repoman new isurus", "repoman new isurus --repo isurus-project --profile default --profile claude-share"),
         arguments=(
@@ -73,13 +73,21 @@ VERBS = (
             option("--image", metavar="IMAGE", help="image of a new container, such as images:debian/13"),
             option("--profile", metavar="NAME", help="profile of the container; repeat for more", repeatable=True),
             flag("--no-backup", help="leave the repository out of the backup"),
+            flag("--adopt", help="take over a container without repoman's keys that mounts the repository"),
             option("--target", metavar="MEMBER", help="member of the Incus cluster for a new container"),
         ),
         about="The repository is mounted at the same path, and your account exists in the container. If the\n"
         "project has a container, it is updated to its configuration. A failure is rolled back.",
         variables=variables.new_variables,
     ),
-    Verb("list", "", "show the projects and their containers", examples=("repoman list", "repoman list --json")),
+    Verb(
+        "list",
+        "[--all-users]",
+        "show the projects and their containers",
+        examples=("repoman list", "repoman list --json"),
+        arguments=(flag("--all-users", help="also show containers that repoman made for other users"),),
+        variables=variables.list_variables,
+    ),
     Verb(
         "status",
         "[NAME…]",

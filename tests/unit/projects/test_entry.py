@@ -46,7 +46,7 @@ def test_concurrent_changes_of_an_entry_stay(me: Account, planned: str, meanwhil
     requested = ProjectSettings(image="new")
     settings = effective_settings("demo", known.defaults, requested)
     task = ProjectTask(context, Snapshot({}, {}, known.text, list), ProjectRequest("demo"), "present", plan_present)
-    plan_entry(task, DesiredInstance(settings, requested, Repository("demo", "/r/demo", "/r/demo"), {}))
+    plan_entry(task, DesiredInstance(settings, requested, Repository("demo", "/r/demo", "/r/demo"), {}, me))
     (step,) = task.plan.steps
     path.write_text(HEAD + meanwhile)
     for act, text in ((step.undo, meanwhile), (step.apply, then), (step.undo, undone)):

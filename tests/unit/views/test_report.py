@@ -295,6 +295,10 @@ WELL: Data = {
     "state": "Running",
     "unfinished": False,
     "registered": True,
+    "relation": "own",
+    "owner": "me",
+    "origin": "",
+    "hints": [],
     "repo": "/repos/isurus",
     "repo_exists": True,
     "image": "images:x",
@@ -409,6 +413,10 @@ class TestProjects:
             "backup": True,
             "unfinished": False,
             "registered": True,
+            "relation": "own",
+            "owner": "me",
+            "origin": "",
+            "hints": [],
             "problem": "",
         }
         other = line | {"name": "longer", "state": "missing", "repo": "/r", "repo_exists": False, "backup": False}
@@ -430,6 +438,24 @@ class TestProjects:
             ["repoman: warning: a: /r/a.toml, line 1: no"],
             0,
         )
+
+    def test_list_of_containers_that_are_not_the_projects_own(self) -> None:
+        """They are named for what they are, with the commands that take them back; another user's have a column, and no time of a backup."""
+        line = WELL | {"registered": False, "profiles": [], "problem": "p.", "hints": ["c   # r"]}
+        changes: list[Data] = [{"relation": "renamed", "origin": "o"}, {"relation": "copy", "origin": "o"}, {"relation": "adoptable"}]
+        out, err, code = told("list", {"projects": [line | change for change in changes]})
+        assert [row.split("   ")[1] for row in out[1:]] == ["Running (renamed from o)", "Running (copy of o)", "Running (not adopted)"]
+        assert (err, code) == (["repoman: warning: isurus: p.", "hint: c   # r"] * 3, 0)
+        foreign = line | {"relation": "foreign", "owner": "bob", "repo_exists": False}
+        out, err, _code = told("list", {"projects": [foreign, foreign | {"owner": ""}]})
+        assert out == [
+            "NAME     STATE                      REPO            IMAGE      PROFILES   LAST SYNC   OWNER",
+            "isurus   Running (another user's)   /repos/isurus   images:x                          bob",
+            "isurus   Running (another user's)   /repos/isurus   images:x                          unknown",
+        ]
+        assert err == []
+        taken = foreign | {"registered": True, "state": "missing"}
+        assert told("list", {"projects": [taken]})[1] == ["repoman: warning: isurus: p.", "hint: c   # r"]
 
     def test_status_of_a_host_where_all_is_well(self) -> None:
         """It takes a few lines, in columns."""
@@ -489,6 +515,8 @@ class TestProjects:
             ({"registered": False}, "  container     Running (not in the registry); to register it: repoman new isurus"),
             ({"repo_exists": False, "vcs": None}, "  repository    /repos/isurus (missing)"),
             ({"problem": "no\nway"}, "  problem       no way"),
+            ({"relation": "copy", "origin": "o", "registered": False}, "  container     Running (copy of o)"),
+            ({"problem": "x.", "hints": ["command   # remark"]}, "                command   # remark"),
             ({"profile_drift": ["p"]}, "  profiles      default, p (differs from its template)"),
             ({"profiles_missing": ["p", "q"]}, "                not installed: p, q: repoman profile install p q"),
             ({"missing_sources": [{"device": "d", "source": "/x"}]}, "  skipped       /x does not exist (device d)"),

@@ -1,0 +1,206 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whose an instance is: the user's own, another user's, renamed or copied by hand, made by an earlier version, or not repoman's at all."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
+    OWNER_KEY,
+    OWNER_UID_KEY,
+    PROJECT_KEY,
+    REPO_KEY,
+)
+
+
+class Relation(StrEnum):
+    """How an instance belongs to the user. Results have the ``value``."""
+
+    OWN = "own"
+    """repoman made it for this user, and for the project of its name."""
+    RENAMED = "renamed"
+    """repoman made it for this user and another project, which has no other container now."""
+    COPY = "copy"
+    """It is a copy of this user's container of another project."""
+    ADOPTABLE = "adoptable"
+    """It has no marks, but mounts a repository of this user."""
+    FOREIGN = "foreign"
+    """repoman made it for another user."""
+    UNMANAGED = "unmanaged"
+    """repoman did not make it."""
+
+
+SHOWN = frozenset((Relation.OWN, Relation.RENAMED, Relation.COPY, Relation.ADOPTABLE))
+"""Relations of the instances that ``list`` and ``status`` show."""
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """How an instance belongs to the user.
+
+    :param relation: in short.
+    :param owner: login name in its marks; empty in those of earlier versions, and without marks.
+    :param origin: the project in its marks, if its name is another; otherwise empty.
+    :param error: why it cannot be used, with commands that take it back; ``None`` for the user's own.
+    """
+
+    relation: Relation
+    owner: str = ""
+    origin: str = ""
+    error: ConflictError | None = None
+
+    def check_own(self) -> None:
+        """Check that the instance is the user's own.
+
+        :raises ConflictError: it is not.
+        """
+        if self.error is not None:
+            raise ConflictError(self.error.message, *self.error.hints)
+
+
+def is_own(context: RunContext, instance: Mapping[str, Any]) -> bool:
+    """Return whether repoman made an instance for this user, and for the project of its name."""
+    return ownership(context, instance).relation == Relation.OWN
+
+
+def ownership(context: RunContext, instance: Mapping[str, Any], names: Iterable[str] = ()) -> Ownership:
+    """Return how an instance belongs to the user.
+
+    :param names: of all instances of the Incus project: they tell a copy from a renamed instance.
+    """
+    config = instance.get("config") or {}
+    if PROJECT_KEY not in config:
+        return _unmarked(context, instance)
+    name, project, owner = str(instance["name"]), str(config[PROJECT_KEY]), str(config.get(OWNER_KEY, ""))
+    if not _is_users(context, config):
+        return _foreign(context, name, owner, str(config.get(REPO_KEY, "")))
+    if project == name:
+        return Ownership(Relation.OWN, owner)
+    return _copied(context, instance, owner, project) if project in names else _renamed(context, instance, owner, project)
+
+
+def mounted_repositories(context: RunContext, instance: Mapping[str, Any]) -> list[str]:
+    """Return the directories inside ``repos_root`` that the own devices of an instance mount, as their sources are written."""
+    devices = (instance.get("devices") or {}).values()
+    sources = [device.get("source", "") for device in devices if device.get("type") == "disk" and not device.get("pool")]
+    return [source for source in sources if _in_repos_root(context, source)]
+
+
+def _is_users(context: RunContext, config: Mapping[str, str]) -> bool:
+    """Return whether the marks of an instance name this user. Marks of earlier versions have no owner: their repository decides."""
+    if OWNER_UID_KEY not in config and OWNER_KEY not in config:
+        return REPO_KEY not in config or _in_repos_root(context, config[REPO_KEY])
+    account = context.account
+    return config.get(OWNER_UID_KEY) == str(account.uid) and _is_name_of(account, config.get(OWNER_KEY, ""))
+
+
+def _is_name_of(account: Account, name: str) -> bool:
+    """Return whether a login name is one of the account's: a uid can have several."""
+    try:
+        return name == account.name or pwd.getpwnam(name).pw_uid == account.uid
+    except (KeyError, ValueError):
+        return False
+
+
+def _in_repos_root(context: RunContext, path: str) -> bool:
+    roots = {context.repos_root, os.path.realpath(context.repos_root)}
+    return any(os.path.normpath(path).startswith(f"{root.rstrip('/')}/") for root in roots)
+
+
+def relative_repository(context: RunContext, path: str) -> str:
+    """Return a directory in ``repos_root`` relative to it, as ``--repo`` takes it."""
+    root = context.repos_root
+    return os.path.relpath(path, root if path.startswith(f"{root}/") else os.path.realpath(root))
+
+
+def new_command(context: RunContext, name: str, path: str, *options: str | tuple[str, str]) -> str:
+    """Return the command ``repoman new`` for a project whose repository is at ``path``."""
+    repo = relative_repository(context, path)
+    return repoman_command("new", [name], *([] if repo == name else [("--repo", repo)]), *options)
+
+
+def _foreign(context: RunContext, name: str, owner: str, repo: str) -> Ownership:
+    hints = ("repoman list --all-users", "repoman new NAME --repo DIR   # chooses another name")
+    if owner:
+        error = ConflictError(f"the container {name!r} belongs to the user {owner!r}; it was not changed.", *hints)
+        return Ownership(Relation.FOREIGN, owner, error=error)
+    account = context.account
+    marks = f"{OWNER_KEY}={shell_word(account.name)} {OWNER_UID_KEY}={account.uid}"
+    error = ConflictError(
+        f"the container {name!r} has the repository {repo}, which is not inside {context.repos_root}; it was not changed.",
+        *hints,
+        f"{context.instance_command('config set', name, marks)}   # if it is yours",
+    )
+    return Ownership(Relation.FOREIGN, error=error)
+
+
+def _renamed(context: RunContext, instance: Mapping[str, Any], owner: str, project: str) -> Ownership:
+    name, repo = str(instance["name"]), str(instance["config"].get(REPO_KEY, ""))
+    keep = context.instance_command("config set", name, f"{PROJECT_KEY}={shell_word(name)}")
+    again = new_command(context, name, repo) if _in_repos_root(context, repo) else f"repoman new {shell_word(name)}"
+    error = ConflictError(
+        f"the container {name!r} was made for the project {project!r}, and renamed or restored under another name; it was not changed.",
+        f"{_rename_command(context, instance, project)}   # gives it its name back",
+        f"{keep} && {again}   # keeps the new name",
+    )
+    return Ownership(Relation.RENAMED, owner, project, error)
+
+
+def _copied(context: RunContext, instance: Mapping[str, Any], owner: str, project: str) -> Ownership:
+    name = str(instance["name"])
+    again = new_command(context, project, str(instance["config"].get(REPO_KEY) or context.repository_path(project)))
+    delete = "delete" if instance["status"] == "Stopped" else "delete --force"
+    error = ConflictError(
+        f"the container {name!r} is a copy of the container of the project {project!r}; it was not changed.",
+        f"{repoman_command('remove', [project])} && {_rename_command(context, instance, project)} && {again}   # uses the copy instead",
+        f"{context.instance_command(delete, name)}   # deletes the copy",
+    )
+    return Ownership(Relation.COPY, owner, project, error)
+
+
+def _rename_command(context: RunContext, instance: Mapping[str, Any], project: str) -> str:
+    name = str(instance["name"])
+    rename = context.instance_command("rename", name, shell_word(project))
+    return rename if instance["status"] == "Stopped" else f"{context.instance_command('stop', name)} && {rename}"
+
+
+def _unmarked(context: RunContext, instance: Mapping[str, Any]) -> Ownership:
+    name = str(instance["name"])
+    mounted = mounted_repositories(context, instance) if instance.get("type", "container") == "container" else []
+    if mounted:
+        error = ConflictError(
+            f"the container {name!r} mounts {mounted[0]}, but has no keys of repoman; it was not changed.",
+            f"{new_command(context, name, mounted[0], '--adopt')}   # takes it over",
+        )
+        return Ownership(Relation.ADOPTABLE, error=error)
+    error = ConflictError(
+        f"incus has an instance {name!r} in project {context.incus_project!r} that repoman did not create; it was not changed.",
+        context.instance_command("config show", name),
+        "repoman new NAME --repo DIR   # chooses another name",
+    )
+    return Ownership(Relation.UNMANAGED, error=error)
+
+
+def other_containers_of(context: RunContext, project: str, instances: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a sentence about each container that was made for a project, and has another name."""
+    sentences = []
+    for name, instance in instances.items():
+        owned = ownership(context, instance)
+        if owned.origin == project and name != project:
+            rename = _rename_command(context, instance, project)
+            sentences.append(
+                f"the container {name!r} was made for the project {project!r} and renamed or copied; it stays as it is: {rename}"
+            )
+    return sentences
