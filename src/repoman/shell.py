@@ -179,9 +179,18 @@ def exec_shell(result: Mapping[str, Any], command: Sequence[str]) -> NoReturn:
     client = command_line(result, command, terminal, os.environ.get("TERM", ""), token)
     kind = attach.COMMAND if command else attach.LOGIN
     argv = [sys.executable, "-I", "-S", attach.__file__, token, kind, str(len(prefix)), *client]
+    _replace_process(argv, client_environment(os.environ, result["socket"]))
+
+
+def exec_repoman(arguments: Sequence[str]) -> NoReturn:
+    """Replace this process with another run of the command; ansible cannot run a second playbook in one process."""
+    # -P: the current directory may be a repository, and must not be a place for modules
+    _replace_process([sys.executable, "-P", "-m", "repoman", *arguments], os.environ)
+
+
+def _replace_process(argv: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     for fd in (0, 1, 2):
         os.set_inheritable(fd, True)  # ansible clears it
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, argv, client_environment(os.environ, result["socket"]))  # noqa: S606
+    os.execve(argv[0], list(argv), environment)  # noqa: S606

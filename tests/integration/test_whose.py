@@ -151,6 +151,7 @@ def test_renamed_and_copied(ready: World, proxy: RecordingProxy) -> None:
     ready.incus("delete", "--project=repoman", "demo")
     assert relations(ready) == {"demo": "", "twin": "renamed"}
     assert "renamed from demo" in ready.repoman("list").out
+    assert hint(ready, "shell", "demo", "--", "true") == "repoman new demo"
     assert "'twin' was made for the project 'demo'" in ready.repoman("-C", "new", "demo", "--image", "busybox").err
     command = hint(ready, "remove", "twin", "--yes", remark="its name back")
     assert ready.run("sh", "-c", command).code == 0 and relations(ready) == {"demo": "own"}
@@ -196,3 +197,19 @@ def test_adoption(ready: World, proxy: RecordingProxy) -> None:
     ready.repoman("new", "isurus", "--repo", "shark", "--adopt")
     assert sorted(ready.instances()["isurus"]["devices"]) == ["repo", "work"] and relations(ready) == {"isurus": "own", "lamna": "own"}
     assert [path.name for path in (*repo.iterdir(), *other.iterdir())] == [".git", ".git"]
+
+
+def test_shell_without_a_container(ready: World, proxy: RecordingProxy) -> None:
+    """It asks on a terminal; otherwise it refuses, and makes nothing."""
+    repo = ready.git_repository("demo")
+    ready.write(ready.registry, ready.registry.read_text() + '\n[[project]]\nname = "demo"\nrepo = "demo"\nimage = "busybox"\n')
+    for flags in ([], ["-C"]):
+        assert hint(ready, *flags, "shell", "demo", "--", "true") == "repoman new demo"
+    assert ready.on_terminal("repoman shell demo -- pwd", "n\n").code == 1
+    assert ready.on_terminal("repoman -C shell demo -- pwd", "y\n").code == 4
+    assert proxy.writes == [] and ready.instances() == {}
+    evil = ready.write(ready.home / "repoman/__init__.py", "raise SystemExit(99)\n")
+    answered = ready.on_terminal("repoman shell demo -- sh -c 'pwd; exit 7'", "y\n")
+    assert answered.code == 7 and f"{repo}\r\n" in answered.out and evil.exists()
+    ready.incus("config", "set", "--project=repoman", "demo", "user.repoman.state=creating")
+    assert hint(ready, "shell", "demo", "--", "true") == "repoman new demo"

@@ -9,7 +9,7 @@ import sys
 from argparse import Namespace
 
 from repoman import completion, shell
-from repoman.errors import INTERRUPTED, USAGE, CliError
+from repoman.errors import CONFLICT, INTERRUPTED, USAGE, CliError
 from repoman.playbook import Playbook
 
 
@@ -76,12 +76,34 @@ def run_shell(playbook: Playbook, options: Namespace) -> int:
     if playbook.json:
         raise CliError("shell has no --json: its output is that of the command.", "repoman list --json", exit_code=USAGE)
     result = playbook.run()
-    if result.exit_code or playbook.check:
+    if result.exit_code:
         return result.exit_code
+    project = result.results[-1]["projects"][0]
+    if project["state"] == "missing" or project.get("unfinished"):
+        return create_for_shell(playbook, options)
+    if playbook.check:
+        return 0
     from repoman import engine
 
     engine.cleanup()
     shell.exec_shell(result.results[-1], options.command)
+
+
+def create_for_shell(playbook: Playbook, options: Namespace) -> int:
+    """Ask whether to create the container of a project that has none, and replace this process with a shell that does.
+
+    :raises CliError: there is no terminal to ask on.
+    """
+    if playbook.check or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise CliError(f"the project {options.name!r} has no container.", f"repoman new {options.name}", exit_code=CONFLICT)
+    if not confirm(f"The project {options.name} has no container. Create it?", default=True):
+        print("nothing was changed")  # noqa: T201
+        return 1
+    from repoman import engine
+
+    engine.cleanup()
+    verbosity = [f"-{'v' * playbook.verbosity}"] if playbook.verbosity else []
+    shell.exec_repoman(["shell", "--create", *verbosity, options.name, "--", *options.command])
 
 
 def print_completion(playbook: Playbook, options: Namespace) -> int:

@@ -84,7 +84,7 @@ def status_variables(options: Namespace) -> Variables:
 
 def shell_variables(options: Namespace) -> Variables:
     """Return the variables of ``shell``."""
-    return {"repoman_project_name": options.name}
+    return {"repoman_project_name": options.name} | ({"repoman_create": True} if options.create else {})
 
 
 def sync_variables(options: Namespace) -> Variables:

@@ -173,9 +173,11 @@ VERBS = (
         examples=("repoman shell isurus", "repoman shell isurus -- git status"),
         arguments=(
             name("project to enter; its container is started if it is stopped"),
+            flag("--create", help=""),
             Argument(("command",), "command to run in the repository (default: your login shell)", {"metavar": "COMMAND…", "nargs": "*"}),
         ),
-        about="The exit status is that of the command.",
+        about="The exit status is that of the command. If the project has no container, shell asks whether to\n"
+        "create it; without a terminal it exits with 4.",
         variables=variables.shell_variables,
         run=actions.run_shell,
     ),

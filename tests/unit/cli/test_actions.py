@@ -119,7 +119,9 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 RESULT: dict[str, Any] = {
-    "projects": [{"name": "isurus", "incus_project": "repoman", "repo": "/home/me/repos/a b", "environment": ["A", "HOME", "B"]}],
+    "projects": [
+        {"name": "isurus", "state": "Running", "incus_project": "repoman", "repo": "/home/me/repos/a b", "environment": ["A", "HOME", "B"]}
+    ],
     "account": {"name": "me", "shell": "/bin/zsh"},
     "socket": "/run/s",
 }
@@ -140,3 +142,6 @@ def test_shell_becomes_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     assert became == [(RESULT, ["ls"])]
     Runs(monkeypatch, PlaybookResult(3))
     assert cli.main(["shell", "isurus"]) == 3
+    for project in ({"state": "missing"}, {"state": "Running", "unfinished": True}):
+        Runs(monkeypatch, PlaybookResult(0, results=[RESULT | {"projects": [project]}]))
+        assert cli.main(["shell", "isurus"]) == 4 and len(became) == 1
