@@ -50,10 +50,10 @@ def test_shell_uses_the_socket_of_new(ready: World, other_incus: str) -> None:
         "not: [valid",
     ]
     variables = {"INCUS_REMOTE": "other", "INCUS_PROJECT": "default", "INCUS_DIR": str(Path(other_incus).parent), "INCUS_ALIASES": ""}
-    for text in texts:
+    directories = {"INCUS_CONF": str(config.parent), "INCUS_GLOBAL_CONF": str(config.parent)}
+    for text, env in zip((texts[0], *texts), ({}, variables, {}, directories, directories), strict=True):
         ready.write(config, text)
-        for env in ({}, variables, {"INCUS_CONF": str(config.parent), "INCUS_GLOBAL_CONF": str(config.parent)}):
-            assert ready.repoman("shell", "demo", "--", "cat", "/which", env=env).out == "right\n", (text, env)
+        assert ready.repoman("shell", "demo", "--", "cat", "/which", env=env).out == "right\n", (text, env)
     assert [path.name for path in config.parent.iterdir()] == ["config.yml"] and config.read_text() == texts[-1]
     # the commands in hints, too
     ready.write(config, texts[0])

@@ -85,7 +85,7 @@ def ownership(context: RunContext, instance: Mapping[str, Any], names: Iterable[
         return _unmarked(context, instance)
     name, project, owner = str(instance["name"]), str(config[PROJECT_KEY]), str(config.get(OWNER_KEY, ""))
     if not _is_users(context, config):
-        return _foreign(context, name, owner, str(config.get(REPO_KEY, "")))
+        return _foreign(context, name, config)
     if project == name:
         return Ownership(Relation.OWN, owner)
     return _copied(context, instance, owner, project) if project in names else _renamed(context, instance, owner, project)
@@ -131,17 +131,18 @@ def new_command(context: RunContext, name: str, path: str, *options: str | tuple
     return repoman_command("new", [name], *([] if repo == name else [("--repo", repo)]), *options)
 
 
-def _foreign(context: RunContext, name: str, owner: str, repo: str) -> Ownership:
-    hints = ("repoman list --all-users", "repoman new NAME --repo DIR   # chooses another name")
+def _foreign(context: RunContext, name: str, config: Mapping[str, str]) -> Ownership:
+    account, owner = context.account, config.get(OWNER_KEY, "")
+    marks = f"{OWNER_KEY}={shell_word(account.name)} {OWNER_UID_KEY}={account.uid}"
+    hints = ["repoman list --all-users", "repoman new NAME --repo DIR   # chooses another name"]
+    if not owner or config.get(OWNER_UID_KEY) == str(account.uid):  # such as a user whose login name was changed
+        hints.append(f"{context.instance_command('config set', name, marks)}   # if it is yours")
     if owner:
         error = ConflictError(f"the container {name!r} belongs to the user {owner!r}; it was not changed.", *hints)
         return Ownership(Relation.FOREIGN, owner, error=error)
-    account = context.account
-    marks = f"{OWNER_KEY}={shell_word(account.name)} {OWNER_UID_KEY}={account.uid}"
     error = ConflictError(
-        f"the container {name!r} has the repository {repo}, which is not inside {context.repos_root}; it was not changed.",
+        f"the container {name!r} has the repository {config.get(REPO_KEY)}, which is not inside {context.repos_root}; it was not changed.",
         *hints,
-        f"{context.instance_command('config set', name, marks)}   # if it is yours",
     )
     return Ownership(Relation.FOREIGN, error=error)
 

@@ -62,6 +62,8 @@ def test_owner(context: RunContext) -> None:
             assert ownership(context, instance(**marks)).relation == relation, marks
     with pytest.raises(ConflictError, match=f"belongs to the user '{other.pw_name}'"):
         ownership(context, instance(**own | {"owner": other.pw_name})).check_own()
+    renamed = ownership(context, instance(**own | {"owner": "no-such-user"})).error
+    assert renamed and renamed.hints[-1].endswith(f"user.repoman.owner={me.name} user.repoman.uid={me.uid}   # if it is yours")
     same_uid = pwd.getpwuid(me.uid).pw_name
     assert ownership(context, instance(**own | {"owner": same_uid})).relation == Relation.OWN
 
