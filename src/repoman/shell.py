@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn

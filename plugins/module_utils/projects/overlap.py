@@ -19,7 +19,8 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE, TRUE, is_managed
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE, TRUE
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import is_own
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 
 Devices = Mapping[str, Mapping[str, str]]
@@ -112,8 +113,8 @@ def overlap_hints(overlap: Overlap, name: str, context: RunContext, instances: I
     other = overlap.writer if overlap.container == name else overlap.container
     if other == name:
         return [f"give the device {overlap.device!r} a source outside {overlap.directory}, in repos.d/{name}.toml"]
-    if other in instances and not is_managed(instances[other]):
-        return [context.instance_command("config show", other, "--expanded") + "   # a container that repoman did not create"]
+    if other in instances and not is_own(context, instances[other]):
+        return [context.instance_command("config show", other, "--expanded") + "   # a container that repoman did not create for you"]
     hints = []
     if overlap.container == name and overlap.device == REPO_DEVICE:
         hints.append(f"repoman shell {other}   # if it is enough to work on it there")
