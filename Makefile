@@ -18,7 +18,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Directory in which tests make their trees; tests marked with `disk` always use the disk.
 TEST_TMP = $(shell scripts/fast-tmp)
-PYTEST = env TEST_TMP="$(TEST_TMP)" TMPDIR="$(TEST_TMP)" $(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup
+# Large pages save page faults when programs start, which the tests do all the time.
+LARGE_PAGES = GLIBC_TUNABLES=glibc.malloc.hugetlb=1
+PYTEST = env $(LARGE_PAGES) TEST_TMP="$(TEST_TMP)" TMPDIR="$(TEST_TMP)" $(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup
 LIB_DIR := $(DESTDIR)$(PREFIX)/lib/repoman
 PROFILES_DIR := $(DESTDIR)$(PREFIX)/share/repoman/profiles
 
