@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.incus import image
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import instance_command
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import MountIndex, expanded_devices
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
 
@@ -122,14 +123,17 @@ class Snapshot:
     :param profiles: the installed profiles, by name; empty if projects are removed.
     :param registry_text: text of the registry after the steps planned so far.
     :param read_images: reads the images of this Incus when they are first needed.
-    :param planned_devices: devices of the containers that the run has planned so far, with those of their profiles, by name.
     """
 
     instances: dict[str, dict[str, Any]]
     profiles: dict[str, Installed]
     registry_text: str
     read_images: Callable[[], images.Images]
-    planned_devices: dict[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
+
+    @cached_property
+    def mount_index(self) -> MountIndex:
+        """The mounts of all containers, and of those that the run has planned so far."""
+        return MountIndex({name: expanded_devices(instance) for name, instance in self.instances.items()})
 
 
 def load_context(params: dict[str, Any], predict: bool = False) -> RunContext:

@@ -29,7 +29,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     is_unfinished,
     mount_targets,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import expanded_devices, overlap_error, overlaps_of
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import MountIndex, expanded_devices
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import overlap_error
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import remove_leftover_probes, verify_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import diff_text
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
@@ -111,8 +112,8 @@ class InstanceCreation:
     def _start(self) -> None:
         """Start it, unless another run has created a container in the meantime that overlaps it."""
         instances = self.task.context.read_instances()
-        devices_of = {name: expanded_devices(instance) for name, instance in instances.items()}
-        for overlap in overlaps_of(self.name, devices_of.get(self.name, {}), devices_of):
+        index = MountIndex({name: expanded_devices(instance) for name, instance in instances.items()})
+        for overlap in index.overlaps(self.name):
             raise overlap_error(overlap, self.name, self.task.context, instances)
         try:
             self.control.set_power("start")

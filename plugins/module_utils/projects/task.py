@@ -86,13 +86,14 @@ class ProjectTask(PlannedItem):
         self.context = replace(self.context, registry=load(self.context.registry_path))
         response = self.control.read_or_none()
         others = {name: instance for name, instance in self.snapshot.instances.items() if name != self.name}
+        index = self.snapshot.mount_index
         self.snapshot = Snapshot(
             instances=others | ({self.name: response.data} if response else {}),
             profiles={} if self.state == "absent" else read_installed(self.context.client),
             registry_text=self.context.registry.text,
             read_images=self.context.read_images,
-            planned_devices=self.snapshot.planned_devices,
         )
+        self.snapshot.mount_index = index  # it has what other projects of the run have planned
         return self.make_plan()
 
     def lock(self) -> AbstractContextManager[bool]:

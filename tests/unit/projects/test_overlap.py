@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import find_overlaps
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import MountIndex, find_overlaps
 
 
 def disk(source: str | Path, path: str = "/mnt", **more: str) -> dict[str, str]:
@@ -54,3 +54,19 @@ def test_inside_one_container() -> None:
     assert find_overlaps({"a": {"repo": repo, "protect": disk("/r/a/.git/hooks", "/home/me/a/.git/hooks", readonly="true")}}) == []
     found = find_overlaps({"a": {"repo": repo, "data": disk("/r/a/data", "/data")}})
     assert [(each.container, each.device, each.writer) for each in found] == [("a", "data", "a")]
+
+
+def test_containers_can_be_replaced() -> None:
+    """What a container had before does not count, and what is added is seen from both sides."""
+    index = MountIndex({"a": {"repo": disk("/r/a")}, "b": {"repo": disk("/r/a/b")}})
+    assert [each.writer for each in index.overlaps("a")] == [each.writer for each in index.overlaps("b")] == ["a"]
+    index.add("a", {"repo": disk("/r/a", readonly="true")})
+    assert index.overlaps("a") == index.overlaps("b") == []
+    index.add("a", {"repo": disk("/r/a/b/c")})
+    assert (
+        [(each.container, each.writer) for each in index.overlaps("b")]
+        == [("a", "b")]
+        == [(each.container, each.writer) for each in index.overlaps("a")]
+    )
+    index.add("b", {})
+    assert index.overlaps("a") == index.overlaps("b") == index.overlaps("c") == []
