@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Copies templates to the user's directory, where they can be changed and shadow the vendor's."""
+"""Copies templates to the directory of the user, so that they can be changed and shadow those of the vendor."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LOCK_SECONDS = 30.0
 
 
 class ProfileCopy(ProfileChange):
-    """Writes the text of a template, as it is, to the user's directory.
+    """Copies a template, as written, to the user's directory.
 
     :param original: name of the template.
     :param name: of the copy; the same as ``original`` for one that shadows the vendor's template.

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which profiles repoman installed last, so that a profile of anybody else is saved before it is replaced.
+"""A record of the profiles that repoman installed, so that profiles made or changed by others are saved before they are replaced.
 
-If the record is lost or cannot be written, each profile counts as somebody else's, and is saved.
+Without the record, or if it cannot be written, all profiles are saved.
 """
 
 from __future__ import annotations

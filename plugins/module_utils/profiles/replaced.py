@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Profiles that an installation replaces: each is saved first, in the form that ``incus profile edit`` takes."""
+"""Save profiles before an installation replaces them, in the format of ``incus profile edit``."""
 
 from __future__ import annotations
 
