@@ -239,3 +239,23 @@ def test_incus_project_that_is_gone(ready: World, proxy: RecordingProxy) -> None
     ready.repoman("setup", "--non-interactive")
     ready.repoman("new", "one", "--image", "busybox")
     assert statuses(ready) == {"one": "Running"}
+
+
+def test_start_that_fails(ready: World) -> None:
+    """The container goes, and its log with it, but the cause is in the error, with a hint about it."""
+    ready.git_repository("one")
+    causes = {
+        '[config]\n"raw.lxc" = "lxc.mount.entry = /nosuch nosuch none bind 0 0"\n': (
+            "the log of the container ends with: ",
+            "/nosuch",
+            "hint: ",
+        ),
+        '[config]\n"raw.idmap" = "both 1234567 1234567"\n': ("Failed to set up id mapping", "hint: grep root: /etc/subuid /etc/subgid"),
+        '[devices.g]\ntype = "gpu"\n': ('device "g"', "incus info --resources local:   # shows the GPUs"),
+        '[devices.n]\ntype = "nic"\nnictype = "bridged"\nparent = "nosuch"\n': ("nosuch", "incus network list local:"),
+    }
+    for override, parts in causes.items():
+        ready.write(ready.overrides / "one.toml", override)
+        error = ready.refused("new", "one", "--image", "busybox", code=1)
+        assert all(part in error for part in parts) and "required: 'false'" not in error, error
+        assert statuses(ready) == {} and entries(ready) == []

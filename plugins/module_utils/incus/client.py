@@ -145,6 +145,14 @@ class Client:
                 return None
             raise
 
+    def get_text(self, target: str) -> str:
+        """Read a file, such as the log of an instance."""
+        status, _headers, body = self._send("GET", target, None, {}, self.timeout)
+        text = body.decode("utf-8", errors="replace")
+        if status != http.client.OK:
+            raise IncusError(status, text, f"incus cannot give {target}: {text.strip()}")
+        return text
+
     def post(self, target: str, data: Any) -> Response:
         """Create an object, or start an operation."""
         return self._request("POST", target, data)

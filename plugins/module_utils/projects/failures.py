@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, NotFoundError, RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import client_command
@@ -21,6 +21,55 @@ FAILED_DEVICE = re.compile(r'device "([^"]+)"')
 """The name of a device in Incus's errors."""
 NO_IMAGE = re.compile(r"\bimage\b[^:]*(?:: )?(?:not found|not provided|couldn't be found)", re.IGNORECASE)
 """Incus's errors if an image does not exist."""
+
+
+LOG_PREFIX = re.compile(r"^lxc \S+ \S+ +(?P<level>[A-Z]+) +\S+ - (?:\S+:\S+:\d+ - )?")
+CONSEQUENCE = re.compile(
+    r"Received container state|An error occurred in another process|Failed to spawn container|Failed to setup container"
+)
+"""Errors in the log of an instance that follow from another one."""
+LOG_LINES = 4
+"""Number of lines of an instance's log to show."""
+LOG_LINE_LENGTH = 200
+FORKSTART = re.compile(r"Failed to run: \S+ forkstart.*")
+"""Incus's error if LXC failed; only the log has the reason."""
+UNDONE_HINT = "everything was rolled back; fix the cause and run the command again"
+
+
+def _cause_hints(context: RunContext, text: str) -> list[str]:
+    """Return hints for the cause that Incus, or the log of an instance, gives."""
+
+    def client(command: str) -> str:
+        return client_command(context.client.path, command)
+
+    causes: tuple[tuple[str, list[str]], ...] = (
+        (r"idmap|id ?map|newuidmap", ["grep root: /etc/subuid /etc/subgid   # the ids that raw.idmap may use"]),
+        (r"\bGPU\b", [client("info --resources local:") + "   # shows the GPUs of this host"]),
+        (
+            r"root (?:disk|device)",
+            [
+                client("storage list local:"),
+                client("profile device add local:default root disk path=/ pool=default") + "   # pool: one of that list",
+            ],
+        ),
+        (r"\bnetwork\b|parent device", [client("network list local:")]),
+        (r"storage pool", [client("storage list local:")]),
+        (r"source path|no such file", ["if a source may be missing, set required: 'false' on its device in the profile"]),
+    )
+    return next((hints for pattern, hints in causes if re.search(pattern, text, re.IGNORECASE)), [])
+
+
+def _last_log_lines(context: RunContext, name: str) -> list[str]:
+    """Return the last errors in the log of an instance, or its last lines, without the times; nothing if it cannot be read."""
+    try:
+        text = context.client.get_text(context.instance_path(name, "/logs/lxc.log"))
+    except RepomanError:
+        return []
+    lines = [line for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if (match := LOG_PREFIX.match(line)) and match["level"] == "ERROR"]
+    causes = [line for line in errors if not CONSEQUENCE.search(line)]
+    chosen = (causes or errors or lines)[-LOG_LINES:]
+    return [escape_control_characters(LOG_PREFIX.sub("", line)).rstrip(".")[:LOG_LINE_LENGTH] for line in chosen]
 
 
 def creation_error(context: RunContext, error: incus.IncusError, name: str, image: str, target: str | None) -> RepomanError:
@@ -46,7 +95,7 @@ def creation_error(context: RunContext, error: incus.IncusError, name: str, imag
         )
     return RepomanError(
         f"cannot create the container {name!r} from {image!r}: incus reports: {error.reason}.",
-        "everything was rolled back; fix the cause and run the command again",
+        *(_cause_hints(context, error.reason) or [UNDONE_HINT]),
     )
 
 
@@ -60,8 +109,9 @@ def start_error(context: RunContext, error: incus.IncusError, name: str, reposit
         is_other = device is not None and device[1] != REPO_DEVICE
         hints = [f"look at the source of the device {device[1]!r}"] if device and is_other else id_mapping_hints(repository.host_path)
         return RepomanError(f"cannot map ids for {name!r}: incus reports: {error.reason}.", *hints)
-    return RepomanError(
-        f"cannot start {name!r}: incus reports: {error.reason}.",
-        "if a source may be missing, set required: 'false' on its device in the profile",
-        client_command(context.client.path, f"operation list --project {shell_word(context.incus_project)} local:"),
-    )
+    log = _last_log_lines(context, name) if FORKSTART.search(error.reason) else []
+    hints = _cause_hints(context, " ".join([error.reason, *log]))
+    if log:
+        cause = FORKSTART.sub("LXC failed", error.reason)
+        return RepomanError(f"cannot start {name!r}: incus reports: {cause}; the log of the container ends with: {'; '.join(log)}.", *hints)
+    return RepomanError(f"cannot start {name!r}: incus reports: {error.reason}.", *(hints or [UNDONE_HINT]))
