@@ -259,3 +259,25 @@ def test_start_that_fails(ready: World) -> None:
         error = ready.refused("new", "one", "--image", "busybox", code=1)
         assert all(part in error for part in parts) and "required: 'false'" not in error, error
         assert statuses(ready) == {} and entries(ready) == []
+
+
+def test_removal_with_a_full_disk_of_the_registry(ready: World) -> None:
+    """The container is gone and the entry stays, which is what the error says; later the entry goes as well."""
+    if os.geteuid() != 0:
+        pytest.skip("needs to mount a file system")
+    made(ready, "one")
+    directory, text = ready.registry.parent, ready.registry.read_text()
+    options = f"size=64k,mode=700,uid={ready.me.uid},gid={ready.me.gid}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "repoman-test", directory], check=True)
+    try:
+        ready.write(ready.registry, text)
+        subprocess.run(["dd", "if=/dev/zero", f"of={directory}/full", "status=none"], check=False, stderr=subprocess.DEVNULL)
+        error = ready.refused("remove", "one", "--yes", code=1)
+        assert "the container 'one' was deleted, but its entry stays in the registry: cannot write " in error
+        assert "it was not changed" in error and "hint: repoman remove one --yes   # removes" in error
+        assert ready.instances() == {} and entries(ready) == ["one"]
+        (directory / "full").unlink()
+        ready.repoman("remove", "one", "--yes")
+        assert entries(ready) == []
+    finally:
+        subprocess.run(["umount", "--lazy", directory], check=True)

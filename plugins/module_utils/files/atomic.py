@@ -45,8 +45,9 @@ def write_atomic(path: str, text: str, owner: Owner) -> None:
     The caller holds a lock on it. Leftovers of a write that was killed are removed.
 
     :param owner: owner of a new file if this process is root.
-    :raises RepomanError: it cannot be written; the old file is unchanged.
+    :raises RepomanError: it cannot be written; the message says whether the old file is unchanged.
     """
+    outcome = "it was not changed"
     target = Path(path)
     temporary = target.with_name(f".{target.name}.new")
     try:
@@ -58,6 +59,7 @@ def write_atomic(path: str, text: str, owner: Owner) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(temporary, target)
+            outcome = "it has its new content, which a power failure may undo"
         finally:
             temporary.unlink(missing_ok=True)
         directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -66,7 +68,7 @@ def write_atomic(path: str, text: str, owner: Owner) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        raise RepomanError(f"cannot write {path}: {error.strerror}; it was not changed.", f"df -h {target.parent}") from error
+        raise RepomanError(f"cannot write {path}: {error.strerror}; {outcome}.", f"df -h {target.parent}") from error
 
 
 def _private(path: str, flags: int) -> int:

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
+    ConcurrentChangeError,
+    RepomanError,
+    RunInterruptedError,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
@@ -49,12 +54,27 @@ def plan_entry_removal(task: ProjectTask) -> None:
     def remove(data: Data) -> None:
         remove_project(data, task.name)
 
+    def apply() -> None:
+        try:
+            edit_file(context.registry_path, remove, context.account)
+        except (RunInterruptedError, ConcurrentChangeError):
+            raise
+        except (RepomanError, OSError) as error:
+            problem = RepomanError.from_os_error(error) if isinstance(error, OSError) else error
+            if task.instance is None:
+                raise problem from error
+            raise RepomanError(
+                f"the container {task.name!r} was deleted, but its entry stays in the registry: {problem.message}",
+                *problem.hints,
+                f"repoman remove {task.name} --yes   # removes the entry once the cause is fixed",
+            ) from error
+
     before = snapshot.registry_text
     snapshot.registry_text = edit_text(before, context.registry_path, remove)
     task.plan.add(
         Step(
             f"remove {task.name} from the registry",
-            lambda: edit_file(context.registry_path, remove, context.account),
+            apply,
             target=context.registry_path,
             before=before,
             after=snapshot.registry_text,

@@ -18,6 +18,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.root_disk import PROFILE, root_disk_warnings
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed, read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import ProfileEntry, library_of, list_all
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
@@ -130,7 +131,8 @@ def _status(
         "lan_ip": address.result(),
         "library": _library_status(snapshot),
     }
-    return {"host": host, "projects": projects, "time": iso_time(snapshot.now)}
+    warnings = root_disk_warnings(installed[PROFILE].body["devices"] if PROFILE in installed else None, context.client.path)
+    return {"host": host, "projects": projects, "time": iso_time(snapshot.now)} | ({"warnings": warnings} if warnings else {})
 
 
 def _library_status(snapshot: StatusSnapshot) -> dict[str, Any]:

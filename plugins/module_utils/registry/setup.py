@@ -15,6 +15,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.root_disk import read_default_devices, root_disk_warnings
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data, Registry
@@ -52,11 +53,12 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         "incus_project": desired.defaults.incus_project,
         "detected": {"lan_ip": detected, "interface": LAN_INTERFACE, "user": account.name, "home": account.home},
     }
+    warnings = root_disk_warnings(read_default_devices(client), client.path)
     if not desired.lan_ip:
-        result["warnings"] = [
+        warnings.append(
             f"{LAN_INTERFACE} has no global IPv4 address here, so [host].lan_ip stays empty: set it in {path} if a profile is to use ${{HOST_LAN_IP}}"
-        ]
-    return result
+        )
+    return result | ({"warnings": warnings} if warnings else {})
 
 
 class Setup(PlannedItem):
