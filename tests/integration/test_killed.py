@@ -9,7 +9,7 @@ import signal
 import time
 from pathlib import Path
 
-from proxy import Hold, RecordingProxy
+from proxy import RecordingProxy, RequestPause
 from test_provision import assert_works, entries
 from world import TIMEOUT, World
 
@@ -24,11 +24,11 @@ def children(pid: int) -> list[int]:
     return [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
 
 
-def killed(world: World, proxy: RecordingProxy, hold: Hold, *argv: str) -> None:
-    """Start ``repoman``, and kill its process while ``hold`` holds the worker at a request; the worker has ended, still held."""
-    proxy.on_request(hold)
+def killed(world: World, proxy: RecordingProxy, pause: RequestPause, *argv: str) -> None:
+    """Start ``repoman``, and kill its process while ``pause`` pauses the worker at a request; the worker has ended, although the request is still paused."""
+    proxy.on_request(pause)
     process = world.start("repoman", *argv)
-    assert hold.reached.wait(TIMEOUT)
+    assert pause.reached.wait(TIMEOUT)
     workers = children(process.pid)
     assert workers
     process.send_signal(signal.SIGKILL)
@@ -43,15 +43,15 @@ def killed(world: World, proxy: RecordingProxy, hold: Hold, *argv: str) -> None:
 def test_killed_while_it_works_on_a_project(ready: World, proxy: RecordingProxy) -> None:
     """While Incus creates, starts or stops for it, the next run is not refused and finishes; no temporary directory stays."""
     ready.git_repository("one")
-    for hold in (Hold("POST", "/1.0/instances?"), Hold("PUT", "/instances/one/state")):
-        killed(ready, proxy, hold, "new", "one", "--image", "busybox")
+    for pause in (RequestPause("POST", "/1.0/instances?"), RequestPause("PUT", "/instances/one/state")):
+        killed(ready, proxy, pause, "new", "one", "--image", "busybox")
         assert entries(ready) == []
         assert len(leftovers(ready)) == 1
         ready.repoman("new", "one", "--image", "busybox")
-        hold.go_on.set()
+        pause.go_on.set()
         assert_works(ready, "one")
         assert leftovers(ready) == []
-        removal = Hold("PUT", "/instances/one/state")
+        removal = RequestPause("PUT", "/instances/one/state")
         killed(ready, proxy, removal, "remove", "one", "--yes")
         ready.repoman("remove", "one", "--yes")
         removal.go_on.set()

@@ -48,8 +48,27 @@ def test_four_ways(world: World, proxy: RecordingProxy) -> None:
     proxy.clear()
     again = world.repoman("setup", "--non-interactive")
     assert "nothing" in again.out.lower()
-    assert world.registry.read_text() == before and proxy.writes == [] and len(proxy.requests) == 1
+    assert world.registry.read_text() == before and proxy.requests == [
+        ("GET", "/1.0/projects/repoman"),
+        ("GET", "/1.0/profiles/default?project=default"),
+    ]
     assert not world.repoman("-C", "--json", "setup").data["changed"]
+
+
+def test_default_profile_without_a_root_disk(ready: World) -> None:
+    """setup and status name the command that adds one; a failing ``new`` does, too."""
+    ready.incus("profile", "device", "remove", "default", "root")
+    try:
+        command = "incus profile device add local:default root disk path=/ pool="
+        for verb in (["setup", "--non-interactive"], ["status"]):
+            assert f"has no root disk, so no container can be created with it alone: {command}POOL" in ready.repoman(*verb).err.replace(
+                f"INCUS_SOCKET={ready.socket} ", ""
+            )
+        ready.git_repository("one")
+        assert f"hint: {command}default" in ready.refused("new", "one", "--image", "busybox", code=1)
+    finally:
+        ready.incus("profile", "device", "add", "default", "root", "disk", "path=/", "pool=default")
+    assert "root disk" not in ready.repoman("setup", "--non-interactive").err + ready.repoman("status").err
 
 
 def test_what_other_tests_begin_with(world: World, set_up: SetUp) -> None:
