@@ -54,7 +54,7 @@ def _cause_hints(context: RunContext, text: str) -> list[str]:
         ),
         (r"\bnetwork\b|parent device", [client("network list local:")]),
         (r"storage pool", [client("storage list local:")]),
-        (r"source path|no such file", ["if a source may be missing, set required: 'false' on its device in the profile"]),
+        (r"source path|device path", ["if a source may be missing, set required: 'false' on its device in the profile"]),
     )
     return next((hints for pattern, hints in causes if re.search(pattern, text, re.IGNORECASE)), [])
 
@@ -113,5 +113,8 @@ def start_error(context: RunContext, error: incus.IncusError, name: str, reposit
     hints = _cause_hints(context, " ".join([error.reason, *log]))
     if log:
         cause = FORKSTART.sub("LXC failed", error.reason)
-        return RepomanError(f"cannot start {name!r}: incus reports: {cause}; the log of the container ends with: {'; '.join(log)}.", *hints)
+        return RepomanError(
+            f"cannot start {name!r}: incus reports: {cause}; the log of the container ends with: {'; '.join(log)}.",
+            *(hints or [UNDONE_HINT]),
+        )
     return RepomanError(f"cannot start {name!r}: incus reports: {error.reason}.", *(hints or [UNDONE_HINT]))
