@@ -250,7 +250,7 @@ def test_start_that_fails(ready: World) -> None:
             "/nosuch",
             "hint: ",
         ),
-        '[config]\n"raw.idmap" = "both 1234567 1234567"\n': ("Failed to set up id mapping", "hint: grep root: /etc/subuid /etc/subgid"),
+        '[config]\n"raw.idmap" = "both 3000000000 1000"\n': ("Failed to set up id mapping", "hint: grep root: /etc/subuid /etc/subgid"),
         '[devices.g]\ntype = "gpu"\n': ('device "g"', "incus info --resources local:   # shows the GPUs"),
         '[devices.n]\ntype = "nic"\nnictype = "bridged"\nparent = "nosuch"\n': ("nosuch", "incus network list local:"),
     }
