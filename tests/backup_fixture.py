@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import quickhg
-import tomlkit  # noqa: F401 - see below
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import diff_unit, mirror_units, shrinkage  # noqa: F401
+import tomlkit
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import diff_unit, mirror_units, shrinkage
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import run as restore
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.modules import repoman_restore, repoman_sync
 
-# A run imports the mirror engine and tomlkit in a child process, if it needs them. The tests have thousands of runs: imported here once,
-# they are not imported in each of these children.
+IMPORTED = (tomlkit, diff_unit, mirror_units, shrinkage)
+"""A run imports these in a child process, if it needs them. The tests have thousands of runs: imported here once, forks have them."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

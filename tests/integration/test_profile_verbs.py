@@ -313,8 +313,8 @@ def test_install_default_needs_force(ready: World) -> None:
     assert ready.profiles()["default"] == before
     out = ready.repoman("profile", "install", "--all", code=4).out
     assert len(out.splitlines()) == len(VENDOR)
+    command = ready.repoman("--json", "profile", "install", "default", "--force").data["profiles"][0]["restore_command"]
     try:
-        command = ready.repoman("--json", "profile", "install", "default", "--force").data["profiles"][0]["restore_command"]
         assert ready.profiles()["default"]["config"] == {"user.mine": "1"}
     finally:
         assert ready.run("sh", "-c", command, env={"INCUS_CONF": str(ready.home / "client")}).code == 0

@@ -71,7 +71,10 @@ class UnitDiff:
                 self.removed += 1
 
     def items(self) -> Iterator[tuple[str, bytes]]:
-        """Yield ``created``, ``changed`` or ``removed``, and the path; empty for the unit's own directory. Paths that are never mirrored are left out."""
+        """Yield ``created``, ``changed`` or ``removed``, and the path, which is empty for the unit's own directory.
+
+        Paths that are never mirrored are left out.
+        """
         for _directory, pairs in diff_manifests(self.mirror_manifest, self.source_manifest):
             for old, new in pairs:
                 if (change := change_type(old, new, attributes=self.attributes)) and not self._is_transient(path := (new or old).path):  # type: ignore[union-attr]
