@@ -85,7 +85,7 @@ def test_protected_from_removal(ready: World, proxy: RecordingProxy) -> None:
     ready.incus("profile", "add", "--project=repoman", "two", "safe")
     proxy.clear()
     try:
-        assert "config unset --project repoman one security" in ready.refused("-C", "remove", "one", code=4)
+        assert "config unset --project repoman local:one security" in ready.refused("-C", "remove", "one", code=4)
         assert "config set --project repoman two security.protection.delete=false" in ready.refused("remove", "--yes", "two", code=4)
         assert proxy.writes == []
         result = drive(ready, "one", "two", "three", state="absent")
