@@ -2,11 +2,15 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rule for secrets, in diffs of containers and in the trace."""
+"""The rule for secrets, in diffs of containers and profiles, and in the trace."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
+
+HIDDEN_VALUE, NEW_VALUE = "(not shown)", "(not shown, another one)"
 
 _SECRET_KEY = re.compile(
     r"""
@@ -26,3 +30,15 @@ _PUBLIC_KEY = re.compile(r".*public[-_. ]?key", re.IGNORECASE)
 def is_secret_key(key: str) -> bool:
     """Return whether the value of a key must not be shown: of an option, of an object of Incus, of a registry or of an override."""
     return _SECRET_KEY.match(key) is not None and not _PUBLIC_KEY.fullmatch(key)
+
+
+def without_secrets(settings: Mapping[str, Any], other: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return settings without the values that may be secret.
+
+    :param other: those of the other side of the diff; a secret that differs from it is shown as another one.
+    """
+    shown = dict(settings)
+    for key, value in settings.items():
+        if is_secret_key(key):
+            shown[key] = HIDDEN_VALUE if other is None or other.get(key) == value else NEW_VALUE
+    return shown

@@ -28,7 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library, lookup
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.replaced import ReplacedProfile
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Body, canonical, parse_template
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Body, diff_text, parse_template
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
 
 INCUS_PROFILE = "default"
@@ -138,8 +138,8 @@ class ProfileInstallation(ProfileChange):
                 f"{verb} profile {name} (source: {template.source})",
                 apply,
                 target=f"profile {name}",
-                before=canonical(current.body if current else None),
-                after=canonical(desired),
+                before=diff_text(current.body if current else None),
+                after=diff_text(desired, current.body if current else None),
             )
         )
         return plan
@@ -213,7 +213,6 @@ class ProfileRemoval(ProfileChange):
             user_list = ", ".join(f"{user} (project {project})" for user, project in users)
             hints = [
                 f"incus profile remove --project {shell_word(project)} local:{shell_word(user)} {shell_word(name)}"
-                for user, project in users
             ]
             raise RepomanError(f"profile {name!r} is currently in use by {user_list}.", *hints)
         registry = self.context.registry
@@ -222,7 +221,7 @@ class ProfileRemoval(ProfileChange):
             f"remove profile {name}",
             lambda: delete_profile(name, self.context.client),
             target=f"profile {name}",
-            before=canonical(current.body),
+            before=diff_text(current.body),
         )
         return Plan([step])
 

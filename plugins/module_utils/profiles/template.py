@@ -20,6 +20,7 @@ except ImportError:  # the module reports it before it gets here
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger, protect
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.secrets import without_secrets
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.yaml_reader import (
     compose,
@@ -137,6 +138,20 @@ def canonical(profile: Body | None) -> str:
     if profile is None:
         return ""
     return str(yaml.safe_dump(profile, sort_keys=True, default_flow_style=False, allow_unicode=True, width=10**6))
+
+
+def diff_text(profile: Body | None, other: Body | None = None) -> str:
+    """Return a profile like :func:`canonical`, without values that may be secret.
+
+    :param other: the other side of the diff; a secret that differs from it is shown as another one.
+    """
+    if profile is None:
+        return ""
+    devices = {
+        name: without_secrets(device, None if other is None else other["devices"].get(name, {}))
+        for name, device in profile["devices"].items()
+    }
+    return canonical(profile | {"config": without_secrets(profile["config"], other and other["config"]), "devices": devices})
 
 
 def parse_rendered(template: Template, text: str) -> Body:

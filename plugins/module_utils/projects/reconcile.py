@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.secrets import is_secret_key
+from ansible_collections.homelab.repoman.plugins.module_utils.core.secrets import without_secrets
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import canonical
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import APPLIED_KEY, PROTECTED_KEY, applied_settings
 
-HIDDEN_VALUE, NEW_VALUE = "(not shown)", "(not shown, another one)"
 SERVER_PREFIXES = ("volatile.", "image.")
 """Prefixes of configuration keys that Incus sets itself."""
 
@@ -97,22 +96,10 @@ def diff_text(side: Side, keys: Iterable[str], other: Side | None = None) -> str
     """
     document = {key: side[key] for key in keys}
     config = {key: value for key, value in side["config"].items() if not key.startswith(SERVER_PREFIXES)}
-    document["config"] = _without_secrets(config, None if other is None else other["config"])
+    document["config"] = without_secrets(config, None if other is None else other["config"])
     if "devices" in document:
         document["devices"] = {
-            name: _without_secrets(device, None if other is None else other["devices"].get(name, {}))
+            name: without_secrets(device, None if other is None else other["devices"].get(name, {}))
             for name, device in side["devices"].items()
         }
     return canonical(document)
-
-
-def _without_secrets(settings: Mapping[str, str], other: Mapping[str, str] | None) -> dict[str, str]:
-    """Return settings without the values that may be secret.
-
-    :param other: those of the other side of the diff.
-    """
-    shown = dict(settings)
-    for key, value in settings.items():
-        if is_secret_key(key):
-            shown[key] = HIDDEN_VALUE if other is None or other.get(key) == value else NEW_VALUE
-    return shown

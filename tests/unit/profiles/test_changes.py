@@ -180,3 +180,24 @@ def test_a_damaged_record_only_means_that_more_is_saved(text: str, context: Prof
     context.record.write()
     assert os.path.exists(change.result["saved"])
     assert list(yaml.safe_load(Path(context.record.path).read_text())) == ["x"]
+
+
+def test_secrets_are_not_in_a_diff(library: Library, context: ProfileContext) -> None:
+    """On either side, in config and devices; that one changes is a difference, and other values are shown."""
+    text = "config: {environment.TOKEN: hush 1, user.api_key: hush 2, limits.cpu: 4}\ndevices: {x: {type: none, passphrase: hush 3}}\n"
+    for name in ("new", "old"):
+        add(library.vendor_dir, name, text)
+    former = installed(
+        config={"environment.TOKEN": "hush 0", "user.api_key": "hush 2", "limits.cpu": "2"},
+        devices={"x": {"type": "none", "passphrase": "hush 0"}},
+    )
+    new, old = (change.plan.steps[-1] for change in install(["new", "old"], context, {"old": former}))
+    (removed,) = remove(["old"], context, {"old": former})
+    texts = [new.after, old.before, old.after, removed.plan.steps[0].before]
+    assert not any("hush" in text for text in texts)
+    assert all("environment.TOKEN: (not shown" in text and "passphrase: (not shown" in text and "limits.cpu" in text for text in texts)
+    assert set(old.after.splitlines()) - set(old.before.splitlines()) == {
+        "  environment.TOKEN: (not shown, another one)",
+        "  limits.cpu: '4'",
+        "    passphrase: (not shown, another one)",
+    }
