@@ -70,6 +70,7 @@ def step_lines(result: Steps, mode: Mode) -> list[Line]:
 
 
 PAST_TENSES = {
+    "adopt": "adopted",
     "copy": "copied",
     "create": "created",
     "delete": "deleted",
