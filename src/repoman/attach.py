@@ -17,6 +17,7 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
@@ -81,14 +82,18 @@ def main(argv: list[str]) -> NoReturn:
     prefix, client = words[: int(count)], words
     terminal = client[int(count)] == "-t"
     signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, signal.SIGCHLD})
-    child = _start(client, new_session=not terminal)
+    try:
+        child = _start(client, new_session=not terminal)
+    except OSError as error:
+        sys.exit(f"repoman: error: cannot start {client[0]}: {error.strerror}.")
     helpers: set[int] = set()
     status: int | None = None
     while status is None or helpers:
         number = signal.sigwait({*SIGNALS, signal.SIGCHLD})
         if number in SIGNALS and status is None:
             name = _name_inside(signal.Signals(number), kind == LOGIN)
-            helpers.add(_start([*prefix, "-T", "--", "/bin/sh", "-c", SIGNAL_SCRIPT, "repoman-signal", token, name], is_silent=True))
+            with suppress(OSError):  # without a process for it, this signal is lost; another one can be sent
+                helpers.add(_start([*prefix, "-T", "--", "/bin/sh", "-c", SIGNAL_SCRIPT, "repoman-signal", token, name], is_silent=True))
         for pid, ended_with in _ended():
             helpers.discard(pid)
             if pid == child:
@@ -104,8 +109,11 @@ def main(argv: list[str]) -> NoReturn:
 
 
 def _run(argv: list[str]) -> int:
-    """Run a program without standard streams; return its exit status."""
-    return os.waitstatus_to_exitcode(os.waitpid(_start(argv, is_silent=True), 0)[1])
+    """Run a program without standard streams; return its exit status, or 127 if it cannot be started."""
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(_start(argv, is_silent=True), 0)[1])
+    except OSError:
+        return NOT_FOUND
 
 
 def _name_inside(number: signal.Signals, is_login: bool) -> str:
@@ -146,6 +154,9 @@ def _start(argv: list[str], *, new_session: bool = True, is_silent: bool = False
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {*SIGNALS, signal.SIGCHLD})
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.execvp(argv[0], argv)  # noqa: S606
+    except OSError as error:
+        os.write(2, os.fsencode(f"repoman: error: cannot start {argv[0]}: {error.strerror}.\n"))
+        os._exit(1)
     finally:
         os._exit(127)
 

@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from repoman import shell
+from repoman import attach, shell
 from repoman.errors import CliError
 
 RESULT: dict[str, Any] = {
@@ -84,3 +85,35 @@ def test_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CliError, match="incus client is not installed") as caught:
         shell.exec_shell(RESULT, [])
     assert caught.value.hints == ["sudo apt install incus-client"]
+
+
+ATTACH = [sys.executable, "-I", "-S", attach.__file__, "token", attach.COMMAND, "1"]
+
+
+def test_a_client_that_is_gone() -> None:
+    """It is one sentence."""
+    done = subprocess.run([*ATTACH, "/nonexistent/incus", "-T"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "repoman: error: cannot start /nonexistent/incus: No such file or directory.\n"
+
+
+def test_no_process_for_the_client() -> None:
+    """It is one sentence, too."""
+    script = "import errno, os, runpy, sys\nsys.argv = sys.argv[1:]\n"
+    script += "def fork():\n    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"
+    script += "os.fork = fork\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
+    done = subprocess.run([sys.executable, "-c", script, *ATTACH[3:], "/bin/true", "-T"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "repoman: error: cannot start /bin/true: Resource temporarily unavailable.\n")
+
+
+def test_no_process_to_pass_a_signal_on(tmp_path: Path) -> None:
+    """The command goes on, and its exit status is that of the run."""
+    client = tmp_path / "client"
+    client.write_text('#!/bin/sh\nkill -TERM "$PPID"\nsleep 0.2\nexit 7\n', encoding="utf-8")
+    client.chmod(0o755)
+    script = "import errno, os, runpy, sys\nsys.argv = sys.argv[1:]\nreal = os.fork\n"
+    script += "def fork():\n    os.fork = refused\n    return real()\n"
+    script += "def refused():\n    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"
+    script += "os.fork = fork\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
+    done = subprocess.run([sys.executable, "-c", script, *ATTACH[3:], str(client), "-T"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (7, "")
