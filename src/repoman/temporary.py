@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -24,6 +25,8 @@ UNLOCKED_LIFETIME = 86400.0
 """Seconds after which a directory without a lock file is removed, if its process has ended: it may be of a run of Ansible itself, also in
 another container or on another host that has the same home."""
 PROBE_BYTES = 4096
+SYSTEM_DIRECTORIES = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108
+"""Those that Python tries."""
 
 _claimed: list[int] = []
 """Descriptors of locked files, so that they stay open."""
@@ -42,10 +45,22 @@ def find_parent(preferred: Path) -> str | None:
             return None
     except OSError as error:
         try:
-            return tempfile.gettempdir()
+            return _system_directory()
         except OSError:
             message = f"ansible needs a temporary directory, and neither {preferred} nor /tmp can have one: {error.strerror or error}."
             raise CliError(message, f"df -h {preferred.parent.parent} /tmp", "TMPDIR=DIR repoman …   # another directory") from error
+
+
+def _system_directory() -> str:
+    """Return the system's temporary directory, without Python's last resort, the current directory.
+
+    :raises OSError: there is none.
+    """
+    directory = tempfile.gettempdir()
+    named = [*filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), *SYSTEM_DIRECTORIES]
+    if directory not in map(os.path.abspath, named):
+        raise FileNotFoundError(errno.ENOENT, "no temporary directory")
+    return directory
 
 
 def claim(directory: str) -> None:

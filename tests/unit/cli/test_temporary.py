@@ -111,3 +111,16 @@ def test_no_room_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(temporary.tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "tmp")])
     with pytest.raises(CliError, match=r"needs a temporary directory, and neither .*/tmp/.ansible nor /tmp can have one: Not a directory"):
         temporary.find_parent(tmp_path / "tmp/.ansible")
+
+
+def test_the_current_directory_is_no_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would take it as the last resort, such as a repository; if it is named, it is one."""
+    (tmp_path / "full").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(temporary.tempfile, "_candidate_tempdir_list", lambda: [os.getcwd()])
+    monkeypatch.setattr(temporary.tempfile, "tempdir", None)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    with pytest.raises(CliError, match="nor /tmp can have one"):
+        temporary.find_parent(tmp_path / "full/.ansible")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert temporary.find_parent(tmp_path / "full/.ansible") == str(tmp_path)
