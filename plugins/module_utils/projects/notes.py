@@ -90,6 +90,8 @@ def find_set_user_id_files(repository: str, seconds: float = SCAN_SECONDS) -> tu
             is_complete &= not is_too_deep
             continue
         for name in files:
+            if time.monotonic() > deadline:
+                return sorted(paths), False
             try:
                 mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
             except OSError:

@@ -10,9 +10,11 @@ import json
 import os
 import subprocess
 import tomllib
+from itertools import count
 from pathlib import Path
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.projects import notes
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.git_share import GIT_DEVICE, GitShare, share_git_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import find_set_user_id_files, set_user_id_note
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.protected_record import changed_behind, protected_record
@@ -151,3 +153,14 @@ def test_changes_behind_a_protection(tmp_path: Path, change: str) -> None:
     assert set(json.loads(record)) == {"protect-hooks", "protect-config"}
     subprocess.run(["sh", "-c", change], cwd=tmp_path, check=True)
     assert changed_behind(record, devices) == [f"{tmp_path}/{'hooks' if 'hooks' in change else 'config'}"]
+
+
+def test_a_directory_of_many_files_does_not_outlast_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is looked at before each file: this clock counts how often."""
+    for number in range(20):
+        (tmp_path / str(number)).touch(0o755)
+        (tmp_path / str(number)).chmod(0o4755)
+    clock = count()
+    monkeypatch.setattr(notes.time, "monotonic", lambda: float(next(clock)))
+    paths, is_complete = notes.find_set_user_id_files(str(tmp_path), 10.0)
+    assert 0 < len(paths) < 20 and not is_complete
