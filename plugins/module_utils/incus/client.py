@@ -315,7 +315,7 @@ class Client:
         if isinstance(error, PermissionError):
             return NotRunningError(
                 f"no permission to talk to incus at {self.path}.",
-                "sudo usermod -aG incus-admin $USER   (then log in again)",
+                "sudo usermod -aG incus-admin $USER   # then log in again",
                 "the group 'incus' is not enough: it may neither share directories nor make projects",
             )
         if isinstance(error, FileNotFoundError):
@@ -332,5 +332,5 @@ class Client:
 def _api_error(code: int, reason: str) -> IncusError:
     """Return the error for a request that Incus rejects."""
     if code == HTTP_FORBIDDEN:
-        return IncusError(code, reason, f"incus does not allow it: {reason}.", "sudo usermod -aG incus-admin $USER   (then log in again)")
+        return IncusError(code, reason, f"incus does not allow it: {reason}.", "sudo usermod -aG incus-admin $USER   # then log in again")
     return IncusError(code, reason, f"incus refused: {reason.rstrip('.')}.")

@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -177,7 +178,9 @@ def test_forbidden_says_which_group_is_needed(daemon: Daemon, client: Client, re
     daemon.say(reply(status=403, kind="error", error="not authorized", error_code=403))
     with pytest.raises(IncusError, match="not authorized") as caught:
         client.post("/1.0/projects", {})
-    assert any("incus-admin" in hint for hint in caught.value.hints)
+    (hint,) = caught.value.hints
+    assert "incus-admin" in hint
+    assert subprocess.run(["sh", "-n", "-c", hint], check=False, capture_output=True).returncode == 0
 
 
 def test_a_write_on_a_changed_object_is_stale(daemon: Daemon, client: Client, reply: Reply) -> None:
