@@ -56,7 +56,7 @@ class ProfileCopy(ProfileChange):
         text = template.text if self.name == self.original else renamed_text(template, self.name)
         path = library.user_path(self.name)
         self.result = {"name": self.name, "action": Action.UNCHANGED.value, "source": template.source, "file_path": path}
-        if files := spellings(library.user_dir, self.name):
+        if files := spellings(library.files(library.user_dir), self.name):
             with suppress(RepomanError):
                 if len(files) == 1 and read_template(path) == text:
                     return Plan()
@@ -89,7 +89,7 @@ class ProfileCopy(ProfileChange):
             except TimeoutError:
                 raise RepomanError(f"another repoman has held {lock.path} for {LOCK_SECONDS:.0f} s.", f"fuser -v {lock.path}") from None
             try:
-                if spellings(directory, self.name):
+                if spellings(self.context.library.files(directory), self.name):
                     raise ConcurrentChangeError(f"{path} was written at the same time.", "run the command again")
                 write_atomic(path, text, owner)
             finally:

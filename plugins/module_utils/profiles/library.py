@@ -39,19 +39,25 @@ class Library:
     :param user_dir: directory of the user's files.
     :param vendor_dir: directory of the vendor's files.
     :param bundled: vendor templates by name, which came with the task; only used if the vendor directory does not exist.
+    :param listed: names of the files of directories that were read before.
     """
 
     user_dir: str
     vendor_dir: str
     bundled: dict[str, str] = field(default_factory=dict)
+    listed: dict[str, list[str]] = field(default_factory=dict)
+
+    def files(self, directory: str) -> list[str]:
+        """Return the names of the files in one of the directories."""
+        return self.listed[directory] if directory in self.listed else _files(directory)
 
     def user_path(self, name: str) -> str:
         """Return the path of the user's file, or the one that it would have."""
-        return os.path.join(self.user_dir, (spellings(self.user_dir, name) or [name + SUFFIXES[0]])[0])
+        return os.path.join(self.user_dir, (spellings(self.files(self.user_dir), name) or [name + SUFFIXES[0]])[0])
 
     def vendor_path(self, name: str) -> str:
         """Return the path of the vendor's file, or the one that it would have."""
-        return os.path.join(self.vendor_dir, (spellings(self.vendor_dir, name) or [name + SUFFIXES[0]])[0])
+        return os.path.join(self.vendor_dir, (spellings(self.files(self.vendor_dir), name) or [name + SUFFIXES[0]])[0])
 
     def names(self) -> list[str]:
         """Return the names of all templates, sorted, without files whose names cannot be those of files of the library.
@@ -60,7 +66,7 @@ class Library:
         """
         names = set(self.bundled)
         for directory in (self.user_dir, self.vendor_dir):
-            stems = (os.path.splitext(file) for file in _files(directory))
+            stems = (os.path.splitext(file) for file in self.files(directory))
             names |= {stem for stem, suffix in stems if suffix.lower() in SUFFIXES and stem[0] not in ".-" and stem.isprintable()}
         return sorted(names)
 
@@ -123,9 +129,9 @@ def lookup(name: str, library: Library) -> Template:
     :raises NotFoundError: the template does not exist or cannot be read.
     """
     check_profile_name(name)
-    vendor_file = _template_file(library.vendor_dir, name)
+    vendor_file = _template_file(library, library.vendor_dir, name)
     shadows = vendor_file is not None or name in library.bundled
-    user_file, empty_file = _template_file(library.user_dir, name), ""
+    user_file, empty_file = _template_file(library, library.user_dir, name), ""
     if user_file:
         text = read_template(user_file)
         if text.strip():
@@ -166,6 +172,7 @@ def list_all(library: Library, installed: dict[str, Installed], host: HostFacts)
 
     :param installed: profiles of Incus by name, as :func:`read_installed` returns them.
     """
+    library = replace(library, listed={directory: _files(directory) for directory in (library.user_dir, library.vendor_dir)})
     entries = []
     for name in library.names():
         drift, problem, empty_file, shadows = False, "", "", False
@@ -194,18 +201,18 @@ def _files(directory: str) -> list[str]:
         raise NotFoundError(f"cannot read {directory}: {error.strerror}.", f"ls -ld {shell_word(directory)}") from error
 
 
-def spellings(directory: str, name: str) -> list[str]:
-    """Return the files in a directory that are a template called ``name``, whatever the case of their suffix; ``.yml`` is the first."""
-    files = [file for file in _files(directory) if file.startswith(name) and file[len(name) :].lower() in SUFFIXES]
+def spellings(files: list[str], name: str) -> list[str]:
+    """Return the files of a directory that are a template called ``name``, whatever the case of their suffix; ``.yml`` is the first."""
+    files = [file for file in files if file.startswith(name) and file[len(name) :].lower() in SUFFIXES]
     return sorted(files, key=lambda file: (SUFFIXES.index(file[len(name) :].lower()), file))
 
 
-def _template_file(directory: str, name: str) -> str | None:
+def _template_file(library: Library, directory: str, name: str) -> str | None:
     """Return the path of the file in a directory that is the template called ``name``; ``None`` without one.
 
     :raises NotFoundError: its suffix is not in lower case. :class:`ConflictError`: there are several.
     """
-    files = spellings(directory, name)
+    files = spellings(library.files(directory), name)
     paths = [os.path.join(directory, file) for file in files]
     if not files:
         return None

@@ -275,3 +275,20 @@ def test_an_empty_file_of_the_user_does_not_shadow(text: str, library: Library) 
     first, second = list_all(library, {}, HOST)
     assert (first.name, first.error, first.empty_file) == ("alone", f"{alone} is empty.", "")
     assert (second.source, second.shadows, second.error, second.empty_file) == ("vendor", False, "", empty)
+
+
+def test_the_list_reads_each_directory_once(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many templates there are."""
+    for name in ("a", "b", "c"):
+        add(library.vendor_dir, name)
+        add(library.user_dir, name)
+    listed: list[str] = []
+    listdir = os.listdir
+
+    def counting(path: str) -> list[str]:
+        listed.append(path)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", counting)
+    assert [entry.shadows for entry in list_all(library, {}, HOST)] == [True] * 3
+    assert sorted(listed) == [library.user_dir, library.vendor_dir]
