@@ -18,6 +18,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting impor
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import instance_command
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.install_record import InstallRecord
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import (
     Installed,
@@ -212,7 +213,7 @@ class ProfileRemoval(ProfileChange):
         if users:
             user_list = ", ".join(f"{user} (project {project})" for user, project in users)
             hints = [
-                f"incus profile remove --project {shell_word(project)} local:{shell_word(user)} {shell_word(name)}"
+                instance_command(self.context.client.path, project, "profile remove", user, shell_word(name)) for user, project in users
             ]
             raise RepomanError(f"profile {name!r} is currently in use by {user_list}.", *hints)
         registry = self.context.registry

@@ -74,7 +74,7 @@ def test_removing_keeps_files_and_names_users_of_the_profile(library: Library, d
     assert (gone.result["action"], gone.plan.changed) == ("absent", False)
     assert busy.error
     assert "my box (project repoman)" in busy.error.message
-    assert busy.error.hints[0] == "incus profile remove --project repoman local:'my box' busy"
+    assert busy.error.hints[0] == f"INCUS_SOCKET={context.client.path} incus profile remove --project repoman local:'my box' busy"
     assert busy.result["exit_code"] == 1
     assert (done.result["action"], done.result["file_path"]) == ("removed", mine)
     assert daemon.requests == []
