@@ -106,6 +106,12 @@ options:
         of an earlier version. It gets the device C(repo), the account, and the rest of its configuration. Its files stay.
       - Without such a container it has no effect.
     type: bool
+  accept_protected:
+    description:
+      - Accept changes of the hooks and settings that C(protect) of an override covers. C(status) reports only later changes.
+      - V(false) keeps the earlier record of an existing container. Either way, a warning names what has changed.
+    type: bool
+    default: true
 extends_documentation_fragment:
   - homelab.repoman.common
   - homelab.repoman.common.predict
@@ -292,6 +298,7 @@ SPEC = {
         "name": {"type": "str"},
         "projects": {"type": "list", "elements": "dict", "options": {"name": {"type": "str", "required": True}} | SETTINGS},
         "state": {"type": "str", "choices": ["present", "started", "stopped", "absent"], "default": "present"},
+        "accept_protected": {"type": "bool", "default": True},
     },
     "mutually_exclusive": [("projects", option) for option in ("name", *SETTINGS)],
     "required_one_of": [("name", "projects")],

@@ -51,19 +51,21 @@ def set_user_id_note(repository: str, seconds: float = SCAN_SECONDS) -> str:
     return f"set-user-ID or set-group-ID files, which run as their owner: {shown}{more}{scope}"
 
 
-def protection_note(desired: DesiredInstance, instance: Mapping[str, Any]) -> str:
+def protection_note(desired: DesiredInstance, instance: Mapping[str, Any], accepts: bool = False) -> str:
     """Return a note about protected hooks and settings that have changed since the last ``new``; empty if there are none.
 
     :param instance: as Incus describes it.
+    :param accepts: whether this run accepts the change.
     """
     _config, devices = desired.config_and_devices()
     mounted = {name: device for name, device in devices.items() if name.startswith(PREFIX) and name in instance["devices"]}
     changed = changed_behind(instance["config"].get(PROTECTED_KEY, ""), mounted)
     if not changed:
         return ""
+    remedy = "this run accepts it" if accepts else f"to accept it: repoman new {desired.name}"
     return (
         f"protected, and changed since the last 'repoman new': {', '.join(changed[:MAX_NAMED])}; if it was not you, it was root in the container."
-        f" Look at it before you run git or hg there; to accept it: repoman new {desired.name}"
+        f" Look at it before you run git or hg there; {remedy}"
     )
 
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from itertools import islice
 
 MAX_FILE_BYTES = 1 << 20
@@ -47,6 +47,23 @@ def changed_behind(previous: str, devices: Mapping[str, Mapping[str, str]]) -> l
     if not isinstance(record, dict):
         return []
     return sorted(devices[name]["source"] for name, digest in current.items() if name in record and record[name] != digest)
+
+
+def kept_record(previous: str, current: str, mounted: Container[str]) -> str:
+    """Return the current record with the earlier state of everything that was protected all the time.
+
+    :param previous: the earlier record; empty if there is none.
+    :param current: the current record.
+    :param mounted: names of the devices that the instance has.
+    """
+    try:
+        record = json.loads(previous or "{}")
+    except (ValueError, RecursionError):
+        return previous
+    if not isinstance(record, dict):
+        return previous
+    kept = {name: record[name] if name in record and name in mounted else digest for name, digest in json.loads(current).items()}
+    return json.dumps(kept, sort_keys=True)
 
 
 def _digest(path: str) -> str:

@@ -28,6 +28,7 @@ class ProjectRequest:
     :param devices: device names to their settings.
     :param target: cluster member for a new container.
     :param adopt: whether to take over an existing container that has no marks of repoman and mounts the repository.
+    :param accept_protected: whether changes of what an override protects are accepted.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ProjectRequest:
     devices: dict[str, dict[str, str]] | None = None
     target: str | None = None
     adopt: bool = False
+    accept_protected: bool = True
 
 
 def requested_projects(params: dict[str, Any]) -> list[ProjectRequest]:
@@ -51,10 +53,11 @@ def requested_projects(params: dict[str, Any]) -> list[ProjectRequest]:
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         raise UsageError(f"the project {duplicates[0]!r} is named twice.", "name each project once")
-    return [_request(options) for options in entries]
+    accept_protected = params.get("accept_protected", True)
+    return [_request(options, accept_protected) for options in entries]
 
 
-def _request(options: dict[str, Any]) -> ProjectRequest:
+def _request(options: dict[str, Any], accept_protected: bool) -> ProjectRequest:
     profiles, config, devices = options.get("profiles"), options.get("config"), options.get("devices")
     return ProjectRequest(
         name=options["name"],
@@ -66,6 +69,7 @@ def _request(options: dict[str, Any]) -> ProjectRequest:
         devices=None if devices is None else {name: _strings(device) for name, device in devices.items()},
         target=options.get("target"),
         adopt=bool(options.get("adopt")),
+        accept_protected=accept_protected,
     )
 
 

@@ -16,14 +16,17 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.account i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance, Devices
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     APPLIED_KEY,
+    PROTECTED_KEY,
     READY,
     REPO_DEVICE,
     STATE_KEY,
     applied_settings,
     mount_targets,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import protection_note
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import mounted_repositories, new_command
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import verify_mount
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.protected_record import kept_record
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import Differences, diff_text, reconcile
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 
@@ -42,6 +45,10 @@ def plan_update(task: ProjectTask, desired: DesiredInstance, instance: dict[str,
     """
     name = task.name
     config, devices = desired.config_and_devices()
+    if note := protection_note(desired, instance, task.request.accept_protected):
+        task.warnings.append(f"{name}: {note}")
+    if PROTECTED_KEY in config and not task.request.accept_protected:
+        config[PROTECTED_KEY] = kept_record(instance["config"].get(PROTECTED_KEY, ""), config[PROTECTED_KEY], instance["devices"])
     replaced = _adopted_mounts(task, desired, instance) if task.adopts else []
     config |= {STATE_KEY: READY} if task.adopts else {}
     if instance["status"] != "Stopped":

@@ -1,0 +1,123 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The plans for existing containers, as Incus describes them; nothing is applied."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
+from ansible_collections.homelab.repoman.plugins.module_utils.projects import instance as keys
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext, Snapshot
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.present import plan_present
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import requested_projects
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import project_summary
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.update import InstanceUpdate, check_inner_mounts
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import load
+
+PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
+ENTRY = '\n[[project]]\nname = "demo"\nrepo = "{}"\nimage = "old"\n'
+PROTECT = 'protect = ["hooks", "config"]\n'
+Instance = dict[str, Any]
+
+
+@pytest.fixture
+def repo(me: Account) -> Path:
+    """A git repository of the user."""
+    path = Path(me.home, "repos/demo")
+    path.mkdir(parents=True)
+    subprocess.run(["git", "init", "-q", path], check=True)
+    return path
+
+
+def instance(me: Account, name: str, repo: Path, *, is_marked: bool = True, **devices: dict[str, str]) -> Instance:
+    """Return a stopped container as Incus describes it; ``devices`` are of an override.
+
+    :param is_marked: whether repoman made it.
+    """
+    config = {keys.PROJECT_KEY: name, keys.OWNER_KEY: me.name, keys.OWNER_UID_KEY: str(me.uid), keys.REPO_KEY: str(repo)}
+    applied = {"devices": ["repo", *devices]}
+    config[keys.APPLIED_KEY] = json.dumps(applied)
+    devices = {"repo": {"type": "disk", "source": str(repo), "path": str(repo), "shift": "true"}, **devices}
+    return {
+        "name": name,
+        "status": "Stopped",
+        "config": config if is_marked else {},
+        "devices": devices,
+        "profiles": ["default"],
+        "expanded_config": {},
+        "expanded_devices": devices,
+    }
+
+
+def make_task(me: Account, instances: list[Instance], override: str = "", entry: str = ENTRY.format("demo"), **options: Any) -> ProjectTask:
+    """Return the task for the project ``demo``."""
+    path = Path(me.home, "repoman.toml")
+    path.write_text(f"[repoman]\nschema = 3\n{entry}", encoding="utf-8")
+    Path(me.home, "repos.d").mkdir(exist_ok=True)
+    Path(me.home, "repos.d/demo.toml").write_text(override, encoding="utf-8")
+    context = RunContext(me, str(path), load(str(path)), Client("/nowhere", 1))
+    default = Installed({"description": "", "config": {}, "devices": {}}, [], "")
+    snapshot = Snapshot({each["name"]: each for each in instances}, {"default": default}, context.registry.text, list)
+    accepts = options.pop("accept_protected", True)
+    (request,) = requested_projects({"projects": [{"name": "demo", **options}], "accept_protected": accepts})
+    return ProjectTask(context, snapshot, request, "started", plan_present)
+
+
+def updated(task: ProjectTask) -> Instance | None:
+    """Plan, and return the configuration that a container gets; ``None`` if it keeps its own."""
+    updates = [step.apply.__self__ for step in task.make_plan().steps if isinstance(getattr(step.apply, "__self__", None), InstanceUpdate)]
+    return updates[0].desired if updates else None
+
+
+def test_only_an_explicit_new_accepts_changes_behind_a_protection(me: Account, repo: Path) -> None:
+    """``shell`` and the remount after a restore keep the record and name the change; ``new`` names it and accepts it."""
+    data = instance(me, "demo", repo)
+    after = updated(make_task(me, [data], PROTECT, accept_protected=False))
+    assert after is not None and keys.PROTECTED_KEY in after["config"]
+    data = data | after
+    assert updated(make_task(me, [data], PROTECT)) is None
+    hook = repo / ".git/hooks/post-checkout"
+    hook.write_text("evil", encoding="utf-8")
+    for _run in range(2):
+        task = make_task(me, [data], PROTECT, accept_protected=False)
+        assert updated(task) is None
+        (warning,) = task.warnings
+        assert warning.startswith("demo: protected, and changed since") and warning.endswith("to accept it: repoman new demo")
+    task = make_task(me, [data], PROTECT)
+    accepted = updated(task)
+    assert accepted is not None and accepted["config"][keys.PROTECTED_KEY] != data["config"][keys.PROTECTED_KEY]
+    assert [warning.endswith("this run accepts it") for warning in task.warnings] == [True]
+    task = make_task(me, [data | accepted], PROTECT)
+    assert updated(task) is None and task.warnings == []
+
+
+def test_newly_protected_paths_are_recorded(me: Account, repo: Path) -> None:
+    """Also by ``shell``; what was protected before keeps its record."""
+    data = instance(me, "demo", repo)
+    data |= updated(make_task(me, [data], 'protect = ["hooks"]\n')) or {}
+    before = json.loads(data["config"][keys.PROTECTED_KEY])
+    (repo / ".git/hooks/post-checkout").write_text("evil", encoding="utf-8")
+    after = updated(make_task(me, [data], PROTECT, accept_protected=False))
+    assert after is not None
+    record = json.loads(after["config"][keys.PROTECTED_KEY])
+    assert set(record) > set(before) and {name: record[name] for name in before} == before
+
+
+@pytest.mark.parametrize("name", ["shell", "restore"])
+def test_playbooks_that_only_bring_a_container_back(name: str) -> None:
+    """They accept nothing."""
+    (play,) = yaml.safe_load((PLAYBOOKS / f"{name}.yml").read_text(encoding="utf-8"))
+    (options,) = [task["homelab.repoman.repoman_project"] for task in play["tasks"] if "homelab.repoman.repoman_project" in task]
+    assert options["accept_protected"] is False
