@@ -18,6 +18,9 @@ K = TypeVar("K")
 Devices = Mapping[str, Mapping[str, str]]
 """Device names to their settings."""
 
+MAX_LINKS = 40
+"""Links in a path that are followed, as by Linux."""
+
 
 @dataclass(frozen=True)
 class Overlap:
@@ -134,8 +137,29 @@ def _host_mounts(devices: Devices) -> Iterator[tuple[str, Mapping[str, str]]]:
 
 
 def _paths(source: str) -> set[str]:
-    """Return a path as it is written, and with its links resolved: either can be replaced."""
-    return {os.path.normpath(source), os.path.realpath(source)}
+    """Return a path as it is written, every spelling of it at which a link is followed, and the one without links.
+
+    Each of them can be replaced by who can write to a directory above it.
+    """
+    path, rest = "/", [part for part in reversed(source.split("/")) if part not in ("", ".")]
+    paths, links = {os.path.normpath(source)}, 0
+    while rest:
+        part = rest.pop()
+        if part == "..":
+            path = os.path.dirname(path)
+            continue
+        path = os.path.join(path, part)
+        try:
+            target = os.readlink(path)
+        except OSError:  # it is no link, or does not exist
+            continue
+        paths.add(path)
+        links += 1
+        if links > MAX_LINKS:
+            break
+        path = "/" if target.startswith("/") else os.path.dirname(path)
+        rest += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+    return paths | {path}
 
 
 def _ancestors(source: str) -> Iterator[tuple[str, str]]:

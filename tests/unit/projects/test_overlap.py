@@ -48,6 +48,25 @@ def test_links_are_resolved(tmp_path: Path) -> None:
         assert [(each.container, each.writer) for each in found] == [("inner", "outer")], (outer, inner)
 
 
+def test_links_in_a_chain(tmp_path: Path) -> None:
+    """Every link on the way to a source can be replaced, also by another link, and through ``..``; a loop ends."""
+    for name in ("home", "repos/dotfiles/sub", "private", "repos/other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "private/config").touch()
+    for link, target in (
+        ("home/config", tmp_path / "repos/dotfiles/config"),
+        ("repos/dotfiles/config", "../other/../../private/config"),
+        ("home/far", "../repos/dotfiles/sub/../up/config"),
+        ("repos/dotfiles/up", tmp_path / "private"),
+        ("home/loop", "loop"),
+    ):
+        (tmp_path / link).symlink_to(target)
+    writer = {"repo": disk(tmp_path / "repos/dotfiles")}
+    for source, is_dangerous in (("home/config", True), ("home/far", True), ("home/loop", False), ("private/config", False)):
+        found = find_overlaps({"dotfiles": writer, "inner": {"x": disk(tmp_path / source, readonly="true")}})
+        assert [(each.container, each.writer) for each in found] == [("inner", "dotfiles")] * is_dangerous, source
+
+
 def test_inside_one_container() -> None:
     """A mount over its own source, as protect makes them, cannot be replaced by a link; one at another path can."""
     repo = disk("/r/a", "/home/me/a")
