@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import IMAGE_KEY
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import IMAGE_KEY, is_unfinished
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import edit_text, find_project, put_project, remove_project
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data, Project
@@ -29,8 +29,9 @@ def plan_entry(task: ProjectTask, desired: DesiredInstance) -> None:
     The entry holds only the requested settings; those of an override stay in the override.
     """
     context, snapshot = task.context, task.snapshot
-    image = str(task.instance["config"].get(IMAGE_KEY, "")) if task.instance else ""
-    edit = RegistryEntryEdit(context.registry.projects.get(task.name), desired, image or desired.settings.image)
+    exists = task.instance is not None and not is_unfinished(task.instance)
+    image = str(task.instance["config"].get(IMAGE_KEY, "")) if task.instance and exists else desired.settings.image
+    edit = RegistryEntryEdit(context.registry.projects.get(task.name), desired, image)
     if not edit.is_needed:
         return
     before = snapshot.registry_text

@@ -121,3 +121,16 @@ def test_playbooks_that_only_bring_a_container_back(name: str) -> None:
     (play,) = yaml.safe_load((PLAYBOOKS / f"{name}.yml").read_text(encoding="utf-8"))
     (options,) = [task["homelab.repoman.repoman_project"] for task in play["tasks"] if "homelab.repoman.repoman_project" in task]
     assert options["accept_protected"] is False
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_no_image_is_made_up_for_an_older_container(me: Account, repo: Path, is_marked: bool) -> None:
+    """Its new entry has none, instead of the default one; with the key, it has that."""
+    data = instance(me, "demo", repo, is_marked=is_marked)
+    task = make_task(me, [data], entry="", adopt=True)
+    task.make_plan()
+    assert 'name = "demo"' in task.snapshot.registry_text and "image" not in task.snapshot.registry_text
+    data["config"][keys.IMAGE_KEY] = "made"
+    task = make_task(me, [data], entry="", adopt=True)
+    task.make_plan()
+    assert 'image = "made"' in task.snapshot.registry_text
