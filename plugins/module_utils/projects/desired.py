@@ -129,9 +129,12 @@ class DesiredInstance:
         repository = self.repository
         return {"type": "disk", "source": repository.host_path, "path": repository.container_path, "shift": "true"}
 
-    def with_profile_devices(self, devices: Devices) -> Devices:
-        """Return ``devices`` together with those of the profiles."""
+    def with_profile_devices(self, devices: Devices, profiles: Iterable[str] | None = None) -> Devices:
+        """Return ``devices`` together with those of the profiles.
+
+        :param profiles: other profiles than those of the project.
+        """
         merged: Devices = {}
-        for name in self.settings.profiles:
+        for name in self.settings.profiles if profiles is None else profiles:
             merged |= self.profiles[name].body["devices"] if name in self.profiles else {}
         return merged | devices

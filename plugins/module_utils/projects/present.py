@@ -29,7 +29,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     made_from,
     previously_requested,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import expanded_devices
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import repository_notes, set_user_id_note
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import check_new_overlaps
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import new_command, other_containers_of
@@ -44,7 +43,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.repositor
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import effective_settings
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.update import plan_update
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.update import plan_update, planned_devices
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.detect import detect_vcs
 
@@ -96,10 +95,12 @@ def _desired_instance(task: ProjectTask) -> DesiredInstance:
 def _check_overlaps(task: ProjectTask, desired: DesiredInstance) -> None:
     """Check that the container overlaps no other one; see :func:`check_new_overlaps`."""
     instance = task.instance
-    current = {} if instance is None else expanded_devices(instance)
+    if instance is None or is_unfinished(instance):
+        devices = desired.with_profile_devices(desired.config_and_devices()[1])
+    else:
+        devices = planned_devices(task, desired, instance)
     starts = instance is None or (task.state != "stopped" and instance["status"] != "Running")
-    check_new_overlaps(task, {**current, **desired.with_profile_devices(desired.config_and_devices()[1])}, starts)
-
+    check_new_overlaps(task, devices, starts)
 
 def _requested_settings(request: ProjectRequest, instance: dict[str, Any] | None) -> ProjectSettings:
     """Return the requested settings. Without ``config`` or ``devices``, those of an earlier task stay.

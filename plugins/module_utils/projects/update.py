@@ -176,6 +176,20 @@ def _revert(latest: dict[str, Any], current: dict[str, Any], desired: dict[str, 
     }
 
 
+def planned_devices(task: ProjectTask, desired: DesiredInstance, instance: dict[str, Any]) -> Devices:
+    """Return the devices that an instance has after its update, with those of its profiles.
+
+    :raises ConflictError: an instance to adopt does not mount the repository.
+    """
+    _config, devices = desired.config_and_devices()
+    replaced = _adopted_mounts(task, desired, instance) if task.adopts else []
+    if instance["status"] != "Stopped":
+        applied, path = applied_settings(instance)["devices"], desired.repository.container_path
+        devices, _waiting = protect.devices_for_running_instance(devices, instance["devices"], applied, path)
+    after = reconcile(instance, {}, devices, desired.settings.profiles, replaced).desired
+    return desired.with_profile_devices(after["devices"], after["profiles"])
+
+
 def _adopted_mounts(task: ProjectTask, desired: DesiredInstance, instance: dict[str, Any]) -> list[str]:
     """Return the names of the devices with which an instance without marks mounts the repository at its path: ours replaces them.
 

@@ -123,6 +123,20 @@ def test_playbooks_that_only_bring_a_container_back(name: str) -> None:
     assert options["accept_protected"] is False
 
 
+def test_an_overlap_ends_with_its_device(me: Account, repo: Path) -> None:
+    """A device that the run removes does not count, also if the container starts; one that stays does."""
+    other = Path(me.home, "repos/other")
+    (other / "data").mkdir(parents=True)
+    device = {"type": "disk", "source": str(other / "data"), "path": "/data"}
+    data = [instance(me, "demo", repo, data=device), instance(me, "other", other)]
+    after = updated(make_task(me, data))
+    assert after is not None and set(after["devices"]) == {"repo"}
+    manual = instance(me, "demo", repo)
+    manual["devices"] = manual["expanded_devices"] = manual["devices"] | {"data": device}
+    with pytest.raises(ConflictError, match="which the container 'other' can write"):
+        make_task(me, [manual, data[1]]).make_plan()
+
+
 @pytest.mark.parametrize("is_marked", [True, False])
 def test_no_image_is_made_up_for_an_older_container(me: Account, repo: Path, is_marked: bool) -> None:
     """Its new entry has none, instead of the default one; with the key, it has that."""
