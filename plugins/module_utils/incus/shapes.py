@@ -40,7 +40,7 @@ INSTANCE = {
     "status": str,
     "config": TEXTS,
     "devices": DEVICES,
-    "profiles": Optional([str]),
+    "profiles": [str],
     "expanded_config": TEXTS,
     "expanded_devices": DEVICES,
     "state": Optional(

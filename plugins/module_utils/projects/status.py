@@ -197,7 +197,7 @@ def addresses(instance: Mapping[str, Any] | None) -> list[str]:
         address
         for name, network in networks.items()
         if name != "lo"
-        for address in network["addresses"] or ()
+        for address in network.get("addresses") or ()
         if address["scope"] == "global"
     ]
     return [address["address"] for address in sorted(global_addresses, key=lambda address: str(address["family"]))]

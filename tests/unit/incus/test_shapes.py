@@ -117,6 +117,7 @@ def test_shapes_of_incus(daemon: Daemon, reply: Reply, me: Account, tmp_path: Pa
     assert read("instances", daemon, me, tmp_path) == {"a": INSTANCE | {"state": None, "unknown": [1]}}
     assert shapes.has_shape({"Running": None}, shapes.OPERATIONS) and shapes.has_shape(None, shapes.OPERATIONS)
     assert shapes.has_shape({"fingerprint": "a", "aliases": None}, shapes.IMAGE)
+    assert not shapes.has_shape(INSTANCE | {"profiles": None}, shapes.INSTANCE)
     assert not shapes.has_shape(INSTANCE | {"state": {"network": {"eth0": {"addresses": [None]}}}}, shapes.INSTANCE)
     daemon.say(reply(None, status=404, kind="error", error="gone", error_code=404))
     with pytest.raises(IncusError):

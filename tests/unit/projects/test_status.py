@@ -44,6 +44,7 @@ def test_addresses() -> None:
         },
     }
     assert status.addresses({"state": {"network": network}}) == ["10.0.0.2", "fd00::2"]
+    assert status.addresses({"state": {"network": {"eth0": {}, "eth1": {"addresses": None}}}}) == []
     assert status.addresses({"state": {"network": None}}) == status.addresses(None) == []
 
 
