@@ -228,7 +228,8 @@ def check_inner_mounts(task: ProjectTask, instance: dict[str, Any], path: str) -
         name for name, device in existing.items() if os.path.normpath(device.get("path", "")).startswith((f"{path}/", f"{previous_path}/"))
     )
     if inner_mounts:
+        again = new_command(task.context, task.name, path, *(["--adopt"] if task.adopts else []))
         raise ConflictError(
             f"the repository of {task.name!r} would be mounted again, which would hide the mounts inside it: {', '.join(inner_mounts)}.",
-            f"{task.context.instance_command('stop', task.name)} && repoman new {task.name}",
+            f"{task.context.instance_command('stop', task.name)} && {again}",
         )

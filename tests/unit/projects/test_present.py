@@ -148,3 +148,18 @@ def test_no_image_is_made_up_for_an_older_container(me: Account, repo: Path, is_
     task = make_task(me, [data], entry="", adopt=True)
     task.make_plan()
     assert 'image = "made"' in task.snapshot.registry_text
+
+
+def test_the_command_after_a_stop_is_complete(me: Account, repo: Path) -> None:
+    """It names a repository that has moved, and ``--adopt``."""
+    data = instance(me, "demo", repo)
+    data["expanded_devices"] = data["devices"] | {"inner": {"type": "disk", "path": f"{repo}/inner"}}
+    task = make_task(me, [data])
+    for adopts, path, command in (
+        (False, repo, "repoman new demo"),
+        (True, repo.parent / "moved", "repoman new demo --repo moved --adopt"),
+    ):
+        task.adopts = adopts
+        with pytest.raises(ConflictError, match="would hide the mounts inside it: inner") as caught:
+            check_inner_mounts(task, data, str(path))
+        assert caught.value.hints == [f"INCUS_SOCKET=/nowhere incus stop --project repoman local:demo && {command}"]
