@@ -99,6 +99,10 @@ projects:
       description: Path of the repository that the container mounts, or of the one that it would mount.
       type: str
       sample: /home/alice/repos/isurus
+    container_path:
+      description: Path at which the container mounts the repository; empty if it does not.
+      type: str
+      sample: /home/alice/repos/isurus
     repo_exists:
       description: V(true) if the repository exists.
       type: bool

@@ -148,7 +148,7 @@ def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bo
         *(["--env", f"{attach.VARIABLE}={token}"] if token else []),
         "--",
         *("/bin/sh", "-c", ENTER_SCRIPT, "repoman-shell", " ".join(names), account["name"]),
-        *(LOGIN_SCRIPT, "repoman-shell", project["repo"], account["shell"]),
+        *(LOGIN_SCRIPT, "repoman-shell", project.get("container_path") or project["repo"], account["shell"]),
         *encode_arguments(command),
     ]
 

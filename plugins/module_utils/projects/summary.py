@@ -47,6 +47,7 @@ def project_summary(context: RunContext, name: str, instance: dict[str, Any] | N
         "owner": owned.owner if owned else "",
         "origin": owned.origin if owned else "",
         "repo": path,
+        "container_path": str(((instance or {}).get("devices") or {}).get(REPO_DEVICE, {}).get("path", "")),
         "repo_exists": os.path.isdir(path),
         "image": made_from(instance, entry.image if entry else "") if instance else settings.image,
         "profiles": list(instance["profiles"] if instance else settings.profiles),

@@ -77,6 +77,7 @@ class ProjectSummary(TypedDict):
     owner: str
     origin: str
     repo: str
+    container_path: str
     repo_exists: bool
     image: str
     profiles: list[str]

@@ -31,6 +31,8 @@ def test_command_line_of_shell() -> None:
         *("/bin/sh", "-c", shell.ENTER_SCRIPT, "repoman-shell", "A B", "me"),
         *(shell.LOGIN_SCRIPT, "repoman-shell", "/home/me/repos/a b", "/bin/zsh", "a b", "$x"),
     ]
+    moved = RESULT | {"projects": [RESULT["projects"][0] | {"container_path": "/home/me/before"}]}
+    assert "/home/me/before" in shell.command_line(moved, [], terminal=False, term="")
     assert shell.command_line(RESULT, [], terminal=True, term="")[6:8] == ["-t", "--"]
 
 

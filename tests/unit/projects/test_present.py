@@ -163,3 +163,12 @@ def test_the_command_after_a_stop_is_complete(me: Account, repo: Path) -> None:
         with pytest.raises(ConflictError, match="would hide the mounts inside it: inner") as caught:
             check_inner_mounts(task, data, str(path))
         assert caught.value.hints == [f"INCUS_SOCKET=/nowhere incus stop --project repoman local:demo && {command}"]
+
+
+def test_the_path_inside_is_known(me: Account, repo: Path) -> None:
+    """It may be another than that of the repository on the host, for which the container was made under its former name."""
+    data = instance(me, "demo", repo)
+    data["devices"]["repo"]["path"] = f"{repo}-before"
+    summary = project_summary(make_task(me, [data]).context, "demo", data)
+    assert (summary["repo"], summary["container_path"]) == (str(repo), f"{repo}-before")
+    assert project_summary(make_task(me, []).context, "demo", None)["container_path"] == ""
