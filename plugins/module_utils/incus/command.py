@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client, IncusError, UnreachableError, api_path
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.shapes import COMMAND_RESULT, STARTED_COMMAND, checked
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.websocket import ProtocolError, WebSocket
@@ -103,9 +104,18 @@ def _read_output(streams: dict[str, WebSocket], deadline: float, instance: str) 
             _logger.debug("the command in %s printed more than %d bytes and is ended", instance, MAX_OUTPUT)
             raise OutputLimitError(
                 f"a program in the container {instance!r} printed more than {MAX_OUTPUT >> 20} MiB while it was set up; it was ended.",
-                "choose another image: repoman new NAME --image IMAGE",
+                *another_image_hints(instance),
             )
     return stderr
+
+
+def another_image_hints(instance: str) -> list[str]:
+    """Return how a container gets another image, whether or not it exists."""
+    word = shell_word(instance)
+    return [
+        f"repoman remove {word}   # if the container exists; the repository stays",
+        f"repoman new {word} --image IMAGE   # another image",
+    ]
 
 
 def _timeout_error(instance: str, timeout: float) -> IncusError:

@@ -22,6 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, filesystem_of
 from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command import another_image_hints
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account_scripts import (
     ENSURE_ACCOUNT_SCRIPT,
     VERIFY_WRITE_SCRIPT,
@@ -93,7 +94,7 @@ class InstanceAccount:
         if code:
             raise RepomanError(
                 f"cannot create the account {account.name!r} in the container: {stderr.strip() or f'exit status {code}'}.",
-                "choose another image: repoman new NAME --image IMAGE",
+                *another_image_hints(self.instance.name),
             )
         return stderr.splitlines()
 

@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import protect
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.git_share import GitShare, share_git_directory
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.git_share import GIT_DEVICE, GitShare, share_git_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     APPLIED_KEY,
     KEY_PREFIX,
@@ -67,6 +67,11 @@ class DesiredInstance:
                 f"project {self.name!r} cannot have a device {REPO_DEVICE!r}: that name is reserved for the repository.",
                 f"give the device another name in repos.d/{self.name}.toml",
                 "another repository: repo = 'DIR' there, or --repo DIR",
+            )
+        if GIT_DEVICE in self.settings.devices and GIT_DEVICE in self.git_share.devices:
+            raise ConflictError(
+                f"project {self.name!r} cannot have a device {GIT_DEVICE!r}: that name is reserved for the repository.",
+                f"give the device another name in repos.d/{self.name}.toml",
             )
         for key in self.settings.config:
             if key.startswith(KEY_PREFIX):

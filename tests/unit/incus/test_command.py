@@ -116,8 +116,9 @@ def test_limits_on_output(size: int) -> None:
         streams = {incus_command.STDERR: WebSocket(err, "/", 10), incus_command.STDOUT: WebSocket(out, "/", 10)}
         try:
             if size > MAX_OUTPUT:
-                with pytest.raises(RepomanError, match="printed more than 1 MiB"):
+                with pytest.raises(RepomanError, match="printed more than 1 MiB") as caught:
                     incus_command._read_output(streams, time.monotonic() + 60, "x")
+                assert [hint.split("   #")[0] for hint in caught.value.hints] == ["repoman remove x", "repoman new x --image IMAGE"]
             else:
                 assert incus_command._read_output(streams, time.monotonic() + 60, "x") == b"e" * min(size, MAX_STDERR)
         finally:

@@ -165,6 +165,23 @@ def test_the_command_after_a_stop_is_complete(me: Account, repo: Path) -> None:
         assert caught.value.hints == [f"INCUS_SOCKET=/nowhere incus stop --project repoman local:demo && {command}"]
 
 
+def test_the_device_of_a_shared_git_directory_is_reserved(me: Account, repo: Path) -> None:
+    """Another device of that name would be replaced; one that shares the directory is enough."""
+    script = "git -c user.name=me -c user.email=me@example.org commit -q --allow-empty -m x && git worktree add -q ../tree"
+    subprocess.run(["sh", "-c", script], cwd=repo, check=True)
+    tree, entry = repo.parent / "tree", ENTRY.format("tree")
+    for source, is_replaced in ((repo.parent / "else", True), (repo, False)):
+        source.mkdir(exist_ok=True)
+        override = f'[devices.repo-git]\ntype = "disk"\nsource = "{source}"\npath = "{source}"\nshift = "true"\n'
+        task = make_task(me, [instance(me, "demo", tree)], override, entry)
+        if is_replaced:
+            with pytest.raises(ConflictError, match="'repo-git': that name is reserved"):
+                task.make_plan()
+        else:
+            after = updated(task)
+            assert after is not None and after["devices"]["repo-git"]["source"] == str(source)
+
+
 def test_the_path_inside_is_known(me: Account, repo: Path) -> None:
     """It may be another than that of the repository on the host, for which the container was made under its former name."""
     data = instance(me, "demo", repo)
