@@ -62,9 +62,10 @@ def is_protected(instance: Mapping[str, Any]) -> bool:
     return str(instance["expanded_config"].get(PROTECTION_KEY, "")).lower() in TRUE
 
 
-def applied_settings(instance: Mapping[str, Any]) -> dict[str, list[str]]:
+def applied_settings(instance: Mapping[str, Any], unset: str = "") -> dict[str, list[str]]:
     """Return the names of everything repoman gave an instance, by :data:`APPLIED_KINDS`; empty lists without :data:`APPLIED_KEY`.
 
+    :param unset: command that removes the key, for the hint.
     :raises ConflictError: the key was edited by hand and cannot be read.
     """
     applied: Any = None
@@ -76,16 +77,17 @@ def applied_settings(instance: Mapping[str, Any]) -> dict[str, list[str]]:
             return by_field
     raise ConflictError(
         f"the key {APPLIED_KEY} of the container {instance['name']!r} was edited by hand and cannot be read.",
-        f"incus config unset --project {instance['project']} local:{instance['name']} {APPLIED_KEY}",
+        *([unset] if unset else []),
     )
 
 
-def previously_requested(instance: Mapping[str, Any]) -> ProjectSettings:
+def previously_requested(instance: Mapping[str, Any], unset: str = "") -> ProjectSettings:
     """Return the current values of the keys and devices that an earlier task requested; no file has them.
 
+    :param unset: see :func:`applied_settings`.
     :raises ConflictError: see :func:`applied_settings`.
     """
-    applied = applied_settings(instance)
+    applied = applied_settings(instance, unset)
     return ProjectSettings(
         config={key: value for key, value in instance["config"].items() if key in applied["asked_config"]},
         devices={name: device for name, device in instance["devices"].items() if name in applied["asked_devices"]},

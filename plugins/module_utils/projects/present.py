@@ -20,6 +20,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.create im
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.entry import plan_entry
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
+    APPLIED_KEY,
     IMAGE_KEY,
     READY,
     REPO_KEY,
@@ -40,7 +41,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.repositor
     existing_repository,
     resolve_repository,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import effective_settings
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.update import plan_update, planned_devices
@@ -86,7 +86,7 @@ def plan_present(task: ProjectTask) -> None:
 
 def _desired_instance(task: ProjectTask) -> DesiredInstance:
     """Return the desired instance: from the registry's defaults and entry, the override, and the request."""
-    requested = _requested_settings(task.request, task.instance)
+    requested = _requested_settings(task)
     settings = effective_settings(task.context, task.name, requested)
     repository = _find_repository(task, settings.repo)
     return DesiredInstance(settings, requested, repository, _find_profiles(task, settings.profiles), task.context.account)
@@ -102,12 +102,11 @@ def _check_overlaps(task: ProjectTask, desired: DesiredInstance) -> None:
     starts = instance is None or (task.state != "stopped" and instance["status"] != "Running")
     check_new_overlaps(task, devices, starts)
 
-def _requested_settings(request: ProjectRequest, instance: dict[str, Any] | None) -> ProjectSettings:
-    """Return the requested settings. Without ``config`` or ``devices``, those of an earlier task stay.
 
-    :param instance: as Incus describes it.
-    """
-    previous = previously_requested(instance) if instance is not None else ProjectSettings()
+def _requested_settings(task: ProjectTask) -> ProjectSettings:
+    """Return the requested settings. Without ``config`` or ``devices``, those of an earlier task stay."""
+    request, unset = task.request, task.context.instance_command("config unset", task.name, APPLIED_KEY)
+    previous = previously_requested(task.instance, unset) if task.instance is not None else ProjectSettings()
     return ProjectSettings(
         repo=request.repo,
         image=request.image,

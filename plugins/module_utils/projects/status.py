@@ -24,7 +24,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import missing_paths, probe_address
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import previously_requested
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import APPLIED_KEY, previously_requested
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import (
     SCAN_SECONDS,
     protection_note,
@@ -175,7 +175,8 @@ def _compare(context: RunContext, name: str, instance: dict[str, Any] | None, sn
 
     :raises RepomanError: the configuration is wrong, so that the instance cannot be compared or created.
     """
-    requested = previously_requested(instance) if instance else ProjectSettings()
+    unset = context.instance_command("config unset", name, APPLIED_KEY)
+    requested = previously_requested(instance, unset) if instance else ProjectSettings()
     settings = effective_settings(context, name, requested)
     desired = DesiredInstance(settings, requested, existing_repository(settings.repo, context, name), snapshot.profiles, context.account)
     desired.check_reserved_names()

@@ -20,10 +20,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.model imp
 )
 def test_applied_settings_edited_by_hand(text: str) -> None:
     """An unreadable value is reported, with the command that removes it."""
-    data = {"name": "demo", "project": "repoman", "config": {APPLIED_KEY: text}, "devices": {}, "profiles": []}
+    data = {"name": "demo", "config": {APPLIED_KEY: text}, "devices": {}, "profiles": []}
     with pytest.raises(ConflictError, match="'demo' was edited by hand and cannot be read") as caught:
-        applied_settings(data)
-    assert caught.value.hints == [f"incus config unset --project repoman local:demo {APPLIED_KEY}"]
+        applied_settings(data, "incus config unset …")
+    assert caught.value.hints == ["incus config unset …"]
     assert not any(applied_settings(data | {"config": {}}).values())
 
 

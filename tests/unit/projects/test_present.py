@@ -189,3 +189,12 @@ def test_the_path_inside_is_known(me: Account, repo: Path) -> None:
     summary = project_summary(make_task(me, [data]).context, "demo", data)
     assert (summary["repo"], summary["container_path"]) == (str(repo), f"{repo}-before")
     assert project_summary(make_task(me, []).context, "demo", None)["container_path"] == ""
+
+
+def test_a_record_edited_by_hand(me: Account, repo: Path) -> None:
+    """The command in the hint reaches this Incus."""
+    data = instance(me, "demo", repo)
+    data["config"][keys.APPLIED_KEY] = "{"
+    with pytest.raises(ConflictError, match="edited by hand") as caught:
+        make_task(me, [data]).make_plan()
+    assert caught.value.hints == [f"INCUS_SOCKET=/nowhere incus config unset --project repoman local:demo {keys.APPLIED_KEY}"]
