@@ -86,7 +86,7 @@ def test_protected_from_removal(ready: World, proxy: RecordingProxy) -> None:
     proxy.clear()
     try:
         assert "config unset --project repoman local:one security" in ready.refused("-C", "remove", "one", code=4)
-        assert "config set --project repoman two security.protection.delete=false" in ready.refused("remove", "--yes", "two", code=4)
+        assert "config set --project repoman local:two security.protection.delete=false" in ready.refused("remove", "--yes", "two", code=4)
         assert proxy.writes == []
         result = drive(ready, "one", "two", "three", state="absent")
         assert [line["action"] for line in result["projects"]] == ["failed", "failed", "removed"] and result["exit_code"] == 4

@@ -77,7 +77,9 @@ class UnitDiff:
         """
         for _directory, pairs in diff_manifests(self.mirror_manifest, self.source_manifest):
             for old, new in pairs:
-                if (change := change_type(old, new, attributes=self.attributes)) and not self._is_transient(path := (new or old).path):  # type: ignore[union-attr]
+                change = change_type(old, new, attributes=self.attributes)
+                path = (new or old).path  # type: ignore[union-attr]
+                if change and not self._is_transient(path):
                     yield change, path
 
 
