@@ -14,6 +14,7 @@ import base64
 import hashlib
 import os
 import socket
+from contextlib import suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 
@@ -69,8 +70,9 @@ class WebSocket:
         return self.socket.fileno()
 
     def send_end(self) -> None:
-        """Send an empty text frame, with which Incus marks the end of a stream."""
-        self.socket.sendall(bytes((0x80 | TEXT, 0x80)) + os.urandom(4))
+        """Send an empty text frame, with which Incus marks the end of a stream; nothing if Incus has closed the connection already."""
+        with suppress(BrokenPipeError, ConnectionResetError):  # a command that ends at once may end before this is sent
+            self.socket.sendall(bytes((0x80 | TEXT, 0x80)) + os.urandom(4))
 
     def read(self) -> bytes:
         """Read from the socket, at most once, and return the data in it; the stream has ended if :attr:`is_open` is false then.

@@ -134,3 +134,14 @@ def test_an_operation_without_streams(data: object, daemon: object, reply: objec
     daemon.say(reply(data, status=202, kind="async"))  # type: ignore[attr-defined, operator]
     with pytest.raises(RepomanError, match=r"does not speak Incus's protocol|does not give the output of a command in 'x'"):
         run_command(Client(daemon.path), "x", "p", ["true"], 5)  # type: ignore[attr-defined]
+
+
+def test_the_input_of_a_command_that_has_ended() -> None:
+    """A command that ends at once may be gone before the end of its input is sent; that is no error."""
+    client, server = socket.socketpair()
+    server.close()
+    stream = WebSocket.__new__(WebSocket)
+    stream.socket = client
+    stream.send_end()
+    assert client.recv(1) == b""
+    client.close()
