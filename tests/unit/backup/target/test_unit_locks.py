@@ -8,7 +8,9 @@ import fcntl
 import json
 import os
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,11 +52,15 @@ def another_run(run: Callable[[], object]) -> Iterator[int]:
     child = os.fork()
     if child == 0:
         code = 1
-        with suppress(BaseException):
+        try:
             os.setpgid(0, 0)
             run()
             code = 0
-        os._exit(code)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
     with suppress(OSError):
         os.setpgid(child, child)
     try:
@@ -330,7 +336,12 @@ def test_while_a_long_run_goes_on_others_are_backed_up_and_restored(world: Backu
     """Beside a first copy that takes long: a sync of all, a restore, and in the end everything is there, stamped and in order."""
     plant_many(world)
     world.write("isurus/new")
-    with another_run(lambda: world.sync(names=["many"])) as child:
+
+    def long_run() -> None:
+        result = world.sync(names=["many"])
+        assert actions(result) == {"many": "synced"}, result
+
+    with another_run(long_run) as child:
         wait_until(lambda: is_copying(world))
         with stopped(child):
             world.write("plain/file", "1")
