@@ -33,12 +33,14 @@ def is_secret_key(key: str) -> bool:
 
 
 def without_secrets(settings: Mapping[str, Any], other: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return settings without the values that may be secret.
+    """Return settings, such as those of devices by name, without the values that may be secret.
 
     :param other: those of the other side of the diff; a secret that differs from it is shown as another one.
     """
     shown = dict(settings)
     for key, value in settings.items():
-        if is_secret_key(key):
+        if isinstance(value, Mapping):
+            shown[key] = without_secrets(value, None if other is None else other.get(key, {}))
+        elif is_secret_key(key):
             shown[key] = HIDDEN_VALUE if other is None or other.get(key) == value else NEW_VALUE
     return shown

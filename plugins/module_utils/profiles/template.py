@@ -147,11 +147,7 @@ def diff_text(profile: Body | None, other: Body | None = None) -> str:
     """
     if profile is None:
         return ""
-    devices = {
-        name: without_secrets(device, None if other is None else other["devices"].get(name, {}))
-        for name, device in profile["devices"].items()
-    }
-    return canonical(profile | {"config": without_secrets(profile["config"], other and other["config"]), "devices": devices})
+    return canonical(profile | {key: without_secrets(profile[key], other and other[key]) for key in ("config", "devices")})
 
 
 def parse_rendered(template: Template, text: str) -> Body:

@@ -96,10 +96,7 @@ def diff_text(side: Side, keys: Iterable[str], other: Side | None = None) -> str
     """
     document = {key: side[key] for key in keys}
     config = {key: value for key, value in side["config"].items() if not key.startswith(SERVER_PREFIXES)}
-    document["config"] = without_secrets(config, None if other is None else other["config"])
+    document["config"] = without_secrets(config, other and other["config"])
     if "devices" in document:
-        document["devices"] = {
-            name: without_secrets(device, None if other is None else other["devices"].get(name, {}))
-            for name, device in side["devices"].items()
-        }
+        document["devices"] = without_secrets(side["devices"], other and other["devices"])
     return canonical(document)
