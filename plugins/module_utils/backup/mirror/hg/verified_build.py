@@ -144,14 +144,14 @@ class VerifiedBuild:
 
         :param parents: the working directory's parents must be in the history.
         """
+        build = self.build
+        state = build.changes, dict(build.entries), parents
+        # An attempt keeps the previous one's files that have not changed in the source. If it keeps all of them, the verdict is the same.
+        if self._verdict is not None and self._verdict[0] == state:
+            return self._verdict[1]
         comparison = self.comparison()
         if problems := comparison.problems():
             return Verdict(problems)
-        build = self.build
-        state = build.changes, dict(build.entries), parents
-        # The next attempt uses the files again that have not changed in the source. If that is all of them, hg would only start again.
-        if self._verdict is not None and self._verdict[0] == state:
-            return self._verdict[1]
         verdict = prove(build.path, build.entries, comparison.job(parents=parents), self.scratch_dir, self.account)
         self._verdict = (state, verdict) if verdict.is_repeatable else None
         return verdict
