@@ -14,9 +14,8 @@ _collectors: list[list[str]] = []
 
 def warn(text: str) -> None:
     """Add a warning to the result of the current run; outside a run it is lost."""
-    for collected in _collectors[-1:]:
-        if text not in collected:
-            collected.append(text)
+    if _collectors and text not in _collectors[-1]:
+        _collectors[-1].append(text)
 
 
 @contextmanager
