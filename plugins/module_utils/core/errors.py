@@ -53,11 +53,13 @@ class RepomanError(Exception):
         return RepomanError(f"{where}{reason}.", f"check that file or directory, and the free space: df -h{directory}")
 
     @staticmethod
-    def from_runtime_error(error: RuntimeError) -> RepomanError | None:
-        """Return the error for a thread that could not be started; ``None`` for other errors, which are bugs."""
-        if str(error) != NO_THREAD:
-            return None
-        return RepomanError.from_os_error(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
+    def from_exception(error: Exception) -> RepomanError | None:
+        """Return the error that is shown for an exception; ``None`` if it is a bug."""
+        if isinstance(error, RepomanError):
+            return error
+        if isinstance(error, RuntimeError) and str(error) == NO_THREAD:
+            error = OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return RepomanError.from_os_error(error) if isinstance(error, OSError) else None
 
     def as_result(self) -> dict[str, Any]:
         """Return the error as the result of a module."""

@@ -116,13 +116,11 @@ def _run_logic(run: Logic, params: dict[str, Any], check: bool) -> dict[str, Any
         if check and params.get("predict") and error.may_be_created_later:
             return {"changed": True, "warnings": [error.as_check_mode_warning()]}
         return error.as_result()
-    except OSError as error:
-        return RepomanError.from_os_error(error).as_result()
-    except RuntimeError as error:
-        exhausted = RepomanError.from_runtime_error(error)
-        if exhausted is None:
+    except Exception as error:
+        shown = RepomanError.from_exception(error)
+        if shown is None:
             raise
-        return exhausted.as_result()
+        return shown.as_result()
 
 
 class RepomanModule(AnsibleModule):  # type: ignore[misc]

@@ -165,13 +165,9 @@ def _child_main(work: Work, user: Identity, results_in_fd: Connection, parent_fd
             drop_privileges(user)
             send(RESULT, work(lambda report: send(REPORT, report)))
             code = 0
-        except RepomanError as error:
-            send(RAISED, error)
-        except OSError as error:
-            send(RAISED, RepomanError.from_os_error(error))
         except Exception as error:
-            exhausted = RepomanError.from_runtime_error(error) if isinstance(error, RuntimeError) else None
-            send(*((RAISED, exhausted) if exhausted else (CRASHED, traceback.format_exc())))
+            shown = RepomanError.from_exception(error)
+            send(*((CRASHED, traceback.format_exc()) if shown is None else (RAISED, shown)))
     finally:
         os._exit(code)
 
