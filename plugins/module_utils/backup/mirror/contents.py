@@ -122,7 +122,7 @@ def transfer(source: int, out: int, status: os.stat_result, judge: Judge | None,
     :raises SourceReadError: the source's file cannot be read.
     """
     size = status.st_size
-    if status.st_blocks * 512 < size:
+    if is_sparse(status):
         return _transfer_sparse(source, out, status, judge, progress)
     if judge is None and size > BLOCK:
         return _send(source, out, size, progress)
