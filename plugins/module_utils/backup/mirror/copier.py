@@ -112,6 +112,6 @@ class Copier(FileCopier):
                 status = os.stat(entry.name, dir_fd=parent_fd, follow_symlinks=False)
                 if stat.S_ISDIR(status.st_mode):
                     return
-                self.move_to_history(entry.path, entry_from_stat(entry.path, status))
+                self.move_to_history(entry.path)
                 os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=parent_fd)
         self.add_counts(1)

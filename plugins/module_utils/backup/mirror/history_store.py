@@ -37,7 +37,7 @@ class HistoryStore(MetadataCopier):
         """Move a finished file to its place in one step; the entry it replaces moves to the history."""
         parent, name = split_path(path)
         if old is not None and old.type == "d":
-            self.move_to_history(path, old)
+            self.move_to_history(path)
         with self.mirror_directory(parent) as parent_fd:
             if old is None and self.history is not None:  # not ours, or of a run that a crash of the machine cut off
                 with suppress(FileNotFoundError):
@@ -47,7 +47,7 @@ class HistoryStore(MetadataCopier):
             try:
                 self.with_write_permission(parent, lambda: os.rename(temporary, name, src_dir_fd=self.work_fd, dst_dir_fd=parent_fd))
             except (IsADirectoryError, NotADirectoryError, FileExistsError):
-                self.move_to_history(path, None)
+                self.move_to_history(path)
                 os.rename(temporary, name, src_dir_fd=self.work_fd, dst_dir_fd=parent_fd)
         with suppress(FileNotFoundError):
             if old is not None and old.nlink > 1:
@@ -83,7 +83,7 @@ class HistoryStore(MetadataCopier):
                 self._apply_metadata_fd(file.fileno(), status, source.fileno())
                 os.utime(file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
 
-    def move_to_history(self, path: bytes, old: Entry | None) -> None:
+    def move_to_history(self, path: bytes) -> None:
         """Move an entry, a directory with its contents, from the mirror to the history; do nothing if it does not exist."""
         parent, name = split_path(path)
         try:

@@ -130,7 +130,7 @@ class PlainFiles(UnitTask):
         if self.unit.is_top_level:  # a directory has that name now: when its mirror is complete, it moves the file to the history
             tops = [entry for entry in tops if not self.copier.has_source_directory(entry.path)]
         self.dirty_directories |= {entry.parent for entry in tops}
-        self.copier.for_each(lambda entry: self.copier.move_to_history(entry.path, entry), tops)
+        self.copier.for_each(lambda entry: self.copier.move_to_history(entry.path), tops)
         for path in sorted(trees - removed_trees, reverse=True):
             self.copier.remove_directory(path)
             self.dirty_directories.add(path.rpartition(b"/")[0])

@@ -133,7 +133,7 @@ class RepositoryMirrors(UnitTask):
         self.verdicts[os.fsdecode(repository.path)] = ""
         if isinstance(repository, GitMirror):
             for path in repository.objects.keys() - repository.scanned.keys() - repository.mirrored.keys():
-                self.copier.move_to_history(path, None)
+                self.copier.move_to_history(path)
         shown_path = escape_path(os.path.join(os.fsencode(self.unit.source), repository.path))
         self.copier.add_note(f"{shown_path} looks like a repository but is not a valid one; it was mirrored as plain files")
 

@@ -58,7 +58,7 @@ class GitPublication(GitProof):
                 and old.type != "d"
                 and (self._is(path, "reference") or self._is(path, "derived") or (old.type != "f" and self._is(path, "object")))
             ):
-                self.copier.move_to_history(path, old)
+                self.copier.move_to_history(path)
                 self.dirty_directories.add(old.parent)
 
     def _put(self, entry: Entry, data: Data | None, old: Entry | None) -> Entry | None:
@@ -93,7 +93,8 @@ class GitPublication(GitProof):
             removed.sort(key=lambda path: (not path.endswith(b".idx"), path))
 
             def aside(path: bytes) -> None:
-                self.copier.move_to_history(path, self.objects.pop(path))
+                del self.objects[path]
+                self.copier.move_to_history(path)
 
             self.dirty_directories |= {path.rpartition(b"/")[0] for path in removed}
             self.copier.for_each(aside, [path for path in removed if path.endswith(b".idx")])

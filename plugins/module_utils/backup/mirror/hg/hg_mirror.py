@@ -189,7 +189,7 @@ class HgMirror:
             if is_directory(self.build.mirror_path):
                 self._exchange(parent)
             else:
-                self.copier.move_to_history(self.path, None)
+                self.copier.move_to_history(self.path)
                 self.copier.with_write_permission(parent, lambda: os.rename(self.build.path, self.build.mirror_path))
             self.dirty_directories.add(parent)
         self.dirty_directories.add(self.path)
