@@ -152,7 +152,7 @@ class RepositoryMirrors(UnitTask):
         return {store for store in changed if not unreadable or nearest_ancestor(unreadable, store) is None}
 
     def _repositories(self) -> list[GitMirror | HgMirror]:
-        changed = self._changed_stores() if self.stores and self.copier is not None else set()
+        changed = self._changed_stores() if self.stores else set()
         if not changed:
             return []
         mirrored: dict[bytes, dict[bytes, Entry]] = {store: {} for store in changed}

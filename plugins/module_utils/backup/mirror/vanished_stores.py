@@ -332,7 +332,7 @@ def keep(source: Manifest, mirror: Manifest, vanished: Iterable[Vanished], path:
                 mirrored = {entry.path: entry for entry in unpack_block(directory, old or b"")}
                 store = nearest_ancestor(stores, directory)
                 if store in partial and store is not None:
-                    entries = _merged(directory, store, stores, entries, mirrored, tops.get(store, set()))
+                    entries = _merged(store, stores, entries, mirrored, tops.get(store, set()))
                 for above in chain.get(directory, ()):
                     if above not in entries or entries[above].type != "d":
                         entries[above] = mirrored[above]
@@ -343,7 +343,7 @@ def keep(source: Manifest, mirror: Manifest, vanished: Iterable[Vanished], path:
 
 
 def _merged(
-    directory: bytes, store: bytes, stores: Mapping[bytes, str], new: Mapping[bytes, Entry], old: Mapping[bytes, Entry], tops: set[bytes]
+    store: bytes, stores: Mapping[bytes, str], new: Mapping[bytes, Entry], old: Mapping[bytes, Entry], tops: set[bytes]
 ) -> dict[bytes, Entry]:
     """Return the entries of a directory in a repository that lost parts: its own files stay, other files are mirrored as usual."""
     entries: dict[bytes, Entry] = {}

@@ -77,7 +77,7 @@ class GitSource:
         """The last list took directories from the scan; only a proof tells for sure that they had not changed."""
         self.prefix = path + b"/" if path else b""
         self.skip = frozenset({self.prefix + b"objects"}) | nested
-        self.nested, self.unreadable_directories = nested, unreadable_directories
+        self.unreadable_directories = unreadable_directories
         self.tries, self.account = tries, account
         self.objects = {each: entry for each, entry in mirrored.items() if self._is(each, "object") and entry.type == "f"}
         self.directories = {each: entry for each, entry in mirrored.items() if entry.type == "d"}
