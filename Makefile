@@ -36,7 +36,7 @@ demo: machine ## set everything up and show the main features; KEEP=1 leaves it 
 test: machine newest venv ## set everything up and run all tests
 	REPOMAN_SMOKE=1 scripts/dev-incus run -- $(PYTEST)
 
-test-unit: newest venv ## run the quick tests: no Incus, and one case of what the tables of the backup engine have hundreds of
+test-unit: newest venv ## run the quick tests, without Incus and without the large tables of the backup engine
 	$(PYTEST) tests/unit -m "not engine"
 
 test-nfs: venv ## test sync and restore over a real NFS mount that is cut off and filled, in a separate kernel (root)

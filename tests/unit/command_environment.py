@@ -14,7 +14,7 @@ SOURCES = Path(cli.__file__).parents[2]
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return the environment of a command in ``home``, where there is no Incus."""
+    """Return the environment of a command with a home directory, without Incus."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),

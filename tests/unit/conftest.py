@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Take all that pytest has collected out of the garbage collection: a collection in a fork would copy each page of it."""
+    """Exclude the collected tests from garbage collection, which would copy all their pages in each fork."""
     gc.collect()
     gc.freeze()
 

@@ -220,7 +220,7 @@ def find_leftovers(repos_root: str, names: Iterable[str], alone: bool) -> list[L
 
 
 def finish_leftover(repos_root: str, leftover: Leftover, alone: bool) -> bool:
-    """Remove or rename the leftover of a killed restore, unless another run has done it meanwhile; return whether it was renamed."""
+    """Remove or rename the leftover of a killed restore, unless another run has already done so; return whether it was renamed."""
     root_fd = os.open(repos_root, LIST & ~os.O_NOFOLLOW)
     try:
         if not leftover.unit:

@@ -35,7 +35,7 @@ def check_file_name(kind: str, name: str) -> str:
 def check_profile_name(name: str) -> str:
     """Return ``name`` if it is valid as the name of a profile that the incus client can address.
 
-    :raises UsageError: it is no file name, or holds ``:``.
+    :raises UsageError: it is not a file name, or contains ``:``.
     """
     check_file_name("profile", name)
     if ":" in name:

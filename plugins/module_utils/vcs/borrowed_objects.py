@@ -101,7 +101,7 @@ class HeldObjects:
         return [*([self.own] if self.own else []), *self.borrowed]
 
     def link_into(self, base: bytes) -> dict[bytes, bytes]:
-        """Make an object directory for each that is borrowed from; return their paths, each with the path it stands for."""
+        """Make an object directory of links for each borrowed one; return their paths, each with the path of the borrowed one."""
         paths = {}
         for number, directory in enumerate(self.borrowed):
             path = os.path.join(base, b"%d" % number)

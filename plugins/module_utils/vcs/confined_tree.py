@@ -100,7 +100,7 @@ class ConfinedTree:
                 raise VcsError(f"its state is larger than {COPY_BYTES >> 20} MiB")
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as copied:
-                while part := file.read(min(remaining, 1 << 20)):  # it may grow meanwhile
+                while part := file.read(min(remaining, 1 << 20)):  # it may grow during the copy
                     copied.write(part)
                     remaining -= len(part)
             status = os.fstat(file.fileno())

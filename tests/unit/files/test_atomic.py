@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a failed write says is what happened."""
+"""The error of a failed write says whether the file was changed."""
 
 from __future__ import annotations
 

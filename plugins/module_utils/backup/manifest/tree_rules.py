@@ -54,7 +54,7 @@ class TreeRules:
         return _rules, (self.exclude, self.caches, self.follow_mounts, dict(self.mounts), self.target)
 
     def excludes(self, path: bytes, *, is_directory: bool) -> bool:
-        """Tell whether patterns exclude a path of the unit, itself or with a directory above it."""
+        """Return whether patterns exclude a path of the unit, itself or with a directory above it."""
         parts = path.split(b"/")
         rules = _sections(self.exclude)
         for depth, name in enumerate(parts):
@@ -65,7 +65,7 @@ class TreeRules:
         return False
 
     def leaves_out(self, source: bytes, path: bytes, *, is_directory: bool = True) -> bool:
-        """Tell whether a path is left out now: patterns exclude it, or it lies in a cache.
+        """Return whether a path is left out now: patterns exclude it, or it lies in a cache.
 
         :param source: the unit's directory.
         """
@@ -163,7 +163,7 @@ class TreeFilter:
         return included
 
     def _in_repository(self, directory: bytes, names: set[bytes]) -> bool:
-        """Tell whether a directory is part of a repository's own data."""
+        """Return whether a directory is part of a repository's own data."""
         while self._above and not directory.startswith(self._above[-1][0] + b"/" if self._above[-1][0] else b""):
             self._above.pop()
         parent_type = self._above[-1][1] if self._above else ""
@@ -208,11 +208,11 @@ class TreeFilter:
         return entered
 
     def is_followed(self, directory: bytes) -> bool:
-        """Tell whether a directory is on a file system that is mounted in the unit and followed."""
+        """Return whether a directory is on a file system that is mounted in the unit and followed."""
         return any(directory == path or directory.startswith(path + b"/") for path in self.followed)
 
     def is_target(self, directory: bytes, status: os.stat_result) -> bool:
-        """Tell whether a directory is the backup's own target, reached through a bind mount."""
+        """Return whether a directory is the backup's own target, reached through a bind mount."""
         if self.rules.target != (status.st_dev, status.st_ino):
             return False
         self.skipped.append(directory)
@@ -225,7 +225,7 @@ def _holds_repository(names: Iterable[bytes]) -> bool:
 
 
 def has_cache_tag(directory_fd: int) -> bool:
-    """Tell whether an open directory has a valid cache tag."""
+    """Return whether an open directory has a valid cache tag."""
     try:
         tag_fd = os.open(CACHE_TAG, _READ, dir_fd=directory_fd)
     except OSError:

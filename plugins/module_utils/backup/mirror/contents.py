@@ -22,12 +22,12 @@ CHUNK = 8 << 20
 SMALL_HOLES = 64 << 10
 """Files up to this size count with their full size in reports: some file systems know the blocks of a new file only later."""
 HOLE_PROBE = 64 << 20
-"""A file with larger holes is only written if the target supports holes, or has the space for them."""
+"""A file whose holes are larger in total is only written if the target supports holes, or has the space for them."""
 _NO_SEEK = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
 class SourceReadError(OSError):
-    """The source file cannot be read; any other error is one of the copy."""
+    """The source file cannot be read; other errors come from writing the copy."""
 
 
 class Judge(Protocol):
@@ -49,7 +49,7 @@ def data_size(status: os.stat_result) -> int:
 
 
 def is_sparse(status: os.stat_result) -> bool:
-    """Tell whether a file has holes."""
+    """Return whether a file has holes."""
     return status.st_blocks * 512 < status.st_size
 
 
@@ -75,7 +75,7 @@ def same_contents(one: int, other: int, path: bytes) -> bool:
 
 
 def equal(source: int, mirrored: int, size: int, judge: Judge | None = None, progress: Callable[[], object] = lambda: None) -> bool:
-    """Tell whether two open files have the same contents.
+    """Return whether two open files have the same contents.
 
     :param size: size of the source file; nothing after it is read.
     :param judge: receives the contents up to the first difference.

@@ -67,7 +67,7 @@ def may_be_fixture(store: bytes, stores: Mapping[bytes, str], pointers: set[byte
 
 
 def is_hollow(top: bytes, store: bytes) -> bool | None:
-    """Return whether a directory only has the names of a repository: ``HEAD`` names nothing, and there are no objects, references or configuration.
+    """Return whether a directory only has the names of a repository: ``HEAD`` refers to nothing, and there are no objects, references or configuration.
 
     A damaged real repository has more than that. Without a ``HEAD`` this cannot be decided; return None.
 

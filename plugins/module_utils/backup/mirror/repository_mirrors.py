@@ -73,7 +73,7 @@ class RepositoryMirrors(UnitTask):
                 self.copier.link_to(group[0].path, entry, entry)
 
     def _mark_damaged(self, mirrored: list[GitMirror | HgMirror]) -> None:
-        """Record the entries of mirrors of damaged repositories, also of those that did not change, so that the next run tries again."""
+        """Record the entries of the mirrors of damaged repositories, even of unchanged ones, so that the next run tries again."""
         for repository in self.damaged:
             if repository not in mirrored:
                 entries = repository.unchanged_entries()

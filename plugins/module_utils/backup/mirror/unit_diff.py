@@ -29,10 +29,10 @@ class UnitDiff:
     :param fully_compared: ``mirror_manifest`` was made from the mirror itself, not loaded: its repositories are proven again.
     :param unreadable: directories that cannot be read, as the mirror has them. Both manifests have the mirror's entries in them.
     :param read_errors: why they cannot be read, and which repositories were lost.
-    :param protected: repositories that contain such a directory or were lost. Their mirrors stay as they are: unreadable files may be needed.
+    :param protected: repositories that contain such a directory or were lost. Their mirrors do not change: unreadable files may be needed.
     :param notes: notes on the unit.
     :param fixtures: finds repositories that are data of another one.
-    :param attributes: extended attributes or access lists are backed up, so a directory of which only ``ctime_ns`` differs has changed.
+    :param attributes: extended attributes or access lists are backed up, so a directory has changed even if only its ``ctime_ns`` differs.
     """
 
     unit: Unit

@@ -59,7 +59,7 @@ class KilledRestores:
         return escape_path(os.path.join(os.fsencode(self.run.repos_root), os.fsencode(leftover.unit), name))
 
     def _description(self, leftover: Leftover) -> str:
-        """Return the step's description, without the new name: it contains the time, which is another one in check mode."""
+        """Return the step's description, without the new name: it contains the time, which differs in check mode."""
         return f"{'rename' if leftover.saved else 'remove'} {self._path(leftover, leftover.name)}, which a killed restore left"
 
     def _finish(self, leftover: Leftover) -> None:

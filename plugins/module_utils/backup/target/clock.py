@@ -85,7 +85,7 @@ def of_data(data: Any, run: float) -> Clock:
 def doubtful(jumps: Sequence[Jump], keep: float) -> tuple[list[Jump], bool]:
     """Return the jumps whose time does not count, and whether the machine is only used now and then (several long pauses in a row).
 
-    :param keep: seconds; shorter jumps count.
+    :param keep: seconds; jumps that are not longer count.
     """
     doubted: list[Jump] = []
     streak: list[Jump] = []

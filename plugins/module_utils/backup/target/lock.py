@@ -254,7 +254,7 @@ def _unit_key(name: str) -> bytes:
 
 
 def _byte_range(resource: bytes) -> tuple[int, int]:
-    """Return offset and length of the byte range that stands for a name."""
+    """Return offset and length of the byte range that is locked for a name."""
     return int.from_bytes(hashlib.sha256(resource).digest()[:7], "big") + 1, 1
 
 

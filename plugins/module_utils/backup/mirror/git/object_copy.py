@@ -223,7 +223,7 @@ class ObjectCopy:
                 self.store.damage[path] = replace(damage, mirror=MADE)
 
     def _has_pack(self, path: bytes) -> bool:
-        """Tell whether the mirror has the pack that a file belongs to, or the file belongs to none."""
+        """Return whether the mirror has the pack that a file belongs to, or the file belongs to none."""
         pack = os.path.splitext(path)[0] + b".pack"
         return pack not in self.store.damage or pack in self.store.objects
 

@@ -12,8 +12,8 @@ GIT_DIR_ENTRIES = re.compile(
     rb"([A-Z]+_)*HEAD|refs|logs|packed-refs|index|sharedindex\..*|shallow|worktrees|reftable|config|config\.worktree|info|objects|commondir"
     rb"|gitdir|rebase-apply|rebase-merge|sequencer|(BISECT|MERGE|NOTES_MERGE)_\w+|AUTO_MERGE|SQUASH_MSG|gc\.(pid|log)|next-index-\d+"
 )
-"""Names in a git directory that belong to git itself. All others are mirrored like other files: hooks, repositories of submodules, and
-worktrees in a bare repository."""
+"""Names directly in a git directory that make up the state of a repository. All others are mirrored like other files: hooks, repositories of
+submodules, and worktrees in a bare repository."""
 
 LOOSE_OBJECT = len(b"objects/00/") + 38
 """Length of the path of a loose object named by SHA-1: nearly all paths are of this kind."""

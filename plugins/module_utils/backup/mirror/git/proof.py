@@ -127,7 +127,7 @@ class GitProof(GitSource):
 
     @contextmanager
     def over_copy(self, objects: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
-        """Make a git directory like :meth:`over_objects`, but for the objects in one directory of repoman."""
+        """Make a git directory like :meth:`over_objects`, but with only the objects in one directory of repoman."""
         shutil.rmtree(self.scratch_dir, ignore_errors=True)
         try:
             os.makedirs(os.path.join(self.scratch_dir, "refs"))

@@ -154,7 +154,7 @@ class GitSource:
         self.staged = staged
 
     def _is_proven(self, path: bytes) -> bool:
-        """Tell whether git or this module reads a file's contents."""
+        """Return whether git or this module reads a file's contents."""
         inner = path[len(self.prefix) :]
         first = inner.partition(b"/")[0]
         return first in FSCK_PATHS or first in {b"objects", b"config"} or first.startswith(b"sharedindex.") or inner == b"info/grafts"

@@ -190,7 +190,7 @@ def write_out(data: Data, path: bytes) -> None:
 
 
 def same_data(data: Data, fd: int) -> bool:
-    """Tell whether an open file has these contents."""
+    """Return whether an open file has these contents."""
     if isinstance(data, Piece):
         return data.equals(fd)
     return os.fstat(fd).st_size == len(data) and source_files.read_at_most(fd, len(data)) == data

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How often hg is started to verify a repository: as often as there is something new to verify."""
+"""hg is only started to verify a repository if there is something new to verify."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mirroring import MirrorSandbox, hg_problems
 
 @pytest.fixture
 def starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a program before hg that adds a line to the returned file and becomes hg; or ends as if killed, if there is a file ``kill``."""
+    """Put a program before hg that adds a line to the returned file, then runs hg, or is killed if there is a file ``kill``."""
     program, lines, kill = tmp_path / "bin/hg", tmp_path / "starts", tmp_path / "kill"
     hg = shutil.which("hg")
     assert hg
@@ -33,7 +33,7 @@ def starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def count(starts: Path) -> int:
-    """Return how often hg was started, and begin to count again."""
+    """Return how often hg was started, and reset the count."""
     number = starts.read_text().count("\n") if starts.exists() else 0
     starts.unlink(missing_ok=True)
     return number
@@ -55,7 +55,7 @@ def place(tmp_path: Path) -> MirrorSandbox:
 def test_damage(place: MirrorSandbox, starts: Path) -> None:
     """Damage is verified once in the copy, however often it is copied, and once more with the mirror's contents in its place.
 
-    The mirror is sound, so that it is not verified; after a run that found damage it is, once.
+    The mirror is known to be sound, so it is not verified; after a run that found damage, it is verified once.
     """
     flip(".hg/store/data/big.d", 70_000)(place.repos / "work")
     assert place.sync()["work"].state == "failed"
@@ -66,7 +66,7 @@ def test_damage(place: MirrorSandbox, starts: Path) -> None:
 
 
 def test_a_killed_hg_is_started_again(place: MirrorSandbox, starts: Path, tmp_path: Path) -> None:
-    """What is no statement about the repository, as if memory is short for a moment, is not taken for one."""
+    """A failure of hg itself, such as a lack of memory, is not a verdict on the repository."""
     (place.repos / "work/text").write_text("text\n")
     mirroring.run("hg", "commit", "-q", "-A", "-m", "text", cwd=place.repos / "work")
     (tmp_path / "kill").touch()
@@ -86,5 +86,5 @@ def test_a_killed_hg_is_started_again(place: MirrorSandbox, starts: Path, tmp_pa
     ],
 )
 def test_what_hg_would_find_again(problem: Problem, is_repeatable: bool) -> None:
-    """A file that could not be read, or a program that failed, may do so the next time."""
+    """A file that could not be read, or a program that failed, may succeed the next time."""
     assert Verdict([problem]).is_repeatable == is_repeatable
