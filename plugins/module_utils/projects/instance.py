@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -43,6 +44,21 @@ TRUE = ("true", "1", "yes", "on")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
+def is_true(value: str) -> bool:
+    """Return whether a value of a key or device is true; an empty one is not."""
+    return value.lower() in TRUE
+
+
+def mounts_host_path(device: Mapping[str, str]) -> bool:
+    """Return whether a device mounts a file or directory of the host, and not a volume of Incus."""
+    return device.get("type") == "disk" and os.path.isabs(device.get("source", "")) and not device.get("pool")
+
+
+def is_read_only(device: Mapping[str, str]) -> bool:
+    """Return whether the instance cannot write to what a device mounts."""
+    return is_true(device.get("readonly", ""))
+
+
 def is_unfinished(instance: Mapping[str, Any]) -> bool:
     """Return whether a killed run left an instance before it was ready."""
     return bool(instance["config"].get(STATE_KEY) == CREATING)
@@ -59,7 +75,7 @@ def made_from(instance: Mapping[str, Any], recorded: str = "") -> str:
 
 def is_protected(instance: Mapping[str, Any]) -> bool:
     """Return whether Incus refuses to delete an instance."""
-    return str(instance["expanded_config"].get(PROTECTION_KEY, "")).lower() in TRUE
+    return is_true(instance["expanded_config"].get(PROTECTION_KEY, ""))
 
 
 def applied_settings(instance: Mapping[str, Any], unset: str = "") -> dict[str, list[str]]:

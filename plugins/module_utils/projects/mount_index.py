@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import TRUE
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_read_only, mounts_host_path
 
 K = TypeVar("K")
 Devices = Mapping[str, Mapping[str, str]]
@@ -80,7 +80,7 @@ class MountIndex:
             for directory, source in _ancestors(settings["source"]):
                 for writer in self._writable.get(directory, ()):
                     self._note(found, (name, device, source), writer, directory)
-            if _is_writable(settings):
+            if not is_read_only(settings):
                 for directory in _paths(settings["source"]):
                     for mount in self._below.get(directory, ()):
                         self._note(found, mount, (name, device), directory)
@@ -99,7 +99,7 @@ class MountIndex:
         for device, settings in _host_mounts(devices):
             for directory, source in _ancestors(settings["source"]):
                 _set(self._below, directory, (name, device, source), add)
-            if _is_writable(settings):
+            if not is_read_only(settings):
                 for path in _paths(settings["source"]):
                     _set(self._writable, path, (name, device), add)
 
@@ -120,20 +120,13 @@ def _set(index: dict[str, dict[K, None]], directory: str, value: K, add: bool) -
         index.get(directory, {}).pop(value, None)
 
 
-def _is_writable(settings: Mapping[str, str]) -> bool:
-    return settings.get("readonly", "").lower() not in TRUE
-
-
 def expanded_devices(instance: Mapping[str, Any]) -> Devices:
     """Return the devices of an instance, with those of its profiles."""
     return instance.get("expanded_devices") or instance.get("devices") or {}
 
 
 def _host_mounts(devices: Devices) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Yield the devices that mount a path of the host."""
-    for device, settings in devices.items():
-        if settings.get("type") == "disk" and os.path.isabs(settings.get("source", "")) and not settings.get("pool"):
-            yield device, settings
+    return ((device, settings) for device, settings in devices.items() if mounts_host_path(settings))
 
 
 def _paths(source: str) -> set[str]:

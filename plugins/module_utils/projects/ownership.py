@@ -22,6 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     OWNER_UID_KEY,
     PROJECT_KEY,
     REPO_KEY,
+    mounts_host_path,
 )
 
 
@@ -93,8 +94,7 @@ def ownership(context: RunContext, instance: Mapping[str, Any], names: Iterable[
 
 def mounted_repositories(context: RunContext, instance: Mapping[str, Any]) -> list[str]:
     """Return the directories inside ``repos_root`` that the own devices of an instance mount, as their sources are written."""
-    devices = (instance.get("devices") or {}).values()
-    sources = [device.get("source", "") for device in devices if device.get("type") == "disk" and not device.get("pool")]
+    sources = [device["source"] for device in (instance.get("devices") or {}).values() if mounts_host_path(device)]
     return [source for source in sources if _in_repos_root(context, source)]
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_read_only, mounts_host_path
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import VcsError, resolve_path
 
 HOOKS, CONFIG = "hooks", "config"
@@ -123,7 +124,9 @@ def _devices(host_path: str, container_path: str, parts: frozenset[str], other_d
     """Do the work of :func:`devices`; may also raise ``OSError``."""
     protected = _collect(host_path, parts)
     mounts = {
-        os.path.normpath(device["path"]): os.path.realpath(device["source"]) for device in other_devices if _is_writable_bind(device)
+        os.path.normpath(device["path"]): os.path.realpath(device["source"])
+        for device in other_devices
+        if mounts_host_path(device) and not is_read_only(device)
     } | {container_path: host_path}
     protecting: dict[str, Device] = {}
     missing: list[str] = []
@@ -241,11 +244,6 @@ def _read_text(path: str) -> str:
 
 def _look_at(path: str) -> str:
     return f"ls -ld {shlex.quote(path)}"
-
-
-def _is_writable_bind(device: Device) -> bool:
-    """Return whether a device is a writable directory of the host."""
-    return device.get("type") == "disk" and os.path.isabs(device.get("source", "")) and device.get("readonly") not in ("true", "1")
 
 
 def _is_shadowed(path: str, mount_path: str, mounts: Iterable[str]) -> bool:

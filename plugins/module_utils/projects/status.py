@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +23,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import missing_paths, probe_address
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import APPLIED_KEY, previously_requested
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
+    APPLIED_KEY,
+    is_true,
+    mounts_host_path,
+    previously_requested,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import (
     SCAN_SECONDS,
     protection_note,
@@ -44,9 +48,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary i
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.state import read_states
-
-FALSE = ("false", "0", "no", "off")
-"""How Incus writes a false value."""
 
 
 @dataclass(frozen=True)
@@ -215,10 +216,7 @@ def optional_sources(summary: Mapping[str, Any], instance: Mapping[str, Any] | N
     return {
         name: device["source"]
         for name, device in devices.items()
-        if device.get("type") == "disk"
-        and device.get("required") in FALSE
-        and os.path.isabs(device.get("source", ""))
-        and not device.get("pool")
+        if mounts_host_path(device) and not is_true(device.get("required") or "true")
     }
 
 

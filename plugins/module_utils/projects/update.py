@@ -22,6 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     STATE_KEY,
     applied_settings,
     mount_targets,
+    mounts_host_path,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import protection_note
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import mounted_repositories, new_command
@@ -196,8 +197,8 @@ def _adopted_mounts(task: ProjectTask, desired: DesiredInstance, instance: dict[
     :raises ConflictError: it does not mount the repository at all.
     """
     repository, context = desired.repository, task.context
-    mounts = {name: device for name, device in instance["devices"].items() if device.get("type") == "disk" and not device.get("pool")}
-    if not any(os.path.realpath(device.get("source", "")) == repository.host_path for device in mounts.values()):
+    mounts = {name: device for name, device in instance["devices"].items() if mounts_host_path(device)}
+    if not any(os.path.realpath(device["source"]) == repository.host_path for device in mounts.values()):
         mounted = mounted_repositories(context, instance)[0]
         raise ConflictError(
             f"the container {task.name!r} mounts {mounted}, not {repository.container_path}; it was not changed.",

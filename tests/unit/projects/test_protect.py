@@ -119,7 +119,8 @@ def test_a_linked_worktree_as_the_project(repo: Path) -> None:
         "/srv/git/worktrees/other": "rw",
         "/srv/git/worktrees/other/commondir": "ro",
     }
-    assert protected(other, "config", other_devices=[brought | {"readonly": "true"}]) == {".git": "ro"}
+    for value in ("true", "1", "yes", "On"):  # as Incus reads them
+        assert protected(other, "config", other_devices=[brought | {"readonly": value}]) == {".git": "ro"}
 
 
 def test_the_repository_through_another_device(repo: Path) -> None:

@@ -48,6 +48,25 @@ def test_addresses() -> None:
     assert status.addresses({"state": {"network": None}}) == status.addresses(None) == []
 
 
+@pytest.mark.parametrize(
+    ("settings", "is_optional"),
+    [
+        ({"required": "false"}, True),
+        ({"required": "No"}, True),
+        ({"required": "true"}, False),
+        ({"required": ""}, False),
+        ({}, False),
+        ({"required": "false", "pool": "default"}, False),
+        ({"required": "false", "source": "tmpfs:"}, False),
+        ({"required": "false", "type": "unix-char"}, False),
+    ],
+)
+def test_optional_sources(settings: dict[str, str], is_optional: bool) -> None:
+    """Only mounts of the host that need not exist, as Incus reads the value."""
+    instance = {"expanded_devices": {"data": {"type": "disk", "source": "/data", "path": "/x", **settings}}}
+    assert status.optional_sources({}, instance, {}) == ({"data": "/data"} if is_optional else {})
+
+
 def test_reading_does_not_load_the_backup_engine() -> None:
     """The backup is a third of all code: ``list`` does not load it, and ``status`` only loads its rules."""
     program = (
