@@ -19,7 +19,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.incus import image
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import instance_command
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import MountIndex, expanded_devices
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import expanded_devices
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import MountIndex
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
 

@@ -26,10 +26,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     IMAGE_KEY,
     RUN_KEY,
     STATE_KEY,
+    expanded_devices,
     is_unfinished,
     mount_targets,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import MountIndex, expanded_devices
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import MountIndex
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import overlap_error
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import remove_leftover_probes, verify_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import diff_text
@@ -53,7 +54,7 @@ class InstanceCreation:
         self.instance_account = InstanceAccount(self.control)
         account = task.context.account
         config, devices = desired.config_and_devices()
-        self.mount_targets = mount_targets(desired.with_profile_devices(devices))
+        self.mount_targets = mount_targets(desired.with_profile_devices(devices).values())
         self.document: dict[str, Any] = {
             "name": self.name,
             "type": "container",

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import mount_targets
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import ConfinedTree, VcsError
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation, decode_line, locate_git_dir
@@ -45,8 +46,7 @@ def share_git_directory(name: str, repository: Repository, other_devices: Iterab
     :param other_devices: of the instance; if one of them has the git directory, nothing is needed.
     """
     tree = ConfinedTree("/")
-    targets = [os.path.normpath(device.get("path", "/")) for device in other_devices if _is_mount(device)]
-    targets.append(repository.container_path)
+    targets = [*mount_targets(other_devices), repository.container_path]
     pointer = os.path.join(repository.host_path, ".git")
     try:
         if not os.path.islink(pointer) and os.path.isfile(pointer):
@@ -139,7 +139,3 @@ def _is_confirmed(location: GitLocation, pointer: str, tree: ConfinedTree) -> bo
 
 def _is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(f"{directory.rstrip('/')}/")
-
-
-def _is_mount(device: Mapping[str, str]) -> bool:
-    return device.get("type") == "disk" and os.path.normpath(device.get("path", "/")) != "/"

@@ -116,6 +116,12 @@ def environment_names(keys: Iterable[str]) -> list[str]:
     return sorted(name for name in names if IDENTIFIER.fullmatch(name))
 
 
-def mount_targets(devices: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return the paths in the container at which its disk devices are mounted, without its root."""
-    return [device["path"] for device in devices.values() if device.get("type") == "disk" and device.get("path", "/") != "/"]
+def expanded_devices(instance: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the devices of an instance, with those of its profiles."""
+    return instance.get("expanded_devices") or instance.get("devices") or {}
+
+
+def mount_targets(devices: Iterable[Mapping[str, str]]) -> list[str]:
+    """Return the paths in the container at which disk devices are mounted, without its root."""
+    paths = [os.path.normpath(device.get("path", "/")) for device in devices if device.get("type") == "disk"]
+    return [path for path in paths if path != "/"]

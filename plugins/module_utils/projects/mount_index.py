@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_read_only, mounts_host_path
@@ -118,11 +118,6 @@ def _set(index: dict[str, dict[K, None]], directory: str, value: K, add: bool) -
         index.setdefault(directory, {})[value] = None
     else:
         index.get(directory, {}).pop(value, None)
-
-
-def expanded_devices(instance: Mapping[str, Any]) -> Devices:
-    """Return the devices of an instance, with those of its profiles."""
-    return instance.get("expanded_devices") or instance.get("devices") or {}
 
 
 def _host_mounts(devices: Devices) -> Iterator[tuple[str, Mapping[str, str]]]:

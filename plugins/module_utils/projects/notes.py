@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO, mounts_below
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import PROTECTED_KEY
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import PROTECTED_KEY, mount_targets
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.protect import PREFIX
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.protected_record import changed_behind
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
@@ -105,7 +105,7 @@ def find_set_user_id_files(repository: str, seconds: float = SCAN_SECONDS) -> tu
 
 def _unshared_mounts(repository: Repository, devices: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Return the mounts inside a repository, relative to it, over which no device of the container mounts anything."""
-    targets = {os.path.normpath(device.get("path", "/")) for device in devices.values() if device.get("type") == "disk"}
+    targets = mount_targets(devices.values())
     mounts = {os.fsdecode(path): fstype for path, fstype in mounts_below(os.fsencode(repository.host_path)).items()}
     return sorted(
         path for path, fstype in mounts.items() if fstype not in PSEUDO and os.path.join(repository.container_path, path) not in targets

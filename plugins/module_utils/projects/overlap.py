@@ -18,11 +18,10 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE, expanded_devices
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import (
     Devices,
     Overlap,
-    expanded_devices,
     find_overlaps,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import is_own

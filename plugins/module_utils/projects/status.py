@@ -25,6 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import missing_paths, probe_address
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     APPLIED_KEY,
+    expanded_devices,
     is_true,
     mounts_host_path,
     previously_requested,
@@ -209,7 +210,7 @@ def optional_sources(summary: Mapping[str, Any], instance: Mapping[str, Any] | N
     """Return the host paths of the optional disk devices of a project, by device: it runs without those that do not exist."""
     devices: dict[str, dict[str, str]] = {}
     if instance:
-        devices = instance.get("expanded_devices") or {}
+        devices = expanded_devices(instance)
     else:
         for name in summary["profiles"]:
             devices |= profiles[name].body["devices"] if name in profiles else {}

@@ -21,6 +21,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     REPO_DEVICE,
     STATE_KEY,
     applied_settings,
+    expanded_devices,
     mount_targets,
     mounts_host_path,
 )
@@ -66,8 +67,10 @@ def plan_update(task: ProjectTask, desired: DesiredInstance, instance: dict[str,
     task.result["differences"] = differences.describe()
     if not differences:
         return False
-    existing = mount_targets(instance.get("expanded_devices") or {})
-    targets = [path for path in mount_targets(desired.with_profile_devices(differences.desired["devices"])) if path not in existing]
+    existing = mount_targets(expanded_devices(instance).values())
+    targets = [
+        path for path in mount_targets(desired.with_profile_devices(differences.desired["devices"]).values()) if path not in existing
+    ]
     update = InstanceUpdate(task, desired, instance, differences, targets)
     task.plan.add(
         Step(
@@ -223,7 +226,7 @@ def check_inner_mounts(task: ProjectTask, instance: dict[str, Any], path: str) -
     :param path: of the repository in the instance.
     :raises ConflictError: it would.
     """
-    existing = instance.get("expanded_devices") or instance["devices"]
+    existing = expanded_devices(instance)
     previous_path = os.path.normpath((existing.get(REPO_DEVICE) or {}).get("path", path))  # another one if the repository has moved
     inner_mounts = sorted(
         name for name, device in existing.items() if os.path.normpath(device.get("path", "")).startswith((f"{path}/", f"{previous_path}/"))
