@@ -26,6 +26,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     PROTECTED_KEY,
     REPO_DEVICE,
     REPO_KEY,
+    host_mount,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.protected_record import protected_record
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
@@ -132,7 +133,7 @@ class DesiredInstance:
     def repository_device(self) -> dict[str, str]:
         """Return the device that mounts the repository."""
         repository = self.repository
-        return {"type": "disk", "source": repository.host_path, "path": repository.container_path, "shift": "true"}
+        return host_mount(repository.host_path, repository.container_path)
 
     def with_profile_devices(self, devices: Devices, profiles: Iterable[str] | None = None) -> Devices:
         """Return ``devices`` together with those of the profiles.

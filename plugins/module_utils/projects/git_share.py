@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import mount_targets
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import host_mount, mount_targets
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import ConfinedTree, VcsError
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation, decode_line, locate_git_dir
@@ -76,7 +76,7 @@ def _share_common_directory(name: str, repository: Repository, targets: list[str
         path = os.path.normpath(os.path.join(root, os.path.relpath(source, real_root)))  # as the user names it
     if any(_is_below(path, target) for target in targets):
         return GitShare()
-    device = {"type": "disk", "source": source, "path": path, "shift": "true"}
+    device = host_mount(source, path)
     if is_confirmed and _is_below(source, real_root):
         return GitShare({GIT_DEVICE: device})
     reason = f"is outside {root}" if is_confirmed else "does not name this repository as its working tree"
@@ -100,17 +100,22 @@ def _borrowing_note(name: str, repository: Repository, targets: list[str], tree:
         directory = os.path.normpath(path)
         is_there = _is_below(directory, host_path) or any(_is_below(directory, target) for target in targets)
         if not is_there and os.path.isdir(directory):
-            device = {"type": "disk", "source": directory, "path": directory, "shift": "true"}
-            return _note(name, program, directory, "the repository borrows from it", device)
+            return _note(name, program, directory, "the repository borrows from it", host_mount(directory, directory))
     return ""
 
 
 def _note(name: str, program: str, directory: str, reason: str, device: Mapping[str, str]) -> str:
-    settings = ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in device.items())
-    return (
-        f"{program} does not work in the container, because {directory} is not shared: {reason}; to share it,"
-        f" begin repos.d/{name}.toml with: devices.{GIT_DEVICE} = {{ {settings} }}"
-    )
+    remedy = share_by_hand(name, GIT_DEVICE, device)
+    return f"{program} does not work in the container, because {directory} is not shared: {reason}; {remedy}"
+
+
+def share_by_hand(project: str, key: str, device: Mapping[str, str]) -> str:
+    """Return how the user shares a directory with a project's container, for a note.
+
+    :param key: name of the device, in quotes if TOML needs them.
+    """
+    settings = ", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in device.items())
+    return f"to share it, begin repos.d/{project}.toml with: devices.{key} = {{ {settings} }}"
 
 
 def _shared_directory(location: GitLocation) -> str:

@@ -49,6 +49,14 @@ def is_true(value: str) -> bool:
     return value.lower() in TRUE
 
 
+def host_mount(source: str, path: str) -> dict[str, str]:
+    """Return the device with which repoman mounts a path of the host, so that its owner on the host is its owner in the instance.
+
+    :param path: in the instance.
+    """
+    return {"type": "disk", "source": source, "path": path, "shift": "true"}
+
+
 def mounts_host_path(device: Mapping[str, str]) -> bool:
     """Return whether a device mounts a file or directory of the host, and not a volume of Incus."""
     return device.get("type") == "disk" and os.path.isabs(device.get("source", "")) and not device.get("pool")

@@ -15,7 +15,8 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO, mounts_below
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import PROTECTED_KEY, mount_targets
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.git_share import share_by_hand
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import PROTECTED_KEY, host_mount, mount_targets
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.protect import PREFIX
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.protected_record import changed_behind
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
@@ -114,9 +115,6 @@ def _unshared_mounts(repository: Repository, devices: Mapping[str, Mapping[str, 
 
 def _mount_note(desired: DesiredInstance, path: str) -> str:
     repository = desired.repository
-    settings = {"type": "disk", "source": os.path.join(repository.host_path, path), "path": os.path.join(repository.container_path, path)}
-    text = ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in {**settings, "shift": "true"}.items())
-    return (
-        f"{settings['path']} is a separate file system, and empty in the container; to share it, begin repos.d/{desired.name}.toml with:"
-        f" devices.{json.dumps(path, ensure_ascii=False)} = {{ {text} }}"
-    )
+    device = host_mount(os.path.join(repository.host_path, path), os.path.join(repository.container_path, path))
+    remedy = share_by_hand(desired.name, json.dumps(path, ensure_ascii=False), device)
+    return f"{device['path']} is a separate file system, and empty in the container; {remedy}"

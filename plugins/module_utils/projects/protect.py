@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_read_only, mounts_host_path
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import host_mount, is_read_only, mounts_host_path
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import VcsError, resolve_path
 
 HOOKS, CONFIG = "hooks", "config"
@@ -286,7 +286,7 @@ def _check(path: str, root: str, is_directory: bool) -> bool:
 
 
 def _device(path: str, mount: BindMount) -> Device:
-    return {"type": "disk", "source": path, "path": mount.to_container_path(path), "shift": "true"}
+    return host_mount(path, mount.to_container_path(path))
 
 
 def _device_name(path: str, container_path: str) -> str:
