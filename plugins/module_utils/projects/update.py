@@ -46,23 +46,20 @@ def plan_update(task: ProjectTask, desired: DesiredInstance, instance: dict[str,
         does not mount the repository.
     """
     name = task.name
-    config, devices = desired.config_and_devices()
+    config, _devices = desired.config_and_devices()
     if note := protection_note(desired, instance, task.request.accept_protected):
         task.warnings.append(f"{name}: {note}")
     if PROTECTED_KEY in config and not task.request.accept_protected:
         config[PROTECTED_KEY] = kept_record(instance["config"].get(PROTECTED_KEY, ""), config[PROTECTED_KEY], instance["devices"])
-    replaced = _adopted_mounts(task, desired, instance) if task.adopts else []
-    config |= {STATE_KEY: READY} if task.adopts else {}
-    if instance["status"] != "Stopped":
-        path = desired.repository.container_path
-        devices, waiting = protect.devices_for_running_instance(devices, instance["devices"], applied_settings(instance)["devices"], path)
-        config |= {APPLIED_KEY: desired.applied_record(devices)}
-        if waiting:
-            task.warnings.append(
-                f"{', '.join(waiting)}: mounts inside the repository only change while {name} is stopped; to apply the change:"
-                f" {task.context.instance_command('stop', name)}, then run the same command again"
-            )
-        _check_remount(task, instance, devices, path)
+    devices, waiting, replaced = _changeable_devices(task, desired, instance)
+    config |= {APPLIED_KEY: desired.applied_record(devices)} | ({STATE_KEY: READY} if task.adopts else {})
+    if waiting:
+        task.warnings.append(
+            f"{', '.join(waiting)}: mounts inside the repository only change while {name} is stopped; to apply the change:"
+            f" {task.context.instance_command('stop', name)}, then run the same command again"
+        )
+    if instance["status"] != "Stopped" and instance["devices"].get(REPO_DEVICE) != devices[REPO_DEVICE]:
+        check_inner_mounts(task, instance, desired.repository.container_path)
     differences = reconcile(instance, config, devices, desired.settings.profiles, replaced)
     task.result["differences"] = differences.describe()
     if not differences:
@@ -185,13 +182,22 @@ def planned_devices(task: ProjectTask, desired: DesiredInstance, instance: dict[
 
     :raises ConflictError: an instance to adopt does not mount the repository.
     """
-    _config, devices = desired.config_and_devices()
-    replaced = _adopted_mounts(task, desired, instance) if task.adopts else []
-    if instance["status"] != "Stopped":
-        applied, path = applied_settings(instance)["devices"], desired.repository.container_path
-        devices, _waiting = protect.devices_for_running_instance(devices, instance["devices"], applied, path)
+    devices, _waiting, replaced = _changeable_devices(task, desired, instance)
     after = reconcile(instance, {}, devices, desired.settings.profiles, replaced).desired
     return desired.with_profile_devices(after["devices"], after["profiles"])
+
+
+def _changeable_devices(task: ProjectTask, desired: DesiredInstance, instance: dict[str, Any]) -> tuple[Devices, list[str], list[str]]:
+    """Return the devices to give an instance now, the names of those that only change while it is stopped, and of those that they replace.
+
+    :raises ConflictError: an instance to adopt does not mount the repository.
+    """
+    _config, devices = desired.config_and_devices()
+    replaced = _adopted_mounts(task, desired, instance) if task.adopts else []
+    if instance["status"] == "Stopped":
+        return devices, [], replaced
+    applied, path = applied_settings(instance)["devices"], desired.repository.container_path
+    return *protect.devices_for_running_instance(devices, instance["devices"], applied, path), replaced
 
 
 def _adopted_mounts(task: ProjectTask, desired: DesiredInstance, instance: dict[str, Any]) -> list[str]:
@@ -208,16 +214,6 @@ def _adopted_mounts(task: ProjectTask, desired: DesiredInstance, instance: dict[
             new_command(context, task.name, mounted, "--adopt"),
         )
     return [name for name, device in mounts.items() if os.path.normpath(device.get("path", "")) == repository.container_path]
-
-
-def _check_remount(task: ProjectTask, instance: dict[str, Any], devices: Devices, path: str) -> None:
-    """Check that a change of the repository's device in a running instance would not hide other mounts inside it.
-
-    :param path: of the repository in the instance.
-    :raises ConflictError: it would.
-    """
-    if instance["devices"].get(REPO_DEVICE) != devices[REPO_DEVICE]:
-        check_inner_mounts(task, instance, path)
 
 
 def check_inner_mounts(task: ProjectTask, instance: dict[str, Any], path: str) -> None:
