@@ -92,6 +92,11 @@ class DesiredInstance:
 
         :raises RepomanError: the repository cannot be protected as ``protect`` asks.
         """
+        config, devices = self._config_and_devices
+        return dict(config), dict(devices)
+
+    @cached_property
+    def _config_and_devices(self) -> tuple[dict[str, str], Devices]:
         repository, settings = self.repository, self.settings
         devices = settings.devices | self.git_share.devices
         other_devices = self.with_profile_devices(devices).values()

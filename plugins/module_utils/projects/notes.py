@@ -17,7 +17,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.git_share import share_by_hand
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import PROTECTED_KEY, host_mount, mount_targets
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.protect import PREFIX
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.protected_record import changed_behind
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
 
@@ -58,9 +57,9 @@ def protection_note(desired: DesiredInstance, instance: Mapping[str, Any], accep
     :param instance: as Incus describes it.
     :param accepts: whether this run accepts the change.
     """
-    _config, devices = desired.config_and_devices()
-    mounted = {name: device for name, device in devices.items() if name.startswith(PREFIX) and name in instance["devices"]}
-    changed = changed_behind(instance["config"].get(PROTECTED_KEY, ""), mounted)
+    config, devices = desired.config_and_devices()
+    names = changed_behind(instance["config"].get(PROTECTED_KEY, ""), config.get(PROTECTED_KEY, ""))
+    changed = sorted(devices[name]["source"] for name in names if name in instance["devices"])
     if not changed:
         return ""
     remedy = "this run accepts it" if accepts else f"to accept it: repoman new {desired.name}"

@@ -15,6 +15,7 @@ import os
 import stat
 from collections.abc import Container, Mapping
 from itertools import islice
+from typing import Any
 
 MAX_FILE_BYTES = 1 << 20
 """Bytes of a file that count."""
@@ -33,20 +34,14 @@ def protected_record(devices: Mapping[str, Mapping[str, str]]) -> str:
     )
 
 
-def changed_behind(previous: str, devices: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return the paths of the host that have changed since they were recorded.
+def changed_behind(previous: str, current: str) -> list[str]:
+    """Return the names of the devices behind which something has changed since the earlier record.
 
     :param previous: the earlier record; one that cannot be read counts as empty.
-    :param devices: that protect now, by name.
+    :param current: the current record; empty if nothing is protected.
     """
-    try:
-        record = json.loads(previous or "{}")
-    except (ValueError, RecursionError):
-        return []
-    current = json.loads(protected_record(devices))
-    if not isinstance(record, dict):
-        return []
-    return sorted(devices[name]["source"] for name, digest in current.items() if name in record and record[name] != digest)
+    record = _read(previous) or {}
+    return [name for name, digest in (_read(current) or {}).items() if name in record and record[name] != digest]
 
 
 def kept_record(previous: str, current: str, mounted: Container[str]) -> str:
@@ -56,14 +51,20 @@ def kept_record(previous: str, current: str, mounted: Container[str]) -> str:
     :param current: the current record.
     :param mounted: names of the devices that the instance has.
     """
-    try:
-        record = json.loads(previous or "{}")
-    except (ValueError, RecursionError):
-        return previous
-    if not isinstance(record, dict):
+    record = _read(previous)
+    if record is None:
         return previous
     kept = {name: record[name] if name in record and name in mounted else digest for name, digest in json.loads(current).items()}
     return json.dumps(kept, sort_keys=True)
+
+
+def _read(text: str) -> dict[str, Any] | None:
+    """Return a record; ``None`` if it cannot be read, because it was edited by hand."""
+    try:
+        record = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _digest(path: str) -> str:

@@ -94,6 +94,7 @@ def test_only_an_explicit_new_accepts_changes_behind_a_protection(me: Account, r
         task = make_task(me, [data], PROTECT, accept_protected=False)
         assert updated(task) is None
         (warning,) = task.warnings
+        assert f"'repoman new': {repo}/.git/hooks;" in warning
         assert warning.startswith("demo: protected, and changed since") and warning.endswith("to accept it: repoman new demo")
     task = make_task(me, [data], PROTECT)
     accepted = updated(task)
