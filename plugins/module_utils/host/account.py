@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotCreatedYetError, NotFoundError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import parse_mountinfo
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import MEMORY_BYTES, run_tail
 
 LAN_INTERFACE = "br0"
@@ -141,13 +142,10 @@ def mount_of(path: str) -> Mount:
     """Return the mounted file system that holds ``path``."""
     best = Mount()
     real = os.path.realpath(path)
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-        mount_fields, _sep, filesystem_fields = line.partition(" - ")
-        mount_id = mount_fields.split(" ", 1)[0]
-        mount_point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), mount_fields.split(" ")[4])
+    for mount in parse_mountinfo(Path("/proc/self/mountinfo").read_bytes()):
+        mount_point = os.fsdecode(mount.mount_point)
         if (real == mount_point or real.startswith(mount_point.rstrip("/") + "/")) and len(mount_point) >= len(best.mount_point):
-            fstype, source = filesystem_fields.split(" ")[:2]
-            best = Mount(mount_point, fstype, source, mount_id)
+            best = Mount(mount_point, os.fsdecode(mount.fstype), os.fsdecode(mount.source), os.fsdecode(mount.mount_id))
     return best
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 LOST_AND_FOUND = b"lost+found"
@@ -24,6 +26,30 @@ PSEUDO = frozenset(
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
+class MountLine(NamedTuple):
+    """A line of a ``mountinfo`` file; see proc(5).
+
+    :param device: of the file system, as ``MAJOR:MINOR``.
+    :param root: the directory that is mounted, from the root of the file system.
+    """
+
+    mount_id: bytes
+    device: bytes
+    root: bytes
+    mount_point: bytes
+    fstype: bytes
+    source: bytes
+
+
+def parse_mountinfo(text: bytes) -> Iterator[MountLine]:
+    """Yield the lines of a ``mountinfo`` file, in its order."""
+    for line in text.split(b"\n"):  # splitlines() would end a line at other characters, which a name can have
+        mount_fields, dash, filesystem_fields = line.partition(b" - ")
+        if dash:
+            mount_id, _parent, device, root, mount_point = mount_fields.split(b" ")[:5]
+            yield MountLine(mount_id, device, _unescape(root), _unescape(mount_point), *filesystem_fields.split(b" ")[:2])
+
+
 def mounts_below(root: bytes) -> dict[bytes, str]:
     """Return the mount points below a directory, relative to it, and the types of their file systems.
 
@@ -33,14 +59,12 @@ def mounts_below(root: bytes) -> dict[bytes, str]:
     prefix = os.path.join(os.path.realpath(root), b"")
     mounts: dict[bytes, str] = {}
     try:
-        lines = MOUNTINFO.read_bytes().splitlines()
+        text = MOUNTINFO.read_bytes()
     except OSError:
         return {}
-    for line in lines:
-        mount_fields, _dash, filesystem_fields = line.partition(b" - ")
-        mount_point = _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), mount_fields.split(b" ")[4])
-        if mount_point.startswith(prefix) and mount_point != prefix:
-            mounts[mount_point[len(prefix) :]] = filesystem_fields.partition(b" ")[0].decode("ascii", "replace")
+    for mount in parse_mountinfo(text):
+        if mount.mount_point.startswith(prefix) and mount.mount_point != prefix:
+            mounts[mount.mount_point[len(prefix) :]] = mount.fstype.decode("ascii", "replace")
     return mounts
 
 
@@ -55,3 +79,7 @@ def is_lost_and_found_at(path: str | os.PathLike[str]) -> bool:
         return is_lost_and_found(os.path.basename(os.fsencode(path)), os.lstat(path))
     except OSError:
         return False
+
+
+def _unescape(name: bytes) -> bytes:
+    return _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), name)

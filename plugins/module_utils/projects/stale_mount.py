@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import parse_mountinfo
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import DEFAULT_PROJECT, SYSTEM_SOCKETS
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE
 
@@ -27,8 +28,6 @@ MONITOR = b"[lxc monitor] "
 SYSTEM_DIRECTORY = "/var/lib/incus"
 DELETED = b"//deleted"
 """End of the root of a mount whose directory was deleted."""
-
-_OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def _mounted_at(pid: int, path: str) -> MountedDirectory | None:
         text = (PROC / str(pid) / "mountinfo").read_bytes()
     except OSError:
         return None
-    directories = [directory for mount_point, directory in _parse(text) if mount_point == os.fsencode(path)]
+    directories = [MountedDirectory(mount.device, mount.root) for mount in parse_mountinfo(text) if mount.mount_point == os.fsencode(path)]
     return directories[-1] if directories else None
 
 
@@ -91,25 +90,13 @@ def directory_at(path: str) -> MountedDirectory | None:
     try:
         mount_id = re.search(rb"^mnt_id:\s*(\d+)$", (PROC / f"self/fdinfo/{fd}").read_bytes(), re.MULTILINE)
         real_path = os.fsencode(os.readlink(PROC / f"self/fd/{fd}"))
-        for line in (PROC / "self/mountinfo").read_bytes().splitlines():
-            if mount_id and line.startswith(mount_id[1] + b" "):
-                ((mount_point, root),) = _parse(line)
-                relative = os.path.relpath(real_path, mount_point)
-                return root if relative == b"." else MountedDirectory(root.device, os.path.join(root.path, relative))
+        for mount in parse_mountinfo((PROC / "self/mountinfo").read_bytes()):
+            if mount_id and mount.mount_id == mount_id[1]:
+                relative = os.path.relpath(real_path, mount.mount_point)
+                return MountedDirectory(mount.device, mount.root if relative == b"." else os.path.join(mount.root, relative))
         return None
     finally:
         os.close(fd)
-
-
-def _parse(text: bytes) -> Iterator[tuple[bytes, MountedDirectory]]:
-    """Yield the mount points of a ``mountinfo`` file, see proc(5), and what they show."""
-    for line in text.splitlines():
-        _id, _parent, device, root, mount_point = (_unescape(field) for field in line.split(b" ")[:5])
-        yield mount_point, MountedDirectory(device, root)
-
-
-def _unescape(field: bytes) -> bytes:
-    return _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), field)
 
 
 def _find_inits(socket: str, names: set[str]) -> dict[str, list[int]]:

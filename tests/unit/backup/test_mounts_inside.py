@@ -363,10 +363,10 @@ def test_btrfs_subvolumes_are_named_or_followed(world: BackupHome) -> None:
 @needs_root
 def test_mounts_are_found_by_any_name(tmp_path: Path) -> None:
     """The kernel escapes some bytes of them."""
-    place = os.fsencode(tmp_path) + b"/a b\\\n\xff/c"
+    place = os.fsencode(tmp_path) + b"/a b\\\n\r\xff/c"
     os.makedirs(place)
     with tmpfs(Path(os.fsdecode(place))):
-        assert mounts_below(os.fsencode(tmp_path)) == {b"a b\\\n\xff/c": "tmpfs"}
+        assert mounts_below(os.fsencode(tmp_path)) == {b"a b\\\n\r\xff/c": "tmpfs"}
     assert mounts_below(os.fsencode(tmp_path)) == {}
 
 

@@ -142,6 +142,7 @@ MOUNTS = """\
 25 22 0:23 / /srv/größe rw master:1 - btrfs /dev/vdb rw
 26 22 0:24 / /over rw - ext4 /dev/vdc rw
 27 22 0:25 / /over rw - tmpfs tmpfs rw
+28 22 0:26 / /odd\r\u2028name rw - xfs /dev/vdd rw
 """
 
 
@@ -155,12 +156,13 @@ MOUNTS = """\
         ("/nfs/with space/x", "zfs"),
         ("/srv/größe/x", "btrfs"),
         ("/over/x", "tmpfs"),
+        ("/odd\r\u2028name/x", "xfs"),
     ],
 )
 def test_the_file_system_is_that_of_the_nearest_mount(path: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names with spaces and umlauts, mounts over mounts, and directories that only begin alike are told apart."""
     table = tmp_path / "mountinfo"
-    table.write_text(MOUNTS, encoding="utf-8")
+    table.write_bytes(MOUNTS.encode())
     monkeypatch.setattr(host, "Path", lambda asked: table if asked == "/proc/self/mountinfo" else Path(asked))
     assert filesystem_of(path) == kind
 
