@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 
-from repoman import completion, shell
+from repoman import completion
 from repoman.errors import CONFLICT, INTERRUPTED, USAGE, CliError
 from repoman.playbook import Playbook
 
@@ -83,7 +83,7 @@ def run_shell(playbook: Playbook, options: Namespace) -> int:
         return create_for_shell(playbook, options)
     if playbook.check:
         return 0
-    from repoman import engine
+    from repoman import engine, shell
 
     engine.cleanup()
     shell.exec_shell(result.results[-1], options.command)
@@ -99,7 +99,7 @@ def create_for_shell(playbook: Playbook, options: Namespace) -> int:
     if not confirm(f"The project {options.name} has no container. Create it?", default=True):
         print("nothing was changed")  # noqa: T201
         return 1
-    from repoman import engine
+    from repoman import engine, shell
 
     engine.cleanup()
     verbosity = [f"-{'v' * playbook.verbosity}"] if playbook.verbosity else []
