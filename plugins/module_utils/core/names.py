@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
 
@@ -66,6 +66,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     by_folded = {word.casefold(): word for word in known}
     matches = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=SIMILARITY)
     return by_folded[matches[0]] if matches else ""
+
+
+def suggestions(names: Iterable[str], known: Collection[str]) -> list[str]:
+    """Return a hint for each known name that one of ``names`` seems to be a misspelling of."""
+    matches = dict.fromkeys(match for name in names if (match := nearest(name, known)))
+    return [f"did you mean {match!r}?" for match in matches]
 
 
 def _list_command(kind: str) -> str:

@@ -17,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
     NotFoundError,
     RepomanError,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_profile_name, nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_profile_name, suggestions
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts
@@ -143,10 +143,9 @@ def lookup(name: str, library: Library) -> Template:
         return Template(name, "vendor", vendor_file, False, read_template(vendor_file), empty_file)
     if name in library.bundled:
         return Template(name, "vendor", f"{BUNDLED_PREFIX}{name}{SUFFIXES[0]}", False, library.bundled[name], empty_file)
-    suggestion = nearest(name, library.names())
     raise NotCreatedYetError(
         f"there is no profile template called {name!r} in {library.user_dir} or {library.vendor_dir}.",
-        *([f"did you mean {suggestion!r}?"] if suggestion else []),
+        *suggestions([name], library.names()),
         "repoman profile list",
     )
 

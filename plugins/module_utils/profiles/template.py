@@ -19,7 +19,7 @@ except ImportError:  # the module reports it before it gets here
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger, protect
-from ansible_collections.homelab.repoman.plugins.module_utils.core.names import nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import suggestions
 from ansible_collections.homelab.repoman.plugins.module_utils.core.secrets import without_secrets
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.yaml_reader import (
@@ -224,10 +224,9 @@ def _without_empty(values: dict[str, str]) -> dict[str, str]:
 
 
 def _unknown_keys(keys: list[str]) -> NotFoundError:
-    matches = dict.fromkeys(match for key in keys if (match := nearest(key, (*TEMPLATE_KEYS, *SERVER_KEYS))))
     return NotFoundError(
         f"unknown key{'s' * (len(keys) > 1)} {', '.join(keys)}.",
-        *(f"did you mean {match!r}?" for match in matches),
+        *suggestions(keys, (*TEMPLATE_KEYS, *SERVER_KEYS)),
         f"a template holds {', '.join(TEMPLATE_KEYS)}; keys that start with '{OWN_KEY}' are yours",
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
-from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_file_name, nearest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_file_name, suggestions
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import read_text
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_reader import read_toml
@@ -37,11 +37,10 @@ def load_override(registry_path: str, name: str) -> ProjectSettings:
     allowed = {"repo", "image", "profiles", "backup", "protect", "sudo", "exclude", "exclude_caches", "follow_mounts", "config", "devices"}
     unknown = sorted(root.data.keys() - allowed)
     if unknown:
-        matches = dict.fromkeys(match for key in unknown if (match := nearest(key, allowed)))
         raise root.error(
             unknown[0],
             f"unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}",
-            *(f"did you mean {match!r}?" for match in matches),
+            *suggestions(unknown, allowed),
             f"an override may hold {', '.join(sorted(allowed))}",
         )
     protected = root.strings("protect", None)
