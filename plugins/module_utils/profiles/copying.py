@@ -21,13 +21,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import P
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory, write_atomic
-from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import ProfileChange, ProfileContext
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import lookup, read_template, spellings
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Template, renamed_text
-
-LOCK_SECONDS = 30.0
-"""Seconds to wait for another copy to the same name."""
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import locked
 
 
 class ProfileCopy(ProfileChange):
@@ -83,11 +80,7 @@ class ProfileCopy(ProfileChange):
         """
         directory, owner = self.context.library.user_dir, self.context.account
         ensure_private_directory(directory, owner)
-        with FileLock(os.path.join(directory, f".{self.name}.lock"), owner) as lock:
-            try:
-                lock.acquire(LOCK_SECONDS)
-            except TimeoutError:
-                raise RepomanError(f"another repoman has held {lock.path} for {LOCK_SECONDS:.0f} s.", f"fuser -v {lock.path}") from None
+        with locked(os.path.join(directory, f".{self.name}.lock"), owner) as lock:
             try:
                 if spellings(self.context.library.files(directory), self.name):
                     raise ConcurrentChangeError(f"{path} was written at the same time.", "run the command again")

@@ -114,8 +114,8 @@ def read_text(path: str) -> str | None:
 
 
 @contextmanager
-def locked(path: str, owner: Account) -> Iterator[None]:
-    """Hold the lock of the registry inside a ``with``.
+def locked(path: str, owner: Account) -> Iterator[FileLock]:
+    """Hold a lock, such as that of the registry, inside a ``with``.
 
     :raises RepomanError: another process holds it for longer than ``LOCK_SECONDS``.
     """
@@ -130,4 +130,4 @@ def locked(path: str, owner: Account) -> Iterator[None]:
             raise RepomanError(f"another repoman has held {path} for {LOCK_SECONDS:.0f} s.", f"see which: fuser -v {path}") from None
         except OSError as error:
             raise RepomanError(f"cannot lock {path}: {error.strerror}.") from error
-        yield
+        yield lock
