@@ -50,15 +50,10 @@ options:
         description: Devices of the instance; see O(devices).
         type: dict
       target:
-        description:
-          - 'Member of the Incus cluster, or C(@group), for a new container (default: the member that the task runs on).'
-          - To use another member, the repository must be on a file system that all members share.
+        description: Member of the Incus cluster, or C(@group), for a new container; see O(target).
         type: str
       adopt:
-        description:
-          - Take over an existing container of that name in the Incus project that has no keys of repoman and mounts the repository, such as one
-            of an earlier version. It gets the device C(repo), the account, and the rest of its configuration. Its files stay.
-          - Without such a container it has no effect.
+        description: Take over an existing container that has no keys of repoman and mounts the repository; see O(adopt).
         type: bool
   state:
     description:
