@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import replace
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (
     ConcurrentChangeError,
@@ -70,7 +69,7 @@ class ProfileCopy(ProfileChange):
         library = self.context.library
         if self.name == self.original:
             with suppress(NotCreatedYetError):
-                return lookup(self.original, replace(library, user_dir=os.devnull))
+                return lookup(self.original, library.vendor_only())
         return lookup(self.original, library)
 
     def _write(self, path: str, text: str) -> None:

@@ -53,11 +53,15 @@ class Library:
 
     def user_path(self, name: str) -> str:
         """Return the path of the user's file, or the one that it would have."""
-        return os.path.join(self.user_dir, (spellings(self.files(self.user_dir), name) or [name + SUFFIXES[0]])[0])
+        return self._path(self.user_dir, name)
 
     def vendor_path(self, name: str) -> str:
         """Return the path of the vendor's file, or the one that it would have."""
-        return os.path.join(self.vendor_dir, (spellings(self.files(self.vendor_dir), name) or [name + SUFFIXES[0]])[0])
+        return self._path(self.vendor_dir, name)
+
+    def vendor_only(self) -> Library:
+        """Return the library without the user's files."""
+        return replace(self, user_dir=os.devnull)
 
     def names(self) -> list[str]:
         """Return the names of all templates, sorted, without files whose names cannot be those of files of the library.
@@ -69,6 +73,9 @@ class Library:
             stems = (os.path.splitext(file) for file in self.files(directory))
             names |= {stem for stem, suffix in stems if suffix.lower() in SUFFIXES and stem[0] not in ".-" and stem.isprintable()}
         return sorted(names)
+
+    def _path(self, directory: str, name: str) -> str:
+        return os.path.join(directory, (spellings(self.files(directory), name) or [name + SUFFIXES[0]])[0])
 
 
 @dataclass(frozen=True)
@@ -163,7 +170,7 @@ def lookup_vendor(name: str, library: Library) -> Template:
             else "only a user file with the name of a vendor file has one"
         )
         raise NotFoundError(f"profile {name!r} does not shadow a vendor profile: there is only {template.file_path}.", hint)
-    return lookup(name, replace(library, user_dir=os.devnull))
+    return lookup(name, library.vendor_only())
 
 
 def list_all(library: Library, installed: dict[str, Installed], host: HostFacts) -> list[ProfileEntry]:
