@@ -30,7 +30,7 @@ options:
     description:
       - V(present) installs missing profiles and updates those that differ.
       - V(absent) removes profiles from Incus. Template files stay. A profile in use is not removed.
-      - V(copied) writes the text of templates, as it is, to the user's directory, where the copy can be changed and shadows the vendor's
+      - V(copied) writes templates unchanged to the user's directory, where each copy can be edited and shadows the vendor's
         template. A file with other contents is not replaced. Incus is not changed.
     type: str
     choices: [present, absent, copied]
@@ -70,7 +70,7 @@ EXAMPLES = r"""
     user: alice
   become: true
 
-- name: Start a template of one's own from the vendor's
+- name: Copy the vendor's template, to change it
   homelab.repoman.repoman_profile:
     names: [llm-share]
     state: copied

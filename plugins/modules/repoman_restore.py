@@ -73,7 +73,7 @@ EXAMPLES = r"""
   homelab.repoman.repoman_restore:
     name: isurus
 
-- name: A file as it was before the run of last night, in another directory
+- name: A file from before last night's run, in another directory
   homelab.repoman.repoman_restore:
     name: isurus
     from: 20261125T030000Z

@@ -20,7 +20,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent(in_process: bool) -> None:
-    """Let the kernel end this process when its parent ends; does nothing in a process that is no worker.
+    """Let the kernel end this process when its parent ends; do nothing in a process that is not a worker.
 
     :param in_process: this process does the work of the module. It is killed, as if the whole run had been: the kernel releases its locks,
         its own child processes notice, and the next run continues or cleans up. Otherwise, the programs that it runs, such as ssh, are

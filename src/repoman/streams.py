@@ -21,7 +21,7 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 class Output(io.RawIOBase):
     """The file below a standard stream. After an error, the rest of the output is dropped.
 
-    :ivar error: the error; a reader that has gone away is none.
+    :ivar error: the error; ``None`` also if the reader has gone away.
     """
 
     def __init__(self, fd: int) -> None:
@@ -57,7 +57,7 @@ _stdout: Output | None = None
 
 
 def prepare() -> None:
-    """Open ``/dev/null`` for streams that are closed, and let errors of the others not stop the run.
+    """Open ``/dev/null`` for streams that are closed, and keep errors of the others from stopping the run.
 
     Call it first: a file that is opened later could become standard output. Streams that a caller has replaced stay.
     """

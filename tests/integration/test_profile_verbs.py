@@ -238,7 +238,7 @@ def test_names_with_odd_characters_are_quoted(ready: World) -> None:
 
 
 def test_templates_are_taken_as_the_client_takes_them(ready: World) -> None:
-    """What the client makes of a file by hand, install makes of it as a template, and it is no drift."""
+    """``install`` makes the same profile of a template as the client makes of the file, and the list shows no drift."""
     for name, (text, _body) in DOUBTFUL.items():
         ready.template(name, text)
         ready.incus("profile", "create", f"by-hand-{name}")
@@ -322,7 +322,7 @@ def test_install_default_needs_force(ready: World) -> None:
 
 
 def test_a_profile_that_an_instance_cannot_take(ready: World) -> None:
-    """Incus has it all the same: the result says so, whose error it is, and how to go back; the list agrees."""
+    """Incus has the new profile: the result says so, quotes the error and has the command that undoes it; the list agrees."""
     ready.template("tiny", TINY)
     ready.repoman("profile", "install", "tiny")
     ready.git_repository("p")

@@ -133,7 +133,7 @@ def scalar(node: yaml.ScalarNode) -> str | None:
 
 
 def texts(node: yaml.Node) -> dict[str, str] | None:
-    """Return a mapping of keys to texts, in which null is empty; ``None`` if the node is no mapping.
+    """Return a mapping of keys to texts, in which null is empty; ``None`` if the node is not a mapping.
 
     :raises NotFoundError: a value is a list or a mapping.
     """

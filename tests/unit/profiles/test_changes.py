@@ -171,7 +171,7 @@ def test_what_repoman_installed_itself_is_not_saved(
 
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"x": 1}', "{" * 100_000])
 def test_a_damaged_record_only_means_that_more_is_saved(text: str, context: ProfileContext, library: Library) -> None:
-    """And it is written anew."""
+    """And the record is written again."""
     os.makedirs(os.path.dirname(context.saved_dir))
     Path(context.record.path).write_text(text)
     add(library.vendor_dir, "x", "description: new\n")

@@ -254,7 +254,7 @@ def test_the_vendor_library_is_the_specifications() -> None:
 
 
 def test_every_value_stays_a_string_and_null_unsets() -> None:
-    """Incus stores texts: nothing becomes a number or a truth; null is no text."""
+    """Incus stores texts: nothing becomes a number or a boolean, and null is not a text."""
     text = (
         "config: {a: true, b: 007, c: null, d: 1.50, e: 2026-05-08, f: ~, g: 0x10, h: yes, i: , j: 1_000, k: 'null', l: \"~\", m: NULL}\n"
     )
