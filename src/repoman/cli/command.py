@@ -18,6 +18,7 @@ from repoman import completion, streams
 from repoman.cli.options import GLOBAL_OPTIONS
 from repoman.cli.parser import EarlyExit, parse
 from repoman.cli.verbs import GROUPS, VERBS, Verb
+from repoman.current_directory import leave_if_deleted
 from repoman.errors import INTERRUPTED, CliError, print_error
 from repoman.playbook import Playbook
 
@@ -42,6 +43,7 @@ def _run(argv: Sequence[str]) -> int:
         verb, options = parse(argv)
         words = verb.words
         playbook = make_playbook(verb, options)
+        leave_if_deleted(playbook.is_local)
         if not playbook.is_local:
             hints.append("other hosts roll back what they had started: repoman -i INVENTORY list")
         return verb.run(playbook, options)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from repoman import completion
+from repoman.current_directory import absolute_path
 from repoman.errors import USAGE, CliError
 
 Variables = dict[str, Any]
@@ -69,7 +70,7 @@ def shell_path(path: str) -> str:
     with suppress(OSError):
         if os.path.isabs(current) and os.path.samefile(current, "."):
             return os.path.normpath(os.path.join(current, path))
-    return os.path.abspath(path)
+    return absolute_path(path)
 
 
 def remove_variables(options: Namespace) -> Variables:
@@ -142,7 +143,7 @@ def restore_variables(options: Namespace) -> Variables:
                 raise CliError(f"--objects cannot be combined with --{other}.", "repoman restore --help", exit_code=USAGE)
     values = {
         "name": escape_bytes(options.name),
-        "to": options.to and (options.to if options.to.startswith("~") else os.path.abspath(options.to)),
+        "to": options.to and (options.to if options.to.startswith("~") else absolute_path(options.to)),
         "from": getattr(options, "from"),
         "paths": options.path and [escape_bytes(path) for path in options.path],
         "overwrite": options.overwrite,

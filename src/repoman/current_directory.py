@@ -1,0 +1,39 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The current directory, which may have been deleted; then neither ansible nor relative paths work in it."""
+
+from __future__ import annotations
+
+import os
+
+from repoman.errors import USAGE, CliError
+
+
+def absolute_path(path: str) -> str:
+    """Return a path as an absolute one.
+
+    :raises CliError: it is relative, and the current directory was deleted.
+    """
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError as error:
+        raise _deleted() from error
+
+
+def leave_if_deleted(is_local: bool) -> None:
+    """Go to ``/`` if the current directory was deleted, because ansible cannot be imported there.
+
+    :param is_local: the run is on this host only. Otherwise the inventory may be relative to the current directory.
+    :raises CliError: it was deleted, and the run is not on this host only.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        if not is_local:
+            raise _deleted() from error
+        os.chdir("/")
+
+
+def _deleted() -> CliError:
+    return CliError("the current directory was deleted, so relative paths cannot be resolved.", "cd", exit_code=USAGE)

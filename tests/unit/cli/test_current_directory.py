@@ -1,0 +1,42 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command in a directory that was deleted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_environment import environment
+
+DELETED = "the current directory was deleted, so relative paths cannot be resolved."
+
+
+def in_deleted_directory(home: Path, *line: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a directory that is deleted first."""
+    directory = home / "deleted"
+    directory.mkdir()
+    script = f'cd "{directory}" && rmdir "{directory}" && exec "$@"'
+    argv = ["sh", "-c", script, "sh", sys.executable, "-P", "-m", "repoman", *line]
+    return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment(home))
+
+
+def test_verbs_that_need_no_directory(tmp_path: Path) -> None:
+    """They do what they do elsewhere."""
+    done = in_deleted_directory(tmp_path, "profile", "show", "dotfiles")
+    assert (done.returncode, done.stderr) == (0, "") and "devices:" in done.stdout
+    done = in_deleted_directory(tmp_path, "list")
+    assert done.returncode == 3 and "there is no registry at" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "line", [("new", "x", "--repo", "."), ("new", "x", "--repo=../y"), ("restore", "x", "--to", "there"), ("-i", "hosts", "list")]
+)
+def test_relative_paths(tmp_path: Path, line: tuple[str, ...]) -> None:
+    """They are refused with one sentence, before anything is done."""
+    done = in_deleted_directory(tmp_path, *line)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"repoman: error: {DELETED}\nhint: cd\n"
