@@ -227,7 +227,10 @@ class CallbackModule(CallbackBase):
                 lines += unified(data["diff"])
             rendered = render(view, data, failed, Mode(bool(task.check_mode), brief))
             report.exit_code = max(report.exit_code, rendered.exit_code)
-            report.results.append(_strip_internal(data, failed, bool(task.diff)) | {"exit_code": rendered.exit_code})
+            if rendered.added is not None and report.results:
+                report.results[-1] |= rendered.added
+            else:
+                report.results.append(_strip_internal(data, failed, bool(task.diff)) | {"exit_code": rendered.exit_code})
             lines += rendered.lines
         elif failed and run_report.verb:
             report.results.append(_strip_internal(data, failed, False))

@@ -90,6 +90,7 @@ RETURN = r"""
 restored:
   description:
     - The restored files; in check mode, those that would be restored.
+    - C(replaces_directory) tells whether the directory itself is another one afterwards, which running containers do not see by themselves.
     - With O(objects), C(objects) are the restored files, and C(saved) is the directory with the damaged ones.
   returned: success
   type: dict
@@ -101,6 +102,7 @@ restored:
     bytes: 1823400
     saved: /home/alice/repos/isurus.before-20261125T120000Z
     has_container: true
+    replaces_directory: true
 steps:
   description: The steps, one sentence each. In check mode, those that would be taken.
   returned: success

@@ -94,9 +94,23 @@ def test_a_repository_that_is_restored(ready: World) -> None:
     ready.write(ready.registry, ready.registry.read_text().replace('"/nfs/repos"', f'"{backup}"'))
     ready.repoman("new", "demo", "--repo", "one", *BUSYBOX)
     ready.repoman("sync", "--init", "--allow-local")
+    path = ready.repos / "one"
+    assert ready.run("touch", str(path / "more")).code == 0
+    for replaced in (True, False):  # the directory stays until the run, or is gone already
+        check = ready.repoman("--json", "--check", "restore", "demo", "--overwrite").data
+        assert check["restored"]["replaces_directory"] and check["remounted"] == ["demo"]
+        assert f"would remount {path} in demo" in ready.repoman("--check", "restore", "demo", "--overwrite").out
+        if replaced:
+            assert f"==> remounted {path} in demo\n" in ready.repoman("restore", "demo", "--overwrite").out
+            assert ready.run("rm", "-rf", str(path)).code == 0
+    done = ready.repoman("--json", "restore", "demo").data
+    assert done["remounted"] == ["demo"] and done["restored"]["to"] == str(path) and done["exit_code"] == 0
+    again = ready.repoman("--json", "restore", "demo").data
+    assert "remounted" not in again and not again["changed"] and not ready.repoman("--json", "list").data["projects"][0]["stale_mount"]
     for env in (None, {"INCUS_SOCKET": "/nonexistent"}):
         assert ready.run("rm", "-rf", str(ready.repos / "one")).code == 0
-        assert "error" not in ready.repoman("restore", "demo", env=env).err
+        done_again = ready.repoman("restore", "demo", env=env)
+        assert "error" not in done_again.err and ("restart it" in done_again.out) == (env is not None)
         assert (ready.repos / "one/.git/HEAD").exists()
         assert ready.repoman("--json", "list").data["projects"][0]["stale_mount"] == (env is not None)
     assert in_shell(ready, "demo", "cat .git/HEAD") == "ref: refs/heads/main\n"

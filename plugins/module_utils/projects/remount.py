@@ -36,9 +36,7 @@ def plan_remount(task: ProjectTask, desired: DesiredInstance, instance: dict[str
     check_inner_mounts(task, instance, path)
     remount = Remount(task, desired)
     task.result["differences"].append(f"the directory mounted at {path} was deleted or replaced on the host")
-    task.plan.add(
-        Step(f"mount {path} in {name} again", remount.apply, undo=remount.undo, progress=f"mounting the repository in {name} again…")
-    )
+    task.plan.add(Step(f"remount {path} in {name}", remount.apply, undo=remount.undo, progress=f"mounting the repository in {name} again…"))
     return True
 
 

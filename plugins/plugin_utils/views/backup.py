@@ -18,8 +18,11 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
     Views,
     error_lines,
     step_lines,
+    worst_exit_code,
 )
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
+    ListResult,
+    ProjectResult,
     RestoreResult,
     SyncResult,
     VersionsResult,
@@ -29,6 +32,7 @@ MAX_DIFFERENCES = 50
 """Maximum number of differences shown for each unit."""
 
 
+UNKNOWN_MOUNT = "a running container may still see the previous contents; restart it"
 CHECK_LABELS = {"synced": "to sync", "retired": "to retire"}
 """Labels of actions in check mode, if they differ."""
 
@@ -99,12 +103,35 @@ def render_restore(result: RestoreResult, mode: Mode) -> Rendered:
         return Rendered([Line("done", f"{restored['to']} already matches the backup")])
     if restored["saved"] and not mode.check:
         lines.append(Line("out", f"its previous contents are in {restored['saved']}"))
-    if restored["has_container"] and not mode.check:
-        lines.append(Line("out", "a running container may still see the previous contents; restart it"))
     return Rendered(lines)
+
+
+def render_remount(result: ProjectResult | ListResult, mode: Mode) -> Rendered:
+    """Show the containers in which the restored directory is mounted again; a check has only read which ones they are.
+
+    If Incus cannot be read, there are none, or again only what was read.
+    """
+    if "projects" not in result or (not mode.check and any("action" not in project for project in result["projects"])):
+        return Rendered([] if mode.check else [Line("out", UNKNOWN_MOUNT)], added={"remounted": []})
+    if mode.check:
+        summaries = cast(ListResult, result)["projects"]
+        predictions = [Line("out", f"would remount {project['container_path']} in {project['name']}") for project in summaries]
+        return Rendered(predictions, added={"remounted": [project["name"] for project in summaries]})
+    lines: list[Line] = []
+    remounted: list[str] = []
+    failure: dict[str, Any] = {}
+    for project in cast(ProjectResult, result)["projects"]:
+        if project["action"] == "failed":
+            lines += error_lines(project["msg"], project["hints"])
+            failure = {"failed": True, "msg": project["msg"], "hints": project["hints"]}
+        else:
+            lines += step_lines(project, mode)
+            remounted.append(project["name"])
+    return Rendered(lines, worst_exit_code(cast(ProjectResult, result)["projects"]), failure | {"remounted": remounted})
 
 
 VIEWS: Views = {
     "sync": render_sync,
     "restore": render_restore,
+    "remount": render_remount,
 }

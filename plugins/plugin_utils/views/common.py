@@ -27,10 +27,12 @@ class Rendered:
 
     :param lines: lines to print.
     :param exit_code: exit code of the command.
+    :param added: keys that ``--json`` adds to the result of the task before, because this one completes it; ``None`` for a result of its own.
     """
 
     lines: list[Line] = field(default_factory=list)
     exit_code: int = 0
+    added: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ PAST_TENSES = {
     "mirror": "mirrored",
     "move": "moved",
     "prepare": "prepared",
+    "remount": "remounted",
     "remove": "removed",
     "rename": "renamed",
     "restore": "restored",

@@ -18,6 +18,7 @@ MODULES = {
     "status": "status",
     "sync": "backup",
     "restore": "backup",
+    "remount": "backup",
     "profile_list": "profiles",
     "profile_install": "profiles",
     "profile_diff": "profiles",
@@ -39,7 +40,7 @@ def render(view: str, result: Result, failed: bool, mode: Mode) -> Rendered:
     """
     if failed and not any(result.get(key) for key in ("profiles", "projects", "units")):
         return render_failure(result)
-    if mode.check and not RESULT_KEYS & result.keys():
+    if mode.check and view != "remount" and not RESULT_KEYS & result.keys():
         return Rendered()
     views: Views = import_module(f"{__package__}.{MODULES[view]}").VIEWS
     return views[view](result, mode)

@@ -261,6 +261,7 @@ class Restored(TypedDict):
     to: str
     saved: str
     has_container: bool
+    replaces_directory: bool
     objects: NotRequired[list[str]]
 
 

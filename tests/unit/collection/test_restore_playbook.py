@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from command_environment import environment
 PLAYBOOK = Path(__file__).parents[3] / "playbooks/restore.yml"
 
 
+@pytest.mark.parametrize("check", [False, True])
 @pytest.mark.parametrize(
     ("name", "to", "expected"),
     [
@@ -29,8 +31,11 @@ PLAYBOOK = Path(__file__).parents[3] / "playbooks/restore.yml"
         ("none", "repos/none", []),
     ],
 )
-def test_only_containers_of_the_restored_directory(tmp_path: Path, name: str, to: str, expected: list[str]) -> None:
-    """Those of the project, of the directory and of repositories in it, each once; none of a directory of the same name elsewhere."""
+def test_only_containers_of_the_restored_directory(tmp_path: Path, name: str, to: str, expected: list[str], check: bool) -> None:
+    """Those of the project, of the directory and of repositories in it, each once; none of a directory of the same name elsewhere.
+
+    A check predicts those that run, too, because the restore would replace the directory that they show.
+    """
     (tmp_path / "link").symlink_to("repos")
     repos = {
         "demo": "repos/demo",
@@ -40,24 +45,36 @@ def test_only_containers_of_the_restored_directory(tmp_path: Path, name: str, to
         "linked": "link/linked",
         "other-name": "elsewhere",
     }
-    projects: list[dict[str, Any]] = [{"name": key, "repo": f"{tmp_path}/{path}", "stale_mount": True} for key, path in repos.items()]
-    projects.append({"name": "fresh", "repo": f"{tmp_path}/repos/demo", "stale_mount": False})
-    task = yaml.safe_load(PLAYBOOK.read_text(encoding="utf-8"))[0]["tasks"][-1]
-    copy = {"ansible.builtin.lineinfile": {"path": f"{tmp_path}/names", "line": "{{ item.name }}", "create": True, "mode": "0600"}}
+    running = {"state": "Running", "relation": "own"}
+    projects: list[dict[str, Any]] = [
+        running | {"name": key, "repo": f"{tmp_path}/{path}", "stale_mount": True} for key, path in repos.items()
+    ]
+    fresh = {"name": "fresh", "repo": f"{tmp_path}/repos/demo", "stale_mount": False}
+    projects += [
+        running | fresh,
+        running | fresh | {"name": "off", "state": "Stopped"},
+        running | fresh | {"name": "x", "relation": "copy"},
+    ]
+    if check and to == "repos/demo":
+        expected = [*expected, "fresh"]
+    shown_by = yaml.safe_load(PLAYBOOK.read_text(encoding="utf-8"))[0]["vars"]
+    copy = {"ansible.builtin.debug": {"msg": "{{ item }}"}, "loop": "{{ repoman_restore_shown_by }}"}
     play = {
         "hosts": "localhost",
         "gather_facts": False,
-        "vars": {
+        "vars": shown_by
+        | {
             "ansible_python_interpreter": sys.executable,
             "repoman_restore_name": name,
-            "repoman_restore_result": {"restored": {"to": f"{tmp_path}/{to}"}},
+            "repoman_restore_result": {"restored": {"to": f"{tmp_path}/{to}", "replaces_directory": True}},
             "repoman_restore_info": {"projects": projects},
         },
-        "tasks": [copy | {key: task[key] for key in ("loop", "vars", "loop_control") if key in task}],
+        "tasks": [copy],
     }
     (tmp_path / "site.yml").write_text(json.dumps([play]), encoding="utf-8")
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "site.yml"]
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "site.yml", *(["--check"] if check else [])]
     done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done
     shown = [line for line in done.stdout.splitlines() if "(item=" in line]
-    assert sorted(line.split("(item=")[1].removesuffix(")") for line in shown) == sorted(expected)
+    items = [ast.literal_eval(line.split("(item=")[1].partition(") =>")[0]) for line in shown]
+    assert sorted(items, key=str) == sorted(({"name": name} for name in expected), key=str)

@@ -92,20 +92,14 @@ def test_what_is_kept() -> None:
 
 
 def test_a_restore_names_what_it_saved() -> None:
-    """A restore names what it saved, and reminds of the container; one that found nothing to do says so."""
+    """A restore names what it saved; one that found nothing to do says so."""
     restored = {"name": "shark", "to": "/r/isurus", "saved": "/r/isurus.before-x", "has_container": True}
     lines, _code = said("restore", {"steps": ["restore shark to /r/isurus (3 files)"], "restored": restored})
     assert lines == [
         "==> restored shark to /r/isurus (3 files)",
         "its previous contents are in /r/isurus.before-x",
-        "a running container may still see the previous contents; restart it",
     ]
-    gone = restored | {"saved": ""}
-    assert said("restore", {"steps": ["restore it"], "restored": gone})[0] == [
-        "==> restored it",
-        "a running container may still see the previous contents; restart it",
-    ]
-    assert said("restore", {"steps": ["restore it"], "restored": gone | {"has_container": False}})[0] == ["==> restored it"]
+    assert said("restore", {"steps": ["restore it"], "restored": restored | {"saved": ""}})[0] == ["==> restored it"]
     assert said("restore", {"steps": [], "restored": restored})[0] == ["==> /r/isurus already matches the backup"]
     assert said("restore", {"steps": ["restore it"], "restored": restored}, check=True)[0] == ["would restore it"]
 
@@ -184,3 +178,23 @@ def test_nobody_listens_or_nothing_is_done(captured_progress: None) -> None:
     with ProgressDisplay(check=True) as display:
         work(display)
     assert stream.getvalue() == ""
+
+
+def test_containers_that_show_a_restored_directory_are_named() -> None:
+    """In the past tense, in a check in the conditional; without Incus, the user is reminded of them. The result of the restore gets their names."""
+    done = {"name": "demo", "action": "updated", "steps": ["remount /r/isurus in demo"], "differences": []}
+    lost = {"name": "other", "action": "failed", "msg": "other is busy.", "hints": ["again"], "exit_code": 4, "steps": []}
+    result = render("remount", {"projects": [done, lost]}, True, Mode())
+    assert [line.render() for line in result.lines] == [
+        "==> remounted /r/isurus in demo",
+        "repoman: error: other is busy.",
+        "hint: again",
+    ]
+    assert (result.exit_code, result.added) == (4, {"remounted": ["demo"], "failed": True, "msg": "other is busy.", "hints": ["again"]})
+    summary = {"name": "demo", "container_path": "/r/isurus"}
+    result = render("remount", {"projects": [summary]}, False, Mode(check=True))
+    assert [line.render() for line in result.lines] == ["would remount /r/isurus in demo"] and result.added == {"remounted": ["demo"]}
+    for unread in ({"msg": "no Incus"}, {"projects": [summary]}):
+        result = render("remount", unread, False, Mode())
+        assert [line.render() for line in result.lines] == ["a running container may still see the previous contents; restart it"]
+        assert result.added == {"remounted": []}

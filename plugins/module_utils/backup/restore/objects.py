@@ -233,6 +233,7 @@ class ObjectsRestore:
                 "bytes": 0,
                 "saved": self.saved if any(file.replaces for file in files) else "",
                 "has_container": False,
+                "replaces_directory": False,
                 "objects": [escape_path(file.path) for file in files],
             },
         }

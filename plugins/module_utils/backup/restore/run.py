@@ -120,6 +120,7 @@ class RestoreRun:
                 "bytes": size,
                 "saved": operation.saved if plan.changed else "",
                 "has_container": self._has_container(unit, destination, operation, bool(planner.subpath)),
+                "replaces_directory": plan.changed and self._replaces_directory(operation, bool(planner.subpath)),
             },
         }
 
@@ -135,10 +136,14 @@ class RestoreRun:
         """Return whether the restore replaced a directory that a container may have mounted."""
         source = os.path.join(os.path.realpath(self.context.roots.repos_root), unit)
         return (
-            (operation.is_whole or (is_subpath and self.options.has_all_paths))
+            self._replaces_directory(operation, is_subpath)
             and destination.path == os.fsencode(source)
             and unit in {self.context.project_directory(project) for project in self.context.projects}
         )
+
+    def _replaces_directory(self, operation: RestoreOperation, is_subpath: bool) -> bool:
+        """Return whether the restored directory is another one afterwards, instead of other files in the same one."""
+        return operation.is_whole or (is_subpath and self.options.has_all_paths)
 
     def _lock(self, unit: str) -> None:
         """Lock the unit against other runs if this machine has a state directory; a restore does not need one."""
