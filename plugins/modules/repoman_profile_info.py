@@ -26,11 +26,13 @@ options:
     type: bool
     default: false
   diff:
-    description: Return how the installed profiles of O(names) differ from their rendered templates.
+    description:
+      - Return how the installed profiles of O(names) differ from their rendered templates.
+      - Values that may be secret are not shown, but a different one is still a difference.
     type: bool
     default: false
   vendor_diff:
-    description: Return how the user's templates of O(names) differ from the vendor templates that they shadow.
+    description: Return how the user's templates of O(names) differ from the vendor templates that they shadow, with secrets like O(diff).
     type: bool
     default: false
 extends_documentation_fragment:

@@ -14,7 +14,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.incus import clien
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library, lookup, lookup_vendor
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import (
-    canonical,
+    Body,
+    diff_text,
     parse_rendered,
     parse_template,
     rendered_text,
@@ -35,7 +36,7 @@ def diff(name: str, library: Library, host: HostFacts, client: incus.Client) -> 
     text = rendered_text(template, host)
     desired = parse_rendered(template, text)
     current = read_installed(client).get(name)
-    difference = "" if current is None else unified(canonical(current.body), canonical(desired), f"incus: {name}", template.file_path)
+    difference = "" if current is None else _difference(current.body, desired, f"incus: {name}", template.file_path)
     return {"installed": current is not None, "rendered": text, "diff": difference}
 
 
@@ -45,7 +46,12 @@ def diff_vendor(name: str, library: Library, host: HostFacts) -> str:
     :raises NotFoundError: the user's file does not shadow one.
     """
     vendor, user = lookup_vendor(name, library), lookup(name, library)
-    return unified(canonical(parse_template(vendor, host)), canonical(parse_template(user, host)), vendor.file_path, user.file_path)
+    return _difference(parse_template(vendor, host), parse_template(user, host), vendor.file_path, user.file_path)
+
+
+def _difference(before: Body, after: Body, before_name: str, after_name: str) -> str:
+    """Return the unified diff of two profiles, without values that may be secret."""
+    return unified(diff_text(before), diff_text(after, before), before_name, after_name)
 
 
 def show(name: str, library: Library, host: HostFacts) -> str:

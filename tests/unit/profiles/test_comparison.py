@@ -6,13 +6,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import yaml
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff_vendor, show, unified
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff, diff_vendor, show, unified
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import canonical
-from profile_fixtures import HOST, add
+from profile_fixtures import HOST, add, body_of
 
 
 def test_both_sides_of_a_diff_have_one_form() -> None:
@@ -42,6 +45,24 @@ def test_a_vendor_diff_compares_data_not_form(library: Library) -> None:
     said = diff_vendor("x", library, HOST)
     assert said.startswith(f"--- {theirs}\n+++ {mine}\n")
     assert "-  a: '1'\n+  a: '2'\n" in said
+
+
+def test_diffs_hide_what_may_be_secret(library: Library, daemon: Any, client: incus.Client, reply: Any) -> None:
+    """Of both sides, by the rule of ``install --diff``; a changed one is still a difference, an equal one is none."""
+    secrets = "config: {{environment.TOKEN: {0}, limits.cpu: '{1}'}}\ndevices: {{x: {{type: unix-char, passphrase: {0}}}}}\n"
+    add(library.vendor_dir, "x", secrets.format("old-one", 1))
+    add(library.user_dir, "x", secrets.format("new-one", 1))
+    installed = reply([body_of(secrets.format("old-one", 1)) | {"name": "x", "used_by": []}])
+    daemon.say(installed, installed, installed)
+    for text in (diff_vendor("x", library, HOST), diff("x", library, HOST, client)["diff"]):
+        assert "old-one" not in text and "new-one" not in text
+        assert "-  environment.TOKEN: (not shown)\n+  environment.TOKEN: (not shown, another one)\n" in text
+        assert "-    passphrase: (not shown)\n+    passphrase: (not shown, another one)\n" in text
+    add(library.user_dir, "x", secrets.format("old-one", 2))
+    for text in (diff_vendor("x", library, HOST), diff("x", library, HOST, client)["diff"]):
+        assert "old-one" not in text and "-  limits.cpu: '1'\n+  limits.cpu: '2'\n" in text and "another one" not in text
+    add(library.user_dir, "x", secrets.format("old-one", 1))
+    assert diff_vendor("x", library, HOST) == diff("x", library, HOST, client)["diff"] == ""
 
 
 def test_shown_templates_are_rendered_and_checked(library: Library) -> None:
