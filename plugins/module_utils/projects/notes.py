@@ -10,7 +10,8 @@ import json
 import os
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO, mounts_below
@@ -74,33 +75,60 @@ def find_set_user_id_files(repository: str, seconds: float = SCAN_SECONDS) -> tu
 
     :param seconds: that the search may take.
     """
-    paths: list[str] = []
-    is_complete = True
-    deadline = time.monotonic() + seconds
-    root_device = os.stat(repository).st_dev
+    search = _Search(repository, time.monotonic() + seconds)
+    return sorted(search.paths), search.is_complete
 
-    def note_error(error: OSError) -> None:
-        nonlocal is_complete
-        is_complete = False
 
-    for directory, subdirectories, files, fd in os.fwalk(repository, onerror=note_error, follow_symlinks=False):
-        if time.monotonic() > deadline:
-            return sorted(paths), False
-        is_too_deep = directory.removeprefix(repository).count("/") > SCAN_DEPTH
-        if is_too_deep or os.fstat(fd).st_dev != root_device:  # another file system is not the repository's
-            subdirectories.clear()
-            is_complete &= not is_too_deep
-            continue
-        for name in files:
-            if time.monotonic() > deadline:
-                return sorted(paths), False
-            try:
-                mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
-            except OSError:
-                continue
-            if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID) and mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH):
-                paths.append(os.path.join(directory, name))
-    return sorted(paths), is_complete
+class _Search:
+    """A search for set-user-ID files. It reads no directory beyond its time: a container can make one with millions of entries.
+
+    :param repository: directory to search.
+    :param deadline: of the monotonic clock.
+    """
+
+    def __init__(self, repository: str, deadline: float) -> None:
+        self.deadline = deadline
+        self.paths: list[str] = []
+        self.is_complete = True
+        self.device: int | None = None
+        self._search(repository, None, repository, 0)
+
+    def _search(self, name: str, parent: int | None, path: str, depth: int) -> None:
+        """Search a directory, unless it is another file system's, which is not the repository's.
+
+        :param parent: the open directory that ``name`` is in.
+        """
+        if depth > SCAN_DEPTH:
+            self.is_complete = False
+            return
+        try:
+            directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if depth else 0) | os.O_CLOEXEC, dir_fd=parent)
+        except OSError:
+            self.is_complete = False
+            return
+        try:
+            device = os.fstat(directory).st_dev
+            self.device = device if self.device is None else self.device
+            if device == self.device:
+                with os.scandir(directory) as entries:
+                    self._search_entries(entries, directory, path, depth)
+        except OSError:
+            self.is_complete = False
+        finally:
+            os.close(directory)
+
+    def _search_entries(self, entries: Iterator[os.DirEntry[str]], directory: int, path: str, depth: int) -> None:
+        for entry in entries:
+            if time.monotonic() > self.deadline:
+                self.is_complete = False
+                return
+            if entry.is_dir(follow_symlinks=False):
+                self._search(entry.name, directory, os.path.join(path, entry.name), depth + 1)
+            elif not entry.is_symlink():
+                with suppress(OSError):
+                    mode = entry.stat(follow_symlinks=False).st_mode
+                    if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID) and mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH):
+                        self.paths.append(os.path.join(path, entry.name))
 
 
 def _unshared_mounts(repository: Repository, devices: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -159,3 +160,45 @@ def test_a_directory_of_many_files_does_not_outlast_the_search(tmp_path: Path, m
     monkeypatch.setattr(notes.time, "monotonic", lambda: float(next(clock)))
     paths, is_complete = notes.find_set_user_id_files(str(tmp_path), 10.0)
     assert 0 < len(paths) < 20 and not is_complete
+
+
+def test_a_directory_is_not_listed_beyond_the_time_of_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container can make one with millions of entries: none is read from it after the time is over."""
+    for number in range(500):
+        (tmp_path / str(number)).touch()
+    seen, clock, scandir = count(), count(), os.scandir
+
+    class Counted:
+        """The entries of a directory; each that is read is counted."""
+
+        def __init__(self, path: int | str) -> None:
+            self.entries = scandir(path)
+
+        def __iter__(self) -> Iterator[os.DirEntry[str]]:
+            return (entry for entry in self.entries if next(seen) >= 0)
+
+        def __enter__(self) -> Iterator[os.DirEntry[str]]:
+            return iter(self)
+
+        def __exit__(self, *_error: object) -> None:
+            self.entries.close()
+
+    monkeypatch.setattr(notes.os, "scandir", Counted)
+    monkeypatch.setattr(notes.time, "monotonic", lambda: float(next(clock)))
+    assert notes.find_set_user_id_files(str(tmp_path), 10.0) == ([], False)
+    assert next(seen) < 20
+
+
+def test_a_search_ends_at_the_depth_and_at_other_file_systems(tmp_path: Path) -> None:
+    """Directories that cannot be read, or lie too deep, make it incomplete; links are not followed."""
+    deepest = tmp_path / "/".join(["d"] * notes.SCAN_DEPTH)
+    deepest.mkdir(parents=True)
+    for path in (tmp_path / "top", deepest / "in"):
+        path.touch()
+        path.chmod(0o4755)
+    (tmp_path / "link").symlink_to(deepest)
+    assert find_set_user_id_files(str(tmp_path)) == ([str(deepest / "in"), str(tmp_path / "top")], True)
+    (deepest / "deeper").mkdir()
+    (deepest / "deeper/out").touch()
+    (deepest / "deeper/out").chmod(0o4755)
+    assert find_set_user_id_files(str(tmp_path)) == ([str(deepest / "in"), str(tmp_path / "top")], False)
