@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import check_answers
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import images, shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
@@ -142,9 +143,11 @@ def load_context(params: dict[str, Any], predict: bool = False) -> RunContext:
 
     :param predict: check mode only: use the option ``registry_text`` instead of the file, if it is set.
     :raises NotFoundError: the account or the registry does not exist.
+    :raises RepomanError: the file system of ``repos_root`` does not answer.
     """
     account = get_account(params["user"])
     path = account.expand(params["registry_path"] or store.default_path(account.home))
     registry = store.load_predicted(path, params, account) if predict else store.load(path)
+    check_answers(account.expand(registry.defaults.repos_root))
     client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
     return RunContext(account, path, registry, client, predict)

@@ -14,6 +14,7 @@ from functools import cached_property
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import check_answers
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import protect
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.git_share import GIT_DEVICE, GitShare, share_git_directory
@@ -27,6 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     REPO_DEVICE,
     REPO_KEY,
     host_mount,
+    mounts_host_path,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.protected_record import protected_record
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
@@ -139,6 +141,15 @@ class DesiredInstance:
         """Return the device that mounts the repository."""
         repository = self.repository
         return host_mount(repository.host_path, repository.container_path)
+
+    def check_sources(self) -> None:
+        """Check that the file systems of the host directories that the instance is to mount answer.
+
+        :raises RepomanError: one does not.
+        """
+        for device in self.with_profile_devices(self.settings.devices).values():
+            if mounts_host_path(device):
+                check_answers(device["source"])
 
     def with_profile_devices(self, devices: Devices, profiles: Iterable[str] | None = None) -> Devices:
         """Return ``devices`` together with those of the profiles.

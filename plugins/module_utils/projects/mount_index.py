@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import MAX_LINKS, hung_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_read_only, mounts_host_path
 
 K = TypeVar("K")
 Devices = Mapping[str, Mapping[str, str]]
 """Device names to their settings."""
-
-MAX_LINKS = 40
-"""Links in a path that are followed, as by Linux."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class MountIndex:
                 for writer in self._writable.get(directory, ()):
                     self._note(found, (name, device, source), writer, directory)
             if not is_read_only(settings):
-                for directory in _paths(settings["source"]):
+                for directory in _places(settings["source"]):
                     for mount in self._below.get(directory, ()):
                         self._note(found, mount, (name, device), directory)
         return list(found.values())
@@ -100,7 +98,7 @@ class MountIndex:
             for directory, source in _ancestors(settings["source"]):
                 _set(self._below, directory, (name, device, source), add)
             if not is_read_only(settings):
-                for path in _paths(settings["source"]):
+                for path in _places(settings["source"]):
                     _set(self._writable, path, (name, device), add)
 
 
@@ -124,35 +122,46 @@ def _host_mounts(devices: Devices) -> Iterator[tuple[str, Mapping[str, str]]]:
     return ((device, settings) for device, settings in devices.items() if mounts_host_path(settings))
 
 
-def _paths(source: str) -> set[str]:
-    """Return a path as it is written, every spelling of it at which a link is followed, and the one without links.
+def _places(source: str) -> set[str]:
+    """Return the names of the directory that a mount shows: as it is written, and without links."""
+    _spellings, place = _resolve(source)
+    return {os.path.normpath(source), place}
 
-    Each of them can be replaced by who can write to a directory above it.
+
+def _resolve(source: str) -> tuple[set[str], str]:
+    """Return every spelling of a path at which a link is followed, and the path without links.
+
+    Each of them can be replaced by who can write to a directory above it. Links behind a mount that does not answer are not known.
     """
+    hung = hung_mount(source)
     path, rest = "/", [part for part in reversed(source.split("/")) if part not in ("", ".")]
-    paths, links = {os.path.normpath(source)}, 0
+    spellings: set[str] = set()
+    links = 0
     while rest:
         part = rest.pop()
         if part == "..":
             path = os.path.dirname(path)
             continue
         path = os.path.join(path, part)
+        if hung and path == hung:
+            return spellings, os.path.join(path, *reversed(rest))
         try:
             target = os.readlink(path)
         except OSError:  # it is no link, or does not exist
             continue
-        paths.add(path)
+        spellings.add(path)
         links += 1
         if links > MAX_LINKS:
             break
         path = "/" if target.startswith("/") else os.path.dirname(path)
         rest += [part for part in reversed(target.split("/")) if part not in ("", ".")]
-    return paths | {path}
+    return spellings, path
 
 
 def _ancestors(source: str) -> Iterator[tuple[str, str]]:
     """Yield the directories above a path, each with the spelling of the path that leads through it, innermost first."""
-    for path in sorted(_paths(source)):
+    spellings, place = _resolve(source)
+    for path in sorted({os.path.normpath(source), place, *spellings}):
         directory = path
         while directory != "/":
             directory = os.path.dirname(directory)

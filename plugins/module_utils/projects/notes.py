@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO, mounts_below
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.git_share import share_by_hand
@@ -98,7 +99,7 @@ class _Search:
 
         :param parent: the open directory that ``name`` is in.
         """
-        if depth > SCAN_DEPTH:
+        if depth > SCAN_DEPTH or hung_mount(path):
             self.is_complete = False
             return
         try:

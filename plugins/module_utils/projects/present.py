@@ -56,6 +56,7 @@ def plan_present(task: ProjectTask) -> None:
     desired = _desired_instance(task)
     repository = desired.repository
     desired.check_reserved_names()
+    desired.check_sources()
     task.result["differences"] = []
     _check_overlaps(task, desired)
     instance = _plan_unfinished(task, repository)

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import check_answers
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import VcsError, resolve_path
 
@@ -49,9 +50,11 @@ def resolve_repository(repo: str, context: RunContext) -> Repository:
     """Return the paths of a repository, whether or not it exists.
 
     :param repo: a directory in ``repos_root``: relative to it, or absolute.
+    :raises RepomanError: its file system does not answer.
     :raises ConflictError: it is outside ``repos_root`` once symbolic links are resolved, or they form a loop.
     """
     root, path = context.repos_root, context.repository_path(repo)
+    check_answers(path)
     try:
         host_path, real_root = resolve_path(path), os.path.realpath(root)
     except VcsError as error:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import parse_mountinfo
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import DEFAULT_PROJECT, SYSTEM_SOCKETS
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE
@@ -68,7 +69,8 @@ def _is_stale(pids: Iterable[int], device: Mapping[str, str]) -> bool:
     :param pids: init processes that may be the container's: the one that has the mount is. If several have it, nothing is known.
     """
     shown = [directory for pid in pids if (directory := _mounted_at(pid, os.path.normpath(device.get("path", ""))))]
-    return len(shown) == 1 and (shown[0].path.endswith(DELETED) or shown[0] != directory_at(device.get("source", "")))
+    source = device.get("source", "")
+    return len(shown) == 1 and not hung_mount(source) and (shown[0].path.endswith(DELETED) or shown[0] != directory_at(source))
 
 
 def _mounted_at(pid: int, path: str) -> MountedDirectory | None:

@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.root_disk import PROFILE, root_disk_warnings
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed, read_installed
@@ -106,7 +107,7 @@ def _status(
     installed = read_installed(context.client)
     library = list_all(library_of(params, account), installed, HostFacts(registry.lan_ip, account.name, account.home))
     snapshot = StatusSnapshot(installed, library, datetime.now(timezone.utc), SCAN_SECONDS / max(1, len(summaries)))
-    repositories = {summary["name"]: summary["repo"] for summary in summaries if summary["repo_exists"]}
+    repositories = {summary["name"]: summary["repo"] for summary in summaries if summary["repo_exists"] and not hung_mount(summary["repo"])}
     optional = {summary["name"]: optional_sources(summary, instances.get(summary["name"]), installed) for summary in summaries}
     overlaps = status_overlaps(context, all_instances)
     with ThreadPoolExecutor() as pool:  # each may take a few seconds
@@ -182,6 +183,7 @@ def _compare(context: RunContext, name: str, instance: dict[str, Any] | None, sn
     settings = effective_settings(context, name, requested)
     desired = DesiredInstance(settings, requested, existing_repository(settings.repo, context, name), snapshot.profiles, context.account)
     desired.check_reserved_names()
+    desired.check_sources()
     if instance is None:
         return {"notes": repository_notes(desired)}
     config, devices = desired.config_and_devices()

@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount, hung_mount_error
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     REPO_DEVICE,
@@ -31,13 +32,18 @@ def project_summary(context: RunContext, name: str, instance: dict[str, Any] | N
 
     :param instance: of that name, as Incus describes it; ``None`` if the user has none.
     :param owned: how the instance of that name belongs to the user, even if it is another user's.
+
+    A repository whose file system does not answer counts as existing, and ``problem`` says so.
     """
     entry = context.registry.projects.get(name)
     settings, problem = configured_settings(context, name)
     path = context.repository_path(settings.repo)
     if instance:
         path = _mounted_path(context, instance, path)
-    error = owned.error if owned else None
+    error: RepomanError | None = owned.error if owned else None
+    hung = hung_mount(path)
+    if hung and error is None:
+        error = hung_mount_error(path, hung)
     return {
         "name": name,
         "state": instance["status"] if instance else MISSING,
@@ -48,7 +54,7 @@ def project_summary(context: RunContext, name: str, instance: dict[str, Any] | N
         "origin": owned.origin if owned else "",
         "repo": path,
         "container_path": str(((instance or {}).get("devices") or {}).get(REPO_DEVICE, {}).get("path", "")),
-        "repo_exists": os.path.isdir(path),
+        "repo_exists": bool(hung) or os.path.isdir(path),
         "image": made_from(instance, entry.image if entry else "") if instance else settings.image,
         "profiles": list(instance["profiles"] if instance else settings.profiles),
         "created": entry.created if entry else "",
@@ -75,7 +81,7 @@ def _mounted_path(context: RunContext, instance: dict[str, Any], configured: str
     device = instance["devices"].get(REPO_DEVICE) or {}
     source, path = str(device.get("source", "")), str(device.get("path", ""))
     if source:
-        return path if os.path.realpath(path) == source else source
+        return path if not hung_mount(path) and os.path.realpath(path) == source else source
     return str(instance["config"].get(REPO_KEY) or next(iter(mounted_repositories(context, instance)), configured))
 
 

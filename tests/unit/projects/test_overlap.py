@@ -48,6 +48,17 @@ def test_links_are_resolved(tmp_path: Path) -> None:
         assert [(each.container, each.writer) for each in found] == [("inner", "outer")], (outer, inner)
 
 
+def test_a_source_behind_a_link_is_no_danger_to_itself(tmp_path: Path) -> None:
+    """The container can write to what the link leads to, and not to the link; who can write to its directory can replace it."""
+    (tmp_path / "r/a/b").mkdir(parents=True)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/link").symlink_to(tmp_path / "r/a")
+    devices = {"own": {"x": disk(tmp_path / "home/link/b")}}
+    assert find_overlaps(devices) == []
+    found = find_overlaps(devices | {"other": {"x": disk(tmp_path / "home", readonly="false")}})
+    assert {(each.container, each.writer) for each in found} == {("own", "other")}
+
+
 def test_links_in_a_chain(tmp_path: Path) -> None:
     """Every link on the way to a source can be replaced, also by another link, and through ``..``; a loop ends."""
     for name in ("home", "repos/dotfiles/sub", "private", "repos/other"):

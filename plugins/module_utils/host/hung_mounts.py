@@ -1,0 +1,109 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Mounts whose server does not answer: a system call on them may never return, so a child process tries each before it is used.
+
+A machine without network and FUSE mounts only reads its table of mounts.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from functools import cache, lru_cache
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import MOUNTINFO, parse_mountinfo
+from ansible_collections.homelab.repoman.plugins.module_utils.process.command import Command
+
+PROBE_TIMEOUT = 3.0
+"""Seconds that a file system may take to answer."""
+TABLE_SECONDS = 10
+"""Time for which a table of mounts is used."""
+MAX_LINKS = 40
+"""Links in a path that are followed, as by Linux."""
+AUTOMOUNT = b"autofs"
+SERVED = frozenset((AUTOMOUNT, b"nfs", b"nfs4", b"cifs", b"smb3", b"smbfs", b"ceph", b"9p", b"afs", b"lustre", b"fuse", b"fuseblk"))
+"""Types of file systems that another machine or process serves."""
+
+
+def hung_mount(path: str) -> str:
+    """Return the mount on the way to a path, links included, that does not answer; empty if there is none.
+
+    :param path: absolute; nothing on a mount that does not answer is touched.
+    """
+    mounts = _served_mounts(int(time.monotonic() / TABLE_SECONDS))
+    if not mounts:
+        return ""
+    current, links, automount = "/", 0, ""
+    rest = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    while rest:
+        part = rest.pop()
+        current = os.path.dirname(current) if part == ".." else os.path.join(current, part)
+        if current in mounts:
+            mount_id, fstype = mounts[current]
+            automount = current if fstype == AUTOMOUNT else ""
+            if not automount and not _answers(current, mount_id):
+                return current
+        if automount:  # the next component may mount another file system
+            return "" if _answers(os.path.join(current, *reversed(rest)), b"") else automount
+        try:
+            target = os.readlink(current) if part != ".." else ""
+        except OSError:  # it is no link, or does not exist
+            continue
+        if target:
+            links += 1
+            if links > MAX_LINKS:
+                return ""
+            current = "/" if target.startswith("/") else os.path.dirname(current)
+            rest += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+    return ""
+
+
+def check_answers(path: str) -> None:
+    """Check that each mount on the way to a path answers.
+
+    :raises RepomanError: one does not.
+    """
+    if mount := hung_mount(path):
+        raise hung_mount_error(path, mount)
+
+
+def hung_mount_error(path: str, mount: str) -> RepomanError:
+    """Return the error for a path behind a mount that does not answer."""
+    return RepomanError(
+        f"{path} cannot be read: the file system mounted at {mount} does not answer.",
+        f"findmnt {shell_word(mount)}   # shows its server",
+        f"sudo umount -l {shell_word(mount)}   # if the server does not come back",
+    )
+
+
+@lru_cache(maxsize=1)
+def _served_mounts(_now: int) -> dict[str, tuple[bytes, bytes]]:
+    """Return the ID and type of each mount that another machine or process serves, by mount point; the same for the same ``_now``."""
+    try:
+        text = MOUNTINFO.read_bytes()
+    except OSError:
+        return {}
+    mounts = {os.fsdecode(mount.mount_point): (mount.mount_id, mount.fstype) for mount in parse_mountinfo(text)}
+    return {point: mount for point, mount in mounts.items() if mount[1].partition(b".")[0] in SERVED}
+
+
+@cache
+def _answers(path: str, mount_id: bytes) -> bool:
+    """Return whether the file system at a path answers in time; an error is an answer, too.
+
+    :param mount_id: of its mount, which another one does not have.
+    """
+    null = subprocess.DEVNULL
+    process = Command(["stat", "--file-system", "--", path], stdin=null, stdout=null, stderr=null)
+    try:
+        process.wait(PROBE_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.end(grace=0, problem="does not answer")
+        return False
+    process.end()
+    return True

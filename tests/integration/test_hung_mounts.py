@@ -1,0 +1,39 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Repositories and sources of devices on a file system whose server does not answer: no verb waits for it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hung import hung_mount
+from world import World
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+BUSYBOX = ("--image", "busybox")
+
+
+def test_a_dead_server(ready: World) -> None:
+    """list and status name the mount, and show the rest; new refuses what needs it, and only that."""
+    for name in ("well", "far"):
+        ready.git_repository(name)
+        ready.repoman("new", name, *BUSYBOX)
+    dead = ready.mkdir(ready.home / "dead")
+    override = f'[devices.x]\ntype = "disk"\nsource = "{dead}/x"\npath = "/mnt/x"\nrequired = "false"\n'
+    ready.write(ready.overrides / "well.toml", override)
+    ready.repoman("new", "well")
+    with hung_mount(dead) as by_device, hung_mount(ready.repos / "far") as by_repository:
+        answer = f"the file system mounted at {ready.repos}/far does not answer"
+        projects = {project["name"]: project for project in ready.repoman("--json", "list").data["projects"]}
+        assert answer in projects["far"]["problem"] and projects["far"]["repo_exists"] and not projects["well"]["problem"]
+        assert f"hint: findmnt {ready.repos}/far" in ready.repoman("list").err
+        projects = {project["name"]: project for project in ready.repoman("--json", "status").data["projects"]}
+        assert answer in projects["far"]["problem"] and projects["well"]["vcs"]["kind"] == "git"
+        assert f"{dead}/x cannot be read: the file system mounted at {dead} does not answer" in projects["well"]["problem"]
+        assert answer in ready.refused("new", "far", code=1)
+        assert f"mounted at {dead} does not answer" in ready.refused("new", "well", code=1)
+        ready.git_repository("more")
+        ready.repoman("new", "more", *BUSYBOX)
+        assert not by_device.is_set() and not by_repository.is_set()
+    assert not ready.repoman("--json", "list").data["projects"][0]["problem"]

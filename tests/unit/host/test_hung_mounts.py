@@ -1,0 +1,65 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Paths behind a file system whose server does not answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.host import hung_mounts
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import find_overlaps
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import find_set_user_id_files
+from hung import hung_mount
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[threading.Event]:
+    """A mount at ``repos/dead`` that does not answer, and links to it and away from it."""
+    (tmp_path / "repos/dead").mkdir(parents=True)
+    (tmp_path / "repos/alive").mkdir()
+    (tmp_path / "link").symlink_to("repos/./dead/x")
+    (tmp_path / "repos/back").symlink_to(f"{tmp_path}/link/../../alive")
+    with hung_mount(tmp_path / "repos/dead") as gave_up:
+        hung_mounts._served_mounts.cache_clear()
+        yield gave_up
+    hung_mounts._served_mounts.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("path", "is_hung"),
+    [
+        ("repos/dead", True),
+        ("repos/dead/x/y", True),
+        ("link", True),
+        ("link/z", True),
+        ("repos/back", True),
+        ("repos/alive/../dead", True),
+        ("repos", False),
+        ("repos/alive", False),
+        ("repos/dead-2", False),
+        ("repos/nothing/dead", False),
+    ],
+)
+def test_paths_are_tried_in_a_child(tmp_path: Path, server: threading.Event, path: str, is_hung: bool) -> None:
+    """Whatever leads to the mount is known to hang, and is not touched; nothing else is."""
+    assert hung_mounts.hung_mount(f"{tmp_path}/{path}") == (f"{tmp_path}/repos/dead" if is_hung else "")
+    if is_hung:
+        with pytest.raises(RepomanError, match=f"the file system mounted at {tmp_path}/repos/dead does not answer"):
+            hung_mounts.check_answers(f"{tmp_path}/{path}")
+    assert not server.is_set()
+
+
+def test_overlaps_and_searches_pass_it_by(tmp_path: Path, server: threading.Event) -> None:
+    """Mounts that lead there are compared as they are written, and a search for files does not enter it."""
+    inner = {"type": "disk", "source": f"{tmp_path}/link/z", "path": "/mnt"}
+    outer = {"type": "disk", "source": f"{tmp_path}/repos", "path": "/mnt"}
+    found = find_overlaps({"inner": {"x": inner}, "outer": {"x": outer}})
+    assert [(each.container, each.writer, each.source) for each in found] == [("inner", "outer", f"{tmp_path}/repos/dead/x/z")]
+    assert find_set_user_id_files(f"{tmp_path}/repos") == ([], False)
+    assert not server.is_set()
