@@ -19,7 +19,7 @@ MNT_DETACH = 2
 
 
 @contextmanager
-def hung_mount(place: Path) -> Iterator[threading.Event]:
+def hung_mount(place: Path, limit: float = LIMIT) -> Iterator[threading.Event]:
     """Mount a FUSE file system that never answers; the event is set once it was given up, because something hung on it."""
     libc, gave_up = ctypes.CDLL(None, use_errno=True), threading.Event()
     try:
@@ -34,7 +34,7 @@ def hung_mount(place: Path) -> Iterator[threading.Event]:
         gave_up.set()
         os.close(device)
 
-    watch = threading.Timer(LIMIT, give_up)
+    watch = threading.Timer(limit, give_up)
     watch.start()
     try:
         yield gave_up

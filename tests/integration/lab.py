@@ -165,6 +165,13 @@ def private_incus(images: str = "busybox") -> Iterator[str]:
         shutil.rmtree(place, ignore_errors=True)
 
 
+def restart_incus(socket: str) -> None:
+    """Restart a private Incus, as a host that boots does."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("INCUS_")}
+    script = str(CHECKOUT / "scripts/dev-incus")
+    subprocess.run([script, "restart", os.path.dirname(socket)], check=True, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
+
+
 @contextmanager
 def _sshd(place: Path, name: str, who: Me | None, environment: dict[str, str]) -> Iterator[int]:
     """Run an ssh daemon on loopback; yields its port.

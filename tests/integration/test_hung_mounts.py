@@ -8,9 +8,11 @@ import os
 
 import pytest
 from hung import hung_mount
-from world import World
+from world import TIMEOUT, World
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+LIMIT = 5.0 * TIMEOUT
+"""No command may take longer than ``TIMEOUT``, so none waits for this."""
 BUSYBOX = ("--image", "busybox")
 
 
@@ -23,7 +25,7 @@ def test_a_dead_server(ready: World) -> None:
     override = f'[devices.x]\ntype = "disk"\nsource = "{dead}/x"\npath = "/mnt/x"\nrequired = "false"\n'
     ready.write(ready.overrides / "well.toml", override)
     ready.repoman("new", "well")
-    with hung_mount(dead) as by_device, hung_mount(ready.repos / "far") as by_repository:
+    with hung_mount(dead, LIMIT) as by_device, hung_mount(ready.repos / "far", LIMIT) as by_repository:
         answer = f"the file system mounted at {ready.repos}/far does not answer"
         projects = {project["name"]: project for project in ready.repoman("--json", "list").data["projects"]}
         assert answer in projects["far"]["problem"] and projects["far"]["repo_exists"] and not projects["well"]["problem"]

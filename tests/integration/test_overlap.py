@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from lab import private_incus, restart_incus
 from proxy import RecordingProxy
-from world import TIMEOUT, World
+from world import TIMEOUT, Me, SetUp, World, home_of
 
 BUSYBOX = ("--image", "busybox")
 OUTSIDE = "read from outside"
@@ -21,6 +22,23 @@ def nested(world: World) -> Path:
     """Make a repository with another one inside; return the inner one."""
     world.git_repository("sharks")
     return world.git_repository("sharks/inner")
+
+
+def overlapping(world: World) -> tuple[Path, Path]:
+    """Make two containers that overlap, as an earlier version left them; the outer one runs.
+
+    :returns: the inner repository, and a directory with a secret that only root can read.
+    """
+    inner, secret, path = nested(world), world.home / "secret", f"{world.repos}/sharks"
+    secret.mkdir(mode=0o700)
+    (secret / "key").write_text(OUTSIDE)
+    world.repoman("new", "inner", "--repo", "sharks/inner", *BUSYBOX)
+    world.incus("stop", "--force", "--project=repoman", "inner")
+    marks = {"project": "sharks", "state": "ready", "repo": path}
+    world.incus("init", "--project=repoman", "busybox", "sharks", *(f"--config=user.repoman.{key}={mark}" for key, mark in marks.items()))
+    world.incus("config", "device", "add", "--project=repoman", "sharks", "repo", "disk", f"source={path}", f"path={path}", "shift=true")
+    world.incus("start", "--project=repoman", "sharks")
+    return inner, secret
 
 
 def inside(world: World, name: str, script: str) -> str:
@@ -91,18 +109,7 @@ def test_two_runs_that_overlap(ready: World, proxy: RecordingProxy) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="keeps a secret that only root can read")
 def test_overlaps_of_earlier_versions(ready: World) -> None:
     """The danger is real, status names it for both with commands that end it, and no verb starts the container that is in danger."""
-    inner = nested(ready)
-    secret = ready.home / "secret"
-    secret.mkdir(mode=0o700)
-    (secret / "key").write_text(OUTSIDE)
-    ready.repoman("new", "inner", "--repo", "sharks/inner", *BUSYBOX)
-    ready.incus("stop", "--force", "--project=repoman", "inner")
-    marks = {"project": "sharks", "state": "ready", "repo": f"{ready.repos}/sharks"}
-    ready.incus("init", "--project=repoman", "busybox", "sharks", *(f"--config=user.repoman.{key}={mark}" for key, mark in marks.items()))
-    path = f"{ready.repos}/sharks"
-    ready.incus("config", "device", "add", "--project=repoman", "sharks", "repo", "disk", f"source={path}", f"path={path}", "shift=true")
-    ready.incus("start", "--project=repoman", "sharks")
-
+    inner, secret = overlapping(ready)
     told = {project["name"]: project["overlaps"] for project in ready.repoman("--json", "status").data["projects"]}
     assert [(each["container"], each["writer"], each["source"]) for each in told["inner"]] == [("inner", "sharks", str(inner))]
     assert [each["hints"][-1].split("   #")[0] for each in told["sharks"]] == ["repoman remove inner"]
@@ -138,3 +145,40 @@ def test_overlaps_of_earlier_versions(ready: World) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert inside(ready, "inner", look) == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="keeps a secret that only root can read")
+def test_a_host_that_boots(me: Me, installation: Path, set_up: SetUp) -> None:
+    """Incus starts an overlapping container without asking: status names it, with the command that prevents that; no verb starts it."""
+    with home_of(me) as home, private_incus() as socket:
+        world = World(me, home, installation, socket)
+        set_up.copy_to(world)
+        inner, secret = overlapping(world)
+        look = f"cat {inner}/key 2>/dev/null; true"
+        for name in ("inner", "sharks"):
+            world.incus("config", "set", "--project=repoman", name, "boot.autostart=true")
+        inside(world, "sharks", f"mv {inner} {inner}.away && ln -s {secret} {inner}")
+
+        restart_incus(socket)
+        wait_running(world, "inner", "sharks")
+        assert inside(world, "inner", look) == OUTSIDE  # it is too late for what repoman can do
+        overlaps = {project["name"]: project["overlaps"] for project in world.repoman("--json", "status").data["projects"]}
+        assert [(each["container"], each["writer"]) for each in overlaps["inner"]] == [("inner", "sharks")] and overlaps["sharks"]
+        command, _hash, remark = overlaps["inner"][0]["hints"][-1].partition("   # ")
+        assert "when the host boots" in remark and world.run("sh", "-c", command).code == 0
+
+        restart_incus(socket)
+        wait_running(world, "sharks")
+        assert world.instances()["inner"]["status"] == "Stopped"
+        for verb in ("new", "shell"):
+            assert "could replace it by a link" in world.refused(verb, "inner", code=4)
+        assert world.instances()["inner"]["status"] == "Stopped"
+        world.clean()
+
+
+def wait_running(world: World, *names: str) -> None:
+    """Wait until Incus has started containers."""
+    deadline = time.monotonic() + TIMEOUT
+    while any(world.instances()[name]["status"] != "Running" for name in names):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
