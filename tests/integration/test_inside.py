@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -91,8 +92,17 @@ def test_accounts_the_image_has(ready: World, variant: Variant, passwd: str, gro
         assert ready.incus(*INSIDE, "ls", "/etc/sudoers.d").split() == (["90-image", "90-repoman"] if has_sudo else ["90-image"])
         ready.write(ready.overrides / "demo.toml", "")
         ready.incus("stop", "--force", "--project=repoman", "demo")
-        ready.repoman("new", "demo")
+        again = ready.repoman("new", "demo").err
         assert ready.incus(*INSIDE, "ls", "/etc/sudoers.d").split() == ["90-image"]
+        still = f"in demo, the account {ready.me.name} can become root through wheel /etc/sudoers.d/90-image; to allow it: sudo = true"
+        assert (still in again) == has_sudo and ("can become root" in again) == has_sudo
+        if has_sudo:  # the hint's command opens a shell of root
+            command = again.partition("remove it there as root: ")[2].splitlines()[0]
+            out = f"sed -i s/:{ready.me.name}$/:/ /etc/group && rm /etc/sudoers.d/90-image"
+            assert ready.run("sh", "-c", f"{command} -c {shlex.quote(out)}").code == 0
+            groups = "{name}"
+            ready.incus("stop", "--force", "--project=repoman", "demo")
+            assert "can become root" not in ready.repoman("new", "demo").err
     assert said in result.err and bool(said) == ("repoman: warning: " in result.err)
     assert identity(ready) == f"{ready.me.uid} {ready.me.gid} {groups.format(**me)} {ready.home} wrote"
     fields = account_line(ready).split(":")

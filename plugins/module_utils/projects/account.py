@@ -37,6 +37,8 @@ POLL_INTERVAL = 0.05
 USER_DATA = ("cloud-init.user-data", "user.user-data")
 VENDOR_DATA = ("cloud-init.vendor-data", "user.vendor-data")
 """The configuration keys for each kind of cloud-init data."""
+AS_ROOT = "as root"
+"""End of a sentence of the script to which the command for a shell of root belongs."""
 INVALID_CHARACTERS = re.compile(r"[:\x00-\x1f\x7f\ud800-\udfff]")
 """Characters that no field of passwd(5) can hold, and those that are not text."""
 
@@ -83,20 +85,21 @@ class InstanceAccount:
 
         :param sudo: whether it may become root.
         :param is_new: whether the instance was just made from its image: then an account of the image loses what would let it become root.
-        :returns: sentences about changes to an account of the image.
+        :returns: sentences about changes to an account of the image, and about what lets one of an older instance become root.
         :raises RepomanError: the image has an account of that name or uid that cannot be taken over.
         """
         self.wait_until_ready()
         account = self.account
         arguments = [account.name, str(account.uid), str(account.gid), account.group, account.home, account.shell]
-        arguments += ["yes" if flag else "no" for flag in (sudo, is_new)]
+        arguments += [*("yes" if flag else "no" for flag in (sudo, is_new)), self.instance.name]
         code, stderr = self.instance.exec(["/bin/sh", "-c", ENSURE_ACCOUNT_SCRIPT, "repoman", *arguments], EXEC_TIMEOUT)
         if code:
             raise RepomanError(
                 f"cannot create the account {account.name!r} in the container: {stderr.strip() or f'exit status {code}'}.",
                 *another_image_hints(self.instance.name),
             )
-        return stderr.splitlines()
+        root_shell = self.instance.context.instance_command("exec", self.instance.name, "-- sh")
+        return [f"{line}: {root_shell}" if line.endswith(AS_ROOT) else line for line in stderr.splitlines()]
 
     def verify_write_access(self, container_path: str, host_path: str) -> None:
         """Check that the account can write to the repository, and that on the host its files are the user's.

@@ -23,7 +23,7 @@ Never fails: if something is not ready in time, the next command reports it.
 
 ENSURE_ACCOUNT_SCRIPT = r"""
 set -eu
-name=$1 uid=$2 gid=$3 group=$4 home=$5 shell=$6 sudo=$7 is_new=$8
+name=$1 uid=$2 gid=$3 group=$4 home=$5 shell=$6 sudo=$7 is_new=$8 container=$9
 end='
 '
 fail() { echo "$1" >&2; exit 1; }
@@ -71,7 +71,7 @@ rename_member() {
     printf '%s' "$text" >"$1"
 }
 
-# leave FILE: remove the account from the groups that give it root; adds their names to $left
+# leave FILE: remove the account, in a new instance, from the groups that give it root; adds their names to $left
 leave() {
     [ -f "$1" ] || return 0
     text=''
@@ -87,9 +87,9 @@ leave() {
         esac
         text=$text$entry$end
     done <"$1"
-    printf '%s' "$text" >"$1"
+    if [ "$is_new" = yes ]; then printf '%s' "$text" >"$1"; fi
 }
-# deny FILE: turn the rules of sudo for the account into comments; adds the file to $left
+# deny FILE: turn the rules of sudo for the account, in a new instance, into comments; adds the file to $left
 deny() {
     [ -f "$1" ] || return 0
     text='' has_rule=''
@@ -98,7 +98,7 @@ deny() {
         text=$text$entry$end
     done <"$1"
     [ -n "$has_rule" ] || return 0
-    printf '%s' "$text" >"$1"
+    if [ "$is_new" = yes ]; then printf '%s' "$text" >"$1"; fi
     left="$left $1"
 }
 
@@ -155,11 +155,15 @@ if [ "$sudo" = yes ]; then
 else
     if [ -f "$rules" ]; then rm -f "$rules"; fi
     left=''
-    if [ "$is_new" = yes ]; then
-        for file in /etc/group /etc/gshadow; do leave "$file"; done
-        for file in /etc/sudoers /etc/sudoers.d/*; do deny "$file"; done
+    for file in /etc/group /etc/gshadow; do leave "$file"; done
+    for file in /etc/sudoers /etc/sudoers.d/*; do deny "$file"; done
+    if [ -z "$left" ]; then :
+    elif [ "$is_new" = yes ]; then
+        echo "the image's account could become root through$left; it no longer can; to allow it: sudo = true in the override" >&2
+    else
+        echo "in $container, the account $name can become root through$left; to allow it: sudo = true in the override; to end it," \
+            "remove it there as root" >&2
     fi
-    if [ -n "$left" ]; then echo "the image's account could become root through$left; it no longer can; to allow it: sudo = true in the override" >&2; fi
 fi
 
 mounts=$end
@@ -185,14 +189,15 @@ for file in /etc/skel/* /etc/skel/.[!.]*; do
     if cp -RP "$file" "$copy" 2>/dev/null; then chown -Rh "$uid:$gid" "$copy"; fi
 done
 """
-"""Makes sure that the account exists. Arguments: name, uid, gid, group, home and shell; whether it may become root (``yes`` or ``no``), and
-whether the instance was just made from its image.
+"""Makes sure that the account exists. Arguments: name, uid, gid, group, home and shell; whether it may become root (``yes`` or ``no``),
+whether the instance was just made from its image, and the name of the instance.
 
 Its standard error describes changes to an account of the image.
 
 An account of the image with the same name or uid is taken over if it is for a person (uid 1000 to 65533), and keeps its groups, except
-those that would let it become root, unless it may. Needs only a POSIX shell and the most common tools, so it works in every image; the
-files are those of passwd(5), group(5), shadow(5), gshadow(5) and subuid(5). A home that is itself a mount is not changed.
+those that would let it become root, unless it may. In an instance that was made earlier, these are only named: the user may have added
+them. Needs only a POSIX shell and the most common tools, so it works in every image; the files are those of passwd(5), group(5), shadow(5),
+gshadow(5) and subuid(5). A home that is itself a mount is not changed.
 """
 
 VERIFY_WRITE_SCRIPT = r"""
