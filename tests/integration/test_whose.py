@@ -101,6 +101,13 @@ def test_another_users_container(ready: World, other_user: World, proxy: Recordi
     shown = [row.split() for row in other_user.repoman("list", "--all-users").out.splitlines()]
     assert shown[0][-1] == "OWNER" and shown[1][-1] == ready.me.name and str(ready.repos / "demo") in shown[1]
     assert proxy.writes == [] and ready.instances()["demo"]["status"] == "Running"
+    # an entry of the other user's registry goes, and nothing else
+    entry = other_user.registry.read_text()
+    other_user.write(other_user.registry, entry + '\n[[project]]\nname = "demo"\nrepo = "demo"\n')
+    removed = other_user.repoman("remove", "demo", "--yes")
+    assert "removed demo" in removed.out and f"belongs to the user '{ready.me.name}'; it was not changed" in removed.err
+    assert "[[project]]" not in other_user.registry.read_text() and proxy.writes == []
+    assert ready.instances()["demo"]["status"] == "Running"
     for key in ("owner", "uid", "image"):
         ready.incus("config", "unset", "--project=repoman", "demo", f"user.repoman.{key}")
     before = ready.instances()["demo"]
@@ -148,7 +155,15 @@ def test_renamed_and_copied(ready: World, proxy: RecordingProxy) -> None:
     assert "copy of demo" in ready.repoman("status", "twin").out
     for argv in (["new", "twin"], ["shell", "twin", "--", "true"], ["remove", "twin", "--yes"]):
         assert "is a copy of the container of the project 'demo'" in ready.refused(*argv, code=4)
-    ready.incus("delete", "--project=repoman", "demo")
+    command = hint(ready, "remove", "twin", "--yes", remark="uses the copy instead")
+    assert ready.run("sh", "-c", command).code == 0 and relations(ready) == {"demo": "own"} and ready.registry.read_text() == text
+    ready.incus("stop", "--force", "--project=repoman", "demo")
+    ready.incus("rename", "--project=repoman", "demo", "twin")
+    ready.repoman("new", "demo", "--image", "busybox")
+    assert relations(ready) == {"demo": "own", "twin": "renamed"}
+    for argv in (["new", "twin"], ["remove", "twin", "--yes"]):
+        assert "was made for the project 'demo', which has another container now" in ready.refused(*argv, code=4)
+    ready.incus("delete", "--force", "--project=repoman", "demo")
     assert relations(ready) == {"demo": "", "twin": "renamed"}
     assert "renamed from demo" in ready.repoman("list").out
     assert hint(ready, "shell", "demo", "--", "true") == "repoman new demo"

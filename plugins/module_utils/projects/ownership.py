@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
@@ -22,8 +23,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     OWNER_UID_KEY,
     PROJECT_KEY,
     REPO_KEY,
+    RUN_KEY,
     mounts_host_path,
 )
+
+Instances = Mapping[str, Mapping[str, Any]]
+"""Names of instances to how Incus describes them."""
 
 
 class Relation(StrEnum):
@@ -32,7 +37,7 @@ class Relation(StrEnum):
     OWN = "own"
     """repoman made it for this user, and for the project of its name."""
     RENAMED = "renamed"
-    """repoman made it for this user and another project, which has no other container now."""
+    """repoman made it for this user and another project, and it is no copy of that project's container."""
     COPY = "copy"
     """It is a copy of this user's container of another project."""
     ADOPTABLE = "adoptable"
@@ -76,10 +81,10 @@ def is_own(context: RunContext, instance: Mapping[str, Any]) -> bool:
     return ownership(context, instance).relation == Relation.OWN
 
 
-def ownership(context: RunContext, instance: Mapping[str, Any], names: Iterable[str] = ()) -> Ownership:
+def ownership(context: RunContext, instance: Mapping[str, Any], instances: Instances = MappingProxyType({})) -> Ownership:
     """Return how an instance belongs to the user.
 
-    :param names: of all instances of the Incus project: they tell a copy from a renamed instance.
+    :param instances: all of the Incus project, by name: they tell a copy from a renamed instance.
     """
     config = instance.get("config") or {}
     if PROJECT_KEY not in config:
@@ -89,7 +94,9 @@ def ownership(context: RunContext, instance: Mapping[str, Any], names: Iterable[
         return _foreign(context, name, config)
     if project == name:
         return Ownership(Relation.OWN, owner)
-    return _copied(context, instance, owner, project) if project in names else _renamed(context, instance, owner, project)
+    if project not in instances:
+        return _renamed(context, instance, owner, project)
+    return _second(context, instance, owner, {**instances[project], "name": project})
 
 
 def mounted_repositories(context: RunContext, instance: Mapping[str, Any]) -> list[str]:
@@ -159,16 +166,33 @@ def _renamed(context: RunContext, instance: Mapping[str, Any], owner: str, proje
     return Ownership(Relation.RENAMED, owner, project, error)
 
 
-def _copied(context: RunContext, instance: Mapping[str, Any], owner: str, project: str) -> Ownership:
-    name = str(instance["name"])
-    again = new_command(context, project, str(instance["config"].get(REPO_KEY) or context.repository_path(project)))
-    delete = "delete" if instance["status"] == "Stopped" else "delete --force"
+def _second(context: RunContext, instance: Mapping[str, Any], owner: str, current: Mapping[str, Any]) -> Ownership:
+    """Return the ownership of an instance whose project has a container already: it is a copy of that one if the same run made both.
+
+    :param current: the container of the project.
+    """
+    name, project, config = str(instance["name"]), str(current["name"]), instance["config"]
+    again = new_command(context, project, str(config.get(REPO_KEY) or context.repository_path(project)))
+    other_run = (current.get("config") or {}).get(RUN_KEY, "")
+    # not "repoman remove", which would drop the entry's settings
+    exchange = f"{_delete_command(context, current)} && {_rename_command(context, instance, project)} && {again}"
+    if not other_run or config.get(RUN_KEY, "") in ("", other_run):
+        error = ConflictError(
+            f"the container {name!r} is a copy of the container of the project {project!r}; it was not changed.",
+            f"{exchange}   # uses the copy instead",
+            f"{_delete_command(context, instance)}   # deletes the copy",
+        )
+        return Ownership(Relation.COPY, owner, project, error)
     error = ConflictError(
-        f"the container {name!r} is a copy of the container of the project {project!r}; it was not changed.",
-        f"{repoman_command('remove', [project])} && {_rename_command(context, instance, project)} && {again}   # uses the copy instead",
-        f"{context.instance_command(delete, name)}   # deletes the copy",
+        f"the container {name!r} was made for the project {project!r}, which has another container now; it was not changed.",
+        f"{exchange}   # uses it instead",
+        f"{_delete_command(context, instance)}   # deletes it",
     )
-    return Ownership(Relation.COPY, owner, project, error)
+    return Ownership(Relation.RENAMED, owner, project, error)
+
+
+def _delete_command(context: RunContext, instance: Mapping[str, Any]) -> str:
+    return context.instance_command("delete" if instance.get("status") == "Stopped" else "delete --force", str(instance["name"]))
 
 
 def _rename_command(context: RunContext, instance: Mapping[str, Any], project: str) -> str:
@@ -194,7 +218,7 @@ def _unmarked(context: RunContext, instance: Mapping[str, Any]) -> Ownership:
     return Ownership(Relation.UNMANAGED, error=error)
 
 
-def other_containers_of(context: RunContext, project: str, instances: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def other_containers_of(context: RunContext, project: str, instances: Instances) -> list[str]:
     """Return a sentence about each container that was made for a project, and has another name."""
     sentences = []
     for name, instance in instances.items():

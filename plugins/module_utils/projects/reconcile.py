@@ -71,6 +71,7 @@ def reconcile(
     :raises ConflictError: see :func:`applied_settings`.
     """
     applied = applied_settings(instance)
+    own_keys = {*applied["config"], PROTECTED_KEY}
     own_devices = {*applied["devices"], *replaced}
     current: Side = {
         "config": dict(instance["config"]),
@@ -81,7 +82,7 @@ def reconcile(
     staying = [name for name in current["profiles"] if name in desired_profiles or name not in applied["profiles"]]
     in_order = [name for name in staying if name in desired_profiles] == desired_profiles
     desired: Side = {
-        "config": {key: value for key, value in current["config"].items() if key not in applied["config"] or key in config} | config,
+        "config": {key: value for key, value in current["config"].items() if key not in own_keys or key in config} | config,
         "devices": {key: value for key, value in current["devices"].items() if key not in own_devices or key in devices} | devices,
         "profiles": staying if in_order else [*desired_profiles, *(name for name in staying if name not in desired_profiles)],
     }

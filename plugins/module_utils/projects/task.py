@@ -67,6 +67,8 @@ class ProjectTask(PlannedItem):
     def make_plan(self) -> Plan:
         """Plan from the snapshot.
 
+        A removal of another user's instance only concerns the user's own entry.
+
         :raises ConflictError: the instance of that name is not the user's own, and is not to be adopted.
         """
         self.plan, self.warnings, self.result, self.adopts = Plan(), [], {}, False
@@ -74,7 +76,10 @@ class ProjectTask(PlannedItem):
         if self.instance is not None:
             owned = ownership(self.context, self.instance, self.snapshot.instances)
             self.adopts = self.request.adopt and owned.relation == Relation.ADOPTABLE
-            if not self.adopts:
+            if self.state == "absent" and owned.relation == Relation.FOREIGN and self.name in self.context.registry.projects:
+                self.instance = None
+                self.warnings.append(owned.error.message if owned.error else "")
+            elif not self.adopts:
                 owned.check_own()
         self.planner(self)
         self.result = {"name": self.name, "incus_project": self.context.incus_project} | self.result

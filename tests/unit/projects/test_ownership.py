@@ -96,7 +96,8 @@ def test_other_names(context: RunContext) -> None:
     copied, renamed = ownership(context, twin, {"demo": {}, "twin": twin}), ownership(context, twin, {"twin": twin})
     assert (copied.relation, renamed.relation, copied.origin, renamed.origin) == (Relation.COPY, Relation.RENAMED, "demo", "demo")
     assert copied.error and copied.error.hints == [
-        "repoman remove demo && incus rename --project repoman local:twin demo && repoman new demo --repo sharks/demo   # uses the copy instead",
+        "incus delete --force --project repoman local:demo && incus rename --project repoman local:twin demo"
+        " && repoman new demo --repo sharks/demo   # uses the copy instead",  # the entry of the project stays
         "incus delete --project repoman local:twin   # deletes the copy",
     ]
     assert renamed.error and renamed.error.hints == [
@@ -109,6 +110,22 @@ def test_other_names(context: RunContext) -> None:
     assert other_containers_of(context, "twin", {"twin": twin}) == []
     foreign = instance("twin", project="demo", repo="/home/bob/repos/demo")
     assert ownership(context, foreign, {"demo": {}}).relation == Relation.FOREIGN
+
+
+def test_a_container_that_was_renamed_before_another_was_made(context: RunContext) -> None:
+    """It is no copy of the new one, because another run made it; an instance without a run counts as a copy, as before."""
+    twin = instance("twin", project="demo", repo=f"{context.account.home}/repos/demo", run="first")
+    for run, relation in (("first", Relation.COPY), ("second", Relation.RENAMED)):
+        owned = ownership(context, twin, {"demo": instance(project="demo", run=run), "twin": twin})
+        assert (owned.relation, owned.origin) == (relation, "demo")
+    assert owned.error and owned.error.message == (
+        "the container 'twin' was made for the project 'demo', which has another container now; it was not changed."
+    )
+    assert owned.error.hints == [
+        "incus delete --project repoman local:demo && incus rename --project repoman local:twin demo && repoman new demo   # uses it instead",
+        "incus delete --project repoman local:twin   # deletes it",
+    ]
+    assert ownership(context, twin, {"demo": instance(project="demo")}).relation == Relation.COPY
 
 
 def test_without_marks(context: RunContext) -> None:

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import APPLIED_KEY
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import APPLIED_KEY, PROTECTED_KEY
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import Differences, diff_text, reconcile
 
 
@@ -41,6 +41,13 @@ def test_manual_settings_stay_and_applied_ones_are_corrected() -> None:
         "device x is missing",
     ]
     assert Differences(found.desired, found.desired).describe() == []
+
+
+def test_the_record_of_a_protection_ends_with_it() -> None:
+    """Without ``protect`` in the override, the instance does not keep the record; with it, it gets the new one."""
+    data = instance({"config": [], "devices": []}, config={PROTECTED_KEY: "{}"})
+    assert PROTECTED_KEY not in reconcile(data, {}, {}, ["default"]).desired["config"]
+    assert reconcile(data, {PROTECTED_KEY: "new"}, {}, ["default"]).desired["config"][PROTECTED_KEY] == "new"
 
 
 @pytest.mark.parametrize(
