@@ -170,6 +170,7 @@ def test_a_host_that_boots(me: Me, installation: Path, set_up: SetUp) -> None:
         restart_incus(socket)
         wait_running(world, "sharks")
         assert world.instances()["inner"]["status"] == "Stopped"
+        inside(world, "sharks", f"rm {inner} && mv {inner}.away {inner}")
         for verb in ("new", "shell"):
             assert "could replace it by a link" in world.refused(verb, "inner", code=4)
         assert world.instances()["inner"]["status"] == "Stopped"

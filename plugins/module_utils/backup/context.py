@@ -23,6 +23,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
     RunInterruptedError,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report, UnresponsiveError, Work, run_in_child
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import (
@@ -95,17 +96,19 @@ class BackupContext:
     def paths(self) -> dict[str, str]:
         """The projects' repositories, relative to ``repos_root``; empty for one outside it.
 
-        Links directly in ``repos_root`` are resolved. Links below it are not: a container may have made them.
+        Links directly in ``repos_root`` are resolved, unless they lead to a file system that does not answer. Links below it are not: a
+        container may have made them.
         """
         root, real = self.roots.repos_root, os.path.realpath(self.roots.repos_root)
         paths: dict[str, str] = {}
         for name, path in self.repositories.items():
             relative_path = os.path.relpath(path, root)
-            if _is_outside(relative_path):
+            if _is_outside(relative_path) and not hung_mount(path):
                 relative_path = os.path.relpath(os.path.realpath(path), real)
             top, _slash, rest = relative_path.partition("/")
-            if not _is_outside(relative_path) and os.path.islink(os.path.join(real, top)):
-                relative_path = os.path.relpath(os.path.join(os.path.realpath(os.path.join(real, top)), rest), real)
+            top_path = os.path.join(real, top)
+            if not _is_outside(relative_path) and not hung_mount(top_path) and os.path.islink(top_path):
+                relative_path = os.path.relpath(os.path.join(os.path.realpath(top_path), rest), real)
             paths[name] = "" if _is_outside(relative_path) else relative_path
         return paths
 

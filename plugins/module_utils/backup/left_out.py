@@ -17,6 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_units
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
 
@@ -83,7 +84,7 @@ def _unverified(unit: Unit, recorded: dict[str, str]) -> list[dict[str, str]]:
     unverified = []
     for relative_path, reason in sorted(recorded.items()):
         path = os.path.join(unit.source, relative_path).rstrip("/")
-        if os.path.lexists(path):
+        if not hung_mount(path) and os.path.lexists(path):
             work_tree = os.path.dirname(path) if os.path.basename(path) in {".git", ".hg"} else path
             unverified.append({"path": escape_path(os.fsencode(work_tree)), "reason": reason})
     return unverified
@@ -91,6 +92,8 @@ def _unverified(unit: Unit, recorded: dict[str, str]) -> list[dict[str, str]]:
 
 def _is_boundary(path: bytes) -> bool:
     try:
+        if hung_mount(os.fsdecode(path)):
+            return False
         return os.lstat(path).st_dev != os.lstat(os.path.dirname(path)).st_dev
     except OSError:
         return False

@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.un
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import created_of, version_names
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path, escape_path
-from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found
+from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import LOST_AND_FOUND, is_lost_and_found
 
 RESTORING_PREFIX = ".repoman-restore-"
 """Prefix of directories that a restore is filling: they are not units."""
@@ -35,12 +35,17 @@ def list_units(repos_root: str) -> list[Unit]:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if not entry.is_dir(follow_symlinks=False):
                 has_files = True
-            elif is_lost_and_found(os.fsencode(entry.name), entry.stat(follow_symlinks=False)):
+            elif _is_lost_and_found(entry):
                 continue
             elif not entry.name.startswith(RESTORING_PREFIX):
                 units.append(Unit(entry.name, os.path.join(repos_root, entry.name)))
     is_name_used = any(unit.name == TOP_LEVEL_FILES for unit in units)
     return [*units, top_level_unit(repos_root)] if has_files and not is_name_used else units
+
+
+def _is_lost_and_found(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is the directory that mkfs creates. Others are not looked at: the server of a mount may not answer."""
+    return entry.name == os.fsdecode(LOST_AND_FOUND) and is_lost_and_found(LOST_AND_FOUND, entry.stat(follow_symlinks=False))
 
 
 def top_level_unit(repos_root: str) -> Unit:
@@ -55,9 +60,7 @@ def list_mirrors(target: Target) -> list[str]:
             return sorted(
                 entry.name
                 for entry in entries
-                if entry.name != INTERNAL_DIRECTORY
-                and entry.is_dir(follow_symlinks=False)
-                and not is_lost_and_found(os.fsencode(entry.name), entry.stat(follow_symlinks=False))
+                if entry.name != INTERNAL_DIRECTORY and entry.is_dir(follow_symlinks=False) and not _is_lost_and_found(entry)
             )
     except FileNotFoundError:
         return []

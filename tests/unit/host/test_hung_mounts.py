@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_units
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import hung_mounts
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import find_overlaps
@@ -62,4 +63,5 @@ def test_overlaps_and_searches_pass_it_by(tmp_path: Path, server: threading.Even
     found = find_overlaps({"inner": {"x": inner}, "outer": {"x": outer}})
     assert [(each.container, each.writer, each.source) for each in found] == [("inner", "outer", f"{tmp_path}/repos/dead/x/z")]
     assert find_set_user_id_files(f"{tmp_path}/repos") == ([], False)
+    assert [unit.name for unit in list_units(f"{tmp_path}/repos")] == ["alive", "dead", "(loose files)"]
     assert not server.is_set()
