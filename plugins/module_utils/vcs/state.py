@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -111,11 +112,19 @@ def read_state(path: str, tree: ConfinedTree, runner: CommandRunner, settings: M
     except (CommandError, VcsError) as error:
         state.problem = error.message
     except OSError as error:
-        state.problem = f"cannot read it: {error.strerror or error}"
+        state.problem = _read_error(error).message
     for key, value in asdict(state).items():
         if isinstance(value, str):
             setattr(state, key, value[:TEXT_LENGTH].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
     return state
+
+
+def _read_error(error: OSError) -> VcsError:
+    """Return the error for a repository that cannot be read. Only a write to a scratch file names no file."""
+    reason = error.strerror or error
+    if error.filename:
+        return VcsError(f"cannot read {os.fsdecode(error.filename)}: {reason}")
+    return VcsError(f"cannot use temporary files in {tempfile.gettempdir()}: {reason}")
 
 
 def _read_git_state(

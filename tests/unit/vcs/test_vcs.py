@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.config imp
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.refs import REFS_BYTES
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.hg import open_hg
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.state import read_state, read_states
+from backup_fixture import tmpfs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -639,6 +641,16 @@ def test_git_borrows_from_itself(ground: VcsSandbox, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(borrowed_objects, "_check_entries", counted)
     assert ground.look(path)["problem"] == ""
     assert len(looks) <= 2 * len(list((path / ".git/objects").iterdir()))
+
+
+def test_a_full_temporary_directory_is_named(ground: VcsSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not the repository that cannot be read."""
+    path = ground.git()
+    with tmpfs(tmp_path / "small", "size=64k"):
+        (tmp_path / "small/filler").write_bytes(bytes(os.statvfs(tmp_path / "small").f_bavail * 4096))
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "small"))
+        problem = ground.look(path)["problem"]
+    assert problem == f"cannot use temporary files in {tmp_path}/small: No space left on device"
 
 
 def test_time_is_up(ground: VcsSandbox) -> None:

@@ -167,7 +167,8 @@ class PathReplacer:
             self._remove_created()
             self._restore_attributes()
         except OSError as error:
-            raise RepomanError(f"{error.strerror}; the previous contents are in {saved_paths}.") from error
+            path = escape_path(os.path.join(self.destination.path, os.fsencode(error.filename or b"")).rstrip(b"/"))
+            raise RepomanError(f"{path} cannot be put back: {error.strerror}; the previous contents are in {saved_paths}.") from error
         if changed:
             path = escape_path(os.path.join(self.destination.path, changed[0].path))
             raise RepomanError(f"{path} changed during the restore; its previous contents are in {saved_paths}.")

@@ -22,6 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
+from ansible_collections.homelab.repoman.plugins.module_utils.files.named_errors import errors_named
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
 from ansible_collections.homelab.repoman.plugins.module_utils.host.machine import boot_id, machine_id, process_start
 
@@ -46,8 +47,9 @@ class HostLock:
         """
         process_info = self.describe_process()
         text, draft = json.dumps(process_info), self.target.internal_path(f"lock.{os.getpid()}.new")
-        draft.write_text(text, encoding="utf-8")
         try:
+            with errors_named(str(draft)):
+                draft.write_text(text, encoding="utf-8")
             for _attempt in range(2):
                 if self._create(draft, text):
                     return
@@ -55,7 +57,8 @@ class HostLock:
                     return  # another run of this host wrote it; the last one that ends removes it
                 self._remove_stale(stale, draft)
         finally:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink()
         raise ConflictError(f"another run has just started to work on {self.target.root}.", "wait for it to finish")
 
     def check(self) -> None:
@@ -99,7 +102,7 @@ class HostLock:
             return False
         except OSError:  # the file system has no hard links
             try:
-                with open(self.path, "x", encoding="utf-8") as file:
+                with errors_named(str(self.path)), open(self.path, "x", encoding="utf-8") as file:
                     file.write(text)
             except FileExistsError:
                 return False

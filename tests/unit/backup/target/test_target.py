@@ -197,6 +197,21 @@ def test_a_run_is_announced_on_the_target(initialized_target: Target) -> None:
     assert not list(initialized_target.internal_path().glob("lock*"))
 
 
+def test_a_full_target_is_named(tmp_path: Path) -> None:
+    """A file that cannot be written is in the error, although the system does not say which it was."""
+    with tmpfs(tmp_path / "small", "size=64k"):
+        target = Target(str(tmp_path / "small"), "x")
+        target.internal_path().mkdir()
+        with (tmp_path / "small/filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space left"):
+            while True:
+                filler.write(bytes(4096))
+        with pytest.raises(OSError, match="No space left") as caught:
+            HostLock(target).acquire()
+        message = RepomanError.from_os_error(caught.value).message
+        assert message.startswith(f"{tmp_path}/small/.repoman/lock.") and message.endswith(": No space left on device.")
+        assert list(target.internal_path().iterdir()) == []
+
+
 def announcement(initialized_target: Target) -> dict[str, object]:
     """Return what this process announces."""
     with HostLock(initialized_target).locked():
