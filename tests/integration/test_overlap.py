@@ -86,6 +86,30 @@ def test_overlapping_projects_are_refused(ready: World, proxy: RecordingProxy) -
     assert ready.repoman("--json", "status").data["projects"][0]["overlaps"] == []
 
 
+def test_containers_of_other_incus_projects(ready: World, proxy: RecordingProxy) -> None:
+    """They count like those of repoman's: what they can write cannot hold a new project, and status names existing ones."""
+    inner = nested(ready)
+    ready.git_repository("apart")
+    try:
+        ready.incus("init", "busybox", "web")
+        ready.incus("config", "device", "add", "web", "x", "disk", f"source={ready.repos}/sharks", "path=/mnt/x")
+        proxy.clear()
+        err = ready.refused("new", "inner", "--repo", "sharks/inner", *BUSYBOX, code=4)
+        assert f"{inner}, which the container 'inner' mounts, is inside {ready.repos}/sharks, which the container 'default/web' can" in err
+        command = next(line for line in err.splitlines() if "# a container of the Incus project 'default'" in line)
+        assert "path: /mnt/x" in ready.run("sh", "-c", command.removeprefix("hint: ")).out and proxy.writes == []
+        ready.repoman("new", "sharks", *BUSYBOX)  # the same directory can only be written, not replaced
+        ready.repoman("new", "apart", *BUSYBOX)
+        ready.incus("config", "device", "set", "web", "x", f"source={ready.repos}")
+        overlaps = {project["name"]: project["overlaps"] for project in ready.repoman("--json", "status").data["projects"]}
+        assert [each["writer"] for each in overlaps["apart"]] == ["default/web"] == [each["writer"] for each in overlaps["sharks"]]
+        assert ready.repoman("--json", "new", "apart").data["projects"][0]["action"] == "unchanged"
+        ready.incus("config", "device", "set", "web", "x", "readonly=true")
+        assert not any(project["overlaps"] for project in ready.repoman("--json", "status").data["projects"])
+    finally:
+        ready.incus("delete", "--force", "web")
+
+
 def test_two_runs_that_overlap(ready: World, proxy: RecordingProxy) -> None:
     """Neither sees the other when it plans: the one that starts last finds the other's container, and leaves nothing."""
     nested(ready)

@@ -55,7 +55,7 @@ def test_status_tells_all(ready: World, proxy: RecordingProxy) -> None:
     text = ready.registry.read_text()
     proxy.clear()
     page = ready.repoman("--json", "status").data
-    assert len(proxy.requests) == 3 and proxy.writes == [] and ready.registry.read_text() == text and not page["changed"]
+    assert len(proxy.requests) == 4 and proxy.writes == [] and ready.registry.read_text() == text and not page["changed"]
     told = page["projects"][0]
     assert told["differences"] == ["key user.wanted is missing", "device repo was changed"]
     assert (told["profile_drift"], told["vcs"]["untracked"]) == (["extra"], 1)
@@ -81,7 +81,7 @@ def test_the_same_requests_for_many_projects(ready: World, proxy: RecordingProxy
         ready.git_repository(name)
     proxy.clear()
     told = projects(ready)
-    assert len(told) == 50 and len(proxy.requests) == 3
+    assert len(told) == 50 and len(proxy.requests) == 4
     assert [told[name]["vcs"]["branch"] for name in names[:5]] == ["main"] * 5 and told["p9"]["vcs"] is None
     proxy.clear()
     assert len(ready.repoman("--json", "list").data["projects"]) == 50 and len(proxy.requests) == 1

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -89,6 +89,29 @@ class RunContext:
             raise (self.missing_project_error() if NO_PROJECT in error.reason.lower() else error) from error
         return {instance["name"]: instance for instance in response.data} if response else {}
 
+    def read_all_instances(self) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+        """Read the instances of the Incus project like :meth:`read_instances`, and those of all other Incus projects, in one request.
+
+        :returns: the former by name, the latter by Incus project and name, such as ``default/web``.
+        :raises NotFoundError: the Incus project does not exist.
+        """
+        target = api_path("/1.0/instances", recursion=1, **{"all-projects": "true"})
+        own: dict[str, dict[str, Any]] = {}
+        others: dict[str, dict[str, Any]] = {}
+        for instance in self.client.read(target, [shapes.INSTANCE]).data:
+            project = instance.get("project") or incus.DEFAULT_PROJECT
+            if project == self.incus_project:
+                own[instance["name"]] = instance
+            else:
+                others[f"{project}/{instance['name']}"] = instance
+        if (
+            not own
+            and not self.predict
+            and self.client.read_or_none(api_path("/1.0/projects/{}", self.incus_project), shapes.PROJECT) is None
+        ):
+            raise self.missing_project_error()
+        return own, others
+
     def read_images(self) -> images.Images:
         """Read the images of this Incus.
 
@@ -125,17 +148,19 @@ class Snapshot:
     :param profiles: the installed profiles, by name; empty if projects are removed.
     :param registry_text: text of the registry after the steps planned so far.
     :param read_images: reads the images of this Incus when they are first needed.
+    :param others: instances of other Incus projects, by Incus project and name, such as ``default/web``; empty if projects are removed.
     """
 
     instances: dict[str, dict[str, Any]]
     profiles: dict[str, Installed]
     registry_text: str
     read_images: Callable[[], images.Images]
+    others: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def mount_index(self) -> MountIndex:
         """The mounts of all containers, and of those that the run has planned so far."""
-        return MountIndex({name: expanded_devices(instance) for name, instance in self.instances.items()})
+        return MountIndex({name: expanded_devices(instance) for name, instance in {**self.others, **self.instances}.items()})
 
 
 def load_context(params: dict[str, Any], predict: bool = False) -> RunContext:

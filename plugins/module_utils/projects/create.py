@@ -112,8 +112,8 @@ class InstanceCreation:
 
     def _start(self) -> None:
         """Start it, unless another run has created a container in the meantime that overlaps it."""
-        instances = self.task.context.read_instances()
-        index = MountIndex({name: expanded_devices(instance) for name, instance in instances.items()})
+        instances, others = self.task.context.read_all_instances()
+        index = MountIndex({name: expanded_devices(instance) for name, instance in {**others, **instances}.items()})
         for overlap in index.overlaps(self.name):
             raise overlap_error(overlap, self.name, self.task.context, instances)
         try:

@@ -6,7 +6,8 @@
 
 Incus opens the source of a mount by its name, as root, at each start: also at one from ``incus start``, at a reboot from inside, and when
 the host boots. A container that can write to a directory above the source can put a link in its place, to any directory of the host. No
-check of repoman runs at those starts, so such mounts must not exist.
+check of repoman runs at those starts, so such mounts must not exist. Containers of other Incus projects count: their names here have those in
+front, such as ``default/web``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import instance_command
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE, expanded_devices
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import (
@@ -48,6 +50,10 @@ def overlap_hints(overlap: Overlap, name: str, context: RunContext, instances: I
     :param instances: of the Incus project.
     """
     other = overlap.writer if overlap.container == name else overlap.container
+    incus_project, slash, instance = other.rpartition("/")
+    if slash:
+        show = instance_command(context.client.path, incus_project, "config show", instance, "--expanded")
+        return [f"{show}   # a container of the Incus project {incus_project!r}"]
     if other == name:
         return [f"give the device {overlap.device!r} a source outside {overlap.directory}, in repos.d/{name}.toml"]
     if other in instances and not is_own(context, instances[other]):
@@ -87,14 +93,15 @@ def check_new_overlaps(task: ProjectTask, devices: Devices, starts: bool) -> Non
         task.warnings.append(overlap.error.message)
 
 
-def status_overlaps(context: RunContext, instances: Instances) -> dict[str, list[dict[str, Any]]]:
-    """Return the overlaps of existing containers, by each of the containers that they are about.
+def status_overlaps(context: RunContext, instances: Instances, others: Instances) -> dict[str, list[dict[str, Any]]]:
+    """Return the overlaps of existing containers, by each of the containers of the Incus project that they are about.
 
     :param instances: all of the Incus project.
+    :param others: of other Incus projects, by Incus project and name.
     """
     overlaps: dict[str, list[dict[str, Any]]] = {}
-    for overlap in find_overlaps({name: expanded_devices(instance) for name, instance in instances.items()}):
-        for name in dict.fromkeys((overlap.container, overlap.writer)):
+    for overlap in find_overlaps({name: expanded_devices(instance) for name, instance in {**others, **instances}.items()}):
+        for name in {overlap.container: None, overlap.writer: None}.keys() & instances.keys():
             hints = overlap_hints(overlap, name, context, instances)
             if name == overlap.container != overlap.writer:
                 command = context.instance_command("config set", name, "boot.autostart=false")

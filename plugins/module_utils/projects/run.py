@@ -47,8 +47,10 @@ def _make_tasks(context: RunContext, requests: list[ProjectRequest], state: str)
     """Read the current state once, and return a task for each project."""
     if not requests:
         return []
+    instances, others = (context.read_instances(), {}) if state == "absent" else context.read_all_instances()
     snapshot = Snapshot(
-        instances=context.read_instances(),
+        instances=instances,
+        others=others,
         profiles={} if state == "absent" else read_installed(context.client),
         registry_text=context.registry.text,
         read_images=cache(context.read_images),

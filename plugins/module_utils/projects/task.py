@@ -93,6 +93,7 @@ class ProjectTask(PlannedItem):
         others = {name: instance for name, instance in self.snapshot.instances.items() if name != self.name}
         index = self.snapshot.mount_index
         self.snapshot = Snapshot(
+            others=self.snapshot.others,
             instances=others | ({self.name: response.data} if response else {}),
             profiles={} if self.state == "absent" else read_installed(self.context.client),
             registry_text=self.context.registry.text,

@@ -36,6 +36,7 @@ def read(reader: str, daemon: Daemon, account: Account, directory: Path) -> obje
     control = InstanceControl(context, "a")
     readers: dict[str, Callable[[], object]] = {
         "instances": context.read_instances,
+        "all instances": context.read_all_instances,
         "images": context.read_images,
         "member": lambda: context.cluster_member,
         "instance": control.read,
@@ -49,7 +50,8 @@ def read(reader: str, daemon: Daemon, account: Account, directory: Path) -> obje
 
 
 @pytest.mark.parametrize(
-    "reader", ["instances", "images", "member", "instance", "instance or none", "operations", "profiles", "profile", "project"]
+    "reader",
+    ["instances", "all instances", "images", "member", "instance", "instance or none", "operations", "profiles", "profile", "project"],
 )
 def test_metadata_of_another_shape(daemon: Daemon, reply: Reply, me: Account, tmp_path: Path, reader: str) -> None:
     """It is one sentence."""
