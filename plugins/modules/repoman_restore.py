@@ -90,7 +90,7 @@ RETURN = r"""
 restored:
   description:
     - The restored files; in check mode, those that would be restored.
-    - C(replaces_directory) tells whether the directory itself is another one afterwards, which running containers do not see by themselves.
+    - C(replaces_directory) is V(true) if the directory itself is replaced. Running containers show the previous one until it is mounted again.
     - With O(objects), C(objects) are the restored files, and C(saved) is the directory with the damaged ones.
   returned: success
   type: dict

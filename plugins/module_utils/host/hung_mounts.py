@@ -31,9 +31,9 @@ SERVED = frozenset((AUTOMOUNT, b"nfs", b"nfs4", b"cifs", b"smb3", b"smbfs", b"ce
 
 
 def hung_mount(path: str) -> str:
-    """Return the mount on the way to a path, links included, that does not answer; empty if there is none.
+    """Return the mount point of a file system that does not answer, if a path or one of its links leads there; otherwise an empty string.
 
-    :param path: absolute; nothing on a mount that does not answer is touched.
+    :param path: absolute; no system call on such a file system is made.
     """
     mounts = _served_mounts(int(time.monotonic() / TABLE_SECONDS))
     if not mounts:
@@ -64,7 +64,7 @@ def hung_mount(path: str) -> str:
 
 
 def check_answers(path: str) -> None:
-    """Check that each mount on the way to a path answers.
+    """Check that all file systems to which a path and its links lead answer.
 
     :raises RepomanError: one does not.
     """

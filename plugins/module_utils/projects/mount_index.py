@@ -123,7 +123,7 @@ def _host_mounts(devices: Devices) -> Iterator[tuple[str, Mapping[str, str]]]:
 
 
 def _places(source: str) -> set[str]:
-    """Return the names of the directory that a mount shows: as it is written, and without links."""
+    """Return the source of a mount as the device has it, and with links resolved."""
     _spellings, place = _resolve(source)
     return {os.path.normpath(source), place}
 

@@ -95,7 +95,7 @@ class _Search:
         self._search(repository, None, repository, 0)
 
     def _search(self, name: str, parent: int | None, path: str, depth: int) -> None:
-        """Search a directory, unless it is another file system's, which is not the repository's.
+        """Search a directory, unless it is on another file system than the repository.
 
         :param parent: the open directory that ``name`` is in.
         """

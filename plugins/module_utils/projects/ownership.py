@@ -37,7 +37,7 @@ class Relation(StrEnum):
     OWN = "own"
     """repoman made it for this user, and for the project of its name."""
     RENAMED = "renamed"
-    """repoman made it for this user and another project, and it is no copy of that project's container."""
+    """repoman made it for this user and another project; it is not a copy of the container of that project."""
     COPY = "copy"
     """It is a copy of this user's container of another project."""
     ADOPTABLE = "adoptable"

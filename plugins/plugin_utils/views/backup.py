@@ -107,9 +107,9 @@ def render_restore(result: RestoreResult, mode: Mode) -> Rendered:
 
 
 def render_remount(result: ProjectResult | ListResult, mode: Mode) -> Rendered:
-    """Show the containers in which the restored directory is mounted again; a check has only read which ones they are.
+    """Show the containers in which the restored directory is mounted again.
 
-    If Incus cannot be read, there are none, or again only what was read.
+    In check mode the result is that of ``repoman_project_info``. It has no projects if Incus cannot be read.
     """
     if "projects" not in result or (not mode.check and any("action" not in project for project in result["projects"])):
         return Rendered([] if mode.check else [Line("out", UNKNOWN_MOUNT)], added={"remounted": []})

@@ -27,7 +27,8 @@ class Rendered:
 
     :param lines: lines to print.
     :param exit_code: exit code of the command.
-    :param added: keys that ``--json`` adds to the result of the task before, because this one completes it; ``None`` for a result of its own.
+    :param added: for a task that completes the previous one: keys that ``--json`` adds to the result of the previous task, instead of a
+        second result.
     """
 
     lines: list[Line] = field(default_factory=list)

@@ -57,7 +57,7 @@ def test_paths_are_tried_in_a_child(tmp_path: Path, server: threading.Event, pat
 
 
 def test_overlaps_and_searches_pass_it_by(tmp_path: Path, server: threading.Event) -> None:
-    """Mounts that lead there are compared as they are written, and a search for files does not enter it."""
+    """Links on it are not resolved, and searches do not open it."""
     inner = {"type": "disk", "source": f"{tmp_path}/link/z", "path": "/mnt"}
     outer = {"type": "disk", "source": f"{tmp_path}/repos", "path": "/mnt"}
     found = find_overlaps({"inner": {"x": inner}, "outer": {"x": outer}})

@@ -48,7 +48,7 @@ def test_a_vendor_diff_compares_data_not_form(library: Library) -> None:
 
 
 def test_diffs_hide_what_may_be_secret(library: Library, daemon: Any, client: incus.Client, reply: Any) -> None:
-    """Of both sides, by the rule of ``install --diff``; a changed one is still a difference, an equal one is none."""
+    """Both sides follow the rule of ``install --diff``; a changed value is still a difference."""
     secrets = "config: {{environment.TOKEN: {0}, limits.cpu: '{1}'}}\ndevices: {{x: {{type: unix-char, passphrase: {0}}}}}\n"
     add(library.vendor_dir, "x", secrets.format("old-one", 1))
     add(library.user_dir, "x", secrets.format("new-one", 1))

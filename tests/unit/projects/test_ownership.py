@@ -113,7 +113,7 @@ def test_other_names(context: RunContext) -> None:
 
 
 def test_a_container_that_was_renamed_before_another_was_made(context: RunContext) -> None:
-    """It is no copy of the new one, because another run made it; an instance without a run counts as a copy, as before."""
+    """Another run made it, so it is not a copy of the new one; an instance without the ID of a run counts as a copy."""
     twin = instance("twin", project="demo", repo=f"{context.account.home}/repos/demo", run="first")
     for run, relation in (("first", Relation.COPY), ("second", Relation.RENAMED)):
         owned = ownership(context, twin, {"demo": instance(project="demo", run=run), "twin": twin})

@@ -142,7 +142,7 @@ class RestoreRun:
         )
 
     def _replaces_directory(self, operation: RestoreOperation, is_subpath: bool) -> bool:
-        """Return whether the restored directory is another one afterwards, instead of other files in the same one."""
+        """Return whether the restore replaces the directory itself, and not only files in it."""
         return operation.is_whole or (is_subpath and self.options.has_all_paths)
 
     def _lock(self, unit: str) -> None:
