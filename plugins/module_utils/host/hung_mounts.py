@@ -38,18 +38,16 @@ def hung_mount(path: str) -> str:
     mounts = _served_mounts(int(time.monotonic() / TABLE_SECONDS))
     if not mounts:
         return ""
-    current, links, automount = "/", 0, ""
+    current, links, is_automount = "/", 0, False
     rest = [part for part in reversed(path.split("/")) if part not in ("", ".")]
     while rest:
         part = rest.pop()
         current = os.path.dirname(current) if part == ".." else os.path.join(current, part)
-        if current in mounts:
-            mount_id, fstype = mounts[current]
-            automount = current if fstype == AUTOMOUNT else ""
-            if not automount and not _answers(current, mount_id):
+        if current in mounts or is_automount:  # a directory of an automount may mount another file system
+            mount_id, fstype = mounts.get(current, (b"", b""))
+            if not _answers(current, mount_id):
                 return current
-        if automount:  # the next component may mount another file system
-            return "" if _answers(os.path.join(current, *reversed(rest)), b"") else automount
+            is_automount = fstype == AUTOMOUNT
         try:
             target = os.readlink(current) if part != ".." else ""
         except OSError:  # it is no link, or does not exist

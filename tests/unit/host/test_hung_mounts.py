@@ -56,6 +56,17 @@ def test_paths_are_tried_in_a_child(tmp_path: Path, server: threading.Event, pat
     assert not server.is_set()
 
 
+def test_automounts_are_tried_too(tmp_path: Path, server: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a directory of an automount mounts is not in the table of mounts before it is used."""
+    table = tmp_path / "mountinfo"
+    table.write_text(f"1 0 0:1 / {tmp_path}/repos rw - autofs /etc/auto.misc rw\n")
+    monkeypatch.setattr(hung_mounts, "MOUNTINFO", table)
+    hung_mounts._served_mounts.cache_clear()
+    assert hung_mounts.hung_mount(f"{tmp_path}/repos/dead/x") == f"{tmp_path}/repos/dead"
+    assert hung_mounts.hung_mount(f"{tmp_path}/repos/alive/dead") == hung_mounts.hung_mount(f"{tmp_path}/repos/nothing") == ""
+    assert not server.is_set()
+
+
 def test_overlaps_and_searches_pass_it_by(tmp_path: Path, server: threading.Event) -> None:
     """Links on it are not resolved, and searches do not open it."""
     inner = {"type": "disk", "source": f"{tmp_path}/link/z", "path": "/mnt"}
