@@ -82,35 +82,32 @@ class RunContext:
         :param recursion: 2 to include their state.
         :raises NotFoundError: the Incus project does not exist.
         """
-        read = self.client.read_or_none if self.predict else self.client.read
-        try:
-            response = read(api_path("/1.0/instances", recursion=recursion, project=self.incus_project), [shapes.INSTANCE])
-        except incus.IncusError as error:
-            raise (self.missing_project_error() if NO_PROJECT in error.reason.lower() else error) from error
-        return {instance["name"]: instance for instance in response.data} if response else {}
+        instances = self._read_instances(api_path("/1.0/instances", recursion=recursion, project=self.incus_project))
+        return {instance["name"]: instance for instance in instances}
 
     def read_all_instances(self) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-        """Read the instances of the Incus project like :meth:`read_instances`, and those of all other Incus projects, in one request.
+        """Read the instances of all Incus projects in one request.
 
-        :returns: the former by name, the latter by Incus project and name, such as ``default/web``.
-        :raises NotFoundError: the Incus project does not exist.
+        :returns: those of the Incus project by name; those of the others by Incus project and name, such as ``default/web``. If the Incus
+            project does not exist, the next request says so.
         """
-        target = api_path("/1.0/instances", recursion=1, **{"all-projects": "true"})
         own: dict[str, dict[str, Any]] = {}
         others: dict[str, dict[str, Any]] = {}
-        for instance in self.client.read(target, [shapes.INSTANCE]).data:
+        for instance in self._read_instances(api_path("/1.0/instances", recursion=1, **{"all-projects": "true"})):
             project = instance.get("project") or incus.DEFAULT_PROJECT
             if project == self.incus_project:
                 own[instance["name"]] = instance
             else:
                 others[f"{project}/{instance['name']}"] = instance
-        if (
-            not own
-            and not self.predict
-            and self.client.read_or_none(api_path("/1.0/projects/{}", self.incus_project), shapes.PROJECT) is None
-        ):
-            raise self.missing_project_error()
         return own, others
+
+    def _read_instances(self, target: str) -> list[dict[str, Any]]:
+        read = self.client.read_or_none if self.predict else self.client.read
+        try:
+            response = read(target, [shapes.INSTANCE])
+        except incus.IncusError as error:
+            raise (self.missing_project_error() if NO_PROJECT in error.reason.lower() else error) from error
+        return list(response.data) if response else []
 
     def read_images(self) -> images.Images:
         """Read the images of this Incus.
