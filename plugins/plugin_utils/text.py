@@ -13,8 +13,31 @@ from typing import Any, TextIO
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 
-PREFIXES = {"done": "==> ", "error": "repoman: error: ", "warning": "repoman: warning: ", "hint": "hint: "}
-COLORS = {"done": "1;32", "error": "1;31", "warning": "1;33", "hint": "36", "head": "1", "note": "33", "+": "32", "-": "31", "@": "36"}
+PREFIXES = {
+    "done": "==> ",
+    "error": "repoman: error: ",
+    "warning": "repoman: warning: ",
+    "hint": "hint: ",
+    "ok": "ok    ",
+    "warn": "warn  ",
+    "fail": "fail  ",
+    "remedy": "      hint: ",
+}
+COLORS = {
+    "done": "1;32",
+    "error": "1;31",
+    "warning": "1;33",
+    "hint": "36",
+    "ok": "32",
+    "warn": "1;33",
+    "fail": "1;31",
+    "remedy": "36",
+    "head": "1",
+    "note": "33",
+    "+": "32",
+    "-": "31",
+    "@": "36",
+}
 ERRORS = ("error", "warning", "hint", "trace")
 """Styles of lines that go to standard error."""
 
@@ -24,6 +47,7 @@ class Line:
     """A line of output.
 
     :param style: ``done``, ``error``, ``warning``, ``hint``, ``head``, ``note`` (needs attention), ``diff`` or ``out``;
+        ``ok``, ``warn`` and ``fail`` are results of checks, and ``remedy`` is a hint below one;
         ``raw`` and ``trace`` are blocks of several lines that are printed unchanged.
     :param text: the text without the prefix of its style.
     """
@@ -52,7 +76,8 @@ class Line:
         code = COLORS.get(self.color_key, "") if color else ""
         if not code:
             return prefix + text
-        return f"\033[{code}m{prefix.rstrip()}\033[0m {text}" if prefix else f"\033[{code}m{text}\033[0m"
+        label = prefix.rstrip()
+        return f"\033[{code}m{label}\033[0m{prefix[len(label) :]}{text}" if prefix else f"\033[{code}m{text}\033[0m"
 
 
 def use_color(stream: TextIO) -> bool:

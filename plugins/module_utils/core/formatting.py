@@ -24,6 +24,14 @@ def format_bytes(size: int) -> str:
     return f"{value:.1f} TB"
 
 
+def format_duration(seconds: float) -> str:
+    """Return a duration in its largest unit, such as ``2 days``."""
+    for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= length:
+            return plural(int(seconds // length), unit)
+    return "less than a minute"
+
+
 def escape_control_characters(text: str, keep_tabs: bool = False) -> str:
     """Return text on one line, with characters escaped that a terminal would interpret or that cannot be shown.
 

@@ -29,6 +29,19 @@ OUTSIDE_LINUX = ("zfs", "bcachefs")
 """Types whose support does not depend on the version of Linux alone."""
 
 
+def maps_ids(path: str, kernel: str = "", fstype: str = "") -> bool | None:
+    """Return whether the file system of a directory can map ids; ``None`` if that depends on more than the version of Linux.
+
+    :param kernel: release of the kernel; that of this host if not given.
+    :param fstype: type of the file system; that of ``path`` if not given.
+    """
+    fstype = fstype or filesystem_of(path)
+    if fstype in OUTSIDE_LINUX:
+        return None
+    first = FIRST_KERNELS.get(fstype)
+    return first is not None and _linux_version(kernel or os.uname().release) >= first
+
+
 def id_mapping_hints(path: str, kernel: str = "", fstype: str = "") -> list[str]:
     """Return what follows for a directory that Incus cannot map ids for: from its file system and the kernel, nothing guessed.
 
@@ -36,14 +49,17 @@ def id_mapping_hints(path: str, kernel: str = "", fstype: str = "") -> list[str]
     :param fstype: type of the file system; that of ``path`` if not given.
     """
     kernel, fstype = kernel or os.uname().release, fstype or filesystem_of(path)
-    match = re.match(r"(\d+)\.(\d+)", kernel)
-    version = (int(match[1]), int(match[2])) if match else (0, 0)
     look = "incus info local:   # idmapped_mounts must be true under kernel_features"
     if fstype in OUTSIDE_LINUX:
         return [f"{path} is on {fstype}, which maps ids in some of its versions only", look]
     first = FIRST_KERNELS.get(fstype)
     if first is None:
         return [f"{path} is on {fstype or 'an unknown file system'}, which cannot map ids; move it to ext4, xfs or btrfs"]
-    if version < first:
+    if _linux_version(kernel) < first:
         return [f"{path} is on {fstype}, which maps ids from Linux {first[0]}.{first[1]} on; this host runs {kernel}"]
     return [f"{path} is on {fstype}, which this host's Linux {kernel} can map ids on: the cause is elsewhere", look]
+
+
+def _linux_version(release: str) -> tuple[int, int]:
+    match = re.match(r"(\d+)\.(\d+)", release)
+    return (int(match[1]), int(match[2])) if match else (0, 0)

@@ -8,23 +8,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import DEFAULT_PROJECT, Client, api_path
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import client_command
 
 PROFILE = "default"
 
+Devices = Mapping[str, Mapping[str, str]]
+"""The devices of a profile, by name."""
 
-def root_disk_warnings(devices: Mapping[str, Mapping[str, str]] | None, socket: str) -> list[str]:
+
+def root_disk(devices: Devices) -> Mapping[str, str] | None:
+    """Return the root disk among devices; ``None`` without one."""
+    return next((device for device in devices.values() if device.get("type") == "disk" and device.get("path") == "/"), None)
+
+
+def missing_root_disk_error(socket: str, profile: str = PROFILE, pool: str = "POOL") -> NotFoundError:
+    """Return the error for a profile without a root disk.
+
+    :param socket: path of the Incus socket.
+    :param pool: the storage pool that the hint names.
+    """
+    return NotFoundError(
+        f"Incus's profile {profile!r} has no root disk, so no container can be created with it alone.",
+        client_command(socket, f"profile device add local:{shell_word(profile)} root disk path=/ pool={shell_word(pool)}"),
+    )
+
+
+def root_disk_warnings(devices: Devices | None, socket: str) -> list[str]:
     """Return a warning if the devices of the profile have no root disk.
 
     :param devices: by name; ``None`` if the profile is not known.
     :param socket: path of the Incus socket.
     """
-    if devices is None or any(device.get("type") == "disk" and device.get("path") == "/" for device in devices.values()):
+    if devices is None or root_disk(devices) is not None:
         return []
-    command = client_command(socket, "profile device add local:default root disk path=/ pool=POOL")
-    return [f"Incus's profile {PROFILE!r} has no root disk, so no container can be created with it alone: {command}"]
+    error = missing_root_disk_error(socket)
+    return [f"{error.message.rstrip('.')}: {error.hints[0]}"]
 
 
 def read_default_devices(client: Client) -> dict[str, dict[str, str]] | None:

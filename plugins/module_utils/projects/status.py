@@ -210,17 +210,23 @@ def addresses(instance: Mapping[str, Any] | None) -> list[str]:
 
 def optional_sources(summary: Mapping[str, Any], instance: Mapping[str, Any] | None, profiles: Mapping[str, Installed]) -> dict[str, str]:
     """Return the host paths of the optional disk devices of a project, by device: it runs without those that do not exist."""
-    devices: dict[str, dict[str, str]] = {}
-    if instance:
-        devices = expanded_devices(instance)
-    else:
-        for name in summary["profiles"]:
-            devices |= profiles[name].body["devices"] if name in profiles else {}
     return {
         name: device["source"]
-        for name, device in devices.items()
+        for name, device in project_devices(summary, instance, profiles).items()
         if mounts_host_path(device) and not is_true(device.get("required") or "true")
     }
+
+
+def project_devices(
+    summary: Mapping[str, Any], instance: Mapping[str, Any] | None, profiles: Mapping[str, Installed]
+) -> dict[str, dict[str, str]]:
+    """Return the devices of the container of a project; without one, those that its profiles would give it."""
+    if instance:
+        return expanded_devices(instance)
+    devices: dict[str, dict[str, str]] = {}
+    for name in summary["profiles"]:
+        devices |= profiles[name].body["devices"] if name in profiles else {}
+    return devices
 
 
 def seconds_since(time: str, now: datetime) -> int | None:

@@ -82,7 +82,7 @@ class Setup(PlannedItem):
         text = current.text if current else ""
         after = edit_text(text or DEFAULT_TEXT, self.path, self.edit)
         self.result = parse(after, self.path)
-        plan = Plan(_incus_project_steps(self.result.defaults.incus_project, self.client))
+        plan = Plan(incus_project_steps(self.result.defaults.incus_project, self.client))
         if after != text:
             plan.add(_registry_step(self.path, text, after, self.edit, self.account))
         return plan
@@ -99,7 +99,7 @@ def _apply_options(data: Data, params: dict[str, Any], lan_ip: str) -> None:
         data.setdefault("defaults", {}).update(defaults)
 
 
-def _incus_project_steps(name: str, client: incus.Client) -> list[Step]:
+def incus_project_steps(name: str, client: incus.Client) -> list[Step]:
     """Return the steps after which Incus has the project ``name``, with :data:`FEATURES`."""
     response = client.read_or_none(api_path("/1.0/projects/{}", name), shapes.PROJECT)
     target = f"incus project {name}"

@@ -122,7 +122,21 @@ def check_hg_version(runner: CommandRunner) -> None:
 
     :raises VcsError: it does not, or is not installed.
     """
-    output = runner.run(["hg", "--version", "--quiet"], hg_environment(runner.account), "/").out.decode(errors="replace")
-    match = re.search(r"version (\d+)\.(\d+)", output)
-    if not match or (int(match[1]), int(match[2])) < MIN_HG_VERSION:
+    if not is_supported_hg(read_hg_version(runner)):
         raise VcsError("this Mercurial cannot be kept from reading the repository's hgrc: it is older than 6.0")
+
+
+def read_hg_version(runner: CommandRunner) -> str:
+    """Return the version of Mercurial, such as ``6.9.4``; empty if it cannot be read.
+
+    :raises CommandError: it is not installed, or does not answer.
+    """
+    output = runner.run(["hg", "--version", "--quiet"], hg_environment(runner.account), "/").out.decode(errors="replace")
+    match = re.search(r"version (\d+\.\d+[^\s)]*)", output)
+    return match[1] if match else ""
+
+
+def is_supported_hg(version: str) -> bool:
+    """Return whether a version of Mercurial is :data:`MIN_HG_VERSION` or later."""
+    match = re.match(r"(\d+)\.(\d+)", version)
+    return match is not None and (int(match[1]), int(match[2])) >= MIN_HG_VERSION

@@ -16,6 +16,7 @@ MODULES = {
     "shell": "projects",
     "list": "projects",
     "status": "status",
+    "doctor": "doctor",
     "sync": "backup",
     "restore": "backup",
     "remount": "backup",
@@ -28,7 +29,7 @@ MODULES = {
 }
 """The view of each verb, as a task's variable ``repoman_view`` names it, and the module that has it. Only that one is imported:
 Ansible compiles the files of a collection in every run."""
-RESULT_KEYS = {"profiles", "projects", "units", "kept", "steps"}
+RESULT_KEYS = {"checks", "profiles", "projects", "units", "kept", "steps"}
 """Keys of results with output. A result without any is a prediction that consists of warnings."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, format_duration, plural
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, sentence
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
     Mode,
@@ -129,7 +129,7 @@ def project_lines(project: ProjectStatus, now: str) -> list[Line]:
     if not project["backup"]:
         return [*lines, status_line("last sync", "no backup")]
     lines += left_out_lines(project.get("left_out") or {})
-    ago = "" if project["sync_age"] is None else f" ({duration(project['sync_age'])} ago)"
+    ago = "" if project["sync_age"] is None else f" ({format_duration(project['sync_age'])} ago)"
     return [*lines, status_line("last sync", f"{project['last_sync'] or 'never'}{ago}", bool(project["last_sync"]))]
 
 
@@ -182,7 +182,7 @@ def repository_lines(state: RepositoryStatus, now: str) -> list[Line]:
     lines = [status_line(label, "; ".join(parts), not counts and not state["ahead"] and not state["behind"])]
     seconds = (datetime.fromisoformat(now) - datetime.fromisoformat(state["last_commit"])).total_seconds() if state["last_commit"] else None
     last_commit = (
-        "none" if seconds is None else f"{state['last_commit']} ({duration(seconds)} ago)" if seconds >= 0 else state["last_commit"]
+        "none" if seconds is None else f"{state['last_commit']} ({format_duration(seconds)} ago)" if seconds >= 0 else state["last_commit"]
     )
     return [*lines, status_line("last commit", last_commit)]
 
@@ -194,14 +194,6 @@ def ahead_behind(state: RepositoryStatus) -> str:
         return ", ".join(text for count, text in ((ahead, f"{ahead} not public"), (behind, f"{behind} newer on the branch")) if count)
     phrases = [f"{count} {label}" for count, label in ((ahead, "ahead of"), (behind, "behind")) if count]
     return f"{' and '.join(phrases)} {state['upstream']}"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in its largest unit."""
-    for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= length:
-            return plural(int(seconds // length), unit)
-    return "less than a minute"
 
 
 VIEWS: Views = {

@@ -219,6 +219,25 @@ class StatusResult(TypedDict):
     projects: list[ProjectStatus]
 
 
+# The module repoman_doctor_info
+
+
+class CheckResult(TypedDict):
+    """The result of a check."""
+
+    name: str
+    status: str
+    message: str
+    hints: list[str]
+
+
+class DoctorResult(TypedDict):
+    """The result of ``repoman_doctor_info``. ``summary`` has the number of results of each status."""
+
+    checks: list[CheckResult]
+    summary: dict[str, int]
+
+
 # The modules repoman_sync and repoman_restore
 
 

@@ -99,6 +99,14 @@ VERBS = (
         variables=variables.status_variables,
     ),
     Verb(
+        "doctor",
+        "",
+        "check the host, Incus, the projects and the backup",
+        examples=("repoman doctor", "repoman doctor --json"),
+        about="Prints one line for each check, with hints for what does not work. It works without Incus\n"
+        "and without a registry, changes nothing, and uses no network. It exits with 1 if a check fails.",
+    ),
+    Verb(
         "remove",
         "NAME… [--yes]",
         "delete containers; repository and backup stay",

@@ -32,6 +32,7 @@ ROWS: dict[str, int] = {
     "backup": 10,
     "backup.sync": 11,
     "backup.restore": 11,
+    "doctor": 12,
 }
 """Each folder's row; ``backup`` is the files directly in it. Folders of one row do not import each other."""
 

@@ -44,7 +44,7 @@ def read(reader: str, daemon: Daemon, account: Account, directory: Path) -> obje
         "operations": control.wait_for_operations,
         "profiles": lambda: installed.read_installed(client),
         "profile": lambda: installed.read_one("a", client),
-        "project": lambda: setup._incus_project_steps("repoman", client),
+        "project": lambda: setup.incus_project_steps("repoman", client),
     }
     return readers[reader]()
 

@@ -15,6 +15,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,7 @@ class HostLock:
 
     def describe_process(self) -> dict[str, Any]:
         """Return the lock file's description of this process."""
-        return {
-            "host": socket.gethostname(),
-            "machine": machine_id(),
-            "boot": boot_id(),
-            "pid": os.getpid(),
-            "started": process_start(os.getpid()),
-            "time": iso_time(),
-        } | ({"state": self.state} if self.state else {})
+        return describe_process() | ({"state": self.state} if self.state else {})
 
     def _create(self, draft: Path, text: str) -> bool:
         """Create the lock file with its whole text at once; return False if it exists already."""
@@ -118,26 +112,68 @@ class HostLock:
             aside.unlink(missing_ok=True)
 
 
+def describe_process() -> dict[str, Any]:
+    """Return the description of this process that a lock file holds."""
+    return {
+        "host": socket.gethostname(),
+        "machine": machine_id(),
+        "boot": boot_id(),
+        "pid": os.getpid(),
+        "started": process_start(os.getpid()),
+        "time": iso_time(),
+    }
+
+
 def check_stale(path: Path, process_info: dict[str, Any]) -> str | None:
     """Return the text of a lock file if the run that wrote it has certainly ended; empty if the file is gone; None if this run can share it.
 
     :param process_info: what this process would write.
     :raises ConflictError: its run is still going on, or may be.
     """
-    text = ""
     try:
         text = read_limited(path, MAX_LOCK_BYTES)
-        other = json.loads(text)
-        same_host = other["machine"] == process_info["machine"] and other["host"] == process_info["host"]
-        dead = same_host and (other["boot"] != process_info["boot"] or other["started"] != process_start(int(other["pid"])))
-        joins = same_host and "state" in process_info and other.get("state") == process_info["state"]
-        who = escape_control_characters(f"process {other['pid']} of {other['host']} since {other['time']}")
+        holder = LockHolder.of_text(text, process_info)
     except FileNotFoundError:
         return ""
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        dead, joins, who = False, False, "an unknown run"
-    if dead:
+    except (OSError, ValueError):
+        text, holder = "", LockHolder()
+    if holder.has_ended:
         return text
-    if joins:
+    if holder.is_same_host and "state" in process_info and holder.state == process_info["state"]:
         return None
-    raise ConflictError(f"{path} says that {who} is working there.", f"if you are sure that it is not: rm {path}")
+    raise holder.error(path)
+
+
+@dataclass(frozen=True)
+class LockHolder:
+    """The run that wrote a lock file, as far as its text can be read.
+
+    :param who: its process, host and time.
+    :param state: its local state directory.
+    :param is_same_host: it is a run of this host.
+    :param has_ended: its process has certainly ended.
+    """
+
+    who: str = "an unknown run"
+    state: str | None = None
+    is_same_host: bool = False
+    has_ended: bool = False
+
+    @classmethod
+    def of_text(cls, text: str, process_info: dict[str, Any]) -> LockHolder:
+        """Return the run that wrote a lock file.
+
+        :param process_info: what this process would write.
+        """
+        try:
+            other = json.loads(text)
+            same_host = other["machine"] == process_info["machine"] and other["host"] == process_info["host"]
+            dead = same_host and (other["boot"] != process_info["boot"] or other["started"] != process_start(int(other["pid"])))
+            who = escape_control_characters(f"process {other['pid']} of {other['host']} since {other['time']}")
+            return cls(who, other.get("state"), same_host, dead)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            return cls()
+
+    def error(self, path: Path) -> ConflictError:
+        """Return the error for a run that is still going on, or may be."""
+        return ConflictError(f"{path} says that {self.who} is working there.", f"if you are sure that it is not: rm {path}")

@@ -13,7 +13,9 @@ import sys
 import tomllib
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import MAX_LOCK_BYTES
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import MAX_MARKER_BYTES, marker_path
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.process.python_probe import run_python
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
@@ -35,6 +37,20 @@ print(json.dumps(answer))
 """Prints the free space and the marker of a backup target."""
 
 
+LOCK_SCRIPT = """
+import json, os, sys
+path, max_bytes = sys.argv[1:]
+text = ""
+try:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8", errors="replace") as file:
+        text = file.read(int(max_bytes)) or "empty"
+except FileNotFoundError:
+    pass
+print(json.dumps(text))
+"""
+"""Prints the text of the lock file of a backup target; empty without one."""
+
+
 def target_state(path: str, account: Account) -> dict[str, Any]:
     """Return the state of the backup target at ``path``.
 
@@ -54,6 +70,19 @@ def target_state(path: str, account: Account) -> dict[str, Any]:
     else:
         state, detail = "unreadable", os.strerror(probe["errno"])
     return {"path": path, "state": state, "detail": detail, "free": probe["free"]}
+
+
+def lock_path(root: str) -> str:
+    """Return the path of the lock file of the backup target at ``root``."""
+    return os.path.join(root, INTERNAL_DIRECTORY, "lock")
+
+
+def read_lock(path: str, account: Account) -> str:
+    """Return the text of a lock file on a backup target; empty if it does not exist.
+
+    :raises CommandError: it cannot be read, or the target did not answer in time.
+    """
+    return str(run_python(account, LOCK_SCRIPT, path, str(MAX_LOCK_BYTES)))
 
 
 def _judge_marker(root: str, text: str, account: Account) -> tuple[str, str]:

@@ -1,0 +1,112 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Checks of the backup: its target, its age, and locks."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import LockHolder, describe_process
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import marker_path
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.state import lock_path, read_lock
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, format_duration
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import Check, Outcome, fail, listing, ok, warn
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
+from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import try_flock
+from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.status import seconds_since
+
+OLD_SECONDS = 2 * 86400
+"""An older backup is reported."""
+
+
+def check_target(context: DoctorContext) -> Outcome:
+    """Check that the backup target is there, and belongs to this host and user."""
+    target = context.target
+    path, state = target["path"], target["state"]
+    if state == "ready":
+        return ok(f"backup target {path}, {format_bytes(target['free'])} free")
+    detail = f" ({target['detail']})" if target["detail"] else ""
+    mounted = f"findmnt --target {shell_word(path)}   # is it mounted?"
+    elsewhere = f"another place: [defaults].backup_root in {context.registry_path}"
+    if state in ("missing", "unmarked"):
+        problem = "does not exist" if state == "missing" else "is not a backup of repoman yet"
+        is_used = any(project.last_sync for project in context.registry.projects.values())
+        first = [] if is_used else ["repoman sync --init   # for the first backup"]
+        outcome = fail if is_used else warn
+        return outcome(f"backup target {path} {problem}", mounted, *first, elsewhere)
+    if state == "foreign":
+        marker = marker_path(path)
+        return fail(f"backup target {path} is another backup{detail}", elsewhere, f"if it is yours and only the name has changed: {marker}")
+    if state == "unreachable":
+        return fail(f"backup target {path} {target['detail']}", f"{mounted}")
+    return fail(f"backup target {path} cannot be read{detail}", f"ls -la {shell_word(str(marker_path(path).parent))}")
+
+
+def check_age(context: DoctorContext) -> Outcome:
+    """Check that each project was backed up not long ago."""
+    now, projects = datetime.now(timezone.utc), context.registry.projects
+    settings = BackupContext(context.account, context.registry_path, context.registry).projects
+    ages = {name: seconds_since(project.last_sync, now) for name, project in projects.items() if settings[name].backup}
+    never = [name for name, age in ages.items() if age is None]
+    known = {name: age for name, age in ages.items() if age is not None}
+    old = [name for name, age in known.items() if age > OLD_SECONDS]
+    parts = [f"no backup yet of {listing(never)}"] if never else []
+    parts += [f"no backup for {format_duration(max(known.values()))} of {listing(old)}"] if old else []
+    if parts:
+        return warn("; ".join(parts), "repoman sync")
+    return ok(f"last backup {format_duration(max(known.values()))} ago" if known else "no project to back up")
+
+
+def check_locks(context: DoctorContext) -> Outcome:
+    """Check that no killed run, and no other host, has left a lock. Locks of the kernel end with their run, so they are never stale."""
+    working = _local_runs(context)
+    if context.target["state"] == "ready":
+        path = Path(lock_path(context.target["path"]))
+        try:
+            text = read_lock(str(path), context.account)
+        except CommandError as error:
+            return fail(f"{path} cannot be read: {error.message}", f"ls -l {shell_word(str(path))}")
+        holder = LockHolder.of_text(text, describe_process())
+        if text and holder.has_ended:
+            return warn(f"a run that was killed has left {path}", "repoman sync   # removes it")
+        if text and not holder.is_same_host:
+            conflict = holder.error(path)
+            return warn(conflict.message.rstrip("."), *conflict.hints)
+        working += [f"{holder.who} on the backup"] if text else []
+    return ok(f"no stale locks; at work: {listing(working)}" if working else "no stale locks")
+
+
+def _local_runs(context: DoctorContext) -> list[str]:
+    """Return what runs of this host are working on: the registry, and projects."""
+    real = os.path.realpath(context.registry_path)
+    locks = {"the registry": f"{real}.lock"}
+    directory = os.path.join(os.path.dirname(real), "locks")
+    with suppress(OSError):
+        locks |= {name.removesuffix(".lock"): os.path.join(directory, name) for name in sorted(os.listdir(directory))}
+    return [subject for subject, path in locks.items() if _is_locked(path)]
+
+
+def _is_locked(path: str) -> bool:
+    """Return whether a process holds the lock on a file; false if that cannot be found out."""
+    with suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return not try_flock(fd, shared=True)
+        finally:
+            os.close(fd)
+    return False
+
+
+CHECKS = (
+    Check("backup", "the backup target", check_target),
+    Check("backup_age", "the age of the backup", check_age),
+    Check("locks", "locks", check_locks),
+)

@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Checks of this host: the registry, the directory of repositories, the address, and the programs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import Check, Outcome, fail, listing, ok, warn
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
+from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints, maps_ids
+from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError, CommandRunner
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import probe_address
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.detect import detect_vcs
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import account_environment
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.hg import MIN_HG_VERSION, is_supported_hg, read_hg_version
+
+
+def check_registry(context: DoctorContext) -> Outcome:
+    """Check that the registry and the overrides of its projects can be read, and have no misspelled keys."""
+    registry = context.read_registry()
+    problems: list[RepomanError] = []
+    for name in registry.projects:
+        try:
+            load_override(context.registry_path, name)
+        except RepomanError as error:
+            problems.append(error)
+    if problems:
+        more = f"; {len(problems) - 1} more" if len(problems) > 1 else ""
+        return fail(problems[0].message.rstrip(".") + more, *(hint for problem in problems for hint in problem.hints))
+    if context.registry_warnings:
+        return warn("; ".join(context.registry_warnings), f"${{EDITOR:-vi}} {context.registry_path}")
+    number = len(registry.projects)
+    return ok(f"registry {context.registry_path}, {number} project{'s' * (number != 1)}")
+
+
+def check_repos_root(context: DoctorContext) -> Outcome:
+    """Check that ``repos_root`` can be used, and that containers can map the IDs of its files."""
+    path = context.repos_root
+    context.list_repos_root()
+    elsewhere = f"another place: [defaults].repos_root in {context.registry_path}"
+    try:
+        features = context.connect().get("kernel_features") or {}
+    except RepomanError:
+        features = {}
+    if features.get("idmapped_mounts") == "false":
+        return fail("this Incus and its Linux cannot map IDs for mounts, which containers need", "uname -r   # Linux 5.12 or later can")
+    hints = id_mapping_hints(path)
+    supported = maps_ids(path)
+    if supported is None:
+        return warn(*hints)
+    return ok(f"repos_root {path}, whose file system can map IDs") if supported else fail(hints[0], *hints[1:], elsewhere)
+
+
+def check_address(context: DoctorContext) -> Outcome:
+    """Check that the address in the registry is that of the host."""
+    address = probe_address(context.registry.lan_ip)
+    registered, detected, interface = address["registry"], address["detected"], address["interface"]
+    if address["matches"] is False:
+        return warn(f"the LAN address in the registry is {registered}, but {interface} has {detected}", "repoman setup")
+    if detected and not registered:
+        return warn(f"the registry has no LAN address, but {interface} has {detected}", "repoman setup")
+    if not registered:
+        return ok("no LAN address; only templates with ${HOST_LAN_IP} need one")
+    return ok(f"LAN address {registered}" + ("" if detected else f" (no address on {interface} to compare with)"))
+
+
+def check_python(context: DoctorContext) -> Outcome:
+    """Report the Python that runs the modules; an older one ends with an error before this."""
+    return ok(f"Python {platform.python_version()} ({sys.executable})")
+
+
+def check_git(context: DoctorContext) -> Outcome:
+    """Check that git runs."""
+    runner = CommandRunner(context.account)
+    try:
+        output = runner.run(["git", "--version"], account_environment(context.account), "/").out.decode(errors="replace")
+    except CommandError as error:
+        return fail(f"git cannot be run: {error.message}", "sudo apt install git")
+    match = re.search(r"version (\S+)", output)
+    return ok(f"git {match[1]}") if match else fail("git does not tell its version", "sudo apt install --reinstall git")
+
+
+def check_hg(context: DoctorContext) -> Outcome:
+    """Check that Mercurial runs, if a repository needs it."""
+    install = "sudo apt install mercurial"
+    try:
+        version = read_hg_version(CommandRunner(context.account))
+    except CommandError as error:
+        users = _hg_repositories(context)
+        if not users:
+            return ok("Mercurial is not installed; no repository needs it")
+        return fail(f"Mercurial cannot be run: {error.message}; {listing(users)} need{'s' * (len(users) == 1)} it", install)
+    if is_supported_hg(version):
+        return ok(f"Mercurial {version}")
+    return warn(f"Mercurial {version or 'of an unknown version'} is older than {'.'.join(map(str, MIN_HG_VERSION))}", install)
+
+
+def _hg_repositories(context: DoctorContext) -> list[str]:
+    """Return the names of the directories in ``repos_root`` that are Mercurial repositories; empty if it cannot be read."""
+    try:
+        names = context.list_repos_root() if context.registry_or_none else []
+    except RepomanError:
+        return []
+    return sorted(name for name in names if detect_vcs(os.path.join(context.repos_root, name)) == "hg")
+
+
+REGISTRY_CHECKS = (
+    Check("registry", "the registry", check_registry),
+    Check("repos_root", "repos_root", check_repos_root),
+    Check("lan_address", "the LAN address", check_address),
+)
+PROGRAM_CHECKS = (
+    Check("python", "Python", check_python),
+    Check("git", "git", check_git),
+    Check("hg", "Mercurial", check_hg),
+)

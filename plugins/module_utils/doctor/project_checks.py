@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Checks of profiles and projects: templates against profiles, the registry against Incus, and the sources of mounts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import MAX_HINTS, Check, Outcome, Status, fail, listing, ok, warn
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import missing_paths
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_true, mounts_host_path
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import Relation, new_command
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.status import project_devices
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import MISSING, configured_settings
+
+
+def check_library(context: DoctorContext) -> Outcome:
+    """Check that the installed profiles are as their templates, and that those which projects use are installed."""
+    library, registry = context.library, context.registry
+    used = [*registry.defaults.profiles]
+    for name in registry.projects:
+        used += configured_settings(context.run_context, name)[0].profiles
+    missing = [name for name in dict.fromkeys(used) if name not in context.installed]
+    drifting = [entry.name for entry in library if entry.drift]
+    broken = [entry for entry in library if entry.error and (entry.installed or entry.name in used)]
+    parts = [f"not installed, but used: {listing(missing)}"] if missing else []
+    parts += [f"{listing(drifting)} differ{'s' * (len(drifting) == 1)} from the template"] if drifting else []
+    parts += [f"{entry.name}: {entry.error.rstrip('.')}" for entry in broken]
+    hints = [repoman_command("profile install", missing)] if missing else []
+    hints += [f"{repoman_command('profile diff', [name])}   # then: {repoman_command('profile install', [name])}" for name in drifting]
+    if missing:
+        return fail("; ".join(parts), *hints[:MAX_HINTS])
+    if parts:
+        return warn("; ".join(parts), *hints[:MAX_HINTS], *(["repoman profile list"] if broken else []))
+    number = len(library)
+    return ok(f"profile library: {number} template{'s' * (number != 1)}, {sum(entry.installed for entry in library)} installed, no drift")
+
+
+def check_containers(context: DoctorContext) -> Outcome:
+    """Check that each project of the registry has its container, and each container of the user is in the registry."""
+    parts: list[str] = []
+    hints: list[str] = []
+    missing, unregistered, unfinished = [], [], []
+    for name, project in context.summaries.items():
+        owned = context.ownerships.get(name)
+        if owned is not None and owned.error is not None:
+            parts.append(owned.error.message.rstrip("."))
+            hints += owned.error.hints
+        elif project["state"] == MISSING:
+            missing.append(name)
+            hints.append(repoman_command("new", [name]))
+        elif project["unfinished"]:
+            unfinished.append(name)
+            hints.append(repoman_command("new", [name]))
+        elif not project["registered"]:
+            unregistered.append(name)
+            hints.append(new_command(context.run_context, name, project["repo"]))
+    parts += [f"without a container: {listing(missing)}"] if missing else []
+    parts += [f"not in the registry: {listing(unregistered)}"] if unregistered else []
+    parts += [f"unfinished: {listing(unfinished)}"] if unfinished else []
+    if parts:
+        return warn("; ".join(parts), *hints[:MAX_HINTS], *(["repoman list   # shows all"] if len(hints) > MAX_HINTS else []))
+    number = sum(owned.relation == Relation.OWN for owned in context.ownerships.values())
+    return ok(f"registry and Incus agree: {number} container{'s' * (number != 1)}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A path of the host that a project mounts.
+
+    :param device: name of the device; empty for the repository.
+    :param is_required: whether the container cannot start without it.
+    """
+
+    path: str
+    project: str
+    device: str = ""
+    is_required: bool = True
+
+
+def check_sources(context: DoctorContext) -> Outcome:
+    """Check that repositories and the sources of disk devices exist."""
+    sources = list(_sources(context))
+    absent = missing_paths({source.path for source in sources}, context.account)
+    missing = [source for source in sources if source.path in absent]
+    if not missing:
+        number = len({source.path for source in sources})
+        return ok(f"{number} mounted path{'s' * (number != 1)}, none missing" if number else "no project mounts a path yet")
+    hints: dict[str, None] = {}
+    for source in missing:
+        if not source.device:
+            hints[repoman_command("restore", [source.project])] = None
+        elif source.is_required:
+            hints[f"mkdir -p {shell_word(source.path)}   # or mount it; device {source.device} of {source.project} needs it"] = None
+        else:
+            hints[f"create {source.path}, or leave it out: device {source.device} of {source.project} is optional"] = None
+    message = f"missing on this host: {listing(dict.fromkeys(source.path for source in missing))}"
+    status = Status.FAIL if any(source.is_required for source in missing) else Status.WARN
+    return Outcome(status, message, tuple(hints)[:MAX_HINTS])
+
+
+def _sources(context: DoctorContext) -> Iterator[Source]:
+    """Yield what the projects of the user mount."""
+    for name, project in context.summaries.items():
+        owned = context.ownerships.get(name)
+        if owned is not None and owned.relation != Relation.OWN:
+            continue
+        yield Source(project["repo"], name)
+        devices = project_devices(project, context.instances.get(name), context.installed)
+        for device, settings in devices.items():
+            if mounts_host_path(settings) and settings["source"] != project["repo"]:
+                yield Source(settings["source"], name, device, is_true(settings.get("required") or "true"))
+
+
+CHECKS = (
+    Check("library", "the profile library", check_library),
+    Check("containers", "the containers", check_containers),
+    Check("sources", "mounted paths", check_sources),
+)

@@ -1,0 +1,43 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Output of doctor."""
+
+from __future__ import annotations
+
+import textwrap
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters, plural
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import PREFIXES, Line, sentence
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import Mode, Rendered, Views
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import CheckResult, DoctorResult
+
+LINE_WIDTH = 80
+INDENT = " " * len(PREFIXES["ok"])
+
+
+def render_doctor(result: DoctorResult, mode: Mode) -> Rendered:
+    """Show a line for each check, hints below the problems, and a summary."""
+    lines = [line for check in result["checks"] for line in check_lines(check)]
+    counts = result["summary"]
+    details = [f"{counts['ok']} ok"]
+    details += [plural(counts["warn"], "warning")] if counts["warn"] else []
+    details += [plural(counts["fail"], "failure")] if counts["fail"] else []
+    lines.append(Line("head", f"{plural(len(result['checks']), 'check')}: {', '.join(details)}"))
+    return Rendered(lines, 1 if counts["fail"] else 0)
+
+
+def check_lines(check: CheckResult) -> list[Line]:
+    """Return the lines of a check: its message, wrapped, and its hints, which are not, so that they can be pasted."""
+    text = escape_control_characters(sentence(check["message"]))
+    first, *rest = textwrap.wrap(text, LINE_WIDTH - len(INDENT), break_long_words=False, break_on_hyphens=False) or [""]
+    return [
+        Line(check["status"], first),
+        *(Line("out", INDENT + line) for line in rest),
+        *(Line("remedy", sentence(hint)) for hint in check["hints"]),
+    ]
+
+
+VIEWS: Views = {
+    "doctor": render_doctor,
+}
