@@ -39,7 +39,7 @@ RETURN = r"""
 checks:
   description:
     - The result of each check, in the order of the command C(repoman doctor).
-    - V(incus), V(access), V(incus_project), V(storage), V(root_disk) and V(network) are about Incus and the profiles that new
+    - V(access), V(incus), V(incus_project), V(storage), V(root_disk) and V(network) are about Incus and the profiles that new
       containers get. V(registry), V(repos_root) and V(lan_address) are about the host. V(library), V(containers) and V(sources) are
       about profiles and projects. V(backup), V(backup_age) and V(locks) are about the backup. V(python), V(git) and V(hg) are programs.
     - V(without_incus), V(without_incus_project), V(without_registry) and V(without_repos_root) list the checks that could not be made.

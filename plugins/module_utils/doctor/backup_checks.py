@@ -30,24 +30,28 @@ OLD_SECONDS = 2 * 86400
 def check_target(context: DoctorContext) -> Outcome:
     """Check that the backup target is there, and belongs to this host and user."""
     target = context.target
-    path, state = target["path"], target["state"]
+    path, state, shown = target["path"], target["state"], context.short(target["path"])
     if state == "ready":
-        return ok(f"backup target {path}, {format_bytes(target['free'])} free")
+        return ok(f"backup target {shown}, {format_bytes(target['free'])} free")
     detail = f" ({target['detail']})" if target["detail"] else ""
     mounted = f"findmnt --target {shell_word(path)}   # is it mounted?"
-    elsewhere = f"another place: [defaults].backup_root in {context.registry_path}"
+    elsewhere = f"another place: [defaults].backup_root in {context.short(context.registry_path)}"
     if state in ("missing", "unmarked"):
         problem = "does not exist" if state == "missing" else "is not a backup of repoman yet"
         is_used = any(project.last_sync for project in context.registry.projects.values())
         first = [] if is_used else ["repoman sync --init   # for the first backup"]
         outcome = fail if is_used else warn
-        return outcome(f"backup target {path} {problem}", mounted, *first, elsewhere)
+        return outcome(f"backup target {shown} {problem}", mounted, *first, elsewhere)
     if state == "foreign":
         marker = marker_path(path)
-        return fail(f"backup target {path} is another backup{detail}", elsewhere, f"if it is yours and only the name has changed: {marker}")
+        return fail(
+            f"backup target {shown} is another backup{detail}",
+            elsewhere,
+            f"if it is yours, and the host or user was renamed: correct it in {marker}",
+        )
     if state == "unreachable":
-        return fail(f"backup target {path} {target['detail']}", f"{mounted}")
-    return fail(f"backup target {path} cannot be read{detail}", f"ls -la {shell_word(str(marker_path(path).parent))}")
+        return fail(f"backup target {shown} {target['detail']}", mounted)
+    return fail(f"backup target {shown} cannot be read{detail}", f"ls -la {shell_word(str(marker_path(path).parent))}")
 
 
 def check_age(context: DoctorContext) -> Outcome:

@@ -36,25 +36,25 @@ Value = TypeVar("Value")
 
 DIRECTORY_SCRIPT = """
 import json, os, sys
-answer = {"errno": 0, "directory": False, "writable": False, "names": []}
+root = sys.argv[1]
+answer = {"errno": 0, "writable": False, "hg": []}
 try:
-    answer["directory"] = os.path.isdir(sys.argv[1])
-    os.stat(sys.argv[1])
-    answer["names"] = os.listdir(sys.argv[1])
-    answer["writable"] = os.access(sys.argv[1], os.W_OK | os.X_OK)
+    directories = [entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]
+    answer["hg"] = sorted(name for name in directories if os.path.lexists(os.path.join(root, name, ".hg")))
+    answer["writable"] = os.access(root, os.W_OK | os.X_OK)
 except OSError as error:
     answer["errno"] = error.errno
 print(json.dumps(answer))
 """
-"""Prints whether a path is a directory, and whether it can be read and written."""
+"""Prints whether a directory can be read and written, and which directories in it are Mercurial repositories."""
 
 
 class Requirement(Enum):
     """What some checks need; the value is for messages."""
 
     INCUS = "Incus"
-    INCUS_PROJECT = "its Incus project"
-    REGISTRY = "a registry"
+    INCUS_PROJECT = "the Incus project"
+    REGISTRY = "the registry"
     REPOS_ROOT = "repos_root"
 
 
@@ -93,6 +93,11 @@ class DoctorContext:
         account = get_account(params["user"])
         path = account.expand(params["registry_path"] or store.default_path(account.home))
         return cls(account, path, find_socket(params["socket"]), params)
+
+    def short(self, path: str) -> str:
+        """Return a path for a message: below the home directory as ``~/…``."""
+        home = f"{self.account.home.rstrip('/')}/"
+        return f"~/{path.removeprefix(home)}" if path.startswith(home) else path
 
     # Incus
 
@@ -172,31 +177,56 @@ class DoctorContext:
         return self.account.expand(self.registry.defaults.repos_root)
 
     @cached_property
-    def _repos_root_names(self) -> list[str] | RepomanError:
+    def _mercurial_repositories(self) -> list[str] | RepomanError:
         path = self.repos_root
         try:
             answer = run_python(self.account, DIRECTORY_SCRIPT, path)
         except CommandError as error:
             return NotFoundError(
-                f"repos_root, {path}, cannot be read: {error.message}.", f"findmnt --target {shell_word(path)}   # is its server up?"
+                f"repos_root, {self.short(path)}, cannot be read: {error.message}.",
+                f"findmnt --target {shell_word(path)}   # is its server up?",
             )
-        return _names_of(path, answer, self.registry_path)
+        return self._judge_repos_root(path, answer)
 
-    def list_repos_root(self) -> list[str]:
-        """Return the names of the entries of ``repos_root``. Its server may be down, so a child process reads it, with a time limit.
+    def read_repos_root(self) -> list[str]:
+        """Check ``repos_root``, and return the names of the Mercurial repositories directly in it.
+
+        Its server may be down, so a child process reads it, with a time limit.
 
         :raises RepomanError: it is missing or cannot be used.
         """
-        if isinstance(self._repos_root_names, RepomanError):
-            raise self._repos_root_names
-        return self._repos_root_names
+        if isinstance(self._mercurial_repositories, RepomanError):
+            raise self._mercurial_repositories
+        return self._mercurial_repositories
 
-    def require_repos_root(self) -> list[str]:
-        """Return the names of the entries of ``repos_root``.
+    def require_repos_root(self) -> None:
+        """Check that ``repos_root`` can be used.
 
-        :raises MissingRequirementError: it cannot be used.
+        :raises MissingRequirementError: it cannot.
         """
-        return required(self.list_repos_root, Requirement.REPOS_ROOT)
+        required(self.read_repos_root, Requirement.REPOS_ROOT)
+
+    def _judge_repos_root(self, path: str, answer: dict[str, Any]) -> list[str] | RepomanError:
+        """Return the Mercurial repositories in ``repos_root``, or why it cannot be used.
+
+        :param answer: printed by :data:`DIRECTORY_SCRIPT`.
+        """
+        word, elsewhere = shell_word(path), f"another place: [defaults].repos_root in {self.short(self.registry_path)}"
+        if answer["errno"] == errno.ENOENT:
+            return NotFoundError(
+                f"there is no directory repos_root, {self.short(path)}.",
+                f"mkdir -p {word}",
+                f"findmnt --target {word}   # or is it not mounted?",
+                elsewhere,
+            )
+        if answer["errno"]:
+            return NotFoundError(
+                f"repos_root, {self.short(path)}, cannot be read: {os.strerror(answer['errno'])}.", f"ls -ld {word}", elsewhere
+            )
+        if not answer["writable"]:
+            return NotFoundError(f"repos_root, {self.short(path)}, is not writable for you.", f"ls -ld {word}", elsewhere)
+        repositories: list[str] = answer["hg"]
+        return repositories
 
     # The backup
 
@@ -257,25 +287,3 @@ def required(read: Callable[[], Value], requirement: Requirement, kind: type[Rep
         return read()
     except kind as error:
         raise MissingRequirementError(requirement) from error
-
-
-def _names_of(path: str, answer: dict[str, Any], registry_path: str) -> list[str] | RepomanError:
-    """Return the names of the entries of ``repos_root``, or why it cannot be used.
-
-    :param answer: printed by :data:`DIRECTORY_SCRIPT`.
-    """
-    word, elsewhere = shell_word(path), f"another place: [defaults].repos_root in {registry_path}"
-    if answer["errno"] in (errno.ENOENT, errno.ENOTDIR):
-        return NotFoundError(
-            f"there is no directory repos_root, {path}.",
-            f"mkdir -p {word}",
-            f"findmnt --target {word}   # or is it not mounted?",
-            elsewhere,
-        )
-    if answer["errno"] or not answer["directory"]:
-        reason = os.strerror(answer["errno"]) if answer["errno"] else os.strerror(errno.ENOTDIR)
-        return NotFoundError(f"repos_root, {path}, cannot be read: {reason}.", f"ls -ld {word}", elsewhere)
-    if not answer["writable"]:
-        return NotFoundError(f"repos_root, {path}, is not writable for you.", f"ls -ld {word}", elsewhere)
-    names: list[str] = answer["names"]
-    return names

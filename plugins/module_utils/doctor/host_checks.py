@@ -6,19 +6,18 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import sys
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import Check, Outcome, fail, listing, ok, warn
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
 from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints, maps_ids
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError, CommandRunner
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import probe_address
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.detect import detect_vcs
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import account_environment
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.hg import MIN_HG_VERSION, is_supported_hg, read_hg_version
 
@@ -36,16 +35,16 @@ def check_registry(context: DoctorContext) -> Outcome:
         more = f"; {len(problems) - 1} more" if len(problems) > 1 else ""
         return fail(problems[0].message.rstrip(".") + more, *(hint for problem in problems for hint in problem.hints))
     if context.registry_warnings:
-        return warn("; ".join(context.registry_warnings), f"${{EDITOR:-vi}} {context.registry_path}")
+        return warn("; ".join(context.registry_warnings), f"${{EDITOR:-vi}} {shell_word(context.registry_path)}")
     number = len(registry.projects)
-    return ok(f"registry {context.registry_path}, {number} project{'s' * (number != 1)}")
+    return ok(f"registry {context.short(context.registry_path)}, {number} project{'s' * (number != 1)}")
 
 
 def check_repos_root(context: DoctorContext) -> Outcome:
     """Check that ``repos_root`` can be used, and that containers can map the IDs of its files."""
     path = context.repos_root
-    context.list_repos_root()
-    elsewhere = f"another place: [defaults].repos_root in {context.registry_path}"
+    context.read_repos_root()
+    elsewhere = f"another place: [defaults].repos_root in {context.short(context.registry_path)}"
     try:
         features = context.connect().get("kernel_features") or {}
     except RepomanError:
@@ -56,7 +55,7 @@ def check_repos_root(context: DoctorContext) -> Outcome:
     supported = maps_ids(path)
     if supported is None:
         return warn(*hints)
-    return ok(f"repos_root {path}, whose file system can map IDs") if supported else fail(hints[0], *hints[1:], elsewhere)
+    return ok(f"repos_root {context.short(path)}, whose file system can map IDs") if supported else fail(hints[0], *hints[1:], elsewhere)
 
 
 def check_address(context: DoctorContext) -> Outcome:
@@ -106,10 +105,9 @@ def check_hg(context: DoctorContext) -> Outcome:
 def _hg_repositories(context: DoctorContext) -> list[str]:
     """Return the names of the directories in ``repos_root`` that are Mercurial repositories; empty if it cannot be read."""
     try:
-        names = context.list_repos_root() if context.registry_or_none else []
+        return context.read_repos_root() if context.registry_or_none else []
     except RepomanError:
         return []
-    return sorted(name for name in names if detect_vcs(os.path.join(context.repos_root, name)) == "hg")
 
 
 REGISTRY_CHECKS = (

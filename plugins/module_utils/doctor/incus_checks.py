@@ -31,7 +31,9 @@ LOW_BYTES = 512 << 20
 
 
 def check_server(context: DoctorContext) -> Outcome:
-    """Check that Incus answers, and its version."""
+    """Check that Incus answers, and its version; whether this session may ask it, :func:`check_access` reports."""
+    if os.path.exists(context.socket) and not _may_use(context.socket):
+        raise MissingRequirementError(Requirement.INCUS)
     version = context.connect()["server_version"]
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if numbers < FIRST_VERSION:
@@ -48,7 +50,7 @@ def check_access(context: DoctorContext) -> Outcome:
     if not os.path.exists(context.socket):
         raise MissingRequirementError(Requirement.INCUS)
     group = _group_of(context.socket)
-    if os.access(context.socket, os.R_OK | os.W_OK):
+    if _may_use(context.socket):
         through = f" (group {group.gr_name})" if group and group.gr_gid in os.getgroups() and os.geteuid() else ""
         return ok(f"{user} may use Incus{through}")
     if group is None:
@@ -138,6 +140,10 @@ def _free_bytes(context: DoctorContext, pool: str) -> int | None:
     return space["total"] - (space.get("used") or 0) if space.get("total") else None
 
 
+def _may_use(socket: str) -> bool:
+    return os.access(socket, os.R_OK | os.W_OK)
+
+
 def _group_of(path: str) -> grp.struct_group | None:
     """Return the group of a file, if it has a name and the group may write."""
     status = os.stat(path)
@@ -148,8 +154,8 @@ def _group_of(path: str) -> grp.struct_group | None:
 
 
 CHECKS = (
-    Check("incus", "the version of Incus", check_server),
     Check("access", "access to Incus", check_access),
+    Check("incus", "the version of Incus", check_server),
     Check("incus_project", "the Incus project", check_incus_project),
     Check("storage", "storage", check_storage),
     Check("root_disk", "the root disk", check_root_disk),

@@ -99,7 +99,7 @@ def check_sources(context: DoctorContext) -> Outcome:
             hints[f"mkdir -p {shell_word(source.path)}   # or mount it; device {source.device} of {source.project} needs it"] = None
         else:
             hints[f"create {source.path}, or leave it out: device {source.device} of {source.project} is optional"] = None
-    message = f"missing on this host: {listing(dict.fromkeys(source.path for source in missing))}"
+    message = f"missing on this host: {listing(dict.fromkeys(context.short(source.path) for source in missing))}"
     status = Status.FAIL if any(source.is_required for source in missing) else Status.WARN
     return Outcome(status, message, tuple(hints)[:MAX_HINTS])
 

@@ -36,6 +36,7 @@ PLAYBOOKS = [
     ("list -i a --forks 20", Playbook("list", inventory=("a",), forks=20)),
     ("status", Playbook("status")),
     ("status a b", Playbook("status", {"repoman_project_names": ["a", "b"]})),
+    ("doctor", Playbook("doctor")),
     ("setup", Playbook("setup")),
     ("setup --non-interactive", Playbook("setup")),
     ("new isurus", Playbook("new", {"repoman_projects": [{"name": "isurus"}]})),

@@ -37,6 +37,7 @@ TO_WRITE = "(What it means, in a sentence.)"
 PAGES = {
     "backup": "sync",
     "backup/restore": "restore",
+    "doctor": "setup",
     "files": "sync",
     "host": "setup",
     "incus": "incus",
