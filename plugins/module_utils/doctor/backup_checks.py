@@ -15,7 +15,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.context imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import LockHolder, describe_process
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import marker_path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.state import lock_path, read_lock
-from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, format_duration
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, format_duration, plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import Check, Outcome, fail, listing, ok, warn
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
@@ -66,7 +66,9 @@ def check_age(context: DoctorContext) -> Outcome:
     parts += [f"no backup for {format_duration(max(known.values()))} of {listing(old)}"] if old else []
     if parts:
         return warn("; ".join(parts), "repoman sync")
-    return ok(f"last backup {format_duration(max(known.values()))} ago" if known else "no project to back up")
+    if not known:
+        return ok("no project to back up")
+    return ok(f"{plural(len(known), 'project')} backed up, the oldest {format_duration(max(known.values()))} ago")
 
 
 def check_locks(context: DoctorContext) -> Outcome:

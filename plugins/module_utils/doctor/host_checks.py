@@ -11,8 +11,9 @@ import re
 import sys
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import Check, Outcome, fail, listing, ok, warn
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import MAX_HINTS, Check, Outcome, fail, listing, ok, warn
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
 from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints, maps_ids
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError, CommandRunner
@@ -33,11 +34,11 @@ def check_registry(context: DoctorContext) -> Outcome:
             problems.append(error)
     if problems:
         more = f"; {len(problems) - 1} more" if len(problems) > 1 else ""
-        return fail(problems[0].message.rstrip(".") + more, *(hint for problem in problems for hint in problem.hints))
+        hints = dict.fromkeys(hint for problem in problems for hint in problem.hints)
+        return fail(problems[0].message.rstrip(".") + more, *[*hints][:MAX_HINTS])
     if context.registry_warnings:
         return warn("; ".join(context.registry_warnings), f"${{EDITOR:-vi}} {shell_word(context.registry_path)}")
-    number = len(registry.projects)
-    return ok(f"registry {context.short(context.registry_path)}, {number} project{'s' * (number != 1)}")
+    return ok(f"registry {context.short(context.registry_path)}, {plural(len(registry.projects), 'project')}")
 
 
 def check_repos_root(context: DoctorContext) -> Outcome:
@@ -84,7 +85,7 @@ def check_git(context: DoctorContext) -> Outcome:
     except CommandError as error:
         return fail(f"git cannot be run: {error.message}", "sudo apt install git")
     match = re.search(r"version (\S+)", output)
-    return ok(f"git {match[1]}") if match else fail("git does not tell its version", "sudo apt install --reinstall git")
+    return ok(f"git {match[1]}") if match else fail("git prints no version", "sudo apt install --reinstall git")
 
 
 def check_hg(context: DoctorContext) -> Outcome:

@@ -46,7 +46,7 @@ def check_server(context: DoctorContext) -> Outcome:
 
 def check_access(context: DoctorContext) -> Outcome:
     """Check that this session may use the socket: a group counts only after the next login."""
-    user = context.account.name
+    user = context.account.name if os.geteuid() else "root"
     if not os.path.exists(context.socket):
         raise MissingRequirementError(Requirement.INCUS)
     group = _group_of(context.socket)
@@ -112,7 +112,7 @@ def check_network(context: DoctorContext) -> Outcome:
 
 def _default_profiles(context: DoctorContext) -> Sequence[str]:
     registry = context.registry_or_none
-    return registry.defaults.profiles if registry else Defaults().profiles
+    return (registry and registry.defaults.profiles) or Defaults().profiles
 
 
 def _first_profile(context: DoctorContext) -> str:

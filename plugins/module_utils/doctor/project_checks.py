@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import MAX_HINTS, Check, Outcome, Status, fail, listing, ok, warn
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
@@ -37,8 +38,7 @@ def check_library(context: DoctorContext) -> Outcome:
         return fail("; ".join(parts), *hints[:MAX_HINTS])
     if parts:
         return warn("; ".join(parts), *hints[:MAX_HINTS], *(["repoman profile list"] if broken else []))
-    number = len(library)
-    return ok(f"profile library: {number} template{'s' * (number != 1)}, {sum(entry.installed for entry in library)} installed, no drift")
+    return ok(f"profile library: {plural(len(library), 'template')}, {sum(entry.installed for entry in library)} installed, no drift")
 
 
 def check_containers(context: DoctorContext) -> Outcome:
@@ -49,7 +49,7 @@ def check_containers(context: DoctorContext) -> Outcome:
     for name, project in context.summaries.items():
         owned = context.ownerships.get(name)
         if owned is not None and owned.error is not None:
-            parts.append(owned.error.message.rstrip("."))
+            parts.append(owned.error.message.removesuffix("; it was not changed."))
             hints += owned.error.hints
         elif project["state"] == MISSING:
             missing.append(name)
@@ -66,7 +66,7 @@ def check_containers(context: DoctorContext) -> Outcome:
     if parts:
         return warn("; ".join(parts), *hints[:MAX_HINTS], *(["repoman list   # shows all"] if len(hints) > MAX_HINTS else []))
     number = sum(owned.relation == Relation.OWN for owned in context.ownerships.values())
-    return ok(f"registry and Incus agree: {number} container{'s' * (number != 1)}")
+    return ok(f"registry and Incus agree: {plural(number, 'container')}")
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ def check_sources(context: DoctorContext) -> Outcome:
     absent = missing_paths({source.path for source in sources}, context.account)
     missing = [source for source in sources if source.path in absent]
     if not missing:
-        number = len({source.path for source in sources})
-        return ok(f"{number} mounted path{'s' * (number != 1)}, none missing" if number else "no project mounts a path yet")
+        paths = {source.path for source in sources}
+        return ok(f"{plural(len(paths), 'mounted path')}, none missing" if paths else "no project mounts a path yet")
     hints: dict[str, None] = {}
     for source in missing:
         if not source.device:
@@ -105,13 +105,17 @@ def check_sources(context: DoctorContext) -> Outcome:
 
 
 def _sources(context: DoctorContext) -> Iterator[Source]:
-    """Yield what the projects of the user mount."""
+    """Yield what the projects of the user mount on this host, and not on another member of a cluster."""
+    server = context.connect()
     for name, project in context.summaries.items():
         owned = context.ownerships.get(name)
         if owned is not None and owned.relation != Relation.OWN:
             continue
+        instance = context.instances.get(name)
+        if server.get("server_clustered") and instance and instance.get("location") != server.get("server_name"):
+            continue
         yield Source(project["repo"], name)
-        devices = project_devices(project, context.instances.get(name), context.installed)
+        devices = project_devices(project, instance, context.installed)
         for device, settings in devices.items():
             if mounts_host_path(settings) and settings["source"] != project["repo"]:
                 yield Source(settings["source"], name, device, is_true(settings.get("required") or "true"))
