@@ -106,8 +106,8 @@ def check_sources(context: DoctorContext) -> Outcome:
 
 def _sources(context: DoctorContext) -> Iterator[Source]:
     """Yield what the projects of the user mount on this host, and not on another member of a cluster."""
-    server = context.connect()
-    for name, project in context.summaries.items():
+    summaries, server = context.summaries, context.connect()
+    for name, project in summaries.items():
         owned = context.ownerships.get(name)
         if owned is not None and owned.relation != Relation.OWN:
             continue

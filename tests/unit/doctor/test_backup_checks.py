@@ -1,0 +1,147 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Checks of the backup: real directories, marks and locks."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import state
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import describe_process
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.backup_checks import check_age, check_locks, check_target
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import Status
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.process import python_probe
+
+MakeContext = Callable[..., DoctorContext]
+
+
+@pytest.fixture
+def backup(me: Account) -> Path:
+    """A directory for the backup, without a mark."""
+    path = Path(me.home, "backup")
+    (path / ".repoman").mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def marked(backup: Path) -> Path:
+    """A target of this host and user."""
+    (backup / ".repoman/mirror.toml").write_text(f'format = 1\nid = "0123abcd"\nhost = "{socket.gethostname()}"\nuser = "alice"\n')
+    return backup
+
+
+def registry(backup: Path, last_sync: str = "", more: str = "") -> str:
+    """Return a registry with a project and this target."""
+    return f'[defaults]\nbackup_root = "{backup}"\n[[project]]\nname = "demo"\nrepo = "demo"\nlast_sync = "{last_sync}"\n{more}'
+
+
+def test_target(make_context: MakeContext, marked: Path) -> None:
+    """In order; of another user; a marker that cannot be read."""
+    outcome = check_target(make_context(registry(marked)))
+    assert outcome.status == Status.OK and outcome.message.startswith("backup target ~/backup, ") and outcome.message.endswith(" free")
+    marker = marked / ".repoman/mirror.toml"
+    marker.write_text(marker.read_text().replace("alice", "bob"))
+    foreign = check_target(make_context(registry(marked)))
+    assert (foreign.status, foreign.message) == (Status.FAIL, "backup target ~/backup is another backup (of user 'bob')")
+    assert foreign.hints[0].startswith("another place: [defaults].backup_root") and str(marker) in foreign.hints[1]
+    marker.write_text("nonsense")
+    broken = check_target(make_context(registry(marked)))
+    assert broken.status == Status.FAIL and "cannot be read (.repoman/mirror.toml is not TOML)" in broken.message
+
+
+def test_target_of_another_host(make_context: MakeContext, marked: Path) -> None:
+    """Its mark names the other host."""
+    marker = marked / ".repoman/mirror.toml"
+    marker.write_text(marker.read_text().replace(socket.gethostname(), "elsewhere"))
+    assert check_target(make_context(registry(marked))).message == "backup target ~/backup is another backup (of host 'elsewhere')"
+
+
+@pytest.mark.parametrize("place", ["", "missing"])
+def test_target_that_is_not_there(make_context: MakeContext, backup: Path, place: str) -> None:
+    """Before the first backup it is a warning, with the command that begins; later it is a failure."""
+    path = backup / place if place else backup
+    first = check_target(make_context(registry(path)))
+    assert first.status == Status.WARN and "repoman sync --init   # for the first backup" in first.hints
+    later = check_target(make_context(registry(path, "2026-11-01T00:00:00Z")))
+    assert later.status == Status.FAIL and not any("--init" in hint for hint in later.hints)
+    assert ("does not exist" in later.message) == bool(place) and later.hints[0] == f"findmnt --target {path}   # is it mounted?"
+
+
+def test_target_that_does_not_answer(make_context: MakeContext, marked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs one time limit, and its lock is not looked for."""
+    monkeypatch.setattr(python_probe, "PROBE_TIMEOUT", 0.3)
+    monkeypatch.setattr(state, "TARGET_SCRIPT", "import time; time.sleep(300)")
+    context = make_context(registry(marked))
+    outcome = check_target(context)
+    assert (outcome.status, outcome.message) == (Status.FAIL, "backup target ~/backup did not answer within 0.3 s")
+    monkeypatch.setattr(state, "run_python", None)
+    assert check_locks(context).message == "no stale locks"
+
+
+def test_age(make_context: MakeContext, backup: Path) -> None:
+    """New, old and missing backups; projects without a backup do not count."""
+    now = datetime.now(timezone.utc)
+    recent, old = (iso_time(now - timedelta(hours=hours)) for hours in (3, 80))
+    assert check_age(make_context(registry(backup, recent))).message == "1 project backed up, the oldest 3 hours ago"
+    stale = check_age(make_context(registry(backup, old)))
+    assert (stale.status, stale.message, stale.hints) == (Status.WARN, "no backup for 3 days of demo", ("repoman sync",))
+    assert check_age(make_context(registry(backup))).message == "no backup yet of demo"
+    assert check_age(make_context(registry(backup, "", "backup = false\n"))).message == "no project to back up"
+    context = make_context(registry(backup))
+    override = Path(context.registry_path).parent / "repos.d/demo.toml"
+    override.parent.mkdir()
+    override.write_text("backup = false\n", encoding="utf-8")
+    assert check_age(context).message == "no project to back up"
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "message"),
+    [
+        ({}, "ok", f"no stale locks; at work: process {os.getpid()} of {socket.gethostname()} since "),
+        ({"started": "1"}, "warn", "a run that was killed has left "),
+        ({"boot": "another"}, "warn", "a run that was killed has left "),
+        ({"host": "elsewhere"}, "warn", "lock says that process"),
+    ],
+)
+def test_lock_on_the_target(make_context: MakeContext, marked: Path, change: dict[str, Any], status: str, message: str) -> None:
+    """A run of this host that goes on is in order; one that has ended, or another host's, is not. The lock is never changed."""
+    lock = marked / ".repoman/lock"
+    text = json.dumps(describe_process() | change)
+    lock.write_text(text, encoding="utf-8")
+    outcome = check_locks(make_context(registry(marked)))
+    assert outcome.status == status and message in outcome.message and lock.read_text(encoding="utf-8") == text
+    hints = {"killed": "repoman sync   # removes it", "says": f"if you are sure that it is not: rm {lock}"}
+    assert list(outcome.hints) == [hint for word, hint in hints.items() if word in outcome.message]
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "[]"])
+def test_lock_that_cannot_be_read(make_context: MakeContext, marked: Path, text: str) -> None:
+    """It may be another host's."""
+    (marked / ".repoman/lock").write_text(text)
+    outcome = check_locks(make_context(registry(marked)))
+    assert outcome.status == Status.WARN and "an unknown run is working there" in outcome.message
+
+
+def test_locks_of_this_host(make_context: MakeContext, backup: Path) -> None:
+    """Projects that a run works on are named; a file that a killed run left is not, and stays."""
+    context = make_context(registry(backup))
+    directory = Path(context.registry_path).parent / "locks"
+    directory.mkdir()
+    (directory / "left.lock").touch()
+    with (directory / "demo.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert check_locks(context).message == "no stale locks; at work: demo"
+    assert check_locks(context).message == "no stale locks" and sorted(os.listdir(directory)) == ["demo.lock", "left.lock"]

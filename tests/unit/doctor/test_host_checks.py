@@ -1,0 +1,155 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Checks of the host: the registry, the directory of repositories, and programs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor import context as doctor_context
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor import host_checks
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import Check, Status, run_checks
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.host_checks import (
+    check_address,
+    check_git,
+    check_hg,
+    check_python,
+    check_registry,
+    check_repos_root,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.process import python_probe
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs import hg
+
+MakeContext = Callable[..., DoctorContext]
+
+
+def result(check: Callable[[DoctorContext], Any], context: DoctorContext) -> dict[str, Any]:
+    """Return the result of a check, with errors as failures."""
+    return run_checks([Check("x", "x", check)], context)[0]
+
+
+def test_registry(make_context: MakeContext) -> None:
+    """A good one, a misspelled key, a broken override, a broken file."""
+    entry = '[[project]]\nname = "demo"\nrepo = "demo"\n'
+    context = make_context(entry)
+    assert result(check_registry, context)["message"] == "registry ~/.config/repoman/repoman.toml, 1 project"
+    misspelled = result(check_registry, make_context(f'[default]\nrepos_root = "~/x"\n{entry}'))
+    assert misspelled["status"] == "warn" and "[default]" in misspelled["message"]
+    assert misspelled["hints"] == [f"${{EDITOR:-vi}} {context.registry_path}"]
+    override = Path(context.registry_path).parent / "repos.d/demo.toml"
+    override.parent.mkdir()
+    override.write_text("imag = 'x'\n", encoding="utf-8")
+    broken = result(check_registry, make_context(entry))
+    assert broken["status"] == "fail" and f"{override}, line 1" in broken["message"] and "did you mean 'image'?" in broken["hints"]
+    unreadable = result(check_registry, make_context("nonsense\n"))
+    assert unreadable["status"] == "fail" and "repoman.toml, line 3" in unreadable["message"]
+
+
+def test_repos_root(make_context: MakeContext, me: Any) -> None:
+    """Missing, a file, and in order."""
+    repos = Path(me.home, "repos")
+    missing = result(check_repos_root, make_context())
+    assert missing["message"] == "there is no directory repos_root, ~/repos" and missing["hints"][0] == f"mkdir -p {repos}"
+    repos.write_text("")
+    assert result(check_repos_root, make_context())["message"] == "repos_root, ~/repos, cannot be read: Not a directory"
+    repos.unlink()
+    repos.mkdir()
+    good = result(check_repos_root, make_context())
+    assert good["status"] != "fail" or "cannot map ids" in good["message"]
+
+
+@pytest.mark.parametrize(
+    ("fstype", "status", "message"),
+    [("ext4", "ok", "repos_root ~/repos, whose file"), ("nfs4", "fail", "on nfs4"), ("zfs", "warn", "on zfs")],
+)
+def test_file_system_of_repos_root(
+    make_context: MakeContext, me: Any, monkeypatch: pytest.MonkeyPatch, fstype: str, status: str, message: str
+) -> None:
+    """One that cannot map IDs is a failure with another place as remedy; one that may, a warning."""
+    Path(me.home, "repos").mkdir()
+    monkeypatch.setattr("ansible_collections.homelab.repoman.plugins.module_utils.host.idmap.filesystem_of", lambda _path: fstype)
+    outcome = result(check_repos_root, make_context())
+    assert outcome["status"] == status and message in outcome["message"]
+    assert ("another place: [defaults].repos_root in ~/.config/repoman/repoman.toml" in outcome["hints"]) == (status == "fail")
+
+
+def test_repos_root_that_does_not_answer(make_context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check gives up on it, and the next one that needs it does not wait again."""
+    monkeypatch.setattr(python_probe, "PROBE_TIMEOUT", 0.3)
+    monkeypatch.setattr(doctor_context, "DIRECTORY_SCRIPT", "import time; time.sleep(300)")
+    context = make_context()
+    outcome = result(check_repos_root, context)
+    assert outcome["status"] == "fail" and "did not answer within 0.3 s" in outcome["message"] and "findmnt" in outcome["hints"][0]
+    monkeypatch.setattr(doctor_context, "run_python", None)
+    with pytest.raises(doctor_context.MissingRequirementError):
+        context.require_repos_root()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_repos_root_of_another_user(make_context: MakeContext, me: Any) -> None:
+    """It must be writable."""
+    Path(me.home, "repos").mkdir(mode=0o500)
+    assert "is not writable for you" in result(check_repos_root, make_context())["message"]
+
+
+@pytest.mark.parametrize(
+    ("registered", "detected", "status", "message"),
+    [
+        ("192.0.2.1", "192.0.2.1", "ok", "LAN address 192.0.2.1"),
+        ("192.0.2.1", "192.0.2.2", "warn", "the LAN address in the registry is 192.0.2.1, but br0 has 192.0.2.2"),
+        ("", "192.0.2.2", "warn", "the registry has no LAN address, but br0 has 192.0.2.2"),
+        ("192.0.2.1", "", "ok", "LAN address 192.0.2.1 (no address on br0 to compare with)"),
+        ("", "", "ok", "no LAN address; only templates with ${HOST_LAN_IP} need one"),
+    ],
+)
+def test_address(
+    make_context: MakeContext, monkeypatch: pytest.MonkeyPatch, registered: str, detected: str, status: str, message: str
+) -> None:
+    """Setup is the remedy for a difference; a host without an address is in order."""
+    found = {"registry": registered, "detected": detected, "interface": "br0"}
+    matches = detected == registered if detected and registered else None
+    monkeypatch.setattr(host_checks, "probe_address", lambda _registered: found | {"matches": matches})
+    outcome = check_address(make_context(f'[host]\nlan_ip = "{registered}"\n'))
+    assert (outcome.status, outcome.message, outcome.hints) == (status, message, ("repoman setup",) if status == "warn" else ())
+
+
+def test_programs(make_context: MakeContext) -> None:
+    """Those of this host, with their versions."""
+    context = make_context()
+    assert check_python(context).message.startswith("Python 3.")
+    assert check_git(context).status == Status.OK and check_git(context).message.startswith("git 2.")
+    assert check_hg(context).status == Status.OK and check_hg(context).message.startswith("Mercurial ")
+
+
+def test_missing_programs(make_context: MakeContext, me: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """git is needed; Mercurial only if a repository uses it."""
+    monkeypatch.setattr("ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment.PATH", str(tmp_path))
+    monkeypatch.setattr(hg, "PATH", str(tmp_path))
+    assert (check_git(make_context()).status, check_git(make_context()).hints) == (Status.FAIL, ("sudo apt install git",))
+    repository = Path(me.home, "repos/demo/.hg")
+    repository.parent.mkdir(parents=True)
+    assert check_hg(make_context()).message == "Mercurial is not installed; no repository needs it"
+    repository.mkdir()
+    outcome = check_hg(make_context())
+    assert (
+        outcome.status == Status.FAIL and outcome.message.endswith("; demo needs it") and outcome.hints == ("sudo apt install mercurial",)
+    )
+
+
+@pytest.mark.parametrize(("version", "status"), [("5.9.3", "warn"), ("6.0", "ok"), ("6.9.4+ds", "ok"), ("unreadable", "warn")])
+def test_version_of_mercurial(
+    make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, status: str
+) -> None:
+    """Earlier ones cannot be kept from reading a repository's settings."""
+    program = tmp_path / "hg"
+    program.write_text(f"#!/bin/sh\necho 'Mercurial Distributed SCM (version {version})'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(hg, "PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert check_hg(make_context()).status == status
