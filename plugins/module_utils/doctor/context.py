@@ -20,7 +20,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting impor
 from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import collecting
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
-from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client, find_socket
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client, api_path, find_socket
 from ansible_collections.homelab.repoman.plugins.module_utils.process.python_probe import run_python
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed, read_installed
@@ -259,7 +259,12 @@ class DoctorContext:
 
         :raises MissingRequirementError: the Incus project does not exist.
         """
-        return required(self.run_context.read_instances, Requirement.INCUS_PROJECT, NotFoundError)
+        context = self.run_context
+        instances = required(context.read_instances, Requirement.INCUS_PROJECT, NotFoundError)
+        path = api_path("/1.0/projects/{}", context.incus_project)
+        if not instances and self.client.get_or_none(path) is None:  # Incus lists none in a project that does not exist
+            raise MissingRequirementError(Requirement.INCUS_PROJECT)
+        return instances
 
     @cached_property
     def ownerships(self) -> dict[str, Ownership]:
