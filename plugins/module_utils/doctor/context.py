@@ -105,7 +105,7 @@ class DoctorContext:
     def _connection(self) -> tuple[Client, dict[str, Any]] | RepomanError:
         client = Client(self.socket, self.params["timeout"])
         try:
-            return client, client.read("/1.0", shapes.SERVER).data["environment"]
+            return client, client.read("/1.0", shapes.SERVER_FEATURES).data["environment"]
         except RepomanError as error:
             return error
 

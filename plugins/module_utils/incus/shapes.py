@@ -56,14 +56,8 @@ PROFILE = {
 }
 PROJECT = {"name": str, "description": Optional(str), "config": Optional(TEXTS), "used_by": Optional([str])}
 IMAGE = {"fingerprint": str, "aliases": Optional([{"name": str}])}
-SERVER = {
-    "environment": {
-        "server_version": str,
-        "server_name": Optional(str),
-        "server_clustered": Optional(bool),
-        "kernel_features": Optional(TEXTS),
-    }
-}
+SERVER = {"environment": {"server_version": str, "server_name": Optional(str), "server_clustered": Optional(bool)}}
+SERVER_FEATURES = {"environment": SERVER["environment"] | {"kernel_features": Optional(TEXTS)}}
 STORAGE_POOL = {"name": str, "driver": str, "status": Optional(str)}
 STORAGE_SPACE = {"space": Optional({"total": Optional(int), "used": Optional(int)})}
 NETWORK = {"name": str, "type": str, "managed": bool}

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor import run as doctor
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import (
@@ -22,7 +25,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check impor
     summary,
     warn,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext, Requirement
+from ansible_collections.homelab.repoman.plugins.modules import repoman_doctor_info
 
 MakeContext = Callable[..., DoctorContext]
 
@@ -99,6 +103,18 @@ def test_incus_that_stops_to_answer_is_asked_once(make_context: MakeContext, sil
     results = {result["name"]: result for result in run_checks(doctor.CHECKS, make_context("", silent_socket, timeout=0.2))}
     assert results["incus"]["status"] == "fail" and "did not answer" in results["incus"]["message"]
     assert "storage" in results["without_incus"]["message"] and "root_disk" not in results
+
+
+def test_every_check_is_documented() -> None:
+    """By the module and the guide, and no other is."""
+    names = {check.name for check in doctor.CHECKS}
+    assert len(names) == len(doctor.CHECKS)
+    description = " ".join(yaml.safe_load(repoman_doctor_info.RETURN)["checks"]["description"])
+    requirements = {f"without_{requirement.name.lower()}" for requirement in Requirement}
+    assert set(re.findall(r"V\((\w+)\)", description)) == names | requirements
+    guide = (Path(__file__).parents[3] / "docs/docsite/rst/doctor.rst").read_text(encoding="utf-8")
+    lists = re.findall(r"^``\w+``(?:, ``\w+``)*$", guide, flags=re.MULTILINE)
+    assert sorted(re.findall(r"\w+", " ".join(lists))) == sorted(names)
 
 
 def test_listing() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.doctor.host_checks
 from ansible_collections.homelab.repoman.plugins.module_utils.process import python_probe
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs import hg
 
+NOBODY = 65534
 MakeContext = Callable[..., DoctorContext]
 
 
@@ -92,11 +94,13 @@ def test_repos_root_that_does_not_answer(make_context: MakeContext, monkeypatch:
         context.require_repos_root()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_repos_root_of_another_user(make_context: MakeContext, me: Any) -> None:
-    """It must be writable."""
-    Path(me.home, "repos").mkdir(mode=0o500)
-    assert "is not writable for you" in result(check_repos_root, make_context())["message"]
+def test_repos_root_of_another_user(make_context: MakeContext, short_dir: Path) -> None:
+    """It must be writable; root looks with the eyes of the account."""
+    context = make_context()
+    uid = os.getuid() or NOBODY
+    context.account = replace(context.account, uid=uid, gid=os.getgid() or NOBODY, home=str(short_dir))
+    (short_dir / "repos").mkdir(mode=0o555)
+    assert result(check_repos_root, context)["message"] == "repos_root, ~/repos, is not writable for you"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import filesystem_of
-from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import FIRST_KERNELS, id_mapping_hints
+from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import FIRST_KERNELS, id_mapping_hints, maps_ids
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import IncusError
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.failures import start_error
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
@@ -35,6 +35,22 @@ def test_advice_follows_from_file_system_and_kernel(fstype: str, kernel: str, ex
     """A file system that can map ids is never blamed."""
     hints = id_mapping_hints("/r", kernel, fstype)
     assert expected in hints[0] and ("move it" in hints[0]) == (fstype not in FIRST_KERNELS and fstype != "zfs")
+
+
+@pytest.mark.parametrize(
+    ("fstype", "kernel", "expected"),
+    [
+        ("ext4", "6.12.41", True),
+        ("ext4", "5.10.0", False),
+        ("tmpfs", "6.1.0", False),
+        ("nfs4", "6.12.0", False),
+        ("zfs", "6.12.0", None),
+        ("ext4", "odd", False),
+    ],
+)
+def test_support_follows_from_file_system_and_kernel(fstype: str, kernel: str, expected: bool | None) -> None:
+    """It is not known for file systems outside Linux."""
+    assert maps_ids("/r", kernel, fstype) is expected
 
 
 def test_incus_is_quoted(tmp_path: Path) -> None:

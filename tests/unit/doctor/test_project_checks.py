@@ -1,0 +1,77 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Checks of projects that one Incus on one host cannot show: members of a cluster, and long lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import Status
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.project_checks import check_containers, check_library, check_sources
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+
+MakeContext = Callable[..., DoctorContext]
+Daemon = Any
+"""The scripted daemon of conftest.py."""
+Reply = Callable[..., Any]
+
+
+def instance(name: str, me: Account, location: str, source: str) -> dict[str, Any]:
+    """Return a container of the user as Incus describes it, with a required device."""
+    devices = {"data": {"type": "disk", "source": source, "path": "/data"}}
+    config = {"user.repoman.project": name, "user.repoman.owner": me.name, "user.repoman.uid": str(me.uid)}
+    described = {"name": name, "status": "Running", "location": location, "profiles": ["default"], "config": config, "devices": devices}
+    return described | {"expanded_config": config, "expanded_devices": devices}
+
+
+def script(daemon: Daemon, reply: Reply, instances: list[dict[str, Any]], is_clustered: bool = False) -> None:
+    """Let the daemon have these instances."""
+    server = {"environment": {"server_version": "6.0.4", "server_name": "one", "server_clustered": is_clustered}}
+    profiles = [{"name": "default", "description": "", "config": {}, "devices": {}, "used_by": []}]
+    answers = {"1.0": server, "instances": instances, "profiles": profiles, "repoman": {"name": "repoman"}}
+    daemon.default = lambda seen: reply(answers[seen.target.partition("?")[0].rpartition("/")[2]])
+
+
+def entries(me: Account, *names: str) -> str:
+    """Return the entries of projects, whose repositories are made."""
+    for name in names:
+        Path(me.home, "repos", name).mkdir(parents=True)
+    return "".join(f'[[project]]\nname = "{name}"\nrepo = "{name}"\n' for name in names)
+
+
+def test_sources_of_other_members_of_a_cluster(daemon: Daemon, reply: Reply, make_context: MakeContext, me: Account) -> None:
+    """Their paths are on the other host, so that nothing can be told of them here."""
+    instances = [instance("here", me, "one", "/nonexistent/here"), instance("away", me, "two", "/nonexistent/away")]
+    text = entries(me, "here", "away")
+    script(daemon, reply, instances, is_clustered=True)
+    outcome = check_sources(make_context(text, daemon.path))
+    assert (outcome.status, outcome.message) == (Status.FAIL, "missing on this host: /nonexistent/here")
+    script(daemon, reply, instances)
+    assert "/nonexistent/away" in check_sources(make_context(text, daemon.path)).message
+
+
+def test_long_lists_are_cut(daemon: Daemon, reply: Reply, make_context: MakeContext, me: Account) -> None:
+    """Three names, five hints, and the command that shows all."""
+    script(daemon, reply, [])
+    outcome = check_containers(make_context(entries(me, *(f"p{number}" for number in range(7))), daemon.path))
+    assert outcome.message == "without a container: p0, p1, p2 and 4 more"
+    assert outcome.hints == (*(f"repoman new p{number}" for number in range(5)), "repoman list   # shows all")
+
+
+@pytest.mark.parametrize(("profiles", "status"), [("[]", "ok"), ('["default", "broken"]', "fail")])
+def test_template_that_cannot_be_rendered(
+    daemon: Daemon, reply: Reply, make_context: MakeContext, me: Account, profiles: str, status: str
+) -> None:
+    """It counts if a project uses it."""
+    template = Path(me.home, "profiles.d/broken.yml")
+    template.parent.mkdir()
+    template.write_text("nonsense: 1\n", encoding="utf-8")
+    script(daemon, reply, [])
+    outcome = check_library(make_context(f"[defaults]\nprofiles = {profiles}\n", daemon.path, user_dir=str(template.parent)))
+    assert outcome.status == status and (f"broken: {template}: unknown key nonsense" in outcome.message) == (status == "fail")
