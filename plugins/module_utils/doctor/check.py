@@ -23,7 +23,7 @@ MAX_HINTS = 5
 
 
 class Status(StrEnum):
-    """The outcome of a check. Results have the ``value``."""
+    """The result of a check in one word. Results have the ``value``."""
 
     OK = "ok"
     WARN = "warn"
@@ -34,7 +34,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found.
+    """The outcome of a check.
 
     :param message: a phrase without a full stop.
     :param hints: remedies, each a command or a sentence.
@@ -80,7 +80,7 @@ def failure(error: RepomanError) -> Outcome:
 
 
 def listing(names: Iterable[str]) -> str:
-    """Return the first names of a list, and the number of the others."""
+    """Return the first names of a list, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     return f"{', '.join(names[:MAX_NAMED])}{more}"

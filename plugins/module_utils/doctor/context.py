@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the checks of ``doctor`` share: account, registry and Incus, each read once, and absent if that failed."""
+"""Shared state of the checks of ``doctor``: account, registry and Incus. Each is read once."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ print(json.dumps(answer))
 
 
 class Requirement(Enum):
-    """What some checks need; the value is for messages."""
+    """A requirement of some checks; the value is for messages."""
 
     INCUS = "Incus"
     INCUS_PROJECT = "the Incus project"
@@ -68,7 +68,7 @@ class MissingRequirementError(Exception):
 
 @dataclass
 class DoctorContext:
-    """What the checks share.
+    """Shared state of the checks.
 
     :param account: the user whose projects they are.
     :param registry_path: path of the registry.
