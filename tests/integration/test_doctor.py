@@ -161,21 +161,23 @@ def test_incus_project_that_is_gone(ready: World) -> None:
     assert "incus_project" not in problems(ready)
 
 
-def test_drift_and_a_profile_that_is_not_installed(well: World) -> None:
+def test_drift_and_a_profile_that_is_not_installed(ready: World) -> None:
     """The hints show the difference, and install what a project needs."""
-    well.template("extra", "config: {user.a: '1'}\ndevices: {}\n")
-    well.repoman("profile", "install", "extra")
-    well.template("extra", "config: {user.a: '2'}\ndevices: {}\n")
-    library = problems(well)["library"]
+    ready.git_repository("demo")
+    enter(ready, "demo")
+    ready.template("extra", "config: {user.a: '1'}\ndevices: {}\n")
+    ready.repoman("profile", "install", "extra")
+    ready.template("extra", "config: {user.a: '2'}\ndevices: {}\n")
+    library = problems(ready)["library"]
     assert (library["status"], library["message"]) == ("warn", "extra differs from the template")
     assert library["hints"] == ["repoman profile diff extra   # then: repoman profile install extra"]
-    well.template("needed", "config: {}\ndevices: {}\n")
-    well.write(well.overrides / "demo.toml", 'profiles = ["default", "needed"]\n')
-    library = problems(well, code=1)["library"]
+    ready.template("needed", "config: {}\ndevices: {}\n")
+    ready.write(ready.overrides / "demo.toml", 'profiles = ["default", "needed"]\n')
+    library = problems(ready, code=1)["library"]
     assert library["status"] == "fail" and "not installed, but used: needed" in library["message"]
-    paste(well, library["hints"][0])
-    paste(well, "repoman profile install extra")
-    assert "library" not in problems(well)
+    paste(ready, library["hints"][0])
+    paste(ready, "repoman profile install extra")
+    assert "library" not in problems(ready)
 
 
 def test_missing_sources(well: World) -> None:
