@@ -1,12 +1,14 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A home in which one kind of repository is backed up, and the witnesses, which are programs of others: rsync, git, hg."""
+"""A kind of repository in a home that is backed up, and the witnesses, which are programs of others: rsync, git, hg."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from newest import newest
 from zoo.kind import PRELUDE, Damage, Kind
 
 SAME_LINES = 40
+ITEMIZED = len(">f+++++++++ ")
+"""Characters before the path in a line of ``rsync -i``."""
 GIT_SETTINGS = {
     "protocol.file.allow": "always",
     "gc.autoDetach": "false",
@@ -51,9 +55,16 @@ def copy_tree(source: Path, to: Path) -> Path:
     return to
 
 
+def copy_trees(sources: Sequence[Path], into: Path) -> None:
+    """Copy trees with all that belongs to them into a new directory."""
+    into.mkdir()
+    subprocess.run(["cp", "-a", "--", *map(str, sources), str(into)], check=True)
+
+
 def remove_tree(path: Path) -> None:
     """Remove a tree, whatever its modes are."""
-    subprocess.run(["chmod", "-R", "u+rwX", "--", str(path)], check=False, capture_output=True)
+    if os.geteuid() != 0:
+        subprocess.run(["chmod", "-R", "u+rwX", "--", str(path)], check=False, capture_output=True)
     shutil.rmtree(path)
 
 
@@ -63,19 +74,30 @@ def tree_differences(one: Path, other: Path, *options: str) -> list[str]:
     return subprocess.run(command, check=True, capture_output=True).stdout.decode(errors="backslashreplace").splitlines()
 
 
-class Enclosure:
-    """A unit of one kind, beside nothing else.
+def trees_differences(names: Sequence[str], one: Path, other: Path, *options: str) -> dict[str, list[str]]:
+    """Let rsync say how trees differ that have the same names in two directories, as :func:`tree_differences` does of two trees."""
+    command = ["rsync", "-aHnci", "--delete", "--numeric-ids", *options, "--", *(str(one / name) for name in names), f"{other}/"]
+    lines = subprocess.run(command, check=True, capture_output=True).stdout.decode(errors="backslashreplace").splitlines()
+    differences: dict[str, list[str]] = {name: [] for name in names}
+    for line in lines:
+        name, _slash, path = line[ITEMIZED:].partition("/")
+        differences[name].append(line[:ITEMIZED] + (path or "./"))
+    return differences
 
-    :param world: an empty home.
+
+class Enclosure:
+    """A unit of one kind.
+
+    :param world: its home.
     """
 
     def __init__(self, world: BackupHome, kind: Kind | Damage) -> None:
         self.world, self.kind = world, kind
         self.newest = kind.newest if isinstance(kind, Kind) else ""
-        self.unit, self.mirror, self.outside = world.repos / kind.name, world.backup / kind.name, world.root / "outside"
+        self.unit, self.mirror, self.outside = world.repos / kind.name, world.backup / kind.name, world.root / "outside" / kind.name
         self.environment = self._environment()
         self.unit.mkdir()
-        self.outside.mkdir()
+        self.outside.mkdir(parents=True)
         world.write("beside.txt")  # repositories are never all gone
 
     def _environment(self) -> dict[str, str]:
@@ -169,13 +191,19 @@ class Enclosure:
         (line,) = [each for each in result["units"] if each["name"] == self.kind.name]
         return line
 
-    def sync(self, **params: Any) -> tuple[str, str]:
-        """Back up; return what came of the unit, and all that was told of it."""
-        result = self.world.sync(**params)
+    def told(self, result: dict[str, Any]) -> tuple[str, str]:
+        """Return what came of the unit in a run, and all that was told of it."""
         line = self.line(result)
         return line["action"], "\n".join([line.get("msg", ""), *line.get("hints", []), *line.get("notes", [])])
 
     def kept_times(self) -> list[str]:
-        """Return the times of the runs that kept or created something."""
+        """Return the times of the runs that kept or created something of the unit."""
         own = self.world.backup / ".repoman"
-        return sorted({name[:16] for each in ("kept", "created") if (own / each).is_dir() for name in os.listdir(own / each)})
+        kept = [path.parent.name for path in own.glob(f"kept/*/{self.kind.name}")]
+        created = [path.name for path in own.glob("created/*") if self.kind.name in json.loads(path.read_text())]
+        return sorted({name[:16] for name in (*kept, *created)})
+
+    def end(self) -> None:
+        """Unmount what the kind mounted."""
+        if isinstance(self.kind, Kind) and self.kind.left_out:
+            self.shell(f"umount --lazy {self.kind.left_out} || true")
