@@ -110,7 +110,7 @@ def test_age(make_context: MakeContext, backup: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "status", "message"),
     [
-        ({}, "ok", f"no stale locks; at work: process {os.getpid()} of {socket.gethostname()} since "),
+        ({}, "ok", "no stale locks; at work: process {pid} of {host} since "),
         ({"started": "1"}, "warn", "a run that was killed has left "),
         ({"boot": "another"}, "warn", "a run that was killed has left "),
         ({"host": "elsewhere"}, "warn", "lock says that process"),
@@ -122,7 +122,8 @@ def test_lock_on_the_target(make_context: MakeContext, marked: Path, change: dic
     text = json.dumps(describe_process() | change)
     lock.write_text(text, encoding="utf-8")
     outcome = check_locks(make_context(registry(marked)))
-    assert outcome.status == status and message in outcome.message and lock.read_text(encoding="utf-8") == text
+    expected = message.format(pid=os.getpid(), host=socket.gethostname())
+    assert outcome.status == status and expected in outcome.message and lock.read_text(encoding="utf-8") == text
     hints = {"killed": "repoman sync   # removes it", "says": f"if you are sure that it is not: rm {lock}"}
     assert list(outcome.hints) == [hint for word, hint in hints.items() if word in outcome.message]
 
