@@ -29,7 +29,7 @@ from ansible.plugins import strategy
 from ansible.plugins.loader import connection_loader, init_plugin_loader
 from ansible.utils.path import cleanup_tmp_file
 
-from repoman import temporary
+from repoman import loading, temporary
 from repoman.errors import OPEN_SHARED_MEMORY, SHARED_MEMORY, CliError
 
 ROLLBACK_TIMEOUT = 60.0
@@ -64,6 +64,7 @@ class Engine(PlaybookCLI):  # type: ignore[misc]
     def run(self) -> int:
         """Run the playbook; return ansible's exit code."""
         self.parse()
+        loading.install()
         init_plugin_loader([self.collections])
         loader, inventory, variable_manager = self._play_prereqs()
         CLI.get_host_list(inventory, context.CLIARGS["subset"])
