@@ -21,6 +21,7 @@ from typing import TextIO
 
 import pytest
 from lab import private_incus
+from logic import Logic
 from proxy import RecordingProxy
 from world import ADMINS, CHECKOUT, LAN_IP, Me, SetUp, World, account, home_of, remove
 
@@ -132,11 +133,18 @@ def _install() -> Path:
     return place
 
 
+@pytest.fixture(scope="session")
+def logic(me: Me, installation: Path) -> Iterator[Logic]:
+    """The modules without Ansible."""
+    with Logic(me, installation) as logic:
+        yield logic
+
+
 @pytest.fixture
-def world(me: Me, installation: Path, incus: Path) -> Iterator[World]:
+def world(me: Me, installation: Path, incus: Path, logic: Logic) -> Iterator[World]:
     """A fresh home; instances, project and profiles are taken away again."""
     with home_of(me) as home:
-        world = World(me, home, installation, str(incus / "unix.socket"))
+        world = World(me, home, installation, str(incus / "unix.socket"), logic)
         yield world
         world.clean()
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from proxy import RecordingProxy, RequestPause
-from world import TIMEOUT, Result, World
+from world import TIMEOUT, World
 
 DRIVER = """\
 import json, sys
@@ -45,11 +45,14 @@ def command(world: World, *names: str, state: str = "started", check: bool = Fal
     return [str(world.bin_dir / "python3"), "-c", DRIVER, json.dumps(params)]
 
 
-def drive(world: World, *names: str, **options: Any) -> Any:
+def drive(world: World, *names: str, state: str = "started", check: bool = False, **options: Any) -> Any:
     """Run the logic for some projects and return its result."""
-    result: Result = world.run(*command(world, *names, **options))
-    assert result.code == 0, result
-    return result.data
+    limits = {
+        "projects.control.STOP_TIMEOUT": options.pop("stop_timeout", 30),
+        "projects.task.LOCK_TIMEOUT": options.pop("lock_timeout", 120),
+    }
+    projects = [{"name": name, "image": "busybox"} | options for name in names]
+    return world.module("project", projects=projects, state=state, check=check, constants=limits)
 
 
 def entries(world: World) -> list[str]:

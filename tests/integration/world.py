@@ -18,7 +18,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from logic import Logic
 
 CHECKOUT = Path(__file__).parents[2]
 LAN_IP = "192.0.2.10"
@@ -138,10 +141,13 @@ def changes(result: Result) -> int:
 
 
 class World:
-    """A home of its own, with the product installed, and the incus client as witness."""
+    """A home of its own, with the product installed, and the incus client as witness.
 
-    def __init__(self, me: Me, home: Path, bin_dir: Path, socket: str) -> None:
-        self.me, self.home, self.bin_dir, self.socket = me, home, bin_dir, socket
+    :param logic: runs modules without Ansible, for what a test only prepares.
+    """
+
+    def __init__(self, me: Me, home: Path, bin_dir: Path, socket: str, logic: Logic | None = None) -> None:
+        self.me, self.home, self.bin_dir, self.socket, self.logic = me, home, bin_dir, socket, logic
         self.witness = socket
         self.repos = home / "repos"
         self.registry = home / ".config/repoman/repoman.toml"
@@ -197,6 +203,27 @@ class World:
         result = self.run("ansible-playbook", *argv, *(["-e", json.dumps(extra)] if extra else []), env=env)
         assert result.code == code, result
         return result
+
+    def module(self, name: str, *, check: bool = False, constants: dict[str, Any] | None = None, **params: Any) -> Any:
+        """Run a module of the collection without Ansible; return its result.
+
+        :param name: without ``repoman_``. :param constants: values of names in ``module_utils``. :param params: its options.
+        """
+        assert self.logic
+        return self.logic.run(name, params, env=self.env(), cwd=self.home, check=check, constants=constants).data
+
+    def new(self, *names: str, image: str = "busybox", **options: Any) -> None:
+        """Make projects that run, for tests that are about something else.
+
+        :param options: of each in the module.
+        """
+        result = self.module("project", projects=[{"name": name, "image": image} | options for name in names], state="started")
+        assert not result.get("failed"), result
+
+    def install(self, *profiles: str) -> None:
+        """Install profiles, for tests that are about something else."""
+        result = self.module("profile", names=list(profiles))
+        assert not result.get("failed"), result
 
     def git_repository(self, name: str) -> Path:
         """Make a git repository with one commit."""

@@ -1,0 +1,105 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules of the collection without Ansible: a process of the user's has loaded them, and forks for each call."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from world import TIMEOUT, Me, Result
+
+PROGRAM = """\
+import importlib, json, os, sys, traceback
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+PLUGINS = "ansible_collections.homelab.repoman.plugins."
+run_logic = importlib.import_module(PLUGINS + "module_utils.core.module").run_logic
+modules = {name: importlib.import_module(PLUGINS + "modules.repoman_" + name) for name in ("profile", "project", "registry", "sync")}
+
+def run(call):
+    os.environ.clear()
+    os.environ.update(call["env"])
+    os.chdir(call["cwd"])
+    for path, value in call["constants"].items():
+        module, _dot, name = path.rpartition(".")
+        setattr(importlib.import_module(PLUGINS + "module_utils." + module), name, value)
+    module = modules[call["module"]]
+    validation = ArgumentSpecValidator(**module.SPEC).validate(call["params"])
+    assert not validation.error_messages, validation.error_messages
+    return json.dumps(run_logic(module.run, validation.validated_parameters, call["check"]))
+
+print("ready", flush=True)
+for line in sys.stdin:
+    output, errors = os.memfd_create("output"), os.memfd_create("errors")
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            os.dup2(errors, 2)
+            os.write(output, run(json.loads(line)).encode())
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    texts = []
+    for file in (output, errors):
+        os.lseek(file, 0, os.SEEK_SET)
+        with open(file, errors="surrogateescape") as text:
+            texts.append(text.read())
+    print(json.dumps([code, *texts]), flush=True)
+"""
+
+
+class Logic:
+    """Runs modules as a user. Use it as a context manager.
+
+    :param me: the user. :param bin_dir: ``bin`` of the installation.
+    """
+
+    def __init__(self, me: Me, bin_dir: Path) -> None:
+        self.command = me.command([str(bin_dir / "python3"), "-c", PROGRAM], {"HOME": "/nonexistent", "LANG": "C.UTF-8"})
+
+    def __enter__(self) -> Logic:
+        """Start the process."""
+        self._process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/")
+        assert self._process.stdin and self._process.stdout
+        self._calls, self._answers = self._process.stdin, self._process.stdout
+        assert self._answers.readline() == b"ready\n"
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End it."""
+        self._calls.close()
+        self._process.wait(TIMEOUT)
+
+    def run(
+        self,
+        module: str,
+        params: dict[str, Any],
+        *,
+        env: dict[str, str],
+        cwd: Path,
+        check: bool = False,
+        constants: dict[str, Any] | None = None,
+    ) -> Result:
+        """Run a module; its result is the output, as JSON.
+
+        :param module: its name, without ``repoman_``.
+        :param constants: values of names in ``module_utils``.
+        """
+        call = {"module": module, "params": params, "check": check, "env": env, "cwd": str(cwd), "constants": constants or {}}
+        self._calls.write(os.fsencode(json.dumps(call)) + b"\n")
+        self._calls.flush()
+        if not select.select([self._answers], [], [], TIMEOUT)[0]:
+            self._process.kill()
+        result = Result(*json.loads(self._answers.readline()))
+        assert result.code == 0 and "Traceback" not in result.out + result.err, result
+        return result
