@@ -16,12 +16,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import TextIO
 
 import pytest
 from lab import private_incus
 from logic import Logic
+from packaging.requirements import Requirement
 from proxy import RecordingProxy
 from world import ADMINS, CHECKOUT, LAN_IP, Me, SetUp, World, account, home_of, remove
 
@@ -122,15 +124,42 @@ def _write(ledger: TextIO, text: str) -> None:
 def _install() -> Path:
     place = Path(tempfile.mkdtemp(prefix="repoman-t", dir="/var/tmp"))
     place.chmod(0o755)
-    pip = [str(CHECKOUT / "scripts/retry"), str(place / "venv/bin/python"), "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
-    engine = f"ansible-core=={os.environ['REPOMAN_ANSIBLE_CORE']}.*" if os.environ.get("REPOMAN_ANSIBLE_CORE") else "ansible-core"
+    venv = place / "venv"
+    pip = [str(CHECKOUT / "scripts/retry"), sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check"]
+    install = [*pip, "--python", str(venv / "bin/python"), "install"]
+    version = os.environ.get("REPOMAN_ANSIBLE_CORE")
     try:
-        subprocess.run([sys.executable, "-m", "venv", str(place / "venv")], check=True)
-        subprocess.run([*pip, engine, str(CHECKOUT)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+        if not version:
+            _copy_requirements(venv)
+        subprocess.run([*install, f"ansible-core=={version}.*" if version else "ansible-core", str(CHECKOUT)], check=True)
     except BaseException:
         remove(place)
         raise
     return place
+
+
+def _copy_requirements(venv: Path) -> None:
+    """Copy what the command needs from this environment, with its bytecode, so that pip has neither to load nor to compile it."""
+    (packages,) = venv.glob("lib/python*/site-packages")
+    pending, found = ["homelab-repoman"], {}
+    while pending:
+        name = pending.pop()
+        if name in found:
+            continue
+        found[name] = distribution(name)
+        needed = map(Requirement, found[name].requires or ())
+        pending += [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
+    del found["homelab-repoman"]
+    files = [(each, file) for each in found.values() for file in each.files or ()]
+    tops = {str(each.locate_file(file.parts[0])) for each, file in files if file.parts[0] != ".."}
+    scripts = [Path(str(each.locate_file(file))) for each, file in files if file.parts[0] == ".." and file.parts[-2] == "bin"]
+    subprocess.run(["cp", "-a", *sorted(tops), packages], check=True)
+    for script in scripts:
+        copy = venv / "bin" / script.name
+        copy.write_text(script.read_text().replace(sys.prefix, str(venv)))
+        copy.chmod(0o755)
+    subprocess.run(["chmod", "-R", "a+rX", venv], check=True)
 
 
 @pytest.fixture(scope="session")
