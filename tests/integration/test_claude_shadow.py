@@ -41,7 +41,7 @@ def test_the_shadow_of_the_guide(claude: World) -> None:
     assert "CLAUDE_CONFIG_DIR" in claude.repoman("profile", "diff", "claude-share", "--vendor", code=1).out
     claude.repoman("profile", "install", "claude-share")
     assert not claude.repoman("--json", "profile", "install", "claude-share").data["changed"]
-    claude.repoman("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "claude-share")
+    claude.new("demo", profiles=["default", "claude-share"])
     inside = ("shell", "demo", "--", "sh", "-c")
     state = claude.home / ".claude/.claude.json"
     assert claude.repoman(*inside, 'echo "$CLAUDE_CONFIG_DIR"').out == f"{state.parent}\n"
@@ -59,8 +59,8 @@ def test_why_not_the_single_file(claude: World) -> None:
     claude.template(
         "single", "devices:\n  one:\n    type: disk\n    source: ${HOME}/.claude.json\n    path: ${HOME}/.claude.json\n    shift: 'true'\n"
     )
-    claude.repoman("profile", "install", "single")
-    claude.repoman("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "single")
+    claude.install("single")
+    claude.new("demo", profiles=["default", "single"])
     saved = claude.repoman("shell", "demo", "--", "sh", "-c", RENAME, "sh", "new", code=1)
     assert "busy" in saved.err
     assert single.read_text() == "old"

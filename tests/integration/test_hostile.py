@@ -8,7 +8,6 @@ import json
 
 from world import World
 
-BUSYBOX = ("--image", "busybox")
 LOUD = "yes no >&2"
 WORDY = 'head -c 300000 /dev/zero | tr "\\\\0" x >&2; exec /bin/busybox sh "$@"'
 
@@ -27,7 +26,7 @@ def test_what_programs_print_is_limited(ready: World) -> None:
     """One that prints without end is ended, in new and in shell; one that only prints much is not; nothing is left in the volume."""
     ready.git_repository("demo")
     ready.git_repository("other")
-    ready.repoman("new", "demo", *BUSYBOX)
+    ready.new("demo")
     for text in (WORDY, LOUD):
         inside(ready, f"rm -f /bin/sh; printf '#!/bin/busybox sh\\n%s\\n' '{text}' >/bin/sh; chmod 755 /bin/sh")
         ready.incus("stop", "--force", "--project=repoman", "demo")

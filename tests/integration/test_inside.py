@@ -130,7 +130,7 @@ def test_home_has_the_images_skeleton(ready: World, variant: Variant) -> None:
     """The skeleton's files and directories are the account's own; what the host mounts there stays."""
     ready.git_repository("demo")
     ready.write(ready.home / ".gitconfig", "[user]\n")
-    ready.repoman("profile", "install", "dotfiles")
+    ready.install("dotfiles")
     image = variant(**{"skel/.profile": "export SKEL=yes\n", "skel/.config/x/y": "deep\n", "skel/.gitconfig": "not this\n"})
     ready.repoman("new", "demo", "--image", image, "--profile", "default", "--profile", "dotfiles")
     assert ready.repoman("shell", "demo", "--", "sh", "-c", "echo $SKEL; cat ~/.config/x/y ~/.gitconfig").out == "yes\ndeep\n[user]\n"
@@ -157,7 +157,7 @@ def test_user_data_of_the_users_own_stays(ready: World) -> None:
     """A profile's user data reaches cloud-init beside the account, which comes as vendor data."""
     ready.git_repository("demo")
     ready.template("mine", 'config:\n  cloud-init.user-data: "#cloud-config\\n{write_files: [{path: /etc/mine, content: kept}]}"\n')
-    ready.repoman("profile", "install", "mine")
+    ready.install("mine")
     ready.repoman("new", "demo", "--image", "debian-cloud", "--profile", "default", "--profile", "mine")
     config = ready.instances()["demo"]["config"]
     assert "cloud-init.user-data" not in config and ready.me.name in config["cloud-init.vendor-data"]

@@ -54,7 +54,7 @@ def lab(ready: World) -> World:
     ready.git_repository("demo")
     ready.mkdir(ready.repos / "gone")
     assert ready.run("hg", "init", cwd=ready.repos / "gone").code == 0
-    ready.repoman("new", "demo", "--image", "busybox")
+    ready.new("demo")
     ready.write(ready.registry, ready.registry.read_text() + '\n[[project]]\nname = "gone"\nrepo = "gone"\nbackup = false\n')
     ready.write(ready.home / "lab.repoman.yml", "plugin: homelab.repoman.projects\n")
     return ready
@@ -133,7 +133,7 @@ def test_tasks_run_inside(lab: World, collections: Path) -> None:
 def test_the_guides_commands(ready: World, collections: Path) -> None:
     """What the guide shows works as it stands there, in a container with Python."""
     ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "debian")
+    ready.new("demo", image="debian")
     guide = (CHECKOUT / "docs/docsite/rst/several_hosts.rst").read_text().partition("Projects as hosts\n")[2]
     plugin, shown = (re.findall(rf"^.. code-block:: {kind}\n\n((?:   .*\n)+)", guide, re.MULTILINE)[0] for kind in ("yaml", "console"))
     ready.write(ready.home / "lab.repoman.yml", textwrap.dedent(plugin))

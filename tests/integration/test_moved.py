@@ -40,7 +40,7 @@ def test_a_repository_that_moved(ready: World, proxy: RecordingProxy) -> None:
 def test_a_repository_that_was_made_again(ready: World, proxy: RecordingProxy) -> None:
     """The container shows the dead directory; all verbs say so, new and shell mount the new one; with mounts inside, new says how."""
     repo = ready.git_repository("demo")
-    ready.repoman("new", "demo", *BUSYBOX)
+    ready.new("demo")
 
     def is_stale() -> bool:
         proxy.clear()
@@ -74,7 +74,7 @@ def test_a_repository_that_was_made_again(ready: World, proxy: RecordingProxy) -
     data = ready.mkdir(ready.home / "data")
     ready.write(ready.overrides / "demo.toml", f'[devices.x]\ntype = "disk"\nsource = "{data}"\npath = "{repo}/data"\n')
     ready.incus("stop", "--force", "--project=repoman", "demo")
-    ready.repoman("new", "demo")
+    ready.new("demo")
     renew("rm -rf demo 2>/dev/null; mv demo dead", "fourth")
     assert is_stale()
     err = ready.refused("new", "demo", code=4)
@@ -92,8 +92,8 @@ def test_a_repository_that_is_restored(ready: World) -> None:
     ready.git_repository("one")
     backup = ready.mkdir(ready.home / "backup")
     ready.write(ready.registry, ready.registry.read_text().replace('"/nfs/repos"', f'"{backup}"'))
-    ready.repoman("new", "demo", "--repo", "one", *BUSYBOX)
-    ready.repoman("sync", "--init", "--allow-local")
+    ready.new("demo", repo="one")
+    assert ready.module("sync", init=True, allow_local=True)["changed"]
     path = ready.repos / "one"
     assert ready.run("touch", str(path / "more")).code == 0
     for replaced in (True, False):  # the directory stays until the run, or is gone already

@@ -32,7 +32,7 @@ def overlapping(world: World) -> tuple[Path, Path]:
     inner, secret, path = nested(world), world.home / "secret", f"{world.repos}/sharks"
     secret.mkdir(mode=0o700)
     (secret / "key").write_text(OUTSIDE)
-    world.repoman("new", "inner", "--repo", "sharks/inner", *BUSYBOX)
+    world.new("inner", repo="sharks/inner")
     world.incus("stop", "--force", "--project=repoman", "inner")
     marks = {"project": "sharks", "state": "ready", "repo": path}
     world.incus("init", "--project=repoman", "busybox", "sharks", *(f"--config=user.repoman.{key}={mark}" for key, mark in marks.items()))
@@ -51,7 +51,7 @@ def test_overlapping_projects_are_refused(ready: World, proxy: RecordingProxy) -
     inner = nested(ready)
     ready.git_repository("other")
     (ready.repos / "alias").symlink_to(inner)
-    ready.repoman("new", "sharks", *BUSYBOX)
+    ready.new("sharks")
     for name, repo in (("inner", "sharks/inner"), ("alias", "alias")):
         proxy.clear()
         err = ready.refused("new", name, "--repo", repo, *BUSYBOX, code=4)
@@ -61,7 +61,7 @@ def test_overlapping_projects_are_refused(ready: World, proxy: RecordingProxy) -
         assert f"mv -T {inner} {ready.repos}/" in err or name == "alias"
         assert "repoman remove sharks" in err and proxy.writes == []
     assert list(ready.instances()) == ["sharks"] and "inner" not in ready.registry.read_text()
-    ready.repoman("new", "other", *BUSYBOX)
+    ready.new("other")
     override = ready.write(
         ready.overrides / "other.toml", f'[devices.x]\ntype = "disk"\nsource = "{ready.repos}/sharks/.git"\npath = "/mnt/x"\n'
     )
@@ -75,7 +75,7 @@ def test_overlapping_projects_are_refused(ready: World, proxy: RecordingProxy) -
     ready.write(override, f'[devices.x]\ntype = "disk"\nsource = "{ready.repos}"\npath = "/mnt/x"\nreadonly = "true"\n')
     ready.repoman("new", "other")
 
-    ready.repoman("remove", "--yes", "sharks", "other")
+    ready.remove("sharks", "other")
     override.unlink()
     both = [{"name": "inner", "repo": "sharks/inner", "image": "busybox"}, {"name": "sharks", "image": "busybox"}]
     done = ready.playbook("homelab.repoman.new", code=2, repoman_projects=both)
@@ -98,8 +98,8 @@ def test_containers_of_other_incus_projects(ready: World, proxy: RecordingProxy)
         assert f"{inner}, which the container 'inner' mounts, is inside {ready.repos}/sharks, which the container 'default/web' can" in err
         command = next(line for line in err.splitlines() if "# a container of the Incus project 'default'" in line)
         assert "path: /mnt/x" in ready.run("sh", "-c", command.removeprefix("hint: ")).out and proxy.writes == []
-        ready.repoman("new", "sharks", *BUSYBOX)  # the same directory can only be written, not replaced
-        ready.repoman("new", "apart", *BUSYBOX)
+        ready.new("sharks")  # the same directory can only be written, not replaced
+        ready.new("apart")
         ready.incus("config", "device", "set", "web", "x", f"source={ready.repos}")
         overlaps = {project["name"]: project["overlaps"] for project in ready.repoman("--json", "status").data["projects"]}
         assert [each["writer"] for each in overlaps["apart"]] == ["default/web"] == [each["writer"] for each in overlaps["sharks"]]
@@ -123,7 +123,7 @@ def test_two_runs_that_overlap(ready: World, proxy: RecordingProxy) -> None:
     proxy.on_request(pause)
     process = ready.start("repoman", "new", "inner", "--repo", "sharks/inner", *BUSYBOX)
     assert reached.wait(TIMEOUT)
-    ready.repoman("new", "sharks", *BUSYBOX)
+    ready.new("sharks")
     go_on.set()
     _out, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 4 and b"is inside" in err, err

@@ -38,7 +38,7 @@ def test_install_all_four_ways(ready: World, proxy: RecordingProxy) -> None:
 
 def test_list_tells_source_and_drift(ready: World) -> None:
     """The table of design and spec: source, shadowing, installed, drift."""
-    ready.repoman("profile", "install", "claude-share", "llm-share")
+    ready.install("claude-share", "llm-share")
     ready.template("llm-share", "description: mine\n")
     ready.template("my-experiment", TINY)
     rows = [line.split() for line in ready.repoman("profile", "list").out.splitlines()]
@@ -80,7 +80,7 @@ def test_what_incus_stores_is_no_drift(ready: World) -> None:
 def test_update_carries_if_match_at_the_first_try(ready: World, proxy: RecordingProxy) -> None:
     """A changed profile is written with one PUT after one bulk read: the computed ETag is Incus's."""
     ready.template("odd", 'description: "ü<&>"\nconfig:\n  user.a: "1"\n')
-    ready.repoman("profile", "install", "odd")
+    ready.install("odd")
     ready.template("odd", 'description: "ü<&>"\nconfig:\n  user.a: "2"\n')
     proxy.clear()
     ready.repoman("profile", "install", "odd")
@@ -91,7 +91,7 @@ def test_update_carries_if_match_at_the_first_try(ready: World, proxy: Recording
 def test_change_by_another_between_read_and_write_is_planned_again(ready: World, proxy: RecordingProxy) -> None:
     """Somebody edits the profile between our read and our write: we plan again and lose no update silently."""
     ready.template("tiny", TINY)
-    ready.repoman("profile", "install", "tiny")
+    ready.install("tiny")
     ready.template("tiny", TINY.replace("tiny", "new"))
     meddled: list[str] = []
 
@@ -110,7 +110,7 @@ def test_diff_after_a_hand_edit(ready: World) -> None:
     """A hand edit shows as a diff with exit code 1; equal is 0; not installed is 1 with the rendered text."""
     out = ready.repoman("profile", "diff", "claude-share", code=1).out
     assert out.startswith("not installed; would install claude-share\n") and f"source: {ready.home}/.claude" in out
-    ready.repoman("profile", "install", "claude-share")
+    ready.install("claude-share")
     ready.repoman("profile", "diff", "claude-share")
     ready.incus("profile", "set", "claude-share", "limits.cpu=2")
     changed = [
@@ -137,7 +137,7 @@ def test_show_renders(ready: World) -> None:
 def test_remove_four_ways_leaves_the_file(ready: World, proxy: RecordingProxy) -> None:
     """remove takes the profile out of Incus, names the file it leaves, and warns of who still names it."""
     path = ready.template("tiny", TINY)
-    ready.repoman("profile", "install", "tiny")
+    ready.install("tiny")
     ready.write(ready.registry, ready.registry.read_text() + '\n[[project]]\nname = "isurus"\nrepo = "isurus"\nprofiles = ["tiny"]\n')
     proxy.clear()
     ready.repoman("-C", "profile", "remove", "tiny")
@@ -155,9 +155,9 @@ def test_remove_four_ways_leaves_the_file(ready: World, proxy: RecordingProxy) -
 def test_remove_of_a_profile_in_use_names_who_uses_it(ready: World) -> None:
     """Incus keeps profiles in use: so do we, and say who."""
     ready.template("tiny", TINY)
-    ready.repoman("profile", "install", "tiny")
+    ready.install("tiny")
     ready.git_repository("p")
-    ready.repoman("new", "p", "--image", "busybox", "--profile", "default", "--profile", "tiny")
+    ready.new("p", profiles=["default", "tiny"])
     for flags in ([], ["-C"]):
         err = ready.refused(*flags, "profile", "remove", "tiny", code=1)
         assert "in use" in err and "p (project repoman)" in err
@@ -324,9 +324,9 @@ def test_install_default_needs_force(ready: World) -> None:
 def test_a_profile_that_an_instance_cannot_take(ready: World) -> None:
     """Incus has the new profile: the result says so, quotes the error and has the command that undoes it; the list agrees."""
     ready.template("tiny", TINY)
-    ready.repoman("profile", "install", "tiny")
+    ready.install("tiny")
     ready.git_repository("p")
-    ready.repoman("new", "p", "--image", "busybox", "--profile", "default", "--profile", "tiny")
+    ready.new("p", profiles=["default", "tiny"])
     ready.template("tiny", TINY + "devices: {d: {type: disk, path: /m, source: /nonexistent}}\n")
     result = ready.repoman("profile", "install", "tiny", code=1)
     assert "==> installed tiny (source: user)" in result.out

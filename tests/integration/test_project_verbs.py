@@ -18,7 +18,7 @@ def share(ready: World) -> World:
     ready.write(ready.home / ".local/bin/claude", "#!/bin/sh\n").chmod(0o755)
     ready.write(ready.home / ".gitconfig", "[user]\nname = Shared\nemail = shared@example.org\n")
     ready.mkdir(ready.home / ".claude")
-    ready.repoman("profile", "install", "claude-share", "dotfiles")
+    ready.install("claude-share", "dotfiles")
     return ready
 
 
@@ -71,7 +71,7 @@ def test_debian_with_shared_profiles(share: World) -> None:
 
 def test_missing_optional_source_does_not_stop_the_container(ready: World) -> None:
     """dotfiles start without a .gitconfig or .hgrc on the host."""
-    ready.repoman("profile", "install", "dotfiles")
+    ready.install("dotfiles")
     ready.git_repository("demo")
     ready.repoman("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "dotfiles")
     assert ready.instances()["demo"]["status"] == "Running"
@@ -96,7 +96,7 @@ def test_list_reads_once(ready: World, proxy: RecordingProxy) -> None:
     """The table and its JSON; one request whatever the number of projects."""
     assert "repoman new" in ready.repoman("list").out
     ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "busybox")
+    ready.new("demo")
     ready.write(ready.registry, ready.registry.read_text() + '\n[[project]]\nname = "gone"\nrepo = "gone"\n')
     proxy.clear()
     rows = [line.split() for line in ready.repoman("list").out.splitlines()]
@@ -111,7 +111,7 @@ def test_remove_four_ways_keeps_the_repository(ready: World, proxy: RecordingPro
     """Check deletes nothing; apply deletes container and entry; again there is nothing of that name."""
     repo = ready.git_repository("demo")
     before = ready.registry.read_text()
-    ready.repoman("new", "demo", "--image", "busybox")
+    ready.new("demo")
     proxy.clear()
     ready.repoman("-C", "remove", "demo", "--yes")
     assert "demo" in ready.instances() and proxy.writes == []
@@ -127,7 +127,7 @@ def test_remove_four_ways_keeps_the_repository(ready: World, proxy: RecordingPro
 def test_remove_without_a_terminal_wants_yes(ready: World) -> None:
     """Nobody can be asked: nothing is removed."""
     ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "busybox")
+    ready.new("demo")
     assert "--yes" in ready.refused("remove", "demo", code=2)
     assert "demo" in ready.instances()
 
@@ -180,7 +180,7 @@ def test_image_that_does_not_exist_leaves_nothing(ready: World) -> None:
 def test_failing_start_is_undone(ready: World) -> None:
     """A device that Incus refuses at start takes the container away again."""
     ready.template("bad", "devices:\n  d:\n    type: disk\n    source: /no/such/source\n    path: /mnt/d\n")
-    ready.repoman("profile", "install", "bad")
+    ready.install("bad")
     ready.git_repository("demo")
     before = ready.registry.read_text()
     assert "/no/such/source" in ready.refused("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "bad", code=1)
@@ -217,7 +217,7 @@ def test_unfinished_container_of_ours_is_replaced(ready: World) -> None:
 def test_remove_asks_on_a_terminal(ready: World) -> None:
     """The question names what goes and what stays; no keeps everything, yes removes."""
     repo = ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "busybox")
+    ready.new("demo")
     refused = ready.on_terminal("repoman remove demo", "n\n")
     assert refused.code == 1 and str(repo) in refused.out and "demo" in ready.instances()
     assert ready.on_terminal("repoman remove demo", "y\n").code == 0

@@ -85,7 +85,7 @@ def terminal(world: World, *argv: str) -> Iterator[Terminal]:
 def demo(ready: World) -> World:
     """A world with the project ``demo`` on busybox."""
     ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "busybox")
+    ready.new("demo")
     return ready
 
 
@@ -116,7 +116,7 @@ def test_in_a_pipe(demo: World, proxy: RecordingProxy) -> None:
 def test_on_a_terminal(ready: World) -> None:
     """A login shell with job control, the size of the terminal and its changes, Ctrl-C, supplementary groups, the exit status."""
     ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "debian")
+    ready.new("demo", image="debian")
     ready.incus("exec", "--project=repoman", "demo", "--", "usermod", "-aG", "games", ready.me.name)
     ready.incus("stop", "--force", "--project=repoman", "demo")
     with terminal(ready, "repoman", "shell", "demo") as there:
@@ -145,9 +145,9 @@ def test_variables_of_the_configuration(ready: World) -> None:
     ready.git_repository("demo")
     odd = 'it\'s "$(id)" `x` \\n two  '
     ready.template("vars", "config:\n  environment.ODD: " + json.dumps(odd) + "\n  environment.HOME: /nowhere\n")
-    ready.repoman("profile", "install", "vars")
+    ready.install("vars")
     ready.write(ready.overrides / "demo.toml", '[config]\n"environment.rest" = "own"\n"environment.not-one" = "x"\n')
-    ready.repoman("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "vars")
+    ready.new("demo", profiles=["default", "vars"])
     script = 'printf "%s|" "$ODD" "$rest" "$HOME" "$PATH"; ls /proc/self/fd | grep -c 9; tr "\\0" " " </proc/*/cmdline | grep -c "two" '
     done = raw(ready, "shell", "demo", "--", "sh", "-c", script)
     values = done.stdout.decode().split("|")

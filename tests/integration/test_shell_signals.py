@@ -37,7 +37,7 @@ def interrupted(world: World, number: signal.Signals, *command: str) -> int:
 def test_signals(ready: World) -> None:
     """SIGINT, SIGQUIT, SIGTERM and SIGHUP end the command and its background jobs, which ignore SIGINT; keys on a terminal do the same."""
     ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "debian")
+    ready.new("demo", image="debian")
     for number, status in STATUS.items():
         assert interrupted(ready, number, "bash", "-c", SCRIPT) == status
         assert sleeping(ready) == 0
@@ -67,7 +67,7 @@ def test_signals(ready: World) -> None:
 def test_command_that_does_not_exist(ready: World) -> None:
     """One sentence and 127, with any image; other exit statuses stay what they are, and no file stays."""
     ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "busybox")
+    ready.new("demo")
     done = ready.run("repoman", "shell", "demo", "--", "nosuch", "x")
     assert (done.code, done.out, done.err) == (127, "", "repoman: error: the container has no command 'nosuch'.\n")
     done = ready.run("repoman", "shell", "demo", "--", "sh", "-c", "ls -A /tmp; exit 253")

@@ -39,9 +39,9 @@ def test_status_tells_all(ready: World, proxy: RecordingProxy) -> None:
         "extra",
         f"config: {{}}\ndevices:\n  gone:\n    type: disk\n    source: {ready.home}/gone\n    path: /mnt/gone\n    required: 'false'\n",
     )
-    ready.repoman("profile", "install", "extra")
+    ready.install("extra")
     repo = ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "extra")
+    ready.new("demo", profiles=["default", "extra"])
     backup = with_backup(ready)
     told = projects(ready)["demo"]
     assert (told["state"], told["differences"], told["profile_drift"], told["problem"]) == ("Running", [], [], "")
@@ -174,7 +174,7 @@ def test_what_a_container_has_closed(ready: World) -> None:
     """What its superuser lets nobody read is a sentence of its project; the others are told and made all the same."""
     repo = ready.git_repository("demo")
     ready.git_repository("other")
-    ready.repoman("new", "demo", "--image", "busybox")
+    ready.new("demo")
 
     def inside(script: str) -> None:
         ready.incus("exec", "--project=repoman", "demo", f"--cwd={repo}", "--", "sh", "-c", script)
@@ -224,7 +224,7 @@ def test_a_mark_made_by_hand(ready: World, proxy: RecordingProxy) -> None:
     """It is one project's problem in status; new refuses with the command that mends it, which does."""
     for name in ("demo", "other"):
         ready.git_repository(name)
-    ready.repoman("new", "demo", "--image", "busybox")
+    ready.new("demo")
     enter(ready, "other")
     for text in ("nonsense", "[]"):
         ready.incus("config", "set", "--project=repoman", "demo", f"user.repoman.applied={text}")

@@ -121,7 +121,7 @@ def test_the_life_of_a_backup(world: World, backup: Path) -> None:
 
 def test_a_target_that_is_not_mounted(world: World, backup: Path) -> None:
     """Not mounted, the target is refused, and the bare directory stays bare."""
-    world.repoman("sync", "--init")
+    assert world.module("sync", init=True)["changed"]
     subprocess.run(["umount", backup], check=True)
     assert "is it mounted?" in world.refused("sync", code=4)
     assert "same file system" in world.refused("sync", "--init", code=4)
@@ -133,7 +133,7 @@ def test_wrong_usage(world: World, backup: Path) -> None:
     world.refused("sync", "--allow-local", code=2)
     world.refused("sync", "--verify", "--full", code=2)
     world.refused("sync", "--list-versions", "plain", "--init", code=2)
-    world.repoman("sync", "--init")
+    assert world.module("sync", init=True)["changed"]
     assert "did you mean 'shark'?" in world.refused("sync", "shrak", code=3)
     world.refused("restore", "nobody", code=3)
     world.refused("restore", "plain", "--from", "then", code=2)
@@ -173,7 +173,7 @@ def test_progress_on_a_terminal_and_elsewhere(world: World, backup: Path) -> Non
 )
 def test_an_interrupted_run(world: World, backup: Path, argv: str, number: signal.Signals) -> None:
     """Interrupted in the middle, it exits with 130; killed, all that works for it ends with it. The next run goes on."""
-    world.repoman("sync", "--init")
+    assert world.module("sync", init=True)["changed"]
     world.write(world.repos / "plain/big", "x" * 30_000_000)
     fifo = backup / ".repoman/mirror.toml"
     text = fifo.read_bytes()

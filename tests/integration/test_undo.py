@@ -24,7 +24,7 @@ PROBE = f".repoman-probe-{0:016x}"
 def statuses(world: World) -> dict[str, str]:
     """Return the status of every instance, once nothing is under way."""
     deadline = time.monotonic() + TIMEOUT
-    while "running" in json.loads(world.incus("query", "/1.0/operations?project=repoman")):
+    while "running" in world.api("GET", "/1.0/operations?project=repoman"):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     return {name: each["status"] for name, each in world.instances().items()}

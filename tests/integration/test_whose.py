@@ -38,7 +38,7 @@ def incus_at(socket: str, *argv: str) -> str:
 def test_shell_uses_the_socket_of_new(ready: World, other_incus: str) -> None:
     """Remotes, the default remote, aliases, projects and variables of the user's client do not send a shell to another Incus."""
     ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "busybox")
+    ready.new("demo")
     for socket, text in ((ready.witness, "right"), (other_incus, "wrong")):
         incus_at(socket, "exec", "--project=repoman", "demo", "--", "sh", "-c", f"echo {text} >/which")
     remote = {"addr": f"unix://{other_incus}", "public": False, "project": "default"}
@@ -89,7 +89,7 @@ def hint(world: World, *argv: str, remark: str = "") -> str:
 def test_another_users_container(ready: World, other_user: World, proxy: RecordingProxy) -> None:
     """No verb changes, starts, enters or removes it; only ``list --all-users`` shows it, also with the marks of an earlier version."""
     ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "busybox")
+    ready.new("demo")
     config = ready.instances()["demo"]["config"]
     assert (config["user.repoman.owner"], config["user.repoman.uid"]) == (ready.me.name, str(ready.me.uid))
     other_user.socket = proxy.path
@@ -124,7 +124,7 @@ def test_another_users_container(ready: World, other_user: World, proxy: Recordi
     proxy.clear()
     assert not ready.repoman("--json", "new", "demo").data["changed"] and proxy.writes == [] and len(proxy.requests) == 2
     # a name that another user has is free again once that container is gone
-    ready.repoman("remove", "demo", "--yes")
+    ready.remove("demo")
     other_user.repoman("new", "demo", "--image", "busybox")
     assert relations(ready) == {} and relations(other_user) == {"demo": "own"}
 
@@ -132,7 +132,7 @@ def test_another_users_container(ready: World, other_user: World, proxy: Recordi
 def test_renamed_and_copied(ready: World, proxy: RecordingProxy) -> None:
     """A container under another name is called what it is, and the commands in the hints take it back."""
     repo = ready.git_repository("demo")
-    ready.repoman("new", "demo", "--image", "busybox")
+    ready.new("demo")
     # the image of a container cannot change, and nothing is recorded
     text = ready.registry.read_text()
     proxy.clear()

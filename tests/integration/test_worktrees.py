@@ -42,13 +42,13 @@ def test_linked_worktrees_and_submodules(ready: World, proxy: RecordingProxy) ->
     assert not ready.repoman("--json", "new", "feature").data["changed"] and proxy.writes == []
     told = ready.repoman("--json", "status", "feature").data["projects"][0]
     assert (told["differences"], told["notes"], told["overlaps"]) == ([], [], [])
-    ready.repoman("new", "main", "--image", "busybox")
+    ready.new("main")
     assert [each["overlaps"] for each in ready.repoman("--json", "status").data["projects"]] == [[], []]
     assert work(ready, "feature").startswith("inside\n") and ready.run("git", "fsck", cwd=main).code == 0
 
     ready.incus("config", "device", "remove", "--project=repoman", "feature", "repo-git")
     assert ready.repoman("--json", "status", "feature").data["projects"][0]["differences"] == ["device repo-git is missing"]
-    ready.repoman("remove", "--yes", "feature", "main")
+    ready.remove("feature", "main")
 
     ready.repoman("new", "sub", "--repo", "super/sub", *DEBIAN)
     assert work(ready, "sub") == "inside\n"

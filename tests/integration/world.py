@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests see of the world: the user, the command, the incus client as witness."""
+"""What the tests see of the world: the user, the command, Incus as witness."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import pwd
 import re
 import secrets
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from logic import Logic
@@ -135,13 +138,31 @@ class Result:
         return json.loads(self.out)
 
 
+class IncusRefusalError(Exception):
+    """Incus answered with an error."""
+
+
+class UnixConnection(HTTPConnection):
+    """A connection to a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("incus", timeout=TIMEOUT)
+        self.path = path
+
+    def connect(self) -> None:
+        """Connect."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
 def changes(result: Result) -> int:
     """Return how many tasks of a playbook changed something, from the recap."""
     return sum(int(number) for number in re.findall(r"changed=(\d+)", result.out))
 
 
 class World:
-    """A home of its own, with the product installed, and the incus client as witness.
+    """A home of its own, with the product installed, and Incus as witness.
 
     :param logic: runs modules without Ansible, for what a test only prepares.
     """
@@ -220,6 +241,11 @@ class World:
         result = self.module("project", projects=[{"name": name, "image": image} | options for name in names], state="started")
         assert not result.get("failed"), result
 
+    def remove(self, *names: str) -> None:
+        """Remove projects, for tests that are about something else."""
+        result = self.module("project", projects=[{"name": name} for name in names], state="absent")
+        assert not result.get("failed"), result
+
     def install(self, *profiles: str) -> None:
         """Install profiles, for tests that are about something else."""
         result = self.module("profile", names=list(profiles))
@@ -244,7 +270,10 @@ class World:
 
     def mkdir(self, path: Path) -> Path:
         """Make a directory of the user's."""
-        assert self.run("mkdir", "-p", str(path), cwd=Path("/")).code == 0
+        missing = [each for each in (path, *path.parents) if not each.exists()]
+        path.mkdir(parents=True, exist_ok=True)
+        for each in missing:
+            os.chown(each, self.me.uid, self.me.gid)
         return path
 
     def template(self, name: str, text: str) -> Path:
@@ -260,11 +289,29 @@ class World:
         assert done.returncode == 0 or not check, done
         return done.stdout
 
+    def api(self, method: str, path: str, body: object = None) -> Any:
+        """Ask Incus itself, which starts no process; what works in the background has ended afterwards.
+
+        :returns: the metadata of the answer. :raises IncusRefusalError: it is an error.
+        """
+        with closing(UnixConnection(self.witness)) as connection:
+            connection.request(method, path, None if body is None else json.dumps(body))
+            answer = json.load(connection.getresponse())
+        if answer["type"] == "async":
+            ended = self.api("GET", f"{answer['operation']}/wait")
+            answer |= {"type": "error", "error": ended["err"]} if ended["err"] else {}
+        if answer["type"] == "error":
+            raise IncusRefusalError(answer["error"])
+        return answer["metadata"]
+
     def instances(self) -> dict[str, Any]:
-        """Return the instances of project repoman as the incus client tells of them."""
-        if "repoman" not in self.projects():
+        """Return the instances of project repoman as Incus tells of them."""
+        try:
+            listed = self.api("GET", "/1.0/instances?recursion=1&project=repoman")
+        except IncusRefusalError:
+            assert "repoman" not in self.projects()
             return {}
-        return {each["name"]: each for each in json.loads(self.incus("list", "--project=repoman", "--format=json"))}
+        return {each["name"]: each for each in listed}
 
     def wait_gone(self, instance: str) -> None:
         """Wait until there is no such instance, for as long as a command may take."""
@@ -274,21 +321,22 @@ class World:
             time.sleep(0.1)
 
     def projects(self) -> dict[str, Any]:
-        """Return Incus's projects as the incus client tells of them."""
-        return {each["name"]: each for each in json.loads(self.incus("project", "list", "--format=json"))}
+        """Return Incus's projects as Incus tells of them."""
+        return {each["name"]: each for each in self.api("GET", "/1.0/projects?recursion=1")}
 
     def profiles(self) -> dict[str, Any]:
-        """Return the profiles of project default as the incus client tells of them."""
-        return {each["name"]: each for each in json.loads(self.incus("profile", "list", "--project=default", "--format=json"))}
+        """Return the profiles of project default as Incus tells of them."""
+        return {each["name"]: each for each in self.api("GET", "/1.0/profiles?recursion=1&project=default")}
 
     def clean(self) -> None:
         """Take instances, project and profiles away again."""
         for name in self.instances():
             self.incus("delete", "--force", "--project=repoman", name)
-        self.incus("project", "delete", "repoman", check=False)
+        with suppress(IncusRefusalError):
+            self.api("DELETE", "/1.0/projects/repoman")
         for name in self.profiles():
             if name != "default":
-                self.incus("profile", "delete", name)
+                self.api("DELETE", f"/1.0/profiles/{quote(name, safe='')}?project=default")
 
 
 @dataclass(frozen=True)
@@ -313,4 +361,4 @@ class SetUp:
     def copy_to(self, world: World) -> None:
         """Make home and project as they were."""
         subprocess.run(["cp", "-a", f"{self.home}/.", world.home], check=True)
-        world.incus("query", "--request=POST", f"--data={json.dumps(self.project)}", "/1.0/projects")
+        world.api("POST", "/1.0/projects", self.project)
