@@ -38,8 +38,8 @@ def homes(kinds: Sequence[Kind] | Sequence[Damage]) -> dict[str, int]:
 
 
 def lives_alone(kind: Kind | Damage) -> bool:
-    """Return whether a kind needs a home of its own: one with a mount has warnings of the run as a whole."""
-    return isinstance(kind, Kind) and bool(kind.left_out)
+    """Return whether a kind needs a home of its own: a mount is a warning of the whole run, and rsync may give up on very long paths."""
+    return isinstance(kind, Kind) and (bool(kind.left_out) or kind.name == "very-deep")
 
 
 def repoman(world: BackupHome, *arguments: str) -> subprocess.CompletedProcess[str]:
