@@ -17,6 +17,8 @@ description:
   - The inventory file is YAML, with a name that ends with C(repoman.yml) or C(repoman.yaml).
 notes:
   - The connection plugin finds Incus like the C(incus) client, with O(remote) and E(INCUS_SOCKET). O(socket) does not affect it.
+  - Values from the registry, overrides, repositories and containers are never evaluated as templates or conditions, and neither is what
+    O(compose) makes of them.
   - In a container without Python only M(ansible.builtin.raw) and M(ansible.builtin.script) work.
 extends_documentation_fragment:
   - ansible.builtin.constructed
@@ -97,6 +99,7 @@ compose:
   mirror: "'/nfs/repos/' ~ repoman_project"
 """
 
+import re
 from typing import Any
 
 from ansible.errors import AnsibleParserError
@@ -122,6 +125,8 @@ else:
 
 
 SUFFIXES = ("repoman.yml", "repoman.yaml")
+HARMLESS = re.compile(r"[\w./:@+~ -]*").fullmatch
+"""Matches text in which nothing can be called. ``ansible-inventory`` shows it as it is, and all other text with a mark."""
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -168,12 +173,17 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.display.warning(f"the state of the projects is unknown: {_one_line(problem)}")
         return projects, problem is None
 
+    def _compose(self, *args: Any, **options: Any) -> Any:
+        """Return the value of an expression. It is data: before ansible-core 2.19, what is joined to a marked text loses the mark."""
+        return _mark_texts(super()._compose(*args, **options))
+
     def _add(self, project: dict[str, Any], group: str) -> None:
         """Add the host of a project, with its variables and groups."""
         name = self.inventory.add_host(f"{self.get_option('host_prefix')}{project['name']}", group)
         variables = inventory_logic.host_variables(project, self.get_option("remote"), self.get_option("connect_as") == "user")
+        variables = _mark_texts(variables)  # before anything is composed of them
         for key, value in variables.items():
-            self.inventory.set_variable(name, key, _mark_texts(value))
+            self.inventory.set_variable(name, key, value)
         strict = self.get_option("strict")
         self._set_composite_vars(self.get_option("compose"), variables, name, strict)
         self._add_host_to_composed_groups(self.get_option("groups"), variables, name, strict)
@@ -181,12 +191,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
 
 def _mark_texts(value: Any) -> Any:
-    """Mark the text in ``value`` so that Ansible does not evaluate it as a template."""
-    if isinstance(value, list):
+    """Mark the texts in ``value`` so that Ansible does not evaluate them, neither as templates nor as conditions."""
+    if isinstance(value, dict):
+        return {key: _mark_texts(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
         return [_mark_texts(item) for item in value]
     if not isinstance(value, str):
         return value
-    return mark_unsafe(value) if "{" in value else trust_as_template(value)
+    return trust_as_template(value) if HARMLESS(value) else mark_unsafe(value)
 
 
 def _one_line(error: RepomanError) -> str:

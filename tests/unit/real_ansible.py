@@ -1,0 +1,68 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real runs of ansible-playbook, with the ansible-core that runs the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+COLLECTIONS = Path(__file__).parents[2] / ".dev"
+
+
+def run_ansible(program: str, place: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of Ansible in ``place``, which is also its home.
+
+    :param environment: variables in addition to those of the tests, none of which configures Ansible.
+    """
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "INCUS_", "REPOMAN_"))}
+    fixed = {
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+        "ANSIBLE_HOME": str(place / ".ansible"),
+        "ANSIBLE_LOCALHOST_WARNING": "0",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "0",
+        "HOME": str(place),
+        "LC_ALL": "C.UTF-8",
+    }
+    return subprocess.run(
+        [str(Path(sys.executable).with_name(program)), *arguments],
+        cwd=place,
+        env=inherited | fixed | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+def play(place: Path, plays: str | list[dict[str, Any]], *arguments: str, code: int = 0, **environment: str) -> str:
+    """Run plays and return the output and the warnings; the exit status must be ``code``.
+
+    :param plays: text or data.
+    """
+    book = place / "site.yml"
+    book.write_text(plays if isinstance(plays, str) else json.dumps(plays))
+    done = run_ansible("ansible-playbook", place, str(book), *arguments, **environment)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def results_of(place: Path, tasks: list[dict[str, Any]], *arguments: str, **environment: str) -> list[dict[str, Any]]:
+    """Run tasks on this host, also after a failure, and return their results."""
+    names = [f"result_{number}" for number in range(len(tasks))]
+    registered = [task | {"register": name, "ignore_errors": True} for task, name in zip(tasks, names, strict=True)]
+    path = place / "results.json"
+    path.unlink(missing_ok=True)
+    note = {
+        "ansible.builtin.copy": {"content": "{{ [" + ", ".join(names) + "] | to_json }}", "dest": str(path), "mode": "0600"},
+        "check_mode": False,
+        "diff": False,
+    }
+    play(place, [{"hosts": "localhost", "gather_facts": False, "tasks": [*registered, note]}], *arguments, **environment)
+    results: list[dict[str, Any]] = json.loads(path.read_text())
+    return results
