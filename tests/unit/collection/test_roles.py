@@ -80,8 +80,8 @@ def test_common_options_are_those_of_the_modules(role: str) -> None:
     }
     for block in yaml.safe_load((ROLES / role / "tasks/main.yml").read_text()):  # by name: the group's are the play's
         used = {key for task in block["block"] for key in task if key.startswith("homelab.repoman.")}
-        assert block["module_defaults"] == dict.fromkeys(used, "{{ repoman_common_options }}")
-    handed_on = yaml.safe_load((ROLES / role / "vars/main.yml").read_text())["repoman_common_options"]
+        assert block["module_defaults"] == dict.fromkeys(used, "{{ __repoman_common_options }}")
+    handed_on = yaml.safe_load((ROLES / role / "vars/main.yml").read_text())["__repoman_common_options"]
     assert set(re.findall(r"'(\w+)': repoman_(\w+) \|", handed_on)) == {(name, name) for name in COMMON_ARGS.keys() - HANDED}
 
 
@@ -93,7 +93,7 @@ def test_common_options_are_written_once(role: str) -> None:
         (play,) = yaml.safe_load(path.read_text())
         if "tasks" in play:
             assert play["vars_files"] == ["vars/common_options.yml"]
-            assert play["module_defaults"] == {"group/homelab.repoman.repoman": "{{ repoman_common_options }}"}
+            assert play["module_defaults"] == {"group/homelab.repoman.repoman": "{{ __repoman_common_options }}"}
 
 
 def test_every_option_is_used_and_told(role: str) -> None:
@@ -197,12 +197,23 @@ def test_variables_without_a_value_are_not_set() -> None:
     """Null and empty ones leave the user's module_defaults as they are; zero is a value."""
     given = {"repoman_user": None, "repoman_socket": "", "repoman_timeout": 0, "repoman_user_dir": "/x"}
     shared = ROLES.parent / "playbooks/vars/common_options.yml"
-    command = ["ansible", "localhost", "-i", "localhost,", "-c", "local", "-m", "ansible.builtin.debug", "-a", "var=repoman_common_options"]
+    command = [
+        "ansible",
+        "localhost",
+        "-i",
+        "localhost,",
+        "-c",
+        "local",
+        "-m",
+        "ansible.builtin.debug",
+        "-a",
+        "var=__repoman_common_options",
+    ]
     done = subprocess.run(
         [str(Path(sys.executable).parent / command[0]), *command[1:], "-e", f"@{shared}", "-e", json.dumps(given)],
         check=True,
         capture_output=True,
         text=True,
     )
-    found = json.loads(done.stdout.partition("=>")[2])["repoman_common_options"]
+    found = json.loads(done.stdout.partition("=>")[2])["__repoman_common_options"]
     assert found == {"timeout": 0, "user_dir": "/x"}

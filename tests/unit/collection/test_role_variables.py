@@ -1,0 +1,74 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Roles and playbooks keep their own variables apart from those of the user."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from backup_fixture import BackupHome
+from real_ansible import play
+
+ROOT = Path(__file__).parents[3]
+INTERNAL = "__repoman_"
+FILES = sorted([*(ROOT / "roles").glob("*/tasks/*.yml"), *(ROOT / "playbooks").glob("*.yml")], key=str)
+FOR_THE_CALLBACK = "repoman_view"
+OPTION_OF_ROLES = "repoman_predict"
+
+
+def mappings(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield each mapping in a YAML document."""
+    if isinstance(value, dict):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from mappings(item)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_that_are_registered_or_set_are_internal(path: Path) -> None:
+    """Whatever a task registers or has as a variable begins with two underscores."""
+    names = set()
+    for mapping in mappings(yaml.safe_load(path.read_text())):
+        names |= {mapping["register"]} if isinstance(mapping.get("register"), str) else set()
+        names |= set(mapping["vars"]) if isinstance(mapping.get("vars"), dict) else set()
+        names |= set(mapping.get("ansible.builtin.set_fact") or ())
+    assert {name for name in names if not name.startswith(INTERNAL)} <= {FOR_THE_CALLBACK, OPTION_OF_ROLES}
+
+
+def test_shared_variables_are_internal() -> None:
+    """What roles and playbooks compute for themselves begins with two underscores."""
+    for path in [*(ROOT / "roles").glob("*/vars/*.yml"), *(ROOT / "playbooks/vars").glob("*.yml")]:
+        assert all(name.startswith(INTERNAL) for name in yaml.safe_load(path.read_text())), path
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"repoman_setup": {"text": "no registry"}},
+        {"repoman_setup": "a word"},
+        {"repoman_setup": True},
+        {"repoman_common_options": {"user": "nosuch", "registry_path": "/nowhere"}},
+        {"repoman_restore_info": 1, "repoman_restore_result": 2, "repoman_shell_info": 3},
+    ],
+    ids=lambda variables: next(iter(variables)),
+)
+@pytest.mark.parametrize("check", [True, False])
+def test_variables_of_the_user_are_not_read(empty_world: BackupHome, tmp_path: Path, variables: dict[str, Any], check: bool) -> None:
+    """A play may have variables of its own with likely names."""
+    empty_world.write("isurus/file")
+    role = {
+        "role": "homelab.repoman.sync",
+        "repoman_registry_path": str(empty_world.registry),
+        "repoman_sync_init": True,
+        "repoman_sync_allow_local": True,
+    }
+    book: list[dict[str, Any]] = [{"hosts": "localhost", "gather_facts": False, "roles": [role]}]
+    options = ["--check"] if check else []
+    shown = play(tmp_path, book, *options, "-e", json.dumps(variables))
+    assert "changed=1" in shown and "WARNING" not in shown, shown
+    assert (empty_world.backup / "isurus/file").exists() != check
