@@ -9,7 +9,8 @@ In this process a module needs no second Python that imports ansible and the col
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import date, time
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import TRACE_KEY, TRACE_VERBOSITY, run_logic
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import TRACE_KEY, TRACE_VERBOSITY, argument_failure, run_logic
 from ansible_collections.homelab.repoman.plugins.plugin_utils.parent_process import end_with_parent
 
 VENDOR_DIR = Path(__file__).parents[2] / "profiles"
@@ -44,28 +45,28 @@ class InProcessAction(ActionBase):
             emit = partial(self._display.vvv, host=(task_vars or {}).get("inventory_hostname"))
         in_process = self._runs_in_process()
         end_with_parent(in_process)
+        arguments = plain(self._task.args)
+        name = self._task.resolved_action or self._task.action
         if not in_process:
             remote_result: dict[str, Any] = self._execute_module(
-                module_args=self._arguments_with_templates(), task_vars=task_vars, wrap_async=bool(self._task.async_val)
+                module_name=name,
+                module_args={"vendor_templates": vendor_templates()} | arguments,
+                task_vars=task_vars,
+                wrap_async=bool(self._task.async_val),
             )
             for line in remote_result.pop(TRACE_KEY, ()):
                 if emit is not None:
                     emit(escape_control_characters(str(line)))  # the output of another host is not trusted
             return result | remote_result
-        validation = ArgumentSpecValidator(**self.spec).validate(
-            json.loads(json.dumps(self._task.args))
-        )  # plain types, as a shipped module gets them
-        if validation.error_messages:
-            return result | {
-                "failed": True,
-                "msg": f"{'; '.join(validation.error_messages)}.",
-                "hints": [f"ansible-doc {self._task.action}"],
-                "exit_code": 2,
-            }
+        validation = ArgumentSpecValidator(**self.spec).validate(arguments)
+        if failure := argument_failure(name, validation):
+            return result | failure
         parameters = validation.validated_parameters | {"_diff": bool(self._task.diff)}
         module_result = run_logic(self.run_module, parameters, self._task.check_mode, emit)
         if module_result.get("exit_code") == RunInterruptedError.exit_code:
             raise KeyboardInterrupt  # otherwise Ansible continues a loop with the next item
+        if doubled := [f"Both option {each['option']} and its alias {each['alias']} are set." for each in validation._warnings]:
+            module_result["warnings"] = [*doubled, *module_result.get("warnings", ())]
         return result | module_result
 
     def _runs_in_process(self) -> bool:
@@ -77,7 +78,23 @@ class InProcessAction(ActionBase):
             and not any(self._task.environment or [])
         )
 
-    def _arguments_with_templates(self) -> dict[str, Any]:
-        """Return the task's arguments with the bundled templates added, because other hosts do not have the collection."""
-        templates = {path.stem: path.read_text(encoding="utf-8") for path in sorted(VENDOR_DIR.glob("*.yml"))}
-        return {"vendor_templates": templates} | self._task.args
+
+def vendor_templates() -> dict[str, str]:
+    """Return the bundled templates by name, because other hosts do not have the collection."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(VENDOR_DIR.glob("*.yml"))}
+
+
+def plain(arguments: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the arguments of a task as plain data, with which a module does the same in this process as on another host."""
+    result: dict[str, Any] = json.loads(json.dumps(_plain(arguments)))  # text without Ansible's marks
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str | int | float | None) else _plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return value if value is None or isinstance(value, str | int | float) else str(value)  # such as an encrypted value

@@ -13,9 +13,10 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
+from ansible.module_utils.errors import UnsupportedError
 
 if sys.version_info < (3, 11):  # noqa: UP036 - what a module imports after this one would end in a traceback
     _too_old = {
@@ -123,8 +124,35 @@ def _run_logic(run: Logic, params: dict[str, Any], check: bool) -> dict[str, Any
         return shown.as_result()
 
 
+def argument_failure(name: str, validation: Any) -> dict[str, Any]:
+    """Return the result of a module whose arguments are wrong; empty if they are right.
+
+    :param name: of the module.
+    :param validation: a ``ValidationResult``.
+    """
+    if not validation.error_messages:
+        return {}
+    message = validation.errors.msg.rstrip(".")
+    if isinstance(validation.errors[0], UnsupportedError):
+        message = f"Unsupported parameters for ({name}) module: {message}"
+    return {"failed": True, "changed": False, "msg": f"{message}.", "hints": [f"ansible-doc {name}"], "exit_code": 2}
+
+
 class RepomanModule(AnsibleModule):  # type: ignore[misc]
-    """A module that does not write the values of its options into the host's log: they may contain secrets."""
+    """A module that reports wrong arguments like all other errors.
+
+    It does not write the values of its options into the host's log: they may contain secrets.
+    """
+
+    def fail_json(self, msg: str, **result: Any) -> NoReturn:
+        """Fail; the base class calls this while it checks the arguments."""
+        validation = getattr(self, "validation_result", None)
+        failure = argument_failure(self._name, validation) if validation is not None else {}
+        super().fail_json(**({"msg": msg} | result | failure))
+
+    def add_path_info(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return the result. The base class would add mode and owner of the file that the result's ``path`` names."""
+        return result
 
     def _log_invocation(self) -> None:
         self.log(f"Invoked with {', '.join(sorted(name for name, value in self.params.items() if value is not None))}")
