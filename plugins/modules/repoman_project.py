@@ -82,12 +82,15 @@ options:
     type: bool
   config:
     description:
-      - Configuration keys of the instance, in the format of Incus.
+      - Configuration keys of the instance, in the format of Incus. Values are text, numbers or booleans; a null value unsets the key, unless
+        the project's override has it.
+      - C(cloud-init.user-data), C(cloud-init.vendor-data), C(cloud-init.network-config) and their old names with C(user.) also take a
+        mapping or list, which becomes YAML.
       - They are stored in the instance only, not in the registry. If not set, those of an earlier task stay; an empty value removes them.
     type: dict
   devices:
     description:
-      - Devices of the instance by name, in the format of Incus. The device C(repo) is reserved.
+      - Devices of the instance by name, in the format of Incus. The device C(repo) is reserved. A device or setting that is null is left out.
       - They are stored in the instance only, not in the registry. If not set, those of an earlier task stay; an empty value removes them.
     type: dict
   target:

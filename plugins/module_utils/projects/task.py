@@ -70,8 +70,11 @@ class ProjectTask(PlannedItem):
         A removal of another user's instance only concerns the user's own entry.
 
         :raises ConflictError: the instance of that name is not the user's own, and is not to be adopted.
+        :raises UsageError: its ``config`` or ``devices`` are malformed.
         """
         self.plan, self.warnings, self.result, self.adopts = Plan(), [], {}, False
+        if self.request.error is not None:
+            raise self.request.error
         self.instance = self.snapshot.instances.get(self.name)
         if self.instance is not None:
             owned = ownership(self.context, self.instance, self.snapshot.instances)

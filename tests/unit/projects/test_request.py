@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import yaml
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import OPTIONS, ProjectRequest, requested_projects
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import OPTIONS, YAML_KEYS, ProjectRequest, requested_projects
 
 
 def test_each_project_is_named_once() -> None:
@@ -34,3 +37,50 @@ def test_values_become_strings() -> None:
     options = {"name": "a", "config": {"limits.cpu": 2, "security.nesting": True}, "devices": {"x": {"readonly": False}}}
     (request,) = requested_projects({"projects": [options]})
     assert request.config == {"limits.cpu": "2", "security.nesting": "true"} and request.devices == {"x": {"readonly": "false"}}
+
+
+def request_for(**options: Any) -> ProjectRequest:
+    """Return the request for a project with options."""
+    (request,) = requested_projects({"projects": [{"name": "a"} | options]})
+    return request
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"config": {"limits.cpu": {"count": 2}}},
+            "project 'a': the key limits.cpu must be text, a number or a boolean, and is a mapping.",
+        ),
+        ({"config": {"user.tags": ["x"]}}, "project 'a': the key user.tags must be text, a number or a boolean, and is a list."),
+        ({"config": {"cloud-init.ssh-keys.me": {}}}, "project 'a': the key cloud-init.ssh-keys.me must be text"),
+        ({"config": {"environment.X": "1", "limits.memory": []}}, "project 'a': the key limits.memory must be text"),
+        ({"devices": {"data": {"path": ["/data"]}}}, "project 'a': the key data.path must be text, a number or a boolean, and is a list."),
+        ({"devices": {"data": "disk"}}, "project 'a': the device 'data' must be a mapping of its settings, and is text."),
+        ({"devices": {"data": ["disk"]}}, "project 'a': the device 'data' must be a mapping of its settings, and is a list."),
+        ({"devices": {"data": 7}}, "project 'a': the device 'data' must be a mapping of its settings, and is a number."),
+        ({"devices": {"data": True}}, "project 'a': the device 'data' must be a mapping of its settings, and is a boolean."),
+    ],
+)
+def test_values_that_incus_cannot_have(options: dict[str, Any], sentence: str) -> None:
+    """One sentence names the key; it is an error of this project alone."""
+    good, bad = requested_projects({"projects": [{"name": "good", "config": {"x": 1}}, {"name": "a"} | options]})
+    assert bad.error is not None and bad.error.message.startswith(sentence) and bad.error.hints
+    assert good.error is None and good.config == {"x": "1"}
+
+
+def test_null_unsets() -> None:
+    """A key, a device, or a setting of one that is null is not requested; an empty text is a value."""
+    request = request_for(config={"limits.cpu": None, "user.x": ""}, devices={"gone": None, "data": {"path": "/x", "source": None}})
+    assert request.config == {"user.x": ""} and request.devices == {"data": {"path": "/x"}} and request.error is None
+
+
+@pytest.mark.parametrize("key", YAML_KEYS)
+@pytest.mark.parametrize("value", [{"b": ["ü", 1], "a": {"x": True, "y": None}}, [{"a": "b: c"}], {}])
+def test_data_for_cloud_init_becomes_yaml(key: str, value: Any) -> None:
+    """It reads back as it was given, in its order; what cloud-init takes for a configuration has its first line. Text stays as it is."""
+    config = request_for(config={key: value}).config
+    assert config is not None
+    assert yaml.safe_load(config[key]) == value and list(yaml.safe_load(config[key])) == list(value)
+    assert config[key].startswith("#cloud-config\n") == (isinstance(value, dict) and key.endswith(("user-data", "vendor-data")))
+    assert request_for(config={key: "#!/bin/sh\n"}).config == {key: "#!/bin/sh\n"}

@@ -1,0 +1,44 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Values that a playbook gives as ``config`` and ``devices``, as Incus has them in the end."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+from world import Result, World, changes
+
+USER_DATA = {"packages": ["git"], "write_files": [{"path": "/etc/x", "content": "a: {{ b }}\n"}]}
+
+
+def project_play(world: World, projects: list[dict[str, Any]], *arguments: str, code: int = 0) -> Result:
+    """Run the module with a list of projects."""
+    task = {"homelab.repoman.repoman_project": {"projects": "{{ wanted }}"}}
+    book = world.write(world.home / "site.yml", json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
+    variables = world.write(world.home / "variables.json", json.dumps({"wanted": projects}).replace("{{ b }}", "b"))
+    return world.playbook(str(book), "-e", f"@{variables}", *arguments, code=code)
+
+
+def test_values_of_all_kinds(ready: World) -> None:
+    """YAML for cloud-init, numbers and booleans arrive; null takes a key away; a malformed device stops no other project."""
+    for name in ("one", "two", "three"):
+        ready.git_repository(name)
+    one = {"name": "one", "image": "busybox", "config": {"cloud-init.vendor-data": USER_DATA, "limits.processes": 500, "user.mine": "x"}}
+    two = {"name": "two", "image": "busybox", "devices": {"data": "disk"}}
+    three = {"name": "three", "image": "busybox", "config": {"user.list": [1]}}
+    failed = project_play(ready, [two, one, three], code=2)
+    assert "the device 'data' must be a mapping" in failed.out and "the key user.list must be text" in failed.out, failed
+    assert set(ready.instances()) == {"one"}
+    config = ready.instances()["one"]["config"]
+    assert config["limits.processes"] == "500" and config["user.mine"] == "x"
+    text = config["cloud-init.vendor-data"]
+    assert text.startswith("#cloud-config\n") and yaml.safe_load(text)["packages"] == ["git"]
+    assert changes(project_play(ready, [one])) == 0
+    without = one | {"config": one["config"] | {"user.mine": None}}  # type: ignore[operator]
+    assert changes(project_play(ready, [without], "--check")) == 1
+    assert changes(project_play(ready, [without])) == 1
+    config = ready.instances()["one"]["config"]
+    assert "user.mine" not in config and config["limits.processes"] == "500"
+    assert changes(project_play(ready, [without])) == 0
