@@ -105,7 +105,7 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import require_libraries
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import check_seconds, require_libraries
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import inventory as inventory_logic
 
 try:
@@ -161,10 +161,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _load(self) -> tuple[list[dict[str, Any]], bool]:
         """Return the projects, and false if Incus did not respond."""
         try:
+            options = {key: self.get_option(key) for key in ("user", "socket", "registry_path", "timeout")}
+            check_seconds(options)
             require_libraries()
-            projects, problem = inventory_logic.load_projects(
-                {key: self.get_option(key) for key in ("user", "socket", "registry_path", "timeout")}
-            )
+            projects, problem = inventory_logic.load_projects(options)
         except RepomanError as error:
             raise AnsibleParserError(_one_line(error)) from error
         if problem and self.get_option("strict"):

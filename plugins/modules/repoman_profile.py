@@ -19,7 +19,7 @@ description:
     C(logdir), which is C(~/.local/state/repoman) by default.
 options:
   names:
-    description: Names of profiles.
+    description: Names of profiles. Either this or O(all) is required.
     type: list
     elements: str
   all:
@@ -95,30 +95,37 @@ profiles:
   contains:
     name:
       description: Name of the profile.
+      returned: always
       type: str
       sample: claude-share
     action:
       description: One of V(installed), V(updated), V(unchanged), V(removed), V(absent), V(copied), V(failed).
+      returned: always
       type: str
       sample: installed
     source:
       description: V(user) or V(vendor); with V(copied), of the original.
+      returned: unless O(state=absent), or there is no such template
       type: str
       sample: vendor
     file_path:
       description: Path of the template; with V(copied), of the copy.
+      returned: unless there is no such template
       type: str
       sample: /usr/local/share/repoman/profiles/claude-share.yml
     saved:
       description: File with the profile as it was before it was replaced; in check mode, the predicted one.
+      returned: if a profile that others made or changed is replaced
       type: str
       sample: /home/alice/.local/state/repoman/replaced/claude-share-20261129T080000Z.yml
     restore_command:
       description: Command that brings the saved profile back.
+      returned: together with RV(profiles[].saved)
       type: str
       sample: incus profile edit --project default local:claude-share </home/alice/.local/state/repoman/replaced/claude-share-20261129T080000Z.yml
     referenced_by:
       description: Projects that still use a removed profile, and C([defaults]) if it is a default profile.
+      returned: O(state=absent), unless it failed
       type: list
       elements: str
       sample: [isurus]
@@ -126,15 +133,18 @@ profiles:
       description:
         - Why the profile failed.
         - If the action is V(installed) or V(updated), why Incus could not apply the profile to every instance that uses it.
+      returned: if it failed, or Incus could not apply it to every instance
       type: str
       sample: "profile 'claude-share': incus refused: Device validation failed."
     hints:
       description: Remedies, each a command or a sentence.
+      returned: together with RV(profiles[].msg)
       type: list
       elements: str
       sample: [repoman profile list]
     exit_code:
       description: As RV(exit_code), for this profile.
+      returned: together with RV(profiles[].msg)
       type: int
       sample: 1
 msg:
@@ -171,7 +181,6 @@ SPEC = {
         "force": {"type": "bool", "default": False},
         "lan_ip": {"type": "str"},
     },
-    "required_one_of": [("names", "all")],
 }
 
 

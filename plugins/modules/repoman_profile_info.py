@@ -14,7 +14,9 @@ description:
   - Lists the templates with their source, and whether they are installed and up to date in Incus.
 options:
   names:
-    description: 'Names of profiles (default: all).'
+    description:
+      - 'Names of profiles (default: all).'
+      - One that does not exist fails; the others are returned.
     type: list
     elements: str
   rendered:
@@ -37,6 +39,7 @@ options:
     default: false
 extends_documentation_fragment:
   - homelab.repoman.common
+  - homelab.repoman.common.predict
   - homelab.repoman.attributes.info
 seealso:
   - module: homelab.repoman.repoman_profile
@@ -54,8 +57,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 profiles:
-  description: The templates, in alphabetical order.
-  returned: success
+  description: The templates, in alphabetical order, or the profiles of O(names) in their order.
+  returned: success, and failure of single profiles
   type: list
   elements: dict
   sample:
@@ -70,52 +73,80 @@ profiles:
   contains:
     name:
       description: Name of the profile.
+      returned: always
       type: str
       sample: claude-share
     source:
-      description: V(user) or V(vendor).
+      description: V(user) or V(vendor); empty if there is no such template.
+      returned: always
       type: str
       sample: vendor
     file_path:
-      description: Path of the template.
+      description: Path of the template; empty if there is none.
+      returned: always
       type: str
       sample: /usr/local/share/repoman/profiles/claude-share.yml
     installed:
       description: Whether Incus has a profile with this name.
+      returned: unless Incus cannot be reached, and is not needed because of O(rendered), O(raw) or O(vendor_diff)
       type: bool
       sample: true
     drift:
       description: V(true) if the installed profile differs from the rendered template, compared as data.
+      returned: together with RV(profiles[].installed)
       type: bool
       sample: false
     shadows:
       description: V(true) for a user's template that shadows a vendor template.
+      returned: always
       type: bool
       sample: false
     error:
-      description: Why the template cannot be rendered, or empty.
+      description: Why there is no template, or it cannot be rendered or compared; or empty.
+      returned: always
       type: str
       sample: ""
     empty_file:
       description: Path of a user's file that is empty, and so does not shadow the vendor template; or empty.
+      returned: always
       type: str
       sample: ""
     rendered:
       description: The rendered template, with O(rendered) and O(diff).
+      returned: with O(rendered) and O(diff), unless it failed
       type: str
       sample: "name: claude-share"
     raw:
       description: The template as written, with O(raw).
+      returned: with O(raw), unless it failed
       type: str
       sample: "name: claude-share"
     diff:
       description: Unified diff from the installed profile to the template, with O(diff); empty if they are equal.
+      returned: with O(diff), unless it failed
       type: str
       sample: ""
     vendor_diff:
       description: Unified diff from the vendor template to the user's template, with O(vendor_diff); empty if they are equal.
+      returned: with O(vendor_diff), unless it failed
       type: str
       sample: ""
+    msg:
+      description: Why a profile of O(names) failed.
+      returned: if it failed
+      type: str
+      sample: there is no profile template called 'x' in /home/alice/.config/repoman/profiles.d or /usr/local/share/repoman/profiles.
+    hints:
+      description: Remedies, each a command or a sentence.
+      returned: if it failed
+      type: list
+      elements: str
+      sample: [repoman profile list]
+    exit_code:
+      description: As RV(exit_code), for this profile.
+      returned: if it failed
+      type: int
+      sample: 3
 msg:
   description: The error, in one sentence.
   returned: failure
@@ -136,11 +167,12 @@ exit_code:
   sample: 3
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, main
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, PREDICT_ARGS, main
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.run import info
 
 SPEC = {
     "argument_spec": COMMON_ARGS
+    | PREDICT_ARGS
     | {
         "names": {"type": "list", "elements": "str"},
         "rendered": {"type": "bool", "default": False},

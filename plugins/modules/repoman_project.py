@@ -229,6 +229,10 @@ projects:
       elements: str
       returned: O(state=absent), if the project does not exist
       sample: [isurus]
+    failed:
+      description: V(true).
+      type: bool
+      returned: if it failed
     msg:
       description: The error, in one sentence.
       type: str

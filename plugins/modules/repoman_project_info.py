@@ -37,6 +37,8 @@ options:
     default: 5.0
 extends_documentation_fragment:
   - homelab.repoman.common
+  - homelab.repoman.common.predict
+  - homelab.repoman.common.predicted_registry
   - homelab.repoman.attributes.info
 seealso:
   - module: homelab.repoman.repoman_project
@@ -66,17 +68,21 @@ projects:
   contains:
     name:
       description: Name of the project and of its container.
+      returned: always
       type: str
       sample: isurus
     state:
       description: State of the container in Incus, or V(missing).
+      returned: always
       type: str
       sample: Running
     unfinished:
       description: V(true) if the creation of the container was interrupted; C(repoman new) completes it.
+      returned: always
       type: bool
     registered:
       description: V(true) if the project is in the registry.
+      returned: always
       type: bool
     relation:
       description:
@@ -85,85 +91,105 @@ projects:
           mounts a repository of the user. V(foreign) is one of another user, and V(unmanaged) another instance of that name; unless
           O(all_users), the other keys are then those of a project without a container.
         - It is empty if no instance has that name.
+      returned: always
       type: str
       sample: own
     owner:
       description: Login name of the user that the container was made for; empty if it was made by an earlier version.
+      returned: always
       type: str
       sample: alice
     origin:
       description: Project that the container was made for, if that is not its name, or empty.
+      returned: always
       type: str
       sample: ""
     repo:
       description: Path of the repository that the container mounts, or of the one that it would mount.
+      returned: always
       type: str
       sample: /home/alice/repos/isurus
     container_path:
       description: Path at which the container mounts the repository; empty if it does not.
+      returned: always
       type: str
       sample: /home/alice/repos/isurus
     repo_exists:
       description: V(true) if the repository exists.
+      returned: always
       type: bool
     stale_mount:
       description: V(true) if the container shows a directory that was deleted or replaced on the host since; C(repoman new) mounts it anew.
+      returned: always
       type: bool
     image:
       description: Image that the container was made from, or would be made from.
+      returned: always
       type: str
       sample: images:ubuntu/26.04/cloud
     profiles:
       description: Profiles of the container, or those that it would get.
+      returned: always
       type: list
       elements: str
       sample: [default]
     created:
       description: UTC time at which the project was created, ISO 8601.
+      returned: always
       type: str
       sample: "2026-04-28T15:00:00Z"
     last_sync:
       description: UTC time of the last successful backup, ISO 8601, or empty.
+      returned: always
       type: str
       sample: ""
     backup:
       description: Whether C(repoman sync) backs up the repository.
+      returned: always
       type: bool
     incus_project:
       description: The Incus project of the container.
+      returned: always
       type: str
       sample: repoman
     environment:
       description: Names of the environment variables in the container's configuration.
+      returned: always
       type: list
       elements: str
       sample: [OLLAMA_HOST]
     problem:
       description: Why information is incomplete or the container cannot be used, such as an override that cannot be read, or empty.
+      returned: always
       type: str
       sample: ""
     hints:
       description: Commands that take back a container that is not V(own), or otherwise help.
+      returned: always
       type: list
       elements: str
       sample: []
     addresses:
       description: Addresses of the container, IPv4 first. Like all following keys, only with O(status).
+      returned: with O(status)
       type: list
       elements: str
       sample: [10.158.77.12]
     profile_drift:
       description: Profiles of the container that differ from their templates.
+      returned: with O(status)
       type: list
       elements: str
       sample: [claude-share]
     profiles_missing:
       description: Profiles in its configuration that are not installed.
+      returned: with O(status)
       type: list
       elements: str
       sample: []
     missing_sources:
       description: Disk devices that are skipped because their optional source does not exist on the host.
+      returned: with O(status)
       type: list
       elements: dict
       sample: [{device: hgrc, source: /home/alice/.hgrc}]
@@ -171,6 +197,7 @@ projects:
       description:
         - What is unusual about the repository in its container, one sentence each - a git directory or a file system that the container does
           not have, set-user-ID files, and hooks or settings under C(protect) that changed since the last C(repoman new).
+      returned: with O(status)
       type: list
       elements: str
       sample: []
@@ -179,16 +206,19 @@ projects:
         - Mounts inside a directory that another container can write, so that it could put a link to any directory of the host there,
           which the next start of the container mounts. Such containers are from earlier versions, or made by hand.
         - C(container) mounts C(source) with C(device); C(writer) can write to C(directory). C(hints) has commands that end it.
+      returned: with O(status)
       type: list
       elements: dict
       sample: []
     differences:
       description: Differences between the container and its configuration, except the image, one phrase each. C(repoman new) corrects them.
+      returned: with O(status)
       type: list
       elements: str
       sample: [key limits.memory was changed]
     sync_age:
       description: Seconds since the last successful backup, or null.
+      returned: with O(status)
       type: int
       sample: 86400
     left_out:
@@ -198,6 +228,7 @@ projects:
           C(exclude) are the patterns in effect, and C(exclude_caches) is whether caches are left out. C(excluded) is the
           number of files and directories that the last backup excluded.
         - C(unverified) are the repositories in it that the last backup mirrored but could not verify, each with the reason.
+      returned: with O(status)
       type: dict
       sample:
         skipped_mounts: [/home/alice/repos/isurus/data]
@@ -211,6 +242,7 @@ projects:
         - C(staged), C(unstaged), C(conflicts) and C(untracked) count files. C(ahead) and C(behind) count commits against
           C(upstream) as of the last fetch; for Mercurial, ancestors that are not public, and newer changesets on the branch.
         - C(problem) is why the other keys are incomplete. Names come from the repository and may contain any characters.
+      returned: with O(status)
       type: dict
       sample:
         kind: git
@@ -251,12 +283,12 @@ time:
   sample: "2026-04-28T15:00:00Z"
 account:
   description: The account in the container.
-  returned: success, without O(status)
+  returned: without O(status), unless it is a prediction without a registry or Incus
   type: dict
   sample: {name: alice, uid: 1000, gid: 1000, group: alice, home: /home/alice, shell: /bin/bash}
 socket:
   description: Path of the Incus socket.
-  returned: success, without O(status)
+  returned: without O(status), unless it is a prediction without a registry or Incus
   type: str
   sample: /run/incus/unix.socket
 msg:
@@ -282,12 +314,13 @@ exit_code:
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, main
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, PREDICTED_REGISTRY_ARGS, main, predicting
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import status
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import load_context
 
 SPEC = {
     "argument_spec": COMMON_ARGS
+    | PREDICTED_REGISTRY_ARGS
     | {
         "names": {"type": "list", "elements": "str"},
         "status": {"type": "bool", "default": False},
@@ -297,9 +330,10 @@ SPEC = {
 }
 
 
+@predicting(changed=False, projects=[])
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Return the result. With ``status`` it joins the projects and the backup, whose code does not import each other."""
-    context = load_context(params)
+    context = load_context(params, check and params["predict"])
     if not params["status"]:
         return status.run(context, params)
     # only needed here: "list" starts faster without them

@@ -63,6 +63,7 @@ options:
 
 extends_documentation_fragment:
   - homelab.repoman.common
+  - homelab.repoman.common.predict
   - homelab.repoman.attributes
 seealso:
   - module: homelab.repoman.repoman_sync
@@ -130,10 +131,11 @@ exit_code:
 """
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.run import run
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, main
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, PREDICT_ARGS, main
 
 SPEC = {
     "argument_spec": COMMON_ARGS
+    | PREDICT_ARGS
     | {
         "name": {"type": "str", "required": True},
         "to": {"type": "str"},

@@ -137,7 +137,7 @@ EXAMPLES = r"""
 RETURN = r"""
 units:
   description: Result for each unit.
-  returned: success or failure of single units
+  returned: unless O(list_versions), or the whole run failed
   type: list
   elements: dict
   sample:
@@ -152,24 +152,46 @@ units:
   contains:
     name:
       description: Name of the directory, with bytes that are not UTF-8 escaped.
+      returned: always
       type: str
     action:
       description:
         - C(synced), C(unchanged), C(retired) (its source is gone, and its mirror was moved to the history), C(failed), or C(busy).
         - C(busy) means that the unit kept changing, or that another run was working on it.
         - With O(verify), C(same), C(differs), C(busy) or C(failed).
+      returned: always
       type: str
+    first:
+      description: V(true) for the first backup of the unit, or V(false).
+      returned: if the action is C(synced)
+      type: bool
+    created:
+      description: Number of files, links and directories that are new in the mirror; in check mode, the predicted number.
+      returned: if the action is C(synced)
+      type: int
+    changed:
+      description: Number of files, links and directories that were replaced in the mirror; in check mode, the predicted number.
+      returned: if the action is C(synced)
+      type: int
+    removed:
+      description: Number of files, links and directories that were removed from the mirror; in check mode, the predicted number.
+      returned: if the action is C(synced)
+      type: int
     files:
       description: Number of files, links and directories written or removed; in check mode, the predicted number.
+      returned: unless it failed
       type: int
     bytes:
       description: Bytes copied; 0 in check mode.
+      returned: unless O(verify), or it failed
       type: int
     kept_bytes:
       description: Bytes moved to the history; 0 in check mode.
+      returned: unless O(verify), or it failed
       type: int
     notes:
       description: Remarks, such as attributes that the target cannot store. A note is reported once, not by each run.
+      returned: if there are any
       type: list
       elements: str
     damaged:
@@ -181,29 +203,32 @@ units:
       description:
         - With O(verify), the differences, one line each, in the format of C(rsync --itemize-changes).
         - There are at most 1000 lines, and one with the number of further differences.
+      returned: with O(verify), if there are any
       type: list
       elements: str
     msg:
       description: For a failure, the error in one sentence.
+      returned: if it failed
       type: str
     hints:
       description: For a failure, remedies, each a command or a sentence.
+      returned: if it failed
       type: list
       elements: str
 summary:
   description: Number of units for each action, files, bytes, bytes moved to the history, and seconds.
-  returned: success or failure of single units
+  returned: unless O(list_versions), or the whole run failed
   type: dict
   sample: {synced: 1, unchanged: 4, files: 5, bytes: 18234, kept_bytes: 411, seconds: 0.8}
 steps:
   description: Steps of the run besides those of units; in check mode, those that would be taken.
-  returned: success
+  returned: unless O(list_versions), or the whole run failed
   type: list
   elements: str
   sample: ["make /nfs/repos the backup of /home/alice/repos"]
 expired:
   description: Versions removed from the history; in check mode, those that would be removed.
-  returned: success
+  returned: unless O(verify) or O(list_versions), or the whole run failed
   type: list
   elements: str
   sample: [20261001T030000Z]
@@ -212,6 +237,11 @@ target:
   returned: success
   type: str
   sample: /nfs/repos
+name:
+  description: Name of the project or directory whose versions are listed.
+  returned: O(list_versions)
+  type: str
+  sample: isurus
 kept:
   description: Versions in the history, oldest first.
   returned: O(list_versions)

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, NoReturn
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 from ansible.module_utils.errors import UnsupportedError
@@ -36,6 +36,10 @@ it out of the result and shows it; only with ``async`` it stays there."""
 
 LIBRARIES = {"yaml": "pyyaml", "tomlkit": "tomlkit"}
 """Third-party modules that the logic imports, with their distributions."""
+
+SECONDS = ("timeout", "vcs_timeout", "probe_timeout", "idle_timeout")
+"""Options that are numbers of seconds."""
+MOST_SECONDS = 1_000_000
 
 Logic = Callable[[dict[str, Any], bool], dict[str, Any]]
 """The logic of a module: takes its parameters and true for check mode; returns its result or raises ``RepomanError``.
@@ -63,6 +67,22 @@ PREDICTED_REGISTRY_ARGS: dict[str, dict[str, Any]] = PREDICT_ARGS | {
 """The same for modules that read the registry."""
 
 
+_predictions: dict[Logic, dict[str, Any]] = {}
+
+
+def predicting(**prediction: Any) -> Callable[[Logic], Logic]:
+    """Decorate the logic of a module that only reads.
+
+    :param prediction: its result in check mode, with ``predict``, if something is missing that an earlier task may create.
+    """
+
+    def decorate(run: Logic) -> Logic:
+        _predictions[run] = prediction
+        return run
+
+    return decorate
+
+
 def require_libraries() -> None:
     """Check that the third-party modules are installed.
 
@@ -80,6 +100,22 @@ def require_libraries() -> None:
         )
         error.may_be_created_later = True
         raise error
+
+
+def check_seconds(params: dict[str, Any]) -> None:
+    """Check the options that are numbers of seconds.
+
+    :raises UsageError: one is not positive, or longer than a program can wait.
+    """
+    from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
+
+    for option in SECONDS:
+        value = params.get(option)
+        if value is not None and not 0 < value <= MOST_SECONDS:  # not a number is neither
+            raise UsageError(
+                f"{option} is {value:g}, but must be more than 0 and at most {MOST_SECONDS} seconds.",
+                "leave it out, for the default",
+            )
 
 
 def run_logic(run: Logic, params: dict[str, Any], check: bool, emit: Callable[[str], None] | None = None) -> dict[str, Any]:
@@ -111,11 +147,12 @@ def _run_logic(run: Logic, params: dict[str, Any], check: bool) -> dict[str, Any
     from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 
     try:
+        check_seconds(params)
         require_libraries()
         return run(params, check)
     except RepomanError as error:
         if check and params.get("predict") and error.may_be_created_later:
-            return {"changed": True, "warnings": [error.as_check_mode_warning()]}
+            return _predictions.get(run, {"changed": True}) | {"warnings": [error.as_check_mode_warning()]}
         return error.as_result()
     except Exception as error:
         shown = RepomanError.from_exception(error)
@@ -144,7 +181,7 @@ class RepomanModule(AnsibleModule):  # type: ignore[misc]
     It does not write the values of its options into the host's log: they may contain secrets.
     """
 
-    def fail_json(self, msg: str, **result: Any) -> NoReturn:
+    def fail_json(self, msg: str, **result: Any) -> None:
         """Fail; the base class calls this while it checks the arguments."""
         validation = getattr(self, "validation_result", None)
         failure = argument_failure(self._name, validation) if validation is not None else {}

@@ -10,8 +10,7 @@ import difflib
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
-from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library, lookup, lookup_vendor
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import (
     Body,
@@ -27,15 +26,15 @@ def unified(before: str, after: str, before_name: str, after_name: str) -> str:
     return "".join(difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), before_name, after_name))
 
 
-def diff(name: str, library: Library, host: HostFacts, client: incus.Client) -> dict[str, Any]:
+def diff(name: str, library: Library, host: HostFacts, current: Installed | None) -> dict[str, Any]:
     """Compare the installed profile with the template.
 
+    :param current: the installed profile, if it is.
     :returns: ``installed``: whether it is; ``rendered``: the rendered template; ``diff``: the unified diff from profile to template.
     """
     template = lookup(name, library)
     text = rendered_text(template, host)
     desired = parse_rendered(template, text)
-    current = read_installed(client).get(name)
     difference = "" if current is None else _difference(current.body, desired, f"incus: {name}", template.file_path)
     return {"installed": current is not None, "rendered": text, "diff": difference}
 

@@ -179,19 +179,24 @@ def list_all(library: Library, installed: dict[str, Installed], host: HostFacts)
     :param installed: profiles of Incus by name, as :func:`read_installed` returns them.
     """
     library = replace(library, listed={directory: _files(directory) for directory in (library.user_dir, library.vendor_dir)})
-    entries = []
-    for name in library.names():
-        drift, problem, empty_file, shadows = False, "", "", False
-        path, source = library.user_path(name), "user"
-        try:
-            template = lookup(name, library)
-            path, source, shadows, empty_file = template.file_path, template.source, template.shadows, template.empty_file
-            desired = parse_template(template, host)
-            drift = name in installed and desired != installed[name].body
-        except RepomanError as error:
-            problem = error.message
-        entries.append(ProfileEntry(name, source, path, name in installed, drift, shadows, problem, empty_file))
-    return entries
+    return [list_one(name, library, installed, host) for name in library.names()]
+
+
+def list_one(name: str, library: Library, installed: dict[str, Installed], host: HostFacts) -> ProfileEntry:
+    """Return the template called ``name``, whether or not it can be rendered.
+
+    :param installed: profiles of Incus by name.
+    """
+    drift, problem, empty_file, shadows = False, "", "", False
+    path, source = library.user_path(name), "user"
+    try:
+        template = lookup(name, library)
+        path, source, shadows, empty_file = template.file_path, template.source, template.shadows, template.empty_file
+        desired = parse_template(template, host)
+        drift = name in installed and desired != installed[name].body
+    except RepomanError as error:
+        problem = error.message
+    return ProfileEntry(name, source, path, name in installed, drift, shadows, problem, empty_file)
 
 
 def _files(directory: str) -> list[str]:

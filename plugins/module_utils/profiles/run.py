@@ -10,30 +10,39 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_file_name, check_profile_name
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import apply_all, plan_all
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action, merge_failures
+from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import warn
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import ProfileChange, ProfileContext, install, remove
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff, diff_vendor, show
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.copying import ProfileCopy
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.install_record import InstallRecord
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import library_of, list_all, lookup
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed, read_installed
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import ProfileEntry, library_of, list_all, list_one, lookup
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.replaced import DIRECTORY
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Defaults
 
+TEXTS = ("raw", "rendered", "diff", "vendor_diff")
+"""Options of ``repoman_profile_info`` that each add a text to a profile."""
 CHANGES = (Action.INSTALLED, Action.UPDATED, Action.REMOVED, Action.COPIED)
 
 
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Install or remove profiles; see the documentation of the module ``repoman_profile``.
 
+    :raises UsageError: neither ``names`` nor ``all`` was given, or both.
     :raises RepomanError: no profile could be processed. Failures of single profiles are in the result.
     """
+    if params["all"] and params["names"]:
+        raise UsageError("all profiles and names of profiles exclude each other.", "leave out either 'names' or 'all'")
+    if params["names"] is None and not params["all"]:
+        raise UsageError("no profile was named.", "names: [NAME], or all: true")
     context = _load_context(params)
     names = context.library.names() if params["all"] else list(dict.fromkeys(params["names"] or []))
     for name in names if not params["all"] else ():
@@ -81,35 +90,56 @@ def _copies(names: Sequence[str], new_name: str | None, context: ProfileContext)
     return copies
 
 
+@predicting(changed=False, profiles=[])
 def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Return the profiles and templates; see the documentation of the module ``repoman_profile_info``.
 
-    :raises RepomanError: nothing can be read. A template that cannot be rendered has an ``error`` in the result.
+    :raises RepomanError: nothing can be read. A template that does not exist or cannot be rendered has an ``error`` in the result.
     """
     context = _load_context(params)
-    names = params["names"]
-    if any(params[key] for key in ("vendor_diff", "rendered", "raw", "diff")):
-        return {"changed": False, "profiles": [_details(name, context, params) for name in names]}
-    for name in names or []:
-        lookup(name, context.library)
-    entries = [
-        entry for entry in list_all(context.library, read_installed(context.client), context.host) if names is None or entry.name in names
-    ]
-    result = {"changed": False, "profiles": [vars(entry) for entry in entries]}
-    empty = [entry.empty_file for entry in entries if entry.empty_file]
+    names, predict = params["names"], check and params["predict"]
+    installed = _installed(context, is_needed=params["diff"] or not any(params[key] for key in TEXTS))
+    if names is None:
+        profiles = [vars(entry) for entry in list_all(context.library, installed or {}, context.host)]
+    else:
+        profiles = [_named(name, context, installed or {}, params, predict) for name in dict.fromkeys(names)]
+    if installed is None:
+        profiles = [{key: value for key, value in profile.items() if key not in ("installed", "drift")} for profile in profiles]
+    result = {"changed": False, "profiles": profiles} | merge_failures(profiles)
+    empty = [profile["empty_file"] for profile in profiles if profile["empty_file"]]
     return result | ({"warnings": [f"{path} is empty, so it does not shadow the vendor's template" for path in empty]} if empty else {})
 
 
-def _details(name: str, context: ProfileContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Return the requested texts of one profile."""
-    details: dict[str, Any] = {"name": name}
-    if params["raw"]:
-        details["raw"] = lookup(name, context.library).text
-    if params["rendered"]:
-        details["rendered"] = show(name, context.library, context.host)
-    if params["vendor_diff"]:
-        details["vendor_diff"] = diff_vendor(name, context.library, context.host)
-    return details | (diff(name, context.library, context.host, context.client) if params["diff"] else {})
+def _installed(context: ProfileContext, is_needed: bool) -> dict[str, Installed] | None:
+    """Return the profiles of Incus; ``None`` if it cannot be reached and is not needed: a template can be shown without it."""
+    try:
+        return read_installed(context.client)
+    except incus.UnreachableError:
+        if is_needed:
+            raise
+        return None
+
+
+def _named(name: str, context: ProfileContext, installed: dict[str, Installed], params: dict[str, Any], predict: bool) -> dict[str, Any]:
+    """Return one profile with the requested texts, or with the error that prevents them."""
+    library, host = context.library, context.host
+    try:
+        lookup(name, library)
+        details = dict(vars(list_one(name, library, installed, host)))
+        if params["raw"]:
+            details["raw"] = lookup(name, library).text
+        if params["rendered"]:
+            details["rendered"] = show(name, library, host)
+        if params["vendor_diff"]:
+            details["vendor_diff"] = diff_vendor(name, library, host)
+        return details | (diff(name, library, host, installed.get(name)) if params["diff"] else {})
+    except RepomanError as error:
+        known = name in library.names()
+        entry = vars(list_one(name, library, installed, host)) if known else vars(ProfileEntry(name, "", "", name in installed, False))
+        if predict and error.may_be_created_later:
+            warn(error.as_check_mode_warning())
+            return entry | {"error": error.message}
+        return entry | {"error": error.message, "msg": error.message, "hints": error.hints, "exit_code": error.exit_code}
 
 
 def _load_context(params: dict[str, Any]) -> ProfileContext:

@@ -43,7 +43,7 @@ def plan_removal(task: ProjectTask) -> None:
     mirrors = context.account.expand(context.registry.defaults.backup_root)
     task.result |= {
         "action": (Action.REMOVED if task.plan.changed else Action.ABSENT).value,
-        "state": instance["status"] if instance else "absent",
+        "state": "absent",
         "kept": {"repo": os.path.join(context.repos_root, repo), "mirror": os.path.join(mirrors, repo.split("/")[0])},
     }
     if not task.plan.changed:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
+from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import warn
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
@@ -88,7 +89,10 @@ def run(context: RunContext, params: dict[str, Any]) -> dict[str, Any]:
         if name not in existing:
             if name in owned:
                 owned[name].check_own()
-            raise _no_such_project(name, context, existing)
+            error = _no_such_project(name, context, existing)
+            if not context.predict:
+                raise error
+            warn(error.as_check_mode_warning())
     own = [instances[name] for name in names if name in instances and owned[name].relation == Relation.OWN]
     stale = stale_mounts(context.client.path, context.incus_project, own)
     summaries = [project_summary(context, name, instances.get(name), owned.get(name)) | {"stale_mount": name in stale} for name in names]

@@ -117,8 +117,6 @@ class ProjectTask(PlannedItem):
     def on_success(self) -> None:
         """Note that the plan was applied."""
         self.stopped_early = False
-        if self.state == "absent":
-            self.result["state"] = "absent"
 
     def on_failure(self, error: RepomanError) -> None:
         """Report ``error`` as the result; if the instance was stopped for its removal, start it again."""

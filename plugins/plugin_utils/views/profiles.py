@@ -19,6 +19,7 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import
     ListedProfile,
     ProfileListResult,
     ProfileResult,
+    RenderedProfile,
     RenderedProfileResult,
 )
 
@@ -95,7 +96,9 @@ def render_diff(result: RenderedProfileResult, mode: Mode) -> Rendered:
     differ = False
     for profile in result["profiles"]:
         difference = profile.get("vendor_diff", profile.get("diff", ""))
-        if not profile.get("installed", True):
+        if profile.get("exit_code"):
+            lines += error_lines(profile["msg"], profile["hints"])
+        elif "vendor_diff" not in profile and not profile.get("installed", True):
             differ = True
             lines += [Line("out", f"not installed; would install {profile['name']}"), Line("raw", profile["rendered"])]
         elif difference:
@@ -103,12 +106,23 @@ def render_diff(result: RenderedProfileResult, mode: Mode) -> Rendered:
             lines += diff_lines(difference)
         else:
             lines.append(Line("out", "no difference"))
-    return Rendered(lines, int(differ))
+    return Rendered(lines, max(int(differ), failed_exit_code(result["profiles"])))
 
 
 def render_show(result: RenderedProfileResult, mode: Mode) -> Rendered:
     """Print each profile as it would be installed, or its template."""
-    return Rendered([Line("raw", profile["raw"] if "raw" in profile else profile["rendered"]) for profile in result["profiles"]])
+    lines: list[Line] = []
+    for profile in result["profiles"]:
+        if profile.get("exit_code"):
+            lines += error_lines(profile["msg"], profile["hints"])
+        else:
+            lines.append(Line("raw", profile["raw"] if "raw" in profile else profile["rendered"]))
+    return Rendered(lines, failed_exit_code(result["profiles"]))
+
+
+def failed_exit_code(profiles: list[RenderedProfile]) -> int:
+    """Return the highest exit code of profiles that could not be shown."""
+    return max((profile.get("exit_code", 0) for profile in profiles), default=0)
 
 
 def render_copy(result: ProfileResult, mode: Mode) -> Rendered:

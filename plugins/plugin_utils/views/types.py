@@ -334,6 +334,9 @@ class RenderedProfile(TypedDict):
     installed: NotRequired[bool]
     diff: NotRequired[str]
     vendor_diff: NotRequired[str]
+    msg: NotRequired[str]
+    hints: NotRequired[list[str]]
+    exit_code: NotRequired[int]
 
 
 class RenderedProfileResult(TypedDict):

@@ -88,7 +88,7 @@ def test_page_of_a_plugin_is_complete(kind: str, name: str) -> None:
     values = dict(leaves(page["return"], "contains"))
     assert [path for path, value in values.items() if not told(value.get("description")) or not value.get("type")] == []
     top = {path: value for path, value in values.items() if "." not in path}
-    assert [path for path, value in top.items() if not value.get("returned")] == []
+    assert [path for path, value in values.items() if not value.get("returned")] == []
     assert [path for path, value in top.items() if "sample" not in value and "contains" not in value] == [], "no sample"
     assert {"msg", "hints", "exit_code"} <= set(top), "what a failure returns"
     assert {"check_mode", "diff_mode", "idempotent"} <= set(page["doc"]["attributes"])
