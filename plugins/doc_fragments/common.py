@@ -15,7 +15,7 @@ options:
       - Login name of the user whose projects they are. The registry and profile templates are in the user's home directory, and the
         variable C(USER) of templates is this name.
       - If not set, it is the user that runs the task. Then E(HOME) is used, and E(USER) if it is a name of the same user.
-      - Set it if the task uses C(become).
+      - Set it if the task uses C(become). If the task becomes root without it, the projects are root's own, and a warning says so.
     type: str
   socket:
     description:

@@ -22,6 +22,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting im
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import TRACE_KEY, TRACE_VERBOSITY, argument_failure, run_logic
 from ansible_collections.homelab.repoman.plugins.plugin_utils.parent_process import end_with_parent
 
+ROOT = "root"
+SERVES_ROOT = (
+    "a task becomes root and names no user, so its projects, registry and backup are root's own:"
+    " set repoman_user, or the module's option user, to the login name of their owner (root, if they are root's)"
+)
 VENDOR_DIR = Path(__file__).parents[2] / "profiles"
 
 
@@ -47,6 +52,8 @@ class InProcessAction(ActionBase):
         end_with_parent(in_process)
         arguments = plain(self._task.args)
         name = self._task.resolved_action or self._task.action
+        if not arguments.get("user") and self._becomes_root():
+            self._display.warning(SERVES_ROOT)  # Ansible shows a warning once, whatever the number of tasks and hosts
         if not in_process:
             remote_result: dict[str, Any] = self._execute_module(
                 module_name=name,
@@ -68,6 +75,10 @@ class InProcessAction(ActionBase):
         if doubled := [f"Both option {each['option']} and its alias {each['alias']} are set." for each in validation._warnings]:
             module_result["warnings"] = [*doubled, *module_result.get("warnings", ())]
         return result | module_result
+
+    def _becomes_root(self) -> bool:
+        """True if the task becomes root, with ``become``."""
+        return self._connection.become is not None and (self.get_become_option("become_user") or ROOT) == ROOT
 
     def _runs_in_process(self) -> bool:
         """True if the task targets this host, as this user, with this environment, and is not asynchronous."""
