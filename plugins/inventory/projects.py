@@ -16,6 +16,12 @@ description:
     error.
   - The inventory file is YAML, with a name that ends with C(repoman.yml) or C(repoman.yaml).
 notes:
+  - 'Each host has variables for the connection: C(ansible_connection), C(ansible_incus_host), C(ansible_incus_project),
+    C(ansible_incus_remote) and C(ansible_user).'
+  - 'Each host has variables about its project: C(repoman_project), its name; C(repoman_user), the login name of its user;
+    C(repoman_incus_project); C(repoman_repo), the path of the repository; C(repoman_repo_exists); C(repoman_vcs), V(git), V(hg) or empty;
+    C(repoman_image); C(repoman_profiles); C(repoman_state), as Incus has it, V(missing) or V(unknown); C(repoman_backup), whether it is
+    backed up; C(repoman_created) and C(repoman_last_sync), times or empty.'
   - The connection plugin finds Incus like the C(incus) client, with O(remote) and E(INCUS_SOCKET). O(socket) does not affect it.
   - Values from the registry, overrides, repositories and containers are never evaluated as templates or conditions, and neither is what
     O(compose) makes of them.

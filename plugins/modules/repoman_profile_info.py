@@ -50,9 +50,11 @@ EXAMPLES = r"""
   homelab.repoman.repoman_profile_info:
   register: library
 
-- name: Fail if an installed profile differs from its template
+- name: Fail if an installed profile differs from its template, or a template cannot be compared
   ansible.builtin.assert:
-    that: library.profiles | selectattr('drift') | length == 0
+    that:
+      - library.profiles | selectattr('drift') | length == 0
+      - library.profiles | selectattr('error') | length == 0
 """
 
 RETURN = r"""

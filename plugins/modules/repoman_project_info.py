@@ -54,9 +54,11 @@ EXAMPLES = r"""
     status: true
   register: page
 
-- name: Fail if a project was not backed up for two days
+- name: Fail if a project was not backed up for two days, or never
   ansible.builtin.assert:
-    that: page.projects | selectattr("backup") | rejectattr("sync_age", "none") | selectattr("sync_age", "gt", 172800) | length == 0
+    that:
+      - page.projects | selectattr("backup") | selectattr("sync_age", "none") | length == 0
+      - page.projects | selectattr("backup") | rejectattr("sync_age", "none") | selectattr("sync_age", "gt", 172800) | length == 0
 """
 
 RETURN = r"""
