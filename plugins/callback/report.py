@@ -225,7 +225,7 @@ class CallbackModule(CallbackBase):
             report.changed |= bool(data.get("changed"))
             if task.diff and data.get("diff") and not brief:
                 lines += unified(data["diff"])
-            rendered = render(view, data, failed, Mode(bool(task.check_mode), brief))
+            rendered = render(view, data, failed, Mode(bool(task.check_mode), brief, host if self.by_host else ""))
             report.exit_code = max(report.exit_code, rendered.exit_code)
             if rendered.added is not None and report.results:
                 report.results[-1] |= rendered.added

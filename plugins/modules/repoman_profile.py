@@ -109,7 +109,7 @@ profiles:
       type: str
       sample: vendor
     file_path:
-      description: Path of the template; with V(copied), of the copy.
+      description: Path of the template; with V(copied), of the copy; with V(absent), empty if there is no such file.
       returned: unless there is no such template
       type: str
       sample: /usr/local/share/repoman/profiles/claude-share.yml

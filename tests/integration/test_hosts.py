@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -78,7 +79,9 @@ def test_two_hosts_from_setup_to_remove(homelab: Lab) -> None:
     assert repoman(*on, "-C", "--json", "profile", "install", "--all").data["changed"] is False
 
     made = repoman(*on, "new", "demo", "--image", "busybox", "--profile", "default", "--profile", "dotfiles")
-    assert "next: repoman shell demo" in by_host(made)["nas2"]
+    for name, host in homelab.hosts.items():
+        command = re.findall(rf"^next, on {name}: (.*)$", by_host(made)[name], re.MULTILINE)[0]
+        assert host.run("sh", "-c", f"{command} -c id", env={"INCUS_CONF": str(host.home / "client")}).out.startswith(f"uid={host.me.uid}(")
     for host in homelab.hosts.values():
         instance = host.instances()["demo"]
         assert instance["status"] == "Running"

@@ -200,11 +200,10 @@ class ProfileRemoval(ProfileChange):
         :raises RepomanError: it is in use.
         """
         library, name, current = self.context.library, self.name, self.current
-        path = library.user_path(name)
         self.result = {
             "name": name,
             "action": Action.ABSENT.value,
-            "file_path": path if os.path.lexists(path) else library.vendor_path(name),
+            "file_path": library.existing_path(name),
             "referenced_by": [],
         }
         if current is None:

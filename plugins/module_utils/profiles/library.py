@@ -30,6 +30,8 @@ TEMPLATE_BYTES = 4 << 20
 SYSTEM_VENDOR_DIR = "/usr/local/share/repoman/profiles"
 BUNDLED_PREFIX = "homelab.repoman:profiles/"
 """Replaces the directory in the path of a vendor template that came with the task."""
+BUNDLED = "the templates of the collection"
+"""In errors, what such a template would be part of: no directory of the host has them."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,11 @@ class Library:
         """Return the path of the user's file, or the one that it would have."""
         return self._path(self.user_dir, name)
 
-    def vendor_path(self, name: str) -> str:
-        """Return the path of the vendor's file, or the one that it would have."""
-        return self._path(self.vendor_dir, name)
+    def existing_path(self, name: str) -> str:
+        """Return the path of the file that is the template called ``name``, the user's first; empty if there is none."""
+        paths = (self._path(self.user_dir, name), self._path(self.vendor_dir, name))
+        bundled = f"{BUNDLED_PREFIX}{name}{SUFFIXES[0]}" if name in self.bundled else ""
+        return next((path for path in paths if os.path.lexists(path)), bundled)
 
     def vendor_only(self) -> Library:
         """Return the library without the user's files."""
@@ -151,7 +155,7 @@ def lookup(name: str, library: Library) -> Template:
     if name in library.bundled:
         return Template(name, "vendor", f"{BUNDLED_PREFIX}{name}{SUFFIXES[0]}", False, library.bundled[name], empty_file)
     raise NotCreatedYetError(
-        f"there is no profile template called {name!r} in {library.user_dir} or {library.vendor_dir}.",
+        f"there is no profile template called {name!r} in {library.user_dir} or {BUNDLED if library.bundled else library.vendor_dir}.",
         *suggestions([name], library.names()),
         "repoman profile list",
     )

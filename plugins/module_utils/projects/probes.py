@@ -31,9 +31,16 @@ def verify_mount(instance: InstanceControl, repository: Repository, directory: P
     :raises RepomanError: it cannot write.
     :raises ConflictError: another directory was mounted instead.
     """
-    account = instance.context.account
-    remove_leftover_probes(directory.fd_path, account, PROBE_LIFETIME)
     before = os.stat(directory.fd_path)
+    try:
+        remove_leftover_probes(directory.fd_path, instance.context.account, PROBE_LIFETIME)
+        _verify_write_access(instance, repository, directory)
+    finally:
+        with suppress(OSError):  # probes change the time of the directory, which the backup compares
+            os.utime(directory.fd_path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _verify_write_access(instance: InstanceControl, repository: Repository, directory: PinnedDirectory) -> None:
     try:
         InstanceAccount(instance).verify_write_access(repository.container_path, directory.fd_path)
     except RepomanError as error:
@@ -46,8 +53,6 @@ def verify_mount(instance: InstanceControl, repository: Repository, directory: P
         error.message = error.message.replace(directory.fd_path, repository.host_path)
         error.hints = [hint.replace(directory.fd_path, repository.host_path) for hint in error.hints]
         raise
-    with suppress(OSError):  # the probe changed the time of the directory, which the backup compares
-        os.utime(directory.fd_path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def remove_leftover_probes(directory: str, account: Account, min_age: float) -> None:

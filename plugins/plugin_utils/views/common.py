@@ -42,10 +42,12 @@ class Mode:
 
     :param check: check mode: the result is a prediction.
     :param brief: a preview has shown detected properties and plans.
+    :param host: name of the host in the inventory; empty for this host.
     """
 
     check: bool = False
     brief: bool = False
+    host: str = ""
 
 
 def render_failure(result: Result) -> Rendered:

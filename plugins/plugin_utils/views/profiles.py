@@ -85,7 +85,7 @@ def render_remove(result: ProfileResult, mode: Mode) -> Rendered:
             code = max(code, 1)
             lines += error_lines(f"profile {name!r} is not installed.", ("repoman profile list",))
         else:
-            text = f"{name} from incus (file at {profile['file_path']} untouched)"
+            text = f"{name} from incus" + (f" (file at {profile['file_path']} untouched)" if profile["file_path"] else "")
             lines.append(Line("out", f"would remove {text}") if mode.check else Line("done", f"removed {text}"))
     return Rendered(lines, code)
 

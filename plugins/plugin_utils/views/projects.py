@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import SYSTEM_SOCKETS
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import LOCAL
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, sentence, table
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
     NOT_FOUND,
@@ -37,7 +40,8 @@ def render_setup(result: SetupResult, mode: Mode) -> Rendered:
             Line("out", f"nothing to do: the Incus project {result['incus_project']} and the registry {result['path']} are up to date")
         )
     elif not mode.check:
-        lines.append(Line("out", "next: repoman profile install --all"))
+        where = f" -i INVENTORY -l {shell_word(mode.host)}" if mode.host else ""
+        lines.append(Line("out", f"next: repoman profile install --all{where}"))
     return Rendered(lines)
 
 
@@ -69,8 +73,18 @@ def render_new(result: ProjectResult, mode: Mode) -> Rendered:
             lines.append(Line("out", f"nothing to do: {name} is up to date") if mode.check else Line("done", f"{name} is up to date"))
     existing = [project["name"] for project in result["projects"] if project["action"] != "failed"]
     if existing and not mode.check:
-        lines.append(Line("out", f"next: repoman shell {existing[0] if len(existing) == 1 else 'NAME'}"))
+        lines.append(Line("out", _next_command(result, existing[0] if len(existing) == 1 else "NAME", mode.host)))
     return Rendered(lines, worst_exit_code(result["projects"]))
+
+
+def _next_command(result: ProjectResult, name: str, host: str) -> str:
+    """Return the command that enters a container. Another host may lack the command ``repoman``, but it has the ``incus`` client."""
+    if not host:
+        return f"next: repoman shell {name}"
+    project, socket = result["projects"][0]["incus_project"], result["socket"]
+    variable = "" if socket in SYSTEM_SOCKETS else f"INCUS_SOCKET={shell_word(socket)} "
+    enter = f"{variable}incus exec --project {shell_word(project)} {LOCAL}{name} -- su -l {shell_word(result['account']['name'])}"
+    return f"next, on {host}: {enter}"
 
 
 def render_remove(result: ProjectResult, mode: Mode) -> Rendered:

@@ -55,6 +55,7 @@ class Kept(TypedDict):
 class ChangedProject(Failure, Steps):
     """A project in the result of ``repoman_project``."""
 
+    incus_project: str
     differences: list[str]
     kept: Kept
     suggestions: list[str]
@@ -64,6 +65,8 @@ class ProjectResult(TypedDict):
     """The result of ``repoman_project``."""
 
     projects: list[ChangedProject]
+    account: dict[str, Any]
+    socket: str
 
 
 class ProjectSummary(TypedDict):

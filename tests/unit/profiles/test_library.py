@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,18 @@ def test_a_user_file_shadows_a_vendor_file(library: Library) -> None:
     assert lookup("theirs", library) == Template("theirs", "vendor", only_theirs, False, "config: {}\n")
     assert lookup("mine", library) == Template("mine", "user", only_mine, False, "config: {}\n")
     assert lookup_vendor("both", library) == Template("both", "vendor", theirs, False, "description: theirs\n")
+
+
+def test_paths_of_templates_that_came_with_the_task(library: Library) -> None:
+    """What names the place of a template names no directory that the host lacks."""
+    shipped = replace(library, vendor_dir="/nonexistent", bundled={"a": "config: {}\n"})
+    with pytest.raises(NotFoundError) as missing:
+        lookup("b", shipped)
+    assert missing.value.message.endswith(f"in {library.user_dir} or the templates of the collection.")
+    assert (shipped.existing_path("a"), shipped.existing_path("b")) == ("homelab.repoman:profiles/a.yml", "")
+    mine = add(library.user_dir, "a")
+    theirs = add(library.vendor_dir, "b")
+    assert (shipped.existing_path("a"), library.existing_path("a"), library.existing_path("b")) == (mine, mine, theirs)
 
 
 def test_vendor_files_may_come_along_with_the_task(tmp_path: Path) -> None:
@@ -220,7 +233,7 @@ def test_both_suffixes_are_templates(suffix: str, library: Library) -> None:
         ("theirs", "vendor", False, ""),
     ]
     assert library.user_path("mine") == lookup("mine", library).file_path == f"{library.user_dir}/mine{suffix}"
-    assert library.vendor_path("theirs") == lookup("theirs", library).file_path
+    assert library.existing_path("theirs") == lookup("theirs", library).file_path
 
 
 def test_two_files_of_one_name_are_one_error(library: Library) -> None:

@@ -220,6 +220,22 @@ class TestProfiles:
         assert err == ["repoman: error: profile 'b': no.", "hint: do c", "repoman: error: no c."]
         assert code == 4
 
+    def test_next_command_on_another_host(self) -> None:
+        """What works there: the client that Incus brings along, with the socket that the task used; ``repoman`` is not needed there."""
+
+        def last(view: str, data: Data) -> str:
+            run = Run(view, hosts=("nas",))
+            run.callback.v2_runner_on_ok(Result(Task({"repoman_view": view}, False), Host("nas"), data))
+            return run.ends().says()[0][-1]
+
+        made = project(incus_project="lab") | {"socket": "/run/incus/unix.socket", "account": {"name": "alice"}}
+        enter = "incus exec --project lab local:isurus -- su -l alice"
+        assert last("new", made) == f"next, on nas: {enter}"
+        assert last("new", made | {"socket": "/x/unix.socket"}) == f"next, on nas: INCUS_SOCKET=/x/unix.socket {enter}"
+        several = made | {"projects": made["projects"] * 2}
+        assert last("new", several) == f"next, on nas: {enter.replace('isurus', 'NAME')}"
+        assert last("setup", SETUP) == "next: repoman profile install --all -i INVENTORY -l nas"
+
     def test_remove(self) -> None:
         """The file is said to be untouched; who still names the profile is a warning."""
         data = {"changed": True, "profiles": [profile(action="removed")], "warnings": ["profile 'claude-share' is still used by a"]}
