@@ -270,10 +270,7 @@ class World:
 
     def mkdir(self, path: Path) -> Path:
         """Make a directory of the user's."""
-        missing = [each for each in (path, *path.parents) if not each.exists()]
-        path.mkdir(parents=True, exist_ok=True)
-        for each in missing:
-            os.chown(each, self.me.uid, self.me.gid)
+        assert self.run("mkdir", "-p", str(path), cwd=Path("/")).code == 0
         return path
 
     def template(self, name: str, text: str) -> Path:
