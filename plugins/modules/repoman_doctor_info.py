@@ -18,6 +18,7 @@ description:
     seconds.
 extends_documentation_fragment:
   - homelab.repoman.common
+  - homelab.repoman.common.predict
   - homelab.repoman.attributes.info
 seealso:
   - module: homelab.repoman.repoman_project_info
@@ -58,18 +59,22 @@ checks:
   contains:
     name:
       description: Name of the check.
+      returned: success
       type: str
       sample: network
     status:
       description: V(ok), V(warn) if something should be looked at, or V(fail) if something does not work.
+      returned: success
       type: str
       sample: warn
     message:
       description: The state, or the problem, in a phrase.
+      returned: success
       type: str
       sample: Incus's profile 'default' has no network, so containers have none
     hints:
       description: Remedies, each a command or a sentence.
+      returned: success
       type: list
       elements: str
       sample: ["incus profile device add local:default eth0 nic network=incusbr0"]
@@ -98,10 +103,10 @@ exit_code:
   sample: 3
 """
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, main
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, PREDICT_ARGS, main
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.run import run
 
-SPEC = {"argument_spec": COMMON_ARGS}
+SPEC = {"argument_spec": COMMON_ARGS | PREDICT_ARGS}
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor import backup_checks, host_checks, incus_checks, project_checks
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import run_checks, summary
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
@@ -21,6 +22,7 @@ CHECKS = (
 )
 
 
+@predicting(changed=False, checks=[], summary={"ok": 0, "warn": 0, "fail": 0})
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Return the result of all checks. A problem that they find is in the result; it does not fail the module.
 

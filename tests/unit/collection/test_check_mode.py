@@ -20,7 +20,9 @@ MISSING = {
 READERS = {
     "repoman_project_info": [{}, {"names": ["demo"]}, {"status": True}],
     "repoman_profile_info": [{}, {"names": ["dotfiles"], "diff": True}],
+    "repoman_doctor_info": [{}],
 }
+RESULTS = {"repoman_project_info": "projects", "repoman_profile_info": "profiles", "repoman_doctor_info": "checks"}
 
 
 @pytest.fixture
@@ -49,11 +51,14 @@ def test_what_an_earlier_task_may_create_is_a_warning(host: Path, missing: str) 
     results = results_of(host, tasks)
     for task, result in zip(tasks, results, strict=True):
         (module, arguments), check = next(iter(task.items())), task["check_mode"]
-        if missing == "registry" and module.endswith("profile_info"):
+        module = module.rpartition(".")[2]
+        if (missing, module) == ("registry", "repoman_profile_info"):
             assert not result.get("failed"), result  # the library needs none
+        elif module == "repoman_doctor_info" and missing != "account":
+            assert not result.get("failed") and result["summary"]["fail"], result
         elif arguments["predict"] and check:
             assert not result.get("failed") and not result["changed"], result
-            assert result["projects" if "project" in module else "profiles"] == [] and "check mode" in " ".join(result["warnings"])
+            assert result[RESULTS[module]] == [] and "check mode" in " ".join(result["warnings"])
         else:
             assert result["failed"] and result["exit_code"] and result["hints"], result
 

@@ -13,6 +13,7 @@ import yaml
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff, diff_vendor, show, unified
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import canonical
 from profile_fixtures import HOST, add, body_of
@@ -54,15 +55,15 @@ def test_diffs_hide_what_may_be_secret(library: Library, daemon: Any, client: in
     add(library.user_dir, "x", secrets.format("new-one", 1))
     installed = reply([body_of(secrets.format("old-one", 1)) | {"name": "x", "used_by": []}])
     daemon.say(installed, installed, installed)
-    for text in (diff_vendor("x", library, HOST), diff("x", library, HOST, client)["diff"]):
+    for text in (diff_vendor("x", library, HOST), diff("x", library, HOST, read_installed(client)["x"])["diff"]):
         assert "old-one" not in text and "new-one" not in text
         assert "-  environment.TOKEN: (not shown)\n+  environment.TOKEN: (not shown, another one)\n" in text
         assert "-    passphrase: (not shown)\n+    passphrase: (not shown, another one)\n" in text
     add(library.user_dir, "x", secrets.format("old-one", 2))
-    for text in (diff_vendor("x", library, HOST), diff("x", library, HOST, client)["diff"]):
+    for text in (diff_vendor("x", library, HOST), diff("x", library, HOST, read_installed(client)["x"])["diff"]):
         assert "old-one" not in text and "-  limits.cpu: '1'\n+  limits.cpu: '2'\n" in text and "another one" not in text
     add(library.user_dir, "x", secrets.format("old-one", 1))
-    assert diff_vendor("x", library, HOST) == diff("x", library, HOST, client)["diff"] == ""
+    assert diff_vendor("x", library, HOST) == diff("x", library, HOST, read_installed(client)["x"])["diff"] == ""
 
 
 def test_shown_templates_are_rendered_and_checked(library: Library) -> None:
