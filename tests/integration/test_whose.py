@@ -156,7 +156,9 @@ def test_renamed_and_copied(ready: World, proxy: RecordingProxy) -> None:
     for argv in (["new", "twin"], ["shell", "twin", "--", "true"], ["remove", "twin", "--yes"]):
         assert "is a copy of the container of the project 'demo'" in ready.refused(*argv, code=4)
     command = hint(ready, "remove", "twin", "--yes", remark="uses the copy instead")
-    assert ready.run("sh", "-c", command).code == 0 and relations(ready) == {"demo": "own"} and ready.registry.read_text() == text
+    assert ready.run("sh", "-c", command).code == 0 and relations(ready) == {"demo": "own", "demo-old": "copy"}
+    assert ready.registry.read_text() == text
+    ready.incus("delete", "--force", "--project=repoman", "demo-old")
     ready.incus("stop", "--force", "--project=repoman", "demo")
     ready.incus("rename", "--project=repoman", "demo", "twin")
     ready.repoman("new", "demo", "--image", "busybox")

@@ -27,6 +27,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     mounts_host_path,
 )
 
+MAX_NAME = 63
+"""Characters in the name of an instance."""
 Instances = Mapping[str, Mapping[str, Any]]
 """Names of instances to how Incus describes them."""
 
@@ -96,7 +98,7 @@ def ownership(context: RunContext, instance: Mapping[str, Any], instances: Insta
         return Ownership(Relation.OWN, owner)
     if project not in instances:
         return _renamed(context, instance, owner, project)
-    return _second(context, instance, owner, {**instances[project], "name": project})
+    return _second(context, instance, owner, {**instances[project], "name": project}, instances)
 
 
 def mounted_repositories(context: RunContext, instance: Mapping[str, Any]) -> list[str]:
@@ -155,40 +157,63 @@ def _foreign(context: RunContext, name: str, config: Mapping[str, str]) -> Owner
 
 
 def _renamed(context: RunContext, instance: Mapping[str, Any], owner: str, project: str) -> Ownership:
-    name, repo = str(instance["name"]), str(instance["config"].get(REPO_KEY, ""))
-    keep = context.instance_command("config set", name, f"{PROJECT_KEY}={shell_word(name)}")
-    again = new_command(context, name, repo) if _in_repos_root(context, repo) else f"repoman new {shell_word(name)}"
     error = ConflictError(
-        f"the container {name!r} was made for the project {project!r}, and renamed or restored under another name; it was not changed.",
+        f"the container {instance['name']!r} was made for the project {project!r}, and renamed or restored under another name;"
+        " it was not changed.",
         f"{_rename_command(context, instance, project)}   # gives it its name back",
-        f"{keep} && {again}   # keeps the new name",
+        _keep_hint(context, instance),
     )
     return Ownership(Relation.RENAMED, owner, project, error)
 
 
-def _second(context: RunContext, instance: Mapping[str, Any], owner: str, current: Mapping[str, Any]) -> Ownership:
+def _second(context: RunContext, instance: Mapping[str, Any], owner: str, current: Mapping[str, Any], instances: Instances) -> Ownership:
     """Return the ownership of an instance whose project has a container already: it is a copy of that one if the same run made both.
 
-    :param current: the container of the project.
+    :param current: the container of the project. No command touches it unless it is the user's own.
     """
     name, project, config = str(instance["name"]), str(current["name"]), instance["config"]
+    holder = ownership(context, current)
+    if holder.relation != Relation.OWN:
+        is_users = holder.relation == Relation.FOREIGN and holder.owner
+        whose = f"belongs to the user {holder.owner!r}" if is_users else "is not one that repoman made for you and that project"
+        error = ConflictError(
+            f"the container {name!r} was made for the project {project!r}, but the container {project!r} {whose}; it was not changed.",
+            _keep_hint(context, instance),
+        )
+        return Ownership(Relation.RENAMED, owner, project, error)
     again = new_command(context, project, str(config.get(REPO_KEY) or context.repository_path(project)))
     other_run = (current.get("config") or {}).get(RUN_KEY, "")
+    free = _free_name(project, instances)
     # not "repoman remove", which would drop the entry's settings
-    exchange = f"{_delete_command(context, current)} && {_rename_command(context, instance, project)} && {again}"
+    exchange = f"{_rename_command(context, current, free)} && {_rename_command(context, instance, project)} && {again}"
     if not other_run or config.get(RUN_KEY, "") in ("", other_run):
         error = ConflictError(
             f"the container {name!r} is a copy of the container of the project {project!r}; it was not changed.",
-            f"{exchange}   # uses the copy instead",
+            f"{exchange}   # uses the copy instead, and keeps the other one as {free}",
             f"{_delete_command(context, instance)}   # deletes the copy",
         )
         return Ownership(Relation.COPY, owner, project, error)
     error = ConflictError(
         f"the container {name!r} was made for the project {project!r}, which has another container now; it was not changed.",
-        f"{exchange}   # uses it instead",
+        f"{exchange}   # uses it instead, and keeps the other one as {free}",
         f"{_delete_command(context, instance)}   # deletes it",
     )
     return Ownership(Relation.RENAMED, owner, project, error)
+
+
+def _keep_hint(context: RunContext, instance: Mapping[str, Any]) -> str:
+    """Return the hint that makes an instance the container of the project of its name."""
+    name, repo = str(instance["name"]), str(instance["config"].get(REPO_KEY, ""))
+    keep = context.instance_command("config set", name, f"{PROJECT_KEY}={shell_word(name)}")
+    again = new_command(context, name, repo) if _in_repos_root(context, repo) else f"repoman new {shell_word(name)}"
+    return f"{keep} && {again}   # keeps the new name"
+
+
+def _free_name(project: str, instances: Instances) -> str:
+    """Return a name that no instance of the Incus project has."""
+    suffixes = ("-old", *(f"-old{number}" for number in range(2, len(instances) + 3)))
+    names = (project[: MAX_NAME - len(suffix)] + suffix for suffix in suffixes)
+    return next(name for name in names if name not in instances)
 
 
 def _delete_command(context: RunContext, instance: Mapping[str, Any]) -> str:
@@ -198,7 +223,7 @@ def _delete_command(context: RunContext, instance: Mapping[str, Any]) -> str:
 def _rename_command(context: RunContext, instance: Mapping[str, Any], project: str) -> str:
     name = str(instance["name"])
     rename = context.instance_command("rename", name, shell_word(project))
-    return rename if instance["status"] == "Stopped" else f"{context.instance_command('stop', name)} && {rename}"
+    return rename if instance.get("status") == "Stopped" else f"{context.instance_command('stop', name)} && {rename}"
 
 
 def _unmarked(context: RunContext, instance: Mapping[str, Any]) -> Ownership:

@@ -93,19 +93,21 @@ def test_other_names(context: RunContext) -> None:
     """An instance whose keys name another project is a copy if that has an instance; running ones are stopped by the command."""
     repo = f"{context.account.home}/disk/sharks/demo"
     twin = instance("twin", project="demo", repo=repo)
-    copied, renamed = ownership(context, twin, {"demo": {}, "twin": twin}), ownership(context, twin, {"twin": twin})
+    running = instance(status="Running", project="demo", repo=repo)
+    copied, renamed = ownership(context, twin, {"demo": running, "twin": twin}), ownership(context, twin, {"twin": twin})
     assert (copied.relation, renamed.relation, copied.origin, renamed.origin) == (Relation.COPY, Relation.RENAMED, "demo", "demo")
     assert copied.error and copied.error.hints == [
-        "incus delete --force --project repoman local:demo && incus rename --project repoman local:twin demo"
-        " && repoman new demo --repo sharks/demo   # uses the copy instead",  # the entry of the project stays
+        "incus stop --project repoman local:demo && incus rename --project repoman local:demo demo-old"
+        " && incus rename --project repoman local:twin demo && repoman new demo --repo sharks/demo"  # the entry of the project stays
+        "   # uses the copy instead, and keeps the other one as demo-old",
         "incus delete --project repoman local:twin   # deletes the copy",
     ]
     assert renamed.error and renamed.error.hints == [
         "incus rename --project repoman local:twin demo   # gives it its name back",
         "incus config set --project repoman local:twin user.repoman.project=twin && repoman new twin --repo sharks/demo   # keeps the new name",
     ]
-    running = ownership(context, twin | {"status": "Running"}).error
-    assert running and running.hints[0].startswith("incus stop --project repoman local:twin && incus rename ")
+    error = ownership(context, twin | {"status": "Running"}).error
+    assert error and error.hints[0].startswith("incus stop --project repoman local:twin && incus rename ")
     assert len(other_containers_of(context, "demo", {"twin": twin})) == 1
     assert other_containers_of(context, "twin", {"twin": twin}) == []
     foreign = instance("twin", project="demo", repo="/home/bob/repos/demo")
@@ -122,10 +124,48 @@ def test_a_container_that_was_renamed_before_another_was_made(context: RunContex
         "the container 'twin' was made for the project 'demo', which has another container now; it was not changed."
     )
     assert owned.error.hints == [
-        "incus delete --project repoman local:demo && incus rename --project repoman local:twin demo && repoman new demo   # uses it instead",
+        "incus rename --project repoman local:demo demo-old && incus rename --project repoman local:twin demo && repoman new demo"
+        "   # uses it instead, and keeps the other one as demo-old",
         "incus delete --project repoman local:twin   # deletes it",
     ]
     assert ownership(context, twin, {"demo": instance(project="demo")}).relation == Relation.COPY
+
+
+@pytest.mark.parametrize(
+    ("marks", "whose"),
+    [
+        ({"project": "web", "owner": "bob", "uid": "1"}, "belongs to the user 'bob'"),
+        ({"project": "web", "repo": "/home/bob/repos/web"}, "is not one that repoman made for you and that project"),
+        ({"project": "site"}, "is not one that repoman made for you and that project"),
+        ({}, "is not one that repoman made for you and that project"),
+    ],
+)
+def test_no_command_touches_a_container_of_the_name_that_is_not_the_users(context: RunContext, marks: dict[str, str], whose: str) -> None:
+    """Of another user, of another project, or made by hand: the container that was renamed can only keep its new name."""
+    old = instance("web-old", project="web", repo=f"{context.account.home}/repos/web", run="first")
+    for run in ({"run": "first"}, {"run": "second"}, {}):
+        owned = ownership(context, old, {"web": instance("web", **marks, **run), "web-old": old})
+        assert (owned.relation, owned.origin) == (Relation.RENAMED, "web") and owned.error
+        assert (
+            owned.error.message
+            == f"the container 'web-old' was made for the project 'web', but the container 'web' {whose}; it was not changed."
+        )
+        assert owned.error.hints == [
+            "incus config set --project repoman local:web-old user.repoman.project=web-old && repoman new web-old --repo web   # keeps the new name"
+        ]
+
+
+def test_the_container_that_is_put_aside_gets_a_free_name(context: RunContext) -> None:
+    """Of at most 63 characters."""
+    for project, others, free in (
+        ("demo", (), "demo-old"),
+        ("demo", ("demo-old", "demo-old2"), "demo-old3"),
+        ("d" * 63, ("d" * 59 + "-old",), "d" * 58 + "-old2"),
+    ):
+        twin = instance("twin", project=project)
+        instances = {"twin": twin, project: instance(project, project=project)} | {name: instance(name) for name in others}
+        error = ownership(context, twin, instances).error
+        assert error and error.hints[0].startswith(f"incus rename --project repoman local:{project} {free} && ")
 
 
 def test_without_marks(context: RunContext) -> None:
