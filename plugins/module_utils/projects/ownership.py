@@ -61,12 +61,15 @@ class Ownership:
     :param relation: in short.
     :param owner: login name in its marks; empty in those of earlier versions, and without marks.
     :param origin: the project in its marks, if its name is another; otherwise empty.
+    :param is_of_other_uid: whether its marks name another login name and another UID. Otherwise a foreign one may still be the user's, such as
+        after ``repos_root`` or the login name was changed.
     :param error: why it cannot be used, with commands that take it back; ``None`` for the user's own.
     """
 
     relation: Relation
     owner: str = ""
     origin: str = ""
+    is_of_other_uid: bool = False
     error: ConflictError | None = None
 
     def check_own(self) -> None:
@@ -144,11 +147,13 @@ def _foreign(context: RunContext, name: str, config: Mapping[str, str]) -> Owner
     account, owner = context.account, config.get(OWNER_KEY, "")
     marks = f"{OWNER_KEY}={shell_word(account.name)} {OWNER_UID_KEY}={account.uid}"
     hints = ["repoman list --all-users", "repoman new NAME --repo DIR   # chooses another name"]
-    if not owner or config.get(OWNER_UID_KEY) == str(account.uid):  # such as a user whose login name was changed
+    other_uid = config.get(OWNER_UID_KEY, "") not in ("", str(account.uid))
+    is_of_other_uid = bool(owner) and other_uid and not _is_name_of(account, owner)
+    if not is_of_other_uid:
         hints.append(f"{context.instance_command('config set', name, marks)}   # if it is yours")
     if owner:
         error = ConflictError(f"the container {name!r} belongs to the user {owner!r}; it was not changed.", *hints)
-        return Ownership(Relation.FOREIGN, owner, error=error)
+        return Ownership(Relation.FOREIGN, owner, is_of_other_uid=is_of_other_uid, error=error)
     error = ConflictError(
         f"the container {name!r} has the repository {config.get(REPO_KEY)}, which is not inside {context.repos_root}; it was not changed.",
         *hints,
@@ -163,7 +168,7 @@ def _renamed(context: RunContext, instance: Mapping[str, Any], owner: str, proje
         f"{_rename_command(context, instance, project)}   # gives it its name back",
         _keep_hint(context, instance),
     )
-    return Ownership(Relation.RENAMED, owner, project, error)
+    return Ownership(Relation.RENAMED, owner, project, error=error)
 
 
 def _second(context: RunContext, instance: Mapping[str, Any], owner: str, current: Mapping[str, Any], instances: Instances) -> Ownership:
@@ -180,7 +185,7 @@ def _second(context: RunContext, instance: Mapping[str, Any], owner: str, curren
             f"the container {name!r} was made for the project {project!r}, but the container {project!r} {whose}; it was not changed.",
             _keep_hint(context, instance),
         )
-        return Ownership(Relation.RENAMED, owner, project, error)
+        return Ownership(Relation.RENAMED, owner, project, error=error)
     again = new_command(context, project, str(config.get(REPO_KEY) or context.repository_path(project)))
     other_run = (current.get("config") or {}).get(RUN_KEY, "")
     free = _free_name(project, instances)
@@ -192,13 +197,13 @@ def _second(context: RunContext, instance: Mapping[str, Any], owner: str, curren
             f"{exchange}   # uses the copy instead, and keeps the other one as {free}",
             f"{_delete_command(context, instance)}   # deletes the copy",
         )
-        return Ownership(Relation.COPY, owner, project, error)
+        return Ownership(Relation.COPY, owner, project, error=error)
     error = ConflictError(
         f"the container {name!r} was made for the project {project!r}, which has another container now; it was not changed.",
         f"{exchange}   # uses it instead, and keeps the other one as {free}",
         f"{_delete_command(context, instance)}   # deletes it",
     )
-    return Ownership(Relation.RENAMED, owner, project, error)
+    return Ownership(Relation.RENAMED, owner, project, error=error)
 
 
 def _keep_hint(context: RunContext, instance: Mapping[str, Any]) -> str:

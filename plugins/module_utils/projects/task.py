@@ -79,7 +79,7 @@ class ProjectTask(PlannedItem):
         if self.instance is not None:
             owned = ownership(self.context, self.instance, self.snapshot.instances)
             self.adopts = self.request.adopt and owned.relation == Relation.ADOPTABLE
-            if self.state == "absent" and owned.relation == Relation.FOREIGN and self.name in self.context.registry.projects:
+            if self.state == "absent" and owned.is_of_other_uid and self.name in self.context.registry.projects:
                 self.instance = None
                 self.warnings.append(owned.error.message if owned.error else "")
             elif not self.adopts:

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step, plan_and_apply
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client
@@ -41,3 +42,32 @@ def test_system_errors_are_sentences(me: Account, when: str) -> None:
     plan_and_apply(tasks, check=False)
     assert [task.result["action"] for task in tasks] == ["failed", "created"] and done == ["b"]
     assert tasks[0].result["msg"] == "/repos/a: Permission denied." and tasks[0].result["exit_code"] == 1
+
+
+@pytest.mark.parametrize(
+    ("marks", "is_certain"),
+    [
+        ({"owner": "bob", "uid": "other"}, True),
+        ({"owner": "bob"}, False),
+        ({"owner": "no-such-user", "uid": "mine"}, False),  # the login name was changed
+        ({"repo": "/old/repos/demo"}, False),  # repos_root was changed
+        ({"uid": "other"}, False),
+        ({"owner": "alice", "uid": "other"}, False),  # the account was made again with another UID
+    ],
+)
+def test_only_a_container_of_another_uid_lets_remove_drop_the_entry(me: Account, marks: dict[str, str], is_certain: bool) -> None:
+    """Another one may still be the user's own: the removal is refused, with the command that takes it back."""
+    uids = {"mine": str(me.uid), "other": str(me.uid + 1)}
+    config = {f"user.repoman.{key}": uids.get(value, value) for key, value in ({"project": "demo", "repo": "/repos/demo"} | marks).items()}
+    instance = {"name": "demo", "status": "Stopped", "type": "container", "config": config, "devices": {}}
+    text = '[repoman]\nschema = 3\n[[project]]\nname = "demo"\ncreated = "2026-01-01T00:00:00Z"\n'
+    context = RunContext(me, "/r.toml", parse(text, "/r.toml"), Client("/nonexistent"))
+    planned = []
+    task = ProjectTask(context, Snapshot({"demo": instance}, {}, "", list), ProjectRequest("demo"), "absent", planned.append)
+    if is_certain:
+        task.make_plan()
+        assert planned == [task] and task.instance is None and "belongs to the user 'bob'" in task.warnings[0]
+        return
+    with pytest.raises(ConflictError) as refused:
+        task.make_plan()
+    assert planned == [] and refused.value.hints[-1].endswith("   # if it is yours")
