@@ -47,6 +47,16 @@ INSTANCE = {
         {"network": Optional(Mapping({"addresses": Optional([{"address": str, "family": str, "scope": str}])}))},
     ),
 }
+OTHER_INSTANCE = {
+    "name": str,
+    "status": str,
+    "project": Optional(str),
+    "location": Optional(str),
+    "config": Optional(TEXTS),
+    "devices": Optional(DEVICES),
+    "expanded_devices": Optional(DEVICES),
+}
+"""An instance of any Incus project, or one that Incus cannot describe: its ``config`` and ``devices`` are ``null``."""
 PROFILE = {
     "name": str,
     "description": Optional(str),

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import check_answers
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import images, shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
-from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import instance_command
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import LOCAL, client_command, instance_command
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import expanded_devices
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import MountIndex
@@ -27,6 +27,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.model imp
 
 NO_PROJECT = "project not found"
 """Part of Incus's error, in lower case, if an Incus project does not exist."""
+
+UNKNOWN_STATE = "Error"
+"""State of an instance that Incus cannot describe, such as one on a cluster member that is offline."""
 
 
 @dataclass(frozen=True)
@@ -81,33 +84,61 @@ class RunContext:
 
         :param recursion: 2 to include their state.
         :raises NotFoundError: the Incus project does not exist.
+        :raises RepomanError: Incus cannot describe one of them.
         """
         instances = self._read_instances(api_path("/1.0/instances", recursion=recursion, project=self.incus_project))
-        return {instance["name"]: instance for instance in instances}
+        return {instance["name"]: self._described(instance) for instance in instances}
 
     def read_all_instances(self) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
         """Read the instances of all Incus projects in one request.
 
         :returns: those of the Incus project by name; those of the others by Incus project and name, such as ``default/web``. If the Incus
-            project does not exist, the next request says so.
+            project does not exist, the next request says so. Those of other Incus projects that Incus cannot describe are left out.
+        :raises RepomanError: Incus cannot describe one of the Incus project.
         """
         own: dict[str, dict[str, Any]] = {}
         others: dict[str, dict[str, Any]] = {}
         for instance in self._read_instances(api_path("/1.0/instances", recursion=1, **{"all-projects": "true"})):
             project = instance.get("project") or incus.DEFAULT_PROJECT
             if project == self.incus_project:
-                own[instance["name"]] = instance
-            else:
+                own[instance["name"]] = self._described(instance)
+            elif not _is_undescribed(instance):
                 others[f"{project}/{instance['name']}"] = instance
         return own, others
+
+    def read_other_instances(self) -> dict[str, dict[str, Any]]:
+        """Read the instances of all other Incus projects; see :meth:`read_all_instances`."""
+        query = {"all-projects": "true", "filter": f"project ne {self.incus_project}"}
+        instances = self._read_instances(api_path("/1.0/instances", recursion=1, **query))
+        return {
+            f"{instance.get('project') or incus.DEFAULT_PROJECT}/{instance['name']}": instance
+            for instance in instances
+            if not _is_undescribed(instance)
+        }
 
     def _read_instances(self, target: str) -> list[dict[str, Any]]:
         read = self.client.read_or_none if self.predict else self.client.read
         try:
-            response = read(target, [shapes.INSTANCE])
+            response = read(target, [shapes.OTHER_INSTANCE])
         except incus.IncusError as error:
             raise (self.missing_project_error() if NO_PROJECT in error.reason.lower() else error) from error
         return list(response.data) if response else []
+
+    def _described(self, instance: dict[str, Any]) -> dict[str, Any]:
+        """Return an instance of the Incus project.
+
+        :raises RepomanError: Incus cannot describe it.
+        """
+        if _is_undescribed(instance):
+            place = f" on the cluster member {instance['location']!r}" if instance.get("location") not in (None, "", "none") else ""
+            raise RepomanError(
+                f"incus cannot describe the container {instance['name']!r}{place}: its state is {instance['status']!r}.",
+                client_command(self.client.path, f"cluster list {LOCAL}   # shows which members are offline")
+                if place
+                else self.instance_command("info", instance["name"]),
+            )
+        described: dict[str, Any] = shapes.checked(instance, shapes.INSTANCE, self.client.path)
+        return described
 
     def read_images(self) -> images.Images:
         """Read the images of this Incus.
@@ -135,6 +166,11 @@ class RunContext:
     def missing_project_error(self) -> NotFoundError:
         """Return the error for an Incus project that does not exist."""
         return NotFoundError(f"incus has no project {self.incus_project!r} for the containers.", "repoman setup")
+
+
+def _is_undescribed(instance: Mapping[str, Any]) -> bool:
+    """Return whether Incus gives only the name, the place and the state of an instance."""
+    return instance["status"] == UNKNOWN_STATE and instance.get("config") is None
 
 
 @dataclass

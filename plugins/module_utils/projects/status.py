@@ -113,7 +113,7 @@ def _status(
     snapshot = StatusSnapshot(installed, library, datetime.now(timezone.utc), SCAN_SECONDS / max(1, len(summaries)))
     repositories = {summary["name"]: summary["repo"] for summary in summaries if summary["repo_exists"] and not hung_mount(summary["repo"])}
     optional = {summary["name"]: optional_sources(summary, instances.get(summary["name"]), installed) for summary in summaries}
-    overlaps = status_overlaps(context, all_instances, context.read_all_instances()[1])
+    overlaps = status_overlaps(context, all_instances, context.read_other_instances())
     with ThreadPoolExecutor() as pool:  # each may take a few seconds
         states = pool.submit(read_states, repositories, context.repos_root, account, params["vcs_timeout"])
         missing = pool.submit(missing_paths, {source for sources in optional.values() for source in sources.values()}, account)

@@ -37,6 +37,7 @@ def read(reader: str, daemon: Daemon, account: Account, directory: Path) -> obje
     readers: dict[str, Callable[[], object]] = {
         "instances": context.read_instances,
         "all instances": context.read_all_instances,
+        "other instances": context.read_other_instances,
         "images": context.read_images,
         "member": lambda: context.cluster_member,
         "instance": control.read,
@@ -51,7 +52,7 @@ def read(reader: str, daemon: Daemon, account: Account, directory: Path) -> obje
 
 @pytest.mark.parametrize(
     "reader",
-    ["instances", "all instances", "images", "member", "instance", "instance or none", "operations", "profiles", "profile", "project"],
+    ["instances", "all instances", "other instances", "images", "member", "instance", "instance or none", "operations", "profiles", "profile", "project"],
 )
 def test_metadata_of_another_shape(daemon: Daemon, reply: Reply, me: Account, tmp_path: Path, reader: str) -> None:
     """It is one sentence."""
@@ -62,6 +63,35 @@ def test_metadata_of_another_shape(daemon: Daemon, reply: Reply, me: Account, tm
         with pytest.raises(RepomanError, match="does not speak Incus's protocol") as caught:
             read(reader, daemon, me, tmp_path)
         assert caught.value.hints == ["set INCUS_SOCKET to Incus's socket"], metadata
+
+
+UNDESCRIBED = dict.fromkeys(("config", "devices", "profiles", "expanded_config", "expanded_devices", "state"))
+"""What Incus gives of an instance on a member of its cluster that is offline, besides its name and place."""
+
+
+def test_an_instance_of_another_incus_project_that_incus_cannot_describe(daemon: Daemon, reply: Reply, me: Account, tmp_path: Path) -> None:
+    """It is left out, and the others are read; also if Incus leaves out what repoman does not read."""
+    away = UNDESCRIBED | {"name": "away", "status": "Error", "location": "m2", "project": "default", "type": "container"}
+    plain = {"name": "plain", "status": "Stopped", "project": "default", "expanded_devices": {}}
+    own = INSTANCE | {"project": "repoman"}
+    daemon.say(reply([away, plain, own]), reply([away, plain]))
+    assert read("all instances", daemon, me, tmp_path) == ({"a": own}, {"default/plain": plain})
+    assert read("other instances", daemon, me, tmp_path) == {"default/plain": plain}
+
+
+@pytest.mark.parametrize("reader", ["instances", "all instances"])
+def test_an_own_instance_that_incus_cannot_describe(daemon: Daemon, reply: Reply, me: Account, tmp_path: Path, reader: str) -> None:
+    """The sentence names it, and its member of the cluster."""
+    for location, place, command in (
+        ("m2", " on the cluster member 'm2'", "incus cluster list local:   # shows which members are offline"),
+        ("none", "", "incus info --project repoman local:away"),
+    ):
+        away = UNDESCRIBED | {"name": "away", "status": "Error", "location": location, "project": "repoman"}
+        daemon.say(reply([away]))
+        with pytest.raises(RepomanError) as caught:
+            read(reader, daemon, me, tmp_path)
+        assert caught.value.message == f"incus cannot describe the container 'away'{place}: its state is 'Error'."
+        assert caught.value.hints[0].endswith(command)
 
 
 @pytest.mark.parametrize(
