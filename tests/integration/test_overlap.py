@@ -98,6 +98,12 @@ def test_containers_of_other_incus_projects(ready: World, proxy: RecordingProxy)
         assert f"{inner}, which the container 'inner' mounts, is inside {ready.repos}/sharks, which the container 'default/web' can" in err
         command = next(line for line in err.splitlines() if "# a container of the Incus project 'default'" in line)
         assert "path: /mnt/x" in ready.run("sh", "-c", command.removeprefix("hint: ")).out and proxy.writes == []
+        hints = {line.partition("   # ")[2]: line.partition("   # ")[0].removeprefix("hint: ") for line in err.splitlines()}
+        for remark in ("if it needs only to read there", "or if it can do without that directory"):
+            assert ready.run("sh", "-c", hints[remark]).code == 0
+            assert ready.repoman("--json", "-C", "new", "inner", "--repo", "sharks/inner", *BUSYBOX).data["changed"]
+            ready.incus("config", "device", "remove", "web", "x", check=False)
+            ready.incus("config", "device", "add", "web", "x", "disk", f"source={ready.repos}/sharks", "path=/mnt/x")
         ready.new("sharks")  # the same directory can only be written, not replaced
         ready.new("apart")
         ready.incus("config", "device", "set", "web", "x", f"source={ready.repos}")

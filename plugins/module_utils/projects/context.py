@@ -99,7 +99,7 @@ class RunContext:
         own: dict[str, dict[str, Any]] = {}
         others: dict[str, dict[str, Any]] = {}
         for instance in self._read_instances(api_path("/1.0/instances", recursion=1, **{"all-projects": "true"})):
-            project = instance.get("project") or incus.DEFAULT_PROJECT
+            project = _project_of(instance)
             if project == self.incus_project:
                 own[instance["name"]] = self._described(instance)
             elif not _is_undescribed(instance):
@@ -110,11 +110,7 @@ class RunContext:
         """Read the instances of all other Incus projects; see :meth:`read_all_instances`."""
         query = {"all-projects": "true", "filter": f"project ne {self.incus_project}"}
         instances = self._read_instances(api_path("/1.0/instances", recursion=1, **query))
-        return {
-            f"{instance.get('project') or incus.DEFAULT_PROJECT}/{instance['name']}": instance
-            for instance in instances
-            if not _is_undescribed(instance)
-        }
+        return {f"{_project_of(instance)}/{instance['name']}": instance for instance in instances if not _is_undescribed(instance)}
 
     def _read_instances(self, target: str) -> list[dict[str, Any]]:
         read = self.client.read_or_none if self.predict else self.client.read
@@ -166,6 +162,10 @@ class RunContext:
     def missing_project_error(self) -> NotFoundError:
         """Return the error for an Incus project that does not exist."""
         return NotFoundError(f"incus has no project {self.incus_project!r} for the containers.", "repoman setup")
+
+
+def _project_of(instance: Mapping[str, Any]) -> str:
+    return str(instance.get("project") or incus.DEFAULT_PROJECT)
 
 
 def _is_undescribed(instance: Mapping[str, Any]) -> bool:

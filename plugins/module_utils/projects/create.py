@@ -113,9 +113,10 @@ class InstanceCreation:
     def _start(self) -> None:
         """Start it, unless another run has created a container in the meantime that overlaps it."""
         instances, others = self.task.context.read_all_instances()
-        index = MountIndex({name: expanded_devices(instance) for name, instance in {**others, **instances}.items()})
+        everything = {**others, **instances}
+        index = MountIndex({name: expanded_devices(instance) for name, instance in everything.items()})
         for overlap in index.overlaps(self.name):
-            raise overlap_error(overlap, self.name, self.task.context, instances)
+            raise overlap_error(overlap, self.name, self.task.context, everything)
         try:
             self.control.set_power("start")
         except incus.IncusError as error:

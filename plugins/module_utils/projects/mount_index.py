@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
@@ -29,6 +29,7 @@ class Overlap:
     :param source: the path of the host that the device mounts.
     :param writer: the container that can replace it.
     :param directory: the directory of the host that the writer can write to.
+    :param writer_device: the device of the writer that mounts it.
     """
 
     container: str
@@ -36,6 +37,7 @@ class Overlap:
     source: str
     writer: str
     directory: str
+    writer_device: str = field(default="", compare=False)
 
     @property
     def error(self) -> ConflictError:
@@ -90,7 +92,7 @@ class MountIndex:
         name, device, source = mount
         if name == writer[0] and _is_in_place(self._devices[name][device], source, self._devices[name][writer[1]], directory):
             return
-        overlap = Overlap(name, device, source, writer[0], directory)
+        overlap = Overlap(name, device, source, writer[0], directory, writer[1])
         found.setdefault((name, device, *writer), overlap)
 
     def _change(self, name: str, devices: Devices, add: bool) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import instance_command
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE, expanded_devices
@@ -37,7 +38,7 @@ def overlap_error(overlap: Overlap, name: str, context: RunContext, instances: I
     """Return the error for an overlap.
 
     :param name: of the project that is refused.
-    :param instances: of the Incus project.
+    :param instances: of all Incus projects, as in :func:`overlap_hints`.
     """
     error = overlap.error
     error.hints = overlap_hints(overlap, name, context, instances)
@@ -47,13 +48,13 @@ def overlap_error(overlap: Overlap, name: str, context: RunContext, instances: I
 def overlap_hints(overlap: Overlap, name: str, context: RunContext, instances: Instances) -> list[str]:
     """Return what to do about an overlap, for the project ``name``: each command is enough.
 
-    :param instances: of the Incus project.
+    :param instances: of the Incus project by name, and of others by Incus project and name.
     """
     other = overlap.writer if overlap.container == name else overlap.container
     incus_project, slash, instance = other.rpartition("/")
     if slash:
         show = instance_command(context.client.path, incus_project, "config show", instance, "--expanded")
-        return [f"{show}   # a container of the Incus project {incus_project!r}"]
+        return [f"{show}   # a container of the Incus project {incus_project!r}", *_device_hints(overlap, other, context, instances)]
     if other == name:
         return [f"give the device {overlap.device!r} a source outside {overlap.directory}, in repos.d/{name}.toml"]
     if other in instances and not is_own(context, instances[other]):
@@ -68,6 +69,26 @@ def overlap_hints(overlap: Overlap, name: str, context: RunContext, instances: I
             hints.append(f"{words} && repoman new {overlap.container} --repo {overlap.container}   # or move it out of there")
     hints.append(f"repoman remove {other}   # or do without that container; its repository stays")
     return hints
+
+
+def _device_hints(overlap: Overlap, other: str, context: RunContext, instances: Instances) -> list[str]:
+    """Return the commands that end an overlap with a container of another Incus project: each changes one device of it.
+
+    :param other: that container, by Incus project and name.
+    """
+    incus_project, _slash, instance = other.rpartition("/")
+    device = overlap.writer_device if overlap.writer == other else overlap.device
+    is_from_profile = device not in (instances.get(other, {}).get("devices") or {})
+
+    def command(verb: str, arguments: str, remark: str) -> str:
+        words = f"{shell_word(device)} {arguments}".rstrip()
+        return f"{instance_command(context.client.path, incus_project, f'config device {verb}', instance, words)}   # {remark}"
+
+    hints = []
+    if overlap.writer == other:
+        hints.append(command("override" if is_from_profile else "set", "readonly=true", "if it needs only to read there"))
+    removal = ("add", "none") if is_from_profile else ("remove", "")
+    return [*hints, command(*removal, "or if it can do without that directory" if hints else "if it can do without it")]
 
 
 def check_new_overlaps(task: ProjectTask, devices: Devices, starts: bool) -> None:
@@ -89,7 +110,7 @@ def check_new_overlaps(task: ProjectTask, devices: Devices, starts: bool) -> Non
     for overlap in index.overlaps(name):
         if overlap not in existing or (starts and overlap.container == name):
             index.add(name, previous)
-            raise overlap_error(overlap, name, task.context, snapshot.instances)
+            raise overlap_error(overlap, name, task.context, {**snapshot.others, **snapshot.instances})
         task.warnings.append(overlap.error.message)
 
 
@@ -102,7 +123,7 @@ def status_overlaps(context: RunContext, instances: Instances, others: Instances
     overlaps: dict[str, list[dict[str, Any]]] = {}
     for overlap in find_overlaps({name: expanded_devices(instance) for name, instance in {**others, **instances}.items()}):
         for name in {overlap.container: None, overlap.writer: None}.keys() & instances.keys():
-            hints = overlap_hints(overlap, name, context, instances)
+            hints = overlap_hints(overlap, name, context, {**others, **instances})
             if name == overlap.container != overlap.writer:
                 command = context.instance_command("config set", name, "boot.autostart=false")
                 hints.append(f"{command}   # until then, so that Incus does not start it when the host boots")

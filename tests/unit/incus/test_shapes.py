@@ -52,7 +52,19 @@ def read(reader: str, daemon: Daemon, account: Account, directory: Path) -> obje
 
 @pytest.mark.parametrize(
     "reader",
-    ["instances", "all instances", "other instances", "images", "member", "instance", "instance or none", "operations", "profiles", "profile", "project"],
+    [
+        "instances",
+        "all instances",
+        "other instances",
+        "images",
+        "member",
+        "instance",
+        "instance or none",
+        "operations",
+        "profiles",
+        "profile",
+        "project",
+    ],
 )
 def test_metadata_of_another_shape(daemon: Daemon, reply: Reply, me: Account, tmp_path: Path, reader: str) -> None:
     """It is one sentence."""

@@ -9,7 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import MountIndex, find_overlaps
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import status_overlaps
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
 
 
 def disk(source: str | Path, path: str = "/mnt", **more: str) -> dict[str, str]:
@@ -100,3 +105,24 @@ def test_containers_can_be_replaced() -> None:
     )
     index.add("b", {})
     assert index.overlaps("a") == index.overlaps("b") == index.overlaps("c") == []
+
+
+@pytest.mark.parametrize("is_writer", [True, False])
+@pytest.mark.parametrize("is_local", [True, False])
+def test_a_container_of_another_incus_project(me: Account, monkeypatch: pytest.MonkeyPatch, is_writer: bool, is_local: bool) -> None:
+    """The hints make its device read-only, if that helps, or take it away; a device of a profile is overridden."""
+    monkeypatch.setenv("INCUS_SOCKET", "/run/x")
+    context = RunContext(me, "/r.toml", parse("[repoman]\nschema = 3\n", "/r.toml"), Client("/run/x"))
+    outer, inner = {"a b": disk("/r")}, {"a b": disk("/r/demo")}
+    own, other = ({"repo": inner["a b"]}, outer) if is_writer else ({"repo": outer["a b"]}, inner)
+    web = {"name": "web", "status": "Stopped", "devices": other if is_local else {}, "expanded_devices": other}
+    demo = {"name": "demo", "status": "Stopped", "config": {}, "devices": own, "expanded_devices": own}
+    (overlap,) = status_overlaps(context, {"demo": demo}, {"default/web": web})["demo"]
+    commands = {
+        (True, True): ["set --project default local:web 'a b' readonly=true", "remove --project default local:web 'a b'"],
+        (True, False): ["override --project default local:web 'a b' readonly=true", "add --project default local:web 'a b' none"],
+        (False, True): ["remove --project default local:web 'a b'"],
+        (False, False): ["add --project default local:web 'a b' none"],
+    }
+    shown = [hint.partition("   # ")[0] for hint in overlap["hints"] if hint.startswith("incus config device ")]
+    assert shown == [f"incus config device {command}" for command in commands[is_writer, is_local]]
