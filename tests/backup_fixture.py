@@ -180,9 +180,20 @@ def killed_after(seconds: float, run: Callable[[], object]) -> None:
 def tmpfs(path: Path, options: str = "size=20m") -> Iterator[None]:
     """Mount a file system of its own; skip, and say so, where that is not allowed."""
     path.mkdir(exist_ok=True)
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"mode=755,{options}", "repoman-test", str(path)], capture_output=True, check=False
-    )
+    with _mounted(path, "-t", "tmpfs", "-o", f"mode=755,{options}", "repoman-test"):
+        yield
+
+
+@contextmanager
+def bind_mount(source: Path, path: Path) -> Iterator[None]:
+    """Show a file or directory at a path that exists; skip where that is not allowed."""
+    with _mounted(path, "--bind", str(source)):
+        yield
+
+
+@contextmanager
+def _mounted(path: Path, *arguments: str) -> Iterator[None]:
+    done = subprocess.run(["mount", *arguments, str(path)], capture_output=True, check=False)
     if done.returncode:
         pytest.skip(f"needs to mount a file system: {done.stderr.decode().strip()}")
     try:

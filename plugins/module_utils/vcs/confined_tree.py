@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,30 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 class VcsError(RepomanError):
     """A repository cannot be read; the message is the reason, without a full stop."""
+
+
+@contextmanager
+def temporary_files() -> Iterator[None]:
+    """Let every ``OSError`` inside a ``with`` that only writes temporary files be an error that names their directory.
+
+    :raises VcsError: there was one.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise VcsError(f"cannot use temporary files in {tempfile.gettempdir()}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Let every ``OSError`` inside a ``with``, also one that names no file, be an error that names this one.
+
+    :raises VcsError: there was one.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise VcsError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 class ConfinedTree:
@@ -83,7 +108,7 @@ class ConfinedTree:
 
     def read(self, path: str, max_bytes: int = FILE_BYTES) -> bytes | None:
         """Return the contents of a file; ``None`` if it does not exist. Raises as :meth:`open`."""
-        with self.open(path, max_bytes) as file:
+        with self.open(path, max_bytes) as file, _reading(path):
             return None if file is None else file.read(max_bytes)
 
     def copy(self, path: str, target: Path, max_bytes: int = FILE_BYTES) -> bool:
@@ -98,15 +123,23 @@ class ConfinedTree:
             self.remaining_bytes -= remaining
             if self.remaining_bytes < 0:
                 raise VcsError(f"its state is larger than {COPY_BYTES >> 20} MiB")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as copied:
-                while part := file.read(min(remaining, 1 << 20)):  # it may grow during the copy
-                    copied.write(part)
-                    remaining -= len(part)
+            with temporary_files():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("wb") as copied:
+                    while part := self._part(file, path, remaining):
+                        copied.write(part)
+                        remaining -= len(part)
             status = os.fstat(file.fileno())
-            # git uses the time to decide which entries of the index to check again
-            os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+            with temporary_files():
+                # git uses the time to decide which entries of the index to check again
+                os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
             return True
+
+    @staticmethod
+    def _part(file: IO[bytes], path: str, remaining: int) -> bytes:
+        """Return the next part of a file, which may grow during the copy."""
+        with _reading(path):
+            return file.read(min(remaining, 1 << 20))
 
     def names(self, path: str) -> list[str]:
         """Return the names in a directory; an empty list if it does not exist.

@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from pathlib import Path
 from ansible_collections.homelab.repoman.plugins.module_utils.process.identity import Identity
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import PATH, CommandError, CommandRunner
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs import hg_extension
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import ConfinedTree, VcsError
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import ConfinedTree, VcsError, temporary_files
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import decode_line
 
 MIN_HG_VERSION = (6, 0)
@@ -36,10 +36,13 @@ def open_hg(path: str, tree: ConfinedTree, runner: CommandRunner) -> Iterator[Hg
     """
     check_hg(path, tree)
     check_hg_version(runner)
-    with tempfile.TemporaryDirectory(prefix="repoman-vcs-") as directory:
-        extension = Path(directory, "hg_extension.py")
-        extension.write_bytes(hg_extension.__loader__.get_data(str(hg_extension.__file__)))  # type: ignore[union-attr]
-        runner.grant_read(Path(directory))
+    code = hg_extension.__loader__.get_data(str(hg_extension.__file__))  # type: ignore[union-attr]
+    with ExitStack() as stack:
+        with temporary_files():
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="repoman-vcs-"))
+            extension = Path(directory, "hg_extension.py")
+            extension.write_bytes(code)
+            runner.grant_read(Path(directory))
         yield HgRepository(tree.resolve(path), str(extension), runner, hg_user_ignored(runner))
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -120,11 +119,11 @@ def read_state(path: str, tree: ConfinedTree, runner: CommandRunner, settings: M
 
 
 def _read_error(error: OSError) -> VcsError:
-    """Return the error for a repository that cannot be read. Only a write to a scratch file names no file."""
+    """Return the error for a repository that cannot be read; with the file, if the error names one and not a descriptor."""
     reason = error.strerror or error
-    if error.filename:
+    if error.filename and isinstance(error.filename, str | bytes):
         return VcsError(f"cannot read {os.fsdecode(error.filename)}: {reason}")
-    return VcsError(f"cannot use temporary files in {tempfile.gettempdir()}: {reason}")
+    return VcsError(f"it cannot be read: {reason}")
 
 
 def _read_git_state(

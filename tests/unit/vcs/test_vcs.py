@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError, CommandRunner
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs import borrowed_objects, hg
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs import borrowed_objects, hg, state
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import (
     COPY_BYTES,
     ENTRIES,
@@ -32,7 +32,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.config imp
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.refs import REFS_BYTES
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.hg import open_hg
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.state import read_state, read_states
-from backup_fixture import tmpfs
+from backup_fixture import bind_mount, tmpfs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -651,6 +651,24 @@ def test_a_full_temporary_directory_is_named(ground: VcsSandbox, tmp_path: Path,
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "small"))
         problem = ground.look(path)["problem"]
     assert problem == f"cannot use temporary files in {tmp_path}/small: No space left on device"
+
+
+@pytest.mark.parametrize("name", ["HEAD", "packed-refs"])
+def test_a_file_that_cannot_be_read_is_named(ground: VcsSandbox, name: str) -> None:
+    """Whatever is wrong with it: the temporary files are not to blame. The file is memory of this process, which cannot be read at 0."""
+    path = ground.git()
+    (path / ".git" / name).touch()
+    with bind_mount(Path(f"/proc/{os.getpid()}/mem"), path / ".git" / name):
+        assert ground.look(path)["problem"] == f"cannot read {path}/.git/{name}: Input/output error"
+
+
+@pytest.mark.parametrize(
+    ("filename", "problem"),
+    [("/a", "cannot read /a: x"), (b"/a", "cannot read /a: x"), (None, "it cannot be read: x"), (7, "it cannot be read: x")],
+)
+def test_errors_of_the_system(filename: str | bytes | int | None, problem: str) -> None:
+    """One about a descriptor has its number in place of a name."""
+    assert state._read_error(OSError(5, "x", filename)).message == problem
 
 
 def test_time_is_up(ground: VcsSandbox) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import ConfinedTree, VcsError
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import ConfinedTree, VcsError, temporary_files
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation, decode_line
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.scratch import ScratchGitDir
 
@@ -32,7 +32,7 @@ def copy_refs(scratch: ScratchGitDir, tree: ConfinedTree, configured: Mapping[st
         scratch.head = head.removeprefix("ref:").strip()
         _check_ref(scratch.head)
         commit = _resolve_ref(scratch.head, scratch.location, tree, packed)
-        (scratch.path / "HEAD").write_bytes(os.fsencode(f"ref: {scratch.head}\n"))
+        scratch.write("HEAD", f"ref: {scratch.head}\n")
         _write_ref(scratch, scratch.head, commit)
         scratch.has_commits = bool(commit)
         scratch.upstream = _upstream(scratch.head, configured)
@@ -40,7 +40,7 @@ def copy_refs(scratch: ScratchGitDir, tree: ConfinedTree, configured: Mapping[st
             _write_ref(scratch, scratch.upstream, _resolve_ref(scratch.upstream, scratch.location, tree, packed))
     elif OBJECT_ID.match(head):
         scratch.head, scratch.has_commits = head, True
-        (scratch.path / "HEAD").write_text(f"{head}\n", encoding="ascii")
+        scratch.write("HEAD", f"{head}\n")
     else:
         raise VcsError("its HEAD names neither a branch nor a commit")
 
@@ -49,15 +49,16 @@ def copy_reftable(scratch: ScratchGitDir, tree: ConfinedTree, configured: Mappin
     """Copy the tables of references, which only git can read, and let it read them."""
     if scratch.location.git_dir != scratch.location.common_dir:
         raise VcsError("a linked working tree whose refs are in the reftable format is not known here")
-    (scratch.path / "HEAD").write_text("ref: refs/heads/.invalid\n", encoding="ascii")
+    scratch.write("HEAD", "ref: refs/heads/.invalid\n")
     (scratch.path / "refs/heads").rmdir()
-    (scratch.path / "refs/heads").write_text("this repository uses the reftable format\n", encoding="ascii")
+    scratch.write("refs/heads", "this repository uses the reftable format\n")
     tables = tree.names(os.path.join(scratch.location.git_dir, "reftable"))
     if len(tables) > REF_TABLES:
         raise VcsError(f"its refs are in more than {REF_TABLES} tables")
     for name in tables:
         tree.copy(os.path.join(scratch.location.git_dir, "reftable", name), scratch.path / "reftable" / name, REFS_BYTES)
-    scratch.runner.grant_read(scratch.path)
+    with temporary_files():
+        scratch.runner.grant_read(scratch.path)
     head = scratch.runner.run(["git", "symbolic-ref", "--quiet", "HEAD"], scratch.environment, str(scratch.path))
     commit = scratch.runner.run(["git", "rev-parse", "--verify", "--quiet", "HEAD"], scratch.environment, str(scratch.path))
     if head.code and commit.code:
@@ -88,9 +89,7 @@ def _resolve_ref(name: str, location: GitLocation, tree: ConfinedTree, packed: b
 
 def _write_ref(scratch: ScratchGitDir, name: str, commit: str) -> None:
     if commit:
-        path = scratch.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{commit}\n", encoding="ascii")
+        scratch.write(name, f"{commit}\n")
 
 
 def _check_ref(name: str) -> None:

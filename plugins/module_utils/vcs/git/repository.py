@@ -16,13 +16,13 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandRunner
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs import borrowed_objects
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import COPY_BYTES, ConfinedTree, VcsError
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import COPY_BYTES, ConfinedTree, VcsError, temporary_files
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.config import config_section, minimal_config, read_config
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import account_environment
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation
@@ -46,31 +46,37 @@ def open_git(
     :param settings: of the user, as :func:`read_user_settings` returns them.
     :raises VcsError: a file cannot be copied, or leads outside.
     """
-    with tempfile.TemporaryDirectory(prefix="repoman-vcs-") as directory, hold_objects(location, tree) as objects:
+    with ExitStack() as stack:
+        with temporary_files():
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="repoman-vcs-"))
+        objects = stack.enter_context(hold_objects(location, tree))
         scratch = ScratchGitDir(location, Path(directory), runner, objects)
         configured = read_config(location, tree, runner)
         scratch.environment = account_environment(runner.account) | {
             "GIT_DIR": directory,
             **({"GIT_WORK_TREE": location.work_tree} if location.work_tree else {}),
         }
-        (scratch.path / "refs/heads").mkdir(parents=True)
-        objects.link_own_into(os.fsencode(scratch.path / "objects"))
-        if borrowed := objects.link_into(os.fsencode(scratch.path / "borrowed")):
+        with temporary_files():
+            (scratch.path / "refs/heads").mkdir(parents=True)
+            objects.link_own_into(os.fsencode(scratch.path / "objects"))
+            borrowed = objects.link_into(os.fsencode(scratch.path / "borrowed"))
+        if borrowed:
             scratch.environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = borrowed_objects.alternates_variable(borrowed)
         _copy_index(scratch, tree)
         tree.copy(os.path.join(location.git_dir, "info", "sparse-checkout"), scratch.path / "info/sparse-checkout")
         for name in ("info/exclude", "info/attributes", "shallow"):
             tree.copy(os.path.join(location.common_dir, name), scratch.path / name)
         text = minimal_config(configured, bare=not location.work_tree, settings=settings)
-        (scratch.path / "config").write_text(text, encoding="utf-8", errors="surrogateescape")
+        scratch.write("config", text)
         if configured.get("extensions.refstorage", ["files"])[-1].lower() == "reftable":
             copy_reftable(scratch, tree, configured)
         else:
             copy_refs(scratch, tree, configured)
         if scratch.upstream:
             text += config_section("branch", scratch.head.removeprefix("refs/heads/"), {"remote": ".", "merge": scratch.upstream})
-            (scratch.path / "config").write_text(text, encoding="utf-8", errors="surrogateescape")
-        runner.grant_read(scratch.path)
+            scratch.write("config", text)
+        with temporary_files():
+            runner.grant_read(scratch.path)
         yield scratch
 
 

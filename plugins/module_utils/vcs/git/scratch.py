@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandRunner
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import HeldObjects
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import VcsError
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import VcsError, temporary_files
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation
 
 
@@ -33,6 +33,16 @@ class ScratchGitDir:
     upstream: str = ""
     has_commits: bool = False
     environment: dict[str, str] = field(default_factory=dict)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file, and the directories above it.
+
+        :raises VcsError: it cannot be written.
+        """
+        path = self.path / name
+        with temporary_files():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", errors="surrogateescape")
 
     def git(self, *arguments: str) -> bytes:
         """Run a git command that only reads; return its output.
