@@ -114,7 +114,7 @@ def devices(host_path: str, container_path: str, protect: Iterable[str], other_d
     try:
         return _devices(host_path, container_path, parts, other_devices)
     except OSError as error:
-        path = os.fsdecode(error.filename or host_path)
+        path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else host_path
         raise NotFoundError(f"cannot read {path}, which may have to be protected: {error.strerror}.", _look_at(path)) from error
     except VcsError as error:
         raise ConflictError(f"{error.message}, so {host_path} cannot be protected.", _look_at(host_path)) from error

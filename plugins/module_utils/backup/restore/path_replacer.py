@@ -60,7 +60,7 @@ class PathReplacer:
                 except OSError as error:
                     path = os.path.join(self.destination.path, move.path)
                     raise RepomanError(
-                        f"{escape_path(path)} cannot be moved into place: {error.strerror}; nothing was restored.",
+                        f"{escape_path(path)} cannot be moved into place: {error.strerror or error}; nothing was restored.",
                         f"ls -ld {shell_word(path)}",
                     ) from error
         finally:
@@ -162,13 +162,18 @@ class PathReplacer:
         """
         directories = dict.fromkeys(escape_path(move.workspace.saved_path) for move in self.moves if move.old is not None)
         saved_paths = ", ".join(directories) or escape_path(self.destination.path)
-        try:
-            changed = [move for move in reversed(self._started) if not self._revert_path(move)]
-            self._remove_created()
-            self._restore_attributes()
-        except OSError as error:
-            path = escape_path(os.path.join(self.destination.path, os.fsencode(error.filename or b"")).rstrip(b"/"))
-            raise RepomanError(f"{path} cannot be put back: {error.strerror}; the previous contents are in {saved_paths}.") from error
+        changed = []
+        for move in reversed(self._started):
+            try:
+                if not self._revert_path(move):
+                    changed.append(move)
+            except OSError as error:  # whatever file it names: that is relative to an open directory
+                path = escape_path(os.path.join(self.destination.path, move.path))
+                raise RepomanError(
+                    f"{path} cannot be put back: {error.strerror or error}; the previous contents are in {saved_paths}."
+                ) from error
+        self._remove_created()
+        self._restore_attributes()
         if changed:
             path = escape_path(os.path.join(self.destination.path, changed[0].path))
             raise RepomanError(f"{path} changed during the restore; its previous contents are in {saved_paths}.")

@@ -54,7 +54,8 @@ def usable_state(state: Path, owner: Account) -> Iterator[tuple[Path, str]]:
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="repoman-", ignore_cleanup_errors=True)))
             other = _probe(temporary, owner)
         except OSError as error:
-            directory = os.path.dirname(os.fsdecode(error.filename or "")) or os.environ.get("TMPDIR", "/tmp")  # noqa: S108
+            name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+            directory = os.path.dirname(name) or os.environ.get("TMPDIR", "/tmp")  # noqa: S108
             other = f"cannot write to the temporary directory {directory}: {error.strerror}."
         if other:
             raise RepomanError(

@@ -557,8 +557,12 @@ def test_all_loose_files_are_not_their_directory(world: BackupHome) -> None:
     assert {"isurus", "notes.txt", "plain"} <= set(os.listdir(world.repos))
 
 
-def test_paths_that_cannot_be_put_back_are_named(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a failed restore cannot be taken back either, the error says where what it had replaced is."""
+@pytest.mark.parametrize("filename", [None, b"main.c", 7])
+def test_paths_that_cannot_be_put_back_are_named(world: BackupHome, monkeypatch: pytest.MonkeyPatch, filename: bytes | int | None) -> None:
+    """If a failed restore cannot be taken back either, the error says which path that is, and where its previous contents are.
+
+    The system's error may name a file relative to an open directory, or only a descriptor.
+    """
     world.write("plain/src/main.c", "mine\n")
     (world.repos / "plain/run").unlink()
     exchange = path_replacer.rename_exchange
@@ -567,16 +571,17 @@ def test_paths_that_cannot_be_put_back_are_named(world: BackupHome, monkeypatch:
     def fail(one_fd: int, one: bytes, other_fd: int, other: bytes) -> None:
         calls.append(other)
         if len(calls) > 1:
-            raise OSError(5, "Input/output error")
+            raise OSError(5, "Input/output error", filename)
         exchange(one_fd, one, other_fd, other)
 
     (world.repos / "plain/also-run").write_text("mine\n")
     monkeypatch.setattr(path_replacer, "rename_exchange", fail)
     with pytest.raises(RepomanError, match="cannot be moved into place") as caught:
-        world.restore("plain", paths=["src", "also-run"], overwrite=True)
+        world.restore("plain", paths=["src/main.c", "also-run"], overwrite=True)
     (saved,) = world.repos.glob("plain.before-*")
     assert (saved / "src/main.c").read_text() == "mine\n"
-    assert any(str(saved) in hint for hint in caught.value.hints)
+    answer = f"{world.repos}/plain/src/main.c cannot be put back: Input/output error; the previous contents are in {saved}."
+    assert any(answer in hint for hint in caught.value.hints)
 
 
 @pytest.mark.parametrize("number", [22, 38])
