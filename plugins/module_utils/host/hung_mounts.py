@@ -61,6 +61,18 @@ def hung_mount(path: str) -> str:
     return ""
 
 
+def served_mounts_below(path: str) -> set[str]:
+    """Return the mount points, in a directory, of the file systems that another machine or process serves; none of them is accessed.
+
+    :param path: absolute, of a directory that answers; the mount points begin with it as it is written.
+    """
+    mounts = _served_mounts(int(time.monotonic() / TABLE_SECONDS))
+    if not mounts:
+        return set()
+    real = os.path.join(os.path.realpath(path), "")
+    return {os.path.join(path, point.removeprefix(real)) for point in mounts if point.startswith(real)}
+
+
 def check_answers(path: str) -> None:
     """Check that all file systems to which a path and its links lead answer.
 

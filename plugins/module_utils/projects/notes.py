@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount, served_mounts_below
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO, mounts_below
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.git_share import share_by_hand
@@ -92,14 +92,21 @@ class _Search:
         self.paths: list[str] = []
         self.is_complete = True
         self.device: int | None = None
+        if hung_mount(repository):
+            self.is_complete = False
+            return
+        self.served = served_mounts_below(repository)
         self._search(repository, None, repository, 0)
 
     def _search(self, name: str, parent: int | None, path: str, depth: int) -> None:
         """Search a directory, unless it is on another file system than the repository.
 
+        What another machine or process serves is not even opened, so that the search is incomplete: it may not answer. Nothing is looked
+        up by its path, in which the container can put a link.
+
         :param parent: the open directory that ``name`` is in.
         """
-        if depth > SCAN_DEPTH or hung_mount(path):
+        if depth > SCAN_DEPTH or (depth and path in self.served):
             self.is_complete = False
             return
         try:

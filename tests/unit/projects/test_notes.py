@@ -15,11 +15,13 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.host import hung_mounts
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import notes
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.git_share import GIT_DEVICE, GitShare, share_git_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import find_set_user_id_files, set_user_id_note
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.protected_record import changed_behind, protected_record
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
+from hung import hung_mount
 
 GIT = "git -c user.name=me -c user.email=me@example.org -c protocol.file.allow=always"
 
@@ -202,3 +204,29 @@ def test_a_search_ends_at_the_depth_and_at_other_file_systems(tmp_path: Path) ->
     (deepest / "deeper/out").touch()
     (deepest / "deeper/out").chmod(0o4755)
     assert find_set_user_id_files(str(tmp_path)) == ([str(deepest / "in"), str(tmp_path / "top")], False)
+
+
+def test_a_search_leaves_out_what_another_machine_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may not answer. Below the repository no link is read by its path: the container can put one there at any time."""
+    repository = tmp_path / "link/repo"
+    for name in ("served", "other"):
+        (tmp_path / "repos/repo" / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to("repos")
+    tool = repository / "other/tool"
+    tool.touch()
+    tool.chmod(0o4755)
+    read: list[str] = []
+    readlink = os.readlink
+
+    def noted(path: str, **more: int) -> str:
+        read.append(str(path))
+        return readlink(path, **more)
+
+    with hung_mount(repository / "served") as gave_up:
+        hung_mounts._served_mounts.cache_clear()
+        monkeypatch.setattr(os, "readlink", noted)
+        found = find_set_user_id_files(str(repository))
+        monkeypatch.undo()
+        assert found == ([str(tool)], False) and not gave_up.is_set()
+        assert [path for path in read if path.startswith((f"{repository}/", f"{tmp_path}/repos/repo/"))] == []
+    hung_mounts._served_mounts.cache_clear()
