@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import staging
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from backup_fixture import BackupHome, differences, git, seen, tmpfs, without_times
+from hung import hung_mount
 
 from repoman.cli.parser import parse
 from repoman.cli.variables import restore_variables
@@ -555,3 +556,17 @@ def test_the_root_directory_is_no_destination(empty_world: BackupHome, more: dic
         with pytest.raises(ConflictError, match=r"^/+ is the root directory"):
             empty_world.restore("plain", to=to, overwrite=True, **more)
     assert sorted(os.listdir("/")) == before
+
+
+def test_another_repository_that_does_not_answer(empty_world: BackupHome) -> None:
+    """It takes no part in a restore: of a directory that is gone, or in place."""
+    for name in ("far", "near"):
+        empty_world.write(f"{name}/file")
+    empty_world.init()
+    with hung_mount(empty_world.repos / "far") as gave_up:
+        shutil.rmtree(empty_world.repos / "near")
+        for _time in range(2):
+            assert empty_world.restore("near", overwrite=True)["changed"]
+            assert (empty_world.repos / "near/file").read_text() == "text\n"
+            empty_world.write("near/file", "mine\n")
+        assert not gave_up.is_set()
