@@ -20,6 +20,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting impor
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import Check, Outcome, fail, listing, ok, warn
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import try_flock
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import SERVED_MOUNTS, hung_mount, hung_mount_error
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.status import seconds_since
 
@@ -34,7 +35,7 @@ def check_target(context: DoctorContext) -> Outcome:
     if state == "ready":
         return ok(f"backup target {shown}, {format_bytes(target['free'])} free")
     detail = f" ({target['detail']})" if target["detail"] else ""
-    mounted = f"findmnt --target {shell_word(path)}   # is it mounted?"
+    mounted = f"findmnt --target {shell_word(path)}   # is it mounted?"  # not for one that does not answer: it would hang, too
     elsewhere = f"another place: [defaults].backup_root in {context.short(context.registry_path)}"
     if state in ("missing", "unmarked"):
         problem = "does not exist" if state == "missing" else "is not a backup of repoman yet"
@@ -50,7 +51,8 @@ def check_target(context: DoctorContext) -> Outcome:
             f"if it is yours, and the host or user was renamed: correct it in {marker}",
         )
     if state == "unreachable":
-        return fail(f"backup target {shown} {target['detail']}", mounted)
+        mount = hung_mount(path)
+        return fail(f"backup target {shown} {target['detail']}", *(hung_mount_error(path, mount).hints if mount else [SERVED_MOUNTS]))
     return fail(f"backup target {shown} cannot be read{detail}", f"ls -la {shell_word(str(marker_path(path).parent))}")
 
 

@@ -19,13 +19,15 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import collecting
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts, get_account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import SERVED_MOUNTS, hung_mount, hung_mount_error
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client, api_path, find_socket
 from ansible_collections.homelab.repoman.plugins.module_utils.process.python_probe import run_python
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed, read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import ProfileEntry, library_of, list_all
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext, repository_path
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import path_errors
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import SHOWN, Ownership, ownership
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import project_summary
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
@@ -37,16 +39,16 @@ Value = TypeVar("Value")
 DIRECTORY_SCRIPT = """
 import json, os, sys
 root = sys.argv[1]
-answer = {"errno": 0, "writable": False, "hg": []}
+answer = {"errno": 0, "writable": False, "directories": []}
 try:
-    directories = [entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]
-    answer["hg"] = sorted(name for name in directories if os.path.lexists(os.path.join(root, name, ".hg")))
+    answer["directories"] = sorted(entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False))
     answer["writable"] = os.access(root, os.W_OK | os.X_OK)
 except OSError as error:
     answer["errno"] = error.errno
 print(json.dumps(answer))
 """
-"""Prints whether a directory can be read and written, and which directories in it are Mercurial repositories."""
+"""Prints whether a directory can be read and written, and which directories are in it. It reads none of them: each may be another file
+system, which does not answer."""
 
 
 class Requirement(Enum):
@@ -177,27 +179,41 @@ class DoctorContext:
         return self.account.expand(self.registry.defaults.repos_root)
 
     @cached_property
-    def _mercurial_repositories(self) -> list[str] | RepomanError:
+    def _directories(self) -> list[str] | RepomanError:
         path = self.repos_root
+        if mount := hung_mount(path):
+            return hung_mount_error(path, mount)
         try:
             answer = run_python(self.account, DIRECTORY_SCRIPT, path)
         except CommandError as error:
-            return NotFoundError(
-                f"repos_root, {self.short(path)}, cannot be read: {error.message}.",
-                f"findmnt --target {shell_word(path)}   # is its server up?",
-            )
+            return NotFoundError(f"repos_root, {self.short(path)}, cannot be read: it {error.message}.", SERVED_MOUNTS)
         return self._judge_repos_root(path, answer)
 
     def read_repos_root(self) -> list[str]:
-        """Check ``repos_root``, and return the names of the Mercurial repositories directly in it.
+        """Check ``repos_root``, and return the names of the directories directly in it.
 
         Its server may be down, so a child process reads it, with a time limit.
 
         :raises RepomanError: it is missing or cannot be used.
         """
-        if isinstance(self._mercurial_repositories, RepomanError):
-            raise self._mercurial_repositories
-        return self._mercurial_repositories
+        if isinstance(self._directories, RepomanError):
+            raise self._directories
+        return self._directories
+
+    def mercurial_repositories(self) -> list[str]:
+        """Return the names of the Mercurial repositories, of the registry and directly in ``repos_root``, as far as they can be read."""
+        if self.registry_or_none is None:
+            return []
+        root = self.repos_root
+        directories = [] if isinstance(self._directories, RepomanError) else self._directories
+        repositories = {os.path.join(root, name): name for name in directories}
+        repositories |= {repository_path(self.account, root, project.repo): name for name, project in self.registry.projects.items()}
+        stores = {os.path.join(path, ".hg"): name for path, name in repositories.items() if not hung_mount(path)}
+        try:
+            codes = path_errors(stores, self.account)
+        except CommandError:
+            return []
+        return sorted(name for store, name in stores.items() if codes[store] == 0)
 
     def require_repos_root(self) -> None:
         """Check that ``repos_root`` can be used.
@@ -207,7 +223,7 @@ class DoctorContext:
         required(self.read_repos_root, Requirement.REPOS_ROOT)
 
     def _judge_repos_root(self, path: str, answer: dict[str, Any]) -> list[str] | RepomanError:
-        """Return the Mercurial repositories in ``repos_root``, or why it cannot be used.
+        """Return the directories in ``repos_root``, or why it cannot be used.
 
         :param answer: printed by :data:`DIRECTORY_SCRIPT`.
         """
@@ -225,8 +241,8 @@ class DoctorContext:
             )
         if not answer["writable"]:
             return NotFoundError(f"repos_root, {self.short(path)}, is not writable for you.", f"ls -ld {word}", elsewhere)
-        repositories: list[str] = answer["hg"]
-        return repositories
+        directories: list[str] = answer["directories"]
+        return directories
 
     # The backup
 

@@ -94,21 +94,13 @@ def check_hg(context: DoctorContext) -> Outcome:
     try:
         version = read_hg_version(CommandRunner(context.account))
     except CommandError as error:
-        users = _hg_repositories(context)
+        users = context.mercurial_repositories()
         if not users:
             return ok("Mercurial is not installed; no repository needs it")
         return fail(f"Mercurial cannot be run: {error.message}; {listing(users)} need{'s' * (len(users) == 1)} it", install)
     if is_supported_hg(version):
         return ok(f"Mercurial {version}")
     return warn(f"Mercurial {version or 'of an unknown version'} is older than {'.'.join(map(str, MIN_HG_VERSION))}", install)
-
-
-def _hg_repositories(context: DoctorContext) -> list[str]:
-    """Return the names of the directories in ``repos_root`` that are Mercurial repositories; empty if it cannot be read."""
-    try:
-        return context.read_repos_root() if context.registry_or_none else []
-    except RepomanError:
-        return []
 
 
 REGISTRY_CHECKS = (

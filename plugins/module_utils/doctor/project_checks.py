@@ -9,11 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import MAX_HINTS, Check, Outcome, Status, fail, listing, ok, warn
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import (
+    MAX_HINTS,
+    MAX_NAMED,
+    Check,
+    Outcome,
+    Status,
+    fail,
+    listing,
+    ok,
+    warn,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import missing_paths
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import SERVED_MOUNTS, hung_mount, hung_mount_error
+from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import MISSING as MISSING_CODES
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import path_errors
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_true, mounts_host_path
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import Relation, new_command
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.status import project_devices
@@ -45,12 +59,16 @@ def check_containers(context: DoctorContext) -> Outcome:
     """Check that each project of the registry has its container, and each container of the user is in the registry."""
     parts: list[str] = []
     hints: list[str] = []
+    problems: dict[str, None] = {}
     missing, unregistered, unfinished = [], [], []
     for name, project in context.summaries.items():
         owned = context.ownerships.get(name)
         if owned is not None and owned.error is not None:
             parts.append(owned.error.message.removesuffix("; it was not changed."))
             hints += owned.error.hints
+        elif project["problem"]:
+            problems[project["problem"].rstrip(".")] = None
+            hints += project["hints"]
         elif project["state"] == MISSING:
             missing.append(name)
             hints.append(repoman_command("new", [name]))
@@ -60,10 +78,12 @@ def check_containers(context: DoctorContext) -> Outcome:
         elif not project["registered"]:
             unregistered.append(name)
             hints.append(new_command(context.run_context, name, project["repo"]))
+    parts += [*problems][:MAX_NAMED] + ([f"{len(problems) - MAX_NAMED} more such problems"] if len(problems) > MAX_NAMED else [])
     parts += [f"without a container: {listing(missing)}"] if missing else []
     parts += [f"not in the registry: {listing(unregistered)}"] if unregistered else []
     parts += [f"unfinished: {listing(unfinished)}"] if unfinished else []
     if parts:
+        hints = [*dict.fromkeys(hints)]
         return warn("; ".join(parts), *hints[:MAX_HINTS], *(["repoman list   # shows all"] if len(hints) > MAX_HINTS else []))
     number = sum(owned.relation == Relation.OWN for owned in context.ownerships.values())
     return ok(f"registry and Incus agree: {plural(number, 'container')}")
@@ -84,24 +104,34 @@ class Source:
 
 
 def check_sources(context: DoctorContext) -> Outcome:
-    """Check that repositories and the sources of disk devices exist."""
+    """Check that repositories and the sources of disk devices exist. One that cannot be checked is a failure."""
     sources = list(_sources(context))
-    absent = missing_paths({source.path for source in sources}, context.account)
-    missing = [source for source in sources if source.path in absent]
-    if not missing:
-        paths = {source.path for source in sources}
+    paths = {source.path for source in sources}
+    hung = {path: mount for path in sorted(paths) if (mount := hung_mount(path))}
+    first = {mount: path for path, mount in reversed(hung.items())}
+    errors = [hung_mount_error(context.short(first[mount]), mount) for mount in dict.fromkeys(hung.values())]
+    try:
+        codes = path_errors(paths.difference(hung), context.account)
+    except CommandError as error:
+        errors.append(RepomanError(f"{plural(len(paths) - len(hung), 'mounted path')} cannot be read: it {error.message}.", SERVED_MOUNTS))
+        codes = {}
+    missing = [source for source in sources if codes.get(source.path) in MISSING_CODES]
+    absent = listing(dict.fromkeys(context.short(source.path) for source in missing))
+    parts = [error.message.rstrip(".") for error in errors] + ([f"missing on this host: {absent}"] if missing else [])
+    hints = dict.fromkeys([*(hint for error in errors for hint in error.hints), *(_source_hint(source) for source in missing)])
+    if not parts:
         return ok(f"{plural(len(paths), 'mounted path')}, none missing" if paths else "no project mounts a path yet")
-    hints: dict[str, None] = {}
-    for source in missing:
-        if not source.device:
-            hints[repoman_command("restore", [source.project])] = None
-        elif source.is_required:
-            hints[f"mkdir -p {shell_word(source.path)}   # or mount it; device {source.device} of {source.project} needs it"] = None
-        else:
-            hints[f"create {source.path}, or leave it out: device {source.device} of {source.project} is optional"] = None
-    message = f"missing on this host: {listing(dict.fromkeys(context.short(source.path) for source in missing))}"
-    status = Status.FAIL if any(source.is_required for source in missing) else Status.WARN
-    return Outcome(status, message, tuple(hints)[:MAX_HINTS])
+    status = Status.FAIL if errors or any(source.is_required for source in missing) else Status.WARN
+    return Outcome(status, "; ".join(parts), tuple(hints)[:MAX_HINTS])
+
+
+def _source_hint(source: Source) -> str:
+    """Return the remedy for a source that is missing."""
+    if not source.device:
+        return repoman_command("restore", [source.project])
+    if source.is_required:
+        return f"mkdir -p {shell_word(source.path)}   # or mount it; device {source.device} of {source.project} needs it"
+    return f"create {source.path}, or leave it out: device {source.device} of {source.project} is optional"
 
 
 def _sources(context: DoctorContext) -> Iterator[Source]:

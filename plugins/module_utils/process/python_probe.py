@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -20,10 +21,14 @@ PROBE_TIMEOUT = 3.0
 def run_python(account: Identity, script: str, *arguments: str) -> Any:
     """Run a small Python program as the account, with a time limit of :data:`PROBE_TIMEOUT`; return the JSON that it prints.
 
-    :raises CommandError: it failed, or did not end in time.
+    :raises CommandError: it failed, or did not end in time; the message does not name Python, but what it says of the file system, such
+        as ``did not answer within 3 s``.
     """
     command = [sys.executable, "-IS", "-c", script, *arguments]
-    done = CommandRunner(account, PROBE_TIMEOUT).run(command, {"PATH": PATH, "LC_ALL": "C.UTF-8"}, "/")
+    try:
+        done = CommandRunner(account, PROBE_TIMEOUT).run(command, {"PATH": PATH, "LC_ALL": "C.UTF-8"}, "/")
+    except CommandError as error:
+        raise CommandError(error.message.removeprefix(f"{os.path.basename(sys.executable)} ")) from error
     try:
         return json.loads(done.out)
     except ValueError:

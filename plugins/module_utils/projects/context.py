@@ -32,6 +32,14 @@ UNKNOWN_STATE = "Error"
 """State of an instance that Incus cannot describe, such as one on a cluster member that is offline."""
 
 
+def repository_path(account: Account, repos_root: str, repo: str) -> str:
+    """Return the path of a repository, whether or not it exists.
+
+    :param repo: as the registry has it: relative to ``repos_root``, or absolute.
+    """
+    return os.path.normpath(os.path.join(repos_root, account.expand(repo) if repo[:1] in "~$" else repo))
+
+
 @dataclass(frozen=True)
 class RunContext:
     """The account, registry and Incus of a run.
@@ -70,7 +78,7 @@ class RunContext:
 
         :param repo: as the registry has it: relative to ``repos_root``, or absolute.
         """
-        return os.path.normpath(os.path.join(self.repos_root, self.account.expand(repo) if repo[:1] in "~$" else repo))
+        return repository_path(self.account, self.repos_root, repo)
 
     def instance_path(self, name: str, suffix: str = "") -> str:
         """Return the API path of an instance.

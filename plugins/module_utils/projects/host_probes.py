@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import LAN_INTERFACE, Account, detect_lan_ip
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.process.python_probe import run_python
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
 
@@ -26,18 +27,28 @@ def code(path):
 print(json.dumps([code(path) for path in sys.argv[1:]]))
 """
 """Prints the error number of ``stat`` for each path."""
+MISSING = (errno.ENOENT, errno.ENOTDIR)
+"""Error numbers of a path that does not exist."""
+
+
+def path_errors(paths: Iterable[str], account: Account) -> dict[str, int]:
+    """Return the error number of ``stat`` for each path, 0 if it exists.
+
+    :param paths: none behind a file system that does not answer: it would cost the results of all others.
+    :raises CommandError: they cannot be read in time.
+    """
+    sorted_paths = sorted(paths)
+    codes: list[int] = run_python(account, STAT_SCRIPT, *sorted_paths) if sorted_paths else []
+    return dict(zip(sorted_paths, codes, strict=True))
 
 
 def missing_paths(paths: Iterable[str], account: Account) -> frozenset[str]:
     """Return the paths that do not exist. A path that cannot be read does not count as missing."""
-    sorted_paths = sorted(paths)
-    if not sorted_paths:
-        return frozenset()
     try:
-        codes = run_python(account, STAT_SCRIPT, *sorted_paths)
+        errors = path_errors((path for path in paths if not hung_mount(path)), account)
     except CommandError:
         return frozenset()
-    return frozenset(path for path, code in zip(sorted_paths, codes, strict=True) if code in (errno.ENOENT, errno.ENOTDIR))
+    return frozenset(path for path, code in errors.items() if code in MISSING)
 
 
 def probe_address(registered: str) -> dict[str, Any]:

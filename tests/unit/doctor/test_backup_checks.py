@@ -80,15 +80,40 @@ def test_target_that_is_not_there(make_context: MakeContext, backup: Path, place
     assert ("does not exist" in later.message) == bool(place) and later.hints[0] == f"findmnt --target {path}   # is it mounted?"
 
 
-def test_target_that_does_not_answer(make_context: MakeContext, marked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It costs one time limit, and its lock is not looked for."""
-    monkeypatch.setattr(python_probe, "PROBE_TIMEOUT", 0.3)
-    monkeypatch.setattr(state, "TARGET_SCRIPT", "import time; time.sleep(300)")
-    context = make_context(registry(marked))
+def test_target_that_does_not_answer(
+    make_context: MakeContext, backup: Path, dead_mount: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It costs one time limit, the hints do not hang on it, and its lock is not looked for."""
+    dead_mount(backup)
+    monkeypatch.setattr(python_probe, "PROBE_TIMEOUT", 1.0)
+    context = make_context(registry(backup))
     outcome = check_target(context)
-    assert (outcome.status, outcome.message) == (Status.FAIL, "backup target ~/backup did not answer within 0.3 s")
+    assert (outcome.status, outcome.message) == (Status.FAIL, "backup target ~/backup did not answer within 1 s")
+    assert outcome.hints == (
+        f"findmnt {backup}   # shows its server",
+        f"sudo umount -l {backup}   # if the server does not come back",
+    )
     monkeypatch.setattr(state, "run_python", None)
     assert check_locks(context).message == "no stale locks"
+
+
+def test_target_that_is_slow(make_context: MakeContext, marked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No message names the program that reads it."""
+    context = make_context(registry(marked))
+    assert check_target(context).status == Status.OK
+    monkeypatch.setattr(python_probe, "PROBE_TIMEOUT", 0.0)
+    lock = marked / ".repoman/lock"
+    assert check_locks(context).message == f"{lock} cannot be read: it did not answer within 0 s"
+    outcome = check_target(make_context(registry(marked)))
+    assert outcome.message == "backup target ~/backup did not answer within 0 s"
+    assert outcome.hints == ("findmnt -t nfs,nfs4,cifs   # is the server up?",)
+
+
+def test_lock_that_is_a_link(make_context: MakeContext, marked: Path) -> None:
+    """It is not followed."""
+    (marked / ".repoman/lock").symlink_to("/etc/hostname")
+    outcome = check_locks(make_context(registry(marked)))
+    assert outcome.message == f"{marked}/.repoman/lock cannot be read: Too many levels of symbolic links"
 
 
 def test_age(make_context: MakeContext, backup: Path) -> None:

@@ -82,16 +82,42 @@ def test_file_system_of_repos_root(
     assert ("another place: [defaults].repos_root in ~/.config/repoman/repoman.toml" in outcome["hints"]) == (status == "fail")
 
 
-def test_repos_root_that_does_not_answer(make_context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check gives up on it, and the next one that needs it does not wait again."""
-    monkeypatch.setattr(python_probe, "PROBE_TIMEOUT", 0.3)
-    monkeypatch.setattr(doctor_context, "DIRECTORY_SCRIPT", "import time; time.sleep(300)")
+def test_repos_root_that_does_not_answer(make_context: MakeContext, me: Any, dead_mount: Callable[[Path], None]) -> None:
+    """It is named, and nothing reads it; what needs it is not checked."""
+    repos = Path(me.home, "repos")
+    dead_mount(repos)
     context = make_context()
     outcome = result(check_repos_root, context)
-    assert outcome["status"] == "fail" and "did not answer within 0.3 s" in outcome["message"] and "findmnt" in outcome["hints"][0]
-    monkeypatch.setattr(doctor_context, "run_python", None)
+    assert (outcome["status"], outcome["message"]) == (
+        "fail",
+        f"{repos} cannot be read: the file system mounted at {repos} does not answer",
+    )
+    assert outcome["hints"][0] == f"findmnt {repos}   # shows its server"
     with pytest.raises(doctor_context.MissingRequirementError):
         context.require_repos_root()
+
+
+def test_repos_root_that_is_slow(make_context: MakeContext, me: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message is about the directory, not about the program that reads it; the hint cannot hang on it."""
+    Path(me.home, "repos").mkdir()
+    monkeypatch.setattr(python_probe, "PROBE_TIMEOUT", 0.0)
+    outcome = result(check_repos_root, make_context())
+    assert outcome["message"] == "repos_root, ~/repos, cannot be read: it did not answer within 0 s"
+    assert outcome["hints"] == ["findmnt -t nfs,nfs4,cifs   # is the server up?"]
+
+
+def test_repository_that_does_not_answer(
+    make_context: MakeContext, me: Any, dead_mount: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """repos_root is checked without it, and so are the Mercurial repositories."""
+    repos = Path(me.home, "repos")
+    (repos / "alive/.hg").mkdir(parents=True)
+    dead_mount(repos / "far")
+    context = make_context('[[project]]\nname = "far"\nrepo = "far"\n')
+    assert result(check_repos_root, context)["message"].startswith("repos_root ~/repos, whose file system can map IDs")
+    assert context.read_repos_root() == ["alive", "far"]
+    monkeypatch.setattr(hg, "PATH", str(tmp_path))
+    assert check_hg(context).message.endswith("; alive needs it")
 
 
 def test_repos_root_of_another_user(make_context: MakeContext, short_dir: Path) -> None:

@@ -15,6 +15,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check impor
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.project_checks import check_containers, check_library, check_sources
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.process import python_probe
 
 MakeContext = Callable[..., DoctorContext]
 Daemon = Any
@@ -54,6 +55,42 @@ def test_sources_of_other_members_of_a_cluster(daemon: Daemon, reply: Reply, mak
     assert (outcome.status, outcome.message) == (Status.FAIL, "missing on this host: /nonexistent/here")
     script(daemon, reply, instances)
     assert "/nonexistent/away" in check_sources(make_context(text, daemon.path)).message
+
+
+def test_sources_behind_a_mount_that_does_not_answer(
+    daemon: Daemon, reply: Reply, make_context: MakeContext, me: Account, dead_mount: Callable[[Path], None]
+) -> None:
+    """It is a failure, and the sources elsewhere are checked all the same; the containers do not count as well."""
+    dead = Path(me.home, "dead")
+    dead_mount(dead)
+    dead_mount(Path(me.home, "repos/far"))
+    instances = [instance("a", me, "one", "/nonexistent/a"), instance("b", me, "one", f"{dead}/x"), instance("far", me, "one", f"{dead}/y")]
+    text = entries(me, "a", "b") + '[[project]]\nname = "far"\nrepo = "far"\n'
+    script(daemon, reply, instances)
+    context = make_context(text, daemon.path)
+    outcome = check_sources(context)
+    assert outcome.status == Status.FAIL
+    assert outcome.message.split("; ") == [
+        f"~/dead/x cannot be read: the file system mounted at {dead} does not answer",
+        f"~/repos/far cannot be read: the file system mounted at {me.home}/repos/far does not answer",
+        "missing on this host: /nonexistent/a",
+    ]
+    assert outcome.hints[0] == f"findmnt {dead}   # shows its server"
+    containers = check_containers(context)
+    assert containers.status == Status.WARN and containers.message == outcome.message.split("; ")[1].replace("~", me.home, 1)
+
+
+def test_sources_that_do_not_answer_in_time(
+    daemon: Daemon, reply: Reply, make_context: MakeContext, me: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They do not count as there."""
+    script(daemon, reply, [instance("a", me, "one", "/nonexistent/a")])
+    context = make_context(entries(me, "a"), daemon.path)
+    assert context.summaries
+    monkeypatch.setattr(python_probe, "PROBE_TIMEOUT", 0.0)
+    outcome = check_sources(context)
+    assert (outcome.status, outcome.message) == (Status.FAIL, "2 mounted paths cannot be read: it did not answer within 0 s")
+    assert outcome.hints == ("findmnt -t nfs,nfs4,cifs   # is the server up?",)
 
 
 def test_long_lists_are_cut(daemon: Daemon, reply: Reply, make_context: MakeContext, me: Account) -> None:

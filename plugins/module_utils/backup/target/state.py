@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import sys
 import tomllib
 from typing import Any
 
@@ -40,15 +39,17 @@ print(json.dumps(answer))
 LOCK_SCRIPT = """
 import json, os, sys
 path, max_bytes = sys.argv[1:]
-text = ""
+text, problem = "", ""
 try:
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8", errors="replace") as file:
         text = file.read(int(max_bytes)) or "empty"
 except FileNotFoundError:
     pass
-print(json.dumps(text))
+except OSError as error:
+    problem = os.strerror(error.errno)
+print(json.dumps([text, problem]))
 """
-"""Prints the text of the lock file of a backup target; empty without one."""
+"""Prints the text of the lock file of a backup target, empty without one, and why it cannot be read."""
 
 
 def target_state(path: str, account: Account) -> dict[str, Any]:
@@ -60,8 +61,7 @@ def target_state(path: str, account: Account) -> dict[str, Any]:
     try:
         probe = run_python(account, TARGET_SCRIPT, path, str(marker_path(path)), str(MAX_MARKER_BYTES))
     except CommandError as error:
-        detail = error.message.removeprefix(f"{os.path.basename(sys.executable)} ")
-        return {"path": path, "state": "unreachable", "detail": detail, "free": None}
+        return {"path": path, "state": "unreachable", "detail": error.message, "free": None}
     state, detail = "ready", ""
     if probe["marker"] is not None:
         state, detail = _judge_marker(path, probe["marker"], account)
@@ -80,9 +80,15 @@ def lock_path(root: str) -> str:
 def read_lock(path: str, account: Account) -> str:
     """Return the text of a lock file on a backup target; empty if it does not exist.
 
-    :raises CommandError: it cannot be read, or the target did not answer in time.
+    :raises CommandError: it cannot be read, or the target did not answer in time; the message is a phrase.
     """
-    return str(run_python(account, LOCK_SCRIPT, path, str(MAX_LOCK_BYTES)))
+    try:
+        text, problem = run_python(account, LOCK_SCRIPT, path, str(MAX_LOCK_BYTES))
+    except CommandError as error:
+        raise CommandError(f"it {error.message}") from error
+    if problem:
+        raise CommandError(problem)
+    return str(text)
 
 
 def _judge_marker(root: str, text: str, account: Account) -> tuple[str, str]:
