@@ -55,7 +55,7 @@ checks:
     - name: network
       status: warn
       message: Incus's profile 'default' has no network, so containers have none
-      hints: ["incus profile device add local:default eth0 nic network=incusbr0"]
+      hints: ["incus profile device add --project default local:default eth0 nic network=incusbr0"]
   contains:
     name:
       description: Name of the check.
@@ -77,7 +77,7 @@ checks:
       returned: success
       type: list
       elements: str
-      sample: ["incus profile device add local:default eth0 nic network=incusbr0"]
+      sample: ["incus profile device add --project default local:default eth0 nic network=incusbr0"]
 summary:
   description: Number of results of each status.
   returned: success

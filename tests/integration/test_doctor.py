@@ -140,12 +140,15 @@ def test_default_profile(well: World) -> None:
         checks = problems(well, code=1)
         assert (checks["root_disk"]["status"], checks["network"]["status"]) == ("fail", "warn")
         assert checks["root_disk"]["message"] == "Incus's profile 'default' has no root disk, so no container can be created with it alone"
-        assert "incus network create local:incusbr0 && " in checks["network"]["hints"][0]
+        assert "incus network create --project default local:incusbr0 && " in checks["network"]["hints"][0]
         page = well.repoman("doctor", code=1).out.splitlines()
         at = page.index("fail  Incus's profile 'default' has no root disk, so no container can be created")
         assert page[at + 1 : at + 3] == ["      with it alone", f"      hint: {checks['root_disk']['hints'][0]}"]
+        well.run("incus", "project", "create", "local:elsewhere")
+        assert well.run("incus", "project", "switch", "local:elsewhere").code == 0
         paste(well, checks["root_disk"]["hints"][0])
     finally:
+        well.incus("project", "delete", "elsewhere", check=False)
         well.incus("profile", "device", "add", "default", "root", "disk", "path=/", "pool=default", check=False)
     assert "root_disk" not in problems(well)
 

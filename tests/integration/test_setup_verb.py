@@ -59,7 +59,7 @@ def test_default_profile_without_a_root_disk(ready: World) -> None:
     """setup and status name the command that adds one; a failing ``new`` does, too."""
     ready.incus("profile", "device", "remove", "default", "root")
     try:
-        command = "incus profile device add local:default root disk path=/ pool="
+        command = "incus profile device add --project default local:default root disk path=/ pool="
         for verb in (["setup", "--non-interactive"], ["status"]):
             assert f"has no root disk, so no container can be created with it alone: {command}POOL" in ready.repoman(*verb).err.replace(
                 f"INCUS_SOCKET={ready.socket} ", ""

@@ -17,13 +17,15 @@ from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check impor
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext, MissingRequirementError, Requirement
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import DEFAULT_PROJECT, api_path
-from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import client_command
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import client_command, instance_command
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.root_disk import PROFILE, missing_root_disk_error, root_disk
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Defaults
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.setup import incus_project_steps
 
 FIRST_VERSION = (6, 0)
 """The first supported version of Incus."""
+NEW_NETWORK = "incusbr0"
+"""The network that the hint makes, named as by ``incus admin init``."""
 USABLE = ("created", "")
 """States of a usable storage pool, in lower case."""
 LOW_BYTES = 512 << 20
@@ -103,10 +105,9 @@ def check_network(context: DoctorContext) -> Outcome:
     networks = context.client.read(api_path("/1.0/networks", recursion=1, project=DEFAULT_PROJECT), [shapes.NETWORK]).data
     network = next((each["name"] for each in networks if each["managed"] and each["type"] == "bridge"), "")
     profile = _first_profile(context)
-    add = client_command(
-        context.socket, f"profile device add local:{shell_word(profile)} eth0 nic network={shell_word(network or 'incusbr0')}"
-    )
-    create = "" if network else client_command(context.socket, "network create local:incusbr0") + " && "
+    nic = f"eth0 nic network={shell_word(network or NEW_NETWORK)}"
+    add = instance_command(context.socket, DEFAULT_PROJECT, "profile device add", profile, nic)
+    create = "" if network else instance_command(context.socket, DEFAULT_PROJECT, "network create", NEW_NETWORK) + " && "
     return warn(f"Incus's profile {profile!r} has no network, so containers have none", create + add)
 
 

@@ -12,7 +12,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import DEFAULT_PROJECT, Client, api_path
-from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import client_command
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import instance_command
 
 PROFILE = "default"
 
@@ -33,7 +33,7 @@ def missing_root_disk_error(socket: str, profile: str = PROFILE, pool: str = "PO
     """
     return NotFoundError(
         f"Incus's profile {profile!r} has no root disk, so no container can be created with it alone.",
-        client_command(socket, f"profile device add local:{shell_word(profile)} root disk path=/ pool={shell_word(pool)}"),
+        instance_command(socket, DEFAULT_PROJECT, "profile device add", profile, f"root disk path=/ pool={shell_word(pool)}"),
     )
 
 

@@ -49,7 +49,7 @@ def _cause_hints(context: RunContext, text: str) -> list[str]:
             r"root (?:disk|device)",
             [
                 client("storage list local:"),
-                client("profile device add local:default root disk path=/ pool=default") + "   # pool: one of that list",
+                client("profile device add --project default local:default root disk path=/ pool=default") + "   # pool: one of that list",
             ],
         ),
         (r"\bnetwork\b|parent device", [client("network list local:")]),

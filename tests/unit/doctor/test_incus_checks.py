@@ -111,7 +111,7 @@ def test_hint_names_the_network_that_is_there(daemon: Daemon, reply: Reply, make
     assert check_network(make_context(socket=daemon.path)).hints[0].endswith("local:default eth0 nic network=lan0")
     script(daemon, reply, profiles=[profile("default")], networks=[other])
     hint = check_network(make_context(socket=daemon.path)).hints[0]
-    assert "incus network create local:incusbr0 && " in hint and hint.endswith("nic network=incusbr0")
+    assert "incus network create --project default local:incusbr0 && " in hint and hint.endswith("nic network=incusbr0")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a socket to a group")
