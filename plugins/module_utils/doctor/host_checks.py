@@ -16,6 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting impor
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import MAX_HINTS, Check, Outcome, fail, listing, ok, warn
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
 from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints, maps_ids
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import client_command
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError, CommandRunner
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import probe_address
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override
@@ -42,9 +43,14 @@ def check_registry(context: DoctorContext) -> Outcome:
 
 
 def check_repos_root(context: DoctorContext) -> Outcome:
-    """Check that ``repos_root`` can be used, and that containers can map the IDs of its files."""
-    path = context.repos_root
+    """Check that ``repos_root`` can be used, and that containers can map the IDs of its files.
+
+    A container that runs with a repository there proves it. What is known of file systems and versions is no proof against it.
+    """
+    path, shown = context.repos_root, context.short(context.repos_root)
     context.read_repos_root()
+    if proof := context.container_on(path):
+        return ok(f"repos_root {shown}, whose IDs are mapped in the running container {proof}")
     elsewhere = f"another place: [defaults].repos_root in {context.short(context.registry_path)}"
     try:
         features = context.connect().get("kernel_features") or {}
@@ -52,11 +58,10 @@ def check_repos_root(context: DoctorContext) -> Outcome:
         features = {}
     if features.get("idmapped_mounts") == "false":
         return fail("this Incus and its Linux cannot map IDs for mounts, which containers need", "uname -r   # Linux 5.12 or later can")
-    hints = id_mapping_hints(path)
-    supported = maps_ids(path)
-    if supported is None:
-        return warn(*hints)
-    return ok(f"repos_root {context.short(path)}, whose file system can map IDs") if supported else fail(hints[0], *hints[1:], elsewhere)
+    if maps_ids(path):
+        return ok(f"repos_root {shown}, whose file system can map IDs")
+    known, *hints = id_mapping_hints(path, client_command(context.socket, "info local:"))
+    return warn(f"no running container shows that IDs can be mapped: {known}", *hints, elsewhere)
 
 
 def check_address(context: DoctorContext) -> Outcome:

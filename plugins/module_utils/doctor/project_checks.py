@@ -136,13 +136,12 @@ def _source_hint(source: Source) -> str:
 
 def _sources(context: DoctorContext) -> Iterator[Source]:
     """Yield what the projects of the user mount on this host, and not on another member of a cluster."""
-    summaries, server = context.summaries, context.connect()
-    for name, project in summaries.items():
+    for name, project in context.summaries.items():
         owned = context.ownerships.get(name)
         if owned is not None and owned.relation != Relation.OWN:
             continue
         instance = context.instances.get(name)
-        if server.get("server_clustered") and instance and instance.get("location") != server.get("server_name"):
+        if instance and not context.is_here(instance):
             continue
         yield Source(project["repo"], name)
         devices = project_devices(project, instance, context.installed)

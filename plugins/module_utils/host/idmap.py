@@ -25,8 +25,8 @@ FIRST_KERNELS = {
     "ceph": (6, 7),
 }
 """Types of file systems, and the first version of Linux that maps their ids."""
-OUTSIDE_LINUX = ("zfs", "bcachefs")
-"""Types whose support does not depend on the version of Linux alone."""
+OUTSIDE_LINUX = ("zfs", "bcachefs", "fuse", "fuseblk", "virtiofs")
+"""Types whose support depends on more than the version of Linux, such as their own version, or the program that serves them."""
 
 
 def maps_ids(path: str, kernel: str = "", fstype: str = "") -> bool | None:
@@ -36,27 +36,28 @@ def maps_ids(path: str, kernel: str = "", fstype: str = "") -> bool | None:
     :param fstype: type of the file system; that of ``path`` if not given.
     """
     fstype = fstype or filesystem_of(path)
-    if fstype in OUTSIDE_LINUX:
+    if fstype.partition(".")[0] in OUTSIDE_LINUX:
         return None
     first = FIRST_KERNELS.get(fstype)
     return first is not None and _linux_version(kernel or os.uname().release) >= first
 
 
-def id_mapping_hints(path: str, kernel: str = "", fstype: str = "") -> list[str]:
+def id_mapping_hints(path: str, look: str, kernel: str = "", fstype: str = "") -> list[str]:
     """Return what follows for a directory that Incus cannot map ids for: from its file system and the kernel, nothing guessed.
 
+    :param look: the command that shows the features of this Incus.
     :param kernel: release of the kernel; that of this host if not given.
     :param fstype: type of the file system; that of ``path`` if not given.
     """
     kernel, fstype = kernel or os.uname().release, fstype or filesystem_of(path)
-    look = "incus info local:   # idmapped_mounts must be true under kernel_features"
-    if fstype in OUTSIDE_LINUX:
-        return [f"{path} is on {fstype}, which maps ids in some of its versions only", look]
+    look += "   # idmapped_mounts must be true under kernel_features"
+    if fstype.partition(".")[0] in OUTSIDE_LINUX:
+        return [f"{path} is on {fstype}, which maps ids in some versions only", look]
     first = FIRST_KERNELS.get(fstype)
     if first is None:
-        return [f"{path} is on {fstype or 'an unknown file system'}, which cannot map ids; move it to ext4, xfs or btrfs"]
+        return [f"{path} is on {fstype or 'an unknown file system'}, which is not known to map ids; ext4, xfs and btrfs do", look]
     if _linux_version(kernel) < first:
-        return [f"{path} is on {fstype}, which maps ids from Linux {first[0]}.{first[1]} on; this host runs {kernel}"]
+        return [f"{path} is on {fstype}, which maps ids from Linux {first[0]}.{first[1]} on; this host runs {kernel}", look]
     return [f"{path} is on {fstype}, which this host's Linux {kernel} can map ids on: the cause is elsewhere", look]
 
 

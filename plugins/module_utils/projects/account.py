@@ -23,6 +23,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command import another_image_hints
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import client_command
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account_scripts import (
     ENSURE_ACCOUNT_SCRIPT,
     VERIFY_WRITE_SCRIPT,
@@ -123,7 +124,7 @@ class InstanceAccount:
             if (status.st_uid, status.st_gid) != (account.uid, account.gid):
                 raise RepomanError(
                     f"a file created in the container belongs to {status.st_uid}:{status.st_gid} on the host, not to {account.uid}:{account.gid}.",
-                    *id_mapping_hints(host_path),
+                    *id_mapping_hints(host_path, client_command(self.instance.context.client.path, "info local:")),
                 )
         except FileNotFoundError as error:
             raise RepomanError(

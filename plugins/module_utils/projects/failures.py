@@ -52,7 +52,7 @@ def _cause_hints(context: RunContext, text: str) -> list[str]:
                 client("profile device add --project default local:default root disk path=/ pool=default") + "   # pool: one of that list",
             ],
         ),
-        (r"\bnetwork\b|parent device", [client("network list local:")]),
+        (r"\bnetwork\b|parent device", [client("network list --project default local:")]),
         (r"storage pool", [client("storage list local:")]),
         (r"source path|device path", ["if a source may be missing, set required: 'false' on its device in the profile"]),
     )
@@ -107,7 +107,8 @@ def start_error(context: RunContext, error: incus.IncusError, name: str, reposit
     if "idmap" in reason:
         device = FAILED_DEVICE.search(error.reason)
         is_other = device is not None and device[1] != REPO_DEVICE
-        hints = [f"look at the source of the device {device[1]!r}"] if device and is_other else id_mapping_hints(repository.host_path)
+        look = client_command(context.client.path, "info local:")
+        hints = [f"look at the source of the device {device[1]!r}"] if device and is_other else id_mapping_hints(repository.host_path, look)
         return RepomanError(f"cannot map ids for {name!r}: incus reports: {error.reason}.", *hints)
     log = _last_log_lines(context, name) if FORKSTART.search(error.reason) else []
     hints = _cause_hints(context, " ".join([error.reason, *log]))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import Status
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.host_checks import check_repos_root
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.project_checks import check_containers, check_library, check_sources
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.process import python_probe
@@ -91,6 +92,32 @@ def test_sources_that_do_not_answer_in_time(
     outcome = check_sources(context)
     assert (outcome.status, outcome.message) == (Status.FAIL, "2 mounted paths cannot be read: it did not answer within 0 s")
     assert outcome.hints == ("findmnt -t nfs,nfs4,cifs   # is the server up?",)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [({}, "ok"), ({"status": "Stopped"}, "warn"), ({"devices": {}}, "warn"), ({"config": {}}, "warn"), ({"location": "two"}, "warn")],
+)
+def test_container_that_runs_proves_that_ids_are_mapped(
+    daemon: Daemon,
+    reply: Reply,
+    make_context: MakeContext,
+    me: Account,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    status: str,
+) -> None:
+    """One of the user on this host, with its repository, whatever the type of the file system."""
+    monkeypatch.setattr("ansible_collections.homelab.repoman.plugins.module_utils.host.idmap.filesystem_of", lambda _path: "zfs")
+    text = entries(me, "a")
+    repo = {"type": "disk", "source": f"{me.home}/repos/a", "path": "/a", "shift": "true"}
+    script(daemon, reply, [instance("a", me, "one", "/b") | {"devices": {"repo": repo}} | change], is_clustered=True)
+    outcome = check_repos_root(make_context(text, daemon.path))
+    assert outcome.status == status and outcome.message == (
+        "repos_root ~/repos, whose IDs are mapped in the running container a"
+        if status == "ok"
+        else f"no running container shows that IDs can be mapped: {me.home}/repos is on zfs, which maps ids in some versions only"
+    )
 
 
 def test_long_lists_are_cut(daemon: Daemon, reply: Reply, make_context: MakeContext, me: Account) -> None:

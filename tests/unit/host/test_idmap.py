@@ -9,11 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import filesystem_of
-from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import FIRST_KERNELS, id_mapping_hints, maps_ids
-from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import IncusError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, filesystem_of
+from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints, maps_ids
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client, IncusError
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.failures import start_error
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
 
 REASON = "idmapping abilities are required but aren't supported on system"
 
@@ -25,16 +27,17 @@ REASON = "idmapping abilities are required but aren't supported on system"
         ("ext4", "5.10.0-33-amd64", "maps ids from Linux 5.12 on; this host runs 5.10.0-33-amd64"),
         ("tmpfs", "6.1.0", "maps ids from Linux 6.3 on"),
         ("tmpfs", "6.12.0", "the cause is elsewhere"),
-        ("nfs4", "6.12.0", "is on nfs4, which cannot map ids; move it to ext4, xfs or btrfs"),
-        ("fuse.sshfs", "6.12.0", "cannot map ids; move it"),
-        ("zfs", "6.12.0", "in some of its versions only"),
+        ("nfs4", "6.12.0", "is on nfs4, which is not known to map ids; ext4, xfs and btrfs do"),
+        ("fuse.sshfs", "6.12.0", "in some versions only"),
+        ("zfs", "6.12.0", "in some versions only"),
         ("ext4", "odd", "maps ids from Linux 5.12 on; this host runs odd"),
     ],
 )
 def test_advice_follows_from_file_system_and_kernel(fstype: str, kernel: str, expected: str) -> None:
-    """A file system that can map ids is never blamed."""
-    hints = id_mapping_hints("/r", kernel, fstype)
-    assert expected in hints[0] and ("move it" in hints[0]) == (fstype not in FIRST_KERNELS and fstype != "zfs")
+    """A file system that can map ids is never blamed; the next hint shows what Incus says."""
+    hints = id_mapping_hints("/r", "incus info other:", kernel, fstype)
+    assert expected in hints[0] and "cannot" not in hints[0]
+    assert hints[1:] == ["incus info other:   # idmapped_mounts must be true under kernel_features"]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,8 @@ def test_advice_follows_from_file_system_and_kernel(fstype: str, kernel: str, ex
         ("tmpfs", "6.1.0", False),
         ("nfs4", "6.12.0", False),
         ("zfs", "6.12.0", None),
+        ("fuse.sshfs", "6.12.0", None),
+        ("virtiofs", "6.12.0", None),
         ("ext4", "odd", False),
     ],
 )
@@ -53,11 +58,13 @@ def test_support_follows_from_file_system_and_kernel(fstype: str, kernel: str, e
     assert maps_ids("/r", kernel, fstype) is expected
 
 
-def test_incus_is_quoted(tmp_path: Path) -> None:
+def test_incus_is_quoted(me: Account, tmp_path: Path) -> None:
     """The error has Incus's words and the file system that is there; if another device failed, the repository is not blamed."""
     repository = Repository("x", str(tmp_path), str(tmp_path))
-    error = start_error(None, IncusError(400, REASON, ""), "demo", repository)  # type: ignore[arg-type]
+    context = RunContext(me, "", parse("[repoman]\nschema = 3\n", ""), Client("/other.socket"))
+    error = start_error(context, IncusError(400, REASON, ""), "demo", repository)
     assert error.message == f"cannot map ids for 'demo': incus reports: {REASON}."
     assert error.hints[0].startswith(f"{tmp_path} is on {filesystem_of(str(tmp_path))}, ")
-    error = start_error(None, IncusError(400, f'Failed to start device "data": {REASON}', ""), "demo", repository)  # type: ignore[arg-type]
+    assert error.hints[1].startswith("INCUS_SOCKET=/other.socket incus info local:   # ")
+    error = start_error(context, IncusError(400, f'Failed to start device "data": {REASON}', ""), "demo", repository)
     assert error.hints[0] == "look at the source of the device 'data'"
