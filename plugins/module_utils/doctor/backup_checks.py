@@ -19,8 +19,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting im
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import Check, Outcome, fail, listing, ok, warn
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
-from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import try_flock
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import SERVED_MOUNTS, hung_mount, hung_mount_error
+from ansible_collections.homelab.repoman.plugins.module_utils.host.locks import held_locks, is_locked
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.status import seconds_since
 
@@ -99,18 +99,10 @@ def _local_runs(context: DoctorContext) -> list[str]:
     directory = os.path.join(os.path.dirname(real), "locks")
     with suppress(OSError):
         locks |= {name.removesuffix(".lock"): os.path.join(directory, name) for name in sorted(os.listdir(directory))}
-    return [subject for subject, path in locks.items() if _is_locked(path)]
-
-
-def _is_locked(path: str) -> bool:
-    """Return whether a process holds the lock on a file; false if that cannot be found out."""
     with suppress(OSError):
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            return not try_flock(fd, shared=True)
-        finally:
-            os.close(fd)
-    return False
+        held = held_locks()
+        return [subject for subject, path in locks.items() if is_locked(path, held)]
+    return []
 
 
 CHECKS = (

@@ -279,7 +279,7 @@ class DoctorContext:
         context = self.run_context
         instances = required(context.read_instances, Requirement.INCUS_PROJECT, NotFoundError)
         path = api_path("/1.0/projects/{}", context.incus_project)
-        if not instances and self.client.get_or_none(path) is None:  # Incus lists none in a project that does not exist
+        if not instances and self.client.read_or_none(path, shapes.PROJECT) is None:  # Incus lists none in a project that does not exist
             raise MissingRequirementError(Requirement.INCUS_PROJECT)
         return instances
 

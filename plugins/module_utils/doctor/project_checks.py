@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
-from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import (
     MAX_HINTS,
     MAX_NAMED,
@@ -129,8 +129,8 @@ def _source_hint(source: Source) -> str:
     """Return the remedy for a source that is missing."""
     if not source.device:
         return repoman_command("restore", [source.project])
-    if source.is_required:
-        return f"mkdir -p {shell_word(source.path)}   # or mount it; device {source.device} of {source.project} needs it"
+    if source.is_required:  # it may be a file or a directory, which only the user knows
+        return f"create {source.path}, or mount it: device {source.device} of {source.project} needs it"
     return f"create {source.path}, or leave it out: device {source.device} of {source.project} is optional"
 
 

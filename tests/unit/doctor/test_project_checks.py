@@ -81,6 +81,13 @@ def test_sources_behind_a_mount_that_does_not_answer(
     assert containers.status == Status.WARN and containers.message == outcome.message.split("; ")[1].replace("~", me.home, 1)
 
 
+def test_missing_source_may_be_a_file(daemon: Daemon, reply: Reply, make_context: MakeContext, me: Account) -> None:
+    """No hint makes a directory of its name."""
+    script(daemon, reply, [instance("a", me, "one", f"{me.home}/.gitconfig")])
+    outcome = check_sources(make_context(entries(me, "a"), daemon.path))
+    assert outcome.hints == (f"create {me.home}/.gitconfig, or mount it: device data of a needs it",)
+
+
 def test_sources_that_do_not_answer_in_time(
     daemon: Daemon, reply: Reply, make_context: MakeContext, me: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.files.named_errors import errors_named
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
@@ -176,4 +177,6 @@ class LockHolder:
 
     def error(self, path: Path) -> ConflictError:
         """Return the error for a run that is still going on, or may be."""
-        return ConflictError(f"{path} says that {self.who} is working there.", f"if you are sure that it is not: rm {path}")
+        return ConflictError(
+            f"{path} says that {self.who} is working there.", f"if you are sure that it is not: rm {shell_word(str(path))}"
+        )
