@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import make_private
 
 
@@ -68,7 +69,7 @@ def write_atomic(path: str, text: str, owner: Owner) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        raise RepomanError(f"cannot write {path}: {error.strerror}; {outcome}.", f"df -h {target.parent}") from error
+        raise RepomanError(f"cannot write {path}: {error.strerror}; {outcome}.", f"df -h {shell_word(str(target.parent))}") from error
 
 
 def _private(path: str, flags: int) -> int:

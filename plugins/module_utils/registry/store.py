@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotCreatedYetError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import warn
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory, write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
@@ -110,7 +111,7 @@ def read_text(path: str) -> str | None:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise NotFoundError(f"{path}, line {line}: not UTF-8 text.", "save it as UTF-8") from error
     except OSError as error:
-        raise NotFoundError(f"cannot read {path}: {error.strerror}.", f"ls -l {path}") from error
+        raise NotFoundError(f"cannot read {path}: {error.strerror}.", f"ls -l {shell_word(str(path))}") from error
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor import incus_checks
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client, IncusError
@@ -46,31 +48,42 @@ def read(reader: str, daemon: Daemon, account: Account, directory: Path) -> obje
         "profiles": lambda: installed.read_installed(client),
         "profile": lambda: installed.read_one("a", client),
         "project": lambda: setup.incus_project_steps("repoman", client),
-    }
+    } | doctor_readers(reader, context, directory)
     return readers[reader]()
+
+
+def doctor_readers(reader: str, context: RunContext, directory: Path) -> dict[str, Callable[[], object]]:
+    """Return the readers of doctor, which have read what comes before."""
+    path = directory / "repoman.toml"
+    path.write_text("[repoman]\nschema = 3\n", encoding="utf-8")
+    doctor = DoctorContext(context.account, str(path), context.client.path, {"timeout": 30.0})
+    doctor.installed = {}
+    if reader not in ("server", "no project"):
+        doctor.__dict__["_connection"] = context.client, {}
+    return {
+        "server": doctor.connect,
+        "storage": lambda: incus_checks.check_storage(doctor),
+        "storage space": lambda: incus_checks._free_bytes(doctor, "a"),
+        "root disk": lambda: incus_checks.check_root_disk(doctor),
+        "networks": lambda: incus_checks.check_network(doctor),
+        "no project": lambda: doctor.instances,
+    }
 
 
 @pytest.mark.parametrize(
     "reader",
     [
-        "instances",
-        "all instances",
-        "other instances",
-        "images",
-        "member",
-        "instance",
-        "instance or none",
-        "operations",
-        "profiles",
-        "profile",
-        "project",
+        *("instances", "all instances", "other instances", "images", "member", "instance", "instance or none", "operations", "profiles", "profile", "project"),
+        *("server", "storage", "storage space", "root disk", "networks", "no project"),
     ],
 )
 def test_metadata_of_another_shape(daemon: Daemon, reply: Reply, me: Account, tmp_path: Path, reader: str) -> None:
     """It is one sentence."""
     for metadata in WRONG:
-        if reader == "operations" and metadata in NO_OPERATIONS:
+        if (reader == "operations" and metadata in NO_OPERATIONS) or (reader == "storage space" and isinstance(metadata, dict)):
             continue
+        if reader == "no project":
+            daemon.say(reply({"environment": {"server_version": "6.0"}}), reply([]))
         daemon.say(reply(metadata))
         with pytest.raises(RepomanError, match="does not speak Incus's protocol") as caught:
             read(reader, daemon, me, tmp_path)

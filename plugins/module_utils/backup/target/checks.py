@@ -18,6 +18,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotMountedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import mount_of
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import is_lost_and_found_at
 
@@ -43,7 +44,7 @@ def inspect_target(roots: BackupRoots, init: bool = False, allow_local: bool = F
         reason = "it has no marker" if os.path.isdir(root) else "there is no such directory"
         raise NotMountedError(
             f"{roots.backup_root} is not a backup of repoman: {reason}; nothing was written.",
-            f"is it mounted? findmnt --target {roots.backup_root}",
+            f"is it mounted? findmnt --target {shell_word(roots.backup_root)}",
             "for the first backup to it: repoman sync --init",
             f"another place: [defaults].backup_root in {roots.registry_path}",
         )
@@ -66,7 +67,7 @@ def open_for_reading(roots: BackupRoots) -> tuple[Target, str]:
     if marker is None:
         raise ConflictError(
             f"{roots.backup_root} is not a backup of repoman: it has no {INTERNAL_DIRECTORY}/mirror.toml.",
-            f"is it mounted? findmnt --target {roots.backup_root}",
+            f"is it mounted? findmnt --target {shell_word(roots.backup_root)}",
             f"where it is: [defaults].backup_root in {roots.registry_path}",
         )
     try:
@@ -97,13 +98,13 @@ def _check_source(roots: BackupRoots, source: str) -> None:
     except OSError as error:
         raise NotMountedError(
             f"cannot read repos_root, {roots.repos_root}: {error.strerror}; the backup was not touched.",
-            f"is it mounted? findmnt --target {roots.repos_root}",
+            f"is it mounted? findmnt --target {shell_word(roots.repos_root)}",
             f"where it is: [defaults].repos_root in {roots.registry_path}",
         ) from error
     if empty:
         raise NotMountedError(
             f"repos_root, {roots.repos_root}, is empty; the backup was not touched.",
-            f"is it mounted? findmnt --target {roots.repos_root}",
+            f"is it mounted? findmnt --target {shell_word(roots.repos_root)}",
             "to get a repository back: repoman restore NAME",
         )
 
@@ -116,6 +117,6 @@ def _check_elsewhere(roots: BackupRoots, source: str, root: str) -> None:
         if directory.stat().st_dev == os.stat(source_path).st_dev or (mounts[0] == mounts[1] and mounts[0].startswith("/dev/")):
             raise NotMountedError(
                 f"{roots.backup_root} is on the same file system as {name}: a backup there would be lost with its source; nothing was written.",
-                f"is it mounted? findmnt --target {roots.backup_root}",
+                f"is it mounted? findmnt --target {shell_word(roots.backup_root)}",
                 "to accept it anyway: repoman sync --init --allow-local",
             )

@@ -41,6 +41,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.cloc
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
@@ -353,7 +354,8 @@ def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
     try:
         if path.lstat().st_size > MAX_CREATED_BYTES:
             raise RepomanError(
-                f"{path} is too large to be repoman's: what the run of {name} created is not known.", f"look at it: ls -l {path}"
+                f"{path} is too large to be repoman's: what the run of {name} created is not known.",
+                f"look at it: ls -l {shell_word(str(path))}",
             )
         paths = read_json(path, MAX_CREATED_BYTES).get(unit, [])
         return None if paths is None else [os.fsencode(path) for path in paths]

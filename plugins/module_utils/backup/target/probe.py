@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import BackupRoots, Target, nearest_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 
 MIN_FREE_BYTES = 4 << 20
 ATTEMPTS = 5
@@ -51,7 +52,7 @@ def check_writable(roots: BackupRoots, target: Target) -> None:
     if free < MIN_FREE_BYTES:
         raise RepomanError(
             f"{roots.backup_root} has no space left ({free // 1024} KiB); the mirrors are as they were.",
-            f"df -h {roots.backup_root}",
+            f"df -h {shell_word(roots.backup_root)}",
             f"what runs replaced is kept for a while: du -sh {target.internal_path('kept')}/*",
         )
 
@@ -60,7 +61,7 @@ def _not_writable(roots: BackupRoots, target: Target, reason: str) -> RepomanErr
     directory = nearest_directory(str(target.internal_path()))
     return RepomanError(
         f"cannot write to {roots.backup_root}: {reason}; the mirrors are as they were.",
-        f"is it mounted read-only, or full? findmnt --target {roots.backup_root}; df -h {roots.backup_root}",
+        f"is it mounted read-only, or full? findmnt --target {shell_word(roots.backup_root)}; df -h {shell_word(roots.backup_root)}",
         f"is it {roots.owner.name}'s? ls -ld {directory}",
     )
 

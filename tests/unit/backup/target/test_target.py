@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import inspect_target
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import HostLock
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import HostLock, LockHolder
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import initialize
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import BackupRoots, Target, remove_directory
@@ -238,6 +238,7 @@ def test_an_announcement_that_may_be_true_is_left(initialized_target: Target, ch
     with pytest.raises(ConflictError, match="working there") as caught, HostLock(initialized_target).locked():
         pass
     assert caught.value.hints == [f"if you are sure that it is not: rm {initialized_target.internal_path('lock')}"]
+    assert LockHolder().error(Path("/my backup/lock")).hints == ["if you are sure that it is not: rm '/my backup/lock'"]
     assert json.loads(initialized_target.internal_path("lock").read_text()) == its
 
 
