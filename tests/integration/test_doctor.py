@@ -195,7 +195,7 @@ def test_missing_sources(well: World) -> None:
         well.git_repository(f"p{code}")
         sources = problems(well, code)["sources"]
         assert (sources["status"], sources["message"]) == (status, "missing on this host: ~/gone")
-    assert sources["hints"][0] == f"create {gone}, or mount it: device gone of demo needs it"
+    assert sources["hints"][0] == f"create {gone}, or mount it: device gone of p0 needs it"
     well.mkdir(gone)
     assert "sources" not in problems(well)
     (well.repos / "demo").rename(well.home / "away")
@@ -251,7 +251,7 @@ def test_backup(well: World) -> None:
     lock.unlink()
     well.write(well.registry, well.registry.read_text().replace('last_sync = "2', 'last_sync = "1'))
     age = problems(well)["backup_age"]
-    assert age["status"] == "warn" and age["message"].endswith(" days of demo")
+    assert age["status"] == "warn" and age["message"].startswith("no backup of demo for ")
     paste(well, age["hints"][0])
     assert problems(well) == {}
 

@@ -26,11 +26,14 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.status im
 
 OLD_SECONDS = 2 * 86400
 """An older backup is reported."""
+FIRST_BACKUP = "repoman sync --init   # for the first backup"
 
 
 def check_target(context: DoctorContext) -> Outcome:
     """Check that the backup target is there, and belongs to this host and user."""
     target = context.target
+    if target["state"] in ("missing", "unmarked") and not _projects_with_backup(context):
+        return ok("no project to back up, so no backup target is needed")
     path, state, shown = target["path"], target["state"], context.short(target["path"])
     if state == "ready":
         return ok(f"backup target {shown}, {format_bytes(target['free'])} free")
@@ -39,8 +42,8 @@ def check_target(context: DoctorContext) -> Outcome:
     elsewhere = f"another place: [defaults].backup_root in {context.short(context.registry_path)}"
     if state in ("missing", "unmarked"):
         problem = "does not exist" if state == "missing" else "is not a backup of repoman yet"
-        is_used = any(project.last_sync for project in context.registry.projects.values())
-        first = [] if is_used else ["repoman sync --init   # for the first backup"]
+        is_used = _was_used(context)
+        first = [] if is_used else [FIRST_BACKUP]
         outcome = fail if is_used else warn
         return outcome(f"backup target {shown} {problem}", mounted, *first, elsewhere)
     if state == "foreign":
@@ -59,18 +62,35 @@ def check_target(context: DoctorContext) -> Outcome:
 def check_age(context: DoctorContext) -> Outcome:
     """Check that each project was backed up not long ago."""
     now, projects = datetime.now(timezone.utc), context.registry.projects
-    settings = BackupContext(context.account, context.registry_path, context.registry).projects
-    ages = {name: seconds_since(project.last_sync, now) for name, project in projects.items() if settings[name].backup}
+    ages = {name: seconds_since(projects[name].last_sync, now) for name in _projects_with_backup(context)}
     never = [name for name, age in ages.items() if age is None]
     known = {name: age for name, age in ages.items() if age is not None}
-    old = [name for name, age in known.items() if age > OLD_SECONDS]
+    old = sorted((name for name, age in known.items() if age > OLD_SECONDS), key=lambda name: -known[name])
     parts = [f"no backup yet of {listing(never)}"] if never else []
-    parts += [f"no backup for {format_duration(max(known.values()))} of {listing(old)}"] if old else []
+    parts += [f"no backup {listing(f'of {name} for {format_duration(known[name])}' for name in old)}"] if old else []
     if parts:
-        return warn("; ".join(parts), "repoman sync")
+        return warn("; ".join(parts), _backup_hint(context))
     if not known:
         return ok("no project to back up")
     return ok(f"{plural(len(known), 'project')} backed up, the oldest {format_duration(max(known.values()))} ago")
+
+
+def _projects_with_backup(context: DoctorContext) -> list[str]:
+    settings = BackupContext(context.account, context.registry_path, context.registry).projects
+    return [name for name in context.registry.projects if settings[name].backup]
+
+
+def _was_used(context: DoctorContext) -> bool:
+    return any(project.last_sync for project in context.registry.projects.values())
+
+
+def _backup_hint(context: DoctorContext) -> str:
+    """Return how the next backup is made: with a target that cannot be used, its own check has the remedies."""
+    if context.target["state"] == "ready":
+        return "repoman sync"
+    if context.target["state"] in ("missing", "unmarked") and not _was_used(context):
+        return FIRST_BACKUP
+    return "see the backup target above; then: repoman sync"
 
 
 def check_locks(context: DoctorContext) -> Outcome:

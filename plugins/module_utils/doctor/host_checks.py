@@ -101,7 +101,7 @@ def check_hg(context: DoctorContext) -> Outcome:
     except CommandError as error:
         users = context.mercurial_repositories()
         if not users:
-            return ok("Mercurial is not installed; no repository needs it")
+            return ok(f"Mercurial cannot be run, and no repository needs it: {error.message}")
         return fail(f"Mercurial cannot be run: {error.message}; {listing(users)} need{'s' * (len(users) == 1)} it", install)
     if is_supported_hg(version):
         return ok(f"Mercurial {version}")

@@ -116,20 +116,40 @@ def test_lock_that_is_a_link(make_context: MakeContext, marked: Path) -> None:
     assert outcome.message == f"{marked}/.repoman/lock cannot be read: Too many levels of symbolic links"
 
 
-def test_age(make_context: MakeContext, backup: Path) -> None:
-    """New, old and missing backups; projects without a backup do not count."""
+def test_age(make_context: MakeContext, marked: Path) -> None:
+    """New, old and missing backups, each with its own age; projects without a backup do not count, and need no target."""
     now = datetime.now(timezone.utc)
-    recent, old = (iso_time(now - timedelta(hours=hours)) for hours in (3, 80))
-    assert check_age(make_context(registry(backup, recent))).message == "1 project backed up, the oldest 3 hours ago"
-    stale = check_age(make_context(registry(backup, old)))
-    assert (stale.status, stale.message, stale.hints) == (Status.WARN, "no backup for 3 days of demo", ("repoman sync",))
-    assert check_age(make_context(registry(backup))).message == "no backup yet of demo"
-    assert check_age(make_context(registry(backup, "", "backup = false\n"))).message == "no project to back up"
-    context = make_context(registry(backup))
+    recent, old, older = (iso_time(now - timedelta(hours=hours)) for hours in (3, 80, 24 * 30))
+    assert check_age(make_context(registry(marked, recent))).message == "1 project backed up, the oldest 3 hours ago"
+    other = f'[[project]]\nname = "b"\nrepo = "b"\nlast_sync = "{older}"\n'
+    stale = check_age(make_context(registry(marked, old, other)))
+    assert (stale.status, stale.message) == (Status.WARN, "no backup of b for 30 days, of demo for 3 days")
+    assert stale.hints == ("repoman sync",)
+    assert check_age(make_context(registry(marked))).message == "no backup yet of demo"
+    none = make_context(registry(Path("/nonexistent"), "", "backup = false\n"))
+    assert check_age(none).message == "no project to back up"
+    assert (check_target(none).status, check_target(none).message) == (Status.OK, "no project to back up, so no backup target is needed")
+    context = make_context(registry(marked))
     override = Path(context.registry_path).parent / "repos.d/demo.toml"
     override.parent.mkdir()
     override.write_text("backup = false\n", encoding="utf-8")
     assert check_age(context).message == "no project to back up"
+
+
+@pytest.mark.parametrize(
+    ("last_sync", "marker", "hint"),
+    [
+        ("", None, "repoman sync --init   # for the first backup"),
+        ("2026-01-01T00:00:00Z", None, "see the backup target above; then: repoman sync"),
+        ("", 'host = "elsewhere"', "see the backup target above; then: repoman sync"),
+    ],
+)
+def test_age_if_the_target_cannot_be_used(make_context: MakeContext, backup: Path, last_sync: str, marker: str | None, hint: str) -> None:
+    """No hint is refused when pasted."""
+    if marker:
+        (backup / ".repoman/mirror.toml").write_text(marker)
+    outcome = check_age(make_context(registry(backup, last_sync)))
+    assert (outcome.status, outcome.hints) == (Status.WARN, (hint,))
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.doctor.host_checks
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import maps_ids
 from ansible_collections.homelab.repoman.plugins.module_utils.process import python_probe
+from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandRunner
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs import hg
 
 NOBODY = 65534
@@ -172,12 +173,18 @@ def test_missing_programs(make_context: MakeContext, me: Any, tmp_path: Path, mo
     assert (check_git(make_context()).status, check_git(make_context()).hints) == (Status.FAIL, ("sudo apt install git",))
     repository = Path(me.home, "repos/demo/.hg")
     repository.parent.mkdir(parents=True)
-    assert check_hg(make_context()).message == "Mercurial is not installed; no repository needs it"
+    reason = f"there is no hg in {tmp_path}"
+    assert check_hg(make_context()).message == f"Mercurial cannot be run, and no repository needs it: {reason}"
     repository.mkdir()
-    outcome = check_hg(make_context())
-    assert (
-        outcome.status == Status.FAIL and outcome.message.endswith("; demo needs it") and outcome.hints == ("sudo apt install mercurial",)
-    )
+    Path(me.home, "repos/sub/inner/.hg").mkdir(parents=True)
+    outcome = check_hg(make_context('[[project]]\nname = "inner"\nrepo = "sub/inner"\n'))
+    assert (outcome.status, outcome.message) == (Status.FAIL, f"Mercurial cannot be run: {reason}; demo, inner need it")
+    assert outcome.hints == ("sudo apt install mercurial",)
+    (tmp_path / "hg").write_text("#!/bin/sh\nexec sleep 300\n")
+    (tmp_path / "hg").chmod(0o755)
+    monkeypatch.setattr(hg, "PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(CommandRunner.__init__, "__defaults__", (0.5,))
+    assert "hg did not answer within 0.5 s" in check_hg(make_context()).message
 
 
 @pytest.mark.parametrize(("version", "status"), [("5.9.3", "warn"), ("6.0", "ok"), ("6.9.4+ds", "ok"), ("unreadable", "warn")])
