@@ -17,7 +17,7 @@ BUSYBOX = ("--image", "busybox")
 
 
 def test_a_dead_server(ready: World) -> None:
-    """list and status name the mount, and show the rest; new refuses what needs it, and only that."""
+    """list, status and doctor name the mount, and show the rest; new refuses what needs it, and only that."""
     for name in ("well", "far"):
         ready.git_repository(name)
         ready.repoman("new", name, *BUSYBOX)
@@ -35,6 +35,10 @@ def test_a_dead_server(ready: World) -> None:
         assert f"{dead}/x cannot be read: the file system mounted at {dead} does not answer" in projects["well"]["problem"]
         assert answer in ready.refused("new", "far", code=1)
         assert f"mounted at {dead} does not answer" in ready.refused("new", "well", code=1)
+        checks = {each["name"]: each for each in ready.repoman("--json", "doctor", code=1).data["checks"]}
+        assert checks["sources"]["status"] == "fail" and checks["repos_root"]["status"] == "ok"
+        assert f"{dead}/x".replace(str(ready.home), "~") in checks["sources"]["message"] and answer in checks["sources"]["message"]
+        assert answer in checks["containers"]["message"] and f"findmnt {dead}   # shows its server" in checks["sources"]["hints"]
         ready.git_repository("more")
         ready.repoman("new", "more", *BUSYBOX)
         assert not by_device.is_set() and not by_repository.is_set()

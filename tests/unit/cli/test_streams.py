@@ -21,7 +21,7 @@ LINES = [
     (("nosuch",), 2),
 ]
 """Command lines, with their exit status in a home without a registry and without Incus."""
-RUNS = [(("profile", "show", "dotfiles"), 0), (("list",), 3)]
+RUNS = [(("profile", "show", "dotfiles"), 0), (("list",), 3), (("status",), 3), (("doctor",), 1)]
 """The same of lines that run a playbook."""
 FOR_RUNS = ("2>&1 | true", "<&- >&- 2>&-", "2>/dev/full")
 NOT_AN_ERROR = ["| true", "| head -n 1", "2>&1 | true", ">&-", "<&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"]
@@ -48,12 +48,25 @@ def test_stream_that_is_closed(tmp_path: Path, redirection: str) -> None:
         assert [text for text in errors.splitlines() if not text.startswith(expected)] == [], line
 
 
+@pytest.mark.parametrize("redirection", FOR_RUNS)
+def test_backup_is_made(tmp_path: Path, redirection: str) -> None:
+    """The work is done without a reader, too."""
+    (tmp_path / "repos/demo").mkdir(parents=True)
+    (tmp_path / "repos/demo/file").write_text("text")
+    registry = tmp_path / ".config/repoman/repoman.toml"
+    registry.parent.mkdir(parents=True)
+    registry.write_text('[repoman]\nschema = 3\n[defaults]\nbackup_root = "~/backup"\n')
+    status, errors = redirected(tmp_path, ("sync", "--init", "--allow-local"), redirection)
+    assert status == 0, errors
+    assert (tmp_path / "backup/demo/file").read_text() == "text"
+
+
 def test_output_that_cannot_be_written(tmp_path: Path) -> None:
-    """It is one sentence and exit status 1, unless the run failed or differed in another way."""
+    """It is one sentence and exit status 1, unless the run failed or differed in another way; a failed check of doctor is no error."""
     for line, code in [*LINES, *RUNS]:
         status, errors = redirected(tmp_path, line, ">/dev/full")
         assert status == (code or 1), (line, errors)
-        assert errors.count("repoman: error: ") == 1 and (FULL in errors) == (code == 0), (line, errors)
+        assert errors.count("repoman: error: ") == 1 and (FULL in errors) == (code == 0 or line == ("doctor",)), (line, errors)
         assert "Traceback" not in errors and "WARNING" not in errors, (line, errors)
     status, errors = redirected(tmp_path, ("list", "--json"), ">/dev/full")
     assert status == 3 and FULL in errors
