@@ -73,7 +73,19 @@ def doctor_readers(reader: str, context: RunContext, directory: Path) -> dict[st
 @pytest.mark.parametrize(
     "reader",
     [
-        *("instances", "all instances", "other instances", "images", "member", "instance", "instance or none", "operations", "profiles", "profile", "project"),
+        *(
+            "instances",
+            "all instances",
+            "other instances",
+            "images",
+            "member",
+            "instance",
+            "instance or none",
+            "operations",
+            "profiles",
+            "profile",
+            "project",
+        ),
         *("server", "storage", "storage space", "root disk", "networks", "no project"),
     ],
 )
