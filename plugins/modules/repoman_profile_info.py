@@ -90,7 +90,7 @@ profiles:
       sample: /usr/local/share/repoman/profiles/claude-share.yml
     installed:
       description: Whether Incus has a profile with this name.
-      returned: unless Incus cannot be reached, and is not needed because of O(rendered), O(raw) or O(vendor_diff)
+      returned: unless only O(raw) or O(vendor_diff) is set, or only they and O(rendered), and Incus cannot be reached
       type: bool
       sample: true
     drift:

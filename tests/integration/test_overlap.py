@@ -32,7 +32,7 @@ def overlapping(world: World) -> tuple[Path, Path]:
     inner, secret, path = nested(world), world.home / "secret", f"{world.repos}/sharks"
     secret.mkdir(mode=0o700)
     (secret / "key").write_text(OUTSIDE)
-    world.new("inner", repo="sharks/inner")
+    world.repoman("new", "inner", "--repo", "sharks/inner", *BUSYBOX)
     world.incus("stop", "--force", "--project=repoman", "inner")
     marks = {"project": "sharks", "state": "ready", "repo": path}
     world.incus("init", "--project=repoman", "busybox", "sharks", *(f"--config=user.repoman.{key}={mark}" for key, mark in marks.items()))

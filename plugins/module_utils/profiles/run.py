@@ -98,7 +98,7 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """
     context = _load_context(params)
     names, predict = params["names"], check and params["predict"]
-    installed = _installed(context, is_needed=params["diff"] or not any(params[key] for key in TEXTS))
+    installed = _installed(context, params)
     if names is None:
         profiles = [vars(entry) for entry in list_all(context.library, installed or {}, context.host)]
     else:
@@ -110,8 +110,11 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
     return result | ({"warnings": [f"{path} is empty, so it does not shadow the vendor's template" for path in empty]} if empty else {})
 
 
-def _installed(context: ProfileContext, is_needed: bool) -> dict[str, Installed] | None:
-    """Return the profiles of Incus; ``None`` if it cannot be reached and is not needed: a template can be shown without it."""
+def _installed(context: ProfileContext, params: dict[str, Any]) -> dict[str, Installed] | None:
+    """Return the profiles of Incus; ``None`` if only templates are asked for, or Incus cannot be reached and is not needed."""
+    is_needed = params["diff"] or not any(params[key] for key in TEXTS)
+    if not is_needed and not params["rendered"]:
+        return None
     try:
         return read_installed(context.client)
     except incus.UnreachableError:

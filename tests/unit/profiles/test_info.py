@@ -18,6 +18,9 @@ from conftest import Daemon, Reply
 from profile_fixtures import add
 
 LISTED = {"name", "source", "file_path", "installed", "drift", "shadows", "error", "empty_file"}
+FROM_INCUS = {"installed", "drift"}
+TEMPLATES = ("raw", "vendor_diff")
+"""Texts for which Incus is not asked."""
 Ask = Callable[..., dict[str, Any]]
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a module leaves its connection to the end
 
@@ -44,12 +47,14 @@ def ask(tmp_path: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Ask:
 
 
 @pytest.mark.parametrize("text", ["raw", "rendered", "diff", "vendor_diff"])
-def test_a_text_is_an_addition(ask: Ask, text: str) -> None:
-    """With each of the options, a profile has what the list has, and the text."""
+def test_a_text_is_an_addition(ask: Ask, daemon: Daemon, text: str) -> None:
+    """With each of the options, a profile has what the list has, and the text; Incus is only asked if its profiles matter."""
     (listed,) = (profile for profile in ask()["profiles"] if profile["name"] == "a")
+    daemon.seen.clear()
     (profile,) = ask(names=["a"], **{text: True})["profiles"]
     assert listed.keys() == LISTED and listed["drift"] and listed["shadows"]
-    assert {key: profile[key] for key in LISTED} == listed
+    keys = LISTED - FROM_INCUS if text in TEMPLATES else LISTED
+    assert {key: profile[key] for key in keys} == {key: listed[key] for key in keys} and bool(daemon.seen) == (text not in TEMPLATES)
     assert profile.keys() - LISTED == {text} | ({"rendered"} if text == "diff" else set()) and "user" in profile[text]
 
 
@@ -62,7 +67,7 @@ def test_one_bad_name_is_its_own_error(ask: Ask, texts: dict[str, bool], name: s
     b, bad, a = result["profiles"]
     assert (a["name"], b["name"]) == ("a", "b") and not a["error"] and "exit_code" not in a and texts.keys() <= b.keys()
     assert (bad["name"], bad["error"], bad["msg"], bad["exit_code"]) == (name, result["msg"], result["msg"], code)
-    assert bad.keys() >= LISTED and not texts.keys() & bad.keys()
+    assert bad.keys() >= (LISTED - FROM_INCUS if texts.keys() == {"raw"} else LISTED) and not texts.keys() & bad.keys()
 
 
 def test_a_template_that_cannot_be_rendered(ask: Ask) -> None:
@@ -79,7 +84,7 @@ def test_templates_are_shown_without_incus(ask: Ask) -> None:
     """Then nothing says whether they are installed; a diff or the list needs Incus."""
     for text in ("raw", "rendered", "vendor_diff"):
         (profile,) = ask(names=["a"], socket="/nonexistent", **{text: True})["profiles"]
-        assert profile[text] and LISTED - profile.keys() == {"installed", "drift"}
+        assert profile[text] and LISTED - profile.keys() == FROM_INCUS
     for options in ({}, {"names": ["a"]}, {"names": ["a"], "diff": True, "raw": True}):
         assert ask(socket="/nonexistent", **options)["exit_code"] == 1
 
