@@ -25,7 +25,6 @@ def test_work_is_done_without_a_reader(ready: World, redirection: str) -> None:
     run("doctor")
     repository.rename(ready.home / "away")
     run("doctor", code=1)
-    run("restore demo")
-    assert (repository / ".git").is_dir()
+    (ready.home / "away").rename(repository)
     run("remove demo --yes")
     assert "demo" not in ready.instances() and "demo" not in ready.registry.read_text()

@@ -22,6 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
     RepomanError,
     RunInterruptedError,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report, UnresponsiveError, Work, run_in_child
@@ -167,9 +168,10 @@ class BackupContext:
                 work, self.account, idle_timeout, ["stat", "--file-system", "--", root] if check_liveness else (), on_report
             )
         except UnresponsiveError as error:
+            mount = hung_mount(root)  # a command with the path would hang, too
             raise RepomanError(
                 f"{root} does not answer: nothing came from it for {idle_timeout:g} s; gave up on it.",
-                "is its server up, its disk awake? findmnt --target " + root,
+                f"is its server up, its disk awake? {f'findmnt {shell_word(mount)}' if mount else 'findmnt -t nfs,nfs4,cifs'}",
                 "a slow one may be given longer: see probe_timeout and idle_timeout in 'ansible-doc homelab.repoman.repoman_sync'",
             ) from error
         except RunInterruptedError as error:

@@ -101,7 +101,7 @@ def check_locks(context: DoctorContext) -> Outcome:
         try:
             text = read_lock(str(path), context.account)
         except CommandError as error:
-            return fail(f"{path} cannot be read: {error.message}", f"ls -l {shell_word(str(path))}")
+            return fail(f"{path}: {error.message}", f"ls -l {shell_word(str(path))}")
         holder = LockHolder.of_text(text, describe_process())
         if text and holder.has_ended:
             return warn(f"a run that was killed has left {path}", "repoman sync   # removes it")

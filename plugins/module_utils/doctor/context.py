@@ -18,18 +18,16 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.stat
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import collecting
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts, get_account, mount_of
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import SERVED_MOUNTS, hung_mount, hung_mount_error
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
-from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client, UnreachableError, api_path, find_socket
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client, api_path, find_socket
 from ansible_collections.homelab.repoman.plugins.module_utils.process.python_probe import run_python
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed, read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import ProfileEntry, library_of, list_all
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext, repository_path
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import path_errors
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE, is_true
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import SHOWN, Ownership, Relation, ownership
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import SHOWN, Ownership, ownership
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import project_summary
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
@@ -187,7 +185,8 @@ class DoctorContext:
         try:
             answer = run_python(self.account, DIRECTORY_SCRIPT, path)
         except CommandError as error:
-            return NotFoundError(f"repos_root, {self.short(path)}, cannot be read: it {error.message}.", SERVED_MOUNTS)
+            reason = f"it {error.message}"
+            return NotFoundError(f"repos_root, {self.short(path)}, cannot be read: {reason}.", SERVED_MOUNTS)
         return self._judge_repos_root(path, answer)
 
     def read_repos_root(self) -> list[str]:
@@ -200,21 +199,6 @@ class DoctorContext:
         if isinstance(self._directories, RepomanError):
             raise self._directories
         return self._directories
-
-    def mercurial_repositories(self) -> list[str]:
-        """Return the names of the Mercurial repositories, of the registry and directly in ``repos_root``, as far as they can be read."""
-        if self.registry_or_none is None:
-            return []
-        root = self.repos_root
-        directories = [] if isinstance(self._directories, RepomanError) else self._directories
-        repositories = {os.path.join(root, name): name for name in directories}
-        repositories |= {repository_path(self.account, root, project.repo): name for name, project in self.registry.projects.items()}
-        stores = {os.path.join(path, ".hg"): name for path, name in repositories.items() if not hung_mount(path)}
-        try:
-            codes = path_errors(stores, self.account)
-        except CommandError:
-            return []
-        return sorted(name for store, name in stores.items() if codes[store] == 0)
 
     def require_repos_root(self) -> None:
         """Check that ``repos_root`` can be used.
@@ -292,28 +276,6 @@ class DoctorContext:
         """Return whether an instance is on this host, and not on another member of a cluster."""
         server = self.connect()
         return not server.get("server_clustered") or instance.get("location") == server.get("server_name")
-
-    def container_on(self, path: str) -> str:
-        """Return a running container of the user that mounts a repository on the same file system as a path; empty without one.
-
-        :param path: a directory whose file system answers.
-        """
-        try:
-            own = [name for name, owned in self.ownerships.items() if owned.relation == Relation.OWN]
-        except UnreachableError as error:
-            self.note_unreachable(error)
-            return ""
-        except (MissingRequirementError, RepomanError):
-            return ""
-        mount_id = mount_of(path).mount_id
-        for name in own:
-            instance = self.instances[name]
-            device = instance["devices"].get(REPO_DEVICE) or {}
-            source = device.get("source", "")
-            is_mapped = instance["status"] == "Running" and is_true(device.get("shift", "")) and source and self.is_here(instance)
-            if is_mapped and not hung_mount(source) and mount_of(source).mount_id == mount_id:
-                return name
-        return ""
 
     @cached_property
     def summaries(self) -> dict[str, dict[str, Any]]:

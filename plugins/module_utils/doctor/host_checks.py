@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import sys
@@ -14,11 +15,17 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import MAX_HINTS, Check, Outcome, fail, listing, ok, warn
-from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext, MissingRequirementError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import mount_of
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints, maps_ids
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import UnreachableError
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import client_command
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError, CommandRunner
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import probe_address
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import repository_path
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import path_errors, probe_address
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE, is_true
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import Relation
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import account_environment
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.hg import MIN_HG_VERSION, is_supported_hg, read_hg_version
@@ -49,7 +56,7 @@ def check_repos_root(context: DoctorContext) -> Outcome:
     """
     path, shown = context.repos_root, context.short(context.repos_root)
     context.read_repos_root()
-    if proof := context.container_on(path):
+    if proof := _container_on(context, path):
         return ok(f"repos_root {shown}, whose IDs are mapped in the running container {proof}")
     elsewhere = f"another place: [defaults].repos_root in {context.short(context.registry_path)}"
     try:
@@ -99,13 +106,55 @@ def check_hg(context: DoctorContext) -> Outcome:
     try:
         version = read_hg_version(CommandRunner(context.account))
     except CommandError as error:
-        users = context.mercurial_repositories()
+        users = _mercurial_repositories(context)
         if not users:
             return ok(f"Mercurial cannot be run, and no repository needs it: {error.message}")
         return fail(f"Mercurial cannot be run: {error.message}; {listing(users)} need{'s' * (len(users) == 1)} it", install)
     if is_supported_hg(version):
         return ok(f"Mercurial {version}")
     return warn(f"Mercurial {version or 'of an unknown version'} is older than {'.'.join(map(str, MIN_HG_VERSION))}", install)
+
+
+def _container_on(context: DoctorContext, path: str) -> str:
+    """Return a running container of the user that mounts a repository on the same file system as a path; empty without one.
+
+    :param path: a directory whose file system answers.
+    """
+    try:
+        own = [name for name, owned in context.ownerships.items() if owned.relation == Relation.OWN]
+    except UnreachableError as error:
+        context.note_unreachable(error)
+        return ""
+    except (MissingRequirementError, RepomanError):
+        return ""
+    mount_id = mount_of(path).mount_id
+    for name in own:
+        instance = context.instances[name]
+        device = instance["devices"].get(REPO_DEVICE) or {}
+        source = device.get("source", "")
+        is_mapped = instance["status"] == "Running" and is_true(device.get("shift", "")) and source and context.is_here(instance)
+        if is_mapped and not hung_mount(source) and mount_of(source).mount_id == mount_id:
+            return name
+    return ""
+
+
+def _mercurial_repositories(context: DoctorContext) -> list[str]:
+    """Return the names of the Mercurial repositories, of the registry and directly in ``repos_root``, as far as they can be read."""
+    if context.registry_or_none is None:
+        return []
+    root = context.repos_root
+    try:
+        directories = context.read_repos_root()
+    except RepomanError:
+        directories = []
+    repositories = {os.path.join(root, name): name for name in directories}
+    repositories |= {repository_path(context.account, root, project.repo): name for name, project in context.registry.projects.items()}
+    stores = {os.path.join(path, ".hg"): name for path, name in repositories.items() if not hung_mount(path)}
+    try:
+        codes = path_errors(stores, context.account)
+    except CommandError:
+        return []
+    return sorted(name for store, name in stores.items() if codes[store] == 0)
 
 
 REGISTRY_CHECKS = (

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import (
@@ -110,18 +109,20 @@ def check_sources(context: DoctorContext) -> Outcome:
     hung = {path: mount for path in sorted(paths) if (mount := hung_mount(path))}
     first = {mount: path for path, mount in reversed(hung.items())}
     errors = [hung_mount_error(context.short(first[mount]), mount) for mount in dict.fromkeys(hung.values())]
+    slow: list[str] = []
     try:
         codes = path_errors(paths.difference(hung), context.account)
     except CommandError as error:
-        errors.append(RepomanError(f"{plural(len(paths) - len(hung), 'mounted path')} cannot be read: it {error.message}.", SERVED_MOUNTS))
+        slow = [f"{plural(len(paths) - len(hung), 'mounted path')} cannot be read: it {error.message}"]
         codes = {}
     missing = [source for source in sources if codes.get(source.path) in MISSING_CODES]
     absent = listing(dict.fromkeys(context.short(source.path) for source in missing))
-    parts = [error.message.rstrip(".") for error in errors] + ([f"missing on this host: {absent}"] if missing else [])
-    hints = dict.fromkeys([*(hint for error in errors for hint in error.hints), *(_source_hint(source) for source in missing)])
+    parts = [error.message.rstrip(".") for error in errors] + slow + ([f"missing on this host: {absent}"] if missing else [])
+    remedies = [hint for error in errors for hint in error.hints] + ([SERVED_MOUNTS] if slow else [])
+    hints = dict.fromkeys([*remedies, *(_source_hint(source) for source in missing)])
     if not parts:
         return ok(f"{plural(len(paths), 'mounted path')}, none missing" if paths else "no project mounts a path yet")
-    status = Status.FAIL if errors or any(source.is_required for source in missing) else Status.WARN
+    status = Status.FAIL if errors or slow or any(source.is_required for source in missing) else Status.WARN
     return Outcome(status, "; ".join(parts), tuple(hints)[:MAX_HINTS])
 
 

@@ -82,10 +82,7 @@ def read_lock(path: str, account: Account) -> str:
 
     :raises CommandError: it cannot be read, or the target did not answer in time; the message is a phrase.
     """
-    try:
-        text, problem = run_python(account, LOCK_SCRIPT, path, str(MAX_LOCK_BYTES))
-    except CommandError as error:
-        raise CommandError(f"it {error.message}") from error
+    text, problem = run_python(account, LOCK_SCRIPT, path, str(MAX_LOCK_BYTES))
     if problem:
         raise CommandError(problem)
     return str(text)
