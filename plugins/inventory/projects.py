@@ -112,6 +112,7 @@ from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import check_seconds, require_libraries
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_project_name
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import inventory as inventory_logic
 
 try:
@@ -161,7 +162,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 self._cache[key] = projects
         group = self.inventory.add_group(self.get_option("group"))
         for project in projects:
-            if project["state"] == inventory_logic.RUNNING or not self.get_option("only_running"):
+            if not _is_legal(project["name"]):  # it may be a template, and before ansible-core 2.19 the name of a host is evaluated
+                self.display.warning(f"the project {project['name']!r} is left out: its name is not one that a container can have")
+            elif project["state"] == inventory_logic.RUNNING or not self.get_option("only_running"):
                 self._add(project, group)
 
     def _load(self) -> tuple[list[dict[str, Any]], bool]:
@@ -194,6 +197,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self._set_composite_vars(self.get_option("compose"), variables, name, strict)
         self._add_host_to_composed_groups(self.get_option("groups"), variables, name, strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, name, strict)
+
+
+def _is_legal(name: str) -> bool:
+    try:
+        check_project_name(name)
+    except RepomanError:
+        return False
+    return True
 
 
 def _mark_texts(value: Any) -> Any:

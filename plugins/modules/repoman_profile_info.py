@@ -90,7 +90,7 @@ profiles:
       sample: /usr/local/share/repoman/profiles/claude-share.yml
     installed:
       description: Whether Incus has a profile with this name.
-      returned: unless only O(raw) or O(vendor_diff) is set, or only they and O(rendered), and Incus cannot be reached
+      returned: with O(diff), and without O(rendered), O(raw) and O(vendor_diff), which do not need Incus
       type: bool
       sample: true
     drift:

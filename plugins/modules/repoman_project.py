@@ -82,8 +82,8 @@ options:
     type: bool
   config:
     description:
-      - Configuration keys of the instance, in the format of Incus. Values are text, numbers or booleans; a null value unsets the key, unless
-        the project's override has it.
+      - Configuration keys of the instance, in the format of Incus. Values are text, numbers or booleans; a null value removes the key
+        that an earlier task set, unless the project's override has it.
       - C(cloud-init.user-data), C(cloud-init.vendor-data), C(cloud-init.network-config) and their old names with C(user.) also take a
         mapping or list, which becomes YAML.
       - They are stored in the instance only, not in the registry. If not set, those of an earlier task stay; an empty value removes them.

@@ -113,7 +113,7 @@ def check_seconds(params: dict[str, Any]) -> None:
         value = params.get(option)
         if value is not None and not 0 < value <= MOST_SECONDS:  # not a number is neither
             raise UsageError(
-                f"{option} is {value:g}, but must be more than 0 and at most {MOST_SECONDS} seconds.",
+                f"{option} is {value:.10g}, but must be more than 0 and at most {MOST_SECONDS} seconds.",
                 "leave it out, for the default",
             )
 
@@ -224,7 +224,10 @@ def _terminate_on_hangup() -> None:
     A command that ssh runs without a terminal outlives an interrupted client. The only sign is the hangup of its standard output.
     """
     poller = select.poll()
-    poller.register(sys.stdout.fileno(), 0)  # the kernel always reports a hangup
+    try:
+        poller.register(sys.stdout.fileno(), 0)  # the kernel always reports a hangup
+    except (OSError, ValueError):  # something else reads the output, such as mitogen
+        return
 
     def listen() -> None:
         poller.poll()

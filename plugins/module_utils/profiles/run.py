@@ -98,7 +98,8 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """
     context = _load_context(params)
     names, predict = params["names"], check and params["predict"]
-    installed = _installed(context, params)
+    needs_incus = params["diff"] or not any(params[key] for key in TEXTS)
+    installed = read_installed(context.client) if needs_incus else None
     if names is None:
         profiles = [vars(entry) for entry in list_all(context.library, installed or {}, context.host)]
     else:
@@ -108,19 +109,6 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
     result = {"changed": False, "profiles": profiles} | merge_failures(profiles)
     empty = [profile["empty_file"] for profile in profiles if profile["empty_file"]]
     return result | ({"warnings": [f"{path} is empty, so it does not shadow the vendor's template" for path in empty]} if empty else {})
-
-
-def _installed(context: ProfileContext, params: dict[str, Any]) -> dict[str, Installed] | None:
-    """Return the profiles of Incus; ``None`` if only templates are asked for, or Incus cannot be reached and is not needed."""
-    is_needed = params["diff"] or not any(params[key] for key in TEXTS)
-    if not is_needed and not params["rendered"]:
-        return None
-    try:
-        return read_installed(context.client)
-    except incus.UnreachableError:
-        if is_needed:
-            raise
-        return None
 
 
 def _named(name: str, context: ProfileContext, installed: dict[str, Installed], params: dict[str, Any], predict: bool) -> dict[str, Any]:

@@ -39,7 +39,7 @@ FORMS = ("{{{{ " + CALL + " }}}}", "{{% set x = " + CALL + " %}}", CALL)
 
 def registry(form: str, mark: Path) -> dict[str, Any]:
     """Return an evil text for each value of a registry."""
-    return {key: form.format(mark=mark / key) for key in ("image", "default_image", "root", "created", "override", "last_sync")}
+    return {key: form.format(mark=mark / key) for key in ("image", "default_image", "root", "created", "override", "last_sync", "name")}
 
 
 def instance(text: str) -> dict[str, Any]:
@@ -71,6 +71,7 @@ def inventory(request: pytest.FixtureRequest, tmp_path: Path, daemon: Daemon) ->
         {"name": "registered", "repo": text["root"], "created": text["created"], "last_sync": text["last_sync"]},
         {"name": "other", "image": text["image"]},
         {"name": "overridden"},
+        {"name": text["name"], "repo": "named"},
     ]
     lines = ["[repoman]", "schema = 3", "[defaults]", f"repos_root = {json.dumps(str(tmp_path / text['root'].replace('/', '_')))}"]
     lines += [f"default_image = {json.dumps(text['default_image'])}"]
@@ -105,6 +106,7 @@ def test_nothing_of_an_inventory_is_evaluated(inventory: Path) -> None:
         {"ansible.builtin.debug": {"msg": "{{ " + listing + " }}"}},
         {"ansible.builtin.debug": {"msg": "{{ hostvars | string ~ groups | string }}"}},
         {"ansible.builtin.debug": {"msg": "{{ item }}"}, "loop": "{{ " + listing + " | flatten }}"},
+        {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} {{ groups }} {{ ansible_play_hosts }}"}},
         {"ansible.builtin.set_fact": {"copied": "{{ repoman_image }}"}},
         {"ansible.builtin.debug": {"msg": "{{ copied }}"}},
         *({"ansible.builtin.debug": {}, "when": "{{ " + name + " }}", "ignore_errors": True} for name in conditions),
@@ -113,7 +115,7 @@ def test_nothing_of_an_inventory_is_evaluated(inventory: Path) -> None:
     ]
     book = [{"hosts": "repoman_projects", "gather_facts": False, "tasks": tasks}]
     shown = play(place, book, "-i", str(inventory), "-e", "ansible_connection=local")
-    assert shown.count("failed=0") == 4 and "touch" in shown, shown
+    assert shown.count("failed=0") == 4 and "touch" in shown, shown  # the project with an evil name is no host
     assert list((place / "marks").iterdir()) == []
 
 

@@ -19,7 +19,7 @@ from profile_fixtures import add
 
 LISTED = {"name", "source", "file_path", "installed", "drift", "shadows", "error", "empty_file"}
 FROM_INCUS = {"installed", "drift"}
-TEMPLATES = ("raw", "vendor_diff")
+TEMPLATES = ("raw", "rendered", "vendor_diff")
 """Texts for which Incus is not asked."""
 Ask = Callable[..., dict[str, Any]]
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a module leaves its connection to the end
