@@ -228,7 +228,7 @@ class CallbackModule(CallbackBase):
             rendered = render(view, data, failed, Mode(bool(task.check_mode), brief, host if self.by_host else ""))
             report.exit_code = max(report.exit_code, rendered.exit_code)
             if rendered.added is not None and report.results:
-                report.results[-1] |= rendered.added
+                report.results[-1] = _completed(report.results[-1], rendered.added, data)
             else:
                 report.results.append(_strip_internal(data, failed, bool(task.diff)) | {"exit_code": rendered.exit_code})
             lines += rendered.lines
@@ -317,6 +317,16 @@ def _strip_internal(data: dict[str, Any], failed: bool, with_diff: bool) -> dict
     if "warnings" in public:
         public["warnings"] = [_warning_text(warning) for warning in public["warnings"]]
     return public | ({"failed": True} if failed else {})
+
+
+def _completed(result: dict[str, Any], added: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """Return a result with the keys that a later task adds, and with its warnings and steps after those of the result.
+
+    :param data: of the later task.
+    """
+    added = added | {"warnings": [_warning_text(warning) for warning in data.get("warnings") or ()]}
+    joined = {key: [*(result.get(key) or ()), *(added.get(key) or ())] for key in ("steps", "warnings")}
+    return result | added | {key: texts for key, texts in joined.items() if texts or key in result}
 
 
 def _warning_text(warning: Any) -> str:

@@ -111,6 +111,10 @@ projects:
       returned: always
       type: str
       sample: /home/alice/repos/isurus
+    repo_real_path:
+      description: The same path without links; empty if its file system does not answer.
+      type: str
+      sample: /data/alice/repos/isurus
     container_path:
       description: Path at which the container mounts the repository; empty if it does not.
       returned: always

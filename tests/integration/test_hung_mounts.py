@@ -17,10 +17,15 @@ BUSYBOX = ("--image", "busybox")
 
 
 def test_a_dead_server(ready: World) -> None:
-    """list, status and doctor name the mount, and show the rest; new refuses what needs it, and only that."""
+    """list, status and doctor name the mount, and show the rest; new refuses what needs it, and only that; restore does not need it."""
+    backup = ready.mkdir(ready.home / "backup")
+    ready.write(ready.registry, ready.registry.read_text().replace('"/nfs/repos"', f'"{backup}"'))
+    kept = ready.git_repository("kept")
     for name in ("well", "far"):
         ready.git_repository(name)
         ready.repoman("new", name, *BUSYBOX)
+    assert ready.module("sync", init=True, allow_local=True)["changed"]
+    assert ready.run("rm", "-rf", str(kept)).code == 0
     dead = ready.mkdir(ready.home / "dead")
     override = f'[devices.x]\ntype = "disk"\nsource = "{dead}/x"\npath = "/mnt/x"\nrequired = "false"\n'
     ready.write(ready.overrides / "well.toml", override)
@@ -28,7 +33,8 @@ def test_a_dead_server(ready: World) -> None:
     with hung_mount(dead, LIMIT) as by_device, hung_mount(ready.repos / "far", LIMIT) as by_repository:
         answer = f"the file system mounted at {ready.repos}/far does not answer"
         projects = {project["name"]: project for project in ready.repoman("--json", "list").data["projects"]}
-        assert answer in projects["far"]["problem"] and projects["far"]["repo_exists"] and not projects["well"]["problem"]
+        assert answer in projects["far"]["problem"] and projects["far"]["repo_exists"] and projects["far"]["repo_real_path"] == ""
+        assert not projects["well"]["problem"]
         assert f"hint: findmnt {ready.repos}/far" in ready.repoman("list").err
         projects = {project["name"]: project for project in ready.repoman("--json", "status").data["projects"]}
         assert answer in projects["far"]["problem"] and projects["well"]["vcs"]["kind"] == "git"
@@ -41,5 +47,7 @@ def test_a_dead_server(ready: World) -> None:
         assert answer in checks["containers"]["message"] and f"findmnt {dead}   # shows its server" in checks["sources"]["hints"]
         ready.git_repository("more")
         ready.repoman("new", "more", *BUSYBOX)
+        assert ready.repoman("--json", "restore", "kept").data["remounted"] == [] and (kept / ".git").is_dir()
         assert not by_device.is_set() and not by_repository.is_set()
-    assert not ready.repoman("--json", "list").data["projects"][0]["problem"]
+    projects = {project["name"]: project for project in ready.repoman("--json", "list").data["projects"]}
+    assert projects["far"]["repo_real_path"] == str(ready.repos / "far") and not projects["far"]["problem"]

@@ -104,9 +104,14 @@ def test_a_repository_that_is_restored(ready: World) -> None:
             assert f"==> remounted {path} in demo\n" in ready.repoman("restore", "demo", "--overwrite").out
             assert ready.run("rm", "-rf", str(path)).code == 0
     done = ready.repoman("--json", "restore", "demo").data
-    assert done["remounted"] == ["demo"] and done["restored"]["to"] == str(path) and done["exit_code"] == 0
+    assert (
+        done["remounted"] == ["demo"]
+        and done["steps"][-1] == f"remount {path} in demo"
+        and done["restored"]["to"] == str(path)
+        and done["exit_code"] == 0
+    )
     again = ready.repoman("--json", "restore", "demo").data
-    assert "remounted" not in again and not again["changed"] and not ready.repoman("--json", "list").data["projects"][0]["stale_mount"]
+    assert again["remounted"] == [] and not again["changed"] and not ready.repoman("--json", "list").data["projects"][0]["stale_mount"]
     for env in (None, {"INCUS_SOCKET": "/nonexistent"}):
         assert ready.run("rm", "-rf", str(ready.repos / "one")).code == 0
         done_again = ready.repoman("restore", "demo", env=env)

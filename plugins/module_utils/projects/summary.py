@@ -54,6 +54,7 @@ def project_summary(context: RunContext, name: str, instance: dict[str, Any] | N
         "origin": owned.origin if owned else "",
         "repo": path,
         "container_path": str(((instance or {}).get("devices") or {}).get(REPO_DEVICE, {}).get("path", "")),
+        "repo_real_path": "" if hung else os.path.realpath(path),
         "repo_exists": bool(hung) or os.path.isdir(path),
         "image": made_from(instance, entry.image if entry else "") if instance else settings.image,
         "profiles": list(instance["profiles"] if instance else settings.profiles),

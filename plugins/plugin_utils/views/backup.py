@@ -21,8 +21,7 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
     worst_exit_code,
 )
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
-    ListResult,
-    ProjectResult,
+    RemountResult,
     RestoreResult,
     SyncResult,
     VersionsResult,
@@ -33,6 +32,8 @@ MAX_DIFFERENCES = 50
 
 
 UNKNOWN_MOUNT = "a running container may still see the previous contents; restart it"
+REMOUNT = "remount "
+"""Beginning of the step that mounts a directory again."""
 CHECK_LABELS = {"synced": "to sync", "retired": "to retire"}
 """Labels of actions in check mode, if they differ."""
 
@@ -106,28 +107,30 @@ def render_restore(result: RestoreResult, mode: Mode) -> Rendered:
     return Rendered(lines)
 
 
-def render_remount(result: ProjectResult | ListResult, mode: Mode) -> Rendered:
+def render_remount(result: RemountResult, mode: Mode) -> Rendered:
     """Show the containers in which the restored directory is mounted again.
 
-    In check mode the result is that of ``repoman_project_info``. It has no projects if Incus cannot be read.
+    The result is that of ``repoman_project``, or the message of ``debug``: in check mode the summaries of the projects in which it would
+    be, otherwise none; without a list if Incus cannot be read.
     """
-    if "projects" not in result or (not mode.check and any("action" not in project for project in result["projects"])):
+    shown = result["msg"] if isinstance(result.get("msg"), dict) else result
+    if "projects" not in shown:
         return Rendered([] if mode.check else [Line("out", UNKNOWN_MOUNT)], added={"remounted": []})
-    if mode.check:
-        summaries = cast(ListResult, result)["projects"]
-        predictions = [Line("out", f"would remount {project['container_path']} in {project['name']}") for project in summaries]
-        return Rendered(predictions, added={"remounted": [project["name"] for project in summaries]})
     lines: list[Line] = []
+    steps: list[str] = []
     remounted: list[str] = []
-    failure: dict[str, Any] = {}
-    for project in cast(ProjectResult, result)["projects"]:
-        if project["action"] == "failed":
+    for project in shown["projects"]:
+        if project.get("action") == "failed":
             lines += error_lines(project["msg"], project["hints"])
-            failure = {"failed": True, "msg": project["msg"], "hints": project["hints"]}
-        else:
-            lines += step_lines(project, mode)
+            continue
+        project_steps = project["steps"] if "action" in project else [f"{REMOUNT}{project['container_path']} in {project['name']}"]
+        lines += step_lines({"steps": project_steps}, mode)
+        steps += project_steps
+        if any(step.startswith(REMOUNT) for step in project_steps):
             remounted.append(project["name"])
-    return Rendered(lines, worst_exit_code(cast(ProjectResult, result)["projects"]), failure | {"remounted": remounted})
+    code = worst_exit_code(project for project in shown["projects"] if "action" in project)
+    failure = {key: result[key] for key in ("failed", "msg", "hints")} if code else {}
+    return Rendered(lines, code, failure | {"remounted": remounted, "steps": steps})
 
 
 VIEWS: Views = {

@@ -5,9 +5,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
+from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import Mode, Rendered, Result, Views, render_failure
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
+    Mode,
+    Rendered,
+    Result,
+    Views,
+    first_sentence,
+    render_failure,
+)
 
 MODULES = {
     "setup": "projects",
@@ -40,8 +49,14 @@ def render(view: str, result: Result, failed: bool, mode: Mode) -> Rendered:
     :param failed: the task failed.
     """
     if failed and not any(result.get(key) for key in ("profiles", "projects", "units")):
-        return render_failure(result)
+        rendered = render_failure(result)
+        return replace(rendered, added=_failed_completion(result)) if view == "remount" else rendered
     if mode.check and view != "remount" and not RESULT_KEYS & result.keys():
         return Rendered()
     views: Views = import_module(f"{__package__}.{MODULES[view]}").VIEWS
     return views[view](result, mode)
+
+
+def _failed_completion(result: Result) -> dict[str, Any]:
+    """Return what a failed task adds to the result of the task that it should complete."""
+    return {"failed": True, "msg": first_sentence(result), "hints": list(result.get("hints") or ()), "remounted": []}

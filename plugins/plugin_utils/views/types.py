@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 
@@ -291,6 +292,10 @@ class RestoreResult(Steps):
     """The result of ``repoman_restore``."""
 
     restored: Restored
+
+
+RemountResult = Mapping[str, Any]
+"""The result of ``repoman_project``, or of ``debug`` with an excerpt of one as its message."""
 
 
 # The modules repoman_profile and repoman_profile_info

@@ -25,18 +25,19 @@ PLAYBOOK = Path(__file__).parents[3] / "playbooks/restore.yml"
     ("name", "to", "expected"),
     [
         ("demo", "repos/demo", ["demo", "below"]),
-        ("other-name", "repos/demo", ["demo", "below", "other-name"]),
+        ("other-name", "repos/demo", ["demo", "below"]),
         ("below", "repos/demo/below", ["below"]),
         ("linked", "repos/linked", ["linked"]),
         ("none", "repos/none", []),
     ],
 )
 def test_only_containers_of_the_restored_directory(tmp_path: Path, name: str, to: str, expected: list[str], check: bool) -> None:
-    """Those of the project, of the directory and of repositories in it, each once; none of a directory of the same name elsewhere.
+    """Those of the directory and of repositories in it, each once; none of a directory elsewhere, whatever its name or that of the project.
+
+    Nothing is read on the controller: the links are those of the host.
 
     A check predicts those that run, too, because the restore would replace the directory that they show.
     """
-    (tmp_path / "link").symlink_to("repos")
     repos = {
         "demo": "repos/demo",
         "below": "repos/demo/below",
@@ -47,9 +48,10 @@ def test_only_containers_of_the_restored_directory(tmp_path: Path, name: str, to
     }
     running = {"state": "Running", "relation": "own"}
     projects: list[dict[str, Any]] = [
-        running | {"name": key, "repo": f"{tmp_path}/{path}", "stale_mount": True} for key, path in repos.items()
+        running | {"name": key, "repo": f"/host/{path}", "repo_real_path": f"/host/{path.replace('link/', 'repos/')}", "stale_mount": True}
+        for key, path in repos.items()
     ]
-    fresh = {"name": "fresh", "repo": f"{tmp_path}/repos/demo", "stale_mount": False}
+    fresh = {"name": "fresh", "repo": "/host/repos/demo", "repo_real_path": "", "stale_mount": False}
     projects += [
         running | fresh,
         running | fresh | {"name": "off", "state": "Stopped"},
@@ -66,7 +68,7 @@ def test_only_containers_of_the_restored_directory(tmp_path: Path, name: str, to
         | {
             "ansible_python_interpreter": sys.executable,
             "repoman_restore_name": name,
-            "repoman_restore_result": {"restored": {"to": f"{tmp_path}/{to}", "replaces_directory": True}},
+            "repoman_restore_result": {"restored": {"to": f"/host/{to}", "replaces_directory": True}},
             "repoman_restore_info": {"projects": projects},
         },
         "tasks": [copy],

@@ -183,18 +183,32 @@ def test_nobody_listens_or_nothing_is_done(captured_progress: None) -> None:
 def test_containers_that_show_a_restored_directory_are_named() -> None:
     """In the past tense, in a check in the conditional; without Incus, the user is reminded of them. The result of the restore gets their names."""
     done = {"name": "demo", "action": "updated", "steps": ["remount /r/isurus in demo"], "differences": []}
+    other = {"name": "limits", "action": "updated", "steps": ["update container limits"], "differences": []}
     lost = {"name": "other", "action": "failed", "msg": "other is busy.", "hints": ["again"], "exit_code": 4, "steps": []}
-    result = render("remount", {"projects": [done, lost]}, True, Mode())
+    failure = {"failed": True, "msg": "other is busy.", "hints": ["again"]}
+    result = render("remount", {"projects": [done, other, lost], **failure, "exit_code": 4}, True, Mode())
     assert [line.render() for line in result.lines] == [
         "==> remounted /r/isurus in demo",
+        "==> updated container limits",
         "repoman: error: other is busy.",
         "hint: again",
     ]
-    assert (result.exit_code, result.added) == (4, {"remounted": ["demo"], "failed": True, "msg": "other is busy.", "hints": ["again"]})
+    steps = ["remount /r/isurus in demo", "update container limits"]
+    assert (result.exit_code, result.added) == (4, failure | {"remounted": ["demo"], "steps": steps})
     summary = {"name": "demo", "container_path": "/r/isurus"}
-    result = render("remount", {"projects": [summary]}, False, Mode(check=True))
-    assert [line.render() for line in result.lines] == ["would remount /r/isurus in demo"] and result.added == {"remounted": ["demo"]}
-    for unread in ({"msg": "no Incus"}, {"projects": [summary]}):
-        result = render("remount", unread, False, Mode())
-        assert [line.render() for line in result.lines] == ["a running container may still see the previous contents; restart it"]
-        assert result.added == {"remounted": []}
+    result = render("remount", {"msg": {"projects": [summary]}}, False, Mode(check=True))
+    assert [line.render() for line in result.lines] == ["would remount /r/isurus in demo"]
+    assert result.added == {"remounted": ["demo"], "steps": steps[:1]}
+    result = render("remount", {"msg": {"projects": []}}, False, Mode())
+    assert (result.lines, result.added) == ([], {"remounted": [], "steps": []})
+    result = render("remount", {"msg": {}}, False, Mode())
+    assert [line.render() for line in result.lines] == ["a running container may still see the previous contents; restart it"]
+    assert result.added == {"remounted": []} and render("remount", {"msg": {}}, False, Mode(check=True)).lines == []
+
+
+def test_a_remount_that_fails_as_a_whole_completes_the_result_of_the_restore() -> None:
+    """As one that fails for a project: ``--json`` has one form for both."""
+    failure = {"failed": True, "msg": "there is no incus socket.", "hints": ["start it"]}
+    result = render("remount", failure | {"changed": False, "exit_code": 1}, True, Mode())
+    assert [line.render() for line in result.lines] == ["repoman: error: there is no incus socket.", "hint: start it"]
+    assert (result.exit_code, result.added) == (1, failure | {"remounted": []})

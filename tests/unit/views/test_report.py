@@ -705,6 +705,43 @@ class TestJson:
         assert json.loads("\n".join(run.ends().screen.out))["diff"] == self.DATA["diff"]
 
 
+class TestCompletion:
+    """A task that completes the result of the one before."""
+
+    RESTORE: ClassVar[Data] = {"changed": True, "steps": ["restore a"], "warnings": ["w"], "restored": {"to": "/r/a", "saved": ""}}
+
+    def document(self, *data: Data) -> Data:
+        """Return the JSON document of a restore, and of what its later tasks return."""
+        run = Run("restore", format="json")
+        run.callback.v2_runner_on_ok(Result(Task({"repoman_view": "restore"}), Host("localhost"), self.RESTORE))
+        for later in data:
+            task = Task({"repoman_view": "remount"})
+            report_task = run.callback.v2_runner_on_failed if later.get("failed") else run.callback.v2_runner_on_ok
+            report_task(Result(task, Host("localhost"), later))
+        document: Data = json.loads("\n".join(run.ends().screen.out))
+        return document
+
+    def test_steps_and_warnings_are_joined(self) -> None:
+        """Those of the completed task come first; it stays one document."""
+        project = {"name": "a", "action": "updated", "steps": ["remount /r/a in a"], "differences": []}
+        document = self.document({"msg": {"projects": []}}, {"changed": True, "projects": [project], "warnings": ["v"]})
+        assert document["steps"] == ["restore a", "remount /r/a in a"] and document["warnings"] == ["w", "v"]
+        assert document["remounted"] == ["a"] and "results" not in document
+
+    def test_nothing_to_complete(self) -> None:
+        """The keys are there all the same."""
+        document = self.document({"msg": {"projects": []}})
+        assert (document["remounted"], document["steps"], document["warnings"]) == ([], ["restore a"], ["w"])
+
+    def test_failures_have_one_form(self) -> None:
+        """Whether one project fails, or the task."""
+        failure = {"failed": True, "msg": "a is busy.", "hints": ["again"], "exit_code": 4}
+        project = failure | {"name": "a", "action": "failed", "steps": []}
+        documents = [self.document(failure | more) for more in ({"projects": [project]}, {})]
+        assert documents[0] == documents[1] and documents[0]["msg"] == "a is busy." and documents[0]["failed"]
+        assert (documents[0]["exit_code"], documents[0]["remounted"], documents[0]["restored"]["to"]) == (4, [], "/r/a")
+
+
 class TestHosts:
     """Several hosts."""
 

@@ -31,6 +31,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import check_answers, hung_mount
 
 _logger = get_logger("restore")
 
@@ -88,6 +89,7 @@ class RestorePlanner:
         """Return the directory to restore to.
 
         :raises ConflictError: it is in the backup, or something is in the way.
+        :raises RepomanError: its file system does not answer.
         """
         roots = self.context.roots
         if self.options.to:
@@ -96,6 +98,7 @@ class RestorePlanner:
             path = os.path.realpath(roots.repos_root)
         else:
             path = os.path.join(roots.repos_root, self.unit)
+        check_answers(path)
         boundaries = Boundaries(
             roots=_identities([roots.repos_root]),
             repositories=_identities(self.context.repositories.values()),
@@ -205,9 +208,11 @@ def _is_inside(path: str, directory: str) -> bool:
 
 
 def _identities(paths: Iterable[str]) -> frozenset[Identity]:
-    """Return the identities of directories, without those that do not exist."""
+    """Return the identities of directories, without those that do not exist or whose file system does not answer."""
     identities = set()
     for path in paths:
+        if hung_mount(path):
+            continue
         with suppress(OSError):
             identities.add(identity(os.stat(path)))
     return frozenset(identities)

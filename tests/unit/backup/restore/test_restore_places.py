@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import staging
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.host import hung_mounts
 from backup_fixture import BackupHome, differences, git, seen, tmpfs, without_times
 from hung import hung_mount
 
@@ -559,14 +560,21 @@ def test_the_root_directory_is_no_destination(empty_world: BackupHome, more: dic
 
 
 def test_another_repository_that_does_not_answer(empty_world: BackupHome) -> None:
-    """It takes no part in a restore: of a directory that is gone, or in place."""
+    """It takes no part in a restore: of a directory that is gone, or in place. As the destination it is named."""
     for name in ("far", "near"):
         empty_world.write(f"{name}/file")
+        empty_world.project(name)
     empty_world.init()
-    with hung_mount(empty_world.repos / "far") as gave_up:
+    far = empty_world.repos / "far"
+    with hung_mount(far, limit=20) as gave_up:
+        hung_mounts._served_mounts.cache_clear()
         shutil.rmtree(empty_world.repos / "near")
         for _time in range(2):
             assert empty_world.restore("near", overwrite=True)["changed"]
             assert (empty_world.repos / "near/file").read_text() == "text\n"
             empty_world.write("near/file", "mine\n")
+        for params in ({"name": "far"}, {"name": "near", "to": str(far / "here")}):
+            with pytest.raises(RepomanError, match=f"the file system mounted at {far} does not answer"):
+                empty_world.restore(**params)
         assert not gave_up.is_set()
+    hung_mounts._served_mounts.cache_clear()
