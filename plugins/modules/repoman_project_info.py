@@ -113,6 +113,7 @@ projects:
       sample: /home/alice/repos/isurus
     repo_real_path:
       description: The same path without links; empty if its file system does not answer.
+      returned: always
       type: str
       sample: /data/alice/repos/isurus
     container_path:

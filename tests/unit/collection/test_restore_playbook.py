@@ -60,7 +60,7 @@ def test_only_containers_of_the_restored_directory(tmp_path: Path, name: str, to
     if check and to == "repos/demo":
         expected = [*expected, "fresh"]
     shown_by = yaml.safe_load(PLAYBOOK.read_text(encoding="utf-8"))[0]["vars"]
-    copy = {"ansible.builtin.debug": {"msg": "{{ item }}"}, "loop": "{{ repoman_restore_shown_by }}"}
+    copy = {"ansible.builtin.debug": {"msg": "{{ item }}"}, "loop": "{{ __repoman_restore_shown_by }}"}
     play = {
         "hosts": "localhost",
         "gather_facts": False,
@@ -68,8 +68,8 @@ def test_only_containers_of_the_restored_directory(tmp_path: Path, name: str, to
         | {
             "ansible_python_interpreter": sys.executable,
             "repoman_restore_name": name,
-            "repoman_restore_result": {"restored": {"to": f"/host/{to}", "replaces_directory": True}},
-            "repoman_restore_info": {"projects": projects},
+            "__repoman_restore_result": {"restored": {"to": f"/host/{to}", "replaces_directory": True}},
+            "__repoman_restore_info": {"projects": projects},
         },
         "tasks": [copy],
     }
