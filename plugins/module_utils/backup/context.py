@@ -24,7 +24,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
-from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount, served_mounts_below
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report, UnresponsiveError, Work, run_in_child
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import (
@@ -160,7 +160,7 @@ class BackupContext:
 
         :param idle_timeout: seconds without progress after which the work is given up.
         :param check_liveness: do not give up while the target answers simple requests.
-        :raises RepomanError: the work raised it, or the target does not answer.
+        :raises RepomanError: the work raised it, or the target, or a file system mounted in ``repos_root``, does not answer.
         """
         root = self.roots.backup_root
         try:
@@ -169,8 +169,11 @@ class BackupContext:
             )
         except UnresponsiveError as error:
             mount = hung_mount(root)  # a command with the path would hang, too
+            sources = () if mount else sorted(served_mounts_below(self.roots.repos_root))
+            source = next(filter(hung_mount, sources), "")
+            mount = mount or source
             raise RepomanError(
-                f"{root} does not answer: nothing came from it for {idle_timeout:g} s; gave up on it.",
+                f"{source or root} does not answer: nothing came from it for {idle_timeout:g} s; gave up on it.",
                 f"is its server up, its disk awake? {f'findmnt {shell_word(mount)}' if mount else 'findmnt -t nfs,nfs4,cifs'}",
                 "a slow one may be given longer: see probe_timeout and idle_timeout in 'ansible-doc homelab.repoman.repoman_sync'",
             ) from error
