@@ -252,7 +252,7 @@ def test_start_that_fails(ready: World) -> None:
         ),
         '[config]\n"raw.idmap" = "both 3000000000 1000"\n': ("Failed to set up id mapping", "hint: grep root: /etc/subuid /etc/subgid"),
         '[devices.g]\ntype = "gpu"\n': ('device "g"', "incus info --resources local:   # shows the GPUs"),
-        '[devices.n]\ntype = "nic"\nnictype = "bridged"\nparent = "nosuch"\n': ("nosuch", "incus network list local:"),
+        '[devices.n]\ntype = "nic"\nnictype = "bridged"\nparent = "nosuch"\n': ("nosuch", "incus network list --project default local:"),
     }
     for override, parts in causes.items():
         ready.write(ready.overrides / "one.toml", override)

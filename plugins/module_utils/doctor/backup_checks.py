@@ -33,7 +33,7 @@ def check_target(context: DoctorContext) -> Outcome:
     """Check that the backup target is there, and belongs to this host and user."""
     target = context.target
     if target["state"] in ("missing", "unmarked") and not _projects_with_backup(context):
-        return ok("no project to back up, so no backup target is needed")
+        return ok("no backup target is needed: the registry has no project to back up")
     path, state, shown = target["path"], target["state"], context.short(target["path"])
     if state == "ready":
         return ok(f"backup target {shown}, {format_bytes(target['free'])} free")
@@ -71,7 +71,7 @@ def check_age(context: DoctorContext) -> Outcome:
     if parts:
         return warn("; ".join(parts), _backup_hint(context))
     if not known:
-        return ok("no project to back up")
+        return ok("the registry has no project to back up")
     return ok(f"{plural(len(known), 'project')} backed up, the oldest {format_duration(max(known.values()))} ago")
 
 

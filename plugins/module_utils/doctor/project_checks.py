@@ -60,6 +60,7 @@ def check_containers(context: DoctorContext) -> Outcome:
     hints: list[str] = []
     problems: dict[str, None] = {}
     missing, unregistered, unfinished = [], [], []
+    renamed = {owned.origin for owned in context.ownerships.values()}
     for name, project in context.summaries.items():
         owned = context.ownerships.get(name)
         if owned is not None and owned.error is not None:
@@ -70,7 +71,7 @@ def check_containers(context: DoctorContext) -> Outcome:
             hints += project["hints"]
         elif project["state"] == MISSING:
             missing.append(name)
-            hints.append(repoman_command("new", [name]))
+            hints += [] if name in renamed else [repoman_command("new", [name])]  # it would take the name from the renamed one
         elif project["unfinished"]:
             unfinished.append(name)
             hints.append(repoman_command("new", [name]))

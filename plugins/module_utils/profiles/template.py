@@ -208,7 +208,7 @@ def _config(node: yaml.Node) -> dict[str, str]:
 def _devices(node: yaml.Node) -> dict[str, dict[str, str]]:
     devices = {name: texts(device) for name, device in pairs(node)} if isinstance(node, yaml.MappingNode) else {"": None}
     if None in devices.values():
-        raise NotFoundError("devices must be a mapping of names to devices.", "repoman profile show dotfiles   # shows some")
+        raise NotFoundError("devices must be a mapping of names to devices.", "devices: {NAME: {type: disk, source: /DIR, path: /DIR}}")
     return {name: device for name, device in devices.items() if device is not None}
 
 

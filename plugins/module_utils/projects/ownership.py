@@ -254,8 +254,8 @@ def other_containers_of(context: RunContext, project: str, instances: Instances)
     for name, instance in instances.items():
         owned = ownership(context, instance)
         if owned.origin == project and name != project:
-            rename = _rename_command(context, instance, project)
             sentences.append(
-                f"the container {name!r} was made for the project {project!r} and renamed or copied; it stays as it is: {rename}"
+                f"the container {name!r} was made for the project {project!r} and renamed or copied; it stays as it is:"
+                " repoman list   # says how to use it"
             )
     return sentences

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import check_answers
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import VcsError, resolve_path
@@ -41,7 +42,10 @@ def existing_repository(repo: str, context: RunContext, name: str) -> Repository
         path = repository.container_path
         problem = "is not a directory" if os.path.exists(repository.host_path) else "does not exist"
         raise NotFoundError(
-            f"the repository {path} {problem}.", f"git init {path}", f"if it is elsewhere below repos_root: repoman new {name} --repo DIR"
+            f"the repository {path} {problem}.",
+            f"repoman restore {shell_word(name)}   # if it was backed up",
+            f"git init {shell_word(path)}   # if it is a new one",
+            f"if it is elsewhere below repos_root: repoman new {name} --repo DIR",
         )
     return repository
 

@@ -135,8 +135,15 @@ def render_list(result: ListResult, mode: Mode) -> Rendered:
             lines.append(Line("warning", f"{project['name']}: {sentence(project['problem'])}"))
             lines += [Line("hint", sentence(hint)) for hint in project["hints"]]
         if project.get("stale_mount"):
-            lines.append(Line("warning", f"{project['name']}: {STALE_MOUNT}; to mount it again: repoman new {project['name']}"))
+            lines.append(Line("warning", f"{project['name']}: {stale_mount(project)}"))
     return Rendered(lines)
+
+
+def stale_mount(project: ProjectSummary) -> str:
+    """Return what a container with a stale mount shows, and the command that ends it; nothing can be mounted if the directory is missing."""
+    if project["repo_exists"]:
+        return f"{STALE_MOUNT}; to mount it again: repoman new {project['name']}"
+    return f"{STALE_MOUNT}; if it was backed up: repoman restore {project['name']}"
 
 
 def project_state(project: ProjectSummary) -> str:

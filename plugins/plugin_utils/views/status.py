@@ -14,7 +14,7 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
     Rendered,
     Views,
 )
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import NO_PROJECTS, NOTES, STALE_MOUNT, project_state
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import NO_PROJECTS, NOTES, project_state, stale_mount
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
     BackupStatus,
     HostStatus,
@@ -103,7 +103,7 @@ def project_lines(project: ProjectStatus, now: str) -> list[Line]:
         lines.append(status_line("address", ", ".join(project["addresses"])))
     lines.append(status_line("repository", project["repo"] + ("" if project["repo_exists"] else " (missing)"), project["repo_exists"]))
     if project.get("stale_mount"):
-        lines.append(status_line("", f"{STALE_MOUNT}; to mount it again: repoman new {name}", False))
+        lines.append(status_line("", stale_mount(project), False))
     if project["vcs"]:
         lines += repository_lines(project["vcs"], now)
     if project["problem"]:

@@ -127,13 +127,16 @@ def test_age(make_context: MakeContext, marked: Path) -> None:
     assert stale.hints == ("repoman sync",)
     assert check_age(make_context(registry(marked))).message == "no backup yet of demo"
     none = make_context(registry(Path("/nonexistent"), "", "backup = false\n"))
-    assert check_age(none).message == "no project to back up"
-    assert (check_target(none).status, check_target(none).message) == (Status.OK, "no project to back up, so no backup target is needed")
+    assert check_age(none).message == "the registry has no project to back up"
+    assert (check_target(none).status, check_target(none).message) == (
+        Status.OK,
+        "no backup target is needed: the registry has no project to back up",
+    )
     context = make_context(registry(marked))
     override = Path(context.registry_path).parent / "repos.d/demo.toml"
     override.parent.mkdir()
     override.write_text("backup = false\n", encoding="utf-8")
-    assert check_age(context).message == "no project to back up"
+    assert check_age(context).message == "the registry has no project to back up"
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,17 @@ def test_container_that_runs_proves_that_ids_are_mapped(
     )
 
 
+def test_a_renamed_container_is_not_replaced_first(daemon: Daemon, reply: Reply, make_context: MakeContext, me: Account) -> None:
+    """No hint makes a container for a project whose own one was renamed: it would take the name from it."""
+    text = entries(me, "a", "b")
+    renamed = instance("z", me, "one", "/b")
+    renamed["config"]["user.repoman.project"] = "a"
+    script(daemon, reply, [renamed])
+    outcome = check_containers(make_context(text, daemon.path))
+    assert outcome.message.endswith("without a container: a, b") and "repoman new b" in outcome.hints
+    assert "repoman new a" not in outcome.hints and any("gives it its name back" in hint for hint in outcome.hints)
+
+
 def test_long_lists_are_cut(daemon: Daemon, reply: Reply, make_context: MakeContext, me: Account) -> None:
     """Three names, five hints, and the command that shows all."""
     script(daemon, reply, [])
