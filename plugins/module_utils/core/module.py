@@ -187,9 +187,9 @@ class RepomanModule(AnsibleModule):  # type: ignore[misc]
         failure = argument_failure(self._name, validation) if validation is not None else {}
         super().fail_json(**({"msg": msg} | result | failure))
 
-    def add_path_info(self, result: dict[str, Any]) -> dict[str, Any]:
+    def add_path_info(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the result. The base class would add mode and owner of the file that the result's ``path`` names."""
-        return result
+        return kwargs
 
     def _log_invocation(self) -> None:
         self.log(f"Invoked with {', '.join(sorted(name for name, value in self.params.items() if value is not None))}")
