@@ -163,7 +163,8 @@ def last_sync_text(project: ProjectSummary) -> str:
 
 
 FOREIGN = "foreign"
-NOTES = {"renamed": "renamed from {}", "copy": "copy of {}", "adoptable": "not adopted", FOREIGN: "another user's"}
+RENAMED = "renamed"
+NOTES = {RENAMED: "renamed from {}", "copy": "copy of {}", "adoptable": "not adopted", FOREIGN: "another user's"}
 """Notes about containers that are not the user's own, with their origin, by relation."""
 COLUMNS: dict[str, Callable[[ProjectSummary], str]] = {
     "NAME": lambda project: str(project["name"]),

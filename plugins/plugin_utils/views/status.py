@@ -14,7 +14,7 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
     Rendered,
     Views,
 )
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import NO_PROJECTS, NOTES, project_state, stale_mount
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import NO_PROJECTS, NOTES, RENAMED, project_state, stale_mount
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
     BackupStatus,
     HostStatus,
@@ -42,8 +42,9 @@ def render_status(result: StatusResult, mode: Mode) -> Rendered:
         repository for project in result["projects"] for repository in (project.get("left_out") or {}).get("unverified", [])
     ]
     lines += [unverified_line(repository) for repository in result["host"].get("unverified", []) if repository not in project_repositories]
+    renamed = {project["origin"]: project["name"] for project in result["projects"] if project["relation"] == RENAMED}
     for project in result["projects"]:
-        lines += [Line("out", ""), *project_lines(project, result["time"])]
+        lines += [Line("out", ""), *project_lines(project, result["time"], renamed.get(project["name"], ""))]
     if not result["projects"]:
         lines += [Line("out", ""), Line("out", NO_PROJECTS)]
     return Rendered(lines)
@@ -89,15 +90,17 @@ def backup_text(backup: BackupStatus) -> str:
     }[backup["state"]]
 
 
-def project_lines(project: ProjectStatus, now: str) -> list[Line]:
-    """Return the lines about a project."""
+def project_lines(project: ProjectStatus, now: str, renamed_to: str = "") -> list[Line]:
+    """Return the lines about a project.
+
+    :param renamed_to: the name that its container has now; a new one would take the old name.
+    """
     name, state = project["name"], project_state(project)
     is_ok = project["state"] != "missing" and project["registered"] and not project["unfinished"] and project["relation"] not in NOTES
-    remedy = (
-        ""
-        if is_ok or project["relation"] in NOTES
-        else f"; to {'complete' if project['unfinished'] else 'create' if project['state'] == 'missing' else 'register'} it: repoman new {name}"
-    )
+    verb = "complete" if project["unfinished"] else "create" if project["state"] == "missing" else "register"
+    remedy = "" if is_ok or project["relation"] in NOTES else f"; to {verb} it: repoman new {name}"
+    if project["state"] == "missing" and renamed_to:
+        remedy = f"; its container is called {renamed_to} now"
     lines = [Line("head", name), status_line("container", state + remedy, is_ok)]
     if project["addresses"]:
         lines.append(status_line("address", ", ".join(project["addresses"])))

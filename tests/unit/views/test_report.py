@@ -586,6 +586,15 @@ class TestProjects:
         project = WELL | {"vcs": WELL["vcs"] | change}
         assert line in told("status", {"host": HOST, "projects": [project], "time": "2026-01-03T00:00:00Z"})[0]
 
+    def test_status_of_a_renamed_container(self) -> None:
+        """Its project does not offer a new container, which would take the name."""
+        missing = WELL | {"state": "missing", "addresses": []}
+        other = WELL | {"name": "sand", "relation": "renamed", "origin": missing["name"], "registered": False}
+        data = {"host": HOST, "projects": [missing, other], "time": "2026-01-03T00:00:00Z"}
+        lines = told("status", data)[0]
+        assert "  container     missing; its container is called sand now" in lines
+        assert not any("repoman new" in line for line in lines)
+
     def test_no_projects(self) -> None:
         """A hint says how to make one."""
         assert told("list", {"projects": []}) == (["no projects yet; create one: repoman new NAME"], [], 0)
