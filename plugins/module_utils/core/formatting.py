@@ -6,12 +6,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 STEP = 1000.0
 
 
 def plural(number: int, noun: str = "file") -> str:
     """Return a number of things, such as ``1 file`` or ``2 files``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def first_of(texts: Sequence[str], most: int) -> str:
+    """Return the first texts of a list, and how many more there are, such as ``a, b, c and 2 more``."""
+    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
 def format_bytes(size: int) -> str:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import first_of
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext, MissingRequirementError, Requirement
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import UnreachableError
@@ -81,9 +82,7 @@ def failure(error: RepomanError) -> Outcome:
 
 def listing(names: Iterable[str]) -> str:
     """Return the first names of a list, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return f"{', '.join(names[:MAX_NAMED])}{more}"
+    return first_of(list(names), MAX_NAMED)
 
 
 def run_checks(checks: Iterable[Check], context: DoctorContext) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import first_of
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount, served_mounts_below
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import PSEUDO, mounts_below
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
@@ -47,10 +48,8 @@ def set_user_id_note(repository: str, seconds: float = SCAN_SECONDS) -> str:
     paths, is_complete = find_set_user_id_files(repository, seconds)
     if not paths:
         return ""
-    more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
-    shown = ", ".join(paths[:MAX_NAMED])
     scope = "" if is_complete else " (the search was cut short)"
-    return f"set-user-ID or set-group-ID files, which run as their owner: {shown}{more}{scope}"
+    return f"set-user-ID or set-group-ID files, which run as their owner: {first_of(paths, MAX_NAMED)}{scope}"
 
 
 def protection_note(desired: DesiredInstance, instance: Mapping[str, Any], accepts: bool = False) -> str:

@@ -27,7 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.sour
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import first_of, plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
@@ -210,10 +210,9 @@ class ObjectsRestore:
         """
         if not self.unrepairable:
             return
-        named = ", ".join(f"{escape_path(path)} ({reason})" for path, reason in self.unrepairable[:MAX_NAMED])
-        more = f" and {len(self.unrepairable) - MAX_NAMED} more" if len(self.unrepairable) > MAX_NAMED else ""
+        named = first_of([f"{escape_path(path)} ({reason})" for path, reason in self.unrepairable], MAX_NAMED)
         raise RepomanError(
-            f"{escape_path(os.fsencode(self.name))}: neither it nor its mirror has sound: {named}{more}; {plural(restored, 'object')} put back.",
+            f"{escape_path(os.fsencode(self.name))}: neither it nor its mirror has sound: {named}; {plural(restored, 'object')} put back.",
             f"an earlier version may have them: {repoman_command('sync', [], ('--list-versions', self.name))}",
         )
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.present import Present
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import first_of
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
@@ -94,7 +95,7 @@ class RestoreOperation(ABC):
         if not self.present.unreadable or not self.replaces:
             return []
         paths = [escape_path(os.path.join(self.destination.path, path)) for path in sorted(self.present.unreadable)]
-        named = ", ".join(paths[:MAX_NAMED]) + (f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else "")
+        named = first_of(paths, MAX_NAMED)
         first_path = min(self.present.unreadable)
         return [
             f"{named} cannot be read by you, so it is not in the backup; it was moved to {self.saved}."
