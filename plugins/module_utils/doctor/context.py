@@ -133,6 +133,11 @@ class DoctorContext:
         """Note that Incus has stopped to answer, so that no other check waits for it."""
         self._unreachable = error
 
+    @cached_property
+    def storage_pools(self) -> dict[str, dict[str, Any]]:
+        """The storage pools, by name."""
+        return {pool["name"]: pool for pool in self.client.read("/1.0/storage-pools?recursion=1", [shapes.STORAGE_POOL]).data}
+
     # The registry
 
     @cached_property

@@ -74,7 +74,7 @@ def check_incus_project(context: DoctorContext) -> Outcome:
 
 def check_storage(context: DoctorContext) -> Outcome:
     """Check that there is a storage pool, in use by the default profiles if they have a root disk, and that it has free space."""
-    pools = {pool["name"]: pool for pool in context.client.read("/1.0/storage-pools?recursion=1", [shapes.STORAGE_POOL]).data}
+    pools = context.storage_pools
     if not pools:
         return fail("Incus has no storage pool", client_command(context.socket, "storage create local:default dir"))
     disk = root_disk(_default_devices(context)) or {}
@@ -93,8 +93,7 @@ def check_root_disk(context: DoctorContext) -> Outcome:
     disk = root_disk(_default_devices(context))
     if disk is not None:
         return ok(f"{_profiles_label(context)}: root disk in pool {disk.get('pool', '')}")
-    pools = context.client.read("/1.0/storage-pools?recursion=1", [shapes.STORAGE_POOL]).data
-    return failure(missing_root_disk_error(context.socket, _first_profile(context), pools[0]["name"] if pools else "POOL"))
+    return failure(missing_root_disk_error(context.socket, _first_profile(context), next(iter(context.storage_pools), "POOL")))
 
 
 def check_network(context: DoctorContext) -> Outcome:
