@@ -121,9 +121,10 @@ def status_overlaps(context: RunContext, instances: Instances, others: Instances
     :param others: of other Incus projects, by Incus project and name.
     """
     overlaps: dict[str, list[dict[str, Any]]] = {}
-    for overlap in find_overlaps({name: expanded_devices(instance) for name, instance in {**others, **instances}.items()}):
-        for name in {overlap.container: None, overlap.writer: None}.keys() & instances.keys():
-            hints = overlap_hints(overlap, name, context, {**others, **instances})
+    all_instances = {**others, **instances}
+    for overlap in find_overlaps({name: expanded_devices(instance) for name, instance in all_instances.items()}):
+        for name in {overlap.container, overlap.writer} & instances.keys():
+            hints = overlap_hints(overlap, name, context, all_instances)
             if name == overlap.container != overlap.writer:
                 command = context.instance_command("config set", name, "boot.autostart=false")
                 hints.append(f"{command}   # until then, so that Incus does not start it when the host boots")
