@@ -24,7 +24,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
-from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount, served_mounts_below
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import FIND_SERVED, hung_mount, served_mounts_below
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report, UnresponsiveError, Work, run_in_child
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import (
@@ -174,7 +174,7 @@ class BackupContext:
             mount = mount or source
             raise RepomanError(
                 f"{source or root} does not answer: nothing came from it for {idle_timeout:g} s; gave up on it.",
-                f"is its server up, its disk awake? {f'findmnt {shell_word(mount)}' if mount else 'findmnt -t nfs,nfs4,cifs'}",
+                f"is its server up, its disk awake? {f'findmnt {shell_word(mount)}' if mount else FIND_SERVED}",
                 "a slow one may be given longer: see probe_timeout and idle_timeout in 'ansible-doc homelab.repoman.repoman_sync'",
             ) from error
         except RunInterruptedError as error:

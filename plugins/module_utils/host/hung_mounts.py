@@ -28,7 +28,8 @@ MAX_LINKS = 40
 AUTOMOUNT = b"autofs"
 SERVED = frozenset((AUTOMOUNT, b"nfs", b"nfs4", b"cifs", b"smb3", b"smbfs", b"ceph", b"9p", b"afs", b"lustre", b"fuse", b"fuseblk"))
 """Types of file systems that another machine or process serves."""
-SERVED_MOUNTS = "findmnt -t nfs,nfs4,cifs   # is the server up?"
+FIND_SERVED = "findmnt -t nfs,nfs4,cifs"
+SERVED_MOUNTS = f"{FIND_SERVED}   # is the server up?"
 """A hint about a path that did not answer, if its mount is not known: without the path, the command cannot hang on it."""
 
 
