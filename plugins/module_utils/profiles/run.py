@@ -115,10 +115,10 @@ def _named(name: str, context: ProfileContext, installed: dict[str, Installed], 
     """Return one profile with the requested texts, or with the error that prevents them."""
     library, host = context.library, context.host
     try:
-        lookup(name, library)
+        template = lookup(name, library)
         details = dict(vars(list_one(name, library, installed, host)))
         if params["raw"]:
-            details["raw"] = lookup(name, library).text
+            details["raw"] = template.text
         if params["rendered"]:
             details["rendered"] = show(name, library, host)
         if params["vendor_diff"]:
