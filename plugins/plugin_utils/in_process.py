@@ -25,7 +25,7 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.parent_process imp
 ROOT = "root"
 SERVES_ROOT = (
     "a task becomes root and names no user, so it works for root:"
-    " set repoman_user, or the module's option user, to the login name of their owner (root, if they are root's)"
+    " set repoman_user, or the module's option user, to the login name of the projects' owner (root, if they are root's)"
 )
 VENDOR_DIR = Path(__file__).parents[2] / "profiles"
 
