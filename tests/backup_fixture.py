@@ -186,7 +186,7 @@ def tmpfs(path: Path, options: str = "size=20m") -> Iterator[None]:
 
 @contextmanager
 def bind_mount(source: Path, path: Path) -> Iterator[None]:
-    """Show a file or directory at a path that exists; skip where that is not allowed."""
+    """Show a file or directory at a path that exists; skip the test if that is not allowed."""
     with _mounted(path, "--bind", str(source)):
         yield
 

@@ -13,7 +13,7 @@ author: the repoman contributors (@homelab)
 description:
   - Checks what repoman needs and returns one result for each check, with hints for what does not work.
   - A problem does not fail the module. To stop a play because of it, test RV(summary).
-  - Without Incus or without a registry, the checks that need it are listed in one result, and the others are made.
+  - Without Incus or without a registry, the checks that need it are listed in one result, and all other checks run.
   - It changes nothing, runs nothing that a repository configures, and uses no network. A file system that does not answer costs a few
     seconds.
 extends_documentation_fragment:

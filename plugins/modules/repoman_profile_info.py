@@ -16,7 +16,7 @@ options:
   names:
     description:
       - 'Names of profiles (default: all).'
-      - One that does not exist fails; the others are returned.
+      - A name that does not exist fails; all other profiles are returned.
     type: list
     elements: str
   rendered:

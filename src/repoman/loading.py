@@ -25,7 +25,7 @@ ONE_DOCUMENT = [yaml.StreamStartEvent, yaml.DocumentStartEvent, yaml.DocumentEnd
 
 
 def install() -> None:
-    """Change the loader in this process; what another version of ansible does not have stays as it is."""
+    """Change the loader in this process. Parts that another version of ansible lacks are not changed."""
     base: Any = getattr(_collection_finder, BASE_LOADER, None)
     reader: Any = getattr(_collection_finder, READER, None)
     if hasattr(base, "get_code") and hasattr(base, "get_filename"):

@@ -162,7 +162,7 @@ def changes(result: Result) -> int:
 
 
 class World:
-    """A home of its own, with the product installed, and Incus as witness.
+    """A temporary home with the product installed, and an Incus to check the results with.
 
     :param logic: runs modules without Ansible, for what a test only prepares.
     """
@@ -302,7 +302,7 @@ class World:
         return answer["metadata"]
 
     def instances(self) -> dict[str, Any]:
-        """Return the instances of project repoman as Incus tells of them."""
+        """Return the instances of project repoman as Incus describes them."""
         try:
             listed = self.api("GET", "/1.0/instances?recursion=1&project=repoman")
         except IncusRefusalError:
@@ -318,11 +318,11 @@ class World:
             time.sleep(0.1)
 
     def projects(self) -> dict[str, Any]:
-        """Return Incus's projects as Incus tells of them."""
+        """Return Incus's projects as Incus describes them."""
         return {each["name"]: each for each in self.api("GET", "/1.0/projects?recursion=1")}
 
     def profiles(self) -> dict[str, Any]:
-        """Return the profiles of project default as Incus tells of them."""
+        """Return the profiles of project default as Incus describes them."""
         return {each["name"]: each for each in self.api("GET", "/1.0/profiles?recursion=1&project=default")}
 
     def clean(self) -> None:

@@ -192,7 +192,7 @@ class Enclosure:
         return line
 
     def told(self, result: dict[str, Any]) -> tuple[str, str]:
-        """Return what came of the unit in a run, and all that was told of it."""
+        """Return the action of the unit in a run, and all its messages."""
         line = self.line(result)
         return line["action"], "\n".join([line.get("msg", ""), *line.get("hints", []), *line.get("notes", [])])
 

@@ -3,7 +3,7 @@
 """Kinds that live in one home: each run of the engine serves all of them, and each kind has a verdict of its own.
 
 A run costs more than the work on one small unit. A life is a generator: it yields the name of what all kinds of the home need next,
-and gets the answer. A life that raises has failed; the others go on.
+and gets the answer. A life that raises has failed; all others continue.
 """
 
 from __future__ import annotations

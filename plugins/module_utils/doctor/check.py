@@ -88,7 +88,7 @@ def listing(names: Iterable[str]) -> str:
 def run_checks(checks: Iterable[Check], context: DoctorContext) -> list[dict[str, Any]]:
     """Make all checks, and return their results in order.
 
-    An error of a check is its failure. Checks without their requirement, such as Incus, are listed at the end, in one result for each
+    A check that raises an error fails. Checks that lack a requirement, such as Incus, are listed at the end, in one result for each
     requirement.
     """
     results: list[dict[str, Any]] = []

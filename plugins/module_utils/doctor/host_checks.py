@@ -52,7 +52,7 @@ def check_registry(context: DoctorContext) -> Outcome:
 def check_repos_root(context: DoctorContext) -> Outcome:
     """Check that ``repos_root`` can be used, and that containers can map the IDs of its files.
 
-    A container that runs with a repository there proves it. What is known of file systems and versions is no proof against it.
+    A running container with a repository there proves it. Tables of file systems and versions cannot prove the opposite.
     """
     path, shown = context.repos_root, context.short(context.repos_root)
     context.read_repos_root()

@@ -53,7 +53,7 @@ def hung_mount(path: str) -> str:
             is_automount = fstype == AUTOMOUNT
         try:
             target = os.readlink(current) if part != ".." else ""
-        except OSError:  # it is no link, or does not exist
+        except OSError:  # it is not a link, or does not exist
             continue
         if target:
             links += 1
@@ -67,7 +67,7 @@ def hung_mount(path: str) -> str:
 def served_mounts_below(path: str) -> set[str]:
     """Return the mount points, in a directory, of the file systems that another machine or process serves; none of them is accessed.
 
-    :param path: absolute, of a directory that answers; the mount points begin with it as it is written.
+    :param path: absolute path of a directory that answers. The returned mount points begin with this spelling of it.
     """
     mounts = _served_mounts(int(time.monotonic() / TABLE_SECONDS))
     if not mounts:

@@ -58,7 +58,7 @@ class Library:
         return self._path(self.user_dir, name)
 
     def existing_path(self, name: str) -> str:
-        """Return the path of the file that is the template called ``name``, the user's first; empty if there is none."""
+        """Return the path of the template ``name``, the user's file before the vendor's; empty if neither exists."""
         paths = (self._path(self.user_dir, name), self._path(self.vendor_dir, name))
         bundled = f"{BUNDLED_PREFIX}{name}{SUFFIXES[0]}" if name in self.bundled else ""
         return next((path for path in paths if os.path.lexists(path)), bundled)

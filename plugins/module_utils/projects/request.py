@@ -115,7 +115,7 @@ def _devices(options: dict[str, Any]) -> dict[str, dict[str, str]] | None:
 
 
 def _yaml(key: str, value: Any) -> Any:
-    """Return the value of a configuration key; if it is data for cloud-init, as the text of it."""
+    """Return the value of a configuration key. A mapping or list for cloud-init becomes YAML text."""
     if key not in YAML_KEYS or not isinstance(value, dict | list):
         return value
     import yaml
@@ -127,7 +127,7 @@ def _yaml(key: str, value: Any) -> Any:
 def _strings(mapping: dict[str, Any], what: str) -> dict[str, str]:
     """Return a mapping as Incus takes it: all values are strings; ``None`` unsets a key.
 
-    :param what: begins the sentence on a value that is none, before its key.
+    :param what: start of the error message, before the key.
     :raises UsageError: a value is a mapping or a list.
     """
     for key, value in mapping.items():

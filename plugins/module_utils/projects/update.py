@@ -188,7 +188,7 @@ def planned_devices(task: ProjectTask, desired: DesiredInstance, instance: dict[
 
 
 def _changeable_devices(task: ProjectTask, desired: DesiredInstance, instance: dict[str, Any]) -> tuple[Devices, list[str], list[str]]:
-    """Return the devices to give an instance now, the names of those that only change while it is stopped, and of those that they replace.
+    """Return the devices to set now, the names of those that can only change while it is stopped, and the names of those that are replaced.
 
     :raises ConflictError: an instance to adopt does not mount the repository.
     """

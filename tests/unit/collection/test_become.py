@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A play that becomes root serves root, unless it names a user: that is rarely intended, so it is said once."""
+"""A play that becomes root serves root, unless it names a user: that is rarely intended, so one warning says so."""
 
 from __future__ import annotations
 

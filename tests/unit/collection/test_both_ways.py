@@ -17,7 +17,7 @@ from real_ansible import play
 
 ROOT = Path(__file__).parents[3]
 WAYS = {"local": "{}", "shipped": "{ANYTHING: '1'}"}
-"""The action plugin ships the module if a task has an environment of its own."""
+"""The action plugin ships the module if a task sets environment variables."""
 FEATURES = {"features.images": "false", "features.profiles": "false"}
 DATES = "[2026-01-01, 2026-01-01 12:30:00, 2026-01-01T12:30:00Z, 1.5, 7, 0x10, true, 12:30]"
 CASES = {

@@ -64,7 +64,7 @@ def test_what_an_earlier_task_may_create_is_a_warning(host: Path, missing: str) 
 
 
 def test_names_that_do_not_exist_yet(host: Path) -> None:
-    """A project or profile that an earlier task would make is described as far as it is known, with a warning."""
+    """For a project or profile that an earlier task would make, the known part is returned, with a warning."""
     common = {"socket": f"{host}/socket", "registry_path": f"{host}/repoman.toml", "predict": True}
     tasks = [
         {"homelab.repoman.repoman_project_info": common | {"names": ["demo", "new"]}},

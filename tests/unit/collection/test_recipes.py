@@ -92,7 +92,7 @@ def test_a_failure_is_shown_with_its_hints(tmp_path: Path, daemon: Daemon) -> No
 def test_assertions_of_the_examples(
     tmp_path: Path, module: str, assertion: int, registered: str, profiles: list[dict[str, Any]], fails: bool
 ) -> None:
-    """They fail for each state that their name tells of, also for what is not known."""
+    """They fail for each state in their name, and also if the state is unknown."""
     key = "projects" if "project" in module else "profiles"
     book = {"hosts": "localhost", "gather_facts": False, "vars": {registered: {key: profiles}}, "tasks": [examples(module)[assertion]]}
     play(tmp_path, [book], code=2 if fails else 0)

@@ -59,7 +59,7 @@ def test_shared_variables_are_internal() -> None:
 )
 @pytest.mark.parametrize("check", [True, False])
 def test_variables_of_the_user_are_not_read(empty_world: BackupHome, tmp_path: Path, variables: dict[str, Any], check: bool) -> None:
-    """A play may have variables of its own with likely names."""
+    """A play may define variables with likely names."""
     empty_world.write("isurus/file")
     role = {
         "role": "homelab.repoman.sync",

@@ -32,7 +32,7 @@ MakeContext = Callable[..., DoctorContext]
 
 
 def refuse(context: DoctorContext) -> Outcome:
-    """Raise an error of ours."""
+    """Raise a RepomanError."""
     raise ConflictError("it is busy.", "wait", "or stop it")
 
 
@@ -52,7 +52,7 @@ def need_incus(context: DoctorContext) -> Outcome:
 
 
 def test_errors_are_results_and_stop_nothing(make_context: MakeContext) -> None:
-    """An error of a check is its failure, with the hints; the next check is made."""
+    """A check that raises an error fails, with its hints; the next check runs."""
     checks = [Check("a", "a", refuse), Check("b", "b", fail_to_read), Check("c", "c", lambda _context: warn("hm", "do"))]
     results = run_checks(checks, make_context())
     assert results == [
@@ -99,7 +99,7 @@ def test_neither_incus_nor_registry(make_context: MakeContext) -> None:
 
 
 def test_incus_that_stops_to_answer_is_asked_once(make_context: MakeContext, silent_socket: str) -> None:
-    """Only the first check waits for it; the others are listed as not made."""
+    """Only the first check waits for it; all others are listed as not made."""
     results = {result["name"]: result for result in run_checks(doctor.CHECKS, make_context("", silent_socket, timeout=0.2))}
     assert results["incus"]["status"] == "fail" and "did not answer" in results["incus"]["message"]
     assert "storage" in results["without_incus"]["message"] and "root_disk" not in results
@@ -118,5 +118,5 @@ def test_every_check_is_documented() -> None:
 
 
 def test_listing() -> None:
-    """At most three names, and the number of the others."""
+    """At most three names, and how many more there are."""
     assert [listing("abcde"[:count]) for count in (1, 3, 5)] == ["a", "a, b, c", "a, b, c and 2 more"]

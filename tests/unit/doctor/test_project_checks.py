@@ -48,7 +48,7 @@ def entries(me: Account, *names: str) -> str:
 
 
 def test_sources_of_other_members_of_a_cluster(daemon: Daemon, reply: Reply, make_context: MakeContext, me: Account) -> None:
-    """Their paths are on the other host, so that nothing can be told of them here."""
+    """Their paths are on the other host, so they cannot be checked here."""
     instances = [instance("here", me, "one", "/nonexistent/here"), instance("away", me, "two", "/nonexistent/away")]
     text = entries(me, "here", "away")
     script(daemon, reply, instances, is_clustered=True)

@@ -103,11 +103,11 @@ def test_metadata_of_another_shape(daemon: Daemon, reply: Reply, me: Account, tm
 
 
 UNDESCRIBED = dict.fromkeys(("config", "devices", "profiles", "expanded_config", "expanded_devices", "state"))
-"""What Incus gives of an instance on a member of its cluster that is offline, besides its name and place."""
+"""Keys that are null for an instance on an offline cluster member."""
 
 
 def test_an_instance_of_another_incus_project_that_incus_cannot_describe(daemon: Daemon, reply: Reply, me: Account, tmp_path: Path) -> None:
-    """It is left out, and the others are read; also if Incus leaves out what repoman does not read."""
+    """It is left out and all others are read, even if Incus omits keys that repoman does not use."""
     away = UNDESCRIBED | {"name": "away", "status": "Error", "location": "m2", "project": "default", "type": "container"}
     plain = {"name": "plain", "status": "Stopped", "project": "default", "expanded_devices": {}}
     own = INSTANCE | {"project": "repoman"}

@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser im
 
 
 def test_the_backup_comes_before_an_empty_repository(me: Account) -> None:
-    """Whoever pastes the first hint gets the work back: restore refuses a directory that exists."""
+    """The first hint brings the work back. After ``git init`` it could not: restore refuses a directory that exists."""
     context = RunContext(me, "/r.toml", parse("[repoman]\nschema = 3\n", "/r.toml"), Client("/nonexistent"))
     with pytest.raises(NotFoundError) as caught:
         existing_repository("my demo", context, "demo")

@@ -118,7 +118,7 @@ class PlainFiles(UnitTask):
                 self.actual_entries[entry.path] = leader._replace(path=entry.path)
 
     def _remove_entries(self, removed: list[Entry]) -> None:
-        """Move entries to the history that are no longer in the source; a directory that is gone moves as a whole."""
+        """Move entries to the history that are no longer in the source; a missing directory moves as a whole."""
         trees = {entry.path for entry in removed if entry.type == "d"}
         hold_repositories = {b""} if self.stores else set()
         for store in self.stores:

@@ -186,7 +186,7 @@ def test_damage_does_not_spread(kind: Damage, damaged_homes: Homes, request: pyt
 
 
 def mended(enclosure: Enclosure) -> Life:
-    """Damage a repository, and mend it."""
+    """Damage a repository, and repair it."""
     kind, world = enclosure.kind, enclosure.world
     assert isinstance(kind, Damage)
     enclosure.shell(kind.build)
@@ -206,7 +206,7 @@ MENDING = [kind for kind in damages.KINDS if kind.mends]
 
 @pytest.fixture(scope="module")
 def mended_homes(tmp_path_factory: pytest.TempPathFactory) -> Homes:
-    """The homes of what is damaged and can be mended."""
+    """The homes of damaged repositories that can be repaired."""
     return Homes(lambda: tmp_path_factory.mktemp("mended"), MENDING, mended)
 
 
@@ -243,7 +243,7 @@ def commanded(enclosure: Enclosure) -> Life:
 
 @pytest.fixture(scope="module")
 def commanded_homes(tmp_path_factory: pytest.TempPathFactory) -> Homes:
-    """The home of those that the command backs up."""
+    """The home whose repositories the command backs up."""
     return Homes(lambda: tmp_path_factory.mktemp("commanded"), COMMANDED, commanded)
 
 
