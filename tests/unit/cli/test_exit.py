@@ -1,0 +1,75 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The end of the command's process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from command_environment import environment
+
+NO_REGISTRY = 3
+PROGRAM = """\
+import atexit, os, sys, threading
+from repoman.cli import main
+returned = threading.Event()
+def work():
+    returned.wait()
+    os.write(2, b"worked to the end\\n")
+atexit.register(os.write, 2, b"exit function\\n")
+sys.argv = sys.argv[1:]
+if {starts}:
+    threading.Thread(target=work, daemon={daemon}).start()
+code = main()
+os.write(2, b"returned\\n")
+returned.set()
+sys.exit(code)
+"""
+
+
+def run(home: Path, *argv: str, starts: bool = False, daemon: bool = False) -> tuple[int, set[str]]:
+    """Run the command in a process that says how it ends; return its exit code, and what it said."""
+    program = PROGRAM.format(starts=starts, daemon=daemon)
+    done = subprocess.run(
+        [sys.executable, "-c", program, "repoman", *argv], env=environment(home), capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.returncode, {"exit function", "returned", "worked to the end"} & set(done.stderr.splitlines())
+
+
+def test_verb_ends_without_freeing_its_memory(tmp_path: Path) -> None:
+    """The exit functions run, and remove ansible's temporary directory; nothing after ``main`` does."""
+    assert run(tmp_path, "list") == (NO_REGISTRY, {"exit function"})
+    assert list(tmp_path.glob(".ansible/tmp/*")) == []
+
+
+def test_what_did_not_load_ansible_returns(tmp_path: Path) -> None:
+    """Help and usage errors."""
+    assert run(tmp_path, "nonsense") == (2, {"exit function", "returned"})
+
+
+def test_thread_that_works(tmp_path: Path) -> None:
+    """Python waits for it; a daemon thread ends with the process."""
+    assert run(tmp_path, "list", starts=True) == (NO_REGISTRY, {"exit function", "returned", "worked to the end"})
+    assert run(tmp_path, "list", starts=True, daemon=True) == (NO_REGISTRY, {"exit function"})
+
+
+def test_output_that_cannot_be_written(tmp_path: Path) -> None:
+    """What an exit function prints is output, too."""
+    program = (
+        "import atexit, sys\nfrom repoman.cli import main\natexit.register(print, 'late')\nsys.argv = ['repoman', 'list']\nsys.exit(main())"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment(tmp_path),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == NO_REGISTRY
+    assert "repoman: error: cannot write the output: No space left on device." in done.stderr
