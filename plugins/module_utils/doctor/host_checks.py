@@ -18,7 +18,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check impor
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext, MissingRequirementError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import mount_of
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
-from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints, maps_ids
+from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints, incus_hints, maps_ids
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import UnreachableError
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import client_command
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError, CommandRunner
@@ -60,15 +60,17 @@ def check_repos_root(context: DoctorContext) -> Outcome:
         return ok(f"repos_root {shown}, whose IDs are mapped in the running container {proof}")
     elsewhere = f"another place: [defaults].repos_root in {context.short(context.registry_path)}"
     try:
-        features = context.connect().get("kernel_features") or {}
+        server = context.connect()
     except RepomanError:
-        features = {}
+        server = {}
+    features = server.get("kernel_features") or {}
     if features.get("idmapped_mounts") == "false":
         return fail("this Incus and its Linux cannot map IDs for mounts, which containers need", "uname -r   # Linux 5.12 or later can")
-    if maps_ids(path):
+    faulty = incus_hints(server.get("server_version") or "")
+    if maps_ids(path) and not faulty:
         return ok(f"repos_root {shown}, whose file system can map IDs")
-    known, *hints = id_mapping_hints(path, client_command(context.socket, "info local:"))
-    return warn(f"no running container shows that IDs can be mapped: {known}", *hints, elsewhere)
+    known, *hints = faulty or [*id_mapping_hints(path, client_command(context.socket, "info local:")), elsewhere]
+    return warn(f"no running container shows that IDs can be mapped: {known}", *hints)
 
 
 def check_address(context: DoctorContext) -> Outcome:

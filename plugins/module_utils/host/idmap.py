@@ -28,6 +28,28 @@ FIRST_KERNELS = {
 OUTSIDE_LINUX = ("zfs", "bcachefs", "fuse", "fuseblk", "virtiofs")
 """Types whose support depends on more than the version of Linux, such as their own version, or the program that serves them."""
 
+FAULTY_INCUS = ((6, 0, 0), (6, 1, 0))
+"""Versions of Incus that find out whether ids can be mapped with a namespace that maps none, which Linux refuses."""
+FIRST_REFUSING_KERNEL = (6, 9)
+"""The first version of Linux that refuses it."""
+
+
+def incus_hints(version: str, kernel: str = "") -> list[str]:
+    """Return what follows if this version of Incus cannot map ids on this kernel, else nothing.
+
+    A distribution may have corrected its package, so the version alone proves nothing.
+
+    :param kernel: release of the kernel; that of this host if not given.
+    """
+    kernel = kernel or os.uname().release
+    numbers = [int(number) for number in re.findall(r"\d+", version)[:3]]
+    if (*numbers, 0, 0, 0)[:3] not in FAULTY_INCUS or _linux_version(kernel) < FIRST_REFUSING_KERNEL:
+        return []
+    return [
+        f"Incus {version} cannot map ids on Linux 6.9 or later, unless its packagers corrected it; this host runs {kernel}",
+        "sudo apt update && sudo apt install incus   # from a source that has 6.0.1 or later, but not 6.1",
+    ]
+
 
 def maps_ids(path: str, kernel: str = "", fstype: str = "") -> bool | None:
     """Return whether the file system of a directory can map ids; ``None`` if that depends on more than the version of Linux.

@@ -10,8 +10,9 @@ import re
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
-from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints
+from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints, incus_hints
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import client_command
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import NO_PROJECT, RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE
@@ -99,6 +100,14 @@ def creation_error(context: RunContext, error: incus.IncusError, name: str, imag
     )
 
 
+def _incus_version(context: RunContext) -> str:
+    try:
+        version: str = context.client.read("/1.0", shapes.SERVER).data["environment"]["server_version"]
+    except RepomanError:
+        return ""
+    return version
+
+
 def start_error(context: RunContext, error: incus.IncusError, name: str, repository: Repository) -> RepomanError:
     """Return why an instance cannot be started."""
     reason = error.reason.lower()
@@ -109,6 +118,7 @@ def start_error(context: RunContext, error: incus.IncusError, name: str, reposit
         is_other = device is not None and device[1] != REPO_DEVICE
         look = client_command(context.client.path, "info local:")
         hints = [f"look at the source of the device {device[1]!r}"] if device and is_other else id_mapping_hints(repository.host_path, look)
+        hints = incus_hints(_incus_version(context)) or hints
         return RepomanError(f"cannot map ids for {name!r}: incus reports: {error.reason}.", *hints)
     log = _last_log_lines(context, name) if FORKSTART.search(error.reason) else []
     hints = _cause_hints(context, " ".join([error.reason, *log]))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, filesystem_of
-from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints, maps_ids
+from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints, incus_hints, maps_ids
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client, IncusError
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.failures import start_error
@@ -56,6 +56,31 @@ def test_advice_follows_from_file_system_and_kernel(fstype: str, kernel: str, ex
 def test_support_follows_from_file_system_and_kernel(fstype: str, kernel: str, expected: bool | None) -> None:
     """It is not known for file systems outside Linux."""
     assert maps_ids("/r", kernel, fstype) is expected
+
+
+@pytest.mark.parametrize(
+    ("version", "kernel", "faulty"),
+    [
+        ("6.0.0", "6.8.0-94-generic", False),
+        ("6.0.0", "6.9.0", True),
+        ("6.0.0", "6.17.0-1022-azure", True),
+        ("6.1", "6.12.41+deb13-amd64", True),
+        ("6.0.1", "6.12.41", False),
+        ("6.0.4", "6.18.44", False),
+        ("6.2", "6.12.41", False),
+        ("6.10.1", "6.12.41", False),
+        ("7.0", "7.0.0", False),
+        ("", "6.12.41", False),
+        ("6.0.0", "odd", False),
+    ],
+)
+def test_versions_of_incus_that_newer_kernels_refuse(version: str, kernel: str, faulty: bool) -> None:
+    """Ubuntu 24.04 has Incus 6.0.0, which works with its first kernel, but not with its later ones."""
+    hints = incus_hints(version, kernel)
+    assert bool(hints) is faulty
+    if faulty:
+        assert hints[0].startswith(f"Incus {version} cannot map ids on Linux 6.9 or later") and kernel in hints[0]
+        assert hints[1].startswith("sudo apt update && sudo apt install incus   # ")
 
 
 def test_incus_is_quoted(me: Account, tmp_path: Path) -> None:
