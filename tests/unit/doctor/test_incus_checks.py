@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import Check, Status, run_checks
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
+from ansible_collections.homelab.repoman.plugins.module_utils.doctor.host_checks import check_repos_root
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.incus_checks import (
     CHECKS,
     check_network,
@@ -54,6 +55,24 @@ def test_version(daemon: Daemon, reply: Reply, make_context: MakeContext, versio
     script(daemon, reply, **{"1.0": {"environment": {"server_version": version}}})
     outcome = check_server(make_context(socket=daemon.path))
     assert outcome.status == status and f"Incus {version}" in outcome.message and bool(outcome.hints) == (status == "fail")
+
+
+@pytest.mark.parametrize("version", ["6.0.0", "6.0.4"])
+def test_incus_that_newer_kernels_refuse(
+    daemon: Daemon, reply: Reply, make_context: MakeContext, me: Any, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """Its version is the cause, whatever the file system of repos_root, and a later Incus the remedy."""
+    module = "ansible_collections.homelab.repoman.plugins.module_utils.host.idmap"
+    monkeypatch.setattr(f"{module}.FIRST_REFUSING_KERNEL", (5, 12))
+    monkeypatch.setattr(f"{module}.filesystem_of", lambda _path: "ext4")
+    Path(me.home, "repos").mkdir()
+    script(daemon, reply, instances=[], **{"1.0": {"environment": {"server_version": version}}})
+    outcome = check_repos_root(make_context(socket=daemon.path))
+    if version == "6.0.4":
+        assert outcome.status == "ok"
+    else:
+        assert outcome.status == "warn" and "IDs can be mapped: Incus 6.0.0 cannot map ids on Linux 6.9 or later" in outcome.message
+        assert [hint.partition("   # ")[0] for hint in outcome.hints] == ["sudo apt update && sudo apt install incus"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, filesystem_of
@@ -93,3 +94,14 @@ def test_incus_is_quoted(me: Account, tmp_path: Path) -> None:
     assert error.hints[1].startswith("INCUS_SOCKET=/other.socket incus info local:   # ")
     error = start_error(context, IncusError(400, f'Failed to start device "data": {REASON}', ""), "demo", repository)
     assert error.hints[0] == "look at the source of the device 'data'"
+
+
+def test_faulty_incus_is_named(daemon: Any, reply: Any, me: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that says it is one of those versions is the cause, not the file system."""
+    monkeypatch.setattr("ansible_collections.homelab.repoman.plugins.module_utils.host.idmap.FIRST_REFUSING_KERNEL", (5, 12))
+    daemon.default = lambda _seen: reply({"environment": {"server_version": "6.0.0"}})
+    context = RunContext(me, "", parse("[repoman]\nschema = 3\n", ""), Client(daemon.path))
+    error = start_error(
+        context, IncusError(400, f'Failed to setup device mount "repo": {REASON}', ""), "demo", Repository("x", "x", str(tmp_path))
+    )
+    assert error.hints[0].startswith("Incus 6.0.0 cannot map ids on Linux 6.9 or later") and len(error.hints) == 2
