@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import yaml
@@ -42,3 +43,21 @@ def test_values_of_all_kinds(ready: World) -> None:
     config = ready.instances()["one"]["config"]
     assert "user.mine" not in config and config["limits.processes"] == "500"
     assert changes(project_play(ready, [without])) == 0
+
+
+def test_diffs_show_what_the_user_wrote(ready: World) -> None:
+    """Without the keys of repoman itself and without secrets, when a container is made, changed and removed."""
+    ready.git_repository("demo")
+    override = '[config]\n"environment.TOKEN" = "hush{0}"\n"limits.processes" = "{0}"\n"user.notes" = "a\\nb: c"\n'
+    ready.write(ready.overrides / "demo.toml", override.format(400))
+    made = ready.repoman("--diff", "new", "demo", "--image", "busybox")
+    ready.write(ready.overrides / "demo.toml", override.format(500))
+    changed = ready.repoman("--diff", "new", "demo")
+    removed = ready.repoman("--diff", "remove", "demo", "--yes")
+    for result in (made, changed, removed):
+        assert "user.repoman." not in result.out and "hush" not in result.out and "user.notes: |-\n" in result.out, result
+        assert re.search(r"cloud-init.user-data: \(not shown, \d+ lines\)", result.out), result
+    assert "-  environment.TOKEN: (not shown)\n-  limits.processes: '400'\n+  environment.TOKEN: (not shown, another one)\n" in changed.out
+    play = [{"name": "demo", "image": "busybox", "config": {"cloud-init.vendor-data": USER_DATA}}]
+    done = project_play(ready, play, "--diff")
+    assert "user.repoman." not in done.out and re.search(r"cloud-init.vendor-data: \(not shown, \d+ lines\)", done.out), done

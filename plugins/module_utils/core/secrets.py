@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-HIDDEN_VALUE, NEW_VALUE = "(not shown)", "(not shown, another one)"
+HIDDEN, ANOTHER = "not shown", "another one"
 
 _SECRET_KEY = re.compile(
     r"""
@@ -42,5 +42,14 @@ def without_secrets(settings: Mapping[str, Any], other: Mapping[str, Any] | None
         if isinstance(value, Mapping):
             shown[key] = without_secrets(value, None if other is None else other.get(key, {}))
         elif is_secret_key(key):
-            shown[key] = HIDDEN_VALUE if other is None or other.get(key) == value else NEW_VALUE
+            shown[key] = hidden_value(value, is_changed=other is not None and other.get(key) != value)
     return shown
+
+
+def hidden_value(value: Any, is_changed: bool = False) -> str:
+    """Return the text that is shown instead of a value. A document, such as that of cloud-init, has its number of lines.
+
+    :param is_changed: the other side of a diff has a different value.
+    """
+    lines = len(value.splitlines()) if isinstance(value, str) else 0
+    return f"({', '.join([HIDDEN, *([ANOTHER] if is_changed else []), *([f'{lines} lines'] if lines > 1 else [])])})"

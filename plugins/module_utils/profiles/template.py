@@ -10,6 +10,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 try:
@@ -137,7 +138,21 @@ def canonical(profile: Body | None) -> str:
     """Return a profile as text for a diff, always in the same form; empty for ``None``."""
     if profile is None:
         return ""
-    return str(yaml.safe_dump(profile, sort_keys=True, default_flow_style=False, allow_unicode=True, width=10**6))
+    return str(yaml.dump(profile, Dumper=_readable_dumper(), sort_keys=True, default_flow_style=False, allow_unicode=True, width=10**6))
+
+
+@cache
+def _readable_dumper() -> type[yaml.SafeDumper]:
+    """Return a dumper that writes a text of several lines as a block, line by line."""
+
+    class Dumper(yaml.SafeDumper):
+        """Has representers of its own, because those of the base class are shared with other programs in this process."""
+
+    def represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+    Dumper.add_representer(str, represent)
+    return Dumper
 
 
 def diff_text(profile: Body | None, other: Body | None = None) -> str:

@@ -12,7 +12,12 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.secrets import without_secrets
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import canonical
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import APPLIED_KEY, PROTECTED_KEY, applied_settings
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
+    APPLIED_KEY,
+    KEY_PREFIX,
+    PROTECTED_KEY,
+    applied_settings,
+)
 
 SERVER_PREFIXES = ("volatile.", "image.")
 """Prefixes of configuration keys that Incus sets itself."""
@@ -90,13 +95,13 @@ def reconcile(
 
 
 def diff_text(side: Side, keys: Iterable[str], other: Side | None = None) -> str:
-    """Return an instance as text, for a diff: without the server's own keys and without values that may be secret.
+    """Return an instance as text, for a diff: without the keys of the server and of repoman itself, and without values that may be secret.
 
     :param keys: of ``side`` that are shown.
     :param other: the other side of the diff; a secret that differs from it is shown as another one.
     """
     document = {key: side[key] for key in keys}
-    config = {key: value for key, value in side["config"].items() if not key.startswith(SERVER_PREFIXES)}
+    config = {key: value for key, value in side["config"].items() if not key.startswith((*SERVER_PREFIXES, KEY_PREFIX))}
     document["config"] = without_secrets(config, other and other["config"])
     if "devices" in document:
         document["devices"] = without_secrets(side["devices"], other and other["devices"])

@@ -31,6 +31,16 @@ def test_both_sides_of_a_diff_have_one_form() -> None:
     assert canonical(None) == ""
 
 
+@pytest.mark.parametrize(
+    "text", ["a\nb: c\n", "a\n\n\nb", "  a\nb\n\n", "\n", "\na", "a \nb", "a\tb\nc", "- a\n# b\n", "a\r\nb", "\u2028\na"]
+)
+def test_texts_of_several_lines_stay_the_same(text: str) -> None:
+    """They are blocks where YAML can write them as such, and parse to what they were."""
+    assert yaml.safe_load(canonical({"config": {"k": text}})) == {"config": {"k": text}}
+    assert canonical({"k": "a\nb: c\n"}) == "k: |\n  a\n  b: c\n"
+    assert yaml.safe_dump({"k": "a\nb"}) == "k: 'a\n\n  b'\n", "other programs in this process write YAML as before"
+
+
 def test_a_unified_diff_names_both_sides() -> None:
     """Equal texts have none."""
     assert unified("a\nb\n", "a\nb\n", "x", "y") == ""

@@ -106,3 +106,15 @@ def test_other_values_are_shown(key: str) -> None:
     side = {"config": {key: "seen"}, "profiles": [], "devices": {"x": {"source": "/seen", "path": "/x"}}}
     text = diff_text(side, ("config", "profiles", "devices"), side)
     assert f"{key}: seen" in text and "source: /seen" in text
+
+
+def test_diffs_leave_out_the_keys_of_repoman_and_count_the_lines_of_documents() -> None:
+    """A change of its marks alone is no difference to read; a hidden document says how long it is, and a shown one is a block."""
+    side = {"config": {APPLIED_KEY: "{}", "user.repoman.owner": "me", "user.notes": "a\nb: c\n"}, "profiles": [], "devices": {}}
+    side["config"]["cloud-init.user-data"] = "#cloud-config\nhush: 1\n"  # type: ignore[call-overload]
+    text = diff_text(side, ("config",))
+    assert text == "config:\n  cloud-init.user-data: (not shown, 2 lines)\n  user.notes: |\n    a\n    b: c\n"
+    other = side | {"config": side["config"] | {APPLIED_KEY: "[]"}}  # type: ignore[operator]
+    assert diff_text(other, ("config",), side) == text
+    other = side | {"config": side["config"] | {"cloud-init.user-data": "#cloud-config\nhush: 1\nx: 2\n"}}  # type: ignore[operator]
+    assert "  cloud-init.user-data: (not shown, another one, 3 lines)\n" in diff_text(other, ("config",), side)
