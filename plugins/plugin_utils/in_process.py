@@ -19,7 +19,13 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import TRACE_KEY, TRACE_VERBOSITY, argument_failure, run_logic
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import (
+    TRACE_KEY,
+    TRACE_VERBOSITY,
+    argument_failure,
+    invocation,
+    run_logic,
+)
 from ansible_collections.homelab.repoman.plugins.plugin_utils.parent_process import end_with_parent
 
 ROOT = "root"
@@ -66,6 +72,7 @@ class InProcessAction(ActionBase):
                     emit(escape_control_characters(str(line)))  # the output of another host is not trusted
             return result | remote_result
         validation = ArgumentSpecValidator(**self.spec).validate(arguments)
+        result["invocation"] = invocation(validation.validated_parameters)
         if failure := argument_failure(name, validation):
             return result | failure
         parameters = validation.validated_parameters | {"_diff": bool(self._task.diff)}

@@ -11,7 +11,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -175,17 +175,28 @@ def argument_failure(name: str, validation: Any) -> dict[str, Any]:
     return {"failed": True, "changed": False, "msg": f"{message}.", "hints": [f"ansible-doc {name}"], "exit_code": 2}
 
 
+def invocation(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the key ``invocation`` of a result: the options, which Ansible shows with ``-vvv``, without secrets."""
+    from ansible_collections.homelab.repoman.plugins.module_utils.core.secrets import shown_options
+
+    return {"module_args": shown_options(params)}
+
+
 class RepomanModule(AnsibleModule):  # type: ignore[misc]
     """A module that reports wrong arguments like all other errors.
 
-    It does not write the values of its options into the host's log: they may contain secrets.
+    It does not write the values of its options into the host's log, nor those that may be secret into its result.
     """
 
     def fail_json(self, msg: str, **result: Any) -> None:
         """Fail; the base class calls this while it checks the arguments."""
         validation = getattr(self, "validation_result", None)
         failure = argument_failure(self._name, validation) if validation is not None else {}
-        super().fail_json(**({"msg": msg} | result | failure))
+        super().fail_json(**({"msg": msg, "invocation": invocation(getattr(self, "params", {}))} | result | failure))
+
+    def exit_json(self, **result: Any) -> None:
+        """End; the base class would return the options as they are."""
+        super().exit_json(**({"invocation": invocation(self.params)} | result))
 
     def add_path_info(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the result. The base class would add mode and owner of the file that the result's ``path`` names."""

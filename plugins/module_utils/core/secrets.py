@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rule for secrets, in diffs of containers and profiles, and in the trace."""
+"""The rule for secrets, in diffs of containers and profiles, in the options that Ansible shows, and in the trace."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ _SECRET_KEY = re.compile(
 )
 """The older ``user.user-data`` and its like are cloud-init's, too: they may hold passwords."""
 _PUBLIC_KEY = re.compile(r".*public[-_. ]?key", re.IGNORECASE)
+
+SETTINGS = ("config", "devices", "registry_text")
+"""Options whose text may contain secrets."""
+INTERNAL_OPTIONS = ("vendor_templates", "_diff")
+"""Options that the collection itself sets."""
 
 
 def is_secret_key(key: str) -> bool:
@@ -53,3 +58,27 @@ def hidden_value(value: Any, is_changed: bool = False) -> str:
     """
     lines = len(value.splitlines()) if isinstance(value, str) else 0
     return f"({', '.join([HIDDEN, *([ANOTHER] if is_changed else []), *([f'{lines} lines'] if lines > 1 else [])])})"
+
+
+def shown_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a module as Ansible shows them with ``-vvv``, without values that may be secret.
+
+    The values are replaced where they stand. Ansible's own ``no_log`` would replace the same text in the whole result, also where it is part
+    of something else, such as a short password in the name of a project.
+    """
+    return {key: _shown(key, value) for key, value in options.items() if key not in INTERNAL_OPTIONS}
+
+
+def _shown(key: str, value: Any) -> Any:
+    """Return the value of a key of options. Text in place of settings cannot be searched for secrets, so it is not shown."""
+    if value is None:
+        return None
+    if is_secret_key(key) or (key in SETTINGS and not isinstance(value, Mapping)):
+        return hidden_value(value)
+    if key == "devices":  # by names, which say nothing about their settings
+        return {name: _shown("config", settings) for name, settings in value.items()}
+    if key == "projects" and isinstance(value, list):
+        return [_shown("config", project) for project in value]
+    if isinstance(value, Mapping):
+        return {name: _shown(str(name), setting) for name, setting in value.items()}
+    return value

@@ -72,6 +72,23 @@ def test_the_trace_is_shown(tmp_path: Path, where: dict[str, Any]) -> None:
     assert "registry: read" not in (tmp_path / "shown").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("where", [{"environment": {"A": "b"}}, {"environment": {}}])
+def test_options_are_shown_without_secrets(tmp_path: Path, where: dict[str, Any]) -> None:
+    """With ``-vvv``, the same ones both ways, if the module runs and if its arguments are wrong; short secrets do not mask other texts."""
+    settings = {
+        "config": {"environment.API_KEY": "hush-1", "user.pin": "demo", "limits.cpu": 2},
+        "devices": {"x": {"passphrase": "hush-2"}},
+    }
+    for options in ({"projects": [{"name": "demo"} | settings]}, {"name": "demo", "nosuch": 1} | settings):
+        said = shipped(tmp_path, Path(sys.executable), PROJECT, options, verbosity=3, **where)
+        shown = (tmp_path / "shown").read_text(encoding="utf-8")
+        assert "hush" not in shown + json.dumps(said), shown
+        arguments = json.JSONDecoder().raw_decode(shown.partition("FAILED! => ")[2])[0]["invocation"]["module_args"]
+        project = (arguments.get("projects") or [arguments])[0]
+        hidden = {"environment.API_KEY": "(not shown)", "user.pin": "(not shown)", "limits.cpu": 2}
+        assert (project["name"], project["config"], project["devices"]) == ("demo", hidden, {"x": {"passphrase": "(not shown)"}})
+
+
 def bare(place: Path, *lines: str) -> Path:
     """Make a Python without any library.
 

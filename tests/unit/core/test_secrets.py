@@ -1,0 +1,40 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of a module as Ansible shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.secrets import shown_options
+
+CONFIG = {"environment.ON": 1, "environment.TOKEN": "hush", "cloud-init.user-data": {"password": "hush"}, "limits.cpu": 2, "user.pin": None}
+SHOWN = CONFIG | {key: "(not shown)" for key in ("environment.ON", "environment.TOKEN", "cloud-init.user-data")}
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({"name": "token", "config": CONFIG, "_diff": True, "vendor_templates": {"x": "y"}}, {"name": "token", "config": SHOWN}),
+        ({"projects": [{"name": "x", "config": CONFIG}, "hush"]}, {"projects": [{"name": "x", "config": SHOWN}, "(not shown)"]}),
+        (
+            {"devices": {"my-key": {"type": "nic", "passphrase": "hush"}, "x": "hush", "y": None}},
+            {"devices": {"my-key": {"type": "nic", "passphrase": "(not shown)"}, "x": "(not shown)", "y": None}},
+        ),
+        ({"config": "environment.X=hush", "devices": ["hush"]}, {"config": "(not shown)", "devices": "(not shown)"}),
+        ({"config": {"environment": {"A": {"password": "hush"}}}}, {"config": {"environment": {"A": {"password": "(not shown)"}}}}),
+        ({"registry_text": "a\nhush\n", "registry_text_path": "/x"}, {"registry_text": "(not shown, 2 lines)", "registry_text_path": "/x"}),
+        (
+            {"passwd": "hush", "timeout": 3, "names": ["a"], "user": None},
+            {"passwd": "(not shown)", "timeout": 3, "names": ["a"], "user": None},
+        ),
+    ],
+)
+def test_values_that_may_be_secret_are_replaced_in_their_place(options: dict[str, Any], shown: dict[str, Any]) -> None:
+    """Also in malformed options; names of projects and devices are no keys, and the options themselves stay."""
+    before = repr(options)
+    assert shown_options(options) == shown
+    assert repr(options) == before
