@@ -82,11 +82,16 @@ options:
     type: bool
   config:
     description:
-      - Configuration keys of the instance, in the format of Incus. Values are text, numbers or booleans; a null value removes the key
-        that an earlier task set, unless the project's override has it.
+      - Configuration keys of the instance, in the format of Incus. Values are text, numbers or booleans.
+      - A null value unsets the key in the instance, whether an earlier task, the project's override or C(incus config set) has set it. If a
+        profile has the key, its value applies. C(user-data) and C(vendor-data) of cloud-init are only unset if a task or the override has
+        set them, because they may also hold the account that repoman makes.
       - C(cloud-init.user-data), C(cloud-init.vendor-data), C(cloud-init.network-config) and their old names with C(user.) also take a
-        mapping or list, which becomes YAML.
-      - They are stored in the instance only, not in the registry. If not set, those of an earlier task stay; an empty value removes them.
+        mapping, which becomes YAML.
+      - They are stored in the instance only, not in the registry. If not set, those of an earlier task stay, also null values; an empty
+        value removes them.
+      - If this or O(devices) is malformed, the project fails, except with O(state=absent); with O(state=stopped), an existing container is
+        stopped and keeps its configuration.
     type: dict
   devices:
     description:

@@ -45,6 +45,49 @@ def test_values_of_all_kinds(ready: World) -> None:
     assert changes(project_play(ready, [without])) == 0
 
 
+def test_null_unsets_what_a_task_an_override_or_a_hand_has_set(ready: World) -> None:
+    """It stays unset for runs without ``config``; a profile's value applies again; the account's data for cloud-init stay."""
+    ready.git_repository("demo")
+    ready.template("limits", "config: {limits.processes: 700}\n")
+    ready.install("limits")
+    ready.write(ready.overrides / "demo.toml", '[config]\n"user.mine" = "override"\n"user.other" = "stays"\n')
+    ready.new("demo", profiles=["default", "limits"], config={"limits.processes": 400, "user.task": "x"})
+    ready.incus("config", "set", "--project=repoman", "local:demo", "user.hand=1", "user.hand2=2")
+    account = ready.instances()["demo"]["config"]["cloud-init.user-data"]
+    nulls: dict[str, Any] = {"user.mine": None, "user.task": None, "user.hand": None, "limits.processes": None}
+    wanted = [{"name": "demo", "config": {"cloud-init.user-data": None, "user.new": "y"} | nulls}]
+    checked = project_play(ready, wanted, "--check", "--diff")
+    assert all(f"-  {key}: " in checked.out for key in nulls) and "cloud-init" not in checked.out.replace("  cloud-init", ""), checked
+    assert changes(project_play(ready, wanted)) == 1
+    assert changes(project_play(ready, wanted)) == 0
+    instance = ready.instances()["demo"]
+    assert not nulls.keys() & instance["config"].keys() and instance["expanded_config"]["limits.processes"] == "700"
+    kept = {"user.other": "stays", "user.hand2": "2", "user.new": "y", "cloud-init.user-data": account}
+    assert kept.items() <= instance["config"].items()
+    assert "demo is up to date" in ready.repoman("new", "demo").out and "user.mine" not in ready.repoman("status", "demo").out
+    assert changes(project_play(ready, [{"name": "demo", "config": {}}])) == 1
+    assert ready.instances()["demo"]["config"]["user.mine"] == "override"
+    reserved = project_play(ready, [{"name": "demo", "config": {"user.repoman.owner": None}}], code=2)
+    assert "keys that start with user.repoman. are reserved" in reserved.out
+
+
+def test_malformed_settings_stop_only_what_needs_them(ready: World) -> None:
+    """A container is stopped with the configuration that it has, and removed; in check mode, too."""
+    ready.git_repository("demo")
+    ready.new("demo", config={"user.mine": "x"})
+    wrong = {"name": "demo", "config": {"user.mine": [1]}, "devices": {"data": "disk"}}
+    for state, options, code in (("present", {"check": True}, 2), ("present", {}, 2), ("stopped", {"check": True}, 0), ("stopped", {}, 0)):
+        result = ready.module("project", projects=[wrong], state=state, **options)
+        assert result.get("exit_code", 0) == code, result
+        assert any("user.mine must be text" in text for text in [result.get("msg", ""), *result.get("warnings", ())])
+    instance = ready.instances()["demo"]
+    assert (instance["status"], instance["config"]["user.mine"]) == ("Stopped", "x")
+    for check in (True, False):
+        assert ready.module("project", projects=[wrong], state="absent", check=check)["projects"][0]["action"] == "removed"
+    assert not ready.instances()
+    assert ready.module("project", projects=[wrong | {"image": "busybox"}], state="stopped")["exit_code"] == 2
+
+
 def test_diffs_show_what_the_user_wrote(ready: World) -> None:
     """Without the keys of repoman itself and without secrets, when a container is made, changed and removed."""
     ready.git_repository("demo")

@@ -76,7 +76,7 @@ class DesiredInstance:
                 f"project {self.name!r} cannot have a device {GIT_DEVICE!r}: that name is reserved for the repository.",
                 f"give the device another name in repos.d/{self.name}.toml",
             )
-        for key in self.settings.config:
+        for key in (*self.settings.config, *self.settings.unset):
             if key.startswith(KEY_PREFIX):
                 raise ConflictError(
                     f"project {self.name!r} cannot set {key!r}: keys that start with {KEY_PREFIX} are reserved.", "leave it out"
@@ -125,6 +125,7 @@ class DesiredInstance:
         requested = {
             "asked_config": sorted(self.requested.config),
             "asked_devices": sorted(name for name in devices if name in self.requested.devices),
+            "asked_unset": sorted(self.requested.unset),
         }
         return json.dumps(record | {field: names for field, names in requested.items() if names}, sort_keys=True)
 

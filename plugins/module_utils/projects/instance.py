@@ -32,8 +32,8 @@ RUN_KEY = "user.repoman.run"
 """ID of the run that created the instance; a rollback deletes only instances with its own ID."""
 PROTECTED_KEY = "user.repoman.protected"
 """What the hooks and settings under an override's ``protect`` were at the last ``new``."""
-APPLIED_FIELDS = ("config", "devices", "profiles", "asked_config", "asked_devices")
-"""Fields of :data:`APPLIED_KEY`; the last two name the settings that only a task requested, and no file."""
+APPLIED_FIELDS = ("config", "devices", "profiles", "asked_config", "asked_devices", "asked_unset")
+"""Fields of :data:`APPLIED_KEY`; the last three name the settings that only a task requested, and no file."""
 CREATING, READY = "creating", "ready"
 """Values of :data:`STATE_KEY`."""
 REPO_DEVICE = "repo"
@@ -115,6 +115,7 @@ def previously_requested(instance: Mapping[str, Any], unset: str = "") -> Projec
     return ProjectSettings(
         config={key: value for key, value in instance["config"].items() if key in applied["asked_config"]},
         devices={name: device for name, device in instance["devices"].items() if name in applied["asked_devices"]},
+        unset=tuple(applied["asked_unset"]),
     )
 
 

@@ -115,6 +115,7 @@ def _requested_settings(task: ProjectTask) -> ProjectSettings:
         backup=request.backup,
         config=previous.config if request.config is None else request.config,
         devices=previous.devices if request.devices is None else request.devices,
+        unset=previous.unset if request.config is None else request.unset,
     )
 
 

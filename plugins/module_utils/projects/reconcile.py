@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.secrets import without_secrets
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import canonical
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import USER_DATA, VENDOR_DATA
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     APPLIED_KEY,
     KEY_PREFIX,
@@ -63,20 +64,23 @@ def reconcile(
     devices: dict[str, dict[str, str]],
     profiles: Iterable[str],
     replaced: Iterable[str] = (),
+    unset: Iterable[str] = (),
 ) -> Differences:
     """Return how an instance differs from its desired configuration.
 
-    Settings from repoman are removed if they are no longer desired, and corrected if they are; settings made by hand stay.
+    Settings from repoman are removed if they are no longer desired, and corrected if they are; settings made by hand stay, unless a task
+    unsets them.
 
     :param instance: as Incus describes it.
     :param config: the configuration that repoman gives it.
     :param devices: the devices that repoman gives it.
     :param profiles: its profiles, in order.
     :param replaced: names of further devices that are removed.
+    :param unset: further configuration keys that are removed, but not repoman's own data for cloud-init, which makes the account.
     :raises ConflictError: see :func:`applied_settings`.
     """
     applied = applied_settings(instance)
-    own_keys = {*applied["config"], PROTECTED_KEY}
+    own_keys = {*applied["config"], PROTECTED_KEY, *(key for key in unset if key not in (*USER_DATA, *VENDOR_DATA))}
     own_devices = {*applied["devices"], *replaced}
     current: Side = {
         "config": dict(instance["config"]),

@@ -24,8 +24,20 @@ YAML_KEYS = (
     "user.meta-data",
 )
 """Configuration keys whose values are YAML for cloud-init; those of ``user.`` are the old names, which many images still read."""
+YAML_EXAMPLES = {
+    "user-data": "{packages: [git]}",
+    "vendor-data": "{packages: [git]}",
+    "network-config": "{version: 2, ethernets: {eth0: {dhcp4: true}}}",
+    "meta-data": "{local-hostname: demo}",
+}
+"""A value for each end of these keys."""
+MULTI_FORMAT_KEYS = ("user-data", "vendor-data")
+"""Ends of keys whose values may have one of several formats, which their first line names."""
 CLOUD_CONFIG = "#cloud-config\n"
-"""The first line that cloud-init wants in ``user-data`` and ``vendor-data``."""
+"""The first line of a mapping in them."""
+ARCHIVE = "#cloud-config-archive"
+"""The first line of the only list that cloud-init reads."""
+DEVICE_EXAMPLE = "devices: {data: {type: disk, source: /srv/data, path: /data}}   # an example"
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,7 @@ class ProjectRequest:
     :param profiles: Incus profiles, in order.
     :param backup: whether the repository is backed up.
     :param config: configuration keys of the instance.
+    :param unset: configuration keys that the instance must not have.
     :param devices: device names to their settings.
     :param target: cluster member for a new container.
     :param adopt: whether to take over an existing container that has no marks of repoman and mounts the repository.
@@ -50,6 +63,7 @@ class ProjectRequest:
     profiles: tuple[str, ...] | None = None
     backup: bool | None = None
     config: dict[str, str] | None = None
+    unset: tuple[str, ...] = ()
     devices: dict[str, dict[str, str]] | None = None
     target: str | None = None
     adopt: bool = False
@@ -85,6 +99,7 @@ def _request(options: dict[str, Any], accept_protected: bool) -> ProjectRequest:
         profiles=None if profiles is None else tuple(profiles),
         backup=options.get("backup"),
         config=config,
+        unset=tuple(key for key, value in (options.get("config") or {}).items() if value is None) if config is not None else (),
         devices=devices,
         target=options.get("target"),
         adopt=bool(options.get("adopt")),
@@ -97,7 +112,9 @@ def _config(options: dict[str, Any]) -> dict[str, str] | None:
     config: dict[str, Any] | None = options.get("config")
     if config is None:
         return None
-    return _strings({key: _yaml(key, value) for key, value in config.items()}, f"project {options['name']!r}: the key ")
+    for key, value in config.items():
+        _check_value(key, value, f"project {options['name']!r}: the key {key}")
+    return {key: _yaml(key, value) if isinstance(value, dict) else _text(value) for key, value in config.items() if value is not None}
 
 
 def _devices(options: dict[str, Any]) -> dict[str, dict[str, str]] | None:
@@ -108,35 +125,52 @@ def _devices(options: dict[str, Any]) -> dict[str, dict[str, str]] | None:
     for device, settings in devices.items():
         if not isinstance(settings, dict | None):
             raise UsageError(
-                f"{project}: the device {device!r} must be a mapping of its settings, and is {_kind(settings)}.",
-                "devices: {data: {type: disk, source: /srv/data, path: /data}}   # an example",
+                f"{project}: the device {device!r} must be a mapping of its settings, and is {_kind(settings)}.", DEVICE_EXAMPLE
             )
-    return {device: _strings(settings, f"{project}: the key {device}.") for device, settings in devices.items() if settings is not None}
+        for key, value in (settings or {}).items():
+            _check_text(value, f"{project}: the key {device}.{key}", DEVICE_EXAMPLE)
+    return {
+        device: {key: _text(value) for key, value in settings.items() if value is not None}
+        for device, settings in devices.items()
+        if settings is not None
+    }
 
 
-def _yaml(key: str, value: Any) -> Any:
-    """Return the value of a configuration key. A mapping or list for cloud-init becomes YAML text."""
-    if key not in YAML_KEYS or not isinstance(value, dict | list):
-        return value
+def _check_value(key: str, value: Any, what: str) -> None:
+    """Check the value of a configuration key.
+
+    :param what: the key, at the start of the error's message.
+    :raises UsageError: it is a mapping or a list where it must not be. cloud-init takes no list, except of the parts of an archive.
+    """
+    if key not in YAML_KEYS:
+        _check_text(value, what, f"only {', '.join(YAML_KEYS[:3])} take a mapping, as cloud-init's YAML")
+    if key not in YAML_KEYS or not isinstance(value, list):
+        return
+    example = next(text for end, text in YAML_EXAMPLES.items() if key.endswith(end))
+    archive = [f"a list of parts is text that begins with {ARCHIVE}"] if key.endswith(MULTI_FORMAT_KEYS) else []
+    raise UsageError(f"{what} must be text or a mapping, and is {_kind(value)}.", f"{key}: {example}   # an example", *archive)
+
+
+def _check_text(value: Any, what: str, hint: str) -> None:
+    """Check that Incus can have a value as text.
+
+    :raises UsageError: it is a mapping or a list.
+    """
+    if isinstance(value, dict | list):
+        raise UsageError(f"{what} must be text, a number or a boolean, and is {_kind(value)}.", hint)
+
+
+def _yaml(key: str, value: dict[str, Any]) -> str:
+    """Return a mapping as YAML for cloud-init."""
     import yaml
 
-    head = CLOUD_CONFIG if key.endswith(("user-data", "vendor-data")) and isinstance(value, dict) else ""
+    head = CLOUD_CONFIG if key.endswith(MULTI_FORMAT_KEYS) else ""
     return head + str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
 
 
-def _strings(mapping: dict[str, Any], what: str) -> dict[str, str]:
-    """Return a mapping as Incus takes it: all values are strings; ``None`` unsets a key.
-
-    :param what: start of the error message, before the key.
-    :raises UsageError: a value is a mapping or a list.
-    """
-    for key, value in mapping.items():
-        if isinstance(value, dict | list):
-            raise UsageError(
-                f"{what}{key} must be text, a number or a boolean, and is {_kind(value)}.",
-                f"only {', '.join(YAML_KEYS[:3])} take a mapping, as cloud-init's YAML",
-            )
-    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in mapping.items() if value is not None}
+def _text(value: Any) -> str:
+    """Return a value as Incus takes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _kind(value: Any) -> str:

@@ -196,7 +196,8 @@ def _compare(context: RunContext, name: str, instance: dict[str, Any] | None, sn
         protection_note(desired, instance),
         set_user_id_note(desired.repository.host_path, snapshot.scan_seconds),
     ]
-    return {"differences": reconcile(instance, config, devices, settings.profiles).describe(), "notes": [note for note in notes if note]}
+    differences = reconcile(instance, config, devices, settings.profiles, unset=settings.unset)
+    return {"differences": differences.describe(), "notes": [note for note in notes if note]}
 
 
 def addresses(instance: Mapping[str, Any] | None) -> list[str]:

@@ -70,12 +70,11 @@ class ProjectTask(PlannedItem):
         A removal of another user's instance only concerns the user's own entry.
 
         :raises ConflictError: the instance of that name is not the user's own, and is not to be adopted.
-        :raises UsageError: its ``config`` or ``devices`` are malformed.
+        :raises UsageError: its ``config`` or ``devices`` are malformed and needed.
         """
         self.plan, self.warnings, self.result, self.adopts = Plan(), [], {}, False
-        if self.request.error is not None:
-            raise self.request.error
         self.instance = self.snapshot.instances.get(self.name)
+        self._check_request()
         if self.instance is not None:
             owned = ownership(self.context, self.instance, self.snapshot.instances)
             self.adopts = self.request.adopt and owned.relation == Relation.ADOPTABLE
@@ -88,6 +87,18 @@ class ProjectTask(PlannedItem):
         self.result = {"name": self.name, "incus_project": self.context.incus_project} | self.result
         self.result |= {"changed": self.plan.changed, "steps": self.plan.descriptions}
         return self.plan
+
+    def _check_request(self) -> None:
+        """Check ``config`` and ``devices``. A removal does not need them, and to stop a container is possible without them.
+
+        :raises UsageError: they are malformed.
+        """
+        error = self.request.error
+        if error is None or self.state == "absent":
+            return
+        if self.state != "stopped" or self.instance is None or is_unfinished(self.instance):
+            raise error
+        self.warnings.append(f"{error.message} The container keeps the configuration that it has.")
 
     def remake_plan(self) -> Plan:
         """Read the registry and the state of this project again, and plan from that."""

@@ -60,7 +60,7 @@ def plan_update(task: ProjectTask, desired: DesiredInstance, instance: dict[str,
         )
     if instance["status"] != "Stopped" and instance["devices"].get(REPO_DEVICE) != devices[REPO_DEVICE]:
         check_inner_mounts(task, instance, desired.repository.container_path)
-    differences = reconcile(instance, config, devices, desired.settings.profiles, replaced)
+    differences = reconcile(instance, config, devices, desired.settings.profiles, replaced, desired.settings.unset)
     task.result["differences"] = differences.describe()
     if not differences:
         return False

@@ -87,7 +87,10 @@ class Registry:
 
 @dataclass(frozen=True)
 class ProjectSettings:
-    """Settings of a project from one source: its entry, its override or the command line. ``None`` is not set."""
+    """Settings of a project from one source: its entry, its override or the command line. ``None`` is not set.
+
+    :param unset: configuration keys that earlier sources have, and the instance must not have.
+    """
 
     repo: str | None = None
     image: str | None = None
@@ -100,6 +103,7 @@ class ProjectSettings:
     follow_mounts: bool | None = None
     config: dict[str, str] = field(default_factory=dict)
     devices: dict[str, dict[str, str]] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ class EffectiveSettings:
     :param repo: as stored: a directory in ``repos_root``, or an absolute path.
     :param sudo: whether the account in the container may become root.
     :param exclude: the project's own patterns, relative to its repository: they come after those of the defaults.
+    :param unset: configuration keys that the instance must not have.
     """
 
     name: str
@@ -123,6 +128,7 @@ class EffectiveSettings:
     follow_mounts: bool
     config: dict[str, str]
     devices: dict[str, dict[str, str]]
+    unset: tuple[str, ...] = ()
 
 
 def effective_settings(name: str, defaults: Defaults, *sources: ProjectSettings) -> EffectiveSettings:
@@ -133,7 +139,7 @@ def effective_settings(name: str, defaults: Defaults, *sources: ProjectSettings)
     config: dict[str, str] = {}
     devices: dict[str, dict[str, str]] = {}
     for source in sources:
-        config |= source.config
+        config = {key: value for key, value in config.items() if key not in source.unset} | source.config
         devices |= source.devices
 
     def pick(key: str, default: Any) -> Any:
@@ -152,6 +158,7 @@ def effective_settings(name: str, defaults: Defaults, *sources: ProjectSettings)
         follow_mounts=pick("follow_mounts", defaults.follow_mounts),
         config=config,
         devices=devices,
+        unset=tuple(key for source in sources for key in source.unset if key not in config),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.secrets import shown_options
 
 CONFIG = {"environment.ON": 1, "environment.TOKEN": "hush", "cloud-init.user-data": {"password": "hush"}, "limits.cpu": 2, "user.pin": None}
-SHOWN = CONFIG | {key: "(not shown)" for key in ("environment.ON", "environment.TOKEN", "cloud-init.user-data")}
+SHOWN = CONFIG | dict.fromkeys(("environment.ON", "environment.TOKEN", "cloud-init.user-data"), "(not shown)")
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ def test_values_that_incus_cannot_have(options: dict[str, Any], sentence: str) -
     """One sentence names the key; it is an error of this project alone."""
     good, bad = requested_projects({"projects": [{"name": "good", "config": {"x": 1}}, {"name": "a"} | options]})
     assert bad.error is not None and bad.error.message.startswith(sentence) and bad.error.hints
+    assert ("devices" in options) == any(hint.startswith("devices: ") for hint in bad.error.hints)
     assert good.error is None and good.config == {"x": "1"}
 
 
@@ -73,14 +74,25 @@ def test_null_unsets() -> None:
     """A key, a device, or a setting of one that is null is not requested; an empty text is a value."""
     request = request_for(config={"limits.cpu": None, "user.x": ""}, devices={"gone": None, "data": {"path": "/x", "source": None}})
     assert request.config == {"user.x": ""} and request.devices == {"data": {"path": "/x"}} and request.error is None
+    assert request.unset == ("limits.cpu",)
 
 
 @pytest.mark.parametrize("key", YAML_KEYS)
-@pytest.mark.parametrize("value", [{"b": ["ü", 1], "a": {"x": True, "y": None}}, [{"a": "b: c"}], {}])
+@pytest.mark.parametrize("value", [{"b": ["ü", 1], "a": {"x": True, "y": None}}, {"a": [{"a": "b: c"}]}, {}])
 def test_data_for_cloud_init_becomes_yaml(key: str, value: Any) -> None:
     """It reads back as it was given, in its order; what cloud-init takes for a configuration has its first line. Text stays as it is."""
     config = request_for(config={key: value}).config
     assert config is not None
     assert yaml.safe_load(config[key]) == value and list(yaml.safe_load(config[key])) == list(value)
-    assert config[key].startswith("#cloud-config\n") == (isinstance(value, dict) and key.endswith(("user-data", "vendor-data")))
+    assert config[key].startswith("#cloud-config\n") == key.endswith(("user-data", "vendor-data"))
     assert request_for(config={key: "#!/bin/sh\n"}).config == {key: "#!/bin/sh\n"}
+
+
+@pytest.mark.parametrize("key", YAML_KEYS)
+def test_cloud_init_takes_no_list(key: str) -> None:
+    """An archive of parts is one, but it has a first line of its own, so it is given as text; the hint says so."""
+    error = request_for(config={key: [{"type": "text/cloud-config", "content": "x: y"}]}).error
+    assert error is not None and error.message == f"project 'a': the key {key} must be text or a mapping, and is a list."
+    assert any("#cloud-config-archive" in hint for hint in error.hints) == (not key.endswith(("network-config", "meta-data")))
+    archive = "#cloud-config-archive\n- {type: text/cloud-config, content: 'x: y'}\n"
+    assert request_for(config={key: archive}).config == {key: archive}
