@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import find_socket
 
@@ -13,20 +15,22 @@ LOCAL = "local:"
 """The client's remote that always leads to the socket."""
 
 
-def client_command(socket: str, words: str) -> str:
+def client_command(socket: str, words: str, found: Container[str] | None = None) -> str:
     """Return a command of the client for the Incus at ``socket``.
 
     :param words: the command after ``incus``; what it is about has the remote :data:`LOCAL`.
+    :param found: the sockets that the client finds by itself; if not given, the one that it finds on this host.
     """
-    variable = "" if socket == find_socket() else f"INCUS_SOCKET={shell_word(socket)} "
+    variable = "" if socket in ((find_socket(),) if found is None else found) else f"INCUS_SOCKET={shell_word(socket)} "
     return f"{variable}incus {words}"
 
 
-def instance_command(socket: str, project: str, verb: str, name: str, arguments: str = "") -> str:
+def instance_command(socket: str, project: str, verb: str, name: str, arguments: str = "", found: Container[str] | None = None) -> str:
     """Return a command of the client about one instance or profile.
 
     :param project: the Incus project that has it.
     :param verb: such as ``config show``.
     :param arguments: the rest of the command.
+    :param found: see :func:`client_command`.
     """
-    return client_command(socket, f"{verb} --project {shell_word(project)} {LOCAL}{shell_word(name)} {arguments}".rstrip())
+    return client_command(socket, f"{verb} --project {shell_word(project)} {LOCAL}{shell_word(name)} {arguments}".rstrip(), found)

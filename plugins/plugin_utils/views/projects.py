@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import SYSTEM_SOCKETS
-from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import LOCAL
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import instance_command
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, sentence, table
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
     NOT_FOUND,
@@ -82,9 +82,8 @@ def _next_command(result: ProjectResult, name: str, host: str) -> str:
     if not host:
         return f"next: repoman shell {name}"
     project, socket = result["projects"][0]["incus_project"], result["socket"]
-    variable = "" if socket in SYSTEM_SOCKETS else f"INCUS_SOCKET={shell_word(socket)} "
-    enter = f"{variable}incus exec --project {shell_word(project)} {LOCAL}{name} -- su -l {shell_word(result['account']['name'])}"
-    return f"next, on {host}: {enter}"
+    login = f"-- su -l {shell_word(result['account']['name'])}"
+    return f"next, on {host}: {instance_command(socket, project, 'exec', name, login, SYSTEM_SOCKETS)}"
 
 
 def render_remove(result: ProjectResult, mode: Mode) -> Rendered:
