@@ -21,16 +21,16 @@ def absolute_path(path: str) -> str:
         raise _deleted() from error
 
 
-def leave_if_deleted(is_local: bool) -> None:
+def leave_if_deleted(is_needed: bool) -> None:
     """Go to ``/`` if the current directory was deleted, because ansible cannot be imported there.
 
-    :param is_local: the run is on this host only. Otherwise the inventory may be relative to the current directory.
-    :raises CliError: it was deleted, and the run is not on this host only.
+    :param is_needed: the run needs the directory, such as for the path of an inventory.
+    :raises CliError: it was deleted and is needed.
     """
     try:
         os.getcwd()
     except FileNotFoundError as error:
-        if not is_local:
+        if is_needed:
             raise _deleted() from error
         os.chdir("/")
 

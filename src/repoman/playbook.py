@@ -90,6 +90,13 @@ class Playbook:
         """True if it runs on this host only."""
         return not self.inventory and not self.limit
 
+    @property
+    def needs_directory(self) -> bool:
+        """True if ansible looks for its inventory from the current directory, or may do so: a list of hosts has a comma and is no path."""
+        if not self.inventory:
+            return bool(self.limit)
+        return any("," not in source and not source.startswith(("/", "~")) for source in self.inventory)
+
     def arguments(self) -> list[str]:
         """Return the equivalent command line of ``ansible-playbook``."""
         variables = mark_unsafe(self.variables if self.is_local else {"repoman_hosts": "all"} | dict(self.variables))

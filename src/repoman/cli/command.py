@@ -43,7 +43,7 @@ def _run(argv: Sequence[str]) -> int:
         verb, options = parse(argv)
         words = verb.words
         playbook = make_playbook(verb, options)
-        leave_if_deleted(playbook.is_local)
+        leave_if_deleted(playbook.needs_directory)
         if not playbook.is_local:
             hints.append("other hosts roll back what they had started: repoman -i INVENTORY list")
         return verb.run(playbook, options)
