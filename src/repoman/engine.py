@@ -64,7 +64,7 @@ class Engine(PlaybookCLI):  # type: ignore[misc]
     def run(self) -> int:
         """Run the playbook; return ansible's exit code."""
         self.parse()
-        loading.install()
+        loading.install(self.collections)
         init_plugin_loader([self.collections])
         loader, inventory, variable_manager = self._play_prereqs()
         CLI.get_host_list(inventory, context.CLIARGS["subset"])

@@ -10,6 +10,8 @@ PyYAML (60 ms): here only libyaml reads it.
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib.machinery import SourceFileLoader
 from typing import Any
 
@@ -24,8 +26,15 @@ ONE_DOCUMENT = [yaml.StreamStartEvent, yaml.DocumentStartEvent, yaml.DocumentEnd
 """What begins and ends a text, around its value."""
 
 
-def install() -> None:
-    """Change the loader in this process. Parts that another version of ansible lacks are not changed."""
+def install(collections: str) -> None:
+    """Change the loader in this process. Parts that another version of ansible lacks are not changed.
+
+    Root leaves no bytecode files in another user's checkout, who could not delete their directories.
+
+    :param collections: directory of ``ansible_collections`` with this collection.
+    """
+    if os.geteuid() == 0 and os.stat(os.path.join(collections, *PACKAGE.strip(".").split("."))).st_uid != 0:
+        sys.dont_write_bytecode = True
     base: Any = getattr(_collection_finder, BASE_LOADER, None)
     reader: Any = getattr(_collection_finder, READER, None)
     if hasattr(base, "get_code") and hasattr(base, "get_filename"):

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from ansible.utils.collection_loader import _collection_finder
 from command_environment import environment
 
 from repoman import loading
+from repoman.playbook import collection_root
 
 MODULE = "plugins/module_utils/projects/status"
 TABLE = Path(ansible.__file__).with_name("config") / "ansible_builtin_runtime.yml"
@@ -37,6 +40,23 @@ def test_modules_come_from_bytecode_files(tmp_path: Path) -> None:
     first = file.read_bytes()
     file.write_bytes(first[:8] + bytes(8) + first[16:])  # time and size of the source
     assert run().read_bytes() == first
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, and a checkout of another user")
+@pytest.mark.parametrize("owner", [0, 12345])
+def test_root_leaves_no_bytecode_files_in_the_checkout_of_a_user(tmp_path: Path, owner: int) -> None:
+    """Not those of this loader, nor those that ansible makes of plugins; in its own tree it keeps them."""
+    tree = tmp_path / "ansible_collections/homelab/repoman"
+    shutil.copytree(collection_root() / "ansible_collections/homelab/repoman/plugins", tree / "plugins", ignore=lambda *_: ["__pycache__"])
+    for name in ("playbooks", "roles", "meta", "galaxy.yml"):
+        source = (collection_root() / "ansible_collections/homelab/repoman" / name).resolve()
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tree / name)
+    for path in (tree, *tree.rglob("*")):
+        os.chown(path, owner, owner)
+    settings = environment(tmp_path / "home") | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+    done = subprocess.run([sys.executable, "-m", "repoman", "list"], capture_output=True, text=True, check=False, env=settings)
+    assert done.returncode == 3 and "there is no registry" in done.stderr, done
+    assert bool(list(tree.rglob("*.pyc"))) == (owner == 0)
 
 
 @pytest.mark.parametrize(
@@ -78,5 +98,5 @@ def test_another_ansible_keeps_its_loader(monkeypatch: pytest.MonkeyPatch) -> No
     """What does not exist is not replaced."""
     for name in (loading.BASE_LOADER, loading.READER):
         monkeypatch.delattr(_collection_finder, name)
-    loading.install()
+    loading.install(str(collection_root()))
     assert not hasattr(_collection_finder, loading.READER)
