@@ -58,9 +58,9 @@ requirements:
 options:
   predict:
     description:
-      - In check mode, warn and predict a change, instead of failing, if something is missing that an earlier task may create -
+      - In check mode, warn and predict the result, instead of failing, if something is missing that an earlier task may create -
         the account O(user), Incus and its project, a Python library, the registry, a template, a profile, a repository, the directory of
-        the backup, or a mount there.
+        the backup, or a mount there. Without Incus, no container or profile is assumed to exist; options that are wrong fail as for real.
     type: bool
     default: false
 """

@@ -290,12 +290,12 @@ time:
   sample: "2026-04-28T15:00:00Z"
 account:
   description: The account in the container.
-  returned: without O(status), unless it is a prediction without a registry or Incus
+  returned: without O(status)
   type: dict
   sample: {name: alice, uid: 1000, gid: 1000, group: alice, home: /home/alice, shell: /bin/bash}
 socket:
   description: Path of the Incus socket.
-  returned: without O(status), unless it is a prediction without a registry or Incus
+  returned: without O(status)
   type: str
   sample: /run/incus/unix.socket
 msg:
@@ -336,8 +336,24 @@ SPEC = {
     }
 }
 
+UNKNOWN_BACKUP = {"path": "", "state": "missing", "detail": "", "free": 0}
+"""The state of a backup whose directory is not known."""
 
-@predicting(changed=False, projects=[])
+
+def predict(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the result on a host that has no account, library, registry or Incus yet."""
+    from ansible_collections.homelab.repoman.plugins.module_utils.projects.prediction import predict_info
+
+    result = predict_info(params)
+    if params["status"]:
+        from ansible_collections.homelab.repoman.plugins.module_utils.backup.left_out import NOTHING
+
+        result["host"] |= {"backup": UNKNOWN_BACKUP, "skipped_mounts": [], "unverified": []}
+        result["projects"] = [project | {"left_out": NOTHING} for project in result["projects"]]
+    return result
+
+
+@predicting(predict)
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Return the result. With ``status`` it joins the projects and the backup, whose code does not import each other."""
     context = load_context(params, check and params["predict"])

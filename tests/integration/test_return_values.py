@@ -8,72 +8,8 @@ import json
 from typing import Any
 
 import pytest
-from documented import problems
+from documented import RUNS, problems
 from world import World
-
-RUNS: dict[str, list[dict[str, Any]]] = {
-    "repoman_registry": [{}, {}, {"user": "nosuch"}, {"output": "loud"}, {"timeout": -1}],
-    "repoman_profile": [
-        {"names": ["tiny"]},
-        {"names": ["tiny"]},
-        {"names": ["tiny", "nosuch"], "lan_ip": "192.0.2.7"},
-        {"names": ["a/b"]},
-        {"all": True},
-        {"names": ["tiny"], "all": True},
-        {},
-        {"names": ["llm-share"], "state": "copied"},
-        {"names": ["llm-share"], "state": "copied"},
-        {"names": ["dotfiles"], "state": "copied", "new_name": "own"},
-        {"names": ["tiny", "nosuch"], "state": "absent"},
-        {"names": ["default"], "state": "absent"},
-    ],
-    "repoman_profile_info": [
-        {},
-        {"names": ["dotfiles", "tiny", "broken"]},
-        {"names": ["dotfiles", "nosuch", "a/b"]},
-        {"names": ["tiny", "dotfiles"], "rendered": True, "raw": True, "diff": True},
-        {"names": ["tiny", "broken"], "raw": True},
-        {"names": ["tiny", "broken"], "rendered": True},
-        {"names": ["dotfiles"], "vendor_diff": True},
-        {"rendered": True},
-        {"names": ["tiny"], "raw": True, "socket": "/nonexistent"},
-        {"names": ["tiny"], "diff": True, "socket": "/nonexistent"},
-    ],
-    "repoman_project": [
-        {"name": "demo", "image": "busybox", "state": "started"},
-        {"name": "demo"},
-        {"name": "demo", "config": {"limits.processes": 500}},
-        {"projects": [{"name": "demo"}, {"name": "gone"}, {"name": "other", "config": {"x": []}}]},
-        {"name": "demo", "state": "stopped"},
-        {"name": "demo", "state": "stopped"},
-        {"name": "dem", "state": "absent"},
-        {"name": "gone", "predict": True, "image": "busybox"},
-        {"projects": []},
-        {"name": "A"},
-        {"name": "demo", "state": "absent"},
-        {"name": "demo", "state": "absent"},
-    ],
-    "repoman_project_info": [{}, {"status": True}, {"names": ["demo"], "status": True}, {"names": ["nosuch"]}, {"vcs_timeout": 0}],
-    "repoman_sync": [
-        {},
-        {"init": True, "allow_local": True},
-        {},
-        {"verify": True},
-        {"full": True, "names": ["demo"]},
-        {"names": ["nosuch"]},
-        {"list_versions": "demo"},
-        {"jobs": -1},
-        {"idle_timeout": 0},
-    ],
-    "repoman_restore": [
-        {"name": "nosuch"},
-        {"name": "demo", "to": "~/copy"},
-        {"name": "demo", "paths": ["README"], "overwrite": True},
-        {"name": "demo", "objects": True},
-        {"name": "demo", "to": "~/copy"},
-        {"name": "demo", "probe_timeout": -3},
-    ],
-}
 
 
 @pytest.fixture

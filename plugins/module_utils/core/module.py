@@ -67,17 +67,19 @@ PREDICTED_REGISTRY_ARGS: dict[str, dict[str, Any]] = PREDICT_ARGS | {
 """The same for modules that read the registry."""
 
 
-_predictions: dict[Logic, dict[str, Any]] = {}
+Prediction = Callable[[dict[str, Any]], dict[str, Any]]
+"""Returns the result of a module in check mode, with ``predict``, if something is missing that an earlier task may create.
+
+Takes the parameters; may raise ``RepomanError``. It has no third-party library."""
+
+_predictions: dict[Logic, Prediction] = {}
 
 
-def predicting(**prediction: Any) -> Callable[[Logic], Logic]:
-    """Decorate the logic of a module that only reads.
-
-    :param prediction: its result in check mode, with ``predict``, if something is missing that an earlier task may create.
-    """
+def predicting(predict: Prediction) -> Callable[[Logic], Logic]:
+    """Decorate the logic of a module: ``predict`` returns its result for a host that has not been set up yet."""
 
     def decorate(run: Logic) -> Logic:
-        _predictions[run] = prediction
+        _predictions[run] = predict
         return run
 
     return decorate
@@ -152,13 +154,24 @@ def _run_logic(run: Logic, params: dict[str, Any], check: bool) -> dict[str, Any
         return run(params, check)
     except RepomanError as error:
         if check and params.get("predict") and error.may_be_created_later:
-            return _predictions.get(run, {"changed": True}) | {"warnings": [error.as_check_mode_warning()]}
+            return _predict(run, params) | {"warnings": [error.as_check_mode_warning()]}
         return error.as_result()
     except Exception as error:
         shown = RepomanError.from_exception(error)
         if shown is None:
             raise
         return shown.as_result()
+
+
+def _predict(run: Logic, params: dict[str, Any]) -> dict[str, Any]:
+    """Return the prediction for a module; a change if it has none."""
+    from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+
+    predict = _predictions.get(run)
+    try:
+        return {"changed": True} if predict is None else predict(params)
+    except RepomanError as error:
+        return error.as_result()
 
 
 def argument_failure(name: str, validation: Any) -> dict[str, Any]:

@@ -33,16 +33,23 @@ TEXTS = ("raw", "rendered", "diff", "vendor_diff")
 CHANGES = (Action.INSTALLED, Action.UPDATED, Action.REMOVED, Action.COPIED)
 
 
+def _predict(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the result on a host that has not been set up; only then the code for it is imported."""
+    from ansible_collections.homelab.repoman.plugins.module_utils.profiles.prediction import predict
+
+    _check_options(params)
+    return predict(params)
+
+
+@predicting(_predict)
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Install or remove profiles; see the documentation of the module ``repoman_profile``.
 
     :raises UsageError: neither ``names`` nor ``all`` was given, or both.
     :raises RepomanError: no profile could be processed. Failures of single profiles are in the result.
     """
-    if params["all"] and params["names"]:
-        raise UsageError("all profiles and names of profiles exclude each other.", "leave out either 'names' or 'all'")
-    if params["names"] is None and not params["all"]:
-        raise UsageError("no profile was named.", "names: [NAME], or all: true")
+    _check_options(params)
+    predicts = check and params["predict"]
     context = _load_context(params)
     names = context.library.names() if params["all"] else list(dict.fromkeys(params["names"] or []))
     for name in names if not params["all"] else ():
@@ -52,10 +59,10 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     if params["state"] == "copied":
         changes = _copies(names, params["new_name"], context)
     elif params["state"] == "present":
-        changes = installations = install(names, context, read_installed(context.client), predict=check and params["predict"])
+        changes = installations = install(names, context, _read_installed(context, predicts), predict=predicts)
         warnings += [warning for change in installations for warning in change.warnings]
     else:
-        changes = remove(names, context, read_installed(context.client))
+        changes = remove(names, context, _read_installed(context, predicts))
     diffs = [entry for change in changes for entry in change.plan.diff]
     if not check:
         try:
@@ -78,6 +85,17 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     return result | merge_failures(results)
 
 
+def _check_options(params: dict[str, Any]) -> None:
+    """Check the options of ``repoman_profile``.
+
+    :raises UsageError: neither ``names`` nor ``all`` was given, or both.
+    """
+    if params["all"] and params["names"]:
+        raise UsageError("all profiles and names of profiles exclude each other.", "leave out either 'names' or 'all'")
+    if params["names"] is None and not params["all"]:
+        raise UsageError("no profile was named.", "names: [NAME], or all: true")
+
+
 def _copies(names: Sequence[str], new_name: str | None, context: ProfileContext) -> list[ProfileCopy]:
     """Plan to copy templates.
 
@@ -90,7 +108,14 @@ def _copies(names: Sequence[str], new_name: str | None, context: ProfileContext)
     return copies
 
 
-@predicting(changed=False, profiles=[])
+def _predict_info(params: dict[str, Any]) -> dict[str, Any]:
+    """See :func:`_predict`."""
+    from ansible_collections.homelab.repoman.plugins.module_utils.profiles.prediction import predict_info
+
+    return predict_info(params, _needs_incus(params))
+
+
+@predicting(_predict_info)
 def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Return the profiles and templates; see the documentation of the module ``repoman_profile_info``.
 
@@ -98,8 +123,7 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """
     context = _load_context(params)
     names, predict = params["names"], check and params["predict"]
-    needs_incus = params["diff"] or not any(params[key] for key in TEXTS)
-    installed = read_installed(context.client) if needs_incus else None
+    installed = _read_installed(context, predict) if _needs_incus(params) else None
     if names is None:
         profiles = [vars(entry) for entry in list_all(context.library, installed or {}, context.host)]
     else:
@@ -109,6 +133,22 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
     result = {"changed": False, "profiles": profiles} | merge_failures(profiles)
     empty = [profile["empty_file"] for profile in profiles if profile["empty_file"]]
     return result | ({"warnings": [f"{path} is empty, so it does not shadow the vendor's template" for path in empty]} if empty else {})
+
+
+def _needs_incus(params: dict[str, Any]) -> bool:
+    """Return whether the result says which profiles are installed."""
+    return params["diff"] or not any(params[key] for key in TEXTS)
+
+
+def _read_installed(context: ProfileContext, predicts: bool) -> dict[str, Installed]:
+    """Read the profiles of Incus. In check mode, an earlier task may have yet to install and start it; then it has none."""
+    try:
+        return read_installed(context.client)
+    except RepomanError as error:
+        if not predicts or not error.may_be_created_later:
+            raise
+        warn(error.as_check_mode_warning())
+        return {}
 
 
 def _named(name: str, context: ProfileContext, installed: dict[str, Installed], params: dict[str, Any], predict: bool) -> dict[str, Any]:

@@ -9,6 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+try:
+    import yaml
+except ImportError:  # the module reports it before it uses the values; only a prediction of check mode gets here
+    yaml = None  # type: ignore[assignment]
+
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_project_name
 
@@ -162,8 +167,8 @@ def _check_text(value: Any, what: str, hint: str) -> None:
 
 def _yaml(key: str, value: dict[str, Any]) -> str:
     """Return a mapping as YAML for cloud-init."""
-    import yaml
-
+    if yaml is None:
+        return ""
     head = CLOUD_CONFIG if key.endswith(MULTI_FORMAT_KEYS) else ""
     return head + str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
 

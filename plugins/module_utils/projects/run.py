@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step, apply_all, plan_all, signals_as_exceptions
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import merge_failures
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
@@ -22,6 +23,14 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.request i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 
 
+def _predict(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the result on a host that has not been set up; only then the code for it is imported."""
+    from ansible_collections.homelab.repoman.plugins.module_utils.projects.prediction import predict
+
+    return predict(params)
+
+
+@predicting(_predict)
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Plan and apply the requested states of projects; see the documentation of the module ``repoman_project``.
 

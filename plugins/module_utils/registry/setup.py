@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_and_apply
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import LAN_INTERFACE, Account, detect_lan_ip, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
@@ -20,6 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry import st
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data, Registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.predicted import predicted_account_and_registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import edit_file
 
 FEATURES = {"features.images": "false", "features.profiles": "false"}
@@ -27,6 +30,44 @@ FEATURES = {"features.images": "false", "features.profiles": "false"}
 DESCRIPTION = "Containers of repositories, kept by repoman"
 
 
+def predict(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the result on a host that has no account, library or Incus yet.
+
+    :raises RepomanError: the registry cannot be read.
+    """
+    account, current = predicted_account_and_registry(params)
+    lan_ip = (params["host"] or {}).get("lan_ip")
+    detected = _detect_or_nothing() if lan_ip is None else lan_ip
+    text = current.text
+    with suppress(ImportError):  # without the library that edits it
+        text = edit_text(text, current.path, lambda data: _apply_options(data, params, detected))
+    desired = parse(text, current.path)
+    project = desired.defaults.incus_project
+    before = registry.read_text(current.path) or ""
+    verb = "update" if before else "write"
+    steps = [f"create the Incus project {project}", *([] if text == before else [f"{verb} the registry {current.path}"])]
+    return {"changed": True, "diff": [], "steps": steps} | _documented(desired, account, detected)
+
+
+def _detect_or_nothing() -> str:
+    try:
+        return detect_lan_ip()
+    except RepomanError:
+        return ""
+
+
+def _documented(desired: Registry, account: Account, detected: str) -> dict[str, Any]:
+    """Return the keys of the result about the registry and the host."""
+    return {
+        "path": desired.path,
+        "text": desired.text,
+        "lan_ip": desired.lan_ip,
+        "incus_project": desired.defaults.incus_project,
+        "detected": {"lan_ip": detected, "interface": LAN_INTERFACE, "user": account.name, "home": account.home},
+    }
+
+
+@predicting(predict)
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Create or update the registry and the Incus project; see the documentation of the module ``repoman_registry``.
 
@@ -43,16 +84,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     if setup.error is not None:
         raise setup.error
     plan, desired = setup.plan, setup.result
-    result = {
-        "changed": plan.changed,
-        "diff": plan.diff,
-        "steps": plan.descriptions,
-        "path": path,
-        "text": desired.text,
-        "lan_ip": desired.lan_ip,
-        "incus_project": desired.defaults.incus_project,
-        "detected": {"lan_ip": detected, "interface": LAN_INTERFACE, "user": account.name, "home": account.home},
-    }
+    result = {"changed": plan.changed, "diff": plan.diff, "steps": plan.descriptions} | _documented(desired, account, detected)
     warnings = root_disk_warnings(read_default_devices(client), client.path)
     if not desired.lan_ip:
         warnings.append(

@@ -38,9 +38,18 @@ def host(tmp_path: Path, daemon: Daemon) -> Path:
     return tmp_path
 
 
+def expected_names(module: str, missing: str, names: list[str] | None) -> list[str]:
+    """Return the names in a result: those that were requested; otherwise those of the registry and of the bundled templates, if known."""
+    if names or missing == "registry" or module == "repoman_doctor_info":
+        return names or []
+    if module == "repoman_project_info":
+        return ["demo"]
+    return [] if missing == "account" else ["claude-share", "dotfiles", "llm-share"]
+
+
 @pytest.mark.parametrize("missing", MISSING)
 def test_what_an_earlier_task_may_create_is_a_warning(host: Path, missing: str) -> None:
-    """With ``predict`` and in check mode only; nothing has changed, and the list is empty."""
+    """With ``predict`` and in check mode only; nothing has changed. What is named is listed, and what is known, but no container."""
     present: dict[str, Any] = {"socket": f"{host}/socket", "registry_path": f"{host}/repoman.toml"}
     tasks: list[dict[str, Any]] = []
     for module, cases in READERS.items():
@@ -58,7 +67,9 @@ def test_what_an_earlier_task_may_create_is_a_warning(host: Path, missing: str) 
             assert not result.get("failed") and result["summary"]["fail"], result
         elif arguments["predict"] and check:
             assert not result.get("failed") and not result["changed"], result
-            assert result[RESULTS[module]] == [] and "check mode" in " ".join(result["warnings"])
+            assert "check mode" in " ".join(result["warnings"])
+            names = [entry["name"] for entry in result[RESULTS[module]]]
+            assert names == expected_names(module, missing, arguments.get("names")), (arguments, result)
         else:
             assert result["failed"] and result["exit_code"] and result["hints"], result
 

@@ -115,6 +115,9 @@ def test_libraries_that_an_earlier_task_installs(tmp_path: Path) -> None:
     said = shipped(tmp_path, python, "homelab.repoman.repoman_sync", {"predict": True}, check_mode=True)
     assert said["changed"] and not said["failed"]
     assert any("no pyyaml" in str(warning) and "no error in check mode" in str(warning) for warning in said["warnings"])
+    projects = [{"name": "bad", "devices": {"x": "disk"}}, {"name": "good", "config": {"cloud-init.user-data": {"packages": ["git"]}}}]
+    said = shipped(tmp_path, python, PROJECT, {"projects": projects, "predict": True}, check_mode=True)
+    assert [project["action"] for project in said["projects"]] == ["failed", "created"] and said["exit_code"] == 2, said
 
 
 def test_interpreter_that_is_too_old(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.units impor
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
@@ -40,6 +41,14 @@ from ansible_collections.homelab.repoman.plugins.module_utils.process.child impo
 _logger = get_logger("restore")
 
 
+def _predict(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the result on a host that has not been set up; only then the code for it is imported."""
+    from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.prediction import predict
+
+    return predict(params)
+
+
+@predicting(_predict)
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Run the module ``repoman_restore``; return its result.
 

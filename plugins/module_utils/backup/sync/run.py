@@ -26,6 +26,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planne
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import inspect_target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import nearest_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import latency
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data
@@ -35,6 +36,14 @@ REMOTE_LATENCY = 0.0002
 """Seconds; a target that takes longer to answer counts as remote."""
 
 
+def _predict(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the result on a host that has not been set up; only then the code for it is imported."""
+    from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.prediction import predict
+
+    return predict(params)
+
+
+@predicting(_predict)
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Run the module ``repoman_sync``; see its documentation.
 
