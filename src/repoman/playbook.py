@@ -92,7 +92,7 @@ class Playbook:
 
     @property
     def needs_directory(self) -> bool:
-        """True if ansible looks for its inventory from the current directory, or may do so: a list of hosts has a comma and is no path."""
+        """True if the inventory may be a path relative to the current directory. A list of hosts, which has a comma, is not a path."""
         if not self.inventory:
             return bool(self.limit)
         return any("," not in source and not source.startswith(("/", "~")) for source in self.inventory)

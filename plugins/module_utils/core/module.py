@@ -208,7 +208,7 @@ class RepomanModule(AnsibleModule):  # type: ignore[misc]
         super().fail_json(**({"msg": msg, "invocation": invocation(getattr(self, "params", {}))} | result | failure))
 
     def exit_json(self, **result: Any) -> None:
-        """End; the base class would return the options as they are."""
+        """Return the result; the base class would add all values of the options."""
         super().exit_json(**({"invocation": invocation(self.params)} | result))
 
     def add_path_info(self, kwargs: dict[str, Any]) -> dict[str, Any]:

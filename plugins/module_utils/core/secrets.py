@@ -63,8 +63,8 @@ def hidden_value(value: Any, is_changed: bool = False) -> str:
 def shown_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a module as Ansible shows them with ``-vvv``, without values that may be secret.
 
-    The values are replaced where they stand. Ansible's own ``no_log`` would replace the same text in the whole result, also where it is part
-    of something else, such as a short password in the name of a project.
+    Only these values are replaced. Ansible's ``no_log`` would replace the same text in the whole result, also as a part of other texts: a
+    short password in the name of a project, for example.
     """
     return {key: _shown(key, value) for key, value in options.items() if key not in INTERNAL_OPTIONS}
 

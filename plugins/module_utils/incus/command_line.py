@@ -19,7 +19,7 @@ def client_command(socket: str, words: str, found: Container[str] | None = None)
     """Return a command of the client for the Incus at ``socket``.
 
     :param words: the command after ``incus``; what it is about has the remote :data:`LOCAL`.
-    :param found: the sockets that the client finds by itself; if not given, the one that it finds on this host.
+    :param found: the sockets that the client uses without the variable (default: the one that it finds on this host).
     """
     variable = "" if socket in ((find_socket(),) if found is None else found) else f"INCUS_SOCKET={shell_word(socket)} "
     return f"{variable}incus {words}"

@@ -146,7 +146,7 @@ def _readable_dumper() -> type[yaml.SafeDumper]:
     """Return a dumper that writes a text of several lines as a block, line by line."""
 
     class Dumper(yaml.SafeDumper):
-        """Has representers of its own, because those of the base class are shared with other programs in this process."""
+        """Keeps its representer apart from the base class, which other programs in this process use."""
 
     def represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)

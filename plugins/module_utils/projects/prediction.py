@@ -28,7 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.predicted
 
 
 def predict(params: dict[str, Any]) -> dict[str, Any]:
-    """Return the result of ``repoman_project``: no container exists yet. What is wrong with a request fails as it would for real.
+    """Return the result of ``repoman_project``: no container exists yet. A wrong request fails as it would for real.
 
     :raises RepomanError: a name is invalid, or the registry cannot be read.
     """
@@ -66,7 +66,7 @@ def predict_info(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def predicted_context(params: dict[str, Any]) -> RunContext:
-    """Return the context of a run, as far as it is known.
+    """Return the context of a run, with default values for everything that does not exist yet.
 
     :raises RepomanError: the registry cannot be read.
     """

@@ -35,7 +35,7 @@ YAML_EXAMPLES = {
     "network-config": "{version: 2, ethernets: {eth0: {dhcp4: true}}}",
     "meta-data": "{local-hostname: demo}",
 }
-"""A value for each end of these keys."""
+"""Example values, by the end of the key."""
 MULTI_FORMAT_KEYS = ("user-data", "vendor-data")
 """Ends of keys whose values may have one of several formats, which their first line names."""
 CLOUD_CONFIG = "#cloud-config\n"
@@ -145,7 +145,7 @@ def _check_value(key: str, value: Any, what: str) -> None:
     """Check the value of a configuration key.
 
     :param what: the key, at the start of the error's message.
-    :raises UsageError: it is a mapping or a list where it must not be. cloud-init takes no list, except of the parts of an archive.
+    :raises UsageError: it is a mapping or a list that Incus or cloud-init cannot read.
     """
     if key not in YAML_KEYS:
         _check_text(value, what, f"only {', '.join(YAML_KEYS[:3])} take a mapping, as cloud-init's YAML")

@@ -49,7 +49,7 @@ def expected_names(module: str, missing: str, names: list[str] | None) -> list[s
 
 @pytest.mark.parametrize("missing", MISSING)
 def test_what_an_earlier_task_may_create_is_a_warning(host: Path, missing: str) -> None:
-    """With ``predict`` and in check mode only; nothing has changed. What is named is listed, and what is known, but no container."""
+    """With ``predict`` and in check mode only; nothing has changed, and the entries of names and of known files are there."""
     present: dict[str, Any] = {"socket": f"{host}/socket", "registry_path": f"{host}/repoman.toml"}
     tasks: list[dict[str, Any]] = []
     for module, cases in READERS.items():

@@ -34,7 +34,7 @@ SHOWN = CONFIG | dict.fromkeys(("environment.ON", "environment.TOKEN", "cloud-in
     ],
 )
 def test_values_that_may_be_secret_are_replaced_in_their_place(options: dict[str, Any], shown: dict[str, Any]) -> None:
-    """Also in malformed options; names of projects and devices are no keys, and the options themselves stay."""
+    """Also in malformed options. Names of projects and devices do not count as keys, and the module's own options do not change."""
     before = repr(options)
     assert shown_options(options) == shown
     assert repr(options) == before

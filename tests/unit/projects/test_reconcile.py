@@ -118,7 +118,7 @@ def test_other_values_are_shown(key: str) -> None:
 
 
 def test_diffs_leave_out_the_keys_of_repoman_and_count_the_lines_of_documents() -> None:
-    """A change of its marks alone is no difference to read; a hidden document says how long it is, and a shown one is a block."""
+    """If only its own keys change, the texts are equal. Texts of several lines are blocks."""
     side = {"config": {APPLIED_KEY: "{}", "user.repoman.owner": "me", "user.notes": "a\nb: c\n"}, "profiles": [], "devices": {}}
     side["config"]["cloud-init.user-data"] = "#cloud-config\nhush: 1\n"  # type: ignore[call-overload]
     text = diff_text(side, ("config",))

@@ -90,7 +90,7 @@ def test_data_for_cloud_init_becomes_yaml(key: str, value: Any) -> None:
 
 @pytest.mark.parametrize("key", YAML_KEYS)
 def test_cloud_init_takes_no_list(key: str) -> None:
-    """An archive of parts is one, but it has a first line of its own, so it is given as text; the hint says so."""
+    """Except an archive of parts, which needs its own first line and so is given as text; the hint says so."""
     error = request_for(config={key: [{"type": "text/cloud-config", "content": "x: y"}]}).error
     assert error is not None and error.message == f"project 'a': the key {key} must be text or a mapping, and is a list."
     assert any("#cloud-config-archive" in hint for hint in error.hints) == (not key.endswith(("network-config", "meta-data")))
