@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, time
 from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import Any, ClassVar
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -33,6 +34,8 @@ SERVES_ROOT = (
     "a task becomes root and names no user, so it works for root:"
     " set repoman_user, or the module's option user, to the login name of the projects' owner (root, if they are root's)"
 )
+REPLACED_BY_MITOGEN = ("_execute_module", "_configure_module", "_is_pipelining_enabled")
+"""Methods of Ansible's that pack a module for the target."""
 VENDOR_DIR = Path(__file__).parents[2] / "profiles"
 
 
@@ -61,6 +64,7 @@ class InProcessAction(ActionBase):
         if not arguments.get("user") and self._becomes_root():
             self._display.warning(SERVES_ROOT)  # Ansible shows a warning once, whatever the number of tasks and hosts
         if not in_process:
+            self._ship_as_ansible_does()
             remote_result: dict[str, Any] = self._execute_module(
                 module_name=name,
                 module_args={"vendor_templates": vendor_templates()} | arguments,
@@ -82,6 +86,17 @@ class InProcessAction(ActionBase):
         if doubled := [f"Both option {each['option']} and its alias {each['alias']} are set." for each in validation._warnings]:
             module_result["warnings"] = [*doubled, *module_result.get("warnings", ())]
         return result | module_result
+
+    def _ship_as_ansible_does(self) -> None:
+        """Under mitogen's strategies, run the module in a process of its own on the target; under others, this is what Ansible does.
+
+        mitogen runs modules inside its long-lived process, and fetches what they import from here at that time. Our modules fork, and a
+        fork would wait for ever for an import, as would a task with ``async``, which mitogen disconnects first. The connection and the
+        files that go over it remain mitogen's.
+        """
+        if any(each.__module__.startswith("ansible_mitogen.") for each in type(self).__mro__):
+            for name in REPLACED_BY_MITOGEN:
+                setattr(self, name, MethodType(getattr(ActionBase, name), self))
 
     def _becomes_root(self) -> bool:
         """True if the task becomes root, with ``become``."""

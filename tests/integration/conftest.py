@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import distribution
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
@@ -128,21 +129,22 @@ def _install() -> Path:
     pip = [str(CHECKOUT / "scripts/retry"), sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check"]
     install = [*pip, "--python", str(venv / "bin/python"), "install"]
     version = os.environ.get("REPOMAN_ANSIBLE_CORE")
+    others = ["mitogen"] if find_spec("mitogen") else []
     try:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
         if not version:
-            _copy_requirements(venv)
-        subprocess.run([*install, f"ansible-core=={version}.*" if version else "ansible-core", str(CHECKOUT)], check=True)
+            _copy_requirements(venv, others)
+        subprocess.run([*install, f"ansible-core=={version}.*" if version else "ansible-core", *others, str(CHECKOUT)], check=True)
     except BaseException:
         remove(place)
         raise
     return place
 
 
-def _copy_requirements(venv: Path) -> None:
-    """Copy what the command needs from this environment, with its bytecode, so that pip has neither to load nor to compile it."""
+def _copy_requirements(venv: Path, others: list[str]) -> None:
+    """Copy what the command and the tests need from this environment, with its bytecode, so that pip has neither to load nor to compile it."""
     (packages,) = venv.glob("lib/python*/site-packages")
-    pending, found = ["homelab-repoman"], {}
+    pending, found = ["homelab-repoman", *others], {}
     while pending:
         name = pending.pop()
         if name in found:

@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The main job from end to end, and without a word about deprecation: what ``make test-matrix`` runs on each ansible-core."""
+"""The main job from end to end, and without a word about deprecation: part of what ``make test-matrix`` runs on each ansible-core."""
 
 from __future__ import annotations
 
