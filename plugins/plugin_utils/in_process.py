@@ -97,6 +97,12 @@ class InProcessAction(ActionBase):
         if any(each.__module__.startswith("ansible_mitogen.") for each in type(self).__mro__):
             for name in REPLACED_BY_MITOGEN:
                 setattr(self, name, MethodType(getattr(ActionBase, name), self))
+            execute = self._low_level_execute_command
+
+            def execute_command(*args: Any, process_result: object = None, **options: Any) -> Any:
+                return execute(*args, **options)  # mitogen does not know that option, which is for PowerShell
+
+            self._low_level_execute_command = execute_command
 
     def _becomes_root(self) -> bool:
         """True if the task becomes root, with ``become``."""
