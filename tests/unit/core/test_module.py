@@ -64,6 +64,28 @@ def test_the_trace_is_in_the_result_of_a_shipped_module() -> None:
     ]
 
 
+IN_MEMORY = """
+import io, sys
+from ansible.module_utils import basic
+from ansible_collections.homelab.repoman.plugins.module_utils.core import module
+from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import map_forked
+
+basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = b'{"ANSIBLE_MODULE_ARGS": {}}', "legacy"
+output, sys.stdin, sys.stdout, sys.stderr = sys.stdout, io.StringIO(), io.StringIO(), io.StringIO()
+try:
+    module.main(lambda params, check: {"squares": map_forked(lambda number: number * number, [1, 2, 3], 2)}, {"argument_spec": {}})
+except SystemExit as end:
+    output.write(sys.stdout.getvalue())
+    sys.exit(end.code)
+"""
+
+
+def test_streams_need_no_descriptor() -> None:
+    """A runner that keeps its process, as mitogen's, takes what a module prints from memory."""
+    done = subprocess.run([sys.executable, "-c", IN_MEMORY], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and json.loads(done.stdout)["squares"] == [1, 4, 9], done
+
+
 EXHAUSTED = """
 import os, threading
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
