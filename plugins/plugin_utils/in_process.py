@@ -16,6 +16,8 @@ from pathlib import Path
 from types import MethodType
 from typing import Any, ClassVar
 
+from ansible import constants
+from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RunInterruptedError
@@ -76,7 +78,8 @@ class InProcessAction(ActionBase):
                     emit(escape_control_characters(str(line)))  # the output of another host is not trusted
             return result | remote_result
         validation = ArgumentSpecValidator(**self.spec).validate(arguments)
-        result["invocation"] = invocation(validation.validated_parameters)
+        if _shows_invocation(task_vars):
+            result["invocation"] = invocation(validation.validated_parameters)
         if failure := argument_failure(name, validation):
             return result | failure
         parameters = validation.validated_parameters | {"_diff": bool(self._task.diff)}
@@ -116,6 +119,14 @@ class InProcessAction(ActionBase):
             and not self._task.async_val
             and not any(self._task.environment or [])
         )
+
+
+def _shows_invocation(task_vars: dict[str, Any] | None) -> bool:
+    """Return whether results have the options of their task: always, before ansible-core 2.21 made it a setting."""
+    try:
+        return bool(constants.config.get_config_value("INJECT_INVOCATION", variables=task_vars))
+    except AnsibleError:
+        return True
 
 
 def vendor_templates() -> dict[str, str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible import constants
 from backup_fixture import BackupHome
 
 from repoman import playbook
@@ -25,9 +26,18 @@ PROJECT = "homelab.repoman.repoman_project"
 
 
 def shipped(
-    home: Path, interpreter: Path, module: str = INFO, options: dict[str, Any] | None = None, verbosity: int = 0, **task: Any
+    home: Path,
+    interpreter: Path,
+    module: str = INFO,
+    options: dict[str, Any] | None = None,
+    verbosity: int = 0,
+    inject: bool = False,
+    **task: Any,
 ) -> dict[str, Any]:
-    """Return what a module answers that runs under ``interpreter``; a task with an environment is never run in Ansible's own process."""
+    """Return what a module answers that runs under ``interpreter``; a task with an environment is never run in Ansible's own process.
+
+    :param inject: results have the options of their task; ansible-core before 2.21 always does that.
+    """
     tasks = [
         {module: options, "environment": {"A": "b"}, "ignore_errors": True, "register": "said"} | task,
         {"ansible.builtin.debug": {"msg": "{{ said | to_json }}"}},  # unlike a copy to a file, it starts no Python
@@ -41,6 +51,7 @@ def shipped(
         "ANSIBLE_ASYNC_DIR": str(home / "jobs"),
         "ANSIBLE_REMOTE_TEMP": str(home / "tmp"),
         "ANSIBLE_COLLECTIONS_PATH": str(playbook.collection_root()),
+        "ANSIBLE_INJECT_INVOCATION": str(int(inject)),
     }
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "site.yml", *["-v"] * verbosity]
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
@@ -80,13 +91,16 @@ def test_options_are_shown_without_secrets(tmp_path: Path, where: dict[str, Any]
         "devices": {"x": {"passphrase": "hush-2"}},
     }
     for options in ({"projects": [{"name": "demo"} | settings]}, {"name": "demo", "nosuch": 1} | settings):
-        said = shipped(tmp_path, Path(sys.executable), PROJECT, options, verbosity=3, **where)
+        said = shipped(tmp_path, Path(sys.executable), PROJECT, options, verbosity=3, inject=True, **where)
         shown = (tmp_path / "shown").read_text(encoding="utf-8")
         assert "hush" not in shown + json.dumps(said), shown
         arguments = json.JSONDecoder().raw_decode(shown.partition("FAILED! => ")[2])[0]["invocation"]["module_args"]
         project = (arguments.get("projects") or [arguments])[0]
         hidden = {"environment.API_KEY": "(not shown)", "user.pin": "(not shown)", "limits.cpu": 2}
         assert (project["name"], project["config"], project["devices"]) == ("demo", hidden, {"x": {"passphrase": "(not shown)"}})
+    shipped(tmp_path, Path(sys.executable), PROJECT, {"name": "demo"} | settings, verbosity=3, **where)
+    shown = (tmp_path / "shown").read_text(encoding="utf-8")
+    assert ('"invocation"' in shown) == ("INJECT_INVOCATION" not in constants.config.get_configuration_definitions())
 
 
 def bare(place: Path, *lines: str) -> Path:
