@@ -23,5 +23,5 @@ def newest(name: str) -> Path:
     if (absent := NEWEST / name / "absent").exists():
         pytest.skip(f"needs the newest {name}: {absent.read_text().strip()}")
     if os.environ.get("CI"):
-        pytest.fail(f"{program} is missing: run 'make newest'")
-    pytest.skip(f"needs the newest {name}: run 'make newest'")
+        pytest.fail(f"{program} is missing: run 'make newest' in a checkout")
+    pytest.skip(f"needs the newest {name}: run 'make newest' in a checkout")

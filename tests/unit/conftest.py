@@ -7,22 +7,15 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import shutil
 import signal
 import socket
-import socketserver
 import tempfile
-import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pytest
 import quickhg
@@ -30,6 +23,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 from backup_fixture import BackupHome
 from hypothesis import HealthCheck, settings
 from newest import newest
+from scripted_daemon import Daemon, Reply, serve
 
 # Where nobody looks, the same examples each time, so that a red run can be run again; at a desk, new ones.
 settings.register_profile(
@@ -83,50 +77,6 @@ def pytest_unconfigure() -> None:
     quickhg.end()
 
 
-@dataclass
-class Reply:
-    """What the scripted daemon answers.
-
-    :param data: ``metadata`` of the answer, or of the operation.
-    :param delay: seconds to wait first.
-    :param gate: what to wait for first.
-    :param raw: bytes to send as they are, and hang up.
-    :param hang_up: close the connection without a word.
-    :param close_after: close the connection after the answer, without having said so.
-    :param chunks: send these as a chunked body instead.
-    """
-
-    data: Any = None
-    status: int = 200
-    kind: str = "sync"
-    error: str = ""
-    error_code: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
-    delay: float = 0
-    gate: threading.Event | None = None
-    raw: bytes | None = None
-    body: bytes | None = None
-    hang_up: bool = False
-    close_after: bool = False
-    chunks: list[bytes] | None = None
-
-    def payload(self) -> bytes:
-        """Return the answer's body."""
-        if self.body is not None:
-            return self.body
-        return json.dumps({"type": self.kind, "metadata": self.data, "error": self.error, "error_code": self.error_code}).encode()
-
-
-@dataclass
-class Seen:
-    """A request as the scripted daemon got it."""
-
-    method: str
-    target: str
-    headers: dict[str, str]
-    body: bytes
-
-
 @pytest.fixture
 def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """pytest's own, which ``make test`` has in memory; a directory on the disk for tests with the mark ``disk``."""
@@ -160,98 +110,6 @@ def newest_hg() -> Path:
     return newest("hg")
 
 
-class Daemon:
-    """A unix-socket HTTP server whose answers are a script: tests of the wire, not of Incus.
-
-    :param path: of its socket.
-    """
-
-    def __init__(self, path: str) -> None:
-        """Start with no script: every request is echoed."""
-        self.path = path
-        self.seen: list[Seen] = []
-        self.connections = 0
-        self.script: list[Reply] = []
-        self.default: Callable[[Seen], Reply] = lambda seen: Reply({"echo": seen.target})
-
-    @property
-    def requests(self) -> list[tuple[str, str]]:
-        """Method and target of every request."""
-        return [(seen.method, seen.target) for seen in self.seen]
-
-    def say(self, *replies: Reply) -> None:
-        """Answer the next requests so."""
-        self.script.extend(replies)
-
-    def next_reply(self, seen: Seen) -> Reply:
-        """Return the answer to ``seen``."""
-        self.seen.append(seen)
-        return self.script.pop(0) if self.script else self.default(seen)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    daemon: Daemon
-
-    def setup(self) -> None:
-        super().setup()
-        self.daemon.connections += 1
-
-    def address_string(self) -> str:
-        return "unix"
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
-        pass
-
-    def _read_body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding") != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        body = b""
-        while length := int(self.rfile.readline().split(b";")[0], 16):
-            body += self.rfile.read(length)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
-
-    def _serve(self) -> None:
-        body = self._read_body()
-        reply = self.daemon.next_reply(Seen(self.command, self.path, dict(self.headers.items()), body))
-        time.sleep(reply.delay)
-        if reply.gate:
-            reply.gate.wait(60)
-        if reply.hang_up or reply.raw is not None:
-            self.wfile.write(reply.raw or b"")
-            self.close_connection = True
-            return
-        payload = reply.payload()
-        self.send_response(reply.status)
-        for key, value in reply.headers.items():
-            self.send_header(key, value)
-        if reply.chunks is None:
-            self.send_header("Content-Length", str(len(payload)))
-            self.end_headers()
-            self.wfile.write(payload)
-        else:
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            for chunk in reply.chunks:
-                self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
-                self.wfile.flush()
-            self.wfile.write(b"0\r\n\r\n")
-        if reply.close_after:
-            self.close_connection = True
-
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _serve  # noqa: N815 - the base class calls them so
-
-
-class _Server(socketserver.ThreadingUnixStreamServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that hang up are part of the tests."""
-
-
 @pytest.fixture
 def short_dir() -> Iterator[Path]:
     """Return a directory whose path leaves room for a socket's name, open to every user."""
@@ -264,13 +122,8 @@ def short_dir() -> Iterator[Path]:
 @pytest.fixture
 def daemon(short_dir: Path) -> Iterator[Daemon]:
     """Return a running scripted daemon."""
-    script = Daemon(str(short_dir / "unix.socket"))
-    server = _Server(script.path, type("Handler", (_Handler,), {"daemon": script}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield script
-    server.shutdown()
-    server.server_close()
+    with serve(str(short_dir / "unix.socket")) as script:
+        yield script
 
 
 @pytest.fixture

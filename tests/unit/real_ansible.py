@@ -6,12 +6,29 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-COLLECTIONS = Path(__file__).parents[2] / ".dev"
+from ansible_collections.homelab.repoman.plugins.module_utils.core import names
+
+COLLECTIONS = Path(names.__file__).parents[6]
+"""The directory with ``ansible_collections``: of the checkout, or where the archive was unpacked."""
+
+
+def search_paths() -> dict[str, str]:
+    """Return the variables by which programs of Ansible are found, and find their libraries: ``ansible-test`` sets both."""
+    return {key: os.environ[key] for key in ("PATH", "PYTHONPATH") if key in os.environ}
+
+
+def path_of(program: str) -> str:
+    """Return the path of a program that belongs to this Python; ``ansible-test`` has those of Ansible elsewhere, first in ``PATH``."""
+    beside = Path(sys.executable).with_name(program)
+    path = str(beside) if beside.exists() else shutil.which(program)
+    assert path, f"there is no {program}"
+    return path
 
 
 def run_ansible(program: str, place: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -29,7 +46,7 @@ def run_ansible(program: str, place: Path, *arguments: str, **environment: str) 
         "LC_ALL": "C.UTF-8",
     }
     return subprocess.run(
-        [str(Path(sys.executable).with_name(program)), *arguments],
+        [path_of(program), *arguments],
         cwd=place,
         env=inherited | fixed | environment,
         stdin=subprocess.DEVNULL,

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Any
 
 import pytest
 import yaml
+from real_ansible import COLLECTIONS, path_of
 
 ROOT = Path(__file__).parents[3]
-COLLECTIONS = ROOT / ".dev"
 NAMESPACE = "homelab.repoman"
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 KINDS = {"callback": "plugins/callback", "inventory": "plugins/inventory", "connection": "plugins/connection", "lookup": "plugins/lookup"}
@@ -34,7 +33,7 @@ SHORTEST = 8
 def ansible_doc(*arguments: str) -> str:
     """Return what ansible-doc says; it must say it without a warning."""
     environment = os.environ | {"ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_COLLECTIONS_PATHS": str(COLLECTIONS)}
-    command = [str(Path(sys.executable).with_name("ansible-doc")), *arguments]
+    command = [path_of("ansible-doc"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
     assert done.returncode == 0 and "[ERROR]" not in done.stderr and NAMESPACE not in done.stderr, done.stderr
     return done.stdout

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Daemon, Reply, Seen
-from real_ansible import play
+from real_ansible import path_of, play
+from scripted_daemon import Daemon, Reply, Seen
 
 ROOT = Path(__file__).parents[3]
 WAYS = {"local": "{}", "shipped": "{ANYTHING: '1'}"}
@@ -74,8 +73,7 @@ def lab(tmp_path: Path, daemon: Daemon) -> Path:
 
 def encrypted(place: Path) -> str:
     """Return a value encrypted in place, as in a playbook."""
-    program = Path(sys.executable).with_name("ansible-vault")
-    command = [str(program), "encrypt_string", "--vault-password-file", str(place / "password"), "192.0.2.99"]
+    command = [path_of("ansible-vault"), "encrypt_string", "--vault-password-file", str(place / "password"), "192.0.2.99"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return json.dumps(textwrap.dedent(done.stdout.split("|", 1)[1]).strip() + "\n")
 

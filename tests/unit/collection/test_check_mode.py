@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Daemon, Reply, Seen
 from real_ansible import results_of
+from scripted_daemon import Daemon, Reply, Seen
 
 REGISTRY = '[repoman]\nschema = 3\n[[project]]\nname = "demo"\nrepo = "demo"\n'
 MISSING = {

@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-from pathlib import Path
 
 import yaml
-
-from repoman import playbook
+from real_ansible import COLLECTIONS, path_of
 
 
 def test_requirements() -> None:
     """They are what the collection needs on the host it runs on. ansible-builder leaves out what ansible-core itself requires."""
-    command = [str(Path(sys.executable).with_name("ansible-builder")), "introspect", str(playbook.collection_root())]
+    command = [path_of("ansible-builder"), "introspect", str(COLLECTIONS)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = {kind: [line.partition("  #")[0] for line in lines] for kind, lines in yaml.safe_load(done.stdout).items()}
     assert found["python"] == ["tomlkit"]

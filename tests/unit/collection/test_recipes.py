@@ -15,8 +15,8 @@ import pytest
 import yaml
 from ansible_collections.homelab.repoman.plugins.inventory import projects as inventory_plugin
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.inventory import EXPORTED_KEYS, host_variables
-from conftest import Daemon, Reply
 from real_ansible import play
+from scripted_daemon import Daemon, Reply
 
 ROOT = Path(__file__).parents[3]
 REGISTRY = '[repoman]\nschema = 3\n[[project]]\nname = "demo"\n'

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import ast
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from command_environment import environment
+from real_ansible import run_ansible
 
 PLAYBOOK = Path(__file__).parents[3] / "playbooks/restore.yml"
 
@@ -74,8 +73,7 @@ def test_only_containers_of_the_restored_directory(tmp_path: Path, name: str, to
         "tasks": [copy],
     }
     (tmp_path / "site.yml").write_text(json.dumps([play]), encoding="utf-8")
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "site.yml", *(["--check"] if check else [])]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False)
+    done = run_ansible("ansible-playbook", tmp_path, "site.yml", *(["--check"] if check else []))
     assert done.returncode == 0, done
     shown = [line for line in done.stdout.splitlines() if "(item=" in line]
     items = [ast.literal_eval(line.split("(item=")[1].partition(") =>")[0]) for line in shown]

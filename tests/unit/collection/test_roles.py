@@ -2,56 +2,21 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The argument specs of the roles are what their defaults, the modules and the command agree with."""
+"""The argument specs of the roles are what their defaults and the modules agree with."""
 
 from __future__ import annotations
 
 import json
 import re
 import subprocess
-import sys
 from importlib import import_module
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS
-from ansible_collections.homelab.repoman.plugins.modules import repoman_profile, repoman_project, repoman_registry, repoman_restore
-
-from repoman.cli.options import Argument
-from repoman.cli.verbs import VERBS_BY_WORDS
-
-ROLES = Path(__file__).parents[3] / "roles"
-PREFIX = "repoman_"
-HANDED = {"vendor_templates"}
-"""What no user sets."""
-Options = dict[str, dict[str, Any]]
-
-
-def options_of(role: str) -> Options:
-    """Return the options of a role, by name without the prefix."""
-    spec = yaml.safe_load((ROLES / role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
-    assert all(name.startswith(PREFIX) for name in spec)
-    return {name.removeprefix(PREFIX): option for name, option in spec.items()}
-
-
-def form(option: dict[str, Any]) -> dict[str, Any]:
-    """Return what of an option is no text."""
-    return {key: option[key] for key in ("type", "elements", "choices", "required") if key in option}
-
-
-def plain(description: Any) -> str:
-    """Return a description as the help of the command would put it."""
-    text = description if isinstance(description, str) else description[0]
-    text = re.sub(r"[A-Z]\(([^)]*)\)", r"\1", text).rstrip(".")
-    return text[:1].lower() + text[1:]
-
-
-def documented(module: Any) -> Options:
-    """Return the documented options of a module."""
-    options: Options = yaml.safe_load(module.DOCUMENTATION)["options"]
-    return options
+from ansible_collections.homelab.repoman.plugins.modules import repoman_project, repoman_registry
+from real_ansible import path_of
+from role_options import HANDED, PREFIX, ROLES, documented, form, options_of
 
 
 @pytest.fixture(params=sorted(path.name for path in ROLES.iterdir()))
@@ -121,69 +86,6 @@ def test_new_is_the_project() -> None:
     assert {name: form(option) for name, option in projects.items()} == {name: form(option) for name, option in module.items()}
 
 
-def test_command_agrees_with_new() -> None:
-    """Each argument of ``repoman new`` is a key of the role's projects, explained in its words."""
-    projects = options_of("new")["projects"]["options"]
-    verb = VERBS_BY_WORDS["new"]
-    arguments = {argument.names[-1].lstrip("-"): argument for argument in verb.arguments}
-    assert arguments.keys() == {"name", "repo", "image", "profile", "no-backup", "target", "adopt"}
-    for name in ("name", "repo", "image", "target", "adopt"):
-        assert arguments[name].help == plain(projects[name]["description"])
-        assert "choices" not in projects[name] and "choices" not in arguments[name].keywords
-    assert arguments["profile"].keywords["action"] == "append" and projects["profiles"]["type"] == "list"
-    assert plain(projects["profiles"]["description"]).startswith("profiles of the container")
-    assert arguments["profile"].help.startswith("profile of the container")
-    assert arguments["no-backup"].keywords["action"] == "store_true" and projects["backup"]["type"] == "bool"
-
-
-def arguments_of(words: str) -> dict[str, Argument]:
-    """Return the arguments of a verb that its help tells of, as the options of a role or module are called."""
-    arguments = VERBS_BY_WORDS[words].arguments
-    return {argument.names[-1].lstrip("-").replace("-", "_"): argument for argument in arguments if argument.help}
-
-
-def typed(description: Any) -> str:
-    """Return a description as the help puts it: an option of the role as it is typed."""
-    return re.sub(r"repoman_sync_(\w+)", lambda option: f"--{option[1].replace('_', '-')}", plain(description))
-
-
-def test_command_agrees_with_sync() -> None:
-    """Each argument of ``repoman sync`` is an option of the role, explained in its words."""
-    options, arguments = options_of("sync"), arguments_of("sync")
-    told = {name: argument.help.removesuffix("; see below") for name, argument in arguments.items()}
-    assert told == {name: typed(options[f"sync_{name}"]["description"]) for name in arguments}
-    flags = {name for name, argument in arguments.items() if argument.keywords.get("action") == "store_true"}
-    assert flags == {name for name in arguments if options[f"sync_{name}"]["type"] == "bool"}
-
-
-def test_command_agrees_with_restore() -> None:
-    """Each argument of ``repoman restore`` is an option of the module, explained in its words."""
-    options, arguments = documented(repoman_restore), arguments_of("restore")
-    path = arguments.pop("path")
-    assert {name: argument.help for name, argument in arguments.items()} == {
-        name: plain(options[name]["description"]) for name in ("name", "to", "from", "overwrite", "objects")
-    }
-    assert plain(options["paths"]["description"]).startswith("restore only these paths of the repository")
-    assert path.help.startswith("restore only this path of the repository") and path.keywords["action"] == "append"
-
-
-def test_command_agrees_with_profile_install() -> None:
-    """What to install is told in the words of the role setup, and of the module."""
-    options, arguments = options_of("setup"), arguments_of("profile install")
-    assert {name: argument.help for name, argument in arguments.items()} == {
-        "names": plain(options["profiles"]["description"]),
-        "all": plain(options["all_profiles"]["description"]),
-        "force": plain(options["force_profiles"]["description"]),
-    }
-    assert options["force_profiles"]["description"] == documented(repoman_profile)["force"]["description"]
-    assert options["all_profiles"]["description"] == documented(repoman_profile)["all"]["description"]
-
-
-def test_command_setup_takes_no_option_of_the_role() -> None:
-    """All that ``repoman setup`` takes is about asking; what is set up otherwise is set by the role, or in the registry."""
-    assert list(arguments_of("setup")) == ["non_interactive"]
-
-
 def test_roles_need_nothing_that_is_not_there(role: str) -> None:
     """Every module the tasks name exists, and takes the arguments they give."""
     tasks = yaml.safe_load((ROLES / role / "tasks/main.yml").read_text())
@@ -210,7 +112,7 @@ def test_variables_without_a_value_are_not_set() -> None:
         "var=__repoman_common_options",
     ]
     done = subprocess.run(
-        [str(Path(sys.executable).parent / command[0]), *command[1:], "-e", f"@{shared}", "-e", json.dumps(given)],
+        [path_of(command[0]), *command[1:], "-e", f"@{shared}", "-e", json.dumps(given)],
         check=True,
         capture_output=True,
         text=True,

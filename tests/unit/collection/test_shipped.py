@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 from ansible import constants
 from backup_fixture import BackupHome
-
-from repoman import playbook
+from real_ansible import COLLECTIONS, path_of, search_paths
 
 INFO = "homelab.repoman.repoman_project_info"
 PROJECT = "homelab.repoman.repoman_project"
@@ -45,15 +44,15 @@ def shipped(
     play = {"hosts": "localhost", "gather_facts": False, "vars": {"ansible_python_interpreter": str(interpreter)}, "tasks": tasks}
     (home / "site.yml").write_text(json.dumps([play]), encoding="utf-8")
     environment = {
-        "PATH": os.environ["PATH"],
+        **search_paths(),
         "HOME": str(home),
         "LC_ALL": "C.UTF-8",
         "ANSIBLE_ASYNC_DIR": str(home / "jobs"),
         "ANSIBLE_REMOTE_TEMP": str(home / "tmp"),
-        "ANSIBLE_COLLECTIONS_PATH": str(playbook.collection_root()),
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
         "ANSIBLE_INJECT_INVOCATION": str(int(inject)),
     }
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "site.yml", *["-v"] * verbosity]
+    command = [path_of("ansible-playbook"), "site.yml", *["-v"] * verbosity]
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done
     shown, printed, result = done.stdout.rpartition("ok: [localhost] => ")

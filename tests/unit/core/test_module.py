@@ -11,8 +11,10 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import ansible
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 
@@ -99,6 +101,8 @@ for start in (os.fork, threading.Thread(target=print).start, lambda: Command(["t
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes to a user without processes")
 def test_no_process_is_left() -> None:
     """A fork, a thread and a command that cannot be started end in one sentence each."""
+    if any(not directory.stat().st_mode & 0o001 for directory in Path(ansible.__file__).parents):
+        pytest.skip("ansible-test has Ansible where no other user can read it")
     become = ["setpriv", "--reuid=2000000001", "--regid=2000000001", "--clear-groups", "prlimit", "--nproc=1"]
     done = subprocess.run(
         [*become, sys.executable, "-c", EXHAUSTED],

@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-from repoman import playbook
+from real_ansible import COLLECTIONS, path_of, search_paths
 
 
 def test_no_value_is_logged(tmp_path: Path) -> None:
@@ -27,13 +26,13 @@ def test_no_value_is_logged(tmp_path: Path) -> None:
     play["vars"] = {"ansible_python_interpreter": str(tmp_path / "python/bin/python")}
     (tmp_path / "site.yml").write_text(json.dumps([play]))
     environment = {
-        "PATH": os.environ["PATH"],
+        **search_paths(),
         "HOME": str(tmp_path),
         "LC_ALL": "C.UTF-8",
         "ANSIBLE_REMOTE_TEMP": str(tmp_path / "tmp"),
-        "ANSIBLE_COLLECTIONS_PATH": str(playbook.collection_root()),
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
     }
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "site.yml"]
+    command = [path_of("ansible-playbook"), "site.yml"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done
     told = log.read_text()

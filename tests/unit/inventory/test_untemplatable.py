@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Daemon, Reply
 from real_ansible import play, run_ansible
+from scripted_daemon import Daemon, Reply
 
 WAYS = {
     "same": "{value}",

@@ -14,8 +14,8 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles import run
 from ansible_collections.homelab.repoman.plugins.modules import repoman_profile, repoman_profile_info
-from conftest import Daemon, Reply
 from profile_fixtures import add
+from scripted_daemon import Daemon, Reply
 
 LISTED = {"name", "source", "file_path", "installed", "drift", "shadows", "error", "empty_file"}
 FROM_INCUS = {"installed", "drift"}
