@@ -158,6 +158,8 @@ def serve(path: str) -> Iterator[Daemon]:
     server = _Server(script.path, type("Handler", (_Handler,), {"daemon": script}))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    yield script
-    server.shutdown()
-    server.server_close()
+    try:
+        yield script
+    finally:
+        server.shutdown()
+        server.server_close()
