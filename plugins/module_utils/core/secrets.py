@@ -81,4 +81,6 @@ def _shown(key: str, value: Any) -> Any:
         return [_shown("config", project) for project in value]
     if isinstance(value, Mapping):
         return {name: _shown(str(name), setting) for name, setting in value.items()}
+    if isinstance(value, list | tuple):  # malformed settings may have mappings in lists
+        return [_shown("", item) for item in value]
     return value

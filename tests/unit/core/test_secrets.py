@@ -26,6 +26,13 @@ SHOWN = CONFIG | dict.fromkeys(("environment.ON", "environment.TOKEN", "cloud-in
         ),
         ({"config": "environment.X=hush", "devices": ["hush"]}, {"config": "(not shown)", "devices": "(not shown)"}),
         ({"config": {"environment": {"A": {"password": "hush"}}}}, {"config": {"environment": {"A": {"password": "(not shown)"}}}}),
+        (
+            {"config": {"user.x": [{"password": "hush", "a": [1, {"token": "hush"}]}]}, "devices": {"x": {"y": [{"psk": "hush"}]}}},
+            {
+                "config": {"user.x": [{"password": "(not shown)", "a": [1, {"token": "(not shown)"}]}]},
+                "devices": {"x": {"y": [{"psk": "(not shown)"}]}},
+            },
+        ),
         ({"registry_text": "a\nhush\n", "registry_text_path": "/x"}, {"registry_text": "(not shown, 2 lines)", "registry_text_path": "/x"}),
         (
             {"passwd": "hush", "timeout": 3, "names": ["a"], "user": None},
