@@ -84,8 +84,9 @@ options:
     description:
       - Configuration keys of the instance, in the format of Incus. Values are text, numbers or booleans.
       - A null value unsets the key in the instance, whether an earlier task, the project's override or C(incus config set) has set it. If a
-        profile has the key, its value applies. C(user-data) and C(vendor-data) of cloud-init are only unset if a task or the override has
-        set them, because they may also hold the account that repoman makes.
+        profile has the key, its value applies. Keys of Incus itself, which start with C(volatile.), stay. C(user-data) and
+        C(vendor-data) of cloud-init are only unset if a task or the override has set them, because they may also hold the account that
+        repoman makes.
       - C(cloud-init.user-data), C(cloud-init.vendor-data), C(cloud-init.network-config) and their old names with C(user.) also take a
         mapping, which becomes YAML.
       - They are stored in the instance only, not in the registry. If not set, those of an earlier task stay, also null values; an empty

@@ -20,7 +20,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     applied_settings,
 )
 
-SERVER_PREFIXES = ("volatile.", "image.")
+VOLATILE_PREFIX = "volatile."
+"""Prefix of the keys with which Incus remembers the state of an instance, such as its addresses and the image it was made from."""
+SERVER_PREFIXES = (VOLATILE_PREFIX, "image.")
 """Prefixes of configuration keys that Incus sets itself."""
 
 Side = dict[str, Any]
@@ -76,11 +78,13 @@ def reconcile(
     :param devices: the devices that repoman gives it.
     :param profiles: its profiles, in order.
     :param replaced: names of further devices that are removed.
-    :param unset: further configuration keys that are removed, but not repoman's own data for cloud-init, which makes the account.
+    :param unset: further configuration keys that are removed, but not repoman's own data for cloud-init, which makes the account, nor the
+        state that Incus keeps under :data:`VOLATILE_PREFIX`.
     :raises ConflictError: see :func:`applied_settings`.
     """
     applied = applied_settings(instance)
-    own_keys = {*applied["config"], PROTECTED_KEY, *(key for key in unset if key not in (*USER_DATA, *VENDOR_DATA))}
+    removable = {key for key in unset if key not in (*USER_DATA, *VENDOR_DATA) and not key.startswith(VOLATILE_PREFIX)}
+    own_keys = {*applied["config"], PROTECTED_KEY, *removable}
     own_devices = {*applied["devices"], *replaced}
     current: Side = {
         "config": dict(instance["config"]),

@@ -44,12 +44,12 @@ def test_manual_settings_stay_and_applied_ones_are_corrected() -> None:
 
 
 def test_unset_keys_go_whoever_set_them() -> None:
-    """Except data for cloud-init that repoman may have made itself: only those that it applied from a task or an override."""
-    keys = {"mine": "1", "b": "2", "cloud-init.user-data": "account", "cloud-init.vendor-data": "x", "user.note": "y"}
+    """Except what Incus keeps, and data for cloud-init that repoman may have made itself: only those applied from a task or an override."""
+    keys = {"mine": "1", "b": "2", "cloud-init.user-data": "account", "cloud-init.vendor-data": "x", "user.note": "y", "volatile.uuid": "z"}
     data = instance({"config": ["b", "cloud-init.vendor-data"]}, config=keys)
-    unset = ("mine", "b", "cloud-init.user-data", "cloud-init.vendor-data", "nosuch")
+    unset = ("mine", "b", "cloud-init.user-data", "cloud-init.vendor-data", "nosuch", "volatile.uuid")
     left = reconcile(data, {}, {}, ["default"], unset=unset).desired["config"]
-    assert left.keys() - {APPLIED_KEY} == {"cloud-init.user-data", "user.note"}
+    assert left.keys() - {APPLIED_KEY} == {"cloud-init.user-data", "user.note", "volatile.uuid"}
 
 
 def test_the_record_of_a_protection_ends_with_it() -> None:
