@@ -64,9 +64,10 @@ def check_repos_root(context: DoctorContext) -> Outcome:
     except RepomanError:
         server = {}
     features = server.get("kernel_features") or {}
-    if features.get("idmapped_mounts") == "false":
-        return fail("this Incus and its Linux cannot map IDs for mounts, which containers need", "uname -r   # Linux 5.12 or later can")
     faulty = incus_hints(server.get("server_version") or "")
+    if features.get("idmapped_mounts") == "false":
+        known, *hints = faulty or ["", "uname -r   # Linux 5.12 or later can"]
+        return fail(f"this Incus and its Linux cannot map IDs for mounts, which containers need{known and ': '}{known}", *hints)
     if maps_ids(path) and not faulty:
         return ok(f"repos_root {shown}, whose file system can map IDs")
     known, *hints = faulty or [*id_mapping_hints(path, client_command(context.socket, "info local:")), elsewhere]

@@ -73,6 +73,11 @@ def test_incus_that_newer_kernels_refuse(
     else:
         assert outcome.status == "warn" and "IDs can be mapped: Incus 6.0.0 cannot map ids on Linux 6.9 or later" in outcome.message
         assert [hint.partition("   # ")[0] for hint in outcome.hints] == ["sudo apt update && sudo apt install incus"]
+    environment = {"server_version": version, "kernel_features": {"idmapped_mounts": "false"}}
+    script(daemon, reply, instances=[], **{"1.0": {"environment": environment}})
+    outcome = check_repos_root(make_context(socket=daemon.path))
+    assert outcome.status == "fail" and ("Incus 6.0.0 cannot map ids" in outcome.message) == (version == "6.0.0")
+    assert outcome.hints[0].startswith("sudo apt update" if version == "6.0.0" else "uname -r")
 
 
 @pytest.mark.parametrize(
