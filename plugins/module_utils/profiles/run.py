@@ -52,8 +52,6 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     predicts = check and params["predict"]
     context = _load_context(params)
     names = context.library.names() if params["all"] else list(dict.fromkeys(params["names"] or []))
-    for name in names if not params["all"] else ():
-        check_file_name("profile", name) if params["state"] == "absent" else check_profile_name(name)
     changes: Sequence[ProfileChange]
     warnings: list[str] = []
     if params["state"] == "copied":
@@ -86,14 +84,16 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
 
 def _check_options(params: dict[str, Any]) -> None:
-    """Check the options of ``repoman_profile``.
+    """Check the options of ``repoman_profile``, also for a prediction.
 
-    :raises UsageError: neither ``names`` nor ``all`` was given, or both.
+    :raises UsageError: neither ``names`` nor ``all`` was given, or both; a name is invalid.
     """
     if params["all"] and params["names"]:
         raise UsageError("all profiles and names of profiles exclude each other.", "leave out either 'names' or 'all'")
     if params["names"] is None and not params["all"]:
         raise UsageError("no profile was named.", "names: [NAME], or all: true")
+    for name in params["names"] or ():
+        check_file_name("profile", name) if params["state"] == "absent" else check_profile_name(name)
 
 
 def _copies(names: Sequence[str], new_name: str | None, context: ProfileContext) -> list[ProfileCopy]:

@@ -94,6 +94,9 @@ def test_wrong_requests_fail_as_for_real(fresh: Path, monkeypatch: pytest.Monkey
         ("repoman_sync", {"allow_local": True}),
         ("repoman_restore", {"name": "x", "objects": True, "overwrite": True}),
         ("repoman_profile", {}),
+        ("repoman_profile", {"names": ["a/b"]}),
+        ("repoman_profile", {"names": ["-x"], "state": "absent"}),
+        ("repoman_profile", {"names": ["a:b"], "state": "copied"}),
         ("repoman_project", {"name": "A_b"}),
     ):
         assert predict(fresh, module, MISSING[missing] | options)["exit_code"] == 2, module
