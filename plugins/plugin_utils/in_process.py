@@ -100,10 +100,10 @@ class InProcessAction(ActionBase):
         if any(each.__module__.startswith("ansible_mitogen.") for each in type(self).__mro__):
             for name in REPLACED_BY_MITOGEN:
                 setattr(self, name, MethodType(getattr(ActionBase, name), self))
-            execute = self._low_level_execute_command
+            execute = type(self)._low_level_execute_command  # not what an earlier attempt of the same task has put in its place
 
             def execute_command(*args: Any, process_result: object = None, **options: Any) -> Any:
-                return execute(*args, **options)  # mitogen does not know that option, which is for PowerShell
+                return execute(self, *args, **options)  # mitogen does not know that option, which is for PowerShell
 
             self._low_level_execute_command = execute_command
 
