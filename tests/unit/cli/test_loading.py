@@ -45,18 +45,20 @@ def test_modules_come_from_bytecode_files(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, and a checkout of another user")
 @pytest.mark.parametrize("owner", [0, 12345])
 def test_root_leaves_no_bytecode_files_in_the_checkout_of_a_user(tmp_path: Path, owner: int) -> None:
-    """Not those of this loader, nor those that ansible makes of plugins; in its own tree it keeps them."""
+    """Not of the command, nor of this loader, nor those that ansible makes of plugins; in its own tree it keeps them."""
     tree = tmp_path / "ansible_collections/homelab/repoman"
+    shutil.copytree(Path(loading.__file__).parent, tree / "src/repoman", ignore=lambda *_: ["__pycache__"])
     shutil.copytree(collection_root() / "ansible_collections/homelab/repoman/plugins", tree / "plugins", ignore=lambda *_: ["__pycache__"])
     for name in ("playbooks", "roles", "meta", "galaxy.yml"):
         source = (collection_root() / "ansible_collections/homelab/repoman" / name).resolve()
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tree / name)
     for path in (tree, *tree.rglob("*")):
         os.chown(path, owner, owner)
-    settings = environment(tmp_path / "home") | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+    settings = environment(tmp_path / "home") | {"PYTHONPATH": f"{tmp_path}:{tree}/src", "PYTHONDONTWRITEBYTECODE": ""}
     done = subprocess.run([sys.executable, "-m", "repoman", "list"], capture_output=True, text=True, check=False, env=settings)
     assert done.returncode == 3 and "there is no registry" in done.stderr, done
-    assert bool(list(tree.rglob("*.pyc"))) == (owner == 0)
+    for part in (tree / "plugins", tree / "src"):
+        assert bool(list(part.rglob("__pycache__"))) == (owner == 0), part
 
 
 @pytest.mark.parametrize(
