@@ -60,7 +60,7 @@ options:
     description:
       - In check mode, warn and predict the result, instead of failing, if something is missing that an earlier task may create -
         the account O(user), Incus and its project, a Python library, the registry, a template, a profile, a repository, the directory of
-        the backup, or a mount there. Without Incus, no container or profile is assumed to exist; options that are wrong fail as for real.
+        the backup, or a mount there. Without Incus, no container or profile is assumed to exist, and options are not compared with the host.
     type: bool
     default: false
 """

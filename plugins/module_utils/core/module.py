@@ -157,21 +157,26 @@ def _run_logic(run: Logic, params: dict[str, Any], check: bool) -> dict[str, Any
             return _predict(run, params) | {"warnings": [error.as_check_mode_warning()]}
         return error.as_result()
     except Exception as error:
-        shown = RepomanError.from_exception(error)
-        if shown is None:
-            raise
-        return shown.as_result()
+        return _failure(error)
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    """Return the result of a run that ended with an exception; raise it again if it is none that users can do something about."""
+    from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+
+    shown = RepomanError.from_exception(error)
+    if shown is None:
+        raise error
+    return shown.as_result()
 
 
 def _predict(run: Logic, params: dict[str, Any]) -> dict[str, Any]:
     """Return the prediction for a module; a change if it has none."""
-    from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-
     predict = _predictions.get(run)
     try:
         return {"changed": True} if predict is None else predict(params)
-    except RepomanError as error:
-        return error.as_result()
+    except Exception as error:
+        return _failure(error)
 
 
 def argument_failure(name: str, validation: Any) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from typing import Any
 
 import ansible
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting, run_logic
 
 
 def test_no_module_ends_in_a_traceback() -> None:
@@ -27,6 +28,22 @@ def test_no_module_ends_in_a_traceback() -> None:
 
     said = run_logic(run, {}, False)
     assert said["failed"] and said["msg"] == "/full: No space left on device." and said["hints"]
+
+
+def test_no_prediction_ends_in_a_traceback() -> None:
+    """What the system says of a file that a prediction reads."""
+
+    def predict(params: dict[str, Any]) -> dict[str, Any]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/shut")
+
+    @predicting(predict)
+    def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
+        error = NotFoundError("there is no account.")
+        error.may_be_created_later = True
+        raise error
+
+    said = run_logic(run, {"predict": True}, True)
+    assert said["failed"] and said["msg"] == "/shut: Permission denied." and said["hints"]
 
 
 CRASH = """
@@ -90,7 +107,8 @@ def test_streams_need_no_descriptor() -> None:
 
 EXHAUSTED = """
 import os, threading
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting, run_logic
 from ansible_collections.homelab.repoman.plugins.module_utils.process.command import Command
 
 for start in (os.fork, threading.Thread(target=print).start, lambda: Command(["true"])):
