@@ -74,16 +74,26 @@ class RestorePlanner:
         items = merge_layers(versions, self.is_top_level, names if is_complete else None)
         _logger.debug("%s as of %s: %d layers, %d entries", self.unit, options.from_version or "the last run", len(versions), len(items))
         if not items or (self.inside and not (self.inside in items and items[self.inside].is_directory)):
-            when = f" as of {options.from_time}" if options.from_version else ""
-            raise NotFoundError(
-                f"there is no backup of {self._name}{when} in {self.target.root}.",
-                repoman_command("sync", [], ("--list-versions", options.name)),
-                f"ls {self.target.root}",
-            )
+            raise self._no_backup([version.layer.name for version in versions if version.created is None])
         past = history.load(self.target, time.time())
         if options.from_version and options.from_version < past.oldest and options.from_version not in past.names:
             self.notes.append(f"The history begins at {past.oldest}; this is the oldest version.")
         return items
+
+    def _no_backup(self, first_runs: list[str]) -> NotFoundError:
+        """Return the error that the backup does not have the requested version.
+
+        :param first_runs: the runs that backed up the unit when it was new, from the last one back.
+        """
+        options, versions = self.options, repoman_command("sync", [], ("--list-versions", self.options.name))
+        if not options.from_version or not first_runs:
+            when = f" as of {options.from_time}" if options.from_version else ""
+            return NotFoundError(f"there is no backup of {self._name}{when} in {self.target.root}.", versions, f"ls {self.target.root}")
+        return NotFoundError(
+            f"there is no backup of {self._name} as of {options.from_time}: its first one after that is of {first_runs[-1]}.",
+            versions,
+            f"{repoman_command('restore', [options.name])}   # the last version",
+        )
 
     def resolve_destination(self) -> Destination:
         """Return the directory to restore to.

@@ -167,9 +167,14 @@ def test_history_that_was_rewritten_comes_back(world: BackupHome) -> None:
 
 
 def test_there_was_nothing_before_the_first_run(world: BackupHome) -> None:
-    """Before the first run there was nothing."""
-    with pytest.raises(NotFoundError, match="as of 2020"):
+    """Before the first run there was nothing; the error names that run, and the way to the list of versions."""
+    (run,) = (each.name for each in world.ours("created").iterdir())
+    world.write("plain/new")
+    world.sync()
+    with pytest.raises(NotFoundError) as caught:
         world.restore("plain", **{"from": "2020-01-01", "to": str(world.root / "to")})
+    assert caught.value.message == f"there is no backup of plain as of 2020-01-01: its first one after that is of {run}."
+    assert caught.value.hints == ["repoman sync --list-versions plain", "repoman restore plain   # the last version"]
 
 
 def test_paths_alone(world: BackupHome) -> None:
