@@ -129,6 +129,12 @@ profiles:
       type: list
       elements: str
       sample: [isurus]
+    suggestions:
+      description: Names of installed profiles similar to one that is not installed.
+      returned: O(state=absent), if the profile is not installed
+      type: list
+      elements: str
+      sample: [dotfiles]
     msg:
       description:
         - Why the profile failed.

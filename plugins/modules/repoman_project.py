@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: repoman_project
-short_description: Create, start, stop and remove the Incus container of a repository
+short_description: Create, start, stop, restart and remove the Incus container of a repository
 version_added: 0.4.0
 author: the repoman contributors (@homelab)
 description:
@@ -17,8 +17,13 @@ description:
     and C(user.repoman.uid) of an instance name its user; without them, the user is who has its repository in C(repos_root).
 options:
   name:
-    description: Name of the project and of its instance. Either this or O(projects) is required.
+    description: Name of the project and of its instance. One of this, O(projects) and O(all) is required.
     type: str
+  all:
+    description:
+      - All projects of the registry, and all of the user's containers that are not in it. With O(create=false), only those with a container.
+      - Not with O(state=absent).
+    type: bool
   projects:
     description:
       - Several projects, each with the options of a single one. Incus and the registry are read once for all.
@@ -40,6 +45,10 @@ options:
         description: Incus profiles of the container, in order.
         type: list
         elements: str
+      add_profiles:
+        description: Profiles of the container in addition to its others; see O(add_profiles).
+        type: list
+        elements: str
       backup:
         description: Include the repository in backups.
         type: bool
@@ -58,12 +67,19 @@ options:
   state:
     description:
       - V(present) creates the container if it does not exist, starts it, and updates it to its configuration.
-      - V(started) and V(stopped) also start or stop it.
+      - V(started) and V(stopped) also start or stop it. A running container has 30 seconds to shut down, and is stopped by force after that.
+      - V(restarted) also stops a running container and starts it again; a stopped one is started. It always changes something.
       - V(absent) deletes the container and the registry entry. A running container has 30 seconds to shut down. The repository and its
         backup stay.
     type: str
-    choices: [present, started, stopped, absent]
+    choices: [present, started, stopped, restarted, absent]
     default: present
+  create:
+    description:
+      - V(false) creates no container; a project without one is an error, unless O(state=absent).
+      - Then O(state=stopped) only stops a container, and leaves its configuration and the registry as they are.
+    type: bool
+    default: true
   repo:
     description: 'Directory of the repository in C(repos_root), relative to it or absolute (default: the name of the project).'
     type: str
@@ -75,6 +91,14 @@ options:
     type: str
   profiles:
     description: Incus profiles of the container, in order.
+    type: list
+    elements: str
+  add_profiles:
+    description:
+      - Profiles of the container in addition to its others, which are O(profiles), or without that those of the override, the registry entry
+        or the defaults.
+      - They become part of the registry entry. If an override lists profiles, the next task without this option uses its list, and a warning
+        says so.
     type: list
     elements: str
   backup:
@@ -140,6 +164,17 @@ EXAMPLES = r"""
         repo: sharks/lamna
         config: {limits.cpu: "2"}
 
+- name: One more profile for a container
+  homelab.repoman.repoman_project:
+    name: isurus
+    add_profiles: [dotfiles]
+
+- name: Stop all containers
+  homelab.repoman.repoman_project:
+    all: true
+    state: stopped
+    create: false
+
 - name: Remove the container; the repository stays
   homelab.repoman.repoman_project:
     name: isurus
@@ -163,7 +198,7 @@ projects:
       type: str
       returned: always
       sample: created
-      choices: [created, updated, started, stopped, removed, unchanged, absent, failed]
+      choices: [created, updated, started, stopped, restarted, removed, unchanged, absent, failed]
     changed:
       description: V(true) if anything was changed, or in check mode would be.
       type: bool
@@ -292,6 +327,7 @@ SETTINGS = {
     "repo": {"type": "str"},
     "image": {"type": "str"},
     "profiles": {"type": "list", "elements": "str"},
+    "add_profiles": {"type": "list", "elements": "str"},
     "backup": {"type": "bool"},
     "config": {"type": "dict"},
     "devices": {"type": "dict"},
@@ -305,11 +341,13 @@ SPEC = {
     | {
         "name": {"type": "str"},
         "projects": {"type": "list", "elements": "dict", "options": {"name": {"type": "str", "required": True}} | SETTINGS},
-        "state": {"type": "str", "choices": ["present", "started", "stopped", "absent"], "default": "present"},
+        "all": {"type": "bool"},
+        "state": {"type": "str", "choices": ["present", "started", "stopped", "restarted", "absent"], "default": "present"},
+        "create": {"type": "bool", "default": True},
         "accept_protected": {"type": "bool", "default": True},
     },
-    "mutually_exclusive": [("projects", option) for option in ("name", *SETTINGS)],
-    "required_one_of": [("name", "projects")],
+    "mutually_exclusive": [(several, option) for several in ("projects", "all") for option in ("name", *SETTINGS)] + [("projects", "all")],
+    "required_one_of": [("name", "projects", "all")],
 }
 
 

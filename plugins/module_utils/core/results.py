@@ -19,6 +19,7 @@ class Action(StrEnum):
     UPDATED = "updated"
     STARTED = "started"
     STOPPED = "stopped"
+    RESTARTED = "restarted"
     REMOVED = "removed"
     COPIED = "copied"
     UNCHANGED = "unchanged"

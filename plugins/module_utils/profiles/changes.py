@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import nearest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_all
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
@@ -192,7 +193,14 @@ class ProfileInstallation(ProfileChange):
 
 
 class ProfileRemoval(ProfileChange):
-    """Removes a profile from Incus."""
+    """Removes a profile from Incus.
+
+    :param installed: the profiles of Incus.
+    """
+
+    def __init__(self, name: str, context: ProfileContext, installed: dict[str, Installed]) -> None:
+        super().__init__(name, context, installed.get(name))
+        self.installed = installed
 
     def make_plan(self) -> Plan:
         """Plan from the installed profile.
@@ -207,6 +215,7 @@ class ProfileRemoval(ProfileChange):
             "referenced_by": [],
         }
         if current is None:
+            self.result["suggestions"] = [match] if (match := nearest(name, self.installed)) else []
             return Plan()
         users = current.users()
         if users:
@@ -246,6 +255,6 @@ def remove(names: Iterable[str], context: ProfileContext, installed: dict[str, I
     :param installed: the profiles of Incus, from one read.
     :returns: for each name ``removed`` or ``absent``, or the error that prevents it.
     """
-    changes = [ProfileRemoval(name, context, installed.get(name)) for name in names]
+    changes = [ProfileRemoval(name, context, installed) for name in names]
     plan_all(changes)
     return changes

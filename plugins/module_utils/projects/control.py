@@ -80,8 +80,16 @@ class InstanceControl:
         """Request a stop of the instance, without waiting for it."""
         self.client.put(self.path("/state"), {"action": "stop", "timeout": STOP_TIMEOUT})
 
-    def stop(self) -> None:
-        """Stop the instance gracefully, or by force if that takes longer than :data:`STOP_TIMEOUT`."""
+    def stop(self, is_requested: bool = False) -> None:
+        """Stop the instance gracefully, or by force if that takes longer than :data:`STOP_TIMEOUT`.
+
+        :param is_requested: a stop was requested earlier; wait for it.
+        """
+        if is_requested:
+            self.wait_for_operations()
+            if self.read().data["status"] != "Stopped":
+                self.set_power("stop", force=True)
+            return
         try:
             self.set_power("stop")
         except incus.IncusError:

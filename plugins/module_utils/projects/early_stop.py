@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Stops all containers that are removed at the same time, so that a removal of many does not wait for each in turn."""
+"""Stops all containers that are removed or stopped at the same time, so that a run on many does not wait for each in turn."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.task impo
 
 
 class EarlyStop:
-    """Inside the block, the instances of several projects are stopping; those not removed at its end are started again.
+    """Inside the block, the instances of several projects are stopping; those whose task does not succeed are started again.
 
-    :param tasks: tasks that remove their projects. A single task stops its instance itself, as a step of its plan.
+    :param tasks: tasks that remove or stop their projects. A single task stops its instance itself, as a step of its plan.
     """
 
     def __init__(self, tasks: list[ProjectTask]) -> None:
@@ -41,6 +41,6 @@ class EarlyStop:
             instance = task.instance
             if instance is not None and instance["status"] == "Running" and not is_unfinished(instance):
                 task.stopped_early = True  # before the request: an interrupt may come while it is sent
-                with suppress(incus.IncusError):  # the removal tries again, and reports the error
+                with suppress(incus.IncusError):  # the task tries again, and reports the error
                     task.control.request_stop()
                     task.stop_requested = True

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, RepomanError, RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
+from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import InstanceAccount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.failures import start_error
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_unfinished
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import verify_mount
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import project_summary
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 
 
@@ -27,14 +30,45 @@ def plan_power(task: ProjectTask, desired: DesiredInstance, status: str) -> str:
     """
     name = task.name
     if task.state == "stopped" and status != "Stopped":
-        control = task.control
-        task.plan.add(_power_step(name, ("stop", "stopping"), (status, "Stopped"), apply=control.stop, undo=control.restart))
+        _plan_power_off(task, status)
         return "Stopped"
+    if task.state == "restarted" and status != "Stopped" and task.instance is not None and not is_unfinished(task.instance):
+        restart = InstanceRestart(task, desired, "Stopped")
+        task.plan.add(_power_step(name, ("restart", "restarting"), (status, "Running"), apply=restart.apply, undo=restart.undo))
+        return "Running"
     if task.state == "stopped" or status == "Running" or (task.state == "present" and status != "Stopped"):
         return status
     start = InstanceStart(task, desired, status)
     task.plan.add(_power_step(name, ("start", "starting"), (status, "Running"), apply=start.apply, undo=start.undo))
     return "Running"
+
+
+def plan_stop(task: ProjectTask) -> None:
+    """Plan to stop a container, and nothing else.
+
+    :raises RepomanError: there is no such container.
+    """
+    instance = task.existing_instance()
+    status = instance["status"]
+    if status != "Stopped":
+        _plan_power_off(task, status)
+    summary = project_summary(task.context, task.name, instance)
+    task.result |= {key: summary[key] for key in ("repo", "image", "profiles", "backup", "environment")}
+    action = Action.STOPPED if task.plan.changed else Action.UNCHANGED
+    task.result |= {"action": action.value, "state": "Stopped", "differences": []}
+
+
+def _plan_power_off(task: ProjectTask, status: str) -> None:
+    control = task.control
+    task.plan.add(
+        _power_step(
+            task.name,
+            ("stop", "stopping"),
+            (status, "Stopped"),
+            apply=lambda: control.stop(task.stop_requested),
+            undo=control.restart,
+        )
+    )
 
 
 def _power_step(name: str, verb: tuple[str, str], status: tuple[str, str], *, apply: Callable[[], None], undo: Callable[[], None]) -> Step:
@@ -96,3 +130,31 @@ class InstanceStart:
             self.control.set_power("freeze")
         else:
             self.control.set_power("stop", force=True)
+
+
+class InstanceRestart(InstanceStart):
+    """The stop and the start of an instance, with the same check."""
+
+    is_broken = False
+    """True if it could not be started, or the user cannot work in it, so that a rollback must not start it again."""
+
+    def apply(self) -> None:
+        """Restart the instance.
+
+        :raises RepomanError: it could not be started.
+        """
+        self.control.stop()
+        try:
+            super().apply()
+        except RunInterruptedError:
+            raise
+        except RepomanError:
+            self.is_broken = True
+            raise
+
+    def undo(self) -> None:
+        """Start it if it was stopped; one that does not work is stopped."""
+        if self.is_broken:
+            super().undo()
+        else:
+            self.control.restart()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Plans the states ``present``, ``started`` and ``stopped`` of a project."""
+"""Plans the states ``present``, ``started``, ``stopped`` and ``restarted`` of a project."""
 
 from __future__ import annotations
 
@@ -45,14 +45,17 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.update import plan_update, planned_devices
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override, override_path
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.detect import detect_vcs
 
 
 def plan_present(task: ProjectTask) -> None:
-    """Plan the states ``present``, ``started`` and ``stopped``.
+    """Plan the states ``present``, ``started``, ``stopped`` and ``restarted``.
 
     :raises RepomanError: the desired state cannot be reached.
     """
+    if not task.request.create:
+        task.existing_instance()
     desired = _desired_instance(task)
     repository = desired.repository
     desired.check_reserved_names()
@@ -68,7 +71,8 @@ def plan_present(task: ProjectTask) -> None:
         action = Action.CREATED
     else:
         _check_image(task, desired, instance)
-        if any([plan_update(task, desired, instance), plan_remount(task, desired, instance)]):
+        restarts = task.state == "restarted"  # it mounts the repository anew
+        if any([plan_update(task, desired, instance), not restarts and plan_remount(task, desired, instance)]):
             action = Action.UPDATED
     plan_entry(task, desired)
     if instance is not None and instance["status"] == "Running":
@@ -82,6 +86,8 @@ def plan_present(task: ProjectTask) -> None:
     final_status = plan_power(task, desired, status)
     if action == Action.UNCHANGED and final_status != status:
         action = Action.STARTED if final_status == "Running" else Action.STOPPED
+    elif instance is not None and task.state == "restarted" and status != "Stopped":
+        action = Action.RESTARTED
     _report(task, desired, instance, action, final_status)
 
 
@@ -100,7 +106,7 @@ def _check_overlaps(task: ProjectTask, desired: DesiredInstance) -> None:
         devices = desired.with_profile_devices(desired.config_and_devices()[1])
     else:
         devices = planned_devices(task, desired, instance)
-    starts = instance is None or (task.state != "stopped" and instance["status"] != "Running")
+    starts = instance is None or task.state == "restarted" or (task.state != "stopped" and instance["status"] != "Running")
     check_new_overlaps(task, devices, starts)
 
 
@@ -111,12 +117,29 @@ def _requested_settings(task: ProjectTask) -> ProjectSettings:
     return ProjectSettings(
         repo=request.repo,
         image=request.image,
-        profiles=request.profiles,
+        profiles=_requested_profiles(task),
         backup=request.backup,
         config=previous.config if request.config is None else request.config,
         devices=previous.devices if request.devices is None else request.devices,
         unset=previous.unset if request.config is None else request.unset,
     )
+
+
+def _requested_profiles(task: ProjectTask) -> tuple[str, ...] | None:
+    """Return the requested profiles: with ``add_profiles``, those that the project has otherwise, and these after them."""
+    request, context = task.request, task.context
+    others = request.profiles or ()
+    if request.add_profiles and request.profiles is None:
+        others = effective_settings(context, task.name).profiles
+    added = [name for name in dict.fromkeys(request.add_profiles) if name not in others]
+    if not added:
+        return request.profiles
+    if request.profiles is None and load_override(context.registry_path, task.name).profiles is not None:
+        task.warnings.append(
+            f"{override_path(context.registry_path, task.name)} lists the profiles of {task.name}: the next 'repoman new {task.name}' removes"
+            f" {', '.join(added)} again, unless that file has {'it' if len(added) == 1 else 'them'}, too"
+        )
+    return (*others, *added)
 
 
 def _find_repository(task: ProjectTask, repo: str) -> Repository:

@@ -13,6 +13,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import check_answers
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.unknown import new_commands
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import VcsError, resolve_path
 
 
@@ -40,12 +41,15 @@ def existing_repository(repo: str, context: RunContext, name: str) -> Repository
     repository = resolve_repository(repo, context)
     if not os.path.isdir(repository.host_path):
         path = repository.container_path
+        is_new = name not in context.registry.projects
+        meant = new_commands(name, repository.relative_path, context) if is_new else []
         problem = "is not a directory" if os.path.exists(repository.host_path) else "does not exist"
         raise NotFoundError(
             f"the repository {path} {problem}.",
+            *meant,
             f"repoman restore {shell_word(name)}   # if it was backed up",
             f"git init {shell_word(path)}   # if it is a new one",
-            f"if it is elsewhere below repos_root: repoman new {name} --repo DIR",
+            *([] if meant else [f"if it is elsewhere below repos_root: repoman new {name} --repo DIR"]),
         )
     return repository
 

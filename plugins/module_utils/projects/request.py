@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,9 @@ except ImportError:  # the module reports it before it uses the values; only a p
     yaml = None  # type: ignore[assignment]
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_project_name
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import INSTANCE_NAME, check_project_name
 
-OPTIONS = ("name", "repo", "image", "profiles", "backup", "config", "devices", "target", "adopt")
+OPTIONS = ("name", "repo", "image", "profiles", "add_profiles", "backup", "config", "devices", "target", "adopt")
 """The module's options for one project."""
 YAML_KEYS = (
     "cloud-init.user-data",
@@ -52,12 +53,14 @@ class ProjectRequest:
     :param repo: directory of the repository, relative to ``repos_root`` or absolute.
     :param image: image of a new container.
     :param profiles: Incus profiles, in order.
+    :param add_profiles: profiles in addition to those.
     :param backup: whether the repository is backed up.
     :param config: configuration keys of the instance.
     :param unset: configuration keys that the instance must not have.
     :param devices: device names to their settings.
     :param target: cluster member for a new container.
     :param adopt: whether to take over an existing container that has no marks of repoman and mounts the repository.
+    :param create: whether to create a container that does not exist.
     :param accept_protected: whether changes of what an override protects are accepted.
     :param error: what is wrong with ``config`` or ``devices``; it concerns only this project.
     """
@@ -66,31 +69,41 @@ class ProjectRequest:
     repo: str | None = None
     image: str | None = None
     profiles: tuple[str, ...] | None = None
+    add_profiles: tuple[str, ...] = ()
     backup: bool | None = None
     config: dict[str, str] | None = None
     unset: tuple[str, ...] = ()
     devices: dict[str, dict[str, str]] | None = None
     target: str | None = None
     adopt: bool = False
+    create: bool = True
     accept_protected: bool = True
     error: UsageError | None = None
 
 
 def requested_projects(params: dict[str, Any]) -> list[ProjectRequest]:
-    """Return the requests for all projects.
+    """Return the requests for the named projects.
 
     :raises UsageError: a name is invalid or appears twice.
     """
     entries = params["projects"] if params["projects"] is not None else [{key: params[key] for key in OPTIONS}]
+    return _requests(entries, params)
+
+
+def requests_for(names: Iterable[str], params: dict[str, Any]) -> list[ProjectRequest]:
+    """Return requests for projects without options of their own; names that no container can have are left out."""
+    return _requests([{"name": name} for name in names if INSTANCE_NAME.match(name)], params)
+
+
+def _requests(entries: list[dict[str, Any]], params: dict[str, Any]) -> list[ProjectRequest]:
     names = [check_project_name(options["name"]) for options in entries]
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         raise UsageError(f"the project {duplicates[0]!r} is named twice.", "name each project once")
-    accept_protected = params.get("accept_protected", True)
-    return [_request(options, accept_protected) for options in entries]
+    return [_request(options, params.get("create", True), params.get("accept_protected", True)) for options in entries]
 
 
-def _request(options: dict[str, Any], accept_protected: bool) -> ProjectRequest:
+def _request(options: dict[str, Any], create: bool, accept_protected: bool) -> ProjectRequest:
     profiles = options.get("profiles")
     config, devices, error = None, None, None
     try:
@@ -102,12 +115,14 @@ def _request(options: dict[str, Any], accept_protected: bool) -> ProjectRequest:
         repo=options.get("repo"),
         image=options.get("image"),
         profiles=None if profiles is None else tuple(profiles),
+        add_profiles=tuple(options.get("add_profiles") or ()),
         backup=options.get("backup"),
         config=config,
         unset=tuple(key for key, value in (options.get("config") or {}).items() if value is None) if config is not None else (),
         devices=devices,
         target=options.get("target"),
         adopt=bool(options.get("adopt")),
+        create=create,
         accept_protected=accept_protected,
         error=error,
     )

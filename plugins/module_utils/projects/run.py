@@ -11,15 +11,19 @@ from functools import cache
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step, apply_all, plan_all, signals_as_exceptions
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import merge_failures
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext, Snapshot, load_context
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.early_stop import EarlyStop
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_unfinished
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import is_own
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.power import plan_stop
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.present import plan_present
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.remove import plan_removal
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest, requested_projects
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest, requested_projects, requests_for
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 
 
@@ -37,24 +41,31 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     :raises RepomanError: no project could be processed, or the run was interrupted: the current project is rolled back, finished ones stay.
         Failures of single projects are in the result.
     """
-    requests = requested_projects(params)
+    requests = [] if params.get("all") is not None else requested_projects(params)
+    if params.get("all") and params["state"] == "absent":
+        raise UsageError("all cannot be combined with state=absent.", "name the projects to remove")
     context = load_context(params, check and params["predict"])
-    removes = params["state"] == "absent"
+    stops = params["state"] == "absent" or _only_stops(params)
     try:
         with signals_as_exceptions():
-            tasks = _make_tasks(context, requests, params["state"])
+            tasks = _make_tasks(context, requests, params)
             plan_all(tasks)
             if not check:
-                with EarlyStop(tasks) if removes else nullcontext():
+                with EarlyStop(tasks) if stops else nullcontext():
                     apply_all(tasks, _show_progress)
     finally:
         progress.clear()
     return _build_result(context, tasks)
 
 
-def _make_tasks(context: RunContext, requests: list[ProjectRequest], state: str) -> list[ProjectTask]:
+def _only_stops(params: dict[str, Any]) -> bool:
+    return params["state"] == "stopped" and not params.get("create", True)
+
+
+def _make_tasks(context: RunContext, requests: list[ProjectRequest], params: dict[str, Any]) -> list[ProjectTask]:
     """Read the current state once, and return a task for each project."""
-    if not requests:
+    state = params["state"]
+    if not requests and not params.get("all"):
         return []
     instances, others = (context.read_instances(), {}) if state == "absent" else context.read_all_instances()
     snapshot = Snapshot(
@@ -64,8 +75,17 @@ def _make_tasks(context: RunContext, requests: list[ProjectRequest], state: str)
         registry_text=context.registry.text,
         read_images=cache(context.read_images),
     )
-    planner = plan_removal if state == "absent" else plan_present
+    if params.get("all"):
+        requests = requests_for(_all_names(context, instances, params.get("create", True)), params)
+    planner = plan_removal if state == "absent" else plan_stop if _only_stops(params) else plan_present
     return [ProjectTask(context, snapshot, request, state, planner) for request in requests]
+
+
+def _all_names(context: RunContext, instances: dict[str, dict[str, Any]], create: bool) -> list[str]:
+    """Return the names of all projects; without ``create``, of those with a finished container of the user's own."""
+    own = {name for name, instance in instances.items() if is_own(context, instance)}
+    finished = {name for name in own if not is_unfinished(instances[name])}
+    return sorted({*context.registry.projects, *own} if create else finished)
 
 
 def _show_progress(step: Step) -> None:

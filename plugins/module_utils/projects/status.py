@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import warn
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
@@ -49,6 +48,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary i
     effective_settings,
     project_summary,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.unknown import no_such_project
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.state import read_states
 
@@ -89,7 +89,7 @@ def run(context: RunContext, params: dict[str, Any]) -> dict[str, Any]:
         if name not in existing:
             if name in owned:
                 owned[name].check_own()
-            error = _no_such_project(name, context, existing)
+            error = no_such_project(name, context, existing)
             if not context.predict:
                 raise error
             warn(error.as_check_mode_warning())
@@ -241,9 +241,3 @@ def seconds_since(time: str, now: datetime) -> int | None:
     except ValueError:
         return None
     return max(0, int((now - (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc))).total_seconds()))
-
-
-def _no_such_project(name: str, context: RunContext, existing: Iterable[str]) -> NotFoundError:
-    suggestions = difflib.get_close_matches(name, list(existing), n=3)
-    hints = [f"did you mean {match!r}?" for match in suggestions]
-    return NotFoundError(f"there is no project called {name!r} in {context.registry_path}.", *hints, "repoman list", f"repoman new {name}")

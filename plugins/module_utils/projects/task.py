@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, signals_as_exceptions
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_installed
@@ -20,10 +20,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.context i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.control import InstanceControl
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_unfinished
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.lock import project_lock
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import Relation, ownership
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import Relation, is_own, ownership
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.pinned_directory import PinnedDirectory
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.unknown import no_such_project
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import load
 
 LOCK_TIMEOUT = 120.0
@@ -36,12 +37,12 @@ class ProjectTask(PlannedItem):
     :param context: of the run.
     :param snapshot: the state that the run has read, shared by all its projects.
     :param request: of the project.
-    :param state: the requested state: ``present``, ``started``, ``stopped`` or ``absent``.
+    :param state: the requested state: ``present``, ``started``, ``stopped``, ``restarted`` or ``absent``.
     :param planner: adds the steps to ``task.plan`` and the report to ``task.result``.
     :ivar instance: as Incus describes it; ``None`` if it does not exist.
     :ivar adopts: whether the plan takes over an instance without marks.
-    :ivar stop_requested: whether Incus was requested to stop the instance before its removal started, and had the time to do it.
-    :ivar stopped_early: whether that was tried, so that the instance must be started again if its removal does not happen.
+    :ivar stop_requested: whether Incus was requested to stop the instance before its plan was applied, and had the time to do it.
+    :ivar stopped_early: whether that was tried, so that the instance must be started again if its plan is not applied.
     """
 
     def __init__(
@@ -54,6 +55,19 @@ class ProjectTask(PlannedItem):
         self.warnings: list[str] = []
         self.instance: dict[str, Any] | None = None
         self.stop_requested = self.stopped_early = self.adopts = False
+
+    def existing_instance(self) -> dict[str, Any]:
+        """Return the finished instance.
+
+        :raises NotFoundError: there is no such project.
+        :raises ConflictError: the project has no container, or an unfinished one.
+        """
+        if self.instance is not None and not is_unfinished(self.instance):
+            return self.instance
+        if self.instance is None and self.name not in self.context.registry.projects:
+            own = (name for name, instance in self.snapshot.instances.items() if is_own(self.context, instance))
+            raise no_such_project(self.name, self.context, {*self.context.registry.projects, *own})
+        raise ConflictError(f"the project {self.name!r} has no container.", f"repoman new {self.name}")
 
     @property
     def control(self) -> InstanceControl:

@@ -91,6 +91,7 @@ PAST_TENSES = {
     "remount": "remounted",
     "remove": "removed",
     "rename": "renamed",
+    "restart": "restarted",
     "restore": "restored",
     "save": "saved",
     "start": "started",

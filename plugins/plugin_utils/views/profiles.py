@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, diff_lines, sentence, table
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
     Mode,
@@ -83,7 +84,8 @@ def render_remove(result: ProfileResult, mode: Mode) -> Rendered:
             lines += error_lines(profile["msg"], profile.get("hints") or ())
         elif action == "absent":
             code = max(code, 1)
-            lines += error_lines(f"profile {name!r} is not installed.", ("repoman profile list",))
+            hints = [f"repoman profile remove {shell_word(match)}   # did you mean {match!r}?" for match in profile.get("suggestions", ())]
+            lines += error_lines(f"profile {name!r} is not installed.", (*hints, "repoman profile list"))
         else:
             text = f"{name} from incus" + (f" (file at {profile['file_path']} untouched)" if profile["file_path"] else "")
             lines.append(Line("out", f"would remove {text}") if mode.check else Line("done", f"removed {text}"))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Output of setup, new, remove, shell and list."""
+"""Output of setup, new, start, stop, restart, remove, shell and list."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import
 
 STALE_MOUNT = "the container shows a directory that was deleted or replaced on the host"
 NO_PROJECTS = "no projects yet; create one: repoman new NAME"
+NO_CONTAINERS = "no containers yet; create one: repoman new NAME"
 
 
 def render_setup(result: SetupResult, mode: Mode) -> Rendered:
@@ -84,6 +85,20 @@ def _next_command(result: ProjectResult, name: str, host: str) -> str:
     project, socket = result["projects"][0]["incus_project"], result["socket"]
     login = f"-- su -l {shell_word(result['account']['name'])}"
     return f"next, on {host}: {instance_command(socket, project, 'exec', name, login, SYSTEM_SOCKETS)}"
+
+
+def render_power(result: ProjectResult, mode: Mode) -> Rendered:
+    """Show differences and steps of each container that is started or stopped."""
+    lines: list[Line] = []
+    for project in result["projects"]:
+        if project["action"] == "failed":
+            lines += error_lines(project["msg"], project["hints"])
+            continue
+        lines += [Line("out", f"{project['name']} differs: {difference}") for difference in project["differences"]]
+        lines += step_lines(project, mode)
+        if not project["steps"]:
+            lines.append(Line("done", f"{project['name']} is {project['state'].lower()} already"))
+    return Rendered(lines or [Line("out", NO_CONTAINERS)], worst_exit_code(result["projects"]))
 
 
 def render_remove(result: ProjectResult, mode: Mode) -> Rendered:
@@ -181,6 +196,7 @@ OWNER_COLUMN: dict[str, Callable[[ProjectSummary], str]] = {"OWNER": lambda proj
 VIEWS: Views = {
     "setup": render_setup,
     "new": render_new,
+    **dict.fromkeys(("start", "stop", "restart"), render_power),
     "remove": render_remove,
     "shell": render_shell,
     "list": render_list,

@@ -21,6 +21,9 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
 MODULES = {
     "setup": "projects",
     "new": "projects",
+    "start": "projects",
+    "stop": "projects",
+    "restart": "projects",
     "remove": "projects",
     "shell": "projects",
     "list": "projects",

@@ -57,6 +57,7 @@ class ChangedProject(Failure, Steps):
     """A project in the result of ``repoman_project``."""
 
     incus_project: str
+    state: str
     differences: list[str]
     kept: Kept
     suggestions: list[str]
@@ -325,6 +326,7 @@ class ChangedProfile(Failure):
     file_path: str
     saved: NotRequired[str]
     restore_command: NotRequired[str]
+    suggestions: NotRequired[list[str]]
 
 
 class ProfileResult(TypedDict):

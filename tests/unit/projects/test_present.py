@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import instance as keys
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext, Snapshot
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.power import plan_stop
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.present import plan_present
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import requested_projects
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import project_summary
@@ -70,9 +71,10 @@ def make_task(me: Account, instances: list[Instance], override: str = "", entry:
     context = RunContext(me, str(path), load(str(path)), Client("/nowhere", 1))
     default = Installed({"description": "", "config": {}, "devices": {}}, [], "")
     snapshot = Snapshot({each["name"]: each for each in instances}, {"default": default}, context.registry.text, list)
-    accepts = options.pop("accept_protected", True)
-    (request,) = requested_projects({"projects": [{"name": "demo", **options}], "accept_protected": accepts})
-    return ProjectTask(context, snapshot, request, "started", plan_present)
+    state, planner = options.pop("state", "started"), options.pop("planner", plan_present)
+    params = {key: options.pop(key, True) for key in ("accept_protected", "create")}
+    (request,) = requested_projects({"projects": [{"name": "demo", **options}], **params})
+    return ProjectTask(context, snapshot, request, state, planner)
 
 
 def updated(task: ProjectTask) -> Instance | None:
@@ -116,7 +118,7 @@ def test_newly_protected_paths_are_recorded(me: Account, repo: Path) -> None:
     assert set(record) > set(before) and {name: record[name] for name in before} == before
 
 
-@pytest.mark.parametrize("name", ["shell", "restore"])
+@pytest.mark.parametrize("name", ["shell", "restore", "start", "restart"])
 def test_playbooks_that_only_bring_a_container_back(name: str) -> None:
     """They accept nothing."""
     (play,) = yaml.safe_load((PLAYBOOKS / f"{name}.yml").read_text(encoding="utf-8"))
@@ -199,3 +201,79 @@ def test_a_record_edited_by_hand(me: Account, repo: Path) -> None:
     with pytest.raises(ConflictError, match="edited by hand") as caught:
         make_task(me, [data]).make_plan()
     assert caught.value.hints == [f"INCUS_SOCKET=/nowhere incus config unset --project repoman local:demo {keys.APPLIED_KEY}"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "override", "options", "profiles", "warns"),
+    [
+        ("", "", {"add_profiles": ["default"]}, None, False),
+        ("", "", {"add_profiles": ["a", "b", "a"]}, ["default", "a", "b"], False),
+        ('profiles = ["b"]\n', "", {"add_profiles": ["a"]}, ["b", "a"], False),
+        ('profiles = ["b"]\n', 'profiles = ["a"]\n', {"add_profiles": ["default"]}, ["a", "default"], True),
+        ("", 'profiles = ["a"]\n', {"add_profiles": ["a"]}, None, False),
+        ('profiles = ["b"]\n', "", {"profiles": ["a"], "add_profiles": ["default"]}, ["a", "default"], False),
+    ],
+)
+def test_added_profiles(
+    me: Account, repo: Path, entry: str, override: str, options: dict[str, Any], profiles: list[str] | None, warns: bool
+) -> None:
+    """They come after those that the project has otherwise, and stay in its entry; an override that lists others is named."""
+    task = make_task(me, [instance(me, "demo", repo)], override, ENTRY.format("demo") + entry, **options)
+    task.snapshot.profiles.update(dict.fromkeys("ab", task.snapshot.profiles["default"]))
+    task.make_plan()
+    listed = f"profiles = {json.dumps(profiles)}" if profiles else entry.strip()
+    assert listed in task.snapshot.registry_text and ("profiles" in listed) == ("profiles" in task.snapshot.registry_text)
+    assert [warning for warning in task.warnings if "lists the profiles of demo" in warning] == task.warnings[: int(warns)]
+    assert not warns or "'repoman new demo' removes default again" in task.warnings[0]
+
+
+def running(me: Account, repo: Path) -> Instance:
+    """Return a running container without differences."""
+    data = instance(me, "demo", repo)
+    data |= updated(make_task(me, [data])) or {}
+    return data | {"status": "Running", "expanded_devices": data["devices"]}
+
+
+@pytest.mark.parametrize("state", ["started", "restarted"])
+def test_no_container_is_created(me: Account, repo: Path, state: str) -> None:
+    """Without ``create`` a project without a container fails, as an unfinished one does; a name that is not known is another error."""
+    unfinished = instance(me, "demo", repo)
+    unfinished["config"][keys.STATE_KEY] = "creating"
+    for instances in ([], [unfinished]):
+        with pytest.raises(ConflictError, match="the project 'demo' has no container") as caught:
+            make_task(me, instances, state=state, create=False).make_plan()
+        assert caught.value.hints == ["repoman new demo"]
+    (repo.parent / "sharks/demo").mkdir(parents=True)
+    with pytest.raises(NotFoundError, match="there is no project called 'demo'") as unknown:
+        make_task(me, [], entry="", state=state, create=False).make_plan()
+    assert unknown.value.hints == ["repoman list", "repoman new demo"]
+    repo.rename(repo.parent / "demi")
+    with pytest.raises(NotFoundError) as unknown:
+        make_task(me, [], entry="", state=state, create=False).make_plan()
+    assert unknown.value.hints == ["repoman list", "repoman new demo --repo sharks/demo", "repoman new demi   # did you mean 'demi'?"]
+
+
+def test_restart(me: Account, repo: Path) -> None:
+    """A running container is always restarted, after its configuration was corrected; a stopped one is started."""
+    data = running(me, repo)
+    task = make_task(me, [data], state="restarted", create=False)
+    assert task.make_plan().descriptions == ["restart demo"] and task.result["action"] == "restarted"
+    task = make_task(me, [data], '[config]\n"user.note" = "x"\n', state="restarted")
+    assert task.make_plan().descriptions == ["update the configuration of demo", "restart demo"]
+    assert task.result["action"] == "restarted"
+    task = make_task(me, [data | {"status": "Stopped"}], state="restarted")
+    assert task.make_plan().descriptions == ["start demo"] and task.result["action"] == "started"
+
+
+def test_stop_needs_nothing_else(me: Account, repo: Path) -> None:
+    """A container is stopped whatever is wrong with its override, its profiles and its repository, and nothing else changes."""
+    data = running(me, repo) | {"profiles": ["gone"]}
+    repo.rename(repo.parent / "moved")
+    for override in ("", "nonsense", 'profiles = ["nosuch"]\nimage = "other"\n'):
+        task = make_task(me, [data], override, state="stopped", create=False, planner=plan_stop)
+        assert task.make_plan().descriptions == ["stop demo"]
+        assert (task.result["action"], task.result["state"], task.result["profiles"]) == ("stopped", "Stopped", ["gone"])
+    task = make_task(me, [data | {"status": "Stopped"}], state="stopped", create=False, planner=plan_stop)
+    assert not task.make_plan().changed and task.result["action"] == "unchanged"
+    with pytest.raises(ConflictError, match="has no container"):
+        make_task(me, [], state="stopped", create=False, planner=plan_stop).make_plan()

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
@@ -22,3 +24,29 @@ def test_the_backup_comes_before_an_empty_repository(me: Account) -> None:
         existing_repository("my demo", context, "demo")
     path = f"'{context.repos_root}/my demo'"
     assert caught.value.hints[:2] == ["repoman restore demo   # if it was backed up", f"git init {path}   # if it is a new one"]
+
+
+@pytest.mark.parametrize(
+    ("name", "repo", "hints"),
+    [
+        ("isuru", "isuru", ["repoman new isurus   # did you mean 'isurus'?"]),
+        ("galeus", "galeus", ["repoman new galeus --repo sharks/galeus"]),
+        ("x", "sharks/galeu", ["repoman new x --repo sharks/galeus   # did you mean 'galeus'?"]),
+        ("my-rep", "my-rep", ["repoman new my-rep --repo my_repo   # did you mean 'my_repo'?"]),
+        ("shark", "shark", ["repoman new sharks   # did you mean 'sharks'?"]),
+        ("nothing", "nothing", []),
+        ("known", "known", []),
+    ],
+)
+def test_directories_that_may_have_been_meant(me: Account, name: str, repo: str, hints: list[str]) -> None:
+    """For a new project: one of that name in another directory, or of a similar name; links and hidden directories are left out."""
+    context = RunContext(me, "/r.toml", parse('[repoman]\nschema = 3\n[[project]]\nname = "known"\n', "/r.toml"), Client("/nonexistent"))
+    root = Path(context.repos_root)
+    for directory in ("isurus", "sharks/galeus", "my_repo", ".nothin", "knowm"):
+        (root / directory).mkdir(parents=True)
+    (root / "nothing1").symlink_to(root)
+    with pytest.raises(NotFoundError) as caught:
+        existing_repository(repo, context, name)
+    others = [f"repoman restore {name}   # if it was backed up", f"git init {root}/{repo}   # if it is a new one"]
+    assert caught.value.hints[: len(hints) + 2] == [*hints, *others]
+    assert len(caught.value.hints) == len(hints) + 2 + (not hints)

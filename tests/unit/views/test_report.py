@@ -256,6 +256,8 @@ class TestProfiles:
             "hint: repoman profile list",
         ]
         assert (out, code) == ([], 1)
+        err = told("profile_remove", {"profiles": [profile("foo", "absent", suggestions=["foos"])]})[1]
+        assert err[1] == "hint: repoman profile remove foos   # did you mean 'foos'?"
 
     def test_list(self) -> None:
         """The table has the widths of the design; errors are warnings and no failure."""
@@ -403,6 +405,22 @@ class TestProjects:
         unknown = project(action="absent", steps=[], changed=False, suggestions=["isuru"])
         err = ["repoman: error: there is no project called 'isurus'.", "hint: did you mean 'isuru'?", "hint: repoman list"]
         assert told("remove", unknown) == ([], err, 3)
+
+    def test_power(self) -> None:
+        """What was done, what was so already, and what failed; in check mode what would be done."""
+        results = {
+            "projects": [
+                *project(action="started", steps=["start isurus"], state="Running")["projects"],
+                *project("lamna", action="unchanged", steps=[], state="Running")["projects"],
+                *project("x", action="failed", msg="no.", hints=["try"], exit_code=4)["projects"],
+            ]
+        }
+        err = ["repoman: error: no.", "hint: try"]
+        assert told("start", results) == (["==> started isurus", "==> lamna is running already"], err, 4)
+        assert told("start", results, check=True)[0] == ["would start isurus", "==> lamna is running already"]
+        assert told("restart", project(steps=["restart isurus"]))[0] == ["==> restarted isurus"]
+        assert told("stop", project(state="Stopped", steps=[]))[0] == ["==> isurus is stopped already"]
+        assert told("stop", {"projects": []}) == (["no containers yet; create one: repoman new NAME"], [], 0)
 
     @pytest.mark.parametrize(("view", "done"), [("new", PROJECT), ("remove", REMOVED), ("shell", PROJECT)])
     def test_one_of_several_failed(self, view: str, done: Data) -> None:
