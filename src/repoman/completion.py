@@ -16,13 +16,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from repoman import repositories
 from repoman.errors import CliError
 
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ def candidates(
     line = parse_words(words[:-1], table, tuple(global_options))
     verb = table.get(line.verb)
     arguments = (*(verb.arguments if verb else ()), *global_options)
-    if line.is_command:
+    if line.is_command or (verb is not None and verb.takes_command and line.positional and not current.startswith("-")):
         return None
     option, equals, _value = current.partition("=")
     if line.pending is None and equals and option.startswith("--"):
@@ -177,6 +176,10 @@ def candidates(
         return _starting_with(current, _next_words(line.verb, table, groups))
     positional = next((argument for argument in verb.arguments if not argument.is_option and argument.names != ("command",)), None)
     if positional is not None and (positional.keywords.get("nargs") in ("+", "*") or not line.positional):
+        if positional.key == "words":
+            return _starting_with(current, _next_words(" ".join(line.positional), table, groups))
+        if positional.key in ("name", "names") and not line.verb.startswith("profile ") and (current.startswith(".") or "/" in current):
+            return None  # a path of a repository
         return _starting_with(current, [value for value in _values(positional, line) or [] if value.word not in line.positional])
     return _starting_with(current, [] if current else _options(arguments, line))
 
@@ -200,6 +203,8 @@ def parse_words(words: Sequence[str], table: Mapping[str, Verb], global_options:
             line.pending = matching[0] if matching else None
         elif verb is None:
             line.verb = f"{line.verb} {word}".strip()
+        elif verb.takes_command and line.positional:
+            line.is_command = True
         else:
             line.positional.append(word)
     return line
@@ -211,19 +216,15 @@ def names(kind: str) -> list[str]:
     :param kind: ``projects``, ``profiles`` or ``repositories``.
     """
     home = Path.home()
-    registry: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
-        registry = tomllib.loads((home / ".config/repoman/repoman.toml").read_text(encoding="utf-8"))
-    projects, defaults = registry.get("project"), registry.get("defaults")
-    entries = [entry for entry in projects if isinstance(entry, dict)] if isinstance(projects, list) else []
+    registry = repositories.read_toml(repositories.registry_path())
+    entries = repositories.entries(registry)
     if kind == "projects":
         all_names = [str(entry.get("name", "")) for entry in entries]
     elif kind == "profiles":
         all_names = [path.stem for directory in _libraries(home) for path in directory.glob("*.y*ml") if path.suffix in (".yml", ".yaml")]
     else:
         registered = {str(entry.get("repo", "")) for entry in entries}
-        root = str(defaults.get("repos_root", "~/repos") if isinstance(defaults, dict) else "~/repos")
-        root = os.path.expanduser(os.path.expandvars(root))
+        root = repositories.repos_root(registry)
         all_names = [path.name for path in _directories(Path(root)) if path.name not in registered]
     return sorted({name for name in all_names if name and name.isprintable() and not name.startswith((".", "-"))})
 
@@ -320,7 +321,7 @@ def _values(argument: Argument, line: ParsedLine) -> list[Candidate] | None:
     kind = ""
     if argument.names == ("--repo",) or (metavar == "NAME" and not argument.is_option and line.verb == "new"):
         kind = "repositories"
-    elif argument.names == ("--profile",) or (metavar == "NAME" and line.verb.startswith("profile ")):
+    elif "--profile" in argument.names or (metavar == "NAME" and line.verb.startswith("profile ")):
         kind = "profiles"
     elif metavar == "NAME":
         kind = "projects"

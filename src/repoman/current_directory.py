@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from repoman.errors import USAGE, CliError
 
@@ -19,6 +20,18 @@ def absolute_path(path: str) -> str:
         return os.path.abspath(path)
     except FileNotFoundError as error:
         raise _deleted() from error
+
+
+def path_in_shell(path: str = ".") -> str:
+    """Return a path as an absolute one, without ``..``; the current directory is named as the shell names it, with links.
+
+    :raises CliError: the path is relative, and the current directory was deleted.
+    """
+    current = os.environ.get("PWD", "")
+    with suppress(OSError):
+        if os.path.isabs(current) and os.path.samefile(current, "."):
+            return os.path.normpath(os.path.join(current, path))
+    return absolute_path(path)
 
 
 def leave_if_deleted(is_needed: bool) -> None:

@@ -9,6 +9,7 @@ import os
 import sys
 
 USAGE = 2
+NOT_FOUND = 3
 CONFLICT = 4
 INTERRUPTED = 130
 SHARED_MEMORY = "/dev/shm"  # noqa: S108

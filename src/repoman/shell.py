@@ -60,8 +60,8 @@ one, so that signals can be sent to all of it: the first process is in a process
 LOGIN_SCRIPT = """\
 eval "$(cat <&9)"
 exec 9<&-
-repo=$1 SHELL=$2
-shift 2
+start=$1 project=$2 SHELL=$3
+shift 3
 find_program() {
     case $1 in
         */*) [ -e "$1" ]; return ;;
@@ -80,7 +80,11 @@ if ! [ -x "$SHELL" ]; then
     done
 fi
 export SHELL
-cd -- "$repo" || exit 1
+if ! cd -- "$start" 2>/dev/null; then
+    printf "repoman: error: the container has no directory '%s' that %s can enter.\\n" "$start" "$USER" >&2
+    printf "hint: repoman shell %s   # opens its repository\\n" "$project" >&2
+    exit 1
+fi
 [ $# -gt 0 ] || set -- "$SHELL" -l
 if ! find_program "$1"; then
     printf "repoman: error: the container has no command '%s'.\\n" "$1" >&2
@@ -89,8 +93,8 @@ if ! find_program "$1"; then
 fi
 exec "$@"
 """
-"""Runs in the container as the account, in a login shell. Arguments: the repository, the account's shell, and the command. Without the
-account's shell, it uses the best one that the container has."""
+"""Runs in the container as the account, in a login shell. Arguments: the directory to open, the project, the account's shell, and the
+command. Without the account's shell, it uses the best one that the container has."""
 DECODE_SCRIPT = """\
 remaining=$#
 while [ "$remaining" -gt 0 ]; do
@@ -124,7 +128,9 @@ def command_prefix(result: Mapping[str, Any]) -> list[str]:
     return ["incus", "exec", "--force-local", "--project", project["incus_project"], f"local:{project['name']}"]
 
 
-def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bool, term: str, token: str = "") -> list[str]:
+def command_line(
+    result: Mapping[str, Any], command: Sequence[str], terminal: bool, term: str, token: str = "", subdirectory: str = ""
+) -> list[str]:
     """Return the ``incus exec`` command that opens a shell in a project.
 
     In :data:`ENTER_SCRIPT`, ``-c`` comes after the user's name, so that it is an option of the shell. As an option of su it would
@@ -138,8 +144,10 @@ def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bo
     :param terminal: allocate a terminal.
     :param term: type of the terminal, or empty.
     :param token: by which :mod:`repoman.attach` recognizes the session.
+    :param subdirectory: directory to open, relative to the repository; or an absolute one.
     """
     project, account = result["projects"][0], result["account"]
+    directory = os.path.join(project.get("container_path") or project["repo"], subdirectory).rstrip("/")
     names = [*([attach.VARIABLE] if token else []), *(name for name in project["environment"] if name not in OWN_VARIABLES)]
     return [
         *command_prefix(result),
@@ -148,7 +156,7 @@ def command_line(result: Mapping[str, Any], command: Sequence[str], terminal: bo
         *(["--env", f"{attach.VARIABLE}={token}"] if token else []),
         "--",
         *("/bin/sh", "-c", ENTER_SCRIPT, "repoman-shell", " ".join(names), account["name"]),
-        *(LOGIN_SCRIPT, "repoman-shell", project.get("container_path") or project["repo"], account["shell"]),
+        *(LOGIN_SCRIPT, "repoman-shell", directory, project["name"], account["shell"]),
         *encode_arguments(command),
     ]
 
@@ -166,16 +174,17 @@ def client_environment(environment: Mapping[str, str], socket: str) -> dict[str,
     return other | {"INCUS_SOCKET": socket, "INCUS_CONF": NO_DIRECTORY}
 
 
-def exec_shell(result: Mapping[str, Any], command: Sequence[str]) -> NoReturn:
+def exec_shell(result: Mapping[str, Any], command: Sequence[str], subdirectory: str = "") -> NoReturn:
     """Replace this process with one that runs a shell, or a command, in the project's container; see :mod:`repoman.attach`.
 
+    :param subdirectory: see :func:`command_line`.
     :raises CliError: the ``incus`` client is not installed.
     """
     if shutil.which("incus") is None:
         raise CliError("the incus client is not installed.", "sudo apt install incus-client")
     terminal = os.isatty(sys.stdin.fileno()) and os.isatty(sys.stdout.fileno())
     token, prefix = secrets.token_hex(8), command_prefix(result)
-    client = command_line(result, command, terminal, os.environ.get("TERM", ""), token)
+    client = command_line(result, command, terminal, os.environ.get("TERM", ""), token, subdirectory)
     kind = attach.COMMAND if command else attach.LOGIN
     argv = [sys.executable, "-I", "-S", attach.__file__, token, kind, str(len(prefix)), *client]
     _replace_process(argv, client_environment(os.environ, result["socket"]))

@@ -10,7 +10,7 @@ from argparse import Namespace
 
 from repoman import completion
 from repoman.errors import CONFLICT, INTERRUPTED, USAGE, CliError
-from repoman.playbook import Playbook
+from repoman.playbook import Playbook, version
 
 
 def run_playbook(playbook: Playbook, options: Namespace) -> int:
@@ -71,8 +71,6 @@ def confirm(question: str, default: bool) -> bool:
 
 def run_shell(playbook: Playbook, options: Namespace) -> int:
     """Start the project's container and replace this process with a shell in it; return only if that fails."""
-    if not playbook.is_local:
-        raise CliError("shell works on this host only.", f"ssh to that host, then: repoman shell {options.name}", exit_code=USAGE)
     if playbook.json:
         raise CliError("shell has no --json: its output is that of the command.", "repoman list --json", exit_code=USAGE)
     result = playbook.run()
@@ -86,7 +84,7 @@ def run_shell(playbook: Playbook, options: Namespace) -> int:
     from repoman import engine, shell
 
     engine.cleanup()
-    shell.exec_shell(result.results[-1], options.command)
+    shell.exec_shell(result.results[-1], options.command, options.subdirectory)
 
 
 def create_for_shell(playbook: Playbook, options: Namespace) -> int:
@@ -103,7 +101,7 @@ def create_for_shell(playbook: Playbook, options: Namespace) -> int:
 
     engine.cleanup()
     verbosity = [f"-{'v' * playbook.verbosity}"] if playbook.verbosity else []
-    shell.exec_repoman(["shell", "--create", *verbosity, options.name, "--", *options.command])
+    shell.exec_repoman(["shell", "--create", *verbosity, *([options.word] if options.word else []), "--", *options.command])
 
 
 def print_completion(playbook: Playbook, options: Namespace) -> int:
@@ -112,4 +110,24 @@ def print_completion(playbook: Playbook, options: Namespace) -> int:
         print("\n".join(completion.names(options.names)))  # noqa: T201
     else:
         print(completion.script(options.shell), end="")  # noqa: T201
+    return 0
+
+
+def print_help(playbook: Playbook, options: Namespace) -> int:
+    """Print the help of a verb, as ``VERB --help`` does.
+
+    :raises CliError: there is no such verb.
+    """
+    from repoman.cli.parser import EarlyExit, parse
+
+    try:
+        parse([*(options.words or ()), "--help"])
+    except EarlyExit as help_text:
+        print(help_text, end="")  # noqa: T201
+    return 0
+
+
+def print_version(playbook: Playbook, options: Namespace) -> int:
+    """Print the version, as ``--version`` does."""
+    print(f"repoman {version()}")  # noqa: T201
     return 0

@@ -39,9 +39,10 @@ def _run(argv: Sequence[str]) -> int:
         return 0
     words = ""
     hints: list[str] = []
+    prints_json = "--json" in argv[: argv.index("--") if "--" in argv else None]
     try:
         verb, options = parse(argv)
-        words = verb.words
+        words, prints_json = verb.words, options.json
         playbook = make_playbook(verb, options)
         leave_if_deleted(playbook.needs_directory)
         if not playbook.is_local:
@@ -55,7 +56,7 @@ def _run(argv: Sequence[str]) -> int:
     except CliError as error:
         failure = error
     print_error(failure)
-    if "--json" in argv[: argv.index("--") if "--" in argv else None]:
+    if prints_json:
         _print_document(words, failure)
     return failure.exit_code
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import shlex
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
@@ -31,6 +32,27 @@ TEXT_OPTIONS = {"-i", "--inventory", "-l", "--limit", "--forks", "--to", "--from
 FILE_NAME_VERBS = {"sync", "restore"}
 """Verbs whose arguments are file names, which may contain any bytes."""
 FILE_NAME_OPTIONS = ("--path=", "--list-versions=", "--list-kept=")
+SYNONYMS = {
+    "": {
+        **dict.fromkeys(("rm", "delete", "destroy"), "remove"),
+        **dict.fromkeys(("exec", "enter", "run", "attach", "ssh", "login"), "shell"),
+        **dict.fromkeys(("up", "create", "launch"), "new"),
+        **dict.fromkeys(("ls", "ps"), "list"),
+        **dict.fromkeys(("backup", "push"), "sync"),
+        "down": "stop",
+        "reboot": "restart",
+        "init": "setup",
+        "apply": "profile install",
+    },
+    "profile": {
+        **dict.fromkeys(("rm", "delete"), "profile remove"),
+        **dict.fromkeys(("add", "apply", "create"), "profile install"),
+        "ls": "profile list",
+        "cat": "profile show",
+        "cp": "profile copy",
+    },
+}
+"""Verbs of other tools, by the words before them, and what they are called here."""
 ARGPARSE_TEXTS = {"expected one argument": "needs a value"}
 """Plainer words for messages of argparse."""
 
@@ -95,16 +117,19 @@ def parse(argv: Sequence[str]) -> tuple[Verb, Namespace]:
     :raises CliError: wrong usage.
     :raises EarlyExit: for ``--help`` and ``--version``.
     """
-    line, command = list(argv), list[str]()
+    line, tail = list(argv), list[str]()
     if "--" in line:
-        line, command = line[: line.index("--")], line[line.index("--") + 1 :]
-    before_command = list(line)
+        line, tail = line[: line.index("--")], line[line.index("--") :]
+    before_command, command = list(line), tail[1:]
     options = Namespace(verbose=0)
     words = ""
     while words not in VERBS_BY_WORDS:
-        words, line = parse_verb_word(words, line, options)
+        words, line = parse_verb_word(words, line, options, argv)
     verb = VERBS_BY_WORDS[words]
     if verb.takes_command:
+        line, inner = split_command(verb, line)
+        if inner:
+            before_command, command = before_command[: -len(inner)], [*inner, *tail]
         reject_non_utf8(words, before_command)
     else:
         reject_non_utf8(words, [*before_command, *command])
@@ -117,17 +142,27 @@ def parse(argv: Sequence[str]) -> tuple[Verb, Namespace]:
     return verb, options
 
 
+def split_command(verb: Verb, line: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split the arguments of ``shell`` into its own and the command, which begins with the second word that is not an option.
+
+    Options between ``NAME`` and the command are repoman's, as those of ssh are ssh's.
+    """
+    with_value = {name for argument in (*GLOBAL_OPTIONS, *verb.arguments) if argument.takes_value for name in argument.names}
+    has_name, is_value = False, False
+    for index, word in enumerate(line):
+        if not is_value and not word.startswith("-"):
+            if has_name:
+                return list(line[:index]), list(line[index:])
+            has_name = True
+        is_value = not is_value and word in with_value
+    return list(line), []
+
+
 def _parse_arguments(verb: Verb, line: Sequence[str], options: Namespace) -> None:
     """Parse everything after the verb into ``options``."""
     arguments = [*GLOBAL_OPTIONS, *(argument for argument in verb.arguments if argument.names != ("command",))]
     parser = Parser(verb.words, arguments)
     _options, extra = parser.parse_line(line, options, intermixed=True)
-    if verb.takes_command and extra and not extra[0].startswith("-"):
-        raise CliError(
-            f"a command goes after '--': {extra[0]!r} is one argument too many.",
-            f"{parser.prog} NAME -- {' '.join(extra)}",
-            exit_code=USAGE,
-        )
     parser.reject_extra([part.removeprefix(LITERAL_MARK) for part in extra])
     strip_marks(options)
     for argument in arguments:
@@ -160,10 +195,11 @@ def strip_marks(options: Namespace) -> None:
             setattr(options, key, [item.removeprefix(LITERAL_MARK) if isinstance(item, str) else item for item in value])
 
 
-def parse_verb_word(words: str, line: list[str], options: Namespace) -> tuple[str, list[str]]:
+def parse_verb_word(words: str, line: list[str], options: Namespace, argv: Sequence[str]) -> tuple[str, list[str]]:
     """Parse global options up to the next word of the verb.
 
     :param words: the words of the verb parsed so far.
+    :param argv: the command line that ``line`` is from, for hints.
     :returns: the words with the next one added, and the rest of the line.
     """
     parser = Parser(words, (*GLOBAL_OPTIONS, *((flag("--version", help=""),) if not words else ())))
@@ -185,9 +221,28 @@ def parse_verb_word(words: str, line: list[str], options: Namespace) -> tuple[st
         raise CliError(message, f"{parser.prog} --help", exit_code=USAGE)
     longer = f"{words} {word}".strip()
     if word not in choices:
-        hints = suggestions(longer, [f"{words} {choice}".strip() for choice in choices]) or suggestions(word, choices)
+        hints = _synonym_hints(words, word, rest, argv)
+        hints = hints or suggestions(longer, [f"{words} {choice}".strip() for choice in choices]) or suggestions(word, choices)
         raise CliError(f"there is no verb {longer!r}.", *hints, f"{parser.prog} --help", exit_code=USAGE)
     return longer, rest
+
+
+def _synonym_hints(words: str, word: str, rest: Sequence[str], argv: Sequence[str]) -> list[str]:
+    """Return the hint for a verb of other tools: the same command line with the verb of repoman, or with its help if it has options.
+
+    :param rest: the arguments after the word, up to ``--``.
+    """
+    verb = SYNONYMS[words].get(word)
+    if verb is None:
+        return []
+    if any(part.startswith("-") for part in rest):
+        return [f"repoman {verb} --help"]
+    end = len(argv[: argv.index("--")]) if "--" in argv else len(argv)
+    position = end - len(rest) - 1
+    before = list(argv[:position])
+    if words:
+        del before[len(before) - 1 - before[::-1].index(words)]
+    return [f"repoman {shlex.join([*before, *verb.split(), *argv[position + 1 :]])}"]
 
 
 def _next_words(words: str) -> list[str]:

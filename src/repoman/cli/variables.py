@@ -10,11 +10,19 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any
 
 from repoman import completion
-from repoman.current_directory import absolute_path
+from repoman.cli.targets import (
+    backup_names,
+    check_host,
+    container_names,
+    container_target,
+    is_relative_to_directory,
+    new_target,
+)
+from repoman.current_directory import absolute_path, path_in_shell
 from repoman.errors import USAGE, CliError
 
 Variables = dict[str, Any]
@@ -41,12 +49,17 @@ def setup_variables(options: Namespace) -> Variables:
 
 
 def new_variables(options: Namespace) -> Variables:
-    """Return the variables of ``new``."""
+    """Return the variables of ``new``.
+
+    :raises CliError: the project cannot be found, or a path is on another host.
+    """
+    repo = options.repo and shell_path(options, options.repo)
+    target = new_target(options, options.name, repo)
     project = {
-        "name": options.name,
-        "repo": options.repo and shell_path(options.repo),
+        "name": target.name,
+        "repo": repo or target.repo or None,
         "image": options.image,
-        "profiles": options.profile,
+        "add_profiles": options.profile,
         "target": options.target,
     }
     settings: Variables = {key: value for key, value in project.items() if value is not None}
@@ -59,33 +72,54 @@ def list_variables(options: Namespace) -> Variables:
     return {"repoman_all_users": True} if options.all_users else {}
 
 
-def shell_path(path: str) -> str:
+def shell_path(options: Namespace, path: str) -> str:
     """Return a path as the shell means it: one that starts with ``.`` or ``..`` is relative to the current directory.
 
     Other relative paths are relative to ``repos_root``. The current directory is named as the shell names it, with links.
+
+    :raises CliError: it is relative to the current directory, and -i or -l name another host.
     """
-    if path.split("/", maxsplit=1)[0] not in (".", ".."):
+    if not is_relative_to_directory(path):
         return path
-    current = os.environ.get("PWD", "")
-    with suppress(OSError):
-        if os.path.isabs(current) and os.path.samefile(current, "."):
-            return os.path.normpath(os.path.join(current, path))
-    return absolute_path(path)
+    check_host(options, path)
+    return path_in_shell(path)
 
 
 def remove_variables(options: Namespace) -> Variables:
     """Return the variables of ``remove``."""
-    return {"repoman_projects": [{"name": name} for name in dict.fromkeys(options.names)]}
+    return {"repoman_projects": [{"name": name} for name in container_names(options, "remove", options.names)]}
 
 
 def status_variables(options: Namespace) -> Variables:
     """Return the variables of ``status``."""
-    return {"repoman_project_names": options.names} if options.names else {}
+    return {"repoman_project_names": container_names(options, "status", options.names)} if options.names else {}
+
+
+def power_variables(verb: str) -> Callable[[Namespace], Variables]:
+    """Return the function that returns the variables of ``start``, ``stop`` or ``restart``."""
+
+    def variables(options: Namespace) -> Variables:
+        if not options.all:
+            names = container_names(options, verb, options.names or [None])
+            return {"repoman_projects": [{"name": name} for name in names]}
+        if options.names:
+            raise CliError(f"--all is every container; {verb} takes no names with it.", f"repoman {verb} --all", exit_code=USAGE)
+        return {"repoman_all": True}
+
+    return variables
 
 
 def shell_variables(options: Namespace) -> Variables:
-    """Return the variables of ``shell``."""
-    return {"repoman_project_name": options.name} | ({"repoman_create": True} if options.create else {})
+    """Return the variables of ``shell``. Set in ``options`` the project that was found and the directory to open.
+
+    :raises CliError: the project cannot be found, or the verb does not work on other hosts.
+    """
+    if options.inventory or options.limit:
+        name = options.name or "NAME"
+        raise CliError("shell works on this host only.", f"ssh to that host, then: repoman shell {name}", exit_code=USAGE)
+    target = container_target(options, "shell", options.name)
+    options.word, options.name, options.subdirectory = options.name, target.name, target.subdirectory
+    return {"repoman_project_name": target.name} | ({"repoman_create": True} if options.create else {})
 
 
 def sync_variables(options: Namespace) -> Variables:
@@ -110,8 +144,9 @@ def sync_variables(options: Namespace) -> Variables:
         "follow_mounts",
     )
     values = {key: getattr(options, key) for key in keys}
-    values["names"] = [escape_bytes(name) for name in values["names"] or []]
-    values["list_versions"] = values["list_versions"] and escape_bytes(values["list_versions"])
+    values["names"] = [escape_bytes(name) for name in backup_names(options, "sync", values["names"] or [])]
+    if values["list_versions"]:
+        values["list_versions"] = escape_bytes(*backup_names(options, "sync", [values["list_versions"]]))
     return {f"repoman_sync_{key}": value for key, value in values.items() if value not in (None, False, [])}
 
 
@@ -142,7 +177,7 @@ def restore_variables(options: Namespace) -> Variables:
             if getattr(options, other):
                 raise CliError(f"--objects cannot be combined with --{other}.", "repoman restore --help", exit_code=USAGE)
     values = {
-        "name": escape_bytes(options.name),
+        "name": escape_bytes(*backup_names(options, "restore", [options.name])),
         "to": options.to and (options.to if options.to.startswith("~") else absolute_path(options.to)),
         "from": getattr(options, "from"),
         "paths": options.path and [escape_bytes(path) for path in options.path],

@@ -45,6 +45,26 @@ class Verb:
         return any(argument.names == ("command",) for argument in self.arguments)
 
 
+HERE = (
+    "Without a NAME, it is the project whose repository holds the current directory.\n"
+    "A NAME may also be a path of its repository, such as . or ~/repos/isurus."
+)
+"""The rule for verbs that need no name."""
+
+
+def power_verb(words: str, summary: str, about: str) -> Verb:
+    """Return the row of a verb that starts or stops containers."""
+    return Verb(
+        words,
+        "[NAME…|--all]",
+        summary,
+        examples=(f"repoman {words} isurus", f"repoman {words} --all"),
+        arguments=(names(f"projects whose containers to {words}"), flag("--all", help=f"{words} all your containers")),
+        about=f"{about}\n{HERE}",
+        variables=variables.power_variables(words),
+    )
+
+
 VERBS = (
     Verb(
         "setup",
@@ -64,20 +84,20 @@ VERBS = (
     ),
     Verb(
         "new",
-        "NAME [--repo DIR] [--image IMAGE] [--profile NAME]… [--no-backup] [--adopt] [--target MEMBER]",
+        "[NAME] [--repo DIR] [--image IMAGE] [-p|--profile NAME]… [--no-backup] [--adopt] [--target MEMBER]",
         "create the container of a repository",
-        examples=("repoman new isurus", "repoman new isurus --repo isurus-project --profile default --profile claude-share"),
+        examples=("repoman new isurus", "repoman new . -p claude-share", "repoman new isurus --repo isurus-project"),
         arguments=(
-            name("name of the project and of its container"),
+            name("name of the project and of its container", noun=""),
             option("--repo", metavar="DIR", help="directory of the repository in repos_root (default: the name)"),
             option("--image", metavar="IMAGE", help="image of a new container, such as images:debian/13"),
-            option("--profile", metavar="NAME", help="profile of the container; repeat for more", repeatable=True),
+            option("-p", "--profile", metavar="NAME", help="profile of the container to add to its others", repeatable=True),
             flag("--no-backup", help="leave the repository out of the backup"),
             flag("--adopt", help="take over a container without repoman's keys that mounts the repository"),
             option("--target", metavar="MEMBER", help="member of the Incus cluster for a new container"),
         ),
         about="The repository is mounted at the same path, and your account exists in the container. If the\n"
-        "project has a container, it is updated to its configuration. A failure is rolled back.",
+        "project has a container, it is updated to its configuration. A failure is rolled back.\n" + HERE,
         variables=variables.new_variables,
     ),
     Verb(
@@ -105,6 +125,23 @@ VERBS = (
         examples=("repoman doctor", "repoman doctor --json"),
         about="Prints one line for each check, with hints for what does not work. It works without Incus\n"
         "and without a registry, changes nothing, and uses no network. It exits with 1 if a check fails.",
+    ),
+    power_verb(
+        "start",
+        "start containers",
+        "Mounts a repository again whose directory was deleted and made again, and\n"
+        "corrects the configuration, as new does. It creates no container.",
+    ),
+    power_verb(
+        "stop",
+        "stop containers",
+        "A container has 30 seconds to shut down; after that it is stopped by force.\nNothing else of it changes.",
+    ),
+    power_verb(
+        "restart",
+        "stop and start containers",
+        "A container has 30 seconds to shut down; after that it is stopped by force.\n"
+        "One that is stopped is started, as start does it. It creates no container.",
     ),
     Verb(
         "remove",
@@ -176,16 +213,19 @@ VERBS = (
     ),
     Verb(
         "shell",
-        "NAME [-- COMMAND…]",
+        "[NAME] [[--] COMMAND…]",
         "open a shell, or run a command, in a container",
-        examples=("repoman shell isurus", "repoman shell isurus -- git status"),
+        examples=("repoman shell", "repoman shell isurus", "repoman shell isurus git status", "repoman shell -- make test"),
         arguments=(
-            name("project to enter; its container is started if it is stopped"),
+            name("project to enter; started if it is stopped", noun=""),
             flag("--create", help=""),
-            Argument(("command",), "command to run in the repository (default: your login shell)", {"metavar": "COMMAND…", "nargs": "*"}),
+            Argument(("command",), "command to run (default: your login shell)", {"metavar": "COMMAND…", "nargs": "*"}),
         ),
-        about="The exit status is that of the command. If the project has no container, shell asks whether to\n"
-        "create it; without a terminal it exits with 4.",
+        about="Everything after NAME is the command, with its options; without a NAME, what\n"
+        "comes after '--'. The exit status is that of the command. If the project has no\n"
+        "container, shell asks whether to create it; without a terminal it exits with 4.\n"
+        + HERE
+        + "\nThen the shell or command starts in the same directory.",
         variables=variables.shell_variables,
         run=actions.run_shell,
     ),
@@ -203,6 +243,15 @@ VERBS = (
         variables=variables.completion_variables,
         run=actions.print_completion,
     ),
+    Verb(
+        "help",
+        "[VERB]",
+        "show the help of repoman, or of a verb",
+        examples=("repoman help", "repoman help profile install"),
+        arguments=(Argument(("words",), "a verb", {"metavar": "VERB", "nargs": "*"}),),
+        run=actions.print_help,
+    ),
+    Verb("version", "", "show the version", examples=("repoman version",), run=actions.print_version),
     Verb("profile list", "", "show the profile library", examples=("repoman profile list",)),
     Verb(
         "profile install",

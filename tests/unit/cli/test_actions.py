@@ -130,7 +130,7 @@ RESULT: dict[str, Any] = {
 def test_shell_becomes_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """It replaces this process, with the socket of the result; in check mode, or after a failure, it does not."""
     became: list[tuple[Any, ...]] = []
-    entered: Callable[..., None] = lambda result, command: became.append((result, command))  # noqa: E731
+    entered: Callable[..., None] = lambda result, command, _directory: became.append((result, command))  # noqa: E731
     monkeypatch.setattr(shell, "exec_shell", entered)
     monkeypatch.setitem(sys.modules, "repoman.engine", type(sys)("engine"))
     monkeypatch.setattr(sys.modules["repoman.engine"], "cleanup", lambda: None, raising=False)

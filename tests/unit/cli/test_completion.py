@@ -102,6 +102,7 @@ def test_what_shells_offer(home: Path, name: str) -> None:
     assert offer("repoman new fre") == ["fresh"] and offer("repoman new x --repo fre") == ["fresh"]
     assert offer("repoman new x --no-b") == ["--no-backup"]
     assert offer("repoman completion z") == ["zsh"]
+    assert offer("repoman new x -p dot") == ["dotfiles"] and offer("repoman help profile inst") == ["install"]
     assert not [each for each in offer("repoman shell zzz") if each]
     assert not [each for each in offer("repoman list x") if each]
 
@@ -158,6 +159,9 @@ def test_paths(home: Path) -> None:
     assert zsh("repoman -i ") == [":files"] and zsh("repoman shell x -- ") == [":files"]
     assert fish(f"repoman -i {home}/inv") == [f"{home}/inventory.yml"]
     assert bash("repoman -i ") == [""]
+    for line in ("shell x ", "shell -v x ls -", "start ./", "sync x /", "new ..", "restore ~/repos/"):
+        assert zsh(f"repoman {line}") == [":files"], line
+    assert "--check" in zsh("repoman shell x -")
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from repoman import cli, playbook
 from repoman.cli.command import make_playbook
-from repoman.cli.parser import parse
+from repoman.cli.parser import EarlyExit, parse
 from repoman.cli.verbs import VERBS
 from repoman.errors import CliError, escape_control_characters
 from repoman.playbook import Playbook
@@ -44,10 +46,18 @@ PLAYBOOKS = [
         "new isurus --repo a/b --image images:x --profile default --profile p --no-backup",
         Playbook(
             "new",
-            {"repoman_projects": [{"name": "isurus", "repo": "a/b", "image": "images:x", "profiles": ["default", "p"], "backup": False}]},
+            {
+                "repoman_projects": [
+                    {"name": "isurus", "repo": "a/b", "image": "images:x", "add_profiles": ["default", "p"], "backup": False}
+                ]
+            },
         ),
     ),
     ("new --no-backup isurus", Playbook("new", {"repoman_projects": [{"name": "isurus", "backup": False}]})),
+    ("new isurus -p p --profile=q", Playbook("new", {"repoman_projects": [{"name": "isurus", "add_profiles": ["p", "q"]}]})),
+    ("start a b a", Playbook("start", {"repoman_projects": [{"name": "a"}, {"name": "b"}]})),
+    ("stop --all", Playbook("stop", {"repoman_all": True})),
+    ("-i hosts restart a -C", Playbook("restart", {"repoman_projects": [{"name": "a"}]}, check=True, inventory=("hosts",))),
     ("remove a --yes b", Playbook("remove", {"repoman_projects": [{"name": "a"}, {"name": "b"}]})),
     ("shell isurus", Playbook("shell", {"repoman_project_name": "isurus"})),
     ("shell isurus -- ls -l -- x", Playbook("shell", {"repoman_project_name": "isurus"})),
@@ -100,7 +110,18 @@ ERRORS = [
         ["repoman profile list", "repoman profile install --help"],
     ),
     ("profile show a b", "repoman profile show: 'b' is one argument too many.", ["repoman profile show --help"]),
-    ("shell x ls", "a command goes after '--': 'ls' is one argument too many.", ["repoman shell NAME -- ls"]),
+    ("start a --all", "--all is every container; start takes no names with it.", ["repoman start --all"]),
+    (
+        "-i hosts -l web stop",
+        "which project? With -i and -l, the current directory does not say.",
+        ["repoman -i hosts -l web list   # shows the names", "repoman stop --help"],
+    ),
+    (
+        "-i hosts status ./isurus",
+        "./isurus is a path on this host, but -i and -l work on others.",
+        ["repoman -i hosts list   # shows the names"],
+    ),
+    ("-l web new a --repo ./b", "./b is a path on this host, but -i and -l work on others.", ["repoman -l web list   # shows the names"]),
     ("setup --with-llm", "setup no longer has --with-llm: profiles are installed separately.", ["repoman profile install llm-share"]),
     (
         "setup --without-llm",
@@ -110,8 +131,82 @@ ERRORS = [
     ("--json zzz", "there is no verb 'zzz'.", ["repoman --help"]),
     ("shell x --json", "shell has no --json: its output is that of the command.", ["repoman list --json"]),
     ("shell -i inventory x", "shell works on this host only.", ["ssh to that host, then: repoman shell x"]),
+    ("-l web shell", "shell works on this host only.", ["ssh to that host, then: repoman shell NAME"]),
     ("-l web shell x", "shell works on this host only.", ["ssh to that host, then: repoman shell x"]),
 ]
+
+
+SYNONYMS = [
+    ("rm isurus", "remove isurus"),
+    ("-C delete a b", "-C remove a b"),
+    ("destroy -f isurus", "remove --help"),
+    ("exec isurus -- ls -l 'a b'", "shell isurus -- ls -l 'a b'"),
+    ("enter", "shell"),
+    ("run isurus make", "shell isurus make"),
+    ("attach isurus", "shell isurus"),
+    ("up isurus", "new isurus"),
+    ("create isurus", "new isurus"),
+    ("launch isurus", "new isurus"),
+    ("down isurus", "stop isurus"),
+    ("ls", "list"),
+    ("ps", "list"),
+    ("--json backup", "--json sync"),
+    ("push isurus", "sync isurus"),
+    ("apply dotfiles", "profile install dotfiles"),
+    ("-i profile profile -v rm dotfiles", "-i profile -v profile remove dotfiles"),
+    ("profile ls", "profile list"),
+]
+
+
+@pytest.mark.parametrize(("line", "wanted"), SYNONYMS)
+def test_verbs_of_other_tools(line: str, wanted: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first hint is the same command line with the verb that is meant, and can be pasted."""
+    assert cli.main(shlex.split(line)) == 2
+    hint = capsys.readouterr().err.splitlines()[1]
+    assert hint == f"hint: repoman {wanted}"
+    with suppress(EarlyExit):
+        parse(shlex.split(wanted))
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "command"),
+    [
+        ("shell isurus ls -l --json", "isurus", ["ls", "-l", "--json"]),
+        ("-v shell isurus make test", "isurus", ["make", "test"]),
+        ("shell -v isurus -v ls -v", "isurus", ["ls", "-v"]),
+        ("shell isurus ls -- -x", "isurus", ["ls", "--", "-x"]),
+        ("shell isurus -- ls -- x", "isurus", ["ls", "--", "x"]),
+        ("shell -- make test", None, ["make", "test"]),
+        ("shell --forks 3 isurus --help-me", "isurus", None),
+        ("shell . make", ".", ["make"]),
+        ("shell", None, []),
+    ],
+)
+def test_command_of_shell(line: str, name: str | None, command: list[str] | None) -> None:
+    """It begins with the word after the name, or after ``--``; options before it are repoman's."""
+    if command is None:
+        with pytest.raises(CliError, match="repoman shell has no option --help-me"):
+            parse(line.split())
+        return
+    _verb, options = parse(line.split())
+    assert (options.name, options.command, options.verbose) == (name, command, line.partition("ls -v")[0].count("-v"))
+
+
+def test_json_of_a_command_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An error is no document because an option of the command is called ``--json``."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli.main(["shell", "/", "ls", "--json"]) == 2
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("line", "same"), [("help", "--help"), ("help new", "new --help"), ("help profile", "profile --help"),
+                                            ("help profile install", "profile install --help"), ("version", "--version")])  # fmt: skip
+def test_help_and_version_as_verbs(line: str, same: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """They print what the options print."""
+    assert cli.main(line.split()) == 0
+    text = capsys.readouterr().out
+    assert cli.main(same.split()) == 0
+    assert text and text == capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("line", "wanted"), PLAYBOOKS, ids=[line for line, _wanted in PLAYBOOKS])
@@ -132,10 +227,9 @@ def test_wrong_usage(line: str, message: str, hints: list[str], capsys: pytest.C
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("new", "which project? repoman new NAME"),
         ("profile show", "which profile? repoman profile show NAME"),
+        ("restore", "which project? repoman restore NAME"),
         ("remove", "which project? repoman remove NAME…"),
-        ("shell", "which project? repoman shell NAME"),
         ("list -i", "--inventory needs a value."),
         ("new a --repo", "--repo needs a value."),
     ],

@@ -29,8 +29,10 @@ def test_command_line_of_shell() -> None:
     assert line == [
         *("incus", "exec", "--force-local", "--project", "repoman", "local:isurus", "-T", "--env", "TERM=xterm", "--"),
         *("/bin/sh", "-c", shell.ENTER_SCRIPT, "repoman-shell", "A B", "me"),
-        *(shell.LOGIN_SCRIPT, "repoman-shell", "/home/me/repos/a b", "/bin/zsh", "a b", "$x"),
+        *(shell.LOGIN_SCRIPT, "repoman-shell", "/home/me/repos/a b", "isurus", "/bin/zsh", "a b", "$x"),
     ]
+    for subdirectory, directory in (("src/x", "/home/me/repos/a b/src/x"), ("/else/where", "/else/where")):
+        assert directory in shell.command_line(RESULT, [], terminal=False, term="", subdirectory=subdirectory)
     moved = RESULT | {"projects": [RESULT["projects"][0] | {"container_path": "/home/me/before"}]}
     assert "/home/me/before" in shell.command_line(moved, [], terminal=False, term="")
     assert shell.command_line(RESULT, [], terminal=True, term="")[6:8] == ["-t", "--"]
@@ -39,7 +41,7 @@ def test_command_line_of_shell() -> None:
 def inside(repo: Path, login_shell: str, *command: str) -> subprocess.CompletedProcess[bytes]:
     """Run the script of ``shell`` as it runs in a container."""
     return subprocess.run(
-        ["/bin/sh", "-c", f"exec 9</dev/null\n{shell.LOGIN_SCRIPT}", "repoman-shell", str(repo), login_shell, *command],
+        ["/bin/sh", "-c", f"exec 9</dev/null\n{shell.LOGIN_SCRIPT}", "repoman-shell", str(repo), "isurus", login_shell, *command],
         capture_output=True,
         check=False,
     )
@@ -64,7 +66,9 @@ def test_script_of_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert inside(repo, str(login)).stdout.decode() == f"login -l in {repo} as {login}\n"
     (tmp_path / "bin/nush").symlink_to("/bin/true")
     assert inside(repo, "/nonexistent/nush", "sh", "-c", "echo $SHELL").stdout.decode() == f"{tmp_path}/bin/nush\n"
-    assert inside(tmp_path / "gone", "/bin/sh", "true").returncode == 1
+    done = inside(tmp_path / "gone", "/nonexistent/nush", "true")
+    assert done.returncode == 1 and f"the container has no directory '{tmp_path}/gone'".encode() in done.stderr
+    assert done.stderr.endswith(b"hint: repoman shell isurus   # opens its repository\n")
     for missing in ("nosuch", "/nosuch", "bin"):
         done = inside(repo, "/bin/sh", missing, "x")
         assert (done.returncode, done.stdout) == (127, b"")

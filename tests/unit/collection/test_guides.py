@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import yaml
 
 from repoman.cli.command import make_playbook
@@ -317,8 +318,11 @@ def commands() -> Iterator[tuple[str, list[str]]]:
             yield page, words[: next((at for at, word in enumerate(words) if word in AFTER_A_COMMAND), len(words))]
 
 
-def test_commands_in_the_guides_are_understood() -> None:
-    """Verb, options and arguments are ones the command takes."""
+def test_commands_in_the_guides_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verb, options and arguments are ones the command takes, in a repository for those without a name."""
+    (tmp_path / "repos/isurus/src").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path / "repos/isurus/src")
     seen = set()
     for page, words in commands():
         if COMING & set(words) - VERBS_BY_WORDS.keys():

@@ -1,0 +1,214 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which project a path belongs to, read from the user's registry and overrides without Ansible.
+
+The module that runs afterwards reads the registry again and reports what is wrong with it. Here only the paths count.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tomllib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repoman.errors import NOT_FOUND, CliError
+
+POINTER_BYTES = 4096
+"""The longest file of git that names a directory."""
+REGISTRY_BYTES = 16 << 20
+"""The largest registry or override."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A project whose repository holds a path.
+
+    :param name: name of the project.
+    :param subdirectory: the path in the repository; absolute for a linked worktree elsewhere; empty for the repository itself.
+    """
+
+    name: str
+    subdirectory: str = ""
+
+
+@dataclass(frozen=True)
+class Repositories:
+    """The repositories of the registry.
+
+    :param root: ``repos_root``, absolute, as the user writes it.
+    :param paths: name of each project to the path of its repository, as the user writes it.
+    """
+
+    root: str
+    paths: dict[str, str]
+
+    def find(self, path: str) -> Match | None:
+        """Return the project whose repository holds a path; of nested repositories, the innermost.
+
+        Links in the paths of repositories are followed only if nothing matches without, because another repository may be on a file
+        system that does not answer.
+
+        :param path: absolute; it need not exist.
+        """
+        real_path, real_root = os.path.realpath(path), os.path.realpath(self.root)
+        return (
+            _innermost(real_path, {name: self._below(real_root, repository) for name, repository in self.paths.items()})
+            or _innermost(path, self.paths)
+            or (
+                _innermost(real_path, {name: os.path.realpath(repository) for name, repository in self.paths.items()})
+                if is_inside(real_path, real_root)
+                else None
+            )
+        )
+
+    def find_main(self, path: str) -> Match | None:
+        """Return the project of the main repository of the linked git worktree that holds a path."""
+        worktree = main_git_directory(os.path.realpath(path))
+        match = self.find(worktree) if worktree else None
+        return Match(match.name, path) if match else None
+
+    def directory(self, path: str, is_backup: bool = False) -> str:
+        """Return the directory of ``repos_root`` that is the repository of a path without a project, relative to it.
+
+        It is the innermost directory with a repository; without one, the directory directly in ``repos_root``.
+
+        :param is_backup: return that directory in any case: it is what the backup copies as one.
+        :returns: an empty string for ``repos_root`` itself and paths outside it.
+        """
+        for spelling, root in ((os.path.realpath(path), os.path.realpath(self.root)), (path, self.root)):
+            if spelling != root and is_inside(spelling, root):
+                relative_path = os.path.relpath(spelling, root)
+                break
+        else:
+            return ""
+        while "/" in relative_path and not is_backup:
+            if any(os.path.lexists(os.path.join(root, relative_path, name)) for name in (".git", ".hg")):
+                return relative_path
+            relative_path = os.path.dirname(relative_path)
+        return relative_path.split("/")[0]
+
+    def _below(self, root: str, repository: str) -> str:
+        """Return the path of a repository below another spelling of ``repos_root``."""
+        return os.path.join(root, os.path.relpath(repository, self.root)) if is_inside(repository, self.root) else repository
+
+
+def is_inside(path: str, directory: str) -> bool:
+    """Return whether a path is a directory or lies in it, by their spelling."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def _innermost(path: str, repositories: dict[str, str]) -> Match | None:
+    matching = {name: repository for name, repository in repositories.items() if is_inside(path, repository)}
+    if not matching:
+        return None
+    name = max(matching, key=lambda name: len(matching[name]))
+    subdirectory = os.path.relpath(path, matching[name])
+    return Match(name, "" if subdirectory == "." else subdirectory)
+
+
+def main_git_directory(path: str) -> str:
+    """Return the git directory that a linked worktree shares with its main repository; empty if a path is not in such a worktree.
+
+    Both must name each other, as git demands, too.
+
+    :param path: absolute and without links.
+    """
+    while path != "/" and not os.path.lexists(os.path.join(path, ".git")):
+        path = os.path.dirname(path)
+    pointer = os.path.join(path, ".git")
+    own = os.path.join(path, _read_line(pointer).partition("gitdir: ")[2])
+    if os.path.basename(os.path.dirname(own)) != "worktrees" or os.path.realpath(_read_line(os.path.join(own, "gitdir"))) != pointer:
+        return ""
+    return os.path.realpath(os.path.join(own, _read_line(os.path.join(own, "commondir")) or "../.."))
+
+
+def _read_line(path: str) -> str:
+    """Return the text of a small file of git, which a container may have made; empty if it cannot be read."""
+    with suppress(OSError):
+        return os.fsdecode(_read_regular(path, POINTER_BYTES, os.O_NOFOLLOW)).removesuffix("\n")
+    return ""
+
+
+def _read_regular(path: str | Path, limit: int, flags: int = 0) -> bytes:
+    """Return the beginning of a file.
+
+    :raises OSError: it cannot be read, or is a pipe or a device, on which reading may never end.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return file.read(limit)
+
+
+def registry_path() -> Path:
+    """Return the path of the registry."""
+    return Path.home() / ".config/repoman/repoman.toml"
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file; empty if it cannot be read."""
+    with suppress(OSError, ValueError, RecursionError):
+        return _parse(path)
+    return {}
+
+
+def entries(registry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the projects of a registry."""
+    projects = registry.get("project")
+    return [entry for entry in projects if isinstance(entry, dict)] if isinstance(projects, list) else []
+
+
+def repos_root(registry: dict[str, Any]) -> str:
+    """Return the directory of all repositories."""
+    defaults = registry.get("defaults")
+    return _expand(str(defaults.get("repos_root", "~/repos") if isinstance(defaults, dict) else "~/repos"))
+
+
+def load() -> Repositories:
+    """Read the registry and the overrides, which may name another repository; an override alone may be of a project to come.
+
+    :raises CliError: the registry exists, but it cannot be read.
+    """
+    path = registry_path()
+    registry = _load_registry(path)
+    root = repos_root(registry)
+    repositories = {str(entry["name"]): str(entry.get("repo", entry["name"])) for entry in entries(registry) if entry.get("name")}
+    repositories |= dict(_overridden(path.parent / "repos.d"))
+    return Repositories(root, {name: _repository(root, repo) for name, repo in repositories.items()})
+
+
+def _repository(root: str, repo: str) -> str:
+    return os.path.normpath(os.path.join(root, _expand(repo) if repo[:1] in "~$" else repo))
+
+
+def _load_registry(path: Path) -> dict[str, Any]:
+    try:
+        return _parse(path)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        raise CliError(f"cannot read {path}: {reason}.", "repoman list", exit_code=NOT_FOUND) from error
+
+
+def _overridden(directory: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted(directory.glob("*.toml")):
+        repo = read_toml(path).get("repo")
+        if isinstance(repo, str) and repo:
+            yield path.stem, repo
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    return tomllib.loads(_read_regular(path, REGISTRY_BYTES).decode("utf-8"))
+
+
+def _expand(path: str) -> str:
+    return os.path.normpath(os.path.expanduser(os.path.expandvars(path)))
