@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 
 USAGE = 2
 NOT_FOUND = 3
@@ -34,11 +35,22 @@ class CliError(Exception):
 
 def print_error(failure: CliError) -> None:
     """Print an error and its hints on standard error."""
-    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    red, cyan, plain = ("\033[1;31m", "\033[36m", "\033[0m") if colour else ("", "", "")
+    red, _cyan, plain = _colours()
     print(f"{red}repoman: error:{plain} {escape_control_characters(failure.message)}", file=sys.stderr)  # noqa: T201
-    for hint in failure.hints:
+    print_hints(failure.hints)
+
+
+def print_hints(hints: Iterable[str]) -> None:
+    """Print hints on standard error."""
+    _red, cyan, plain = _colours()
+    for hint in hints:
         print(f"{cyan}hint:{plain} {escape_control_characters(hint)}", file=sys.stderr)  # noqa: T201
+
+
+def _colours() -> tuple[str, str, str]:
+    """Return what makes standard error red, cyan and plain; empty if it is not a terminal that shows colours."""
+    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return ("\033[1;31m", "\033[36m", "\033[0m") if colour else ("", "", "")
 
 
 def escape_control_characters(text: str) -> str:

@@ -90,6 +90,8 @@ def test_where_you_are(ready: World) -> None:
         assert in_shell(ready, "repoman shell -- pwd", moved / "repos/main/src").out == f"{main}/src\n"
     finally:
         moved.unlink()
+    mistaken = in_shell(ready, "repoman shell make test", main)
+    assert (mistaken.code, mistaken.err.splitlines()[-1]) == (3, "hint: repoman shell -- make test   # runs it in main")
     outside = in_shell(ready, "repoman shell", ready.home)
     assert outside.code == 2 and f"{ready.home} is not in a repository below {ready.repos}." in outside.err
     assert ready.repoman("--json", "new", "main", "-p", "default").data["changed"] is False

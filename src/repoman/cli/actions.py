@@ -9,7 +9,8 @@ import sys
 from argparse import Namespace
 
 from repoman import completion
-from repoman.errors import CONFLICT, INTERRUPTED, USAGE, CliError
+from repoman.cli import targets
+from repoman.errors import CONFLICT, INTERRUPTED, NOT_FOUND, USAGE, CliError, print_hints
 from repoman.playbook import Playbook, version
 
 
@@ -75,6 +76,8 @@ def run_shell(playbook: Playbook, options: Namespace) -> int:
         raise CliError("shell has no --json: its output is that of the command.", "repoman list --json", exit_code=USAGE)
     result = playbook.run()
     if result.exit_code:
+        if result.exit_code == NOT_FOUND and options.command:
+            print_hints(targets.command_hints(options))
         return result.exit_code
     project = result.results[-1]["projects"][0]
     if project["state"] == "missing" or project.get("unfinished"):

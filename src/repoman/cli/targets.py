@@ -13,6 +13,7 @@ import re
 import shlex
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from repoman.current_directory import path_in_shell
@@ -67,6 +68,17 @@ def new_target(options: Namespace, word: str | None, repo: str | None = None) ->
     :raises CliError: the directory cannot give it.
     """
     return _named(options, "new", word) or _Search("new", word or repo, is_below_root=word is None and repo is not None).new()
+
+
+def command_hints(options: Namespace) -> list[str]:
+    """Return the hint for a command of ``shell`` whose first word was taken for the name of a project, if the current directory has one."""
+    if not options.word or is_path(options.word):
+        return []
+    with suppress(CliError):
+        search = _Search("shell", None)
+        if search.match and options.word not in search.repositories.paths:
+            return [f"repoman shell -- {shlex.join([options.word, *options.command])}   # runs it in {search.match.name}"]
+    return []
 
 
 def backup_names(options: Namespace, verb: str, words: Sequence[str]) -> list[str]:

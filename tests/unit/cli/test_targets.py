@@ -210,6 +210,23 @@ def test_a_directory_with_the_name_of_another_project(go: Go, home: Path) -> Non
         assert caught.value.exit_code == code
 
 
+@pytest.mark.parametrize(
+    ("directory", "line", "hints"),
+    [
+        ("repos/isurus", "shell make test", ["repoman shell -- make test   # runs it in isurus"]),
+        ("repos/isurus", "shell lamna test", []),
+        ("repos", "shell make test", []),
+        ("repos/x", "shell make test", []),
+    ],
+)
+def test_a_command_that_was_taken_for_a_name(go: Go, directory: str, line: str, hints: list[str]) -> None:
+    """In a repository of a project, the hint runs the command in it."""
+    go(directory)
+    verb, options = parse(line.split())
+    verb.variables(options)
+    assert targets.command_hints(options) == hints
+
+
 def git(*command: str, cwd: Path) -> None:
     """Run git, which must succeed."""
     subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *command], cwd=cwd, check=True, capture_output=True)
