@@ -17,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.incus import clien
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import probe_address
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import environment_names
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest, requested_projects
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest, requested_projects, requests_for
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import (
     configured_settings,
     effective_settings,
@@ -32,8 +32,10 @@ def predict(params: dict[str, Any]) -> dict[str, Any]:
 
     :raises RepomanError: a name is invalid, or the registry cannot be read.
     """
-    requests = requested_projects(params)
+    requests = [] if params.get("all") is not None else requested_projects(params)
     context = predicted_context(params)
+    if params.get("all") and params.get("create", True):
+        requests = requests_for(sorted(context.registry.projects), params)
     results = [_project(context, request, params["state"]) for request in requests]
     return {
         "changed": any(project["changed"] for project in results),
@@ -92,10 +94,11 @@ def _creation(context: RunContext, request: ProjectRequest, state: str) -> dict[
 
     :raises RepomanError: its override cannot be read.
     """
+    others = request.profiles if request.profiles is not None else effective_settings(context, request.name).profiles
     requested = ProjectSettings(
         repo=request.repo,
         image=request.image,
-        profiles=request.profiles,
+        profiles=tuple(dict.fromkeys((*others, *request.add_profiles))) if request.add_profiles else request.profiles,
         backup=request.backup,
         config=request.config or {},
         devices=request.devices or {},
