@@ -107,21 +107,23 @@ options:
   config:
     description:
       - Configuration keys of the instance, in the format of Incus. Values are text, numbers or booleans.
-      - A null value unsets the key in the instance, whether an earlier task, the project's override or C(incus config set) has set it. If a
-        profile has the key, its value applies. Keys of Incus itself, which start with C(volatile.), stay. C(user-data) and
+      - A null or empty value unsets the key in the instance, whether an earlier task, the project's override or C(incus config set) has set
+        it. If a profile has the key, its value applies. Keys of Incus itself, which start with C(volatile.), stay. C(user-data) and
         C(vendor-data) of cloud-init are only unset if a task or the override has set them, because they may also hold the account that
         repoman makes.
       - C(cloud-init.user-data), C(cloud-init.vendor-data), C(cloud-init.network-config) and their old names with C(user.) also take a
         mapping, which becomes YAML.
-      - They are stored in the instance only, not in the registry. If not set, those of an earlier task stay, also null values; an empty
-        value removes them.
+      - They are stored in the instance only, not in the registry. If not set, those of an earlier task stay, and what it has unset stays
+        unset; V({}) removes them. In a loop, Ansible shows the item, also with secrets in it; O(projects) takes the list without a loop, and
+        C(no_log) hides the task.
       - If this or O(devices) is malformed, the project fails, except with O(state=absent); with O(state=stopped), an existing container is
         stopped and keeps its configuration.
     type: dict
   devices:
     description:
-      - Devices of the instance by name, in the format of Incus. The device C(repo) is reserved. A device or setting that is null is left out.
-      - They are stored in the instance only, not in the registry. If not set, those of an earlier task stay; an empty value removes them.
+      - Devices of the instance by name, in the format of Incus. The device C(repo) is reserved. A device that is null and a setting
+        that is null or empty are left out.
+      - They are stored in the instance only, not in the registry. If not set, those of an earlier task stay; V({}) removes them.
     type: dict
   target:
     description:

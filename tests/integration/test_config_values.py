@@ -71,6 +71,56 @@ def test_null_unsets_what_a_task_an_override_or_a_hand_has_set(ready: World) -> 
     assert "keys that start with user.repoman. are reserved" in reserved.out
 
 
+ODD_VALUES = """\
+user.empty: ""
+user.blank: " x "
+user.break: "\\n"
+user.windows: "a\\r\\nb\\r\\n"
+user.unicode: Größe ☃
+user.yes: yes
+user.text: "yes"
+user.none: "None"
+user.tilde: "~"
+user.half: 0.5
+user.octal: 0644
+user.exponent: 1e3
+user.day: 2026-01-02
+user.null: null
+security.nesting: True
+limits.cpu: 2
+raw.lxc: |
+  lxc.signal.halt = SIGUSR1
+  lxc.uts.name = demo
+"""
+ODD_DEVICE = {"type": "disk", "source": "/usr", "path": "/data", "readonly": True, "required": "false", "shift": "", "user.none": None}
+
+
+def test_odd_values_change_nothing_the_second_time(ready: World) -> None:
+    """Also those that Incus does not store or stores in another form, from a task, an override or a profile."""
+    for name in ("demo", "other"):
+        ready.git_repository(name)
+    ready.template("odd", 'config: {user.gone: "", user.there: yes}\n')
+    ready.install("odd")
+    ready.write(
+        ready.overrides / "other.toml",
+        '[config]\n"user.empty" = ""\n"user.true" = true\n"limits.cpu" = 2\n[devices.data]\n'
+        'type = "disk"\nsource = "/usr"\npath = "/data"\nshift = ""\n',
+    )
+    settings = {"demo": {"config": yaml.safe_load(ODD_VALUES), "devices": {"data": ODD_DEVICE}}, "other": {}}
+    common = {"image": "busybox", "profiles": ["default", "odd"]}
+    tasks = [{"homelab.repoman.repoman_project": {"name": name} | common | more} for name, more in settings.items()]
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": tasks}
+    book = str(ready.write(ready.home / "site.yml", yaml.safe_dump([play], allow_unicode=True)))
+    assert changes(ready.playbook(book)) == 2
+    for again in ((), ("--check", "--diff")):
+        result = ready.playbook(book, *again)
+        assert changes(result) == 0, result
+    ready.incus("config", "set", "--project=repoman", "local:demo", "user.empty=by hand")
+    assert changes(ready.playbook(book)) == 1 and "user.empty" not in ready.instances()["demo"]["config"]
+    assert "differs" not in ready.repoman("status", "demo", "other").out
+    assert ready.module("project", projects=[{"name": "demo"}, {"name": "other"}])["changed"] is False
+
+
 def test_malformed_settings_stop_only_what_needs_them(ready: World) -> None:
     """A container is stopped with the configuration that it has, and removed; in check mode, too."""
     ready.git_repository("demo")

@@ -118,7 +118,7 @@ def _request(options: dict[str, Any], create: bool, accept_protected: bool) -> P
         add_profiles=tuple(options.get("add_profiles") or ()),
         backup=options.get("backup"),
         config=config,
-        unset=tuple(key for key, value in (options.get("config") or {}).items() if value is None) if config is not None else (),
+        unset=tuple(key for key, value in options["config"].items() if _is_unset(value)) if config is not None else (),
         devices=devices,
         target=options.get("target"),
         adopt=bool(options.get("adopt")),
@@ -134,7 +134,7 @@ def _config(options: dict[str, Any]) -> dict[str, str] | None:
         return None
     for key, value in config.items():
         _check_value(key, value, f"project {options['name']!r}: the key {key}")
-    return {key: _yaml(key, value) if isinstance(value, dict) else _text(value) for key, value in config.items() if value is not None}
+    return {key: _yaml(key, value) if isinstance(value, dict) else _text(value) for key, value in config.items() if not _is_unset(value)}
 
 
 def _devices(options: dict[str, Any]) -> dict[str, dict[str, str]] | None:
@@ -150,10 +150,15 @@ def _devices(options: dict[str, Any]) -> dict[str, dict[str, str]] | None:
         for key, value in (settings or {}).items():
             _check_text(value, f"{project}: the key {device}.{key}", DEVICE_EXAMPLE)
     return {
-        device: {key: _text(value) for key, value in settings.items() if value is not None}
+        device: {key: _text(value) for key, value in settings.items() if not _is_unset(value)}
         for device, settings in devices.items()
         if settings is not None
     }
+
+
+def _is_unset(value: Any) -> bool:
+    """Return whether a value unsets its key. Incus does not store an empty one; to expect it there would be a difference in every run."""
+    return value is None or value == ""
 
 
 def _check_value(key: str, value: Any, what: str) -> None:

@@ -47,7 +47,7 @@ def load_override(registry_path: str, name: str) -> ProjectSettings:
     for part in protected or ():
         if part not in PROTECTABLE:
             raise root.error("protect", f"cannot protect {part!r}: it is one of {', '.join(PROTECTABLE)}")
-    devices = root.table("devices")
+    config, devices = root.table("config").scalars(), root.table("devices")
     return ProjectSettings(
         repo=root.string("repo", None),
         image=root.string("image", None),
@@ -58,9 +58,15 @@ def load_override(registry_path: str, name: str) -> ProjectSettings:
         exclude=root.strings("exclude", None),
         exclude_caches=root.boolean("exclude_caches", None),
         follow_mounts=root.boolean("follow_mounts", None),
-        config=root.table("config").scalars(),
-        devices={key: devices.table(key).scalars() for key in devices.data},
+        config=_without_empty(config),
+        devices={key: _without_empty(devices.table(key).scalars()) for key in devices.data},
+        unset=tuple(key for key, value in config.items() if not value),
     )
+
+
+def _without_empty(values: dict[str, str]) -> dict[str, str]:
+    """Return keys with a value: an empty one unsets its key, and Incus does not store it."""
+    return {key: value for key, value in values.items() if value}
 
 
 def override_path(registry_path: str, name: str) -> str:

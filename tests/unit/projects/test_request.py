@@ -70,11 +70,15 @@ def test_values_that_incus_cannot_have(options: dict[str, Any], sentence: str) -
     assert good.error is None and good.config == {"x": "1"}
 
 
-def test_null_unsets() -> None:
-    """A key, a device, or a setting of one that is null is not requested; an empty text is a value."""
-    request = request_for(config={"limits.cpu": None, "user.x": ""}, devices={"gone": None, "data": {"path": "/x", "source": None}})
-    assert request.config == {"user.x": ""} and request.devices == {"data": {"path": "/x"}} and request.error is None
-    assert request.unset == ("limits.cpu",)
+def test_null_and_empty_text_unset() -> None:
+    """A key, a device, or a setting of one that is null is not requested; an empty text is the same, because Incus does not store it."""
+    request = request_for(
+        config={"limits.cpu": None, "user.x": "", "user.zero": 0, "user.false": False, "user.blank": " "},
+        devices={"gone": None, "data": {"path": "/x", "source": None, "readonly": ""}},
+    )
+    assert request.config == {"user.zero": "0", "user.false": "false", "user.blank": " "}
+    assert request.devices == {"data": {"path": "/x"}} and request.error is None
+    assert request.unset == ("limits.cpu", "user.x")
 
 
 @pytest.mark.parametrize("key", YAML_KEYS)

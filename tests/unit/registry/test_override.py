@@ -63,6 +63,12 @@ def test_an_override_may_say_all_this(override: Callable[[str], ProjectSettings]
     )
 
 
+def test_an_empty_value_unsets(override: Callable[[str], ProjectSettings]) -> None:
+    """Incus does not store it; it is not missing there."""
+    found = override('[config]\n"user.x" = ""\n"user.y" = 0\n[devices.cache]\ntype = "disk"\nreadonly = ""\n')
+    assert found == ProjectSettings(config={"user.y": "0"}, unset=("user.x",), devices={"cache": {"type": "disk"}})
+
+
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
