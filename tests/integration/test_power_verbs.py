@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
-from proxy import RecordingProxy
-from world import Result, World
+from proxy import RecordingProxy, RequestPause
+from world import TIMEOUT, Result, World
 
 
 def states(world: World) -> list[str]:
@@ -54,6 +56,21 @@ def test_start_stop_restart(ready: World, proxy: RecordingProxy) -> None:
     assert f"==> remounted {repo} in a\n" in ready.repoman("start", "a").out
     (repo / "seen").touch()
     assert ready.repoman("shell", "a", "ls").out == "seen\n"
+
+    data = ready.mkdir(ready.home / "data")
+    ready.write(ready.overrides / "b.toml", f'[devices.data]\ntype = "disk"\nsource = "{data}"\npath = "/data"\n')
+    assert ready.repoman("restart", "b").out.splitlines()[1:] == ["==> updated the configuration of b", "==> restarted b"]
+    data.rmdir()
+    assert str(data) in ready.refused("restart", "b", code=1) and states(ready) == ["Running", "Stopped"]
+    data.mkdir()
+    hold = RequestPause("PUT", "/a/state")
+    proxy.on_request(hold)
+    process = ready.start("repoman", "restart", "a")
+    assert hold.reached.wait(TIMEOUT)
+    os.kill(process.pid, signal.SIGINT)
+    hold.go_on.set()
+    process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130 and states(ready) == ["Running", "Stopped"]
 
 
 def in_shell(world: World, script: str, directory: Path) -> Result:
