@@ -14,7 +14,6 @@ import pickle
 import selectors
 import signal
 import struct
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, NoReturn, TypeVar
@@ -106,9 +105,11 @@ class _Pool(Generic[J, R]):
         """The writing end is open in this process only, so the workers notice when this process ends."""
 
     def start(self, threads: list[int]) -> None:
-        """Start a process for each number of threads, and hand out the jobs."""
-        sys.stdout.flush()  # otherwise each child would write what is in the buffers once more
-        sys.stderr.flush()
+        """Start a process for each number of threads, and hand out the jobs.
+
+        This does not flush the standard streams: in a thread of a worker of ansible-core 2.18 that waits for ever, as its main thread
+        holds their lock. The children end without writing what is in the buffers.
+        """
         for count in threads:
             reader, writer = os.pipe()
             child = os.fork()
