@@ -36,4 +36,4 @@ def test_no_value_is_logged(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done
     told = log.read_text()
-    assert "Invoked with accept_protected, config, devices, image, name, " in told and "hush" not in told
+    assert "Invoked with accept_protected, config, create, devices, image, name, " in told and "hush" not in told
