@@ -22,6 +22,8 @@ from repoman.errors import NOT_FOUND, CliError
 
 POINTER_BYTES = 4096
 """The longest file of git that names a directory."""
+GIT_POINTER = "gitdir: "
+"""How such a file begins in a worktree."""
 REGISTRY_BYTES = 16 << 20
 """The largest registry or override."""
 
@@ -116,23 +118,30 @@ def _innermost(path: str, repositories: dict[str, str]) -> Match | None:
 def main_git_directory(path: str) -> str:
     """Return the git directory that a linked worktree shares with its main repository; empty if a path is not in such a worktree.
 
-    Both must name each other, as git demands, too.
+    Both must name each other, as git demands, too, and what names the worktree must lie in the main repository.
 
     :param path: absolute and without links.
     """
     while path != "/" and not os.path.lexists(os.path.join(path, ".git")):
         path = os.path.dirname(path)
     pointer = os.path.join(path, ".git")
-    own = os.path.join(path, _read_line(pointer).partition("gitdir: ")[2])
-    if os.path.basename(os.path.dirname(own)) != "worktrees" or os.path.realpath(_read_line(os.path.join(own, "gitdir"))) != pointer:
+    line = _read_line(pointer)
+    own = os.path.realpath(os.path.join(path, line.removeprefix(GIT_POINTER)))
+    worktrees = os.path.dirname(own)
+    if not line.startswith(GIT_POINTER) or os.path.basename(worktrees) != "worktrees":
         return ""
-    return os.path.realpath(os.path.join(own, _read_line(os.path.join(own, "commondir")) or "../.."))
+    if os.path.realpath(os.path.join(own, _read_line(os.path.join(own, "gitdir")))) != pointer:
+        return ""
+    # the worktree's own directory may be a forgery, too; only if it lies in the main repository, that repository agrees
+    common = os.path.dirname(worktrees)
+    return common if os.path.realpath(os.path.join(own, _read_line(os.path.join(own, "commondir")) or "../..")) == common else ""
 
 
 def _read_line(path: str) -> str:
-    """Return the text of a small file of git, which a container may have made; empty if it cannot be read."""
+    """Return the path in a small file of git, which a container may have made; empty if it cannot be read, or is no path."""
     with suppress(OSError):
-        return os.fsdecode(_read_regular(path, POINTER_BYTES, os.O_NOFOLLOW)).removesuffix("\n")
+        text = os.fsdecode(_read_regular(path, POINTER_BYTES, os.O_NOFOLLOW)).removesuffix("\n")
+        return "" if "\0" in text else text
     return ""
 
 

@@ -275,6 +275,32 @@ def test_a_pointer_that_the_main_repository_does_not_know(go: Go, home: Path) ->
         line_of("shell")
 
 
+def test_a_pointer_to_a_forged_worktree(go: Go, home: Path) -> None:
+    """A directory with a git directory of its own making cannot claim another repository, and a path with a null byte is none."""
+    (home / "repos/isurus/.git").mkdir()
+    forged, own = home / "repos/x", home / "repos/x/worktrees/y"
+    own.mkdir(parents=True)
+    (forged / ".git").write_text(f"gitdir: {own}\n")
+    (own / "gitdir").write_text(f"{forged}/.git\n")
+    (own / "commondir").write_text(f"{home}/repos/isurus/.git\n")
+    go("repos/x")
+    assert line_of("stop") == {"repoman_projects": [{"name": "x"}]}
+    (forged / ".git").write_text("gitdir: worktrees/\0\n")
+    assert line_of("stop") == {"repoman_projects": [{"name": "x"}]}
+
+
+def test_linked_worktree_with_relative_paths(go: Go, home: Path) -> None:
+    """Newer versions of git can write them."""
+    own = home / "repos/isurus/.git/worktrees/feature"
+    own.mkdir(parents=True)
+    (home / "feature").mkdir()
+    (home / "feature/.git").write_text("gitdir: ../repos/isurus/.git/worktrees/feature\n")
+    (own / "gitdir").write_text("../../../../../feature/.git\n")
+    (own / "commondir").write_text("../..\n")
+    go("feature")
+    assert line_of("start") == {"repoman_projects": [{"name": "isurus"}]}
+
+
 @pytest.mark.parametrize(("text", "message"), [("nonsense", "cannot read .*repoman.toml: Expected"), (None, "it is not a regular file")])
 def test_registry_that_cannot_be_read(go: Go, home: Path, text: str | None, message: str) -> None:
     """It is an error of a path, and of the current directory; names need no registry here."""
