@@ -84,17 +84,19 @@ class Repositories:
         :param is_backup: return that directory in any case: it is what the backup copies as one.
         :returns: an empty string for ``repos_root`` itself and paths outside it.
         """
-        for spelling, root in ((os.path.realpath(path), os.path.realpath(self.root)), (path, self.root)):
-            if spelling != root and is_inside(spelling, root):
-                relative_path = os.path.relpath(spelling, root)
-                break
-        else:
-            return ""
+        relative_path = self.relative_path(path)
         while "/" in relative_path and not is_backup:
-            if any(os.path.lexists(os.path.join(root, relative_path, name)) for name in (".git", ".hg")):
+            if any(os.path.lexists(os.path.join(self.root, relative_path, name)) for name in (".git", ".hg")):
                 return relative_path
             relative_path = os.path.dirname(relative_path)
         return relative_path.split("/")[0]
+
+    def relative_path(self, path: str) -> str:
+        """Return a path relative to ``repos_root``; an empty string for ``repos_root`` itself and paths outside it."""
+        for spelling, root in ((os.path.realpath(path), os.path.realpath(self.root)), (path, self.root)):
+            if spelling != root and is_inside(spelling, root):
+                return os.path.relpath(spelling, root)
+        return ""
 
     def _below(self, root: str, repository: str) -> str:
         """Return the path of a repository below another spelling of ``repos_root``."""

@@ -67,7 +67,7 @@ def new_target(options: Namespace, word: str | None, repo: str | None = None) ->
     :param repo: the requested repository, absolute or relative to ``repos_root``; without a word, the project is that of it.
     :raises CliError: the directory cannot give it.
     """
-    return _named(options, "new", word) or _Search("new", word or repo, is_below_root=word is None and repo is not None).new()
+    return _named(options, "new", word) or _Search("new", word or repo, is_repository=word is None and repo is not None).new()
 
 
 def command_hints(options: Namespace) -> list[str]:
@@ -131,16 +131,16 @@ class _Search:
 
     :param verb: as typed, for hints.
     :param word: the path as typed; ``None`` for the current directory.
-    :param is_below_root: a relative path is relative to ``repos_root``.
+    :param is_repository: the path is that of a repository itself, and relative to ``repos_root``.
     """
 
-    def __init__(self, verb: str, word: str | None, is_below_root: bool = False) -> None:
+    def __init__(self, verb: str, word: str | None, is_repository: bool = False) -> None:
         from repoman import repositories
 
-        self.verb, self.is_current = verb, word is None
+        self.verb, self.is_current, self.is_repository = verb, word is None, is_repository
         self.repositories = repositories.load()
         path = os.path.expanduser(word or ".")
-        self.path = path_in_shell(os.path.join(self.repositories.root, path) if is_below_root else path)
+        self.path = path_in_shell(os.path.join(self.repositories.root, path) if is_repository else path)
         self.match = self.repositories.find(self.path)
 
     def container(self) -> Target:
@@ -160,8 +160,11 @@ class _Search:
 
     def new(self) -> Target:
         """See :func:`new_target`."""
-        outside = not self.match and not self.repositories.directory(self.path)
-        match = self.match or (self.repositories.find_main(self.path) if outside else None)
+        if self.is_repository:
+            match = self.match if self.match and not self.match.subdirectory else None
+        else:
+            outside = not self.match and not self.repositories.directory(self.path)
+            match = self.match or (self.repositories.find_main(self.path) if outside else None)
         if match:
             return Target(match.name)
         directory = self._directory()
@@ -194,7 +197,7 @@ class _Search:
 
         :raises CliError: the path is not in a repository.
         """
-        directory = self.repositories.directory(self.path, is_backup)
+        directory = self.repositories.relative_path(self.path) if self.is_repository else self.repositories.directory(self.path, is_backup)
         if directory:
             return directory
         question, root = "which project? " if self.is_current else "", self.repositories.root

@@ -132,6 +132,9 @@ NEW = [
     ("repos", "new ./fresh", {"name": "fresh"}),
     ("repos", "new ./nosuch", {"name": "nosuch"}),
     ("", "new --repo a/b", {"name": "b", "repo": "a/b"}),
+    ("", "new --repo sharks/galeus", {"name": "galeus", "repo": "sharks/galeus"}),
+    ("repos/sharks/lamna/src", "new --repo ..", {"name": "lamna", "repo": "{home}/repos/sharks/lamna"}),
+    ("repos/a/b/c", "new --repo .", {"name": "c", "repo": "{home}/repos/a/b/c"}),
     ("repos/x", "new other --repo .", {"name": "other", "repo": "{home}/repos/x"}),
 ]
 
