@@ -269,7 +269,7 @@ projects:
         problem: ""
 host:
   description:
-    - State of the host. C(lan_ip.matches) is null if one of the two addresses is unknown.
+    - State of the host. C(lan_ip.matches) is null if one of the two addresses is unknown, C(lan_ip.interface) empty if none was detected.
     - C(skipped_mounts) are all file systems inside repositories that backups leave out.
     - C(unverified) are all repositories that the last backup mirrored but could not verify.
   returned: with O(status)

@@ -27,7 +27,8 @@ options:
       lan_ip:
         description:
           - Address of the host for its containers.
-          - If not set, it is the first global IPv4 address of C(br0). If C(br0) has none, the address in the registry stays.
+          - If not set, it is the first global IPv4 address of C(br0), or without one the source address of the IPv4 default route.
+          - If neither has one, the address in the registry stays.
         type: str
   defaults:
     description: Keys of the table C([defaults]). Keys that are not set here are not changed.
@@ -107,7 +108,7 @@ incus_project:
   type: str
   sample: repoman
 detected:
-  description: Detected properties of the host.
+  description: Detected properties of the host. C(interface) has the address; it is empty if none was detected.
   returned: success
   type: dict
   sample: {lan_ip: 192.0.2.10, interface: br0, user: alice, home: /home/alice}

@@ -191,7 +191,7 @@ def set_up(me: Me, installation: Path, incus: Path) -> Iterator[SetUp]:
 def ready(world: World, set_up: SetUp) -> World:
     """A home, and an Incus, in which ``setup`` was run."""
     set_up.copy_to(world)
-    world.write(world.registry, world.registry.read_text().replace('lan_ip = ""', f'lan_ip = "{LAN_IP}"'))
+    world.write(world.registry, world.registry.read_text().replace('lan_ip = ""', f'lan_ip = "{LAN_IP}"'))  # on a machine that is offline
     return world
 
 

@@ -11,7 +11,7 @@ import stat
 import pytest
 from proxy import RecordingProxy
 from template_texts import DOUBTFUL, EMPTY
-from world import CHECKOUT, LAN_IP, World
+from world import CHECKOUT, World
 
 VENDOR = ["claude-share", "dotfiles", "llm-share"]
 TINY = 'description: tiny\nconfig:\n  user.who: "${USER}"\n'
@@ -26,7 +26,7 @@ def test_install_all_four_ways(ready: World, proxy: RecordingProxy) -> None:
     assert out.splitlines() == [f"==> installed {name} (source: vendor)" for name in VENDOR]
     assert [method for method, _target in proxy.writes] == ["POST"] * 3
     profiles = ready.profiles()
-    assert profiles["llm-share"]["config"]["environment.OLLAMA_HOST"] == f"http://{LAN_IP}:11434"
+    assert profiles["llm-share"]["config"]["environment.OLLAMA_HOST"] == f"http://{ready.lan_ip}:11434"
     assert profiles["claude-share"]["devices"]["claude-state"]["source"] == f"{ready.home}/.claude"
     assert profiles["dotfiles"]["devices"]["hgrc"]["required"] == "false"
     proxy.clear()
@@ -131,7 +131,7 @@ def test_diff_vendor(ready: World) -> None:
 def test_show_renders(ready: World) -> None:
     """show prints the rendered template as it would be installed."""
     out = ready.repoman("profile", "show", "llm-share").out
-    assert f'"http://{LAN_IP}:11434"' in out and f"source: {ready.home}/.ollama" in out
+    assert f'"http://{ready.lan_ip}:11434"' in out and f"source: {ready.home}/.ollama" in out
 
 
 def test_remove_four_ways_leaves_the_file(ready: World, proxy: RecordingProxy) -> None:
@@ -185,7 +185,7 @@ def test_broken_template_still_lists(ready: World) -> None:
 
 def test_address_not_known(ready: World) -> None:
     """A template that needs the address says so with the cure."""
-    ready.write(ready.registry, ready.registry.read_text().replace(LAN_IP, ""))
+    ready.write(ready.registry, ready.registry.read_text().replace(ready.lan_ip, ""))
     assert "repoman setup" in ready.refused("profile", "install", "llm-share", code=3)
     ready.repoman("profile", "install", "claude-share")
     ready.repoman("profile", "list")

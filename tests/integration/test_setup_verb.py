@@ -4,13 +4,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 
 import pytest
 from proxy import RecordingProxy
 from world import TIMEOUT, SetUp, World
 
 BRIDGE = "ip link add br0 type bridge && ip addr add 198.51.100.7/24 dev br0 && ip link set br0 up"
+UPLINK = (
+    "ip link add uplink type veth peer far && ip link set far up && ip link set uplink up"
+    " && ip addr add 198.51.100.8/24 dev uplink && ip route add default via 198.51.100.1"
+)
 
 SCHEMA_2 = """\
 # my registry
@@ -96,18 +102,31 @@ def test_registry_is_private(world: World) -> None:
     assert world.registry.stat().st_uid == world.me.uid
 
 
-def test_no_bridge_leaves_the_address_empty_and_says_how_to_set_it(world: World) -> None:
-    """Without br0 the address stays as it is."""
-    assert "br0" in world.repoman("setup", "--non-interactive").err
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs a network namespace of its own")
+def test_without_a_network_only_who_uses_the_address_hears_of_it(world: World) -> None:
+    """setup and status are quiet, one profile fails, and its hints do not lead back to it; an address in the registry stays."""
+    done = run_in_namespace(in_turn(world, "setup --non-interactive", "status", "profile install --all"), code=3)
+    assert "LAN address   none (neither br0 nor an IPv4 default route)" in done.stdout and "repoman setup" not in done.stdout
+    assert "lan_ip" not in done.stderr.split("llm-share", 1)[0] and "HOST_LAN_IP" in done.stderr
+    assert "hint: if the host has neither br0 nor an IPv4 default route: set [host].lan_ip in" in done.stderr
+    assert {"claude-share", "dotfiles"} < set(world.profiles()) and "llm-share" not in world.profiles()
     world.write(world.registry, world.registry.read_text().replace('lan_ip = ""', 'lan_ip = "192.0.2.9"'))
-    world.repoman("setup", "--non-interactive")
+    run_in_namespace(in_turn(world, "setup --non-interactive"))
     assert 'lan_ip = "192.0.2.9"' in world.registry.read_text()
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs a network namespace of its own")
+def test_without_a_bridge_the_address_is_that_of_the_default_route(world: World) -> None:
+    """setup names the interface; then all profiles can be installed."""
+    done = run_in_namespace(f"{UPLINK} && {in_turn(world, 'setup --non-interactive', 'profile install --all')}")
+    assert "LAN address  198.51.100.8 (uplink)" in done.stdout and 'lan_ip = "198.51.100.8"' in world.registry.read_text()
+    assert world.profiles()["llm-share"]["config"]["environment.OLLAMA_HOST"] == "http://198.51.100.8:11434"
 
 
 @pytest.mark.skipif(not shutil.which("unshare"), reason="needs a network namespace of its own")
 def test_address_of_the_bridge_is_found_and_refreshed(world: World) -> None:
     """setup writes br0's address, also over an old one; br0 lives in a network namespace of the test."""
-    script = f"{BRIDGE} && exec {' '.join(world.me.command(['repoman', 'setup', '--non-interactive'], world.env()))}"
+    script = f"{UPLINK} && {BRIDGE} && {in_turn(world, 'setup --non-interactive')}"
     for old in ('lan_ip = ""', 'lan_ip = "192.0.2.9"'):
         if world.registry.exists():
             world.write(world.registry, world.registry.read_text().replace('lan_ip = "198.51.100.7"', old))
@@ -115,13 +134,17 @@ def test_address_of_the_bridge_is_found_and_refreshed(world: World) -> None:
         assert 'lan_ip = "198.51.100.7"' in world.registry.read_text()
 
 
-def run_in_namespace(script: str) -> None:
-    """Run a shell script as root in a network namespace that ends with it."""
-    import os
-    import subprocess
+def in_turn(world: World, *verbs: str) -> str:
+    """Return a shell script with runs of the command by the user; its exit status is that of the last."""
+    return "; ".join(" ".join(world.me.command(["repoman", *verb.split()], world.env())) for verb in verbs)
 
+
+def run_in_namespace(script: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a shell script as root in a network namespace that ends with it."""
     sudo = [] if os.geteuid() == 0 else ["sudo"]
-    subprocess.run([*sudo, "unshare", "--net", "sh", "-c", script], check=True, capture_output=True, timeout=TIMEOUT)
+    done = subprocess.run([*sudo, "unshare", "--net", "sh", "-c", script], check=False, capture_output=True, text=True, timeout=TIMEOUT)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
 
 
 def test_old_registry_is_migrated_with_a_backup(world: World) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from proxy import RecordingProxy
-from world import LAN_IP, World
+from world import World
 
 
 def projects(world: World, *names: str) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def test_status_tells_all(ready: World, proxy: RecordingProxy) -> None:
     assert told["differences"] == ["key user.wanted is missing", "device repo was changed"]
     assert (told["profile_drift"], told["vcs"]["untracked"]) == (["extra"], 1)
     assert page["host"]["incus_version"] == ready.incus("version").split("Server version: ")[1].strip()
-    assert page["host"]["lan_ip"]["registry"] == LAN_IP and page["host"]["library"]["drift"] == ["extra"]
+    assert page["host"]["lan_ip"]["registry"] == ready.lan_ip and page["host"]["library"]["drift"] == ["extra"]
     assert page["host"]["backup"] == page["host"]["backup"] | {"path": str(backup), "state": "unmarked"}
     lines = ready.repoman("status", "demo").out.splitlines()
     assert lines[0] == "host" and "demo" in lines and "  container     Running" in lines

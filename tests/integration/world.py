@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).parents[2]
 LAN_IP = "192.0.2.10"
+"""Of a machine that is offline; otherwise it is what ``setup`` detects."""
 TIMEOUT = 180
 ADMINS = "incus-admin"
 NO_SUBIDS = ("--key", "SUB_UID_COUNT=0", "--key", "SUB_GID_COUNT=0")
@@ -185,6 +186,11 @@ class World:
             "INCUS_SOCKET": self.socket,
             "ANSIBLE_REMOTE_TEMP": str(self.home / ".ansible/tmp"),
         } | more
+
+    @property
+    def lan_ip(self) -> str:
+        """Return the host's address in the registry."""
+        return re.findall(r'(?m)^lan_ip = "(.*?)"', self.registry.read_text())[0]
 
     def run(self, *argv: str, stdin: str = "", env: dict[str, str] | None = None, cwd: Path | None = None) -> Result:
         """Run a command as the user."""

@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting im
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import MAX_HINTS, Check, Outcome, fail, listing, ok, warn
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext, MissingRequirementError
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import mount_of
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import NO_LAN_ADDRESS, mount_of
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import id_mapping_hints, incus_hints, maps_ids
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import UnreachableError
@@ -84,7 +84,7 @@ def check_address(context: DoctorContext) -> Outcome:
         return warn(f"the registry has no LAN address, but {interface} has {detected}", "repoman setup")
     if not registered:
         return ok("no LAN address; only templates with ${HOST_LAN_IP} need one")
-    return ok(f"LAN address {registered}" + ("" if detected else f" (no address on {interface} to compare with)"))
+    return ok(f"LAN address {registered}" + ("" if detected else f" ({NO_LAN_ADDRESS} to compare with)"))
 
 
 def check_python(context: DoctorContext) -> Outcome:

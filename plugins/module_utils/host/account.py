@@ -13,12 +13,18 @@ import pwd
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotCreatedYetError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import parse_mountinfo
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import MEMORY_BYTES, run_tail
 
 LAN_INTERFACE = "br0"
+FAR_ADDRESS = "203.0.113.1"
+"""An address for documentation, which no network has: the route to it is the default route. Nothing is sent there."""
+UNREACHABLE_PREFIXES = ("127.", "169.254.")
+"""Starts of addresses that containers cannot reach."""
+NO_LAN_ADDRESS = f"neither {LAN_INTERFACE} nor an IPv4 default route"
 IP_SECONDS = 10
 IP_OUTPUT_BYTES = 1 << 20
 HOME_VARIABLE = re.compile(r"\$(?:\{HOME\}|HOME(?!\w))")
@@ -98,28 +104,50 @@ def _name_if_current_user(name: str | None) -> str | None:
         return None
 
 
-def detect_lan_ip(interface: str = LAN_INTERFACE) -> str:
-    """Return the first global IPv4 address of ``interface``, or an empty string if it has none or does not exist.
+@dataclass(frozen=True)
+class LanAddress:
+    """The host's address for its containers; both are empty if there is none.
+
+    :param ip: an IPv4 address.
+    :param interface: the network interface that has it.
+    """
+
+    ip: str = ""
+    interface: str = ""
+
+
+def detect_lan_address() -> LanAddress:
+    """Return the first global IPv4 address of ``br0``, or without one the source address of the IPv4 default route.
 
     :raises RepomanError: the command ``ip`` is missing or does not answer.
     """
+    for link in ask_ip("addr", "show", LAN_INTERFACE):
+        for address in link.get("addr_info", []):
+            if address.get("scope") == "global":
+                return LanAddress(str(address["local"]), LAN_INTERFACE)
+    for route in ask_ip("route", "get", FAR_ADDRESS):
+        source = str(route.get("prefsrc", ""))
+        if source and not source.startswith(UNREACHABLE_PREFIXES):
+            return LanAddress(source, str(route.get("dev", "")))
+    return LanAddress()
+
+
+def ask_ip(*words: str) -> list[dict[str, Any]]:
+    """Return what ``ip`` knows about IPv4; nothing if the interface or route does not exist."""
+    subject = words[-1] if words[0] == "addr" else "the default route"
     try:
-        command = ["ip", "-json", "-4", "addr", "show", interface]
+        command = ["ip", "-json", "-4", *words]
         code, out, _err = run_tail(command, env=os.environ, seconds=IP_SECONDS, memory=MEMORY_BYTES, size=IP_OUTPUT_BYTES)
     except OSError as error:
         reason = error.strerror or f"no answer within {IP_SECONDS} s"
-        raise RepomanError(f"cannot get the address of {interface} from 'ip': {reason}.", "install iproute2") from error
+        raise RepomanError(f"cannot get the address of {subject} from 'ip': {reason}.", "install iproute2") from error
     if code != 0 or not out.strip():
-        return ""
+        return []
     try:
-        links = json.loads(out)
+        answer: list[dict[str, Any]] = json.loads(out)
     except ValueError as error:
-        raise RepomanError(f"the output of 'ip -json' for {interface} is not JSON.", "install iproute2") from error
-    for link in links:
-        for address in link.get("addr_info", []):
-            if address.get("scope") == "global":
-                return str(address["local"])
-    return ""
+        raise RepomanError(f"the output of 'ip -json' for {subject} is not JSON.", "install iproute2") from error
+    return answer
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.yaml_read
 
 VARIABLE = re.compile(r"\$\{(HOST_LAN_IP|USER|HOME)\}")
 NO_ADDRESS = "the template uses ${HOST_LAN_IP}, but the registry's [host].lan_ip is empty."
-NO_BRIDGE = "if there is no bridge br0: set [host].lan_ip in ~/.config/repoman/repoman.toml"
+NO_NETWORK = "if the host has neither br0 nor an IPv4 default route: set [host].lan_ip in ~/.config/repoman/repoman.toml"
 TEMPLATE_KEYS = ("name", "description", "config", "devices")
 SERVER_KEYS = ("used_by", "project")
 """Keys that ``incus profile show`` adds: allowed in a template, so that its output can be saved as one, and ignored."""
@@ -78,7 +78,7 @@ def render(text: str, host: HostFacts) -> str:
     values = {"HOST_LAN_IP": host.lan_ip, "USER": host.user, "HOME": host.home}
     used = sorted({match[1] for match in VARIABLE.finditer(text)})
     if "HOST_LAN_IP" in used and not host.lan_ip:
-        raise NotFoundError(NO_ADDRESS, "repoman setup", NO_BRIDGE)
+        raise NotFoundError(NO_ADDRESS, "repoman setup", NO_NETWORK)
 
     def substitute(part: str) -> str:
         return VARIABLE.sub(lambda match: values[match[1]], part)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import LAN_INTERFACE, Account, detect_lan_ip
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, LanAddress, detect_lan_address
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.process.python_probe import run_python
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
@@ -54,11 +54,11 @@ def missing_paths(paths: Iterable[str], account: Account) -> frozenset[str]:
 def probe_address(registered: str) -> dict[str, Any]:
     """Compare the host's address with the one in the registry.
 
-    :returns: ``registry``, ``detected``, ``interface``, and ``matches``, which is ``None`` if one of the addresses is unknown.
+    :returns: ``registry``, ``detected``, its ``interface``, and ``matches``, which is ``None`` if one of the addresses is unknown.
     """
     try:
-        detected = detect_lan_ip()
+        detected = detect_lan_address()
     except RepomanError:
-        detected = ""
-    matches = detected == registered if detected and registered else None
-    return {"registry": registered, "detected": detected, "interface": LAN_INTERFACE, "matches": matches}
+        detected = LanAddress()
+    matches = detected.ip == registered if detected.ip and registered else None
+    return {"registry": registered, "detected": detected.ip, "interface": detected.interface, "matches": matches}

@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_and_apply
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import LAN_INTERFACE, Account, detect_lan_ip, get_account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, LanAddress, detect_lan_address, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
@@ -37,10 +37,10 @@ def predict(params: dict[str, Any]) -> dict[str, Any]:
     """
     account, current = predicted_account_and_registry(params)
     lan_ip = (params["host"] or {}).get("lan_ip")
-    detected = _detect_or_nothing() if lan_ip is None else lan_ip
+    detected = _detect_or_nothing() if lan_ip is None else LanAddress(lan_ip)
     text = current.text
     with suppress(ImportError):  # without the library that edits it
-        text = edit_text(text, current.path, lambda data: _apply_options(data, params, detected))
+        text = edit_text(text, current.path, lambda data: _apply_options(data, params, detected.ip))
     desired = parse(text, current.path)
     project = desired.defaults.incus_project
     before = registry.read_text(current.path) or ""
@@ -49,21 +49,21 @@ def predict(params: dict[str, Any]) -> dict[str, Any]:
     return {"changed": True, "diff": [], "steps": steps} | _documented(desired, account, detected)
 
 
-def _detect_or_nothing() -> str:
+def _detect_or_nothing() -> LanAddress:
     try:
-        return detect_lan_ip()
+        return detect_lan_address()
     except RepomanError:
-        return ""
+        return LanAddress()
 
 
-def _documented(desired: Registry, account: Account, detected: str) -> dict[str, Any]:
+def _documented(desired: Registry, account: Account, detected: LanAddress) -> dict[str, Any]:
     """Return the keys of the result about the registry and the host."""
     return {
         "path": desired.path,
         "text": desired.text,
         "lan_ip": desired.lan_ip,
         "incus_project": desired.defaults.incus_project,
-        "detected": {"lan_ip": detected, "interface": LAN_INTERFACE, "user": account.name, "home": account.home},
+        "detected": {"lan_ip": detected.ip, "interface": detected.interface, "user": account.name, "home": account.home},
     }
 
 
@@ -78,18 +78,14 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
     host = params["host"] or {}
     lan_ip = host.get("lan_ip")
-    detected = detect_lan_ip() if lan_ip is None else lan_ip
-    setup = Setup(path, client, account, lambda data: _apply_options(data, params, detected))
+    detected = detect_lan_address() if lan_ip is None else LanAddress(lan_ip)
+    setup = Setup(path, client, account, lambda data: _apply_options(data, params, detected.ip))
     plan_and_apply([setup], check)
     if setup.error is not None:
         raise setup.error
     plan, desired = setup.plan, setup.result
     result = {"changed": plan.changed, "diff": plan.diff, "steps": plan.descriptions} | _documented(desired, account, detected)
     warnings = root_disk_warnings(read_default_devices(client), client.path)
-    if not desired.lan_ip:
-        warnings.append(
-            f"{LAN_INTERFACE} has no global IPv4 address here, so [host].lan_ip stays empty: set it in {path} if a profile is to use ${{HOST_LAN_IP}}"
-        )
     return result | ({"warnings": warnings} if warnings else {})
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import NO_LAN_ADDRESS
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import SYSTEM_SOCKETS
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import instance_command
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, sentence, table
@@ -49,7 +50,9 @@ def render_setup(result: SetupResult, mode: Mode) -> Rendered:
 def detected_lines(result: SetupResult) -> list[Line]:
     """Return the detected properties of the host."""
     detected = result["detected"]
-    address = f"{detected['lan_ip']} ({detected['interface']})" if detected["lan_ip"] else f"none on {detected['interface']}"
+    address = detected["lan_ip"] or f"none ({NO_LAN_ADDRESS})"
+    if detected["interface"]:
+        address += f" ({detected['interface']})"
     if not detected["lan_ip"] and result["lan_ip"]:
         address += f"; the registry has {result['lan_ip']}"
     return [

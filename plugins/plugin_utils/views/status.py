@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, format_duration, plural
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import NO_LAN_ADDRESS
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, sentence
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
     Mode,
@@ -60,15 +61,15 @@ def host_lines(host: HostStatus) -> list[Line]:
     address, library, backup = host["lan_ip"], host["library"], host["backup"]
     if address["matches"] is False:
         lan_text = f"{address['registry']} in the registry, but {address['detected']} on {address['interface']}: repoman setup"
-    elif not address["registry"]:
-        lan_text = f"not in the registry{', but ' + address['detected'] + ' on ' + address['interface'] if address['detected'] else ''}: repoman setup"
+    elif address["registry"]:
+        lan_text = address["registry"] + ("" if address["detected"] else f" ({NO_LAN_ADDRESS} to compare with)")
+    elif address["detected"]:
+        lan_text = f"not in the registry, but {address['detected']} on {address['interface']}: repoman setup"
     else:
-        lan_text = (
-            address["registry"] if address["detected"] else f"{address['registry']} (no address on {address['interface']} to compare with)"
-        )
+        lan_text = f"none ({NO_LAN_ADDRESS})"
     lines = [
         status_line("Incus", f"{host['incus_version']}, project {host['incus_project']}"),
-        status_line("LAN address", lan_text, bool(address["registry"]) and address["matches"] is not False),
+        status_line("LAN address", lan_text, address["detected"] in ("", address["registry"])),
         status_line("library", f"{plural(library['profiles'], 'profile')}, {library['installed']} installed"),
     ]
     lines += [status_line("", f"{name} differs from its template: repoman profile diff {name}", False) for name in library["drift"]]

@@ -76,7 +76,8 @@ VERBS = (
             flag("--with-llm", help=""),
             flag("--without-llm", help=""),
         ),
-        about="Creates the Incus project, detects the host's LAN address on br0 and writes the registry.\n"
+        about="Creates the Incus project, detects the host's LAN address (br0's, or without a br0 that of\n"
+        "the IPv4 default route) and writes the registry.\n"
         "If run again, it changes only what differs. It asks before it applies; an empty answer\n"
         "means yes. Without a terminal it applies without asking.",
         variables=variables.setup_variables,

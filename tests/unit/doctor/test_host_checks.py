@@ -141,9 +141,9 @@ def test_repos_root_of_another_user(make_context: MakeContext, short_dir: Path) 
     ("registered", "detected", "status", "message"),
     [
         ("192.0.2.1", "192.0.2.1", "ok", "LAN address 192.0.2.1"),
-        ("192.0.2.1", "192.0.2.2", "warn", "the LAN address in the registry is 192.0.2.1, but br0 has 192.0.2.2"),
-        ("", "192.0.2.2", "warn", "the registry has no LAN address, but br0 has 192.0.2.2"),
-        ("192.0.2.1", "", "ok", "LAN address 192.0.2.1 (no address on br0 to compare with)"),
+        ("192.0.2.1", "192.0.2.2", "warn", "the LAN address in the registry is 192.0.2.1, but eth0 has 192.0.2.2"),
+        ("", "192.0.2.2", "warn", "the registry has no LAN address, but eth0 has 192.0.2.2"),
+        ("192.0.2.1", "", "ok", "LAN address 192.0.2.1 (neither br0 nor an IPv4 default route to compare with)"),
         ("", "", "ok", "no LAN address; only templates with ${HOST_LAN_IP} need one"),
     ],
 )
@@ -151,7 +151,7 @@ def test_address(
     make_context: MakeContext, monkeypatch: pytest.MonkeyPatch, registered: str, detected: str, status: str, message: str
 ) -> None:
     """Setup is the remedy for a difference; a host without an address is in order."""
-    found = {"registry": registered, "detected": detected, "interface": "br0"}
+    found = {"registry": registered, "detected": detected, "interface": "eth0" if detected else ""}
     matches = detected == registered if detected and registered else None
     monkeypatch.setattr(host_checks, "probe_address", lambda _registered: found | {"matches": matches})
     outcome = check_address(make_context(f'[host]\nlan_ip = "{registered}"\n'))

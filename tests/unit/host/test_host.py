@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host import account as host
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, detect_lan_ip, filesystem_of, get_account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import (
+    Account,
+    LanAddress,
+    detect_lan_address,
+    filesystem_of,
+    get_account,
+)
 
 ALICE = Account(name="alice", uid=1500, gid=1500, group="alice", home="/home/alice", shell="/bin/bash")
 
@@ -111,20 +120,20 @@ def test_the_address_is_the_first_global_one_of_the_bridge(ip: Path) -> None:
     """Link-local addresses do not count, and ``ip`` is asked for br0 and IPv4."""
     addresses = '{"local":"169.254.1.1","scope":"link"},{"local":"192.168.168.124","scope":"global"},{"local":"10.0.0.1","scope":"global"}'
     _script(ip, f"""[ "$*" = "-json -4 addr show br0" ] && echo '[{{}},{{"ifname":"br0","addr_info":[{addresses}]}}]'""")
-    assert detect_lan_ip() == "192.168.168.124"
+    assert detect_lan_address() == LanAddress("192.168.168.124", "br0")
 
 
 @pytest.mark.parametrize("text", ["echo 'Device \"br0\" does not exist.' >&2; exit 1", "echo '[]'", "true", "echo '[{}]'"])
-def test_no_bridge_or_no_address_is_an_empty_answer(ip: Path, text: str) -> None:
-    """It is no error: setup warns and goes on."""
+def test_no_bridge_and_no_default_route_is_an_empty_answer(ip: Path, text: str) -> None:
+    """It is no error: only a template that uses the address needs one."""
     _script(ip, text)
-    assert detect_lan_ip() == ""
+    assert detect_lan_address() == LanAddress()
 
 
 def test_no_ip_command_is_an_error_with_a_hint(ip: Path) -> None:
     """The hint names the package."""
     with pytest.raises(RepomanError, match="ip") as caught:
-        detect_lan_ip()
+        detect_lan_address()
     assert any("iproute2" in hint for hint in caught.value.hints)
 
 
@@ -132,7 +141,45 @@ def test_an_ip_command_that_answers_nonsense_is_an_error(ip: Path) -> None:
     """An ip without -json must not end in a traceback."""
     _script(ip, "echo '2: br0: <BROADCAST> mtu 1500'")
     with pytest.raises(RepomanError):
-        detect_lan_ip()
+        detect_lan_address()
+
+
+VETH = "ip link add {0} type veth peer {0}-far && ip link set {0}-far up && ip link set {0} up && ip addr add {1}/24 dev {0}"
+UPLINK = f"{VETH.format('uplink', '192.0.2.7')} && ip route add default via 192.0.2.1"
+OTHER = VETH.format("other", "198.51.100.7")
+BRIDGE = "ip link add br0 type bridge && ip link set br0 up"
+
+
+@pytest.mark.parametrize(
+    ("network", "answer"),
+    [
+        (f"{UPLINK} && {BRIDGE} && ip addr add 198.51.100.9/24 dev br0", "198.51.100.9 br0"),
+        (UPLINK, "192.0.2.7 uplink"),
+        (f"{UPLINK} && {BRIDGE}", "192.0.2.7 uplink"),
+        ("true", ""),
+        (OTHER, ""),
+        (f"{UPLINK} && ip route replace unreachable default", ""),
+        (f"{BRIDGE} && ip addr add fd00::1/64 dev br0 nodad && ip route add default via fd00::2", ""),
+        (f"{UPLINK} && {OTHER} && ip route add default via 198.51.100.1 metric 50", "192.0.2.7 uplink"),
+        (f"{OTHER} && ip route add default via 198.51.100.1 metric 50 && {UPLINK} metric 60", "198.51.100.7 other"),
+        (
+            f"{UPLINK} && {OTHER} && ip route add 0.0.0.0/1 via 198.51.100.1 && ip route add 128.0.0.0/1 via 198.51.100.1",
+            "198.51.100.7 other",
+        ),
+        (f"{UPLINK} && ip addr add 192.0.2.8/24 dev uplink && ip route replace default via 192.0.2.1 src 192.0.2.8", "192.0.2.8 uplink"),
+        ("ip link set lo up && ip route add default dev lo", ""),
+    ],
+)
+def test_address_in_a_network_of_its_own(network: str, answer: str) -> None:
+    """br0's, or that of the default route that the system would take, also with a VPN that covers it by two halves."""
+    own = ["unshare", "--net", "--map-root-user"]
+    probe = [*own, "ip", "link", "add", "x", "type", "veth"]
+    if shutil.which("unshare") is None or subprocess.run(probe, check=False, capture_output=True).returncode:
+        pytest.skip("needs a network namespace of its own")
+    show = f"from {detect_lan_address.__module__} import detect_lan_address as d; print(*filter(None, vars(d()).values()))"
+    command = [*own, "sh", "-e", "-c", f'{network}\nexec "$0" -c "$1"', sys.executable, show]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip() == answer
 
 
 MOUNTS = """\

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_reader import ObjectReader
 from ansible_collections.homelab.repoman.plugins.module_utils.core import log
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import detect_lan_ip, get_account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import ask_ip, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import run_tail
 from ansible_collections.homelab.repoman.plugins.module_utils.process.command import Command
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError, CommandRunner
@@ -63,7 +63,7 @@ def test_each_way_to_run_one(trace: Callable[[Callable[[], object]], list[str]],
     def work() -> None:
         run_tail(["sh", "-c", "exit 3"], env=ENVIRONMENT, seconds=60, memory=1 << 30, size=100)
         CommandRunner(get_account()).run(["true", "1"], ENVIRONMENT, "/")
-        detect_lan_ip("lo")
+        ask_ip("addr", "show", "lo")
         formats.git_version.cache_clear()
         formats.git_version()
         reader = ObjectReader(ENVIRONMENT, {"cwd": tmp_path}, 1)

@@ -68,7 +68,10 @@ def test_without_an_address_only_templates_that_need_it_fail() -> None:
     assert render("a: ${HOME}\n", host) == "a: /home/alice\n"
     with pytest.raises(NotFoundError, match="HOST_LAN_IP") as caught:
         render(ALL_THREE, host)
-    assert caught.value.hints == ["repoman setup", "if there is no bridge br0: set [host].lan_ip in ~/.config/repoman/repoman.toml"]
+    assert caught.value.hints == [
+        "repoman setup",
+        "if the host has neither br0 nor an IPv4 default route: set [host].lan_ip in ~/.config/repoman/repoman.toml",
+    ]
     assert caught.value.exit_code == 3
 
 

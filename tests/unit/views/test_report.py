@@ -375,9 +375,12 @@ class TestProjects:
 
     def test_setup_without_address(self) -> None:
         """An address that is only in the registry is told apart from one that was found."""
-        found = SETUP["detected"] | {"lan_ip": ""}
-        assert told("setup", SETUP | {"detected": found})[0][3] == "  LAN address  none on br0; the registry has 192.0.2.1"
-        assert told("setup", SETUP | {"detected": found, "lan_ip": ""})[0][3] == "  LAN address  none on br0"
+        found = SETUP["detected"] | {"lan_ip": "", "interface": ""}
+        none = "  LAN address  none (neither br0 nor an IPv4 default route)"
+        assert told("setup", SETUP | {"detected": found})[0][3] == f"{none}; the registry has 192.0.2.1"
+        assert told("setup", SETUP | {"detected": found, "lan_ip": ""})[0][3] == none
+        given = SETUP["detected"] | {"interface": ""}
+        assert told("setup", SETUP | {"detected": given})[0][3] == "  LAN address  192.0.2.1"
 
     def test_new(self) -> None:
         """Each step, and how to get in."""
@@ -518,7 +521,11 @@ class TestProjects:
                 {"lan_ip": {"registry": "", "detected": "192.0.2.2", "interface": "br0", "matches": None}},
                 "not in the registry, but 192.0.2.2",
             ),
-            ({"lan_ip": {"registry": "192.0.2.1", "detected": "", "interface": "br0", "matches": None}}, "no address on br0 to compare"),
+            ({"lan_ip": {"registry": "192.0.2.1", "detected": "", "interface": "", "matches": None}}, "192.0.2.1 (neither br0 nor an IPv4"),
+            (
+                {"lan_ip": {"registry": "", "detected": "", "interface": "", "matches": None}},
+                "none (neither br0 nor an IPv4 default route)",
+            ),
             ({"library": {"profiles": 1, "installed": 1, "drift": ["p"], "errors": []}}, "repoman profile diff p"),
             ({"library": {"profiles": 1, "installed": 1, "drift": [], "errors": [{"name": "p", "msg": "no\nway"}]}}, "p: no way"),
             ({"backup": {"path": "/b", "state": "missing", "detail": "", "free": None}}, "/b does not exist"),
