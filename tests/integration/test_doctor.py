@@ -195,7 +195,7 @@ def test_missing_sources(well: World) -> None:
         well.git_repository(f"p{code}")
         sources = problems(well, code)["sources"]
         assert (sources["status"], sources["message"]) == (status, "missing on this host: ~/gone")
-    assert sources["hints"][0] == f"create {gone}, or mount it: device gone of p0 needs it"
+    assert sources["hints"][0] == f"create {gone}, or mount it: device gone of p0 needs it, unless it has required: 'false'"
     well.mkdir(gone)
     assert "sources" not in problems(well)
     (well.repos / "demo").rename(well.home / "away")

@@ -179,12 +179,38 @@ def test_image_that_does_not_exist_leaves_nothing(ready: World) -> None:
 
 def test_failing_start_is_undone(ready: World) -> None:
     """A device that Incus refuses at start takes the container away again."""
-    ready.template("bad", "devices:\n  d:\n    type: disk\n    source: /no/such/source\n    path: /mnt/d\n")
+    ready.template("bad", "devices:\n  d:\n    type: nic\n    nictype: bridged\n    parent: nosuch\n")
     ready.install("bad")
     ready.git_repository("demo")
     before = ready.registry.read_text()
-    assert "/no/such/source" in ready.refused("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "bad", code=1)
+    assert "nosuch" in ready.refused("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "bad", code=1)
     assert ready.instances() == {} and ready.registry.read_text() == before
+
+
+def test_source_that_is_missing_is_refused_before_any_change(ready: World, proxy: RecordingProxy) -> None:
+    """Installing the profile warns, ``new`` refuses; the hints make the device optional."""
+    ready.git_repository("demo")
+    ready.mkdir(ready.home / ".claude")
+    program = ready.home / ".local/bin/claude"
+    warning = ready.repoman("profile", "install", "claude-share").err
+    assert f"profile claude-share needs {program} (claude-bin), missing on this host" in warning
+    assert (
+        'repoman profile copy claude-share   # in the copy, set required: "false" on claude-bin; then: repoman profile install' in warning
+    )
+    words, before = ("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "claude-share"), ready.registry.read_text()
+    proxy.clear()
+    for flags in ([], ["-C"]):
+        error = ready.refused(*flags, *words, code=1)
+        assert f"cannot start without {program} (device claude-bin of profile claude-share): missing on this host." in error
+    assert proxy.writes == [] and ready.instances() == {} and ready.registry.read_text() == before
+    hints = [line.removeprefix("hint: ") for line in error.splitlines() if line.startswith("hint: ")]
+    assert ready.run("sh", "-c", hints[0]).code == 0
+    copy = ready.user_dir / "claude-share.yml"
+    assert f"hint: ${{EDITOR:-vi}} {copy}   # set" in ready.refused(*words, code=1)
+    ready.write(copy, copy.read_text().replace('    readonly: "true"\n', '    readonly: "true"\n    required: "false"\n'))
+    assert ready.run("sh", "-c", hints[1]).err == ""
+    ready.repoman(*words)
+    assert ready.instances()["demo"]["status"] == "Running"
 
 
 def test_directory_under_no_version_control_warns(ready: World) -> None:

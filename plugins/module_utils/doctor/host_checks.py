@@ -22,9 +22,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.idmap import 
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import UnreachableError
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import client_command
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError, CommandRunner
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.sources import is_true
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import repository_path
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import path_errors, probe_address
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE, is_true
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import Relation
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import account_environment

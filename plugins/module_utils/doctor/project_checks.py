@@ -25,9 +25,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check impor
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import SERVED_MOUNTS, hung_mount, hung_mount_error
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import MISSING as MISSING_CODES
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.sources import MISSING as MISSING_CODES
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.sources import is_required, mounts_host_path
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import path_errors
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_true, mounts_host_path
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import Relation, new_command
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.status import project_devices
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import MISSING, configured_settings
@@ -132,7 +132,7 @@ def _source_hint(source: Source) -> str:
     if not source.device:
         return repoman_command("restore", [source.project])
     if source.is_required:  # it may be a file or a directory, which only the user knows
-        return f"create {source.path}, or mount it: device {source.device} of {source.project} needs it"
+        return f"create {source.path}, or mount it: device {source.device} of {source.project} needs it, unless it has required: 'false'"
     return f"create {source.path}, or leave it out: device {source.device} of {source.project} is optional"
 
 
@@ -149,7 +149,7 @@ def _sources(context: DoctorContext) -> Iterator[Source]:
         devices = project_devices(project, instance, context.installed)
         for device, settings in devices.items():
             if mounts_host_path(settings) and settings["source"] != project["repo"]:
-                yield Source(settings["source"], name, device, is_true(settings.get("required") or "true"))
+                yield Source(settings["source"], name, device, is_required(settings))
 
 
 CHECKS = (

@@ -30,7 +30,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library, lookup
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.replaced import ReplacedProfile
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Body, diff_text, parse_template
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.sources import missing_sources, optional_hints
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Body, Template, diff_text, parse_template
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
 
 INCUS_PROFILE = "default"
@@ -105,6 +106,7 @@ class ProfileInstallation(ProfileChange):
         super().__init__(name, context, current)
         self.predict = predict
         self.warnings: list[str] = []
+        self.template: Template | None = None
         self.desired: Body = {}
 
     def make_plan(self) -> Plan:
@@ -113,7 +115,7 @@ class ProfileInstallation(ProfileChange):
         :raises RepomanError: the template does not exist or cannot be rendered.
         """
         context, name, current = self.context, self.name, self.current
-        template = lookup(name, context.library)
+        template = self.template = lookup(name, context.library)
         self.desired = desired = parse_template(template, context.host)
         self.result = {"name": name, "action": Action.UNCHANGED.value, "source": template.source, "file_path": template.file_path}
         if current is not None and current.body == desired:
@@ -175,6 +177,16 @@ class ProfileInstallation(ProfileChange):
             f"{replaced.restoring}   # brings the former one back",
         )
         self.result |= {"msg": failure.message, "hints": failure.hints, "exit_code": failure.exit_code}
+
+    def source_warnings(self) -> list[str]:
+        """Return a warning if a container with the profile could not start, because the host lacks what a device mounts."""
+        missing = missing_sources(self.desired["devices"]) if self.result.get("action") in (Action.INSTALLED, Action.UPDATED) else {}
+        if not missing or self.template is None:
+            return []
+        user_file = self.template.file_path if self.template.source == "user" else ""
+        paths = " and ".join(f"{path} ({device})" for device, path in missing.items())
+        first, second = optional_hints(self.name, missing, user_file)
+        return [f"profile {self.name} needs {paths}, missing on this host, so no container can start with it: {first} {second}"]
 
     def on_success(self) -> None:
         """Note what was installed."""

@@ -58,7 +58,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         changes = _copies(names, params["new_name"], context)
     elif params["state"] == "present":
         changes = installations = install(names, context, _read_installed(context, predicts), predict=predicts)
-        warnings += [warning for change in installations for warning in change.warnings]
+        warnings += [warning for change in installations for warning in change.warnings + change.source_warnings()]
     else:
         changes = remove(names, context, _read_installed(context, predicts))
     diffs = [entry for change in changes for entry in change.plan.diff]

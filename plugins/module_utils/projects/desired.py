@@ -16,6 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import check_answers
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.sources import mounts_host_path
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import protect
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.git_share import GIT_DEVICE, GitShare, share_git_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
@@ -28,7 +29,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     REPO_DEVICE,
     REPO_KEY,
     host_mount,
-    mounts_host_path,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.protected_record import protected_record
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +14,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.process.python_probe import run_python
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.sources import MISSING
 
 STAT_SCRIPT = """
 import json, os, sys
@@ -27,8 +27,6 @@ def code(path):
 print(json.dumps([code(path) for path in sys.argv[1:]]))
 """
 """Prints the error number of ``stat`` for each path."""
-MISSING = (errno.ENOENT, errno.ENOTDIR)
-"""Error numbers of a path that does not exist."""
 
 
 def path_errors(paths: Iterable[str], account: Account) -> dict[str, int]:

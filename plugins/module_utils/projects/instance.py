@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.sources import is_true
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
 
 KEY_PREFIX = "user.repoman."
@@ -39,14 +40,7 @@ CREATING, READY = "creating", "ready"
 REPO_DEVICE = "repo"
 PROTECTION_KEY = "security.protection.delete"
 ENVIRONMENT_PREFIX = "environment."
-TRUE = ("true", "1", "yes", "on")
-"""How Incus writes a true value."""
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-def is_true(value: str) -> bool:
-    """Return whether a value of a key or device is true; an empty one is not."""
-    return value.lower() in TRUE
 
 
 def host_mount(source: str, path: str) -> dict[str, str]:
@@ -55,11 +49,6 @@ def host_mount(source: str, path: str) -> dict[str, str]:
     :param path: in the instance.
     """
     return {"type": "disk", "source": source, "path": path, "shift": "true"}
-
-
-def mounts_host_path(device: Mapping[str, str]) -> bool:
-    """Return whether a device mounts a file or directory of the host, and not a volume of Incus."""
-    return device.get("type") == "disk" and os.path.isabs(device.get("source", "")) and not device.get("pool")
 
 
 def is_read_only(device: Mapping[str, str]) -> bool:

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import MAX_LINKS, hung_mount
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_read_only, mounts_host_path
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.sources import mounts_host_path
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_read_only
 
 K = TypeVar("K")
 Devices = Mapping[str, Mapping[str, str]]

@@ -17,6 +17,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.sources import mounts_host_path
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     OWNER_KEY,
@@ -24,7 +25,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     PROJECT_KEY,
     REPO_KEY,
     RUN_KEY,
-    mounts_host_path,
 )
 
 MAX_NAME = 63

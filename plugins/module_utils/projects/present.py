@@ -41,6 +41,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.repositor
     existing_repository,
     resolve_repository,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.required_sources import check_required_sources
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import effective_settings
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.update import plan_update, planned_devices
@@ -61,7 +62,7 @@ def plan_present(task: ProjectTask) -> None:
     desired.check_reserved_names()
     desired.check_sources()
     task.result["differences"] = []
-    _check_overlaps(task, desired)
+    _check_devices(task, desired)
     instance = _plan_unfinished(task, repository)
     action = Action.UNCHANGED
     if instance is None:
@@ -99,8 +100,8 @@ def _desired_instance(task: ProjectTask) -> DesiredInstance:
     return DesiredInstance(settings, requested, repository, _find_profiles(task, settings.profiles), task.context.account)
 
 
-def _check_overlaps(task: ProjectTask, desired: DesiredInstance) -> None:
-    """Check that the container overlaps no other one; see :func:`check_new_overlaps`."""
+def _check_devices(task: ProjectTask, desired: DesiredInstance) -> None:
+    """Check that the container overlaps no other one, and that what it mounts exists; see :func:`check_new_overlaps`."""
     instance = task.instance
     if instance is None or is_unfinished(instance):
         devices = desired.with_profile_devices(desired.config_and_devices()[1])
@@ -108,6 +109,8 @@ def _check_overlaps(task: ProjectTask, desired: DesiredInstance) -> None:
         devices = planned_devices(task, desired, instance)
     starts = instance is None or task.state == "restarted" or (task.state != "stopped" and instance["status"] != "Running")
     check_new_overlaps(task, devices, starts)
+    if starts and not task.request.target:  # another member of a cluster has other files
+        check_required_sources(task, desired, devices)
 
 
 def _requested_settings(task: ProjectTask) -> ProjectSettings:

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import host_mount, is_read_only, mounts_host_path
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.sources import mounts_host_path
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import host_mount, is_read_only
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import VcsError, resolve_path
 
 HOOKS, CONFIG = "hooks", "config"

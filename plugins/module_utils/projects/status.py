@@ -21,16 +21,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.incus import shape
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.root_disk import PROFILE, root_disk_warnings
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed, read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import ProfileEntry, library_of, list_all
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.sources import is_required, mounts_host_path
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import missing_paths, probe_address
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
-    APPLIED_KEY,
-    expanded_devices,
-    is_true,
-    mounts_host_path,
-    previously_requested,
-)
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import APPLIED_KEY, expanded_devices, previously_requested
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import (
     SCAN_SECONDS,
     protection_note,
@@ -218,7 +213,7 @@ def optional_sources(summary: Mapping[str, Any], instance: Mapping[str, Any] | N
     return {
         name: device["source"]
         for name, device in project_devices(summary, instance, profiles).items()
-        if mounts_host_path(device) and not is_true(device.get("required") or "true")
+        if mounts_host_path(device) and not is_required(device)
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.sources import mounts_host_path
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import protect
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import InstanceAccount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance, Devices
@@ -23,7 +24,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     applied_settings,
     expanded_devices,
     mount_targets,
-    mounts_host_path,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import protection_note
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import mounted_repositories, new_command

@@ -85,7 +85,7 @@ def test_missing_source_may_be_a_file(daemon: Daemon, reply: Reply, make_context
     """No hint makes a directory of its name."""
     script(daemon, reply, [instance("a", me, "one", f"{me.home}/.gitconfig")])
     outcome = check_sources(make_context(entries(me, "a"), daemon.path))
-    assert outcome.hints == (f"create {me.home}/.gitconfig, or mount it: device data of a needs it",)
+    assert outcome.hints == (f"create {me.home}/.gitconfig, or mount it: device data of a needs it, unless it has required: 'false'",)
 
 
 def test_sources_that_do_not_answer_in_time(
