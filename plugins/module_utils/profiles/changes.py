@@ -115,8 +115,9 @@ class ProfileInstallation(ProfileChange):
         :raises RepomanError: the template does not exist or cannot be rendered.
         """
         context, name, current = self.context, self.name, self.current
-        template = self.template = lookup(name, context.library)
+        template = lookup(name, context.library)
         self.desired = desired = parse_template(template, context.host)
+        self.template = template
         self.result = {"name": name, "action": Action.UNCHANGED.value, "source": template.source, "file_path": template.file_path}
         if current is not None and current.body == desired:
             return Plan()
@@ -180,8 +181,10 @@ class ProfileInstallation(ProfileChange):
 
     def source_warnings(self) -> list[str]:
         """Return a warning if a container with the profile could not start, because the host lacks what a device mounts."""
-        missing = missing_sources(self.desired["devices"]) if self.result.get("action") in (Action.INSTALLED, Action.UPDATED) else {}
-        if not missing or self.template is None:
+        if self.template is None or self.result.get("action") not in (Action.INSTALLED, Action.UPDATED):
+            return []
+        missing = missing_sources(self.desired["devices"])
+        if not missing:
             return []
         user_file = self.template.file_path if self.template.source == "user" else ""
         paths = " and ".join(f"{path} ({device})" for device, path in missing.items())
