@@ -70,6 +70,19 @@ class Repositories:
             )
         )
 
+    def find_link(self, path: str, match: Match) -> Match | None:
+        """Return the project whose repository holds the link through which a path leads to another project, if there is such a link.
+
+        :param path: absolute, as the shell has it.
+        :param match: the project that :meth:`find` returned for it.
+        """
+        spelled = _innermost(path, self.paths)
+        if not spelled or spelled.name == match.name:
+            return None
+        repository = self.paths[spelled.name]
+        is_nested = _innermost(os.path.dirname(repository), self.paths) is not None
+        return spelled if is_nested or not is_inside(os.path.realpath(path), os.path.realpath(repository)) else None
+
     def find_main(self, path: str) -> Match | None:
         """Return the project of the main repository of the linked git worktree that holds a path."""
         worktree = main_git_directory(os.path.realpath(path))

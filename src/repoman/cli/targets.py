@@ -15,9 +15,13 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from repoman.current_directory import path_in_shell
 from repoman.errors import CONFLICT, NOT_FOUND, USAGE, CliError
+
+if TYPE_CHECKING:
+    from repoman import repositories
 
 PROJECT_NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
 """Names that a container can have; the modules have the same pattern."""
@@ -142,6 +146,21 @@ class _Search:
         path = os.path.expanduser(word or ".")
         self.path = path_in_shell(os.path.join(self.repositories.root, path) if is_repository else path)
         self.match = self.repositories.find(self.path)
+        if self.match:
+            self._check_link(self.match)
+
+    def _check_link(self, match: repositories.Match) -> None:
+        """Check that no link in a repository, which its container may have made, leads to another project.
+
+        :raises CliError: one does.
+        """
+        linking = self.repositories.find_link(self.path, match)
+        if linking:
+            raise CliError(
+                f"which project? {self.path} is in {linking.name}, but a link there leads to {match.name}.",
+                *(f"repoman {self.verb} {name}" for name in (linking.name, match.name)),
+                exit_code=USAGE,
+            )
 
     def container(self) -> Target:
         """See :func:`container_target`."""

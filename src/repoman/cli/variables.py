@@ -146,7 +146,7 @@ def sync_variables(options: Namespace) -> Variables:
     values = {key: getattr(options, key) for key in keys}
     values["names"] = [escape_bytes(name) for name in backup_names(options, "sync", values["names"] or [])]
     if values["list_versions"]:
-        values["list_versions"] = escape_bytes(*backup_names(options, "sync", [values["list_versions"]]))
+        values["list_versions"] = escape_bytes(*backup_names(options, "sync --list-versions", [values["list_versions"]]))
     return {f"repoman_sync_{key}": value for key, value in values.items() if value not in (None, False, [])}
 
 

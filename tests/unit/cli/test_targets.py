@@ -230,6 +230,28 @@ def test_a_command_that_was_taken_for_a_name(go: Go, directory: str, line: str, 
     assert targets.command_hints(options) == hints
 
 
+def test_a_link_from_one_project_to_another(go: Go, home: Path) -> None:
+    """A container can make one in its repository; the command does not choose."""
+    (home / "repos/isurus/vendor").symlink_to("../sharks")
+    (home / "repos/isurus/inside").symlink_to("src")
+    (home / "work").symlink_to(home / "repos/sharks")
+    go("repos/isurus/vendor")
+    for line in ("shell", "stop", "new", "remove .", "sync .", "status ."):
+        with pytest.raises(CliError, match=r"which project.*is in isurus, but a link there leads to sharks") as caught:
+            line_of(line)
+        verb = line.split()[0]
+        assert caught.value.hints == [f"repoman {verb} isurus", f"repoman {verb} sharks"]
+    (home / "repos/sharks/lamna").rename(home / "repos/sharks/moved")
+    (home / "repos/sharks/lamna").symlink_to("../isurus")
+    go("repos/sharks/lamna")
+    with pytest.raises(CliError, match="is in lamna, but a link there leads to isurus"):
+        line_of("stop")
+    go("repos/isurus/inside")
+    assert targets.container_target(HERE, "shell", None) == targets.Target("isurus", subdirectory="src")
+    go("work")
+    assert targets.container_target(HERE, "shell", None) == targets.Target("sharks")
+
+
 def git(*command: str, cwd: Path) -> None:
     """Run git, which must succeed."""
     subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *command], cwd=cwd, check=True, capture_output=True)
