@@ -230,7 +230,8 @@ class _Search:
         names = (os.path.basename(directory), directory, f"{directory}-2", f"repo-{directory}")
         free = (name for name in map(_project_name, names) if name and name not in self.repositories.paths)
         name = next(free, "NAME")
-        repo = f" --repo {shlex.quote(directory)}" if name != directory else ""
+        separator = "=" if directory.startswith("-") else " "
+        repo = f" --repo{separator}{shlex.quote(directory)}" if name != directory else ""
         return f"repoman new {name}{repo}"
 
 

@@ -173,6 +173,7 @@ REFUSED = [
     ("repos/my_repo", "new", 2, "'my_repo' cannot be the name of a project.", "repoman new my-repo --repo my_repo"),
     ("repos/my_repo", "shell", 3, "there is no project for {home}/repos/my_repo.", "repoman new my-repo --repo my_repo"),
     ("repos/a/b", "stop", 3, "there is no project for {home}/repos/a/b.", "repoman new b --repo a/b"),
+    ("repos", "stop ./-x", 3, "there is no project for {home}/repos/-x.", "repoman new x --repo=-x"),
     (
         "repos/group/isurus",
         "new",
