@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
-from world import Result, World
+from world import CHECKOUT, Result, World
 
 LOUD = {"ANSIBLE_DEPRECATION_WARNINGS": "1", "PYTHONWARNINGS": "always::DeprecationWarning,always::PendingDeprecationWarning"}
 OURS = ("homelab/repoman/", "homelab.repoman", "site-packages/repoman/", "modules/repoman_", "AnsiballZ_repoman")
@@ -50,6 +51,31 @@ def test_the_main_job(ready: World) -> None:
     assert (repo / "file").read_text() == "inside\n"
     ready.repoman("remove", "demo", "--yes")
     assert ready.instances() == {} and (repo / "file").exists()
+
+
+def test_first_steps_of_the_readme(world: World) -> None:
+    """As they stand, they end with a container that has the dotfiles and the agent's state, and a shell in it."""
+    block = (CHECKOUT / "README.md").read_text().split("## First steps\n\n")[1].split("\n\n")[0]
+    steps = [line.strip() for line in block.splitlines()]
+    assert [step.split()[1] for step in steps] == ["setup", "profile", "new", "shell", "list"]
+    world.mkdir(world.repos / "isurus")
+    world.git_repository("isurus")
+    world.mkdir(world.home / ".claude")
+    world.write(world.home / ".claude/state", "history")
+    world.write(world.home / ".local/bin/claude", "#!/bin/sh")
+    world.write(world.home / ".gitconfig", "[user]\nname = Me\n")
+    for step in steps:
+        assert world.run("sh", "-c", step).code == 0, step
+        if "setup" in step:
+            text = world.registry.read_text()
+            world.write(
+                world.registry, re.sub(r'(?m)^(default_image = )".*?"', r'\1"busybox"', text).replace('lan_ip = ""', 'lan_ip = "192.0.2.1"')
+            )
+    assert world.instances()["isurus"]["profiles"] == ["default", "dotfiles", "claude-share"]
+    inside = world.repoman(
+        "shell", "isurus", "--", "sh", "-c", "cat ~/.claude/state; grep name ~/.gitconfig; ls /usr/local/bin/claude; pwd"
+    )
+    assert inside.out == f"historyname = Me\n/usr/local/bin/claude\n{world.repos}/isurus\n"
 
 
 @pytest.mark.parametrize("words", ["", "[DEPRECATION WARNING]: x. This is deprecated\nin homelab/repoman/plugins"])
