@@ -74,6 +74,22 @@ def new_target(options: Namespace, word: str | None, repo: str | None = None) ->
     return _named(options, "new", word) or _Search("new", word or repo, is_repository=word is None and repo is not None).new()
 
 
+def check_directory(options: Namespace, word: str, target: Target) -> None:
+    """Check that a path for ``shell`` is no file: then the command of the shell was taken for it.
+
+    :param target: the project of the path.
+    :raises CliError: it is a file.
+    """
+    path = path_in_shell(os.path.expanduser(word))
+    if not os.path.isfile(path):
+        return
+    hint = f"repoman shell {target.name}"
+    with suppress(CliError):
+        if container_target(options, "shell", None).name == target.name:
+            hint = f"repoman shell -- {shlex.join([word, *options.command])}   # runs it"
+    raise CliError(f"{path} is not a directory.", hint, exit_code=USAGE)
+
+
 def command_hints(options: Namespace) -> list[str]:
     """Return the hint for a command of ``shell`` whose first word was taken for the name of a project, if the current directory has one."""
     if not options.word or is_path(options.word):

@@ -16,9 +16,11 @@ from typing import Any
 from repoman import completion
 from repoman.cli.targets import (
     backup_names,
+    check_directory,
     check_host,
     container_names,
     container_target,
+    is_path,
     is_relative_to_directory,
     new_target,
 )
@@ -118,6 +120,8 @@ def shell_variables(options: Namespace) -> Variables:
         name = options.name or "NAME"
         raise CliError("shell works on this host only.", f"ssh to that host, then: repoman shell {name}", exit_code=USAGE)
     target = container_target(options, "shell", options.name)
+    if options.name and is_path(options.name):
+        check_directory(options, options.name, target)
     options.word, options.name, options.subdirectory = options.name, target.name, target.subdirectory
     return {"repoman_project_name": target.name} | ({"repoman_create": True} if options.create else {})
 

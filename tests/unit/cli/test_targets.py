@@ -231,6 +231,24 @@ def test_a_command_that_was_taken_for_a_name(go: Go, directory: str, line: str, 
     assert targets.command_hints(options) == hints
 
 
+@pytest.mark.parametrize(
+    ("directory", "line", "hint"),
+    [
+        ("repos/isurus", "shell ./configure all", "repoman shell -- ./configure all   # runs it"),
+        ("repos/isurus/src", "shell ../configure", "repoman shell -- ../configure   # runs it"),
+        ("repos/sharks", "shell ../isurus/configure", "repoman shell isurus"),
+        ("", "shell repos/isurus/configure", "repoman shell isurus"),
+    ],
+)
+def test_a_program_that_was_taken_for_a_path(go: Go, home: Path, directory: str, line: str, hint: str) -> None:
+    """A shell opens in a directory, so a file is a command of the project that one is in."""
+    (home / "repos/isurus/configure").touch()
+    go(directory)
+    with pytest.raises(CliError, match=r"repos/isurus/configure is not a directory\.") as caught:
+        line_of(line)
+    assert (caught.value.exit_code, caught.value.hints) == (2, [hint])
+
+
 def test_a_link_from_one_project_to_another(go: Go, home: Path) -> None:
     """A container can make one in its repository; the command does not choose."""
     (home / "repos/isurus/vendor").symlink_to("../sharks")
