@@ -124,7 +124,7 @@ def print_help(playbook: Playbook, options: Namespace) -> int:
     from repoman.cli.parser import EarlyExit, parse
 
     try:
-        parse([*(options.words or ()), "--help"])
+        parse([*(options.words or ())[:2], "--help"])  # no verb has more; --help behind a command of shell would be its own
     except EarlyExit as help_text:
         print(help_text, end="")  # noqa: T201
     return 0

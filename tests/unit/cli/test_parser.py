@@ -200,7 +200,8 @@ def test_json_of_a_command_is_its_own(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("line", "same"), [("help", "--help"), ("help new", "new --help"), ("help profile", "profile --help"),
-                                            ("help profile install", "profile install --help"), ("version", "--version")])  # fmt: skip
+                                            ("help profile install", "profile install --help"),
+                                            ("help shell isurus ls", "shell --help"), ("version", "--version")])  # fmt: skip
 def test_help_and_version_as_verbs(line: str, same: str, capsys: pytest.CaptureFixture[str]) -> None:
     """They print what the options print."""
     assert cli.main(line.split()) == 0
