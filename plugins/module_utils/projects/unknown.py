@@ -22,13 +22,15 @@ def no_such_project(name: str, context: RunContext, existing: Iterable[str]) -> 
 
     :param existing: names of the projects.
     """
-    hints = [f"did you mean {match!r}?" for match in difflib.get_close_matches(name, list(existing), n=3)]
+    hints = [_did_you_mean(match) for match in difflib.get_close_matches(name, list(existing), n=3)]
     commands = new_commands(name, name, context) if INSTANCE_NAME.match(name) else []
-    return NotFoundError(f"there is no project called {name!r} in {context.registry_path}.", *hints, "repoman list", *commands)
+    return NotFoundError(
+        f"there is no project called {name!r} in {context.registry_path}.", *dict.fromkeys((*hints, "repoman list", *commands))
+    )
 
 
 def new_commands(name: str, repo: str, context: RunContext) -> list[str]:
-    """Return the commands that create a project of the directories that may have been meant.
+    """Return the commands that create a project of the directories that may have been meant; a hint for one that belongs to a project.
 
     :param repo: the directory in ``repos_root``, as the user wrote it: itself, one of this name in another directory, or a similar one.
     """
@@ -43,10 +45,19 @@ def new_commands(name: str, repo: str, context: RunContext) -> list[str]:
     served = served_mounts_below(root)
     inside = [] if parent else [f"{directory}/{base}" for directory in _directories(root, served) if _is_directory(root, directory, base)]
     match = nearest(base, _directories(os.path.join(root, parent), served))
+    owners = {os.path.normpath(project.repo): owner for owner, project in context.registry.projects.items()}
+    hints = [_did_you_mean(owners[directory]) if directory in owners else _new(name, directory) for directory in inside]
     if not match:
-        return [_new(name, directory) for directory in inside]
-    similar = _new(name if parent or name != base or not INSTANCE_NAME.match(match) else match, os.path.join(parent, match))
-    return [*(_new(name, directory) for directory in inside), f"{similar}   # did you mean {match!r}?"]
+        return hints
+    directory = os.path.join(parent, match)
+    if directory in owners:
+        return [*hints, _did_you_mean(owners[directory])]
+    similar = _new(name if parent or name != base or not INSTANCE_NAME.match(match) else match, directory)
+    return [*hints, f"{similar}   # {_did_you_mean(match)}"]
+
+
+def _did_you_mean(name: str) -> str:
+    return f"did you mean {name!r}?"
 
 
 def _new(name: str, repo: str) -> str:

@@ -14,6 +14,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import existing_repository
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.unknown import new_commands, no_such_project
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
 
 
@@ -50,3 +51,13 @@ def test_directories_that_may_have_been_meant(me: Account, name: str, repo: str,
     others = [f"repoman restore {name}   # if it was backed up", f"git init {root}/{repo}   # if it is a new one"]
     assert caught.value.hints[: len(hints) + 2] == [*hints, *others]
     assert len(caught.value.hints) == len(hints) + 2 + (not hints)
+
+
+def test_directories_of_projects(me: Account) -> None:
+    """A directory that belongs to a project of another name leads to that project, not to a second one."""
+    registry = '[repoman]\nschema = 3\n[[project]]\nname = "mine"\nrepo = "sharks/galeus"\n[[project]]\nname = "isurus"\n'
+    context = RunContext(me, "/r.toml", parse(registry, "/r.toml"), Client("/nonexistent"))
+    for directory in ("isurus", "sharks/galeus"):
+        (Path(context.repos_root) / directory).mkdir(parents=True)
+    assert new_commands("galeus", "galeus", context) == ["did you mean 'mine'?"]
+    assert no_such_project("isuru", context, context.registry.projects).hints == ["did you mean 'isurus'?", "repoman list"]
