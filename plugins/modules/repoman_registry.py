@@ -27,7 +27,8 @@ options:
       lan_ip:
         description:
           - Address of the host for its containers.
-          - If not set, it is the first global IPv4 address of C(br0), or without one the source address of the IPv4 default route.
+          - If not set, it is the first global IPv4 address of C(br0), or without one the address in the registry if the host has it, or else
+            the source address of the IPv4 default route.
           - If neither has one, the address in the registry stays.
         type: str
   defaults:

@@ -11,6 +11,7 @@ import json
 import os
 import pwd
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,15 +117,19 @@ class LanAddress:
     interface: str = ""
 
 
-def detect_lan_address() -> LanAddress:
+def detect_lan_address(registered: str = "") -> LanAddress:
     """Return the first global IPv4 address of ``br0``, or without one the source address of the IPv4 default route.
 
+    The route is only a guess, so an address in the registry takes precedence over it as long as the host has it.
+
+    :param registered: the address in the registry.
     :raises RepomanError: the command ``ip`` is missing or does not answer.
     """
-    for link in ask_ip("addr", "show", LAN_INTERFACE):
-        for address in link.get("addr_info", []):
-            if address.get("scope") == "global":
-                return LanAddress(str(address["local"]), LAN_INTERFACE)
+    for link, address in _global_addresses("show", LAN_INTERFACE):
+        return LanAddress(address, link)
+    for link, address in _global_addresses() if registered else ():
+        if address == registered:
+            return LanAddress(address, link)
     for route in ask_ip("route", "get", FAR_ADDRESS):
         source = str(route.get("prefsrc", ""))
         if source and not source.startswith(UNREACHABLE_PREFIXES):
@@ -132,9 +137,17 @@ def detect_lan_address() -> LanAddress:
     return LanAddress()
 
 
+def _global_addresses(*words: str) -> Iterator[tuple[str, str]]:
+    """Yield the interface and the address for each address that other hosts can reach."""
+    for link in ask_ip("addr", *words):
+        for address in link.get("addr_info", []):
+            if address.get("scope") == "global":
+                yield str(link.get("ifname", LAN_INTERFACE)), str(address["local"])
+
+
 def ask_ip(*words: str) -> list[dict[str, Any]]:
     """Return what ``ip`` knows about IPv4; nothing if the interface or route does not exist."""
-    subject = words[-1] if words[0] == "addr" else "the default route"
+    subject = {"route": "the default route"}.get(words[0], LAN_INTERFACE)
     try:
         command = ["ip", "-json", "-4", *words]
         code, out, _err = run_tail(command, env=os.environ, seconds=IP_SECONDS, memory=MEMORY_BYTES, size=IP_OUTPUT_BYTES)

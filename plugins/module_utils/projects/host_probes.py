@@ -55,7 +55,7 @@ def probe_address(registered: str) -> dict[str, Any]:
     :returns: ``registry``, ``detected``, its ``interface``, and ``matches``, which is ``None`` if one of the addresses is unknown.
     """
     try:
-        detected = detect_lan_address()
+        detected = detect_lan_address(registered)
     except RepomanError:
         detected = LanAddress()
     matches = detected.ip == registered if detected.ip and registered else None

@@ -37,7 +37,7 @@ def predict(params: dict[str, Any]) -> dict[str, Any]:
     """
     account, current = predicted_account_and_registry(params)
     lan_ip = (params["host"] or {}).get("lan_ip")
-    detected = _detect_or_nothing() if lan_ip is None else LanAddress(lan_ip)
+    detected = _detect_or_nothing(current.lan_ip) if lan_ip is None else LanAddress(lan_ip)
     text = current.text
     with suppress(ImportError):  # without the library that edits it
         text = edit_text(text, current.path, lambda data: _apply_options(data, params, detected.ip))
@@ -49,9 +49,9 @@ def predict(params: dict[str, Any]) -> dict[str, Any]:
     return {"changed": True, "diff": [], "steps": steps} | _documented(desired, account, detected)
 
 
-def _detect_or_nothing() -> LanAddress:
+def _detect_or_nothing(registered: str) -> LanAddress:
     try:
-        return detect_lan_address()
+        return detect_lan_address(registered)
     except RepomanError:
         return LanAddress()
 
@@ -77,8 +77,8 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     path = account.expand(params["registry_path"] or registry.default_path(account.home))
     client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
     host = params["host"] or {}
-    lan_ip = host.get("lan_ip")
-    detected = detect_lan_address() if lan_ip is None else LanAddress(lan_ip)
+    lan_ip, current = host.get("lan_ip"), registry.load_or_none(path)
+    detected = detect_lan_address(current.lan_ip if current else "") if lan_ip is None else LanAddress(lan_ip)
     setup = Setup(path, client, account, lambda data: _apply_options(data, params, detected.ip))
     plan_and_apply([setup], check)
     if setup.error is not None:

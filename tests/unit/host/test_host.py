@@ -172,14 +172,37 @@ BRIDGE = "ip link add br0 type bridge && ip link set br0 up"
 )
 def test_address_in_a_network_of_its_own(network: str, answer: str) -> None:
     """br0's, or that of the default route that the system would take, also with a VPN that covers it by two halves."""
+    assert detected_in(network) == answer
+
+
+@pytest.mark.parametrize(
+    ("network", "registered", "answer"),
+    [
+        (f"{UPLINK} && {OTHER}", "198.51.100.7", "198.51.100.7 other"),
+        (OTHER, "198.51.100.7", "198.51.100.7 other"),
+        (f"{UPLINK} && {OTHER}", "198.51.100.8", "192.0.2.7 uplink"),
+        (f"{UPLINK} && ip link set lo up", "127.0.0.1", "192.0.2.7 uplink"),
+        (f"{UPLINK} && {BRIDGE} && ip addr add 198.51.100.9/24 dev br0", "192.0.2.7", "198.51.100.9 br0"),
+    ],
+)
+def test_address_in_the_registry_comes_before_the_default_route(network: str, registered: str, answer: str) -> None:
+    """As long as the host has it; br0's comes first."""
+    assert detected_in(network, registered) == answer
+
+
+def detected_in(network: str, registered: str = "") -> str:
+    """Return the address and its interface as detected in a network namespace; empty without one.
+
+    :param network: shell commands that make its network.
+    """
     own = ["unshare", "--net", "--map-root-user"]
     probe = [*own, "ip", "link", "add", "x", "type", "veth"]
     if shutil.which("unshare") is None or subprocess.run(probe, check=False, capture_output=True).returncode:
         pytest.skip("needs a network namespace of its own")
-    show = f"from {detect_lan_address.__module__} import detect_lan_address as d; print(*filter(None, vars(d()).values()))"
+    show = f"from {detect_lan_address.__module__} import detect_lan_address as d; print(*filter(None, vars(d('{registered}')).values()))"
     command = [*own, "sh", "-e", "-c", f'{network}\nexec "$0" -c "$1"', sys.executable, show]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    assert subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip() == answer
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
 
 
 MOUNTS = """\
