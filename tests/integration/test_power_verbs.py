@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 from proxy import RecordingProxy, RequestPause
@@ -16,6 +17,14 @@ from world import TIMEOUT, Result, World
 def states(world: World) -> list[str]:
     """Return the states of all containers, by name."""
     return [instance["status"] for _name, instance in sorted(world.instances().items())]
+
+
+def wait_for_states(world: World, wanted: list[str]) -> None:
+    """Wait until the containers have these states: Incus calls one running that could not be started until LXC has cleaned up."""
+    deadline = time.monotonic() + TIMEOUT
+    while states(world) != wanted:
+        assert time.monotonic() < deadline, states(world)
+        time.sleep(0.1)
 
 
 def test_start_stop_restart(ready: World, proxy: RecordingProxy) -> None:
@@ -61,7 +70,11 @@ def test_start_stop_restart(ready: World, proxy: RecordingProxy) -> None:
     ready.write(ready.overrides / "b.toml", f'[devices.data]\ntype = "disk"\nsource = "{data}"\npath = "/data"\n')
     assert ready.repoman("restart", "b").out.splitlines()[1:] == ["==> updated the configuration of b", "==> restarted b"]
     data.rmdir()
-    assert str(data) in ready.refused("restart", "b", code=1) and states(ready) == ["Running", "Stopped"]
+    assert str(data) in ready.refused("restart", "b", code=1) and states(ready) == ["Running", "Running"]
+    data.touch()  # it exists, but a file cannot be mounted on the directory in the container
+    assert "hint: " in ready.refused("restart", "b", code=1)
+    wait_for_states(ready, ["Running", "Stopped"])
+    data.unlink()
     data.mkdir()
     hold = RequestPause("PUT", "/a/state")
     proxy.on_request(hold)

@@ -46,18 +46,20 @@ class Terminal:
         """Return what was shown up to and with ``text``, which must come."""
         wanted, deadline = text.encode(), time.monotonic() + TIMEOUT
         while wanted not in self.seen:
-            assert select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))[0], (text, self.seen)
-            assert self._read(), (text, self.seen)
+            assert self._read(deadline), (text, self.seen)
         before, found, self.seen = self.seen.partition(wanted)
         return (before + found).decode(errors="surrogateescape")
 
     def end(self) -> int:
         """Return the exit status, once it has ended; what it still shows is taken."""
-        while self._read():
+        deadline = time.monotonic() + TIMEOUT
+        while self._read(deadline):
             pass
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
-    def _read(self) -> bool:
+    def _read(self, deadline: float) -> bool:
+        """Read what is shown next; return false at the end."""
+        assert select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))[0], self.seen
         try:
             more = os.read(self.fd, 65536)
         except OSError:  # how Linux says that nobody is at the other end

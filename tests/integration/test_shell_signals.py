@@ -11,7 +11,8 @@ import time
 from test_shell import terminal
 from world import TIMEOUT, World
 
-SCRIPT = "sleep 4321 & echo started; exec sleep 4321"
+SCRIPT = 'sleep 4321 & exec sh -c "echo started; exec sleep 4321"'
+"""For bash, which itself always ignores SIGQUIT: a key typed once it says that it has started must not be lost."""
 STATUS = {signal.SIGINT: 130, signal.SIGQUIT: 131, signal.SIGTERM: 143, signal.SIGHUP: 143}
 """The signals that end a command, and the exit status that ``incus exec`` gives."""
 
