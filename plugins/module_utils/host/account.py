@@ -147,7 +147,7 @@ def _global_addresses(*words: str) -> Iterator[tuple[str, str]]:
 
 def ask_ip(*words: str) -> list[dict[str, Any]]:
     """Return what ``ip`` knows about IPv4; nothing if the interface or route does not exist."""
-    subject = {"route": "the default route"}.get(words[0], LAN_INTERFACE)
+    subject = "the default route" if words[0] == "route" else LAN_INTERFACE
     try:
         command = ["ip", "-json", "-4", *words]
         code, out, _err = run_tail(command, env=os.environ, seconds=IP_SECONDS, memory=MEMORY_BYTES, size=IP_OUTPUT_BYTES)

@@ -98,7 +98,7 @@ def _creation(context: RunContext, request: ProjectRequest, state: str) -> dict[
     requested = ProjectSettings(
         repo=request.repo,
         image=request.image,
-        profiles=tuple(dict.fromkeys((*others, *request.add_profiles))) if request.add_profiles else request.profiles,
+        profiles=(*others, *request.added_profiles(others)),
         backup=request.backup,
         config=request.config or {},
         devices=request.devices or {},

@@ -134,7 +134,7 @@ def _requested_profiles(task: ProjectTask) -> tuple[str, ...] | None:
     others = request.profiles or ()
     if request.add_profiles and request.profiles is None:
         others = effective_settings(context, task.name).profiles
-    added = [name for name in dict.fromkeys(request.add_profiles) if name not in others]
+    added = request.added_profiles(others)
     if not added:
         return request.profiles
     if request.profiles is None and load_override(context.registry_path, task.name).profiles is not None:

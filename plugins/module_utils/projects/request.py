@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,10 @@ class ProjectRequest:
     create: bool = True
     accept_protected: bool = True
     error: UsageError | None = None
+
+    def added_profiles(self, others: Sequence[str]) -> list[str]:
+        """Return the names in ``add_profiles`` that the project does not have yet, in order."""
+        return [name for name in dict.fromkeys(self.add_profiles) if name not in others]
 
 
 def requested_projects(params: dict[str, Any]) -> list[ProjectRequest]:

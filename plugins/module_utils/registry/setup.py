@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -36,8 +35,7 @@ def predict(params: dict[str, Any]) -> dict[str, Any]:
     :raises RepomanError: the registry cannot be read.
     """
     account, current = predicted_account_and_registry(params)
-    lan_ip = (params["host"] or {}).get("lan_ip")
-    detected = _detect_or_nothing(current.lan_ip) if lan_ip is None else LanAddress(lan_ip)
+    detected = _requested_address(params) or _detect_or_nothing(current.lan_ip)
     text = current.text
     with suppress(ImportError):  # without the library that edits it
         text = edit_text(text, current.path, lambda data: _apply_options(data, params, detected.ip))
@@ -47,6 +45,12 @@ def predict(params: dict[str, Any]) -> dict[str, Any]:
     verb = "update" if before else "write"
     steps = [f"create the Incus project {project}", *([] if text == before else [f"{verb} the registry {current.path}"])]
     return {"changed": True, "diff": [], "steps": steps} | _documented(desired, account, detected)
+
+
+def _requested_address(params: dict[str, Any]) -> LanAddress | None:
+    """Return the address that the options set; ``None`` if they leave it to the host."""
+    lan_ip = (params["host"] or {}).get("lan_ip")
+    return None if lan_ip is None else LanAddress(lan_ip)
 
 
 def _detect_or_nothing(registered: str) -> LanAddress:
@@ -76,15 +80,12 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     account = get_account(params["user"])
     path = account.expand(params["registry_path"] or registry.default_path(account.home))
     client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
-    host = params["host"] or {}
-    lan_ip, current = host.get("lan_ip"), registry.load_or_none(path)
-    detected = detect_lan_address(current.lan_ip if current else "") if lan_ip is None else LanAddress(lan_ip)
-    setup = Setup(path, client, account, lambda data: _apply_options(data, params, detected.ip))
+    setup = Setup(path, client, account, params)
     plan_and_apply([setup], check)
     if setup.error is not None:
         raise setup.error
     plan, desired = setup.plan, setup.result
-    result = {"changed": plan.changed, "diff": plan.diff, "steps": plan.descriptions} | _documented(desired, account, detected)
+    result = {"changed": plan.changed, "diff": plan.diff, "steps": plan.descriptions} | _documented(desired, account, setup.detected)
     warnings = root_disk_warnings(read_default_devices(client), client.path)
     return result | ({"warnings": warnings} if warnings else {})
 
@@ -93,26 +94,33 @@ class Setup(PlannedItem):
     """The desired state of the Incus project and the registry.
 
     :param path: of the registry.
-    :param edit: changes the registry's data in place.
+    :param params: the options of the module.
+    :ivar detected: the host's address.
     :ivar result: the registry after the change.
     """
 
+    detected: LanAddress
     result: Registry
     name = "setup"
 
-    def __init__(self, path: str, client: incus.Client, account: Account, edit: Callable[[Data], None]) -> None:
+    def __init__(self, path: str, client: incus.Client, account: Account, params: dict[str, Any]) -> None:
         super().__init__()
-        self.path, self.client, self.account, self.edit = path, client, account, edit
+        self.path, self.client, self.account, self.params = path, client, account, params
 
     def make_plan(self) -> Plan:
         """Read the registry and the Incus project, and plan the changes."""
         current = registry.load_or_none(self.path)
         text = current.text if current else ""
-        after = edit_text(text or DEFAULT_TEXT, self.path, self.edit)
+        self.detected = detected = _requested_address(self.params) or detect_lan_address(current.lan_ip if current else "")
+
+        def edit(data: Data) -> None:
+            _apply_options(data, self.params, detected.ip)
+
+        after = edit_text(text or DEFAULT_TEXT, self.path, edit)
         self.result = parse(after, self.path)
         plan = Plan(incus_project_steps(self.result.defaults.incus_project, self.client))
         if after != text:
-            plan.add(_registry_step(self.path, text, after, self.edit, self.account))
+            plan.add(_registry_step(self.path, text, after, edit, self.account))
         return plan
 
 

@@ -22,6 +22,7 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
     worst_exit_code,
 )
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
+    ChangedProject,
     ListResult,
     ProjectResult,
     ProjectSummary,
@@ -67,14 +68,8 @@ def render_new(result: ProjectResult, mode: Mode) -> Rendered:
     """Show differences and steps of each container, and the command to enter it."""
     lines: list[Line] = []
     for project in result["projects"]:
-        name = project["name"]
-        if project["action"] == "failed":
-            lines += error_lines(project["msg"], project["hints"])
-        elif project["steps"]:
-            lines += [Line("out", f"{name} differs: {difference}") for difference in project["differences"]]
-            lines += step_lines(project, mode)
-        else:
-            lines.append(Line("out", f"nothing to do: {name} is up to date") if mode.check else Line("done", f"{name} is up to date"))
+        up_to_date = f"{project['name']} is up to date"
+        lines += _project_lines(project, mode, Line("out", f"nothing to do: {up_to_date}") if mode.check else Line("done", up_to_date))
     existing = [project["name"] for project in result["projects"] if project["action"] != "failed"]
     if existing and not mode.check:
         lines.append(Line("out", _next_command(result, existing[0] if len(existing) == 1 else "NAME", mode.host)))
@@ -94,14 +89,20 @@ def render_power(result: ProjectResult, mode: Mode) -> Rendered:
     """Show differences and steps of each container that is started or stopped."""
     lines: list[Line] = []
     for project in result["projects"]:
-        if project["action"] == "failed":
-            lines += error_lines(project["msg"], project["hints"])
-            continue
-        lines += [Line("out", f"{project['name']} differs: {difference}") for difference in project["differences"]]
-        lines += step_lines(project, mode)
-        if not project["steps"]:
-            lines.append(Line("done", f"{project['name']} is {project['state'].lower()} already"))
+        lines += _project_lines(project, mode, Line("done", f"{project['name']} is {project.get('state', '').lower()} already"))
     return Rendered(lines or [Line("out", NO_CONTAINERS)], worst_exit_code(result["projects"]))
+
+
+def _project_lines(project: ChangedProject, mode: Mode, unchanged: Line) -> list[Line]:
+    """Return the error of a project, or its differences and steps.
+
+    :param unchanged: the line for a project without steps.
+    """
+    if project["action"] == "failed":
+        return error_lines(project["msg"], project["hints"])
+    if not project["steps"]:
+        return [unchanged]
+    return [*(Line("out", f"{project['name']} differs: {difference}") for difference in project["differences"]), *step_lines(project, mode)]
 
 
 def render_remove(result: ProjectResult, mode: Mode) -> Rendered:
