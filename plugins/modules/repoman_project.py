@@ -77,7 +77,7 @@ options:
   create:
     description:
       - V(false) creates no container; a project without one is an error, unless O(state=absent).
-      - Then O(state=stopped) only stops a container, and leaves its configuration and the registry as they are.
+      - Then O(state=stopped) only stops a container, and does not change its configuration or the registry.
     type: bool
     default: true
   repo:

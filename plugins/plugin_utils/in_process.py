@@ -91,7 +91,7 @@ class InProcessAction(ActionBase):
         return result | module_result
 
     def _ship_as_ansible_does(self) -> None:
-        """Under mitogen's strategies, run the module in a process of its own on the target; under others, this is what Ansible does.
+        """Under mitogen's strategies, run the module in a separate process on the target, as Ansible does under its own.
 
         mitogen runs modules inside its long-lived process, and fetches what they import from here at that time. Our modules fork, and a
         fork would wait for ever for an import, as would a task with ``async``, which mitogen disconnects first. The connection and the
@@ -100,7 +100,7 @@ class InProcessAction(ActionBase):
         if any(each.__module__.startswith("ansible_mitogen.") for each in type(self).__mro__):
             for name in REPLACED_BY_MITOGEN:
                 setattr(self, name, MethodType(getattr(ActionBase, name), self))
-            execute = type(self)._low_level_execute_command  # not what an earlier attempt of the same task has put in its place
+            execute = type(self)._low_level_execute_command  # not the replacement from an earlier attempt of this task
 
             def execute_command(*args: Any, process_result: object = None, **options: Any) -> Any:
                 return execute(self, *args, **options)  # mitogen does not know that option, which is for PowerShell

@@ -20,4 +20,4 @@ if os.geteuid() == 0 and os.stat(__file__).st_uid != 0:
             os.unlink(written)
             os.rmdir(os.path.dirname(written))
     except OSError:
-        pass  # there is none, or its directory has other files
+        pass  # the file does not exist, or its directory is not empty

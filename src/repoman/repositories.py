@@ -71,7 +71,7 @@ class Repositories:
         )
 
     def find_link(self, path: str, match: Match) -> Match | None:
-        """Return the project whose repository holds the link through which a path leads to another project, if there is such a link.
+        """Return the project whose repository holds the link through which a path leads to another project; ``None`` without such a link.
 
         :param path: absolute, as the shell has it.
         :param match: the project that :meth:`find` returned for it.
@@ -153,7 +153,7 @@ def main_git_directory(path: str) -> str:
 
 
 def _read_line(path: str) -> str:
-    """Return the path in a small file of git, which a container may have made; empty if it cannot be read, or is no path."""
+    """Return the path in a small file of git, which a container may have made; empty if it cannot be read, or is not a path."""
     with suppress(OSError):
         text = os.fsdecode(_read_regular(path, POINTER_BYTES, os.O_NOFOLLOW)).removesuffix("\n")
         return "" if "\0" in text else text

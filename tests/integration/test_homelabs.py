@@ -78,7 +78,7 @@ def assert_untouched(world: World) -> None:
 
 
 def assert_made(world: World, homelab: Homelab) -> None:
-    """Check that a host has what it is to have."""
+    """Check that a host has the expected containers, files and profiles."""
     found: dict[str, Any] = {name: instance for name, instance in world.instances().items() if instance["status"] == "Running"}
     assert set(found) == set(homelab.containers)
     for name, config in homelab.containers.items():

@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""start, stop and restart, and the verbs that know where they are."""
+"""start, stop and restart, and verbs that take the project from the current directory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def wait_for_states(world: World, wanted: list[str]) -> None:
 
 
 def test_start_stop_restart(ready: World, proxy: RecordingProxy) -> None:
-    """Check mode changes nothing; what is so already is said; one that cannot be started does not stop the others."""
+    """Check mode changes nothing; an unchanged container is reported; one that cannot start does not prevent the rest."""
     for name in ("a", "b", "c"):
         ready.git_repository(name)
     ready.new("a", "b", image="debian")

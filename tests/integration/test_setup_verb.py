@@ -102,7 +102,7 @@ def test_registry_is_private(world: World) -> None:
     assert world.registry.stat().st_uid == world.me.uid
 
 
-@pytest.mark.skipif(not shutil.which("unshare"), reason="needs a network namespace of its own")
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs a private network namespace")
 def test_without_a_network_only_who_uses_the_address_hears_of_it(world: World) -> None:
     """setup and status are quiet, one profile fails, and its hints do not lead back to it; an address in the registry stays."""
     done = run_in_namespace(in_turn(world, "setup --non-interactive", "status", "profile install --all"), code=3)
@@ -115,7 +115,7 @@ def test_without_a_network_only_who_uses_the_address_hears_of_it(world: World) -
     assert 'lan_ip = "192.0.2.9"' in world.registry.read_text()
 
 
-@pytest.mark.skipif(not shutil.which("unshare"), reason="needs a network namespace of its own")
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs a private network namespace")
 def test_without_a_bridge_the_address_is_that_of_the_default_route(world: World) -> None:
     """setup names the interface; then all profiles can be installed."""
     done = run_in_namespace(f"{UPLINK} && {in_turn(world, 'setup --non-interactive', 'profile install --all')}")
@@ -123,7 +123,7 @@ def test_without_a_bridge_the_address_is_that_of_the_default_route(world: World)
     assert world.profiles()["llm-share"]["config"]["environment.OLLAMA_HOST"] == "http://198.51.100.8:11434"
 
 
-@pytest.mark.skipif(not shutil.which("unshare"), reason="needs a network namespace of its own")
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs a private network namespace")
 def test_address_of_the_bridge_is_found_and_refreshed(world: World) -> None:
     """setup writes br0's address, also over an old one; br0 lives in a network namespace of the test."""
     script = f"{UPLINK} && {BRIDGE} && {in_turn(world, 'setup --non-interactive')}"
@@ -147,7 +147,7 @@ def run_in_namespace(script: str, code: int = 0) -> subprocess.CompletedProcess[
     return done
 
 
-@pytest.mark.skipif(not shutil.which("unshare"), reason="needs a network namespace of its own")
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs a private network namespace")
 def test_old_registry_is_migrated_with_a_backup(world: World) -> None:
     """Schema 2 becomes 3 with its address, comments and unknown keys; the old file stays beside it."""
     world.write(world.registry, SCHEMA_2)

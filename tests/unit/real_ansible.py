@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.core import names
 
 COLLECTIONS = Path(names.__file__).parents[6]
-"""The directory with ``ansible_collections``: of the checkout, or where the archive was unpacked."""
+"""The directory with ``ansible_collections``: that of the checkout, or of the unpacked archive."""
 
 
 def search_paths() -> dict[str, str]:

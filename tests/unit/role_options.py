@@ -25,7 +25,7 @@ def options_of(role: str) -> Options:
 
 
 def form(option: dict[str, Any]) -> dict[str, Any]:
-    """Return what of an option is no text."""
+    """Return the keys of an option other than its texts."""
     return {key: option[key] for key in ("type", "elements", "choices", "required") if key in option}
 
 

@@ -24,7 +24,7 @@ class Reply:
     :param gate: what to wait for first.
     :param raw: bytes to send as they are, and hang up.
     :param hang_up: close the connection without a word.
-    :param close_after: close the connection after the answer, without having said so.
+    :param close_after: close the connection after the answer, without announcing it.
     :param chunks: send these as a chunked body instead.
     """
 

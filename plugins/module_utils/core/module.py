@@ -161,7 +161,7 @@ def _run_logic(run: Logic, params: dict[str, Any], check: bool) -> dict[str, Any
 
 
 def _failure(error: Exception) -> dict[str, Any]:
-    """Return the result of a run that ended with an exception; raise it again if it is none that users can do something about."""
+    """Return the result of a run that ended with an exception; raise it again if it is a bug."""
     from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 
     shown = RepomanError.from_exception(error)

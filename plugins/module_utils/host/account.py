@@ -107,7 +107,7 @@ def _name_if_current_user(name: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class LanAddress:
-    """The host's address for its containers; both are empty if there is none.
+    """The host's address for its containers; both are empty if it has no address.
 
     :param ip: an IPv4 address.
     :param interface: the network interface that has it.

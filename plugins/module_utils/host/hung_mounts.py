@@ -67,7 +67,7 @@ def hung_mount(path: str) -> str:
 def served_mounts_below(path: str) -> set[str]:
     """Return the mount points, in a directory, of the file systems that another machine or process serves; none of them is accessed.
 
-    :param path: absolute path of a directory that answers. The returned mount points begin with this spelling of it.
+    :param path: absolute path of a directory that answers. The returned mount points begin with this spelling.
     """
     mounts = _served_mounts(int(time.monotonic() / TABLE_SECONDS))
     if not mounts:

@@ -46,7 +46,7 @@ def plan_power(task: ProjectTask, desired: DesiredInstance, status: str) -> str:
 def plan_stop(task: ProjectTask) -> None:
     """Plan to stop a container, and nothing else.
 
-    :raises RepomanError: there is no such container.
+    :raises RepomanError: the container does not exist.
     """
     instance = task.existing_instance()
     status = instance["status"]

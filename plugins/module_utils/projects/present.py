@@ -72,7 +72,7 @@ def plan_present(task: ProjectTask) -> None:
         action = Action.CREATED
     else:
         _check_image(task, desired, instance)
-        restarts = task.state == "restarted"  # it mounts the repository anew
+        restarts = task.state == "restarted"  # it remounts the repository
         if any([plan_update(task, desired, instance), not restarts and plan_remount(task, desired, instance)]):
             action = Action.UPDATED
     plan_entry(task, desired)

@@ -95,7 +95,7 @@ def requested_projects(params: dict[str, Any]) -> list[ProjectRequest]:
 
 
 def requests_for(names: Iterable[str], params: dict[str, Any]) -> list[ProjectRequest]:
-    """Return requests for projects without options of their own; names that no container can have are left out."""
+    """Return requests for projects by name, without options; names that are invalid for a container are left out."""
     return _requests([{"name": name} for name in names if INSTANCE_NAME.match(name)], params)
 
 

@@ -82,7 +82,7 @@ def _make_tasks(context: RunContext, requests: list[ProjectRequest], params: dic
 
 
 def _all_names(context: RunContext, instances: dict[str, dict[str, Any]], create: bool) -> list[str]:
-    """Return the names of all projects; without ``create``, of those with a finished container of the user's own."""
+    """Return the names of all projects; without ``create``, only those whose container is finished and belongs to the user."""
     own = {name for name, instance in instances.items() if is_own(context, instance)}
     finished = {name for name in own if not is_unfinished(instances[name])}
     return sorted({*context.registry.projects, *own} if create else finished)

@@ -59,7 +59,7 @@ class ProjectTask(PlannedItem):
     def existing_instance(self) -> dict[str, Any]:
         """Return the finished instance.
 
-        :raises NotFoundError: there is no such project.
+        :raises NotFoundError: the project does not exist.
         :raises ConflictError: the project has no container, or an unfinished one.
         """
         if self.instance is not None and not is_unfinished(self.instance):

@@ -119,7 +119,7 @@ def print_completion(playbook: Playbook, options: Namespace) -> int:
 def print_help(playbook: Playbook, options: Namespace) -> int:
     """Print the help of a verb, as ``VERB --help`` does.
 
-    :raises CliError: there is no such verb.
+    :raises CliError: the verb does not exist.
     """
     from repoman.cli.parser import EarlyExit, parse
 

@@ -57,7 +57,7 @@ def container_target(options: Namespace, verb: str, word: str | None) -> Target:
 
     A linked git worktree without a project means the project of its main repository.
 
-    :raises CliError: there is no such project, or the path is on another host.
+    :raises CliError: the project does not exist, or the path is on another host.
     """
     target = _named(options, verb, word) or _Search(verb, word).container()
     if any("\ud800" <= character <= "\udfff" for character in target.subdirectory):  # Incus takes text only
@@ -68,14 +68,14 @@ def container_target(options: Namespace, verb: str, word: str | None) -> Target:
 def new_target(options: Namespace, word: str | None, repo: str | None = None) -> Target:
     """Return the project to create or update: like :func:`container_target`, but a directory of ``repos_root`` gives a new project its name.
 
-    :param repo: the requested repository, absolute or relative to ``repos_root``; without a word, the project is that of it.
+    :param repo: the requested repository, absolute or relative to ``repos_root``; without a word, it selects the project.
     :raises CliError: the directory cannot give it.
     """
     return _named(options, "new", word) or _Search("new", word or repo, is_repository=word is None and repo is not None).new()
 
 
 def check_directory(options: Namespace, word: str, target: Target) -> None:
-    """Check that a path for ``shell`` is no file: then the command of the shell was taken for it.
+    """Check that a path for ``shell`` is not a file, which would be a command that was taken for a path.
 
     :param target: the project of the path.
     :raises CliError: it is a file.
@@ -118,7 +118,7 @@ def container_names(options: Namespace, verb: str, words: Sequence[str | None]) 
 
 
 def check_host(options: Namespace, path: str) -> None:
-    """Check that a path is not to be found on another host.
+    """Check that a path does not have to be found on another host.
 
     :raises CliError: it would be.
     """
@@ -252,6 +252,6 @@ class _Search:
 
 
 def _project_name(directory: str) -> str:
-    """Return a name for the project of a directory; empty if nothing of its own name can be used."""
+    """Return a name for the project of a directory; empty if no part of the directory's name can be used."""
     name = re.sub("[^A-Za-z0-9]+", "-", directory)
     return re.sub("^[^A-Za-z]+", "", name)[:NAME_LENGTH].strip("-")

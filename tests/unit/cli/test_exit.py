@@ -31,7 +31,7 @@ sys.exit(code)
 
 
 def run(home: Path, *argv: str, starts: bool = False, daemon: bool = False) -> tuple[int, set[str]]:
-    """Run the command in a process that says how it ends; return its exit code, and what it said."""
+    """Run the command in a process that reports how it ends; return its exit code and its reports."""
     program = PROGRAM.format(starts=starts, daemon=daemon)
     done = subprocess.run(
         [sys.executable, "-c", program, "repoman", *argv], env=environment(home), capture_output=True, text=True, timeout=60, check=False

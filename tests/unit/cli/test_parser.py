@@ -193,7 +193,7 @@ def test_command_of_shell(line: str, name: str | None, command: list[str] | None
 
 
 def test_json_of_a_command_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """An error is no document because an option of the command is called ``--json``."""
+    """An option ``--json`` of the command does not make an error a JSON document."""
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cli.main(["shell", "/", "ls", "--json"]) == 2
     assert not capsys.readouterr().out

@@ -30,13 +30,13 @@ def test_command_agrees_with_new() -> None:
 
 
 def arguments_of(words: str) -> dict[str, Argument]:
-    """Return the arguments of a verb that its help tells of, as the options of a role or module are called."""
+    """Return the arguments of a verb that its help shows, by the names of the options of a role or module."""
     arguments = VERBS_BY_WORDS[words].arguments
     return {argument.names[-1].lstrip("-").replace("-", "_"): argument for argument in arguments if argument.help}
 
 
 def typed(description: Any) -> str:
-    """Return a description as the help puts it: an option of the role as it is typed."""
+    """Return a description as in the help, with options of the role as typed on the command line."""
     return re.sub(r"repoman_sync_(\w+)", lambda option: f"--{option[1].replace('_', '-')}", plain(description))
 
 
@@ -61,7 +61,7 @@ def test_command_agrees_with_restore() -> None:
 
 
 def test_command_agrees_with_profile_install() -> None:
-    """What to install is told in the words of the role setup, and of the module."""
+    """What to install is described in the words of the role setup, and of the module."""
     options, arguments = options_of("setup"), arguments_of("profile install")
     assert {name: argument.help for name, argument in arguments.items()} == {
         "names": plain(options["profiles"]["description"]),

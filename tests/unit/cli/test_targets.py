@@ -278,7 +278,7 @@ def git(*command: str, cwd: Path) -> None:
 
 @pytest.mark.parametrize("place", ["repos/feature", "feature"])
 def test_linked_worktree(go: Go, home: Path, place: str) -> None:
-    """It means the project of its main repository, unless it is one itself; ``new`` makes it one if it can. Backups take what is there."""
+    """It selects the project of its main repository, unless it has one; ``new`` creates one if possible. Backups use the directory."""
     repo = home / "repos/isurus"
     git("init", "-q", cwd=repo)
     git("commit", "-q", "--allow-empty", "-m", "first", cwd=repo)
@@ -320,7 +320,7 @@ def test_a_pointer_that_the_main_repository_does_not_know(go: Go, home: Path) ->
 
 
 def test_a_pointer_to_a_forged_worktree(go: Go, home: Path) -> None:
-    """A directory with a git directory of its own making cannot claim another repository, and a path with a null byte is none."""
+    """A forged git directory cannot claim another repository, and a path with a null byte is ignored."""
     (home / "repos/isurus/.git").mkdir()
     forged, own = home / "repos/x", home / "repos/x/worktrees/y"
     own.mkdir(parents=True)

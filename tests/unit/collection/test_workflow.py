@@ -62,7 +62,7 @@ def test_checks_are_those_of_every_other_run() -> None:
 
 @pytest.mark.parametrize("name", JOBS)
 def test_jobs_are_bounded(name: str) -> None:
-    """A job ends by itself, may only read, runs nothing of others, and can start an Incus."""
+    """A job has a time limit and read-only permissions, uses no third-party actions, and can start an Incus."""
     job = JOBS[name]
     assert WORKFLOW["permissions"] == {"contents": "read"} and "permissions" not in job
     assert job["timeout-minutes"] <= 90

@@ -120,7 +120,7 @@ for start in (os.fork, threading.Thread(target=print).start, lambda: Command(["t
 def test_no_process_is_left() -> None:
     """A fork, a thread and a command that cannot be started end in one sentence each."""
     if any(not directory.stat().st_mode & 0o001 for directory in Path(ansible.__file__).parents):
-        pytest.skip("ansible-test has Ansible where no other user can read it")
+        pytest.skip("ansible-test keeps Ansible in a directory that other users cannot read")
     become = ["setpriv", "--reuid=2000000001", "--regid=2000000001", "--clear-groups", "prlimit", "--nproc=1"]
     done = subprocess.run(
         [*become, sys.executable, "-c", EXHAUSTED],

@@ -125,7 +125,7 @@ def test_the_address_is_the_first_global_one_of_the_bridge(ip: Path) -> None:
 
 @pytest.mark.parametrize("text", ["echo 'Device \"br0\" does not exist.' >&2; exit 1", "echo '[]'", "true", "echo '[{}]'"])
 def test_no_bridge_and_no_default_route_is_an_empty_answer(ip: Path, text: str) -> None:
-    """It is no error: only a template that uses the address needs one."""
+    """It is not an error: only a template that uses the address needs one."""
     _script(ip, text)
     assert detect_lan_address() == LanAddress()
 
@@ -198,7 +198,7 @@ def detected_in(network: str, registered: str = "") -> str:
     own = ["unshare", "--net", "--map-root-user"]
     probe = [*own, "ip", "link", "add", "x", "type", "veth"]
     if shutil.which("unshare") is None or subprocess.run(probe, check=False, capture_output=True).returncode:
-        pytest.skip("needs a network namespace of its own")
+        pytest.skip("needs a private network namespace")
     show = f"from {detect_lan_address.__module__} import detect_lan_address as d; print(*filter(None, vars(d('{registered}')).values()))"
     command = [*own, "sh", "-e", "-c", f'{network}\nexec "$0" -c "$1"', sys.executable, show]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -97,7 +97,7 @@ def test_incus_is_quoted(me: Account, tmp_path: Path) -> None:
 
 
 def test_faulty_incus_is_named(daemon: Any, reply: Any, me: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that says it is one of those versions is the cause, not the file system."""
+    """If the server reports one of those versions, it is the cause, not the file system."""
     monkeypatch.setattr("ansible_collections.homelab.repoman.plugins.module_utils.host.idmap.FIRST_REFUSING_KERNEL", (5, 12))
     daemon.default = lambda _seen: reply({"environment": {"server_version": "6.0.0"}})
     context = RunContext(me, "", parse("[repoman]\nschema = 3\n", ""), Client(daemon.path))

@@ -236,7 +236,7 @@ def running(me: Account, repo: Path) -> Instance:
 
 @pytest.mark.parametrize("state", ["started", "restarted"])
 def test_no_container_is_created(me: Account, repo: Path, state: str) -> None:
-    """Without ``create`` a project without a container fails, as an unfinished one does; a name that is not known is another error."""
+    """Without ``create`` a project without a container fails, as an unfinished one does; an unknown name is a different error."""
     unfinished = instance(me, "demo", repo)
     unfinished["config"][keys.STATE_KEY] = "creating"
     for instances in ([], [unfinished]):

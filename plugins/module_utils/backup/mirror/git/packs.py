@@ -4,8 +4,8 @@
 
 """Read an object store without git: its objects, its damaged files, and single objects of a pack.
 
-Files are opened relative to open directories, without following links, and read with limits. If a file changes meanwhile, it counts as
-damaged at worst.
+Files are opened relative to open directories, without following links, and read with limits. If a file changes while it is read, it
+counts as damaged at worst.
 """
 
 from __future__ import annotations
