@@ -25,7 +25,7 @@ LIB_DIR := $(DESTDIR)$(PREFIX)/lib/repoman
 PROFILES_DIR := $(DESTDIR)$(PREFIX)/share/repoman/profiles
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-long test-nfs test-matrix bench lint docs changelog machine newest venv install uninstall clean
+.PHONY: help demo picture test test-unit test-long test-nfs test-matrix bench lint docs changelog machine newest venv install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -56,6 +56,9 @@ lint: venv ## run all checks
 
 docs: venv ## build the documentation site in .dev/docs/html
 	@scripts/docs
+
+picture: machine venv ## record the first steps as the picture of the README
+	@scripts/picture
 
 changelog: venv ## write CHANGELOG.md from changelogs/fragments
 	@scripts/changelog
